@@ -1,0 +1,317 @@
+//! The words that all rooms share: versions, directions, findings, cases and the report.
+//!
+//! What is serialised here is the report format `migcompat-report-1`; other programs rely on it, so
+//! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A QEMU release as `query-version` and the packages name it, for instance 7.2.22.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+    pub micro: u32,
+}
+
+impl Version {
+    pub const fn new(major: u32, minor: u32, micro: u32) -> Self {
+        Version {
+            major,
+            minor,
+            micro,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// A text that is no QEMU release number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a QEMU version like 7.2 or 10.0.3")]
+pub struct BadVersion(pub String);
+
+impl FromStr for Version {
+    type Err = BadVersion;
+
+    /// Reads `7.2`, `7.2.22` or `v10.0.3`; what follows the numbers (`-rc1`, `+ds-1`) is ignored.
+    fn from_str(text: &str) -> Result<Self, BadVersion> {
+        let bad = || BadVersion(text.to_owned());
+        let digits = text.strip_prefix('v').unwrap_or(text);
+        let end = digits
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(digits.len());
+        let mut parts = digits[..end].trim_end_matches('.').split('.');
+        let mut next = |required: bool| match parts.next() {
+            Some(part) => part.parse().map_err(|_| bad()),
+            None if required => Err(bad()),
+            None => Ok(0),
+        };
+        Ok(Version::new(next(true)?, next(true)?, next(false)?))
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which way a guest moves: `Forward` from the old build to the new one, `Backward` home again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Backward];
+
+    pub fn reversed(self) -> Self {
+        match self {
+            Direction::Forward => Direction::Backward,
+            Direction::Backward => Direction::Forward,
+        }
+    }
+
+    /// Picks the source's and the destination's part out of something that old and new both have.
+    pub fn source_destination<T>(self, old: T, new: T) -> (T, T) {
+        match self {
+            Direction::Forward => (old, new),
+            Direction::Backward => (new, old),
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        })
+    }
+}
+
+/// How bad a finding is; `Error` sorts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Fails or corrupts whatever the run-time state is.
+    Error,
+    /// Depends on state, or this evidence cannot decide it.
+    Warning,
+    /// A harmless change, recognised.
+    Note,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Note => "note",
+        })
+    }
+}
+
+/// What a finding was concluded from, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    Dump,
+    Stream,
+    Live,
+}
+
+/// One side of a change: what a build has at the spot of a finding. Only what is known is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// The field's, subsection's or description's own name, where it differs between the sides or
+    /// the path does not end in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Bytes of one element as the dump prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Number of elements, where the dump states one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num: Option<u64>,
+    /// Whether a run-time test decides that the field is sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub conditional: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_version_id: Option<i64>,
+    /// The fields of a run, in wire order, each as `name size` or `name size×num`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub fields: Vec<String>,
+}
+
+/// One difference, judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Id of a rule in the catalogue.
+    pub rule: String,
+    pub level: Level,
+    pub direction: Direction,
+    /// The QOM type: the key of the dump.
+    pub section: String,
+    /// Other sections in which the same cause shows, sorted: they embed the same description.
+    pub also_in: Vec<String>,
+    /// From the section's vmsd name down to the field or subsection.
+    pub path: Vec<String>,
+    pub message: String,
+    pub old: Option<Shape>,
+    pub new: Option<Shape>,
+    /// Which list entry or command-line option excuses it, and why.
+    pub allowed_by: Option<String>,
+    pub evidence: Evidence,
+    /// Id of the case that proved it.
+    pub confirmed_by: Option<String>,
+    /// A few lines of the layout around the spot, for people.
+    pub context: Vec<ContextLine>,
+}
+
+impl Finding {
+    /// Whether this finding alone makes the pair of builds incompatible.
+    pub fn gates(&self, strict: bool) -> bool {
+        self.allowed_by.is_none()
+            && (self.level == Level::Error || (strict && self.level == Level::Warning))
+    }
+}
+
+/// A line of the structured diff that a finding shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContextLine {
+    pub side: Side,
+    pub text: String,
+}
+
+/// To which build a line of a structured diff belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Both,
+    Old,
+    New,
+}
+
+/// Where a build comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildKind {
+    Dump,
+    Binary,
+    Package,
+}
+
+/// A build as a report names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRef {
+    /// What the user wrote.
+    pub label: String,
+    pub kind: BuildKind,
+    /// Unknown for a dump: the file does not say it.
+    pub version: Option<Version>,
+}
+
+/// The answer in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Compatible,
+    Incompatible,
+    Untested,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+}
+
+impl Tool {
+    pub fn this() -> Self {
+        Tool {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Findings that no list allows, by level.
+    pub errors: usize,
+    pub warnings: usize,
+    pub notes: usize,
+    /// Findings of any level that a list or an option allows.
+    pub allowed: usize,
+    pub cases: usize,
+    pub passed: usize,
+}
+
+/// What one run of migcompat found out; every output format is a reader of this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema: String,
+    pub tool: Tool,
+    pub old: BuildRef,
+    pub new: BuildRef,
+    /// The machine type, where one was asked for or the dumps name one.
+    pub machine: Option<String>,
+    pub verdict: Verdict,
+    pub findings: Vec<Finding>,
+    /// Migrations; a dump comparison has none.
+    pub cases: Vec<serde_json::Value>,
+    pub coverage: Option<serde_json::Value>,
+    pub summary: Summary,
+}
+
+/// The format's name, written into every report.
+pub const REPORT_SCHEMA: &str = "migcompat-report-1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_every_form_qemu_prints() {
+        let read = |text: &str| text.parse::<Version>().map(|v| v.to_string());
+        for (text, version) in [
+            ("7.2", "7.2.0"),
+            ("7.2.22", "7.2.22"),
+            ("v10.0.0-rc1", "10.0.0"),
+            ("5.2+dfsg-11+deb11u3", "5.2.0"),
+            ("11.1.3 (Debian 1:11.1.3+ds-1~bpo13+1)", "11.1.3"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(version), "{text}");
+        }
+        for text in ["", "7", "seven", "7.x", "99999999999.1", "7..2"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_point_release_sorts_numerically() {
+        assert!(Version::new(7, 2, 9) < Version::new(7, 2, 22));
+        assert!(Version::new(9, 2, 0) < Version::new(10, 0, 0));
+    }
+}
