@@ -6,3 +6,5 @@
 
 pub mod model;
 pub mod qemu;
+pub mod rules;
+pub mod vmstate;

@@ -187,6 +187,10 @@ pub struct Finding {
     pub confirmed_by: Option<String>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
+    /// Equal for findings of one rule that one and the same change in QEMU caused, in whichever
+    /// section it shows.
+    #[serde(skip)]
+    pub cause: String,
 }
 
 impl Finding {

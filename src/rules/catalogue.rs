@@ -1,0 +1,104 @@
+//! What each rule means, read from its data file.
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use super::Rule;
+use crate::model::{Direction, Level};
+
+/// The content of `rules/ID.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub id: String,
+    /// A headline for people.
+    pub name: String,
+    /// The level when the finding holds whatever the run-time state is. Inside a subsection or a
+    /// conditional structure an error is lowered to a warning.
+    pub level: Level,
+    /// The rule that the same pair triggers when its builds are swapped; itself when absent.
+    pub mirror: Option<String>,
+    /// What the two builds put on the wire.
+    pub wire: String,
+    /// What happens then.
+    pub why: String,
+    /// What to do about it in QEMU.
+    pub fix: String,
+    /// The file or commit of QEMU that shows it.
+    pub source: String,
+    pub fixture: Fixture,
+}
+
+/// What the pair of dumps in `fixtures/rules/ID/` shows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixture {
+    /// The directions in which the pair triggers the rule, and nothing but the rule.
+    pub directions: Vec<Direction>,
+}
+
+/// Read one by one as they are asked for: a run mentions a few rules, not all.
+static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() }; Rule::ALL.len()];
+
+impl Rule {
+    pub fn entry(self) -> &'static Entry {
+        ENTRIES[self as usize].get_or_init(|| match toml::from_str(self.source()) {
+            Ok(entry) => entry,
+            // The files are part of the program; the tests parse every one.
+            Err(e) => panic!("the shipped rules/{self}.toml is malformed: {e}"),
+        })
+    }
+
+    /// The rule's level where the finding is certain.
+    pub fn level(self) -> Level {
+        self.entry().level
+    }
+
+    /// The rule that is triggered when old and new are swapped.
+    pub fn mirror(self) -> Rule {
+        self.entry()
+            .mirror
+            .as_deref()
+            .and_then(Rule::from_id)
+            .unwrap_or(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_complete_data_file_of_its_own_name() {
+        for rule in Rule::ALL {
+            let entry = rule.entry();
+            assert_eq!(entry.id, rule.id());
+            for (key, text) in [
+                ("name", &entry.name),
+                ("wire", &entry.wire),
+                ("why", &entry.why),
+                ("fix", &entry.fix),
+                ("source", &entry.source),
+            ] {
+                assert!(text.trim().ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'), "{rule}: {key} says nothing");
+            }
+            if let Some(mirror) = &entry.mirror {
+                assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");
+            }
+            assert_eq!(rule.mirror().mirror(), *rule, "{rule}: mirrors pair up");
+            assert_eq!(rule.mirror().level(), rule.level(), "{rule}: mirror level");
+        }
+    }
+
+    #[test]
+    fn no_data_file_is_left_without_a_rule() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
+        for file in std::fs::read_dir(folder).expect("the rules folder") {
+            let name = file.expect("readable").file_name();
+            let name = name.to_string_lossy();
+            let id = name.strip_suffix(".toml").unwrap_or(&name);
+            assert!(Rule::from_id(id).is_some(), "rules/{name} names no rule");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The rule catalogue and the lists: what a finding means, and which ones are known.
+//!
+//! All of it is data: `rules/*.toml` holds one rule a file, `rename-lists/*.toml` the names that
+//! changed and the breaks that upstream chose.
+
+pub mod catalogue;
+pub mod rule;
+
+pub use rule::Rule;

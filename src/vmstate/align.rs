@@ -1,0 +1,163 @@
+//! Matches two layouts item by item.
+//!
+//! First by full path, then, in what is left between two matches, by the field's own name. What
+//! matches is the same name, width and condition; everything else ends up in a gap, for
+//! [`super::gap`] to explain. After a gap the two sides are in step again.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::layout::{Id, Item, Kind};
+
+/// A stretch of the two layouts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The same item on both sides.
+    Match { old: usize, new: usize },
+    /// Items without an exact match; one of the sides may be empty.
+    Gap { old: Vec<usize>, new: Vec<usize> },
+}
+
+/// What must agree for two items to be the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Label {
+    name: Id,
+    size: u64,
+    kind: u8,
+    conditional: bool,
+}
+
+fn label(item: &Item, name: Id) -> Label {
+    let (kind, size) = match item.kind {
+        Kind::Field => (0, item.size),
+        Kind::Filler => (1, item.size),
+        // The size of a structure in memory is not on the wire.
+        Kind::Array(_) => (2, 0),
+        Kind::Subsection(_) => (3, 0),
+    };
+    Label {
+        name,
+        size,
+        kind,
+        conditional: item.conditional,
+    }
+}
+
+/// Two stated lengths that differ are no match: the neighbours may make up for it.
+fn lengths_agree(old: &Item, new: &Item) -> bool {
+    matches!(old.kind, Kind::Array(_))
+        || old.num == new.num
+        || old.num.is_none()
+        || new.num.is_none()
+}
+
+pub(super) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
+    let everything_old: Vec<usize> = (0..old.len()).collect();
+    let everything_new: Vec<usize> = (0..new.len()).collect();
+    let mut pairs = Vec::new();
+    match_by(
+        old,
+        new,
+        &everything_old,
+        &everything_new,
+        |i| i.path,
+        &mut pairs,
+    );
+    let mut by_leaf = Vec::new();
+    for (gap_old, gap_new) in gaps(&pairs, old.len(), new.len()) {
+        if !gap_old.is_empty() && !gap_new.is_empty() {
+            match_by(old, new, &gap_old, &gap_new, |i| i.leaf, &mut by_leaf);
+        }
+    }
+    pairs.append(&mut by_leaf);
+    pairs.sort_unstable();
+
+    let mut steps = Vec::with_capacity(pairs.len());
+    let mut gaps = gaps(&pairs, old.len(), new.len()).into_iter();
+    let mut push_gap = |steps: &mut Vec<Step>| {
+        if let Some((old, new)) = gaps.next()
+            && !(old.is_empty() && new.is_empty())
+        {
+            steps.push(Step::Gap { old, new });
+        }
+    };
+    for &(old, new) in &pairs {
+        push_gap(&mut steps);
+        steps.push(Step::Match { old, new });
+    }
+    push_gap(&mut steps);
+    steps
+}
+
+/// The stretches before, between and after the pairs: always one more than there are pairs.
+fn gaps(pairs: &[(usize, usize)], old: usize, new: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let mut from = (0, 0);
+    pairs
+        .iter()
+        .copied()
+        .chain([(old, new)])
+        .map(|(o, n)| {
+            let gap = ((from.0..o).collect(), (from.1..n).collect());
+            from = (o + 1, n + 1);
+            gap
+        })
+        .collect()
+}
+
+fn match_by(
+    old: &[Item],
+    new: &[Item],
+    old_indices: &[usize],
+    new_indices: &[usize],
+    name: impl Fn(&Item) -> Id,
+    pairs: &mut Vec<(usize, usize)>,
+) {
+    let labels = |items: &[Item], indices: &[usize]| -> Vec<Label> {
+        indices
+            .iter()
+            .map(|&i| label(&items[i], name(&items[i])))
+            .collect()
+    };
+    let old_labels = labels(old, old_indices);
+    let new_labels = labels(new, new_indices);
+    if old_labels == new_labels {
+        for (&o, &n) in old_indices.iter().zip(new_indices) {
+            if lengths_agree(&old[o], &new[n]) {
+                pairs.push((o, n));
+            }
+        }
+        return;
+    }
+    let mut ids: FxHashMap<Label, Id> = FxHashMap::default();
+    for label in old_labels.iter().chain(&new_labels) {
+        let next = ids.len() as Id;
+        ids.entry(*label).or_insert(next);
+    }
+    // A label that the other side lacks can never match; without it the diff's cost follows the
+    // number of moved items, and two layouts with nothing in common cost nothing.
+    let keep = |own: &[Label], other: &[Label], indices: &[usize]| -> (Vec<Id>, Vec<usize>) {
+        let known: FxHashSet<&Label> = other.iter().collect();
+        own.iter()
+            .zip(indices)
+            .filter(|(label, _)| known.contains(label))
+            .map(|(label, &index)| (ids[label], index))
+            .unzip()
+    };
+    let (old_ids, old_kept) = keep(&old_labels, &new_labels, old_indices);
+    let (new_ids, new_kept) = keep(&new_labels, &old_labels, new_indices);
+    for op in capture_diff_slices(Algorithm::Myers, &old_ids, &new_ids) {
+        if let DiffOp::Equal {
+            old_index,
+            new_index,
+            len,
+        } = op
+        {
+            for k in 0..len {
+                let (o, n) = (old_kept[old_index + k], new_kept[new_index + k]);
+                if lengths_agree(&old[o], &new[n]) {
+                    pairs.push((o, n));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The typed model of a `-dump-vmstate` file.
+//!
+//! It keeps the order of fields and repeated names, both of which matter on the wire, and ignores
+//! keys it does not know. The format is what `dump_vmstate_json_to_file()` in QEMU's
+//! `migration/savevm.c` prints.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+/// A whole dump: every QOM type of a build that has a vmstate description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dump {
+    /// The machine type it was made with, from `vmschkmachine`.
+    pub machine: Option<String>,
+    /// In file order, which is the order of a hash table and means nothing.
+    pub sections: Vec<Section>,
+}
+
+/// A device type and what it sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    /// The QOM type: the key in the file, not what the wire says.
+    pub type_name: String,
+    pub description: Description,
+}
+
+/// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Description {
+    pub name: String,
+    pub version_id: i64,
+    pub minimum_version_id: i64,
+    /// `None` when the file has no such key. QEMU leaves it out for a description without a field
+    /// table, which in practice is one marked `unmigratable`.
+    #[serde(rename = "Fields", default)]
+    pub fields: Option<Vec<Field>>,
+    #[serde(rename = "Subsections", default)]
+    pub subsections: Vec<Description>,
+}
+
+impl Description {
+    pub fn fields(&self) -> &[Field] {
+        self.fields.as_deref().unwrap_or_default()
+    }
+}
+
+/// A `VMStateField`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Field {
+    #[serde(rename = "field")]
+    pub name: String,
+    pub version_id: i64,
+    /// A run-time test function decides whether the field is sent.
+    #[serde(rename = "field_exists")]
+    pub conditional: bool,
+    /// Elements of a fixed array. Printed from QEMU 8.1 on.
+    #[serde(default)]
+    pub num: Option<u64>,
+    /// Bytes of one element in memory; not always those on the wire.
+    pub size: u64,
+    #[serde(rename = "Description", default)]
+    pub description: Option<Box<Description>>,
+}
+
+impl Dump {
+    /// Whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on. It is
+    /// seen from the dump itself: any real one has arrays.
+    pub fn states_array_lengths(&self) -> bool {
+        fn states(description: &Description) -> bool {
+            description
+                .fields()
+                .iter()
+                .any(|f| f.num.is_some() || f.description.as_deref().is_some_and(states))
+                || description.subsections.iter().any(states)
+        }
+        self.sections.iter().any(|s| states(&s.description))
+    }
+
+    pub fn section(&self, type_name: &str) -> Option<&Section> {
+        self.sections.iter().find(|s| s.type_name == type_name)
+    }
+}
+
+/// What a top-level key other than `vmschkmachine` holds; the versions are repeated inside.
+#[derive(Deserialize)]
+struct RawSection {
+    #[serde(rename = "Description")]
+    description: Description,
+}
+
+#[derive(Deserialize)]
+struct RawMachine {
+    #[serde(rename = "Name")]
+    name: String,
+}
+
+impl<'de> Deserialize<'de> for Dump {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sections;
+
+        impl<'de> Visitor<'de> for Sections {
+            type Value = Dump;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with one key per device type")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Dump, A::Error> {
+                let mut dump = Dump {
+                    machine: None,
+                    sections: Vec::new(),
+                };
+                while let Some(type_name) = map.next_key::<String>()? {
+                    if type_name == "vmschkmachine" {
+                        dump.machine = Some(map.next_value::<RawMachine>()?.name);
+                    } else {
+                        let RawSection { description } = map.next_value()?;
+                        dump.sections.push(Section {
+                            type_name,
+                            description,
+                        });
+                    }
+                }
+                Ok(dump)
+            }
+        }
+
+        deserializer.deserialize_map(Sections)
+    }
+}

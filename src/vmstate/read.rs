@@ -1,0 +1,287 @@
+//! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::dump::Dump;
+
+/// A dump that unpacks to more than this is refused. Real ones have 2 MB.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Why an input is no readable dump. All of these are the input's fault, not QEMU's.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    #[error("cannot read the dump {}", file.display())]
+    Io { file: PathBuf, source: io::Error },
+    #[error("{} is a folder; a vmstate dump file is wanted", file.display())]
+    Folder { file: PathBuf },
+    #[error(
+        "{origin} is empty: a QEMU that failed to start leaves such a file; make the dump again and look at what QEMU printed"
+    )]
+    Empty { origin: String },
+    #[error("cannot unpack {origin} as {format}: {source}")]
+    Compression {
+        origin: String,
+        format: &'static str,
+        source: io::Error,
+    },
+    #[error("{origin} unpacks to more than {MAX_BYTES} bytes, which no vmstate dump does")]
+    TooLarge { origin: String },
+    #[error("{origin} is not UTF-8 text: byte {offset} (line {line}) does not belong")]
+    NotUtf8 {
+        origin: String,
+        offset: usize,
+        line: usize,
+    },
+    #[error("{origin}:{line}:{column}: {reason}{hint}")]
+    Syntax {
+        origin: String,
+        line: usize,
+        column: usize,
+        reason: String,
+        hint: &'static str,
+    },
+    #[error("{origin}:{line}:{column}: at {json_path}: {reason}")]
+    Shape {
+        origin: String,
+        line: usize,
+        column: usize,
+        json_path: String,
+        reason: String,
+    },
+    #[error("{origin} is JSON but holds no device description: it is not a vmstate dump")]
+    NoSections { origin: String },
+}
+
+/// Reads a dump file. The compression is told from the content, not from the name.
+pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
+    let io_error = |source| DumpError::Io {
+        file: file.to_owned(),
+        source,
+    };
+    let mut input = File::open(file).map_err(io_error)?;
+    if input.metadata().map_err(io_error)?.is_dir() {
+        return Err(DumpError::Folder {
+            file: file.to_owned(),
+        });
+    }
+    let mut bytes = Vec::new();
+    input
+        .by_ref()
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io_error)?;
+    parse_dump(&bytes, &file.display().to_string())
+}
+
+/// Parses a dump from memory; `origin` names it in errors.
+pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
+    match bytes {
+        [] => Err(DumpError::Empty {
+            origin: origin.to_owned(),
+        }),
+        [0x1f, 0x8b, ..] => {
+            // A multi-member file is what `cat a.gz b.gz` and parallel compressors make.
+            let unpacked = unpack(flate2::read::MultiGzDecoder::new(bytes), origin, "gzip")?;
+            parse_json(&unpacked, origin)
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let decoder =
+                zstd::Decoder::with_buffer(bytes).map_err(|source| DumpError::Compression {
+                    origin: origin.to_owned(),
+                    format: "zstd",
+                    source,
+                })?;
+            parse_json(&unpack(decoder, origin, "zstd")?, origin)
+        }
+        _ => parse_json(bytes, origin),
+    }
+}
+
+fn unpack(decoder: impl Read, origin: &str, format: &'static str) -> Result<Vec<u8>, DumpError> {
+    let mut unpacked = Vec::new();
+    decoder
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut unpacked)
+        .map_err(|source| DumpError::Compression {
+            origin: origin.to_owned(),
+            format,
+            source,
+        })?;
+    Ok(unpacked)
+}
+
+fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(DumpError::TooLarge {
+            origin: origin.to_owned(),
+        });
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(DumpError::Empty {
+            origin: origin.to_owned(),
+        });
+    }
+    // One check of the whole buffer is cheaper than one a string, and says where it went wrong.
+    let text = std::str::from_utf8(bytes).map_err(|e| DumpError::NotUtf8 {
+        origin: origin.to_owned(),
+        offset: e.valid_up_to(),
+        line: line_of(bytes, e.valid_up_to()),
+    })?;
+    let dump: Dump = serde_json::from_str(text).map_err(|e| explain(text, origin, e))?;
+    if dump.sections.is_empty() {
+        return Err(DumpError::NoSections {
+            origin: origin.to_owned(),
+        });
+    }
+    Ok(dump)
+}
+
+fn line_of(bytes: &[u8], offset: usize) -> usize {
+    1 + bytes[..offset].iter().filter(|&&b| b == b'\n').count()
+}
+
+/// Parses once more to learn the JSON path of the failure; costs nothing while dumps are fine.
+fn explain(text: &str, origin: &str, first: serde_json::Error) -> DumpError {
+    let origin = origin.to_owned();
+    // serde_json appends the position to its message; here it stands in front.
+    let plain = |e: &serde_json::Error| {
+        let message = e.to_string();
+        match message.rfind(" at line ") {
+            Some(at) => message[..at].to_owned(),
+            None => message,
+        }
+    };
+    if !first.is_data() {
+        let hint = if first.is_eof() {
+            " (the file is cut off: QEMU died while writing it, or a copy was incomplete)"
+        } else {
+            ""
+        };
+        return DumpError::Syntax {
+            origin,
+            line: first.line(),
+            column: first.column(),
+            reason: plain(&first),
+            hint,
+        };
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut track = serde_path_to_error::Track::new();
+    let traced = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let again = Dump::deserialize(traced);
+    let path = track.path().to_string();
+    let error = again.err().unwrap_or(first);
+    DumpError::Shape {
+        origin,
+        line: error.line(),
+        column: error.column(),
+        json_path: if path == "." {
+            "the top level".to_owned()
+        } else {
+            path
+        },
+        reason: plain(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"{
+  "vmschkmachine": { "Name": "pc-q35-7.2" },
+  "dev": {
+    "Name": "dev", "version_id": 1, "minimum_version_id": 1, "added_in_12.0": [1, {"x": null}],
+    "Description": {
+      "name": "dev", "version_id": 1, "minimum_version_id": 1,
+      "Fields": [
+        {"field": "unused", "version_id": 0, "field_exists": false, "size": 4},
+        {"field": "a", "version_id": 2, "field_exists": true, "num": 3, "size": 1, "new_key": "x"},
+        {"field": "unused", "version_id": 0, "field_exists": false, "size": 8}
+      ]
+    }
+  }
+}"#;
+
+    #[test]
+    fn order_and_repeated_names_are_kept_and_unknown_keys_ignored() {
+        let dump = parse_dump(SMALL.as_bytes(), "small").expect("a good dump");
+        assert_eq!(dump.machine.as_deref(), Some("pc-q35-7.2"));
+        let names: Vec<_> = dump.sections[0]
+            .description
+            .fields()
+            .iter()
+            .map(|f| (f.name.as_str(), f.size, f.num))
+            .collect();
+        assert_eq!(
+            names,
+            [("unused", 4, None), ("a", 1, Some(3)), ("unused", 8, None)]
+        );
+        assert!(dump.states_array_lengths());
+    }
+
+    #[test]
+    fn compression_is_told_from_the_content() {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(SMALL.as_bytes()).expect("in memory");
+        let gz = gz.finish().expect("in memory");
+        let zst = zstd::encode_all(SMALL.as_bytes(), 1).expect("in memory");
+        let plain = parse_dump(SMALL.as_bytes(), "plain").expect("a good dump");
+        assert_eq!(parse_dump(&gz, "gz").expect("gzip"), plain);
+        assert_eq!(parse_dump(&zst, "zst").expect("zstd"), plain);
+        for cut in [&gz[..gz.len() / 2], &zst[..zst.len() / 2]] {
+            let message = parse_dump(cut, "cut").expect_err("cut off").to_string();
+            assert!(message.starts_with("cannot unpack cut as "), "{message}");
+        }
+    }
+
+    #[test]
+    fn broken_input_is_refused_with_its_place() {
+        let deep = format!("{}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+        let deep_list = format!(r#"{{"dev":{{"x":{}"#, "[".repeat(10_000));
+        let mut deep_dump = String::from(r#"{"dev":{"Description":"#);
+        for _ in 0..10_000 {
+            deep_dump.push_str(
+                r#"{"name":"n","version_id":1,"minimum_version_id":1,"Fields":[{"field":"f","version_id":0,"field_exists":false,"size":1,"Description":"#,
+            );
+        }
+        let not_utf8 = [b"{\n\"dev".as_slice(), &[0xff], b"\": {}}"].concat();
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "is empty"),
+            (b" \n\t", "is empty"),
+            (b"{", "in:1:1: EOF while parsing an object (the file is cut off"),
+            (b"not json", "in:1:2: expected ident"),
+            (b"[1, 2]", "in:1:0: at the top level: invalid type: sequence, expected an object with one key per device type"),
+            (b"{}", "holds no device description"),
+            (b"{\"vmschkmachine\": {\"Name\": \"pc\"}}", "holds no device description"),
+            (b"{\"a\": 1}", "at a: invalid type: integer `1`"),
+            (b"{\n \"a\": {\"b\": 2}}", "in:2:14: at a: missing field `Description`"),
+            (&not_utf8, "is not UTF-8 text: byte 6 (line 2)"),
+            (deep.as_bytes(), "recursion limit exceeded"),
+            (deep_list.as_bytes(), "recursion limit exceeded"),
+            (deep_dump.as_bytes(), "recursion limit exceeded"),
+            (
+                br#"{"d":{"Description":{"name":"d","version_id":1,"minimum_version_id":1,"Fields":[{"field":"x","version_id":0,"field_exists":false,"size":"4"}]}}}"#,
+                "at d.Description.Fields[0].size: invalid type: string \"4\", expected u64",
+            ),
+            (
+                br#"{"d":{"Description":{"name":"d","version_id":1,"minimum_version_id":1,"Fields":[{"field":"x","version_id":0,"field_exists":false,"size":-4}]}}}"#,
+                "invalid value: integer `-4`",
+            ),
+            (&[0x1f, 0x8b, 0, 0], "cannot unpack in as gzip"),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 9], "cannot unpack in as zstd"),
+        ];
+        for (bytes, wanted) in cases {
+            let message = parse_dump(bytes, "in").expect_err(wanted).to_string();
+            assert!(message.contains(wanted), "wanted {wanted:?} in {message:?}");
+        }
+        let folder = std::env::temp_dir();
+        let message = read_dump(&folder).expect_err("a folder").to_string();
+        assert!(message.contains("is a folder"), "{message}");
+    }
+}
