@@ -4,7 +4,9 @@
 //! ([`vmstate`]), two dumps give findings, the lists ([`rules`]) judge them, and a report
 //! ([`report`]) says them.
 
+pub mod cli;
 pub mod model;
 pub mod qemu;
+pub mod report;
 pub mod rules;
 pub mod vmstate;

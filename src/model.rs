@@ -3,6 +3,7 @@
 //! What is serialised here is the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -287,6 +288,58 @@ pub struct Report {
     pub cases: Vec<serde_json::Value>,
     pub coverage: Option<serde_json::Value>,
     pub summary: Summary,
+    /// What the rules mean that occur in the findings, by id.
+    pub rules: BTreeMap<String, RuleText>,
+}
+
+/// What a rule means, for a reader who has the report alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleText {
+    pub name: String,
+    /// What happens when a guest migrates.
+    pub effect: String,
+    /// What to do about it in QEMU.
+    pub fix: String,
+}
+
+impl Report {
+    /// A report of a comparison: counts the findings and draws the verdict.
+    pub fn of_findings(
+        old: BuildRef,
+        new: BuildRef,
+        machine: Option<String>,
+        findings: Vec<Finding>,
+        rules: BTreeMap<String, RuleText>,
+        strict: bool,
+    ) -> Self {
+        let mut summary = Summary::default();
+        for finding in &findings {
+            match (&finding.allowed_by, finding.level) {
+                (Some(_), _) => summary.allowed += 1,
+                (None, Level::Error) => summary.errors += 1,
+                (None, Level::Warning) => summary.warnings += 1,
+                (None, Level::Note) => summary.notes += 1,
+            }
+        }
+        let verdict = if findings.iter().any(|f| f.gates(strict)) {
+            Verdict::Incompatible
+        } else {
+            Verdict::Compatible
+        };
+        Report {
+            schema: REPORT_SCHEMA.to_owned(),
+            tool: Tool::this(),
+            old,
+            new,
+            machine,
+            verdict,
+            findings,
+            cases: Vec::new(),
+            coverage: None,
+            summary,
+            rules,
+        }
+    }
 }
 
 /// The format's name, written into every report.

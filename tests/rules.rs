@@ -25,7 +25,10 @@ fn pair(rule: Rule) -> (Dump, Dump) {
 
 fn triggered(old: &Dump, new: &Dump) -> (BTreeSet<(String, Direction)>, Vec<Finding>) {
     let findings = compare(old, new, &Direction::BOTH, &NoRenames);
-    let rules = findings.iter().map(|f| (f.rule.clone(), f.direction)).collect();
+    let rules = findings
+        .iter()
+        .map(|f| (f.rule.clone(), f.direction))
+        .collect();
     (rules, findings)
 }
 
@@ -42,7 +45,11 @@ fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
             .map(|&direction| (rule.id().to_owned(), direction))
             .collect();
         assert_eq!(rules, stated, "{rule}: {findings:#?}");
-        assert_eq!(findings.len(), stated.len(), "{rule}: one finding a direction");
+        assert_eq!(
+            findings.len(),
+            stated.len(),
+            "{rule}: one finding a direction"
+        );
         for finding in &findings {
             assert_eq!(finding.level, rule.level(), "{rule}");
         }

@@ -1,11 +1,12 @@
 //! What each rule means, read from its data file.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
 use super::Rule;
-use crate::model::{Direction, Level};
+use crate::model::{Direction, Finding, Level, RuleText};
 
 /// The content of `rules/ID.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,6 +66,23 @@ impl Rule {
     }
 }
 
+/// The texts of the rules that occur in findings, for a report.
+pub fn texts(findings: &[Finding]) -> BTreeMap<String, RuleText> {
+    findings
+        .iter()
+        .filter_map(|finding| Rule::from_id(&finding.rule))
+        .map(|rule| {
+            let entry = rule.entry();
+            let text = RuleText {
+                name: entry.name.clone(),
+                effect: entry.why.trim().to_owned(),
+                fix: entry.fix.trim().to_owned(),
+            };
+            (rule.id().to_owned(), text)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +99,11 @@ mod tests {
                 ("fix", &entry.fix),
                 ("source", &entry.source),
             ] {
-                assert!(text.trim().ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'), "{rule}: {key} says nothing");
+                assert!(
+                    text.trim()
+                        .ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'),
+                    "{rule}: {key} says nothing"
+                );
             }
             if let Some(mirror) = &entry.mirror {
                 assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");

@@ -4,6 +4,8 @@
 //! changed and the breaks that upstream chose.
 
 pub mod catalogue;
+pub mod judge;
+pub mod lists;
 pub mod rule;
 
 pub use rule::Rule;

@@ -52,25 +52,28 @@ fn lengths_agree(old: &Item, new: &Item) -> bool {
 }
 
 pub(super) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
-    let everything_old: Vec<usize> = (0..old.len()).collect();
-    let everything_new: Vec<usize> = (0..new.len()).collect();
+    let fields = |items: &[Item]| -> Vec<usize> {
+        (0..items.len())
+            .filter(|&i| !items[i].is_subsection())
+            .collect()
+    };
     let mut pairs = Vec::new();
-    match_by(
-        old,
-        new,
-        &everything_old,
-        &everything_new,
-        |i| i.path,
-        &mut pairs,
-    );
-    let mut by_leaf = Vec::new();
-    for (gap_old, gap_new) in gaps(&pairs, old.len(), new.len()) {
-        if !gap_old.is_empty() && !gap_new.is_empty() {
-            match_by(old, new, &gap_old, &gap_new, |i| i.leaf, &mut by_leaf);
+    match_by(old, new, &fields(old), &fields(new), |i| i.path, &mut pairs);
+    // What the first pass left between two matches may still be the same field in another structure.
+    // Subsections come last: one that was moved must not hold its place against the fields.
+    let subsection = |items: &[Item], i: usize| items[i].is_subsection();
+    for wanted in [false, true] {
+        let mut more = Vec::new();
+        for (mut gap_old, mut gap_new) in gaps(&pairs, old.len(), new.len()) {
+            gap_old.retain(|&i| subsection(old, i) == wanted);
+            gap_new.retain(|&j| subsection(new, j) == wanted);
+            if !gap_old.is_empty() && !gap_new.is_empty() {
+                match_by(old, new, &gap_old, &gap_new, |i| i.leaf, &mut more);
+            }
         }
+        pairs.append(&mut more);
+        pairs.sort_unstable();
     }
-    pairs.append(&mut by_leaf);
-    pairs.sort_unstable();
 
     let mut steps = Vec::with_capacity(pairs.len());
     let mut gaps = gaps(&pairs, old.len(), new.len()).into_iter();

@@ -11,7 +11,7 @@ use super::gap::{self, Change};
 use super::layout::{Interner, Item, Kind, Side, lay_out};
 use super::wording::{self, Spot};
 use crate::model::{ContextLine, Direction, Evidence, Finding, Level, Shape, Side as Build};
-use crate::rules::Rule;
+use crate::rules::{Rule, lists};
 
 /// What is known about names that changed; the comparison works without.
 pub trait Renames {
@@ -31,6 +31,15 @@ impl Renames for NoRenames {
     }
     fn section(&self, _: &str, _: &str, _: &str) -> Option<String> {
         None
+    }
+}
+
+impl Renames for lists::Scope<'_> {
+    fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
+        lists::Scope::field(self, section, description, old, new)
+    }
+    fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
+        lists::Scope::section(self, description, old, new)
     }
 }
 

@@ -1,0 +1,166 @@
+//! Every flag, defined and documented in one place.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::Direction;
+use crate::rules::Rule;
+
+/// Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(super) struct Cli {
+    /// Colour in the output
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub color: Color,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, or
+debian:SUITE (for instance debian:bookworm-backports), fetched once into a cache and run from there.
+
+Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be
+tested (a build will not start, no common machine), which git bisect run takes for \"skip\".";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Compare the vmstate dumps of two builds by what goes over the wire
+    Static(StaticArgs),
+    /// The rules, what one means, and the lists
+    Rules(RulesArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// For every stream of this process.
+    pub fn write_global(self) {
+        match self {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Directions {
+    Forward,
+    Backward,
+    Both,
+}
+
+impl Directions {
+    pub fn list(self) -> &'static [Direction] {
+        match self {
+            Directions::Forward => &[Direction::Forward],
+            Directions::Backward => &[Direction::Backward],
+            Directions::Both => &Direction::BOTH,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+/// How a report is written.
+#[derive(Debug, Args)]
+pub(super) struct OutputArgs {
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the report to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Errors and the closing line alone
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Notes too, and the explanation at every finding
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How findings are judged.
+#[derive(Debug, Args)]
+pub(super) struct JudgeArgs {
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
+    /// Take findings of RULE for errors (repeatable, as the next two)
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    pub deny: Vec<Rule>,
+    /// Take findings of RULE for warnings
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    pub warn: Vec<Rule>,
+    /// Report findings of RULE, but do not fail for them
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    pub allow: Vec<Rule>,
+    /// Fail for warnings too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StaticArgs {
+    /// The build that a guest comes from
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The build that it moves to, and back from
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    /// Machine type; an alias like q35 is the newest versioned one that both builds list
+    #[arg(short = 'M', long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Print the list entries that would settle the findings, ready to paste
+    #[arg(long, conflicts_with_all = ["format"])]
+    pub suggest: bool,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RulesArgs {
+    #[command(subcommand)]
+    pub command: RulesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RulesCommand {
+    /// List the rules with their levels
+    List,
+    /// Say what a rule means, why it breaks a migration and how to fix it
+    Explain {
+        #[arg(value_name = "RULE", value_parser = rule)]
+        rule: Rule,
+    },
+}
+
+fn rule(id: &str) -> Result<Rule, String> {
+    Rule::from_id(id).ok_or_else(|| {
+        let nearest = Rule::ALL
+            .iter()
+            .min_by_key(|rule| strsim::damerau_levenshtein(rule.id(), id));
+        match nearest {
+            Some(rule) => {
+                format!("no such rule; did you mean `{rule}`? `migcompat rules list` shows all")
+            }
+            None => "no such rule".to_owned(),
+        }
+    })
+}

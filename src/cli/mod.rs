@@ -1,0 +1,81 @@
+//! Arguments in, exit status out. One module a command; what they do lives in the other rooms.
+
+mod args;
+mod output;
+mod rules;
+mod static_;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Compatible,
+    Incompatible,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        match exit {
+            Exit::Compatible => ExitCode::SUCCESS,
+            Exit::Incompatible => ExitCode::from(1),
+        }
+    }
+}
+
+/// Why a command could not give an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Wrong usage or unreadable input: exit status 2.
+    #[error("{0:#}")]
+    Usage(anyhow::Error),
+    /// The question is sound, but a build will not start or has no such machine: exit status 125.
+    #[error("{0:#}")]
+    Untestable(anyhow::Error),
+}
+
+impl Failure {
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Failure::Usage(error.into())
+    }
+
+    pub(crate) fn untestable(error: impl Into<anyhow::Error>) -> Self {
+        Failure::Untestable(error.into())
+    }
+
+    fn status(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Untestable(_) => 125,
+        }
+    }
+}
+
+/// Runs the command line; the process's exit status comes back.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => e.exit(),
+    };
+    cli.color.write_global();
+    let result = match cli.command {
+        Command::Static(args) => static_::run(&args),
+        Command::Rules(args) => rules::run(&args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let style = anstyle::AnsiColor::Red.on_default().bold();
+            let word = match failure {
+                Failure::Usage(_) => "error",
+                Failure::Untestable(_) => "untested",
+            };
+            anstream::eprintln!("{style}{word}{style:#}: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Ways to say a [`Report`](crate::model::Report). Each reads the report and nothing else.
+
+pub mod json;
+pub mod text;

@@ -1,0 +1,210 @@
+//! The report for people: what, where, old beside new, what it means, what to do.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{BuildRef, Direction, Finding, Level, Report, RuleText, Side, Verdict};
+
+/// How to print; colour is the stream's business, which strips what is not wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Columns to wrap prose at.
+    pub width: usize,
+    /// Notes too, and the explanation at every finding.
+    pub verbose: bool,
+    /// Errors and the closing line alone.
+    pub quiet: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const OLD: Style = AnsiColor::Red.on_default();
+const NEW: Style = AnsiColor::Green.on_default();
+const FRAME: Style = AnsiColor::Blue.on_default().bold();
+
+pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let mut explained = BTreeSet::new();
+    for group in groups(&report.findings) {
+        let first = group[0];
+        let shown = match (first.level, options.quiet) {
+            (Level::Error, _) => first.allowed_by.is_none() || !options.quiet,
+            (Level::Warning, quiet) => !quiet,
+            (Level::Note, quiet) => options.verbose && !quiet,
+        };
+        if shown {
+            let text = report.rules.get(&first.rule);
+            finding(&group, text, options, &mut explained, out)?;
+        }
+    }
+    closing(report, options, out)
+}
+
+/// Findings that differ in nothing but the direction are told together.
+fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in findings {
+        let twin = groups.iter_mut().find(|group| {
+            let first = group[0];
+            first.rule == finding.rule
+                && first.level == finding.level
+                && first.section == finding.section
+                && first.path == finding.path
+                && first.also_in == finding.also_in
+                && first.allowed_by == finding.allowed_by
+                && first.old == finding.old
+                && first.new == finding.new
+                && first.direction != finding.direction
+        });
+        match twin {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups
+}
+
+fn finding(
+    group: &[&Finding],
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let first = group[0];
+    let (name, colour) = match (&first.allowed_by, first.level) {
+        (Some(_), level) => (format!("allowed {level}"), AnsiColor::Cyan),
+        (None, Level::Error) => ("error".to_owned(), AnsiColor::Red),
+        (None, Level::Warning) => ("warning".to_owned(), AnsiColor::Yellow),
+        (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
+    };
+    let style = colour.on_default().bold();
+    let headline = rule.map_or("", |rule| rule.name.as_str());
+    writeln!(
+        out,
+        "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
+        first.rule
+    )?;
+    let place: Vec<&str> = std::iter::once(first.section.as_str())
+        .chain(first.path.iter().map(String::as_str))
+        .collect();
+    let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
+    writeln!(
+        out,
+        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+        place.join(" › "),
+        directions.join(", ")
+    )?;
+    if !first.also_in.is_empty() {
+        labelled("also in", &first.also_in.join(", "), options, out)?;
+    }
+    if !first.context.is_empty() {
+        writeln!(out, "   {FRAME}|{FRAME:#}")?;
+        for line in &first.context {
+            let (mark, style) = match line.side {
+                Side::Both => (' ', Style::new()),
+                Side::Old => ('-', OLD),
+                Side::New => ('+', NEW),
+            };
+            writeln!(
+                out,
+                "   {FRAME}|{FRAME:#} {style}{mark} {}{style:#}",
+                line.text
+            )?;
+        }
+        writeln!(out, "   {FRAME}|{FRAME:#}")?;
+    }
+    let mut messages: Vec<(Option<Direction>, &str)> = Vec::new();
+    for finding in group {
+        match messages
+            .iter_mut()
+            .find(|(_, text)| *text == finding.message)
+        {
+            Some(same) => same.0 = None,
+            None => messages.push((Some(finding.direction), &finding.message)),
+        }
+    }
+    for (direction, message) in messages {
+        let label = direction.map_or_else(|| "wire".to_owned(), |d| d.to_string());
+        labelled(&label, message, options, out)?;
+    }
+    if let Some(reason) = &first.allowed_by {
+        labelled("allowed by", reason, options, out)?;
+    }
+    if let Some(rule) = rule {
+        if explained.insert(first.rule.clone()) || options.verbose {
+            if first.level != Level::Note {
+                labelled("effect", &rule.effect, options, out)?;
+                labelled("fix", &rule.fix, options, out)?;
+            }
+        } else {
+            labelled(
+                "see",
+                &format!("migcompat rules explain {}", first.rule),
+                options,
+                out,
+            )?;
+        }
+    }
+    writeln!(out)
+}
+
+/// `   = label: text`, wrapped under itself.
+fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let hanging = " ".repeat(5 + label.len() + 2);
+    let wrap = textwrap::Options::new(options.width.max(hanging.len() + 30))
+        .initial_indent(&hanging)
+        .subsequent_indent(&hanging)
+        .break_words(false);
+    for (at, line) in textwrap::wrap(text.trim(), wrap).iter().enumerate() {
+        if at == 0 {
+            let rest = line.trim_start();
+            writeln!(out, "   {FRAME}={FRAME:#} {BOLD}{label}:{BOLD:#} {rest}")?;
+        } else {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let summary = report.summary;
+    let mut counts = vec![
+        count(summary.errors, "error"),
+        count(summary.warnings, "warning"),
+        count(summary.notes, "note"),
+    ];
+    if summary.notes > 0 && !options.verbose {
+        counts[2].push_str(" (-v shows them)");
+    }
+    if summary.allowed > 0 {
+        counts.push(format!("{} allowed", summary.allowed));
+    }
+    let (word, colour) = match report.verdict {
+        Verdict::Compatible => ("compatible", AnsiColor::Green),
+        Verdict::Incompatible => ("incompatible", AnsiColor::Red),
+        Verdict::Untested => ("untested", AnsiColor::Yellow),
+    };
+    let style = colour.on_default().bold();
+    let machine = report.machine.as_deref().unwrap_or("any machine");
+    writeln!(
+        out,
+        "{style}{word}{style:#}: {machine}, old {}, new {}: {}",
+        build(&report.old),
+        build(&report.new),
+        counts.join(", ")
+    )
+}
+
+fn build(build: &BuildRef) -> String {
+    match build.version {
+        Some(version) => format!("{} ({version})", build.label),
+        None => build.label.clone(),
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}

@@ -1,0 +1,79 @@
+//! Findings in, judged findings out: what the lists allow, what the user said of a rule, and which
+//! findings are one.
+
+use std::collections::BTreeMap;
+
+use super::Rule;
+use super::lists::Scope;
+use crate::model::{Finding, Level};
+
+/// What a user wants of a rule, whatever its own level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// An error.
+    Deny,
+    /// A warning.
+    Warn,
+    /// Reported, but it does not gate.
+    Allow,
+}
+
+/// Levels for rules, from the command line; of two for one rule the last counts.
+pub type Wishes = BTreeMap<Rule, Wish>;
+
+/// Judges findings and joins those that have one cause. The result is sorted: errors first, then by
+/// section and path.
+pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Finding> {
+    let mut judged = findings;
+    for finding in &mut judged {
+        finding.allowed_by = scope.allows(finding);
+        let wish = Rule::from_id(&finding.rule).and_then(|rule| wishes.get(&rule));
+        match wish {
+            Some(Wish::Deny) => finding.level = Level::Error,
+            Some(Wish::Warn) => finding.level = Level::Warning,
+            Some(Wish::Allow) if finding.allowed_by.is_none() && finding.level != Level::Note => {
+                finding.allowed_by = Some(format!("--allow {}", finding.rule));
+            }
+            Some(Wish::Allow) | None => {}
+        }
+    }
+    join(judged)
+}
+
+/// One change in QEMU shows in every section that embeds the description it was made in. It is one
+/// finding, of the first section by name, and the others are listed with it.
+fn join(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| {
+            (
+                f.level,
+                f.section.clone(),
+                f.path.clone(),
+                f.direction,
+                f.rule.clone(),
+            )
+        };
+        key(a).cmp(&key(b))
+    });
+    let mut joined: Vec<Finding> = Vec::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for finding in findings {
+        let cause = format!(
+            "{} {} {} {:?}",
+            finding.level, finding.direction, finding.cause, finding.allowed_by
+        );
+        match seen.get(&cause) {
+            Some(&at) => {
+                let first = &mut joined[at];
+                if first.section != finding.section && !first.also_in.contains(&finding.section) {
+                    first.also_in.push(finding.section);
+                }
+            }
+            None => {
+                seen.insert(cause, joined.len());
+                joined.push(finding);
+            }
+        }
+    }
+    joined
+}
