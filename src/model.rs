@@ -192,6 +192,9 @@ pub struct Finding {
     /// section it shows.
     #[serde(skip)]
     pub cause: String,
+    /// What changed, each as the description that holds it and its own name.
+    #[serde(skip)]
+    pub items: Vec<(String, String)>,
 }
 
 impl Finding {

@@ -27,6 +27,12 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Find
     let mut judged = findings;
     for finding in &mut judged {
         finding.allowed_by = scope.allows(finding);
+        if finding.level == Level::Warning
+            && let Some(reason) = scope.settles(finding)
+        {
+            finding.level = Level::Note;
+            finding.message = format!("{}; it cannot matter here: {reason}", finding.message);
+        }
         let wish = Rule::from_id(&finding.rule).and_then(|rule| wishes.get(&rule));
         match wish {
             Some(Wish::Deny) => finding.level = Level::Error,

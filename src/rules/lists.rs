@@ -29,6 +29,10 @@ const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../rename-lists/fields.toml"),
     ),
     (
+        "rename-lists/known-conditions.toml",
+        include_str!("../../rename-lists/known-conditions.toml"),
+    ),
+    (
         "rename-lists/deliberate-breaks.toml",
         include_str!("../../rename-lists/deliberate-breaks.toml"),
     ),
@@ -143,9 +147,34 @@ pub struct Break {
     used: Cell<bool>,
 }
 
+/// What a run-time test says for every machine type that both builds know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sent {
+    Never,
+    Always,
+}
+
+/// A run-time test whose answer is known, because a compat property of the machine type gives it.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// QOM type, where the entry is limited to one.
+    pub section: Option<String>,
+    pub description: String,
+    /// Fields or subsections that hang on the test.
+    pub items: Vec<String>,
+    pub sent: Sent,
+    pub span: Span,
+    pub source: String,
+    pub reason: String,
+    pub place: Place,
+    used: Cell<bool>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     pub renames: Vec<Rename>,
+    pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
 }
 
@@ -155,6 +184,7 @@ struct File {
     section: Vec<Spanned<RawRename>>,
     description: Vec<Spanned<RawRename>>,
     field: Vec<Spanned<RawRename>>,
+    condition: Vec<Spanned<RawCondition>>,
     r#break: Vec<Spanned<RawBreak>>,
 }
 
@@ -168,6 +198,19 @@ struct RawRename {
     after: Option<Version>,
     by: Version,
     size_change: Option<String>,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCondition {
+    section: Option<String>,
+    description: String,
+    items: Vec<String>,
+    sent: Sent,
+    after: Option<Version>,
+    by: Version,
     source: String,
     reason: String,
 }
@@ -241,6 +284,27 @@ impl Lists {
                 self.renames.push(rename(what, entry.into_inner(), place)?);
             }
         }
+        for entry in file.condition {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            if raw.items.is_empty() {
+                return Err(ListError::Entry {
+                    place,
+                    reason: "items is empty; name the fields or subsections".to_owned(),
+                });
+            }
+            self.conditions.push(Condition {
+                section: raw.section,
+                description: raw.description,
+                items: raw.items,
+                sent: raw.sent,
+                span: span(raw.after, raw.by, &place)?,
+                source: raw.source,
+                reason: raw.reason,
+                place,
+                used: Cell::new(false),
+            });
+        }
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
@@ -251,9 +315,20 @@ impl Lists {
     /// Entries that some comparison made use of, by place, since the lists were loaded.
     pub fn used(&self) -> BTreeMap<&Place, bool> {
         let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
+        let conditions = self.conditions.iter().map(|c| (&c.place, c.used.get()));
         let breaks = self.breaks.iter().map(|b| (&b.place, b.used.get()));
-        renames.chain(breaks).collect()
+        renames.chain(conditions).chain(breaks).collect()
     }
+}
+
+fn span(after: Option<Version>, by: Version, place: &Place) -> Result<Span, ListError> {
+    if after.is_some_and(|after| after >= by) {
+        return Err(ListError::Entry {
+            place: place.clone(),
+            reason: "after must be an older release than by".to_owned(),
+        });
+    }
+    Ok(Span { after, by })
 }
 
 fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListError> {
@@ -269,19 +344,14 @@ fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListErr
     if raw.old == raw.new && raw.size_change.is_none() {
         return fail("old and new are the same name, and no size_change is given");
     }
-    if raw.after.is_some_and(|after| after >= raw.by) {
-        return fail("after must be an older release than by");
-    }
+    let span = span(raw.after, raw.by, &place)?;
     Ok(Rename {
         what,
         section: raw.section,
         description: raw.description,
         old: raw.old,
         new: raw.new,
-        span: Span {
-            after: raw.after,
-            by: raw.by,
-        },
+        span,
         size_change: raw.size_change,
         source: raw.source,
         reason: raw.reason,
@@ -305,9 +375,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
             "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
         );
     }
-    if raw.after.is_some_and(|after| after >= raw.by) {
-        return fail("after must be an older release than by".to_owned());
-    }
+    let span = span(raw.after, raw.by, &place)?;
     if raw.path.is_empty() && !raw.whole_section && !names_section(rule) {
         return fail(format!(
             "without a path this allows every {rule} in `{}`; narrow it, or say whole_section = true",
@@ -320,10 +388,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
         path: raw.path,
         direction: raw.direction,
         machines: raw.machines,
-        span: Span {
-            after: raw.after,
-            by: raw.by,
-        },
+        span,
         reason: raw.reason,
         commit: raw.commit,
         whole_section: raw.whole_section,
@@ -433,6 +498,37 @@ impl Scope<'_> {
                     None => format!("{}: {}", entry.place, entry.reason),
                 }
             })
+    }
+
+    /// Why the run-time test that a finding hangs on cannot matter between these builds.
+    pub fn settles(&self, finding: &Finding) -> Option<String> {
+        let rule = Rule::from_id(&finding.rule)?;
+        let wanted = match rule {
+            Rule::ConditionalFieldAdded
+            | Rule::ConditionalFieldRemoved
+            | Rule::SubsectionUnknown => Sent::Never,
+            Rule::ConditionAdded | Rule::ConditionRemoved => Sent::Always,
+            _ => return None,
+        };
+        let mut reasons: Vec<String> = Vec::new();
+        for (description, name) in &finding.items {
+            let entry = self.lists.conditions.iter().find(|entry| {
+                entry.sent == wanted
+                    && entry.span.holds(self.old, self.new) != Holds::No
+                    && entry
+                        .section
+                        .as_deref()
+                        .is_none_or(|s| s == finding.section)
+                    && entry.description == *description
+                    && entry.items.contains(name)
+            })?;
+            entry.used.set(true);
+            let reason = format!("{} ({})", entry.reason, entry.source);
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     fn applies(&self, entry: &Break, finding: &Finding) -> bool {

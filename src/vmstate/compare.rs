@@ -192,6 +192,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         confirmed_by: None,
         context: Vec::new(),
         cause: format!("{rule} {}", section.type_name),
+        items: Vec::new(),
     })
 }
 
@@ -489,6 +490,7 @@ impl<'d> Comparison<'d, '_> {
         let (old_shape, new_shape) = (spot.shape(Build::Old), spot.shape(Build::New));
         let cause = spot.cause(change.rule);
         let context = run.context(&self.interner, change);
+        let items = spot.items();
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,
@@ -504,6 +506,7 @@ impl<'d> Comparison<'d, '_> {
         );
         if let Some(finding) = self.findings.last_mut() {
             finding.context = context;
+            finding.items = items;
         }
     }
 
@@ -553,6 +556,7 @@ impl<'d> Comparison<'d, '_> {
             confirmed_by: None,
             context: Vec::new(),
             cause,
+            items: Vec::new(),
         });
     }
 }
@@ -669,10 +673,10 @@ impl<'d> Run<'_, 'd> {
         let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
             if item.is_subsection() {
                 (Rule::SubsectionUnknown, false)
-            } else if item.is_opaque() {
-                (Rule::OpaqueFieldChanged, false)
             } else if item.conditional {
                 (conditional, false)
+            } else if item.is_opaque() {
+                (Rule::OpaqueFieldChanged, false)
             } else {
                 (rule, !balanced)
             }

@@ -267,11 +267,18 @@ impl Gap<'_, '_> {
     }
 
     fn left_over(&mut self, o: Vec<usize>, n: Vec<usize>) {
-        let certain: u64 = sum(self.old, &o).abs_diff(sum(self.new, &n));
-        let conditional: Vec<u64> = (o.iter().map(|&i| &self.old[i]))
-            .chain(n.iter().map(|&j| &self.new[j]))
+        let (old, new) = (sum(self.old, &o), sum(self.new, &n));
+        let certain = old.abs_diff(new);
+        // Only conditional items of the side that is short can make up for it.
+        let short = if old < new {
+            items(self.old, &o)
+        } else {
+            items(self.new, &n)
+        };
+        let conditional: Vec<u64> = short
+            .iter()
             .filter(|item| item.conditional && !item.is_subsection())
-            .map(Item::bytes)
+            .map(|item| item.bytes())
             .collect();
         self.outcome.conditions_may_balance = certain > 0 && sums_to(&conditional, certain);
         self.outcome.removed.extend(o);

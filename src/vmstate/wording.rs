@@ -40,6 +40,19 @@ impl<'d> Spot<'_, 'd> {
         format!("{rule} {:?} {:?}", side(self.old), side(self.new))
     }
 
+    /// What changed, as the lists name it: the new build's names, or the old one's where it is gone.
+    pub fn items(&self) -> Vec<(String, String)> {
+        let items = if self.new.is_empty() {
+            self.old
+        } else {
+            self.new
+        };
+        items
+            .iter()
+            .map(|item| (item.description.to_owned(), item.name.to_owned()))
+            .collect()
+    }
+
     pub fn shape(&self, build: Build) -> Option<Shape> {
         let items = if build == Build::Old {
             self.old
