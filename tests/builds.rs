@@ -263,6 +263,53 @@ fn without_a_network_the_error_says_what_to_do_instead() {
     );
 }
 
+/// Not even where the machine's own apt is told to trust it.
+#[test]
+fn a_suite_without_a_signature_is_refused() {
+    if which::which("apt-get").is_err() {
+        eprintln!("UNTESTED: a_suite_without_a_signature_is_refused: there is no apt-get here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Readable for the user whom apt becomes.
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let (archive, sources) = (dir.path().join("debian"), dir.path().join("sources"));
+    let suite = archive.join("dists/bookworm");
+    fs::create_dir_all(suite.join("main/binary-amd64")).unwrap();
+    fs::create_dir(&sources).unwrap();
+    fs::write(suite.join("main/binary-amd64/Packages"), "").unwrap();
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let release = format!(
+        "Origin: Debian\nLabel: Debian\nSuite: bookworm\nCodename: bookworm\n\
+         Date: Sat, 10 Jun 2023 08:00:00 UTC\nArchitectures: amd64\nComponents: main\n\
+         SHA256:\n {empty} 0 main/binary-amd64/Packages\n"
+    );
+    fs::write(suite.join("Release"), release).unwrap();
+    let source = format!(
+        "Types: deb\nURIs: file:{}\nSuites: bookworm\nComponents: main\nTrusted: yes\n",
+        archive.display()
+    );
+    fs::write(sources.join("own.sources"), source).unwrap();
+    let config = dir.path().join("apt.conf");
+    fs::write(
+        &config,
+        format!(
+            "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\n\
+             Acquire::AllowInsecureRepositories \"1\";\nAPT::Get::AllowUnauthenticated \"1\";\n",
+            sources.display()
+        ),
+    )
+    .unwrap();
+    let run = open_elsewhere(dir.path())
+        .env("APT_CONFIG", &config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(said.contains("REFUSED usage=false"), "{said}");
+    assert!(said.contains("signature cannot be verified"), "{said}");
+    assert!(said.contains("is not signed"), "{said}");
+}
+
 // Builds that misbehave.
 
 /// A build of which the program is a shell script.

@@ -36,7 +36,8 @@ pub enum FetchError {
     #[error("fetching debian:{suite} needs {tool}, which is not on this machine; {INSTEAD}")]
     NoTool { suite: String, tool: &'static str },
     #[error(
-        "fetching debian:{suite}: this machine's apt has no Debian archive among its sources; {INSTEAD}"
+        "fetching debian:{suite}: this machine's apt has no Debian archive among its sources \
+         (if it has, `apt-get update` may help it to know); {INSTEAD}"
     )]
     NoArchive { suite: String },
     #[error("debian:{suite}: the Debian archive has no such suite{}", said(.detail))]
@@ -289,9 +290,13 @@ impl<'a> Apt<'a> {
         command.arg("-q").arg("-c").arg(at("apt.conf"));
         for (option, value) in [
             ("Dir::State", at("state")),
+            // These are absolute where the machine's configuration says so.
             ("Dir::State::status", at("status")),
+            ("Dir::State::lists", at("state/lists")),
             ("Dir::Cache", at("cache")),
             ("Dir::Cache::archives", at("cache/archives")),
+            ("Dir::Cache::pkgcache", at("cache/pkgcache.bin")),
+            ("Dir::Cache::srcpkgcache", at("cache/srcpkgcache.bin")),
             ("Dir::Etc::sourcelist", "/dev/null".into()),
             ("Dir::Etc::sourceparts", at("sources")),
             ("Dir::Etc::preferences", "/dev/null".into()),

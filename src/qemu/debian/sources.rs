@@ -20,6 +20,11 @@ pub(super) struct Archive {
 pub(super) fn debian_archive(targets: &str) -> Option<Archive> {
     targets.lines().find_map(|line| {
         let parts: Vec<&str> = line.splitn(6, '|').collect();
+        // apt leaves a name it has no value for as it stands.
+        let parts: Vec<&str> = parts
+            .into_iter()
+            .map(|part| if part.starts_with("$(") { "" } else { part })
+            .collect();
         let &[uri, release, origin, label, component, entry] = parts.as_slice() else {
             return None;
         };
@@ -43,7 +48,7 @@ fn is_debian(uri: &str, release: &str, origin: &str, label: &str) -> bool {
     }
     if origin.is_empty() {
         // Nothing was ever downloaded: the address is all there is.
-        return uri.trim_end_matches('/').ends_with("/debian");
+        return uri.split('/').any(|part| part == "debian");
     }
     origin == "Debian" && label == "Debian"
 }
@@ -141,9 +146,9 @@ http://mirror/some/where/|bookworm|Debian|Debian|main|/none:1
 http://mirror/later/|trixie|Debian|Debian|main|/none:1";
         assert_eq!(uri(all).as_deref(), Some("http://mirror/some/where/"));
         let fresh = "\
-http://mirror/debian-security/|bookworm-security|||main|/none:2
-http://mirror/debian/|bookworm|||main|/none:1";
-        assert_eq!(uri(fresh).as_deref(), Some("http://mirror/debian/"));
+http://mirror/debian-security/|bookworm-security|$(ORIGIN)|$(LABEL)|main|/none:2
+http://mirror/debian/2025/|bookworm|$(ORIGIN)|$(LABEL)|main|/none:1";
+        assert_eq!(uri(fresh).as_deref(), Some("http://mirror/debian/2025/"));
         assert_eq!(
             uri("https://apt.example/ubuntu/|noble|Ubuntu|Ubuntu|main|/none:1"),
             None
