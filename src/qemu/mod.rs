@@ -1,1 +1,69 @@
 //! A build of QEMU: where it comes from, what it can do, starting it.
+//!
+//! An argument ([`BuildArg`]) is opened into a [`Build`], fetched from a Debian archive into the
+//! [`Cache`] where it is a suite. A build is asked what it is over [`qmp`] ([`BuildInfo`]), which
+//! decides the [`machine`] type, and it writes the vmstate dump of one.
+//!
+//! The functions that are not `async` start a runtime of their own and must not be called from
+//! inside another one.
+
+mod build;
+mod cache;
+mod debian;
+mod dump;
+mod error;
+mod info;
+pub mod machine;
+mod monitor;
+mod process;
+mod progress;
+pub mod qmp;
+mod spec;
+
+pub use build::{Build, Deadlines};
+pub use cache::{Cache, CacheError, Entry};
+pub use debian::FetchError;
+pub use dump::DumpError;
+pub use error::QemuError;
+pub use info::{BuildInfo, MachineType};
+pub use machine::NoCommonMachine;
+pub use monitor::{Monitored, Problem, StartError};
+pub use process::{Ended, RunError, Running};
+pub use progress::Progress;
+pub use spec::{BuildArg, SpecError};
+
+/// Reads a BUILD argument and looks whether what it names is there.
+pub fn parse(arg: &str) -> Result<BuildArg, QemuError> {
+    Ok(arg.parse::<BuildArg>()?)
+}
+
+/// Makes a build ready to run, fetching it into the cache where it is a Debian suite that is not
+/// there yet. `arch` is the target as QEMU names it (`x86_64`, `aarch64`); it chooses the program
+/// out of a suite and says nothing new about a binary.
+///
+/// # Errors
+/// A dump is refused: it cannot be run. A suite may be unknown, unverifiable or out of reach.
+pub fn open(
+    arg: &BuildArg,
+    arch: &str,
+    cache: &Cache,
+    progress: Progress,
+) -> Result<Build, QemuError> {
+    match arg {
+        BuildArg::Dump(path) => Err(SpecError::DumpCannotRun(path.clone()).into()),
+        BuildArg::Binary { label, path } => Ok(Build::binary(label, path)),
+        BuildArg::Debian { suite } => {
+            let packages = machine::packages(arch)
+                .ok_or_else(|| SpecError::UnknownArchitecture(arch.to_owned()))?;
+            debian::open(suite, arch, packages, cache, progress)
+        }
+    }
+}
+
+/// Runs a future to its end on a runtime that lives no longer.
+fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future))
+}

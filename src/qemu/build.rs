@@ -1,0 +1,346 @@
+//! A build that can be started.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::Flock;
+
+use super::process::tie_to_us;
+use crate::model::BuildKind;
+
+/// How long things may take before a build counts as hanging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From starting the program to its first word on the monitor. Some tenths of a second here.
+    pub start: Duration,
+    /// One command on the monitor.
+    pub command: Duration,
+    /// Writing a dump. Half a second here.
+    pub dump: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            start: Duration::from_secs(30),
+            command: Duration::from_secs(10),
+            dump: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A QEMU that can be started: a binary or script of the user's, or one out of a package.
+#[derive(Debug, Clone)]
+pub struct Build {
+    label: String,
+    kind: BuildKind,
+    arch: Option<String>,
+    program: PathBuf,
+    /// What goes before the caller's arguments.
+    args: Vec<OsString>,
+    env: Vec<(&'static str, Option<OsString>)>,
+    deadlines: Deadlines,
+    /// Keeps a fetched build from being removed.
+    _in_use: Option<Arc<Flock<File>>>,
+}
+
+impl Build {
+    pub(super) fn binary(label: &str, path: &Path) -> Build {
+        let arch = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("qemu-system-"))
+            .filter(|arch| super::machine::packages(arch).is_some())
+            .map(str::to_owned);
+        Build {
+            label: label.to_owned(),
+            kind: BuildKind::Binary,
+            arch,
+            program: path.to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            deadlines: Deadlines::default(),
+            _in_use: None,
+        }
+    }
+
+    /// A build in an unpacked root, which brings every library and the loader along. `None` if
+    /// the root has no program for this target, or no loader.
+    pub(super) fn package(
+        label: &str,
+        arch: &str,
+        root: &Path,
+        in_use: Option<Arc<Flock<File>>>,
+    ) -> Option<Build> {
+        let program = program(root, arch)?;
+        let (loader, libraries) = loader(root)?;
+        let mut args: Vec<OsString> = vec![
+            // Nothing but the root: the machine's own libraries are another build's.
+            "--inhibit-cache".into(),
+            "--library-path".into(),
+            join(&libraries),
+            program.into(),
+        ];
+        for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            let data = root.join(data);
+            if data.is_dir() {
+                args.push("-L".into());
+                args.push(data.into());
+            }
+        }
+        let modules = libraries
+            .iter()
+            .map(|dir| dir.join("qemu"))
+            .find(|dir| dir.is_dir());
+        let mut env = vec![("LD_PRELOAD", None)];
+        // Set even if there are none, or QEMU looks at the place it was built for.
+        let modules = modules.unwrap_or_else(|| root.join("usr/lib/qemu/no-modules"));
+        env.push(("QEMU_MODULE_DIR", Some(modules.into())));
+        Some(Build {
+            label: label.to_owned(),
+            kind: BuildKind::Package,
+            arch: Some(arch.to_owned()),
+            program: loader,
+            args,
+            env,
+            deadlines: Deadlines::default(),
+            _in_use: in_use,
+        })
+    }
+
+    /// What the user wrote.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub fn kind(&self) -> BuildKind {
+        self.kind
+    }
+
+    /// The target, as far as it is known without starting the build: the one asked for of a
+    /// package, the one in the name of a binary.
+    pub fn arch(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
+
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    pub fn with_deadlines(self, deadlines: Deadlines) -> Build {
+        Build { deadlines, ..self }
+    }
+
+    /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
+    /// group of its own and is killed when the thread that started it ends.
+    pub fn command(&self) -> Command {
+        let mut command = self.plain_command();
+        tie_to_us(&mut command);
+        command
+    }
+
+    /// The same without any tie to us, for [`super::Running`], which ties it itself.
+    pub(super) fn plain_command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args);
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    /// What to type into a shell before QEMU's arguments to start this build by hand.
+    pub fn shell_prefix(&self) -> String {
+        let mut words = Vec::new();
+        for (name, value) in &self.env {
+            if let Some(value) = value {
+                words.push(format!("{name}={}", quote(&value.to_string_lossy())));
+            }
+        }
+        words.push(quote(&self.program.to_string_lossy()));
+        words.extend(self.args.iter().map(|arg| quote(&arg.to_string_lossy())));
+        words.join(" ")
+    }
+}
+
+/// One word for a shell.
+pub(super) fn quote(word: &str) -> String {
+    // The one thing that cannot be quoted is a NUL, which no argument can hold either.
+    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
+}
+
+/// The program itself: in some releases `usr/bin` has a shell script where `usr/libexec` has it.
+fn program(root: &Path, arch: &str) -> Option<PathBuf> {
+    ["usr/bin", "usr/libexec"]
+        .iter()
+        .filter_map(|dir| inside(root, &root.join(dir).join(format!("qemu-system-{arch}"))))
+        .find(|path| is_elf(path))
+}
+
+/// The loader of the root, and the folders that its libraries are in.
+fn loader(root: &Path) -> Option<(PathBuf, Vec<PathBuf>)> {
+    let mut libraries = Vec::new();
+    let mut loader = None;
+    for lib in ["lib", "usr/lib"] {
+        let mut dirs: Vec<PathBuf> = fs::read_dir(root.join(lib))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|item| item.path())
+            // A folder of one architecture: x86_64-linux-gnu.
+            .filter(|path| path.is_dir() && path.to_string_lossy().ends_with("-linux-gnu"))
+            .collect();
+        dirs.sort();
+        for dir in dirs {
+            loader = loader.or_else(|| loader_in(root, &dir));
+            // Libraries that others find by a path baked in, which leads out of the root.
+            let private = dir.join("pulseaudio");
+            libraries.push(dir);
+            if private.is_dir() {
+                libraries.push(private);
+            }
+        }
+    }
+    Some((loader?, libraries))
+}
+
+/// `ld-linux-x86-64.so.2`, `ld-linux-aarch64.so.1`, `ld64.so.2`.
+fn loader_in(root: &Path, dir: &Path) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter(|item| {
+            let name = item.file_name();
+            let name = name.to_string_lossy();
+            name.contains(".so.") && (name.starts_with("ld-linux") || name.starts_with("ld64."))
+        })
+        .filter_map(|item| inside(root, &item.path()))
+        .filter(|path| is_elf(path))
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+/// Follows links as they would lead if `root` were `/`.
+fn inside(root: &Path, path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    // As many links as Linux itself follows.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else {
+            return path.is_file().then_some(path);
+        };
+        path = if target.is_absolute() {
+            root.join(
+                target
+                    .components()
+                    .filter(|part| *part != Component::RootDir)
+                    .collect::<PathBuf>(),
+            )
+        } else {
+            path.parent()?.join(target)
+        };
+    }
+    None
+}
+
+fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut magic))
+        .is_ok_and(|()| &magic == b"\x7fELF")
+}
+
+/// A list for `--library-path`. A colon in a path cannot be written there; the loader would then
+/// say which library it misses.
+fn join(paths: &[PathBuf]) -> OsString {
+    let mut list = OsString::new();
+    for path in paths {
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(path);
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn file(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_package_runs_through_its_own_loader() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let lib = "lib/x86_64-linux-gnu";
+        file(root, &format!("{lib}/ld-2.31.so"), "\x7fELF");
+        file(root, "usr/lib/x86_64-linux-gnu/qemu/module.so", "");
+        file(root, "usr/share/qemu/bios.bin", "");
+        file(root, "usr/bin/qemu-system-i386", "#!/bin/sh\n");
+        assert!(
+            Build::package("x", "i386", root, None).is_none(),
+            "no loader, no program"
+        );
+        // As in Debian 11: one link that leads out of the root if followed as it stands.
+        fs::create_dir(root.join("lib64")).unwrap();
+        symlink(
+            "/lib/x86_64-linux-gnu/ld-2.31.so",
+            root.join("lib64/ld-linux-x86-64.so.2"),
+        )
+        .unwrap();
+        symlink(
+            "/lib64/ld-linux-x86-64.so.2",
+            root.join(lib).join("ld-linux-x86-64.so.2"),
+        )
+        .unwrap();
+        assert!(
+            Build::package("x", "i386", root, None).is_none(),
+            "a script is no program"
+        );
+        file(root, "usr/libexec/qemu-system-i386", "\x7fELF");
+
+        let build = Build::package("x", "i386", root, None).unwrap();
+        let at = |path: &str| root.join(path).display().to_string();
+        assert_eq!(
+            build.shell_prefix(),
+            format!(
+                "QEMU_MODULE_DIR={} {} --inhibit-cache --library-path {}:{} {} -L {}",
+                at("usr/lib/x86_64-linux-gnu/qemu"),
+                at("lib/x86_64-linux-gnu/ld-2.31.so"),
+                at("lib/x86_64-linux-gnu"),
+                at("usr/lib/x86_64-linux-gnu"),
+                at("usr/libexec/qemu-system-i386"),
+                at("usr/share/qemu"),
+            )
+        );
+    }
+
+    #[test]
+    fn a_binary_runs_as_it_is_and_is_quoted_for_a_shell() {
+        let build = Build::binary("q", Path::new("/opt/my builds/qemu-system-aarch64"));
+        assert_eq!(build.shell_prefix(), "'/opt/my builds/qemu-system-aarch64'");
+        assert_eq!(build.arch(), Some("aarch64"));
+        assert_eq!(Build::binary("q", Path::new("/opt/qemu.sh")).arch(), None);
+    }
+
+    #[test]
+    fn links_in_a_circle_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("b", dir.path().join("a")).unwrap();
+        symlink("a", dir.path().join("b")).unwrap();
+        assert_eq!(inside(dir.path(), &dir.path().join("a")), None);
+    }
+}

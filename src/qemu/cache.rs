@@ -1,0 +1,497 @@
+//! Unpacked builds on disk, one folder for each suite and package.
+//!
+//! ```text
+//! debian/bookworm/.fetch.lock              held while something of the suite is fetched
+//! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or what a killed one left
+//! debian/bookworm/.qemu-system-x86.lock    shared while a build is in use, alone to remove it
+//! debian/bookworm/qemu-system-x86/         complete, for it got its name last
+//!     build.json, root/
+//! ```
+//!
+//! The locks are advisory and die with their process, so a killed run leaves none behind. Lock
+//! files stay: removing one would let two processes each hold "the" lock.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::{BuildArg, Progress};
+
+/// The form of an entry. An entry of another form is fetched again.
+const FORMAT: u32 = 1;
+const RECORD: &str = "build.json";
+const FETCH_LOCK: &str = ".fetch.lock";
+const FETCH_PREFIX: &str = ".fetch-";
+
+/// What went wrong with the cache folder.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error(
+        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; say --cache DIR"
+    )]
+    NoHome,
+    #[error("{}: the cache folder is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("{what} in the cache: {}: {source}", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{suite} {package} is in use by another run of migcompat; it was not removed")]
+    InUse { suite: String, package: String },
+    #[error("{0} is not a fetched build; only debian:SUITE can be removed from the cache")]
+    NotFetched(String),
+}
+
+impl CacheError {
+    /// Whether the arguments or the environment are to blame.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            CacheError::NoHome | CacheError::NotAFolder(_) | CacheError::NotFetched(_)
+        )
+    }
+}
+
+pub(super) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+    let path = path.to_owned();
+    move |source| CacheError::Io { what, path, source }
+}
+
+/// The record beside an unpacked build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub format: u32,
+    pub suite: String,
+    pub package: String,
+    /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
+    pub version: String,
+    /// When it was fetched, in UTC.
+    pub date: String,
+    pub download_bytes: u64,
+    pub unpacked_bytes: u64,
+    /// The files unpacked, QEMU and every library, which name their versions.
+    pub files: Vec<String>,
+}
+
+impl Record {
+    pub(super) fn new(suite: &str, package: &str, version: &str) -> Self {
+        Record {
+            format: FORMAT,
+            suite: suite.to_owned(),
+            package: package.to_owned(),
+            version: version.to_owned(),
+            date: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            download_bytes: 0,
+            unpacked_bytes: 0,
+            files: Vec::new(),
+        }
+    }
+}
+
+/// A build in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub suite: String,
+    pub package: String,
+    /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
+    pub version: String,
+    /// When it was fetched, in UTC, as RFC 3339 writes it.
+    pub date: String,
+    pub download_bytes: u64,
+    pub unpacked_bytes: u64,
+    /// The folder of the entry.
+    pub path: PathBuf,
+}
+
+/// The folder in which fetched builds are kept.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// A complete entry that nobody removes while this lives.
+#[derive(Debug)]
+pub(super) struct InUse {
+    pub root: PathBuf,
+    pub lock: Arc<Flock<File>>,
+}
+
+/// The right to fetch something of a suite, and a folder to do it in, gone when dropped.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    suite_dir: PathBuf,
+    work: tempfile::TempDir,
+    /// Declared last, so that it is let go after the folder was removed.
+    _lock: Flock<File>,
+}
+
+impl Cache {
+    /// The cache in `dir`, or else in `$XDG_CACHE_HOME/migcompat`, by default
+    /// `~/.cache/migcompat`. Nothing is made before it is needed.
+    ///
+    /// # Errors
+    /// There is no home, or something else has the name.
+    pub fn new(dir: Option<PathBuf>) -> Result<Cache, CacheError> {
+        // The XDG base directory specification: a relative path there is to be ignored.
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let dir = match dir {
+            Some(dir) => std::path::absolute(&dir).map_err(at("finding the folder", &dir))?,
+            None => absolute("XDG_CACHE_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+                .ok_or(CacheError::NoHome)?
+                .join(env!("CARGO_PKG_NAME")),
+        };
+        if dir.exists() && !dir.is_dir() {
+            return Err(CacheError::NotAFolder(dir));
+        }
+        Ok(Cache { dir })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The complete entries, by suite and package.
+    ///
+    /// # Errors
+    /// The folder cannot be read. An empty or missing one has no entries.
+    pub fn list(&self) -> Result<Vec<Entry>, CacheError> {
+        let mut entries = Vec::new();
+        for suite in folders(&self.debian())? {
+            for path in folders(&suite)? {
+                if let Some(record) = record(&path) {
+                    entries.push(Entry {
+                        suite: record.suite,
+                        package: record.package,
+                        version: record.version,
+                        date: record.date,
+                        download_bytes: record.download_bytes,
+                        unpacked_bytes: record.unpacked_bytes,
+                        path,
+                    });
+                }
+            }
+        }
+        entries.sort_by(|a, b| (&a.suite, &a.package).cmp(&(&b.suite, &b.package)));
+        Ok(entries)
+    }
+
+    /// Removes everything fetched of a suite and says what that was; nothing, if there is nothing.
+    ///
+    /// # Errors
+    /// An entry is in use by a running migcompat: what was removed before it stays removed.
+    pub fn remove(&self, arg: &BuildArg) -> Result<Vec<Entry>, CacheError> {
+        let BuildArg::Debian { suite } = arg else {
+            return Err(CacheError::NotFetched(arg.label()));
+        };
+        let mut removed = self.list()?;
+        removed.retain(|entry| &entry.suite == suite);
+        for entry in &removed {
+            let suite_dir = self.suite(suite);
+            let lock = lock_file(&suite_dir, &entry.package)?;
+            let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, errno)| match errno {
+                    Errno::EWOULDBLOCK => CacheError::InUse {
+                        suite: suite.clone(),
+                        package: entry.package.clone(),
+                    },
+                    errno => at("locking", &entry.path)(errno.into()),
+                },
+            )?;
+            // A folder half removed must not pass for a build: it loses its name first. If we die
+            // here, the next fetch sweeps the rest away.
+            let doomed = tempfile::Builder::new()
+                .prefix(FETCH_PREFIX)
+                .tempdir_in(&suite_dir)
+                .map_err(at("making a folder", &suite_dir))?;
+            let moved = fs::rename(&entry.path, doomed.path().join("old"));
+            match moved {
+                // Another run was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => moved.map_err(at("removing", &entry.path))?,
+            }
+            doomed.close().map_err(at("removing", &entry.path))?;
+        }
+        Ok(removed)
+    }
+
+    /// The first of the packages that is there complete and passes `fits`, kept from being removed.
+    pub(super) fn find(
+        &self,
+        suite: &str,
+        packages: &[String],
+        fits: impl Fn(&Path) -> bool,
+    ) -> Result<Option<InUse>, CacheError> {
+        let suite_dir = self.suite(suite);
+        for package in packages {
+            let path = suite_dir.join(package);
+            if record(&path).is_none() {
+                continue;
+            }
+            let lock = lock_file(&suite_dir, package)?;
+            let lock = Flock::lock(lock, FlockArg::LockShared)
+                .map_err(|(_, errno)| at("locking", &path)(errno.into()))?;
+            // Somebody may have removed it before the lock was ours.
+            let root = path.join("root");
+            if record(&path).is_some() && fits(&root) {
+                let lock = Arc::new(lock);
+                return Ok(Some(InUse { root, lock }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for its turn to fetch something of a suite, and sweeps away what killed runs left.
+    pub(super) fn start_fetch(
+        &self,
+        suite: &str,
+        progress: Progress,
+    ) -> Result<Fetching, CacheError> {
+        let suite_dir = self.suite(suite);
+        fs::create_dir_all(&suite_dir).map_err(at("making a folder", &suite_dir))?;
+        let path = suite_dir.join(FETCH_LOCK);
+        let lock = lock_at(&path)?;
+        let failed = |errno: Errno| at("locking", &path)(errno.into());
+        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                progress.say(&format!(
+                    "another run is fetching debian:{suite}; waiting for it"
+                ));
+                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno))?
+            }
+            Err((_, errno)) => return Err(failed(errno)),
+        };
+        self.sweep(suite);
+        let work = tempfile::Builder::new()
+            .prefix(FETCH_PREFIX)
+            .tempdir_in(&suite_dir)
+            .map_err(at("making a folder", &suite_dir))?;
+        Ok(Fetching {
+            suite_dir,
+            work,
+            _lock: lock,
+        })
+    }
+
+    /// Removes unfinished fetches of which nobody holds the lock. `ours` is a suite of which we do.
+    /// Best effort: what cannot be removed now is in nobody's way.
+    fn sweep(&self, ours: &str) {
+        for suite in folders(&self.debian()).unwrap_or_default() {
+            let _lock = if suite == self.suite(ours) {
+                None
+            } else {
+                let lock = lock_at(&suite.join(FETCH_LOCK))
+                    .ok()
+                    .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+                match lock {
+                    Some(lock) => Some(lock),
+                    None => continue,
+                }
+            };
+            let Ok(found) = fs::read_dir(&suite) else {
+                continue;
+            };
+            for left in found.flatten() {
+                let name = left.file_name();
+                if name.to_string_lossy().starts_with(FETCH_PREFIX) && left.path().is_dir() {
+                    let _in_nobodys_way = fs::remove_dir_all(left.path());
+                }
+            }
+        }
+    }
+
+    fn debian(&self) -> PathBuf {
+        self.dir.join("debian")
+    }
+
+    fn suite(&self, suite: &str) -> PathBuf {
+        self.debian().join(suite)
+    }
+}
+
+impl Fetching {
+    /// The folder to work in; `root` in it becomes the root of the build.
+    pub(super) fn work(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Gives the unpacked root its name, after everything in it has reached the disk.
+    pub(super) fn finish(self, record: &Record) -> Result<(), CacheError> {
+        let entry = self.work().join("entry");
+        fs::create_dir(&entry).map_err(at("making a folder", &entry))?;
+        let root = entry.join("root");
+        fs::rename(self.work().join("root"), &root).map_err(at("renaming", &root))?;
+        let path = entry.join(RECORD);
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|error| at("writing", &path)(error.into()))?;
+        fs::write(&path, text).map_err(at("writing", &path))?;
+        // One call for some thousand files: a power cut must not leave a complete name on
+        // files without contents.
+        let dir = File::open(&entry).map_err(at("opening", &entry))?;
+        nix::unistd::syncfs(&dir).map_err(|errno| at("syncing", &entry)(errno.into()))?;
+
+        let package = &record.package;
+        let to = self.suite_dir.join(package);
+        // Somebody may be removing, or running, an entry of this name that did not fit us.
+        let lock = lock_file(&self.suite_dir, package)?;
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
+        if to.exists() {
+            let old = self.work().join("old");
+            fs::rename(&to, &old).map_err(at("renaming", &to))?;
+        }
+        fs::rename(&entry, &to).map_err(at("renaming", &to))?;
+        let suite = File::open(&self.suite_dir).map_err(at("opening", &self.suite_dir))?;
+        suite.sync_all().map_err(at("syncing", &self.suite_dir))
+    }
+}
+
+/// The record of a complete entry of this form.
+fn record(entry: &Path) -> Option<Record> {
+    let text = fs::read(entry.join(RECORD)).ok()?;
+    let record: Record = serde_json::from_slice(&text).ok()?;
+    let named = entry
+        .file_name()
+        .is_some_and(|name| name == record.package.as_str());
+    (record.format == FORMAT && named).then_some(record)
+}
+
+fn folders(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let found = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found.map_err(at("reading", dir))?,
+    };
+    let mut folders = Vec::new();
+    for item in found {
+        let item = item.map_err(at("reading", dir))?;
+        if !item.file_name().to_string_lossy().starts_with('.') && item.path().is_dir() {
+            folders.push(item.path());
+        }
+    }
+    Ok(folders)
+}
+
+fn lock_file(suite_dir: &Path, package: &str) -> Result<File, CacheError> {
+    lock_at(&suite_dir.join(format!(".{package}.lock")))
+}
+
+fn lock_at(path: &Path) -> Result<File, CacheError> {
+    let made = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
+    match made {
+        // Somebody else's cache, which we may only read: a shared lock needs no more.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        made => made,
+    }
+    .map_err(at("locking", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debian(suite: &str) -> BuildArg {
+        BuildArg::Debian {
+            suite: suite.to_owned(),
+        }
+    }
+
+    fn fetch(cache: &Cache, suite: &str, package: &str) {
+        let fetching = cache.start_fetch(suite, Progress::Quiet).unwrap();
+        fs::create_dir(fetching.work().join("root")).unwrap();
+        fetching
+            .finish(&Record::new(suite, package, "1:1.0"))
+            .unwrap();
+    }
+
+    fn find(cache: &Cache, suite: &str, package: &str) -> Option<InUse> {
+        cache.find(suite, &[package.to_owned()], |_| true).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_there_when_finished_and_gone_when_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().join("new"))).unwrap();
+        assert!(cache.list().unwrap().is_empty());
+        assert!(cache.remove(&debian("one")).unwrap().is_empty());
+
+        fetch(&cache, "one", "q");
+        fetch(&cache, "two", "q");
+        let names: Vec<_> = cache.list().unwrap().into_iter().map(|e| e.suite).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert!(find(&cache, "one", "q").is_some());
+        assert!(find(&cache, "one", "other").is_none());
+
+        assert_eq!(cache.remove(&debian("one")).unwrap().len(), 1);
+        assert!(find(&cache, "one", "q").is_none());
+        assert!(find(&cache, "two", "q").is_some());
+    }
+
+    #[test]
+    fn what_a_killed_fetch_left_is_no_build_and_is_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
+        let left = dir.path().join("debian/one/.fetch-dead/root/usr");
+        fs::create_dir_all(&left).unwrap();
+        assert!(cache.list().unwrap().is_empty());
+        fetch(&cache, "two", "q");
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_fetch_under_way_is_not_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
+        let busy = cache.start_fetch("one", Progress::Quiet).unwrap();
+        fetch(&cache, "two", "q");
+        assert!(busy.work().exists());
+    }
+
+    #[test]
+    fn an_entry_in_use_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
+        fetch(&cache, "one", "q");
+        let used = find(&cache, "one", "q").unwrap();
+        assert!(matches!(
+            cache.remove(&debian("one")),
+            Err(CacheError::InUse { .. })
+        ));
+        assert!(used.root.exists());
+        drop(used);
+        assert_eq!(cache.remove(&debian("one")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_another_form_or_none_is_no_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
+        fetch(&cache, "one", "q");
+        let path = dir.path().join("debian/one/q/build.json");
+        for text in [
+            "",
+            "{}",
+            &fs::read_to_string(&path).unwrap().replace("1,", "99,"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert!(find(&cache, "one", "q").is_none(), "{text}");
+        }
+        fetch(&cache, "one", "q");
+        assert!(find(&cache, "one", "q").is_some());
+    }
+}

@@ -1,0 +1,111 @@
+//! The vmstate dump of a machine type.
+
+use std::fs::{self, File};
+use std::io;
+use std::process::Stdio;
+
+use super::monitor::private_dir;
+use super::process::said;
+use super::{Build, Ended, QemuError, RunError, Running, block_on, machine};
+
+/// A build gave no dump.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// It failed, and whatever it wrote before that is not to be trusted: a build that crashes
+    /// half-way leaves a file that may even look whole.
+    #[error("{label}: it {ended} while dumping {machine}{}", said(.stderr))]
+    Failed {
+        label: String,
+        machine: String,
+        ended: Ended,
+        /// The end of its error output.
+        stderr: String,
+    },
+    #[error("{label}: it says that all went well, but wrote no dump of {machine}{}", said(.stderr))]
+    Empty {
+        label: String,
+        machine: String,
+        stderr: String,
+    },
+    #[error("{label}: dumping {machine}: {source}")]
+    Run {
+        label: String,
+        machine: String,
+        source: RunError,
+    },
+    #[error("{label}: no temporary folder for its dump: {source}")]
+    Temp { label: String, source: io::Error },
+}
+
+impl Build {
+    /// Has the build write the vmstate dump of a machine type, which describes what of every device
+    /// it knows goes into a migration stream; about half a second.
+    ///
+    /// # Errors
+    /// It fails, crashes, hangs or writes nothing. What it prints alone, such as a warning about a
+    /// deprecated machine type, is no failure.
+    pub fn dump_vmstate(&self, machine: &str) -> Result<Vec<u8>, QemuError> {
+        Ok(block_on(self.dump(machine)).unwrap_or_else(|source| Err(self.no_folder(source)))?)
+    }
+
+    fn no_folder(&self, source: io::Error) -> DumpError {
+        DumpError::Temp {
+            label: self.label().to_owned(),
+            source,
+        }
+    }
+
+    /// [`Build::dump_vmstate`] for a caller with a runtime.
+    pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
+        let dir = private_dir().map_err(|error| self.no_folder(error))?;
+        let file = dir.path().join("vmstate.json");
+        let mut command = self.plain_command();
+        command.args(["-M", machine, "-nodefaults", "-display", "none"]);
+        if let Some(profile) = machine::profile(machine, self.arch()) {
+            command.args(profile.dump_args());
+            if let Some(size) = profile.blank_rom {
+                let rom = dir.path().join("rom");
+                File::create(&rom)
+                    .and_then(|file| file.set_len(size))
+                    .map_err(|error| self.no_folder(error))?;
+                command.arg("-bios").arg(rom);
+            }
+        }
+        command
+            .arg("-dump-vmstate")
+            .arg(&file)
+            .stdout(Stdio::null());
+
+        let run = |source| DumpError::Run {
+            label: self.label().to_owned(),
+            machine: machine.to_owned(),
+            source,
+        };
+        let mut process = Running::start(command).map_err(run)?;
+        let status = process.wait(self.deadlines().dump).await.map_err(run)?;
+        if !status.success() {
+            return Err(DumpError::Failed {
+                label: self.label().to_owned(),
+                machine: machine.to_owned(),
+                ended: Ended(status),
+                stderr: process.stderr(),
+            });
+        }
+        match fs::read(&file) {
+            Ok(dump) if !dump.is_empty() => Ok(dump),
+            Ok(_) => Err(self.empty(machine, &process)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.empty(machine, &process))
+            }
+            Err(error) => Err(self.no_folder(error)),
+        }
+    }
+
+    fn empty(&self, machine: &str, process: &Running) -> DumpError {
+        DumpError::Empty {
+            label: self.label().to_owned(),
+            machine: machine.to_owned(),
+            stderr: process.stderr(),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Everything that can go wrong with a build, and whose fault it is.
+
+use super::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
+
+/// An error of this room. [`QemuError::is_usage`] tells an argument that is wrong (exit status 2)
+/// from a build that could not be tested (125).
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    #[error(transparent)]
+    Machine(#[from] NoCommonMachine),
+}
+
+impl QemuError {
+    /// Whether the arguments are to blame: they would be wrong on every machine and with every
+    /// build. Everything else means that this pair could not be tested here and now.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            QemuError::Spec(_) => true,
+            QemuError::Cache(error) => error.is_usage(),
+            QemuError::Fetch(error) => matches!(error, FetchError::NoSuchSuite { .. }),
+            QemuError::Start(_) | QemuError::Dump(_) | QemuError::Machine(_) => false,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a build is and which machine types it has, asked from itself.
+
+use super::qmp::{QmpError, QueryMachines, QueryTarget, QueryVersion};
+use super::{Build, Monitored, Problem, QemuError, StartError, block_on};
+use crate::model::Version;
+
+/// Starts with no machine at all, so that nothing but the program itself can fail.
+const NO_MACHINE: [&str; 8] = [
+    "-M",
+    "none",
+    "-S",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-accel",
+    "tcg",
+];
+
+/// What a build says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildInfo {
+    pub version: Version,
+    /// What the distribution calls it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
+    pub package: String,
+    /// The target, for instance `x86_64`.
+    pub target: String,
+    /// By name.
+    pub machines: Vec<MachineType>,
+}
+
+/// A machine type of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineType {
+    pub name: String,
+    /// The short name that means this type in this build: `q35`.
+    pub alias: Option<String>,
+    pub is_default: bool,
+    pub deprecated: bool,
+}
+
+impl Build {
+    /// Starts the build without a machine and asks what it is; some tenths of a second.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub fn info(&self) -> Result<BuildInfo, QemuError> {
+        let asked = block_on(self.ask()).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(asked?)
+    }
+
+    /// [`Build::info`] for a caller with a runtime.
+    pub async fn ask(&self) -> Result<BuildInfo, StartError> {
+        let monitored = Monitored::start(self, NO_MACHINE).await?;
+        match questions(&monitored, self).await {
+            Ok(info) => {
+                monitored.quit(self.deadlines().command).await;
+                Ok(info)
+            }
+            Err(problem) => Err(monitored.explain(problem).await),
+        }
+    }
+}
+
+async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, QmpError> {
+    let deadline = build.deadlines().command;
+    let session = &monitored.session;
+    let version = session.execute(QueryVersion {}, deadline).await?;
+    let target = session.execute(QueryTarget {}, deadline).await?;
+    let machines = session.execute(QueryMachines {}, deadline).await?;
+    let mut machines: Vec<MachineType> = machines
+        .into_iter()
+        .map(|machine| MachineType {
+            name: machine.name,
+            alias: machine.alias,
+            is_default: machine.is_default,
+            deprecated: machine.deprecated,
+        })
+        .collect();
+    // The order is that of a hash table.
+    machines.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(BuildInfo {
+        version: Version::new(version.qemu.major, version.qemu.minor, version.qemu.micro),
+        package: version.package,
+        target: target.arch,
+        machines,
+    })
+}

@@ -1,0 +1,495 @@
+//! Machine types: which one both builds know, and what one needs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::{BuildInfo, MachineType};
+use crate::model::Version;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    architecture: Vec<Architecture>,
+    machine: Vec<Profile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Architecture {
+    targets: Vec<String>,
+    packages: Vec<String>,
+}
+
+/// What a family of machine types needs; a `[[machine]]` of `device-sets/machines.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The name without a version: `pc-q35`.
+    pub family: String,
+    /// Other names people use for the family.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// The target it belongs to.
+    pub architecture: String,
+    /// Whether the family's name means this target unless told otherwise.
+    #[serde(default)]
+    pub default: bool,
+    /// Bytes of zeroes it wants as firmware.
+    pub blank_rom: Option<u64>,
+    #[serde(default)]
+    option: Vec<ProfileOption>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileOption {
+    args: Vec<String>,
+    since: Option<Version>,
+    #[serde(default)]
+    start_only: bool,
+}
+
+impl Profile {
+    /// Arguments for a dump. The version does not matter: an option that some QEMU lacks is for
+    /// starts only.
+    pub fn dump_args(&self) -> impl Iterator<Item = &str> {
+        let always = |option: &&ProfileOption| !option.start_only && option.since.is_none();
+        args(self.option.iter().filter(always))
+    }
+
+    /// Arguments to start a machine with, on a QEMU of this version.
+    pub fn start_args(&self, version: Version) -> impl Iterator<Item = &str> {
+        let known =
+            move |option: &&ProfileOption| option.since.is_none_or(|since| since <= version);
+        args(self.option.iter().filter(known))
+    }
+}
+
+fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<Item = &'a str> {
+    options.flat_map(|option| option.args.iter().map(String::as_str))
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    // Not from outside: the file is part of the program, and a test reads it.
+    toml::from_str(include_str!("../../device-sets/machines.toml"))
+        .unwrap_or_else(|error| unreachable!("device-sets/machines.toml: {error}"))
+});
+
+/// The Debian packages that may hold the program for a target, the likelier first. `None` if QEMU
+/// has no such target.
+pub fn packages(target: &str) -> Option<&'static [String]> {
+    TABLE
+        .architecture
+        .iter()
+        .find(|architecture| architecture.targets.iter().any(|name| name == target))
+        .map(|architecture| architecture.packages.as_slice())
+}
+
+/// The target that a machine's name means unless told otherwise: `x86_64` for `pc-q35-7.2`.
+pub fn default_architecture(machine: &str) -> Option<&'static str> {
+    named(machine)
+        .find(|profile| profile.default)
+        .map(|profile| profile.architecture.as_str())
+}
+
+/// What a machine needs. Without a target only a name that no two targets share has an answer.
+pub fn profile(machine: &str, target: Option<&str>) -> Option<&'static Profile> {
+    let mut found = named(machine)
+        .filter(|profile| target.is_none_or(|target| serves(target, &profile.architecture)));
+    let first = found.next();
+    if found.next().is_some() { None } else { first }
+}
+
+/// A target that is a superset of another has its machines too.
+fn serves(target: &str, architecture: &str) -> bool {
+    target == architecture
+        || matches!(
+            (target, architecture),
+            ("i386", "x86_64") | ("arm", "aarch64") | ("ppc", "ppc64") | ("riscv32", "riscv64")
+        )
+}
+
+fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
+    let family = split(machine)
+        .map_or(machine, |(family, _)| family)
+        .to_owned();
+    TABLE
+        .machine
+        .iter()
+        .filter(move |profile| profile.family == family || profile.names.contains(&family))
+}
+
+/// The family and the version of a machine type. Versions have a point, so that the number in
+/// `powernv10` or `raspi3b` is none. What a vendor writes before the version belongs to the family
+/// (`pc-q35-rhel9.4.0`), and so does what follows it (`pseries-2.12-sxxm`): such types vary within
+/// a version and are not the family's plain ones.
+fn split(name: &str) -> Option<(&str, Vec<u32>)> {
+    let (front, last) = name.rsplit_once('-')?;
+    let digits = last.find(|c: char| c.is_ascii_digit())?;
+    let (vendor, number) = last.split_at(digits);
+    if !vendor.chars().all(|c| c.is_ascii_alphabetic()) || !number.contains('.') {
+        return None;
+    }
+    let version = number
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect::<Option<Vec<u32>>>()?;
+    let family = if vendor.is_empty() {
+        front
+    } else {
+        &name[..front.len() + 1 + vendor.len()]
+    };
+    Some((family, version))
+}
+
+/// The machine type that a wanted name means for both builds: itself if both list it, else the
+/// newest of the family or alias that both list.
+///
+/// # Errors
+/// There is none; the error says what comes closest.
+pub fn resolve(wanted: &str, old: &BuildInfo, new: &BuildInfo) -> Result<String, NoCommonMachine> {
+    let common: Vec<&str> = old
+        .machines
+        .iter()
+        .filter(|machine| lists(new, &machine.name))
+        .map(|machine| machine.name.as_str())
+        .collect();
+    pick(wanted, &[old, new], &common).ok_or_else(|| {
+        let missing = match (lists(old, wanted), lists(new, wanted)) {
+            (true, false) => Missing::New(new.version),
+            (false, true) => Missing::Old(old.version),
+            _ => Missing::Both,
+        };
+        NoCommonMachine::new(wanted, missing, &[old, new], &common)
+    })
+}
+
+/// The machine type that a wanted name means for one build.
+///
+/// # Errors
+/// The build has none; the error says what comes closest.
+pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, NoCommonMachine> {
+    let all: Vec<&str> = build
+        .machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .collect();
+    pick(wanted, &[build], &all)
+        .ok_or_else(|| NoCommonMachine::new(wanted, Missing::Only(build.version), &[build], &all))
+}
+
+fn lists(build: &BuildInfo, name: &str) -> bool {
+    build.machines.iter().any(|machine| machine.name == name)
+}
+
+fn pick(wanted: &str, builds: &[&BuildInfo], common: &[&str]) -> Option<String> {
+    if common.contains(&wanted) {
+        return Some(wanted.to_owned());
+    }
+    let aliased: Vec<&MachineType> = builds
+        .iter()
+        .flat_map(|build| &build.machines)
+        .filter(|machine| machine.alias.as_deref() == Some(wanted))
+        .collect();
+    families(wanted, &aliased)
+        .iter()
+        .find_map(|family| newest(family, common))
+        // An alias of a type without a version: `powernv`.
+        .or_else(|| {
+            aliased
+                .iter()
+                .map(|machine| machine.name.as_str())
+                .find(|name| common.contains(name))
+        })
+        .map(str::to_owned)
+}
+
+/// The families a name may mean, the builds' own aliases first.
+fn families<'a>(wanted: &'a str, aliased: &[&'a MachineType]) -> Vec<&'a str> {
+    let mut families: Vec<&str> = aliased
+        .iter()
+        .filter_map(|machine| Some(split(&machine.name)?.0))
+        .collect();
+    families.extend(
+        TABLE
+            .machine
+            .iter()
+            .filter(|profile| profile.names.iter().any(|name| name == wanted))
+            .map(|profile| profile.family.as_str()),
+    );
+    families.push(wanted);
+    families
+}
+
+fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
+    names
+        .iter()
+        .filter_map(|name| {
+            split(name)
+                .filter(|(of, _)| *of == family)
+                .map(|(_, v)| (v, *name))
+        })
+        .max()
+        .map(|(_, name)| name)
+}
+
+/// Which build lacks the very name that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Old(Version),
+    New(Version),
+    Both,
+    Only(Version),
+}
+
+/// No machine type that fits, and what comes closest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct NoCommonMachine {
+    /// What was asked for.
+    pub wanted: String,
+    missing: Missing,
+    /// The newest type of the same family that all builds asked have.
+    pub newest: Option<String>,
+    /// Names like the wanted one that all builds asked have, the most alike first.
+    pub near: Vec<String>,
+}
+
+impl NoCommonMachine {
+    fn new(wanted: &str, missing: Missing, builds: &[&BuildInfo], common: &[&str]) -> Self {
+        let family = split(wanted).map(|(family, _)| family);
+        let newest = family
+            .and_then(|family| pick(family, builds, common))
+            .filter(|name| name != wanted);
+        let mut near: Vec<(f64, &str)> = common
+            .iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter(|name| Some(**name) != newest.as_deref())
+            .map(|name| (strsim::jaro_winkler(wanted, name), *name))
+            .filter(|(likeness, _)| *likeness > 0.75)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        NoCommonMachine {
+            wanted: wanted.to_owned(),
+            missing,
+            newest,
+            near: near
+                .into_iter()
+                .take(3)
+                .map(|(_, name)| name.to_owned())
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for NoCommonMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = &self.wanted;
+        let (who, all) = match self.missing {
+            Missing::Old(version) => (format!("the old build ({version}) has no"), "both have"),
+            Missing::New(version) => (format!("the new build ({version}) has no"), "both have"),
+            Missing::Both => ("the two builds have in common no".to_owned(), "both have"),
+            Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
+        };
+        write!(f, "{who} machine type {wanted}")?;
+        if let Some(newest) = &self.newest {
+            write!(f, "; the newest of its family that {all} is {newest}")?;
+        }
+        if !self.near.is_empty() {
+            let also = if self.newest.is_some() {
+                "; like it are "
+            } else {
+                &format!("; {all} ")
+            };
+            write!(f, "{also}{}", self.near.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(version: Version, machines: &[(&str, &str)]) -> BuildInfo {
+        BuildInfo {
+            version,
+            package: String::new(),
+            target: "x86_64".to_owned(),
+            machines: machines
+                .iter()
+                .map(|(name, alias)| MachineType {
+                    name: (*name).to_owned(),
+                    alias: (!alias.is_empty()).then(|| (*alias).to_owned()),
+                    is_default: false,
+                    deprecated: false,
+                })
+                .collect(),
+        }
+    }
+
+    fn old() -> BuildInfo {
+        build(
+            Version::new(9, 2, 0),
+            &[
+                ("pc-q35-4.0.1", ""),
+                ("pc-q35-4.2", ""),
+                ("pc-q35-9.0", ""),
+                ("pc-q35-9.2", "q35"),
+                ("pc-i440fx-9.2", "pc"),
+                ("powernv9", "powernv"),
+                ("pseries-2.12-sxxm", ""),
+                ("virt", ""),
+                ("isapc", ""),
+                ("none", ""),
+            ],
+        )
+    }
+
+    fn new() -> BuildInfo {
+        build(
+            Version::new(11, 1, 0),
+            &[
+                ("pc-q35-11.1", "q35"),
+                ("pc-q35-10.0", ""),
+                ("pc-q35-9.2", ""),
+                ("pc-q35-9.0", ""),
+                ("pc-q35-4.0.1", ""),
+                ("pc-i440fx-11.1", "pc"),
+                ("pc-i440fx-9.2", ""),
+                ("powernv10", "powernv"),
+                ("powernv9", ""),
+                ("pseries-2.12-sxxm", ""),
+                ("virt", ""),
+                ("none", ""),
+            ],
+        )
+    }
+
+    #[test]
+    fn a_name_means_the_newest_type_that_both_list() {
+        let (old, new) = (old(), new());
+        for (wanted, machine) in [
+            ("pc-q35-9.0", "pc-q35-9.0"),
+            ("q35", "pc-q35-9.2"),
+            ("pc-q35", "pc-q35-9.2"),
+            ("pc", "pc-i440fx-9.2"),
+            ("i440fx", "pc-i440fx-9.2"),
+            ("pc-i440fx", "pc-i440fx-9.2"),
+            ("powernv", "powernv9"),
+            ("virt", "virt"),
+            ("none", "none"),
+        ] {
+            assert_eq!(
+                resolve(wanted, &old, &new).as_deref(),
+                Ok(machine),
+                "{wanted}"
+            );
+        }
+        for (wanted, machine) in [("q35", "pc-q35-11.1"), ("pc-q35", "pc-q35-11.1")] {
+            assert_eq!(resolve_one(wanted, &new).as_deref(), Ok(machine));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_comes_closest() {
+        let (old, new) = (old(), new());
+        let message = |wanted| resolve(wanted, &old, &new).unwrap_err().to_string();
+        let has = message("pc-q35-4.2");
+        assert!(
+            has.contains("the new build (11.1.0) has no machine type pc-q35-4.2"),
+            "{has}"
+        );
+        assert!(has.contains("that both have is pc-q35-9.2"), "{has}");
+        let has = message("pc-q35-10.0");
+        assert!(has.contains("the old build (9.2.0) has no"), "{has}");
+        let has = message("pc-q35-9.22");
+        assert!(
+            has.contains("have in common no machine type pc-q35-9.22"),
+            "{has}"
+        );
+        let has = message("isapc");
+        assert!(
+            has.contains("the new build (11.1.0) has no machine type isapc"),
+            "{has}"
+        );
+        let has = resolve_one("vitr", &old).unwrap_err().to_string();
+        assert_eq!(
+            has,
+            "the build (9.2.0) has no machine type vitr; it has virt"
+        );
+        let has = resolve_one("zzz", &old).unwrap_err().to_string();
+        assert_eq!(has, "the build (9.2.0) has no machine type zzz");
+    }
+
+    #[test]
+    fn names_are_split_where_the_version_begins() {
+        for (name, parts) in [
+            ("pc-q35-10.0", Some(("pc-q35", vec![10, 0]))),
+            ("pc-q35-4.0.1", Some(("pc-q35", vec![4, 0, 1]))),
+            ("s390-ccw-virtio-5.2", Some(("s390-ccw-virtio", vec![5, 2]))),
+            ("pc-q35-rhel9.4.0", Some(("pc-q35-rhel", vec![9, 4, 0]))),
+            ("pseries-2.12-sxxm", None),
+            ("powernv10", None),
+            ("mps2-an385", None),
+            ("raspi3b", None),
+            ("virt", None),
+            ("x-1.", None),
+            ("", None),
+        ] {
+            assert_eq!(split(name), parts, "{name}");
+        }
+    }
+
+    #[test]
+    fn point_releases_and_two_digits_sort_as_numbers() {
+        let names = ["pc-q35-4.0", "pc-q35-4.0.1", "pc-q35-9.2", "pc-q35-10.0"];
+        assert_eq!(newest("pc-q35", &names), Some("pc-q35-10.0"));
+        assert_eq!(newest("pc-q35", &names[..2]), Some("pc-q35-4.0.1"));
+    }
+
+    #[test]
+    fn the_shipped_table_answers() {
+        for (machine, target) in [
+            ("q35", Some("x86_64")),
+            ("pc-q35-7.2", Some("x86_64")),
+            ("pc", Some("x86_64")),
+            ("pc-i440fx-7.2", Some("x86_64")),
+            ("pseries-7.2", Some("ppc64")),
+            ("s390-ccw-virtio-7.2", Some("s390x")),
+            ("virt", Some("aarch64")),
+            ("virt-7.2", Some("aarch64")),
+            ("q800", Some("m68k")),
+            ("no-such", None),
+        ] {
+            assert_eq!(default_architecture(machine), target, "{machine}");
+        }
+        assert_eq!(packages("i386").map(<[String]>::len), Some(1));
+        assert_eq!(packages("s390x").map(<[String]>::len), Some(2));
+        assert_eq!(packages("vax"), None);
+
+        let q800 = profile("q800", None).unwrap();
+        assert_eq!(q800.blank_rom, Some(1 << 20));
+        assert_eq!(q800.dump_args().count(), 0);
+        assert_eq!(q800.start_args(Version::new(7, 2, 0)).count(), 0);
+        assert_eq!(q800.start_args(Version::new(8, 2, 0)).count(), 4);
+        assert!(
+            profile("virt", None).is_none(),
+            "several targets have a virt"
+        );
+        assert_eq!(
+            profile("virt-9.0", Some("riscv64")).unwrap().architecture,
+            "riscv64"
+        );
+        for profile in &TABLE.machine {
+            assert!(
+                packages(&profile.architecture).is_some(),
+                "{}",
+                profile.family
+            );
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A build started with a monitor we talk to.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+use super::process::said;
+use super::qmp::{QmpError, Session};
+use super::{Build, Ended, RunError, Running};
+
+/// A build could not be started, or not be talked to.
+#[derive(Debug, thiserror::Error)]
+#[error("{label}: {problem}{}", said(.stderr))]
+pub struct StartError {
+    /// The build, as the user wrote it.
+    pub label: String,
+    pub problem: Problem,
+    /// The end of its error output.
+    pub stderr: String,
+}
+
+/// What a build that would not start did.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("{0}")]
+    Run(#[from] RunError),
+    #[error("it {0} instead of running")]
+    Ended(Ended),
+    #[error("it did not open its monitor within {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error("no temporary folder or socket for it: {0}")]
+    Temp(#[from] io::Error),
+}
+
+/// A running build and a session on its monitor. Dropping it kills the build.
+#[derive(Debug)]
+pub struct Monitored {
+    pub session: Session,
+    pub process: Running,
+    label: String,
+    _dir: TempDir,
+}
+
+impl Monitored {
+    /// Starts a build with these arguments and a monitor.
+    ///
+    /// # Errors
+    /// It cannot be started, ends at once, opens no monitor in time or says no QMP there.
+    pub async fn start<A: AsRef<OsStr>>(
+        build: &Build,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Monitored, StartError> {
+        let fail = |problem: Problem, stderr: String| StartError {
+            label: build.label().to_owned(),
+            problem,
+            stderr,
+        };
+        let quiet = |problem: Problem| fail(problem, String::new());
+        let dir = private_dir().map_err(|error| quiet(error.into()))?;
+        let socket = dir.path().join("q");
+        // The build connects to us, not we to it: nothing to poll for.
+        let listener = UnixListener::bind(&socket).map_err(|error| quiet(error.into()))?;
+        let mut command = build.plain_command();
+        command
+            .args(args)
+            .arg("-chardev")
+            .arg(format!(
+                "socket,id=migcompat,path={}",
+                option_value(&socket)
+            ))
+            .args(["-mon", "chardev=migcompat,mode=control"])
+            .stdout(Stdio::null());
+        let mut process = Running::start(command).map_err(|error| quiet(error.into()))?;
+
+        let deadline = build.deadlines().start;
+        let connected = tokio::select! {
+            // A build that connects and then ends has said why on the socket.
+            biased;
+            connection = listener.accept() => connection.map_err(Problem::from),
+            ended = process.wait(deadline) => Err(match ended {
+                Ok(status) => Problem::Ended(Ended(status)),
+                Err(RunError::Deadline { after, .. }) => Problem::Silent(after),
+                Err(other) => Problem::Run(other),
+            }),
+        };
+        let opened = match connected {
+            Ok((connection, _)) => Session::open(connection, deadline)
+                .await
+                .map_err(Problem::from),
+            Err(problem) => Err(problem),
+        };
+        match opened {
+            Ok(session) => Ok(Monitored {
+                session,
+                process,
+                label: build.label().to_owned(),
+                _dir: dir,
+            }),
+            Err(problem) => Err(explain(build.label(), &mut process, problem).await),
+        }
+    }
+
+    /// Makes an error of something that went wrong on the monitor, with what the build printed and
+    /// how it ended, and kills it if it did not.
+    pub async fn explain(mut self, problem: QmpError) -> StartError {
+        explain(&self.label, &mut self.process, problem.into()).await
+    }
+
+    /// Ends the build and waits for that.
+    pub async fn quit(mut self, deadline: Duration) {
+        // It has answered everything that was asked: how it ends is of no interest.
+        let _unresponsive = self.session.quit(deadline).await;
+        let _killed = self.process.wait(deadline).await;
+    }
+}
+
+async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartError {
+    // Who closes the socket is about to end: how is more telling.
+    let problem = match problem {
+        Problem::Qmp(QmpError::Closed) => match process.wait(Duration::from_secs(1)).await {
+            Ok(status) => Problem::Ended(Ended(status)),
+            Err(_) => problem,
+        },
+        other => other,
+    };
+    process.kill().await;
+    StartError {
+        label: label.to_owned(),
+        problem,
+        stderr: process.stderr(),
+    }
+}
+
+/// A temporary folder for us alone, with a path short enough for a socket in it.
+pub(super) fn private_dir() -> io::Result<TempDir> {
+    // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
+    let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;
+    let dir = Some(std::env::temp_dir())
+        .filter(|dir| !long(dir))
+        .unwrap_or_else(|| PathBuf::from("/tmp"));
+    tempfile::Builder::new()
+        .prefix("migcompat-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(dir)
+}
+
+/// A path as a value in one of QEMU's option lists, where a comma is written twice.
+fn option_value(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}

@@ -1,0 +1,300 @@
+//! Child processes that end in time, and with us.
+
+use std::fmt;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
+use tokio::task::JoinHandle;
+
+/// How much of the end of a child's error output is kept, in bytes.
+const TAIL: usize = 8 * 1024;
+
+/// Makes a command's process the leader of a group of its own, killed when the thread that starts
+/// it ends: a terminal's Ctrl-C reaches us alone, and no QEMU outlives us.
+pub fn tie_to_us(command: &mut Command) {
+    command.process_group(0);
+    let us = std::process::id();
+    // SAFETY: what runs between fork and exec makes two system calls and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // We may have died before the line above: then nobody will kill the child.
+            if nix::unistd::getppid().as_raw() as u32 != us {
+                return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// How a process ended, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended(pub ExitStatus);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "exited with status {code}"),
+            (None, Some(number)) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "was killed by {signal}"),
+                Err(_) => write!(f, "was killed by signal {number}"),
+            },
+            (None, None) => write!(f, "ended"),
+        }
+    }
+}
+
+/// Why a process could not be run to a good end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{program} could not be started: {source}")]
+    Spawn { program: String, source: io::Error },
+    #[error("{program} was not done after {} s and was killed{}", after.as_secs_f32(), said(stderr))]
+    Deadline {
+        program: String,
+        after: Duration,
+        stderr: String,
+    },
+    #[error("{program} could not be waited for: {source}")]
+    Wait { program: String, source: io::Error },
+}
+
+/// The end of an error message that quotes what a program printed.
+pub(super) fn said(stderr: &str) -> String {
+    match stderr.trim() {
+        "" => String::new(),
+        text => format!("; it said:\n{text}"),
+    }
+}
+
+/// A child process under way; dropping it kills its whole group.
+#[derive(Debug)]
+pub struct Running {
+    program: String,
+    child: Child,
+    stderr: Tail,
+}
+
+impl Running {
+    /// Starts a command with no input and its error output kept. Its standard output goes where
+    /// the command says.
+    ///
+    /// # Errors
+    /// What the system says, for instance that there is no such program.
+    pub fn start(mut command: Command) -> Result<Running, RunError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        tie_to_us(&mut command);
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|source| RunError::Spawn {
+                program: program.clone(),
+                source,
+            })?;
+        let stderr = Tail::of(child.stderr.take());
+        Ok(Running {
+            program,
+            child,
+            stderr,
+        })
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Errors
+    /// The deadline passed; the process is killed then.
+    pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, RunError> {
+        match tokio::time::timeout(deadline, self.child.wait()).await {
+            Ok(Ok(status)) => {
+                self.stderr.drain().await;
+                Ok(status)
+            }
+            Ok(Err(source)) => Err(RunError::Wait {
+                program: self.program.clone(),
+                source,
+            }),
+            Err(_) => {
+                self.kill().await;
+                Err(RunError::Deadline {
+                    program: self.program.clone(),
+                    after: deadline,
+                    stderr: self.stderr(),
+                })
+            }
+        }
+    }
+
+    /// Kills the process and everything in its group, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal_group();
+        let _gone = self.child.wait().await;
+        self.stderr.drain().await;
+    }
+
+    /// The last few kilobytes of its error output so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    fn signal_group(&self) {
+        // Without an id it has been waited for, and the number may belong to somebody else by now.
+        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            let _already_gone = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal_group();
+    }
+}
+
+/// The last bytes of a stream, read in the background so that the writer never blocks.
+#[derive(Debug)]
+struct Tail {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Tail {
+    fn of(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Tail {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let reader = stream.map(|mut stream| {
+            let bytes = Arc::clone(&bytes);
+            tokio::spawn(async move {
+                let mut chunk = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+                    let mut kept = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                    kept.extend_from_slice(&chunk[..read]);
+                    let surplus = kept.len().saturating_sub(TAIL);
+                    kept.drain(..surplus);
+                }
+            })
+        });
+        Tail { bytes, reader }
+    }
+
+    /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
+    /// not for long.
+    async fn drain(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let abort = reader.abort_handle();
+            if tokio::time::timeout(Duration::from_millis(500), reader)
+                .await
+                .is_err()
+            {
+                abort.abort();
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).trim().to_owned()
+    }
+}
+
+/// What a process that ended left.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end and keeps what it printed.
+pub(super) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
+    command.stdout(Stdio::piped());
+    let mut running = Running::start(command)?;
+    let mut stdout = running.child.stdout.take();
+    let reader = tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        if let Some(stdout) = &mut stdout {
+            let _cut_short = stdout.read_to_end(&mut bytes).await;
+        }
+        bytes
+    });
+    let status = running.wait(deadline).await?;
+    let stdout = match tokio::time::timeout(Duration::from_secs(5), reader).await {
+        Ok(Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    };
+    Ok(Output {
+        status,
+        stdout,
+        stderr: running.stderr(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::block_on;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_in_words() {
+        let ended = |script: &str| {
+            let run = block_on(output(sh(script), Duration::from_secs(10)))
+                .unwrap()
+                .unwrap();
+            (Ended(run.status).to_string(), run.stdout, run.stderr)
+        };
+        assert_eq!(
+            ended("echo out; echo err >&2; exit 3"),
+            ("exited with status 3".into(), "out\n".into(), "err".into())
+        );
+        assert_eq!(ended("kill -SEGV $$").0, "was killed by SIGSEGV");
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_error_output_is_kept() {
+        let run = block_on(output(
+            sh("i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done"),
+            Duration::from_secs(10),
+        ))
+        .unwrap()
+        .unwrap();
+        assert!(run.stderr.len() <= TAIL);
+        assert!(run.stderr.ends_with("line 2999"), "{}", run.stderr);
+    }
+
+    #[test]
+    fn a_process_past_its_deadline_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!(
+            "sleep 60 & echo $! > {}; echo stuck >&2; wait",
+            file.display()
+        );
+        let error = block_on(output(sh(&script), Duration::from_millis(500)))
+            .unwrap()
+            .unwrap_err();
+        assert!(error.to_string().contains("stuck"), "{error}");
+        let pid: i32 = std::fs::read_to_string(file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let gone = (0..50).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            // A killed orphan may wait for its new parent for a moment.
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |stat| stat.contains(") Z "))
+        });
+        assert!(gone, "process {pid} is still there");
+    }
+}

@@ -1,0 +1,459 @@
+//! A session on a build's monitor.
+//!
+//! The `qapi` crate carries commands and replies. Events never reach it: it gives up on the stream
+//! at the first one that its schema does not know, and the schema is one version's. They are told
+//! apart line by line before it and kept as they came. For the same reason the replies here are
+//! types of our own wherever versions differ.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use qapi::futures::{QapiService, QmpStreamTokio};
+use qapi::qmp::QmpCommand;
+use qapi::{Command, ExecuteError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
+const MAX_LINE: u64 = 64 << 20;
+/// How much of a line that is no QMP an error quotes, in characters.
+const QUOTED: usize = 120;
+
+/// Why a session broke, or a command did not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QmpError {
+    #[error("what it says on the monitor socket is no QMP: {0:?}")]
+    NotQmp(String),
+    #[error("it closed the monitor socket")]
+    Closed,
+    #[error("no answer to {what} within {} s", after.as_secs_f32())]
+    Deadline { what: &'static str, after: Duration },
+    /// The build answered that it cannot do it: the session is sound.
+    #[error("{command}: {description}")]
+    Refused {
+        command: &'static str,
+        description: String,
+        /// Whether this build has no such command.
+        unknown: bool,
+    },
+    #[error("{command}: the reply cannot be read: {detail}")]
+    Reply {
+        command: &'static str,
+        detail: String,
+    },
+    #[error("monitor socket: {0}")]
+    Io(String),
+}
+
+/// Something a build says unasked. Unknown names and data of any form are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub name: String,
+    pub data: Value,
+    /// Since the epoch, by the build's clock, if it says so.
+    pub time: Option<Duration>,
+}
+
+/// A session with capabilities negotiated. It ends when dropped; the build keeps running.
+pub struct Session {
+    service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
+    events: mpsc::UnboundedReceiver<Event>,
+    /// The line that was no QMP, once there was one.
+    garbage: Arc<Mutex<Option<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Waits for the greeting on a connected socket and answers it.
+    ///
+    /// # Errors
+    /// No QMP, no greeting in time, or the socket closed.
+    pub async fn open(socket: UnixStream, deadline: Duration) -> Result<Session, QmpError> {
+        const WHAT: &str = "the greeting";
+        let (read, write) = socket.into_split();
+        let (feed, fed) = tokio::io::duplex(64 << 10);
+        let (sender, events) = mpsc::unbounded_channel();
+        let garbage = Arc::new(Mutex::new(None));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sort_lines(read, feed, sender, Arc::clone(&garbage)));
+
+        let negotiated = async {
+            let greeted = QmpStreamTokio::open_split(fed, write).await?;
+            greeted.negotiate().await
+        };
+        let stream = match tokio::time::timeout(deadline, negotiated).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(broken(&garbage, WHAT, error)),
+            Err(_) => {
+                return Err(QmpError::Deadline {
+                    what: WHAT,
+                    after: deadline,
+                });
+            }
+        };
+        let (service, replies) = stream.into_parts();
+        tasks.spawn(replies.into_future());
+        Ok(Session {
+            service,
+            events,
+            garbage,
+            _tasks: tasks,
+        })
+    }
+
+    /// Runs a command and waits for its reply.
+    ///
+    /// # Errors
+    /// The build refuses ([`QmpError::Refused`]), or the session broke, or the deadline passed: the
+    /// session may be used on then, and a reply that comes late is dropped.
+    pub async fn execute<C>(&self, command: C, deadline: Duration) -> Result<C::Ok, QmpError>
+    where
+        C: QmpCommand + 'static,
+        C::Ok: Send,
+    {
+        // In a task of its own, so that a reply is waited for even when we no longer do: without
+        // ids the crate would take it for that of the next command, with ids end the session.
+        let reply = tokio::spawn(self.service.execute(command));
+        match tokio::time::timeout(deadline, reply).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(ExecuteError::Qapi(error)))) => Err(QmpError::Refused {
+                command: C::NAME,
+                unknown: error.class == qapi::ErrorClass::CommandNotFound,
+                description: error.desc,
+            }),
+            Ok(Ok(Err(ExecuteError::Io(error)))) => Err(broken(&self.garbage, C::NAME, error)),
+            Ok(Err(_)) => Err(QmpError::Closed),
+            Err(_) => Err(QmpError::Deadline {
+                what: C::NAME,
+                after: deadline,
+            }),
+        }
+    }
+
+    /// The next event, those included that came while nobody asked. `None` once the session is over.
+    ///
+    /// # Errors
+    /// There was none within the deadline.
+    pub async fn next_event(&mut self, deadline: Duration) -> Result<Option<Event>, QmpError> {
+        tokio::time::timeout(deadline, self.events.recv())
+            .await
+            .map_err(|_| QmpError::Deadline {
+                what: "an event",
+                after: deadline,
+            })
+    }
+
+    /// Asks the build to end. Some close the socket before they reply, which is as good.
+    ///
+    /// # Errors
+    /// It does not react.
+    pub async fn quit(&self, deadline: Duration) -> Result<(), QmpError> {
+        match self.execute(Quit {}, deadline).await {
+            Ok(_) | Err(QmpError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn broken(garbage: &Mutex<Option<String>>, command: &'static str, error: io::Error) -> QmpError {
+    let garbage = garbage.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(line) = garbage.as_ref() {
+        return QmpError::NotQmp(line.clone());
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset => QmpError::Closed,
+        io::ErrorKind::InvalidData => QmpError::Reply {
+            command,
+            detail: error.to_string(),
+        },
+        _ => QmpError::Io(error.to_string()),
+    }
+}
+
+/// Sends events one way and everything else the other, until either end closes or a line is no QMP.
+async fn sort_lines(
+    read: OwnedReadHalf,
+    mut replies: tokio::io::DuplexStream,
+    events: mpsc::UnboundedSender<Event>,
+    garbage: Arc<Mutex<Option<String>>>,
+) {
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut read)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .await
+        {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Value::Object(message)) if message.contains_key("event") => {
+                // Nobody may be interested.
+                let _unheard = events.send(event(&message));
+            }
+            Ok(Value::Object(_)) => {
+                if replies.write_all(&line).await.is_err() {
+                    return;
+                }
+            }
+            _ => {
+                let text = String::from_utf8_lossy(&line);
+                let quoted = text.trim_end().chars().take(QUOTED).collect();
+                *garbage.lock().unwrap_or_else(PoisonError::into_inner) = Some(quoted);
+                return;
+            }
+        }
+    }
+}
+
+fn event(message: &serde_json::Map<String, Value>) -> Event {
+    let time = message.get("timestamp").and_then(|time| {
+        let part = |name: &str| time.get(name)?.as_u64();
+        let micros = u32::try_from(part("microseconds")?).ok()?;
+        Some(Duration::from_secs(part("seconds")?) + Duration::from_micros(micros.into()))
+    });
+    Event {
+        name: match &message["event"] {
+            Value::String(name) => name.clone(),
+            other => other.to_string(),
+        },
+        data: message.get("data").cloned().unwrap_or(Value::Null),
+        time,
+    }
+}
+
+/// Makes a type a command, with a reply of our own.
+macro_rules! command {
+    ($type:ident, $name:literal, $reply:ty) => {
+        impl Command for $type {
+            type Ok = $reply;
+            const NAME: &'static str = $name;
+            const ALLOW_OOB: bool = false;
+        }
+        impl QmpCommand for $type {}
+    };
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryVersion {}
+command!(QueryVersion, "query-version", VersionReply);
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct VersionReply {
+    pub qemu: Triple,
+    /// What the distribution calls it; may be empty.
+    #[serde(default)]
+    pub package: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Triple {
+    pub major: u32,
+    pub minor: u32,
+    pub micro: u32,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryTarget {}
+command!(QueryTarget, "query-target", TargetReply);
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TargetReply {
+    pub arch: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryMachines {}
+command!(QueryMachines, "query-machines", Vec<MachineReply>);
+
+/// Of a machine type, what all versions since 5.2 tell.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MachineReply {
+    pub name: String,
+    #[serde(default)]
+    pub alias: Option<String>,
+    #[serde(default)]
+    pub is_default: bool,
+    #[serde(default)]
+    pub deprecated: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Quit {}
+command!(Quit, "quit", Value);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::block_on;
+
+    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 5}, "package": "p"}, "capabilities": ["oob"]}}"#;
+    const SOON: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_secs(10);
+
+    /// A monitor that greets and then answers each command with some lines, `ID` standing for the
+    /// command's id and `LATE ` for a pause; after the last answer it stays silent.
+    async fn stub(socket: UnixStream, greeting: &str, answers: &[&str]) {
+        let (read, mut write) = socket.into_split();
+        let mut commands = BufReader::new(read).lines();
+        let said = |text: String| text + "\r\n";
+        write
+            .write_all(said(greeting.to_owned()).as_bytes())
+            .await
+            .unwrap();
+        for answer in answers {
+            let Some(command) = commands.next_line().await.unwrap() else {
+                return;
+            };
+            let answer = match answer.strip_prefix("LATE ") {
+                Some(answer) => {
+                    tokio::time::sleep(SOON * 2).await;
+                    answer
+                }
+                None => answer,
+            };
+            let id = serde_json::from_str::<Value>(&command).unwrap()["id"].to_string();
+            write
+                .write_all(said(answer.replace("ID", &id)).as_bytes())
+                .await
+                .unwrap();
+        }
+        while let Ok(Some(_)) = commands.next_line().await {}
+    }
+
+    fn talk<T>(
+        greeting: &str,
+        answers: &[&str],
+        with: impl AsyncFnOnce(Result<Session, QmpError>) -> T,
+    ) -> T {
+        block_on(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let ours = async { with(Session::open(ours, SOON).await).await };
+            tokio::select! {
+                biased;
+                done = ours => done,
+                () = async { stub(theirs, greeting, answers).await; std::future::pending().await } => unreachable!(),
+            }
+        })
+        .unwrap()
+    }
+
+    const READY: &str = r#"{"return": {}, "id": ID}"#;
+
+    #[test]
+    fn events_of_any_form_arrive_and_end_nothing() {
+        let answers = [
+            READY,
+            concat!(
+                r#"{"event": "NOBODY_KNOWS", "data": [1], "timestamp": {"seconds": 1, "microseconds": 5}}"#,
+                "\n",
+                r#"{"event": "MIGRATION", "data": {"status": "brand-new"}, "timestamp": "noon"}"#,
+                "\n",
+                r#"{"event": 7}"#,
+                "\n",
+                r#"{"return": {"arch": "x86_64", "new": 1}, "id": ID}"#,
+            ),
+        ];
+        talk(GREETING, &answers, async |session| {
+            let mut session = session.unwrap();
+            assert_eq!(
+                session.execute(QueryTarget {}, LATE).await.unwrap().arch,
+                "x86_64"
+            );
+            let mut seen = Vec::new();
+            for _ in 0..3 {
+                seen.push(session.next_event(LATE).await.unwrap().unwrap());
+            }
+            assert_eq!(seen[0].name, "NOBODY_KNOWS");
+            assert_eq!(seen[0].time, Some(Duration::from_micros(1_000_005)));
+            assert_eq!(seen[1].data["status"], "brand-new");
+            assert_eq!((seen[1].time, seen[2].name.as_str()), (None, "7"));
+            assert!(matches!(
+                session.next_event(SOON).await,
+                Err(QmpError::Deadline { .. })
+            ));
+        });
+    }
+
+    #[test]
+    fn a_late_reply_is_not_taken_for_the_next_one() {
+        let answers = [
+            READY,
+            r#"LATE {"return": {"arch": "late"}, "id": ID}"#,
+            r#"{"return": {"arch": "ours"}, "id": ID}"#,
+        ];
+        talk(GREETING, &answers, async |session| {
+            let session = session.unwrap();
+            let error = session.execute(QueryTarget {}, SOON).await.unwrap_err();
+            let what = "query-target";
+            assert_eq!(error, QmpError::Deadline { what, after: SOON });
+            let next = session.execute(QueryTarget {}, LATE).await.unwrap();
+            assert_eq!(next.arch, "ours");
+        });
+    }
+
+    #[test]
+    fn a_refusal_an_odd_reply_and_garbage_are_told_apart() {
+        let answers = [
+            READY,
+            r#"{"error": {"class": "CommandNotFound", "desc": "no"}, "id": ID}"#,
+            r#"{"return": {"no": "arch"}, "id": ID}"#,
+            "Segmentation fault",
+        ];
+        talk(GREETING, &answers, async |session| {
+            let session = session.unwrap();
+            let mut errors = Vec::new();
+            for _ in 0..4 {
+                errors.push(session.execute(QueryTarget {}, LATE).await.unwrap_err());
+            }
+            assert!(
+                matches!(&errors[0], QmpError::Refused { unknown: true, .. }),
+                "{errors:?}"
+            );
+            assert!(matches!(&errors[1], QmpError::Reply { .. }), "{errors:?}");
+            assert_eq!(errors[2], QmpError::NotQmp("Segmentation fault".into()));
+            assert_eq!(errors[3], QmpError::NotQmp("Segmentation fault".into()));
+        });
+    }
+
+    #[test]
+    fn what_is_no_greeting_is_refused() {
+        for (greeting, garbage) in [("hello", true), ("[1]", true), ("{\"a\": 1}", false)] {
+            talk(greeting, &[], async |session| match session.unwrap_err() {
+                QmpError::NotQmp(line) => assert!(garbage && line == greeting, "{line}"),
+                QmpError::Reply { .. } => assert!(!garbage),
+                other => panic!("{greeting}: {other:?}"),
+            });
+        }
+        // No line end and nothing more: silence.
+        let error = block_on(async {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            Session::open(ours, SOON).await.unwrap_err()
+        });
+        assert!(matches!(error.unwrap(), QmpError::Deadline { .. }));
+        let error = block_on(async {
+            let (ours, _) = UnixStream::pair().unwrap();
+            Session::open(ours, SOON).await.unwrap_err()
+        });
+        assert_eq!(error.unwrap(), QmpError::Closed);
+    }
+}

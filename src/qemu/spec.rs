@@ -1,0 +1,215 @@
+//! A BUILD argument: a dump, a Debian suite, or a program.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// What a user named, known to be there as far as that can be told without fetching or running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildArg {
+    /// A vmstate dump, compressed or not.
+    Dump(PathBuf),
+    /// A suite of the Debian archive: `debian:bookworm-backports`.
+    Debian { suite: String },
+    /// A QEMU binary or a script that starts one.
+    Binary {
+        /// What the user wrote.
+        label: String,
+        /// Absolute, so that it holds whatever folder the program is started from.
+        path: PathBuf,
+    },
+}
+
+/// An argument that names no build.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error(
+        "a BUILD is missing: a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary, or debian:SUITE"
+    )]
+    Empty,
+    #[error("{}: no such file", .0.display())]
+    NoFile(PathBuf),
+    #[error("{}: this is a folder; a QEMU binary or a vmstate dump is wanted", .0.display())]
+    Folder(PathBuf),
+    #[error(
+        "{}: not executable; a vmstate dump must be named .json, .json.gz or .json.zst, \
+         and a QEMU binary needs permission to run", .0.display()
+    )]
+    NotExecutable(PathBuf),
+    #[error("{0}: no such program on the PATH, and no such file")]
+    NotOnPath(String),
+    #[error("{0}: there is such a file here, but it is not on the PATH: did you mean ./{0}?")]
+    NotOnPathButHere(String),
+    #[error("{arg:?}: builds cannot come from {scheme:?}; only debian:SUITE is known")]
+    UnknownScheme { arg: String, scheme: String },
+    #[error(
+        "{0:?} is not the name of a Debian suite: small letters, digits, dots and dashes, \
+         as in debian:bookworm-backports"
+    )]
+    BadSuite(String),
+    #[error("{0:?} is not an architecture QEMU has, such as x86_64, aarch64, ppc64 or s390x")]
+    UnknownArchitecture(String),
+    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is wanted here", .0.display())]
+    DumpCannotRun(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+impl BuildArg {
+    /// How a report names it: what the user wrote.
+    pub fn label(&self) -> String {
+        match self {
+            BuildArg::Dump(path) => path.display().to_string(),
+            BuildArg::Debian { suite } => format!("debian:{suite}"),
+            BuildArg::Binary { label, .. } => label.clone(),
+        }
+    }
+}
+
+impl FromStr for BuildArg {
+    type Err = SpecError;
+
+    fn from_str(arg: &str) -> Result<Self, SpecError> {
+        if arg.is_empty() {
+            return Err(SpecError::Empty);
+        }
+        if let Some(suite) = arg.strip_prefix("debian:") {
+            return if is_suite(suite) {
+                Ok(BuildArg::Debian {
+                    suite: suite.to_owned(),
+                })
+            } else {
+                Err(SpecError::BadSuite(suite.to_owned()))
+            };
+        }
+        let path = PathBuf::from(arg);
+        if is_dump(arg) {
+            not_a_folder(&path)?;
+            return Ok(BuildArg::Dump(path));
+        }
+        if let Some(scheme) = scheme(arg)
+            && !path.exists()
+        {
+            return Err(SpecError::UnknownScheme {
+                arg: arg.to_owned(),
+                scheme: scheme.to_owned(),
+            });
+        }
+        let path = if arg.contains('/') {
+            not_a_folder(&path)?;
+            if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_err() {
+                return Err(SpecError::NotExecutable(path));
+            }
+            path
+        } else {
+            match which::which(arg) {
+                Ok(found) => found,
+                Err(_) if path.is_dir() => return Err(SpecError::Folder(path)),
+                Err(_) if path.exists() => {
+                    return Err(SpecError::NotOnPathButHere(arg.to_owned()));
+                }
+                Err(_) => return Err(SpecError::NotOnPath(arg.to_owned())),
+            }
+        };
+        // Not canonicalized: QEMU finds its firmware relative to the name it was started by.
+        let path =
+            std::path::absolute(&path).map_err(|source| SpecError::Unreadable { path, source })?;
+        Ok(BuildArg::Binary {
+            label: arg.to_owned(),
+            path,
+        })
+    }
+}
+
+fn is_dump(arg: &str) -> bool {
+    [".json", ".json.gz", ".json.zst"]
+        .iter()
+        .any(|end| arg.ends_with(end))
+}
+
+/// What stands before a colon, if it reads like `fedora:40` rather than like a path.
+fn scheme(arg: &str) -> Option<&str> {
+    let (scheme, _) = arg.split_once(':')?;
+    let word = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    word.then_some(scheme)
+}
+
+/// A suite becomes a folder's name and a word in apt's source list, so nothing else may pass.
+fn is_suite(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(plain) && text.chars().all(|c| plain(c) || c == '.' || c == '-')
+}
+
+fn not_a_folder(path: &Path) -> Result<(), SpecError> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Err(SpecError::Folder(path.to_owned())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(SpecError::NoFile(path.to_owned()))
+        }
+        Err(source) => Err(SpecError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_build_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(at("old.json"), "{}").unwrap();
+        std::fs::write(at("plain"), "").unwrap();
+        std::fs::create_dir(at("folder.json")).unwrap();
+
+        let parse = |arg: &str| arg.parse::<BuildArg>();
+        assert_eq!(
+            parse(&at("old.json")).unwrap(),
+            BuildArg::Dump(at("old.json").into())
+        );
+        assert_eq!(
+            parse("debian:bookworm-backports").unwrap(),
+            BuildArg::Debian {
+                suite: "bookworm-backports".into()
+            }
+        );
+        match parse("sh").unwrap() {
+            BuildArg::Binary { label, path } => {
+                assert_eq!(label, "sh");
+                assert!(path.is_absolute(), "{path:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+
+        for (arg, message) in [
+            ("", "a BUILD is missing"),
+            ("debian:", "is not the name of a Debian suite"),
+            ("debian:../etc", "is not the name of a Debian suite"),
+            ("debian:Bookworm", "is not the name of a Debian suite"),
+            ("debian:-x", "is not the name of a Debian suite"),
+            ("debian:a b", "is not the name of a Debian suite"),
+            ("fedora:40", "builds cannot come from \"fedora\""),
+            ("http://host/qemu", "builds cannot come from \"http\""),
+            ("gone.json", "gone.json: no such file"),
+            ("gone.json.zst", "no such file"),
+            ("./gone", "./gone: no such file"),
+            ("/dev/null/x", "Not a directory"),
+            ("no-such-program-anywhere", "no such program on the PATH"),
+            ("/", "this is a folder"),
+            (&at("folder.json"), "this is a folder"),
+            (&at("plain"), "not executable"),
+        ] {
+            let error = parse(arg).expect_err(arg).to_string();
+            assert!(error.contains(message), "{arg}: {error}");
+        }
+    }
+}
