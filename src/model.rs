@@ -192,9 +192,18 @@ pub struct Finding {
     /// section it shows.
     #[serde(skip)]
     pub cause: String,
-    /// What changed, each as the description that holds it and its own name.
+    /// What changed, as the lists name it.
     #[serde(skip)]
-    pub items: Vec<(String, String)>,
+    pub items: Vec<Changed>,
+}
+
+/// A field, subsection or description that a finding is about, by the names that lists use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The innermost description around it.
+    pub description: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
 }
 
 impl Finding {

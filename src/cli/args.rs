@@ -29,8 +29,12 @@ tested (a build will not start, no common machine), which git bisect run takes f
 pub(super) enum Command {
     /// Compare the vmstate dumps of two builds by what goes over the wire
     Static(StaticArgs),
+    /// Write the vmstate dump of a build, compressed by the file's name
+    Dump(DumpArgs),
     /// The rules, what one means, and the lists
     Rules(RulesArgs),
+    /// The builds that were fetched
+    Builds(BuildsArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,6 +116,20 @@ pub(super) struct JudgeArgs {
     pub strict: bool,
 }
 
+/// Which machine type of a build is meant, and where fetched builds are kept.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// Machine type; an alias like q35 is the newest versioned one that the builds share
+    #[arg(short = 'M', long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// Architecture of the guest; by default what the machine type implies, else x86_64
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct StaticArgs {
     /// The build that a guest comes from
@@ -120,9 +138,9 @@ pub(super) struct StaticArgs {
     /// The build that it moves to, and back from
     #[arg(value_name = "NEW")]
     pub new: String,
-    /// Machine type; an alias like q35 is the newest versioned one that both builds list
-    #[arg(short = 'M', long, value_name = "MACHINE")]
-    pub machine: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Which way the guest moves
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
     /// Print the list entries that would settle the findings, ready to paste
@@ -132,6 +150,54 @@ pub(super) struct StaticArgs {
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    /// A QEMU binary or wrapper script, or debian:SUITE
+    #[arg(value_name = "BUILD")]
+    pub build_arg: String,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Where to write it; .gz and .zst compress, - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildsArgs {
+    #[command(subcommand)]
+    pub command: BuildsCommand,
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache: Option<PathBuf>,
+    /// No progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BuildsCommand {
+    /// List the builds in the cache
+    List,
+    /// Fetch builds into the cache and say what they are
+    Fetch {
+        /// debian:SUITE
+        #[arg(value_name = "BUILD", required = true)]
+        builds: Vec<String>,
+        /// Architecture of the guest
+        #[arg(long, value_name = "ARCH", default_value = "x86_64")]
+        arch: String,
+    },
+    /// Remove builds from the cache
+    Remove {
+        /// debian:SUITE
+        #[arg(value_name = "BUILD", required = true)]
+        builds: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +215,19 @@ pub(super) enum RulesCommand {
         #[arg(value_name = "RULE", value_parser = rule)]
         rule: Rule,
     },
+    /// Look for entries of the lists that are stale or too wide
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
+    /// Folder of dumps to try the entries on, as VERSION/NAME.json[.gz|.zst]; dumps of one NAME are
+    /// compared with each other
+    #[arg(long, value_name = "DIR")]
+    pub dumps: Option<PathBuf>,
 }
 
 fn rule(id: &str) -> Result<Rule, String> {

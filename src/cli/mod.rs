@@ -1,6 +1,8 @@
 //! Arguments in, exit status out. One module a command; what they do lives in the other rooms.
 
 mod args;
+mod builds;
+mod dump;
 mod output;
 mod rules;
 mod static_;
@@ -10,6 +12,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+
+use crate::qemu::QemuError;
+use crate::vmstate::obtain::ObtainError;
 
 /// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +60,26 @@ impl Failure {
     }
 }
 
+impl From<QemuError> for Failure {
+    fn from(error: QemuError) -> Self {
+        if error.is_usage() {
+            Failure::usage(error)
+        } else {
+            Failure::untestable(error)
+        }
+    }
+}
+
+impl From<ObtainError> for Failure {
+    fn from(error: ObtainError) -> Self {
+        if error.is_usage() {
+            Failure::usage(error)
+        } else {
+            Failure::untestable(error)
+        }
+    }
+}
+
 /// Runs the command line; the process's exit status comes back.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -64,7 +89,9 @@ pub fn main() -> ExitCode {
     cli.color.write_global();
     let result = match cli.command {
         Command::Static(args) => static_::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Builds(args) => builds::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),

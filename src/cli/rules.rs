@@ -1,17 +1,25 @@
 //! `migcompat rules`: what the rules mean, and whether the lists are in order.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::args::{RulesArgs, RulesCommand};
+use super::args::{CheckArgs, RulesArgs, RulesCommand};
 use super::{Exit, Failure, output};
+use crate::model::{Direction, Version};
 use crate::rules::Rule;
+use crate::rules::check::{self, Tried};
+use crate::rules::judge::{Wishes, judge};
+use crate::rules::lists::{Lists, Scope};
+use crate::vmstate::compare::{compare, names};
+use crate::vmstate::read::read_dump;
 
 pub(super) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
     match args.command {
         RulesCommand::List => list(),
         RulesCommand::Explain { rule } => explain(rule),
+        RulesCommand::Check(ref args) => check(args),
     }
 }
 
@@ -49,4 +57,105 @@ fn explain(rule: Rule) -> Result<Exit, Failure> {
     .context("cannot print the rule")
     .map_err(Failure::usage)?;
     Ok(Exit::Compatible)
+}
+
+fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+    let lists = Lists::load(&args.rules)
+        .context("cannot use the lists")
+        .map_err(Failure::usage)?;
+    let mut complaints = check::read_over(&lists);
+    let total = lists.renames.len() + lists.conditions.len() + lists.breaks.len();
+    let mut closing = format!("{total} entries");
+    match &args.dumps {
+        Some(folder) => {
+            let tried = try_on(&lists, folder)?;
+            let outcome = check::hold_against(&lists, &tried);
+            closing.push_str(&format!(
+                " tried on {} comparisons: {} matched, {} stale, {} untried (no dumps of theirs)",
+                tried.len(),
+                outcome.matched,
+                outcome.stale.len(),
+                outcome.untried
+            ));
+            complaints.extend(outcome.stale);
+        }
+        None => closing.push_str(" read over; with --dumps DIR they are tried on real dumps"),
+    }
+    output::print(|out| {
+        for complaint in &complaints {
+            writeln!(out, "{complaint}")?;
+        }
+        writeln!(out, "{closing}")
+    })
+    .context("cannot print")
+    .map_err(Failure::usage)?;
+    Ok(if complaints.is_empty() {
+        Exit::Compatible
+    } else {
+        Exit::Incompatible
+    })
+}
+
+/// Compares every two versions of each dump in the folder with the lists.
+fn try_on(lists: &Lists, folder: &Path) -> Result<Vec<Tried>, Failure> {
+    let mut by_name: BTreeMap<String, BTreeMap<Version, PathBuf>> = BTreeMap::new();
+    let read = |folder: &Path| -> Result<Vec<PathBuf>, Failure> {
+        std::fs::read_dir(folder)
+            .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+            .with_context(|| format!("cannot read {}", folder.display()))
+            .map_err(Failure::usage)
+    };
+    for version_folder in read(folder)? {
+        let name = version_folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let Ok(version) = name.parse::<Version>() else {
+            continue;
+        };
+        for file in read(&version_folder)? {
+            let name = file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if name.contains(".json") {
+                by_name.entry(name).or_default().insert(version, file);
+            }
+        }
+    }
+    if by_name.is_empty() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} holds no dumps as VERSION/NAME.json",
+            folder.display()
+        )));
+    }
+    let mut tried = Vec::new();
+    for versions in by_name.values() {
+        let dumps = versions
+            .iter()
+            .map(|(version, file)| Ok((*version, read_dump(file)?)))
+            .collect::<anyhow::Result<Vec<_>>>()
+            .map_err(Failure::usage)?;
+        for (at, (old, old_dump)) in dumps.iter().enumerate() {
+            for (new, new_dump) in &dumps[at + 1..] {
+                // A break is limited to machines; here the question is only whether it matches.
+                let scope = Scope {
+                    lists,
+                    old: Some(*old),
+                    new: Some(*new),
+                    machine: None,
+                    any_machine: true,
+                };
+                let findings = compare(old_dump, new_dump, &Direction::BOTH, &scope);
+                judge(findings, &scope, &Wishes::new());
+                tried.push(Tried {
+                    old: *old,
+                    new: *new,
+                    names: names(&[old_dump, new_dump]),
+                });
+            }
+        }
+    }
+    Ok(tried)
 }

@@ -1,44 +1,52 @@
 //! `migcompat static`: two dumps compared.
 
-use std::path::Path;
-
 use anyhow::Context;
 
 use super::args::{JudgeArgs, StaticArgs};
 use super::{Exit, Failure, output};
-use crate::model::{BuildKind, BuildRef, Report};
-use crate::rules::catalogue;
+use crate::model::{Finding, Report};
+use crate::qemu::Progress;
 use crate::rules::judge::{Wish, Wishes, judge};
 use crate::rules::lists::{Lists, Scope};
+use crate::rules::{catalogue, suggest};
 use crate::vmstate::compare::compare;
-use crate::vmstate::dump::Dump;
-use crate::vmstate::read::read_dump;
+use crate::vmstate::obtain::{Wanted, obtain};
 
 pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
-    let read = |label: &str| -> Result<(BuildRef, Dump), Failure> {
-        let dump = read_dump(Path::new(label)).map_err(Failure::usage)?;
-        let build = BuildRef {
-            label: label.to_owned(),
-            kind: BuildKind::Dump,
-            version: None,
-        };
-        Ok((build, dump))
-    };
-    let (old, old_dump) = read(&args.old)?;
-    let (new, new_dump) = read(&args.new)?;
-    let machine = old_dump.machine.clone();
     let lists = load_lists(&args.judge)?;
+    let pair = obtain(&Wanted {
+        old: &args.old,
+        new: &args.new,
+        machine: args.build.machine.as_deref(),
+        architecture: args.build.arch.as_deref(),
+        cache: args.build.cache.clone(),
+        progress: Progress::auto(args.output.quiet),
+    })?;
+    let (old, old_dump) = pair.old;
+    let (new, new_dump) = pair.new;
     let scope = Scope {
         lists: &lists,
         old: old.version,
         new: new.version,
-        machine: machine.as_deref(),
+        machine: pair.machine.as_deref(),
+        any_machine: false,
     };
     let findings = compare(&old_dump, &new_dump, args.direction.list(), &scope);
     let findings = judge(findings, &scope, &wishes(&args.judge));
+    if args.suggest {
+        return suggestions(&findings, &scope);
+    }
     let rules = catalogue::texts(&findings);
-    let report = Report::of_findings(old, new, machine, findings, rules, args.judge.strict);
+    let strict = args.judge.strict;
+    let report = Report::of_findings(old, new, pair.machine.clone(), findings, rules, strict);
     output::write_report(&report, &args.output)
+}
+
+fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
+    output::print(|out| suggest::write(findings, scope, out))
+        .context("cannot print the entries")
+        .map_err(Failure::usage)?;
+    Ok(Exit::Compatible)
 }
 
 pub(super) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {

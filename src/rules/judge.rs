@@ -33,6 +33,9 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Find
             finding.level = Level::Note;
             finding.message = format!("{}; it cannot matter here: {reason}", finding.message);
         }
+        if let Some(reason) = scope.explains(finding) {
+            finding.message = format!("{}: {reason}", finding.message);
+        }
         let wish = Rule::from_id(&finding.rule).and_then(|rule| wishes.get(&rule));
         match wish {
             Some(Wish::Deny) => finding.level = Level::Error,

@@ -416,6 +416,8 @@ pub struct Scope<'l> {
     pub old: Option<Version>,
     pub new: Option<Version>,
     pub machine: Option<&'l str>,
+    /// Breaks hold whatever the machine: to see which entries match at all.
+    pub any_machine: bool,
 }
 
 impl Scope<'_> {
@@ -469,23 +471,40 @@ impl Scope<'_> {
         })
     }
 
+    /// What the lists say of the names that a finding is about, if they know them.
+    pub fn explains(&self, finding: &Finding) -> Option<String> {
+        let rule = Rule::from_id(&finding.rule)?;
+        let mut reasons: Vec<String> = Vec::new();
+        for item in &finding.items {
+            let (Some(old), Some(new)) = (&item.old, &item.new) else {
+                continue;
+            };
+            let reason = match rule {
+                Rule::FieldRenamed => self.field(&finding.section, &item.description, old, new),
+                Rule::DescriptionRenamed => self.description(&finding.section, old, new),
+                _ => None,
+            };
+            reasons.extend(reason.filter(|reason| !finding.message.contains(reason.as_str())));
+        }
+        reasons.dedup();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Why the description `old` is `new` in the other build.
+    fn description(&self, section: &str, old: &str, new: &str) -> Option<String> {
+        self.rename(Renamed::Description, |entry, a, b| {
+            a == old && b == new && entry.section.as_deref().is_none_or(|s| s == section)
+        })
+    }
+
     /// Which entry allows a finding, if one does.
     pub fn allows(&self, finding: &Finding) -> Option<String> {
         if finding.rule == Rule::VmsdRenamed.id()
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
             && let (Some(old), Some(new)) = (&old.name, &new.name)
+            && let Some(reason) = self.description(&finding.section, old, new)
         {
-            let renamed = self.rename(Renamed::Description, |entry, a, b| {
-                a == old
-                    && b == new
-                    && entry
-                        .section
-                        .as_deref()
-                        .is_none_or(|s| s == finding.section)
-            });
-            if renamed.is_some() {
-                return renamed;
-            }
+            return Some(reason);
         }
         self.lists
             .breaks
@@ -511,7 +530,8 @@ impl Scope<'_> {
             _ => return None,
         };
         let mut reasons: Vec<String> = Vec::new();
-        for (description, name) in &finding.items {
+        for item in &finding.items {
+            let name = item.new.as_ref().or(item.old.as_ref())?;
             let entry = self.lists.conditions.iter().find(|entry| {
                 entry.sent == wanted
                     && entry.span.holds(self.old, self.new) != Holds::No
@@ -519,7 +539,7 @@ impl Scope<'_> {
                         .section
                         .as_deref()
                         .is_none_or(|s| s == finding.section)
-                    && entry.description == *description
+                    && entry.description == item.description
                     && entry.items.contains(name)
             })?;
             entry.used.set(true);
@@ -548,7 +568,8 @@ impl Scope<'_> {
             Holds::No => false,
         };
         let machine = entry.machines.iter().any(|wanted| {
-            wanted == "*"
+            self.any_machine
+                || wanted == "*"
                 || self.machine.is_some_and(|m| {
                     m == wanted || m.strip_prefix(wanted).is_some_and(|v| v.starts_with('-'))
                 })
@@ -597,6 +618,7 @@ reason = "the same 8 bytes"
                 old: v(old),
                 new: v(new),
                 machine: None,
+                any_machine: false,
             };
             scope.field("apic", "apic", a, b).is_some()
         };

@@ -4,8 +4,10 @@
 //! changed and the breaks that upstream chose.
 
 pub mod catalogue;
+pub mod check;
 pub mod judge;
 pub mod lists;
 pub mod rule;
+pub mod suggest;
 
 pub use rule::Rule;

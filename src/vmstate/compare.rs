@@ -11,7 +11,7 @@ use super::gap::{self, Change};
 use super::layout::{Interner, Item, Kind, Side, lay_out};
 use super::wording::{self, Spot};
 use crate::model::{ContextLine, Direction, Evidence, Finding, Level, Shape, Side as Build};
-use crate::rules::{Rule, lists};
+use crate::rules::{Rule, check, lists};
 
 /// What is known about names that changed; the comparison works without.
 pub trait Renames {
@@ -83,6 +83,28 @@ pub fn compare(
         }
     }
     findings
+}
+
+/// The names of all sections and descriptions in some dumps.
+pub fn names(dumps: &[&Dump]) -> check::Names {
+    fn walk(description: &Description, names: &mut check::Names) {
+        if !names.descriptions.contains(&description.name) {
+            names.descriptions.insert(description.name.clone());
+        }
+        let nested = description
+            .fields()
+            .iter()
+            .filter_map(|f| f.description.as_deref());
+        for inner in nested.chain(&description.subsections) {
+            walk(inner, names);
+        }
+    }
+    let mut names = check::Names::default();
+    for section in dumps.iter().flat_map(|dump| &dump.sections) {
+        names.sections.insert(section.type_name.clone());
+        walk(&section.description, &mut names);
+    }
+    names
 }
 
 /// A section of one build and what it is in the other.
@@ -490,7 +512,7 @@ impl<'d> Comparison<'d, '_> {
         let (old_shape, new_shape) = (spot.shape(Build::Old), spot.shape(Build::New));
         let cause = spot.cause(change.rule);
         let context = run.context(&self.interner, change);
-        let items = spot.items();
+        let items = spot.items(change.rule);
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,

@@ -9,5 +9,6 @@ pub mod compare;
 pub mod dump;
 mod gap;
 mod layout;
+pub mod obtain;
 pub mod read;
 mod wording;

@@ -5,7 +5,7 @@
 
 use super::dump::Description;
 use super::layout::{Interner, Item, Kind};
-use crate::model::{Direction, Shape, Side as Build};
+use crate::model::{Changed, Direction, Shape, Side as Build};
 use crate::rules::Rule;
 
 /// How many names a sentence lists before it counts the rest.
@@ -40,17 +40,30 @@ impl<'d> Spot<'_, 'd> {
         format!("{rule} {:?} {:?}", side(self.old), side(self.new))
     }
 
-    /// What changed, as the lists name it: the new build's names, or the old one's where it is gone.
-    pub fn items(&self) -> Vec<(String, String)> {
-        let items = if self.new.is_empty() {
-            self.old
-        } else {
-            self.new
+    /// What changed, as the lists name it. Items pair up where both sides have as many.
+    pub fn items(&self, rule: Rule) -> Vec<Changed> {
+        let name = |item: &&Item| {
+            let name = match rule {
+                Rule::DescriptionRenamed => item.description,
+                _ => item.name,
+            };
+            Some(name.to_owned())
         };
+        let paired = self.old.len() == self.new.len();
+        let longer = self.old.len().max(self.new.len());
+        let of = |items: &[&Item], at: usize| items.get(at).and_then(name);
+        let around = |items: &[&Item], at: usize| items.get(at).map(|i| i.description.to_owned());
+        let mut items: Vec<Changed> = (0..longer)
+            .map(|at| Changed {
+                description: around(self.new, at)
+                    .or_else(|| around(self.old, at))
+                    .unwrap_or_default(),
+                old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
+                new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
+            })
+            .collect();
+        items.dedup();
         items
-            .iter()
-            .map(|item| (item.description.to_owned(), item.name.to_owned()))
-            .collect()
     }
 
     pub fn shape(&self, build: Build) -> Option<Shape> {

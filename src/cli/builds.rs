@@ -1,0 +1,86 @@
+//! `migcompat builds`: the cache.
+
+use anyhow::Context;
+use indicatif::HumanBytes;
+
+use super::args::{BuildsArgs, BuildsCommand};
+use super::{Exit, Failure, output};
+use crate::qemu::{self, BuildArg, Cache, Progress, QemuError};
+
+pub(super) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
+    let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
+    match &args.command {
+        BuildsCommand::List => list(&cache),
+        BuildsCommand::Fetch { builds, arch } => {
+            for build in parse_all(builds)? {
+                let progress = Progress::auto(args.quiet);
+                let build = qemu::open(&build, arch, &cache, progress)?;
+                let info = build.info()?;
+                say(&format!(
+                    "{}: QEMU {} {} for {}, {} machine types",
+                    build.label(),
+                    info.version,
+                    info.package,
+                    info.target,
+                    info.machines.len()
+                ))?;
+            }
+            Ok(Exit::Compatible)
+        }
+        BuildsCommand::Remove { builds } => {
+            for build in parse_all(builds)? {
+                let removed = cache.remove(&build).map_err(QemuError::from)?;
+                for entry in &removed {
+                    say(&format!("removed {} {}", entry.suite, entry.package))?;
+                }
+                if removed.is_empty() {
+                    say("nothing of it is in the cache")?;
+                }
+            }
+            Ok(Exit::Compatible)
+        }
+    }
+}
+
+/// All arguments are looked at before anything is done. Only suites live in the cache.
+fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
+    builds
+        .iter()
+        .map(|arg| match qemu::parse(arg)? {
+            build @ BuildArg::Debian { .. } => Ok(build),
+            _ => Err(Failure::usage(anyhow::anyhow!(
+                "{arg} is not kept in the cache; only debian:SUITE builds are"
+            ))),
+        })
+        .collect()
+}
+
+fn list(cache: &Cache) -> Result<Exit, Failure> {
+    let entries = cache.list().map_err(QemuError::from)?;
+    output::print(|out| {
+        for entry in &entries {
+            writeln!(
+                out,
+                "debian:{:22} {:20} {:32} {:>10}  {}",
+                entry.suite,
+                entry.package,
+                entry.version,
+                HumanBytes(entry.unpacked_bytes).to_string(),
+                entry.date
+            )?;
+        }
+        if entries.is_empty() {
+            writeln!(out, "the cache {} is empty", cache.path().display())?;
+        }
+        Ok(())
+    })
+    .context("cannot print the list")
+    .map_err(Failure::usage)?;
+    Ok(Exit::Compatible)
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    output::print(|out| writeln!(out, "{line}"))
+        .context("cannot print")
+        .map_err(Failure::usage)
+}

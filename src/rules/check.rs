@@ -1,0 +1,189 @@
+//! Are the lists in order? Looks for entries that say the same twice, allow too much, or match
+//! nothing in the very releases they speak of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::lists::{Break, Condition, Holds, Lists, Place, Rename, Span};
+use crate::model::Version;
+
+/// Something wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Complaint {
+    pub place: Place,
+    pub kind: Kind,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Matches nothing in its own version range.
+    Stale,
+    /// Allows more than one known fact.
+    Wide,
+    /// Says what another entry says.
+    Double,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Stale => "stale",
+            Kind::Wide => "too wide",
+            Kind::Double => "double",
+        };
+        write!(f, "{}: {kind}: {}", self.place, self.text)
+    }
+}
+
+/// What can be said of the entries by themselves.
+pub fn read_over(lists: &Lists) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
+    let mut once = |key: String, place, complaints: &mut Vec<Complaint>| {
+        if let Some(first) = seen.get(&key) {
+            complaints.push(Complaint {
+                place: Place::clone(place),
+                kind: Kind::Double,
+                text: format!("{first} says the same"),
+            });
+        } else {
+            seen.insert(key, place);
+        }
+    };
+    for r in &lists.renames {
+        let key = format!(
+            "{:?} {:?} {:?} {} {} {}",
+            r.what, r.section, r.description, r.old, r.new, r.span.by
+        );
+        once(key, &r.place, &mut complaints);
+    }
+    for c in &lists.conditions {
+        let key = format!(
+            "{:?} {} {:?} {}",
+            c.section, c.description, c.items, c.span.by
+        );
+        once(key, &c.place, &mut complaints);
+    }
+    for b in &lists.breaks {
+        let key = format!(
+            "{} {} {:?} {:?} {:?} {}",
+            b.section, b.rule, b.path, b.direction, b.machines, b.span.by
+        );
+        once(key, &b.place, &mut complaints);
+        if b.machines.iter().any(|m| m == "*") && b.path.is_empty() && b.whole_section {
+            complaints.push(Complaint {
+                place: b.place.clone(),
+                kind: Kind::Wide,
+                text: format!(
+                    "allows every {} in `{}` on every machine; name the machines or the path",
+                    b.rule, b.section
+                ),
+            });
+        }
+    }
+    complaints.sort();
+    complaints
+}
+
+/// Which names the two builds of a comparison have, to tell an entry that should have matched from
+/// one that is about something else.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    pub sections: BTreeSet<String>,
+    pub descriptions: BTreeSet<String>,
+}
+
+/// A comparison that was made with the lists.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    pub old: Version,
+    pub new: Version,
+    pub names: Names,
+}
+
+/// How many entries a set of comparisons put to the test, and which of them matched nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub matched: usize,
+    /// No comparison spans the entry's releases with builds that have its section.
+    pub untried: usize,
+    pub stale: Vec<Complaint>,
+}
+
+/// Holds the entries against comparisons that were made with them.
+pub fn hold_against(lists: &Lists, tried: &[Tried]) -> Outcome {
+    let used = lists.used();
+    let mut outcome = Outcome::default();
+    let mut judge =
+        |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Names) -> bool| {
+            let put_to_test = tried.iter().any(|t| {
+                span.holds(Some(t.old), Some(t.new)) == Holds::InOrder && concerns(&t.names)
+            });
+            if used.get(place).copied().unwrap_or(false) {
+                outcome.matched += 1;
+            } else if put_to_test {
+                outcome.stale.push(Complaint {
+                    place: place.clone(),
+                    kind: Kind::Stale,
+                    text,
+                });
+            } else {
+                outcome.untried += 1;
+            }
+        };
+    for r in &lists.renames {
+        judge(&r.place, &r.span, rename_text(r), &|names| {
+            rename_concerns(r, names)
+        });
+    }
+    for c in &lists.conditions {
+        judge(&c.place, &c.span, condition_text(c), &|names| {
+            names.descriptions.contains(&c.description)
+                && c.section
+                    .as_ref()
+                    .is_none_or(|s| names.sections.contains(s))
+        });
+    }
+    for b in &lists.breaks {
+        judge(&b.place, &b.span, break_text(b), &|names| {
+            names.sections.contains(&b.section)
+        });
+    }
+    outcome.stale.sort();
+    outcome
+}
+
+fn rename_concerns(rename: &Rename, names: &Names) -> bool {
+    rename
+        .section
+        .as_ref()
+        .is_none_or(|s| names.sections.contains(s))
+        && rename
+            .description
+            .as_ref()
+            .is_none_or(|d| names.descriptions.contains(d))
+}
+
+fn rename_text(rename: &Rename) -> String {
+    format!(
+        "`{}` to `{}` matched nothing between builds on both sides of {}",
+        rename.old, rename.new, rename.span.by
+    )
+}
+
+fn condition_text(condition: &Condition) -> String {
+    format!(
+        "{} of `{}` matched nothing between builds on both sides of {}",
+        condition.items.join(", "),
+        condition.description,
+        condition.span.by
+    )
+}
+
+fn break_text(entry: &Break) -> String {
+    format!(
+        "{} in `{}` matched nothing between builds on both sides of {}",
+        entry.rule, entry.section, entry.span.by
+    )
+}

@@ -1,0 +1,144 @@
+//! List entries to paste: one for each finding that an entry could settle.
+
+use std::io::{self, Write};
+
+use super::Rule;
+use super::lists::Scope;
+use crate::model::{Changed, Finding, Level, Version};
+
+/// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
+const FILL_IN: &str = "FILL IN";
+
+/// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
+/// be written by whoever knows it.
+pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
+    let mut stanzas = 0;
+    for finding in findings {
+        if finding.allowed_by.is_some() || finding.level == Level::Note {
+            continue;
+        }
+        let Some(rule) = Rule::from_id(&finding.rule) else {
+            continue;
+        };
+        let sections = std::iter::once(&finding.section).chain(&finding.also_in);
+        for section in sections {
+            stanza(rule, section, finding, scope, out)?;
+            stanzas += 1;
+        }
+    }
+    if stanzas == 0 {
+        writeln!(out, "# nothing that a list entry could settle")?;
+    }
+    Ok(())
+}
+
+fn stanza(
+    rule: Rule,
+    section: &str,
+    finding: &Finding,
+    scope: &Scope,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(out, "# {}: {}", finding.direction, finding.message)?;
+    // A break names its commit where there is one; the others say what shows them.
+    let needs_source = match (rule, finding.items.as_slice()) {
+        (
+            Rule::ConditionalFieldAdded
+            | Rule::ConditionalFieldRemoved
+            | Rule::SubsectionUnknown
+            | Rule::ConditionAdded
+            | Rule::ConditionRemoved,
+            items @ [first, ..],
+        ) if items.iter().all(|i| i.description == first.description) => {
+            let sent = match rule {
+                Rule::ConditionAdded | Rule::ConditionRemoved => "always",
+                _ => "never",
+            };
+            let names: Vec<String> = items
+                .iter()
+                .filter_map(|i| i.new.as_ref().or(i.old.as_ref()))
+                .map(|name| quote(name))
+                .collect();
+            writeln!(
+                out,
+                "# if a compat property decides so for every machine type that both builds know:"
+            )?;
+            writeln!(out, "[[condition]]")?;
+            writeln!(out, "section = {}", quote(section))?;
+            writeln!(out, "description = {}", quote(&first.description))?;
+            writeln!(out, "items = [{}]", names.join(", "))?;
+            writeln!(out, "sent = {}", quote(sent))?;
+            true
+        }
+        (
+            Rule::SizeUndecided | Rule::OpaqueFieldChanged | Rule::ConditionalFieldChanged,
+            [
+                Changed {
+                    description,
+                    old: Some(old),
+                    new: Some(new),
+                },
+            ],
+        ) => {
+            writeln!(out, "# if the bytes on the wire are the same:")?;
+            writeln!(out, "[[field]]")?;
+            writeln!(out, "section = {}", quote(section))?;
+            writeln!(out, "description = {}", quote(description))?;
+            writeln!(out, "old = {}", quote(old))?;
+            writeln!(out, "new = {}", quote(new))?;
+            if old == new {
+                let size = |shape: &Option<crate::model::Shape>| {
+                    shape.as_ref().and_then(|s| s.size).unwrap_or_default()
+                };
+                let change = format!("old {}, new {}", size(&finding.old), size(&finding.new));
+                writeln!(out, "size_change = {}", quote(&change))?;
+            }
+            true
+        }
+        _ => {
+            writeln!(out, "# if the break is meant:")?;
+            writeln!(out, "[[break]]")?;
+            writeln!(out, "section = {}", quote(section))?;
+            writeln!(out, "rule = {}", quote(rule.id()))?;
+            // Other sections may embed the same description under other names.
+            if section == finding.section {
+                let path: Vec<String> = finding.path.iter().map(|part| quote(part)).collect();
+                writeln!(out, "path = [{}]", path.join(", "))?;
+            } else {
+                writeln!(
+                    out,
+                    "path = [{}]  # from the section's vmsd name down",
+                    quote(FILL_IN)
+                )?;
+            }
+            writeln!(out, "direction = {}", quote(&finding.direction.to_string()))?;
+            writeln!(
+                out,
+                "machines = [{}]",
+                quote(scope.machine.unwrap_or(FILL_IN))
+            )?;
+            false
+        }
+    };
+    version("after", scope.old, out)?;
+    version("by", scope.new, out)?;
+    if needs_source {
+        writeln!(out, "source = {}", quote(FILL_IN))?;
+    }
+    writeln!(out, "reason = {}\n", quote(FILL_IN))
+}
+
+fn version(key: &str, version: Option<Version>, out: &mut dyn Write) -> io::Result<()> {
+    match version {
+        Some(v) => writeln!(out, "{key} = \"{}.{}\"", v.major, v.minor),
+        None => writeln!(
+            out,
+            "{key} = {}  # a dump does not say its version",
+            quote(FILL_IN)
+        ),
+    }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
