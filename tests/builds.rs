@@ -239,7 +239,8 @@ fn without_apt_the_error_says_what_to_do_instead() {
 /// A mirror behind a proxy that is not there stands for a machine without a network.
 #[test]
 fn without_a_network_the_error_says_what_to_do_instead() {
-    if !online("without_a_network_the_error_says_what_to_do_instead") {
+    if which::which("apt-get").is_err() {
+        eprintln!("UNTESTED: without_a_network_the_error_says_what_to_do_instead: no apt-get here");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

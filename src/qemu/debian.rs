@@ -346,7 +346,7 @@ impl<'a> Apt<'a> {
         if run.status.success() {
             Ok(())
         } else {
-            Err(why_no_update(self.suite, &run.stderr))
+            Err(why_no_update(self.suite, &run.stdout, &run.stderr))
         }
     }
 
@@ -521,11 +521,27 @@ fn with_base(suite: &str) -> Vec<String> {
 }
 
 /// What apt's refusal to read a suite means.
-fn why_no_update(suite: &str, stderr: &str) -> FetchError {
+fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
-    let (suite, detail) = (suite.to_owned(), stderr.to_owned());
+    let suite = suite.to_owned();
+    // Why a file was not fetched stands on standard output, indented below its name.
+    let why: Vec<&str> = stdout
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .map(str::trim)
+        .collect();
+    let detail = format!("{}\n{stderr}", why.join("\n")).trim().to_owned();
     if has(&["does not have a Release file"]) {
-        FetchError::NoSuchSuite { suite, detail }
+        // apt also says so where no server was there to ask.
+        let answers = ["404", "File not found", "No such file"];
+        if why
+            .iter()
+            .any(|line| answers.iter().any(|no| line.contains(no)))
+        {
+            FetchError::NoSuchSuite { suite, detail }
+        } else {
+            FetchError::Unreachable { suite, detail }
+        }
     } else if has(&[
         "NO_PUBKEY",
         "is not signed",
@@ -615,38 +631,54 @@ mod tests {
 
     #[test]
     fn what_apt_says_is_understood() {
-        let kind = |stderr: &str| match why_no_update("x", stderr) {
+        let kind = |stdout: &str, stderr: &str| match why_no_update("x", stdout, stderr) {
             FetchError::NoSuchSuite { .. } => "no suite",
             FetchError::Unverified { .. } => "unverified",
             FetchError::Unreachable { .. } => "unreachable",
             _ => "failed",
         };
-        for (stderr, meaning) in [
+        let no_release =
+            "E: The repository 'http://mirror/debian x Release' does not have a Release file.";
+        for (stdout, stderr, meaning) in [
             (
-                "E: The repository 'http://mirror/debian nosuch Release' does not have a Release file.",
+                "Err:2 http://mirror/debian x Release\n  404  Not Found [IP: ::1 80]",
+                no_release,
                 "no suite",
             ),
             (
+                "Err:2 file:/debian x Release\n  File not found - /debian (2: No such file)",
+                no_release,
+                "no suite",
+            ),
+            (
+                "Err:2 http://mirror/debian x Release\n  Could not connect to mirror",
+                no_release,
+                "unreachable",
+            ),
+            (
+                "",
                 "W: GPG error: http://mirror/debian trixie InRelease: The following signatures couldn't be \
                  verified because the public key is not available: NO_PUBKEY 6ED0E7B82643E131\n\
                  E: The repository 'http://mirror/debian trixie InRelease' is not signed.",
                 "unverified",
             ),
             (
+                "",
                 "Warning: OpenPGP signature verification failed: http://mirror/debian sid InRelease: \
                  Sub-process /usr/bin/sqv returned an error code (1)\n\
                  Error: The repository 'http://mirror/debian sid InRelease' is not signed.",
                 "unverified",
             ),
             (
+                "",
                 "E: Failed to fetch http://mirror/debian/dists/trixie/InRelease  Could not connect to \
                  127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n\
                  E: Some index files failed to download. They have been ignored, or old ones used instead.",
                 "unreachable",
             ),
-            ("E: Could not get lock", "failed"),
+            ("", "E: Could not get lock", "failed"),
         ] {
-            assert_eq!(kind(stderr), meaning, "{stderr}");
+            assert_eq!(kind(stdout, stderr), meaning, "{stderr}");
         }
     }
 

@@ -251,60 +251,75 @@ pub struct NoCommonMachine {
     /// What was asked for.
     pub wanted: String,
     missing: Missing,
+    /// What the name is short for in a build that lacks it as such, where another build lacks that.
+    pub alias_of: Option<String>,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
-    /// Names like the wanted one that all builds asked have, the most alike first.
+    /// Names like the wanted one that would do, the most alike first; none if there is a `newest`.
     pub near: Vec<String>,
 }
 
 impl NoCommonMachine {
     fn new(wanted: &str, missing: Missing, builds: &[&BuildInfo], common: &[&str]) -> Self {
-        let family = split(wanted).map(|(family, _)| family);
-        let newest = family
-            .and_then(|family| pick(family, builds, common))
-            .filter(|name| name != wanted);
-        let mut near: Vec<(f64, &str)> = common
-            .iter()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .filter(|name| Some(**name) != newest.as_deref())
-            .map(|name| (strsim::jaro_winkler(wanted, name), *name))
-            .filter(|(likeness, _)| *likeness > 0.75)
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        let machines = || builds.iter().flat_map(|build| &build.machines);
+        let alias_of = machines()
+            .find(|machine| machine.alias.as_deref() == Some(wanted))
+            .map(|machine| machine.name.clone());
+        let newest = split(wanted).and_then(|(family, _)| pick(family, builds, common));
+        let near = match newest {
+            Some(_) => Vec::new(),
+            None => {
+                let aliases = machines()
+                    .filter_map(|machine| machine.alias.as_deref())
+                    .filter(|alias| pick(alias, builds, common).is_some());
+                // A family stands for its versions: its name would do as well.
+                let names = common
+                    .iter()
+                    .map(|name| split(name).map_or(*name, |(family, _)| family));
+                let names: BTreeSet<&str> = names.chain(aliases).collect();
+                let mut near: Vec<(f64, &str)> = names
+                    .into_iter()
+                    .map(|name| (likeness(wanted, name), name))
+                    .filter(|(likeness, _)| *likeness >= 0.6)
+                    .collect();
+                near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+                near.truncate(3);
+                near.into_iter().map(|(_, name)| name.to_owned()).collect()
+            }
+        };
         NoCommonMachine {
             wanted: wanted.to_owned(),
             missing,
+            alias_of,
             newest,
-            near: near
-                .into_iter()
-                .take(3)
-                .map(|(_, name)| name.to_owned())
-                .collect(),
+            near,
         }
     }
+}
+
+/// From 0 to 1. Exchanged letters count as one slip, as in `vitr`.
+fn likeness(wanted: &str, name: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(wanted, name)
 }
 
 impl fmt::Display for NoCommonMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wanted = &self.wanted;
-        let (who, all) = match self.missing {
+        let (who, have) = match self.missing {
             Missing::Old(version) => (format!("the old build ({version}) has no"), "both have"),
             Missing::New(version) => (format!("the new build ({version}) has no"), "both have"),
             Missing::Both => ("the two builds have in common no".to_owned(), "both have"),
             Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
         };
         write!(f, "{who} machine type {wanted}")?;
+        if let Some(name) = &self.alias_of {
+            write!(f, ", which is short for {name} in one of them")?;
+        }
         if let Some(newest) = &self.newest {
-            write!(f, "; the newest of its family that {all} is {newest}")?;
+            write!(f, "; the newest of its family that {have} is {newest}")?;
         }
         if !self.near.is_empty() {
-            let also = if self.newest.is_some() {
-                "; like it are "
-            } else {
-                &format!("; {all} ")
-            };
-            write!(f, "{also}{}", self.near.join(", "))?;
+            write!(f, "; {have} {}", self.near.join(", "))?;
         }
         Ok(())
     }
@@ -416,6 +431,13 @@ mod tests {
             has.contains("the new build (11.1.0) has no machine type isapc"),
             "{has}"
         );
+        // As loongarch64's `virt`, which became versioned.
+        let later = build(Version::new(11, 1, 0), &[("virt-11.1", "virt")]);
+        let has = resolve("virt", &old, &later).unwrap_err().to_string();
+        let short = "machine type virt, which is short for virt-11.1 in one of them";
+        assert_eq!(has, format!("the new build (11.1.0) has no {short}"));
+        assert_eq!(resolve("pc-q53", &old, &new).unwrap_err().near, ["pc-q35"]);
+        assert_eq!(resolve("qq35", &old, &new).unwrap_err().near, ["q35"]);
         let has = resolve_one("vitr", &old).unwrap_err().to_string();
         assert_eq!(
             has,

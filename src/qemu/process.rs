@@ -280,10 +280,15 @@ mod tests {
             "sleep 60 & echo $! > {}; echo stuck >&2; wait",
             file.display()
         );
+        let started = std::time::Instant::now();
         let error = block_on(output(sh(&script), Duration::from_millis(500)))
             .unwrap()
             .unwrap_err();
         assert!(error.to_string().contains("stuck"), "{error}");
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "not killed, waited for"
+        );
         let pid: i32 = std::fs::read_to_string(file)
             .unwrap()
             .trim()
