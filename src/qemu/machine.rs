@@ -145,6 +145,11 @@ fn split(name: &str) -> Option<(&str, Vec<u32>)> {
     Some((family, version))
 }
 
+/// The family of a versioned machine type (`pc-q35` of `pc-q35-7.2`); any other name is its own.
+pub fn family(machine: &str) -> &str {
+    split(machine).map_or(machine, |(family, _)| family)
+}
+
 /// The machine type that a wanted name means for both builds: itself if both list it, else the
 /// newest of the family or alias that both list.
 ///

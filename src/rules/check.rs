@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::lists::{Break, Condition, Holds, Lists, Place, Rename, Span};
+use super::lists::{Break, Condition, Holds, Lists, Place, Rename, Renamed, Span};
 use crate::model::Version;
 
 /// Something wrong with an entry.
@@ -155,6 +155,9 @@ pub fn hold_against(lists: &Lists, tried: &[Tried]) -> Outcome {
 }
 
 fn rename_concerns(rename: &Rename, names: &Names) -> bool {
+    if rename.what == Renamed::Section {
+        return names.sections.contains(&rename.old) && names.sections.contains(&rename.new);
+    }
     rename
         .section
         .as_ref()

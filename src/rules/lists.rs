@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Rule;
-use crate::model::{Direction, Finding, Version};
+use crate::model::{Direction, Finding, Level, Version};
 
 const SHIPPED: &[(&str, &str)] = &[
     (
@@ -31,6 +31,10 @@ const SHIPPED: &[(&str, &str)] = &[
     (
         "rename-lists/known-conditions.toml",
         include_str!("../../rename-lists/known-conditions.toml"),
+    ),
+    (
+        "rename-lists/absent-devices.toml",
+        include_str!("../../rename-lists/absent-devices.toml"),
     ),
     (
         "rename-lists/deliberate-breaks.toml",
@@ -138,6 +142,8 @@ pub struct Break {
     /// Both when absent.
     pub direction: Option<Direction>,
     pub machines: Vec<String>,
+    /// No other machine can have the device, so that the break is moot everywhere else.
+    pub only_there: bool,
     pub span: Span,
     pub reason: String,
     pub commit: Option<String>,
@@ -171,8 +177,19 @@ pub struct Condition {
     used: Cell<bool>,
 }
 
+/// Device types that some machines cannot have.
+#[derive(Debug, Clone)]
+pub struct Absent {
+    pub machines: Vec<String>,
+    /// QOM types; a trailing `*` stands for any rest.
+    pub types: Vec<String>,
+    pub source: String,
+    pub reason: String,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
+    pub absent: Vec<Absent>,
     pub renames: Vec<Rename>,
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
@@ -185,6 +202,7 @@ struct File {
     description: Vec<Spanned<RawRename>>,
     field: Vec<Spanned<RawRename>>,
     condition: Vec<Spanned<RawCondition>>,
+    absent: Vec<RawAbsent>,
     r#break: Vec<Spanned<RawBreak>>,
 }
 
@@ -217,6 +235,15 @@ struct RawCondition {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawAbsent {
+    machines: Vec<String>,
+    types: Vec<String>,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawBreak {
     section: String,
     rule: String,
@@ -224,6 +251,8 @@ struct RawBreak {
     path: Vec<String>,
     direction: Option<Direction>,
     machines: Vec<String>,
+    #[serde(default)]
+    only_there: bool,
     after: Option<Version>,
     by: Version,
     reason: String,
@@ -305,6 +334,13 @@ impl Lists {
                 used: Cell::new(false),
             });
         }
+        self.absent
+            .extend(file.absent.into_iter().map(|raw| Absent {
+                machines: raw.machines,
+                types: raw.types,
+                source: raw.source,
+                reason: raw.reason,
+            }));
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
@@ -388,6 +424,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
         path: raw.path,
         direction: raw.direction,
         machines: raw.machines,
+        only_there: raw.only_there,
         span,
         reason: raw.reason,
         commit: raw.commit,
@@ -471,6 +508,37 @@ impl Scope<'_> {
         })
     }
 
+    /// Whether the machine is one of those, or of one of those families.
+    fn on(&self, machines: &[String]) -> bool {
+        machines.iter().any(|wanted| {
+            wanted == "*"
+                || self.machine.is_some_and(|machine| {
+                    machine
+                        .strip_prefix(wanted.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+                })
+        })
+    }
+
+    /// Why the machine cannot have a device of the section's type.
+    fn lacks(&self, section: &str) -> Option<String> {
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(front) => section.starts_with(front),
+            None => section == pattern,
+        };
+        let entry = self
+            .lists
+            .absent
+            .iter()
+            .find(|entry| self.on(&entry.machines) && entry.types.iter().any(matches))?;
+        Some(format!(
+            "{} cannot have it: {} ({})",
+            self.machine.unwrap_or("the machine"),
+            entry.reason,
+            entry.source
+        ))
+    }
+
     /// What the lists say of the names that a finding is about, if they know them.
     pub fn explains(&self, finding: &Finding) -> Option<String> {
         let rule = Rule::from_id(&finding.rule)?;
@@ -506,17 +574,31 @@ impl Scope<'_> {
         {
             return Some(reason);
         }
-        self.lists
+        let deliberate = self
+            .lists
             .breaks
             .iter()
             .find(|entry| self.applies(entry, finding))
             .map(|entry| {
                 entry.used.set(true);
+                let only = if entry.only_there {
+                    format!(" (only on {})", entry.machines.join(", "))
+                } else {
+                    String::new()
+                };
                 match &entry.commit {
-                    Some(commit) => format!("{}: {} (commit {commit})", entry.place, entry.reason),
-                    None => format!("{}: {}", entry.place, entry.reason),
+                    Some(commit) => {
+                        format!("{}: {}{only} (commit {commit})", entry.place, entry.reason)
+                    }
+                    None => format!("{}: {}{only}", entry.place, entry.reason),
                 }
-            })
+            });
+        // A finding that the machine cannot meet is moot, but an entry about it says more.
+        deliberate.or_else(|| {
+            (finding.level != Level::Note)
+                .then(|| self.lacks(&finding.section))
+                .flatten()
+        })
     }
 
     /// Why the run-time test that a finding hangs on cannot matter between these builds.
@@ -567,13 +649,7 @@ impl Scope<'_> {
             Holds::Perhaps => in_order() || swapped(),
             Holds::No => false,
         };
-        let machine = entry.machines.iter().any(|wanted| {
-            self.any_machine
-                || wanted == "*"
-                || self.machine.is_some_and(|m| {
-                    m == wanted || m.strip_prefix(wanted).is_some_and(|v| v.starts_with('-'))
-                })
-        });
+        let machine = self.any_machine || entry.only_there || self.on(&entry.machines);
         holds
             && machine
             && entry.section == finding.section

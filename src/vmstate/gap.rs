@@ -389,11 +389,17 @@ fn fit(old: &[&Item], new: &[&Item]) -> Fit {
     if a == b {
         return Fit::Yes;
     }
-    // The short side may have more elements than the one that was counted.
-    let (short, missing) = if a < b { (old, b - a) } else { (new, a - b) };
-    let stretches = short
-        .iter()
-        .any(|item| item.loose && item.bytes() > 0 && missing % item.bytes() == 0);
+    // The short side may have more elements than the one that was counted. Where the other side is
+    // as unsure, both are taken at their word: a count that changed with the size is far-fetched.
+    let (short, long, missing) = if a < b {
+        (old, new, b - a)
+    } else {
+        (new, old, a - b)
+    };
+    let stretches = !long.iter().any(|item| item.loose)
+        && short
+            .iter()
+            .any(|item| item.loose && item.bytes() > 0 && missing % item.bytes() == 0);
     if stretches {
         Fit::IfLengthsAllow
     } else {

@@ -38,7 +38,7 @@ impl Wanted<'_> {
 pub struct Pair {
     pub old: (BuildRef, Dump),
     pub new: (BuildRef, Dump),
-    /// The machine type asked for, resolved; else the one that both dumps name.
+    /// The machine type asked for, resolved; else the type or the family that both dumps name.
     pub machine: Option<String>,
 }
 
@@ -127,9 +127,14 @@ pub fn obtain(wanted: &Wanted) -> Result<Pair, ObtainError> {
         || finish(new, machine.as_deref(), wanted.machine),
     );
     let (old, new) = (old?, new?);
-    let machine = machine.or_else(|| {
-        let named = old.1.machine.clone();
-        named.filter(|name| Some(name) == new.1.machine.as_ref() && name != NO_MACHINE)
+    let machine = machine.or_else(|| match (&old.1.machine, &new.1.machine) {
+        (Some(old), Some(new)) if old == NO_MACHINE || new == NO_MACHINE => None,
+        (Some(old), Some(new)) if old == new => Some(old.clone()),
+        // Each was made with its build's newest type of one family.
+        (Some(old), Some(new)) if machine::family(old) == machine::family(new) => {
+            Some(machine::family(old).to_owned())
+        }
+        _ => None,
     });
     Ok(Pair { old, new, machine })
 }
