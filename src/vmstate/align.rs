@@ -23,11 +23,13 @@ pub(super) enum Step {
 struct Label {
     name: Id,
     size: u64,
+    /// Where both dumps state lengths.
+    num: Option<u64>,
     kind: u8,
     conditional: bool,
 }
 
-fn label(item: &Item, name: Id) -> Label {
+fn label(item: &Item, name: Id, with_length: bool) -> Label {
     let (kind, size) = match item.kind {
         Kind::Field => (0, item.size),
         Kind::Filler => (1, item.size),
@@ -35,12 +37,19 @@ fn label(item: &Item, name: Id) -> Label {
         Kind::Array(_) => (2, 0),
         Kind::Subsection(_) => (3, 0),
     };
+    let is_array_of_structures = matches!(item.kind, Kind::Array(_));
     Label {
         name,
         size,
+        num: item.num.filter(|_| with_length && !is_array_of_structures),
         kind,
         conditional: item.conditional,
     }
+}
+
+/// Whether the dump behind a layout prints array lengths, so that none printed means a single one.
+fn states_lengths(items: &[Item]) -> bool {
+    !items.iter().any(|item| item.loose)
 }
 
 /// Two stated lengths that differ are no match: the neighbours may make up for it.
@@ -73,6 +82,9 @@ pub(super) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
         }
         pairs.append(&mut more);
         pairs.sort_unstable();
+        if !wanted {
+            slide(old, new, &mut pairs);
+        }
     }
 
     let mut steps = Vec::with_capacity(pairs.len());
@@ -90,6 +102,90 @@ pub(super) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
     }
     push_gap(&mut steps);
     steps
+}
+
+/// Where names repeat, a diff may match an item with the wrong one of its namesakes, and then sees
+/// something inserted before and as much deleted behind. If the items in between pair up as well
+/// when taken one by one, they do so without a gap, and that reading is the right one.
+fn slide(old: &[Item], new: &[Item], pairs: &mut Vec<(usize, usize)>) {
+    let mut from = 0;
+    while from < pairs.len() {
+        match slid(old, new, pairs, from) {
+            Some((to, better)) => {
+                let behind = from + better.len();
+                pairs.splice(from..to, better);
+                from = behind.max(from + 1);
+            }
+            None => from += 1,
+        }
+    }
+}
+
+/// The run of pairs that starts behind a one-sided gap at `from` and ends before the opposite gap,
+/// paired item by item instead; `None` if there is no such run or it would match less.
+fn slid(
+    old: &[Item],
+    new: &[Item],
+    pairs: &[(usize, usize)],
+    from: usize,
+) -> Option<(usize, Vec<(usize, usize)>)> {
+    let fields = |items: &[Item], start: usize, end: usize| -> Vec<usize> {
+        (start..end)
+            .filter(|&i| !items[i].is_subsection())
+            .collect()
+    };
+    // The gap in front of pair `at`, or behind the last pair.
+    let gap = |at: usize| {
+        let (o, n) = match at.checked_sub(1).map(|before| pairs[before]) {
+            Some((o, n)) => (o + 1, n + 1),
+            None => (0, 0),
+        };
+        let (o_end, n_end) = pairs.get(at).copied().unwrap_or((old.len(), new.len()));
+        (fields(old, o, o_end), fields(new, n, n_end))
+    };
+    let front = gap(from);
+    if front.0.is_empty() == front.1.is_empty() {
+        return None;
+    }
+    let mut to = from;
+    let back = loop {
+        pairs.get(to)?;
+        to += 1;
+        let back = gap(to);
+        if !(back.0.is_empty() && back.1.is_empty()) {
+            break back;
+        }
+    };
+    // What is missing on one side and new on the other was moved: that is no mistake of the diff.
+    let moved = |old_gap: &[usize], new_gap: &[usize]| {
+        let found = |&i: &usize| new_gap.iter().any(|&j| old[i].path == new[j].path);
+        old_gap.iter().any(found)
+    };
+    if back.0.is_empty() == back.1.is_empty()
+        || moved(&front.0, &back.1)
+        || moved(&back.0, &front.1)
+    {
+        return None;
+    }
+    let (matched_old, matched_new): (Vec<_>, Vec<_>) = pairs[from..to].iter().copied().unzip();
+    let o = [front.0, matched_old, back.0].concat();
+    let n = [front.1, matched_new, back.1].concat();
+    let in_step = o.len() == n.len()
+        && o.iter().zip(&n).all(|(&i, &j)| {
+            old[i].bytes() == new[j].bytes() && old[i].conditional == new[j].conditional
+        });
+    if !in_step {
+        return None;
+    }
+    let alike: Vec<(usize, usize)> = o
+        .into_iter()
+        .zip(n)
+        .filter(|&(i, j)| {
+            label(&old[i], old[i].leaf, false) == label(&new[j], new[j].leaf, false)
+                && lengths_agree(&old[i], &new[j])
+        })
+        .collect();
+    (alike.len() >= to - from).then_some((to, alike))
 }
 
 /// The stretches before, between and after the pairs: always one more than there are pairs.
@@ -115,10 +211,11 @@ fn match_by(
     name: impl Fn(&Item) -> Id,
     pairs: &mut Vec<(usize, usize)>,
 ) {
+    let with_length = states_lengths(old) && states_lengths(new);
     let labels = |items: &[Item], indices: &[usize]| -> Vec<Label> {
         indices
             .iter()
-            .map(|&i| label(&items[i], name(&items[i])))
+            .map(|&i| label(&items[i], name(&items[i]), with_length))
             .collect()
     };
     let old_labels = labels(old, old_indices);

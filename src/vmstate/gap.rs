@@ -482,7 +482,10 @@ fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
         return (Rule::ArrayResized, !old.loose && !new.loose);
     }
     if old.size == new.size {
-        return (Rule::ArrayResized, true);
+        return match (old.num, new.num) {
+            (Some(_), Some(_)) => (Rule::ArrayResized, true),
+            _ => (Rule::ArrayLengthUnstated, false),
+        };
     }
     (Rule::FieldResized, true)
 }
