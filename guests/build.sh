@@ -12,17 +12,19 @@ ppc64)   triple=powerpc64-linux-gnu asflags= ldflags=-Ttext=0 ;;
 riscv64) triple=riscv64-linux-gnu asflags=-mno-relax ldflags=-Ttext=0x80000000 ;;
 *)       echo "build.sh: unknown architecture $arch" >&2; exit 2 ;;
 esac
-for tool in as ld; do
+for tool in as ld objcopy; do
     command -v "$triple-$tool" >/dev/null || { echo "build.sh: no $triple-$tool" >&2; exit 3; }
 done
 
-object=$(mktemp)
-trap 'rm -f "$object"' EXIT
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
 # shellcheck disable=SC2086 # flags are lists of words
-"$triple-as" $asflags -I "$here" -o "$object" "$here/$arch/guest.s"
+"$triple-as" $asflags -I "$here" -o "$dir/guest.o" "$here/$arch/guest.s"
 # shellcheck disable=SC2086
-"$triple-ld" $ldflags -e 0 --build-id=none --oformat=binary -o "$out" "$object"
-chmod 644 "$out"
+"$triple-ld" $ldflags -e 0 --build-id=none -o "$dir/guest.elf" "$dir/guest.o"
+# Not ld --oformat=binary: RISC-V's ld refuses it.
+"$triple-objcopy" -O binary -j .text "$dir/guest.elf" "$dir/guest.bin"
+cat "$dir/guest.bin" >"$out"
 
 if [ "$arch" = x86 ]; then
     # The bytes of an option ROM sum to zero: the last one, zero so far, sees to it.
