@@ -1,6 +1,8 @@
-# The workload guest for `pseries`: a big-endian ELF image, since that is all QEMU takes as a kernel,
-# with the file's headers written out here. SLOF enters the image at its first loaded byte, in real
-# mode. The console is the first spapr-vty, through the hypervisor.
+# The workload guest for `pseries`, which one file starts in two ways:
+#   -bios    raw at address 0 in place of SLOF, entered at 0x100: at once, nothing initialised;
+#   -kernel  after SLOF, some seconds later under TCG. That takes an ELF file, so its headers are written
+#            out here; SLOF enters the image at its first loaded byte, which is offset 0x100 again.
+# Both enter it in real mode, big endian. The console is the first spapr-vty, through the hypervisor.
 
 .include "abi.inc"
 
@@ -19,8 +21,7 @@ elf:    .byte 0x7f, 'E', 'L', 'F', 2, 2, 1, 0      # 64 bits, big endian
         .short 64, 56, 1, 0, 0, 0
         .long 1, 7                 # load; all rights
         .quad image - elf, 0, 0, end - image, end - image, 8
-        .balign 16
-
+        .org elf + 0x100
 image:  li r0, 0
         mtmsrd r0, 1               # no external or decrementer interrupts
         bcl 20, 31, here

@@ -243,10 +243,16 @@ mask:           .short 28, 0, 0, 0
                 .short 0, 4
                 .long 0, 0x80000000 >> (ASCII - 1), 0, 0
 
+# LARL reaches even addresses only, and the assembler does not object to an odd one.
 hello:          .asciz "S migcompat s390x 1"
+        .balign 2
 beat:           .asciz "B "
+        .balign 2
 text_error:     .asciz "E kind="
+        .balign 2
 text_page:      .asciz " page="
+        .balign 2
 text_want:      .asciz " want="
+        .balign 2
 text_got:       .asciz " got="
 .balign 8
