@@ -7,9 +7,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 case $arch in
 x86)     triple=x86_64-linux-gnu asflags=--32 ldflags="-m elf_i386 -Ttext=0" ;;
 aarch64) triple=aarch64-linux-gnu asflags= ldflags=-Ttext=0x40080000 ;;
-s390x)   triple=s390x-linux-gnu asflags= ldflags=-Ttext=0 ;;
+s390x)   triple=s390x-linux-gnu asflags=-march=z10 ldflags=-Ttext=0 ;;
 ppc64)   triple=powerpc64-linux-gnu asflags=-mregnames ldflags=-Ttext=0 ;;
-riscv64) triple=riscv64-linux-gnu asflags=-mno-relax ldflags=-Ttext=0x80000000 ;;
+riscv64) triple=riscv64-linux-gnu asflags="-march=rv64gc -mno-relax" ldflags=-Ttext=0x80000000 ;;
 *)       echo "build.sh: unknown architecture $arch" >&2; exit 2 ;;
 esac
 for tool in as ld objcopy; do
