@@ -1,0 +1,3 @@
+//! One case: a source, a destination, and proof that the guest arrived whole.
+
+pub mod workload;
