@@ -5,6 +5,7 @@
 //! ([`report`]) says them.
 
 pub mod cli;
+pub mod live;
 pub mod model;
 pub mod qemu;
 pub mod report;
