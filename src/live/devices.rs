@@ -100,8 +100,8 @@ pub struct Device {
     since: Option<Version>,
     until: Option<Version>,
     needs: Vec<String>,
-    /// The device cannot share a guest with the others of its set, for this reason.
-    alone: Option<String>,
+    /// A guest has one of these: the devices of the set that name the same thing keep each other out.
+    one_of: Option<String>,
     /// A build cannot migrate it even to itself, for this reason.
     unmigratable: Option<String>,
     /// The first release that can.
@@ -237,8 +237,8 @@ pub enum Reason {
         reason: String,
         since: Option<Version>,
     },
-    /// It wants a guest of its own.
-    Alone { reason: String },
+    /// A guest has one of a kind, and another device is it.
+    OneOf { kind: String, taken_by: String },
     /// Something that it needs is not in the guest.
     Needs { device: String },
 }
@@ -248,7 +248,7 @@ impl Reason {
     pub fn is_by_design(&self) -> bool {
         matches!(
             self,
-            Reason::Architecture { .. } | Reason::Machine { .. } | Reason::Alone { .. }
+            Reason::Architecture { .. } | Reason::Machine { .. } | Reason::OneOf { .. }
         )
     }
 }
@@ -305,7 +305,9 @@ impl fmt::Display for Reason {
                     None => write!(f, "no build migrates it: {reason}"),
                 }
             }
-            Reason::Alone { reason } => write!(f, "wants a guest of its own: {reason}"),
+            Reason::OneOf { kind, taken_by } => {
+                write!(f, "a guest has one {kind}, here it is {taken_by}")
+            }
             Reason::Needs { device } => write!(f, "needs {device}, which is not in the guest"),
         }
     }
@@ -370,7 +372,7 @@ struct Entry {
     backend: Vec<String>,
     #[serde(default)]
     properties: BTreeMap<String, Value>,
-    alone: Option<String>,
+    one_of: Option<String>,
     unmigratable: Option<String>,
     migratable_since: Option<Version>,
 }
@@ -406,7 +408,7 @@ impl Entry {
         if self.migratable_since.is_some() && self.unmigratable.is_none() {
             return Some("migratable_since without unmigratable, the reason".to_owned());
         }
-        let reasons = [&self.alone, &self.unmigratable];
+        let reasons = [&self.one_of, &self.unmigratable];
         if reasons.into_iter().flatten().any(|r| r.trim().is_empty()) {
             return Some("a reason that says nothing".to_owned());
         }
@@ -600,7 +602,7 @@ impl DeviceSet {
             .map(|entry| entry.reason.as_str())
     }
 
-    /// Some devices of the set with all that they need; none of them has to be alone any more.
+    /// Some devices of the set with all that they need.
     pub fn select(&self, ids: &[&str]) -> Result<DeviceSet, DeviceError> {
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         for &id in ids {
@@ -611,58 +613,93 @@ impl DeviceSet {
             })?;
             wanted.insert(&device.id);
         }
+        Ok(self.closure(wanted))
+    }
+
+    /// These devices of the set and what they need, in the order of the set.
+    fn closure<'a>(&'a self, mut wanted: BTreeSet<&'a str>) -> DeviceSet {
         // Needs stand before their users.
         for device in self.devices.iter().rev() {
             if wanted.contains(device.id.as_str()) {
                 wanted.extend(device.needs.iter().map(String::as_str));
             }
         }
-        Ok(DeviceSet {
+        DeviceSet {
             name: self.name.clone(),
             description: self.description.clone(),
             devices: self
                 .devices
                 .iter()
                 .filter(|device| wanted.contains(device.id.as_str()))
-                .map(|device| Device {
-                    alone: None,
-                    ..device.clone()
-                })
+                .cloned()
                 .collect(),
-            left_out: Vec::new(),
-        })
+            left_out: self.left_out.clone(),
+        }
     }
 
-    /// The set as guests: one with all that can live together, and one for each device that cannot.
+    /// The set as guests: where a guest has one of a kind, the others of it are in further guests.
     pub fn guests(&self) -> Vec<DeviceSet> {
-        let mut guests = vec![self.clone()];
-        let alone = self.devices.iter().filter(|d| d.alone.is_some());
-        for device in alone {
-            if let Ok(mut guest) = self.select(&[device.id.as_str()]) {
-                guest.name = format!("{}:{}", self.name, device.id);
-                guests.push(guest);
+        let mut members: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut guest_of: BTreeMap<&str, usize> = BTreeMap::new();
+        for device in &self.devices {
+            let mut guest = 0;
+            if let Some(kind) = &device.one_of {
+                let count = members.entry(kind).or_default();
+                guest = *count;
+                *count += 1;
             }
+            // What hangs on a device goes where that goes.
+            let needs = device.needs.iter().filter_map(|n| guest_of.get(n.as_str()));
+            let guest = needs.copied().fold(guest, usize::max);
+            guest_of.insert(&device.id, guest);
         }
-        guests[0].devices.retain(|device| device.alone.is_none());
-        guests
+        let count = 1 + guest_of.values().copied().max().unwrap_or_default();
+        (0..count)
+            .map(|guest| {
+                let ids: Vec<&str> = guest_of
+                    .iter()
+                    .filter(|&(_, &g)| g == guest)
+                    .map(|(&id, _)| id)
+                    .collect();
+                let mut set = self.closure(ids.into_iter().collect());
+                if guest > 0 {
+                    set.name = format!("{}-{}", self.name, guest + 1);
+                }
+                set
+            })
+            .filter(|set| !set.devices.is_empty() || self.devices.is_empty())
+            .collect()
     }
 
     /// The command line for a pair of builds.
     pub fn compose(&self, target: &Target) -> Composition {
         let mut composition = Composition::default();
+        let mut taken: BTreeMap<&String, &String> = BTreeMap::new();
         for device in &self.devices {
             let missing = device
                 .needs
                 .iter()
                 .find(|need| !composition.included.contains(need));
             // What is wrong with the device itself tells more than what is wrong with its bus.
-            let reason = device.obstacle(target).or_else(|| {
-                missing.map(|need| Reason::Needs {
-                    device: need.clone(),
+            let reason = device
+                .obstacle(target)
+                .or_else(|| {
+                    missing.map(|need| Reason::Needs {
+                        device: need.clone(),
+                    })
                 })
-            });
+                .or_else(|| {
+                    let kind = device.one_of.as_ref()?;
+                    taken.get(kind).map(|&by| Reason::OneOf {
+                        kind: kind.clone(),
+                        taken_by: by.clone(),
+                    })
+                });
             match reason {
                 None => {
+                    if let Some(kind) = &device.one_of {
+                        taken.insert(kind, &device.id);
+                    }
                     composition.args.extend(device.args(target.arch));
                     composition.included.push(device.id.clone());
                 }
@@ -717,7 +754,7 @@ impl Device {
             since: entry.since,
             until: entry.until,
             needs: entry.needs,
-            alone: entry.alone,
+            one_of: entry.one_of,
             unmigratable: entry.unmigratable,
             migratable_since: entry.migratable_since,
             form: Form::Described {
@@ -764,7 +801,7 @@ impl Device {
             since: json.then_some(JSON_DEVICE),
             until: None,
             needs: Vec::new(),
-            alone: None,
+            one_of: None,
             unmigratable: None,
             migratable_since: None,
             form: Form::Verbatim(argument.to_owned()),
@@ -846,8 +883,7 @@ impl Device {
                 });
             }
         }
-        let alone = self.alone.clone();
-        alone.map(|reason| Reason::Alone { reason })
+        None
     }
 
     fn args(&self, arch: &str) -> Vec<String> {
