@@ -1,3 +1,4 @@
-//! One case: a source, a destination, and proof that the guest arrived whole.
+//! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod devices;
 pub mod workload;
