@@ -273,6 +273,129 @@ impl Tool {
     }
 }
 
+/// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Pass,
+    /// The destination refused.
+    Fail,
+    /// A QEMU died.
+    Crash,
+    /// A deadline passed.
+    Hang,
+    /// It loaded, but memory, device state or the guest's work differ.
+    Lost,
+    /// It also fails from a build to itself: not a version break.
+    Broken,
+    /// It cannot be set up on both builds.
+    Skip,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::Crash => "crash",
+            Outcome::Hang => "hang",
+            Outcome::Lost => "lost",
+            Outcome::Broken => "broken",
+            Outcome::Skip => "skip",
+        })
+    }
+}
+
+/// Why a case did not pass, as far as the builds said it or other evidence explains it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
+    pub section: Option<String>,
+    pub instance: Option<u64>,
+    pub field: Option<String>,
+    /// Rule of the static finding that explains it.
+    pub rule: Option<String>,
+    pub message: String,
+}
+
+/// The same set from each build to itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    pub old_to_old: Outcome,
+    pub new_to_new: Outcome,
+}
+
+/// One migration within a case. Times are milliseconds as QEMU tells them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    pub index: usize,
+    pub direction: Direction,
+    pub outcome: Outcome,
+    pub total_ms: Option<u64>,
+    pub downtime_ms: Option<u64>,
+    pub setup_ms: Option<u64>,
+    /// RAM bytes and pages that were transferred.
+    pub bytes: Option<u64>,
+    pub pages: Option<u64>,
+}
+
+/// A device that was left out of a case, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub device: String,
+    pub reason: String,
+}
+
+/// How often a case that failed did so when it was tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeated {
+    pub failed: usize,
+    pub of: usize,
+}
+
+/// One machine, device set, transport and direction, or a loop of legs to and fro.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// For instance `q35/am53c974/unix/forward`.
+    pub id: String,
+    pub machine: String,
+    pub device_set: String,
+    pub devices: Vec<String>,
+    pub left_out: Vec<LeftOut>,
+    pub transport: String,
+    /// Of the first leg.
+    pub direction: Direction,
+    /// The guest ran during the move.
+    pub running: bool,
+    pub outcome: Outcome,
+    pub cause: Option<Cause>,
+    pub control: Option<Control>,
+    pub repeated: Option<Repeated>,
+    pub legs: Vec<Leg>,
+    pub state_diff: Vec<serde_json::Value>,
+    pub allowed_by: Option<String>,
+    /// One shell line that does the same by hand.
+    pub reproduce: Option<String>,
+    /// The end of what each side printed, where the case did not pass.
+    pub source_stderr: String,
+    pub destination_stderr: String,
+    /// Folder with everything both sides said; kept where the case did not pass.
+    pub logs: Option<String>,
+    /// Wall time of the whole case, controls and repetitions included.
+    pub elapsed_ms: u64,
+}
+
+impl Case {
+    /// Whether this case alone makes the pair of builds incompatible.
+    pub fn gates(&self) -> bool {
+        self.allowed_by.is_none()
+            && matches!(
+                self.outcome,
+                Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost
+            )
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Findings that no list allows, by level.
@@ -297,7 +420,7 @@ pub struct Report {
     pub verdict: Verdict,
     pub findings: Vec<Finding>,
     /// Migrations; a dump comparison has none.
-    pub cases: Vec<serde_json::Value>,
+    pub cases: Vec<Case>,
     pub coverage: Option<serde_json::Value>,
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
@@ -324,8 +447,27 @@ impl Report {
         rules: BTreeMap<String, RuleText>,
         strict: bool,
     ) -> Self {
+        Report {
+            schema: REPORT_SCHEMA.to_owned(),
+            tool: Tool::this(),
+            old,
+            new,
+            machine,
+            verdict: Verdict::Untested,
+            findings,
+            cases: Vec::new(),
+            coverage: None,
+            summary: Summary::default(),
+            rules,
+        }
+        .with_cases(Vec::new(), strict)
+    }
+
+    /// The same with migrations; counts and verdict are drawn again. A report without any case that
+    /// could be run, where some were wanted, is untested.
+    pub fn with_cases(mut self, cases: Vec<Case>, strict: bool) -> Self {
         let mut summary = Summary::default();
-        for finding in &findings {
+        for finding in &self.findings {
             match (&finding.allowed_by, finding.level) {
                 (Some(_), _) => summary.allowed += 1,
                 (None, Level::Error) => summary.errors += 1,
@@ -333,24 +475,23 @@ impl Report {
                 (None, Level::Note) => summary.notes += 1,
             }
         }
-        let verdict = if findings.iter().any(|f| f.gates(strict)) {
+        summary.cases = cases.len();
+        summary.passed = cases.iter().filter(|c| c.outcome == Outcome::Pass).count();
+        let gates = self.findings.iter().any(|f| f.gates(strict)) || cases.iter().any(Case::gates);
+        let nothing_ran = !cases.is_empty()
+            && cases
+                .iter()
+                .all(|c| matches!(c.outcome, Outcome::Skip | Outcome::Broken));
+        self.verdict = if gates {
             Verdict::Incompatible
+        } else if nothing_ran {
+            Verdict::Untested
         } else {
             Verdict::Compatible
         };
-        Report {
-            schema: REPORT_SCHEMA.to_owned(),
-            tool: Tool::this(),
-            old,
-            new,
-            machine,
-            verdict,
-            findings,
-            cases: Vec::new(),
-            coverage: None,
-            summary,
-            rules,
-        }
+        self.summary = summary;
+        self.cases = cases;
+        self
     }
 }
 
