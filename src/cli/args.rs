@@ -191,6 +191,9 @@ pub(super) enum BuildsCommand {
         /// Architecture of the guest
         #[arg(long, value_name = "ARCH", default_value = "x86_64")]
         arch: String,
+        /// Fetch again what is in the cache: suites get point releases
+        #[arg(long)]
+        refresh: bool,
     },
     /// Remove builds from the cache
     Remove {

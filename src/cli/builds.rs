@@ -11,8 +11,15 @@ pub(super) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
     let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
     match &args.command {
         BuildsCommand::List => list(&cache),
-        BuildsCommand::Fetch { builds, arch } => {
+        BuildsCommand::Fetch {
+            builds,
+            arch,
+            refresh,
+        } => {
             for build in parse_all(builds)? {
+                if *refresh {
+                    cache.remove(&build).map_err(QemuError::from)?;
+                }
                 let progress = Progress::auto(args.quiet);
                 let build = qemu::open(&build, arch, &cache, progress)?;
                 let info = build.info()?;

@@ -27,7 +27,9 @@ const FRAME: Style = AnsiColor::Blue.on_default().bold();
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let mut explained = BTreeSet::new();
     for group in groups(&report.findings) {
-        let first = group[0];
+        let Some(&first) = group.first() else {
+            continue;
+        };
         let shown = match (first.level, options.quiet) {
             (Level::Error, _) => first.allowed_by.is_none() || !options.quiet,
             (Level::Warning, quiet) => !quiet,
@@ -41,12 +43,22 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
-/// Findings that differ in nothing but the direction are told together.
+/// Findings about a whole type that one build lacks: there is nothing to show but the name.
+const LONE: [&str; 2] = ["section-removed", "section-added"];
+
+/// Findings that differ in nothing but the direction are told together, and so are all types that
+/// one build lacks.
 fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {
         let twin = groups.iter_mut().find(|group| {
             let first = group[0];
+            if LONE.contains(&finding.rule.as_str()) {
+                return first.rule == finding.rule
+                    && first.level == finding.level
+                    && first.direction == finding.direction
+                    && first.allowed_by == finding.allowed_by;
+            }
             first.rule == finding.rule
                 && first.level == finding.level
                 && first.section == finding.section
@@ -86,6 +98,9 @@ fn finding(
         "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
         first.rule
     )?;
+    if LONE.contains(&first.rule.as_str()) {
+        return lone_types(group, rule, options, explained, out);
+    }
     let place: Vec<&str> = std::iter::once(first.section.as_str())
         .chain(first.path.iter().map(String::as_str))
         .collect();
@@ -97,7 +112,7 @@ fn finding(
         directions.join(", ")
     )?;
     if !first.also_in.is_empty() {
-        labelled("also in", &first.also_in.join(", "), options, out)?;
+        labelled("also in", &names(&first.also_in, options), options, out)?;
     }
     if !first.context.is_empty() {
         writeln!(out, "   {FRAME}|{FRAME:#}")?;
@@ -129,6 +144,52 @@ fn finding(
         let label = direction.map_or_else(|| "wire".to_owned(), |d| d.to_string());
         labelled(&label, message, options, out)?;
     }
+    ending(first, rule, options, explained, out)
+}
+
+/// Types that one build lacks, told together.
+fn lone_types(
+    group: &[&Finding],
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
+    let first = group[0];
+    writeln!(
+        out,
+        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+        count(types.len(), "device type"),
+        first.direction
+    )?;
+    let lacking = match first.direction {
+        Direction::Forward => "new lacks",
+        Direction::Backward => "old lacks",
+    };
+    labelled(lacking, &names(&types, options), options, out)?;
+    ending(first, rule, options, explained, out)
+}
+
+/// A few names, and how many more there are.
+fn names(all: &[String], options: Options) -> String {
+    const MOST: usize = 16;
+    if options.verbose || all.len() <= MOST {
+        all.join(", ")
+    } else {
+        let more = all.len() - MOST + 1;
+        format!("{} and {more} more (-v)", all[..MOST - 1].join(", "))
+    }
+}
+
+/// What excuses a finding, what its rule means, and a blank line.
+fn ending(
+    first: &Finding,
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if let Some(reason) = &first.allowed_by {
         labelled("allowed by", reason, options, out)?;
     }
