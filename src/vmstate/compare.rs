@@ -370,9 +370,9 @@ impl<'d> Comparison<'d, '_> {
 
     /// Whether every matched item stands under the same C names on both sides.
     fn same_places(&self, old: &[Item<'d>], new: &[Item<'d>]) -> bool {
-        old.iter().zip(new).all(|(o, n)| {
-            o.path == n.path && self.interner.names_of(o.place) == self.interner.names_of(n.place)
-        })
+        old.iter()
+            .zip(new)
+            .all(|(o, n)| self.interner.same_names(o.place, n.place))
     }
 
     /// Differences of items that matched by name and width.
@@ -399,19 +399,16 @@ impl<'d> Comparison<'d, '_> {
                 _ => {}
             }
         }
-        let (old_names, new_names) = (
-            self.interner.names_of(old.place),
-            self.interner.names_of(new.place),
-        );
-        if old_names != new_names && !(old.is_filler() && new.is_filler()) {
-            let grouped_alike = old_names.len() == new_names.len();
-            let rule = if grouped_alike {
+        let same_names = self.interner.same_names(old.place, new.place);
+        let depth = |item: &Item| self.interner.depth(item.place);
+        if !same_names && !(old.is_filler() && new.is_filler()) {
+            let rule = if depth(old) == depth(new) {
                 Rule::FieldRenamed
             } else {
                 Rule::FieldRegrouped
             };
             run.push(rule, true, o, n);
-        } else if old.description != new.description && old_names.len() > 1 {
+        } else if old.description != new.description && depth(old) > 1 {
             run.push(Rule::DescriptionRenamed, true, o, n);
         }
     }

@@ -135,6 +135,35 @@ impl<'d> Interner<'d> {
         self.places.len() as Id - 1
     }
 
+    /// Whether two items stand under the same names.
+    pub fn same_names(&self, one: Id, other: Id) -> bool {
+        let (mut one, mut other) = (Some(one), Some(other));
+        loop {
+            match (one, other) {
+                (Some(a), Some(b)) => {
+                    let (a, b) = (self.places[a as usize], self.places[b as usize]);
+                    if a.name != b.name {
+                        return false;
+                    }
+                    (one, other) = (a.parent, b.parent);
+                }
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+
+    /// How many structures deep an item stands, itself included.
+    pub fn depth(&self, place: Id) -> usize {
+        let mut depth = 0;
+        let mut at = Some(place);
+        while let Some(id) = at {
+            depth += 1;
+            at = self.places[id as usize].parent;
+        }
+        depth
+    }
+
     /// Field names from the description's own fields down to the item.
     pub fn names_of(&self, place: Id) -> Vec<&'d str> {
         let mut names = Vec::new();
