@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::model::Report;
 
-/// The JSON Schema of what [`write`] writes.
+/// The JSON Schema of what [`write()`] writes.
 pub const SCHEMA: &str = include_str!("../../report-schema.json");
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -401,7 +401,8 @@ impl<'d> Comparison<'d, '_> {
         }
         let same_names = self.interner.same_names(old.place, new.place);
         let depth = |item: &Item| self.interner.depth(item.place);
-        if !same_names && !(old.is_filler() && new.is_filler()) {
+        let both_fill = old.is_filler() && new.is_filler();
+        if !same_names && !both_fill {
             let rule = if depth(old) == depth(new) {
                 Rule::FieldRenamed
             } else {
