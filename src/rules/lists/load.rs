@@ -1,0 +1,347 @@
+//! Reads lists from TOML: the shipped files and the user's folders.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span};
+use crate::model::{Direction, Version};
+use crate::rules::Rule;
+
+const SHIPPED: &[(&str, &str)] = &[
+    (
+        "rename-lists/sections.toml",
+        include_str!("../../../rename-lists/sections.toml"),
+    ),
+    (
+        "rename-lists/descriptions.toml",
+        include_str!("../../../rename-lists/descriptions.toml"),
+    ),
+    (
+        "rename-lists/fields.toml",
+        include_str!("../../../rename-lists/fields.toml"),
+    ),
+    (
+        "rename-lists/known-conditions.toml",
+        include_str!("../../../rename-lists/known-conditions.toml"),
+    ),
+    (
+        "rename-lists/absent-devices.toml",
+        include_str!("../../../rename-lists/absent-devices.toml"),
+    ),
+    (
+        "rename-lists/deliberate-breaks.toml",
+        include_str!("../../../rename-lists/deliberate-breaks.toml"),
+    ),
+];
+
+/// A list file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    #[error("cannot read the lists in {}: {source}", folder.display())]
+    Io {
+        folder: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{file}: {reason}")]
+    Malformed { file: String, reason: String },
+    #[error("{place}: {reason}")]
+    Entry { place: Place, reason: String },
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    section: Vec<Spanned<RawRename>>,
+    description: Vec<Spanned<RawRename>>,
+    field: Vec<Spanned<RawRename>>,
+    condition: Vec<Spanned<RawCondition>>,
+    absent: Vec<RawAbsent>,
+    r#break: Vec<Spanned<RawBreak>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRename {
+    section: Option<String>,
+    description: Option<String>,
+    old: String,
+    new: String,
+    after: Option<Version>,
+    by: Version,
+    size_change: Option<String>,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCondition {
+    section: Option<String>,
+    description: String,
+    items: Vec<String>,
+    sent: Sent,
+    after: Option<Version>,
+    by: Version,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAbsent {
+    machines: Vec<String>,
+    types: Vec<String>,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBreak {
+    section: String,
+    rule: String,
+    #[serde(default)]
+    path: Vec<String>,
+    direction: Option<Direction>,
+    machines: Vec<String>,
+    #[serde(default)]
+    only_there: bool,
+    after: Option<Version>,
+    by: Version,
+    reason: String,
+    commit: Option<String>,
+    #[serde(default)]
+    whole_section: bool,
+}
+
+impl Lists {
+    /// The shipped lists and those of the folders.
+    pub fn load(folders: &[PathBuf]) -> Result<Lists, ListError> {
+        let mut lists = Lists::default();
+        for (name, text) in SHIPPED {
+            lists.add(name, text)?;
+        }
+        for folder in folders {
+            lists.add_folder(folder)?;
+        }
+        Ok(lists)
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<(), ListError> {
+        let failed = |source| ListError::Io {
+            folder: folder.to_owned(),
+            source,
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        for file in files {
+            let text = std::fs::read_to_string(&file).map_err(failed)?;
+            self.add(&file.display().to_string(), &text)?;
+        }
+        Ok(())
+    }
+
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
+        let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
+            file: name.to_owned(),
+            reason: e.to_string().trim_end().to_owned(),
+        })?;
+        let place = |offset: usize| Place {
+            file: name.to_owned(),
+            line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+        };
+        for (what, entries) in [
+            (Renamed::Section, file.section),
+            (Renamed::Description, file.description),
+            (Renamed::Field, file.field),
+        ] {
+            for entry in entries {
+                let place = place(entry.span().start);
+                self.renames.push(rename(what, entry.into_inner(), place)?);
+            }
+        }
+        for entry in file.condition {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            if raw.items.is_empty() {
+                return Err(ListError::Entry {
+                    place,
+                    reason: "items is empty; name the fields or subsections".to_owned(),
+                });
+            }
+            self.conditions.push(Condition {
+                section: raw.section,
+                description: raw.description,
+                items: raw.items,
+                sent: raw.sent,
+                span: span(raw.after, raw.by, &place)?,
+                source: raw.source,
+                reason: raw.reason,
+                place,
+                used: Cell::new(false),
+            });
+        }
+        self.absent
+            .extend(file.absent.into_iter().map(|raw| Absent {
+                machines: raw.machines,
+                types: raw.types,
+                source: raw.source,
+                reason: raw.reason,
+            }));
+        for entry in file.r#break {
+            let place = place(entry.span().start);
+            self.breaks.push(deliberate(entry.into_inner(), place)?);
+        }
+        Ok(())
+    }
+}
+
+fn span(after: Option<Version>, by: Version, place: &Place) -> Result<Span, ListError> {
+    if after.is_some_and(|after| after >= by) {
+        return Err(ListError::Entry {
+            place: place.clone(),
+            reason: "after must be an older release than by".to_owned(),
+        });
+    }
+    Ok(Span { after, by })
+}
+
+fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListError> {
+    let fail = |reason: &str| {
+        Err(ListError::Entry {
+            place: place.clone(),
+            reason: reason.to_owned(),
+        })
+    };
+    if raw.section.is_none() && raw.description.is_none() {
+        return fail("an entry without section and description would match everywhere");
+    }
+    if raw.old == raw.new && raw.size_change.is_none() {
+        return fail("old and new are the same name, and no size_change is given");
+    }
+    let span = span(raw.after, raw.by, &place)?;
+    Ok(Rename {
+        what,
+        section: raw.section,
+        description: raw.description,
+        old: raw.old,
+        new: raw.new,
+        span,
+        size_change: raw.size_change,
+        source: raw.source,
+        reason: raw.reason,
+        place,
+        used: Cell::new(false),
+    })
+}
+
+fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
+    let fail = |reason: String| {
+        Err(ListError::Entry {
+            place: place.clone(),
+            reason,
+        })
+    };
+    let Some(rule) = Rule::from_id(&raw.rule) else {
+        return fail(format!("there is no rule `{}`", raw.rule));
+    };
+    if raw.machines.is_empty() {
+        return fail(
+            "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
+        );
+    }
+    let span = span(raw.after, raw.by, &place)?;
+    if raw.path.is_empty() && !raw.whole_section && !names_section(rule) {
+        return fail(format!(
+            "without a path this allows every {rule} in `{}`; narrow it, or say whole_section = true",
+            raw.section
+        ));
+    }
+    Ok(Break {
+        section: raw.section,
+        rule,
+        path: raw.path,
+        direction: raw.direction,
+        machines: raw.machines,
+        only_there: raw.only_there,
+        span,
+        reason: raw.reason,
+        commit: raw.commit,
+        whole_section: raw.whole_section,
+        place,
+        used: Cell::new(false),
+    })
+}
+
+/// Rules of which a section has at most one finding a direction, so that a path says no more.
+pub(super) fn names_section(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::VersionTooNew
+            | Rule::VersionTooOld
+            | Rule::VmsdRenamed
+            | Rule::SectionRemoved
+            | Rule::Unmigratable
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::rules::lists) fn lists(text: &str) -> Result<Lists, ListError> {
+        let mut lists = Lists::default();
+        lists.add("own.toml", text)?;
+        Ok(lists)
+    }
+
+    pub(in crate::rules::lists) const APIC: &str = r#"
+[[field]]
+description = "apic"
+old = "timer"
+new = "timer_expiry"
+by = "8.0"
+source = "QEMU 8.0"
+reason = "the same 8 bytes"
+"#;
+
+    #[test]
+    fn the_shipped_lists_can_be_read() {
+        let lists = Lists::load(&[]).expect("they are part of the program");
+        assert!(lists.renames.len() > 50, "{}", lists.renames.len());
+        assert!(!lists.breaks.is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_is_wrong_says_where() {
+        let refused = |text: &str| lists(text).expect_err(text).to_string();
+        let cases = [
+            (APIC.replace("description", "descripton"), "own.toml: TOML parse error at line 3"),
+            (APIC.replace("description = \"apic\"", ""), "own.toml:2: an entry without section"),
+            (APIC.replace("timer_expiry", "timer"), "own.toml:2: old and new are the same"),
+            (APIC.replace("by =", "after = \"9.0\"\nby ="), "own.toml:2: after must be"),
+            (APIC.replace("8.0\"\nsource", "eight\"\nsource"), "is not a QEMU version"),
+            (
+                "[[break]]\nsection='esp'\nrule='nope'\nmachines=['q800']\nby='9.0'\nreason='x'".to_owned(),
+                "own.toml:1: there is no rule `nope`",
+            ),
+            (
+                "[[break]]\nsection='esp'\nrule='field-added'\nmachines=['q800']\nby='9.0'\nreason='x'".to_owned(),
+                "own.toml:1: without a path this allows every field-added in `esp`",
+            ),
+        ];
+        for (text, wanted) in cases {
+            let message = refused(&text);
+            assert!(message.contains(wanted), "wanted {wanted:?} in {message:?}");
+        }
+    }
+}

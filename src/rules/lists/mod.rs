@@ -1,0 +1,169 @@
+//! The lists: names that changed and breaks that upstream chose.
+//!
+//! The shipped ones are `rename-lists/*.toml`; `--rules DIR` adds a folder of the same form. An
+//! entry holds between the releases that it names and nowhere else; where a build's version is not
+//! known, as for a dump file, it is taken to hold.
+
+mod load;
+mod scope;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::Rule;
+use crate::model::{Direction, Version};
+
+pub use load::ListError;
+pub use scope::Scope;
+
+/// Where an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: String,
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The releases between which something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The last release known to be as before.
+    pub after: Option<Version>,
+    /// The first release that has the change.
+    pub by: Version,
+}
+
+/// How two builds lie around a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// The old build is before it, the new one has it.
+    InOrder,
+    /// The other way round: the user named the newer build first.
+    Swapped,
+    /// A version is not known.
+    Perhaps,
+    No,
+}
+
+impl Span {
+    pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
+        // Distributions carry changes back into point releases, so only the release counts.
+        let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);
+        match (old, new) {
+            (Some(old), Some(new)) => match (before(old), before(new)) {
+                (true, false) => Holds::InOrder,
+                (false, true) => Holds::Swapped,
+                _ => Holds::No,
+            },
+            _ => Holds::Perhaps,
+        }
+    }
+}
+
+/// What an entry renames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Renamed {
+    /// A QOM type whose vmsd name stayed.
+    Section,
+    /// A vmsd name.
+    Description,
+    Field,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rename {
+    pub what: Renamed,
+    /// QOM type, where the entry is limited to one.
+    pub section: Option<String>,
+    /// The innermost description that holds the field, or the one that the renamed types share.
+    pub description: Option<String>,
+    pub old: String,
+    pub new: String,
+    pub span: Span,
+    /// A field of this name that prints another size and is the same on the wire.
+    pub size_change: Option<String>,
+    pub source: String,
+    pub reason: String,
+    pub place: Place,
+    used: Cell<bool>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Break {
+    pub section: String,
+    pub rule: Rule,
+    /// Names from the vmsd name down; a finding at or below it matches.
+    pub path: Vec<String>,
+    /// Both when absent.
+    pub direction: Option<Direction>,
+    pub machines: Vec<String>,
+    /// No other machine can have the device, so that the break is moot everywhere else.
+    pub only_there: bool,
+    pub span: Span,
+    pub reason: String,
+    pub commit: Option<String>,
+    /// The entry means to allow every finding of the rule in the section.
+    pub whole_section: bool,
+    pub place: Place,
+    used: Cell<bool>,
+}
+
+/// What a run-time test says for every machine type that both builds know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sent {
+    Never,
+    Always,
+}
+
+/// A run-time test whose answer is known, because a compat property of the machine type gives it.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// QOM type, where the entry is limited to one.
+    pub section: Option<String>,
+    pub description: String,
+    /// Fields or subsections that hang on the test.
+    pub items: Vec<String>,
+    pub sent: Sent,
+    pub span: Span,
+    pub source: String,
+    pub reason: String,
+    pub place: Place,
+    used: Cell<bool>,
+}
+
+/// Device types that some machines cannot have.
+#[derive(Debug, Clone)]
+pub struct Absent {
+    pub machines: Vec<String>,
+    /// QOM types; a trailing `*` stands for any rest.
+    pub types: Vec<String>,
+    pub source: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Lists {
+    pub absent: Vec<Absent>,
+    pub renames: Vec<Rename>,
+    pub conditions: Vec<Condition>,
+    pub breaks: Vec<Break>,
+}
+
+impl Lists {
+    /// Entries that some comparison made use of, by place, since the lists were loaded.
+    pub fn used(&self) -> BTreeMap<&Place, bool> {
+        let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
+        let conditions = self.conditions.iter().map(|c| (&c.place, c.used.get()));
+        let breaks = self.breaks.iter().map(|b| (&b.place, b.used.get()));
+        renames.chain(conditions).chain(breaks).collect()
+    }
+}
