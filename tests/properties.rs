@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 
 use migcompat::model::{Direction, Finding, Level, Shape};
 use migcompat::rules::Rule;
-use migcompat::vmstate::compare::{NoRenames, compare};
+use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::dump::{Description, Dump, Field, Section};
 use migcompat::vmstate::read::read_dump;
+use migcompat::vmstate::renames::NoRenames;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

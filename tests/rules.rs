@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use migcompat::model::{Direction, Finding};
 use migcompat::rules::Rule;
-use migcompat::vmstate::compare::{NoRenames, compare};
+use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::read_dump;
+use migcompat::vmstate::renames::NoRenames;
 
 fn folder(rule: Rule) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

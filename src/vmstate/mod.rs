@@ -2,7 +2,8 @@
 //!
 //! The flow: [`read`] turns bytes into a [`dump::Dump`]; `layout` turns a description into the
 //! sequence of items that a build writes or reads; `align` matches two such sequences; `gap`
-//! says what became of the items that have no exact match; [`compare`] walks all sections.
+//! says what became of the items that have no exact match, `run` of those that stand elsewhere;
+//! [`compare`] walks the sections that `pair` puts together.
 
 mod align;
 pub mod compare;
@@ -10,5 +11,8 @@ pub mod dump;
 mod gap;
 mod layout;
 pub mod obtain;
+mod pair;
 pub mod read;
+pub mod renames;
+mod run;
 mod wording;

@@ -1,0 +1,33 @@
+//! What the comparison asks of the lists.
+
+use crate::rules::lists;
+
+/// What is known about names that changed; the comparison works without.
+pub trait Renames {
+    /// Why the field `old` of a description and `new` in the same place are one, if a list says so.
+    fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String>;
+    /// Why the QOM type `old` is now called `new`, if a list says so.
+    fn section(&self, description: &str, old: &str, new: &str) -> Option<String>;
+}
+
+/// Knows nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoRenames;
+
+impl Renames for NoRenames {
+    fn field(&self, _: &str, _: &str, _: &str, _: &str) -> Option<String> {
+        None
+    }
+    fn section(&self, _: &str, _: &str, _: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Renames for lists::Scope<'_> {
+    fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
+        lists::Scope::field(self, section, description, old, new)
+    }
+    fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
+        lists::Scope::section(self, description, old, new)
+    }
+}

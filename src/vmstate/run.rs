@@ -1,0 +1,227 @@
+//! Two aligned sequences and what became of their items, until nothing is left unexplained.
+
+use super::align::Step;
+use super::gap::Change;
+use super::layout::{Interner, Item};
+use super::wording;
+use crate::model::{ContextLine, Direction, Side as Build};
+use crate::rules::Rule;
+
+/// Two aligned sequences and what was found about them so far.
+pub(super) struct Run<'r, 'd> {
+    pub old: &'r [Item<'d>],
+    pub new: &'r [Item<'d>],
+    pub steps: &'r [Step],
+    pub changes: Vec<Change>,
+    /// Items without a counterpart: index, step, and whether conditions may make up for it.
+    pub removed: Vec<(usize, usize, bool)>,
+    pub added: Vec<(usize, usize, bool)>,
+}
+
+impl<'d> Run<'_, 'd> {
+    pub fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
+        if let Some(last) = self.changes.last_mut()
+            && last.rule == rule
+            && last.certain == certain
+            && last.known.is_none()
+            && rule != Rule::ArrayResized
+            && last.old.last().is_some_and(|&i| i + 1 == old)
+            && last.new.last().is_some_and(|&j| j + 1 == new)
+        {
+            last.old.push(old);
+            last.new.push(new);
+            return;
+        }
+        self.changes.push(Change {
+            rule,
+            certain,
+            old: vec![old],
+            new: vec![new],
+            known: None,
+        });
+    }
+
+    /// What is missing in one place and new in another was moved.
+    pub fn settle_moves(&mut self) {
+        let removed = std::mem::take(&mut self.removed);
+        for (i, at, balanced) in removed {
+            let old = &self.old[i];
+            let twin = self.added.iter().position(|&(j, _, _)| {
+                let new = &self.new[j];
+                old.path == new.path
+                    && old.size == new.size
+                    && old.num == new.num
+                    && old.conditional == new.conditional
+                    && old.is_subsection() == new.is_subsection()
+                    && !old.is_filler()
+                    && !new.is_filler()
+            });
+            let Some(twin) = twin else {
+                self.removed.push((i, at, balanced));
+                continue;
+            };
+            let (j, _, _) = self.added.remove(twin);
+            let (rule, certain) = if old.is_subsection() {
+                (Rule::SubsectionMoved, false)
+            } else if old.conditional {
+                (Rule::ConditionalFieldChanged, false)
+            } else if old.is_opaque() {
+                (Rule::OpaqueFieldChanged, false)
+            } else {
+                (Rule::FieldsSwapped, true)
+            };
+            self.changes.push(Change {
+                rule,
+                certain,
+                old: vec![i],
+                new: vec![j],
+                known: None,
+            });
+        }
+    }
+
+    /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
+    pub fn settle_left_over(&mut self, direction: Direction) {
+        let (source, _) = direction.source_destination(Build::Old, Build::New);
+        let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
+            if item.is_subsection() {
+                (Rule::SubsectionUnknown, false)
+            } else if item.conditional {
+                (conditional, false)
+            } else if item.is_opaque() {
+                (Rule::OpaqueFieldChanged, false)
+            } else {
+                (rule, !balanced)
+            }
+        };
+        let mut changes: Vec<(usize, Change)> = Vec::new();
+        let mut add = |at: usize, rule, certain, old: Option<usize>, new: Option<usize>| {
+            let next_to = |last: &[usize], this: Option<usize>| match (last.last(), this) {
+                (Some(&a), Some(b)) => a + 1 == b,
+                (None, None) => true,
+                _ => false,
+            };
+            if let Some((last_at, last)) = changes.last_mut()
+                && *last_at == at
+                && last.rule == rule
+                && last.certain == certain
+                && rule != Rule::SubsectionUnknown
+                && next_to(&last.old, old)
+                && next_to(&last.new, new)
+            {
+                last.old.extend(old);
+                last.new.extend(new);
+                return;
+            }
+            changes.push((
+                at,
+                Change {
+                    rule,
+                    certain,
+                    old: old.into_iter().collect(),
+                    new: new.into_iter().collect(),
+                    known: None,
+                },
+            ));
+        };
+        for (i, at, balanced) in std::mem::take(&mut self.removed) {
+            let item = &self.old[i];
+            if item.is_subsection() && source != Build::Old {
+                continue;
+            }
+            let (rule, certain) = lone(
+                item,
+                Rule::FieldRemoved,
+                Rule::ConditionalFieldRemoved,
+                balanced,
+            );
+            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                add(at, rule, certain, Some(i), None);
+            }
+        }
+        for (j, at, balanced) in std::mem::take(&mut self.added) {
+            let item = &self.new[j];
+            if item.is_subsection() && source != Build::New {
+                continue;
+            }
+            let (rule, certain) = lone(
+                item,
+                Rule::FieldAdded,
+                Rule::ConditionalFieldAdded,
+                balanced,
+            );
+            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                add(at, rule, certain, None, Some(j));
+            }
+        }
+        self.changes
+            .extend(changes.into_iter().map(|(_, change)| change));
+    }
+
+    /// The layout around a change: a few lines before and behind it, the change itself between.
+    pub fn context(&self, interner: &Interner<'d>, change: &Change) -> Vec<ContextLine> {
+        const AROUND: usize = 2;
+        const MOST: usize = 8;
+        let touches = |step: &Step| match step {
+            Step::Match { old, new } => change.old.contains(old) && change.new.contains(new),
+            Step::Gap { old, new } => {
+                old.iter().any(|i| change.old.contains(i))
+                    || new.iter().any(|j| change.new.contains(j))
+            }
+        };
+        let Some(first) = self.steps.iter().position(touches) else {
+            return Vec::new();
+        };
+        let last = self.steps.iter().rposition(touches).unwrap_or(first);
+        let line = |side: Build, item: &Item| ContextLine {
+            side,
+            text: wording::layout_line(interner, item),
+        };
+        let around = |steps: &[Step]| -> Vec<ContextLine> {
+            steps
+                .iter()
+                .filter_map(|step| match *step {
+                    Step::Match { new, .. } => Some(line(Build::Both, &self.new[new])),
+                    Step::Gap { .. } => None,
+                })
+                .collect()
+        };
+        let mut lines = around(&self.steps[first.saturating_sub(AROUND)..first]);
+        let clipped = |lines: &mut Vec<ContextLine>, side: Build, items: &[usize], all: &[Item]| {
+            let shown = if items.len() > MOST {
+                MOST - 1
+            } else {
+                items.len()
+            };
+            lines.extend(items[..shown].iter().map(|&i| line(side, &all[i])));
+            if shown < items.len() {
+                lines.push(ContextLine {
+                    side,
+                    text: format!("… {} more", items.len() - shown),
+                });
+            }
+        };
+        let moved = matches!(change.rule, Rule::FieldsSwapped | Rule::SubsectionMoved);
+        if moved {
+            // Between its two places stands what it was moved across.
+            let between = &self.steps[first..=last];
+            for step in between.iter().take(MOST) {
+                match step {
+                    Step::Match { new, .. } => lines.push(line(Build::Both, &self.new[*new])),
+                    Step::Gap { old, new } => {
+                        clipped(&mut lines, Build::Old, old, self.old);
+                        clipped(&mut lines, Build::New, new, self.new);
+                    }
+                }
+            }
+        } else {
+            clipped(&mut lines, Build::Old, &change.old, self.old);
+            clipped(&mut lines, Build::New, &change.new, self.new);
+        }
+        let after = (last + 1).min(self.steps.len());
+        lines.extend(around(
+            &self.steps[after..(after + AROUND).min(self.steps.len())],
+        ));
+        lines
+    }
+}
