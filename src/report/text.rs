@@ -1,6 +1,6 @@
 //! The report for people: what, where, old beside new, what it means, what to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -50,28 +50,29 @@ const LONE: [&str; 2] = ["section-removed", "section-added"];
 /// one build lacks.
 fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for finding in findings {
-        let twin = groups.iter_mut().find(|group| {
-            let first = group[0];
-            if LONE.contains(&finding.rule.as_str()) {
-                return first.rule == finding.rule
-                    && first.level == finding.level
-                    && first.direction == finding.direction
-                    && first.allowed_by == finding.allowed_by;
+        let Finding {
+            rule,
+            level,
+            allowed_by,
+            direction,
+            ..
+        } = finding;
+        let key = if LONE.contains(&rule.as_str()) {
+            format!("{rule} {level} {direction} {allowed_by:?}")
+        } else {
+            format!(
+                "{rule} {level} {} {:?} {:?} {allowed_by:?} {:?} {:?}",
+                finding.section, finding.path, finding.also_in, finding.old, finding.new
+            )
+        };
+        match places.get(&key) {
+            Some(&at) => groups[at].push(finding),
+            None => {
+                places.insert(key, groups.len());
+                groups.push(vec![finding]);
             }
-            first.rule == finding.rule
-                && first.level == finding.level
-                && first.section == finding.section
-                && first.path == finding.path
-                && first.also_in == finding.also_in
-                && first.allowed_by == finding.allowed_by
-                && first.old == finding.old
-                && first.new == finding.new
-                && first.direction != finding.direction
-        });
-        match twin {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
         }
     }
     groups

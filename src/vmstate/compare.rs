@@ -230,11 +230,11 @@ impl<'d> Comparison<'d, '_> {
             match step {
                 Step::Match { old: o, new: n } => self.matched(&mut run, *o, *n),
                 Step::Gap { old: o, new: n } => {
-                    let section = &self.old.type_name;
-                    let renames = self.renames;
-                    let known =
-                        |a: &Item, b: &Item| renames.field(section, a.description, a.name, b.name);
-                    let mut outcome = gap::explain(old, new, o, n, &known);
+                    let known = gap::Known {
+                        renames: self.renames,
+                        section: &self.old.type_name,
+                    };
+                    let mut outcome = gap::explain(old, new, o, n, known);
                     run.changes.append(&mut outcome.changes);
                     let balanced = outcome.conditions_may_balance;
                     run.removed

@@ -4,7 +4,10 @@
 //! both sides is a rename, a regrouping or padding; one whose bytes differ shifts everything behind
 //! it. Items that a run-time test sends are kept apart, since they may or may not be there.
 
-use super::layout::{Item, Kind, TIMER_SIZE};
+use rustc_hash::FxHashMap;
+
+use super::layout::{Id, Item, Kind, TIMER_SIZE};
+use super::renames::Renames;
 use crate::rules::Rule;
 
 /// A classified difference between items of the old and of the new layout.
@@ -29,8 +32,12 @@ pub(super) struct Outcome {
     pub conditions_may_balance: bool,
 }
 
-/// Says whether a list knows the old and the new item as one field, and why.
-pub(super) type Known<'k> = &'k dyn Fn(&Item, &Item) -> Option<String>;
+/// What the lists know of the fields of a section.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'k> {
+    pub renames: &'k dyn Renames,
+    pub section: &'k str,
+}
 
 pub(super) fn explain(
     old: &[Item],
@@ -123,10 +130,17 @@ impl Gap<'_, '_> {
 
     /// Pairs that a list declares to be one field, whatever the dump prints as their size.
     fn known_pairs(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let Known { renames, section } = self.known;
         o.retain(|&i| {
+            let old = &self.old[i];
+            // Few names are in the lists; the others need no look at every partner.
+            if !renames.mentions(old.name) {
+                return true;
+            }
             let found = n.iter().enumerate().find_map(|(at, &j)| {
-                let reason = (self.known)(&self.old[i], &self.new[j])?;
-                (self.old[i].conditional == self.new[j].conditional).then_some((at, reason))
+                let new = &self.new[j];
+                let reason = renames.field(section, old.description, old.name, new.name)?;
+                (old.conditional == new.conditional).then_some((at, reason))
             });
             let Some((at, reason)) = found else {
                 return true;
@@ -171,11 +185,16 @@ impl Gap<'_, '_> {
             return false;
         }
         let fit = fit(&items(self.old, &old), &items(self.new, &new));
-        let conflict = old.iter().any(|&i| {
-            new.iter().any(|&j| {
-                let (a, b) = (&self.old[i], &self.new[j]);
-                self.same_leaf(i, j) && width_conflict(a, b)
-            })
+        let mut by_leaf: FxHashMap<Id, Vec<&Item>> = FxHashMap::default();
+        for &j in &new {
+            by_leaf
+                .entry(self.new[j].leaf)
+                .or_default()
+                .push(&self.new[j]);
+        }
+        let conflict = old.iter().map(|&i| &self.old[i]).any(|a| {
+            let namesakes = by_leaf.get(&a.leaf).into_iter().flatten();
+            namesakes.into_iter().any(|b| width_conflict(a, b))
         });
         match fit {
             Fit::No => return false,
@@ -184,8 +203,8 @@ impl Gap<'_, '_> {
             Fit::IfLengthsAllow if conflict => return false,
             _ => {}
         }
-        o.retain(|i| !old.contains(i));
-        n.retain(|j| !new.contains(j));
+        o.retain(|&i| !self.old[i].is_certain());
+        n.retain(|&j| !self.new[j].is_certain());
         if fit == Fit::IfLengthsAllow {
             let padding = all_filler(self.old, &old) || all_filler(self.new, &new);
             let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);

@@ -4,6 +4,8 @@ use crate::rules::lists;
 
 /// What is known about names that changed; the comparison works without.
 pub trait Renames {
+    /// Whether any entry about fields names this one; quick, to spare the questions below.
+    fn mentions(&self, field: &str) -> bool;
     /// Why the field `old` of a description and `new` in the same place are one, if a list says so.
     fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String>;
     /// Why the QOM type `old` is now called `new`, if a list says so.
@@ -15,6 +17,9 @@ pub trait Renames {
 pub struct NoRenames;
 
 impl Renames for NoRenames {
+    fn mentions(&self, _: &str) -> bool {
+        false
+    }
     fn field(&self, _: &str, _: &str, _: &str, _: &str) -> Option<String> {
         None
     }
@@ -24,6 +29,9 @@ impl Renames for NoRenames {
 }
 
 impl Renames for lists::Scope<'_> {
+    fn mentions(&self, field: &str) -> bool {
+        self.lists.mentions_field(field)
+    }
     fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
         lists::Scope::field(self, section, description, old, new)
     }

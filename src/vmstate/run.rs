@@ -1,5 +1,9 @@
 //! Two aligned sequences and what became of their items, until nothing is left unexplained.
 
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use super::align::Step;
 use super::gap::Change;
 use super::layout::{Interner, Item};
@@ -43,24 +47,25 @@ impl<'d> Run<'_, 'd> {
 
     /// What is missing in one place and new in another was moved.
     pub fn settle_moves(&mut self) {
-        let removed = std::mem::take(&mut self.removed);
-        for (i, at, balanced) in removed {
+        let same = |item: &Item| {
+            let subsection = item.is_subsection();
+            (item.path, item.size, item.num, item.conditional, subsection)
+        };
+        let mut moved_to: FxHashMap<_, VecDeque<usize>> = FxHashMap::default();
+        for &(j, _, _) in &self.added {
+            if !self.new[j].is_filler() {
+                moved_to.entry(same(&self.new[j])).or_default().push_back(j);
+            }
+        }
+        let mut settled = FxHashSet::default();
+        for (i, at, balanced) in std::mem::take(&mut self.removed) {
             let old = &self.old[i];
-            let twin = self.added.iter().position(|&(j, _, _)| {
-                let new = &self.new[j];
-                old.path == new.path
-                    && old.size == new.size
-                    && old.num == new.num
-                    && old.conditional == new.conditional
-                    && old.is_subsection() == new.is_subsection()
-                    && !old.is_filler()
-                    && !new.is_filler()
-            });
-            let Some(twin) = twin else {
+            let twin = moved_to.get_mut(&same(old)).and_then(VecDeque::pop_front);
+            let Some(j) = twin.filter(|_| !old.is_filler()) else {
                 self.removed.push((i, at, balanced));
                 continue;
             };
-            let (j, _, _) = self.added.remove(twin);
+            settled.insert(j);
             let (rule, certain) = if old.is_subsection() {
                 (Rule::SubsectionMoved, false)
             } else if old.conditional {
@@ -78,6 +83,7 @@ impl<'d> Run<'_, 'd> {
                 known: None,
             });
         }
+        self.added.retain(|(j, _, _)| !settled.contains(j));
     }
 
     /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
@@ -162,12 +168,20 @@ impl<'d> Run<'_, 'd> {
     pub fn context(&self, interner: &Interner<'d>, change: &Change) -> Vec<ContextLine> {
         const AROUND: usize = 2;
         const MOST: usize = 8;
+        // Indices rise within a change and within a gap, and a gap holds a change whole or not at
+        // all, so that its ends tell.
+        let ends = |indices: &[usize]| [indices.first().copied(), indices.last().copied()];
+        let (old_ends, new_ends) = (ends(&change.old), ends(&change.new));
+        let holds = |gap: &[usize], ends: [Option<usize>; 2]| {
+            ends.iter()
+                .flatten()
+                .any(|end| gap.binary_search(end).is_ok())
+        };
         let touches = |step: &Step| match step {
-            Step::Match { old, new } => change.old.contains(old) && change.new.contains(new),
-            Step::Gap { old, new } => {
-                old.iter().any(|i| change.old.contains(i))
-                    || new.iter().any(|j| change.new.contains(j))
+            Step::Match { old, new } => {
+                change.old.binary_search(old).is_ok() && change.new.binary_search(new).is_ok()
             }
+            Step::Gap { old, new } => holds(old, old_ends) || holds(new, new_ends),
         };
         let Some(first) = self.steps.iter().position(touches) else {
             return Vec::new();

@@ -3,6 +3,8 @@
 //! A message says what the two builds put on the wire here; what follows from it and what to do is
 //! the rule's, in the catalogue.
 
+use rustc_hash::FxHashSet;
+
 use super::dump::Description;
 use super::layout::{Interner, Item, Kind};
 use crate::model::{Changed, Direction, Shape, Side as Build};
@@ -275,8 +277,9 @@ impl<'d> Spot<'_, 'd> {
         )
     }
 
-    /// Which names became which, each pair once.
+    /// Which names became which, each pair once; the first few, and how many more.
     fn renames(&self) -> String {
+        let mut seen = FxHashSet::default();
         let mut pairs: Vec<String> = Vec::new();
         for (old, new) in self.old.iter().zip(self.new) {
             let (mut a, mut b) = (
@@ -289,17 +292,16 @@ impl<'d> Spot<'_, 'd> {
             }
             let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
             let same = same.min(a.len() - 1).min(b.len() - 1);
-            let pair = format!(
-                "`{}` is called `{}` in new",
-                a[same..].join("/"),
-                b[same..].join("/")
-            );
-            if !pairs.contains(&pair) {
-                pairs.push(pair);
+            let (a, b) = (a.split_off(same), b.split_off(same));
+            if seen.insert((a.clone(), b.clone())) && pairs.len() < NAMES {
+                pairs.push(format!(
+                    "`{}` is called `{}` in new",
+                    a.join("/"),
+                    b.join("/")
+                ));
             }
         }
-        let more = pairs.len().saturating_sub(NAMES);
-        pairs.truncate(NAMES);
+        let more = seen.len() - pairs.len();
         let mut text = pairs.join(", ");
         if more > 0 {
             text.push_str(&format!(" and {more} more"));

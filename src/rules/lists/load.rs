@@ -166,7 +166,11 @@ impl Lists {
         ] {
             for entry in entries {
                 let place = place(entry.span().start);
-                self.renames.push(rename(what, entry.into_inner(), place)?);
+                let entry = rename(what, entry.into_inner(), place)?;
+                if what == Renamed::Field {
+                    self.fields.extend([entry.old.clone(), entry.new.clone()]);
+                }
+                self.renames.push(entry);
             }
         }
         for entry in file.condition {
@@ -283,7 +287,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
 }
 
 /// Rules of which a section has at most one finding a direction, so that a path says no more.
-pub(super) fn names_section(rule: Rule) -> bool {
+fn names_section(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::VersionTooNew

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
 use super::Rule;
@@ -156,9 +157,16 @@ pub struct Lists {
     pub renames: Vec<Rename>,
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
+    /// Names in entries about fields, old and new.
+    fields: FxHashSet<String>,
 }
 
 impl Lists {
+    /// Whether any entry about fields has this name.
+    pub fn mentions_field(&self, name: &str) -> bool {
+        self.fields.contains(name)
+    }
+
     /// Entries that some comparison made use of, by place, since the lists were loaded.
     pub fn used(&self) -> BTreeMap<&Place, bool> {
         let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
