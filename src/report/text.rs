@@ -218,7 +218,9 @@ fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> i
     let wrap = textwrap::Options::new(options.width.max(hanging.len() + 30))
         .initial_indent(&hanging)
         .subsequent_indent(&hanging)
-        .break_words(false);
+        .break_words(false)
+        // Names have hyphens; they are to be found by a search.
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
     for (at, line) in textwrap::wrap(text.trim(), wrap).iter().enumerate() {
         if at == 0 {
             let rest = line.trim_start();
