@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,7 @@ pub struct Vm {
     pub command: Duration,
     /// As it was typed, for the logs.
     pub command_line: String,
-    console: Option<UnixStream>,
+    console: Option<File>,
 }
 
 impl Vm {
@@ -157,28 +157,20 @@ impl Vm {
         if role == Role::Destination {
             args.extend(["-incoming".into(), "defer".into()]);
         }
-        let mut listener = None;
+        let mut console = None;
         if let Some(guest) = recipe.guest {
-            let socket = folder.join(format!("c{index}"));
-            // The build connects to us while it starts, so that no byte is without a reader.
-            let bound = UnixListener::bind(&socket).map_err(no_socket)?;
-            bound.set_nonblocking(true).map_err(no_socket)?;
+            let pipe = folder.join(format!("c{index}"));
+            // A pipe, not a socket: a socket is full after some hundred writes of one byte, and a byte
+            // that a serial port could not send when its guest is stopped is sent by both builds.
+            // Ours from the start, so that no byte is without a reader.
+            console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
-            let path = option_value(&socket);
-            args.push(format!("socket,id=migcompat-console,path={path}").into());
+            let path = option_value(&pipe);
+            args.push(format!("file,id=migcompat-console,path={path}").into());
             args.extend(guest.serial_args("migcompat-console"));
-            listener = Some(bound);
         }
         let command_line = typed(&party.build, &args);
         let monitored = Monitored::start(&party.build, &args).await?;
-        let console = match listener {
-            Some(listener) => {
-                let (console, _) = listener.accept().map_err(no_socket)?;
-                console.set_nonblocking(true).map_err(no_socket)?;
-                Some(console)
-            }
-            None => None,
-        };
         Ok(Vm {
             monitored,
             index,
@@ -274,6 +266,21 @@ pub(super) fn bad_event(event: &SerialEvent) -> String {
         SerialEvent::Guest(mismatch) => format!("the guest found its memory changed: {mismatch}"),
         SerialEvent::Garbage(line) => format!("the guest's console says {line:?}"),
     }
+}
+
+/// A new pipe, open for reading without waiting for a writer.
+fn console_pipe(path: &Path) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU)?;
+    let pipe = File::options()
+        .read(true)
+        // So that it never ends, and a build can open it for writing alone.
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    // More beats than a guest says while nobody listens; the usual size does too, mostly.
+    let _smaller = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 18));
+    Ok(pipe)
 }
 
 fn typed(build: &Build, args: &[OsString]) -> String {
