@@ -50,6 +50,17 @@ const WORDINGS: &[&str] = &[
     r"[Ss]ection footer error",
 ];
 
+/// What devices say themselves when they refuse a state, without naming themselves.
+const OWN_WORDS: &[&str] = &[
+    "VQ ",
+    "system register",
+    "Bad config data",
+    "Features 0x",
+    "Invalid value ",
+    "incoming version_id",
+    "Input validation failed",
+];
+
 static EXPRESSIONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let compile = |wording: &&str| {
         // Not from outside: a test compiles them all.
@@ -90,6 +101,8 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
         };
     };
     let group = |name| groups.name(name).map(|m| m.as_str().to_owned());
+    // A device says why in its own words, and the section that was being loaded comes on another line.
+    let own = lines().find(|own| *own != line && OWN_WORDS.iter().any(|word| own.contains(word)));
     let place = lines().find_map(|line| PLACE.captures(line));
     let at = |name| Some(place.as_ref()?.name(name)?.as_str().to_owned());
     let instance = group("instance")
@@ -100,7 +113,10 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
         instance,
         field: group("field"),
         rule: None,
-        message: line.to_owned(),
+        message: match own {
+            Some(own) => format!("{own}; {line}"),
+            None => line.to_owned(),
+        },
     }
 }
 
@@ -265,6 +281,18 @@ mod tests {
             assert_eq!(cause.field.as_deref(), *field, "{said}");
             assert!(!cause.message.starts_with("qemu-system"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_device_speaks_for_itself() {
+        let cause = read(&[SAID[7].0], "it failed");
+        assert!(
+            cause
+                .message
+                .starts_with("VQ 0 vring.num 1024 exceeds allocated max 256; "),
+            "{}",
+            cause.message
+        );
     }
 
     #[test]
