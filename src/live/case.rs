@@ -17,6 +17,9 @@ use crate::qemu::{machine, private_dir};
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
 
+/// The driver of which `-serial` makes one, where a second one is refused.
+const SOLE_CONSOLE: &str = "sclpconsole";
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -85,6 +88,8 @@ impl Attempt {
     }
 
     fn skip(message: String) -> Attempt {
+        let lines: Vec<&str> = message.lines().map(str::trim).collect();
+        let message = lines.join(" ");
         Attempt {
             outcome: Outcome::Skip,
             cause: Some(Cause {
@@ -122,7 +127,22 @@ impl Bench {
         let begun = Instant::now();
         let known = |party: &Party| (Some(party.info.version), party.drivers.clone());
         let (old, new) = (known(&self.old), known(&self.new));
-        let composition = wanted.set.compose(&Target {
+        let mut set = wanted.set.clone();
+        let mut taken = Vec::new();
+        if self.running && workload::guest(&self.arch).is_some() {
+            // The guest's own console is one, and a machine has one.
+            set.devices.retain(|device| {
+                let keeps = device.driver(&self.arch) != SOLE_CONSOLE;
+                if !keeps {
+                    taken.push(LeftOut {
+                        device: device.id.clone(),
+                        reason: "a machine has one, and the workload guest speaks on it".to_owned(),
+                    });
+                }
+                keeps
+            });
+        }
+        let composition = set.compose(&Target {
             arch: &self.arch,
             machine: &self.machine,
             old: Known {
@@ -146,6 +166,7 @@ impl Bench {
                     device: exclusion.device.clone(),
                     reason: exclusion.reason.to_string(),
                 })
+                .chain(taken)
                 .collect(),
             transport: self.transport.to_string(),
             direction: wanted.direction,
@@ -179,7 +200,11 @@ impl Bench {
             .or_else(|| {
                 // A set of which nothing is left tests nothing but what other cases test.
                 (composition.included.is_empty() && !wanted.set.devices.is_empty())
-                    .then(|| "no device of the set is in both builds".to_owned())
+                    .then(|| {
+                        let why = composition.excluded.iter().take(3);
+                        let why: Vec<String> = why.map(ToString::to_string).collect();
+                        format!("no device of the set fits both builds: {}", why.join("; "))
+                    })
             });
         if let Some(message) = obstacle {
             case.cause = Some(Cause {

@@ -1,4 +1,5 @@
 //! Ways to say a [`Report`](crate::model::Report). Each reads the report and nothing else.
 
+mod cases;
 pub mod json;
 pub mod text;
