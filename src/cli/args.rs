@@ -184,6 +184,9 @@ pub(super) struct MigrationArgs {
     /// Never start the machine: its state after reset is moved. By default a guest works meanwhile
     #[arg(long)]
     pub paused: bool,
+    /// CPU model of the guest [default: the machine's]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
     /// How the stream travels: unix, tcp (loopback), exec, or file (from QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,

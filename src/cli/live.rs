@@ -127,6 +127,7 @@ pub(super) fn migrate(
         new: pair.new,
         machine: pair.machine,
         arch: pair.arch,
+        cpu: args.cpu.clone(),
         transport: args.transport,
         running,
         loops: args.loops.map(usize::from),

@@ -50,6 +50,8 @@ pub struct Bench {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
+    /// CPU model of the guest; by default what the machine has.
+    pub cpu: Option<String>,
     pub transport: Transport,
     /// Whether the guest works while it moves.
     pub running: bool,
@@ -216,6 +218,7 @@ impl Bench {
         let recipe = Recipe {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
+            cpu: self.cpu.clone(),
             device_args: composition.args,
             guest: guest.filter(|_| self.running),
         };
@@ -384,6 +387,7 @@ impl Bench {
             }
             // A loop has the ways alternate; a control's builds are the same anyway.
             direction = direction.reversed();
+            source.sweep();
             source = destination;
         }
         source.monitored.quit(Duration::from_secs(5)).await;

@@ -44,6 +44,8 @@ pub struct Recipe {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
+    /// Instead of the machine's own CPU model.
+    pub cpu: Option<String>,
     /// From the device set.
     pub device_args: Vec<String>,
     /// Runs in the machine; without one the machine is never started.
@@ -84,6 +86,10 @@ impl Recipe {
                 args.push("-bios".into());
                 args.push(folder.join(BLANK_ROM).into());
             }
+        }
+        if let Some(cpu) = &self.cpu {
+            // The last one counts: a profile may name another.
+            args.extend(["-cpu".into(), cpu.into()]);
         }
         if let Some(guest) = self.guest {
             args.extend(guest.attach_args(&folder.join(guest.file_name)));
@@ -180,6 +186,14 @@ impl Vm {
             command_line,
             console,
         })
+    }
+
+    /// Removes its sockets and pipes, which a long loop would heap up.
+    pub(super) fn sweep(&self) {
+        for kind in ["c", "m", "r"] {
+            // It may never have had one.
+            let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
+        }
     }
 
     /// Lets the guest run.
