@@ -131,13 +131,23 @@ fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
     command
 }
 
-/// A script that is a build, but does something else first where it is a destination.
-fn wrapper(dir: &Path, suite: &str, as_destination: &str) -> String {
+#[derive(Clone, Copy)]
+enum Role {
+    Source,
+    Destination,
+}
+
+/// A script that is a build, but does something else first in one role.
+fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
     let arg = qemu::parse(suite).unwrap();
     let cache = Cache::new(Some(cache_dir())).unwrap();
     let build = qemu::open(&arg, "x86_64", &cache, Progress::Lines).unwrap();
+    let role = match role {
+        Role::Source => "*-incoming*) ;; *pc-q35*",
+        Role::Destination => "*-incoming*",
+    };
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in *-incoming*) {as_destination} ;; esac\nexec env {} \"$@\"\n",
+        "#!/bin/sh\ncase \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"\n",
         build.shell_prefix()
     );
     script(dir, "qemu-system-x86_64", &text)
@@ -251,15 +261,15 @@ fn what_no_build_can_move_is_broken() {
     assert_eq!(run.status(), Some(125));
 }
 
-/// A build that gets a signal in the middle of the first migration to it, and never again.
-fn struck(dir: &Path, signal: &str) -> String {
+/// A build that gets a signal in the middle of the first migration, and never again.
+fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     let once = format!(
         "if mkdir {}/struck 2>/dev/null; then \
          (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
          if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
         dir.display()
     );
-    wrapper(dir, NEW, &once)
+    wrapper(dir, suite, role, &once)
 }
 
 #[test]
@@ -268,7 +278,7 @@ fn a_killed_destination_is_a_crash() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let new = struck(dir.path(), "KILL");
+    let new = struck(dir.path(), NEW, Role::Destination, "KILL");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
     let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
     assert_eq!(run.status(), Some(1), "{}", run.said());
@@ -282,12 +292,28 @@ fn a_killed_destination_is_a_crash() {
 }
 
 #[test]
+fn a_killed_source_is_a_crash() {
+    if !online("a_killed_source_is_a_crash") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let old = struck(dir.path(), OLD, Role::Source, "KILL");
+    let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("the source was killed by SIGKILL"), "{why}");
+    run.leaves_nothing();
+}
+
+#[test]
 fn a_stopped_destination_is_a_hang() {
     if !online("a_stopped_destination_is_a_hang") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let new = struck(dir.path(), "STOP");
+    let new = struck(dir.path(), NEW, Role::Destination, "STOP");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
     let run = Run::new(&[&args[..], &["--direction", "forward", "--timeout", "3"]].concat());
     assert_eq!(run.status(), Some(1), "{}", run.said());
