@@ -328,42 +328,36 @@ impl Bench {
         let Some((&from, destinations)) = route.split_first() else {
             return Attempt::skip("there is no way to go".to_owned());
         };
-        let mut source = match Vm::start(from, recipe, Role::First, folder, 0).await {
-            Ok(vm) => vm,
-            Err(error) => return Attempt::skip(error.to_string()),
+        // A destination starts while the guest before it still gets going: half of a short case.
+        let start = async |index: usize| match destinations.get(index) {
+            Some(&to) => Some(Vm::start(to, recipe, Role::Destination, folder, index + 1).await),
+            None => None,
         };
-        if recipe.guest.is_some() {
-            let started = async {
-                source.cont().await.map_err(|error| error.to_string())?;
-                source
-                    .wait_for_beat(&mut log, None, self.patience.boot)
-                    .await
-                    .map_err(|why| why.to_string())
-            };
-            if let Err(why) = started.await {
-                let stderr = source.monitored.process.stderr();
-                let label = from.build.label();
-                return Attempt::skip(
-                    format!(
-                        "{label}: the guest does not work before any migration: {why}\n{stderr}"
-                    )
-                    .trim_end()
-                    .to_owned(),
-                );
-            }
-        }
+        let (source, mut next) = tokio::join!(self.begin(from, recipe, folder, &mut log), start(0));
+        let mut source = match source {
+            Ok(source) => source,
+            Err(message) => return Attempt::skip(message),
+        };
         let mut legs = Vec::new();
         let mut direction = first;
-        for (index, &to) in destinations.iter().enumerate() {
-            let role = Role::Destination;
-            let mut destination = match Vm::start(to, recipe, role, folder, index + 1).await {
-                Ok(vm) => vm,
-                // The same command line started before where a guest has come this far and back.
-                Err(error) => return Attempt::skip(error.to_string()),
+        for index in 0..destinations.len() {
+            let mut destination = match next.take() {
+                Some(Ok(destination)) => destination,
+                Some(Err(error)) => return Attempt::skip(error.to_string()),
+                None => return Attempt::skip("there is no destination".to_owned()),
             };
-            let stage = self
+            let moved = self
                 .stage(&mut source, &mut destination, recipe, &mut log)
                 .await;
+            let stage = match moved {
+                Ok(stats) => {
+                    let resumed = self.resume(&mut destination, recipe, &mut log);
+                    let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                    next = started;
+                    resumed.map(|()| stats)
+                }
+                Err(unfit) => Err(unfit),
+            };
             let outcome = match &stage {
                 Ok(_) => Outcome::Pass,
                 Err(unfit) => unfit.outcome,
@@ -401,7 +395,37 @@ impl Bench {
         }
     }
 
-    /// One leg and all that is checked after it. The source is gone then, the guest runs again.
+    /// Starts the first build; its guest works then, if it is to.
+    async fn begin(
+        &self,
+        from: &Party,
+        recipe: &Recipe,
+        folder: &Path,
+        log: &mut SerialLog,
+    ) -> Result<Vm, String> {
+        let mut source = Vm::start(from, recipe, Role::First, folder, 0)
+            .await
+            .map_err(|error| error.to_string())?;
+        if recipe.guest.is_some() {
+            let started = async {
+                source.cont().await.map_err(|error| error.to_string())?;
+                source
+                    .wait_for_beat(log, None, self.patience.boot)
+                    .await
+                    .map_err(|why| why.to_string())
+            };
+            if let Err(why) = started.await {
+                let stderr = source.monitored.process.stderr();
+                let label = from.build.label();
+                return Err(format!(
+                    "{label}: the guest does not work before any migration: {why} {stderr}"
+                ));
+            }
+        }
+        Ok(source)
+    }
+
+    /// One leg and what is compared after it. The source is gone then, the destination stopped.
     async fn stage(
         &self,
         source: &mut Vm,
@@ -413,6 +437,16 @@ impl Bench {
         let stats = leg::migrate(source, destination, self.transport, patience).await?;
         integrity::compare(source, destination, recipe.guest, log).await?;
         leave(source).await?;
+        Ok(stats)
+    }
+
+    /// Lets the guest go on where it arrived, and sees that it does.
+    async fn resume(
+        &self,
+        destination: &mut Vm,
+        recipe: &Recipe,
+        log: &mut SerialLog,
+    ) -> Result<(), Unfit> {
         if recipe.guest.is_some() {
             if let Err(error) = destination.cont().await {
                 return Err(leg::broken(destination, End::Destination, error).await);
@@ -435,7 +469,7 @@ impl Bench {
                 format!("it loaded, but the destination says: {line}"),
             ));
         }
-        Ok(stats)
+        Ok(())
     }
 }
 
