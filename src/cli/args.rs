@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::live::leg::Transport;
 use crate::model::Direction;
 use crate::rules::Rule;
 
@@ -27,6 +28,10 @@ tested (a build will not start, no common machine), which git bisect run takes f
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Compare the dumps, and move a guest with the usual devices both ways: one verdict
+    Check(CheckBuildsArgs),
+    /// Move guests between two builds, and see that nothing is lost on the way
+    Live(LiveArgs),
     /// Compare the vmstate dumps of two builds by what goes over the wire
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
@@ -146,6 +151,99 @@ pub(super) struct StaticArgs {
     /// Print the list entries that would settle the findings, ready to paste
     #[arg(long, conflicts_with_all = ["format"])]
     pub suggest: bool,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum First {
+    Old,
+    New,
+}
+
+impl First {
+    pub fn direction(self) -> Direction {
+        match self {
+            First::Old => Direction::Forward,
+            First::New => Direction::Backward,
+        }
+    }
+}
+
+/// How guests are moved.
+#[derive(Debug, Args)]
+pub(super) struct MigrationArgs {
+    /// Move one guest to and fro N times instead of once in each direction
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub loops: Option<u16>,
+    /// The build in which the guest of --loops starts
+    #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
+    pub first: First,
+    /// Never start the machine: its state after reset is moved. By default a guest works meanwhile
+    #[arg(long)]
+    pub paused: bool,
+    /// CPU model of the guest [default: the machine's]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+    /// How the stream travels: unix, tcp (loopback), exec, or file (from QEMU 8.2 on)
+    #[arg(long, default_value_t = Transport::Unix)]
+    pub transport: Transport,
+    /// Cases at once [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// How often a case that failed is tried again, to tell whether it always fails
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u16,
+    /// How long one migration may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LiveArgs {
+    /// The build that a guest comes from
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The build that it moves to, and back from
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub device_set: Vec<String>,
+    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
+    #[arg(long, value_name = "ARGS")]
+    pub device: Vec<String>,
+    /// Which way the guest moves
+    #[arg(long, value_enum, default_value_t = Directions::Both, conflicts_with = "loops")]
+    pub direction: Directions,
+    #[command(flatten)]
+    pub migration: MigrationArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckBuildsArgs {
+    /// The build that a guest comes from
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The build that it moves to, and back from
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Which way the guest moves
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    #[command(flatten)]
+    pub migration: MigrationArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]

@@ -2,7 +2,9 @@
 
 mod args;
 mod builds;
+mod check;
 mod dump;
+mod live;
 mod output;
 mod rules;
 mod static_;
@@ -21,6 +23,8 @@ use crate::vmstate::obtain::ObtainError;
 pub(crate) enum Exit {
     Compatible,
     Incompatible,
+    /// A report was made, but nothing in it was tested: exit status 125, as for a failure to start.
+    Untested,
 }
 
 impl From<Exit> for ExitCode {
@@ -28,6 +32,7 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Compatible => ExitCode::SUCCESS,
             Exit::Incompatible => ExitCode::from(1),
+            Exit::Untested => ExitCode::from(125),
         }
     }
 }
@@ -41,6 +46,9 @@ pub(crate) enum Failure {
     /// The question is sound, but a build will not start or has no such machine: exit status 125.
     #[error("{0:#}")]
     Untestable(anyhow::Error),
+    /// Ended by a signal: exit status 130.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Failure {
@@ -56,6 +64,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
+            Failure::Interrupted => 130,
         }
     }
 }
@@ -88,6 +97,8 @@ pub fn main() -> ExitCode {
     };
     cli.color.write_global();
     let result = match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Live(args) => live::run(&args),
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
@@ -99,7 +110,7 @@ pub fn main() -> ExitCode {
             let style = anstyle::AnsiColor::Red.on_default().bold();
             let word = match failure {
                 Failure::Usage(_) => "error",
-                Failure::Untestable(_) => "untested",
+                Failure::Untestable(_) | Failure::Interrupted => "untested",
             };
             anstream::eprintln!("{style}{word}{style:#}: {failure}");
             ExitCode::from(failure.status())

@@ -46,8 +46,9 @@ pub(super) fn write_report(report: &Report, args: &OutputArgs) -> Result<Exit, F
         },
     }
     Ok(match report.verdict {
+        Verdict::Compatible => Exit::Compatible,
         Verdict::Incompatible => Exit::Incompatible,
-        _ => Exit::Compatible,
+        Verdict::Untested => Exit::Untested,
     })
 }
 

@@ -1,7 +1,8 @@
 //! What a build is and which machine types it has, asked from itself.
 
+use super::process::output;
 use super::qmp::{QmpError, QueryMachines, QueryTarget, QueryVersion};
-use super::{Build, Monitored, Problem, QemuError, StartError, block_on};
+use super::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 use crate::model::Version;
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
@@ -90,4 +91,23 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
         target: target.arch,
         machines,
     })
+}
+
+impl Build {
+    /// What the build prints for `-device help`: the drivers that it can plug in.
+    ///
+    /// # Errors
+    /// It does not start, or fails.
+    pub fn device_help(&self) -> Result<String, RunError> {
+        let mut command = self.plain_command();
+        command.args(["-M", "none", "-accel", "tcg", "-device", "help"]);
+        block_on(output(command, self.deadlines().start))
+            .unwrap_or_else(|source| {
+                Err(RunError::Spawn {
+                    program: self.label().to_owned(),
+                    source,
+                })
+            })
+            .map(|output| output.stdout)
+    }
 }

@@ -27,7 +27,7 @@ pub use dump::DumpError;
 pub use error::QemuError;
 pub use info::{BuildInfo, MachineType};
 pub use machine::NoCommonMachine;
-pub use monitor::{Monitored, Problem, StartError};
+pub use monitor::{Monitored, Problem, StartError, option_value, private_dir};
 pub use process::{Ended, RunError, Running};
 pub use progress::Progress;
 pub use spec::{BuildArg, SpecError};

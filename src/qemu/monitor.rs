@@ -142,7 +142,7 @@ async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartE
 }
 
 /// A temporary folder for us alone, with a path short enough for a socket in it.
-pub(super) fn private_dir() -> io::Result<TempDir> {
+pub fn private_dir() -> io::Result<TempDir> {
     // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
     let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;
     let dir = Some(std::env::temp_dir())
@@ -155,6 +155,6 @@ pub(super) fn private_dir() -> io::Result<TempDir> {
 }
 
 /// A path as a value in one of QEMU's option lists, where a comma is written twice.
-fn option_value(path: &Path) -> String {
+pub fn option_value(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

@@ -67,6 +67,7 @@ pub struct Session {
     events: mpsc::UnboundedReceiver<Event>,
     /// The line that was no QMP, once there was one.
     garbage: Arc<Mutex<Option<String>>>,
+    transcript: Transcript,
     _tasks: JoinSet<()>,
 }
 
@@ -87,8 +88,15 @@ impl Session {
         let (feed, fed) = tokio::io::duplex(64 << 10);
         let (sender, events) = mpsc::unbounded_channel();
         let garbage = Arc::new(Mutex::new(None));
+        let transcript = Transcript::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(sort_lines(read, feed, sender, Arc::clone(&garbage)));
+        tasks.spawn(sort_lines(
+            read,
+            feed,
+            sender,
+            Arc::clone(&garbage),
+            transcript.clone(),
+        ));
 
         let negotiated = async {
             let greeted = QmpStreamTokio::open_split(fed, write).await?;
@@ -110,6 +118,7 @@ impl Session {
             service,
             events,
             garbage,
+            transcript,
             _tasks: tasks,
         })
     }
@@ -124,6 +133,9 @@ impl Session {
         C: QmpCommand + 'static,
         C::Ok: Send,
     {
+        let arguments = serde_json::to_string(&command).unwrap_or_default();
+        self.transcript
+            .add("->", &format!("{} {arguments}", C::NAME));
         // In a task of its own, so that a reply is waited for even when we no longer do: without
         // ids the crate would take it for that of the next command, with ids end the session.
         let reply = tokio::spawn(self.service.execute(command));
@@ -154,6 +166,11 @@ impl Session {
                 what: "an event",
                 after: deadline,
             })
+    }
+
+    /// What was said so far, a line a message.
+    pub fn transcript(&self) -> String {
+        self.transcript.text()
     }
 
     /// Asks the build to end. Some close the socket before they reply, which is as good.
@@ -191,6 +208,7 @@ async fn sort_lines(
     mut replies: tokio::io::DuplexStream,
     events: mpsc::UnboundedSender<Event>,
     garbage: Arc<Mutex<Option<String>>>,
+    transcript: Transcript,
 ) {
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -204,6 +222,7 @@ async fn sort_lines(
             Ok(1..) => {}
             Ok(0) | Err(_) => return,
         }
+        transcript.add("<-", String::from_utf8_lossy(&line).trim_end());
         match serde_json::from_slice(&line) {
             Ok(Value::Object(message)) if message.contains_key("event") => {
                 // Nobody may be interested.
@@ -237,6 +256,29 @@ fn event(message: &serde_json::Map<String, Value>) -> Event {
         },
         data: message.get("data").cloned().unwrap_or(Value::Null),
         time,
+    }
+}
+
+/// A conversation as it went, up to a size that a polled session does not reach.
+#[derive(Clone, Default)]
+struct Transcript(Arc<Mutex<String>>);
+
+impl Transcript {
+    const MOST: usize = 1 << 20;
+
+    fn add(&self, way: &str, message: &str) {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if text.len() + message.len() < Self::MOST {
+            text.push_str(way);
+            text.push(' ');
+            text.push_str(message);
+            text.push('\n');
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ways to say a [`Report`](crate::model::Report). Each reads the report and nothing else.
 
+mod cases;
 pub mod json;
 pub mod junit;
 pub mod text;

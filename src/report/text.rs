@@ -40,6 +40,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             finding(&group, text, options, &mut explained, out)?;
         }
     }
+    super::cases::write(&report.cases, options.quiet, out)?;
     closing(report, options, out)
 }
 
@@ -244,6 +245,13 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
     }
     if summary.allowed > 0 {
         counts.push(format!("{} allowed", summary.allowed));
+    }
+    if summary.cases > 0 {
+        counts.push(format!(
+            "{} of {} passed",
+            summary.passed,
+            count(summary.cases, "migration case")
+        ));
     }
     let (word, colour) = match report.verdict {
         Verdict::Compatible => ("compatible", AnsiColor::Green),

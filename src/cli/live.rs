@@ -1,0 +1,204 @@
+//! `migcompat live`: guests that move between two builds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::args::{BuildArgs, LiveArgs, MigrationArgs};
+use super::{Exit, Failure, output};
+use crate::live::case::{Bench, Patience, Wanted};
+use crate::live::devices::{DeviceError, DeviceSet};
+use crate::live::open::{self, OpenError, Pair};
+use crate::live::run::{self, RunFailure};
+use crate::live::workload;
+use crate::model::{Case, Direction, Outcome, Report};
+use crate::qemu::Progress;
+
+/// The set of a run that asks for none.
+const DEFAULT_SET: &str = "default";
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        if error.is_usage() {
+            Failure::usage(error)
+        } else {
+            Failure::untestable(error)
+        }
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        Failure::usage(error)
+    }
+}
+
+impl From<RunFailure> for Failure {
+    fn from(error: RunFailure) -> Self {
+        match error {
+            RunFailure::Interrupted => Failure::Interrupted,
+            error => Failure::untestable(error),
+        }
+    }
+}
+
+pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
+    let pair = open(&args.old, &args.new, &args.build, args.output.quiet)?;
+    let mut sets = Vec::new();
+    for name in &args.device_set {
+        sets.extend(device_set(name)?.guests());
+    }
+    if !args.device.is_empty() {
+        sets.push(DeviceSet::ad_hoc(&args.device, &pair.arch)?);
+    }
+    if sets.is_empty() {
+        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
+    }
+    let (old, new) = (pair.old.reference(), pair.new.reference());
+    let machine = pair.machine.clone();
+    let directions = args.direction.list();
+    let cases = migrate(
+        pair,
+        &sets,
+        directions,
+        &args.migration,
+        !args.migration.paused,
+        args.output.quiet,
+    )?;
+    let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
+        .with_cases(cases, false);
+    output::write_report(&report, &args.output)
+}
+
+/// Both builds, for the machine that the arguments have to name.
+pub(super) fn open(old: &str, new: &str, build: &BuildArgs, quiet: bool) -> Result<Pair, Failure> {
+    let machine = build.machine.as_deref().ok_or_else(|| {
+        Failure::usage(anyhow::anyhow!(
+            "a migration needs a machine: give one with -M, for instance -M q35"
+        ))
+    })?;
+    Ok(open::open(&open::Wanted {
+        old,
+        new,
+        machine,
+        architecture: build.arch.as_deref(),
+        cache: build.cache.clone(),
+        progress: Progress::auto(quiet),
+    })?)
+}
+
+/// A shipped set, or one in a file.
+fn device_set(name: &str) -> Result<DeviceSet, Failure> {
+    if name.contains('/') || name.ends_with(".toml") {
+        return Ok(DeviceSet::load(Path::new(name))?);
+    }
+    Ok(DeviceSet::shipped(name)?.clone())
+}
+
+/// Runs every set in every direction, or in a loop.
+pub(super) fn migrate(
+    pair: Pair,
+    sets: &[DeviceSet],
+    directions: &[Direction],
+    args: &MigrationArgs,
+    running: bool,
+    quiet: bool,
+) -> Result<Vec<Case>, Failure> {
+    let first = [args.first.direction()];
+    let directions = if args.loops.is_some() {
+        &first
+    } else {
+        directions
+    };
+    let wanted: Vec<Wanted> = sets
+        .iter()
+        .flat_map(|set| {
+            directions.iter().map(|&direction| Wanted {
+                set: set.clone(),
+                direction,
+            })
+        })
+        .collect();
+    let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
+    let bench = Bench {
+        old: pair.old,
+        new: pair.new,
+        machine: pair.machine,
+        arch: pair.arch,
+        cpu: args.cpu.clone(),
+        transport: args.transport,
+        running,
+        loops: args.loops.map(usize::from),
+        retries: args.retries.into(),
+        patience: Patience {
+            leg: Duration::from_secs(args.timeout),
+            ..Patience::default()
+        },
+        logs: logs.clone(),
+    };
+    let jobs = args.jobs.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    let total = wanted.len();
+    let mut done = 0;
+    let cases = run::run(&bench, &wanted, jobs, |case| {
+        done += 1;
+        if !quiet {
+            progress(done, total, case);
+        }
+    });
+    if temporary {
+        // Stays where a case has left something in it.
+        let _in_use = std::fs::remove_dir(&logs);
+    }
+    Ok(cases?)
+}
+
+/// Whether a machine of this architecture has a guest to run in it.
+pub(super) fn has_guest(pair: &Pair) -> bool {
+    workload::guest(&pair.arch).is_some()
+}
+
+fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
+    match wanted {
+        Some(folder) => {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))
+                .map_err(Failure::usage)?;
+            // The lines that reproduce a case name it from wherever they are typed.
+            let folder = folder
+                .canonicalize()
+                .with_context(|| format!("cannot use {}", folder.display()))
+                .map_err(Failure::usage)?;
+            Ok((folder, false))
+        }
+        None => {
+            let folder = tempfile::Builder::new()
+                .prefix("migcompat-logs-")
+                .tempdir()
+                .context("no folder for logs")
+                .map_err(Failure::untestable)?;
+            Ok((folder.keep(), true))
+        }
+    }
+}
+
+/// A line a case, written at once.
+fn progress(done: usize, total: usize, case: &Case) {
+    let mut line = format!("[{done}/{total}] {} {}", case.outcome, case.id);
+    let legs = case.legs.len();
+    if legs > 1 {
+        line.push_str(&format!(", {legs} legs"));
+    }
+    line.push_str(&format!(", {:.1} s", case.elapsed_ms as f64 / 1000.0));
+    if case.outcome != Outcome::Pass
+        && let Some(cause) = &case.cause
+    {
+        line.push_str(": ");
+        line.push_str(cause.message.lines().next().unwrap_or_default());
+    }
+    eprintln!("{line}");
+}

@@ -1,0 +1,543 @@
+//! One case: a guest and its way through the builds, with controls and repetitions when it fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::cause;
+use super::devices::{DeviceSet, Known, Target};
+use super::integrity;
+use super::leg::{self, End, Stats, Transport, Unfit};
+use super::reproduce;
+use super::vm::{Party, Recipe, Role, Vm};
+use super::workload::{self, SerialLog};
+use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
+use crate::qemu::{machine, private_dir};
+
+/// How much of the end of a build's error output a report quotes, in characters.
+const QUOTED: usize = 2000;
+
+/// The driver of which `-serial` makes one, where a second one is refused.
+const SOLE_CONSOLE: &str = "sclpconsole";
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// One migration.
+    pub leg: Duration,
+    /// From the start of the machine to the guest's first beat, firmware included.
+    pub boot: Duration,
+    /// From one beat to the next.
+    pub beat: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            leg: Duration::from_secs(60),
+            boot: Duration::from_secs(120),
+            beat: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What all cases of a run have in common.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    pub old: Party,
+    pub new: Party,
+    /// Resolved: both builds have it.
+    pub machine: String,
+    /// The end of `qemu-system-ARCH`.
+    pub arch: String,
+    /// CPU model of the guest; by default what the machine has.
+    pub cpu: Option<String>,
+    pub transport: Transport,
+    /// Whether the guest works while it moves.
+    pub running: bool,
+    /// Round trips of one guest; without them each direction is a case of one leg.
+    pub loops: Option<usize>,
+    /// How often a failed case is tried again.
+    pub retries: usize,
+    pub patience: Patience,
+    /// Where the logs of cases that did not pass are kept.
+    pub logs: PathBuf,
+}
+
+/// A case to run.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub set: DeviceSet,
+    /// Of the first leg.
+    pub direction: Direction,
+}
+
+/// One pass through the builds.
+#[derive(Debug)]
+struct Attempt {
+    outcome: Outcome,
+    cause: Option<Cause>,
+    legs: Vec<Leg>,
+    source_stderr: String,
+    destination_stderr: String,
+    /// Transcripts and the like, by file name.
+    files: Vec<(String, String)>,
+}
+
+impl Attempt {
+    fn failed(&self) -> bool {
+        !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
+    }
+
+    fn skip(message: String) -> Attempt {
+        let lines: Vec<&str> = message.lines().map(str::trim).collect();
+        let message = lines.join(" ");
+        Attempt {
+            outcome: Outcome::Skip,
+            cause: Some(Cause {
+                message,
+                ..Cause::default()
+            }),
+            legs: Vec::new(),
+            source_stderr: String::new(),
+            destination_stderr: String::new(),
+            files: Vec::new(),
+        }
+    }
+}
+
+impl Bench {
+    /// The case's name in reports.
+    pub fn id(&self, wanted: &Wanted) -> String {
+        let family = machine::family(&self.machine);
+        let family = family.strip_prefix("pc-").unwrap_or(family);
+        let mut id = format!(
+            "{family}/{}/{}/{}",
+            wanted.set.name, self.transport, wanted.direction
+        );
+        if let Some(loops) = self.loops {
+            id.push_str(&format!("-loop{loops}"));
+        }
+        if !self.running {
+            id.push_str("/paused");
+        }
+        id
+    }
+
+    /// Runs a case to its end, whatever that is.
+    pub async fn run(&self, wanted: &Wanted) -> Case {
+        let begun = Instant::now();
+        let known = |party: &Party| (Some(party.info.version), party.drivers.clone());
+        let (old, new) = (known(&self.old), known(&self.new));
+        let mut set = wanted.set.clone();
+        let mut taken = Vec::new();
+        if self.running && workload::guest(&self.arch).is_some() {
+            // The guest's own console is one, and a machine has one.
+            set.devices.retain(|device| {
+                let keeps = device.driver(&self.arch) != SOLE_CONSOLE;
+                if !keeps {
+                    taken.push(LeftOut {
+                        device: device.id.clone(),
+                        reason: "a machine has one, and the workload guest speaks on it".to_owned(),
+                    });
+                }
+                keeps
+            });
+        }
+        let composition = set.compose(&Target {
+            arch: &self.arch,
+            machine: &self.machine,
+            old: Known {
+                version: old.0,
+                drivers: old.1.as_ref(),
+            },
+            new: Known {
+                version: new.0,
+                drivers: new.1.as_ref(),
+            },
+        });
+        let id = self.id(wanted);
+        let mut case = Case {
+            machine: self.machine.clone(),
+            device_set: wanted.set.name.clone(),
+            devices: composition.included.clone(),
+            left_out: composition
+                .excluded
+                .iter()
+                .map(|exclusion| LeftOut {
+                    device: exclusion.device.clone(),
+                    reason: exclusion.reason.to_string(),
+                })
+                .chain(taken)
+                .collect(),
+            transport: self.transport.to_string(),
+            direction: wanted.direction,
+            running: self.running,
+            outcome: Outcome::Skip,
+            cause: None,
+            control: None,
+            repeated: None,
+            legs: Vec::new(),
+            state_diff: Vec::new(),
+            allowed_by: None,
+            reproduce: None,
+            source_stderr: String::new(),
+            destination_stderr: String::new(),
+            logs: None,
+            elapsed_ms: 0,
+            id,
+        };
+        let guest = workload::guest(&self.arch);
+        let obstacle = self
+            .transport
+            .obstacle(self.old.info.version, self.new.info.version)
+            .or_else(|| {
+                (self.running && guest.is_none()).then(|| {
+                    format!(
+                        "there is no workload guest for {}; a machine that never ran can be moved with --paused",
+                        self.arch
+                    )
+                })
+            })
+            .or_else(|| {
+                // A set of which nothing is left tests nothing but what other cases test.
+                (composition.included.is_empty() && !wanted.set.devices.is_empty())
+                    .then(|| {
+                        let why = composition.excluded.iter().take(3);
+                        let why: Vec<String> = why.map(ToString::to_string).collect();
+                        format!("no device of the set fits both builds: {}", why.join("; "))
+                    })
+            });
+        if let Some(message) = obstacle {
+            case.cause = Some(Cause {
+                message,
+                ..Cause::default()
+            });
+            return case;
+        }
+        let recipe = Recipe {
+            machine: self.machine.clone(),
+            arch: self.arch.clone(),
+            cpu: self.cpu.clone(),
+            device_args: composition.args,
+            guest: guest.filter(|_| self.running),
+        };
+        let route = self.route(wanted.direction);
+        let attempt = self.attempt(&route, &recipe, wanted.direction).await;
+        if attempt.failed() {
+            self.look_again(&mut case, &attempt, &recipe, wanted.direction)
+                .await;
+            let legs = attempt.legs.len();
+            let folder = self.keep(&case, &attempt, &recipe);
+            case.logs = folder.as_ref().map(|folder| folder.display().to_string());
+            let stays = folder.unwrap_or_else(|| self.logs.clone());
+            let route = &route[..(legs + 1).min(route.len())];
+            case.reproduce = Some(reproduce::line(route, &recipe, &stays));
+        } else {
+            case.outcome = attempt.outcome;
+        }
+        case.cause = attempt.cause;
+        case.legs = attempt.legs;
+        case.source_stderr = attempt.source_stderr;
+        case.destination_stderr = attempt.destination_stderr;
+        case.elapsed_ms = begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        case
+    }
+
+    /// The builds that the guest goes through.
+    fn route(&self, first: Direction) -> Vec<&Party> {
+        let (from, to) = first.source_destination(&self.old, &self.new);
+        match self.loops {
+            None => vec![from, to],
+            Some(loops) => {
+                let mut route = vec![from];
+                for _ in 0..loops {
+                    route.extend([to, from]);
+                }
+                route
+            }
+        }
+    }
+
+    /// After a failure: does a build fail with itself, and does it fail every time?
+    async fn look_again(
+        &self,
+        case: &mut Case,
+        attempt: &Attempt,
+        recipe: &Recipe,
+        direction: Direction,
+    ) {
+        let legs = attempt.legs.len().max(1);
+        let mut control = Vec::new();
+        for party in [&self.old, &self.new] {
+            let route = vec![party; legs + 1];
+            control.push(self.attempt(&route, recipe, direction).await.outcome);
+        }
+        let fails = |outcome: &Outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+        let broken = control.iter().any(fails);
+        case.control = Some(Control {
+            old_to_old: control[0],
+            new_to_new: control[1],
+        });
+        if broken {
+            case.outcome = Outcome::Broken;
+            return;
+        }
+        case.outcome = attempt.outcome;
+        let mut repeated = Repeated { failed: 1, of: 1 };
+        for _ in 0..self.retries {
+            let route = self.route(direction);
+            let again = self.attempt(&route, recipe, direction).await;
+            repeated.of += 1;
+            repeated.failed += usize::from(again.failed());
+        }
+        case.repeated = Some(repeated);
+    }
+
+    /// Keeps what a failed case said. `None` if that does not work: the report has the essentials.
+    fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
+        let folder = self.logs.join(case.id.replace('/', "_"));
+        fs::create_dir_all(&folder).ok()?;
+        // The image of the guest is among it: the line to reproduce the case names it.
+        recipe.prepare(&folder).ok()?;
+        for (name, text) in &attempt.files {
+            fs::write(folder.join(name), text).ok()?;
+        }
+        Some(folder)
+    }
+
+    async fn attempt(&self, route: &[&Party], recipe: &Recipe, first: Direction) -> Attempt {
+        let folder = match private_dir() {
+            Ok(folder) => folder,
+            Err(error) => return Attempt::skip(format!("no folder to run in: {error}")),
+        };
+        if let Err(error) = recipe.prepare(folder.path()) {
+            return Attempt::skip(format!("cannot write the guest: {error}"));
+        }
+        self.travel(route, recipe, first, folder.path()).await
+    }
+
+    async fn travel(
+        &self,
+        route: &[&Party],
+        recipe: &Recipe,
+        first: Direction,
+        folder: &Path,
+    ) -> Attempt {
+        let mut log = SerialLog::new();
+        let Some((&from, destinations)) = route.split_first() else {
+            return Attempt::skip("there is no way to go".to_owned());
+        };
+        // A destination starts while the guest before it still gets going: half of a short case.
+        let start = async |index: usize| match destinations.get(index) {
+            Some(&to) => Some(Vm::start(to, recipe, Role::Destination, folder, index + 1).await),
+            None => None,
+        };
+        let (source, mut next) = tokio::join!(self.begin(from, recipe, folder, &mut log), start(0));
+        let mut source = match source {
+            Ok(source) => source,
+            Err(message) => return Attempt::skip(message),
+        };
+        let mut legs = Vec::new();
+        let mut direction = first;
+        for index in 0..destinations.len() {
+            let mut destination = match next.take() {
+                Some(Ok(destination)) => destination,
+                Some(Err(error)) => return Attempt::skip(error.to_string()),
+                None => return Attempt::skip("there is no destination".to_owned()),
+            };
+            let moved = self
+                .stage(&mut source, &mut destination, recipe, &mut log)
+                .await;
+            let stage = match moved {
+                Ok(stats) => {
+                    let resumed = self.resume(&mut destination, recipe, &mut log);
+                    let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                    next = started;
+                    resumed.map(|()| stats)
+                }
+                Err(unfit) => Err(unfit),
+            };
+            let outcome = match &stage {
+                Ok(_) => Outcome::Pass,
+                Err(unfit) => unfit.outcome,
+            };
+            let stats = match &stage {
+                Ok(stats) => *stats,
+                Err(_) => Stats::default(),
+            };
+            legs.push(Leg {
+                index,
+                direction,
+                outcome,
+                total_ms: stats.total_ms,
+                downtime_ms: stats.downtime_ms,
+                setup_ms: stats.setup_ms,
+                bytes: stats.bytes,
+                pages: stats.pages,
+            });
+            if let Err(unfit) = stage {
+                return post_mortem(unfit, legs, source, destination).await;
+            }
+            // A loop has the ways alternate; a control's builds are the same anyway.
+            direction = direction.reversed();
+            source.sweep();
+            source = destination;
+        }
+        source.monitored.quit(Duration::from_secs(5)).await;
+        Attempt {
+            outcome: Outcome::Pass,
+            cause: None,
+            legs,
+            source_stderr: String::new(),
+            destination_stderr: String::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Starts the first build; its guest works then, if it is to.
+    async fn begin(
+        &self,
+        from: &Party,
+        recipe: &Recipe,
+        folder: &Path,
+        log: &mut SerialLog,
+    ) -> Result<Vm, String> {
+        let mut source = Vm::start(from, recipe, Role::First, folder, 0)
+            .await
+            .map_err(|error| error.to_string())?;
+        if recipe.guest.is_some() {
+            let started = async {
+                source.cont().await.map_err(|error| error.to_string())?;
+                source
+                    .wait_for_beat(log, None, self.patience.boot)
+                    .await
+                    .map_err(|why| why.to_string())
+            };
+            if let Err(why) = started.await {
+                let stderr = source.monitored.process.stderr();
+                let label = from.build.label();
+                return Err(format!(
+                    "{label}: the guest does not work before any migration: {why} {stderr}"
+                ));
+            }
+        }
+        Ok(source)
+    }
+
+    /// One leg and what is compared after it. The source is gone then, the destination stopped.
+    async fn stage(
+        &self,
+        source: &mut Vm,
+        destination: &mut Vm,
+        recipe: &Recipe,
+        log: &mut SerialLog,
+    ) -> Result<Stats, Unfit> {
+        let patience = self.patience.leg;
+        let stats = leg::migrate(source, destination, self.transport, patience).await?;
+        integrity::compare(source, destination, recipe.guest, log).await?;
+        leave(source).await?;
+        Ok(stats)
+    }
+
+    /// Lets the guest go on where it arrived, and sees that it does.
+    async fn resume(
+        &self,
+        destination: &mut Vm,
+        recipe: &Recipe,
+        log: &mut SerialLog,
+    ) -> Result<(), Unfit> {
+        if recipe.guest.is_some() {
+            if let Err(error) = destination.cont().await {
+                return Err(leg::broken(destination, End::Destination, error).await);
+            }
+            let last = log.last_beat();
+            let beat = destination.wait_for_beat(log, last, self.patience.beat);
+            if let Err(why) = beat.await {
+                return Err(match leg::ended(destination, Duration::ZERO).await {
+                    Some(how) => Unfit::new(
+                        Outcome::Crash,
+                        format!("the destination {how} when the guest went on"),
+                    ),
+                    None => Unfit::new(Outcome::Lost, format!("after the move, {why}")),
+                });
+            }
+        }
+        if let Some(line) = cause::complaint(&destination.monitored.process.stderr()) {
+            return Err(Unfit::new(
+                Outcome::Lost,
+                format!("it loaded, but the destination says: {line}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Ends the source, which has done its work: it has to go without a complaint.
+async fn leave(source: &mut Vm) -> Result<(), Unfit> {
+    let deadline = source.command;
+    if let Err(error) = source.monitored.session.quit(deadline).await {
+        return Err(leg::broken(source, End::Source, error).await);
+    }
+    match leg::ended(source, deadline).await {
+        Some(how) if how.0.success() => {}
+        Some(how) => {
+            return Err(Unfit::new(
+                Outcome::Crash,
+                format!("the source {how} when it was asked to quit"),
+            ));
+        }
+        None => {
+            return Err(Unfit::new(
+                Outcome::Hang,
+                format!("the source did not quit within {} s", deadline.as_secs()),
+            ));
+        }
+    }
+    match cause::complaint(&source.monitored.process.stderr()) {
+        None => Ok(()),
+        Some(line) => Err(Unfit::new(
+            Outcome::Lost,
+            format!("the migration completed, but the source says: {line}"),
+        )),
+    }
+}
+
+/// What both sides left of a failed leg.
+async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
+    let mut files = Vec::new();
+    for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
+        vm.monitored.process.kill().await;
+        files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
+        files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
+        files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
+    }
+    let source_stderr = source.monitored.process.stderr();
+    let destination_stderr = destination.monitored.process.stderr();
+    let cause = match unfit.outcome {
+        // Nothing that was printed tells more than what was found to be different.
+        Outcome::Lost | Outcome::Hang => Cause {
+            message: unfit.message.clone(),
+            ..Cause::default()
+        },
+        _ => {
+            let mut texts: Vec<&str> = vec![&destination_stderr];
+            texts.extend(unfit.reasons.iter().map(String::as_str));
+            texts.push(&source_stderr);
+            cause::read(&texts, &unfit.message)
+        }
+    };
+    Attempt {
+        outcome: unfit.outcome,
+        cause: Some(cause),
+        legs,
+        source_stderr: tail(&source_stderr),
+        destination_stderr: tail(&destination_stderr),
+        files,
+    }
+}
+
+fn tail(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(QUOTED);
+    text.chars().skip(skip).collect()
+}

@@ -1,0 +1,484 @@
+//! One migration between two started QEMUs, from the first capability to "completed" on both sides.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use super::commands::{
+    Capability, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
+    SetCapabilities, SetParameters,
+};
+use super::vm::Vm;
+use crate::model::{Outcome, Version};
+use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
+
+/// The first QEMU with `file:` addresses.
+const FILE_SINCE: Version = Version::new(8, 2, 0);
+/// The first QEMU whose destination stays after a failed load and can be asked why.
+const STAYS_SINCE: Version = Version::new(9, 1, 0);
+
+/// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
+const BANDWIDTH: u64 = 64 << 30;
+/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
+/// for a second pass without telling the translated code, which then writes pages unnoticed: they
+/// arrive stale, also from such a build to itself. With this limit, in milliseconds, the guest is
+/// stopped before a second pass, and what it dirtied until then goes with the rest.
+const DOWNTIME_LIMIT: u64 = 60_000;
+
+/// How often both sides are asked, in case an event is never sent.
+const POLL: Duration = Duration::from_millis(100);
+/// How long the other side gets to say why, once one side has failed.
+const AFTERWORD: Duration = Duration::from_secs(2);
+
+/// How the stream gets from one QEMU to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    #[default]
+    Unix,
+    Tcp,
+    Exec,
+    File,
+}
+
+impl Transport {
+    pub const ALL: [Transport; 4] = [
+        Transport::Unix,
+        Transport::Tcp,
+        Transport::Exec,
+        Transport::File,
+    ];
+
+    /// Why a pair of builds cannot use it.
+    pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
+        let (side, version) = if old < new {
+            ("old", old)
+        } else {
+            ("new", new)
+        };
+        (self == Transport::File && version < FILE_SINCE)
+            .then(|| format!("file: needs QEMU 8.2, the {side} build is {version}"))
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Transport::Unix => "unix",
+            Transport::Tcp => "tcp",
+            Transport::Exec => "exec",
+            Transport::File => "file",
+        })
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Transport::ALL.into_iter().find(|t| t.to_string() == text);
+        known.ok_or_else(|| match text {
+            "fd" => "migcompat cannot pass descriptors yet; unix sends the same stream".to_owned(),
+            _ => "there are unix, tcp, exec and file".to_owned(),
+        })
+    }
+}
+
+/// What a build told about a migration that completed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub total_ms: Option<u64>,
+    pub downtime_ms: Option<u64>,
+    pub setup_ms: Option<u64>,
+    pub bytes: Option<u64>,
+    pub pages: Option<u64>,
+}
+
+impl From<MigrationReply> for Stats {
+    fn from(reply: MigrationReply) -> Self {
+        let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+        let ram = reply.ram.unwrap_or_default();
+        Stats {
+            total_ms: number(reply.total_time),
+            downtime_ms: number(reply.downtime),
+            setup_ms: number(reply.setup_time),
+            bytes: number(ram.transferred),
+            pages: number(ram.normal).map(|n| n + number(ram.duplicate).unwrap_or(0)),
+        }
+    }
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Source,
+    Destination,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Source => "the source",
+            End::Destination => "the destination",
+        })
+    }
+}
+
+/// A leg that did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    pub outcome: Outcome,
+    /// In our words.
+    pub message: String,
+    /// What the builds gave as reasons over their monitors.
+    pub reasons: Vec<String>,
+}
+
+impl Unfit {
+    pub(super) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Unfit {
+            outcome,
+            message: message.into(),
+            reasons: Vec::new(),
+        }
+    }
+}
+
+/// How one side stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    UnderWay,
+    Completed,
+    Failed(Option<String>),
+    Ended(Ended),
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        *self != State::UnderWay
+    }
+
+    fn of(status: &str, reason: Option<String>) -> State {
+        match status {
+            "completed" => State::Completed,
+            "failed" | "cancelled" => State::Failed(reason),
+            _ => State::UnderWay,
+        }
+    }
+}
+
+/// Moves the guest. Afterwards both sides are stopped.
+pub async fn migrate(
+    source: &mut Vm,
+    destination: &mut Vm,
+    transport: Transport,
+    deadline: Duration,
+) -> Result<Stats, Unfit> {
+    let end = Instant::now() + deadline;
+    if let Err(error) = prepare(source).await {
+        return Err(broken(source, End::Source, error).await);
+    }
+    if let Err(error) = prepare(destination).await {
+        return Err(broken(destination, End::Destination, error).await);
+    }
+    let path = destination.folder.join(format!("m{}", destination.index));
+    let path = path.display();
+    let (incoming, outgoing) = match transport {
+        Transport::Unix => (format!("unix:{path}"), format!("unix:{path}")),
+        // The port is the destination's choice.
+        Transport::Tcp => ("tcp:127.0.0.1:0".to_owned(), String::new()),
+        Transport::Exec => {
+            // Whichever side opens its end first waits for the other one.
+            nix::unistd::mkfifo(
+                &*destination.folder.join(format!("m{}", destination.index)),
+                nix::sys::stat::Mode::S_IRWXU,
+            )
+            .map_err(|error| Unfit::new(Outcome::Skip, format!("no pipe for exec: {error}")))?;
+            let word = super::vm::quote(&path.to_string());
+            (format!("exec:cat {word}"), format!("exec:cat > {word}"))
+        }
+        Transport::File => (format!("file:{path}"), format!("file:{path}")),
+    };
+    let mut watch = Watch::default();
+    // A file has to be whole before it is read; everywhere else the listener comes first.
+    if transport != Transport::File
+        && let Err(error) = listen(destination, incoming.clone()).await
+    {
+        return Err(broken(destination, End::Destination, error).await);
+    }
+    let outgoing = if transport == Transport::Tcp {
+        match port(destination).await {
+            Ok(uri) => uri,
+            Err(error) => return Err(broken(destination, End::Destination, error).await),
+        }
+    } else {
+        outgoing
+    };
+    let command = Migrate { uri: outgoing };
+    let started = source
+        .monitored
+        .session
+        .execute(command, source.command)
+        .await;
+    if let Err(error) = started {
+        return Err(broken(source, End::Source, error).await);
+    }
+    if transport == Transport::File {
+        watch.until(source, destination, end, true).await;
+        if watch.source == State::Completed
+            && let Err(error) = listen(destination, incoming).await
+        {
+            return Err(broken(destination, End::Destination, error).await);
+        }
+    }
+    watch.until(source, destination, end, false).await;
+    watch.verdict(source, deadline).await
+}
+
+/// Capabilities and parameters, the same on both sides as far as versions have them.
+async fn prepare(vm: &Vm) -> Result<(), QmpError> {
+    let session = &vm.monitored.session;
+    let listed = session.execute(QueryCapabilities {}, vm.command).await?;
+    // Says what happens instead of being asked; of no consequence for the stream, so that one side
+    // may lack it.
+    if listed.iter().any(|c| c.capability == "events") {
+        let capabilities = vec![Capability {
+            capability: "events".to_owned(),
+            state: true,
+        }];
+        session
+            .execute(SetCapabilities { capabilities }, vm.command)
+            .await?;
+    }
+    let parameters = SetParameters {
+        downtime_limit: DOWNTIME_LIMIT,
+        max_bandwidth: BANDWIDTH,
+    };
+    session.execute(parameters, vm.command).await.map(drop)
+}
+
+async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
+    let command = MigrateIncoming {
+        uri,
+        exit_on_error: (vm.version >= STAYS_SINCE).then_some(false),
+    };
+    vm.monitored
+        .session
+        .execute(command, vm.command)
+        .await
+        .map(drop)
+}
+
+/// The address that a destination listens on.
+async fn port(vm: &Vm) -> Result<String, QmpError> {
+    let reply = vm
+        .monitored
+        .session
+        .execute(QueryMigrate {}, vm.command)
+        .await?;
+    let port = reply
+        .socket_address
+        .iter()
+        .find_map(|address| address.get("port")?.as_str()?.parse::<u16>().ok());
+    match port {
+        Some(port) => Ok(format!("tcp:127.0.0.1:{port}")),
+        None => Err(QmpError::Reply {
+            command: "query-migrate",
+            detail: "it does not say on which port it listens".to_owned(),
+        }),
+    }
+}
+
+/// What a failed command on one side means for the leg.
+pub(super) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> Unfit {
+    match error {
+        QmpError::Refused { description, .. } => Unfit {
+            outcome: Outcome::Fail,
+            message: format!("{end} refused: {description}"),
+            reasons: vec![description],
+        },
+        QmpError::Deadline { .. } => Unfit::new(Outcome::Hang, format!("{end}: {error}")),
+        error => match ended(vm, AFTERWORD).await {
+            Some(how) => dead(end, how),
+            None => Unfit::new(Outcome::Crash, format!("{end}: {error}")),
+        },
+    }
+}
+
+/// How a process ended, if it does so in time; unlike a plain wait this kills nobody.
+pub(super) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
+    let exit = vm.monitored.process.wait(Duration::MAX);
+    match tokio::time::timeout(within, exit).await {
+        Ok(Ok(status)) => Some(Ended(status)),
+        _ => None,
+    }
+}
+
+/// A QEMU that ended where it should have gone on. A destination up to 9.0 exits with status 1 when
+/// it refuses a stream.
+fn dead(end: End, how: Ended) -> Unfit {
+    let refused = end == End::Destination && how.0.code() == Some(1);
+    let outcome = if refused {
+        Outcome::Fail
+    } else {
+        Outcome::Crash
+    };
+    Unfit::new(outcome, format!("{end} {how}"))
+}
+
+/// Both sides while the stream goes over.
+#[derive(Debug, Default)]
+struct Watch {
+    source: State,
+    destination: State,
+    /// A side that does not answer questions.
+    silent: Option<End>,
+}
+
+impl Watch {
+    /// Follows the events of both sides until both are through, or one has failed and the other one
+    /// had the time to say why, or the deadline passed.
+    async fn until(&mut self, source: &mut Vm, destination: &mut Vm, end: Instant, alone: bool) {
+        let mut last = end;
+        loop {
+            let now = Instant::now();
+            let through = self.source.is_over() && (alone || self.destination.is_over());
+            if through || now >= last {
+                // What is known of a failure from an event alone has no reason yet.
+                let soon = now + POLL;
+                self.ask(source, End::Source, soon).await;
+                self.ask(destination, End::Destination, soon).await;
+                return;
+            }
+            let failed = |state: &State| matches!(state, State::Failed(_) | State::Ended(_));
+            if failed(&self.source) || failed(&self.destination) {
+                if alone {
+                    return;
+                }
+                last = last.min(now + AFTERWORD);
+            }
+            let pause = POLL.min(last - now);
+            let (s, d) = (&mut source.monitored, &mut destination.monitored);
+            let quiet = tokio::select! {
+                Ok(Some(event)) = s.session.next_event(pause) => {
+                    self.source.hear(&event);
+                    false
+                }
+                Ok(Some(event)) = d.session.next_event(pause) => {
+                    self.destination.hear(&event);
+                    false
+                }
+                Ok(status) = s.process.wait(Duration::MAX), if !ended_already(&self.source) => {
+                    self.source = State::Ended(Ended(status));
+                    false
+                }
+                Ok(status) = d.process.wait(Duration::MAX), if !ended_already(&self.destination) => {
+                    self.destination = State::Ended(Ended(status));
+                    false
+                }
+                () = tokio::time::sleep(pause) => true,
+            };
+            if quiet {
+                self.silent = None;
+                self.ask(source, End::Source, last).await;
+                self.ask(destination, End::Destination, last).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, vm: &Vm, end: End, last: Instant) {
+        let state = match end {
+            End::Source => &mut self.source,
+            End::Destination => &mut self.destination,
+        };
+        // A failure heard as an event has no reason yet.
+        if !matches!(state, State::UnderWay | State::Failed(None)) {
+            return;
+        }
+        let deadline = vm
+            .command
+            .min(last.saturating_duration_since(Instant::now()));
+        let asked = vm
+            .monitored
+            .session
+            .execute(QueryMigrate {}, deadline)
+            .await;
+        match asked {
+            Ok(reply) => {
+                if let Some(status) = &reply.status {
+                    let new = State::of(status, reply.error_desc);
+                    if new.is_over() {
+                        *state = new;
+                    }
+                }
+            }
+            Err(QmpError::Deadline { .. }) => self.silent = Some(end),
+            // Its process is about to tell more.
+            Err(_) => {}
+        }
+    }
+
+    async fn verdict(mut self, source: &mut Vm, deadline: Duration) -> Result<Stats, Unfit> {
+        let mut reasons = Vec::new();
+        for state in [&mut self.destination, &mut self.source] {
+            if let State::Failed(Some(reason)) = state {
+                reasons.push(reason.clone());
+            }
+        }
+        let mut unfit = match (&self.source, &self.destination) {
+            (State::Completed, State::Completed) => {
+                let asked = source
+                    .monitored
+                    .session
+                    .execute(QueryMigrate {}, source.command)
+                    .await;
+                return match asked {
+                    Ok(reply) => Ok(reply.into()),
+                    Err(error) => Err(broken(source, End::Source, error).await),
+                };
+            }
+            (_, State::Ended(how)) if how.0.code() != Some(1) => dead(End::Destination, *how),
+            (State::Ended(how), _) => dead(End::Source, *how),
+            (_, State::Ended(how)) => dead(End::Destination, *how),
+            (_, State::Failed(reason)) => Unfit::new(
+                Outcome::Fail,
+                reason.clone().unwrap_or_else(|| "the load failed".into()),
+            ),
+            (State::Failed(reason), _) => Unfit::new(
+                Outcome::Fail,
+                reason.clone().unwrap_or_else(|| "the save failed".into()),
+            ),
+            (source, _) => {
+                let seconds = deadline.as_secs_f32();
+                let who = match (self.silent, source) {
+                    (Some(end), _) => format!("{end} does not answer"),
+                    (None, State::Completed) => "the destination is not through".to_owned(),
+                    (None, _) => "the source is not through".to_owned(),
+                };
+                Unfit::new(
+                    Outcome::Hang,
+                    format!("{who} {seconds} s after the migration began"),
+                )
+            }
+        };
+        unfit.reasons = reasons;
+        Err(unfit)
+    }
+}
+
+impl State {
+    fn hear(&mut self, event: &Event) {
+        if event.name == "MIGRATION"
+            && let Some(status) = event.data.get("status").and_then(|s| s.as_str())
+        {
+            let new = State::of(status, None);
+            if new.is_over() && !self.is_over() {
+                *self = new;
+            }
+        }
+    }
+}
+
+fn ended_already(state: &State) -> bool {
+    matches!(state, State::Ended(_))
+}

@@ -1,0 +1,112 @@
+//! Migrations for people: a table of all, then what is known of each that did not pass.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::{Case, Outcome};
+
+const BOLD: Style = Style::new().bold();
+
+/// The table and the failures; nothing where there was no migration. With `quiet`, failures alone.
+pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet && !cases.is_empty() {
+        table(cases, out)?;
+    }
+    for case in cases {
+        if !matches!(case.outcome, Outcome::Pass) {
+            failure(case, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let width = cases.iter().map(|c| c.id.len()).max().unwrap_or(0);
+    let width = width.max("case".len());
+    writeln!(
+        out,
+        "{BOLD}outcome  {:width$}  legs  total ms  downtime ms  devices{BOLD:#}",
+        "case"
+    )?;
+    for case in cases {
+        // Of a loop, the slowest leg.
+        let most = |of: fn(&crate::model::Leg) -> Option<u64>| {
+            let most = case.legs.iter().filter_map(of).max();
+            most.map_or_else(|| "-".to_owned(), |ms| ms.to_string())
+        };
+        let style = colour(case.outcome).on_default().bold();
+        writeln!(
+            out,
+            "{style}{:7}{style:#}  {:width$}  {:4}  {:>8}  {:>11}  {:7}",
+            case.outcome,
+            case.id,
+            case.legs.len(),
+            most(|leg| leg.total_ms),
+            most(|leg| leg.downtime_ms),
+            case.devices.len(),
+        )?;
+    }
+    writeln!(out)
+}
+
+fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
+    let style = colour(case.outcome).on_default().bold();
+    write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
+    if case.legs.len() > 1 {
+        write!(out, ", leg {}", case.legs.len())?;
+    }
+    writeln!(out)?;
+    if let Some(cause) = &case.cause {
+        writeln!(out, "  cause      {}", cause.message)?;
+        let instance = cause.instance.map(|n| format!(" instance {n}"));
+        if let Some(section) = &cause.section {
+            let instance = instance.unwrap_or_default();
+            let field = cause.field.as_ref().map(|f| format!(" field {f}"));
+            writeln!(
+                out,
+                "  section    {section}{instance}{}",
+                field.unwrap_or_default()
+            )?;
+        }
+        if let Some(rule) = &cause.rule {
+            writeln!(out, "  predicted  by the finding {rule}")?;
+        }
+    }
+    if let Some(control) = &case.control {
+        writeln!(
+            out,
+            "  control    old to old: {}, new to new: {}",
+            control.old_to_old, control.new_to_new
+        )?;
+    }
+    if let Some(repeated) = case.repeated {
+        writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
+    }
+    for (side, text) in [
+        ("source", &case.source_stderr),
+        ("destination", &case.destination_stderr),
+    ] {
+        if !text.is_empty() {
+            writeln!(out, "  {side} said:")?;
+            for line in text.lines() {
+                writeln!(out, "    {line}")?;
+            }
+        }
+    }
+    if let Some(logs) = &case.logs {
+        writeln!(out, "  logs       {logs}")?;
+    }
+    if let Some(line) = &case.reproduce {
+        writeln!(out, "  by hand    {line}")?;
+    }
+    writeln!(out)
+}
+
+fn colour(outcome: Outcome) -> AnsiColor {
+    match outcome {
+        Outcome::Pass => AnsiColor::Green,
+        Outcome::Skip | Outcome::Broken => AnsiColor::Yellow,
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => AnsiColor::Red,
+    }
+}

@@ -1,0 +1,377 @@
+//! Migrations between real builds, and what becomes of a case when a build misbehaves.
+//!
+//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
+//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use migcompat::qemu::{self, Cache, Progress};
+use serde_json::Value;
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+
+fn cache_dir() -> PathBuf {
+    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+        PathBuf::from,
+    )
+}
+
+fn online(test: &str) -> bool {
+    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
+    if offline {
+        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
+    }
+    !offline
+}
+
+/// A run with folders of its own, so that what it leaves can be counted.
+struct Run {
+    output: Output,
+    report: Value,
+    temp: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(args: &[&str]) -> Run {
+        let temp = tempfile::tempdir().unwrap();
+        let output = command(&temp, args).output().unwrap();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        let run = Run {
+            output,
+            report,
+            temp,
+        };
+        if !run.report.is_null() {
+            run.validate();
+        }
+        run
+    }
+
+    fn validate(&self) {
+        let schema = include_str!("../report-schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&self.report)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+
+    fn status(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    fn case(&self, index: usize) -> &Value {
+        &self.report["cases"][index]
+    }
+
+    fn outcomes(&self) -> Vec<&str> {
+        let cases = self.report["cases"].as_array();
+        cases
+            .into_iter()
+            .flatten()
+            .map(|case| case["outcome"].as_str().unwrap())
+            .collect()
+    }
+
+    /// Nothing stays but the logs of cases that did not pass.
+    fn leaves_nothing(&self) {
+        leaves_nothing(self.temp.path());
+    }
+}
+
+fn leaves_nothing(temp: &Path) {
+    let left: Vec<_> = fs::read_dir(temp)
+        .unwrap()
+        .flatten()
+        .map(|item| item.file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("migcompat-logs-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Every QEMU of the run has its temporary folder in its arguments.
+    let temp = temp.to_str().unwrap().as_bytes().to_vec();
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let running = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|item| fs::read(item.path().join("cmdline")).ok())
+            .filter(|line| line.windows(temp.len()).any(|part| part == temp))
+            .count();
+        if running == 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "{running} processes are left");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migcompat"));
+    command
+        .args(args)
+        .arg("--cache")
+        .arg(cache_dir())
+        .args(["--format", "json"])
+        .env("TMPDIR", temp.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Source,
+    Destination,
+}
+
+/// A script that is a build, but does something else first in one role.
+fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
+    let arg = qemu::parse(suite).unwrap();
+    let cache = Cache::new(Some(cache_dir())).unwrap();
+    let build = qemu::open(&arg, "x86_64", &cache, Progress::Lines).unwrap();
+    let role = match role {
+        Role::Source => "*-incoming*) ;; *pc-q35*",
+        Role::Destination => "*-incoming*",
+    };
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"\n",
+        build.shell_prefix()
+    );
+    script(dir, "qemu-system-x86_64", &text)
+}
+
+fn script(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn the_default_set_moves_both_ways() {
+    if !online("the_default_set_moves_both_ways") {
+        return;
+    }
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--paused"]);
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.outcomes(), ["pass", "pass"]);
+    assert_eq!(run.report["machine"], "pc-q35-7.2");
+    assert_eq!(run.case(0)["direction"], "forward");
+    assert_eq!(run.case(1)["direction"], "backward");
+    assert!(run.case(0)["legs"][0]["pages"].as_u64().unwrap() > 1000);
+    run.leaves_nothing();
+}
+
+#[test]
+fn a_working_guest_survives_two_round_trips() {
+    if !online("a_working_guest_survives_two_round_trips") {
+        return;
+    }
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--loops", "2"]);
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    let legs = run.case(0)["legs"].as_array().unwrap();
+    let ways: Vec<_> = legs
+        .iter()
+        .map(|leg| leg["direction"].as_str().unwrap())
+        .collect();
+    assert_eq!(ways, ["forward", "backward", "forward", "backward"]);
+    assert_eq!(run.case(0)["running"], true);
+    run.leaves_nothing();
+}
+
+#[test]
+fn every_transport_carries_a_guest() {
+    if !online("every_transport_carries_a_guest") {
+        return;
+    }
+    for transport in ["tcp", "exec"] {
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let run = Run::new(&[&args[..], &["--paused", "--transport", transport]].concat());
+        assert_eq!(
+            run.outcomes(),
+            ["pass", "pass"],
+            "{transport}: {}",
+            run.said()
+        );
+        run.leaves_nothing();
+    }
+    // The older build cannot: said, not tried, and nothing was tested.
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "file"]);
+    assert_eq!(run.status(), Some(125));
+    assert_eq!(run.report["verdict"], "untested");
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("8.2") && why.contains("old build"), "{why}");
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "fd"]);
+    assert_eq!(run.status(), Some(2));
+}
+
+#[test]
+fn a_break_names_its_section_and_the_finding_that_predicts_it() {
+    if !online("a_break_names_its_section_and_the_finding_that_predicts_it") {
+        return;
+    }
+    let args = ["live", OLD, NEW, "-M", "pc-q35-7.2", "--device", "am53c974"];
+    let run = Run::new(&[&args[..], &["--paused", "--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["outcome"], "fail");
+    let section = case["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    assert_eq!(case["control"]["old_to_old"], "pass");
+    assert_eq!(case["control"]["new_to_new"], "pass");
+    assert_eq!(case["repeated"]["failed"], 3);
+    assert_eq!(case["repeated"]["of"], 3);
+    let logs = Path::new(case["logs"].as_str().unwrap());
+    assert!(logs.join("destination.qmp").is_file());
+
+    // By hand it fails for the same reason.
+    let line = case["reproduce"].as_str().unwrap();
+    let by_hand = Command::new("sh")
+        .args(["-c", line])
+        .env("TMPDIR", run.temp.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&by_hand.stderr);
+    assert!(said.contains("pciespscsi"), "{said}\n{line}");
+}
+
+#[test]
+fn what_no_build_can_move_is_broken() {
+    if !online("what_no_build_can_move_is_broken") {
+        return;
+    }
+    // With an argument of its own, so that no set has a say in it.
+    let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
+    let run = Run::new(&[&args[..], &["--device", "rocker,id=r"]].concat());
+    assert_eq!(run.outcomes(), ["broken", "broken"], "{}", run.said());
+    assert_eq!(run.report["verdict"], "untested");
+    assert_eq!(run.status(), Some(125));
+}
+
+/// A build that gets a signal in the middle of the first migration, and never again.
+fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
+    let once = format!(
+        "if mkdir {}/struck 2>/dev/null; then \
+         (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
+         if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
+        dir.display()
+    );
+    wrapper(dir, suite, role, &once)
+}
+
+#[test]
+fn a_killed_destination_is_a_crash() {
+    if !online("a_killed_destination_is_a_crash") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let new = struck(dir.path(), NEW, Role::Destination, "KILL");
+    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("SIGKILL"), "{why}");
+    // Said, though it happened once: a failure is never outvoted.
+    assert_eq!(run.case(0)["repeated"]["failed"], 1);
+    assert_eq!(run.case(0)["repeated"]["of"], 2);
+    run.leaves_nothing();
+}
+
+#[test]
+fn a_killed_source_is_a_crash() {
+    if !online("a_killed_source_is_a_crash") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let old = struck(dir.path(), OLD, Role::Source, "KILL");
+    let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("the source was killed by SIGKILL"), "{why}");
+    run.leaves_nothing();
+}
+
+#[test]
+fn a_stopped_destination_is_a_hang() {
+    if !online("a_stopped_destination_is_a_hang") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let new = struck(dir.path(), NEW, Role::Destination, "STOP");
+    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(&[&args[..], &["--direction", "forward", "--timeout", "3"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
+    run.leaves_nothing();
+}
+
+#[test]
+fn builds_that_are_none_leave_it_untested() {
+    if !online("builds_that_are_none_leave_it_untested") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, says) in [
+        ("garbage", "#!/bin/sh\necho garbage >&2\n", "garbage"),
+        ("gone", "#!/bin/sh\nexit 3\n", "exited with status 3"),
+    ] {
+        let fake = script(dir.path(), name, text);
+        let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
+        assert_eq!(run.status(), Some(125), "{name}: {}", run.said());
+        assert!(run.said().contains(says), "{}", run.said());
+        run.leaves_nothing();
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    if !online("an_interrupt_leaves_nothing") {
+        return;
+    }
+    for signal in ["INT", "TERM"] {
+        let temp = tempfile::tempdir().unwrap();
+        let args = ["live", OLD, NEW, "-M", "q35", "--loops", "500"];
+        let child = command(&temp, &args).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", child.id())])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        leaves_nothing(temp.path());
+    }
+}
+
+#[test]
+fn a_check_joins_both_kinds_of_evidence() {
+    if !online("a_check_joins_both_kinds_of_evidence") {
+        return;
+    }
+    let run = Run::new(&["check", OLD, NEW, "-M", "q35"]);
+    assert!(
+        run.status().is_some_and(|status| status < 2),
+        "{}",
+        run.said()
+    );
+    assert_eq!(run.outcomes(), ["pass", "pass"]);
+    assert!(!run.report["findings"].as_array().unwrap().is_empty());
+}
