@@ -365,3 +365,19 @@ fn rules_are_listed_and_explained() {
         assert!(stdout(&explained).contains("What to do"), "{rule}");
     }
 }
+
+#[test]
+fn junit_fails_what_gates_and_skips_what_does_not() {
+    let junit = |rule: &str, options: &[&str]| -> String {
+        let file = |side: &str| format!("fixtures/rules/{rule}/{side}.json");
+        let (old, new) = (file("old"), file("new"));
+        stdout(&migcompat(
+            &[&["static", &old, &new, "--format", "junit"], options].concat(),
+        ))
+    };
+    insta::assert_snapshot!(junit("field-added", &[]));
+    assert!(junit("field-added", &["--allow", "field-added"]).contains("failures=\"0\""));
+    assert!(junit("condition-added", &[]).contains("failures=\"0\""));
+    assert!(junit("condition-added", &["--strict"]).contains("failures=\"2\""));
+    assert!(junit("field-renamed", &[]).contains("tests=\"1\""));
+}

@@ -82,6 +82,7 @@ impl Directions {
 pub(super) enum Format {
     Text,
     Json,
+    Junit,
 }
 
 /// How a report is written.

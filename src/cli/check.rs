@@ -49,7 +49,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
         .with_cases(cases, strict);
-    output::write_report(&report, &args.output)
+    output::write_report(&report, &args.output, strict)
 }
 
 /// Ties a failed case to the finding that predicted it.

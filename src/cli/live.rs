@@ -69,7 +69,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     )?;
     let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
         .with_cases(cases, false);
-    output::write_report(&report, &args.output)
+    output::write_report(&report, &args.output, false)
 }
 
 /// Both builds, for the machine that the arguments have to name.

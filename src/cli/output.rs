@@ -8,14 +8,19 @@ use anyhow::Context;
 use super::args::{Format, OutputArgs};
 use super::{Exit, Failure};
 use crate::model::{Report, Verdict};
-use crate::report::{json, text};
+use crate::report::{json, junit, text};
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
 /// Wider lines than this are hard to read.
 const MOST_WIDTH: usize = 120;
 
-pub(super) fn write_report(report: &Report, args: &OutputArgs) -> Result<Exit, Failure> {
+/// `strict`: warnings fail too, as they did for the verdict.
+pub(super) fn write_report(
+    report: &Report,
+    args: &OutputArgs,
+    strict: bool,
+) -> Result<Exit, Failure> {
     let to_terminal = args.output.is_none() && io::stdout().is_terminal();
     let options = text::Options {
         width: if to_terminal {
@@ -29,6 +34,7 @@ pub(super) fn write_report(report: &Report, args: &OutputArgs) -> Result<Exit, F
     let render = |out: &mut dyn Write| match args.format {
         Format::Text => text::write(report, options, out),
         Format::Json => json::write(report, out),
+        Format::Junit => junit::write(report, strict, out),
     };
     match &args.output {
         Some(file) => write_file(file, |out| {

@@ -39,7 +39,7 @@ pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     let rules = catalogue::texts(&findings);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, pair.machine.clone(), findings, rules, strict);
-    output::write_report(&report, &args.output)
+    output::write_report(&report, &args.output, strict)
 }
 
 fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {

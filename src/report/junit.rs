@@ -96,25 +96,25 @@ fn migration(case: &Case) -> TestCase {
             status.set_message(format!("{}: {message}", case.outcome));
             status
         }
-        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => {
-            match &case.allowed_by {
-                Some(reason) => {
-                    let mut status = TestCaseStatus::skipped();
-                    status.set_message(format!("allowed {}: {reason}", case.outcome));
-                    status
-                }
-                None => {
-                    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                    status.set_message(&message).set_type(case.outcome.to_string());
-                    let again = case.repeated.map_or_else(String::new, |r| {
-                        format!("failed {} of {} times\n", r.failed, r.of)
-                    });
-                    let by_hand = case.reproduce.as_deref().unwrap_or("-");
-                    status.set_description(format!("{again}by hand: {by_hand}"));
-                    status
-                }
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => match &case.allowed_by {
+            Some(reason) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(format!("allowed {}: {reason}", case.outcome));
+                status
             }
-        }
+            None => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status
+                    .set_message(&message)
+                    .set_type(case.outcome.to_string());
+                let again = case.repeated.map_or_else(String::new, |r| {
+                    format!("failed {} of {} times\n", r.failed, r.of)
+                });
+                let by_hand = case.reproduce.as_deref().unwrap_or("-");
+                status.set_description(format!("{again}by hand: {by_hand}"));
+                status
+            }
+        },
     };
     let mut test = TestCase::new(&*case.id, status);
     test.set_classname(format!("migcompat.migration.{}", case.machine));
