@@ -520,6 +520,20 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             message: unfit.message.clone(),
             ..Cause::default()
         },
+        // What the other side says of it is an effect.
+        Outcome::Crash => {
+            let of_source = unfit.message.starts_with(&End::Source.to_string());
+            let said = if of_source {
+                &source_stderr
+            } else {
+                &destination_stderr
+            };
+            let mut cause = cause::read(&[said], &unfit.message);
+            if !cause.message.starts_with(&unfit.message) {
+                cause.message = format!("{}; {}", unfit.message, cause.message);
+            }
+            cause
+        }
         _ => {
             let mut texts: Vec<&str> = vec![&destination_stderr];
             texts.extend(unfit.reasons.iter().map(String::as_str));
