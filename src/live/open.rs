@@ -6,9 +6,6 @@ use super::devices::Drivers;
 use super::vm::Party;
 use crate::qemu::{self, Cache, NoCommonMachine, Progress, QemuError, machine};
 
-/// The architecture when neither the machine type nor the user says one.
-const DEFAULT_ARCHITECTURE: &str = "x86_64";
-
 /// Which builds, as the user wrote them.
 #[derive(Debug, Clone)]
 pub struct Wanted<'w> {
@@ -66,10 +63,7 @@ impl From<NoCommonMachine> for OpenError {
 /// # Errors
 /// One is not to be had or does not start, or they have no machine in common.
 pub fn open(wanted: &Wanted) -> Result<Pair, OpenError> {
-    let architecture = wanted
-        .architecture
-        .or_else(|| machine::default_architecture(wanted.machine))
-        .unwrap_or(DEFAULT_ARCHITECTURE);
+    let architecture = machine::architecture(wanted.architecture, Some(wanted.machine));
     let prepare = |arg: &str| -> Result<Party, OpenError> {
         let arg = qemu::parse(arg)?;
         let cache = Cache::new(wanted.cache.clone()).map_err(QemuError::from)?;

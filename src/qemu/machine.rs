@@ -95,6 +95,16 @@ pub fn default_architecture(machine: &str) -> Option<&'static str> {
         .map(|profile| profile.architecture.as_str())
 }
 
+/// The architecture when neither the machine type nor the user says one.
+const USUAL_ARCHITECTURE: &str = "x86_64";
+
+/// The architecture that is meant: as asked for, else as the machine type implies, else the usual.
+pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {
+    asked
+        .or_else(|| machine.and_then(default_architecture))
+        .unwrap_or(USUAL_ARCHITECTURE)
+}
+
 /// What a machine needs. Without a target only a name that no two targets share has an answer.
 pub fn profile(machine: &str, target: Option<&str>) -> Option<&'static Profile> {
     let mut found = named(machine)

@@ -11,9 +11,6 @@ use crate::qemu::{self, Build, BuildArg, BuildInfo, Cache, Progress, QemuError, 
 /// it is, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
-/// The architecture when neither the machine type nor the user says one.
-const DEFAULT_ARCHITECTURE: &str = "x86_64";
-
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Wanted<'w> {
@@ -27,9 +24,7 @@ pub struct Wanted<'w> {
 
 impl Wanted<'_> {
     fn architecture(&self) -> &str {
-        self.architecture
-            .or_else(|| self.machine.and_then(machine::default_architecture))
-            .unwrap_or(DEFAULT_ARCHITECTURE)
+        machine::architecture(self.architecture, self.machine)
     }
 }
 
