@@ -32,6 +32,8 @@ pub(super) enum Command {
     Check(CheckBuildsArgs),
     /// Move guests between two builds, and see that nothing is lost on the way
     Live(LiveArgs),
+    /// Join the reports of a run that was spread over several
+    Merge(MergeArgs),
     /// Compare the vmstate dumps of two builds by what goes over the wire
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
@@ -236,6 +238,18 @@ pub(super) struct CheckBuildsArgs {
     pub migration: MigrationArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// Reports in JSON of runs with --shard, plain, .gz or .zst
+    #[arg(value_name = "REPORT", required = true)]
+    pub reports: Vec<PathBuf>,
+    /// Merge what there is, shards missing or not; without them nothing is compatible
+    #[arg(long)]
+    pub partial: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }
