@@ -345,6 +345,46 @@ pub struct Leg {
     pub pages: Option<u64>,
 }
 
+/// What became of a value on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// The field holds something else.
+    Changed,
+    /// The bytes of the field were taken for another one.
+    Displaced,
+    /// What the destination saved again does not have the field.
+    Vanished,
+}
+
+/// A field that did not arrive as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDiff {
+    /// The leg after which it was seen.
+    pub leg: usize,
+    /// As the stream names it.
+    pub section: String,
+    pub instance: u64,
+    pub field: String,
+    pub change: Change,
+    /// The value as the source sent it.
+    pub sent: String,
+    /// What the field of that name held on the destination.
+    pub held: Option<String>,
+    /// The field that the bytes went into, where it was another.
+    pub landed_in: Option<String>,
+}
+
+/// How much state was compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChecked {
+    /// Legs whose state was compared.
+    pub legs: usize,
+    /// Device sections and bytes in them, of the first of these legs.
+    pub sections: usize,
+    pub bytes: u64,
+}
+
 /// A device that was left out of a case, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
@@ -378,7 +418,12 @@ pub struct Case {
     pub control: Option<Control>,
     pub repeated: Option<Repeated>,
     pub legs: Vec<Leg>,
-    pub state_diff: Vec<serde_json::Value>,
+    /// What the destination held after a leg that was not what it was sent.
+    pub state_diff: Vec<StateDiff>,
+    /// How much of the state was compared after each leg; `None` where it could not be, for the
+    /// reason in `state_unchecked`.
+    pub state_checked: Option<StateChecked>,
+    pub state_unchecked: Option<String>,
     pub allowed_by: Option<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,

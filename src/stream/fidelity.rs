@@ -1,0 +1,344 @@
+//! Whether what a build holds is what it was sent.
+//!
+//! A stream names its fields only in the description at its end, and a loader does not read that: it
+//! takes bytes in the order that it expects. So the bytes that a destination saves again are nearly
+//! always the bytes that it was sent, even where they landed in the wrong fields; what tells is the
+//! name that either side gives to the same bytes. Fields are therefore matched by place first and by
+//! name then: a name that both sides have, at another place, is a value in another field.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+
+use super::tree::{Kind, Node, Section, Stream, Structure, Value};
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// The field holds something else.
+    Changed,
+    /// The bytes of the field were taken for another one.
+    Displaced,
+    /// What was saved again does not have the field.
+    Vanished,
+}
+
+/// A field whose value did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The idstr, as sent.
+    pub section: String,
+    pub instance_id: u32,
+    /// The description that the field belongs to: the section's, a nested one or a subsection's.
+    pub description: String,
+    /// From the section's description down, subsections included.
+    pub path: String,
+    pub change: Change,
+    /// From the start of the stream that was sent, in bytes.
+    pub offset: u64,
+    pub sent: Bytes,
+    pub kind: Kind,
+    /// What the field of this name holds now.
+    pub held: Option<Bytes>,
+    /// The field that holds the bytes now, where it is another.
+    pub landed_in: Option<String>,
+}
+
+/// What is known of names.
+pub trait Names {
+    /// Whether a section is called the one on the sending side and the other on the receiving one.
+    fn section(&self, sent: &str, held: &str) -> bool;
+    /// Whether, in this description, two names are one field.
+    fn field(&self, description: &str, sent: &str, held: &str) -> bool;
+}
+
+/// Compares the sections of devices, in the order in which they were sent. A section that was not
+/// saved again is a loss of all its fields.
+pub fn compare(sent: &Stream, held: &Stream, names: &impl Names) -> Vec<Loss> {
+    let mut by_name: HashMap<(&str, u32), &Section> = HashMap::new();
+    for section in held.devices() {
+        by_name.insert((&section.name, section.instance_id), section);
+    }
+    let mut losses = Vec::new();
+    for section in sent.devices() {
+        let here = by_name.get(&(section.name.as_str(), section.instance_id));
+        let other = here.copied().or_else(|| {
+            held.devices().find(|other| {
+                other.instance_id == section.instance_id && names.section(&section.name, &other.name)
+            })
+        });
+        let from = losses.len();
+        match other {
+            // The same bytes under the same names need no closer look: nearly all do.
+            Some(other) => {
+                let ours = section.content.structure().map(bodies).unwrap_or_default();
+                let theirs = other.content.structure().map(bodies).unwrap_or_default();
+                compare_bodies(&ours, &theirs, names, &mut losses);
+            }
+            None => {
+                let ours = section.content.structure().map(bodies).unwrap_or_default();
+                for body in &ours {
+                    vanished(body, &mut losses);
+                }
+            }
+        }
+        for loss in &mut losses[from..] {
+            loss.section.clone_from(&section.name);
+            loss.instance_id = section.instance_id;
+        }
+    }
+    losses
+}
+
+/// A value on the wire that nothing divides further: a scalar, a buffer, or an array of scalars.
+#[derive(Debug, Clone)]
+struct Leaf {
+    path: String,
+    description: std::sync::Arc<str>,
+    kind: Kind,
+    /// Where it begins, in bytes from the start of its body.
+    at: usize,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Leaf {
+    /// The name without the structs around it, which come and go without a change on the wire.
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    fn end(&self) -> usize {
+        self.at + self.bytes.len()
+    }
+
+    /// Space that no field uses: whatever is in it means nothing.
+    fn is_filler(&self) -> bool {
+        matches!(self.kind, Kind::Padding | Kind::Null) || self.bytes.is_empty()
+    }
+}
+
+/// The fields of a description without those of its subsections, or of one subsection. Subsections
+/// come and go with the state, so each counts its places anew.
+#[derive(Debug, Clone, Default)]
+struct Body {
+    /// Empty for a section itself, else the way to the subsection.
+    name: String,
+    /// In the order of the wire, without gaps.
+    leaves: Vec<Leaf>,
+    length: usize,
+}
+
+/// Takes a section apart.
+fn bodies(structure: &Structure) -> Vec<Body> {
+    let mut bodies = vec![Body::default()];
+    collect(structure, "", 0, &mut bodies);
+    bodies
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}/{name}")
+    }
+}
+
+fn collect(structure: &Structure, path: &str, body: usize, bodies: &mut Vec<Body>) {
+    for node in &structure.fields {
+        field(node, &structure.vmsd_name, path, body, bodies);
+    }
+    for subsection in &structure.subsections {
+        let name = join(path, &subsection.name);
+        bodies.push(Body {
+            name: name.clone(),
+            ..Body::default()
+        });
+        let own = bodies.len() - 1;
+        collect(&subsection.structure, &name, own, bodies);
+    }
+}
+
+fn field(
+    node: &Node,
+    description: &std::sync::Arc<str>,
+    path: &str,
+    body: usize,
+    bodies: &mut Vec<Body>,
+) {
+    let path = join(path, &node.label());
+    match &node.value {
+        Value::Leaf(kind) | Value::Leaves { kind, .. } => {
+            let Some(body) = bodies.get_mut(body) else {
+                return;
+            };
+            body.leaves.push(Leaf {
+                path,
+                description: description.clone(),
+                kind: *kind,
+                at: body.length,
+                offset: node.offset,
+                bytes: node.bytes.clone(),
+            });
+            body.length += node.bytes.len();
+        }
+        Value::Struct(structure) => collect(structure, &path, body, bodies),
+        Value::Structs(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                if let Some(structure) = element {
+                    collect(structure, &format!("{path}[{index}]"), body, bodies);
+                }
+            }
+        }
+        Value::List(elements) => {
+            for (index, structure) in elements.iter().enumerate() {
+                collect(structure, &format!("{path}[{index}]"), body, bodies);
+            }
+        }
+    }
+}
+
+fn loss(leaf: &Leaf, change: Change, held: Option<&Leaf>, landed_in: Option<&Leaf>) -> Loss {
+    Loss {
+        section: String::new(),
+        instance_id: 0,
+        description: leaf.description.to_string(),
+        path: leaf.path.clone(),
+        change,
+        offset: leaf.offset,
+        sent: leaf.bytes.clone(),
+        kind: leaf.kind,
+        held: held.map(|leaf| leaf.bytes.clone()),
+        landed_in: landed_in.map(|leaf| leaf.path.clone()),
+    }
+}
+
+fn vanished(body: &Body, losses: &mut Vec<Loss>) {
+    let fields = body.leaves.iter().filter(|leaf| !leaf.is_filler());
+    losses.extend(fields.map(|leaf| loss(leaf, Change::Vanished, None, None)));
+}
+
+fn compare_bodies(sent: &[Body], held: &[Body], names: &impl Names, losses: &mut Vec<Loss>) {
+    // Two subsections may bear one name: the first ones of a name belong together, and so on.
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for body in sent {
+        let nth = seen.entry(&body.name).or_default();
+        let other = held.iter().filter(|b| b.name == body.name).nth(*nth);
+        *nth += 1;
+        match other {
+            Some(other) => compare_body(body, other, names, losses),
+            None => vanished(body, losses),
+        }
+    }
+}
+
+fn compare_body(sent: &Body, held: &Body, names: &impl Names, losses: &mut Vec<Loss>) {
+    let same = |a: &Leaf, b: &Leaf| {
+        a.path == b.path || a.name() == b.name() || names.field(&a.description, a.name(), b.name())
+    };
+    // Both lists are in the order of the wire: one walk finds what lies at the same place.
+    let mut anchors = vec![None; sent.leaves.len()];
+    let mut anchored = vec![false; held.leaves.len()];
+    let mut at = 0;
+    for (index, leaf) in sent.leaves.iter().enumerate() {
+        while held.leaves.get(at).is_some_and(|other| other.at < leaf.at) {
+            at += 1;
+        }
+        let here = held.leaves[at..].iter().take_while(|o| o.at == leaf.at);
+        for (step, other) in here.enumerate() {
+            if other.bytes.len() == leaf.bytes.len() && same(leaf, other) {
+                anchors[index] = Some(at + step);
+                anchored[at + step] = true;
+                break;
+            }
+        }
+    }
+    // What is left over bears another name there, or stands elsewhere.
+    let left = Left::of(sent, held, &anchors, &anchored);
+    for (leaf, anchor) in sent.leaves.iter().zip(&anchors) {
+        if leaf.is_filler() {
+            continue;
+        }
+        if let Some(other) = anchor.and_then(|anchor| held.leaves.get(anchor)) {
+            if other.bytes != leaf.bytes {
+                losses.push(loss(leaf, Change::Changed, Some(other), None));
+            }
+            continue;
+        }
+        let here = holder(held, leaf.at);
+        if let Some(other) = left.elsewhere(leaf) {
+            losses.push(loss(leaf, Change::Displaced, Some(other), here));
+            continue;
+        }
+        // Another name, or another division, of the same bytes is no loss.
+        match within(held, leaf.at, leaf.bytes.len()) {
+            Some(bytes) if bytes == leaf.bytes => {}
+            Some(_) => losses.push(loss(leaf, Change::Changed, here, here)),
+            None => losses.push(loss(leaf, Change::Vanished, None, here)),
+        }
+    }
+}
+
+/// The fields of the receiving side that do not lie where the sending side has the same field.
+struct Left<'b> {
+    by_path: HashMap<&'b str, &'b Leaf>,
+    /// By the last part of the path, where only one field on either side bears it.
+    by_name: HashMap<&'b str, &'b Leaf>,
+}
+
+impl<'b> Left<'b> {
+    fn of(
+        sent: &'b Body,
+        held: &'b Body,
+        anchors: &[Option<usize>],
+        anchored: &[bool],
+    ) -> Left<'b> {
+        let mut by_path = HashMap::new();
+        let mut by_name: HashMap<&str, Option<&Leaf>> = HashMap::new();
+        let free = held.leaves.iter().zip(anchored).filter(|(_, taken)| !**taken);
+        for (leaf, _) in free.filter(|(leaf, _)| !leaf.is_filler()) {
+            by_path.insert(leaf.path.as_str(), leaf);
+            let twice = by_name.contains_key(leaf.name());
+            by_name.insert(leaf.name(), (!twice).then_some(leaf));
+        }
+        let mut senders: HashMap<&str, usize> = HashMap::new();
+        for (leaf, anchor) in sent.leaves.iter().zip(anchors) {
+            if anchor.is_none() {
+                *senders.entry(leaf.name()).or_default() += 1;
+            }
+        }
+        let by_name = by_name
+            .into_iter()
+            .filter(|(name, _)| senders.get(name) == Some(&1))
+            .filter_map(|(name, leaf)| Some((name, leaf?)))
+            .collect();
+        Left { by_path, by_name }
+    }
+
+    fn elsewhere(&self, leaf: &Leaf) -> Option<&'b Leaf> {
+        let found = self.by_path.get(leaf.path.as_str());
+        found.or_else(|| self.by_name.get(leaf.name())).copied()
+    }
+}
+
+/// The field of a body in which the byte at `at` lies.
+fn holder(body: &Body, at: usize) -> Option<&Leaf> {
+    let after = body.leaves.partition_point(|leaf| leaf.at <= at);
+    let leaf = body.leaves.get(after.checked_sub(1)?)?;
+    (at < leaf.end()).then_some(leaf)
+}
+
+/// The bytes of a body from `at` on. `None` where it is shorter.
+fn within(body: &Body, at: usize, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    let from = body.leaves.partition_point(|leaf| leaf.end() <= at);
+    for leaf in body.leaves.get(from..)? {
+        let skip = at.saturating_sub(leaf.at);
+        let rest = leaf.bytes.get(skip..)?;
+        bytes.extend_from_slice(&rest[..rest.len().min(length - bytes.len())]);
+        if bytes.len() == length {
+            break;
+        }
+    }
+    (bytes.len() == length).then_some(bytes)
+}
