@@ -197,7 +197,7 @@ fn every_transport_carries_a_guest() {
     if !online("every_transport_carries_a_guest") {
         return;
     }
-    for transport in ["tcp", "exec"] {
+    for transport in ["tcp", "fd", "exec"] {
         let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
         let run = Run::new(&[&args[..], &["--paused", "--transport", transport]].concat());
         assert_eq!(
@@ -214,8 +214,21 @@ fn every_transport_carries_a_guest() {
     assert_eq!(run.report["verdict"], "untested");
     let why = run.case(0)["cause"]["message"].as_str().unwrap();
     assert!(why.contains("8.2") && why.contains("old build"), "{why}");
-    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "fd"]);
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "pigeon"]);
     assert_eq!(run.status(), Some(2));
+}
+
+#[test]
+fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
+    if !online("descriptors_are_taken_by_the_oldest_and_the_newest_build") {
+        return;
+    }
+    let args = ["live", "debian:bullseye", "debian:trixie-backports"];
+    let how = ["-M", "q35", "--device-set", "bare", "--transport", "fd"];
+    let run = Run::new(&[&args[..], &how, &["--loops", "2"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["legs"].as_array().unwrap().len(), 4);
+    run.leaves_nothing();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::live::leg::Transport;
+use crate::live::transport::Transport;
 use crate::model::Direction;
 use crate::rules::Rule;
 
@@ -197,7 +197,8 @@ pub(super) struct MigrationArgs {
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
-    /// How the stream travels: unix, tcp (loopback), exec, or file (from QEMU 8.2 on)
+    /// How the stream travels: unix, tcp (loopback), fd (a pair of sockets), exec, or file (from
+    /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
     /// Cases at once [default: one a core]

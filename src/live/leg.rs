@@ -1,19 +1,17 @@
 //! One migration between two started QEMUs, from the first capability to "completed" on both sides.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::commands::{
     Capability, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
     SetCapabilities, SetParameters,
 };
+use super::transport::{self, Outgoing, Transport};
 use super::vm::Vm;
 use crate::model::{Outcome, Version};
 use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
 
-/// The first QEMU with `file:` addresses.
-const FILE_SINCE: Version = Version::new(8, 2, 0);
 /// The first QEMU whose destination stays after a failed load and can be asked why.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
@@ -29,59 +27,6 @@ const DOWNTIME_LIMIT: u64 = 60_000;
 const POLL: Duration = Duration::from_millis(100);
 /// How long the other side gets to say why, once one side has failed.
 const AFTERWORD: Duration = Duration::from_secs(2);
-
-/// How the stream gets from one QEMU to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transport {
-    #[default]
-    Unix,
-    Tcp,
-    Exec,
-    File,
-}
-
-impl Transport {
-    pub const ALL: [Transport; 4] = [
-        Transport::Unix,
-        Transport::Tcp,
-        Transport::Exec,
-        Transport::File,
-    ];
-
-    /// Why a pair of builds cannot use it.
-    pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
-        let (side, version) = if old < new {
-            ("old", old)
-        } else {
-            ("new", new)
-        };
-        (self == Transport::File && version < FILE_SINCE)
-            .then(|| format!("file: needs QEMU 8.2, the {side} build is {version}"))
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Transport::Unix => "unix",
-            Transport::Tcp => "tcp",
-            Transport::Exec => "exec",
-            Transport::File => "file",
-        })
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Transport::ALL.into_iter().find(|t| t.to_string() == text);
-        known.ok_or_else(|| match text {
-            "fd" => "migcompat cannot pass descriptors yet; unix sends the same stream".to_owned(),
-            _ => "there are unix, tcp, exec and file".to_owned(),
-        })
-    }
-}
 
 /// What a build told about a migration that completed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -181,52 +126,32 @@ pub async fn migrate(
     if let Err(error) = prepare(destination).await {
         return Err(broken(destination, End::Destination, error).await);
     }
-    let path = destination.folder.join(format!("m{}", destination.index));
-    let path = path.display();
-    let (incoming, outgoing) = match transport {
-        Transport::Unix => (format!("unix:{path}"), format!("unix:{path}")),
-        // The port is the destination's choice.
-        Transport::Tcp => ("tcp:127.0.0.1:0".to_owned(), String::new()),
-        Transport::Exec => {
-            // Whichever side opens its end first waits for the other one.
-            nix::unistd::mkfifo(
-                &*destination.folder.join(format!("m{}", destination.index)),
-                nix::sys::stat::Mode::S_IRWXU,
-            )
-            .map_err(|error| Unfit::new(Outcome::Skip, format!("no pipe for exec: {error}")))?;
-            let word = super::vm::quote(&path.to_string());
-            (format!("exec:cat {word}"), format!("exec:cat > {word}"))
-        }
-        Transport::File => (format!("file:{path}"), format!("file:{path}")),
-    };
+    let way = transport::lay(transport, source, destination).await?;
     let mut watch = Watch::default();
     // A file has to be whole before it is read; everywhere else the listener comes first.
-    if transport != Transport::File
-        && let Err(error) = listen(destination, incoming.clone()).await
-    {
+    let after = transport == Transport::File;
+    if !after && let Err(error) = listen(destination, way.incoming.clone()).await {
         return Err(broken(destination, End::Destination, error).await);
     }
-    let outgoing = if transport == Transport::Tcp {
-        match port(destination).await {
+    let uri = match way.outgoing {
+        Outgoing::Known(uri) => uri,
+        Outgoing::AskForPort => match transport::port(destination).await {
             Ok(uri) => uri,
             Err(error) => return Err(broken(destination, End::Destination, error).await),
-        }
-    } else {
-        outgoing
+        },
     };
-    let command = Migrate { uri: outgoing };
     let started = source
         .monitored
         .session
-        .execute(command, source.command)
+        .execute(Migrate { uri }, source.command)
         .await;
     if let Err(error) = started {
         return Err(broken(source, End::Source, error).await);
     }
-    if transport == Transport::File {
+    if after {
         watch.until(source, destination, end, true).await;
         if watch.source == State::Completed
-            && let Err(error) = listen(destination, incoming).await
+            && let Err(error) = listen(destination, way.incoming).await
         {
             return Err(broken(destination, End::Destination, error).await);
         }
@@ -267,26 +192,6 @@ async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
         .execute(command, vm.command)
         .await
         .map(drop)
-}
-
-/// The address that a destination listens on.
-async fn port(vm: &Vm) -> Result<String, QmpError> {
-    let reply = vm
-        .monitored
-        .session
-        .execute(QueryMigrate {}, vm.command)
-        .await?;
-    let port = reply
-        .socket_address
-        .iter()
-        .find_map(|address| address.get("port")?.as_str()?.parse::<u16>().ok());
-    match port {
-        Some(port) => Ok(format!("tcp:127.0.0.1:{port}")),
-        None => Err(QmpError::Reply {
-            command: "query-migrate",
-            detail: "it does not say on which port it listens".to_owned(),
-        }),
-    }
 }
 
 /// What a failed command on one side means for the leg.

@@ -8,5 +8,6 @@ pub mod integrity;
 pub mod leg;
 pub mod reproduce;
 pub mod run;
+pub mod transport;
 pub mod vm;
 pub mod workload;
