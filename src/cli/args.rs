@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::live::capability::Capability;
 use crate::live::transport::Transport;
 use crate::model::Direction;
 use crate::rules::Rule;
@@ -199,6 +200,9 @@ pub(super) struct MigrationArgs {
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
+    /// Migrate with multifd or postcopy-ram (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub capability: Vec<Capability>,
     /// Cases at once [default: one a core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,

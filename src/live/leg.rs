@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::capability::{Capability, parameters};
 use super::commands::{
-    Capability, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
-    SetCapabilities, SetParameters,
+    CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
+    SetCapabilities, StartPostcopy,
 };
 use super::transport::{self, Outgoing, Transport};
 use super::vm::Vm;
@@ -14,14 +15,6 @@ use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
 
 /// The first QEMU whose destination stays after a failed load and can be asked why.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
-
-/// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
-const BANDWIDTH: u64 = 64 << 30;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
-/// for a second pass without telling the translated code, which then writes pages unnoticed: they
-/// arrive stale, also from such a build to itself. With this limit, in milliseconds, the guest is
-/// stopped before a second pass, and what it dirtied until then goes with the rest.
-const DOWNTIME_LIMIT: u64 = 60_000;
 
 /// How often both sides are asked, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
@@ -106,7 +99,8 @@ impl State {
     fn of(status: &str, reason: Option<String>) -> State {
         match status {
             "completed" => State::Completed,
-            "failed" | "cancelled" => State::Failed(reason),
+            // A source waits like this for ever, once its destination has gone.
+            "failed" | "cancelled" | "postcopy-paused" => State::Failed(reason),
             _ => State::UnderWay,
         }
     }
@@ -117,15 +111,12 @@ pub async fn migrate(
     source: &mut Vm,
     destination: &mut Vm,
     transport: Transport,
+    capabilities: &[Capability],
     deadline: Duration,
 ) -> Result<Stats, Unfit> {
     let end = Instant::now() + deadline;
-    if let Err(error) = prepare(source).await {
-        return Err(broken(source, End::Source, error).await);
-    }
-    if let Err(error) = prepare(destination).await {
-        return Err(broken(destination, End::Destination, error).await);
-    }
+    prepare(source, End::Source, capabilities).await?;
+    prepare(destination, End::Destination, capabilities).await?;
     let way = transport::lay(transport, source, destination).await?;
     let mut watch = Watch::default();
     // A file has to be whole before it is read; everywhere else the listener comes first.
@@ -148,6 +139,18 @@ pub async fn migrate(
     if let Err(error) = started {
         return Err(broken(source, End::Source, error).await);
     }
+    let postcopy = capabilities.contains(&Capability::PostcopyRam);
+    if postcopy {
+        // Right after the reply: what it waits for, that the first pass is under way, is the build's
+        // own business.
+        let command = source
+            .monitored
+            .session
+            .execute(StartPostcopy {}, source.command);
+        if let Err(error) = command.await {
+            return Err(broken(source, End::Source, error).await);
+        }
+    }
     if after {
         watch.until(source, destination, end, true).await;
         if watch.source == State::Completed
@@ -157,29 +160,61 @@ pub async fn migrate(
         }
     }
     watch.until(source, destination, end, false).await;
-    watch.verdict(source, deadline).await
+    let came_after = watch.postcopy;
+    let stats = watch.verdict(source, deadline).await?;
+    if postcopy && !came_after {
+        return Err(Unfit::new(
+            Outcome::Skip,
+            "all memory was across before postcopy began",
+        ));
+    }
+    Ok(stats)
 }
 
-/// Capabilities and parameters, the same on both sides as far as versions have them.
-async fn prepare(vm: &Vm) -> Result<(), QmpError> {
+/// Capabilities and parameters, the same on both sides. What a build does not have, or cannot use
+/// where it runs, is no break between versions.
+async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
     let session = &vm.monitored.session;
-    let listed = session.execute(QueryCapabilities {}, vm.command).await?;
-    // Says what happens instead of being asked; of no consequence for the stream, so that one side
-    // may lack it.
-    if listed.iter().any(|c| c.capability == "events") {
-        let capabilities = vec![Capability {
-            capability: "events".to_owned(),
+    let listed = match session.execute(QueryCapabilities {}, vm.command).await {
+        Ok(listed) => listed,
+        Err(error) => return Err(broken(vm, end, error).await),
+    };
+    let has = |name: &str| listed.iter().any(|c| c.capability == name);
+    let set = async |name: String| {
+        let capabilities = vec![CapabilityState {
+            capability: name,
             state: true,
         }];
-        session
-            .execute(SetCapabilities { capabilities }, vm.command)
-            .await?;
-    }
-    let parameters = SetParameters {
-        downtime_limit: DOWNTIME_LIMIT,
-        max_bandwidth: BANDWIDTH,
+        let command = SetCapabilities { capabilities };
+        session.execute(command, vm.command).await.map(drop)
     };
-    session.execute(parameters, vm.command).await.map(drop)
+    // Says what happens instead of being asked; of no consequence for the stream, so that one side
+    // may lack it.
+    let mut done = match has("events") {
+        true => set("events".to_owned()).await,
+        false => Ok(()),
+    };
+    for capability in wanted {
+        if !has(&capability.to_string()) {
+            let message = format!("{end}, a QEMU {}, has no {capability}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+        if done.is_ok() {
+            done = set(capability.to_string()).await;
+        }
+        if let Err(QmpError::Refused { description, .. }) = done {
+            let message = format!("{end}, a QEMU {}: {description}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+    }
+    if done.is_ok() {
+        let command = parameters(wanted);
+        done = session.execute(command, vm.command).await.map(drop);
+    }
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) => Err(broken(vm, end, error).await),
+    }
 }
 
 async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
@@ -238,6 +273,8 @@ struct Watch {
     destination: State,
     /// A side that does not answer questions.
     silent: Option<End>,
+    /// The source has gone over to sending what was not sent yet after the guest.
+    postcopy: bool,
 }
 
 impl Watch {
@@ -267,6 +304,7 @@ impl Watch {
             let quiet = tokio::select! {
                 Ok(Some(event)) = s.session.next_event(pause) => {
                     self.source.hear(&event);
+                    self.postcopy |= status(&event) == Some("postcopy-active");
                     false
                 }
                 Ok(Some(event)) = d.session.next_event(pause) => {
@@ -373,14 +411,20 @@ impl Watch {
 
 impl State {
     fn hear(&mut self, event: &Event) {
-        if event.name == "MIGRATION"
-            && let Some(status) = event.data.get("status").and_then(|s| s.as_str())
-        {
+        if let Some(status) = status(event) {
             let new = State::of(status, None);
             if new.is_over() && !self.is_over() {
                 *self = new;
             }
         }
+    }
+}
+
+/// What a MIGRATION event says.
+fn status(event: &Event) -> Option<&str> {
+    match event.name.as_str() {
+        "MIGRATION" => event.data.get("status")?.as_str(),
+        _ => None,
     }
 }
 
