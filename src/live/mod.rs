@@ -9,6 +9,7 @@ pub mod integrity;
 pub mod leg;
 pub mod reproduce;
 pub mod run;
+pub mod split;
 pub mod transport;
 pub mod vm;
 pub mod workload;
