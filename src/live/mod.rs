@@ -1,5 +1,6 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod capability;
 pub mod case;
 pub mod cause;
 mod commands;
@@ -8,5 +9,7 @@ pub mod integrity;
 pub mod leg;
 pub mod reproduce;
 pub mod run;
+pub mod split;
+pub mod transport;
 pub mod vm;
 pub mod workload;
