@@ -11,4 +11,5 @@ pub mod qemu;
 pub mod report;
 pub mod rules;
 pub mod sweep;
+pub mod stream;
 pub mod vmstate;
