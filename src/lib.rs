@@ -10,4 +10,5 @@ pub mod model;
 pub mod qemu;
 pub mod report;
 pub mod rules;
+pub mod sweep;
 pub mod vmstate;

@@ -7,6 +7,7 @@ pub mod devices;
 pub mod integrity;
 pub mod leg;
 pub mod open;
+pub mod pool;
 pub mod reproduce;
 pub mod run;
 pub mod vm;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::commands::Cont;
-use super::devices::Drivers;
+use super::devices::{Drivers, Known};
 use super::workload::{Guest, SerialEvent, SerialLog};
 use crate::model::{BuildRef, Version};
 use crate::qemu::{
@@ -28,6 +28,14 @@ pub struct Party {
 }
 
 impl Party {
+    /// What decides which devices it can have.
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            version: Some(self.info.version),
+            drivers: self.drivers.as_ref(),
+        }
+    }
+
     /// As a report names it.
     pub fn reference(&self) -> BuildRef {
         BuildRef {

@@ -272,7 +272,8 @@ impl Device {
                 backend,
                 properties,
             } => {
-                let mut text = format!("{},id={}", self.driver(arch), self.id);
+                let driver = self.driver(arch).replace(',', ",,");
+                let mut text = format!("{driver},id={}", self.id);
                 if let Some(bus) = bus {
                     text.push_str(&format!(",bus={bus}"));
                 }

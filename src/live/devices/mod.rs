@@ -6,6 +6,7 @@
 
 mod compose;
 mod drivers;
+mod fallback;
 mod given;
 mod load;
 
@@ -17,7 +18,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 pub use compose::{Composition, Exclusion, Known, Reason, Target};
-pub use drivers::Drivers;
+pub use drivers::{Driver, Drivers};
+pub use fallback::{FallBack, Property};
 
 use crate::model::Version;
 
@@ -160,12 +162,15 @@ pub struct LeftOut {
 
 impl LeftOut {
     fn covers(&self, driver: &str) -> bool {
-        self.drivers
-            .iter()
-            .any(|name| match name.strip_suffix('*') {
-                Some(start) => driver.starts_with(start),
-                None => driver == name,
-            })
+        LeftOut::any(&self.drivers, driver)
+    }
+
+    /// Whether one of the names is the driver's; a `*` at the end stands for any rest.
+    fn any(names: &[String], driver: &str) -> bool {
+        names.iter().any(|name| match name.strip_suffix('*') {
+            Some(start) => driver.starts_with(start),
+            None => driver == name,
+        })
     }
 }
 
@@ -190,20 +195,48 @@ impl DeviceSet {
 
     /// How to plug in one driver: the device as a shipped set has it, and what it needs.
     pub fn recipe(driver: &str, arch: &str) -> Option<DeviceSet> {
-        let named = |by_id: bool| {
-            SETS.iter().find_map(|set| {
-                let device = set.devices.iter().find(|device| {
-                    device.driver(arch) == driver
-                        && (!by_id || device.id == driver)
-                        && device.is_for_arch(arch)
-                })?;
-                set.select(&[device.id.as_str()]).ok()
+        DeviceSet::recipes(driver, arch).into_iter().next()
+    }
+
+    /// All ways to plug in one driver that the shipped sets have for an architecture, the plainest
+    /// first.
+    pub fn recipes(driver: &str, arch: &str) -> Vec<DeviceSet> {
+        let mut found: Vec<(bool, DeviceSet)> = SETS
+            .iter()
+            .flat_map(|set| set.devices.iter().map(move |device| (set, device)))
+            .filter(|(_, device)| device.driver(arch) == driver && device.is_for_arch(arch))
+            .filter_map(|(set, device)| {
+                let mut recipe = set.select(&[device.id.as_str()]).ok()?;
+                recipe.name = driver.to_owned();
+                Some((device.id != driver, recipe))
             })
-        };
-        // A family's own entry is plainer than one that another device wanted in a certain place.
-        let mut recipe = named(true).or_else(|| named(false))?;
-        recipe.name = driver.to_owned();
-        Some(recipe)
+            .collect();
+        // An entry of the driver's own name is plainer than one that another device wanted in a
+        // certain place.
+        found.sort_by_key(|&(elsewhere, _)| elsewhere);
+        found.into_iter().map(|(_, recipe)| recipe).collect()
+    }
+
+    /// A shipped device by its id, with all that it needs.
+    pub fn with(id: &str) -> Option<DeviceSet> {
+        SETS.iter().find_map(|set| set.select(&[id]).ok())
+    }
+
+    /// One set with the devices of all of them, each once: shipped ids are unique, so the same id is
+    /// the same device.
+    pub fn union<'a>(name: &str, sets: impl IntoIterator<Item = &'a DeviceSet>) -> DeviceSet {
+        let mut ids = BTreeSet::new();
+        DeviceSet {
+            name: name.to_owned(),
+            description: String::new(),
+            devices: sets
+                .into_iter()
+                .flat_map(|set| &set.devices)
+                .filter(|device| ids.insert(device.id.as_str()))
+                .cloned()
+                .collect(),
+            left_out: Vec::new(),
+        }
     }
 
     /// Why no shipped set has a driver, where that is for a reason.
@@ -293,6 +326,32 @@ impl Device {
     /// Ids of the devices that it needs directly.
     pub fn needs(&self) -> &[String] {
         &self.needs
+    }
+
+    /// Where it sits, if it says so.
+    pub fn bus(&self) -> Option<&str> {
+        match &self.form {
+            Form::Described { bus, .. } => bus.as_deref(),
+            Form::Verbatim(_) => None,
+        }
+    }
+
+    /// What it is the only one of in a guest.
+    pub fn one_of(&self) -> Option<&str> {
+        self.one_of.as_deref()
+    }
+
+    /// The options for the machine itself that it comes with, `-machine nvdimm=on` for instance.
+    pub fn board_options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let backend = match &self.form {
+            Form::Described { backend, .. } => backend.as_slice(),
+            Form::Verbatim(_) => &[],
+        };
+        let pairs = backend.windows(2).filter_map(|pair| match pair {
+            [option, value] => Some((option.as_str(), value.as_str())),
+            _ => None,
+        });
+        pairs.filter(|(option, _)| matches!(*option, "-m" | "-machine" | "-M"))
     }
 
     fn is_for_arch(&self, arch: &str) -> bool {

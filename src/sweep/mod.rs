@@ -1,0 +1,6 @@
+//! Every device that two builds can create, on every machine asked for, both ways.
+//!
+//! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
+//! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]).
+
+pub mod split;
