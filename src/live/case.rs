@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::buses::Buses;
 use super::cause;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
@@ -217,6 +218,31 @@ impl Bench {
             old: self.old.known(),
             new: self.new.known(),
         })
+    }
+
+    /// What both builds have to plug a device into on the bare machine.
+    ///
+    /// # Errors
+    /// One does not start, in its own words.
+    pub(crate) async fn buses(&self) -> Result<Buses, String> {
+        let recipe = self.recipe(Vec::new());
+        let folder = private_dir().map_err(|error| format!("no folder to run in: {error}"))?;
+        let prepared = recipe.prepare(folder.path());
+        prepared.map_err(|error| format!("no folder to run in: {error}"))?;
+        let ask = async |party: &Party, index| {
+            let label = party.build.label();
+            let vm = Vm::start(party, &recipe, Role::First, folder.path(), index)
+                .await
+                .map_err(|error| format!("{label} does not start it: {}", error.words()))?;
+            let buses = vm
+                .buses()
+                .await
+                .map_err(|error| format!("{label}: {error}"))?;
+            vm.monitored.quit(vm.command).await;
+            Ok::<_, String>(buses)
+        };
+        let (old, new) = tokio::try_join!(ask(&self.old, 0), ask(&self.new, 1))?;
+        Ok(old.shared(&new))
     }
 
     /// What every QEMU of a case is started with.

@@ -1,5 +1,6 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod buses;
 pub mod case;
 pub mod cause;
 mod commands;

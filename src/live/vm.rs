@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::commands::Cont;
+use super::buses::Buses;
+use super::commands::{Cont, HumanCommand};
 use super::devices::{Drivers, Known};
 use super::workload::{Guest, SerialEvent, SerialLog};
 use crate::model::{BuildRef, Version};
@@ -194,6 +195,22 @@ impl Vm {
             command_line,
             console,
         })
+    }
+
+    /// What there is to plug a device into.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub async fn buses(&self) -> Result<Buses, QmpError> {
+        let command = HumanCommand {
+            command_line: "info qtree".to_owned(),
+        };
+        let text = self
+            .monitored
+            .session
+            .execute(command, self.command)
+            .await?;
+        Ok(Buses::from_qtree(&text))
     }
 
     /// Removes its sockets and pipes, which a long loop would heap up.

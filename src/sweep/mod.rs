@@ -3,4 +3,6 @@
 //! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
 //! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]).
 
+pub mod catalogue;
+pub mod pack;
 pub mod split;
