@@ -207,6 +207,12 @@ pub struct Changed {
 }
 
 impl Finding {
+    /// By this findings are sorted in a report: errors first, then by place.
+    pub fn rank(&self) -> (Level, (String, Vec<String>), Direction, String) {
+        let place = (self.section.clone(), self.path.clone());
+        (self.level, place, self.direction, self.rule.clone())
+    }
+
     /// Whether this finding alone makes the pair of builds incompatible.
     pub fn gates(&self, strict: bool) -> bool {
         self.allowed_by.is_none()
@@ -408,6 +414,18 @@ pub struct Summary {
     pub passed: usize,
 }
 
+/// Which part of a run that was spread over several a report is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRef {
+    /// From 1 to `of`.
+    pub index: u32,
+    pub of: u32,
+    /// A digest of all that the whole run was to do: equal for its shards, and for no other run's.
+    pub plan: String,
+    /// The options that bear on the results, as one would type them; sorted.
+    pub options: Vec<String>,
+}
+
 /// What one run of migcompat found out; every output format is a reader of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -415,6 +433,9 @@ pub struct Report {
     pub tool: Tool,
     pub old: BuildRef,
     pub new: BuildRef,
+    /// Of a whole run, nothing.
+    #[serde(default)]
+    pub shard: Option<ShardRef>,
     /// The machine type, where one was asked for or the dumps name one.
     pub machine: Option<String>,
     pub verdict: Verdict,
@@ -452,6 +473,7 @@ impl Report {
             tool: Tool::this(),
             old,
             new,
+            shard: None,
             machine,
             verdict: Verdict::Untested,
             findings,

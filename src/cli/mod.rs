@@ -5,6 +5,7 @@ mod builds;
 mod check;
 mod dump;
 mod live;
+mod merge;
 mod output;
 mod rules;
 mod static_;
@@ -99,6 +100,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Live(args) => live::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),

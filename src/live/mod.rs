@@ -7,7 +7,6 @@ mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
-pub mod open;
 pub mod pool;
 pub mod reproduce;
 pub mod run;

@@ -52,10 +52,7 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Find
 /// One change in QEMU shows in every section that embeds the description it was made in. It is one
 /// finding, of the first section by name, and the others are listed with it.
 fn join(mut findings: Vec<Finding>) -> Vec<Finding> {
-    findings.sort_by_cached_key(|f| {
-        let place = (f.section.clone(), f.path.clone());
-        (f.level, place, f.direction, f.rule.clone())
-    });
+    findings.sort_by_cached_key(Finding::rank);
     let mut joined: Vec<Finding> = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for finding in findings {

@@ -1,5 +1,6 @@
 //! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,9 @@ pub enum DumpError {
         format: &'static str,
         source: io::Error,
     },
-    #[error("{origin} unpacks to more than {MAX_BYTES} bytes, which no vmstate dump does")]
+    #[error(
+        "{origin} unpacks to more than {MAX_BYTES} bytes, which neither a vmstate dump nor a report does"
+    )]
     TooLarge { origin: String },
     #[error("{origin} is not UTF-8 text: byte {offset} (line {line}) does not belong")]
     NotUtf8 {
@@ -79,14 +82,23 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
 
 /// Parses a dump from memory; `origin` names it in errors.
 pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
-    match bytes {
-        [] => Err(DumpError::Empty {
+    if bytes.is_empty() {
+        return Err(DumpError::Empty {
             origin: origin.to_owned(),
-        }),
+        });
+    }
+    parse_json(&unpacked(bytes, origin)?, origin)
+}
+
+/// The content of a file that may be gzip or zstd, which its first bytes tell.
+///
+/// # Errors
+/// It is damaged, or too large.
+pub(crate) fn unpacked<'b>(bytes: &'b [u8], origin: &str) -> Result<Cow<'b, [u8]>, DumpError> {
+    match bytes {
         [0x1f, 0x8b, ..] => {
             // A multi-member file is what `cat a.gz b.gz` and parallel compressors make.
-            let unpacked = unpack(flate2::read::MultiGzDecoder::new(bytes), origin, "gzip")?;
-            parse_json(&unpacked, origin)
+            unpack(flate2::read::MultiGzDecoder::new(bytes), origin, "gzip").map(Cow::Owned)
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder =
@@ -95,9 +107,9 @@ pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
                     format: "zstd",
                     source,
                 })?;
-            parse_json(&unpack(decoder, origin, "zstd")?, origin)
+            unpack(decoder, origin, "zstd").map(Cow::Owned)
         }
-        _ => parse_json(bytes, origin),
+        _ => Ok(Cow::Borrowed(bytes)),
     }
 }
 

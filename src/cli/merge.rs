@@ -1,0 +1,42 @@
+//! `migcompat merge`: the reports of shards joined into one.
+
+use super::args::MergeArgs;
+use super::{Exit, Failure, output};
+use crate::sweep::merge::{self, MergeError, Missing, ReadError};
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Failure::usage(error)
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        if error.is_usage() {
+            Failure::usage(error)
+        } else {
+            Failure::untestable(error)
+        }
+    }
+}
+
+pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
+    let mut inputs = Vec::new();
+    for file in &args.reports {
+        inputs.push(merge::read(file)?);
+    }
+    let missing = if args.partial {
+        Missing::Allow
+    } else {
+        Missing::Refuse
+    };
+    let merged = merge::merge(inputs, missing)?;
+    if !merged.missing.is_empty() {
+        let lacking = merge::lacking(&merged.missing);
+        eprintln!(
+            "{lacking} missing of {}: the report is not whole",
+            merged.of
+        );
+    }
+    output::write_report(&merged.report, &args.output, merged.strict)
+}

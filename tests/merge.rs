@@ -1,0 +1,297 @@
+//! A run spread over several, and its reports joined.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use migcompat::model::Report;
+use serde_json::{Value, json};
+
+const DEVICES: [&str; 6] = [
+    "am53c974",
+    "e1000e",
+    "intel-hda",
+    "nvme",
+    "rtl8139",
+    "virtio-net-pci",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn migcompat(args: &[&str], folder: &Path) -> Output {
+    let mut command = Command::cargo_bin("migcompat").expect("the program was built");
+    command
+        .current_dir(folder)
+        .args(args)
+        .output()
+        .expect("it starts")
+}
+
+/// The report of a run that no shards were made of: real findings, and a case a device and direction.
+fn whole() -> Value {
+    let dump = |version: &str| {
+        let file = root().join(format!("fixtures/dumps/{version}/x86_64-q35.json.zst"));
+        file.to_str().expect("a name").to_owned()
+    };
+    let (old, new) = (dump("7.2.22"), dump("10.0.13"));
+    let output = migcompat(&["static", &old, &new, "--format", "json"], &root());
+    let mut report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let mut cases = Vec::new();
+    for device in DEVICES {
+        for direction in ["backward", "forward"] {
+            let fails = device == "am53c974";
+            cases.push(json!({
+                "id": format!("q35/{device}/unix/{direction}/paused"),
+                "machine": report["machine"], "device_set": device, "devices": [device], "left_out": [],
+                "transport": "unix", "direction": direction, "running": false,
+                "outcome": if fails { "fail" } else { "pass" },
+                "cause": null, "control": null, "repeated": null, "legs": [], "state_diff": [],
+                "allowed_by": null, "reproduce": null, "source_stderr": "",
+                "destination_stderr": "", "logs": null, "elapsed_ms": 40
+            }));
+        }
+    }
+    report["summary"]["cases"] = json!(cases.len());
+    report["summary"]["passed"] = json!(cases.len() - 2);
+    report["cases"] = json!(cases);
+    let confirmed = report["findings"]
+        .as_array_mut()
+        .expect("a list")
+        .iter_mut()
+        .find(|f| f["section"] == "am53c974" && f["direction"] == "forward");
+    confirmed.expect("a known break")["confirmed_by"] = json!("q35/am53c974/unix/forward/paused");
+    report
+}
+
+/// What shard `index` of `of` would report of it: the findings, and its own cases.
+fn part(whole: &Value, index: usize, of: usize) -> Value {
+    let mut report = whole.clone();
+    report["shard"] = json!({
+        "index": index, "of": of, "plan": "0123456789abcdef", "options": ["--direction both"],
+    });
+    let cases = report["cases"].as_array_mut().expect("a list");
+    let mut at = 0;
+    cases.retain(|_| {
+        at += 1;
+        at % of == index % of
+    });
+    // Runs end in any order.
+    cases.reverse();
+    let own: Vec<Value> = cases.iter().map(|case| case["id"].clone()).collect();
+    let fails = cases
+        .iter()
+        .filter(|case| case["outcome"] == "fail")
+        .count();
+    report["summary"]["cases"] = json!(own.len());
+    report["summary"]["passed"] = json!(own.len() - fails);
+    for finding in report["findings"].as_array_mut().expect("a list") {
+        if !own.contains(&finding["confirmed_by"]) {
+            finding["confirmed_by"] = Value::Null;
+        }
+    }
+    report
+}
+
+/// Writes reports as `1.json`, `2.json` and so on into a folder.
+fn written(reports: &[Value]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (at, report) in reports.iter().enumerate() {
+        let text = serde_json::to_vec_pretty(report).expect("JSON");
+        std::fs::write(folder.path().join(format!("{}.json", at + 1)), text).expect("written");
+    }
+    folder
+}
+
+fn validate(report: &Value) {
+    let schema = std::fs::read(root().join("report-schema.json")).expect("the schema");
+    let schema: Value = serde_json::from_slice(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
+    let wrong: Vec<String> = validator
+        .iter_errors(report)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn shards_joined_in_any_order_are_the_whole_run_byte_for_byte() {
+    let whole = whole();
+    validate(&whole);
+    let parts: Vec<Value> = (1..=3).map(|index| part(&whole, index, 3)).collect();
+    parts.iter().for_each(validate);
+    let folder = written(&parts);
+    let args = ["merge", "3.json", "1.json", "2.json", "--format", "json"];
+    let output = migcompat(&args, folder.path());
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "the break of am53c974 is in it"
+    );
+    let whole: Report = serde_json::from_value(whole).expect("a report");
+    let mut text = Vec::new();
+    migcompat::report::json::write(&whole, &mut text).expect("written");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&text)
+    );
+}
+
+#[test]
+fn compressed_reports_are_read_too() {
+    let whole = whole();
+    let parts: Vec<Value> = (1..=2).map(|index| part(&whole, index, 2)).collect();
+    let folder = written(&parts);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).expect("written");
+    let gz = std::fs::File::create(folder.path().join("1.json.gz")).expect("a file");
+    let mut gz = flate2::write::GzEncoder::new(gz, flate2::Compression::fast());
+    gz.write_all(&read("1.json"))
+        .and_then(|()| gz.finish())
+        .expect("written");
+    let zst = zstd::encode_all(&read("2.json")[..], 1).expect("compressed");
+    std::fs::write(folder.path().join("2.json.zst"), zst).expect("written");
+    let plain = migcompat(
+        &["merge", "1.json", "2.json", "--format", "json"],
+        folder.path(),
+    );
+    let packed = migcompat(
+        &["merge", "1.json.gz", "2.json.zst", "--format", "json"],
+        folder.path(),
+    );
+    assert!(!plain.stdout.is_empty());
+    assert_eq!(plain.stdout, packed.stdout);
+}
+
+/// Nothing failed in the shards that are there, and still the run as a whole has no result.
+#[test]
+fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
+    let mut whole = whole();
+    whole["findings"] = json!([]);
+    whole["rules"] = json!({});
+    for case in whole["cases"].as_array_mut().expect("a list") {
+        case["outcome"] = json!("pass");
+    }
+    let parts: Vec<Value> = [1, 3].map(|index| part(&whole, index, 4)).into();
+    let folder = written(&parts);
+    let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
+    assert_eq!(output.status.code(), Some(125));
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        said,
+        "untested: shards 2, 4 are missing of 4; --partial merges what there is\n"
+    );
+
+    let args = ["merge", "1.json", "2.json", "--partial", "--format", "json"];
+    let output = migcompat(&args, folder.path());
+    assert_eq!(output.status.code(), Some(125));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    validate(&report);
+    assert_eq!(report["verdict"], "untested");
+    assert_eq!(report["summary"]["cases"], 6);
+
+    let all: Vec<Value> = (1..=4).map(|index| part(&whole, index, 4)).collect();
+    let folder = written(&all);
+    let args = ["merge", "1.json", "2.json", "3.json", "4.json"];
+    assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
+}
+
+#[test]
+fn what_is_not_of_one_run_is_refused_with_both_names() {
+    let whole = whole();
+    let first = part(&whole, 1, 2);
+    let second = part(&whole, 2, 2);
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 10] = [
+        (
+            |r| r["tool"]["version"] = json!("9.9.9"),
+            "not of one run: migcompat is",
+        ),
+        (
+            |r| r["old"]["label"] = json!("debian:bullseye"),
+            "not of one run: the old build is",
+        ),
+        (
+            |r| r["new"]["version"] = json!("11.1.0"),
+            "not of one run: the new build is",
+        ),
+        (
+            |r| r["machine"] = json!("pc-q35-6.0"),
+            "not of one run: the machine is",
+        ),
+        (
+            |r| r["shard"]["of"] = json!(3),
+            "the number of shards is 2 in the first and 3",
+        ),
+        (
+            |r| r["shard"]["options"] = json!(["--paused"]),
+            "what was asked for is --direction both in the first and --paused in the second",
+        ),
+        (
+            |r| r["shard"]["plan"] = json!("fedcba9876543210"),
+            "each set out to run other cases",
+        ),
+        (
+            |r| r["shard"]["index"] = json!(1),
+            "1.json and 2.json are both shard 1/2",
+        ),
+        (|r| r["shard"] = Value::Null, "2.json is of a whole run"),
+        (
+            |r| r["shard"]["index"] = json!(7),
+            "2.json: it says shard 7/2",
+        ),
+    ];
+    for (change, message) in changes {
+        let mut other = second.clone();
+        change(&mut other);
+        let folder = written(&[first.clone(), other]);
+        let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}: {said}");
+        assert!(said.contains(message), "{message}: {said}");
+        assert!(said.contains("2.json"), "{said}");
+    }
+
+    let mut other = second.clone();
+    other["cases"] = first["cases"].clone();
+    let folder = written(&[first.clone(), other]);
+    let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("both have the case q35/"), "{said}");
+}
+
+#[test]
+fn what_is_no_report_is_said_to_be_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (content, message) in [
+        ("", "is no report"),
+        ("not JSON", "is no report"),
+        ("{}", "it names no schema"),
+        (
+            r#"{"schema": "migcompat-report-9"}"#,
+            "of the form \"migcompat-report-9\"",
+        ),
+        (
+            r#"{"schema": "migcompat-report-1", "tool": 3}"#,
+            "at tool: ",
+        ),
+        ("\u{1f}\u{8b}", "is no report"),
+    ] {
+        std::fs::write(folder.path().join("r.json"), content).expect("written");
+        let output = migcompat(&["merge", "r.json"], folder.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{content:?}: {said}");
+        assert!(
+            said.contains(message) && said.contains("r.json"),
+            "{content:?}: {said}"
+        );
+    }
+    std::fs::write(folder.path().join("r.gz"), [0x1f, 0x8b, 8, 0]).expect("written");
+    for name in ["r.gz", "none.json", "."] {
+        let output = migcompat(&["merge", name], folder.path());
+        assert_eq!(output.status.code(), Some(2), "{name}");
+    }
+}
