@@ -1,5 +1,6 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod buses;
 pub mod capability;
 pub mod case;
 pub mod cause;
@@ -7,6 +8,7 @@ mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
+pub mod pool;
 pub mod reproduce;
 pub mod run;
 pub mod split;
