@@ -1,6 +1,6 @@
 //! `migcompat live`: guests that move between two builds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,6 +131,9 @@ pub(super) fn migrate(
         arch: pair.arch().to_owned(),
         cpu: args.cpu.clone(),
         transport: args.transport,
+        capabilities: BTreeSet::from_iter(args.capability.iter().copied())
+            .into_iter()
+            .collect(),
         running,
         loops: args.loops.map(usize::from),
         retries: args.retries.into(),
@@ -164,7 +167,7 @@ pub(super) fn has_guest(pair: &Pair) -> bool {
     workload::guest(pair.arch()).is_some()
 }
 
-fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
+pub(super) fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
     match wanted {
         Some(folder) => {
             std::fs::create_dir_all(folder)

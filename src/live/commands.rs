@@ -66,23 +66,34 @@ pub(super) struct RamReply {
     pub duplicate: Option<i64>,
 }
 
+/// Whether the machine runs, and if not, why.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct QueryStatus {}
+command!(QueryStatus, "query-status", StatusReply);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StatusReply {
+    pub status: String,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct QueryCapabilities {}
 command!(
     QueryCapabilities,
     "query-migrate-capabilities",
-    Vec<Capability>
+    Vec<CapabilityState>
 );
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Capability {
+pub(super) struct CapabilityState {
     pub capability: String,
     pub state: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct SetCapabilities {
-    pub capabilities: Vec<Capability>,
+    pub capabilities: Vec<CapabilityState>,
 }
 command!(SetCapabilities, "migrate-set-capabilities", Value);
 
@@ -91,8 +102,14 @@ command!(SetCapabilities, "migrate-set-capabilities", Value);
 pub(super) struct SetParameters {
     pub downtime_limit: u64,
     pub max_bandwidth: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multifd_channels: Option<u8>,
 }
 command!(SetParameters, "migrate-set-parameters", Value);
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct StartPostcopy {}
+command!(StartPostcopy, "migrate-start-postcopy", Value);
 
 /// Writes guest-physical memory into a file.
 #[derive(Debug, Clone, Serialize)]

@@ -3,28 +3,27 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tokio::net::UnixListener;
+
+use super::capability::{Capability, parameters};
 use super::commands::{
-    Capability, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
-    SetCapabilities, SetParameters,
+    CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
+    QueryStatus, SetCapabilities, StartPostcopy,
 };
-use super::transport::{self, Outgoing, Transport};
+use super::tap::Tap;
+use super::transport::{self, Outgoing, Tapped, Transport};
 use super::vm::Vm;
 use crate::model::{Outcome, Version};
 use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
+use crate::stream::Stream;
 
 /// The first QEMU whose destination stays after a failed load and can be asked why.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
-/// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
-const BANDWIDTH: u64 = 64 << 30;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
-/// for a second pass without telling the translated code, which then writes pages unnoticed: they
-/// arrive stale, also from such a build to itself. With this limit, in milliseconds, the guest is
-/// stopped before a second pass, and what it dirtied until then goes with the rest.
-const DOWNTIME_LIMIT: u64 = 60_000;
-
 /// How often both sides are asked, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
+/// Between two questions whether a machine that has saved itself is through.
+const FINISHING: Duration = Duration::from_millis(1);
 /// How long the other side gets to say why, once one side has failed.
 const AFTERWORD: Duration = Duration::from_secs(2);
 
@@ -106,10 +105,20 @@ impl State {
     fn of(status: &str, reason: Option<String>) -> State {
         match status {
             "completed" => State::Completed,
-            "failed" | "cancelled" => State::Failed(reason),
+            // A source waits like this for ever, once its destination has gone.
+            "failed" | "cancelled" | "postcopy-paused" => State::Failed(reason),
             _ => State::UnderWay,
         }
     }
+}
+
+/// A leg that is over.
+#[derive(Debug)]
+pub struct Moved {
+    pub outcome: Result<Stats, Unfit>,
+    /// What the source sent, or why that is not known. Of a leg that failed too: a source whose
+    /// destination refuses the stream is heard to its end.
+    pub sent: Result<Stream, String>,
 }
 
 /// Moves the guest. Afterwards both sides are stopped.
@@ -117,29 +126,53 @@ pub async fn migrate(
     source: &mut Vm,
     destination: &mut Vm,
     transport: Transport,
+    capabilities: &[Capability],
     deadline: Duration,
+) -> Moved {
+    let mut tap = None;
+    let how = (transport, capabilities);
+    let outcome = relay(source, destination, how, deadline, &mut tap).await;
+    let sent = match tap {
+        // A side that hangs has not said the end of its stream, and will not.
+        Some(tap) if !matches!(&outcome, Err(unfit) if unfit.outcome == Outcome::Hang) => {
+            tap.stream().await
+        }
+        _ => Err("the migration did not end".to_owned()),
+    };
+    Moved { outcome, sent }
+}
+
+async fn relay(
+    source: &mut Vm,
+    destination: &mut Vm,
+    (transport, capabilities): (Transport, &[Capability]),
+    deadline: Duration,
+    tapped: &mut Option<Tap>,
 ) -> Result<Stats, Unfit> {
     let end = Instant::now() + deadline;
-    if let Err(error) = prepare(source).await {
-        return Err(broken(source, End::Source, error).await);
-    }
-    if let Err(error) = prepare(destination).await {
-        return Err(broken(destination, End::Destination, error).await);
-    }
-    let way = transport::lay(transport, source, destination).await?;
+    prepare(source, End::Source, capabilities).await?;
+    prepare(destination, End::Destination, capabilities).await?;
+    let passes = match capabilities.first() {
+        None => Tapped::Yes,
+        Some(&capability) => Tapped::No(capability),
+    };
+    let way = transport::lay(transport, passes, source, destination).await?;
+    forget(source).await;
+    forget(destination).await;
     let mut watch = Watch::default();
     // A file has to be whole before it is read; everywhere else the listener comes first.
     let after = transport == Transport::File;
     if !after && let Err(error) = listen(destination, way.incoming.clone()).await {
         return Err(broken(destination, End::Destination, error).await);
     }
-    let uri = match way.outgoing {
-        Outgoing::Known(uri) => uri,
-        Outgoing::AskForPort => match transport::port(destination).await {
-            Ok(uri) => uri,
+    let (uri, tap) = match way.outgoing {
+        Outgoing::Known(uri, tap) => (uri, tap),
+        Outgoing::AskForPort => match transport::port(destination, passes).await {
+            Ok(found) => found,
             Err(error) => return Err(broken(destination, End::Destination, error).await),
         },
     };
+    *tapped = Some(tap);
     let started = source
         .monitored
         .session
@@ -147,6 +180,18 @@ pub async fn migrate(
         .await;
     if let Err(error) = started {
         return Err(broken(source, End::Source, error).await);
+    }
+    let postcopy = capabilities.contains(&Capability::PostcopyRam);
+    if postcopy {
+        // Right after the reply: what it waits for, that the first pass is under way, is the build's
+        // own business.
+        let command = source
+            .monitored
+            .session
+            .execute(StartPostcopy {}, source.command);
+        if let Err(error) = command.await {
+            return Err(broken(source, End::Source, error).await);
+        }
     }
     if after {
         watch.until(source, destination, end, true).await;
@@ -157,29 +202,97 @@ pub async fn migrate(
         }
     }
     watch.until(source, destination, end, false).await;
-    watch.verdict(source, deadline).await
+    let came_after = watch.postcopy;
+    let stats = watch.verdict(source, deadline).await?;
+    if postcopy && !came_after {
+        return Err(Unfit::new(
+            Outcome::Skip,
+            "all memory was across before postcopy began",
+        ));
+    }
+    Ok(stats)
 }
 
-/// Capabilities and parameters, the same on both sides as far as versions have them.
-async fn prepare(vm: &Vm) -> Result<(), QmpError> {
+/// Has a stopped machine save itself to us. It cannot be moved any more then until it has run.
+pub async fn save(vm: &mut Vm, deadline: Duration) -> Result<Stream, String> {
+    let path = vm.folder.join(format!("t{}", vm.index));
+    let said = |error: &dyn fmt::Display| error.to_string();
+    // The leg that brought the guest here has left its own.
+    let _absent = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).map_err(|error| said(&error))?;
+    let tap = Tap::sink(listener);
+    let prepared = prepare(vm, End::Destination, &[]).await;
+    prepared.map_err(|unfit| unfit.message)?;
+    let uri = format!("unix:{}", path.display());
     let session = &vm.monitored.session;
-    let listed = session.execute(QueryCapabilities {}, vm.command).await?;
-    // Says what happens instead of being asked; of no consequence for the stream, so that one side
-    // may lack it.
-    if listed.iter().any(|c| c.capability == "events") {
-        let capabilities = vec![Capability {
-            capability: "events".to_owned(),
+    let started = session.execute(Migrate { uri }, vm.command).await;
+    started.map_err(|error| said(&error))?;
+    let saved = match tokio::time::timeout(deadline, tap.stream()).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(format!("it did not end within {} s", deadline.as_secs())),
+    };
+    // The last byte is sent a moment before the machine is ready for the next command.
+    let end = Instant::now() + deadline;
+    while Instant::now() < end {
+        let asked = vm.monitored.session.execute(QueryStatus {}, vm.command);
+        let status = asked.await.map_err(|error| said(&error))?.status;
+        if status != "finish-migrate" {
+            return Ok(saved);
+        }
+        tokio::time::sleep(FINISHING).await;
+    }
+    Err("it was not through with the migration".to_owned())
+}
+
+/// Forgets what was said of earlier migrations.
+async fn forget(vm: &mut Vm) {
+    while let Ok(Some(_)) = vm.monitored.session.next_event(Duration::ZERO).await {}
+}
+
+/// Capabilities and parameters, the same on both sides. What a build does not have, or cannot use
+/// where it runs, is no break between versions.
+async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
+    let session = &vm.monitored.session;
+    let listed = match session.execute(QueryCapabilities {}, vm.command).await {
+        Ok(listed) => listed,
+        Err(error) => return Err(broken(vm, end, error).await),
+    };
+    let has = |name: &str| listed.iter().any(|c| c.capability == name);
+    let set = async |name: String| {
+        let capabilities = vec![CapabilityState {
+            capability: name,
             state: true,
         }];
-        session
-            .execute(SetCapabilities { capabilities }, vm.command)
-            .await?;
-    }
-    let parameters = SetParameters {
-        downtime_limit: DOWNTIME_LIMIT,
-        max_bandwidth: BANDWIDTH,
+        let command = SetCapabilities { capabilities };
+        session.execute(command, vm.command).await.map(drop)
     };
-    session.execute(parameters, vm.command).await.map(drop)
+    // Says what happens instead of being asked; of no consequence for the stream, so that one side
+    // may lack it.
+    let mut done = match has("events") {
+        true => set("events".to_owned()).await,
+        false => Ok(()),
+    };
+    for capability in wanted {
+        if !has(&capability.to_string()) {
+            let message = format!("{end}, a QEMU {}, has no {capability}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+        if done.is_ok() {
+            done = set(capability.to_string()).await;
+        }
+        if let Err(QmpError::Refused { description, .. }) = done {
+            let message = format!("{end}, a QEMU {}: {description}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+    }
+    if done.is_ok() {
+        let command = parameters(wanted);
+        done = session.execute(command, vm.command).await.map(drop);
+    }
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) => Err(broken(vm, end, error).await),
+    }
 }
 
 async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
@@ -238,6 +351,8 @@ struct Watch {
     destination: State,
     /// A side that does not answer questions.
     silent: Option<End>,
+    /// The source has gone over to sending what was not sent yet after the guest.
+    postcopy: bool,
 }
 
 impl Watch {
@@ -267,6 +382,7 @@ impl Watch {
             let quiet = tokio::select! {
                 Ok(Some(event)) = s.session.next_event(pause) => {
                     self.source.hear(&event);
+                    self.postcopy |= status(&event) == Some("postcopy-active");
                     false
                 }
                 Ok(Some(event)) = d.session.next_event(pause) => {
@@ -373,14 +489,20 @@ impl Watch {
 
 impl State {
     fn hear(&mut self, event: &Event) {
-        if event.name == "MIGRATION"
-            && let Some(status) = event.data.get("status").and_then(|s| s.as_str())
-        {
+        if let Some(status) = status(event) {
             let new = State::of(status, None);
             if new.is_over() && !self.is_over() {
                 *self = new;
             }
         }
+    }
+}
+
+/// What a MIGRATION event says.
+fn status(event: &Event) -> Option<&str> {
+    match event.name.as_str() {
+        "MIGRATION" => event.data.get("status")?.as_str(),
+        _ => None,
     }
 }
 

@@ -1,13 +1,18 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod buses;
+pub mod capability;
 pub mod case;
 pub mod cause;
 mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
+pub mod pool;
 pub mod reproduce;
 pub mod run;
+pub mod split;
+mod tap;
 pub mod transport;
 pub mod vm;
 pub mod workload;

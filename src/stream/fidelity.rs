@@ -11,17 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::tree::{Kind, Node, Section, Stream, Structure, Value};
-
-/// What became of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Change {
-    /// The field holds something else.
-    Changed,
-    /// The bytes of the field were taken for another one.
-    Displaced,
-    /// What was saved again does not have the field.
-    Vanished,
-}
+use crate::model::Change;
+use crate::rules::lists::StateNames;
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,32 +35,27 @@ pub struct Loss {
     pub landed_in: Option<String>,
 }
 
-/// What is known of names.
-pub trait Names {
-    /// Whether a section is called the one on the sending side and the other on the receiving one.
-    fn section(&self, sent: &str, held: &str) -> bool;
-    /// Whether, in this description, two names are one field.
-    fn field(&self, description: &str, sent: &str, held: &str) -> bool;
+impl Loss {
+    /// The field's own name.
+    fn name(&self) -> &str {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        // An element of an array is named like the array.
+        name.split('[').next().unwrap_or(name)
+    }
 }
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
 /// saved again is a loss of all its fields.
-pub fn compare(sent: &Stream, held: &Stream, names: &impl Names) -> Vec<Loss> {
+pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
     let mut by_name: HashMap<(&str, u32), &Section> = HashMap::new();
     for section in held.devices() {
         by_name.insert((&section.name, section.instance_id), section);
     }
     let mut losses = Vec::new();
     for section in sent.devices() {
-        let here = by_name.get(&(section.name.as_str(), section.instance_id));
-        let other = here.copied().or_else(|| {
-            held.devices().find(|other| {
-                other.instance_id == section.instance_id && names.section(&section.name, &other.name)
-            })
-        });
+        let other = by_name.get(&(section.name.as_str(), section.instance_id));
         let from = losses.len();
         match other {
-            // The same bytes under the same names need no closer look: nearly all do.
             Some(other) => {
                 let ours = section.content.structure().map(bodies).unwrap_or_default();
                 let theirs = other.content.structure().map(bodies).unwrap_or_default();
@@ -82,7 +68,8 @@ pub fn compare(sent: &Stream, held: &Stream, names: &impl Names) -> Vec<Loss> {
                 }
             }
         }
-        for loss in &mut losses[from..] {
+        losses.retain(|loss| names.volatile(&loss.description, loss.name()).is_none());
+        for loss in losses.iter_mut().skip(from) {
             loss.section.clone_from(&section.name);
             loss.instance_id = section.instance_id;
         }
@@ -218,7 +205,7 @@ fn vanished(body: &Body, losses: &mut Vec<Loss>) {
     losses.extend(fields.map(|leaf| loss(leaf, Change::Vanished, None, None)));
 }
 
-fn compare_bodies(sent: &[Body], held: &[Body], names: &impl Names, losses: &mut Vec<Loss>) {
+fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut Vec<Loss>) {
     // Two subsections may bear one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
@@ -232,9 +219,9 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &impl Names, losses: &mut
     }
 }
 
-fn compare_body(sent: &Body, held: &Body, names: &impl Names, losses: &mut Vec<Loss>) {
+fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Vec<Loss>) {
     let same = |a: &Leaf, b: &Leaf| {
-        a.path == b.path || a.name() == b.name() || names.field(&a.description, a.name(), b.name())
+        a.path == b.path || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
     };
     // Both lists are in the order of the wire: one walk finds what lies at the same place.
     let mut anchors = vec![None; sent.leaves.len()];
@@ -267,7 +254,14 @@ fn compare_body(sent: &Body, held: &Body, names: &impl Names, losses: &mut Vec<L
         }
         let here = holder(held, leaf.at);
         if let Some(other) = left.elsewhere(leaf) {
-            losses.push(loss(leaf, Change::Displaced, Some(other), here));
+            // In its place but of another length it is still itself.
+            let change = if other.at == leaf.at {
+                Change::Changed
+            } else {
+                Change::Displaced
+            };
+            let here = here.filter(|_| change == Change::Displaced);
+            losses.push(loss(leaf, change, Some(other), here));
             continue;
         }
         // Another name, or another division, of the same bytes is no loss.
@@ -295,7 +289,11 @@ impl<'b> Left<'b> {
     ) -> Left<'b> {
         let mut by_path = HashMap::new();
         let mut by_name: HashMap<&str, Option<&Leaf>> = HashMap::new();
-        let free = held.leaves.iter().zip(anchored).filter(|(_, taken)| !**taken);
+        let free = held
+            .leaves
+            .iter()
+            .zip(anchored)
+            .filter(|(_, taken)| !**taken);
         for (leaf, _) in free.filter(|(leaf, _)| !leaf.is_filler()) {
             by_path.insert(leaf.path.as_str(), leaf);
             let twice = by_name.contains_key(leaf.name());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span};
+use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span, Volatile};
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
 
@@ -30,6 +30,10 @@ const SHIPPED: &[(&str, &str)] = &[
     (
         "rename-lists/absent-devices.toml",
         include_str!("../../../rename-lists/absent-devices.toml"),
+    ),
+    (
+        "rename-lists/volatile-fields.toml",
+        include_str!("../../../rename-lists/volatile-fields.toml"),
     ),
     (
         "rename-lists/deliberate-breaks.toml",
@@ -60,6 +64,7 @@ struct File {
     condition: Vec<Spanned<RawCondition>>,
     absent: Vec<RawAbsent>,
     r#break: Vec<Spanned<RawBreak>>,
+    volatile: Vec<Spanned<RawVolatile>>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +101,15 @@ struct RawAbsent {
     types: Vec<String>,
     source: String,
     reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVolatile {
+    description: String,
+    fields: Vec<String>,
+    reason: String,
+    source: String,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +215,23 @@ impl Lists {
                 source: raw.source,
                 reason: raw.reason,
             }));
+        for entry in file.volatile {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            if raw.fields.is_empty() || raw.fields.iter().any(|name| name == "*") {
+                return Err(ListError::Entry {
+                    place,
+                    reason: "name the fields: an entry for all of a description hides what is lost"
+                        .to_owned(),
+                });
+            }
+            self.volatile.push(Volatile {
+                description: raw.description,
+                fields: raw.fields,
+                reason: raw.reason,
+                source: raw.source,
+            });
+        }
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);

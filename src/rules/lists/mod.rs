@@ -6,6 +6,7 @@
 
 mod load;
 mod scope;
+mod state;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::model::{Direction, Version};
 
 pub use load::ListError;
 pub use scope::Scope;
+pub use state::{StateNames, Volatile};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,6 +159,7 @@ pub struct Lists {
     pub renames: Vec<Rename>,
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
+    pub volatile: Vec<Volatile>,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
 }
