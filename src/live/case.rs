@@ -1,5 +1,6 @@
 //! One case: a guest and its way through the builds, with controls and repetitions when it fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,11 +12,13 @@ use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
 use super::reproduce;
+use super::state::{self, Names, Seen};
 use super::transport::Transport;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::{self, SerialLog};
-use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
+use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated, StateDiff};
 use crate::qemu::{StartError, machine, private_dir};
+use crate::stream::Stream;
 
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
@@ -67,6 +70,8 @@ pub struct Bench {
     pub patience: Patience,
     /// Where the logs of cases that did not pass are kept.
     pub logs: PathBuf,
+    /// What the lists know of the names of fields.
+    pub names: Names,
 }
 
 /// A case to run.
@@ -89,11 +94,34 @@ pub(crate) struct Attempt {
     files: Vec<(String, String)>,
     /// What builds said that did not start, by their labels.
     pub refusals: Vec<(String, String)>,
+    pub state: Seen,
+    /// All that is wrong is that values differ; `state` says which.
+    pub values_differ: bool,
 }
 
 impl Attempt {
     pub fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
+    }
+
+    /// Whether this control, from a build to itself, fails in a way that says that a failure between
+    /// the builds is not theirs. A control whose values alone differ does so only for the same ones.
+    pub fn accounts_for(&self, between: &Attempt) -> bool {
+        if !self.failed() {
+            return false;
+        }
+        if !self.values_differ {
+            return true;
+        }
+        let name = |diff: &StateDiff| (diff.section.clone(), diff.field.clone());
+        let here: BTreeSet<_> = self.state.diffs.iter().map(name).collect();
+        between.values_differ
+            && between
+                .state
+                .diffs
+                .iter()
+                .map(name)
+                .all(|d| here.contains(&d))
     }
 
     fn refused(errors: &[StartError]) -> Attempt {
@@ -120,6 +148,8 @@ impl Attempt {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            state: Seen::default(),
+            values_differ: false,
         }
     }
 }
@@ -211,6 +241,8 @@ impl Bench {
             case.outcome = attempt.outcome;
             case.cause = attempt.cause;
             case.legs = attempt.legs;
+            case.state_checked = (attempt.state.checked.legs > 0).then_some(attempt.state.checked);
+            case.state_unchecked = attempt.state.unchecked;
         }
         case.elapsed_ms = milliseconds(begun);
         case
@@ -320,6 +352,9 @@ impl Bench {
         case.reproduce = Some(reproduce::line(gone, recipe, &stays));
         case.cause = attempt.cause;
         case.legs = attempt.legs;
+        case.state_checked = (attempt.state.checked.legs > 0).then_some(attempt.state.checked);
+        case.state_unchecked = attempt.state.unchecked;
+        case.state_diff = attempt.state.diffs;
         case.source_stderr = attempt.source_stderr;
         case.destination_stderr = attempt.destination_stderr;
     }
@@ -349,12 +384,13 @@ impl Bench {
     ) {
         let legs = attempt.legs.len().max(1);
         let mut control = Vec::new();
+        let mut broken = false;
         for party in [&self.old, &self.new] {
             let route = vec![party; legs + 1];
-            control.push(self.attempt(&route, recipe, direction).await.outcome);
+            let same = self.attempt(&route, recipe, direction).await;
+            control.push(same.outcome);
+            broken |= same.accounts_for(attempt);
         }
-        let fails = |outcome: &Outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
-        let broken = control.iter().any(fails);
         case.control = Some(Control {
             old_to_old: control[0],
             new_to_new: control[1],
@@ -429,28 +465,70 @@ impl Bench {
                 return Attempt::refused(&errors);
             }
         };
-        let mut legs = Vec::new();
+        let mut legs: Vec<Leg> = Vec::new();
         let mut direction = first;
+        let mut state = Seen::default();
+        // What was sent in the leg before, where nobody has looked yet how it arrived.
+        let mut before: Option<Stream> = None;
         for index in 0..destinations.len() {
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
                 Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
-            let moved = self
+            let (stage, sent) = self
                 .stage(&mut source, &mut destination, recipe, &mut log)
                 .await;
-            let stage = match moved {
-                Ok(stats) => {
-                    let resumed = self.resume(&mut destination, recipe, &mut log);
-                    let (resumed, started) = tokio::join!(resumed, start(index + 1));
-                    next = started;
-                    resumed.map(|()| stats)
+            if index == 0 {
+                state.first = sent.clone().ok();
+            }
+            // A guest that did not run between two legs is sent on as it arrived.
+            if let (Some(before), Ok(sent)) = (before.take(), &sent) {
+                let leg = (index - 1, direction.reversed());
+                if !state.compare(&self.names, leg, &before, sent) {
+                    if let Some(leg) = legs.last_mut() {
+                        leg.outcome = Outcome::Lost;
+                    }
+                    return values_differ(state, legs, source, destination).await;
                 }
-                Err(unfit) => Err(unfit),
+            }
+            let mut kept = true;
+            let stage = match stage {
+                Ok(stats) => {
+                    let runs_on = recipe.guest.is_some() || index + 1 == destinations.len();
+                    match sent {
+                        Ok(sent) if runs_on => {
+                            let held = leg::save(&mut destination, self.patience.leg).await;
+                            match held {
+                                Ok(held) => {
+                                    let leg = (index, direction);
+                                    kept = state.compare(&self.names, leg, &sent, &held);
+                                }
+                                Err(why) => state.leave(format!(
+                                    "after leg {index} the destination could not save again: {why}"
+                                )),
+                            }
+                        }
+                        Ok(sent) => before = Some(sent),
+                        Err(why) => state.leave(why),
+                    }
+                    if kept {
+                        let resumed = self.resume(&mut destination, recipe, &mut log);
+                        let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                        next = started;
+                        resumed.map(|()| stats)
+                    } else {
+                        Ok(stats)
+                    }
+                }
+                Err(unfit) => {
+                    state.refused = sent.ok();
+                    Err(unfit)
+                }
             };
             let outcome = match &stage {
-                Ok(_) => Outcome::Pass,
+                Ok(_) if kept => Outcome::Pass,
+                Ok(_) => Outcome::Lost,
                 Err(unfit) => unfit.outcome,
             };
             let stats = match &stage {
@@ -468,7 +546,12 @@ impl Bench {
                 pages: stats.pages,
             });
             if let Err(unfit) = stage {
-                return post_mortem(unfit, legs, source, destination).await;
+                let mut attempt = post_mortem(unfit, legs, source, destination).await;
+                attempt.state = state;
+                return attempt;
+            }
+            if !kept {
+                return values_differ(state, legs, source, destination).await;
             }
             // A loop has the ways alternate; a control's builds are the same anyway.
             direction = direction.reversed();
@@ -484,6 +567,8 @@ impl Bench {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            state,
+            values_differ: false,
         }
     }
 
@@ -517,20 +602,25 @@ impl Bench {
         Ok(source)
     }
 
-    /// One leg and what is compared after it. The source is gone then, the destination stopped.
+    /// One leg and what is compared after it. The source is gone then, the destination stopped. What
+    /// the source sent comes back too.
     async fn stage(
         &self,
         source: &mut Vm,
         destination: &mut Vm,
         recipe: &Recipe,
         log: &mut SerialLog,
-    ) -> Result<Stats, Unfit> {
+    ) -> (Result<Stats, Unfit>, Result<Stream, String>) {
         let patience = self.patience.leg;
         let how = (self.transport, self.capabilities.as_slice());
-        let stats = leg::migrate(source, destination, how.0, how.1, patience).await?;
-        integrity::compare(source, destination, recipe.guest, log).await?;
-        leave(source).await?;
-        Ok(stats)
+        let moved = leg::migrate(source, destination, how.0, how.1, patience).await;
+        let outcome = async {
+            let stats = moved.outcome?;
+            integrity::compare(source, destination, recipe.guest, log).await?;
+            leave(source).await?;
+            Ok(stats)
+        };
+        (outcome.await, moved.sent)
     }
 
     /// Lets the guest go on where it arrived, and sees that it does.
@@ -594,6 +684,22 @@ async fn leave(source: &mut Vm) -> Result<(), Unfit> {
             format!("the migration completed, but the source says: {line}"),
         )),
     }
+}
+
+/// The end of a case whose values did not arrive as they were sent.
+async fn values_differ(state: Seen, legs: Vec<Leg>, source: Vm, destination: Vm) -> Attempt {
+    let first = state.diffs.first();
+    let message = first.map_or_else(String::new, |diff| state::sentence(diff, state.diffs.len()));
+    let unfit = Unfit::new(Outcome::Lost, message);
+    let mut attempt = post_mortem(unfit, legs, source, destination).await;
+    if let (Some(cause), Some(diff)) = (&mut attempt.cause, state.diffs.first()) {
+        cause.section = Some(diff.section.clone());
+        cause.instance = Some(diff.instance);
+        cause.field = Some(diff.field.clone());
+    }
+    attempt.state = state;
+    attempt.values_differ = true;
+    attempt
 }
 
 /// What both sides left of a failed leg.

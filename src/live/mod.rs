@@ -12,6 +12,7 @@ pub mod pool;
 pub mod reproduce;
 pub mod run;
 pub mod split;
+pub mod state;
 mod tap;
 pub mod transport;
 pub mod vm;

@@ -344,7 +344,8 @@ impl Kind {
         if size == width { kind } else { Kind::Bytes }
     }
 
-    fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
+    /// The value that these bytes are.
+    pub fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
         let unsigned = || {
             bytes
                 .iter()
