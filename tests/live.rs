@@ -320,6 +320,34 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
 }
 
 #[test]
+fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
+    if !online("a_failed_set_names_the_devices_to_blame_and_clears_the_others") {
+        return;
+    }
+    // The first of them cannot move at all, which must not hide that the last one breaks.
+    let mut args = vec!["live", OLD, NEW, "-M", "pc-q35-7.2", "--paused"];
+    for device in ["rocker,id=r", "e1000", "virtio-rng-pci", "am53c974"] {
+        args.extend(["--device", device]);
+    }
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.outcomes(), ["broken", "broken", "fail"], "{}", run.said());
+    assert_eq!(run.status(), Some(1));
+    let split = &run.case(0)["split"];
+    let culprits: Vec<&str> = split["culprits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group[0].as_str().unwrap())
+        .collect();
+    assert_eq!(culprits, ["r", "am53c974"]);
+    assert_eq!(split["passed"].as_array().unwrap().len(), 2, "{split}");
+    assert_eq!(split["undecided"], serde_json::json!([]));
+    let section = run.case(2)["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    run.leaves_nothing();
+}
+
+#[test]
 fn what_no_build_can_move_is_broken() {
     if !online("what_no_build_can_move_is_broken") {
         return;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
+use super::board::Board;
 use super::{Exit, Failure, output};
-use crate::live::case::{Bench, Patience, Wanted};
+use crate::live::case::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
 use crate::live::run::{self, RunFailure};
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Outcome, Report};
+use crate::model::{Case, Direction, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
 
 /// The set of a run that asks for none.
@@ -119,6 +120,7 @@ pub(super) fn migrate(
             directions.iter().map(|&direction| Wanted {
                 set: set.clone(),
                 direction,
+                part: Part::Whole,
             })
         })
         .collect();
@@ -147,14 +149,11 @@ pub(super) fn migrate(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let total = wanted.len();
-    let mut done = 0;
-    let cases = run::run(&bench, &wanted, jobs, |case| {
-        done += 1;
-        if !quiet {
-            progress(done, total, case);
-        }
+    let board = Board::new(Progress::auto(quiet), wanted.len());
+    let cases = run::run(&bench, &wanted, jobs, |subject, event| {
+        board.tell(subject, event);
     });
+    drop(board);
     if temporary {
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
@@ -189,21 +188,4 @@ fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
             Ok((folder.keep(), true))
         }
     }
-}
-
-/// A line a case, written at once.
-fn progress(done: usize, total: usize, case: &Case) {
-    let mut line = format!("[{done}/{total}] {} {}", case.outcome, case.id);
-    let legs = case.legs.len();
-    if legs > 1 {
-        line.push_str(&format!(", {legs} legs"));
-    }
-    line.push_str(&format!(", {:.1} s", case.elapsed_ms as f64 / 1000.0));
-    if case.outcome != Outcome::Pass
-        && let Some(cause) = &case.cause
-    {
-        line.push_str(": ");
-        line.push_str(cause.message.lines().next().unwrap_or_default());
-    }
-    eprintln!("{line}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::capability::Capability;
 use super::cause;
-use super::devices::{DeviceSet, Known, Target};
+use super::devices::{Composition, DeviceSet, Known, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
 use super::reproduce;
@@ -31,6 +31,8 @@ pub struct Patience {
     pub boot: Duration,
     /// From one beat to the next.
     pub beat: Duration,
+    /// Finding out which devices are to blame.
+    pub blame: Duration,
 }
 
 impl Default for Patience {
@@ -39,6 +41,7 @@ impl Default for Patience {
             leg: Duration::from_secs(60),
             boot: Duration::from_secs(120),
             beat: Duration::from_secs(60),
+            blame: Duration::from_secs(90),
         }
     }
 }
@@ -74,12 +77,38 @@ pub struct Wanted {
     pub set: DeviceSet,
     /// Of the first leg.
     pub direction: Direction,
+    pub part: Part,
 }
+
+/// Why a case is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It was asked for.
+    Whole,
+    /// It is to blame for the failure of a larger one.
+    Culprit,
+}
+
+/// What a case is doing, for who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Legs count from 0.
+    Leg { index: usize, of: usize },
+    /// It failed, and each build is tried with itself.
+    Control,
+    /// It failed, and is tried again.
+    Again { time: usize, of: usize },
+    /// It failed, and the devices to blame are looked for.
+    Blame,
+}
+
+/// Who watches a case.
+pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 /// One pass through the builds.
 #[derive(Debug)]
-struct Attempt {
-    outcome: Outcome,
+pub(super) struct Attempt {
+    pub outcome: Outcome,
     cause: Option<Cause>,
     legs: Vec<Leg>,
     source_stderr: String,
@@ -89,7 +118,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn failed(&self) -> bool {
+    pub fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }
 
@@ -130,10 +159,8 @@ impl Bench {
     }
 
     /// Runs a case to its end, whatever that is.
-    pub async fn run(&self, wanted: &Wanted) -> Case {
+    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
         let begun = Instant::now();
-        let known = |party: &Party| (Some(party.info.version), party.drivers.clone());
-        let (old, new) = (known(&self.old), known(&self.new));
         let mut set = wanted.set.clone();
         let mut taken = Vec::new();
         if self.running && workload::guest(&self.arch).is_some() {
@@ -149,18 +176,7 @@ impl Bench {
                 keeps
             });
         }
-        let composition = set.compose(&Target {
-            arch: &self.arch,
-            machine: &self.machine,
-            old: Known {
-                version: old.0,
-                drivers: old.1.as_ref(),
-            },
-            new: Known {
-                version: new.0,
-                drivers: new.1.as_ref(),
-            },
-        });
+        let composition = self.compose(&set);
         let id = self.id(wanted);
         let mut case = Case {
             machine: self.machine.clone(),
@@ -183,6 +199,7 @@ impl Bench {
             cause: None,
             control: None,
             repeated: None,
+            split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),
             allowed_by: None,
@@ -222,18 +239,21 @@ impl Bench {
             });
             return case;
         }
-        let recipe = Recipe {
-            machine: self.machine.clone(),
-            arch: self.arch.clone(),
-            cpu: self.cpu.clone(),
-            device_args: composition.args,
-            guest: guest.filter(|_| self.running),
-        };
+        let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
-        let attempt = self.attempt(&route, &recipe, wanted.direction).await;
+        let attempt = self
+            .attempt(&route, &recipe, wanted.direction, watcher)
+            .await;
         if attempt.failed() {
-            self.look_again(&mut case, &attempt, &recipe, wanted.direction)
+            self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
                 .await;
+            if wanted.part == Part::Whole && composition.included.len() > 1 {
+                watcher(Step::Blame);
+                // As far as it came, and on its way.
+                let route = &route[..(attempt.legs.len().max(1) + 1).min(route.len())];
+                let split = self.blame(&set, &composition.included, route, wanted.direction);
+                case.split = Some(split.await);
+            }
             let legs = attempt.legs.len();
             let folder = self.keep(&case, &attempt, &recipe);
             case.logs = folder.as_ref().map(|folder| folder.display().to_string());
@@ -249,6 +269,34 @@ impl Bench {
         case.destination_stderr = attempt.destination_stderr;
         case.elapsed_ms = begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         case
+    }
+
+    /// The arguments that plug a set into the guests of this run.
+    pub(super) fn compose(&self, set: &DeviceSet) -> Composition {
+        let known = |party| -> Known<'_> {
+            let party: &Party = party;
+            Known {
+                version: Some(party.info.version),
+                drivers: party.drivers.as_ref(),
+            }
+        };
+        set.compose(&Target {
+            arch: &self.arch,
+            machine: &self.machine,
+            old: known(&self.old),
+            new: known(&self.new),
+        })
+    }
+
+    /// How the guests of this run are started.
+    pub(super) fn recipe(&self, device_args: Vec<String>) -> Recipe {
+        Recipe {
+            machine: self.machine.clone(),
+            arch: self.arch.clone(),
+            cpu: self.cpu.clone(),
+            device_args,
+            guest: workload::guest(&self.arch).filter(|_| self.running),
+        }
     }
 
     /// The builds that the guest goes through.
@@ -273,12 +321,18 @@ impl Bench {
         attempt: &Attempt,
         recipe: &Recipe,
         direction: Direction,
+        watcher: Watcher<'_>,
     ) {
         let legs = attempt.legs.len().max(1);
         let mut control = Vec::new();
+        watcher(Step::Control);
         for party in [&self.old, &self.new] {
             let route = vec![party; legs + 1];
-            control.push(self.attempt(&route, recipe, direction).await.outcome);
+            control.push(
+                self.attempt(&route, recipe, direction, &|_| {})
+                    .await
+                    .outcome,
+            );
         }
         let fails = |outcome: &Outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
         let broken = control.iter().any(fails);
@@ -292,9 +346,11 @@ impl Bench {
         }
         case.outcome = attempt.outcome;
         let mut repeated = Repeated { failed: 1, of: 1 };
-        for _ in 0..self.retries {
+        for time in 1..=self.retries {
+            let of = self.retries;
+            watcher(Step::Again { time, of });
             let route = self.route(direction);
-            let again = self.attempt(&route, recipe, direction).await;
+            let again = self.attempt(&route, recipe, direction, &|_| {}).await;
             repeated.of += 1;
             repeated.failed += usize::from(again.failed());
         }
@@ -303,7 +359,7 @@ impl Bench {
 
     /// Keeps what a failed case said. `None` if that does not work: the report has the essentials.
     fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
-        let folder = self.logs.join(case.id.replace('/', "_"));
+        let folder = self.logs.join(case.id.replace(['/', ':'], "_"));
         fs::create_dir_all(&folder).ok()?;
         // The image of the guest is among it: the line to reproduce the case names it.
         recipe.prepare(&folder).ok()?;
@@ -313,7 +369,13 @@ impl Bench {
         Some(folder)
     }
 
-    async fn attempt(&self, route: &[&Party], recipe: &Recipe, first: Direction) -> Attempt {
+    pub(super) async fn attempt(
+        &self,
+        route: &[&Party],
+        recipe: &Recipe,
+        first: Direction,
+        watcher: Watcher<'_>,
+    ) -> Attempt {
         let folder = match private_dir() {
             Ok(folder) => folder,
             Err(error) => return Attempt::skip(format!("no folder to run in: {error}")),
@@ -321,7 +383,8 @@ impl Bench {
         if let Err(error) = recipe.prepare(folder.path()) {
             return Attempt::skip(format!("cannot write the guest: {error}"));
         }
-        self.travel(route, recipe, first, folder.path()).await
+        self.travel(route, recipe, first, folder.path(), watcher)
+            .await
     }
 
     async fn travel(
@@ -330,6 +393,7 @@ impl Bench {
         recipe: &Recipe,
         first: Direction,
         folder: &Path,
+        watcher: Watcher<'_>,
     ) -> Attempt {
         let mut log = SerialLog::new();
         let Some((&from, destinations)) = route.split_first() else {
@@ -348,6 +412,8 @@ impl Bench {
         let mut legs = Vec::new();
         let mut direction = first;
         for index in 0..destinations.len() {
+            let of = destinations.len();
+            watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
                 Some(Err(error)) => return Attempt::skip(error.to_string()),

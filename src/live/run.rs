@@ -8,7 +8,7 @@ use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::case::{Bench, Wanted};
+use super::case::{Bench, Part, Step, Wanted};
 use crate::model::Case;
 
 /// The run was ended by Ctrl-C or the like; every QEMU is gone.
@@ -20,7 +20,25 @@ pub enum RunFailure {
     Runtime(#[from] io::Error),
 }
 
-/// Runs the cases, so many at once, and tells of each as it ends. They come back in their own order.
+/// Something that happened to a case.
+#[derive(Debug)]
+pub enum Event<'c> {
+    Began,
+    Step(Step),
+    Ended(&'c Case),
+}
+
+/// Which case it happened to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'c> {
+    /// Of those at once; counts from 0.
+    pub worker: usize,
+    pub id: &'c str,
+    pub part: Part,
+}
+
+/// Runs the cases, so many at once, and tells what happens, from several threads. They come back in
+/// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
 /// A signal, or no resources.
@@ -28,18 +46,19 @@ pub fn run(
     bench: &Bench,
     cases: &[Wanted],
     jobs: usize,
-    mut told: impl FnMut(&Case),
+    told: impl Fn(Subject, Event) + Sync,
 ) -> Result<Vec<Case>, RunFailure> {
     let queue: Mutex<VecDeque<(usize, &Wanted)>> = Mutex::new(cases.iter().enumerate().collect());
     let (stop, stopped) = watch::channel(false);
     let (sender, results) = mpsc::channel();
-    let mut done: Vec<Option<Case>> = cases.iter().map(|_| None).collect();
+    let mut done: Vec<Vec<Case>> = cases.iter().map(|_| Vec::new()).collect();
+    let told = &told;
     let outcome = thread::scope(|scope| {
         // The listener ends with the workers: it holds the other end of this.
         let (alive, mut over) = watch::channel(());
         scope.spawn(move || listen(&stop, &mut over));
         let mut workers = Vec::new();
-        for _ in 0..jobs.clamp(1, cases.len().max(1)) {
+        for worker in 0..jobs.clamp(1, cases.len().max(1)) {
             let (queue, sender, mut stopped) = (&queue, sender.clone(), stopped.clone());
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
             // that thread has to last as long as the case.
@@ -55,27 +74,35 @@ pub fn run(
                     let Some((at, wanted)) = next else {
                         return Ok(());
                     };
-                    let case = runtime.block_on(async {
-                        tokio::select! {
-                            biased;
-                            // Dropping the case kills its QEMUs and removes its folder.
-                            Ok(_) = stopped.wait_for(|&stopped| stopped) => None,
-                            case = bench.run(wanted) => Some(case),
-                        }
-                    });
-                    match case {
-                        Some(case) => {
-                            let _nobody_left = sender.send((at, case));
-                        }
-                        None => return Err(RunFailure::Interrupted),
+                    let mut waiting = VecDeque::from([wanted.clone()]);
+                    while let Some(wanted) = waiting.pop_front() {
+                        let id = bench.id(&wanted);
+                        let subject = Subject {
+                            worker,
+                            id: &id,
+                            part: wanted.part,
+                        };
+                        told(subject, Event::Began);
+                        let watcher = |step| told(subject, Event::Step(step));
+                        let case = runtime.block_on(async {
+                            tokio::select! {
+                                biased;
+                                // Dropping the case kills its QEMUs and removes its folder.
+                                Ok(_) = stopped.wait_for(|&stopped| stopped) => None,
+                                case = bench.run(&wanted, &watcher) => Some(case),
+                            }
+                        });
+                        let case = case.ok_or(RunFailure::Interrupted)?;
+                        told(subject, Event::Ended(&case));
+                        waiting.extend(bench.culprits(&wanted, &case));
+                        let _nobody_left = sender.send((at, case));
                     }
                 }
             }));
         }
         drop(sender);
         for (at, case) in results {
-            told(&case);
-            done[at] = Some(case);
+            done[at].push(case);
         }
         let mut outcome = Ok(());
         for worker in workers {
