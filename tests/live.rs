@@ -320,6 +320,47 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
 }
 
 #[test]
+fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
+    if !online("a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The machine starts twice: as the source of leg 1 in each attempt, never for leg 2.
+    let old = wrapper(
+        dir.path(),
+        OLD,
+        Role::Destination,
+        "echo worn out >&2; exit 1",
+    );
+    let logs = dir.path().join("logs");
+    let args = [
+        "live",
+        &old,
+        NEW,
+        "-M",
+        "q35",
+        "--device-set",
+        "bare",
+        "--loops",
+        "1",
+    ];
+    let keep = ["--retries", "0", "--keep-logs", logs.to_str().unwrap()];
+    for runs in 1..=2 {
+        let run = Run::new(&[&args[..], &keep].concat());
+        // The control from the old build to itself cannot be set up: no reason to call it broken.
+        assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+        let cause = run.case(0)["cause"]["message"].as_str().unwrap();
+        assert!(
+            cause.contains("leg 2") && cause.contains("status 1"),
+            "{cause}"
+        );
+        assert_eq!(run.case(0)["destination_stderr"], "worn out");
+        assert_eq!(fs::read_dir(&logs).unwrap().count(), runs);
+        run.leaves_nothing();
+    }
+}
+
+#[test]
 fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
     if !online("a_failed_set_names_the_devices_to_blame_and_clears_the_others") {
         return;
@@ -330,7 +371,12 @@ fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
         args.extend(["--device", device]);
     }
     let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
-    assert_eq!(run.outcomes(), ["broken", "broken", "fail"], "{}", run.said());
+    assert_eq!(
+        run.outcomes(),
+        ["broken", "broken", "fail"],
+        "{}",
+        run.said()
+    );
     assert_eq!(run.status(), Some(1));
     let split = &run.case(0)["split"];
     let culprits: Vec<&str> = split["culprits"]

@@ -1,6 +1,7 @@
 //! One case: a guest and its way through the builds, with controls and repetitions when it fails.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::transport::Transport;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::{self, SerialLog};
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
-use crate::qemu::{machine, private_dir};
+use crate::qemu::{StartError, machine, private_dir};
 
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
@@ -122,6 +123,26 @@ impl Attempt {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }
 
+    /// A destination that does not start in a later leg.
+    fn stillborn(index: usize, error: &StartError, legs: Vec<Leg>) -> Attempt {
+        Attempt {
+            outcome: Outcome::Crash,
+            cause: Some(Cause {
+                message: format!(
+                    "the destination of leg {} does not start, as its build did before: {}: {}",
+                    index + 1,
+                    error.label,
+                    error.problem
+                ),
+                ..Cause::default()
+            }),
+            legs,
+            source_stderr: String::new(),
+            destination_stderr: tail(&error.stderr),
+            files: vec![("destination.stderr".to_owned(), error.stderr.clone())],
+        }
+    }
+
     fn skip(message: String) -> Attempt {
         let lines: Vec<&str> = message.lines().map(str::trim).collect();
         let message = lines.join(" ");
@@ -136,6 +157,19 @@ impl Attempt {
             destination_stderr: String::new(),
             files: Vec::new(),
         }
+    }
+}
+
+fn ended(index: usize, direction: Direction, outcome: Outcome, stats: Stats) -> Leg {
+    Leg {
+        index,
+        direction,
+        outcome,
+        total_ms: stats.total_ms,
+        downtime_ms: stats.downtime_ms,
+        setup_ms: stats.setup_ms,
+        bytes: stats.bytes,
+        pages: stats.pages,
     }
 }
 
@@ -259,7 +293,7 @@ impl Bench {
             case.logs = folder.as_ref().map(|folder| folder.display().to_string());
             let stays = folder.unwrap_or_else(|| self.logs.clone());
             let route = &route[..(legs + 1).min(route.len())];
-            case.reproduce = Some(reproduce::line(route, &recipe, &stays));
+            case.reproduce = Some(reproduce::line(route, &recipe, &stays, &self.capabilities));
         } else {
             case.outcome = attempt.outcome;
         }
@@ -359,8 +393,7 @@ impl Bench {
 
     /// Keeps what a failed case said. `None` if that does not work: the report has the essentials.
     fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
-        let folder = self.logs.join(case.id.replace(['/', ':'], "_"));
-        fs::create_dir_all(&folder).ok()?;
+        let folder = fresh(&self.logs, &case.id.replace(['/', ':'], "_"))?;
         // The image of the guest is among it: the line to reproduce the case names it.
         recipe.prepare(&folder).ok()?;
         for (name, text) in &attempt.files {
@@ -416,6 +449,11 @@ impl Bench {
             watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
+                // The same build, with the same guest, has started before.
+                Some(Err(error)) if index > 0 => {
+                    legs.push(ended(index, direction, Outcome::Crash, Stats::default()));
+                    return Attempt::stillborn(index, &error, legs);
+                }
                 Some(Err(error)) => return Attempt::skip(error.to_string()),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
@@ -439,16 +477,7 @@ impl Bench {
                 Ok(stats) => *stats,
                 Err(_) => Stats::default(),
             };
-            legs.push(Leg {
-                index,
-                direction,
-                outcome,
-                total_ms: stats.total_ms,
-                downtime_ms: stats.downtime_ms,
-                setup_ms: stats.setup_ms,
-                bytes: stats.bytes,
-                pages: stats.pages,
-            });
+            legs.push(ended(index, direction, outcome, stats));
             if let Err(unfit) = stage {
                 return post_mortem(unfit, legs, source, destination).await;
             }
@@ -575,6 +604,22 @@ async fn leave(source: &mut Vm) -> Result<(), Unfit> {
             format!("the migration completed, but the source says: {line}"),
         )),
     }
+}
+
+/// A new folder: what an earlier run kept there under the same name stays.
+fn fresh(logs: &Path, name: &str) -> Option<PathBuf> {
+    for run in 1.. {
+        let folder = match run {
+            1 => logs.join(name),
+            _ => logs.join(format!("{name}-{run}")),
+        };
+        match fs::create_dir(&folder) {
+            Ok(()) => return Some(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// What both sides left of a failed leg.
