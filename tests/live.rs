@@ -507,6 +507,40 @@ fn an_interrupt_leaves_nothing() {
 }
 
 #[test]
+fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
+    if !online("a_failed_case_and_the_finding_that_predicts_it_name_each_other") {
+        return;
+    }
+    let args = [
+        "check",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+    ];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["fail"]);
+    let case = run.case(0);
+    let section = case["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    let findings = run.report["findings"].as_array().unwrap();
+    let confirmed: Vec<&Value> = findings
+        .iter()
+        .filter(|finding| finding["confirmed_by"] == case["id"])
+        .collect();
+    assert_eq!(confirmed.len(), 1, "one finding explains it");
+    assert_eq!(confirmed[0]["rule"], case["cause"]["rule"]);
+    assert_eq!(
+        confirmed[0]["path"],
+        serde_json::json!(["pciespscsi", "esp", "drq_state"])
+    );
+    assert_eq!(case["cause"]["field"], "esp/drq_state");
+}
+
+#[test]
 fn a_check_joins_both_kinds_of_evidence() {
     if !online("a_check_joins_both_kinds_of_evidence") {
         return;

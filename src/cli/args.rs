@@ -184,6 +184,12 @@ impl First {
 /// How guests are moved.
 #[derive(Debug, Args)]
 pub(super) struct MigrationArgs {
+    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub device_set: Vec<String>,
+    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
+    #[arg(long, value_name = "ARGS")]
+    pub device: Vec<String>,
     /// Move one guest to and fro N times instead of once in each direction
     #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
     pub loops: Option<u16>,
@@ -221,12 +227,6 @@ pub(super) struct MigrationArgs {
 pub(super) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
-    #[arg(long, value_name = "NAME")]
-    pub device_set: Vec<String>,
-    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
-    #[arg(long, value_name = "ARGS")]
-    pub device: Vec<String>,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]

@@ -47,16 +47,7 @@ impl From<RunFailure> for Failure {
 
 pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let (pair, machine) = open(&args.pair, args.output.quiet)?;
-    let mut sets = Vec::new();
-    for name in &args.device_set {
-        sets.extend(device_set(name)?.guests());
-    }
-    if !args.device.is_empty() {
-        sets.push(DeviceSet::ad_hoc(&args.device, pair.arch())?);
-    }
-    if sets.is_empty() {
-        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
-    }
+    let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
     let cases = migrate(
@@ -88,6 +79,21 @@ pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failu
     let pair = Pair::open(&qemu::parse(&args.old)?, &qemu::parse(&args.new)?, &means)?;
     let machine = pair.machine(wanted).map_err(QemuError::from)?;
     Ok((pair, machine))
+}
+
+/// What the guests have: the sets asked for, and one more of single devices.
+pub(super) fn device_sets(args: &MigrationArgs, arch: &str) -> Result<Vec<DeviceSet>, Failure> {
+    let mut sets = Vec::new();
+    for name in &args.device_set {
+        sets.extend(device_set(name)?.guests());
+    }
+    if !args.device.is_empty() {
+        sets.push(DeviceSet::ad_hoc(&args.device, arch)?);
+    }
+    if sets.is_empty() {
+        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
+    }
+    Ok(sets)
 }
 
 /// A shipped set, or one in a file.
