@@ -361,6 +361,67 @@ fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
 }
 
 #[test]
+fn a_failed_case_that_a_list_allows_does_not_gate() {
+    if !online("a_failed_case_that_a_list_allows_does_not_gate") {
+        return;
+    }
+    let lists = tempfile::tempdir().unwrap();
+    let entry = "[[migration]]\nsection = \"pciespscsi\"\nmachines = [\"pc-q35\"]\nby = \"8.0\"\n\
+                 source = \"a test\"\nreason = \"meant to\"\n";
+    fs::write(lists.path().join("own.toml"), entry).unwrap();
+    let args = [
+        "live",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+        "--paused",
+    ];
+    let rules = ["--rules", lists.path().to_str().unwrap()];
+    for (retries, status) in [("1", 0), ("0", 1)] {
+        // Tried once, nobody knows whether it always fails.
+        let how = ["--direction", "forward", "--retries", retries];
+        let run = Run::new(&[&args[..], &rules, &how].concat());
+        assert_eq!(run.status(), Some(status), "{}", run.said());
+        assert_eq!(run.outcomes(), ["fail"]);
+        assert_eq!(run.case(0)["allowed_by"].is_string(), status == 0);
+    }
+}
+
+#[test]
+fn garbage_on_the_monitor_socket_leaves_it_untested() {
+    if !online("garbage_on_the_monitor_socket_leaves_it_untested") {
+        return;
+    }
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!(
+            "UNTESTED: garbage_on_the_monitor_socket_leaves_it_untested: there is no python3"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let fake = script(
+        dir.path(),
+        "fake",
+        "#!/usr/bin/env python3\n\
+         import socket, sys, time\n\
+         path = [a for a in sys.argv if 'path=' in a][-1].split('path=')[1].split(',')[0]\n\
+         s = socket.socket(socket.AF_UNIX); s.connect(path)\n\
+         s.sendall(b'Segmentation fault\\n' * 9); time.sleep(60)\n",
+    );
+    let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+    assert!(
+        run.said().contains("no QMP: \"Segmentation fault\""),
+        "{}",
+        run.said()
+    );
+    run.leaves_nothing();
+}
+
+#[test]
 fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
     if !online("a_failed_set_names_the_devices_to_blame_and_clears_the_others") {
         return;

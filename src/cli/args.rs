@@ -229,6 +229,9 @@ pub(super) struct LiveArgs {
     pub pair: PairArgs,
     #[command(flatten)]
     pub migration: MigrationArgs,
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

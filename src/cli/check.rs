@@ -48,6 +48,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     )?;
     for case in &mut cases {
         link(case, &mut findings);
+        case.allowed_by = scope.allows_case(case);
     }
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, Some(machine), findings, rules, strict)

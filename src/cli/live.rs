@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::board::Board;
-use super::{Exit, Failure, output};
+use super::{Exit, Failure, output, static_};
 use crate::live::case::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
 use crate::live::run::{self, RunFailure};
@@ -16,6 +16,7 @@ use crate::live::vm::Party;
 use crate::live::workload;
 use crate::model::{Case, Direction, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::rules::lists::Scope;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -50,7 +51,15 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
-    let cases = migrate(
+    let lists = static_::read_lists(&args.rules)?;
+    let scope = Scope {
+        lists: &lists,
+        old: old.version,
+        new: new.version,
+        machine: Some(&machine),
+        any_machine: false,
+    };
+    let mut cases = migrate(
         &pair,
         &machine,
         &sets,
@@ -59,6 +68,10 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         !args.migration.paused,
         args.output.quiet,
     )?;
+    for case in &mut cases {
+        case.allowed_by = scope.allows_case(case);
+    }
+    let machine = machine.clone();
     let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
         .with_cases(cases, false);
     output::write_report(&report, &args.output, false)

@@ -83,6 +83,9 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     if let Some(repeated) = case.repeated {
         writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
     }
+    if let Some(reason) = &case.allowed_by {
+        writeln!(out, "  allowed    {reason}")?;
+    }
     if let Some(split) = &case.split {
         blame(split, out)?;
     }
