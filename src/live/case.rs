@@ -306,7 +306,7 @@ impl Bench {
     }
 
     /// The arguments that plug a set into the guests of this run.
-    pub(super) fn compose(&self, set: &DeviceSet) -> Composition {
+    pub fn compose(&self, set: &DeviceSet) -> Composition {
         let known = |party| -> Known<'_> {
             let party: &Party = party;
             Known {
@@ -323,7 +323,7 @@ impl Bench {
     }
 
     /// How the guests of this run are started.
-    pub(super) fn recipe(&self, device_args: Vec<String>) -> Recipe {
+    pub fn recipe(&self, device_args: Vec<String>) -> Recipe {
         Recipe {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
