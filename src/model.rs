@@ -399,6 +399,22 @@ pub struct Repeated {
     pub of: usize,
 }
 
+/// What became of the devices of a set that failed as a whole, by their ids. Each culprit has a case of
+/// its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The machine fails with none of them, so that none is to blame.
+    pub without_any: bool,
+    /// Smallest failing groups, mostly of one device.
+    pub culprits: Vec<Vec<String>>,
+    /// These pass, all together.
+    pub passed: Vec<String>,
+    /// These hang on a culprit and cannot be without it.
+    pub hidden: Vec<String>,
+    /// These were not told apart.
+    pub undecided: Vec<String>,
+}
+
 /// One machine, device set, transport and direction, or a loop of legs to and fro.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
@@ -420,6 +436,9 @@ pub struct Case {
     pub cause: Option<Cause>,
     pub control: Option<Control>,
     pub repeated: Option<Repeated>,
+    /// Of a failed case with several devices, which ones are to blame.
+    #[serde(default)]
+    pub split: Option<Split>,
     pub legs: Vec<Leg>,
     /// What the destination held after a leg that was not what it was sent.
     pub state_diff: Vec<StateDiff>,

@@ -188,6 +188,12 @@ impl First {
 /// How guests are moved.
 #[derive(Debug, Args)]
 pub(super) struct MigrationArgs {
+    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub device_set: Vec<String>,
+    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
+    #[arg(long, value_name = "ARGS")]
+    pub device: Vec<String>,
     /// Move one guest to and fro N times instead of once in each direction
     #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
     pub loops: Option<u16>,
@@ -225,14 +231,11 @@ pub(super) struct MigrationArgs {
 pub(super) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
-    #[arg(long, value_name = "NAME")]
-    pub device_set: Vec<String>,
-    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
-    #[arg(long, value_name = "ARGS")]
-    pub device: Vec<String>,
     #[command(flatten)]
     pub migration: MigrationArgs,
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -7,14 +7,17 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
-use super::{Exit, Failure, output};
-use crate::live::case::{Bench, Patience, Wanted};
+use super::board::Board;
+use super::{Exit, Failure, output, static_};
+use crate::live::case::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
 use crate::live::run::{self, RunFailure};
+use crate::live::state::Names;
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Outcome, Report};
+use crate::model::{Case, Direction, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::rules::lists::Scope;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -46,27 +49,30 @@ impl From<RunFailure> for Failure {
 
 pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let (pair, machine) = open(&args.pair, args.output.quiet)?;
-    let mut sets = Vec::new();
-    for name in &args.device_set {
-        sets.extend(device_set(name)?.guests());
-    }
-    if !args.device.is_empty() {
-        sets.push(DeviceSet::ad_hoc(&args.device, pair.arch())?);
-    }
-    if sets.is_empty() {
-        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
-    }
+    let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
-    let cases = migrate(
+    let lists = static_::read_lists(&args.rules)?;
+    let scope = Scope {
+        lists: &lists,
+        old: old.version,
+        new: new.version,
+        machine: Some(&machine),
+        any_machine: false,
+    };
+    let mut cases = migrate(
         &pair,
-        &machine,
+        &scope,
         &sets,
         directions,
         &args.migration,
         !args.migration.paused,
         args.output.quiet,
     )?;
+    for case in &mut cases {
+        case.allowed_by = scope.allows_case(case);
+    }
+    let machine = machine.clone();
     let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
         .with_cases(cases, false);
     output::write_report(&report, &args.output, false)
@@ -89,6 +95,21 @@ pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failu
     Ok((pair, machine))
 }
 
+/// What the guests have: the sets asked for, and one more of single devices.
+pub(super) fn device_sets(args: &MigrationArgs, arch: &str) -> Result<Vec<DeviceSet>, Failure> {
+    let mut sets = Vec::new();
+    for name in &args.device_set {
+        sets.extend(device_set(name)?.guests());
+    }
+    if !args.device.is_empty() {
+        sets.push(DeviceSet::ad_hoc(&args.device, arch)?);
+    }
+    if sets.is_empty() {
+        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
+    }
+    Ok(sets)
+}
+
 /// A shipped set, or one in a file.
 fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     if name.contains('/') || name.ends_with(".toml") {
@@ -97,10 +118,10 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
-/// Runs every set in every direction, or in a loop.
+/// Runs every set in every direction, or in a loop, on the machine of the scope.
 pub(super) fn migrate(
     pair: &Pair,
-    machine: &str,
+    scope: &Scope,
     sets: &[DeviceSet],
     directions: &[Direction],
     args: &MigrationArgs,
@@ -119,6 +140,7 @@ pub(super) fn migrate(
             directions.iter().map(|&direction| Wanted {
                 set: set.clone(),
                 direction,
+                part: Part::Whole,
             })
         })
         .collect();
@@ -127,7 +149,7 @@ pub(super) fn migrate(
     let bench = Bench {
         old,
         new,
-        machine: machine.to_owned(),
+        machine: scope.machine.unwrap_or_default().to_owned(),
         arch: pair.arch().to_owned(),
         cpu: args.cpu.clone(),
         transport: args.transport,
@@ -142,19 +164,17 @@ pub(super) fn migrate(
             ..Patience::default()
         },
         logs: logs.clone(),
+        names: Names::of(scope),
     };
     let jobs = args.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let total = wanted.len();
-    let mut done = 0;
-    let cases = run::run(&bench, &wanted, jobs, |case| {
-        done += 1;
-        if !quiet {
-            progress(done, total, case);
-        }
+    let board = Board::new(Progress::auto(quiet), wanted.len());
+    let cases = run::run(&bench, &wanted, jobs, |subject, event| {
+        board.tell(subject, event);
     });
+    drop(board);
     if temporary {
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
@@ -189,21 +209,4 @@ pub(super) fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failu
             Ok((folder.keep(), true))
         }
     }
-}
-
-/// A line a case, written at once.
-fn progress(done: usize, total: usize, case: &Case) {
-    let mut line = format!("[{done}/{total}] {} {}", case.outcome, case.id);
-    let legs = case.legs.len();
-    if legs > 1 {
-        line.push_str(&format!(", {legs} legs"));
-    }
-    line.push_str(&format!(", {:.1} s", case.elapsed_ms as f64 / 1000.0));
-    if case.outcome != Outcome::Pass
-        && let Some(cause) = &case.cause
-    {
-        line.push_str(": ");
-        line.push_str(cause.message.lines().next().unwrap_or_default());
-    }
-    eprintln!("{line}");
 }

@@ -1,6 +1,7 @@
 //! Arguments in, exit status out. One module a command; what they do lives in the other rooms.
 
 mod args;
+mod board;
 mod builds;
 mod check;
 mod dump;

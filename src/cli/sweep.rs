@@ -8,10 +8,12 @@ use super::args::SweepArgs;
 use super::live::log_folder;
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience};
+use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;
 use crate::model::{Case, Outcome, Report};
 use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
+use crate::rules::lists::{Lists, Scope};
 use crate::sweep::catalogue::Only;
 use crate::sweep::place::{self, Absent, Asked, Machines, Place, Wish};
 use crate::sweep::{Found, Options, Packing, absent, merge, sweep};
@@ -157,6 +159,16 @@ fn prepare(
     let (old, new) = Party::both(pair);
     let arch = pair.arch();
     let properties = place::properties(&old, &new, arch, &options.only)?;
+    let lists = Lists::load(&[]).map_err(Failure::usage)?;
+    let names = |machine: &str| {
+        Names::of(&Scope {
+            lists: &lists,
+            old: Some(old.info.version),
+            new: Some(new.info.version),
+            machine: Some(machine),
+            any_machine: false,
+        })
+    };
     let place = |name: &String| Place {
         label: place::label(arch, name, machines),
         properties: properties.clone(),
@@ -176,6 +188,7 @@ fn prepare(
                 ..Patience::default()
             },
             logs: logs.to_owned(),
+            names: names(name),
         },
     };
     Ok(machines.iter().map(place).collect())

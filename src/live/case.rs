@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Patience {
     pub boot: Duration,
     /// From one beat to the next.
     pub beat: Duration,
+    /// Finding out which devices are to blame.
+    pub blame: Duration,
 }
 
 impl Default for Patience {
@@ -43,6 +46,7 @@ impl Default for Patience {
             leg: Duration::from_secs(60),
             boot: Duration::from_secs(120),
             beat: Duration::from_secs(60),
+            blame: Duration::from_secs(90),
         }
     }
 }
@@ -80,7 +84,33 @@ pub struct Wanted {
     pub set: DeviceSet,
     /// Of the first leg.
     pub direction: Direction,
+    pub part: Part,
 }
+
+/// Why a case is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It was asked for.
+    Whole,
+    /// It is to blame for the failure of a larger one.
+    Culprit,
+}
+
+/// What a case is doing, for who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Legs count from 0.
+    Leg { index: usize, of: usize },
+    /// It failed, and each build is tried with itself.
+    Control,
+    /// It failed, and is tried again.
+    Again { time: usize, of: usize },
+    /// It failed, and the devices to blame are looked for.
+    Blame,
+}
+
+/// Who watches a case.
+pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 /// One pass through the builds.
 #[derive(Debug, Clone)]
@@ -134,6 +164,27 @@ impl Attempt {
         }
     }
 
+    /// A destination that does not start in a later leg.
+    fn stillborn(index: usize, error: &StartError, legs: Vec<Leg>) -> Attempt {
+        Attempt {
+            outcome: Outcome::Crash,
+            cause: Some(Cause {
+                message: format!(
+                    "the destination of leg {} does not start, as its build did before: {}: {}",
+                    index + 1,
+                    error.label,
+                    error.problem
+                ),
+                ..Cause::default()
+            }),
+            legs,
+            source_stderr: String::new(),
+            destination_stderr: tail(&error.stderr),
+            files: vec![("destination.stderr".to_owned(), error.stderr.clone())],
+            ..Attempt::skip(String::new())
+        }
+    }
+
     fn skip(message: String) -> Attempt {
         let lines: Vec<&str> = message.lines().map(str::trim).collect();
         let message = lines.join(" ");
@@ -160,6 +211,19 @@ enum NoStart {
     Idle(String),
 }
 
+fn ended(index: usize, direction: Direction, outcome: Outcome, stats: Stats) -> Leg {
+    Leg {
+        index,
+        direction,
+        outcome,
+        total_ms: stats.total_ms,
+        downtime_ms: stats.downtime_ms,
+        setup_ms: stats.setup_ms,
+        bytes: stats.bytes,
+        pages: stats.pages,
+    }
+}
+
 impl Bench {
     /// The case's name in reports.
     pub fn id(&self, wanted: &Wanted) -> String {
@@ -180,7 +244,7 @@ impl Bench {
     }
 
     /// Runs a case to its end, whatever that is.
-    pub async fn run(&self, wanted: &Wanted) -> Case {
+    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
         let begun = Instant::now();
         let mut set = wanted.set.clone();
         let mut taken = Vec::new();
@@ -232,10 +296,19 @@ impl Bench {
         }
         let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
-        let attempt = self.attempt(&route, &recipe, wanted.direction).await;
+        let attempt = self
+            .attempt(&route, &recipe, wanted.direction, watcher)
+            .await;
         if attempt.failed() {
-            self.look_again(&mut case, &attempt, &recipe, wanted.direction)
+            self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
                 .await;
+            if wanted.part == Part::Whole && composition.included.len() > 1 {
+                watcher(Step::Blame);
+                // As far as it came, and on its way.
+                let route = &route[..(attempt.legs.len().max(1) + 1).min(route.len())];
+                let split = self.blame(&set, &composition.included, route, wanted.direction);
+                case.split = Some(split.await);
+            }
             self.record(&mut case, attempt, &recipe, &route);
         } else {
             case.outcome = attempt.outcome;
@@ -249,7 +322,7 @@ impl Bench {
     }
 
     /// The command line of a set for these builds.
-    pub(crate) fn compose(&self, set: &DeviceSet) -> Composition {
+    pub fn compose(&self, set: &DeviceSet) -> Composition {
         set.compose(&Target {
             arch: &self.arch,
             machine: &self.machine,
@@ -284,7 +357,7 @@ impl Bench {
     }
 
     /// What every QEMU of a case is started with.
-    pub(crate) fn recipe(&self, device_args: Vec<String>) -> Recipe {
+    pub fn recipe(&self, device_args: Vec<String>) -> Recipe {
         Recipe {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
@@ -323,6 +396,7 @@ impl Bench {
             cause: None,
             control: None,
             repeated: None,
+            split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),
             state_checked: None,
@@ -349,7 +423,7 @@ impl Bench {
         case.logs = folder.as_ref().map(|folder| folder.display().to_string());
         let stays = folder.unwrap_or_else(|| self.logs.clone());
         let gone = &route[..(attempt.legs.len() + 1).min(route.len())];
-        case.reproduce = Some(reproduce::line(gone, recipe, &stays));
+        case.reproduce = Some(reproduce::line(gone, recipe, &stays, &self.capabilities));
         case.cause = attempt.cause;
         case.legs = attempt.legs;
         case.state_checked = (attempt.state.checked.legs > 0).then_some(attempt.state.checked);
@@ -381,13 +455,15 @@ impl Bench {
         attempt: &Attempt,
         recipe: &Recipe,
         direction: Direction,
+        watcher: Watcher<'_>,
     ) {
         let legs = attempt.legs.len().max(1);
         let mut control = Vec::new();
+        watcher(Step::Control);
         let mut broken = false;
         for party in [&self.old, &self.new] {
             let route = vec![party; legs + 1];
-            let same = self.attempt(&route, recipe, direction).await;
+            let same = self.attempt(&route, recipe, direction, &|_| {}).await;
             control.push(same.outcome);
             broken |= same.accounts_for(attempt);
         }
@@ -401,9 +477,11 @@ impl Bench {
         }
         case.outcome = attempt.outcome;
         let mut repeated = Repeated { failed: 1, of: 1 };
-        for _ in 0..self.retries {
+        for time in 1..=self.retries {
+            let of = self.retries;
+            watcher(Step::Again { time, of });
             let route = self.route(direction);
-            let again = self.attempt(&route, recipe, direction).await;
+            let again = self.attempt(&route, recipe, direction, &|_| {}).await;
             repeated.of += 1;
             repeated.failed += usize::from(again.failed());
         }
@@ -412,8 +490,7 @@ impl Bench {
 
     /// Keeps what a failed case said. `None` if that does not work: the report has the essentials.
     fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
-        let folder = self.logs.join(case.id.replace('/', "_"));
-        fs::create_dir_all(&folder).ok()?;
+        let folder = fresh(&self.logs, &case.id.replace(['/', ':'], "_"))?;
         // The image of the guest is among it: the line to reproduce the case names it.
         recipe.prepare(&folder).ok()?;
         for (name, text) in &attempt.files {
@@ -428,6 +505,7 @@ impl Bench {
         route: &[&Party],
         recipe: &Recipe,
         first: Direction,
+        watcher: Watcher<'_>,
     ) -> Attempt {
         let folder = match private_dir() {
             Ok(folder) => folder,
@@ -436,7 +514,8 @@ impl Bench {
         if let Err(error) = recipe.prepare(folder.path()) {
             return Attempt::skip(format!("cannot write the guest: {error}"));
         }
-        self.travel(route, recipe, first, folder.path()).await
+        self.travel(route, recipe, first, folder.path(), watcher)
+            .await
     }
 
     async fn travel(
@@ -445,6 +524,7 @@ impl Bench {
         recipe: &Recipe,
         first: Direction,
         folder: &Path,
+        watcher: Watcher<'_>,
     ) -> Attempt {
         let mut log = SerialLog::new();
         let Some((&from, destinations)) = route.split_first() else {
@@ -471,8 +551,15 @@ impl Bench {
         // What was sent in the leg before, where nobody has looked yet how it arrived.
         let mut before: Option<Stream> = None;
         for index in 0..destinations.len() {
+            let of = destinations.len();
+            watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
+                // The same build, with the same guest, has started before.
+                Some(Err(error)) if index > 0 => {
+                    legs.push(ended(index, direction, Outcome::Crash, Stats::default()));
+                    return Attempt::stillborn(index, &error, legs);
+                }
                 Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
@@ -535,16 +622,7 @@ impl Bench {
                 Ok(stats) => *stats,
                 Err(_) => Stats::default(),
             };
-            legs.push(Leg {
-                index,
-                direction,
-                outcome,
-                total_ms: stats.total_ms,
-                downtime_ms: stats.downtime_ms,
-                setup_ms: stats.setup_ms,
-                bytes: stats.bytes,
-                pages: stats.pages,
-            });
+            legs.push(ended(index, direction, outcome, stats));
             if let Err(unfit) = stage {
                 let mut attempt = post_mortem(unfit, legs, source, destination).await;
                 attempt.state = state;
@@ -702,6 +780,22 @@ async fn values_differ(state: Seen, legs: Vec<Leg>, source: Vm, destination: Vm)
     attempt
 }
 
+/// A new folder: what an earlier run kept there under the same name stays.
+fn fresh(logs: &Path, name: &str) -> Option<PathBuf> {
+    for run in 1.. {
+        let folder = match run {
+            1 => logs.join(name),
+            _ => logs.join(format!("{name}-{run}")),
+        };
+        match fs::create_dir(&folder) {
+            Ok(()) => return Some(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// What both sides left of a failed leg.
 async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
     let mut files = Vec::new();
@@ -748,6 +842,8 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         destination_stderr: tail(&destination_stderr),
         files,
         refusals: Vec::new(),
+        state: Seen::default(),
+        values_differ: false,
     }
 }
 

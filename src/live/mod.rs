@@ -1,5 +1,6 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+mod blame;
 pub mod buses;
 pub mod capability;
 pub mod case;

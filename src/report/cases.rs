@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Case, Outcome};
+use crate::model::{Case, Outcome, Split};
 
 const BOLD: Style = Style::new().bold();
 
@@ -83,6 +83,12 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     if let Some(repeated) = case.repeated {
         writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
     }
+    if let Some(reason) = &case.allowed_by {
+        writeln!(out, "  allowed    {reason}")?;
+    }
+    if let Some(split) = &case.split {
+        blame(split, out)?;
+    }
     for (side, text) in [
         ("source", &case.source_stderr),
         ("destination", &case.destination_stderr),
@@ -101,6 +107,26 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  by hand    {line}")?;
     }
     writeln!(out)
+}
+
+fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
+    if split.without_any {
+        writeln!(out, "  to blame   no device: it fails without any of them")?;
+    }
+    for group in &split.culprits {
+        let together = if group.len() > 1 { ", together" } else { "" };
+        writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
+    }
+    for (word, devices) in [
+        ("passing", &split.passed),
+        ("hidden", &split.hidden),
+        ("undecided", &split.undecided),
+    ] {
+        if !devices.is_empty() && !split.without_any {
+            writeln!(out, "  {word:10} {}", devices.join(", "))?;
+        }
+    }
+    Ok(())
 }
 
 fn colour(outcome: Outcome) -> AnsiColor {

@@ -254,6 +254,12 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Vec<L
         }
         let here = holder(held, leaf.at);
         if let Some(other) = left.elsewhere(leaf) {
+            if other.at == leaf.at
+                && leaf.kind == Kind::Bytes
+                && adds_only(&leaf.bytes, &other.bytes)
+            {
+                continue;
+            }
             // In its place but of another length it is still itself.
             let change = if other.at == leaf.at {
                 Change::Changed
@@ -317,6 +323,27 @@ impl<'b> Left<'b> {
         let found = self.by_path.get(leaf.path.as_str());
         found.or_else(|| self.by_name.get(leaf.name())).copied()
     }
+}
+
+/// Whether `held` is `sent` with one subsection put in. A field that writes descriptions of its own into
+/// bytes that the stream does not describe (`virtio` does) sends some only in some states, and which
+/// ones is for either build to decide.
+fn adds_only(sent: &[u8], held: &[u8]) -> bool {
+    /// What precedes the name, and the longest name that a length byte allows.
+    const MARKER: u8 = 5;
+    const LONGEST: usize = 2 + 255;
+    let Some(added) = held.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
+        return false;
+    };
+    let common = sent.iter().zip(held).take_while(|(a, b)| a == b).count();
+    // Its first bytes may be those of the one that follows.
+    (common.saturating_sub(LONGEST)..=common).rev().any(|at| {
+        let name = held.get(at + 1).map(|&length| usize::from(length));
+        let name = name.and_then(|length| held.get(at + 2..at + 2 + length));
+        held.get(at) == Some(&MARKER)
+            && name.is_some_and(|name| name.len() > 2 && name.iter().all(u8::is_ascii_graphic))
+            && held.get(at + added..) == sent.get(at..)
+    })
 }
 
 /// The field of a body in which the byte at `at` lies.

@@ -108,6 +108,7 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
         cause: message(reason.clone()),
         control: None,
         repeated: None,
+        split: None,
         legs: Vec::new(),
         state_diff: Vec::new(),
         state_checked: None,

@@ -115,7 +115,10 @@ pub(super) async fn perform(place: &Place, task: &Task) -> Came {
     let args = set.map(|set| place.bench.compose(set).args);
     let recipe = place.bench.recipe(args.unwrap_or_default());
     let (route, direction) = route(place, way);
-    let attempt = place.bench.attempt(&route, &recipe, direction).await;
+    let attempt = place
+        .bench
+        .attempt(&route, &recipe, direction, &|_| {})
+        .await;
     Came::Moved(Arc::new(Run {
         attempt,
         elapsed_ms: milliseconds(begun),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span, Volatile};
+use super::{
+    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Sent, Span, Volatile,
+};
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
 
@@ -65,6 +67,7 @@ struct File {
     absent: Vec<RawAbsent>,
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
+    migration: Vec<Spanned<RawMigration>>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +113,21 @@ struct RawVolatile {
     fields: Vec<String>,
     reason: String,
     source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMigration {
+    section: String,
+    field: Option<String>,
+    direction: Option<Direction>,
+    machines: Vec<String>,
+    after: Option<Version>,
+    by: Version,
+    #[serde(default)]
+    intermittent: bool,
+    source: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -235,6 +253,29 @@ impl Lists {
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
+        }
+        for entry in file.migration {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            if raw.section.is_empty() || raw.machines.is_empty() {
+                return Err(ListError::Entry {
+                    place,
+                    reason: "section and machines must not be empty; [\"*\"] is every machine"
+                        .to_owned(),
+                });
+            }
+            self.migrations.push(Refused {
+                section: raw.section,
+                field: raw.field,
+                direction: raw.direction,
+                machines: raw.machines,
+                span: span(raw.after, raw.by, &place)?,
+                intermittent: raw.intermittent,
+                source: raw.source,
+                reason: raw.reason,
+                place,
+                used: Cell::new(false),
+            });
         }
         Ok(())
     }

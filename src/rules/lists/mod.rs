@@ -18,6 +18,8 @@ use serde::Deserialize;
 use super::Rule;
 use crate::model::{Direction, Version};
 
+mod migration;
+
 pub use load::ListError;
 pub use scope::Scope;
 pub use state::{StateNames, Volatile};
@@ -119,6 +121,25 @@ pub struct Break {
     used: Cell<bool>,
 }
 
+/// A migration that upstream chose to have refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// As the stream names it, with or without the device's address before it.
+    pub section: String,
+    /// As the cause of a case names it; any when absent.
+    pub field: Option<String>,
+    /// Of the leg that failed; both when absent.
+    pub direction: Option<Direction>,
+    pub machines: Vec<String>,
+    pub span: Span,
+    /// It need not fail every time.
+    pub intermittent: bool,
+    pub source: String,
+    pub reason: String,
+    pub place: Place,
+    pub(super) used: Cell<bool>,
+}
+
 /// What a run-time test says for every machine type that both builds know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -160,6 +181,7 @@ pub struct Lists {
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
     pub volatile: Vec<Volatile>,
+    pub migrations: Vec<Refused>,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
 }
@@ -175,6 +197,11 @@ impl Lists {
         let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
         let conditions = self.conditions.iter().map(|c| (&c.place, c.used.get()));
         let breaks = self.breaks.iter().map(|b| (&b.place, b.used.get()));
-        renames.chain(conditions).chain(breaks).collect()
+        let migrations = self.migrations.iter().map(|m| (&m.place, m.used.get()));
+        renames
+            .chain(conditions)
+            .chain(breaks)
+            .chain(migrations)
+            .collect()
     }
 }

@@ -67,7 +67,7 @@ impl Scope<'_> {
     }
 
     /// Whether the machine is one of those, or of one of those families.
-    fn on(&self, machines: &[String]) -> bool {
+    pub(super) fn on(&self, machines: &[String]) -> bool {
         machines.iter().any(|wanted| {
             wanted == "*"
                 || self.machine.is_some_and(|machine| {
