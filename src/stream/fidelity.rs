@@ -68,7 +68,11 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
                 }
             }
         }
-        losses.retain(|loss| names.volatile(&loss.description, loss.name()).is_none());
+        losses.retain(|loss| {
+            let held = loss.held.as_deref();
+            let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
+            why.is_none()
+        });
         for loss in losses.iter_mut().skip(from) {
             loss.section.clone_from(&section.name);
             loss.instance_id = section.instance_id;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Sent, Span, Volatile,
+    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Volatile,
 };
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
@@ -111,6 +111,9 @@ struct RawAbsent {
 struct RawVolatile {
     description: String,
     fields: Vec<String>,
+    #[serde(default)]
+    bytes: Vec<[usize; 2]>,
+    run: Option<Run>,
     reason: String,
     source: String,
 }
@@ -246,6 +249,8 @@ impl Lists {
             self.volatile.push(Volatile {
                 description: raw.description,
                 fields: raw.fields,
+                bytes: raw.bytes,
+                run: raw.run,
                 reason: raw.reason,
                 source: raw.source,
             });

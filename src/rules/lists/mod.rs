@@ -22,7 +22,7 @@ mod migration;
 
 pub use load::ListError;
 pub use scope::Scope;
-pub use state::{StateNames, Volatile};
+pub use state::{Run, StateNames, Volatile};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
