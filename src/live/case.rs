@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::buses::Buses;
 use super::cause;
+use super::commands::QueryPci;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Transport, Unfit};
@@ -85,6 +86,8 @@ pub(crate) struct Attempt {
     files: Vec<(String, String)>,
     /// What builds said that did not start, by their labels.
     pub refusals: Vec<(String, String)>,
+    /// Id of the device on a root bus whose section failed.
+    pub suspect: Option<String>,
 }
 
 impl Attempt {
@@ -116,6 +119,7 @@ impl Attempt {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            suspect: None,
         }
     }
 }
@@ -475,6 +479,7 @@ impl Bench {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            suspect: None,
         }
     }
 
@@ -589,6 +594,7 @@ async fn leave(source: &mut Vm) -> Result<(), Unfit> {
 /// What both sides left of a failed leg.
 async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
     let mut files = Vec::new();
+    let layout = layout(&source).await;
     for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
         vm.monitored.process.kill().await;
         files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
@@ -624,6 +630,15 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             cause::read(&texts, &unfit.message)
         }
     };
+    // `0000:00:05.0/pciespscsi`
+    let suspect = layout
+        .into_iter()
+        .find(|(address, _)| {
+            let section = cause.section.as_deref();
+            let rest = section.and_then(|section| section.strip_prefix(address));
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+        })
+        .map(|(_, id)| id);
     Attempt {
         outcome: unfit.outcome,
         cause: Some(cause),
@@ -632,7 +647,23 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         destination_stderr: tail(&destination_stderr),
         files,
         refusals: Vec::new(),
+        suspect,
     }
+}
+
+/// Which device is where on the root buses of a build that still answers, as sections are named.
+async fn layout(vm: &Vm) -> Vec<(String, String)> {
+    let asked = vm.monitored.session.execute(QueryPci {}, vm.command);
+    let buses = asked.await.unwrap_or_default();
+    buses
+        .into_iter()
+        .flat_map(|bus| bus.devices)
+        .filter(|device| !device.qdev_id.is_empty())
+        .map(|at| {
+            let address = format!("0000:{:02x}:{:02x}.{:x}", at.bus, at.slot, at.function);
+            (address, at.qdev_id)
+        })
+        .collect()
 }
 
 pub(crate) fn milliseconds(since: Instant) -> u64 {

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
 use crate::live::buses::Buses;
 use crate::live::case::{Attempt, milliseconds};
-use crate::live::devices::DeviceSet;
+use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
 use crate::live::vm::Party;
 use crate::model::{Direction, Outcome};
@@ -142,8 +142,15 @@ pub(super) struct Visit {
 }
 
 const CONTROLS: [Way; 2] = [Way::OldToOld, Way::NewToNew];
-/// More than any guest has devices: what others wait for comes first.
-const FIRST: usize = 1000;
+/// More than any guest weighs: what others wait for comes first.
+const FIRST: usize = 10_000;
+
+/// How long a guest takes, beside others: memory that is plugged in is compared as well.
+fn weight(set: &DeviceSet) -> usize {
+    let memory = |device: &Device| device.board_options().any(|(option, _)| option == "-m");
+    let plugged = set.devices.iter().filter(|device| memory(device));
+    set.devices.len() + 100 * plugged.count()
+}
 
 impl Visit {
     pub fn begin(options: &Options) -> (Visit, Vec<Job<Task>>) {
@@ -175,7 +182,7 @@ impl Visit {
         let job = |job: Task| Job {
             weight: match &job {
                 Task::Buses | Task::Bare(_) => FIRST,
-                Task::Trial { set, .. } | Task::Whole { set, .. } => set.devices.len(),
+                Task::Trial { set, .. } | Task::Whole { set, .. } => weight(set),
             },
             job,
         };
@@ -232,7 +239,10 @@ impl Visit {
         let answer = match run.attempt.outcome {
             Outcome::Pass => Answer::Passed(run),
             Outcome::Skip => Answer::Refused(run),
-            _ => Answer::Failed(run),
+            _ => {
+                let suspect = self.suspect(place, &run, &trial.items);
+                Answer::Failed(run, suspect)
+            }
         };
         let search = match stage {
             Stage::Across => &mut self.search,
@@ -241,10 +251,23 @@ impl Visit {
         let trials = search
             .as_mut()
             .map_or_else(Vec::new, |search| search.told(trial, answer));
-        self.tasks(place, stage, trials)
+        self.tasks(stage, trials)
     }
 
-    fn tasks(&self, _place: &Place, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
+    /// Whose section it was that failed, as far as it sits on the root bus.
+    fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
+        let id = run.attempt.suspect.as_deref()?;
+        let arch = &place.bench.arch;
+        let has = |item: &&Item| {
+            let devices = &self.catalogue.candidates[**item].set.devices;
+            devices.iter().any(|device| device.id == id)
+        };
+        // Of all that hang on a controller, the controller itself.
+        let needs = |item: &&Item| self.catalogue.candidates[**item].needs(arch).count();
+        items.iter().filter(has).min_by_key(needs).copied()
+    }
+
+    fn tasks(&self, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
         trials
             .into_iter()
             .map(|trial| Task::Trial {
@@ -292,7 +315,7 @@ impl Visit {
         let packs = self.packs(place, options, &all);
         let (search, trials) = Search::new(&packs, &ways);
         self.search = Some(search);
-        let tasks = self.tasks(place, Stage::Across, trials);
+        let tasks = self.tasks(Stage::Across, trials);
         if tasks.is_empty() {
             return self.begin_controls(place, options);
         }
@@ -315,24 +338,31 @@ impl Visit {
         let Some(search) = &self.search else {
             return Vec::new();
         };
-        let culprits: BTreeSet<Item> = search
-            .verdicts()
-            .iter()
-            .filter(|(_, verdict)| matches!(verdict, Verdict::Culprit(_)))
-            .filter(|((way, item), _)| self.hangs_on(place, *way, *item).is_none())
-            .map(|((_, item), _)| *item)
-            .collect();
-        let culprits: Vec<Item> = culprits.into_iter().collect();
+        // What crashes on the way across tends to crash at home: it would spoil the others' control.
+        let mut apart = BTreeSet::new();
+        let mut alike = BTreeSet::new();
+        for (&(way, item), verdict) in search.verdicts() {
+            if let Verdict::Culprit(run) = verdict
+                && self.hangs_on(place, way, item).is_none()
+            {
+                match run.attempt.outcome {
+                    Outcome::Fail => alike.insert(item),
+                    _ => apart.insert(item),
+                };
+            }
+        }
+        let alike: Vec<Item> = alike.difference(&apart).copied().collect();
         let together = search.together();
         let whole: Vec<(usize, Vec<Item>)> = together
             .iter()
             .enumerate()
             .map(|(at, together)| (at, together.items.clone()))
             .collect();
-        let packs = self.packs(place, options, &culprits);
+        let mut packs = self.packs(place, options, &alike);
+        packs.extend(apart.into_iter().map(|item| vec![item]));
         let (controls, trials) = Search::new(&packs, &CONTROLS);
         self.controls = Some(controls);
-        let mut tasks = self.tasks(place, Stage::Control, trials);
+        let mut tasks = self.tasks(Stage::Control, trials);
         for (at, items) in whole {
             let set = self.union(&items);
             tasks.extend(CONTROLS.map(|way| Task::Whole {
