@@ -254,16 +254,19 @@ impl Visit {
         self.tasks(stage, trials)
     }
 
-    /// Whose section it was that failed, as far as it sits on the root bus.
+    /// Whose section it was that failed: by its place on the root bus, or by its name.
     fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
-        let id = run.attempt.suspect.as_deref()?;
-        let arch = &place.bench.arch;
-        let has = |item: &&Item| {
-            let devices = &self.catalogue.candidates[**item].set.devices;
-            devices.iter().any(|device| device.id == id)
+        let arch = place.bench.arch.as_str();
+        let section = || run.attempt.cause.as_ref()?.section.as_deref();
+        let name = section().map(|section| section.rsplit('/').next().unwrap_or(section));
+        let fits = |device: &Device| match &run.attempt.suspect {
+            Some(id) => device.id == *id,
+            None => name.is_some_and(|name| is_named_after(name, device.driver(arch))),
         };
+        let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
+        let has = |item: &&Item| devices(**item).iter().any(fits);
         // Of all that hang on a controller, the controller itself.
-        let needs = |item: &&Item| self.catalogue.candidates[**item].needs(arch).count();
+        let needs = |item: &&Item| devices(**item).len();
         items.iter().filter(has).min_by_key(needs).copied()
     }
 
@@ -399,5 +402,35 @@ impl Visit {
     /// What fails only together, in a stable order.
     pub fn together(&self) -> Vec<&Together<Arc<Run>>> {
         self.search.as_ref().map_or_else(Vec::new, Search::together)
+    }
+}
+
+/// Whether a description in a stream may be a driver's: `vga-isa` is that of `isa-vga`. A guess: it
+/// says what is tried first, never what is concluded.
+fn is_named_after(description: &str, driver: &str) -> bool {
+    let words = |name: &str| -> BTreeSet<String> {
+        let parts = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+        parts.map(str::to_lowercase).collect()
+    };
+    let described = words(description);
+    !described.is_empty() && described.is_subset(&words(driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_points_at_a_driver() {
+        for (description, driver, fits) in [
+            ("ipmi-bmc-sim", "ipmi-bmc-sim", true),
+            ("vga-isa", "isa-vga", true),
+            ("uefi-vars", "uefi-vars-x64", true),
+            ("ES1370", "es1370", true),
+            ("vga", "e1000", false),
+            ("", "e1000", false),
+        ] {
+            assert_eq!(is_named_after(description, driver), fits, "{description}");
+        }
     }
 }
