@@ -614,6 +614,7 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
     let cause = match unfit.outcome {
         // Nothing that was printed tells more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Cause {
+            field: unfit.place.clone(),
             message: unfit.message.clone(),
             ..Cause::default()
         },

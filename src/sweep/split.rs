@@ -29,13 +29,12 @@ pub struct Trial {
     node: usize,
 }
 
-/// What came of a trial; `E` is the evidence.
+/// What came of a trial; `E` is the evidence. The item that it points at, if at any, is tried first.
 #[derive(Debug, Clone)]
 pub enum Answer<E> {
     Passed(E),
     /// A build did not start with these devices.
-    Refused(E),
-    /// The item that the evidence points at, if at any, is tried first.
+    Refused(E, Option<Item>),
     Failed(E, Option<Item>),
 }
 
@@ -62,7 +61,7 @@ const FEW: usize = 8;
 
 /// How often a pack is divided into what the evidence points at and the rest. Where that does not
 /// help, there are too many culprits to take out one by one.
-const HINTS: usize = 3;
+const HINTS: usize = 6;
 
 /// A search under way.
 #[derive(Debug)]
@@ -174,7 +173,7 @@ impl<E: Clone> Search<E> {
                 }
                 self.close(at, false)
             }
-            (Answer::Refused(evidence), &[item]) => {
+            (Answer::Refused(evidence, _), &[item]) => {
                 self.verdicts
                     .insert((way, item), Verdict::Refused(evidence));
                 self.close(at, false)
@@ -186,7 +185,10 @@ impl<E: Clone> Search<E> {
                 self.close(at, true)
             }
             // What does not start together may well start apart: that is no failure to explain.
-            (Answer::Refused(_), _) => self.split(at, None),
+            (Answer::Refused(_, suspect), items) => {
+                let suspect = suspect.filter(|item| items.contains(item));
+                self.split(at, suspect)
+            }
             (Answer::Failed(evidence, suspect), items) => {
                 let suspect = suspect.filter(|item| items.contains(item));
                 node.evidence = Some(evidence);
@@ -262,7 +264,7 @@ impl<E: Clone> Search<E> {
                 let size = node.items.len() / 4;
                 self.reduce(at, size.max(1), 0)
             }
-            Answer::Passed(_) | Answer::Refused(_) => self.unite(at, true),
+            Answer::Passed(_) | Answer::Refused(..) => self.unite(at, true),
         }
     }
 
@@ -347,7 +349,7 @@ mod tests {
         fn answer(&self, items: &[Item]) -> Answer<()> {
             let has = |item: &Item| items.contains(item);
             if self.refused.iter().any(has) {
-                Answer::Refused(())
+                Answer::Refused((), self.suspect)
             } else if self.culprits.iter().any(has)
                 || self.pair.is_some_and(|(a, b)| has(&a) && has(&b))
             {

@@ -238,7 +238,10 @@ impl Visit {
     fn tried(&mut self, place: &Place, stage: Stage, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
         let answer = match run.attempt.outcome {
             Outcome::Pass => Answer::Passed(run),
-            Outcome::Skip => Answer::Refused(run),
+            Outcome::Skip => {
+                let named = self.refused(&run, &trial.items);
+                Answer::Refused(run, named)
+            }
             _ => {
                 let suspect = self.suspect(place, &run, &trial.items);
                 Answer::Failed(run, suspect)
@@ -257,7 +260,11 @@ impl Visit {
     /// Whose section it was that failed: by its place on the root bus, or by its name.
     fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
         let arch = place.bench.arch.as_str();
-        let section = || run.attempt.cause.as_ref()?.section.as_deref();
+        let section = || {
+            let cause = run.attempt.cause.as_ref()?;
+            // Of memory that differs, only what it is called is known.
+            cause.section.as_deref().or(cause.field.as_deref())
+        };
         let name = section().map(|section| section.rsplit('/').next().unwrap_or(section));
         let fits = |device: &Device| match &run.attempt.suspect {
             Some(id) => device.id == *id,
@@ -268,6 +275,19 @@ impl Visit {
         // Of all that hang on a controller, the controller itself.
         let needs = |item: &&Item| devices(**item).len();
         items.iter().filter(has).min_by_key(needs).copied()
+    }
+
+    /// Whom a build that does not start names: `-device e1000,id=e1000: ...`
+    fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
+        let (_, words) = run.attempt.refusals.first()?;
+        let named = words
+            .split([',', ':', ' '])
+            .find_map(|part| part.strip_prefix("id="))?;
+        let target = |item: &&Item| {
+            let devices = &self.catalogue.candidates[**item].set.devices;
+            devices.last().is_some_and(|device| device.id == named)
+        };
+        items.iter().find(target).copied()
     }
 
     fn tasks(&self, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
