@@ -96,6 +96,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     output::write_report(&report, &args.output, false)
 }
 
+/// What could be opened of what is asked for, and what could not.
+type Opened<'a> = (Vec<(&'a Asked, Pair)>, Vec<Absent>);
+
 /// The builds for each architecture that is asked for. Of several, one that is not to be had is told
 /// in the report.
 fn pairs<'a>(
@@ -103,7 +106,7 @@ fn pairs<'a>(
     asked: &'a [Asked],
     old: &BuildArg,
     new: &BuildArg,
-) -> Result<(Vec<(&'a Asked, Pair)>, Vec<Absent>), Failure> {
+) -> Result<Opened<'a>, Failure> {
     let mut pairs = Vec::new();
     let mut missing = Vec::new();
     let mut first = None;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::buses::Buses;
 use super::capability::Capability;
 use super::cause;
+use super::commands::QueryPci;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
@@ -127,6 +128,8 @@ pub(crate) struct Attempt {
     pub state: Seen,
     /// All that is wrong is that values differ; `state` says which.
     pub values_differ: bool,
+    /// Id of the device on a root bus whose section failed.
+    pub suspect: Option<String>,
 }
 
 impl Attempt {
@@ -201,6 +204,7 @@ impl Attempt {
             refusals: Vec::new(),
             state: Seen::default(),
             values_differ: false,
+            suspect: None,
         }
     }
 }
@@ -647,6 +651,7 @@ impl Bench {
             refusals: Vec::new(),
             state,
             values_differ: false,
+            suspect: None,
         }
     }
 
@@ -799,6 +804,7 @@ fn fresh(logs: &Path, name: &str) -> Option<PathBuf> {
 /// What both sides left of a failed leg.
 async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
     let mut files = Vec::new();
+    let layout = layout(&source).await;
     for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
         vm.monitored.process.kill().await;
         files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
@@ -810,6 +816,7 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
     let cause = match unfit.outcome {
         // Nothing that was printed tells more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Cause {
+            field: unfit.place.clone(),
             message: unfit.message.clone(),
             ..Cause::default()
         },
@@ -834,6 +841,15 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             cause::read(&texts, &unfit.message)
         }
     };
+    // `0000:00:05.0/pciespscsi`
+    let suspect = layout
+        .into_iter()
+        .find(|(address, _)| {
+            let section = cause.section.as_deref();
+            let rest = section.and_then(|section| section.strip_prefix(address));
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+        })
+        .map(|(_, id)| id);
     Attempt {
         outcome: unfit.outcome,
         cause: Some(cause),
@@ -844,7 +860,23 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         refusals: Vec::new(),
         state: Seen::default(),
         values_differ: false,
+        suspect,
     }
+}
+
+/// Which device is where on the root buses of a build that still answers, as sections are named.
+async fn layout(vm: &Vm) -> Vec<(String, String)> {
+    let asked = vm.monitored.session.execute(QueryPci {}, vm.command);
+    let buses = asked.await.unwrap_or_default();
+    buses
+        .into_iter()
+        .flat_map(|bus| bus.devices)
+        .filter(|device| !device.qdev_id.is_empty())
+        .map(|at| {
+            let address = format!("0000:{:02x}:{:02x}.{:x}", at.bus, at.slot, at.function);
+            (address, at.qdev_id)
+        })
+        .collect()
 }
 
 pub(crate) fn milliseconds(since: Instant) -> u64 {

@@ -75,6 +75,8 @@ pub struct Unfit {
     pub message: String,
     /// What the builds gave as reasons over their monitors.
     pub reasons: Vec<String>,
+    /// The memory that differs, by the build's name for it.
+    pub place: Option<String>,
 }
 
 impl Unfit {
@@ -83,6 +85,7 @@ impl Unfit {
             outcome,
             message: message.into(),
             reasons: Vec::new(),
+            place: None,
         }
     }
 }
@@ -314,6 +317,7 @@ pub(super) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> Unfit {
             outcome: Outcome::Fail,
             message: format!("{end} refused: {description}"),
             reasons: vec![description],
+            place: None,
         },
         QmpError::Deadline { .. } => Unfit::new(Outcome::Hang, format!("{end}: {error}")),
         error => match ended(vm, AFTERWORD).await {

@@ -50,7 +50,7 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     let style = colour(case.outcome).on_default().bold();
     write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
     if case.legs.len() > 1 {
@@ -129,7 +129,7 @@ fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn colour(outcome: Outcome) -> AnsiColor {
+pub(super) fn colour(outcome: Outcome) -> AnsiColor {
     match outcome {
         Outcome::Pass => AnsiColor::Green,
         Outcome::Skip | Outcome::Broken => AnsiColor::Yellow,

@@ -3,4 +3,5 @@
 mod cases;
 pub mod json;
 pub mod junit;
+pub mod sweep;
 pub mod text;

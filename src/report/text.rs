@@ -40,7 +40,11 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             finding(&group, text, options, &mut explained, out)?;
         }
     }
-    super::cases::write(&report.cases, options.quiet, out)?;
+    if report.swept.is_empty() {
+        super::cases::write(&report.cases, options.quiet, out)?;
+    } else {
+        super::sweep::write(report, options.verbose, options.quiet, out)?;
+    }
     closing(report, options, out)
 }
 
@@ -259,7 +263,12 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         Verdict::Untested => ("untested", AnsiColor::Yellow),
     };
     let style = colour.on_default().bold();
-    let machine = report.machine.as_deref().unwrap_or("any machine");
+    let several = format!("{} machines", report.swept.len());
+    let machine = match &report.machine {
+        Some(machine) => machine,
+        None if report.swept.len() > 1 => &several,
+        None => "any machine",
+    };
     writeln!(
         out,
         "{style}{word}{style:#}: {machine}, old {}, new {}: {}",

@@ -93,7 +93,9 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
         machine,
         reason,
     } = absent;
-    let label = super::place::label(architecture, machine, &[]);
+    // Its whole name: another of the family may well be there.
+    let all = [machine.clone(), machine.clone()];
+    let label = super::place::label(architecture, machine, &all);
     Case {
         id: format!("{label}/{BARE}/{transport}/{direction}"),
         machine: machine.clone(),
