@@ -17,6 +17,7 @@ pub mod machine;
 mod monitor;
 mod process;
 mod progress;
+pub mod properties;
 pub mod qmp;
 mod spec;
 

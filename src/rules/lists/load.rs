@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span};
+use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span, Unrelated};
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
 
@@ -30,6 +30,10 @@ const SHIPPED: &[(&str, &str)] = &[
     (
         "rename-lists/absent-devices.toml",
         include_str!("../../../rename-lists/absent-devices.toml"),
+    ),
+    (
+        "rename-lists/unrelated-properties.toml",
+        include_str!("../../../rename-lists/unrelated-properties.toml"),
     ),
     (
         "rename-lists/deliberate-breaks.toml",
@@ -59,6 +63,7 @@ struct File {
     field: Vec<Spanned<RawRename>>,
     condition: Vec<Spanned<RawCondition>>,
     absent: Vec<RawAbsent>,
+    property: Vec<Spanned<RawProperty>>,
     r#break: Vec<Spanned<RawBreak>>,
 }
 
@@ -95,6 +100,16 @@ struct RawAbsent {
     machines: Vec<String>,
     types: Vec<String>,
     source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProperty {
+    types: Vec<String>,
+    names: Vec<String>,
+    #[serde(default)]
+    same: Vec<[String; 2]>,
     reason: String,
 }
 
@@ -201,6 +216,30 @@ impl Lists {
                 source: raw.source,
                 reason: raw.reason,
             }));
+        for entry in file.property {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            let every = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "*");
+            let fault = if raw.types.is_empty() || raw.names.is_empty() {
+                Some("types and names may not be empty; write [\"*\"] for every one")
+            } else if every(&raw.types) && every(&raw.names) {
+                Some("every property of every type: name one or the other")
+            } else {
+                None
+            };
+            if let Some(reason) = fault {
+                return Err(ListError::Entry {
+                    place,
+                    reason: reason.to_owned(),
+                });
+            }
+            self.unrelated.push(Unrelated {
+                types: raw.types,
+                names: raw.names,
+                same: raw.same,
+                reason: raw.reason,
+            });
+        }
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
@@ -341,6 +380,14 @@ reason = "the same 8 bytes"
             (
                 "[[break]]\nsection='esp'\nrule='field-added'\nmachines=['q800']\nby='9.0'\nreason='x'".to_owned(),
                 "own.toml:1: without a path this allows every field-added in `esp`",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=['*']\nreason='x'".to_owned(),
+                "own.toml:1: every property of every type",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=[]\nreason='x'".to_owned(),
+                "own.toml:1: types and names may not be empty",
             ),
         ];
         for (text, wanted) in cases {
