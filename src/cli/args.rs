@@ -138,8 +138,9 @@ pub(super) struct BuildArgs {
     pub cache: Option<PathBuf>,
 }
 
+/// What is compared, and which way.
 #[derive(Debug, Args)]
-pub(super) struct StaticArgs {
+pub(super) struct PairArgs {
     /// The build that a guest comes from
     #[arg(value_name = "OLD")]
     pub old: String,
@@ -151,6 +152,12 @@ pub(super) struct StaticArgs {
     /// Which way the guest moves
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StaticArgs {
+    #[command(flatten)]
+    pub pair: PairArgs,
     /// Print the list entries that would settle the findings, ready to paste
     #[arg(long, conflicts_with_all = ["format"])]
     pub suggest: bool,
@@ -179,7 +186,7 @@ impl First {
 #[derive(Debug, Args)]
 pub(super) struct MigrationArgs {
     /// Move one guest to and fro N times instead of once in each direction
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
     pub loops: Option<u16>,
     /// The build in which the guest of --loops starts
     #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
@@ -209,23 +216,14 @@ pub(super) struct MigrationArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct LiveArgs {
-    /// The build that a guest comes from
-    #[arg(value_name = "OLD")]
-    pub old: String,
-    /// The build that it moves to, and back from
-    #[arg(value_name = "NEW")]
-    pub new: String,
     #[command(flatten)]
-    pub build: BuildArgs,
+    pub pair: PairArgs,
     /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,
     /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
     #[arg(long, value_name = "ARGS")]
     pub device: Vec<String>,
-    /// Which way the guest moves
-    #[arg(long, value_enum, default_value_t = Directions::Both, conflicts_with = "loops")]
-    pub direction: Directions,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]
@@ -234,17 +232,8 @@ pub(super) struct LiveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckBuildsArgs {
-    /// The build that a guest comes from
-    #[arg(value_name = "OLD")]
-    pub old: String,
-    /// The build that it moves to, and back from
-    #[arg(value_name = "NEW")]
-    pub new: String,
     #[command(flatten)]
-    pub build: BuildArgs,
-    /// Which way the guest moves
-    #[arg(long, value_enum, default_value_t = Directions::Both)]
-    pub direction: Directions,
+    pub pair: PairArgs,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]

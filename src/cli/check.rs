@@ -6,43 +6,47 @@ use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
 use crate::live::devices::DeviceSet;
 use crate::model::{Case, Finding, Outcome, Report};
-use crate::qemu::Progress;
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
 use crate::vmstate::compare::compare;
-use crate::vmstate::obtain::{Wanted, obtain};
+use crate::vmstate::obtain::dumps;
 
 pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let quiet = args.output.quiet;
     let lists = load_lists(&args.judge)?;
-    let pair = live::open(&args.old, &args.new, &args.build, quiet)?;
-    let dumps = obtain(&Wanted {
-        old: &args.old,
-        new: &args.new,
-        machine: Some(&pair.machine),
-        architecture: Some(&pair.arch),
-        cache: args.build.cache.clone(),
-        progress: Progress::auto(quiet),
-    })?;
+    let (pair, machine) = live::open(&args.pair, quiet)?;
+    let dumps = dumps(&pair, Some(machine.clone()))?;
     let scope = Scope {
         lists: &lists,
         old: Some(pair.old.info.version),
         new: Some(pair.new.info.version),
-        machine: Some(&pair.machine),
+        machine: Some(&machine),
         any_machine: false,
     };
-    let findings = compare(&dumps.old.1, &dumps.new.1, args.direction.list(), &scope);
+    let findings = compare(
+        &dumps.old.1,
+        &dumps.new.1,
+        args.pair.direction.list(),
+        &scope,
+    );
     let mut findings = judge(findings, &scope, &wishes(&args.judge));
     let rules = catalogue::texts(&findings);
 
     let (old, new) = (pair.old.reference(), pair.new.reference());
-    let machine = pair.machine.clone();
     // Without a guest of ours the machine can at least be moved as it is after reset.
     let running = !args.migration.paused && live::has_guest(&pair);
     let sets = DeviceSet::shipped("default")?.guests();
-    let directions = args.direction.list();
-    let mut cases = live::migrate(pair, &sets, directions, &args.migration, running, quiet)?;
+    let directions = args.pair.direction.list();
+    let mut cases = live::migrate(
+        &pair,
+        &machine,
+        &sets,
+        directions,
+        &args.migration,
+        running,
+        quiet,
+    )?;
     for case in &mut cases {
         link(case, &mut findings);
     }

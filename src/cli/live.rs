@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::args::{BuildArgs, LiveArgs, MigrationArgs};
+use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
-use crate::live::open::{self, OpenError, Pair};
 use crate::live::run::{self, RunFailure};
+use crate::live::vm::Party;
 use crate::live::workload;
 use crate::model::{Case, Direction, Outcome, Report};
-use crate::qemu::Progress;
+use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
 
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
+impl From<PairError> for Failure {
+    fn from(error: PairError) -> Self {
         if error.is_usage() {
             Failure::usage(error)
         } else {
@@ -45,22 +45,22 @@ impl From<RunFailure> for Failure {
 }
 
 pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
-    let pair = open(&args.old, &args.new, &args.build, args.output.quiet)?;
+    let (pair, machine) = open(&args.pair, args.output.quiet)?;
     let mut sets = Vec::new();
     for name in &args.device_set {
         sets.extend(device_set(name)?.guests());
     }
     if !args.device.is_empty() {
-        sets.push(DeviceSet::ad_hoc(&args.device, &pair.arch)?);
+        sets.push(DeviceSet::ad_hoc(&args.device, pair.arch())?);
     }
     if sets.is_empty() {
         sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
     }
     let (old, new) = (pair.old.reference(), pair.new.reference());
-    let machine = pair.machine.clone();
-    let directions = args.direction.list();
+    let directions = args.pair.direction.list();
     let cases = migrate(
-        pair,
+        &pair,
+        &machine,
         &sets,
         directions,
         &args.migration,
@@ -73,20 +73,20 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
 }
 
 /// Both builds, for the machine that the arguments have to name.
-pub(super) fn open(old: &str, new: &str, build: &BuildArgs, quiet: bool) -> Result<Pair, Failure> {
-    let machine = build.machine.as_deref().ok_or_else(|| {
+pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failure> {
+    let wanted = args.build.machine.as_deref().ok_or_else(|| {
         Failure::usage(anyhow::anyhow!(
             "a migration needs a machine: give one with -M, for instance -M q35"
         ))
     })?;
-    Ok(open::open(&open::Wanted {
-        old,
-        new,
-        machine,
-        architecture: build.arch.as_deref(),
-        cache: build.cache.clone(),
+    let means = Means {
+        architecture: machine::architecture(args.build.arch.as_deref(), Some(wanted)).to_owned(),
+        cache: args.build.cache.clone(),
         progress: Progress::auto(quiet),
-    })?)
+    };
+    let pair = Pair::open(&qemu::parse(&args.old)?, &qemu::parse(&args.new)?, &means)?;
+    let machine = pair.machine(wanted).map_err(QemuError::from)?;
+    Ok((pair, machine))
 }
 
 /// A shipped set, or one in a file.
@@ -99,7 +99,8 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
 
 /// Runs every set in every direction, or in a loop.
 pub(super) fn migrate(
-    pair: Pair,
+    pair: &Pair,
+    machine: &str,
     sets: &[DeviceSet],
     directions: &[Direction],
     args: &MigrationArgs,
@@ -122,11 +123,12 @@ pub(super) fn migrate(
         })
         .collect();
     let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
+    let (old, new) = Party::both(pair);
     let bench = Bench {
-        old: pair.old,
-        new: pair.new,
-        machine: pair.machine,
-        arch: pair.arch,
+        old,
+        new,
+        machine: machine.to_owned(),
+        arch: pair.arch().to_owned(),
         cpu: args.cpu.clone(),
         transport: args.transport,
         running,
@@ -159,7 +161,7 @@ pub(super) fn migrate(
 
 /// Whether a machine of this architecture has a guest to run in it.
 pub(super) fn has_guest(pair: &Pair) -> bool {
-    workload::guest(&pair.arch).is_some()
+    workload::guest(pair.arch()).is_some()
 }
 
 fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {

@@ -15,11 +15,11 @@ use crate::vmstate::obtain::{Wanted, obtain};
 pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     let lists = load_lists(&args.judge)?;
     let pair = obtain(&Wanted {
-        old: &args.old,
-        new: &args.new,
-        machine: args.build.machine.as_deref(),
-        architecture: args.build.arch.as_deref(),
-        cache: args.build.cache.clone(),
+        old: &args.pair.old,
+        new: &args.pair.new,
+        machine: args.pair.build.machine.as_deref(),
+        architecture: args.pair.build.arch.as_deref(),
+        cache: args.pair.build.cache.clone(),
         progress: Progress::auto(args.output.quiet),
     })?;
     let (old, old_dump) = pair.old;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
         machine: pair.machine.as_deref(),
         any_machine: false,
     };
-    let findings = compare(&old_dump, &new_dump, args.direction.list(), &scope);
+    let findings = compare(&old_dump, &new_dump, args.pair.direction.list(), &scope);
     let findings = judge(findings, &scope, &wishes(&args.judge));
     if args.suggest {
         return suggestions(&findings, &scope);

@@ -6,7 +6,6 @@ mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
-pub mod open;
 pub mod reproduce;
 pub mod run;
 pub mod vm;

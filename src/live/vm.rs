@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use super::commands::Cont;
 use super::devices::Drivers;
 use super::workload::{Guest, SerialEvent, SerialLog};
-use crate::model::{BuildRef, Version};
+use crate::model::Version;
 use crate::qemu::{
-    Build, BuildInfo, Monitored, Problem, StartError, machine, option_value, qmp::QmpError,
+    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value,
+    qmp::QmpError, side_by_side,
 };
 
 /// Between two looks at a guest's console.
@@ -28,12 +29,18 @@ pub struct Party {
 }
 
 impl Party {
-    /// As a report names it.
-    pub fn reference(&self) -> BuildRef {
-        BuildRef {
-            label: self.build.label().to_owned(),
-            kind: self.build.kind(),
-            version: Some(self.info.version),
+    /// Asks both builds what they can plug in.
+    pub fn both(pair: &Pair) -> (Party, Party) {
+        side_by_side(|| Party::of(&pair.old), || Party::of(&pair.new))
+    }
+
+    fn of(opened: &Opened) -> Party {
+        // Versions decide where a build does not say it.
+        let help = opened.device_help();
+        Party {
+            build: opened.build.clone(),
+            info: opened.info.clone(),
+            drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use super::dump::Dump;
 use super::read::{DumpError, parse_dump, read_dump};
 use crate::model::{BuildKind, BuildRef};
-use crate::qemu::{self, Build, BuildArg, BuildInfo, Cache, Progress, QemuError, machine};
+use crate::qemu::{
+    self, BuildArg, Means, Opened, Pair as Builds, PairError, Progress, QemuError, machine,
+    side_by_side,
+};
 
 /// The machine type that a dump is made with when none is asked for: the types are the same whatever
 /// it is, and this one needs nothing.
@@ -23,8 +26,12 @@ pub struct Wanted<'w> {
 }
 
 impl Wanted<'_> {
-    fn architecture(&self) -> &str {
-        machine::architecture(self.architecture, self.machine)
+    fn means(&self) -> Means {
+        Means {
+            architecture: machine::architecture(self.architecture, self.machine).to_owned(),
+            cache: self.cache.clone(),
+            progress: self.progress,
+        }
     }
 }
 
@@ -41,7 +48,7 @@ pub struct Pair {
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     #[error(transparent)]
-    Qemu(#[from] QemuError),
+    Builds(#[from] PairError),
     #[error(transparent)]
     Input(#[from] DumpError),
     #[error(
@@ -54,39 +61,40 @@ pub enum ObtainError {
     },
     #[error("{build} wrote a dump that cannot be read: {source}")]
     Unreadable { build: String, source: DumpError },
-    #[error("{old} is a build for {old_target} and {new} one for {new_target}")]
-    OtherTarget {
-        old: String,
-        old_target: String,
-        new: String,
-        new_target: String,
-    },
 }
 
 impl ObtainError {
     /// Whether the arguments are to blame, rather than a build.
     pub fn is_usage(&self) -> bool {
         match self {
-            ObtainError::Qemu(error) => error.is_usage(),
-            ObtainError::Input(_)
-            | ObtainError::OtherMachine { .. }
-            | ObtainError::OtherTarget { .. } => true,
+            ObtainError::Builds(error) => error.is_usage(),
+            ObtainError::Input(_) | ObtainError::OtherMachine { .. } => true,
             ObtainError::Unreadable { .. } => false,
         }
+    }
+}
+
+impl From<QemuError> for ObtainError {
+    fn from(error: QemuError) -> Self {
+        PairError::from(error).into()
     }
 }
 
 /// One side, as far as it is known before the machine type is.
 enum Source {
     File(String, Box<Dump>),
-    Build(Box<Build>, BuildInfo),
+    Build(Box<Opened>),
 }
 
 /// The dump of one build as the build wrote it; [`Wanted::new`] is not looked at.
+///
+/// # Errors
+/// As for [`obtain`].
 pub fn dump_of(wanted: &Wanted) -> Result<Vec<u8>, ObtainError> {
     let arg = qemu::parse(wanted.old)?;
-    let cache = Cache::new(wanted.cache.clone()).map_err(QemuError::from)?;
-    let build = qemu::open(&arg, wanted.architecture(), &cache, wanted.progress)?;
+    let means = wanted.means();
+    let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
+    let build = qemu::open(&arg, &means.architecture, &cache, means.progress)?;
     let machine = match wanted.machine {
         Some(wanted) => machine::resolve_one(wanted, &build.info()?).map_err(QemuError::from)?,
         None => NO_MACHINE.to_owned(),
@@ -101,27 +109,57 @@ pub fn dump_of(wanted: &Wanted) -> Result<Vec<u8>, ObtainError> {
 }
 
 /// Reads or makes both dumps. Builds are started side by side.
+///
+/// # Errors
+/// A file is no dump or another machine's, or a build does not do what it is asked.
 pub fn obtain(wanted: &Wanted) -> Result<Pair, ObtainError> {
-    let architecture = wanted.architecture();
-    let prepare = |arg: &str| -> Result<Source, ObtainError> {
-        match qemu::parse(arg)? {
-            BuildArg::Dump(path) => Ok(Source::File(arg.to_owned(), Box::new(read_dump(&path)?))),
-            build => {
-                let cache = Cache::new(wanted.cache.clone()).map_err(QemuError::from)?;
-                let build = qemu::open(&build, architecture, &cache, wanted.progress)?;
-                let info = build.info()?;
-                Ok(Source::Build(Box::new(build), info))
-            }
+    let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
+    let means = wanted.means();
+    let of_builds = |builds: &Builds| {
+        let machine = wanted.machine.map(|wanted| builds.machine(wanted));
+        dumps(builds, machine.transpose().map_err(QemuError::from)?)
+    };
+    let source = |arg: &BuildArg, label: &str| -> Result<Source, ObtainError> {
+        Ok(match arg {
+            BuildArg::Dump(path) => Source::File(label.to_owned(), Box::new(read_dump(path)?)),
+            build => Source::Build(Box::new(Opened::new(build, &means)?)),
+        })
+    };
+    let (old, new) = match (&old, &new) {
+        (BuildArg::Dump(_), _) | (_, BuildArg::Dump(_)) => {
+            side_by_side(|| source(&old, wanted.old), || source(&new, wanted.new))
+        }
+        _ => return of_builds(&Builds::open(&old, &new, &means)?),
+    };
+    let (old, new) = (old?, new?);
+    let machine = match (wanted.machine, &old, &new) {
+        (None, ..) => None,
+        (Some(_), Source::File(_, dump), Source::File(..)) => dump.machine.clone(),
+        (Some(wanted), Source::Build(build), _) | (Some(wanted), _, Source::Build(build)) => {
+            Some(machine::resolve_one(wanted, &build.info).map_err(QemuError::from)?)
         }
     };
-    let (old, new) = side_by_side(|| prepare(wanted.old), || prepare(wanted.new));
-    let (old, new) = (old?, new?);
-    let machine = choose_machine(wanted.machine, &old, &new)?;
+    let finish = |source| match source {
+        Source::File(label, dump) => finish_file(label, *dump, wanted.machine),
+        Source::Build(build) => dump(&build, machine.as_deref()),
+    };
+    let (old, new) = side_by_side(|| finish(old), || finish(new));
+    Ok(pair(old?, new?, machine))
+}
+
+/// Has two open builds write their dumps; `machine` is a type that both have.
+///
+/// # Errors
+/// One does not write a dump, or none that can be read.
+pub fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
     let (old, new) = side_by_side(
-        || finish(old, machine.as_deref(), wanted.machine),
-        || finish(new, machine.as_deref(), wanted.machine),
+        || dump(&builds.old, machine.as_deref()),
+        || dump(&builds.new, machine.as_deref()),
     );
-    let (old, new) = (old?, new?);
+    Ok(pair(old?, new?, machine))
+}
+
+fn pair(old: (BuildRef, Dump), new: (BuildRef, Dump), machine: Option<String>) -> Pair {
     let machine = machine.or_else(|| match (&old.1.machine, &new.1.machine) {
         (Some(old), Some(new)) if old == NO_MACHINE || new == NO_MACHINE => None,
         (Some(old), Some(new)) if old == new => Some(old.clone()),
@@ -131,86 +169,37 @@ pub fn obtain(wanted: &Wanted) -> Result<Pair, ObtainError> {
         }
         _ => None,
     });
-    Ok(Pair { old, new, machine })
+    Pair { old, new, machine }
 }
 
-/// Runs both; a panic of one is passed on.
-fn side_by_side<T: Send>(old: impl FnOnce() -> T + Send, new: impl FnOnce() -> T + Send) -> (T, T) {
-    std::thread::scope(|scope| {
-        let new = scope.spawn(new);
-        let old = old();
-        let new = match new.join() {
-            Ok(new) => new,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        (old, new)
-    })
-}
-
-fn choose_machine(
-    wanted: Option<&str>,
-    old: &Source,
-    new: &Source,
-) -> Result<Option<String>, ObtainError> {
-    if let (Source::Build(a, old), Source::Build(b, new)) = (old, new)
-        && old.target != new.target
-    {
-        return Err(ObtainError::OtherTarget {
-            old: a.label().to_owned(),
-            old_target: old.target.clone(),
-            new: b.label().to_owned(),
-            new_target: new.target.clone(),
-        });
-    }
-    let Some(wanted) = wanted else {
-        return Ok(None);
-    };
-    let resolved = match (old, new) {
-        (Source::Build(_, old), Source::Build(_, new)) => machine::resolve(wanted, old, new),
-        (Source::Build(_, info), Source::File(..)) | (Source::File(..), Source::Build(_, info)) => {
-            machine::resolve_one(wanted, info)
-        }
-        (Source::File(_, old), Source::File(..)) => return Ok(old.machine.clone()),
-    };
-    Ok(Some(resolved.map_err(QemuError::from)?))
-}
-
-fn finish(
-    source: Source,
-    machine: Option<&str>,
+fn finish_file(
+    label: String,
+    dump: Dump,
     wanted: Option<&str>,
 ) -> Result<(BuildRef, Dump), ObtainError> {
-    match source {
-        Source::File(label, dump) => {
-            if let (Some(wanted), Some(made)) = (wanted, &dump.machine)
-                && !made.contains(wanted)
-            {
-                return Err(ObtainError::OtherMachine {
-                    file: label,
-                    made: made.clone(),
-                    wanted: wanted.to_owned(),
-                });
-            }
-            let build = BuildRef {
-                label,
-                kind: BuildKind::Dump,
-                version: None,
-            };
-            Ok((build, *dump))
-        }
-        Source::Build(build, info) => {
-            let bytes = build.dump_vmstate(machine.unwrap_or(NO_MACHINE))?;
-            let dump =
-                parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
-                    build: build.label().to_owned(),
-                    source,
-                })?;
-            let build = BuildRef {
-                label: build.label().to_owned(),
-                kind: build.kind(),
-                version: Some(info.version),
-            };
-            Ok((build, dump))
-        }
+    if let (Some(wanted), Some(made)) = (wanted, &dump.machine)
+        && !made.contains(wanted)
+    {
+        return Err(ObtainError::OtherMachine {
+            file: label,
+            made: made.clone(),
+            wanted: wanted.to_owned(),
+        });
     }
+    let build = BuildRef {
+        label,
+        kind: BuildKind::Dump,
+        version: None,
+    };
+    Ok((build, dump))
+}
+
+fn dump(opened: &Opened, machine: Option<&str>) -> Result<(BuildRef, Dump), ObtainError> {
+    let build = &opened.build;
+    let bytes = build.dump_vmstate(machine.unwrap_or(NO_MACHINE))?;
+    let dump = parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
+        build: build.label().to_owned(),
+        source,
+    })?;
+    Ok((opened.reference(), dump))
 }

@@ -1,0 +1,136 @@
+//! Two builds made ready side by side, and what they have in common.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use super::{Build, BuildArg, BuildInfo, Cache, NoCommonMachine, Progress, QemuError, machine};
+use crate::model::BuildRef;
+
+/// How builds are made ready.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The target that a suite's program is chosen for; see [`machine::architecture`].
+    pub architecture: String,
+    /// Where fetched builds are kept, unless the usual place is meant.
+    pub cache: Option<PathBuf>,
+    pub progress: Progress,
+}
+
+/// A build that was started once and said what it is.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub build: Build,
+    pub info: BuildInfo,
+    help: Arc<OnceLock<String>>,
+}
+
+impl Opened {
+    /// Makes a build ready and asks what it is.
+    ///
+    /// # Errors
+    /// It is not to be had, does not start or does not answer.
+    pub fn new(arg: &BuildArg, means: &Means) -> Result<Opened, QemuError> {
+        let cache = Cache::new(means.cache.clone())?;
+        let build = super::open(arg, &means.architecture, &cache, means.progress)?;
+        let info = build.info()?;
+        Ok(Opened {
+            build,
+            info,
+            help: Arc::default(),
+        })
+    }
+
+    /// What `-device help` prints; asked when first wanted, and empty where a build does not say.
+    pub fn device_help(&self) -> &str {
+        self.help
+            .get_or_init(|| self.build.device_help().unwrap_or_default())
+    }
+
+    /// As a report names it.
+    pub fn reference(&self) -> BuildRef {
+        BuildRef {
+            label: self.build.label().to_owned(),
+            kind: self.build.kind(),
+            version: Some(self.info.version),
+        }
+    }
+}
+
+/// Two builds for one target.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub old: Opened,
+    pub new: Opened,
+}
+
+/// Why there is no such pair.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
+    #[error("{old} is a build for {old_target} and {new} one for {new_target}")]
+    OtherTarget {
+        old: String,
+        old_target: String,
+        new: String,
+        new_target: String,
+    },
+}
+
+impl PairError {
+    /// Whether the arguments are to blame, rather than a build.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            PairError::Qemu(error) => error.is_usage(),
+            PairError::OtherTarget { .. } => true,
+        }
+    }
+}
+
+impl Pair {
+    /// Opens both builds side by side.
+    ///
+    /// # Errors
+    /// One is not to be had or does not start, or they are for different targets.
+    pub fn open(old: &BuildArg, new: &BuildArg, means: &Means) -> Result<Pair, PairError> {
+        let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
+        let (old, new) = (old?, new?);
+        if old.info.target != new.info.target {
+            return Err(PairError::OtherTarget {
+                old: old.build.label().to_owned(),
+                old_target: old.info.target,
+                new: new.build.label().to_owned(),
+                new_target: new.info.target,
+            });
+        }
+        Ok(Pair { old, new })
+    }
+
+    /// The target of both, as in `qemu-system-TARGET`.
+    pub fn arch(&self) -> &str {
+        &self.old.info.target
+    }
+
+    /// The machine type that a wanted name means for both.
+    ///
+    /// # Errors
+    /// They have none in common.
+    pub fn machine(&self, wanted: &str) -> Result<String, NoCommonMachine> {
+        machine::resolve(wanted, &self.old.info, &self.new.info)
+    }
+}
+
+/// Runs both at once; a panic of one is passed on.
+pub fn side_by_side<A: Send, B: Send>(
+    old: impl FnOnce() -> A + Send,
+    new: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    std::thread::scope(|scope| {
+        let new = scope.spawn(new);
+        let old = old();
+        match new.join() {
+            Ok(new) => (old, new),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
