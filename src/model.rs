@@ -135,6 +135,8 @@ impl fmt::Display for Level {
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
     Dump,
+    /// How the builds set up a machine that never ran.
+    Properties,
     Stream,
     Live,
 }
@@ -160,6 +162,9 @@ pub struct Shape {
     pub version_id: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_version_id: Option<i64>,
+    /// What a property is set to, as `-device` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// The fields of a run, in wire order, each as `name size` or `name size×num`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub fields: Vec<String>,

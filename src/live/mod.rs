@@ -6,6 +6,7 @@ mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
+pub mod properties;
 pub mod reproduce;
 pub mod run;
 pub mod vm;
