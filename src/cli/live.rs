@@ -1,6 +1,5 @@
 //! `migcompat live`: guests that move between two builds.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,11 +9,16 @@ use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
+use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Outcome, Report};
+use crate::model::{Case, Direction, Finding, Outcome, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::rules::catalogue;
+use crate::rules::judge::{Wishes, judge};
+use crate::rules::lists::{Lists, Scope};
+use crate::vmstate::obtain::dumps;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -58,7 +62,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     }
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
-    let cases = migrate(
+    let mut moved = migrate(
         &pair,
         &machine,
         &sets,
@@ -67,8 +71,26 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         !args.migration.paused,
         args.output.quiet,
     )?;
-    let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
-        .with_cases(cases, false);
+    let mut findings = Vec::new();
+    if moved.cases.iter().any(|case| suspect(case).is_some()) {
+        // The dumps say which device sends the section that failed.
+        let dumps = dumps(&pair, Some(machine.clone()))?;
+        let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
+        let lists = Lists::load(&[])
+            .context("cannot use the lists")
+            .map_err(Failure::usage)?;
+        let scope = Scope {
+            lists: &lists,
+            old: Some(pair.old.info.version),
+            new: Some(pair.new.info.version),
+            machine: Some(&machine),
+            any_machine: false,
+        };
+        explain(&mut moved, &senders, &scope, &Wishes::new(), &mut findings);
+    }
+    let rules = catalogue::texts(&findings);
+    let report = Report::of_findings(old, new, Some(machine), findings, rules, false)
+        .with_cases(moved.cases, false);
     output::write_report(&report, &args.output, false)
 }
 
@@ -97,6 +119,13 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
+/// Cases that were run, and what they were run with.
+pub(super) struct Moved {
+    pub cases: Vec<Case>,
+    pub bench: Bench,
+    wanted: Vec<Wanted>,
+}
+
 /// Runs every set in every direction, or in a loop.
 pub(super) fn migrate(
     pair: &Pair,
@@ -106,7 +135,7 @@ pub(super) fn migrate(
     args: &MigrationArgs,
     running: bool,
     quiet: bool,
-) -> Result<Vec<Case>, Failure> {
+) -> Result<Moved, Failure> {
     let first = [args.first.direction()];
     let directions = if args.loops.is_some() {
         &first
@@ -156,7 +185,31 @@ pub(super) fn migrate(
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
     }
-    Ok(cases?)
+    Ok(Moved {
+        cases: cases?,
+        bench,
+        wanted,
+    })
+}
+
+/// Looks for what the builds set up differently on the devices of failed cases.
+pub(super) fn explain(
+    moved: &mut Moved,
+    senders: &Senders,
+    scope: &Scope,
+    wishes: &Wishes,
+    findings: &mut Vec<Finding>,
+) {
+    let Moved {
+        cases,
+        bench,
+        wanted,
+    } = moved;
+    match properties::explain_all(bench, wanted, cases, senders, scope.lists) {
+        Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
+        // The case has failed all the same, and says so.
+        Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
+    }
 }
 
 /// Whether a machine of this architecture has a guest to run in it.

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::buses::Buses;
 use super::cause;
-use super::devices::{DeviceSet, Known, Target};
+use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Transport, Unfit};
 use super::reproduce;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::{self, SerialLog};
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
-use crate::qemu::{machine, private_dir};
+use crate::qemu::{StartError, machine, private_dir};
 
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
@@ -73,20 +74,32 @@ pub struct Wanted {
 }
 
 /// One pass through the builds.
-#[derive(Debug)]
-struct Attempt {
-    outcome: Outcome,
-    cause: Option<Cause>,
-    legs: Vec<Leg>,
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub outcome: Outcome,
+    pub cause: Option<Cause>,
+    pub legs: Vec<Leg>,
     source_stderr: String,
     destination_stderr: String,
     /// Transcripts and the like, by file name.
     files: Vec<(String, String)>,
+    /// What builds said that did not start, by their labels.
+    pub refusals: Vec<(String, String)>,
 }
 
 impl Attempt {
-    fn failed(&self) -> bool {
+    pub fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
+    }
+
+    fn refused(errors: &[StartError]) -> Attempt {
+        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let refusal = |error: &StartError| (error.label.clone(), error.words());
+        Attempt {
+            refusals: errors.iter().map(refusal).collect(),
+            // One is enough for a reader.
+            ..Attempt::skip(words.into_iter().next().unwrap_or_default())
+        }
     }
 
     fn skip(message: String) -> Attempt {
@@ -102,8 +115,15 @@ impl Attempt {
             source_stderr: String::new(),
             destination_stderr: String::new(),
             files: Vec::new(),
+            refusals: Vec::new(),
         }
     }
+}
+
+/// Why a guest does not get as far as a migration.
+enum NoStart {
+    Refused(Box<StartError>),
+    Idle(String),
 }
 
 impl Bench {
@@ -127,8 +147,6 @@ impl Bench {
     /// Runs a case to its end, whatever that is.
     pub async fn run(&self, wanted: &Wanted) -> Case {
         let begun = Instant::now();
-        let known = |party: &Party| (Some(party.info.version), party.drivers.clone());
-        let (old, new) = (known(&self.old), known(&self.new));
         let mut set = wanted.set.clone();
         let mut taken = Vec::new();
         if self.running && workload::guest(&self.arch).is_some() {
@@ -144,49 +162,10 @@ impl Bench {
                 keeps
             });
         }
-        let composition = set.compose(&Target {
-            arch: &self.arch,
-            machine: &self.machine,
-            old: Known {
-                version: old.0,
-                drivers: old.1.as_ref(),
-            },
-            new: Known {
-                version: new.0,
-                drivers: new.1.as_ref(),
-            },
-        });
+        let composition = self.compose(&set);
         let id = self.id(wanted);
-        let mut case = Case {
-            machine: self.machine.clone(),
-            device_set: wanted.set.name.clone(),
-            devices: composition.included.clone(),
-            left_out: composition
-                .excluded
-                .iter()
-                .map(|exclusion| LeftOut {
-                    device: exclusion.device.clone(),
-                    reason: exclusion.reason.to_string(),
-                })
-                .chain(taken)
-                .collect(),
-            transport: self.transport.to_string(),
-            direction: wanted.direction,
-            running: self.running,
-            outcome: Outcome::Skip,
-            cause: None,
-            control: None,
-            repeated: None,
-            legs: Vec::new(),
-            state_diff: Vec::new(),
-            allowed_by: None,
-            reproduce: None,
-            source_stderr: String::new(),
-            destination_stderr: String::new(),
-            logs: None,
-            elapsed_ms: 0,
-            id,
-        };
+        let mut case = self.blank(id, &wanted.set.name, &composition, wanted.direction);
+        case.left_out.extend(taken);
         let guest = workload::guest(&self.arch);
         let obstacle = self
             .transport
@@ -215,33 +194,125 @@ impl Bench {
             });
             return case;
         }
-        let recipe = Recipe {
-            machine: self.machine.clone(),
-            arch: self.arch.clone(),
-            cpu: self.cpu.clone(),
-            device_args: composition.args,
-            guest: guest.filter(|_| self.running),
-        };
+        let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
         let attempt = self.attempt(&route, &recipe, wanted.direction).await;
         if attempt.failed() {
             self.look_again(&mut case, &attempt, &recipe, wanted.direction)
                 .await;
-            let legs = attempt.legs.len();
-            let folder = self.keep(&case, &attempt, &recipe);
-            case.logs = folder.as_ref().map(|folder| folder.display().to_string());
-            let stays = folder.unwrap_or_else(|| self.logs.clone());
-            let route = &route[..(legs + 1).min(route.len())];
-            case.reproduce = Some(reproduce::line(route, &recipe, &stays));
+            self.record(&mut case, attempt, &recipe, &route);
         } else {
             case.outcome = attempt.outcome;
+            case.cause = attempt.cause;
+            case.legs = attempt.legs;
         }
+        case.elapsed_ms = milliseconds(begun);
+        case
+    }
+
+    /// The command line of a set for these builds.
+    pub(crate) fn compose(&self, set: &DeviceSet) -> Composition {
+        set.compose(&Target {
+            arch: &self.arch,
+            machine: &self.machine,
+            old: self.old.known(),
+            new: self.new.known(),
+        })
+    }
+
+    /// What both builds have to plug a device into on the bare machine.
+    ///
+    /// # Errors
+    /// One does not start, in its own words.
+    pub(crate) async fn buses(&self) -> Result<Buses, String> {
+        let recipe = self.recipe(Vec::new());
+        let folder = private_dir().map_err(|error| format!("no folder to run in: {error}"))?;
+        let prepared = recipe.prepare(folder.path());
+        prepared.map_err(|error| format!("no folder to run in: {error}"))?;
+        let ask = async |party: &Party, index| {
+            let label = party.build.label();
+            let vm = Vm::start(party, &recipe, Role::First, folder.path(), index)
+                .await
+                .map_err(|error| format!("{label} does not start it: {}", error.words()))?;
+            let buses = vm
+                .buses()
+                .await
+                .map_err(|error| format!("{label}: {error}"))?;
+            vm.monitored.quit(vm.command).await;
+            Ok::<_, String>(buses)
+        };
+        let (old, new) = tokio::try_join!(ask(&self.old, 0), ask(&self.new, 1))?;
+        Ok(old.shared(&new))
+    }
+
+    /// What every QEMU of a case is started with.
+    pub(crate) fn recipe(&self, device_args: Vec<String>) -> Recipe {
+        Recipe {
+            machine: self.machine.clone(),
+            arch: self.arch.clone(),
+            cpu: self.cpu.clone(),
+            device_args,
+            guest: workload::guest(&self.arch).filter(|_| self.running),
+        }
+    }
+
+    /// A case of which nothing is known yet.
+    pub(crate) fn blank(
+        &self,
+        id: String,
+        device_set: &str,
+        composition: &Composition,
+        direction: Direction,
+    ) -> Case {
+        Case {
+            id,
+            machine: self.machine.clone(),
+            device_set: device_set.to_owned(),
+            devices: composition.included.clone(),
+            left_out: composition
+                .excluded
+                .iter()
+                .map(|exclusion| LeftOut {
+                    device: exclusion.device.clone(),
+                    reason: exclusion.reason.to_string(),
+                })
+                .collect(),
+            transport: self.transport.to_string(),
+            direction,
+            running: self.running,
+            outcome: Outcome::Skip,
+            cause: None,
+            control: None,
+            repeated: None,
+            legs: Vec::new(),
+            state_diff: Vec::new(),
+            allowed_by: None,
+            reproduce: None,
+            source_stderr: String::new(),
+            destination_stderr: String::new(),
+            logs: None,
+            elapsed_ms: 0,
+        }
+    }
+
+    /// Writes into the case what is known of an attempt that failed: logs are kept, and the line that
+    /// does it by hand names them. The outcome is the caller's to tell.
+    pub(crate) fn record(
+        &self,
+        case: &mut Case,
+        attempt: Attempt,
+        recipe: &Recipe,
+        route: &[&Party],
+    ) {
+        let folder = self.keep(case, &attempt, recipe);
+        case.logs = folder.as_ref().map(|folder| folder.display().to_string());
+        let stays = folder.unwrap_or_else(|| self.logs.clone());
+        let gone = &route[..(attempt.legs.len() + 1).min(route.len())];
+        case.reproduce = Some(reproduce::line(gone, recipe, &stays));
         case.cause = attempt.cause;
         case.legs = attempt.legs;
         case.source_stderr = attempt.source_stderr;
         case.destination_stderr = attempt.destination_stderr;
-        case.elapsed_ms = begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        case
     }
 
     /// The builds that the guest goes through.
@@ -306,7 +377,13 @@ impl Bench {
         Some(folder)
     }
 
-    async fn attempt(&self, route: &[&Party], recipe: &Recipe, first: Direction) -> Attempt {
+    /// Sends one guest along the builds.
+    pub(crate) async fn attempt(
+        &self,
+        route: &[&Party],
+        recipe: &Recipe,
+        first: Direction,
+    ) -> Attempt {
         let folder = match private_dir() {
             Ok(folder) => folder,
             Err(error) => return Attempt::skip(format!("no folder to run in: {error}")),
@@ -334,16 +411,21 @@ impl Bench {
             None => None,
         };
         let (source, mut next) = tokio::join!(self.begin(from, recipe, folder, &mut log), start(0));
-        let mut source = match source {
-            Ok(source) => source,
-            Err(message) => return Attempt::skip(message),
+        let mut source = match (source, &mut next) {
+            (Ok(source), _) => source,
+            (Err(NoStart::Idle(message)), _) => return Attempt::skip(message),
+            (Err(NoStart::Refused(error)), next) => {
+                let also = next.take().and_then(Result::err);
+                let errors: Vec<StartError> = std::iter::once(*error).chain(also).collect();
+                return Attempt::refused(&errors);
+            }
         };
         let mut legs = Vec::new();
         let mut direction = first;
         for index in 0..destinations.len() {
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
-                Some(Err(error)) => return Attempt::skip(error.to_string()),
+                Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
             let moved = self
@@ -392,6 +474,7 @@ impl Bench {
             source_stderr: String::new(),
             destination_stderr: String::new(),
             files: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -402,10 +485,10 @@ impl Bench {
         recipe: &Recipe,
         folder: &Path,
         log: &mut SerialLog,
-    ) -> Result<Vm, String> {
+    ) -> Result<Vm, NoStart> {
         let mut source = Vm::start(from, recipe, Role::First, folder, 0)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| NoStart::Refused(Box::new(error)))?;
         if recipe.guest.is_some() {
             let started = async {
                 source.cont().await.map_err(|error| error.to_string())?;
@@ -417,9 +500,9 @@ impl Bench {
             if let Err(why) = started.await {
                 let stderr = source.monitored.process.stderr();
                 let label = from.build.label();
-                return Err(format!(
+                return Err(NoStart::Idle(format!(
                     "{label}: the guest does not work before any migration: {why} {stderr}"
-                ));
+                )));
             }
         }
         Ok(source)
@@ -548,7 +631,12 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         source_stderr: tail(&source_stderr),
         destination_stderr: tail(&destination_stderr),
         files,
+        refusals: Vec::new(),
     }
+}
+
+pub(crate) fn milliseconds(since: Instant) -> u64 {
+    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn tail(text: &str) -> String {

@@ -1,11 +1,13 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub mod buses;
 pub mod case;
 pub mod cause;
 mod commands;
 pub mod devices;
 pub mod integrity;
 pub mod leg;
+pub mod pool;
 pub mod properties;
 pub mod reproduce;
 pub mod run;

@@ -6,12 +6,15 @@ use std::io;
 
 use serde_json::Value;
 
+use super::case::{Bench, Wanted};
+use super::devices::DeviceSet;
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Case, Cause, Direction, Evidence, Finding, Level, Outcome, Shape};
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
 use crate::qemu::{Problem, StartError, private_dir};
 use crate::rules::Rule;
 use crate::rules::lists::Lists;
+use crate::vmstate::dump::Dump;
 
 /// How both builds set up one and the same machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -390,3 +393,96 @@ fn tie(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findin
 
 /// Of how many properties a case's cause tells; the findings tell of all.
 const TOLD: usize = 3;
+
+/// Which types of these dumps send sections of which names.
+pub fn senders(dumps: &[&Dump]) -> Senders {
+    let mut senders = Senders::new();
+    for section in dumps.iter().flat_map(|dump| &dump.sections) {
+        senders
+            .entry(section.description.name.clone())
+            .or_default()
+            .insert(section.type_name.clone());
+    }
+    senders
+}
+
+/// What both builds set up differently for a device set, as notes.
+///
+/// # Errors
+/// A build does not start with it, or there is no runtime.
+pub fn survey(
+    bench: &Bench,
+    set: &DeviceSet,
+    directions: &[Direction],
+    lists: &Lists,
+) -> Result<Vec<Finding>, Unknown> {
+    let recipe = bench.recipe(bench.compose(set).args);
+    let all = |objects: &[Object]| vec![true; objects.len()];
+    let snapshots = block_on(look(&bench.old, &bench.new, &recipe, all))??;
+    let differences = compare(&snapshots, Look::Values, lists);
+    Ok(findings(&differences, directions, &bench.machine))
+}
+
+/// [`explain()`] for all cases of a run, which are in the order of what was wanted.
+///
+/// # Errors
+/// A build does not start any more, or there is no runtime.
+pub fn explain_all(
+    bench: &Bench,
+    wanted: &[Wanted],
+    cases: &mut [Case],
+    senders: &Senders,
+    lists: &Lists,
+) -> Result<Vec<Finding>, Unknown> {
+    let mut all = Vec::new();
+    for (case, wanted) in cases.iter_mut().zip(wanted) {
+        if suspect(case).is_none() {
+            continue;
+        }
+        let recipe = bench.recipe(bench.compose(&wanted.set).args);
+        let found = explain(case, &bench.old, &bench.new, &recipe, senders, lists);
+        all.extend(block_on(found)??);
+    }
+    Ok(all)
+}
+
+/// How the builds set a machine up could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Unknown {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("no runtime: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future))
+}
+
+/// Adds findings that cases confirmed to those that are there already. One that is among them gets
+/// the confirmation alone.
+pub fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
+    for finding in confirmed {
+        let known = findings.iter_mut().find(|known| {
+            known.rule == finding.rule
+                && known.direction == finding.direction
+                && known.path == finding.path
+                && known.old == finding.old
+                && known.new == finding.new
+                && (known.section == finding.section || known.also_in.contains(&finding.section))
+        });
+        match known {
+            Some(known) => {
+                known.level = known.level.min(finding.level);
+                if known.confirmed_by.is_none() {
+                    known.confirmed_by = finding.confirmed_by;
+                }
+            }
+            None => findings.push(finding),
+        }
+    }
+    findings.sort_by_cached_key(Finding::rank);
+}

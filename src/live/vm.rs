@@ -7,8 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::commands::Cont;
-use super::devices::Drivers;
+use super::buses::Buses;
+use super::commands::{Cont, HumanCommand};
+use super::devices::{Drivers, Known};
 use super::workload::{Guest, SerialEvent, SerialLog};
 use crate::model::Version;
 use crate::qemu::{
@@ -29,6 +30,14 @@ pub struct Party {
 }
 
 impl Party {
+    /// What decides which devices it can have.
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            version: Some(self.info.version),
+            drivers: self.drivers.as_ref(),
+        }
+    }
+
     /// Asks both builds what they can plug in.
     pub fn both(pair: &Pair) -> (Party, Party) {
         side_by_side(|| Party::of(&pair.old), || Party::of(&pair.new))
@@ -193,6 +202,22 @@ impl Vm {
             command_line,
             console,
         })
+    }
+
+    /// What there is to plug a device into.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub async fn buses(&self) -> Result<Buses, QmpError> {
+        let command = HumanCommand {
+            command_line: "info qtree".to_owned(),
+        };
+        let text = self
+            .monitored
+            .session
+            .execute(command, self.command)
+            .await?;
+        Ok(Buses::from_qtree(&text))
     }
 
     /// Removes its sockets and pipes, which a long loop would heap up.

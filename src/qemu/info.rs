@@ -6,7 +6,7 @@ use super::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on
 use crate::model::Version;
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
-const NO_MACHINE: [&str; 8] = [
+pub(super) const NO_MACHINE: [&str; 8] = [
     "-M",
     "none",
     "-S",

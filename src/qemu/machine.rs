@@ -37,6 +37,9 @@ pub struct Profile {
     /// Whether the family's name means this target unless told otherwise.
     #[serde(default)]
     pub default: bool,
+    /// Targets of which it is the machine that people mostly run.
+    #[serde(default)]
+    pub usual: Vec<String>,
     /// Bytes of zeroes it wants as firmware.
     pub blank_rom: Option<u64>,
     #[serde(default)]
@@ -93,6 +96,24 @@ pub fn default_architecture(machine: &str) -> Option<&'static str> {
     named(machine)
         .find(|profile| profile.default)
         .map(|profile| profile.architecture.as_str())
+}
+
+/// The targets that have a usual machine, and that machine's family, in the order of the table.
+pub fn usual() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.machine.iter().flat_map(|profile| {
+        let targets = profile.usual.iter().map(String::as_str);
+        targets.map(|target| (target, profile.family.as_str()))
+    })
+}
+
+/// The versioned machine types that both builds list.
+pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
+    old.machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .filter(|name| split(name).is_some() && lists(new, name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The architecture when neither the machine type nor the user says one.

@@ -27,6 +27,27 @@ pub struct StartError {
     pub stderr: String,
 }
 
+impl StartError {
+    /// The build's own words on a line, without its name and what says nothing; else what happened.
+    pub fn words(&self) -> String {
+        let telling = |line: &&str| {
+            !line.is_empty() && !line.contains("warning:") && !line.contains("deprecated")
+        };
+        let lines = || self.stderr.lines().map(str::trim).filter(telling);
+        // An assertion's line tells more than one that comes before it.
+        let line = lines()
+            .find(|line| line.contains("Assertion"))
+            .or_else(|| lines().next());
+        let Some(line) = line else {
+            return self.problem.to_string();
+        };
+        match line.split_once(": ") {
+            Some((program, rest)) if program.contains("qemu-system-") => rest.to_owned(),
+            _ => line.to_owned(),
+        }
+    }
+}
+
 /// What a build that would not start did.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {

@@ -322,6 +322,38 @@ pub struct TargetReply {
     pub arch: String,
 }
 
+/// Which types there are of a kind.
+#[derive(Debug, Clone, Serialize)]
+pub struct QomListTypes {
+    pub implements: String,
+    #[serde(rename = "abstract")]
+    pub is_abstract: bool,
+}
+command!(QomListTypes, "qom-list-types", Vec<TypeReply>);
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TypeReply {
+    pub name: String,
+}
+
+/// Which properties a device type has.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceListProperties {
+    pub typename: String,
+}
+command!(
+    DeviceListProperties,
+    "device-list-properties",
+    Vec<PropertyReply>
+);
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct PropertyReply {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryMachines {}
 command!(QueryMachines, "query-machines", Vec<MachineReply>);

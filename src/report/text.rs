@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{BuildRef, Direction, Finding, Level, Report, RuleText, Side, Verdict};
+use crate::model::{
+    BuildRef, Direction, Evidence, Finding, Level, Report, RuleText, Side, Verdict,
+};
 
 /// How to print; colour is the stream's business, which strips what is not wanted.
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +145,11 @@ fn finding(
         }
     }
     for (direction, message) in messages {
-        let label = direction.map_or_else(|| "wire".to_owned(), |d| d.to_string());
+        let both = match first.evidence {
+            Evidence::Properties => "set-up",
+            _ => "wire",
+        };
+        let label = direction.map_or_else(|| both.to_owned(), |d| d.to_string());
         labelled(&label, message, options, out)?;
     }
     ending(first, rule, options, explained, out)

@@ -1,4 +1,11 @@
-//! Many cases: which ones there are, how they are spread, and what they cover.
+//! Every device that two builds can create, on every machine asked for, both ways.
+//!
+//! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
+//! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]). A sweep may be
+//! spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
+pub mod catalogue;
 pub mod merge;
+pub mod pack;
 pub mod shard;
+pub mod split;

@@ -1,0 +1,69 @@
+//! What a build can create, asked from itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::info::NO_MACHINE;
+use super::qmp::{DeviceListProperties, QmpError, QomListTypes};
+use super::{Build, Monitored, StartError};
+
+/// The devices of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// Every device type that is not abstract, those of which boards alone are made among them.
+    pub types: BTreeSet<String>,
+    /// Name and type of each property, of the types that were asked for and told it.
+    pub properties: BTreeMap<String, Vec<(String, String)>>,
+}
+
+impl Build {
+    /// Starts the build without a machine and asks what devices there are, and which properties some
+    /// of them have; some tenths of a second.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub async fn devices(&self, asked: &[String]) -> Result<Devices, StartError> {
+        let monitored = Monitored::start(self, NO_MACHINE).await?;
+        match questions(&monitored, self, asked).await {
+            Ok(devices) => {
+                monitored.quit(self.deadlines().command).await;
+                Ok(devices)
+            }
+            Err(problem) => Err(monitored.explain(problem).await),
+        }
+    }
+}
+
+async fn questions(
+    monitored: &Monitored,
+    build: &Build,
+    asked: &[String],
+) -> Result<Devices, QmpError> {
+    let deadline = build.deadlines().command;
+    let session = &monitored.session;
+    let list = QomListTypes {
+        implements: "device".to_owned(),
+        is_abstract: false,
+    };
+    let types = session.execute(list, deadline).await?;
+    let mut devices = Devices {
+        types: types.into_iter().map(|found| found.name).collect(),
+        properties: BTreeMap::new(),
+    };
+    for name in asked {
+        let typename = name.clone();
+        match session
+            .execute(DeviceListProperties { typename }, deadline)
+            .await
+        {
+            Ok(found) => {
+                let pairs = found.into_iter().map(|p| (p.name, p.kind)).collect();
+                devices.properties.insert(name.clone(), pairs);
+            }
+            // Some types tell none without a machine: they are tried as they are.
+            Err(QmpError::Refused { .. }) => {}
+            // Asking is creating, which a faulty device may not survive. What is known is enough.
+            Err(_) => break,
+        }
+    }
+    Ok(devices)
+}

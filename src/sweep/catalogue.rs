@@ -1,0 +1,222 @@
+//! Which device types both builds can create on a machine, and how each is tried, or why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::live::buses::Buses;
+use crate::live::case::Bench;
+use crate::live::devices::{DeviceSet, Drivers, FallBack, Property, Reason};
+use crate::live::vm::Party;
+use crate::model::LeftOut;
+
+/// Where the way to plug in a device comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// A shipped set has it.
+    Recipe,
+    /// Its bus and its properties say it.
+    FallBack,
+}
+
+/// A device type that is tried.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub driver: String,
+    /// The device and what it needs.
+    pub set: DeviceSet,
+    pub how: How,
+}
+
+impl Candidate {
+    /// The drivers of what it needs.
+    pub fn needs(&self, arch: &str) -> BTreeSet<&str> {
+        let drivers = self.set.devices.iter().map(|device| device.driver(arch));
+        drivers.filter(|driver| *driver != self.driver).collect()
+    }
+}
+
+/// What there is on one machine.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// By name.
+    pub candidates: Vec<Candidate>,
+    /// The others that both builds can create, by name.
+    pub left_out: Vec<LeftOut>,
+    /// Device types that one build can create and the other cannot.
+    pub only_old: Vec<String>,
+    pub only_new: Vec<String>,
+}
+
+/// Properties of device types as both builds have them, by type.
+pub type Properties = BTreeMap<String, Vec<Property>>;
+
+/// Which device types are wanted: all, or those that a pattern matches.
+#[derive(Debug, Clone, Default)]
+pub struct Only(pub Vec<String>);
+
+impl Only {
+    pub fn covers(&self, driver: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| matches(pattern, driver))
+    }
+}
+
+/// Whether a pattern with `*` for any text is the whole name.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            (0..=tail.len())
+                .filter(|&at| tail.is_char_boundary(at))
+                .any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+impl Catalogue {
+    /// What the builds of a bench share, on its machine.
+    pub fn of(bench: &Bench, buses: &Buses, properties: &Properties, only: &Only) -> Catalogue {
+        let mut catalogue = Catalogue::default();
+        let nothing = Drivers::default();
+        let drivers = |party: &'_ Party| party.drivers.clone();
+        let (old, new) = (drivers(&bench.old), drivers(&bench.new));
+        let (old, new) = (
+            old.as_ref().unwrap_or(&nothing),
+            new.as_ref().unwrap_or(&nothing),
+        );
+        let names: BTreeSet<&str> = old.names().chain(new.names()).collect();
+        for (number, driver) in names.into_iter().enumerate() {
+            if !only.covers(driver) {
+                continue;
+            }
+            match (old.contains(driver), new.contains(driver)) {
+                (true, false) => catalogue.only_old.push(driver.to_owned()),
+                (false, true) => catalogue.only_new.push(driver.to_owned()),
+                _ => {
+                    let known = properties.get(driver).map_or(&[][..], Vec::as_slice);
+                    match plan(bench, buses, old, driver, known, number) {
+                        Ok(candidate) => catalogue.candidates.push(candidate),
+                        Err(reason) => catalogue.left_out.push(LeftOut {
+                            device: driver.to_owned(),
+                            reason,
+                        }),
+                    }
+                }
+            }
+        }
+        catalogue
+    }
+
+    /// How many device types both builds can create.
+    pub fn shared(&self) -> usize {
+        self.candidates.len() + self.left_out.len()
+    }
+}
+
+/// Device types whose properties are worth asking for: those that a fall-back may have to plug in.
+pub fn worth_asking(old: &Drivers, new: &Drivers, arch: &str, only: &Only) -> Vec<String> {
+    let mut asked: Vec<(bool, &str)> = old
+        .names()
+        .filter(|driver| new.contains(driver) && only.covers(driver))
+        .filter(|driver| DeviceSet::left_out(driver).is_none())
+        .filter(|driver| {
+            old.get(driver)
+                .is_some_and(|facts| FallBack::left_out(driver, facts, arch).is_none())
+        })
+        .map(|driver| (DeviceSet::recipe(driver, arch).is_some(), driver))
+        .collect();
+    // Should a build not survive a question, the ones that matter most have been asked.
+    asked.sort_unstable();
+    asked
+        .into_iter()
+        .map(|(_, driver)| driver.to_owned())
+        .collect()
+}
+
+/// How a device is plugged in, or why it is not.
+fn plan(
+    bench: &Bench,
+    buses: &Buses,
+    drivers: &Drivers,
+    driver: &str,
+    properties: &[Property],
+    number: usize,
+) -> Result<Candidate, String> {
+    let arch = bench.arch.as_str();
+    let candidate = |set, how| Candidate {
+        driver: driver.to_owned(),
+        set,
+        how,
+    };
+    let mut by_design = true;
+    let mut why = None;
+    for set in DeviceSet::recipes(driver, arch) {
+        let composition = bench.compose(&set);
+        let excluded = composition
+            .excluded
+            .iter()
+            .find(|exclusion| !matches!(exclusion.reason, Reason::Needs { .. }));
+        let obstacle = match excluded {
+            Some(exclusion) => {
+                by_design &= exclusion.reason.is_by_design();
+                let needed = exclusion.driver != driver;
+                let reason = exclusion.reason.to_string();
+                Some(if needed {
+                    format!("needs {}: {reason}", exclusion.driver)
+                } else {
+                    reason
+                })
+            }
+            None => {
+                let obstacle = buses.obstacle(&set, drivers, arch);
+                by_design &= obstacle.is_none();
+                obstacle
+            }
+        };
+        match obstacle {
+            None => return Ok(candidate(set, How::Recipe)),
+            // The plainest way's reason is the one to tell.
+            Some(reason) => why = why.or(Some(reason)),
+        }
+    }
+    // A set that has it for other machines says nothing about this one.
+    if let Some(reason) = why.filter(|_| !by_design) {
+        return Err(reason);
+    }
+    if let Some(reason) = DeviceSet::left_out(driver) {
+        return Err(reason.to_owned());
+    }
+    let facts = drivers.get(driver).cloned().unwrap_or_default();
+    if let Some(reason) = FallBack::left_out(driver, &facts, arch) {
+        return Err(reason.to_owned());
+    }
+    let set = FallBack::recipe(driver, &facts, properties, arch, number);
+    let composition = bench.compose(&set);
+    if let Some(exclusion) = composition.excluded.first() {
+        return Err(format!("needs {}: {}", exclusion.driver, exclusion.reason));
+    }
+    match buses.obstacle(&set, drivers, arch) {
+        Some(reason) => Err(reason),
+        None => Ok(candidate(set, How::FallBack)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, fits) in [
+            ("e1000", "e1000", true),
+            ("e1000", "e1000e", false),
+            ("virtio-*-pci", "virtio-net-pci", true),
+            ("virtio-*-pci", "virtio-net-pci-transitional", false),
+            ("*", "", true),
+            ("*scsi*", "virtio-scsi-pci", true),
+            ("a*b*c", "abbbc", true),
+            ("a*b*c", "acb", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+        assert!(Only::default().covers("anything"));
+    }
+}

@@ -1,0 +1,179 @@
+//! Which devices travel together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalogue::{Candidate, How};
+use super::split::Item;
+use crate::live::devices::{Device, Drivers};
+
+/// Slots of a root bus that devices may take: 32, of which the board has some.
+const SLOTS: usize = 24;
+/// Devices in one guest. More take longer to split than they save.
+const DEVICES: usize = 48;
+
+/// What a device takes of a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Share {
+    /// Ids of the devices, those that it needs among them, and whether each takes a slot.
+    devices: BTreeMap<String, bool>,
+    /// What it is the only one of in a guest, and the id that is it.
+    only: BTreeMap<String, String>,
+}
+
+/// A guest that is being filled.
+#[derive(Debug, Clone, Default)]
+struct Guest {
+    items: Vec<Item>,
+    devices: BTreeMap<String, bool>,
+    only: BTreeMap<String, String>,
+}
+
+impl Guest {
+    fn admits(&self, share: &Share) -> bool {
+        let mut devices = self.devices.clone();
+        devices.extend(share.devices.clone());
+        let slots = devices.values().filter(|slot| **slot).count();
+        let conflict = share
+            .only
+            .iter()
+            .any(|(kind, id)| self.only.get(kind).is_some_and(|other| other != id));
+        devices.len() <= DEVICES && slots <= SLOTS && !conflict
+    }
+
+    fn admit(&mut self, item: Item, share: Share) {
+        self.items.push(item);
+        self.devices.extend(share.devices);
+        self.only.extend(share.only);
+    }
+}
+
+/// Some of the candidates in as few guests as it takes. Every item is in exactly one.
+///
+/// What hangs on one controller, and what is named alike, goes together: what is like it tends to fail
+/// with it, and a guest in which all fail spoils none that pass. Options for the machine itself make
+/// guests of their own, and so do devices that nobody has tried before, which may not start.
+pub fn pack(
+    candidates: &[Candidate],
+    items: &[Item],
+    drivers: Option<&Drivers>,
+    arch: &str,
+) -> Vec<Vec<Item>> {
+    let mut groups: BTreeMap<(How, BTreeSet<(&str, &str)>), Vec<Item>> = BTreeMap::new();
+    for &item in items {
+        let candidate = &candidates[item];
+        let options = candidate.set.devices.iter().flat_map(Device::board_options);
+        let key = (candidate.how, options.collect());
+        groups.entry(key).or_default().push(item);
+    }
+    let mut packs = Vec::new();
+    for mut group in groups.into_values() {
+        group.sort_by_key(|&item| {
+            let candidate = &candidates[item];
+            let first = candidate.set.devices.first();
+            let first = first.map_or("", |device| device.driver(arch));
+            (first.to_owned(), &candidate.driver)
+        });
+        let mut guests: Vec<Guest> = Vec::new();
+        for item in group {
+            let share = share(&candidates[item], drivers, arch);
+            match guests.iter_mut().find(|guest| guest.admits(&share)) {
+                Some(guest) => guest.admit(item, share),
+                None => {
+                    let mut guest = Guest::default();
+                    guest.admit(item, share);
+                    guests.push(guest);
+                }
+            }
+        }
+        packs.extend(guests.into_iter().map(|guest| guest.items));
+    }
+    packs
+}
+
+fn share(candidate: &Candidate, drivers: Option<&Drivers>, arch: &str) -> Share {
+    let devices = &candidate.set.devices;
+    let takes_slot = |device: &Device| {
+        let driver = drivers.and_then(|drivers| drivers.get(device.driver(arch)));
+        let bus = driver.and_then(|driver| driver.bus.as_deref());
+        // Where nothing is known of it, it may.
+        device.bus().is_none() && (drivers.is_none() || bus == Some("PCI"))
+    };
+    Share {
+        devices: devices
+            .iter()
+            .map(|device| (device.id.clone(), takes_slot(device)))
+            .collect(),
+        only: devices
+            .iter()
+            .filter_map(|device| Some((device.one_of()?.to_owned(), device.id.clone())))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::devices::DeviceSet;
+
+    fn candidates() -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for device in DeviceSet::all().iter().flat_map(|set| &set.devices) {
+            let driver = device.driver("x86_64");
+            if candidates.iter().any(|known| known.driver == driver) {
+                continue;
+            }
+            if let Some(set) = DeviceSet::recipe(driver, "x86_64") {
+                candidates.push(Candidate {
+                    driver: driver.to_owned(),
+                    set,
+                    how: How::Recipe,
+                });
+            }
+        }
+        candidates
+    }
+
+    #[test]
+    fn everything_is_in_one_guest_and_no_guest_is_overfull() {
+        let candidates = candidates();
+        let all: Vec<Item> = (0..candidates.len()).collect();
+        assert!(all.len() > 150, "{}", all.len());
+        let packs = pack(&candidates, &all, None, "x86_64");
+        let mut packed: Vec<Item> = packs.concat();
+        packed.sort_unstable();
+        assert_eq!(packed, all);
+        for pack in &packs {
+            let sets = pack.iter().map(|&item| &candidates[item].set);
+            let union = DeviceSet::union("pack", sets);
+            assert!(union.devices.len() <= DEVICES);
+            let mut kinds = BTreeSet::new();
+            for device in &union.devices {
+                assert!(device.one_of().is_none_or(|kind| kinds.insert(kind)));
+            }
+        }
+        assert!(packs.len() < all.len() / 8, "{} guests", packs.len());
+        assert_eq!(
+            packs,
+            pack(&candidates, &all, None, "x86_64"),
+            "always the same"
+        );
+    }
+
+    #[test]
+    fn options_of_the_machine_are_not_shared_with_what_does_not_want_them() {
+        let candidates = candidates();
+        let all: Vec<Item> = (0..candidates.len()).collect();
+        for pack in pack(&candidates, &all, None, "x86_64") {
+            let options: BTreeSet<Vec<(&str, &str)>> = pack
+                .iter()
+                .map(|&item| {
+                    let devices = &candidates[item].set.devices;
+                    let options: BTreeSet<_> =
+                        devices.iter().flat_map(Device::board_options).collect();
+                    options.into_iter().collect()
+                })
+                .collect();
+            assert_eq!(options.len(), 1, "{options:?}");
+        }
+    }
+}

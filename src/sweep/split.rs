@@ -1,0 +1,438 @@
+//! Group testing: which of many devices in one guest keep it from moving, or from starting.
+//!
+//! A pack that fails is halved until what fails is alone. A device that fails alone is a culprit, and
+//! nothing else of its pack is blamed. Where a pack fails and both its halves pass, it is tried again
+//! and then reduced to the devices that fail only together.
+//!
+//! Nothing here runs anything: [`Search`] says what to try and is told what came of it.
+
+use std::collections::BTreeMap;
+
+use crate::model::Direction;
+
+/// A device, by its place in the list that is searched.
+pub type Item = usize;
+
+/// From which build to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    Across(Direction),
+    OldToOld,
+    NewToNew,
+}
+
+/// One guest that is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    pub way: Way,
+    pub items: Vec<Item>,
+    node: usize,
+}
+
+/// What came of a trial; `E` is the evidence.
+#[derive(Debug, Clone)]
+pub enum Answer<E> {
+    Passed(E),
+    /// A build did not start with these devices.
+    Refused(E),
+    Failed(E),
+}
+
+/// What is known of one device on one way. Except for `Passed` it was alone in its guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict<E> {
+    Passed(E),
+    Refused(E),
+    Culprit(E),
+}
+
+/// Devices that fail in one guest, and no fewer of them do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together<E> {
+    pub way: Way,
+    pub items: Vec<Item>,
+    pub evidence: E,
+    /// It failed once, and passed when it was tried again.
+    pub passed_again: bool,
+}
+
+/// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
+const FEW: usize = 8;
+
+/// A search under way.
+#[derive(Debug)]
+pub struct Search<E> {
+    nodes: Vec<Node<E>>,
+    verdicts: BTreeMap<(Way, Item), Verdict<E>>,
+    together: Vec<Together<E>>,
+}
+
+#[derive(Debug)]
+struct Node<E> {
+    way: Way,
+    items: Vec<Item>,
+    parent: Option<usize>,
+    /// Parts that are not through.
+    open: usize,
+    /// A part explains why this fails.
+    explained: bool,
+    /// Of the failure, if it failed.
+    evidence: Option<E>,
+    /// Failures are many around here.
+    dense: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Whole,
+    /// It failed, its parts did not: is that so?
+    Again,
+    /// Without the `size` items from `at` on, does it still fail?
+    Reduce {
+        size: usize,
+        at: usize,
+    },
+}
+
+impl<E: Clone> Search<E> {
+    /// Every pack on every way.
+    pub fn new(packs: &[Vec<Item>], ways: &[Way]) -> (Search<E>, Vec<Trial>) {
+        let mut search = Search {
+            nodes: Vec::new(),
+            verdicts: BTreeMap::new(),
+            together: Vec::new(),
+        };
+        let mut trials = Vec::new();
+        for pack in packs.iter().filter(|pack| !pack.is_empty()) {
+            for &way in ways {
+                trials.push(search.grow(way, pack.clone(), None, false));
+            }
+        }
+        (search, trials)
+    }
+
+    /// What is known of each device on each way.
+    pub fn verdicts(&self) -> &BTreeMap<(Way, Item), Verdict<E>> {
+        &self.verdicts
+    }
+
+    /// What fails only together, in the order of the devices.
+    pub fn together(&self) -> Vec<&Together<E>> {
+        let mut together: Vec<&Together<E>> = self.together.iter().collect();
+        together.sort_by(|a, b| (&a.items, a.way).cmp(&(&b.items, b.way)));
+        together
+    }
+
+    fn grow(&mut self, way: Way, items: Vec<Item>, parent: Option<usize>, dense: bool) -> Trial {
+        let node = self.nodes.len();
+        self.nodes.push(Node {
+            way,
+            items: items.clone(),
+            parent,
+            open: 0,
+            explained: false,
+            evidence: None,
+            dense,
+            stage: Stage::Whole,
+        });
+        Trial { way, items, node }
+    }
+
+    /// Takes what came of a trial; what to try next comes back.
+    pub fn told(&mut self, trial: &Trial, answer: Answer<E>) -> Vec<Trial> {
+        let at = trial.node;
+        match self.nodes[at].stage {
+            Stage::Whole => self.whole(at, answer),
+            Stage::Again => self.again(at, answer),
+            Stage::Reduce { size, at: from } => self.reduced(at, size, from, trial, answer),
+        }
+    }
+
+    fn whole(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
+        let node = &mut self.nodes[at];
+        let way = node.way;
+        match (answer, node.items.as_slice()) {
+            (Answer::Passed(evidence), items) => {
+                for &item in items {
+                    let verdict = Verdict::Passed(evidence.clone());
+                    self.verdicts.insert((way, item), verdict);
+                }
+                self.close(at, false)
+            }
+            (Answer::Refused(evidence), &[item]) => {
+                self.verdicts
+                    .insert((way, item), Verdict::Refused(evidence));
+                self.close(at, false)
+            }
+            (Answer::Failed(evidence), &[item]) => {
+                node.evidence = Some(evidence.clone());
+                self.verdicts
+                    .insert((way, item), Verdict::Culprit(evidence));
+                self.close(at, true)
+            }
+            // What does not start together may well start apart: that is no failure to explain.
+            (Answer::Refused(_), _) => self.split(at),
+            (Answer::Failed(evidence), _) => {
+                node.evidence = Some(evidence);
+                self.split(at)
+            }
+        }
+    }
+
+    fn split(&mut self, at: usize) -> Vec<Trial> {
+        let Node {
+            way, parent, dense, ..
+        } = self.nodes[at];
+        // A sibling that failed too: at least two culprits in what they came from.
+        let crowded = dense
+            || self.nodes.iter().enumerate().any(|(other, node)| {
+                other != at && parent.is_some() && node.parent == parent && node.evidence.is_some()
+            });
+        let items = self.nodes[at].items.clone();
+        let size = if crowded && items.len() <= FEW {
+            1
+        } else {
+            items.len().div_ceil(2)
+        };
+        let parts: Vec<Vec<Item>> = items.chunks(size).map(<[Item]>::to_vec).collect();
+        self.nodes[at].open = parts.len();
+        parts
+            .into_iter()
+            .map(|part| self.grow(way, part, Some(at), crowded))
+            .collect()
+    }
+
+    /// A part is through; so may be what it came from.
+    fn close(&mut self, at: usize, explains: bool) -> Vec<Trial> {
+        let Some(parent) = self.nodes[at].parent else {
+            return Vec::new();
+        };
+        let node = &mut self.nodes[parent];
+        node.open -= 1;
+        node.explained |= explains;
+        if node.open > 0 {
+            return Vec::new();
+        }
+        if node.evidence.is_none() || node.explained {
+            let explained = node.explained;
+            return self.close(parent, explained);
+        }
+        node.stage = Stage::Again;
+        vec![Trial {
+            way: node.way,
+            items: node.items.clone(),
+            node: parent,
+        }]
+    }
+
+    fn again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
+        match answer {
+            Answer::Failed(evidence) => {
+                let node = &mut self.nodes[at];
+                node.evidence = Some(evidence);
+                // Halves are known to pass.
+                let size = node.items.len() / 4;
+                self.reduce(at, size.max(1), 0)
+            }
+            Answer::Passed(_) | Answer::Refused(_) => self.unite(at, true),
+        }
+    }
+
+    fn reduced(
+        &mut self,
+        at: usize,
+        size: usize,
+        from: usize,
+        trial: &Trial,
+        answer: Answer<E>,
+    ) -> Vec<Trial> {
+        if let Answer::Failed(evidence) = answer {
+            let node = &mut self.nodes[at];
+            node.items.clone_from(&trial.items);
+            node.evidence = Some(evidence);
+            self.reduce(at, size, from)
+        } else {
+            self.reduce(at, size, from + size)
+        }
+    }
+
+    /// The next smaller set to try, or the end of it.
+    fn reduce(&mut self, at: usize, size: usize, from: usize) -> Vec<Trial> {
+        let node = &mut self.nodes[at];
+        // Of two, each passes alone.
+        if node.items.len() <= 2 {
+            return self.unite(at, false);
+        }
+        if from >= node.items.len() {
+            return match size {
+                1 => self.unite(at, false),
+                _ => self.reduce(at, size / 2, 0),
+            };
+        }
+        let until = (from + size).min(node.items.len());
+        let items = [&node.items[..from], &node.items[until..]].concat();
+        node.stage = Stage::Reduce { size, at: from };
+        vec![Trial {
+            way: node.way,
+            items,
+            node: at,
+        }]
+    }
+
+    fn unite(&mut self, at: usize, passed_again: bool) -> Vec<Trial> {
+        let node = &self.nodes[at];
+        if let Some(evidence) = node.evidence.clone() {
+            self.together.push(Together {
+                way: node.way,
+                items: node.items.clone(),
+                evidence,
+                passed_again,
+            });
+        }
+        self.close(at, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FORWARD: Way = Way::Across(Direction::Forward);
+
+    /// A world: who fails, who does not start, and who fails only with whom.
+    #[derive(Debug, Clone, Default)]
+    struct World {
+        culprits: BTreeSet<Item>,
+        refused: BTreeSet<Item>,
+        pair: Option<(Item, Item)>,
+    }
+
+    impl World {
+        fn answer(&self, items: &[Item]) -> Answer<()> {
+            let has = |item: &Item| items.contains(item);
+            if self.refused.iter().any(has) {
+                Answer::Refused(())
+            } else if self.culprits.iter().any(has)
+                || self.pair.is_some_and(|(a, b)| has(&a) && has(&b))
+            {
+                Answer::Failed(())
+            } else {
+                Answer::Passed(())
+            }
+        }
+
+        /// The search through to its end, and how many guests it took. `last` answers the latest
+        /// trial first, as a pool of workers may.
+        fn search(&self, packs: &[Vec<Item>], last: bool) -> (Search<()>, usize) {
+            let (mut search, mut waiting) = Search::new(packs, &[FORWARD]);
+            let mut runs = 0;
+            while !waiting.is_empty() {
+                let at = if last { waiting.len() - 1 } else { 0 };
+                let trial = waiting.remove(at);
+                runs += 1;
+                let answer = self.answer(&trial.items);
+                waiting.extend(search.told(&trial, answer));
+            }
+            (search, runs)
+        }
+    }
+
+    fn packs(items: usize, size: usize) -> Vec<Vec<Item>> {
+        let all: Vec<Item> = (0..items).collect();
+        all.chunks(size).map(<[Item]>::to_vec).collect()
+    }
+
+    fn log2(n: usize) -> usize {
+        n.next_power_of_two().trailing_zeros() as usize
+    }
+
+    proptest! {
+        #[test]
+        fn every_culprit_is_found_and_no_neighbour_is_blamed(
+            items in 1usize..120,
+            size in 1usize..40,
+            bad in prop::collection::btree_set(0usize..120, 0..20),
+            stuck in prop::collection::btree_set(0usize..120, 0..6),
+            last: bool,
+        ) {
+            let world = World {
+                refused: stuck.into_iter().filter(|i| *i < items).collect(),
+                culprits: bad.into_iter().filter(|i| *i < items).collect(),
+                pair: None,
+            };
+            let packs = packs(items, size);
+            let (search, runs) = world.search(&packs, last);
+            for item in 0..items {
+                let expected = if world.refused.contains(&item) {
+                    Verdict::Refused(())
+                } else if world.culprits.contains(&item) {
+                    Verdict::Culprit(())
+                } else {
+                    Verdict::Passed(())
+                };
+                prop_assert_eq!(search.verdicts().get(&(FORWARD, item)), Some(&expected));
+            }
+            prop_assert!(search.together().is_empty());
+            // A path down for each, both halves on it, and the few that are tried one by one.
+            let odd = world.culprits.union(&world.refused).count();
+            let most = packs.len() + odd * (2 * log2(size) + FEW);
+            prop_assert!(runs <= most, "{} runs, at most {}", runs, most);
+        }
+
+        #[test]
+        fn what_fails_only_together_is_told_as_such(
+            size in 2usize..40,
+            one in 0usize..40,
+            other in 1usize..40,
+            last: bool,
+        ) {
+            // Two different ones, in order.
+            let (one, other) = (one % size, (one % size + 1 + other % (size - 1)) % size);
+            let (a, b) = (one.min(other), one.max(other));
+            let world = World { pair: Some((a, b)), ..World::default() };
+            let (search, _) = world.search(&packs(size, size), last);
+            prop_assert!(search.verdicts().values().all(|v| *v == Verdict::Passed(())));
+            let together = search.together();
+            prop_assert_eq!(together.len(), 1);
+            prop_assert_eq!(&together[0].items, &vec![a, b]);
+            prop_assert!(!together[0].passed_again);
+        }
+    }
+
+    #[test]
+    fn nothing_wrong_takes_one_guest_a_pack() {
+        let (search, runs) = World::default().search(&packs(112, 28), false);
+        assert_eq!(runs, 4);
+        assert_eq!(search.verdicts().len(), 112);
+    }
+
+    #[test]
+    fn where_all_fail_it_costs_little_more_than_one_by_one() {
+        let world = World {
+            culprits: (0..24).collect(),
+            ..World::default()
+        };
+        let (_, runs) = world.search(&packs(24, 24), false);
+        assert!(runs <= 36, "{runs} for 24 culprits");
+    }
+
+    #[test]
+    fn a_failure_that_does_not_happen_again_is_no_culprit_and_not_hidden() {
+        let (mut search, trials) = Search::new(&[vec![0, 1]], &[FORWARD]);
+        let halves = search.told(&trials[0], Answer::Failed("once"));
+        let mut next = Vec::new();
+        for half in &halves {
+            next.extend(search.told(half, Answer::Passed("well")));
+        }
+        assert_eq!(next.len(), 1, "the pack again");
+        assert!(search.told(&next[0], Answer::Passed("well")).is_empty());
+        let together = search.together();
+        assert!(together[0].passed_again);
+        assert_eq!(together[0].evidence, "once");
+    }
+}
