@@ -419,6 +419,29 @@ pub struct Summary {
     pub passed: usize,
 }
 
+/// What a sweep found to try on one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// The end of `qemu-system-ARCH`.
+    pub architecture: String,
+    pub machine: String,
+    /// Device types that a user can create in both builds.
+    pub shared: usize,
+    /// Those of them that were in a guest that moved, or failed to.
+    pub exercised: usize,
+    /// Those of them that no recipe is for: plugged in by their bus and their properties.
+    pub by_fall_back: usize,
+    /// The others of the shared ones, with what keeps each out.
+    pub left_out: Vec<LeftOut>,
+    /// Device types that one build has and the other does not.
+    pub only_old: Vec<String>,
+    pub only_new: Vec<String>,
+    /// How many guests were sent on their way, controls among them.
+    pub guests: usize,
+    /// From the first guest of this machine to the last one, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
 /// Which part of a run that was spread over several a report is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRef {
@@ -447,6 +470,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Migrations; a dump comparison has none.
     pub cases: Vec<Case>,
+    /// Of a sweep, what there was to try on each machine.
+    #[serde(default)]
+    pub swept: Vec<Swept>,
     pub coverage: Option<serde_json::Value>,
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
@@ -483,6 +509,7 @@ impl Report {
             verdict: Verdict::Untested,
             findings,
             cases: Vec::new(),
+            swept: Vec::new(),
             coverage: None,
             summary: Summary::default(),
             rules,

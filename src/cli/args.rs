@@ -34,6 +34,8 @@ pub(super) enum Command {
     Live(LiveArgs),
     /// Join the reports of a run that was spread over several
     Merge(MergeArgs),
+    /// Move every device that both builds have, on every machine asked for
+    Sweep(SweepArgs),
     /// Compare the vmstate dumps of two builds by what goes over the wire
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
@@ -226,6 +228,57 @@ pub(super) struct LiveArgs {
     pub device: Vec<String>,
     #[command(flatten)]
     pub migration: MigrationArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SweepArgs {
+    /// The build that a guest comes from
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// The build that it moves to, and back from
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    /// Machine type, with the architecture where the name alone means another: q35, riscv64/virt
+    /// (repeatable) [default: the usual one of the architecture]
+    #[arg(
+        short = 'M',
+        long,
+        value_name = "[ARCH/]MACHINE",
+        conflicts_with = "all_machines"
+    )]
+    pub machine: Vec<String>,
+    /// Every versioned machine type that both builds list
+    #[arg(long)]
+    pub all_machines: bool,
+    /// Architecture of the guest (repeatable); a plain -M MACHINE is then swept on each of them
+    #[arg(long, value_name = "ARCH", conflicts_with = "all_arches")]
+    pub arch: Vec<String>,
+    /// Every architecture: x86_64, i386, aarch64, ppc64, s390x, riscv64, m68k and loongarch64
+    #[arg(long)]
+    pub all_arches: bool,
+    /// Device types to try, with * for any text (repeatable) [default: all]
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Which way the guest moves
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Give every device a guest of its own: the same results, slowly
+    #[arg(long, hide_short_help = true)]
+    pub one_by_one: bool,
+    /// Guests on their way at once [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// How long one migration may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

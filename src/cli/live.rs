@@ -217,7 +217,7 @@ pub(super) fn has_guest(pair: &Pair) -> bool {
     workload::guest(pair.arch()).is_some()
 }
 
-fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
+pub(super) fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
     match wanted {
         Some(folder) => {
             std::fs::create_dir_all(folder)

@@ -9,6 +9,7 @@ mod merge;
 mod output;
 mod rules;
 mod static_;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -101,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Live(args) => live::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),

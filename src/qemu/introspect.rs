@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::info::NO_MACHINE;
 use super::qmp::{DeviceListProperties, QmpError, QomListTypes};
-use super::{Build, Monitored, StartError};
+use super::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
 /// The devices of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +21,19 @@ impl Build {
     ///
     /// # Errors
     /// It does not start or does not answer.
-    pub async fn devices(&self, asked: &[String]) -> Result<Devices, StartError> {
+    pub fn devices(&self, asked: &[String]) -> Result<Devices, QemuError> {
+        let answered = block_on(self.ask_devices(asked)).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(answered?)
+    }
+
+    /// [`Build::devices`] for a caller with a runtime.
+    pub async fn ask_devices(&self, asked: &[String]) -> Result<Devices, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self, asked).await {
             Ok(devices) => {

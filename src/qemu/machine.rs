@@ -117,7 +117,7 @@ pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
 }
 
 /// The architecture when neither the machine type nor the user says one.
-const USUAL_ARCHITECTURE: &str = "x86_64";
+pub const USUAL_ARCHITECTURE: &str = "x86_64";
 
 /// The architecture that is meant: as asked for, else as the machine type implies, else the usual.
 pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {

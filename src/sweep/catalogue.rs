@@ -27,10 +27,10 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The drivers of what it needs.
-    pub fn needs(&self, arch: &str) -> BTreeSet<&str> {
-        let drivers = self.set.devices.iter().map(|device| device.driver(arch));
-        drivers.filter(|driver| *driver != self.driver).collect()
+    /// The drivers of what it needs, what they need before them.
+    pub fn needs<'c>(&'c self, arch: &'c str) -> impl Iterator<Item = &'c str> {
+        let drivers = self.set.devices.iter().map(move |d| d.driver(arch));
+        drivers.filter(|driver| *driver != self.driver)
     }
 }
 

@@ -4,8 +4,16 @@
 //! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]). A sweep may be
 //! spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
+mod cases;
 pub mod catalogue;
 pub mod merge;
 pub mod pack;
+pub mod place;
+mod run;
 pub mod shard;
 pub mod split;
+mod visit;
+
+pub use cases::{Found, absent};
+pub use run::sweep;
+pub use visit::{Options, Packing};

@@ -1,0 +1,243 @@
+//! What a visit found out, as the cases of a report.
+
+use std::sync::Arc;
+
+use super::place::{Absent, Place};
+use super::split::{Item, Together, Verdict, Way};
+use super::visit::{Options, Run, Visit, route};
+use crate::live::devices::Composition;
+use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated, Swept};
+
+/// A machine's part of the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub swept: Swept,
+    pub cases: Vec<Case>,
+}
+
+/// The set's name of a case without devices.
+const BARE: &str = "bare";
+
+/// The case's name. What is between the machine and the transport is the device type.
+fn id(place: &Place, what: &str, direction: Direction) -> String {
+    format!(
+        "{}/{what}/{}/{direction}",
+        place.label, place.bench.transport
+    )
+}
+
+fn message(text: String) -> Option<Cause> {
+    Some(Cause {
+        message: text,
+        ..Cause::default()
+    })
+}
+
+pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
+    let mut cases = Vec::new();
+    for &direction in &options.directions {
+        cases.push(bare(place, visit, direction));
+    }
+    let mut exercised = 0;
+    let mut by_fall_back = 0;
+    let mut left_out = visit.catalogue.left_out.clone();
+    let empty = std::collections::BTreeMap::new();
+    let verdicts = visit.search.as_ref().map_or(&empty, |s| s.verdicts());
+    for (item, candidate) in visit.catalogue.candidates.iter().enumerate() {
+        let ways = options.directions.iter().map(|&d| Way::Across(d));
+        let known: Vec<&Verdict<Arc<Run>>> =
+            ways.filter_map(|way| verdicts.get(&(way, item))).collect();
+        let refused = |verdict: &&Verdict<_>| matches!(verdict, Verdict::Refused(_));
+        if let Some(Verdict::Refused(run)) = known.first()
+            && known.iter().all(refused)
+        {
+            left_out.push(LeftOut {
+                device: candidate.driver.clone(),
+                reason: run.refusal(&place.bench.old),
+            });
+            continue;
+        }
+        if known.iter().any(|verdict| !refused(verdict)) {
+            exercised += 1;
+            by_fall_back += usize::from(candidate.how == super::catalogue::How::FallBack);
+        }
+        for &direction in &options.directions {
+            cases.push(device(place, visit, item, direction));
+        }
+    }
+    for (at, together) in visit.together().into_iter().enumerate() {
+        cases.extend(combination(place, visit, at, together));
+    }
+    left_out.sort_by(|a, b| a.device.cmp(&b.device));
+    Found {
+        swept: Swept {
+            architecture: place.bench.arch.clone(),
+            machine: place.bench.machine.clone(),
+            shared: visit.catalogue.shared(),
+            exercised,
+            by_fall_back,
+            left_out,
+            only_old: visit.catalogue.only_old.clone(),
+            only_new: visit.catalogue.only_new.clone(),
+            guests: visit.guests,
+            elapsed_ms: visit.elapsed_ms,
+        },
+        cases,
+    }
+}
+
+/// A machine that could not even be looked at.
+pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
+    let Absent {
+        architecture,
+        machine,
+        reason,
+    } = absent;
+    let label = super::place::label(architecture, machine, &[]);
+    Case {
+        id: format!("{label}/{BARE}/{transport}/{direction}"),
+        machine: machine.clone(),
+        device_set: BARE.to_owned(),
+        devices: Vec::new(),
+        left_out: Vec::new(),
+        transport: transport.to_owned(),
+        direction,
+        running: false,
+        outcome: Outcome::Skip,
+        cause: message(reason.clone()),
+        control: None,
+        repeated: None,
+        legs: Vec::new(),
+        state_diff: Vec::new(),
+        allowed_by: None,
+        reproduce: None,
+        source_stderr: String::new(),
+        destination_stderr: String::new(),
+        logs: None,
+        elapsed_ms: 0,
+    }
+}
+
+/// The machine alone.
+fn bare(place: &Place, visit: &Visit, direction: Direction) -> Case {
+    let nothing = Composition::default();
+    let mut case = place
+        .bench
+        .blank(id(place, BARE, direction), BARE, &nothing, direction);
+    let Some(run) = visit.bare.get(&Way::Across(direction)) else {
+        return case;
+    };
+    let control = |way| visit.bare.get(&way).map(|run| run.attempt.outcome);
+    conclude(place, &mut case, run, direction, &nothing, control);
+    if case.outcome == Outcome::Skip
+        && let Some(Err(words)) = &visit.buses
+    {
+        case.cause = message(words.clone());
+    }
+    case
+}
+
+/// One device type, one way.
+fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Case {
+    let candidate = &visit.catalogue.candidates[item];
+    let composition = place.bench.compose(&candidate.set);
+    let driver = candidate.driver.as_str();
+    let name = id(place, driver, direction);
+    let mut case = place.bench.blank(name, driver, &composition, direction);
+    let way = Way::Across(direction);
+    let verdict = visit
+        .search
+        .as_ref()
+        .and_then(|search| search.verdicts().get(&(way, item)));
+    match verdict {
+        None => {
+            case.cause = message(format!(
+                "the machine does not migrate {direction} without any device; see {}",
+                id(place, BARE, direction)
+            ))
+        }
+        Some(Verdict::Refused(run)) => case.cause = message(run.refusal(&place.bench.old)),
+        Some(Verdict::Passed(run)) => {
+            case.outcome = Outcome::Pass;
+            case.legs.clone_from(&run.attempt.legs);
+            case.elapsed_ms = run.elapsed_ms / run.shared_by.max(1) as u64;
+        }
+        Some(Verdict::Culprit(run)) => match visit.hangs_on(place, way, item) {
+            Some(need) => {
+                case.cause = message(format!(
+                    "needs {need}, which does not migrate {direction}; see {}",
+                    id(place, need, direction)
+                ))
+            }
+            None => {
+                let control = |way| visit.control(way, item);
+                conclude(place, &mut case, run, direction, &composition, control);
+            }
+        },
+    }
+    case
+}
+
+/// Devices that fail only together.
+fn combination(
+    place: &Place,
+    visit: &Visit,
+    at: usize,
+    together: &Together<Arc<Run>>,
+) -> Option<Case> {
+    let Way::Across(direction) = together.way else {
+        return None;
+    };
+    let composition = place.bench.compose(&visit.union(&together.items));
+    let name = format!("together-{}", at + 1);
+    let name = id(place, &name, direction);
+    let mut case = place.bench.blank(name, "together", &composition, direction);
+    let control = |way| Some(visit.whole.get(&(at, way))?.attempt.outcome);
+    let run = &together.evidence;
+    conclude(place, &mut case, run, direction, &composition, control);
+    case.repeated = Some(Repeated {
+        failed: if together.passed_again { 1 } else { 2 },
+        of: 2,
+    });
+    if let Some(cause) = &mut case.cause {
+        cause.message.push_str(if together.passed_again {
+            "; it passed when it was tried again"
+        } else {
+            "; each of the devices passes without the others"
+        });
+    }
+    Some(case)
+}
+
+/// Writes into a case what a guest of its own came to.
+fn conclude(
+    place: &Place,
+    case: &mut Case,
+    run: &Run,
+    direction: Direction,
+    composition: &Composition,
+    control: impl Fn(Way) -> Option<Outcome>,
+) {
+    case.elapsed_ms = run.elapsed_ms / run.shared_by.max(1) as u64;
+    case.outcome = run.attempt.outcome;
+    if !run.attempt.failed() {
+        case.cause.clone_from(&run.attempt.cause);
+        case.legs.clone_from(&run.attempt.legs);
+        return;
+    }
+    if let (Some(old_to_old), Some(new_to_new)) = (control(Way::OldToOld), control(Way::NewToNew)) {
+        let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+        if fails(old_to_old) || fails(new_to_new) {
+            case.outcome = Outcome::Broken;
+        }
+        case.control = Some(Control {
+            old_to_old,
+            new_to_new,
+        });
+    }
+    let recipe = place.bench.recipe(composition.args.clone());
+    let (route, _) = route(place, Way::Across(direction));
+    place
+        .bench
+        .record(case, run.attempt.clone(), &recipe, &route);
+}

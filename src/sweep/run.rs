@@ -1,0 +1,44 @@
+//! A whole sweep: all machines at once, as many guests at a time as there are workers.
+
+use super::cases::{Found, found};
+use super::place::Place;
+use super::visit::{Options, Task, Visit, perform};
+use crate::live::pool::{self, Job, RunFailure};
+
+/// Sweeps the places and tells of each as it is through. What was found comes back in their order.
+///
+/// # Errors
+/// A signal, or no resources.
+pub fn sweep(
+    places: &[Place],
+    options: &Options,
+    jobs: usize,
+    mut told: impl FnMut(&Place, &Found),
+) -> Result<Vec<Found>, RunFailure> {
+    let at = |at: usize| {
+        move |Job { weight, job }: Job<Task>| Job {
+            weight,
+            job: (at, job),
+        }
+    };
+    let mut visits = Vec::new();
+    let mut first = Vec::new();
+    for place in 0..places.len() {
+        let (visit, jobs) = Visit::begin(options);
+        visits.push(visit);
+        first.extend(jobs.into_iter().map(at(place)));
+    }
+    let mut results: Vec<Option<Found>> = places.iter().map(|_| None).collect();
+    let work = async |(place, task): &(usize, Task)| perform(&places[*place], task).await;
+    pool::run(jobs, first, work, |(index, task), came| {
+        let (place, visit) = (&places[index], &mut visits[index]);
+        let next = visit.told(place, options, task, came);
+        if visit.done {
+            let found = found(place, visit, options);
+            told(place, &found);
+            results[index] = Some(found);
+        }
+        next.into_iter().map(at(index)).collect()
+    })?;
+    Ok(results.into_iter().flatten().collect())
+}

@@ -1,0 +1,373 @@
+//! One machine, from its first question to its last control.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::catalogue::{Catalogue, Only};
+use super::pack::pack;
+use super::place::Place;
+use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
+use crate::live::buses::Buses;
+use crate::live::case::{Attempt, milliseconds};
+use crate::live::devices::DeviceSet;
+use crate::live::pool::Job;
+use crate::live::vm::Party;
+use crate::model::{Direction, Outcome};
+
+/// How many devices travel in one guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As many as there is room for.
+    Packed,
+    /// Each alone: slow, and the truth that packing has to equal.
+    OneByOne,
+}
+
+/// What is wanted of every machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub directions: Vec<Direction>,
+    pub packing: Packing,
+    pub only: Only,
+}
+
+/// Something to do on one machine.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Ask for the buses of the bare machine.
+    Buses,
+    /// Move the machine without any device.
+    Bare(Way),
+    /// Move a pack, and split it if it fails.
+    Trial {
+        stage: Stage,
+        trial: Trial,
+        set: DeviceSet,
+    },
+    /// Control what fails only together.
+    Whole { at: usize, way: Way, set: DeviceSet },
+}
+
+/// Which of the two searches a trial is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Between the builds.
+    Across,
+    /// The culprits from each build to itself.
+    Control,
+}
+
+/// What came of a task.
+#[derive(Debug)]
+pub(super) enum Came {
+    Buses(Result<Buses, String>),
+    Moved(Arc<Run>),
+}
+
+/// A guest that moved, or did not.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub attempt: Attempt,
+    pub elapsed_ms: u64,
+    /// How many device types shared it.
+    pub shared_by: usize,
+}
+
+impl Run {
+    /// Why it was not moved at all, in the words of the old build if that was it.
+    pub fn refusal(&self, old: &Party) -> String {
+        let refusals = &self.attempt.refusals;
+        let label = old.build.label();
+        let first = refusals.iter().find(|(of, _)| of == label);
+        match first.or(refusals.first()) {
+            Some((label, words)) => format!("{label} does not start with it: {words}"),
+            None => {
+                let cause = self.attempt.cause.as_ref();
+                cause.map_or_else(String::new, |cause| cause.message.clone())
+            }
+        }
+    }
+}
+
+/// From where to where.
+pub(super) fn route(place: &Place, way: Way) -> (Vec<&Party>, Direction) {
+    let (old, new) = (&place.bench.old, &place.bench.new);
+    match way {
+        Way::Across(direction) => {
+            let (from, to) = direction.source_destination(old, new);
+            (vec![from, to], direction)
+        }
+        Way::OldToOld => (vec![old, old], Direction::Forward),
+        Way::NewToNew => (vec![new, new], Direction::Forward),
+    }
+}
+
+/// Does what is to be done, on a worker.
+pub(super) async fn perform(place: &Place, task: &Task) -> Came {
+    let (way, set, shared_by) = match task {
+        Task::Buses => return Came::Buses(place.bench.buses().await),
+        Task::Bare(way) => (*way, None, 1),
+        Task::Trial { trial, set, .. } => (trial.way, Some(set), trial.items.len()),
+        Task::Whole { way, set, .. } => (*way, Some(set), 1),
+    };
+    let begun = Instant::now();
+    let args = set.map(|set| place.bench.compose(set).args);
+    let recipe = place.bench.recipe(args.unwrap_or_default());
+    let (route, direction) = route(place, way);
+    let attempt = place.bench.attempt(&route, &recipe, direction).await;
+    Came::Moved(Arc::new(Run {
+        attempt,
+        elapsed_ms: milliseconds(begun),
+        shared_by,
+    }))
+}
+
+/// The state of a machine's sweep.
+#[derive(Debug)]
+pub(super) struct Visit {
+    begun: Option<Instant>,
+    pub elapsed_ms: u64,
+    pub guests: usize,
+    /// Tasks that are under way.
+    open: usize,
+    pub buses: Option<Result<Buses, String>>,
+    pub bare: BTreeMap<Way, Arc<Run>>,
+    pub catalogue: Catalogue,
+    pub search: Option<Search<Arc<Run>>>,
+    pub controls: Option<Search<Arc<Run>>>,
+    /// Of what fails only together, by its place in the search's list.
+    pub whole: BTreeMap<(usize, Way), Arc<Run>>,
+    pub done: bool,
+}
+
+const CONTROLS: [Way; 2] = [Way::OldToOld, Way::NewToNew];
+/// More than any guest has devices: what others wait for comes first.
+const FIRST: usize = 1000;
+
+impl Visit {
+    pub fn begin(options: &Options) -> (Visit, Vec<Job<Task>>) {
+        let ways = options.directions.iter().copied().map(Way::Across);
+        let tasks: Vec<Task> = std::iter::once(Task::Buses)
+            .chain(ways.map(Task::Bare))
+            .collect();
+        let mut visit = Visit {
+            begun: None,
+            elapsed_ms: 0,
+            guests: 0,
+            open: 0,
+            buses: None,
+            bare: BTreeMap::new(),
+            catalogue: Catalogue::default(),
+            search: None,
+            controls: None,
+            whole: BTreeMap::new(),
+            done: false,
+        };
+        let jobs = visit.jobs(tasks);
+        (visit, jobs)
+    }
+
+    fn jobs(&mut self, tasks: Vec<Task>) -> Vec<Job<Task>> {
+        self.open += tasks.len();
+        let guests = tasks.iter().filter(|task| !matches!(task, Task::Buses));
+        self.guests += guests.count();
+        let job = |job: Task| Job {
+            weight: match &job {
+                Task::Buses | Task::Bare(_) => FIRST,
+                Task::Trial { set, .. } | Task::Whole { set, .. } => set.devices.len(),
+            },
+            job,
+        };
+        tasks.into_iter().map(job).collect()
+    }
+
+    /// Takes what came of a task; what is to be done next comes back.
+    pub fn told(
+        &mut self,
+        place: &Place,
+        options: &Options,
+        task: Task,
+        came: Came,
+    ) -> Vec<Job<Task>> {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        self.open -= 1;
+        let mut tasks = match (task, came) {
+            (_, Came::Buses(buses)) => {
+                self.buses = Some(buses);
+                Vec::new()
+            }
+            (Task::Bare(way), Came::Moved(run)) => self.bare(way, run),
+            (Task::Trial { stage, trial, .. }, Came::Moved(run)) => {
+                self.tried(place, stage, &trial, run)
+            }
+            (Task::Whole { at, way, .. }, Came::Moved(run)) => {
+                self.whole.insert((at, way), run);
+                Vec::new()
+            }
+            (Task::Buses, Came::Moved(_)) => Vec::new(),
+        };
+        if tasks.is_empty() && self.open == 0 {
+            tasks = self.next_stage(place, options);
+            self.done = tasks.is_empty();
+        }
+        self.elapsed_ms = milliseconds(begun);
+        self.jobs(tasks)
+    }
+
+    /// A bare machine that does not get across is controlled at once.
+    fn bare(&mut self, way: Way, run: Arc<Run>) -> Vec<Task> {
+        let failed = run.attempt.failed() && matches!(way, Way::Across(_));
+        let before = |run: &Arc<Run>| run.attempt.failed();
+        let controlled = self.bare.iter().any(|(_, run)| before(run));
+        self.bare.insert(way, run);
+        if failed && !controlled {
+            CONTROLS.map(Task::Bare).into()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn tried(&mut self, place: &Place, stage: Stage, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
+        let answer = match run.attempt.outcome {
+            Outcome::Pass => Answer::Passed(run),
+            Outcome::Skip => Answer::Refused(run),
+            _ => Answer::Failed(run),
+        };
+        let search = match stage {
+            Stage::Across => &mut self.search,
+            Stage::Control => &mut self.controls,
+        };
+        let trials = search
+            .as_mut()
+            .map_or_else(Vec::new, |search| search.told(trial, answer));
+        self.tasks(place, stage, trials)
+    }
+
+    fn tasks(&self, _place: &Place, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
+        trials
+            .into_iter()
+            .map(|trial| Task::Trial {
+                stage,
+                set: self.union(&trial.items),
+                trial,
+            })
+            .collect()
+    }
+
+    /// The devices of some items, in one guest.
+    pub fn union(&self, items: &[Item]) -> DeviceSet {
+        let sets = items
+            .iter()
+            .map(|&item| &self.catalogue.candidates[item].set);
+        DeviceSet::union("pack", sets)
+    }
+
+    /// When all that was asked for is known: the search, then its controls, then nothing.
+    fn next_stage(&mut self, place: &Place, options: &Options) -> Vec<Task> {
+        if self.search.is_none() {
+            return self.begin_search(place, options);
+        }
+        if self.controls.is_none() {
+            return self.begin_controls(place, options);
+        }
+        Vec::new()
+    }
+
+    fn begin_search(&mut self, place: &Place, options: &Options) -> Vec<Task> {
+        let Some(Ok(buses)) = &self.buses else {
+            return Vec::new();
+        };
+        self.catalogue = Catalogue::of(&place.bench, buses, &place.properties, &options.only);
+        let ways: Vec<Way> = options
+            .directions
+            .iter()
+            .map(|&direction| Way::Across(direction))
+            .filter(|way| {
+                let bare = self.bare.get(way);
+                bare.is_some_and(|run| run.attempt.outcome == Outcome::Pass)
+            })
+            .collect();
+        let all: Vec<Item> = (0..self.catalogue.candidates.len()).collect();
+        let packs = self.packs(place, options, &all);
+        let (search, trials) = Search::new(&packs, &ways);
+        self.search = Some(search);
+        let tasks = self.tasks(place, Stage::Across, trials);
+        if tasks.is_empty() {
+            return self.begin_controls(place, options);
+        }
+        tasks
+    }
+
+    fn packs(&self, place: &Place, options: &Options, items: &[Item]) -> Vec<Vec<Item>> {
+        match options.packing {
+            Packing::OneByOne => items.iter().map(|&item| vec![item]).collect(),
+            Packing::Packed => {
+                let drivers = place.bench.old.drivers.as_ref();
+                let candidates = &self.catalogue.candidates;
+                pack(candidates, items, drivers, &place.bench.arch)
+            }
+        }
+    }
+
+    /// Every culprit from each build to itself; those that only hang on one are its business.
+    fn begin_controls(&mut self, place: &Place, options: &Options) -> Vec<Task> {
+        let Some(search) = &self.search else {
+            return Vec::new();
+        };
+        let culprits: BTreeSet<Item> = search
+            .verdicts()
+            .iter()
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Culprit(_)))
+            .filter(|((way, item), _)| self.hangs_on(place, *way, *item).is_none())
+            .map(|((_, item), _)| *item)
+            .collect();
+        let culprits: Vec<Item> = culprits.into_iter().collect();
+        let together = search.together();
+        let whole: Vec<(usize, Vec<Item>)> = together
+            .iter()
+            .enumerate()
+            .map(|(at, together)| (at, together.items.clone()))
+            .collect();
+        let packs = self.packs(place, options, &culprits);
+        let (controls, trials) = Search::new(&packs, &CONTROLS);
+        self.controls = Some(controls);
+        let mut tasks = self.tasks(place, Stage::Control, trials);
+        for (at, items) in whole {
+            let set = self.union(&items);
+            tasks.extend(CONTROLS.map(|way| Task::Whole {
+                at,
+                way,
+                set: set.clone(),
+            }));
+        }
+        tasks
+    }
+
+    /// Of a culprit, the device that it needs and that is a culprit itself: there the cause is.
+    pub fn hangs_on(&self, place: &Place, way: Way, item: Item) -> Option<&str> {
+        let search = self.search.as_ref()?;
+        let candidates = &self.catalogue.candidates;
+        candidates[item].needs(&place.bench.arch).find_map(|need| {
+            let needed = candidates.iter().position(|c| c.driver == need)?;
+            let verdict = search.verdicts().get(&(way, needed))?;
+            let culprit = needed != item && matches!(verdict, Verdict::Culprit(_));
+            culprit.then(|| candidates[needed].driver.as_str())
+        })
+    }
+
+    /// What came of an item's control, if it had one.
+    pub fn control(&self, way: Way, item: Item) -> Option<Outcome> {
+        let verdict = self.controls.as_ref()?.verdicts().get(&(way, item))?;
+        Some(match verdict {
+            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => {
+                run.attempt.outcome
+            }
+        })
+    }
+
+    /// What fails only together, in a stable order.
+    pub fn together(&self) -> Vec<&Together<Arc<Run>>> {
+        self.search.as_ref().map_or_else(Vec::new, Search::together)
+    }
+}
