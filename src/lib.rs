@@ -10,5 +10,6 @@ pub mod model;
 pub mod qemu;
 pub mod report;
 pub mod rules;
+pub mod stream;
 pub mod sweep;
 pub mod vmstate;

@@ -374,6 +374,9 @@ pub struct Case {
     pub devices: Vec<String>,
     pub left_out: Vec<LeftOut>,
     pub transport: String,
+    /// What the migrations used beyond the usual, by QEMU's names: `multifd`.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// Of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.

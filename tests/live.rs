@@ -197,7 +197,7 @@ fn every_transport_carries_a_guest() {
     if !online("every_transport_carries_a_guest") {
         return;
     }
-    for transport in ["tcp", "exec"] {
+    for transport in ["tcp", "fd", "exec"] {
         let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
         let run = Run::new(&[&args[..], &["--paused", "--transport", transport]].concat());
         assert_eq!(
@@ -214,8 +214,79 @@ fn every_transport_carries_a_guest() {
     assert_eq!(run.report["verdict"], "untested");
     let why = run.case(0)["cause"]["message"].as_str().unwrap();
     assert!(why.contains("8.2") && why.contains("old build"), "{why}");
-    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "fd"]);
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "pigeon"]);
     assert_eq!(run.status(), Some(2));
+}
+
+#[test]
+fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
+    if !online("descriptors_are_taken_by_the_oldest_and_the_newest_build") {
+        return;
+    }
+    let args = ["live", "debian:bullseye", "debian:trixie-backports"];
+    let how = ["-M", "q35", "--device-set", "bare", "--transport", "fd"];
+    let run = Run::new(&[&args[..], &how, &["--loops", "2"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["legs"].as_array().unwrap().len(), 4);
+    run.leaves_nothing();
+}
+
+#[test]
+fn capabilities_are_used_between_the_generations_and_named() {
+    if !online("capabilities_are_used_between_the_generations_and_named") {
+        return;
+    }
+    for (old, new) in [("debian:bullseye", OLD), (OLD, "debian:trixie-backports")] {
+        for capability in ["multifd", "postcopy-ram"] {
+            let args = ["live", old, new, "-M", "q35", "--device-set", "bare"];
+            let how = ["--loops", "1", "--capability", capability];
+            let run = Run::new(&[&args[..], &how].concat());
+            let case = run.case(0);
+            let id = format!("q35/bare/unix+{capability}/forward-loop1");
+            assert_eq!(case["id"], id, "{}", run.said());
+            assert_eq!(case["capabilities"], serde_json::json!([capability]));
+            let why = case["cause"]["message"].as_str().unwrap_or_default();
+            if why.contains("Postcopy is not supported") {
+                // Not every user may have page faults told.
+                assert_eq!(run.outcomes(), ["skip"]);
+                eprintln!("UNTESTED: postcopy between {old} and {new}: {why}");
+                continue;
+            }
+            assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+            run.leaves_nothing();
+        }
+    }
+}
+
+#[test]
+fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
+    if !online("what_a_capability_cannot_do_is_a_skip_that_says_why") {
+        return;
+    }
+    let multifd = ["--capability", "multifd"];
+    let postcopy = ["--capability", "postcopy-ram"];
+    for (how, says) in [
+        (
+            [multifd, ["--transport", "fd"]].concat(),
+            "several connections",
+        ),
+        (
+            [postcopy, ["--transport", "exec"]].concat(),
+            "leads one way",
+        ),
+        // The new build says so itself.
+        (
+            [multifd, postcopy].concat(),
+            "not yet compatible with multifd",
+        ),
+    ] {
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let run = Run::new(&[&args[..], &["--direction", "forward"], &how].concat());
+        assert_eq!(run.outcomes(), ["skip"], "{}", run.said());
+        assert_eq!(run.status(), Some(125));
+        let why = run.case(0)["cause"]["message"].as_str().unwrap();
+        assert!(why.contains(says), "{why}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::live::leg::Transport;
+use crate::live::capability::Capability;
+use crate::live::transport::Transport;
 use crate::model::Direction;
 use crate::rules::Rule;
 
@@ -199,9 +200,13 @@ pub(super) struct MigrationArgs {
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
-    /// How the stream travels: unix, tcp (loopback), exec, or file (from QEMU 8.2 on)
+    /// How the stream travels: unix, tcp (loopback), fd (a pair of sockets), exec, or file (from
+    /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
+    /// Migrate with multifd or postcopy-ram (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub capability: Vec<Capability>,
     /// Cases at once [default: one a core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,

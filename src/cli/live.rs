@@ -1,5 +1,6 @@
 //! `migcompat live`: guests that move between two builds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -160,6 +161,9 @@ pub(super) fn migrate(
         arch: pair.arch().to_owned(),
         cpu: args.cpu.clone(),
         transport: args.transport,
+        capabilities: BTreeSet::from_iter(args.capability.iter().copied())
+            .into_iter()
+            .collect(),
         running,
         loops: args.loops.map(usize::from),
         retries: args.retries.into(),

@@ -8,7 +8,7 @@ use super::args::SweepArgs;
 use super::live::log_folder;
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience};
-use crate::live::leg::Transport;
+use crate::live::transport::Transport;
 use crate::live::vm::Party;
 use crate::model::{Case, Outcome, Report};
 use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
@@ -167,6 +167,7 @@ fn prepare(
             arch: arch.to_owned(),
             cpu: None,
             transport: Transport::default(),
+            capabilities: Vec::new(),
             running: false,
             loops: None,
             retries: 0,

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::buses::Buses;
+use super::capability::Capability;
 use super::cause;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
-use super::leg::{self, End, Stats, Transport, Unfit};
+use super::leg::{self, End, Stats, Unfit};
 use super::reproduce;
+use super::transport::Transport;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::{self, SerialLog};
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
@@ -54,6 +56,8 @@ pub struct Bench {
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
     pub transport: Transport,
+    /// In order, each once.
+    pub capabilities: Vec<Capability>,
     /// Whether the guest works while it moves.
     pub running: bool,
     /// Round trips of one guest; without them each direction is a case of one leg.
@@ -131,10 +135,11 @@ impl Bench {
     pub fn id(&self, wanted: &Wanted) -> String {
         let family = machine::family(&self.machine);
         let family = family.strip_prefix("pc-").unwrap_or(family);
-        let mut id = format!(
-            "{family}/{}/{}/{}",
-            wanted.set.name, self.transport, wanted.direction
-        );
+        let mut way = self.transport.to_string();
+        for capability in &self.capabilities {
+            way.push_str(&format!("+{capability}"));
+        }
+        let mut id = format!("{family}/{}/{way}/{}", wanted.set.name, wanted.direction);
         if let Some(loops) = self.loops {
             id.push_str(&format!("-loop{loops}"));
         }
@@ -170,6 +175,7 @@ impl Bench {
         let obstacle = self
             .transport
             .obstacle(self.old.info.version, self.new.info.version)
+            .or_else(|| self.capabilities.iter().find_map(|c| c.obstacle(self.transport)))
             .or_else(|| {
                 (self.running && guest.is_none()).then(|| {
                     format!(
@@ -278,6 +284,7 @@ impl Bench {
                 })
                 .collect(),
             transport: self.transport.to_string(),
+            capabilities: self.capabilities.iter().map(ToString::to_string).collect(),
             direction,
             running: self.running,
             outcome: Outcome::Skip,
@@ -517,7 +524,8 @@ impl Bench {
         log: &mut SerialLog,
     ) -> Result<Stats, Unfit> {
         let patience = self.patience.leg;
-        let stats = leg::migrate(source, destination, self.transport, patience).await?;
+        let how = (self.transport, self.capabilities.as_slice());
+        let stats = leg::migrate(source, destination, how.0, how.1, patience).await?;
         integrity::compare(source, destination, recipe.guest, log).await?;
         leave(source).await?;
         Ok(stats)

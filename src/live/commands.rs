@@ -71,18 +71,18 @@ pub(super) struct QueryCapabilities {}
 command!(
     QueryCapabilities,
     "query-migrate-capabilities",
-    Vec<Capability>
+    Vec<CapabilityState>
 );
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Capability {
+pub(super) struct CapabilityState {
     pub capability: String,
     pub state: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct SetCapabilities {
-    pub capabilities: Vec<Capability>,
+    pub capabilities: Vec<CapabilityState>,
 }
 command!(SetCapabilities, "migrate-set-capabilities", Value);
 
@@ -91,8 +91,14 @@ command!(SetCapabilities, "migrate-set-capabilities", Value);
 pub(super) struct SetParameters {
     pub downtime_limit: u64,
     pub max_bandwidth: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multifd_channels: Option<u8>,
 }
 command!(SetParameters, "migrate-set-parameters", Value);
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct StartPostcopy {}
+command!(StartPostcopy, "migrate-start-postcopy", Value);
 
 /// Writes guest-physical memory into a file.
 #[derive(Debug, Clone, Serialize)]

@@ -1,87 +1,25 @@
 //! One migration between two started QEMUs, from the first capability to "completed" on both sides.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use super::capability::{Capability, parameters};
 use super::commands::{
-    Capability, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
-    SetCapabilities, SetParameters,
+    CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
+    SetCapabilities, StartPostcopy,
 };
+use super::transport::{self, Outgoing, Transport};
 use super::vm::Vm;
 use crate::model::{Outcome, Version};
 use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
 
-/// The first QEMU with `file:` addresses.
-const FILE_SINCE: Version = Version::new(8, 2, 0);
 /// The first QEMU whose destination stays after a failed load and can be asked why.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
-
-/// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
-const BANDWIDTH: u64 = 64 << 30;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
-/// for a second pass without telling the translated code, which then writes pages unnoticed: they
-/// arrive stale, also from such a build to itself. With this limit, in milliseconds, the guest is
-/// stopped before a second pass, and what it dirtied until then goes with the rest.
-const DOWNTIME_LIMIT: u64 = 60_000;
 
 /// How often both sides are asked, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
 /// How long the other side gets to say why, once one side has failed.
 const AFTERWORD: Duration = Duration::from_secs(2);
-
-/// How the stream gets from one QEMU to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transport {
-    #[default]
-    Unix,
-    Tcp,
-    Exec,
-    File,
-}
-
-impl Transport {
-    pub const ALL: [Transport; 4] = [
-        Transport::Unix,
-        Transport::Tcp,
-        Transport::Exec,
-        Transport::File,
-    ];
-
-    /// Why a pair of builds cannot use it.
-    pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
-        let (side, version) = if old < new {
-            ("old", old)
-        } else {
-            ("new", new)
-        };
-        (self == Transport::File && version < FILE_SINCE)
-            .then(|| format!("file: needs QEMU 8.2, the {side} build is {version}"))
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Transport::Unix => "unix",
-            Transport::Tcp => "tcp",
-            Transport::Exec => "exec",
-            Transport::File => "file",
-        })
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Transport::ALL.into_iter().find(|t| t.to_string() == text);
-        known.ok_or_else(|| match text {
-            "fd" => "migcompat cannot pass descriptors yet; unix sends the same stream".to_owned(),
-            _ => "there are unix, tcp, exec and file".to_owned(),
-        })
-    }
-}
 
 /// What a build told about a migration that completed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -161,7 +99,8 @@ impl State {
     fn of(status: &str, reason: Option<String>) -> State {
         match status {
             "completed" => State::Completed,
-            "failed" | "cancelled" => State::Failed(reason),
+            // A source waits like this for ever, once its destination has gone.
+            "failed" | "cancelled" | "postcopy-paused" => State::Failed(reason),
             _ => State::UnderWay,
         }
     }
@@ -172,89 +111,110 @@ pub async fn migrate(
     source: &mut Vm,
     destination: &mut Vm,
     transport: Transport,
+    capabilities: &[Capability],
     deadline: Duration,
 ) -> Result<Stats, Unfit> {
     let end = Instant::now() + deadline;
-    if let Err(error) = prepare(source).await {
-        return Err(broken(source, End::Source, error).await);
-    }
-    if let Err(error) = prepare(destination).await {
-        return Err(broken(destination, End::Destination, error).await);
-    }
-    let path = destination.folder.join(format!("m{}", destination.index));
-    let path = path.display();
-    let (incoming, outgoing) = match transport {
-        Transport::Unix => (format!("unix:{path}"), format!("unix:{path}")),
-        // The port is the destination's choice.
-        Transport::Tcp => ("tcp:127.0.0.1:0".to_owned(), String::new()),
-        Transport::Exec => {
-            // Whichever side opens its end first waits for the other one.
-            nix::unistd::mkfifo(
-                &*destination.folder.join(format!("m{}", destination.index)),
-                nix::sys::stat::Mode::S_IRWXU,
-            )
-            .map_err(|error| Unfit::new(Outcome::Skip, format!("no pipe for exec: {error}")))?;
-            let word = super::vm::quote(&path.to_string());
-            (format!("exec:cat {word}"), format!("exec:cat > {word}"))
-        }
-        Transport::File => (format!("file:{path}"), format!("file:{path}")),
-    };
+    prepare(source, End::Source, capabilities).await?;
+    prepare(destination, End::Destination, capabilities).await?;
+    let way = transport::lay(transport, source, destination).await?;
     let mut watch = Watch::default();
     // A file has to be whole before it is read; everywhere else the listener comes first.
-    if transport != Transport::File
-        && let Err(error) = listen(destination, incoming.clone()).await
-    {
+    let after = transport == Transport::File;
+    if !after && let Err(error) = listen(destination, way.incoming.clone()).await {
         return Err(broken(destination, End::Destination, error).await);
     }
-    let outgoing = if transport == Transport::Tcp {
-        match port(destination).await {
+    let uri = match way.outgoing {
+        Outgoing::Known(uri) => uri,
+        Outgoing::AskForPort => match transport::port(destination).await {
             Ok(uri) => uri,
             Err(error) => return Err(broken(destination, End::Destination, error).await),
-        }
-    } else {
-        outgoing
+        },
     };
-    let command = Migrate { uri: outgoing };
     let started = source
         .monitored
         .session
-        .execute(command, source.command)
+        .execute(Migrate { uri }, source.command)
         .await;
     if let Err(error) = started {
         return Err(broken(source, End::Source, error).await);
     }
-    if transport == Transport::File {
+    let postcopy = capabilities.contains(&Capability::PostcopyRam);
+    if postcopy {
+        // Right after the reply: what it waits for, that the first pass is under way, is the build's
+        // own business.
+        let command = source
+            .monitored
+            .session
+            .execute(StartPostcopy {}, source.command);
+        if let Err(error) = command.await {
+            return Err(broken(source, End::Source, error).await);
+        }
+    }
+    if after {
         watch.until(source, destination, end, true).await;
         if watch.source == State::Completed
-            && let Err(error) = listen(destination, incoming).await
+            && let Err(error) = listen(destination, way.incoming).await
         {
             return Err(broken(destination, End::Destination, error).await);
         }
     }
     watch.until(source, destination, end, false).await;
-    watch.verdict(source, deadline).await
+    let came_after = watch.postcopy;
+    let stats = watch.verdict(source, deadline).await?;
+    if postcopy && !came_after {
+        return Err(Unfit::new(
+            Outcome::Skip,
+            "all memory was across before postcopy began",
+        ));
+    }
+    Ok(stats)
 }
 
-/// Capabilities and parameters, the same on both sides as far as versions have them.
-async fn prepare(vm: &Vm) -> Result<(), QmpError> {
+/// Capabilities and parameters, the same on both sides. What a build does not have, or cannot use
+/// where it runs, is no break between versions.
+async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
     let session = &vm.monitored.session;
-    let listed = session.execute(QueryCapabilities {}, vm.command).await?;
-    // Says what happens instead of being asked; of no consequence for the stream, so that one side
-    // may lack it.
-    if listed.iter().any(|c| c.capability == "events") {
-        let capabilities = vec![Capability {
-            capability: "events".to_owned(),
+    let listed = match session.execute(QueryCapabilities {}, vm.command).await {
+        Ok(listed) => listed,
+        Err(error) => return Err(broken(vm, end, error).await),
+    };
+    let has = |name: &str| listed.iter().any(|c| c.capability == name);
+    let set = async |name: String| {
+        let capabilities = vec![CapabilityState {
+            capability: name,
             state: true,
         }];
-        session
-            .execute(SetCapabilities { capabilities }, vm.command)
-            .await?;
-    }
-    let parameters = SetParameters {
-        downtime_limit: DOWNTIME_LIMIT,
-        max_bandwidth: BANDWIDTH,
+        let command = SetCapabilities { capabilities };
+        session.execute(command, vm.command).await.map(drop)
     };
-    session.execute(parameters, vm.command).await.map(drop)
+    // Says what happens instead of being asked; of no consequence for the stream, so that one side
+    // may lack it.
+    let mut done = match has("events") {
+        true => set("events".to_owned()).await,
+        false => Ok(()),
+    };
+    for capability in wanted {
+        if !has(&capability.to_string()) {
+            let message = format!("{end}, a QEMU {}, has no {capability}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+        if done.is_ok() {
+            done = set(capability.to_string()).await;
+        }
+        if let Err(QmpError::Refused { description, .. }) = done {
+            let message = format!("{end}, a QEMU {}: {description}", vm.version);
+            return Err(Unfit::new(Outcome::Skip, message));
+        }
+    }
+    if done.is_ok() {
+        let command = parameters(wanted);
+        done = session.execute(command, vm.command).await.map(drop);
+    }
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) => Err(broken(vm, end, error).await),
+    }
 }
 
 async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
@@ -267,26 +227,6 @@ async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
         .execute(command, vm.command)
         .await
         .map(drop)
-}
-
-/// The address that a destination listens on.
-async fn port(vm: &Vm) -> Result<String, QmpError> {
-    let reply = vm
-        .monitored
-        .session
-        .execute(QueryMigrate {}, vm.command)
-        .await?;
-    let port = reply
-        .socket_address
-        .iter()
-        .find_map(|address| address.get("port")?.as_str()?.parse::<u16>().ok());
-    match port {
-        Some(port) => Ok(format!("tcp:127.0.0.1:{port}")),
-        None => Err(QmpError::Reply {
-            command: "query-migrate",
-            detail: "it does not say on which port it listens".to_owned(),
-        }),
-    }
 }
 
 /// What a failed command on one side means for the leg.
@@ -333,6 +273,8 @@ struct Watch {
     destination: State,
     /// A side that does not answer questions.
     silent: Option<End>,
+    /// The source has gone over to sending what was not sent yet after the guest.
+    postcopy: bool,
 }
 
 impl Watch {
@@ -362,6 +304,7 @@ impl Watch {
             let quiet = tokio::select! {
                 Ok(Some(event)) = s.session.next_event(pause) => {
                     self.source.hear(&event);
+                    self.postcopy |= status(&event) == Some("postcopy-active");
                     false
                 }
                 Ok(Some(event)) = d.session.next_event(pause) => {
@@ -468,14 +411,20 @@ impl Watch {
 
 impl State {
     fn hear(&mut self, event: &Event) {
-        if event.name == "MIGRATION"
-            && let Some(status) = event.data.get("status").and_then(|s| s.as_str())
-        {
+        if let Some(status) = status(event) {
             let new = State::of(status, None);
             if new.is_over() && !self.is_over() {
                 *self = new;
             }
         }
+    }
+}
+
+/// What a MIGRATION event says.
+fn status(event: &Event) -> Option<&str> {
+    match event.name.as_str() {
+        "MIGRATION" => event.data.get("status")?.as_str(),
+        _ => None,
     }
 }
 

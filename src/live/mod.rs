@@ -1,6 +1,7 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
 pub mod buses;
+pub mod capability;
 pub mod case;
 pub mod cause;
 mod commands;
@@ -11,5 +12,7 @@ pub mod pool;
 pub mod properties;
 pub mod reproduce;
 pub mod run;
+pub mod split;
+pub mod transport;
 pub mod vm;
 pub mod workload;

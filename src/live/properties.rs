@@ -423,7 +423,7 @@ pub fn survey(
     Ok(findings(&differences, directions, &bench.machine))
 }
 
-/// [`explain()`] for all cases of a run, which are in the order of what was wanted.
+/// [`explain()`] for all cases of a run; `wanted` is what they were made of.
 ///
 /// # Errors
 /// A build does not start any more, or there is no runtime.
@@ -435,10 +435,10 @@ pub fn explain_all(
     lists: &Lists,
 ) -> Result<Vec<Finding>, Unknown> {
     let mut all = Vec::new();
-    for (case, wanted) in cases.iter_mut().zip(wanted) {
-        if suspect(case).is_none() {
+    for case in cases.iter_mut().filter(|case| suspect(case).is_some()) {
+        let Some(wanted) = wanted.iter().find(|wanted| bench.id(wanted) == case.id) else {
             continue;
-        }
+        };
         let recipe = bench.recipe(bench.compose(&wanted.set).args);
         let found = explain(case, &bench.old, &bench.new, &recipe, senders, lists);
         all.extend(block_on(found)??);

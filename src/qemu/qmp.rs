@@ -6,7 +6,8 @@
 //! types of our own wherever versions differ.
 
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Event {
 pub struct Session {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     events: mpsc::UnboundedReceiver<Event>,
+    /// The socket once more, for what the crate cannot send.
+    socket: OwnedFd,
     /// The line that was no QMP, once there was one.
     garbage: Arc<Mutex<Option<String>>>,
     transcript: Transcript,
@@ -84,6 +87,10 @@ impl Session {
     /// No QMP, no greeting in time, or the socket closed.
     pub async fn open(socket: UnixStream, deadline: Duration) -> Result<Session, QmpError> {
         const WHAT: &str = "the greeting";
+        let again = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| QmpError::Io(error.to_string()))?;
         let (read, write) = socket.into_split();
         let (feed, fed) = tokio::io::duplex(64 << 10);
         let (sender, events) = mpsc::unbounded_channel();
@@ -117,6 +124,7 @@ impl Session {
         Ok(Session {
             service,
             events,
+            socket: again,
             garbage,
             transcript,
             _tasks: tasks,
@@ -153,6 +161,35 @@ impl Session {
                 after: deadline,
             }),
         }
+    }
+
+    /// Hands the build a descriptor, which addresses then name as `fd:NAME`. No other command may be
+    /// under way.
+    ///
+    /// # Errors
+    /// As for [`Session::execute`].
+    pub async fn give(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<(), QmpError> {
+        use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+        // A build keeps what came with the last bytes until a getfd asks for it. A space between two
+        // commands is no part of either, so that the command itself goes the usual way.
+        let fds = [descriptor.as_raw_fd()];
+        sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(b" ")],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map_err(|error| broken(&self.garbage, GetFd::NAME, error.into()))?;
+        let command = GetFd {
+            fdname: name.to_owned(),
+        };
+        self.execute(command, deadline).await.map(drop)
     }
 
     /// The next event, those included that came while nobody asked. `None` once the session is over.
@@ -293,6 +330,13 @@ macro_rules! command {
         impl QmpCommand for $type {}
     };
 }
+
+/// Names the descriptor that came last.
+#[derive(Debug, Clone, Serialize)]
+struct GetFd {
+    fdname: String,
+}
+command!(GetFd, "getfd", Value);
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryVersion {}

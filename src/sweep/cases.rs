@@ -101,6 +101,7 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
         devices: Vec::new(),
         left_out: Vec::new(),
         transport: transport.to_owned(),
+        capabilities: Vec::new(),
         direction,
         running: false,
         outcome: Outcome::Skip,

@@ -1,0 +1,292 @@
+//! The RAM section: followed page by page, kept nowhere.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::cut::{Cut, Stop};
+use super::error::StreamErrorKind;
+use super::tree::{Ram, RamBlock};
+
+const ZERO: u64 = 0x02;
+const MEM_SIZE: u64 = 0x04;
+const PAGE: u64 = 0x08;
+const EOS: u64 = 0x10;
+const CONTINUE: u64 = 0x20;
+const XBZRLE: u64 = 0x40;
+const HOOK: u64 = 0x80;
+const COMPRESS_PAGE: u64 = 0x100;
+const MULTIFD_FLUSH: u64 = 0x200;
+
+/// The page size of nearly every target.
+pub(super) const USUAL_PAGE_SIZE: u32 = 4096;
+/// Others that QEMU's targets have, tried on the first page that is sent in full.
+const PAGE_SIZES: [u32; 6] = [USUAL_PAGE_SIZE, 8192, 16384, 65536, 2048, 1024];
+const LARGEST_PAGE: u32 = 65536;
+
+/// What the stream sends for a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page<'a> {
+    Bytes(&'a [u8]),
+    /// Every byte is this one, nearly always zero.
+    Filled(u8),
+    /// Changes to the page as last sent, in XBZRLE encoding.
+    Delta(&'a [u8]),
+    /// The page packed with zlib (QEMU before 9.1, capability `compress`).
+    Packed(&'a [u8]),
+}
+
+/// Is told of guest memory as it passes; nothing of it is kept otherwise. `()` ignores it.
+pub trait RamVisitor {
+    /// Once, before the first page.
+    fn blocks(&mut self, blocks: &[RamBlock]) {
+        let _ = blocks;
+    }
+
+    /// A page at `address` within `block`. A page may come again, and the last one counts.
+    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        let _ = (block, address, page);
+    }
+}
+
+impl RamVisitor for () {}
+
+impl<V: RamVisitor + ?Sized> RamVisitor for &mut V {
+    fn blocks(&mut self, blocks: &[RamBlock]) {
+        (**self).blocks(blocks);
+    }
+
+    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        (**self).page(block, address, page);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct RamReader {
+    /// Known from the configuration or the caller.
+    page_size: Option<u32>,
+    pub ignore_shared: bool,
+    pub postcopy_advised: bool,
+    names: FxHashMap<Arc<str>, usize>,
+    /// The block of the last page.
+    current: Option<usize>,
+    /// Bytes of blocks that the list still has to name.
+    unnamed: u64,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RamStep {
+    More,
+    End,
+}
+
+impl RamReader {
+    pub fn new(page_size: Option<u32>) -> Self {
+        RamReader {
+            page_size,
+            ignore_shared: false,
+            postcopy_advised: false,
+            names: FxHashMap::default(),
+            current: None,
+            unnamed: 0,
+        }
+    }
+
+    pub fn page_size(&self) -> u32 {
+        self.page_size.unwrap_or(USUAL_PAGE_SIZE)
+    }
+
+    pub fn set_page_size(&mut self, size: u32) {
+        self.page_size.get_or_insert(size);
+    }
+
+    /// One record: a block of the list, a page or a mark.
+    pub fn step<V: RamVisitor>(
+        &mut self,
+        cut: &mut Cut<'_>,
+        ram: &mut Ram,
+        visitor: &mut V,
+    ) -> Result<RamStep, Stop> {
+        if self.unnamed > 0 {
+            self.block(cut, ram)?;
+            if self.unnamed == 0 {
+                visitor.blocks(&ram.blocks);
+            }
+            return Ok(RamStep::More);
+        }
+        let header = cut.u64()?;
+        let mask = u64::from(self.page_size()) - 1;
+        let (address, flags) = (header & !mask, header & mask);
+        match flags & !CONTINUE {
+            MEM_SIZE => {
+                // A second list, after a failed attempt, takes the place of the first.
+                ram.blocks.clear();
+                self.names.clear();
+                self.current = None;
+                self.unnamed = address;
+            }
+            ZERO => {
+                let block = self.name(flags, cut)?;
+                let fill = cut.u8()?;
+                self.page(block, address, ram, cut)?;
+                ram.fills += 1;
+                visitor.page(&ram.blocks[block].name, address, Page::Filled(fill));
+            }
+            PAGE => {
+                let block = self.name(flags, cut)?;
+                if self.page_size.is_none() {
+                    self.page_size = Some(guess_page_size(cut)?);
+                }
+                let bytes = cut.take(self.page_size() as usize)?;
+                self.page(block, address, ram, cut)?;
+                ram.pages += 1;
+                visitor.page(&ram.blocks[block].name, address, Page::Bytes(bytes));
+            }
+            XBZRLE => {
+                let block = self.name(flags, cut)?;
+                let encoding = cut.u8()?;
+                if encoding != 1 {
+                    return Err(cut.fail_back(
+                        1,
+                        StreamErrorKind::Record {
+                            expected: "the XBZRLE encoding 0x01",
+                            found: encoding,
+                        },
+                    ));
+                }
+                let length = cut.u16()?;
+                let bytes = self.packed(cut, length.into(), "an XBZRLE page")?;
+                self.page(block, address, ram, cut)?;
+                ram.deltas += 1;
+                visitor.page(&ram.blocks[block].name, address, Page::Delta(bytes));
+            }
+            COMPRESS_PAGE => {
+                let block = self.name(flags, cut)?;
+                let length = cut.u32()?;
+                let bytes = self.packed(cut, length.into(), "a packed page")?;
+                self.page(block, address, ram, cut)?;
+                ram.pages += 1;
+                visitor.page(&ram.blocks[block].name, address, Page::Packed(bytes));
+            }
+            MULTIFD_FLUSH => ram.multifd = true,
+            EOS => return Ok(RamStep::End),
+            HOOK => {
+                return Err(cut.fail_back(
+                    8,
+                    StreamErrorKind::Unsupported {
+                        what: "a stream of an RDMA migration",
+                        why: "its pages go past the stream",
+                    },
+                ));
+            }
+            _ => {
+                return Err(cut.fail_back(
+                    8,
+                    StreamErrorKind::RamFlags {
+                        flags,
+                        page_size: self.page_size(),
+                    },
+                ));
+            }
+        }
+        Ok(RamStep::More)
+    }
+
+    fn block(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> Result<(), Stop> {
+        let name = cut.name("a RAM block")?;
+        let length = cut.u64()?;
+        if self.ignore_shared {
+            cut.u64()?; // its address in guest memory
+        } else if self.postcopy_advised {
+            // With postcopy, a block of huge pages is followed by their size. Nothing else at this
+            // place is a large power of two: a name starts with its length, which is not zero, and
+            // a page record has flags.
+            let next = cut.peek_u64()?;
+            if next.is_power_of_two() && (4096..1 << 40).contains(&next) {
+                cut.u64()?;
+            }
+        }
+        if length > self.unnamed {
+            return Err(cut.fail(StreamErrorKind::Length {
+                what: "a RAM block",
+                found: length,
+                most: self.unnamed,
+            }));
+        }
+        self.unnamed -= length;
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone(), ram.blocks.len());
+        ram.blocks.push(RamBlock { name, length });
+        Ok(())
+    }
+
+    /// Which block a page belongs to.
+    fn name(&mut self, flags: u64, cut: &mut Cut<'_>) -> Result<usize, Stop> {
+        if flags & CONTINUE != 0 {
+            return self
+                .current
+                .ok_or_else(|| cut.fail_back(8, StreamErrorKind::RamContinues));
+        }
+        let name = cut.name("a RAM block")?;
+        match self.names.get(name) {
+            Some(&block) => Ok(block),
+            None => Err(cut.fail(StreamErrorKind::RamBlock {
+                name: name.to_owned(),
+            })),
+        }
+    }
+
+    /// Accepts a page whose record is complete.
+    fn page(&mut self, block: usize, address: u64, ram: &Ram, cut: &Cut<'_>) -> Result<(), Stop> {
+        let known = &ram.blocks[block];
+        if address >= known.length {
+            return Err(cut.fail_start(StreamErrorKind::RamAddress {
+                name: known.name.to_string(),
+                address,
+                length: known.length,
+            }));
+        }
+        self.current = Some(block);
+        Ok(())
+    }
+
+    fn packed<'a>(
+        &self,
+        cut: &mut Cut<'a>,
+        length: u64,
+        what: &'static str,
+    ) -> Result<&'a [u8], Stop> {
+        // zlib may make a page that does not pack a little larger.
+        let most = u64::from(self.page_size()) + 1024;
+        if length > most {
+            return Err(cut.fail(StreamErrorKind::Length {
+                what,
+                found: length,
+                most,
+            }));
+        }
+        cut.take(length as usize)
+    }
+}
+
+/// The size of the page that starts here, from whether a record could follow it.
+fn guess_page_size(cut: &Cut<'_>) -> Result<u32, Stop> {
+    let rest = cut.peek_up_to(LARGEST_PAGE as usize + 8)?;
+    let follows = |size: u32| {
+        let at = size as usize;
+        let Some(bytes) = rest.get(at..at + 8) else {
+            return false;
+        };
+        let header = bytes.iter().fold(0u64, |n, &byte| n << 8 | u64::from(byte));
+        let flags = header & (u64::from(size) - 1) & !CONTINUE;
+        matches!(
+            flags,
+            ZERO | PAGE | EOS | XBZRLE | COMPRESS_PAGE | MULTIFD_FLUSH
+        ) && header >> 48 == 0
+    };
+    Ok(PAGE_SIZES
+        .into_iter()
+        .find(|&size| follows(size))
+        .unwrap_or(USUAL_PAGE_SIZE))
+}

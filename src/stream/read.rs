@@ -1,0 +1,1154 @@
+//! The framing: from bytes, in pieces of any size, to sections.
+//!
+//! The bytes of a device's section say nothing of where it ends; only the description does, and
+//! that comes last. Until then its end is taken to be the first footer of its own that something
+//! follows which can follow a footer (a section header, a command, the end of the stream). The
+//! description then has the last word: a section that does not decode to its last byte is
+//! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
+//! everything from the first device on is kept until the description is there.
+
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::cut::{Cut, Stop, text};
+use super::error::{StreamError, StreamErrorKind};
+use super::iterative::{Iterative, IterativeStep};
+use super::ram::{RamReader, RamStep, RamVisitor};
+use super::tail;
+use super::tree::{
+    Command, Configuration, Content, DescriptionState, Section, SectionKind, Stream,
+};
+use super::values;
+use super::vmdesc::VmDesc;
+
+const MAGIC: [u8; 4] = *b"QEVM";
+const MULTIFD_MAGIC: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+
+pub(super) const EOF: u8 = 0x00;
+const START: u8 = 0x01;
+const PART: u8 = 0x02;
+const END: u8 = 0x03;
+pub(super) const FULL: u8 = 0x04;
+pub(super) const VMDESCRIPTION: u8 = 0x06;
+const CONFIGURATION: u8 = 0x07;
+const COMMAND: u8 = 0x08;
+const FOOTER: u8 = 0x7e;
+
+/// One more than the highest command that QEMU 11.1 knows, with room for those to come.
+const COMMANDS: u16 = 32;
+const POSTCOPY_ADVISE: u16 = 3;
+
+/// Longest machine name that is believed.
+const LONGEST_MACHINE: u64 = 1024;
+const MOST_CAPABILITIES: u64 = 256;
+
+/// How a stream is to be read.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of a guest page. By default what the configuration says, or what fits the first page.
+    pub page_size: Option<u32>,
+    /// Most bytes of device state and description that are kept.
+    pub limit: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            page_size: None,
+            limit: 1 << 30,
+        }
+    }
+}
+
+/// What reading came to: all that could be read, and why there is no more.
+#[derive(Debug, Clone)]
+pub struct Reading<V = ()> {
+    pub stream: Stream,
+    pub error: Option<StreamError>,
+    pub visitor: V,
+}
+
+impl<V> Reading<V> {
+    /// The stream if all of its framing could be read.
+    pub fn into_result(self) -> Result<Stream, StreamError> {
+        match self.error {
+            None => Ok(self.stream),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a stream to its end. The reader is best given unbuffered.
+pub fn read<R: Read, V: RamVisitor>(mut input: R, options: Options, visitor: V) -> Reading<V> {
+    let mut parser = Parser::new(options, visitor);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                if parser.feed(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => {
+                parser.fail(0, StreamErrorKind::Io(Arc::new(e)));
+                break;
+            }
+        }
+    }
+    parser.finish()
+}
+
+/// Reads a stream that is in memory.
+pub fn parse(bytes: &[u8]) -> Reading {
+    let mut parser = Parser::new(Options::default(), ());
+    // A failure is kept for the end.
+    let _ = parser.feed(bytes);
+    parser.finish()
+}
+
+/// Takes a stream piece by piece, for a relay that has the bytes as they pass.
+#[derive(Debug)]
+pub struct Parser<V = ()> {
+    options: Options,
+    visitor: V,
+    stream: Stream,
+    state: State,
+    ram: RamReader,
+    footers: Footers,
+    /// Sections by id, for parts and footers.
+    ids: FxHashMap<u32, usize>,
+    /// The start of a record that is not complete.
+    pending: Vec<u8>,
+    /// Bytes of records that are done.
+    done: u64,
+    /// Bytes of device state kept so far.
+    kept: u64,
+    failed: Option<StreamError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Footers {
+    Unknown,
+    Sent,
+    NotSent,
+}
+
+#[derive(Debug)]
+enum State {
+    Header,
+    Record,
+    Ram(usize),
+    Iterative(usize, Iterative),
+    /// Bytes to pass over, then on as before.
+    Skip(usize, Iterative, u64),
+    Device(usize, Vec<u8>),
+    Footer(usize),
+    /// No footers: all that follows is kept.
+    Tail(usize, Vec<u8>),
+    AfterEof,
+    Description {
+        size: usize,
+        json: Vec<u8>,
+    },
+    Done,
+}
+
+impl<V: RamVisitor> Parser<V> {
+    pub fn new(options: Options, visitor: V) -> Self {
+        let ram = RamReader::new(
+            options
+                .page_size
+                .filter(|size| size.is_power_of_two() && *size >= 256),
+        );
+        Parser {
+            options,
+            visitor,
+            stream: Stream::default(),
+            state: State::Header,
+            ram,
+            footers: Footers::Unknown,
+            ids: FxHashMap::default(),
+            pending: Vec::new(),
+            done: 0,
+            kept: 0,
+            failed: None,
+        }
+    }
+
+    /// What was read so far. Devices are decoded once the description has come.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Whether the end of the stream, description included, has been read.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Takes the next bytes. After an error all further bytes are only counted, and the error
+    /// comes again.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {
+        self.stream.length += bytes.len() as u64;
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        // A record begun in the last piece is completed first, with no more bytes than it needs.
+        while !self.pending.is_empty() {
+            let mut pending = std::mem::take(&mut self.pending);
+            match self.step(&pending, false) {
+                Ok(used) => {
+                    // Steps ask for what they need from the start of a record, so that nothing
+                    // of the next one is ever in here, except where a step looks ahead.
+                    pending.drain(..used);
+                    self.pending = pending;
+                }
+                Err(Stop::Need(size)) => {
+                    let missing = size.saturating_sub(pending.len()).max(1);
+                    if bytes.is_empty() {
+                        self.pending = pending;
+                        return Ok(());
+                    }
+                    let (now, later) = bytes.split_at(missing.min(bytes.len()));
+                    pending.extend_from_slice(now);
+                    bytes = later;
+                    self.pending = pending;
+                }
+                Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+            }
+        }
+        while !bytes.is_empty() {
+            match self.step(bytes, false) {
+                Ok(used) => bytes = bytes.get(used..).unwrap_or_default(),
+                Err(Stop::Need(_)) => {
+                    self.pending.extend_from_slice(bytes);
+                    break;
+                }
+                Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+            }
+        }
+        Ok(())
+    }
+
+    /// No more bytes will come.
+    pub fn finish(mut self) -> Reading<V> {
+        if self.failed.is_none() {
+            self.last_steps();
+        }
+        // What a cut-off section had is worth keeping.
+        if let State::Device(index, bytes) = std::mem::replace(&mut self.state, State::Done) {
+            let section = &mut self.stream.sections[index];
+            section.size = bytes.len() as u64;
+            section.payload = bytes.into();
+        }
+        self.stream.page_size = self.ram.page_size();
+        Reading {
+            stream: self.stream,
+            error: self.failed,
+            visitor: self.visitor,
+        }
+    }
+
+    fn last_steps(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut rest = pending.as_slice();
+        loop {
+            if let State::Record | State::AfterEof | State::Done = self.state
+                && rest.is_empty()
+            {
+                break;
+            }
+            match self.step(rest, true) {
+                Ok(used) => rest = rest.get(used..).unwrap_or_default(),
+                Err(Stop::Need(_)) => break,
+                Err(Stop::Fail { at, kind }) => {
+                    self.fail(at, kind);
+                    return;
+                }
+            }
+        }
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Done => {}
+            State::AfterEof => self.stream.description = DescriptionState::Absent,
+            State::Tail(index, bytes) => self.finish_tail(index, bytes),
+            // A first device without a footer in sight: perhaps there are none at all.
+            State::Device(index, bytes) if self.footers == Footers::Unknown => {
+                let mut bytes = bytes;
+                bytes.extend_from_slice(rest);
+                self.finish_tail(index, bytes);
+            }
+            state => {
+                let reading = self.reading(&state, rest);
+                if let State::Device(index, mut bytes) = state {
+                    bytes.extend_from_slice(rest);
+                    self.state = State::Device(index, bytes);
+                }
+                let offset = self.stream.length;
+                self.failed = Some(StreamError {
+                    offset,
+                    kind: StreamErrorKind::Ends { reading },
+                });
+            }
+        }
+    }
+
+    /// What the end of the bytes cut short, for people.
+    fn reading(&self, state: &State, rest: &[u8]) -> String {
+        let section = |index: &usize| {
+            let section = &self.stream.sections[*index];
+            format!("section {} {}", section.name, section.instance_id)
+        };
+        match state {
+            State::Header => "the header".to_owned(),
+            State::Record if rest.is_empty() => {
+                "the sections, none of which is open (no end mark came)".to_owned()
+            }
+            State::Record => match rest.first() {
+                Some(&CONFIGURATION) => "the configuration".to_owned(),
+                Some(&COMMAND) => "a command".to_owned(),
+                _ => "the header of a section".to_owned(),
+            },
+            State::Ram(index)
+            | State::Iterative(index, _)
+            | State::Skip(index, _, _)
+            | State::Device(index, _)
+            | State::Tail(index, _) => section(index),
+            State::Footer(index) => format!("the footer of {}", section(index)),
+            State::Description { size, json } => {
+                format!("the description ({} of {size} bytes are there)", json.len())
+            }
+            State::AfterEof | State::Done => "the end".to_owned(),
+        }
+    }
+
+    fn fail(&mut self, at: usize, kind: StreamErrorKind) -> StreamError {
+        let offset = match kind {
+            StreamErrorKind::Io(_) => self.stream.length,
+            _ => self.done + at as u64,
+        };
+        let error = StreamError { offset, kind };
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// One record, or a piece of one. What it used is gone for good.
+    fn step(&mut self, bytes: &[u8], last: bool) -> Result<usize, Stop> {
+        let mut cut = Cut::new(bytes, last);
+        match &mut self.state {
+            State::Header => {
+                header(&mut cut)?;
+                self.state = State::Record;
+            }
+            State::Record => self.record(&mut cut)?,
+            State::Ram(index) => {
+                let index = *index;
+                // Many records at once: the state need not be looked at for every page.
+                loop {
+                    match self
+                        .ram
+                        .step(&mut cut, &mut self.stream.ram, &mut self.visitor)
+                    {
+                        Ok(RamStep::More) => cut.mark(),
+                        Ok(RamStep::End) => {
+                            self.state = State::Footer(index);
+                            break;
+                        }
+                        Err(Stop::Need(_)) if cut.start() > 0 => {
+                            cut.reset();
+                            break;
+                        }
+                        Err(stop) => return Err(stop),
+                    }
+                }
+                self.stream.sections[index].size += cut.used() as u64;
+            }
+            State::Iterative(index, Iterative::Unknown) => {
+                let index = *index;
+                let (used, found) =
+                    find_footer(&cut, footer(self.stream.sections[index].id), &self.ids)?;
+                cut.take_up_to(used);
+                self.stream.sections[index].size += used as u64;
+                if found {
+                    self.state = State::Footer(index);
+                }
+            }
+            State::Iterative(index, iterative) => {
+                let (index, iterative) = (*index, *iterative);
+                let wanted = footer(self.stream.sections[index].id);
+                self.state = match iterative.step(&mut cut, wanted)? {
+                    IterativeStep::Next(next) => State::Iterative(index, next),
+                    IterativeStep::Skip(next, size) => State::Skip(index, next, size),
+                    IterativeStep::End => State::Footer(index),
+                };
+                self.stream.sections[index].size += cut.used() as u64;
+            }
+            State::Skip(index, next, size) => {
+                let used = cut
+                    .take_up_to(usize::try_from(*size).unwrap_or(usize::MAX))
+                    .len();
+                let (index, next, left) = (*index, *next, *size - used as u64);
+                self.stream.sections[index].size += used as u64;
+                if left == 0 {
+                    self.state = State::Iterative(index, next);
+                } else if used == 0 {
+                    return Err(Stop::Need(1));
+                } else {
+                    self.state = State::Skip(index, next, left);
+                }
+            }
+            State::Device(index, kept) => {
+                let index = *index;
+                let (used, found) =
+                    find_footer(&cut, footer(self.stream.sections[index].id), &self.ids)?;
+                self.kept += used as u64;
+                if self.kept > self.options.limit {
+                    let limit = self.options.limit;
+                    return Err(cut.fail(StreamErrorKind::TooLarge { limit }));
+                }
+                kept.extend_from_slice(cut.take_up_to(used));
+                if found {
+                    let payload = Bytes::from(std::mem::take(kept));
+                    let section = &mut self.stream.sections[index];
+                    section.size = payload.len() as u64;
+                    section.payload = payload;
+                    self.state = State::Footer(index);
+                }
+            }
+            State::Footer(index) => {
+                let index = *index;
+                self.footer(index, &mut cut)?;
+                self.state = State::Record;
+            }
+            State::Tail(_, kept) => {
+                let piece = cut.take_up_to(usize::MAX);
+                if piece.is_empty() {
+                    return Err(Stop::Need(1));
+                }
+                self.kept += piece.len() as u64;
+                if self.kept > self.options.limit {
+                    let limit = self.options.limit;
+                    return Err(cut.fail(StreamErrorKind::TooLarge { limit }));
+                }
+                kept.extend_from_slice(piece);
+            }
+            State::AfterEof => {
+                if cut.peek(1)? == [VMDESCRIPTION] {
+                    cut.u8()?;
+                    let size = cut.u32()?;
+                    if u64::from(size) > self.options.limit {
+                        return Err(cut.fail_back(
+                            4,
+                            StreamErrorKind::Length {
+                                what: "the description",
+                                found: size.into(),
+                                most: self.options.limit,
+                            },
+                        ));
+                    }
+                    self.state = State::Description {
+                        size: size as usize,
+                        json: Vec::new(),
+                    };
+                } else {
+                    self.stream.description = DescriptionState::Absent;
+                    self.state = State::Done;
+                }
+            }
+            State::Description { size, json } => {
+                json.extend_from_slice(cut.take_up_to(*size - json.len()));
+                if json.len() == *size {
+                    let json = std::mem::take(json);
+                    self.state = State::Done;
+                    self.describe(&json, &cut)?;
+                } else if cut.used() == 0 {
+                    return Err(Stop::Need(1));
+                }
+            }
+            State::Done => {
+                let trailing = cut.take_up_to(usize::MAX).len();
+                self.stream.trailing += trailing as u64;
+            }
+        }
+        self.done += cut.used() as u64;
+        Ok(cut.used())
+    }
+
+    fn record(&mut self, cut: &mut Cut<'_>) -> Result<(), Stop> {
+        let kind = cut.u8()?;
+        match kind {
+            EOF => self.state = State::AfterEof,
+            CONFIGURATION if self.stream.configuration.is_none() => {
+                let configuration = configuration(cut, self.done + 1)?;
+                if let Some(bits @ 8..=16) = configuration.target_page_bits {
+                    self.ram.set_page_size(1 << bits);
+                }
+                self.ram.ignore_shared = configuration.has_capability("x-ignore-shared");
+                self.stream.configuration = Some(configuration);
+            }
+            START | FULL => self.section(kind, cut)?,
+            PART | END => {
+                let id = cut.u32()?;
+                let index = *self
+                    .ids
+                    .get(&id)
+                    .ok_or_else(|| cut.fail_back(4, StreamErrorKind::UnknownSection { id }))?;
+                self.open(index);
+            }
+            COMMAND => {
+                let (number, length) = (cut.u16()?, cut.u16()?);
+                cut.take(length.into())?;
+                // What a package holds are records like any other: they are taken as they come.
+                self.ram.postcopy_advised |= number == POSTCOPY_ADVISE;
+                self.stream.commands.push(Command {
+                    offset: self.done,
+                    number,
+                    length,
+                });
+            }
+            found => {
+                return Err(cut.fail_back(
+                    1,
+                    StreamErrorKind::Record {
+                        expected: "the start of a section, a command or the end",
+                        found,
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, kind: u8, cut: &mut Cut<'_>) -> Result<(), Stop> {
+        let id = cut.u32()?;
+        let name = cut.name("a section")?;
+        let (instance_id, version_id) = (cut.u32()?, cut.u32()?);
+        let kind = match (kind, name) {
+            (FULL, _) => SectionKind::Device,
+            (_, "ram") => SectionKind::Ram,
+            _ => SectionKind::Iterative,
+        };
+        if kind == SectionKind::Ram {
+            if version_id != 4 {
+                return Err(cut.fail_back(
+                    4,
+                    StreamErrorKind::SectionVersion {
+                        section: name.to_owned(),
+                        found: version_id,
+                        known: 4,
+                    },
+                ));
+            }
+            if let Some(configuration) = &self.stream.configuration
+                && configuration.has_capability("mapped-ram")
+            {
+                return Err(cut.fail_start(StreamErrorKind::Unsupported {
+                    what: "a stream with mapped RAM",
+                    why: "its pages lie at fixed places of the file; save without the capability mapped-ram",
+                }));
+            }
+        }
+        let index = self.stream.sections.len();
+        self.stream.sections.push(Section {
+            id,
+            name: name.to_owned(),
+            instance_id,
+            version_id,
+            kind,
+            offset: self.done,
+            payload_offset: self.done + cut.used() as u64,
+            size: 0,
+            payload: Bytes::new(),
+            content: Content::Undescribed,
+        });
+        self.ids.insert(id, index);
+        self.open(index);
+        Ok(())
+    }
+
+    /// Goes on with the body of a section, or of a part of one.
+    fn open(&mut self, index: usize) {
+        let section = &self.stream.sections[index];
+        self.state = match section.kind {
+            SectionKind::Ram => State::Ram(index),
+            SectionKind::Iterative => State::Iterative(index, Iterative::of(&section.name)),
+            SectionKind::Device if self.footers == Footers::NotSent => {
+                State::Tail(index, Vec::new())
+            }
+            SectionKind::Device => State::Device(index, Vec::new()),
+        };
+    }
+
+    fn footer(&mut self, index: usize, cut: &mut Cut<'_>) -> Result<(), Stop> {
+        let section = &self.stream.sections[index];
+        if self.footers == Footers::Unknown {
+            self.footers = if cut.peek(1)? == [FOOTER] {
+                Footers::Sent
+            } else {
+                Footers::NotSent
+            };
+        }
+        if self.footers == Footers::Sent {
+            let found = cut.take(5)?;
+            if found != footer(section.id) {
+                return Err(cut.fail_back(
+                    5,
+                    StreamErrorKind::Footer {
+                        section: section.name.clone(),
+                        id: section.id,
+                        found: found.to_vec(),
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, json: &[u8], cut: &Cut<'_>) -> Result<(), Stop> {
+        let vmdesc = VmDesc::parse(json)
+            .map_err(|e| cut.fail_start(StreamErrorKind::Description(e.to_string())))?;
+        self.apply(vmdesc, cut)
+    }
+
+    fn apply(&mut self, vmdesc: VmDesc, cut: &Cut<'_>) -> Result<(), Stop> {
+        let read = self.ram.page_size();
+        self.stream.page_size = read;
+        let mismatch = vmdesc
+            .page_size
+            .filter(|&size| size != u64::from(read) && self.stream.ram.pages > 0);
+        self.stream.decode_with(&vmdesc);
+        self.stream.description = DescriptionState::Present(Arc::new(vmdesc));
+        match mismatch {
+            Some(described) => Err(cut.fail_start(StreamErrorKind::PageSize { described, read })),
+            None => Ok(()),
+        }
+    }
+
+    /// A stream without footers: the description says where each section ends.
+    fn finish_tail(&mut self, index: usize, bytes: Vec<u8>) {
+        let bytes = Bytes::from(bytes);
+        let Some(found) = tail::description(&bytes) else {
+            let section = &mut self.stream.sections[index];
+            section.size = bytes.len() as u64;
+            section.payload = bytes;
+            let reading = format!(
+                "section {} {}, and neither footers nor a description say where it ends",
+                section.name, section.instance_id
+            );
+            self.failed = Some(StreamError {
+                offset: self.stream.length,
+                kind: StreamErrorKind::Ends { reading },
+            });
+            return;
+        };
+        let result = VmDesc::parse(found.json)
+            .map_err(|e| (found.offset, StreamErrorKind::Description(e.to_string())))
+            .and_then(|vmdesc| {
+                tail::split(
+                    &mut self.stream,
+                    index,
+                    &bytes.slice(..found.offset),
+                    &vmdesc,
+                )?;
+                let cut = Cut::new(&[], true);
+                match self.apply(vmdesc, &cut) {
+                    Err(Stop::Fail { kind, .. }) => Err((found.offset, kind)),
+                    _ => Ok(()),
+                }
+            });
+        if let Err((at, kind)) = result {
+            self.failed = Some(StreamError {
+                offset: self.stream.length - (bytes.len() - at) as u64,
+                kind,
+            });
+        }
+    }
+}
+
+impl Stream {
+    /// Decodes the sections by a description: the stream's own, or for a stream without one that
+    /// of another stream of the same build and configuration. Sections that it does not list stay
+    /// as they are.
+    pub fn decode_with(&mut self, vmdesc: &VmDesc) {
+        // They are listed in the order in which they were sent, so the next one nearly always fits.
+        let mut next = 0;
+        let listed = vmdesc.devices.len();
+        for section in &mut self.sections {
+            if section.kind != SectionKind::Device {
+                continue;
+            }
+            let mut candidates = (next..listed).chain(0..next);
+            let Some(at) = candidates.find(|&i| {
+                let device = &vmdesc.devices[i];
+                device.instance_id == section.instance_id && *device.name == *section.name
+            }) else {
+                continue;
+            };
+            next = at + 1;
+            let description = &vmdesc.devices[at].description;
+            let decoded = values::decode(description, &section.payload, section.payload_offset);
+            section.content = match decoded.error {
+                None => Content::Decoded(decoded.structure),
+                Some(error) => Content::Broken(decoded.structure, error),
+            };
+        }
+        if let (Some(configuration), Some(description)) =
+            (&mut self.configuration, &vmdesc.configuration)
+        {
+            let decoded = values::decode(
+                description,
+                &configuration.payload,
+                configuration.offset + 1,
+            );
+            configuration.structure = decoded.error.is_none().then_some(decoded.structure);
+        }
+    }
+}
+
+fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
+    let magic = cut.peek_up_to(4)?;
+    if magic == MULTIFD_MAGIC {
+        return Err(cut.fail(StreamErrorKind::MultifdChannel));
+    }
+    if !MAGIC.starts_with(magic) {
+        return Err(cut.fail(StreamErrorKind::Magic {
+            found: magic.to_vec(),
+        }));
+    }
+    cut.take(4)?;
+    let version = cut.u32()?;
+    if version != 3 {
+        return Err(cut.fail_back(4, StreamErrorKind::Version { found: version }));
+    }
+    Ok(())
+}
+
+/// What follows the type byte, which `offset` is one behind.
+fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
+    let all = Cut::new(cut.rest(), cut.is_last());
+    let start = cut.used();
+    let size = u64::from(cut.u32()?);
+    if size > LONGEST_MACHINE {
+        return Err(cut.fail_back(
+            4,
+            StreamErrorKind::Length {
+                what: "the name of the machine type",
+                found: size,
+                most: LONGEST_MACHINE,
+            },
+        ));
+    }
+    let name = cut.take(size as usize)?;
+    let machine = text(name)
+        .ok_or_else(|| {
+            cut.fail_back(
+                name.len(),
+                StreamErrorKind::Name {
+                    what: "the machine type",
+                    found: name.to_vec(),
+                },
+            )
+        })?
+        .to_owned();
+    let mut configuration = Configuration {
+        offset: offset - 1,
+        payload: Bytes::new(),
+        machine,
+        target_page_bits: None,
+        capabilities: Vec::new(),
+        uuid: None,
+        structure: None,
+    };
+    while cut.peek_up_to(1)? == [values::SUBSECTION] {
+        let begin = cut.used();
+        cut.u8()?;
+        let name = cut.name("a subsection of the configuration")?;
+        cut.u32()?; // version
+        match name {
+            "configuration/target-page-bits" => {
+                configuration.target_page_bits = Some(cut.u32()?);
+            }
+            "configuration/capabilities" => {
+                let count = u64::from(cut.u32()?);
+                if count > MOST_CAPABILITIES {
+                    return Err(cut.fail_back(
+                        4,
+                        StreamErrorKind::Length {
+                            what: "the list of capabilities",
+                            found: count,
+                            most: MOST_CAPABILITIES,
+                        },
+                    ));
+                }
+                for _ in 0..count {
+                    let name = cut.name("a capability")?;
+                    configuration.capabilities.push(name.to_owned());
+                }
+            }
+            "configuration/uuid" => {
+                let mut uuid = [0; 16];
+                uuid.copy_from_slice(cut.take(16)?);
+                configuration.uuid = Some(uuid);
+            }
+            name => {
+                return Err(Stop::Fail {
+                    at: begin,
+                    kind: StreamErrorKind::Configuration {
+                        name: name.to_owned(),
+                    },
+                });
+            }
+        }
+    }
+    let size = cut.used() - start;
+    configuration.payload = Bytes::copy_from_slice(all.peek(size)?);
+    Ok(configuration)
+}
+
+fn footer(id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [FOOTER, a, b, c, d]
+}
+
+/// How many bytes belong to the body of a section, and whether its footer follows them.
+fn find_footer(
+    cut: &Cut<'_>,
+    footer: [u8; 5],
+    ids: &FxHashMap<u32, usize>,
+) -> Result<(usize, bool), Stop> {
+    let bytes = cut.rest();
+    let mut from = 0;
+    loop {
+        let here = bytes.get(from..).unwrap_or_default();
+        let Some(at) = here.iter().position(|&b| b == FOOTER).map(|at| at + from) else {
+            return match bytes.len() {
+                0 => Err(Stop::Need(1)),
+                size => Ok((size, false)),
+            };
+        };
+        let candidate = &bytes[at..];
+        let known = candidate.len().min(5);
+        if candidate[..known] == footer[..known] {
+            let mut after = Cut::new(&candidate[known..], cut.is_last());
+            let verdict = if known < 5 {
+                Err(Stop::Need(0))
+            } else {
+                follows(&mut after, ids)
+            };
+            match verdict {
+                Ok(true) => return Ok((at, true)),
+                Ok(false) => {}
+                // What comes before is certain; the candidate waits for more bytes.
+                Err(_) if at > 0 => return Ok((at, false)),
+                // The stream ends within or behind the footer.
+                Err(_) if cut.is_last() && known == 5 => return Ok((0, true)),
+                Err(Stop::Need(size)) => return Err(Stop::Need(5 + size.max(1))),
+                Err(stop) => return Err(stop),
+            }
+        }
+        from = at + 1;
+    }
+}
+
+/// Whether this is what can come behind a footer. Asks for more bytes while it could be.
+fn follows(cut: &mut Cut<'_>, ids: &FxHashMap<u32, usize>) -> Result<bool, Stop> {
+    Ok(match cut.u8()? {
+        START | FULL => {
+            let id = cut.u32()?;
+            let length = cut.u8()?;
+            let name = cut.take(length.into())?;
+            !ids.contains_key(&id) && text(name).is_some()
+        }
+        PART | END => ids.contains_key(&cut.u32()?),
+        COMMAND => (1..COMMANDS).contains(&cut.u16()?),
+        EOF => match cut.peek_up_to(6)? {
+            [VMDESCRIPTION, _, _, _, _, brace] => *brace == b'{',
+            [VMDESCRIPTION, ..] => true,
+            [] => true,
+            _ => false,
+        },
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::testing::{fixture, fixtures};
+    use crate::stream::{Leaf, Page, RamBlock};
+
+    #[test]
+    fn real_streams_decode_to_their_last_byte() {
+        for (name, bytes) in fixtures() {
+            let reading = parse(&bytes);
+            assert!(reading.error.is_none(), "{name}: {:?}", reading.error);
+            let stream = &reading.stream;
+            assert_eq!(stream.length, bytes.len() as u64, "{name}");
+            assert_eq!(stream.trailing, 0, "{name}");
+            assert!(stream.vmdesc().is_some(), "{name}");
+            for section in stream.devices() {
+                assert!(
+                    matches!(section.content, Content::Decoded(_)),
+                    "{name}: {}: {:?}",
+                    section.name,
+                    section.content.error()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sections_stand_where_they_say() {
+        let bytes = fixture("10.0.13/m68k-virt");
+        let stream = parse(&bytes).into_result().expect("a good stream");
+        assert_eq!(stream.machine(), Some("virt-7.2"));
+        let timer = stream.section("timer", 0).expect("every guest has it");
+        assert_eq!(bytes[timer.offset as usize], FULL);
+        let payload = &bytes[timer.payload_offset as usize..][..timer.size as usize];
+        assert_eq!(timer.payload, payload);
+        let fields = &timer.content.structure().expect("decoded").fields;
+        let names: Vec<_> = fields.iter().map(|f| (&*f.name, &*f.type_name)).collect();
+        assert_eq!(
+            names,
+            [
+                ("cpu_ticks_offset", "int64"),
+                ("unused", "unused_buffer"),
+                ("cpu_clock_offset", "int64")
+            ]
+        );
+        for field in fields {
+            let at = field.offset as usize;
+            assert_eq!(field.bytes, bytes[at..at + field.bytes.len()]);
+        }
+        assert!(matches!(fields[0].leaf(), Some(Leaf::Signed(_))));
+    }
+
+    /// Sums up what passes.
+    #[derive(Debug, Default, PartialEq)]
+    struct Pages {
+        blocks: Vec<RamBlock>,
+        filled: u64,
+        sent: u64,
+    }
+
+    impl RamVisitor for Pages {
+        fn blocks(&mut self, blocks: &[RamBlock]) {
+            self.blocks = blocks.to_vec();
+        }
+
+        fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+            let known = self.blocks.iter().find(|b| *b.name == *block);
+            assert!(known.is_some_and(|b| address < b.length));
+            match page {
+                Page::Filled(0) => self.filled += 4096,
+                Page::Bytes(bytes) => self.sent += bytes.len() as u64,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_visitor_sees_every_page_of_guest_memory() {
+        let bytes = fixture("7.2.22/aarch64-virt");
+        let reading = read(bytes.as_slice(), Options::default(), Pages::default());
+        assert!(reading.error.is_none(), "{:?}", reading.error);
+        let total: u64 = reading.visitor.blocks.iter().map(|b| b.length).sum();
+        assert!(total > 16 << 20);
+        assert!(reading.visitor.sent > 0);
+        assert_eq!(reading.visitor.filled + reading.visitor.sent, total);
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_stream() {
+        let bytes = fixture("11.1.3/m68k-virt");
+        let whole = format!("{:?}", parse(&bytes).stream);
+        for size in [1, 7, 4096, 100_000] {
+            let mut parser = Parser::new(Options::default(), ());
+            for piece in bytes.chunks(size) {
+                parser.feed(piece).expect("a good stream");
+            }
+            assert!(parser.is_done());
+            let pieces = format!("{:?}", parser.finish().stream);
+            assert!(pieces == whole, "pieces of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn wrong_streams_are_refused_with_the_place() {
+        let stream = fixture("10.0.13/m68k-virt");
+        let at = |offset: usize, new: &[u8]| {
+            let mut changed = stream.clone();
+            changed[offset..offset + new.len()].copy_from_slice(new);
+            changed
+        };
+        let parsed = parse(&stream).stream;
+        let section = |name: &str| parsed.section(name, 0).expect("it is there");
+        let ram = section("ram");
+        let timer = section("timer");
+        let timer_end = (timer.payload_offset + timer.size) as usize;
+        let cases: &[(Vec<u8>, String)] = &[
+            (
+                Vec::new(),
+                "offset 0 (0x0): the stream ends in the middle of the header".into(),
+            ),
+            (
+                b"#!/bin/sh".to_vec(),
+                "offset 0 (0x0): not a migration stream: it starts with 23 21 2f 62".into(),
+            ),
+            (
+                at(0, &[0x11, 0x22, 0x33, 0x44]),
+                "extra channels of a multifd migration".into(),
+            ),
+            (
+                at(4, &[0, 0, 0, 2]),
+                "offset 4 (0x4): stream version 2".into(),
+            ),
+            (
+                at(9, &[0xff; 4]),
+                "offset 9 (0x9): the name of the machine type has the length 4294967295".into(),
+            ),
+            (
+                at(ram.offset as usize, &[0x55]),
+                format!("offset {} ", ram.offset),
+            ),
+            (
+                at(ram.payload_offset as usize + 7, &[0x03]),
+                format!(
+                    "offset {} (0x{:x}): RAM flags 0x3",
+                    ram.payload_offset, ram.payload_offset
+                ),
+            ),
+            (
+                // Without its footer a section would reach to the end.
+                at(timer_end, &[0x7f]),
+                "the stream ends in the middle of section timer 0".into(),
+            ),
+            (
+                at(stream.len() - 1, b"x"),
+                "the description at the end of the stream is malformed".into(),
+            ),
+        ];
+        for (bytes, wanted) in cases {
+            let error = parse(bytes).error.expect("refused").to_string();
+            assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_off_shows_what_there_is() {
+        let bytes = fixture("10.0.13/m68k-virt");
+        let whole = parse(&bytes).stream;
+        let last = whole.sections.last().expect("sections");
+        let cut = parse(&bytes[..(last.payload_offset + 3) as usize]);
+        assert_eq!(cut.stream.sections.len(), whole.sections.len());
+        let sections = cut.stream.sections.iter();
+        for (cut, whole) in sections.zip(&whole.sections) {
+            assert!(whole.payload.starts_with(&cut.payload), "{}", cut.name);
+            assert_eq!(cut.content, Content::Undescribed);
+        }
+        let error = cut.error.expect("cut off");
+        assert_eq!(error.offset, last.payload_offset + 3);
+        assert!(error.kind.is_end());
+        assert!(matches!(
+            cut.stream.description,
+            DescriptionState::NotReached
+        ));
+    }
+
+    /// The records of a stream by hand.
+    fn header() -> Vec<u8> {
+        b"QEVM\0\0\0\x03".to_vec()
+    }
+
+    fn section(kind: u8, id: u8, name: &str, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind, 0, 0, 0, id, name.len() as u8];
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn with_footer(mut section: Vec<u8>, id: u8) -> Vec<u8> {
+        section.extend_from_slice(&footer(id.into()));
+        section
+    }
+
+    fn vmdesc(json: &str) -> Vec<u8> {
+        let mut bytes = vec![EOF, VMDESCRIPTION];
+        bytes.extend_from_slice(&(json.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(json.as_bytes());
+        bytes
+    }
+
+    const TWO: &str = r#"{"page_size": 4096, "devices": [
+        {"name": "a", "instance_id": 0, "vmsd_name": "a", "version": 1,
+         "fields": [{"name": "x", "type": "uint16", "size": 2}]},
+        {"name": "b", "instance_id": 0, "size": 3,
+         "fields": [{"name": "data", "size": 3, "type": "buffer"}]}]}"#;
+
+    #[test]
+    fn a_footer_inside_a_section_does_not_end_it() {
+        // The bytes of its own footer, with nothing behind that could follow one.
+        let inner = [&footer(2)[..], &[0x99]].concat();
+        let stream = [
+            header(),
+            with_footer(section(FULL, 1, "a", &[1, 2]), 1),
+            with_footer(section(FULL, 2, "b", &inner), 2),
+            vec![EOF],
+        ]
+        .concat();
+        let stream = parse(&stream).into_result().expect("a good stream");
+        assert_eq!(stream.sections[1].payload, inner);
+        assert!(matches!(stream.description, DescriptionState::Absent));
+    }
+
+    #[test]
+    fn without_footers_the_description_tells_where_sections_end() {
+        let stream = [
+            header(),
+            section(FULL, 1, "a", &[1, 2]),
+            section(FULL, 2, "b", &[7, 8, 9]),
+            vmdesc(TWO),
+        ]
+        .concat();
+        let stream = parse(&stream).into_result().expect("a good stream");
+        let sizes: Vec<_> = stream.devices().map(|s| (&*s.name, s.size)).collect();
+        assert_eq!(sizes, [("a", 2), ("b", 3)]);
+        let a = stream.sections[0].content.structure().expect("decoded");
+        assert_eq!(a.fields[0].leaf(), Some(Leaf::Unsigned(0x0102)));
+    }
+
+    #[test]
+    fn an_unknown_iterative_section_is_passed_over() {
+        let stream = [
+            header(),
+            with_footer(section(START, 3, "dirty-bitmap", &[0x7e, 0, 0]), 3),
+            with_footer(section(FULL, 1, "a", &[1, 2]), 1),
+            with_footer(vec![PART, 0, 0, 0, 3, 1, 2, 3, 4], 3),
+            with_footer(vec![END, 0, 0, 0, 3], 3),
+            vec![EOF],
+        ]
+        .concat();
+        let stream = parse(&stream).into_result().expect("a good stream");
+        assert_eq!(stream.sections[0].kind, SectionKind::Iterative);
+        assert_eq!(stream.sections[0].size, 3 + 4);
+        assert_eq!(stream.sections.len(), 2);
+    }
+
+    #[test]
+    fn a_section_larger_than_the_limit_is_refused() {
+        let bytes = fixture("10.0.13/m68k-virt");
+        let options = Options {
+            limit: 100,
+            ..Options::default()
+        };
+        let error = read(bytes.as_slice(), options, ()).error.expect("refused");
+        assert!(matches!(
+            error.kind,
+            StreamErrorKind::TooLarge { limit: 100 }
+        ));
+    }
+}

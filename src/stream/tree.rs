@@ -1,0 +1,369 @@
+//! What a stream holds, decoded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::DecodeError;
+use super::vmdesc::VmDesc;
+
+/// A migration stream, as far as it was read.
+#[derive(Debug, Clone, Default)]
+pub struct Stream {
+    /// `None` where the machine type sends none (those of QEMU 2.4 and older).
+    pub configuration: Option<Configuration>,
+    /// Bytes of a page in the RAM section.
+    pub page_size: u32,
+    /// In the order in which they began.
+    pub sections: Vec<Section>,
+    pub ram: Ram,
+    pub commands: Vec<Command>,
+    pub description: DescriptionState,
+    /// Bytes of the stream, trailing ones included.
+    pub length: u64,
+    /// Bytes behind the end of the stream, which mean nothing.
+    pub trailing: u64,
+}
+
+/// Whether the stream says what its sections mean.
+#[derive(Debug, Clone, Default)]
+pub enum DescriptionState {
+    /// The stream was cut off, or wrong, before the place where the description would be.
+    #[default]
+    NotReached,
+    /// The stream is whole and has none: the machine property `suppress-vmdesc` was on, or the
+    /// migration went over to postcopy.
+    Absent,
+    Present(Arc<VmDesc>),
+}
+
+/// The configuration section: what both sides must have in common.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    pub offset: u64,
+    /// What follows the type byte.
+    pub payload: Bytes,
+    pub machine: String,
+    /// Present where the machine may have several page sizes and does not use the smallest.
+    pub target_page_bits: Option<u32>,
+    pub capabilities: Vec<String>,
+    pub uuid: Option<[u8; 16]>,
+    /// The fields, where the description covers this section (from QEMU 8.1 on).
+    pub structure: Option<Structure>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Section {
+    pub id: u32,
+    /// The idstr: device path and vmsd name.
+    pub name: String,
+    pub instance_id: u32,
+    pub version_id: u32,
+    pub kind: SectionKind,
+    /// Where the type byte of the section stands.
+    pub offset: u64,
+    /// Where the first byte behind the header stands.
+    pub payload_offset: u64,
+    /// Bytes between header and footer; of an iterative section, those of all parts.
+    pub size: u64,
+    /// The bytes of a device's section. Empty for iterative sections, which are not kept.
+    pub payload: Bytes,
+    pub content: Content,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SectionKind {
+    /// Guest memory.
+    Ram,
+    /// Sent in parts while the guest runs, in a format of its own: hash page table, storage
+    /// attributes, dirty bitmaps, VFIO. Skipped.
+    Iterative,
+    /// The state of a device, a CPU or the machine, sent at once.
+    Device,
+}
+
+/// What is known of the fields of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Iterative, or the stream's description was not there or does not list the section.
+    Undescribed,
+    Decoded(Structure),
+    /// The bytes and the description disagree; the fields before that place are there.
+    Broken(Structure, DecodeError),
+}
+
+impl Content {
+    /// The fields, as far as they could be read.
+    pub fn structure(&self) -> Option<&Structure> {
+        match self {
+            Content::Undescribed => None,
+            Content::Decoded(structure) | Content::Broken(structure, _) => Some(structure),
+        }
+    }
+
+    pub fn error(&self) -> Option<&DecodeError> {
+        match self {
+            Content::Broken(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Guest memory as the stream announces and sends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ram {
+    pub blocks: Vec<RamBlock>,
+    /// Pages with contents of their own, in full or packed.
+    pub pages: u64,
+    /// Pages of one repeated byte, which is nearly always zero.
+    pub fills: u64,
+    /// Sent as what changed since the page was last sent (XBZRLE).
+    pub deltas: u64,
+    /// The pages went over other channels (multifd).
+    pub multifd: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RamBlock {
+    pub name: Arc<str>,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// A message to the destination between sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Command {
+    pub offset: u64,
+    pub number: u16,
+    pub length: u16,
+}
+
+impl Command {
+    /// The name that QEMU has for it, in lower case.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self.number {
+            1 => "open-return-path",
+            2 => "ping",
+            3 => "postcopy-advise",
+            4 => "postcopy-listen",
+            5 => "postcopy-run",
+            6 => "postcopy-ram-discard",
+            7 => "packaged",
+            8 => "enable-colo",
+            9 => "postcopy-resume",
+            10 => "recv-bitmap",
+            11 => "switchover-start",
+            _ => return None,
+        })
+    }
+}
+
+/// Fields in the order of the wire, then subsections.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Structure {
+    /// Empty for a section that is saved the old way.
+    pub vmsd_name: Arc<str>,
+    pub version: Option<u32>,
+    pub fields: Vec<Node>,
+    pub subsections: Vec<Subsection>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subsection {
+    /// Where its marker byte stands.
+    pub offset: u64,
+    /// As sent; the same as `structure.vmsd_name`.
+    pub name: Arc<str>,
+    /// As sent.
+    pub version_id: u32,
+    pub structure: Structure,
+}
+
+/// A field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// As the description has it. QEMU numbers fields of one name: `unused[1]`.
+    pub name: Arc<str>,
+    /// QEMU's name of the type.
+    pub type_name: Arc<str>,
+    /// Set where the node is one element of an array whose elements differ in layout.
+    pub index: Option<u64>,
+    /// Bytes from the start of the stream.
+    pub offset: u64,
+    /// All bytes of the field, those of nested fields and of list markers included.
+    pub bytes: Bytes,
+    pub value: Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Leaf(Kind),
+    /// An array of leaves: [`Node::leaves`] walks it. Every element has `element_size` bytes.
+    Leaves {
+        kind: Kind,
+        element_size: usize,
+        count: usize,
+    },
+    Struct(Structure),
+    /// An array of structures of one layout; `None` is a null pointer.
+    Structs(Vec<Option<Structure>>),
+    /// The elements of a list, queue or tree, between markers. Where a tree's keys are structures,
+    /// key and value take turns.
+    List(Vec<Structure>),
+}
+
+/// How the bytes of a leaf are to be understood. Numbers are big endian on the wire, whatever the
+/// guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bool,
+    Signed,
+    Unsigned,
+    /// An IEEE double.
+    Float,
+    /// A length byte and a name.
+    Text,
+    /// The placeholder of a null pointer.
+    Null,
+    /// Filler, which a loader skips.
+    Padding,
+    Bytes,
+}
+
+/// The value of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Leaf<'a> {
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(&'a str),
+    Null,
+    Bytes(&'a [u8]),
+}
+
+impl Stream {
+    /// The machine type that the guest ran on.
+    pub fn machine(&self) -> Option<&str> {
+        self.configuration.as_ref().map(|c| c.machine.as_str())
+    }
+
+    pub fn vmdesc(&self) -> Option<&Arc<VmDesc>> {
+        match &self.description {
+            DescriptionState::Present(vmdesc) => Some(vmdesc),
+            _ => None,
+        }
+    }
+
+    /// The sections of devices, CPUs and the machine.
+    pub fn devices(&self) -> impl Iterator<Item = &Section> {
+        self.sections
+            .iter()
+            .filter(|s| s.kind == SectionKind::Device)
+    }
+
+    pub fn section(&self, name: &str, instance_id: u32) -> Option<&Section> {
+        self.sections
+            .iter()
+            .find(|s| s.name == name && s.instance_id == instance_id)
+    }
+
+    /// The sections whose bytes do not follow their description.
+    pub fn broken(&self) -> impl Iterator<Item = (&Section, &DecodeError)> {
+        self.sections
+            .iter()
+            .filter_map(|s| Some((s, s.content.error()?)))
+    }
+}
+
+impl Configuration {
+    /// Whether the source had a capability on; only those that both sides must share are sent.
+    pub fn has_capability(&self, name: &str) -> bool {
+        self.capabilities.iter().any(|c| c == name)
+    }
+}
+
+impl Node {
+    /// The name with the index: `regs[3]`.
+    pub fn label(&self) -> String {
+        match self.index {
+            Some(index) => format!("{}[{index}]", self.name),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// The values of a leaf (one) or of an array of leaves; nothing for structures.
+    pub fn leaves(&self) -> impl Iterator<Item = Leaf<'_>> {
+        let (kind, element_size, count) = match self.value {
+            Value::Leaf(kind) => (kind, self.bytes.len(), 1),
+            Value::Leaves {
+                kind,
+                element_size,
+                count,
+            } => (kind, element_size, count),
+            _ => (Kind::Bytes, 0, 0),
+        };
+        (0..count).map(move |i| {
+            let from = i * element_size;
+            let bytes = self.bytes.get(from..from + element_size);
+            kind.leaf(bytes.unwrap_or_default())
+        })
+    }
+
+    /// The value of a leaf that is no array.
+    pub fn leaf(&self) -> Option<Leaf<'_>> {
+        match self.value {
+            Value::Leaf(kind) => Some(kind.leaf(&self.bytes)),
+            _ => None,
+        }
+    }
+}
+
+impl Kind {
+    /// What a type of QEMU's means. A type whose width is not the one that its name promises is
+    /// left as bytes: targets have types of their own under known names.
+    pub fn of(type_name: &str, size: u64) -> Kind {
+        let (kind, width) = match type_name {
+            "bool" => (Kind::Bool, 1),
+            "int8" => (Kind::Signed, 1),
+            "int16" => (Kind::Signed, 2),
+            "int32" | "int32 equal" | "int32 le" => (Kind::Signed, 4),
+            "int64" | "int64 equal" | "timer" => (Kind::Signed, 8),
+            "uint8" | "uint8 equal" => (Kind::Unsigned, 1),
+            "uint16" | "uint16 equal" | "int32_as_uint16" | "uint16_from_uint8" => {
+                (Kind::Unsigned, 2)
+            }
+            "uint32" | "uint32 equal" => (Kind::Unsigned, 4),
+            "uint64" => (Kind::Unsigned, 8),
+            "float64" | "CPU_Double_U" => (Kind::Float, 8),
+            "nullptr" => (Kind::Null, 1),
+            "capability" => return Kind::Text,
+            "unused_buffer" => return Kind::Padding,
+            _ => return Kind::Bytes,
+        };
+        if size == width { kind } else { Kind::Bytes }
+    }
+
+    fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
+        let unsigned = || {
+            bytes
+                .iter()
+                .fold(0u64, |number, &byte| number << 8 | u64::from(byte))
+        };
+        match self {
+            Kind::Bool => Leaf::Bool(bytes.iter().any(|&b| b != 0)),
+            Kind::Signed => {
+                let unused = 64 - 8 * bytes.len().clamp(1, 8) as u32;
+                Leaf::Signed((unsigned() << unused).cast_signed() >> unused)
+            }
+            Kind::Unsigned => Leaf::Unsigned(unsigned()),
+            Kind::Float => Leaf::Float(f64::from_bits(unsigned())),
+            Kind::Text => match bytes.get(1..).map(std::str::from_utf8) {
+                Some(Ok(text)) => Leaf::Text(text),
+                _ => Leaf::Bytes(bytes),
+            },
+            Kind::Null if bytes == b"0" => Leaf::Null,
+            Kind::Null | Kind::Padding | Kind::Bytes => Leaf::Bytes(bytes),
+        }
+    }
+}

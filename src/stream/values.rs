@@ -1,0 +1,466 @@
+//! From the bytes of a section and its description to fields with values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::{DecodeError, DecodeErrorKind};
+use super::tree::{Kind, Node, Structure, Subsection, Value};
+use super::vmdesc::{Description, Field, Occurs};
+
+/// Marks a subsection on the wire.
+pub(super) const SUBSECTION: u8 = 0x05;
+/// What stands for a null pointer in an array of pointers.
+const NULL_POINTER: u8 = b'0';
+
+/// What became of the bytes of a section.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The fields, up to the error if there is one.
+    pub structure: Structure,
+    /// Bytes that the description covers.
+    pub used: usize,
+    pub error: Option<DecodeError>,
+}
+
+/// Reads as many of `bytes` as the description covers. `offset` is where they start in the
+/// stream. Any description will do, for instance that of another build.
+pub fn decode_prefix(description: &Description, bytes: &Bytes, offset: u64) -> Decoded {
+    run(description, bytes, offset, false)
+}
+
+fn run(description: &Description, bytes: &Bytes, offset: u64, whole: bool) -> Decoded {
+    let mut decoder = Decoder {
+        bytes,
+        whole,
+        base: offset,
+        at: 0,
+        path: Vec::new(),
+        // Arrays of empty structures are all that could yield more nodes than there are bytes
+        // and entries.
+        budget: 1024 + description.count() + 4 * bytes.len(),
+    };
+    let mut structure = Structure::default();
+    let error = decoder.structure(description, &mut structure).err();
+    Decoded {
+        structure,
+        used: decoder.at,
+        error,
+    }
+}
+
+/// Reads the bytes of a whole section; bytes left over are an error.
+pub fn decode(description: &Description, bytes: &Bytes, offset: u64) -> Decoded {
+    let mut decoded = run(description, bytes, offset, true);
+    let left = bytes.len() - decoded.used;
+    if decoded.error.is_none() && left > 0 {
+        decoded.error = Some(DecodeError {
+            offset: offset + decoded.used as u64,
+            path: description.name().to_owned(),
+            kind: DecodeErrorKind::LeftOver { left: left as u64 },
+        });
+    }
+    decoded
+}
+
+struct Decoder<'a> {
+    bytes: &'a Bytes,
+    /// The bytes are all that there is: their end is that of the section.
+    whole: bool,
+    base: u64,
+    at: usize,
+    path: Vec<Arc<str>>,
+    /// Nodes that may still be made.
+    budget: usize,
+}
+
+impl Decoder<'_> {
+    fn error(&self, kind: DecodeErrorKind) -> DecodeError {
+        self.error_at(self.at, kind)
+    }
+
+    fn error_at(&self, at: usize, kind: DecodeErrorKind) -> DecodeError {
+        DecodeError {
+            offset: self.base + at as u64,
+            path: self.path.join("/"),
+            kind,
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, size: u64) -> Result<Bytes, DecodeError> {
+        let left = self.left();
+        match usize::try_from(size) {
+            Ok(size) if size <= left => {
+                let bytes = self.bytes.slice(self.at..self.at + size);
+                self.at += size;
+                Ok(bytes)
+            }
+            _ => Err(self.error(DecodeErrorKind::Short {
+                wanted: size,
+                left: left as u64,
+            })),
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn spend(&mut self) -> Result<(), DecodeError> {
+        match self.budget.checked_sub(1) {
+            Some(budget) => {
+                self.budget = budget;
+                Ok(())
+            }
+            None => Err(self.error(DecodeErrorKind::TooMany)),
+        }
+    }
+
+    fn structure(
+        &mut self,
+        description: &Description,
+        into: &mut Structure,
+    ) -> Result<(), DecodeError> {
+        self.spend()?;
+        into.vmsd_name = description.vmsd_name.clone().unwrap_or_default();
+        into.version = description.version;
+        self.path.push(into.vmsd_name.clone());
+        for (i, field) in description.fields.iter().enumerate() {
+            match self.field(field, into) {
+                Err(error)
+                    if error.kind == DecodeErrorKind::PointersUnknown
+                        && self.whole
+                        && self.path.len() == 2
+                        && description.subsections.is_empty() =>
+                {
+                    self.opaque(field, &description.fields[i + 1..], into, error)?;
+                }
+                result => result?,
+            }
+        }
+        for subsection in &description.subsections {
+            self.subsection(subsection, into)?;
+        }
+        self.path.pop();
+        Ok(())
+    }
+
+    fn field(&mut self, field: &Field, into: &mut Structure) -> Result<(), DecodeError> {
+        self.spend()?;
+        self.path.push(field.name.clone());
+        let start = self.at;
+        let mut node = Node {
+            name: field.name.clone(),
+            type_name: field.type_name.clone(),
+            index: match field.occurs {
+                Occurs::Element(index) => Some(index),
+                Occurs::Once | Occurs::Array(_) => None,
+            },
+            offset: self.base + start as u64,
+            bytes: Bytes::new(),
+            value: Value::Leaf(Kind::Bytes),
+        };
+        let result = self.value(field, &mut node);
+        // What was read of a field that then failed is worth showing too.
+        node.bytes = self.bytes.slice(start..self.at);
+        let partial = matches!(
+            &node.value,
+            Value::Struct(_) | Value::Structs(_) | Value::List(_)
+        );
+        if result.is_ok() || partial {
+            into.fields.push(node);
+        }
+        result?;
+        self.path.pop();
+        Ok(())
+    }
+
+    /// Takes an array of unknown layout as bytes: all but what the fields behind it have. QEMU 5.2
+    /// and 7.2 describe `s390_css` like that.
+    fn opaque(
+        &mut self,
+        field: &Field,
+        behind: &[Field],
+        into: &mut Structure,
+        error: DecodeError,
+    ) -> Result<(), DecodeError> {
+        let behind = behind.iter().try_fold(0u64, |sum, field| {
+            let count = match field.occurs {
+                Occurs::Array(count) => count,
+                Occurs::Once | Occurs::Element(_) => 1,
+            };
+            sum.checked_add(field.size.checked_mul(count)?)
+        });
+        let start = into
+            .fields
+            .pop()
+            .map_or(self.at, |partial| self.at - partial.bytes.len());
+        self.at = start;
+        let size = behind
+            .and_then(|behind| (self.left() as u64).checked_sub(behind))
+            .ok_or(error)?;
+        let bytes = self.take(size)?;
+        into.fields.push(Node {
+            name: field.name.clone(),
+            type_name: field.type_name.clone(),
+            index: None,
+            offset: self.base + start as u64,
+            bytes,
+            value: Value::Leaf(Kind::Bytes),
+        });
+        self.path.pop();
+        Ok(())
+    }
+
+    fn value(&mut self, field: &Field, node: &mut Node) -> Result<(), DecodeError> {
+        match (&*field.type_name, field.nested.as_slice(), field.occurs) {
+            ("struct", [description], Occurs::Array(count)) => {
+                node.value = Value::Structs(Vec::new());
+                let Value::Structs(elements) = &mut node.value else {
+                    return Ok(());
+                };
+                for _ in 0..count {
+                    self.element(field, description, elements)?;
+                }
+                Ok(())
+            }
+            ("struct", [description], _) => {
+                if self.is_null(field, description) {
+                    self.at += 1;
+                    node.value = Value::Leaf(Kind::Null);
+                    return Ok(());
+                }
+                node.value = Value::Struct(Structure::default());
+                let Value::Struct(structure) = &mut node.value else {
+                    return Ok(());
+                };
+                self.sized(field, |decoder| decoder.structure(description, structure))
+            }
+            ("qtailq" | "qlist", elements, Occurs::Once | Occurs::Element(_)) => {
+                self.list(field, node, |decoder, list| decoder.queue(elements, list))
+            }
+            ("gtree", elements, Occurs::Once | Occurs::Element(_)) => {
+                self.list(field, node, |decoder, list| decoder.tree(elements, list))
+            }
+            (_, [description], Occurs::Once | Occurs::Element(_)) => {
+                // A type that saves through a description of its own, `tmp` for the most part.
+                // Whether it writes something else besides is not known, but shows in the size.
+                let start = self.at;
+                let mut structure = Structure::default();
+                let described = self.sized(field, |decoder| {
+                    decoder.structure(description, &mut structure)
+                });
+                if described.is_ok() {
+                    node.value = Value::Struct(structure);
+                    return Ok(());
+                }
+                self.at = start;
+                self.leaf(field, node)
+            }
+            _ => self.leaf(field, node),
+        }
+    }
+
+    fn leaf(&mut self, field: &Field, node: &mut Node) -> Result<(), DecodeError> {
+        let kind = Kind::of(&field.type_name, field.size);
+        let Occurs::Array(count) = field.occurs else {
+            self.take(field.size)?;
+            node.value = Value::Leaf(kind);
+            return Ok(());
+        };
+        let size = field.size.saturating_mul(count);
+        self.take(size)?;
+        node.value = Value::Leaves {
+            kind,
+            // Both fit: their product was taken. A count of nothings is no use to anyone.
+            element_size: field.size as usize,
+            count: if field.size == 0 { 0 } else { count as usize },
+        };
+        Ok(())
+    }
+
+    /// Runs `read` and holds what it used against the size that the field states.
+    fn sized(
+        &mut self,
+        field: &Field,
+        read: impl FnOnce(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let (start, depth) = (self.at, self.path.len());
+        let result = read(self);
+        if result.is_ok() {
+            let parts = (self.at - start) as u64;
+            if parts != field.size {
+                return Err(self.error_at(
+                    start,
+                    DecodeErrorKind::Size {
+                        described: field.size,
+                        parts,
+                    },
+                ));
+            }
+        } else {
+            self.path.truncate(depth);
+        }
+        result
+    }
+
+    /// Before 9.2 a null pointer in an array was described as a struct without fields.
+    fn is_null(&self, field: &Field, description: &Description) -> bool {
+        description.vmsd_name.is_none()
+            && description.fields.is_empty()
+            && field.size == 1
+            && self.peek() == Some(NULL_POINTER)
+    }
+
+    fn element(
+        &mut self,
+        field: &Field,
+        description: &Description,
+        elements: &mut Vec<Option<Structure>>,
+    ) -> Result<(), DecodeError> {
+        if self.is_null(field, description) {
+            self.spend()?;
+            self.at += 1;
+            elements.push(None);
+            return Ok(());
+        }
+        if description.vmsd_name.is_none() && description.fields.is_empty() && field.size == 1 {
+            return Err(self.error(DecodeErrorKind::PointersUnknown));
+        }
+        let mut structure = Structure::default();
+        let result = self.sized(field, |decoder| {
+            decoder.structure(description, &mut structure)
+        });
+        elements.push(Some(structure));
+        result
+    }
+
+    fn list(
+        &mut self,
+        field: &Field,
+        node: &mut Node,
+        read: impl FnOnce(&mut Self, &mut Vec<Structure>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let mut elements = Vec::new();
+        let result = self.sized(field, |decoder| read(decoder, &mut elements));
+        node.value = Value::List(elements);
+        result
+    }
+
+    /// Each element behind a one, and a zero at the end.
+    fn queue(
+        &mut self,
+        elements: &[Description],
+        list: &mut Vec<Structure>,
+    ) -> Result<(), DecodeError> {
+        for element in elements {
+            self.marker(1, "another element")?;
+            self.listed(element, list)?;
+        }
+        self.marker(0, "the end of the list")
+    }
+
+    /// A count, then as in a queue; a key is a number or, as the value, a structure.
+    fn tree(
+        &mut self,
+        elements: &[Description],
+        list: &mut Vec<Structure>,
+    ) -> Result<(), DecodeError> {
+        let start = self.at;
+        let count = self
+            .take(4)?
+            .iter()
+            .fold(0usize, |number, &byte| number << 8 | usize::from(byte));
+        let structured = match elements.len() {
+            n if n == count => false,
+            n if Some(n) == count.checked_mul(2) => true,
+            n => {
+                return Err(self.error_at(
+                    start,
+                    DecodeErrorKind::Size {
+                        described: n as u64,
+                        parts: count as u64,
+                    },
+                ));
+            }
+        };
+        for element in elements.chunks(if structured { 2 } else { 1 }) {
+            self.marker(1, "another element")?;
+            if !structured {
+                self.take(8)?;
+            }
+            for part in element {
+                self.listed(part, list)?;
+            }
+        }
+        self.marker(0, "the end of the tree")
+    }
+
+    fn listed(
+        &mut self,
+        element: &Description,
+        list: &mut Vec<Structure>,
+    ) -> Result<(), DecodeError> {
+        let mut structure = Structure::default();
+        let result = self.structure(element, &mut structure);
+        list.push(structure);
+        result
+    }
+
+    fn marker(&mut self, wanted: u8, expected: &'static str) -> Result<(), DecodeError> {
+        let at = self.at;
+        match self.take(1)?.first() {
+            Some(&found) if found != wanted => {
+                Err(self.error_at(at, DecodeErrorKind::Marker { expected, found }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn subsection(
+        &mut self,
+        description: &Description,
+        into: &mut Structure,
+    ) -> Result<(), DecodeError> {
+        let start = self.at;
+        let expected = description.name();
+        let differs = |decoder: &Self, found: String| {
+            decoder.error_at(
+                start,
+                DecodeErrorKind::Subsection {
+                    expected: expected.to_owned(),
+                    found,
+                },
+            )
+        };
+        match self.peek() {
+            Some(SUBSECTION) => self.at += 1,
+            Some(byte) => return Err(differs(self, format!("byte 0x{byte:02x}"))),
+            None => return Err(differs(self, "the end of the section".to_owned())),
+        }
+        let length = self.take(1)?.first().copied().unwrap_or_default();
+        let name = self.take(length.into())?;
+        if *name != *expected.as_bytes() {
+            let found = format!("{:?}", String::from_utf8_lossy(&name));
+            self.at = start;
+            return Err(differs(self, found));
+        }
+        let version_id = self
+            .take(4)?
+            .iter()
+            .fold(0u32, |number, &byte| number << 8 | u32::from(byte));
+        let mut structure = Structure::default();
+        let result = self.structure(description, &mut structure);
+        into.subsections.push(Subsection {
+            offset: self.base + start as u64,
+            name: structure.vmsd_name.clone(),
+            version_id,
+            structure,
+        });
+        result
+    }
+}

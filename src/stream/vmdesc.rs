@@ -1,0 +1,230 @@
+//! The typed model of the description (vmdesc) that ends a stream.
+//!
+//! It is JSON that the saving QEMU writes while it saves, so it tells what was sent and not what
+//! could have been. Checked against 5.2, 7.2, 10.0 and 11.1 (`vmsd_desc_field_start()` in QEMU's
+//! `migration/vmstate.c`). Three peculiarities matter:
+//!
+//! - A field whose writer saves a whole description of its own (type `tmp`, `qtailq`, `gtree`,
+//!   `qlist`, and `unknown` for a struct of a chosen version) puts the keys `vmsd_name`, `version`,
+//!   `fields` and `subsections` straight into the field's object; a list does so once an element, so
+//!   that keys repeat. They are kept here in [`Field::nested`], in order.
+//! - An array whose elements all have one layout is one entry with `array_len`; any other array is
+//!   one entry an element, with `index`. `size` is that of one element either way.
+//! - A device that is saved the old way, without a description, has one field `data`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+/// What a stream says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmDesc {
+    /// Bytes of a page in the RAM section.
+    pub page_size: Option<u64>,
+    /// The layout of the configuration section; written from QEMU 8.1 on.
+    pub configuration: Option<Description>,
+    /// In the order in which they were sent.
+    pub devices: Vec<Device>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The name of the section: the device path and the vmsd name.
+    pub name: Arc<str>,
+    pub instance_id: u32,
+    pub description: Description,
+}
+
+/// A description as it was sent: of a section, of a nested structure or of a subsection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Description {
+    /// Absent for a section that is saved the old way.
+    pub vmsd_name: Option<Arc<str>>,
+    pub version: Option<u32>,
+    pub fields: Vec<Field>,
+    pub subsections: Vec<Description>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    pub name: Arc<str>,
+    /// The name of the type as QEMU's `VMStateInfo` has it, or `struct`.
+    pub type_name: Arc<str>,
+    /// Bytes of one element on the wire.
+    pub size: u64,
+    pub occurs: Occurs,
+    /// One of a `struct`; those of all elements for a list.
+    pub nested: Vec<Description>,
+}
+
+/// Which elements a field's entry stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occurs {
+    Once,
+    /// That many elements of one layout.
+    Array(u64),
+    /// The element of that index alone; its neighbours have entries of their own.
+    Element(u64),
+}
+
+impl VmDesc {
+    /// Parses the JSON. Nesting is bounded by the JSON parser (128 levels).
+    pub fn parse(json: &[u8]) -> Result<VmDesc, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+
+    /// The device of that name and instance.
+    pub fn device(&self, name: &str, instance_id: u32) -> Option<&Device> {
+        self.devices
+            .iter()
+            .find(|d| d.instance_id == instance_id && *d.name == *name)
+    }
+}
+
+impl Description {
+    /// The name of the description, empty for a section that is saved the old way.
+    pub fn name(&self) -> &str {
+        self.vmsd_name.as_deref().unwrap_or_default()
+    }
+
+    /// Entries of this description and of all below it.
+    pub fn count(&self) -> usize {
+        let fields = self.fields.iter();
+        fields
+            .map(|f| 1 + f.nested.iter().map(Description::count).sum::<usize>())
+            .chain(self.subsections.iter().map(|s| 1 + s.count()))
+            .sum()
+    }
+}
+
+impl<'de> Deserialize<'de> for VmDesc {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Top {
+            page_size: Option<u64>,
+            configuration: Option<Object>,
+            devices: Vec<Object>,
+        }
+        let top = Top::deserialize(deserializer)?;
+        let devices = top.devices.into_iter().map(|object| {
+            let name = object.name.ok_or_else(|| D::Error::missing_field("name"))?;
+            let instance_id = object
+                .instance_id
+                .ok_or_else(|| D::Error::missing_field("instance_id"))?;
+            Ok(Device {
+                name,
+                instance_id,
+                description: object.descriptions.into_iter().next().unwrap_or_default(),
+            })
+        });
+        Ok(VmDesc {
+            page_size: top.page_size,
+            configuration: top
+                .configuration
+                .and_then(|object| object.descriptions.into_iter().next()),
+            devices: devices.collect::<Result<_, D::Error>>()?,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Description {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer)?;
+        Ok(object.descriptions.into_iter().next().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer)?;
+        Ok(Field {
+            name: object.name.ok_or_else(|| D::Error::missing_field("name"))?,
+            type_name: object
+                .type_name
+                .ok_or_else(|| D::Error::missing_field("type"))?,
+            size: object.size.ok_or_else(|| D::Error::missing_field("size"))?,
+            occurs: match (object.array_len, object.index) {
+                (Some(n), _) => Occurs::Array(n),
+                (None, Some(i)) => Occurs::Element(i),
+                (None, None) => Occurs::Once,
+            },
+            nested: object.descriptions,
+        })
+    }
+}
+
+/// Any object of the description. Devices, fields, structs and subsections share their keys, and
+/// keys may repeat, which a derived implementation would refuse.
+#[derive(Default)]
+struct Object {
+    name: Option<Arc<str>>,
+    type_name: Option<Arc<str>>,
+    instance_id: Option<u32>,
+    size: Option<u64>,
+    array_len: Option<u64>,
+    index: Option<u64>,
+    descriptions: Vec<Description>,
+}
+
+impl Object {
+    /// The description that a key belongs to; a section saved the old way opens it without a name.
+    fn description(&mut self) -> &mut Description {
+        if self.descriptions.is_empty() {
+            self.descriptions.push(Description::default());
+        }
+        let last = self.descriptions.len() - 1;
+        &mut self.descriptions[last]
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object that describes a device, a field or a structure")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
+                let mut object = Object::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "name" => object.name = Some(map.next_value::<String>()?.into()),
+                        "type" => object.type_name = Some(map.next_value::<String>()?.into()),
+                        "instance_id" => {
+                            let id = map.next_value::<i64>()?;
+                            // Some releases print it as a signed number.
+                            object.instance_id = Some(
+                                u32::try_from(id)
+                                    .or_else(|_| i32::try_from(id).map(i32::cast_unsigned))
+                                    .map_err(M::Error::custom)?,
+                            );
+                        }
+                        "size" => object.size = Some(map.next_value()?),
+                        "array_len" => object.array_len = Some(map.next_value()?),
+                        "index" => object.index = Some(map.next_value()?),
+                        "struct" => object.descriptions.push(map.next_value()?),
+                        "vmsd_name" => object.descriptions.push(Description {
+                            vmsd_name: Some(map.next_value::<String>()?.into()),
+                            ..Description::default()
+                        }),
+                        "version" => object.description().version = Some(map.next_value()?),
+                        "fields" => object.description().fields = map.next_value()?,
+                        "subsections" => object.description().subsections = map.next_value()?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
