@@ -43,6 +43,9 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         }
     }
     super::cases::write(&report.cases, options.quiet, out)?;
+    if let Some(coverage) = &report.coverage {
+        super::coverage::write(coverage, options.verbose, out)?;
+    }
     closing(report, options, out)
 }
 
