@@ -303,6 +303,14 @@ pub(super) struct CheckBuildsArgs {
     pub output: OutputArgs,
 }
 
+/// How much has to be put to the test.
+#[derive(Debug, Args)]
+pub(super) struct CoverageArgs {
+    /// With less than PERCENT of the sections sent, what is not incompatible is untested (125)
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_coverage: Option<u8>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
     /// Reports in JSON of runs with --shard, plain, .gz or .zst
@@ -311,6 +319,8 @@ pub(super) struct MergeArgs {
     /// Merge what there is, shards missing or not; without them nothing is compatible
     #[arg(long)]
     pub partial: bool,
+    #[command(flatten)]
+    pub coverage: CoverageArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -4,6 +4,7 @@ use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
+use crate::live::properties;
 use crate::model::{Case, Finding, Outcome, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -30,14 +31,14 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         args.pair.direction.list(),
         &scope,
     );
-    let mut findings = judge(findings, &scope, &wishes(&args.judge));
-    let rules = catalogue::texts(&findings);
+    let wished = wishes(&args.judge);
+    let mut findings = judge(findings, &scope, &wished);
 
     let (old, new) = (pair.old.reference(), pair.new.reference());
     // Without a guest of ours the machine can at least be moved as it is after reset.
     let running = !args.migration.paused && live::has_guest(&pair);
     let directions = args.pair.direction.list();
-    let mut cases = live::migrate(
+    let mut moved = live::migrate(
         &pair,
         &scope,
         &sets,
@@ -46,13 +47,22 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         running,
         quiet,
     )?;
-    for case in &mut cases {
+    for case in &mut moved.cases {
         link(case, &mut findings);
         case.allowed_by = scope.allows_case(case);
     }
+    for set in &sets {
+        match properties::survey(&moved.bench, set, directions, &lists) {
+            Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &wished)),
+            Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
+        }
+    }
+    let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
+    live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
+    let rules = catalogue::texts(&findings);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
-        .with_cases(cases, strict);
+        .with_cases(moved.cases, strict);
     output::write_report(&report, &args.output, strict)
 }
 

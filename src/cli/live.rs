@@ -1,6 +1,6 @@
 //! `migcompat live`: guests that move between two builds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,13 +11,17 @@ use super::board::Board;
 use super::{Exit, Failure, output, static_};
 use crate::live::case::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
+use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};
 use crate::live::state::Names;
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Report};
+use crate::model::{Case, Direction, Finding, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::rules::catalogue;
+use crate::rules::judge::{Wishes, judge};
 use crate::rules::lists::Scope;
+use crate::vmstate::obtain::dumps;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -60,7 +64,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         machine: Some(&machine),
         any_machine: false,
     };
-    let mut cases = migrate(
+    let mut moved = migrate(
         &pair,
         &scope,
         &sets,
@@ -69,12 +73,19 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         !args.migration.paused,
         args.output.quiet,
     )?;
-    for case in &mut cases {
+    let mut findings = Vec::new();
+    if moved.cases.iter().any(|case| suspect(case).is_some()) {
+        // The dumps say which device sends the section that failed.
+        let dumps = dumps(&pair, Some(machine.clone()))?;
+        let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
+        explain(&mut moved, &senders, &scope, &Wishes::new(), &mut findings);
+    }
+    for case in &mut moved.cases {
         case.allowed_by = scope.allows_case(case);
     }
-    let machine = machine.clone();
-    let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
-        .with_cases(cases, false);
+    let rules = catalogue::texts(&findings);
+    let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
+        .with_cases(moved.cases, false);
     output::write_report(&report, &args.output, false)
 }
 
@@ -118,6 +129,13 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
+/// Cases that were run, and what they were run with.
+pub(super) struct Moved {
+    pub cases: Vec<Case>,
+    pub bench: Bench,
+    wanted: Vec<Wanted>,
+}
+
 /// Runs every set in every direction, or in a loop, on the machine of the scope.
 pub(super) fn migrate(
     pair: &Pair,
@@ -127,7 +145,7 @@ pub(super) fn migrate(
     args: &MigrationArgs,
     running: bool,
     quiet: bool,
-) -> Result<Vec<Case>, Failure> {
+) -> Result<Moved, Failure> {
     let first = [args.first.direction()];
     let directions = if args.loops.is_some() {
         &first
@@ -179,7 +197,31 @@ pub(super) fn migrate(
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
     }
-    Ok(cases?)
+    Ok(Moved {
+        cases: cases?,
+        bench,
+        wanted,
+    })
+}
+
+/// Looks for what the builds set up differently on the devices of failed cases.
+pub(super) fn explain(
+    moved: &mut Moved,
+    senders: &Senders,
+    scope: &Scope,
+    wishes: &Wishes,
+    findings: &mut Vec<Finding>,
+) {
+    let Moved {
+        cases,
+        bench,
+        wanted,
+    } = moved;
+    match properties::explain_all(bench, wanted, cases, senders, scope.lists) {
+        Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
+        // The case has failed all the same, and says so.
+        Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
+    }
 }
 
 /// Whether a machine of this architecture has a guest to run in it.

@@ -773,13 +773,10 @@ async fn leave(source: &mut Vm) -> Result<(), Unfit> {
 async fn values_differ(state: Seen, legs: Vec<Leg>, source: Vm, destination: Vm) -> Attempt {
     let first = state.diffs.first();
     let message = first.map_or_else(String::new, |diff| state::sentence(diff, state.diffs.len()));
-    let unfit = Unfit::new(Outcome::Lost, message);
+    let mut unfit = Unfit::new(Outcome::Lost, message);
+    unfit.section = first.map(|diff| (diff.section.clone(), diff.instance));
+    unfit.place = first.map(|diff| diff.field.clone());
     let mut attempt = post_mortem(unfit, legs, source, destination).await;
-    if let (Some(cause), Some(diff)) = (&mut attempt.cause, state.diffs.first()) {
-        cause.section = Some(diff.section.clone());
-        cause.instance = Some(diff.instance);
-        cause.field = Some(diff.field.clone());
-    }
     attempt.state = state;
     attempt.values_differ = true;
     attempt
@@ -804,7 +801,11 @@ fn fresh(logs: &Path, name: &str) -> Option<PathBuf> {
 /// What both sides left of a failed leg.
 async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
     let mut files = Vec::new();
-    let layout = layout(&source).await;
+    let layout = match layout(&source).await {
+        // A source that has done its work is gone.
+        none if none.is_empty() => layout(&destination).await,
+        some => some,
+    };
     for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
         vm.monitored.process.kill().await;
         files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
@@ -816,6 +817,8 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
     let cause = match unfit.outcome {
         // Nothing that was printed tells more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Cause {
+            section: unfit.section.as_ref().map(|(section, _)| section.clone()),
+            instance: unfit.section.as_ref().map(|&(_, instance)| instance),
             field: unfit.place.clone(),
             message: unfit.message.clone(),
             ..Cause::default()
@@ -841,15 +844,7 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             cause::read(&texts, &unfit.message)
         }
     };
-    // `0000:00:05.0/pciespscsi`
-    let suspect = layout
-        .into_iter()
-        .find(|(address, _)| {
-            let section = cause.section.as_deref();
-            let rest = section.and_then(|section| section.strip_prefix(address));
-            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
-        })
-        .map(|(_, id)| id);
+    let suspect = suspect(&layout, cause.section.as_deref());
     Attempt {
         outcome: unfit.outcome,
         cause: Some(cause),
@@ -862,6 +857,15 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         values_differ: false,
         suspect,
     }
+}
+
+/// The device that a section such as `0000:00:05.0/pciespscsi` belongs to.
+fn suspect(layout: &[(String, String)], section: Option<&str>) -> Option<String> {
+    let found = layout.iter().find(|(address, _)| {
+        let rest = section.and_then(|section| section.strip_prefix(address.as_str()));
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+    });
+    found.map(|(_, id)| id.clone())
 }
 
 /// Which device is where on the root buses of a build that still answers, as sections are named.

@@ -75,7 +75,9 @@ pub struct Unfit {
     pub message: String,
     /// What the builds gave as reasons over their monitors.
     pub reasons: Vec<String>,
-    /// The memory that differs, by the build's name for it.
+    /// The section that differs, and its instance.
+    pub section: Option<(String, u64)>,
+    /// The field, or the memory by the build's name for it, that differs.
     pub place: Option<String>,
 }
 
@@ -85,6 +87,7 @@ impl Unfit {
             outcome,
             message: message.into(),
             reasons: Vec::new(),
+            section: None,
             place: None,
         }
     }
@@ -317,6 +320,7 @@ pub(super) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> Unfit {
             outcome: Outcome::Fail,
             message: format!("{end} refused: {description}"),
             reasons: vec![description],
+            section: None,
             place: None,
         },
         QmpError::Deadline { .. } => Unfit::new(Outcome::Hang, format!("{end}: {error}")),

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod integrity;
 pub mod leg;
 pub mod pool;
+pub mod properties;
 pub mod reproduce;
 pub mod run;
 pub mod split;

@@ -70,7 +70,7 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
             )?;
         }
         if let Some(rule) = &cause.rule {
-            writeln!(out, "  predicted  by the finding {rule}")?;
+            writeln!(out, "  explained  by the finding {rule}")?;
         }
     }
     if let Some(control) = &case.control {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Volatile,
+    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Unrelated,
+    Volatile,
 };
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
@@ -38,6 +39,10 @@ const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../../rename-lists/volatile-fields.toml"),
     ),
     (
+        "rename-lists/unrelated-properties.toml",
+        include_str!("../../../rename-lists/unrelated-properties.toml"),
+    ),
+    (
         "rename-lists/deliberate-breaks.toml",
         include_str!("../../../rename-lists/deliberate-breaks.toml"),
     ),
@@ -65,6 +70,7 @@ struct File {
     field: Vec<Spanned<RawRename>>,
     condition: Vec<Spanned<RawCondition>>,
     absent: Vec<RawAbsent>,
+    property: Vec<Spanned<RawProperty>>,
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
     migration: Vec<Spanned<RawMigration>>,
@@ -130,6 +136,16 @@ struct RawMigration {
     #[serde(default)]
     intermittent: bool,
     source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProperty {
+    types: Vec<String>,
+    names: Vec<String>,
+    #[serde(default)]
+    same: Vec<[String; 2]>,
     reason: String,
 }
 
@@ -253,6 +269,30 @@ impl Lists {
                 run: raw.run,
                 reason: raw.reason,
                 source: raw.source,
+            });
+        }
+        for entry in file.property {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            let every = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "*");
+            let fault = if raw.types.is_empty() || raw.names.is_empty() {
+                Some("types and names may not be empty; write [\"*\"] for every one")
+            } else if every(&raw.types) && every(&raw.names) {
+                Some("every property of every type: name one or the other")
+            } else {
+                None
+            };
+            if let Some(reason) = fault {
+                return Err(ListError::Entry {
+                    place,
+                    reason: reason.to_owned(),
+                });
+            }
+            self.unrelated.push(Unrelated {
+                types: raw.types,
+                names: raw.names,
+                same: raw.same,
+                reason: raw.reason,
             });
         }
         for entry in file.r#break {
@@ -418,6 +458,14 @@ reason = "the same 8 bytes"
             (
                 "[[break]]\nsection='esp'\nrule='field-added'\nmachines=['q800']\nby='9.0'\nreason='x'".to_owned(),
                 "own.toml:1: without a path this allows every field-added in `esp`",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=['*']\nreason='x'".to_owned(),
+                "own.toml:1: every property of every type",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=[]\nreason='x'".to_owned(),
+                "own.toml:1: types and names may not be empty",
             ),
         ];
         for (text, wanted) in cases {

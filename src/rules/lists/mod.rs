@@ -174,9 +174,22 @@ pub struct Absent {
     pub reason: String,
 }
 
+/// Properties that differ between builds without any bearing on a migration.
+#[derive(Debug, Clone)]
+pub struct Unrelated {
+    /// QOM types; a trailing `*` stands for any rest.
+    pub types: Vec<String>,
+    /// Properties, likewise.
+    pub names: Vec<String>,
+    /// Pairs of values that mean the same, as JSON; without any, every difference is meant.
+    pub same: Vec<[String; 2]>,
+    pub reason: String,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     pub absent: Vec<Absent>,
+    pub unrelated: Vec<Unrelated>,
     pub renames: Vec<Rename>,
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
@@ -190,6 +203,34 @@ impl Lists {
     /// Whether any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
+    }
+
+    /// Why a difference between these values of a property, as JSON, is of no interest. A side
+    /// without the property has no value.
+    pub fn unrelated(
+        &self,
+        type_name: &str,
+        property: &str,
+        old: Option<&str>,
+        new: Option<&str>,
+    ) -> Option<&str> {
+        let any = |patterns: &[String], name: &str| {
+            patterns.iter().any(|p| match p.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => p == name,
+            })
+        };
+        let same = |pairs: &[[String; 2]]| {
+            pairs.is_empty()
+                || pairs.iter().any(|[a, b]| {
+                    let (a, b) = (Some(a.as_str()), Some(b.as_str()));
+                    (a, b) == (old, new) || (b, a) == (old, new)
+                })
+        };
+        self.unrelated
+            .iter()
+            .find(|e| any(&e.types, type_name) && any(&e.names, property) && same(&e.same))
+            .map(|e| e.reason.as_str())
     }
 
     /// Entries that some comparison made use of, by place, since the lists were loaded.

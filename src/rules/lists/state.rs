@@ -148,17 +148,19 @@ source = "net.c"
 
     #[test]
     fn a_volatile_field_is_so_in_its_own_way_alone() {
-        let lists = lists(RTC).unwrap();
+        let known = lists(RTC).unwrap();
         let names = StateNames {
             renamed: Vec::new(),
-            volatile: lists.volatile.clone(),
+            volatile: known.volatile,
         };
-        let cases: [(&str, &str, &[u8], Option<&[u8]>, bool); 9] = [
+        type Row<'r> = (&'r str, &'r str, &'r [u8], Option<&'r [u8]>, bool);
+        let cases: [Row; 9] = [
             ("rtc", "cmos", &[1, 2, 3, 4], Some(&[9, 2, 3, 4]), true),
             ("rtc", "cmos", &[1, 2, 3, 4], Some(&[1, 9, 3, 9]), true),
             ("rtc", "cmos", &[1, 2, 3, 4], Some(&[1, 2, 9, 4]), false),
             ("rtc", "cmos", &[1, 2, 3, 4], Some(&[9, 2, 3]), false),
             ("rtc", "cmos", &[1, 2, 3, 4], None, false),
+            // The first byte of any field of the entry may differ.
             ("rtc", "next_alarm", &[1], Some(&[2]), true),
             ("cmos", "cmos", &[1], Some(&[2]), false),
             ("net", "state", &[7, 0, 0, 7], Some(&[7, 255, 255, 7]), true),
@@ -172,12 +174,9 @@ source = "net.c"
         ];
         for (description, field, sent, held, expected) in cases {
             let found = names.volatile(description, field, sent, held);
-            // `next_*` shares the bytes of its entry.
             assert_eq!(found.is_some(), expected, "{description} {field} {held:?}");
         }
-        let refused = super::super::load::tests::lists(
-            "[[volatile]]\ndescription='x'\nfields=['*']\nreason='y'\nsource='z'",
-        );
+        let refused = lists("[[volatile]]\ndescription='x'\nfields=['*']\nreason='y'\nsource='z'");
         assert!(refused.unwrap_err().to_string().contains("own.toml:1"));
     }
 }
