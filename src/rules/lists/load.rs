@@ -120,6 +120,7 @@ struct RawVolatile {
     #[serde(default)]
     bytes: Vec<[usize; 2]>,
     run: Option<Run>,
+    resized: Option<usize>,
     reason: String,
     source: String,
 }
@@ -267,6 +268,7 @@ impl Lists {
                 fields: raw.fields,
                 bytes: raw.bytes,
                 run: raw.run,
+                resized: raw.resized,
                 reason: raw.reason,
                 source: raw.source,
             });

@@ -16,6 +16,8 @@ pub struct Volatile {
     pub bytes: Vec<[usize; 2]>,
     /// The difference that is meant, where it is not any.
     pub run: Option<Run>,
+    /// By how many bytes the field may be longer or shorter, where it is its length that differs.
+    pub resized: Option<usize>,
     pub reason: String,
     /// Where in QEMU that is seen.
     pub source: String,
@@ -37,13 +39,13 @@ impl Volatile {
                 Some(start) => field.starts_with(start),
                 None => name == field,
             })
-            && ((self.bytes.is_empty() && self.run.is_none())
+            && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
                 || held.is_some_and(|held| self.fits(sent, held)))
     }
 
     fn fits(&self, sent: &[u8], held: &[u8]) -> bool {
-        if sent.len() != held.len() {
-            return false;
+        if self.resized.is_some() || sent.len() != held.len() {
+            return self.resized == Some(sent.len().abs_diff(held.len()));
         }
         let bytes = sent.iter().zip(held).enumerate();
         let different: Vec<(usize, u8, u8)> = bytes
