@@ -49,6 +49,7 @@ mod cut;
 mod error;
 pub mod fidelity;
 mod iterative;
+pub mod layout;
 mod open;
 mod ram;
 mod read;
