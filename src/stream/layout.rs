@@ -125,19 +125,24 @@ pub(super) fn compare_sections(
     for finding in &mut findings {
         let (source, destination) = finding.direction.source_destination(old, new);
         let (_, dump) = finding.direction.source_destination(dumps.0, dumps.1);
-        let known = dump.and_then(|dump| {
-            let name = vmsd_name(destination);
-            let mut all = dump.sections.iter().map(|s| &s.description);
-            all.find(|description| description.name == name)
-        });
         let pair = Pair {
             source,
             destination,
-            known,
+            known: known(destination, dump),
         };
         pair.judge(finding);
     }
     findings
+}
+
+/// How a dump describes a section, if it does.
+pub(super) fn known<'d>(
+    section: &Section,
+    dump: Option<&'d Dump>,
+) -> Option<&'d dump::Description> {
+    let name = vmsd_name(section);
+    let mut all = dump?.sections.iter().map(|s| &s.description);
+    all.find(|description| description.name == name)
 }
 
 /// What can be said where the content of a section is not known: its header has a version.
@@ -205,7 +210,7 @@ impl Pair<'_> {
         };
         if opaque(self.source) || opaque(self.destination) {
             // The old way: the bytes are one heap, and their number depends on the state.
-            soften(finding, "the state may make the difference");
+            soften(finding, STATE);
             return;
         }
         let read: Vec<Reads> = item_paths(finding)
@@ -241,7 +246,7 @@ impl Pair<'_> {
                 finding.message, self.source.version_id
             );
         } else if state {
-            soften(finding, "the state may make the difference");
+            soften(finding, STATE);
         } else if self.source.version_id != self.destination.version_id {
             let version = self.source.version_id;
             soften(
@@ -327,6 +332,14 @@ impl Pair<'_> {
     }
 }
 
+/// What is said of a difference that the state explains.
+const STATE: &str = "the state may make the difference";
+
+/// Whether a difference is one that the state explains.
+pub(super) fn is_state(finding: &Finding) -> bool {
+    finding.message.ends_with(STATE)
+}
+
 fn soften(finding: &mut Finding, why: &str) {
     finding.level = Level::Warning;
     finding.message = format!("{}; {why}", finding.message);
@@ -351,6 +364,8 @@ pub(super) struct Leaf<'s> {
     pub label: String,
     pub type_name: &'s str,
     pub kind: Kind,
+    /// Values in it.
+    pub count: usize,
     pub offset: u64,
     pub bytes: &'s bytes::Bytes,
 }
@@ -387,6 +402,10 @@ fn collect<'s>(structure: &'s Structure, path: &[String], label: &str, into: &mu
                     label: element(alone),
                     type_name: &node.type_name,
                     kind: *kind,
+                    count: match node.value {
+                        Value::Leaves { count, .. } => count,
+                        _ => 1,
+                    },
                     offset: node.offset,
                     bytes: &node.bytes,
                 }),
@@ -438,7 +457,7 @@ fn elastic(node: &Node) -> bool {
 }
 
 /// The structures inside a field.
-fn nested(node: &Node) -> impl Iterator<Item = &Structure> {
+pub(super) fn nested(node: &Node) -> impl Iterator<Item = &Structure> {
     let (one, some, all) = match &node.value {
         Value::Struct(structure) => (Some(structure), None, None),
         Value::Structs(elements) => (None, Some(elements.iter().flatten()), None),

@@ -47,6 +47,7 @@
 
 mod cut;
 mod error;
+pub mod explain;
 pub mod fidelity;
 mod iterative;
 pub mod layout;

@@ -344,7 +344,7 @@ impl Kind {
         if size == width { kind } else { Kind::Bytes }
     }
 
-    fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
+    pub(super) fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
         let unsigned = || {
             bytes
                 .iter()
