@@ -76,7 +76,7 @@ pub fn explain<'s>(
         renames,
         direction,
     };
-    let best = |section: &Section| case.candidates(section).into_iter().next();
+    let best = |section: &Section| case.best(section);
     let Some((name, instance)) = blamed else {
         return sent
             .devices()
@@ -223,9 +223,44 @@ impl Case<'_> {
             .filter_map(|finding| {
                 let grade = grade(finding)?;
                 let place = self.place(finding, section, &leaves);
-                Some((grade, self.layout(finding, grade, section, place)))
+                Some((grade, self.layout(finding, grade, section, &place)))
             })
             .collect()
+    }
+
+    /// Where several differences may each be the one and nothing tells which, none of them is: they
+    /// are named together.
+    fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
+        let mut found = self.candidates(section);
+        let grade = found.first()?.0;
+        found.retain(|(other, _)| *other == grade);
+        let (_, first) = found.first()?;
+        if grade != Grade::Perhaps || found.len() == 1 {
+            return Some((grade, first.clone()));
+        }
+        let named: Vec<String> = found
+            .iter()
+            .filter_map(|(_, one)| {
+                let (rule, offset) = (one.rule.as_deref()?, one.offset?);
+                Some(format!(
+                    "{} ({rule}, offset {offset})",
+                    one.field.as_deref()?
+                ))
+            })
+            .collect();
+        let same = |rule: &&String| found.iter().all(|(_, one)| one.rule.as_ref() == Some(rule));
+        let explanation = Explanation {
+            rule: first.rule.as_ref().filter(same).cloned(),
+            field: None,
+            message: format!(
+                "the layouts of {} part in several places, and which of them the destination reads, \
+                 a version or a test decides: {}",
+                layout::label(section),
+                named.join(", ")
+            ),
+            ..first.clone()
+        };
+        Some((grade, explanation))
     }
 
     /// Where a finding shows in what was sent, and beside what.
@@ -294,30 +329,23 @@ impl Case<'_> {
         finding: &Finding,
         grade: Grade,
         section: &Section,
-        place: Place,
+        place: &Place,
     ) -> Explanation {
         let path = finding.path.get(1..).unwrap_or_default().join("/");
-        let (source, destination) = self.direction.source_destination("old", "new");
         let subsection = is_subsection(finding);
-        let end = || "the end of what is described".to_owned();
-        let at = match place.offset {
-            Some(offset) => format!(" at offset {offset}"),
-            None => String::new(),
-        };
+        let end = || "the end of the section".to_owned();
         let kind = match (subsection, grade) {
             (true, _) => ExplanationKind::Subsection,
             (false, Grade::Elastic) => ExplanationKind::ValueCheck,
             (false, _) => ExplanationKind::Layout,
         };
+        let at = match place.offset {
+            Some(offset) => format!(", offset {offset}"),
+            None => String::new(),
+        };
         let known = place.offset.is_some() && !subsection;
-        // The words of a finding tell builds apart as old and new.
-        let said = format!(
-            "{} ({source} is the source, {destination} the destination)",
-            finding.message
-        );
         Explanation {
             kind,
-            field: (!path.is_empty()).then(|| path.clone()),
             offset: place.offset,
             sent: match subsection {
                 true => Some(format!("subsection {}", last(finding))),
@@ -325,9 +353,67 @@ impl Case<'_> {
             },
             expected: known.then(|| place.expected.map_or_else(end, Leaf::shape)),
             rule: Some(finding.rule.clone()),
-            message: format!("{}{at}, {path}: {said}", layout::label(section)),
+            message: format!(
+                "{}, {path}{at}: {}",
+                layout::label(section),
+                self.sentence(finding, grade, place)
+            ),
+            field: (!path.is_empty()).then_some(path),
             ..blank(section)
         }
+    }
+
+    /// What a difference of the layouts means for this load.
+    fn sentence(&self, finding: &Finding, grade: Grade, place: &Place) -> String {
+        let (olds, news) = (
+            finding.items.iter().any(|item| item.old.is_some()),
+            finding.items.iter().any(|item| item.new.is_some()),
+        );
+        let (ours, theirs) = self.direction.source_destination(olds, news);
+        let more = match finding.items.len() {
+            0 | 1 => String::new(),
+            2 => " and the field behind it".to_owned(),
+            n => format!(" and {} fields behind it", n - 1),
+        };
+        let said = match (ours, theirs, place.sent, place.expected) {
+            _ if is_subsection(finding) => self.in_roles(&finding.message),
+            (true, false, Some(sent), _) => format!(
+                "the source sends {}{more}, which the destination's build does not send itself",
+                sent.shape()
+            ),
+            (false, true, _, Some(expected)) => format!(
+                "the destination's build reads {}{more}, which the source does not send",
+                expected.shape()
+            ),
+            (true, true, Some(sent), Some(expected)) => format!(
+                "the source sends {}{more}, the destination's build has {} there",
+                sent.shape(),
+                expected.shape()
+            ),
+            _ => self.in_roles(&finding.message),
+        };
+        match grade {
+            Grade::Perhaps => format!("{said}; whether it reads that, a version or a test decides"),
+            Grade::Elastic => format!(
+                "{said}; where that length is not the state's to choose, the load ends there"
+            ),
+            Grade::Certain | Grade::Likely => said,
+        }
+    }
+
+    /// The words of a finding tell the builds apart as old and new; here they have roles.
+    fn in_roles(&self, message: &str) -> String {
+        let (source, destination) = self.direction.source_destination("old", "new");
+        let words = message.split(' ').map(|word| {
+            let plain = word.trim_end_matches([',', ';', ':']);
+            let role = match plain {
+                _ if plain == source => "the source",
+                _ if plain == destination => "the destination's build",
+                _ => return word.to_owned(),
+            };
+            word.replacen(plain, role, 1)
+        });
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// For a section that was refused although nothing in its layout speaks against it.
@@ -463,7 +549,7 @@ fn values(section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
                 field: Some(leaf.label.clone()),
                 offset: Some(leaf.offset + at as u64),
                 sent: Some(format!("{} byte 0x{at:x} = {ours}", leaf.label)),
-                expected: Some(format!("{theirs}")),
+                expected: Some(theirs.clone()),
                 message: format!(
                     "the PCI configuration space of {} differs where a guest cannot write, first at \
                      0x{at:x}: {ours} was sent, the destination's own device has {theirs}",
