@@ -47,8 +47,10 @@
 
 mod cut;
 mod error;
+pub mod explain;
 pub mod fidelity;
 mod iterative;
+pub mod layout;
 mod open;
 mod ram;
 mod read;

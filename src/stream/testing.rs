@@ -1,8 +1,11 @@
-//! Real streams for unit tests.
+//! Streams for unit tests: real ones, and small ones made by hand.
 
 use std::path::Path;
 
-use super::open;
+use bytes::Bytes;
+
+use super::vmdesc::{Description, Occurs, VmDesc};
+use super::{Content, Section, SectionKind, Stream, decode, open};
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams"))
@@ -38,4 +41,75 @@ pub fn fixtures() -> Vec<(String, Vec<u8>)> {
         (name, bytes)
     };
     names.into_iter().map(load).collect()
+}
+
+/// A stream of hand-made sections: name, version, and the description as a stream has it, for which
+/// all bytes are zero but those that `values` puts at a place in the section.
+pub struct HandMade {
+    pub name: &'static str,
+    pub version_id: u32,
+    pub description: &'static str,
+    pub values: &'static [(usize, u8)],
+}
+
+/// Where the payload of the first hand-made section starts; each stands a thousand bytes behind the
+/// one before it.
+pub const FIRST_PAYLOAD: u64 = 1000;
+
+pub fn hand_made(sections: &[HandMade]) -> Stream {
+    let mut stream = Stream::default();
+    for (index, made) in sections.iter().enumerate() {
+        let json = format!(
+            r#"{{"devices": [{{"name": "{}", "instance_id": 0, {}}}]}}"#,
+            made.name, made.description
+        );
+        let vmdesc = VmDesc::parse(json.as_bytes()).expect("a description");
+        let description = &vmdesc.devices[0].description;
+        let mut bytes = zeros(description);
+        for &(at, byte) in made.values {
+            bytes[at] = byte;
+        }
+        let payload = Bytes::from(bytes);
+        let payload_offset = FIRST_PAYLOAD * (index as u64 + 1);
+        let decoded = decode(description, &payload, payload_offset);
+        assert_eq!(decoded.error, None, "{}", made.name);
+        stream.sections.push(Section {
+            id: index as u32,
+            name: made.name.to_owned(),
+            instance_id: 0,
+            version_id: made.version_id,
+            kind: SectionKind::Device,
+            offset: payload_offset - 20,
+            payload_offset,
+            size: payload.len() as u64,
+            payload,
+            content: Content::Decoded(decoded.structure),
+        });
+    }
+    stream
+}
+
+/// What a device whose state is all zero sends.
+fn zeros(description: &Description) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for field in &description.fields {
+        let count = match field.occurs {
+            Occurs::Array(count) => count,
+            Occurs::Once | Occurs::Element(_) => 1,
+        };
+        for _ in 0..count {
+            match field.nested.as_slice() {
+                [inner] => bytes.extend(zeros(inner)),
+                _ => bytes.resize(bytes.len() + field.size as usize, 0),
+            }
+        }
+    }
+    for subsection in &description.subsections {
+        let name = subsection.name();
+        bytes.extend([5, name.len() as u8]);
+        bytes.extend(name.as_bytes());
+        bytes.extend(subsection.version.unwrap_or_default().to_be_bytes());
+        bytes.extend(zeros(subsection));
+    }
+    bytes
 }
