@@ -8,6 +8,7 @@ mod live;
 mod output;
 mod rules;
 mod static_;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -102,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Stream(args) => stream::run(&args),
         Command::Builds(args) => builds::run(&args),
     };
     match result {

@@ -46,11 +46,13 @@
 //!   refused.
 
 mod cut;
+pub mod diff;
 mod error;
 mod iterative;
 mod open;
 mod ram;
 mod read;
+pub mod show;
 mod tail;
 #[cfg(test)]
 mod testing;
