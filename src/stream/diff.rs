@@ -212,6 +212,13 @@ fn sections(
     walk.changes
 }
 
+enum Pairing {
+    /// The lists say so, for this reason.
+    Renamed(String),
+    /// One side skips what the other one means.
+    Filler,
+}
+
 struct Walk<'a> {
     scope: &'a Scope<'a>,
     path: Vec<String>,
@@ -311,14 +318,10 @@ impl Walk<'_> {
 
     /// Fields that stand between two equal ones and have no partner of their name.
     fn replaced(&mut self, description: &str, old: &[Node], new: &[Node]) {
-        let mut left = new.iter().peekable();
+        let mut left = new.iter();
         for node in old {
-            let reason = |other: &&Node| {
-                self.scope
-                    .field_on_wire(description, &plain(node), &plain(other))
-            };
-            let partner = left.clone().position(|other| reason(&other).is_some());
-            let Some(at) = partner else {
+            let pairing = |other: &Node| self.pairing(description, node, other);
+            let Some(at) = left.clone().position(|other| pairing(other).is_some()) else {
                 self.within(node.label(), |walk| {
                     walk.note(ChangeKind::Layout, Some(side(node)), None, None);
                 });
@@ -329,25 +332,48 @@ impl Walk<'_> {
                     walk.note(ChangeKind::Layout, None, Some(side(skipped)), None);
                 });
             }
-            if let Some(other) = left.next() {
-                let reason = self
-                    .scope
-                    .field_on_wire(description, &plain(node), &plain(other));
-                self.within(node.label(), |walk| {
+            let Some(other) = left.next() else { continue };
+            match self.pairing(description, node, other) {
+                Some(Pairing::Renamed(reason)) => {
+                    self.within(node.label(), |walk| {
+                        walk.note(
+                            ChangeKind::Renamed,
+                            Some(said(&node.label())),
+                            Some(said(&other.label())),
+                            Some(reason),
+                        );
+                    });
+                    self.values(node, other);
+                }
+                _ => self.within(node.label(), |walk| {
                     walk.note(
-                        ChangeKind::Renamed,
-                        Some(said(&node.label())),
-                        Some(said(&other.label())),
-                        reason,
+                        ChangeKind::Layout,
+                        Some(side(node)),
+                        Some(side(other)),
+                        Some(format!("filler of the same size: {}", other.label())),
                     );
-                });
-                self.values(node, other);
+                }),
             }
         }
         for node in left {
             self.within(node.label(), |walk| {
                 walk.note(ChangeKind::Layout, None, Some(side(node)), None);
             });
+        }
+    }
+
+    /// Why two fields of other names stand for one another.
+    fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
+        let reason = self
+            .scope
+            .field_on_wire(description, &plain(old), &plain(new));
+        match reason {
+            Some(reason) => Some(Pairing::Renamed(reason)),
+            None => {
+                let filler = |node: &Node| &*node.type_name == "unused_buffer";
+                (old.bytes.len() == new.bytes.len() && filler(old) != filler(new))
+                    .then_some(Pairing::Filler)
+            }
         }
     }
 
@@ -414,7 +440,7 @@ impl Walk<'_> {
         if array && matches!(new.value, Value::Leaves { .. }) {
             let pairs = || {
                 let pairs = old.leaves().zip(new.leaves()).enumerate();
-                pairs.filter(|(_, (old, new))| old != new)
+                pairs.filter(|(_, (old, new))| !show::same_leaf(*old, *new))
             };
             let more = match pairs().count().saturating_sub(SHOWN_ELEMENTS) {
                 0 => String::new(),

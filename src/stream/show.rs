@@ -273,7 +273,7 @@ pub(super) fn leaves(node: &Node) -> String {
     text
 }
 
-fn same_leaf(a: Leaf<'_>, b: Leaf<'_>) -> bool {
+pub(super) fn same_leaf(a: Leaf<'_>, b: Leaf<'_>) -> bool {
     match (a, b) {
         (Leaf::Float(a), Leaf::Float(b)) => a.to_bits() == b.to_bits(),
         _ => a == b,
