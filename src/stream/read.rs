@@ -219,6 +219,10 @@ impl<V: RamVisitor> Parser<V> {
                     self.pending = pending;
                 }
                 Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
             }
         }
         while !bytes.is_empty() {
@@ -229,6 +233,10 @@ impl<V: RamVisitor> Parser<V> {
                     break;
                 }
                 Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -267,6 +275,10 @@ impl<V: RamVisitor> Parser<V> {
                 Err(Stop::Need(_)) => break,
                 Err(Stop::Fail { at, kind }) => {
                     self.fail(at, kind);
+                    return;
+                }
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error);
                     return;
                 }
             }
@@ -463,7 +475,8 @@ impl<V: RamVisitor> Parser<V> {
                 if json.len() == *size {
                     let json = std::mem::take(json);
                     self.state = State::Done;
-                    self.describe(&json, &cut)?;
+                    let offset = self.done + cut.used() as u64 - json.len() as u64;
+                    self.describe(&json, offset).map_err(Stop::Error)?;
                 } else if cut.used() == 0 {
                     return Err(Stop::Need(1));
                 }
@@ -607,13 +620,13 @@ impl<V: RamVisitor> Parser<V> {
         Ok(())
     }
 
-    fn describe(&mut self, json: &[u8], cut: &Cut<'_>) -> Result<(), Stop> {
-        let vmdesc = VmDesc::parse(json)
-            .map_err(|e| cut.fail_start(StreamErrorKind::Description(e.to_string())))?;
-        self.apply(vmdesc, cut)
+    /// Takes in the description, whose JSON starts at `offset`.
+    fn describe(&mut self, json: &[u8], offset: u64) -> Result<(), StreamError> {
+        let vmdesc = parse_description(json, offset)?;
+        self.apply(vmdesc, offset)
     }
 
-    fn apply(&mut self, vmdesc: VmDesc, cut: &Cut<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, vmdesc: VmDesc, offset: u64) -> Result<(), StreamError> {
         let read = self.ram.page_size();
         self.stream.page_size = read;
         let mismatch = vmdesc
@@ -622,7 +635,10 @@ impl<V: RamVisitor> Parser<V> {
         self.stream.decode_with(&vmdesc);
         self.stream.description = DescriptionState::Present(Arc::new(vmdesc));
         match mismatch {
-            Some(described) => Err(cut.fail_start(StreamErrorKind::PageSize { described, read })),
+            Some(described) => Err(StreamError {
+                offset,
+                kind: StreamErrorKind::PageSize { described, read },
+            }),
             None => Ok(()),
         }
     }
@@ -644,28 +660,32 @@ impl<V: RamVisitor> Parser<V> {
             });
             return;
         };
-        let result = VmDesc::parse(found.json)
-            .map_err(|e| (found.offset, StreamErrorKind::Description(e.to_string())))
-            .and_then(|vmdesc| {
-                tail::split(
-                    &mut self.stream,
-                    index,
-                    &bytes.slice(..found.offset),
-                    &vmdesc,
-                )?;
-                let cut = Cut::new(&[], true);
-                match self.apply(vmdesc, &cut) {
-                    Err(Stop::Fail { kind, .. }) => Err((found.offset, kind)),
-                    _ => Ok(()),
+        let start = self.stream.length - bytes.len() as u64;
+        // The end mark, the type and the length stand before the JSON.
+        let json = start + found.offset as u64 + 6;
+        let result = parse_description(found.json, json).and_then(|vmdesc| {
+            let sections = bytes.slice(..found.offset);
+            tail::split(&mut self.stream, index, &sections, &vmdesc).map_err(|(at, kind)| {
+                StreamError {
+                    offset: start + at as u64,
+                    kind,
                 }
-            });
-        if let Err((at, kind)) = result {
-            self.failed = Some(StreamError {
-                offset: self.stream.length - (bytes.len() - at) as u64,
-                kind,
-            });
-        }
+            })?;
+            self.apply(vmdesc, json)
+        });
+        self.failed = result.err();
     }
+}
+
+/// An error has the place in the stream: the JSON is one line, from QEMU at least.
+fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
+    VmDesc::parse(json).map_err(|e| StreamError {
+        offset: match e.line() {
+            1 => offset + (e.column() as u64).saturating_sub(1).min(json.len() as u64),
+            _ => offset,
+        },
+        kind: StreamErrorKind::Description(e.to_string()),
+    })
 }
 
 impl Stream {
@@ -1136,6 +1156,18 @@ mod tests {
         assert_eq!(stream.sections[0].kind, SectionKind::Iterative);
         assert_eq!(stream.sections[0].size, 3 + 4);
         assert_eq!(stream.sections.len(), 2);
+    }
+
+    #[test]
+    fn an_error_in_the_description_has_its_place_however_the_bytes_come() {
+        let bytes = [header(), vmdesc(r#"{"devices": [}"#)].concat();
+        let offset = bytes.iter().rposition(|&b| b == b'}').expect("it is there") as u64;
+        assert_eq!(parse(&bytes).error.map(|e| e.offset), Some(offset));
+        let mut parser = Parser::new(Options::default(), ());
+        for piece in bytes.chunks(3) {
+            let _ = parser.feed(piece);
+        }
+        assert_eq!(parser.finish().error.map(|e| e.offset), Some(offset));
     }
 
     #[test]
