@@ -52,6 +52,7 @@ mod iterative;
 mod open;
 mod ram;
 mod read;
+mod record;
 pub mod show;
 mod tail;
 #[cfg(test)]
