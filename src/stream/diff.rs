@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -89,12 +90,16 @@ pub fn diff(
             }],
         });
     }
+    let key = |section: &Section| (section.name.clone(), section.instance_id);
+    let names: FxHashMap<_, _> = (0..).zip(&new.sections).map(|(i, s)| (key(s), i)).collect();
     let mut taken = vec![false; new.sections.len()];
     for section in old.sections.iter().filter(|s| wanted(s)) {
-        let partner = new.sections.iter().enumerate().position(|(i, other)| {
-            !taken[i]
-                && other.instance_id == section.instance_id
-                && (other.name == section.name || renamed(scope, &section.name, &other.name))
+        let partner = names.get(&key(section)).copied().or_else(|| {
+            new.sections.iter().enumerate().position(|(i, other)| {
+                !taken[i]
+                    && other.instance_id == section.instance_id
+                    && renamed(scope, &section.name, &other.name)
+            })
         });
         let Some(at) = partner else {
             diffs.push(alone(section, Difference::OnlyOld));

@@ -7,6 +7,7 @@
 //! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
 //! everything from the first device on is kept until the description is there.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::record::{
 use super::tail;
 use super::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
 use super::values;
-use super::vmdesc::VmDesc;
+use super::vmdesc::{Device, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
@@ -676,22 +677,21 @@ impl Stream {
     /// of another stream of the same build and configuration. Sections that it does not list stay
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
-        // They are listed in the order in which they were sent, so the next one nearly always fits.
-        let mut next = 0;
-        let listed = vmdesc.devices.len();
+        // Of devices of one name and instance, which there should not be, the order decides.
+        let mut listed: FxHashMap<(&str, u32), VecDeque<&Device>> = FxHashMap::default();
+        for device in &vmdesc.devices {
+            let same = listed.entry((&device.name, device.instance_id));
+            same.or_default().push_back(device);
+        }
         for section in &mut self.sections {
             if section.kind != SectionKind::Device {
                 continue;
             }
-            let mut candidates = (next..listed).chain(0..next);
-            let Some(at) = candidates.find(|&i| {
-                let device = &vmdesc.devices[i];
-                device.instance_id == section.instance_id && *device.name == *section.name
-            }) else {
+            let same = listed.get_mut(&(section.name.as_str(), section.instance_id));
+            let Some(device) = same.and_then(VecDeque::pop_front) else {
                 continue;
             };
-            next = at + 1;
-            let description = &vmdesc.devices[at].description;
+            let description = &device.description;
             let decoded = values::decode(description, &section.payload, section.payload_offset);
             section.content = match decoded.error {
                 None => Content::Decoded(decoded.structure),
