@@ -269,7 +269,9 @@ impl<V: RamVisitor> Parser<V> {
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => {}
-            State::AfterEof => self.stream.description = DescriptionState::Absent,
+            State::AfterEof if rest.is_empty() => {
+                self.stream.description = DescriptionState::Absent;
+            }
             State::Tail(index, bytes) => self.finish_tail(index, bytes),
             // A first device without a footer in sight: perhaps there are none at all.
             State::Device(index, bytes) if self.footers == Footers::Unknown => {
@@ -317,7 +319,7 @@ impl<V: RamVisitor> Parser<V> {
             State::Description { size, json } => {
                 format!("the description ({} of {size} bytes are there)", json.len())
             }
-            State::AfterEof | State::Done => "the end".to_owned(),
+            State::AfterEof | State::Done => "the head of the description".to_owned(),
         }
     }
 
