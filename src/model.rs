@@ -324,9 +324,14 @@ pub struct Cause {
     pub section: Option<String>,
     pub instance: Option<u64>,
     pub field: Option<String>,
-    /// Rule of the static finding that explains it.
+    /// Rule of the finding that explains it.
     pub rule: Option<String>,
     pub message: String,
+    /// Where in the source's stream the two sides part, in bytes from its start.
+    pub offset: Option<u64>,
+    /// What the source sent there, and what the destination reads there.
+    pub sent: Option<String>,
+    pub expected: Option<String>,
 }
 
 /// The same set from each build to itself.

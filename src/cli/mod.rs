@@ -10,6 +10,7 @@ mod merge;
 mod output;
 mod rules;
 mod static_;
+mod stream;
 mod sweep;
 
 use std::process::ExitCode;
@@ -107,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Stream(args) => stream::run(&args),
         Command::Builds(args) => builds::run(&args),
     };
     match result {

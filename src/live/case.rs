@@ -300,10 +300,11 @@ impl Bench {
         }
         let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
-        let attempt = self
+        let mut attempt = self
             .attempt(&route, &recipe, wanted.direction, watcher)
             .await;
         if attempt.failed() {
+            self.explain(&mut attempt, &recipe, &route).await;
             self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
                 .await;
             if wanted.part == Part::Whole && composition.included.len() > 1 {

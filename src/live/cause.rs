@@ -121,6 +121,7 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
             Some(own) => format!("{own}; {line}"),
             None => line.to_owned(),
         },
+        ..Cause::default()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod case;
 pub mod cause;
 mod commands;
 pub mod devices;
+mod explain;
 pub mod integrity;
 pub mod leg;
 pub mod pool;

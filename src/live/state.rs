@@ -127,13 +127,10 @@ pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
         ..
     } = diff;
     let what = match (diff.change, &diff.held, &diff.landed_in) {
-        (Change::Displaced, held, landed) => {
-            let held = held.as_deref().unwrap_or("nothing");
-            let landed = landed
-                .as_ref()
-                .map_or_else(String::new, |to| format!("; its bytes went into {to}"));
-            format!("{field} was sent as {sent} and is {held}{landed}")
+        (Change::Displaced, _, Some(landed)) => {
+            format!("{field}, sent as {sent}, went into {landed}")
         }
+        (Change::Displaced, ..) => format!("{field}, sent as {sent}, went elsewhere"),
         (Change::Vanished, _, Some(landed)) => {
             format!("{field} was sent as {sent} and is gone; its bytes went into {landed}")
         }

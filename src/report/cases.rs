@@ -69,6 +69,12 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
                 field.unwrap_or_default()
             )?;
         }
+        if let (Some(sent), Some(expected)) = (&cause.sent, &cause.expected) {
+            let at = cause.offset.map(|at| format!(" at byte {at}"));
+            let at = at.unwrap_or_default();
+            writeln!(out, "  sent       {sent}{at}")?;
+            writeln!(out, "  expected   {expected}")?;
+        }
         if let Some(rule) = &cause.rule {
             writeln!(out, "  explained  by the finding {rule}")?;
         }

@@ -293,7 +293,7 @@ impl Node {
     }
 
     /// The values of a leaf (one) or of an array of leaves; nothing for structures.
-    pub fn leaves(&self) -> impl Iterator<Item = Leaf<'_>> {
+    pub fn leaves(&self) -> impl Iterator<Item = Leaf<'_>> + Clone {
         let (kind, element_size, count) = match self.value {
             Value::Leaf(kind) => (kind, self.bytes.len(), 1),
             Value::Leaves {

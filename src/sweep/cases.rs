@@ -229,6 +229,9 @@ fn conclude(
     if !run.attempt.failed() {
         case.cause.clone_from(&run.attempt.cause);
         case.legs.clone_from(&run.attempt.legs);
+        let state = &run.attempt.state;
+        case.state_checked = (state.checked.legs > 0).then_some(state.checked);
+        case.state_unchecked.clone_from(&state.unchecked);
         return;
     }
     if let (Some(old_to_old), Some(new_to_new)) = (control(Way::OldToOld), control(Way::NewToNew)) {
