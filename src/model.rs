@@ -648,9 +648,22 @@ pub struct Report {
     #[serde(default)]
     pub swept: Vec<Swept>,
     pub coverage: Option<Coverage>,
+    /// How much of what both builds really sent their dumps describe.
+    #[serde(default)]
+    pub described: Option<Described>,
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
     pub rules: BTreeMap<String, RuleText>,
+}
+
+/// Sections that were sent, and those of them whose description a dump has: CPUs and what is
+/// registered by hand are in none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    pub old_sent: usize,
+    pub old_described: usize,
+    pub new_sent: usize,
+    pub new_described: usize,
 }
 
 /// What a rule means, for a reader who has the report alone.
@@ -685,6 +698,7 @@ impl Report {
             cases: Vec::new(),
             swept: Vec::new(),
             coverage: None,
+            described: None,
             summary: Summary::default(),
             rules,
         }

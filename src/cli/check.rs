@@ -4,7 +4,7 @@ use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
-use crate::live::properties;
+use crate::live::{layouts, properties};
 use crate::model::{Case, Finding, Outcome, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -57,12 +57,33 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
             Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
         }
     }
+    let mut described = None;
+    if let Some(set) = sets.first() {
+        match layouts::streams(&moved.bench, set) {
+            Ok((a, b)) => {
+                let both = (&dumps.old.1, &dumps.new.1);
+                let found = layouts::findings(
+                    (&a, &b),
+                    both,
+                    directions,
+                    &scope,
+                    &mut findings,
+                    &moved.cases,
+                );
+                findings.extend(judge(found, &scope, &wished));
+                findings.sort_by_cached_key(Finding::rank);
+                described = Some(layouts::described((&a, &b), both));
+            }
+            Err(error) => eprintln!("what the builds send is not compared: {error}"),
+        }
+    }
     let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
     let rules = catalogue::texts(&findings);
     let strict = args.judge.strict;
-    let report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
+    let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
         .with_cases(moved.cases, strict);
+    report.described = described;
     output::write_report(&report, &args.output, strict)
 }
 

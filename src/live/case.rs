@@ -250,21 +250,7 @@ impl Bench {
     /// Runs a case to its end, whatever that is.
     pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
         let begun = Instant::now();
-        let mut set = wanted.set.clone();
-        let mut taken = Vec::new();
-        if self.running && workload::guest(&self.arch).is_some() {
-            // The guest's own console is one, and a machine has one.
-            set.devices.retain(|device| {
-                let keeps = device.driver(&self.arch) != SOLE_CONSOLE;
-                if !keeps {
-                    taken.push(LeftOut {
-                        device: device.id.clone(),
-                        reason: "a machine has one, and the workload guest speaks on it".to_owned(),
-                    });
-                }
-                keeps
-            });
-        }
+        let (set, taken) = self.fitting(&wanted.set);
         let composition = self.compose(&set);
         let id = self.id(wanted);
         let mut case = self.blank(id, &wanted.set.name, &composition, wanted.direction);
@@ -326,8 +312,29 @@ impl Bench {
         case
     }
 
+    /// The set without what the workload guest itself needs, and what that is.
+    fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
+        let mut set = set.clone();
+        let mut taken = Vec::new();
+        if self.running && workload::guest(&self.arch).is_some() {
+            // The guest's own console is one, and a machine has one.
+            set.devices.retain(|device| {
+                let keeps = device.driver(&self.arch) != SOLE_CONSOLE;
+                if !keeps {
+                    taken.push(LeftOut {
+                        device: device.id.clone(),
+                        reason: "a machine has one, and the workload guest speaks on it".to_owned(),
+                    });
+                }
+                keeps
+            });
+        }
+        (set, taken)
+    }
+
     /// The command line of a set for these builds.
     pub fn compose(&self, set: &DeviceSet) -> Composition {
+        let (set, _) = self.fitting(set);
         set.compose(&Target {
             arch: &self.arch,
             machine: &self.machine,

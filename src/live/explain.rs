@@ -48,7 +48,7 @@ impl Bench {
     }
 
     /// What a build sends of a machine that never ran.
-    async fn saved_by(&self, party: &Party, recipe: &Recipe) -> Result<Stream, String> {
+    pub(super) async fn saved_by(&self, party: &Party, recipe: &Recipe) -> Result<Stream, String> {
         let folder = private_dir().map_err(|error| error.to_string())?;
         recipe
             .prepare(folder.path())

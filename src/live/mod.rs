@@ -9,6 +9,7 @@ mod commands;
 pub mod devices;
 mod explain;
 pub mod integrity;
+pub mod layouts;
 pub mod leg;
 pub mod pool;
 pub mod properties;

@@ -11,7 +11,7 @@ use super::devices::DeviceSet;
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Case, Cause, Direction, Evidence, Finding, Level, Outcome, Shape};
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
-use crate::qemu::{Problem, StartError, private_dir};
+use crate::qemu::{Problem, StartError, block_on, private_dir};
 use crate::rules::Rule;
 use crate::rules::lists::Lists;
 use crate::vmstate::dump::Dump;
@@ -453,13 +453,8 @@ pub enum Unknown {
     Start(#[from] StartError),
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(future))
+    #[error("{0}")]
+    Save(String),
 }
 
 /// Adds findings that cases confirmed to those that are there already. One that is among them gets

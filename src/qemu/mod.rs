@@ -66,7 +66,7 @@ pub fn open(
 }
 
 /// Runs a future to its end on a runtime that lives no longer.
-fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::model::{
-    BuildRef, Direction, Evidence, Finding, Level, Report, RuleText, Side, Verdict,
+    BuildRef, Described, Direction, Evidence, Finding, Level, Report, RuleText, Side, Verdict,
 };
 
 /// How to print; colour is the stream's business, which strips what is not wanted.
@@ -46,6 +46,19 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         super::cases::write(&report.cases, options.quiet, out)?;
     } else {
         super::sweep::write(report, options.verbose, options.quiet, out)?;
+    }
+    if let Some(described) = &report.described {
+        let Described {
+            old_sent,
+            old_described,
+            new_sent,
+            new_described,
+        } = described;
+        writeln!(
+            out,
+            "sections that were sent: {old_sent} by old, of which its dump describes {old_described}; \
+             {new_sent} by new, {new_described} described"
+        )?;
     }
     if let Some(coverage) = &report.coverage {
         super::coverage::write(coverage, options.verbose, out)?;

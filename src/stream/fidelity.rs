@@ -75,15 +75,19 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
                 }
             }
         }
+        for loss in losses.iter_mut().skip(from) {
+            loss.section.clone_from(&section.name);
+            loss.instance_id = section.instance_id;
+            if loss.description.is_empty() {
+                // Saved the old way, without a description.
+                loss.description.clone_from(&section.name);
+            }
+        }
         losses.retain(|loss| {
             let held = loss.held.as_deref();
             let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
             why.is_none()
         });
-        for loss in losses.iter_mut().skip(from) {
-            loss.section.clone_from(&section.name);
-            loss.instance_id = section.instance_id;
-        }
     }
     losses
 }
@@ -402,14 +406,7 @@ fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body>
             && ours.kind == Kind::Bytes
             && ours.bytes.len() != theirs.bytes.len()
             && (adds_only(&ours.bytes, &theirs.bytes)
-                || names
-                    .volatile(
-                        &ours.description,
-                        ours.name(),
-                        &ours.bytes,
-                        Some(&theirs.bytes),
-                    )
-                    .is_some())
+                || names.resized(&ours.description, ours.name(), &ours.bytes, &theirs.bytes))
     };
     let mut pairs = sent.leaves.iter().zip(&held.leaves);
     if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {

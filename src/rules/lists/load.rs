@@ -121,6 +121,7 @@ struct RawVolatile {
     bytes: Vec<[usize; 2]>,
     run: Option<Run>,
     resized: Option<usize>,
+    sent_length: Option<usize>,
     reason: String,
     source: String,
 }
@@ -269,6 +270,7 @@ impl Lists {
                 bytes: raw.bytes,
                 run: raw.run,
                 resized: raw.resized,
+                sent_length: raw.sent_length,
                 reason: raw.reason,
                 source: raw.source,
             });

@@ -18,6 +18,8 @@ pub struct Volatile {
     pub run: Option<Run>,
     /// By how many bytes the field may be longer or shorter, where it is its length that differs.
     pub resized: Option<usize>,
+    /// The length that was sent, where only that one is meant.
+    pub sent_length: Option<usize>,
     pub reason: String,
     /// Where in QEMU that is seen.
     pub source: String,
@@ -39,6 +41,7 @@ impl Volatile {
                 Some(start) => field.starts_with(start),
                 None => name == field,
             })
+            && self.sent_length.is_none_or(|length| length == sent.len())
             && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
                 || held.is_some_and(|held| self.fits(sent, held)))
     }
@@ -84,6 +87,12 @@ impl StateNames {
         self.renamed.iter().any(|(of, a, b)| {
             a == sent && b == held && of.as_deref().is_none_or(|name| name == description)
         })
+    }
+
+    /// Whether the field is known to have another length on the destination, with the same meaning.
+    pub fn resized(&self, description: &str, field: &str, sent: &[u8], held: &[u8]) -> bool {
+        let mut entries = self.volatile.iter().filter(|e| e.resized.is_some());
+        entries.any(|entry| entry.covers(description, field, sent, Some(held)))
     }
 
     /// Why the field may differ in this way.

@@ -1,0 +1,91 @@
+//! What two builds really send for one configuration, as evidence beside their dumps.
+
+use super::case::Bench;
+use super::devices::DeviceSet;
+use super::properties::Unknown;
+use crate::model::{Case, Described, Direction, Finding, Level, Outcome};
+use crate::stream::Stream;
+use crate::stream::layout::{self, Side};
+use crate::vmstate::dump::Dump;
+use crate::vmstate::renames::Renames;
+
+/// Has both builds save a guest that never ran.
+///
+/// # Errors
+/// One does not start with the set, or does not save it.
+pub fn streams(bench: &Bench, set: &DeviceSet) -> Result<(Stream, Stream), Unknown> {
+    let recipe = bench.recipe(bench.compose(set).args);
+    let both = async {
+        tokio::try_join!(
+            bench.saved_by(&bench.old, &recipe),
+            bench.saved_by(&bench.new, &recipe)
+        )
+    };
+    crate::qemu::block_on(both)?.map_err(Unknown::Save)
+}
+
+/// How much of what was sent the dumps describe, by section.
+pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
+    let old = layout::described(streams.0, dumps.0);
+    let new = layout::described(streams.1, dumps.1);
+    Described {
+        old_sent: old.all,
+        old_described: old.covered,
+        new_sent: new.all,
+        new_described: new.covered,
+    }
+}
+
+/// Compares the layouts of both streams. What the dumps told already, by rule and field, is confirmed
+/// there; what a guest has survived is no more than a note.
+pub fn findings(
+    (old, new): (&Stream, &Stream),
+    (old_dump, new_dump): (&Dump, &Dump),
+    directions: &[Direction],
+    renames: &dyn Renames,
+    known: &mut [Finding],
+    cases: &[Case],
+) -> Vec<Finding> {
+    let old = Side {
+        stream: old,
+        dump: Some(old_dump),
+    };
+    let new = Side {
+        stream: new,
+        dump: Some(new_dump),
+    };
+    let mut found = layout::compare(old, new, directions, renames);
+    let field = |finding: &Finding| finding.path.last().cloned();
+    found.retain(|finding| {
+        let mut told = known.iter_mut().filter(|known| {
+            known.rule == finding.rule
+                && known.direction == finding.direction
+                && known.path.len() > 1
+                && field(known) == field(finding)
+        });
+        match told.next() {
+            Some(known) => {
+                let sent = || "what both builds send".to_owned();
+                known.confirmed_by.get_or_insert_with(sent);
+                false
+            }
+            None => true,
+        }
+    });
+    for finding in &mut found {
+        let survived = cases.iter().any(|case| {
+            case.outcome == Outcome::Pass
+                && case
+                    .legs
+                    .iter()
+                    .any(|leg| leg.direction == finding.direction)
+        });
+        if survived && finding.level != Level::Note {
+            finding.level = Level::Note;
+            finding
+                .message
+                .push_str("; a guest in this state was moved whole");
+        }
+    }
+    found
+}
