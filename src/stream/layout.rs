@@ -116,10 +116,7 @@ pub(super) fn compare_sections(
     directions: &[Direction],
     renames: &dyn Renames,
 ) -> Vec<Finding> {
-    let mut empty = Lists::new();
-    for structure in [old, new].iter().filter_map(|s| s.content.structure()) {
-        empty_lists(structure, &mut empty);
-    }
+    let empty = empty_in(old, new);
     let (Some(old_layout), Some(new_layout)) = (section(old, &empty), section(new, &empty)) else {
         return versions_alone(old, new, directions);
     };
@@ -140,6 +137,25 @@ pub(super) fn compare_sections(
         pair.judge(finding);
     }
     findings
+}
+
+/// Whether a section is saved the old way, or was not decoded.
+pub(super) fn is_undescribed(section: &Section) -> bool {
+    let structure = section.content.structure();
+    structure.is_none_or(|s| s.vmsd_name.is_empty())
+}
+
+/// The names of the lists that have no elements in one or the other section.
+pub(super) fn lists_not_seen(one: &Section, other: &Section) -> impl Iterator<Item = String> {
+    empty_in(one, other).into_iter().map(|(_, field)| field)
+}
+
+fn empty_in(one: &Section, other: &Section) -> Lists {
+    let mut empty = Lists::new();
+    for structure in [one, other].iter().filter_map(|s| s.content.structure()) {
+        empty_lists(structure, &mut empty);
+    }
+    empty
 }
 
 /// How a dump describes a section, if it does.
@@ -226,11 +242,7 @@ impl Pair<'_> {
         if finding.level != Level::Error || finding.rule == Rule::VersionTooNew.id() {
             return;
         }
-        let opaque = |section: &Section| {
-            let structure = section.content.structure();
-            structure.is_none_or(|s| s.vmsd_name.is_empty())
-        };
-        if opaque(self.source) || opaque(self.destination) {
+        if is_undescribed(self.source) || is_undescribed(self.destination) {
             // The old way: the bytes are one heap, and their number depends on the state.
             soften(finding, STATE);
             return;
