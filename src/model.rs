@@ -135,6 +135,8 @@ impl fmt::Display for Level {
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
     Dump,
+    /// How the builds set up a machine that never ran.
+    Properties,
     Stream,
     Live,
 }
@@ -160,6 +162,9 @@ pub struct Shape {
     pub version_id: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_version_id: Option<i64>,
+    /// What a property is set to, as `-device` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// The fields of a run, in wire order, each as `name size` or `name size×num`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub fields: Vec<String>,
@@ -319,9 +324,14 @@ pub struct Cause {
     pub section: Option<String>,
     pub instance: Option<u64>,
     pub field: Option<String>,
-    /// Rule of the static finding that explains it.
+    /// Rule of the finding that explains it.
     pub rule: Option<String>,
     pub message: String,
+    /// Where in the source's stream the two sides part, in bytes from its start.
+    pub offset: Option<u64>,
+    /// What the source sent there, and what the destination reads there.
+    pub sent: Option<String>,
+    pub expected: Option<String>,
 }
 
 /// The same set from each build to itself.
@@ -399,6 +409,22 @@ pub struct Repeated {
     pub of: usize,
 }
 
+/// What became of the devices of a set that failed as a whole, by their ids. Each culprit has a case of
+/// its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The machine fails with none of them, so that none is to blame.
+    pub without_any: bool,
+    /// Smallest failing groups, mostly of one device.
+    pub culprits: Vec<Vec<String>>,
+    /// These pass, all together.
+    pub passed: Vec<String>,
+    /// These hang on a culprit and cannot be without it.
+    pub hidden: Vec<String>,
+    /// These were not told apart.
+    pub undecided: Vec<String>,
+}
+
 /// One machine, device set, transport and direction, or a loop of legs to and fro.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
@@ -420,6 +446,9 @@ pub struct Case {
     pub cause: Option<Cause>,
     pub control: Option<Control>,
     pub repeated: Option<Repeated>,
+    /// Of a failed case with several devices, which ones are to blame.
+    #[serde(default)]
+    pub split: Option<Split>,
     pub legs: Vec<Leg>,
     /// What the destination held after a leg that was not what it was sent.
     pub state_diff: Vec<StateDiff>,
@@ -485,6 +514,108 @@ pub struct Swept {
     pub elapsed_ms: u64,
 }
 
+/// How far a section got in a run; the strongest evidence first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reached {
+    /// Sent in a case that passed.
+    Passed,
+    /// Sent, but only in cases that did not pass.
+    Sent,
+    /// No guest could have it, for a reason.
+    NotCreated,
+    /// The dumps were compared, and that was all.
+    Compared,
+}
+
+/// A subsection of a section, wherever in it, and whether it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredSubsection {
+    pub name: String,
+    pub sent: bool,
+}
+
+/// A section of the dumps, and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredSection {
+    /// The QOM type: the key of the dump.
+    pub section: String,
+    /// The vmsd name, as the stream has it.
+    pub vmsd: String,
+    /// Whether the machine can have it: it is built in, or a user can add it.
+    pub possible: bool,
+    pub reached: Reached,
+    /// Why it could not be created.
+    pub reason: Option<String>,
+    pub subsections: Vec<CoveredSubsection>,
+}
+
+/// Counts of a [`Coverage`]; all but the last are of sections that the machine can have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoverageCounts {
+    pub sections: usize,
+    /// Sent in any case.
+    pub sent: usize,
+    /// Of those, sent in a case that passed.
+    pub passed: usize,
+    pub compared: usize,
+    pub not_created: usize,
+    pub subsections: usize,
+    pub subsections_sent: usize,
+    /// Sent sections of all, in whole percent, rounded down.
+    pub percent: u8,
+    /// Sections of other machines, which count for nothing else.
+    pub elsewhere: usize,
+}
+
+/// What of the state that two builds know was put to the test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub counts: CoverageCounts,
+    /// The percentage that was asked for; with less, nothing is compatible.
+    pub required: Option<u8>,
+    /// All of them, by QOM type.
+    pub sections: Vec<CoveredSection>,
+}
+
+impl Coverage {
+    pub fn of(mut sections: Vec<CoveredSection>) -> Self {
+        sections.sort_by(|a, b| a.section.cmp(&b.section));
+        let mut counts = CoverageCounts::default();
+        for section in &sections {
+            if !section.possible {
+                counts.elsewhere += 1;
+                continue;
+            }
+            counts.sections += 1;
+            match section.reached {
+                Reached::Passed => {
+                    counts.sent += 1;
+                    counts.passed += 1;
+                }
+                Reached::Sent => counts.sent += 1,
+                Reached::NotCreated => counts.not_created += 1,
+                Reached::Compared => counts.compared += 1,
+            }
+            counts.subsections += section.subsections.len();
+            counts.subsections_sent += section.subsections.iter().filter(|s| s.sent).count();
+        }
+        // Nothing to cover is covered.
+        let percent = (100 * counts.sent).checked_div(counts.sections);
+        counts.percent = percent.map_or(100, |p| u8::try_from(p).unwrap_or(100));
+        Coverage {
+            counts,
+            required: None,
+            sections,
+        }
+    }
+
+    pub fn is_enough(&self) -> bool {
+        self.required
+            .is_none_or(|least| self.counts.percent >= least)
+    }
+}
+
 /// Which part of a run that was spread over several a report is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRef {
@@ -516,7 +647,7 @@ pub struct Report {
     /// Of a sweep, what there was to try on each machine.
     #[serde(default)]
     pub swept: Vec<Swept>,
-    pub coverage: Option<serde_json::Value>,
+    pub coverage: Option<Coverage>,
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
     pub rules: BTreeMap<String, RuleText>,
@@ -588,6 +719,16 @@ impl Report {
         };
         self.summary = summary;
         self.cases = cases;
+        self
+    }
+
+    /// The same with coverage, after the cases. Where less was covered than was asked for, what is
+    /// not incompatible is untested: nothing is known to break, and too little is known.
+    pub fn with_coverage(mut self, coverage: Coverage) -> Self {
+        if self.verdict == Verdict::Compatible && !coverage.is_enough() {
+            self.verdict = Verdict::Untested;
+        }
+        self.coverage = Some(coverage);
         self
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use migcompat::model::Evidence;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -118,7 +119,11 @@ fn the_levels_of_the_known_cases() {
 fn every_fixture_report_follows_the_schema() {
     for entry in std::fs::read_dir(root().join("fixtures/rules")).expect("the fixtures") {
         let folder = entry.expect("readable").path();
-        if folder.is_dir() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let rule = migcompat::rules::Rule::from_id(&name);
+        // Others show how builds set up a machine, which is not compared from files.
+        let dumps = |rule: migcompat::rules::Rule| rule.entry().fixture.evidence == Evidence::Dump;
+        if rule.is_some_and(dumps) {
             let file = |name: &str| folder.join(name).display().to_string();
             report(&["static", &file("old.json"), &file("new.json")]);
         }

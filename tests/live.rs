@@ -320,6 +320,141 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
 }
 
 #[test]
+fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
+    if !online("a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The machine starts twice: as the source of leg 1 in each attempt, never for leg 2.
+    let old = wrapper(
+        dir.path(),
+        OLD,
+        Role::Destination,
+        "echo worn out >&2; exit 1",
+    );
+    let logs = dir.path().join("logs");
+    let args = [
+        "live",
+        &old,
+        NEW,
+        "-M",
+        "q35",
+        "--device-set",
+        "bare",
+        "--loops",
+        "1",
+    ];
+    let keep = ["--retries", "0", "--keep-logs", logs.to_str().unwrap()];
+    for runs in 1..=2 {
+        let run = Run::new(&[&args[..], &keep].concat());
+        // The control from the old build to itself cannot be set up: no reason to call it broken.
+        assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+        let cause = run.case(0)["cause"]["message"].as_str().unwrap();
+        assert!(
+            cause.contains("leg 2") && cause.contains("status 1"),
+            "{cause}"
+        );
+        assert_eq!(run.case(0)["destination_stderr"], "worn out");
+        assert_eq!(fs::read_dir(&logs).unwrap().count(), runs);
+        run.leaves_nothing();
+    }
+}
+
+#[test]
+fn a_failed_case_that_a_list_allows_does_not_gate() {
+    if !online("a_failed_case_that_a_list_allows_does_not_gate") {
+        return;
+    }
+    let lists = tempfile::tempdir().unwrap();
+    let entry = "[[migration]]\nsection = \"pciespscsi\"\nmachines = [\"pc-q35\"]\nby = \"8.0\"\n\
+                 source = \"a test\"\nreason = \"meant to\"\n";
+    fs::write(lists.path().join("own.toml"), entry).unwrap();
+    let args = [
+        "live",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+        "--paused",
+    ];
+    let rules = ["--rules", lists.path().to_str().unwrap()];
+    for (retries, status) in [("1", 0), ("0", 1)] {
+        // Tried once, nobody knows whether it always fails.
+        let how = ["--direction", "forward", "--retries", retries];
+        let run = Run::new(&[&args[..], &rules, &how].concat());
+        assert_eq!(run.status(), Some(status), "{}", run.said());
+        assert_eq!(run.outcomes(), ["fail"]);
+        assert_eq!(run.case(0)["allowed_by"].is_string(), status == 0);
+    }
+}
+
+#[test]
+fn garbage_on_the_monitor_socket_leaves_it_untested() {
+    if !online("garbage_on_the_monitor_socket_leaves_it_untested") {
+        return;
+    }
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!(
+            "UNTESTED: garbage_on_the_monitor_socket_leaves_it_untested: there is no python3"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let fake = script(
+        dir.path(),
+        "fake",
+        "#!/usr/bin/env python3\n\
+         import socket, sys, time\n\
+         path = [a for a in sys.argv if 'path=' in a][-1].split('path=')[1].split(',')[0]\n\
+         s = socket.socket(socket.AF_UNIX); s.connect(path)\n\
+         s.sendall(b'Segmentation fault\\n' * 9); time.sleep(60)\n",
+    );
+    let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+    assert!(
+        run.said().contains("no QMP: \"Segmentation fault\""),
+        "{}",
+        run.said()
+    );
+    run.leaves_nothing();
+}
+
+#[test]
+fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
+    if !online("a_failed_set_names_the_devices_to_blame_and_clears_the_others") {
+        return;
+    }
+    // The first of them cannot move at all, which must not hide that the last one breaks.
+    let mut args = vec!["live", OLD, NEW, "-M", "pc-q35-7.2", "--paused"];
+    for device in ["rocker,id=r", "e1000", "virtio-rng-pci", "am53c974"] {
+        args.extend(["--device", device]);
+    }
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(
+        run.outcomes(),
+        ["broken", "broken", "fail"],
+        "{}",
+        run.said()
+    );
+    assert_eq!(run.status(), Some(1));
+    let split = &run.case(0)["split"];
+    let culprits: Vec<&str> = split["culprits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group[0].as_str().unwrap())
+        .collect();
+    assert_eq!(culprits, ["r", "am53c974"]);
+    assert_eq!(split["passed"].as_array().unwrap().len(), 2, "{split}");
+    assert_eq!(split["undecided"], serde_json::json!([]));
+    let section = run.case(2)["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    run.leaves_nothing();
+}
+
+#[test]
 fn what_no_build_can_move_is_broken() {
     if !online("what_no_build_can_move_is_broken") {
         return;
@@ -430,6 +565,40 @@ fn an_interrupt_leaves_nothing() {
         assert_eq!(output.status.code(), Some(130), "{said}");
         leaves_nothing(temp.path());
     }
+}
+
+#[test]
+fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
+    if !online("a_failed_case_and_the_finding_that_predicts_it_name_each_other") {
+        return;
+    }
+    let args = [
+        "check",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+    ];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["fail"]);
+    let case = run.case(0);
+    let section = case["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    let findings = run.report["findings"].as_array().unwrap();
+    let confirmed: Vec<&Value> = findings
+        .iter()
+        .filter(|finding| finding["confirmed_by"] == case["id"])
+        .collect();
+    assert_eq!(confirmed.len(), 1, "one finding explains it");
+    assert_eq!(confirmed[0]["rule"], case["cause"]["rule"]);
+    assert_eq!(
+        confirmed[0]["path"],
+        serde_json::json!(["pciespscsi", "esp", "drq_state"])
+    );
+    assert_eq!(case["cause"]["field"], "esp/drq_state");
 }
 
 #[test]

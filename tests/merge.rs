@@ -46,7 +46,7 @@ fn whole() -> Value {
             cases.push(json!({
                 "id": format!("q35/{device}/unix/{direction}/paused"),
                 "machine": report["machine"], "device_set": device, "devices": [device], "left_out": [],
-                "transport": "unix", "direction": direction, "running": false,
+                "transport": "unix", "capabilities": [], "direction": direction, "running": false,
                 "outcome": if fails { "fail" } else { "pass" },
                 "cause": null, "control": null, "repeated": null, "legs": [], "state_diff": [],
                 "allowed_by": null, "reproduce": null, "source_stderr": "",
@@ -196,6 +196,53 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let folder = written(&all);
     let args = ["merge", "1.json", "2.json", "3.json", "4.json"];
     assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
+}
+
+/// Each shard sends a half; together they send enough.
+#[test]
+fn coverage_is_joined_and_too_little_of_it_is_untested() {
+    let mut whole = whole();
+    whole["findings"] = json!([]);
+    whole["rules"] = json!({});
+    for case in whole["cases"].as_array_mut().expect("a list") {
+        case["outcome"] = json!("pass");
+    }
+    let covered = |sent: &str| {
+        let sections = ["e1000e", "rtl8139"].map(|name| {
+            let reached = if name == sent { "passed" } else { "compared" };
+            json!({"section": name, "vmsd": name, "possible": true, "reached": reached,
+                   "reason": null, "subsections": []})
+        });
+        json!({
+            "counts": {"sections": 2, "sent": 1, "passed": 1, "compared": 1, "not_created": 0,
+                       "subsections": 0, "subsections_sent": 0, "percent": 50, "elsewhere": 0},
+            "required": null, "sections": sections,
+        })
+    };
+    let (mut one, mut other) = (part(&whole, 1, 2), part(&whole, 2, 2));
+    one["coverage"] = covered("e1000e");
+    other["coverage"] = covered("rtl8139");
+    validate(&one);
+    let folder = written(&[one.clone(), other.clone()]);
+    let args = ["merge", "1.json", "2.json", "--format", "json"];
+    let enough = [&args[..], &["--min-coverage", "100"]].concat();
+    let output = migcompat(&enough, folder.path());
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    validate(&report);
+    assert_eq!(report["coverage"]["counts"]["percent"], 100);
+
+    other["coverage"] = covered("e1000e");
+    let folder = written(&[one, other]);
+    let output = migcompat(&enough, folder.path());
+    assert_eq!(output.status.code(), Some(125));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    validate(&report);
+    assert_eq!(report["verdict"], "untested");
+    assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
+
+    let bare = written(&[part(&whole, 1, 2), part(&whole, 2, 2)]);
+    assert_eq!(migcompat(&enough, bare.path()).status.code(), Some(2));
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! Every rule is shown by a pair of minimal dumps that triggers it and nothing else.
+//! Every rule is shown by a pair that triggers it and nothing else: minimal dumps, or how two builds
+//! set up a machine.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use migcompat::model::{Direction, Finding};
+use migcompat::live::properties::{self, Look, Snapshots};
+use migcompat::model::{Direction, Evidence, Finding};
+use migcompat::qemu::properties::Snapshot;
 use migcompat::rules::Rule;
+use migcompat::rules::lists::Lists;
 use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::read_dump;
@@ -16,16 +20,43 @@ fn folder(rule: Rule) -> PathBuf {
         .join(rule.id())
 }
 
-fn pair(rule: Rule) -> (Dump, Dump) {
+/// What one build has.
+enum Half {
+    Dump(Dump),
+    Properties(Snapshot),
+}
+
+fn pair(rule: Rule) -> (Half, Half) {
     let read = |name: &str| {
         let file = folder(rule).join(name);
-        read_dump(&file).unwrap_or_else(|e| panic!("{rule} needs a fixture: {e}"))
+        match rule.entry().fixture.evidence {
+            Evidence::Dump => Half::Dump(
+                read_dump(&file).unwrap_or_else(|e| panic!("{rule} needs a fixture: {e}")),
+            ),
+            Evidence::Properties => {
+                let text = std::fs::read(&file).expect("a fixture");
+                Half::Properties(serde_json::from_slice(&text).expect("a snapshot"))
+            }
+            other => panic!("{rule}: there are no fixtures of {other:?}"),
+        }
     };
     (read("old.json"), read("new.json"))
 }
 
-fn triggered(old: &Dump, new: &Dump) -> (BTreeSet<(String, Direction)>, Vec<Finding>) {
-    let findings = compare(old, new, &Direction::BOTH, &NoRenames);
+fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Finding>) {
+    let findings = match (old, new) {
+        (Half::Dump(old), Half::Dump(new)) => compare(old, new, &Direction::BOTH, &NoRenames),
+        (Half::Properties(old), Half::Properties(new)) => {
+            let snapshots = Snapshots {
+                old: old.clone(),
+                new: new.clone(),
+            };
+            let lists = Lists::load(&[]).expect("the shipped lists");
+            let differences = properties::compare(&snapshots, Look::Everything, &lists);
+            properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
+        }
+        _ => panic!("one half of each kind"),
+    };
     let rules = findings
         .iter()
         .map(|f| (f.rule.clone(), f.direction))

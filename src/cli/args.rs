@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::live::capability::Capability;
 use crate::live::transport::Transport;
-use crate::model::Direction;
+use crate::model::{Direction, Version};
 use crate::rules::Rule;
 
 /// Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
@@ -43,6 +43,8 @@ pub(super) enum Command {
     Dump(DumpArgs),
     /// The rules, what one means, and the lists
     Rules(RulesArgs),
+    /// A migration stream, readable; or what differs between two
+    Stream(StreamArgs),
     /// The builds that were fetched
     Builds(BuildsArgs),
 }
@@ -188,6 +190,12 @@ impl First {
 /// How guests are moved.
 #[derive(Debug, Args)]
 pub(super) struct MigrationArgs {
+    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub device_set: Vec<String>,
+    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
+    #[arg(long, value_name = "ARGS")]
+    pub device: Vec<String>,
     /// Move one guest to and fro N times instead of once in each direction
     #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
     pub loops: Option<u16>,
@@ -225,14 +233,11 @@ pub(super) struct MigrationArgs {
 pub(super) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
-    #[arg(long, value_name = "NAME")]
-    pub device_set: Vec<String>,
-    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
-    #[arg(long, value_name = "ARGS")]
-    pub device: Vec<String>,
     #[command(flatten)]
     pub migration: MigrationArgs,
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -300,6 +305,14 @@ pub(super) struct CheckBuildsArgs {
     pub output: OutputArgs,
 }
 
+/// How much has to be put to the test.
+#[derive(Debug, Args)]
+pub(super) struct CoverageArgs {
+    /// With less than PERCENT of the sections sent, what is not incompatible is untested (125)
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_coverage: Option<u8>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
     /// Reports in JSON of runs with --shard, plain, .gz or .zst
@@ -308,6 +321,8 @@ pub(super) struct MergeArgs {
     /// Merge what there is, shards missing or not; without them nothing is compatible
     #[arg(long)]
     pub partial: bool,
+    #[command(flatten)]
+    pub coverage: CoverageArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -391,6 +406,85 @@ pub(super) struct CheckArgs {
     /// compared with each other
     #[arg(long, value_name = "DIR")]
     pub dumps: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StreamArgs {
+    #[command(subcommand)]
+    pub command: StreamCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StreamCommand {
+    /// Print sections, fields, types, sizes and values of a stream
+    Show(ShowArgs),
+    /// Print what differs in layout and in value; exit status 1 if anything does
+    Diff(DiffArgs),
+}
+
+/// Which sections, and how they are written.
+#[derive(Debug, Args)]
+pub(super) struct StreamOutputArgs {
+    /// Only sections whose name, or its part behind the last slash, fits GLOB (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub section: Vec<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
+    pub format: StreamFormat,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Bytes of a guest page, where the stream does not tell
+    #[arg(long, value_name = "BYTES", value_parser = page_size)]
+    pub page_size: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StreamFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// A stream: plain, gzip or zstd; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub output: StreamOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// The stream of the old build
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The stream of the new build
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// QEMU release that wrote OLD; where it is not given, renames of any release hold
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub old_version: Option<Version>,
+    /// QEMU release that wrote NEW
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub new_version: Option<Version>,
+    /// Own lists beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub rules: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: StreamOutputArgs,
+}
+
+fn page_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(size) if size.is_power_of_two() && (1024..=65536).contains(&size) => Ok(size),
+        _ => Err("a power of two from 1024 to 65536 is wanted".to_owned()),
+    }
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    text.parse()
+        .map_err(|_| "a release like 7.2 or 10.0.2 is wanted".to_owned())
 }
 
 fn rule(id: &str) -> Result<Rule, String> {

@@ -4,7 +4,7 @@ use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
-use crate::live::devices::DeviceSet;
+use crate::live::properties;
 use crate::model::{Case, Finding, Outcome, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -16,6 +16,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let quiet = args.output.quiet;
     let lists = load_lists(&args.judge)?;
     let (pair, machine) = live::open(&args.pair, quiet)?;
+    let sets = live::device_sets(&args.migration, pair.arch())?;
     let dumps = dumps(&pair, Some(machine.clone()))?;
     let scope = Scope {
         lists: &lists,
@@ -30,29 +31,38 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         args.pair.direction.list(),
         &scope,
     );
-    let mut findings = judge(findings, &scope, &wishes(&args.judge));
-    let rules = catalogue::texts(&findings);
+    let wished = wishes(&args.judge);
+    let mut findings = judge(findings, &scope, &wished);
 
     let (old, new) = (pair.old.reference(), pair.new.reference());
     // Without a guest of ours the machine can at least be moved as it is after reset.
     let running = !args.migration.paused && live::has_guest(&pair);
-    let sets = DeviceSet::shipped("default")?.guests();
     let directions = args.pair.direction.list();
-    let mut cases = live::migrate(
+    let mut moved = live::migrate(
         &pair,
-        &machine,
+        &scope,
         &sets,
         directions,
         &args.migration,
         running,
         quiet,
     )?;
-    for case in &mut cases {
+    for case in &mut moved.cases {
         link(case, &mut findings);
+        case.allowed_by = scope.allows_case(case);
     }
+    for set in &sets {
+        match properties::survey(&moved.bench, set, directions, &lists) {
+            Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &wished)),
+            Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
+        }
+    }
+    let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
+    live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
+    let rules = catalogue::texts(&findings);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
-        .with_cases(cases, strict);
+        .with_cases(moved.cases, strict);
     output::write_report(&report, &args.output, strict)
 }
 
@@ -70,6 +80,10 @@ fn link(case: &mut Case, findings: &mut [Finding]) {
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     if let Some(finding) = explain(cause, direction, findings) {
         cause.rule = Some(finding.rule.clone());
+        // A build may say no more than the section: the finding knows the place in it.
+        if cause.field.is_none() && finding.path.len() > 1 {
+            cause.field = Some(finding.path[1..].join("/"));
+        }
         finding.confirmed_by.get_or_insert_with(|| case.id.clone());
     }
 }

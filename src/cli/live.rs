@@ -1,20 +1,27 @@
 //! `migcompat live`: guests that move between two builds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
-use super::{Exit, Failure, output};
-use crate::live::case::{Bench, Patience, Wanted};
+use super::board::Board;
+use super::{Exit, Failure, output, static_};
+use crate::live::case::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
+use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};
+use crate::live::state::Names;
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Outcome, Report};
+use crate::model::{Case, Direction, Finding, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::rules::catalogue;
+use crate::rules::judge::{Wishes, judge};
+use crate::rules::lists::Scope;
+use crate::vmstate::obtain::dumps;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -46,29 +53,39 @@ impl From<RunFailure> for Failure {
 
 pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let (pair, machine) = open(&args.pair, args.output.quiet)?;
-    let mut sets = Vec::new();
-    for name in &args.device_set {
-        sets.extend(device_set(name)?.guests());
-    }
-    if !args.device.is_empty() {
-        sets.push(DeviceSet::ad_hoc(&args.device, pair.arch())?);
-    }
-    if sets.is_empty() {
-        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
-    }
+    let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
-    let cases = migrate(
+    let lists = static_::read_lists(&args.rules)?;
+    let scope = Scope {
+        lists: &lists,
+        old: old.version,
+        new: new.version,
+        machine: Some(&machine),
+        any_machine: false,
+    };
+    let mut moved = migrate(
         &pair,
-        &machine,
+        &scope,
         &sets,
         directions,
         &args.migration,
         !args.migration.paused,
         args.output.quiet,
     )?;
-    let report = Report::of_findings(old, new, Some(machine), Vec::new(), BTreeMap::new(), false)
-        .with_cases(cases, false);
+    let mut findings = Vec::new();
+    if moved.cases.iter().any(|case| suspect(case).is_some()) {
+        // The dumps say which device sends the section that failed.
+        let dumps = dumps(&pair, Some(machine.clone()))?;
+        let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
+        explain(&mut moved, &senders, &scope, &Wishes::new(), &mut findings);
+    }
+    for case in &mut moved.cases {
+        case.allowed_by = scope.allows_case(case);
+    }
+    let rules = catalogue::texts(&findings);
+    let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
+        .with_cases(moved.cases, false);
     output::write_report(&report, &args.output, false)
 }
 
@@ -89,6 +106,21 @@ pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failu
     Ok((pair, machine))
 }
 
+/// What the guests have: the sets asked for, and one more of single devices.
+pub(super) fn device_sets(args: &MigrationArgs, arch: &str) -> Result<Vec<DeviceSet>, Failure> {
+    let mut sets = Vec::new();
+    for name in &args.device_set {
+        sets.extend(device_set(name)?.guests());
+    }
+    if !args.device.is_empty() {
+        sets.push(DeviceSet::ad_hoc(&args.device, arch)?);
+    }
+    if sets.is_empty() {
+        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
+    }
+    Ok(sets)
+}
+
 /// A shipped set, or one in a file.
 fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     if name.contains('/') || name.ends_with(".toml") {
@@ -97,16 +129,23 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
-/// Runs every set in every direction, or in a loop.
+/// Cases that were run, and what they were run with.
+pub(super) struct Moved {
+    pub cases: Vec<Case>,
+    pub bench: Bench,
+    wanted: Vec<Wanted>,
+}
+
+/// Runs every set in every direction, or in a loop, on the machine of the scope.
 pub(super) fn migrate(
     pair: &Pair,
-    machine: &str,
+    scope: &Scope,
     sets: &[DeviceSet],
     directions: &[Direction],
     args: &MigrationArgs,
     running: bool,
     quiet: bool,
-) -> Result<Vec<Case>, Failure> {
+) -> Result<Moved, Failure> {
     let first = [args.first.direction()];
     let directions = if args.loops.is_some() {
         &first
@@ -119,6 +158,7 @@ pub(super) fn migrate(
             directions.iter().map(|&direction| Wanted {
                 set: set.clone(),
                 direction,
+                part: Part::Whole,
             })
         })
         .collect();
@@ -127,7 +167,7 @@ pub(super) fn migrate(
     let bench = Bench {
         old,
         new,
-        machine: machine.to_owned(),
+        machine: scope.machine.unwrap_or_default().to_owned(),
         arch: pair.arch().to_owned(),
         cpu: args.cpu.clone(),
         transport: args.transport,
@@ -142,24 +182,46 @@ pub(super) fn migrate(
             ..Patience::default()
         },
         logs: logs.clone(),
+        names: Names::of(scope),
     };
     let jobs = args.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let total = wanted.len();
-    let mut done = 0;
-    let cases = run::run(&bench, &wanted, jobs, |case| {
-        done += 1;
-        if !quiet {
-            progress(done, total, case);
-        }
+    let board = Board::new(Progress::auto(quiet), wanted.len());
+    let cases = run::run(&bench, &wanted, jobs, |subject, event| {
+        board.tell(subject, event);
     });
+    drop(board);
     if temporary {
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
     }
-    Ok(cases?)
+    Ok(Moved {
+        cases: cases?,
+        bench,
+        wanted,
+    })
+}
+
+/// Looks for what the builds set up differently on the devices of failed cases.
+pub(super) fn explain(
+    moved: &mut Moved,
+    senders: &Senders,
+    scope: &Scope,
+    wishes: &Wishes,
+    findings: &mut Vec<Finding>,
+) {
+    let Moved {
+        cases,
+        bench,
+        wanted,
+    } = moved;
+    match properties::explain_all(bench, wanted, cases, senders, scope.lists) {
+        Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
+        // The case has failed all the same, and says so.
+        Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
+    }
 }
 
 /// Whether a machine of this architecture has a guest to run in it.
@@ -189,21 +251,4 @@ pub(super) fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failu
             Ok((folder.keep(), true))
         }
     }
-}
-
-/// A line a case, written at once.
-fn progress(done: usize, total: usize, case: &Case) {
-    let mut line = format!("[{done}/{total}] {} {}", case.outcome, case.id);
-    let legs = case.legs.len();
-    if legs > 1 {
-        line.push_str(&format!(", {legs} legs"));
-    }
-    line.push_str(&format!(", {:.1} s", case.elapsed_ms as f64 / 1000.0));
-    if case.outcome != Outcome::Pass
-        && let Some(cause) = &case.cause
-    {
-        line.push_str(": ");
-        line.push_str(cause.message.lines().next().unwrap_or_default());
-    }
-    eprintln!("{line}");
 }

@@ -30,7 +30,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
     } else {
         Missing::Refuse
     };
-    let merged = merge::merge(inputs, missing)?;
+    let merged = merge::merge(inputs, missing, args.coverage.min_coverage)?;
     if !merged.missing.is_empty() {
         let lacking = merge::lacking(&merged.missing);
         eprintln!(

@@ -1,6 +1,7 @@
 //! Arguments in, exit status out. One module a command; what they do lives in the other rooms.
 
 mod args;
+mod board;
 mod builds;
 mod check;
 mod dump;
@@ -9,6 +10,7 @@ mod merge;
 mod output;
 mod rules;
 mod static_;
+mod stream;
 mod sweep;
 
 use std::process::ExitCode;
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Static(args) => static_::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Stream(args) => stream::run(&args),
         Command::Builds(args) => builds::run(&args),
     };
     match result {

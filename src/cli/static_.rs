@@ -1,5 +1,7 @@
 //! `migcompat static`: two dumps compared.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use super::args::{JudgeArgs, StaticArgs};
@@ -50,7 +52,11 @@ fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
 }
 
 pub(super) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {
-    Lists::load(&args.rules)
+    read_lists(&args.rules)
+}
+
+pub(super) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
+    Lists::load(folders)
         .context("cannot use the lists")
         .map_err(Failure::usage)
 }

@@ -8,10 +8,12 @@ use super::args::SweepArgs;
 use super::live::log_folder;
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience};
+use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;
 use crate::model::{Case, Outcome, Report};
 use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
+use crate::rules::lists::{Lists, Scope};
 use crate::sweep::catalogue::Only;
 use crate::sweep::place::{self, Absent, Asked, Machines, Place, Wish};
 use crate::sweep::{Found, Options, Packing, absent, merge, sweep};
@@ -94,6 +96,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     output::write_report(&report, &args.output, false)
 }
 
+/// What could be opened of what is asked for, and what could not.
+type Opened<'a> = (Vec<(&'a Asked, Pair)>, Vec<Absent>);
+
 /// The builds for each architecture that is asked for. Of several, one that is not to be had is told
 /// in the report.
 fn pairs<'a>(
@@ -101,7 +106,7 @@ fn pairs<'a>(
     asked: &'a [Asked],
     old: &BuildArg,
     new: &BuildArg,
-) -> Result<(Vec<(&'a Asked, Pair)>, Vec<Absent>), Failure> {
+) -> Result<Opened<'a>, Failure> {
     let mut pairs = Vec::new();
     let mut missing = Vec::new();
     let mut first = None;
@@ -157,6 +162,16 @@ fn prepare(
     let (old, new) = Party::both(pair);
     let arch = pair.arch();
     let properties = place::properties(&old, &new, arch, &options.only)?;
+    let lists = Lists::load(&[]).map_err(Failure::usage)?;
+    let names = |machine: &str| {
+        Names::of(&Scope {
+            lists: &lists,
+            old: Some(old.info.version),
+            new: Some(new.info.version),
+            machine: Some(machine),
+            any_machine: false,
+        })
+    };
     let place = |name: &String| Place {
         label: place::label(arch, name, machines),
         properties: properties.clone(),
@@ -176,6 +191,7 @@ fn prepare(
                 ..Patience::default()
             },
             logs: logs.to_owned(),
+            names: names(name),
         },
     };
     Ok(machines.iter().map(place).collect())

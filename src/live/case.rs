@@ -1,21 +1,26 @@
 //! One case: a guest and its way through the builds, with controls and repetitions when it fails.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::buses::Buses;
 use super::capability::Capability;
 use super::cause;
+use super::commands::QueryPci;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
 use super::reproduce;
+use super::state::{self, Names, Seen};
 use super::transport::Transport;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::{self, SerialLog};
-use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated};
+use crate::model::{Case, Cause, Control, Direction, LeftOut, Leg, Outcome, Repeated, StateDiff};
 use crate::qemu::{StartError, machine, private_dir};
+use crate::stream::Stream;
 
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
@@ -32,6 +37,8 @@ pub struct Patience {
     pub boot: Duration,
     /// From one beat to the next.
     pub beat: Duration,
+    /// Finding out which devices are to blame.
+    pub blame: Duration,
 }
 
 impl Default for Patience {
@@ -40,6 +47,7 @@ impl Default for Patience {
             leg: Duration::from_secs(60),
             boot: Duration::from_secs(120),
             beat: Duration::from_secs(60),
+            blame: Duration::from_secs(90),
         }
     }
 }
@@ -67,6 +75,8 @@ pub struct Bench {
     pub patience: Patience,
     /// Where the logs of cases that did not pass are kept.
     pub logs: PathBuf,
+    /// What the lists know of the names of fields.
+    pub names: Names,
 }
 
 /// A case to run.
@@ -75,7 +85,33 @@ pub struct Wanted {
     pub set: DeviceSet,
     /// Of the first leg.
     pub direction: Direction,
+    pub part: Part,
 }
+
+/// Why a case is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It was asked for.
+    Whole,
+    /// It is to blame for the failure of a larger one.
+    Culprit,
+}
+
+/// What a case is doing, for who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Legs count from 0.
+    Leg { index: usize, of: usize },
+    /// It failed, and each build is tried with itself.
+    Control,
+    /// It failed, and is tried again.
+    Again { time: usize, of: usize },
+    /// It failed, and the devices to blame are looked for.
+    Blame,
+}
+
+/// Who watches a case.
+pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 /// One pass through the builds.
 #[derive(Debug, Clone)]
@@ -89,11 +125,36 @@ pub(crate) struct Attempt {
     files: Vec<(String, String)>,
     /// What builds said that did not start, by their labels.
     pub refusals: Vec<(String, String)>,
+    pub state: Seen,
+    /// All that is wrong is that values differ; `state` says which.
+    pub values_differ: bool,
+    /// Id of the device on a root bus whose section failed.
+    pub suspect: Option<String>,
 }
 
 impl Attempt {
     pub fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
+    }
+
+    /// Whether this control, from a build to itself, fails in a way that says that a failure between
+    /// the builds is not theirs. A control whose values alone differ does so only for the same ones.
+    pub fn accounts_for(&self, between: &Attempt) -> bool {
+        if !self.failed() {
+            return false;
+        }
+        if !self.values_differ {
+            return true;
+        }
+        let name = |diff: &StateDiff| (diff.section.clone(), diff.field.clone());
+        let here: BTreeSet<_> = self.state.diffs.iter().map(name).collect();
+        between.values_differ
+            && between
+                .state
+                .diffs
+                .iter()
+                .map(name)
+                .all(|d| here.contains(&d))
     }
 
     fn refused(errors: &[StartError]) -> Attempt {
@@ -103,6 +164,27 @@ impl Attempt {
             refusals: errors.iter().map(refusal).collect(),
             // One is enough for a reader.
             ..Attempt::skip(words.into_iter().next().unwrap_or_default())
+        }
+    }
+
+    /// A destination that does not start in a later leg.
+    fn stillborn(index: usize, error: &StartError, legs: Vec<Leg>) -> Attempt {
+        Attempt {
+            outcome: Outcome::Crash,
+            cause: Some(Cause {
+                message: format!(
+                    "the destination of leg {} does not start, as its build did before: {}: {}",
+                    index + 1,
+                    error.label,
+                    error.problem
+                ),
+                ..Cause::default()
+            }),
+            legs,
+            source_stderr: String::new(),
+            destination_stderr: tail(&error.stderr),
+            files: vec![("destination.stderr".to_owned(), error.stderr.clone())],
+            ..Attempt::skip(String::new())
         }
     }
 
@@ -120,6 +202,9 @@ impl Attempt {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            state: Seen::default(),
+            values_differ: false,
+            suspect: None,
         }
     }
 }
@@ -128,6 +213,19 @@ impl Attempt {
 enum NoStart {
     Refused(Box<StartError>),
     Idle(String),
+}
+
+fn ended(index: usize, direction: Direction, outcome: Outcome, stats: Stats) -> Leg {
+    Leg {
+        index,
+        direction,
+        outcome,
+        total_ms: stats.total_ms,
+        downtime_ms: stats.downtime_ms,
+        setup_ms: stats.setup_ms,
+        bytes: stats.bytes,
+        pages: stats.pages,
+    }
 }
 
 impl Bench {
@@ -150,7 +248,7 @@ impl Bench {
     }
 
     /// Runs a case to its end, whatever that is.
-    pub async fn run(&self, wanted: &Wanted) -> Case {
+    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
         let begun = Instant::now();
         let mut set = wanted.set.clone();
         let mut taken = Vec::new();
@@ -202,22 +300,34 @@ impl Bench {
         }
         let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
-        let attempt = self.attempt(&route, &recipe, wanted.direction).await;
+        let mut attempt = self
+            .attempt(&route, &recipe, wanted.direction, watcher)
+            .await;
         if attempt.failed() {
-            self.look_again(&mut case, &attempt, &recipe, wanted.direction)
+            self.explain(&mut attempt, &recipe, &route).await;
+            self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
                 .await;
+            if wanted.part == Part::Whole && composition.included.len() > 1 {
+                watcher(Step::Blame);
+                // As far as it came, and on its way.
+                let route = &route[..(attempt.legs.len().max(1) + 1).min(route.len())];
+                let split = self.blame(&set, &composition.included, route, wanted.direction);
+                case.split = Some(split.await);
+            }
             self.record(&mut case, attempt, &recipe, &route);
         } else {
             case.outcome = attempt.outcome;
             case.cause = attempt.cause;
             case.legs = attempt.legs;
+            case.state_checked = (attempt.state.checked.legs > 0).then_some(attempt.state.checked);
+            case.state_unchecked = attempt.state.unchecked;
         }
         case.elapsed_ms = milliseconds(begun);
         case
     }
 
     /// The command line of a set for these builds.
-    pub(crate) fn compose(&self, set: &DeviceSet) -> Composition {
+    pub fn compose(&self, set: &DeviceSet) -> Composition {
         set.compose(&Target {
             arch: &self.arch,
             machine: &self.machine,
@@ -252,7 +362,7 @@ impl Bench {
     }
 
     /// What every QEMU of a case is started with.
-    pub(crate) fn recipe(&self, device_args: Vec<String>) -> Recipe {
+    pub fn recipe(&self, device_args: Vec<String>) -> Recipe {
         Recipe {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
@@ -291,6 +401,7 @@ impl Bench {
             cause: None,
             control: None,
             repeated: None,
+            split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),
             state_checked: None,
@@ -317,9 +428,12 @@ impl Bench {
         case.logs = folder.as_ref().map(|folder| folder.display().to_string());
         let stays = folder.unwrap_or_else(|| self.logs.clone());
         let gone = &route[..(attempt.legs.len() + 1).min(route.len())];
-        case.reproduce = Some(reproduce::line(gone, recipe, &stays));
+        case.reproduce = Some(reproduce::line(gone, recipe, &stays, &self.capabilities));
         case.cause = attempt.cause;
         case.legs = attempt.legs;
+        case.state_checked = (attempt.state.checked.legs > 0).then_some(attempt.state.checked);
+        case.state_unchecked = attempt.state.unchecked;
+        case.state_diff = attempt.state.diffs;
         case.source_stderr = attempt.source_stderr;
         case.destination_stderr = attempt.destination_stderr;
     }
@@ -346,15 +460,18 @@ impl Bench {
         attempt: &Attempt,
         recipe: &Recipe,
         direction: Direction,
+        watcher: Watcher<'_>,
     ) {
         let legs = attempt.legs.len().max(1);
         let mut control = Vec::new();
+        watcher(Step::Control);
+        let mut broken = false;
         for party in [&self.old, &self.new] {
             let route = vec![party; legs + 1];
-            control.push(self.attempt(&route, recipe, direction).await.outcome);
+            let same = self.attempt(&route, recipe, direction, &|_| {}).await;
+            control.push(same.outcome);
+            broken |= same.accounts_for(attempt);
         }
-        let fails = |outcome: &Outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
-        let broken = control.iter().any(fails);
         case.control = Some(Control {
             old_to_old: control[0],
             new_to_new: control[1],
@@ -365,9 +482,11 @@ impl Bench {
         }
         case.outcome = attempt.outcome;
         let mut repeated = Repeated { failed: 1, of: 1 };
-        for _ in 0..self.retries {
+        for time in 1..=self.retries {
+            let of = self.retries;
+            watcher(Step::Again { time, of });
             let route = self.route(direction);
-            let again = self.attempt(&route, recipe, direction).await;
+            let again = self.attempt(&route, recipe, direction, &|_| {}).await;
             repeated.of += 1;
             repeated.failed += usize::from(again.failed());
         }
@@ -376,8 +495,7 @@ impl Bench {
 
     /// Keeps what a failed case said. `None` if that does not work: the report has the essentials.
     fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
-        let folder = self.logs.join(case.id.replace('/', "_"));
-        fs::create_dir_all(&folder).ok()?;
+        let folder = fresh(&self.logs, &case.id.replace(['/', ':'], "_"))?;
         // The image of the guest is among it: the line to reproduce the case names it.
         recipe.prepare(&folder).ok()?;
         for (name, text) in &attempt.files {
@@ -392,6 +510,7 @@ impl Bench {
         route: &[&Party],
         recipe: &Recipe,
         first: Direction,
+        watcher: Watcher<'_>,
     ) -> Attempt {
         let folder = match private_dir() {
             Ok(folder) => folder,
@@ -400,7 +519,8 @@ impl Bench {
         if let Err(error) = recipe.prepare(folder.path()) {
             return Attempt::skip(format!("cannot write the guest: {error}"));
         }
-        self.travel(route, recipe, first, folder.path()).await
+        self.travel(route, recipe, first, folder.path(), watcher)
+            .await
     }
 
     async fn travel(
@@ -409,6 +529,7 @@ impl Bench {
         recipe: &Recipe,
         first: Direction,
         folder: &Path,
+        watcher: Watcher<'_>,
     ) -> Attempt {
         let mut log = SerialLog::new();
         let Some((&from, destinations)) = route.split_first() else {
@@ -429,46 +550,91 @@ impl Bench {
                 return Attempt::refused(&errors);
             }
         };
-        let mut legs = Vec::new();
+        let mut legs: Vec<Leg> = Vec::new();
         let mut direction = first;
+        let mut state = Seen::default();
+        // What was sent in the leg before, where nobody has looked yet how it arrived.
+        let mut before: Option<Stream> = None;
         for index in 0..destinations.len() {
+            let of = destinations.len();
+            watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
+                // The same build, with the same guest, has started before.
+                Some(Err(error)) if index > 0 => {
+                    legs.push(ended(index, direction, Outcome::Crash, Stats::default()));
+                    return Attempt::stillborn(index, &error, legs);
+                }
                 Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
-            let moved = self
+            let (stage, sent) = self
                 .stage(&mut source, &mut destination, recipe, &mut log)
                 .await;
-            let stage = match moved {
-                Ok(stats) => {
-                    let resumed = self.resume(&mut destination, recipe, &mut log);
-                    let (resumed, started) = tokio::join!(resumed, start(index + 1));
-                    next = started;
-                    resumed.map(|()| stats)
+            if index == 0 {
+                state.first = sent.clone().ok();
+            }
+            // A guest that did not run between two legs is sent on as it arrived.
+            if let (Some(before), Ok(sent)) = (before.take(), &sent) {
+                let leg = (index - 1, direction.reversed());
+                if !state.compare(&self.names, leg, &before, sent) {
+                    if let Some(leg) = legs.last_mut() {
+                        leg.outcome = Outcome::Lost;
+                    }
+                    return values_differ(state, legs, source, destination).await;
                 }
-                Err(unfit) => Err(unfit),
+            }
+            let mut kept = true;
+            let stage = match stage {
+                Ok(stats) => {
+                    let runs_on = recipe.guest.is_some() || index + 1 == destinations.len();
+                    match sent {
+                        Ok(sent) if runs_on => {
+                            let held = leg::save(&mut destination, self.patience.leg).await;
+                            match held {
+                                Ok(held) => {
+                                    let leg = (index, direction);
+                                    kept = state.compare(&self.names, leg, &sent, &held);
+                                }
+                                Err(why) => state.leave(format!(
+                                    "after leg {index} the destination could not save again: {why}"
+                                )),
+                            }
+                        }
+                        Ok(sent) => before = Some(sent),
+                        Err(why) => state.leave(why),
+                    }
+                    if kept {
+                        let resumed = self.resume(&mut destination, recipe, &mut log);
+                        let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                        next = started;
+                        resumed.map(|()| stats)
+                    } else {
+                        Ok(stats)
+                    }
+                }
+                Err(unfit) => {
+                    state.refused = sent.ok();
+                    Err(unfit)
+                }
             };
             let outcome = match &stage {
-                Ok(_) => Outcome::Pass,
+                Ok(_) if kept => Outcome::Pass,
+                Ok(_) => Outcome::Lost,
                 Err(unfit) => unfit.outcome,
             };
             let stats = match &stage {
                 Ok(stats) => *stats,
                 Err(_) => Stats::default(),
             };
-            legs.push(Leg {
-                index,
-                direction,
-                outcome,
-                total_ms: stats.total_ms,
-                downtime_ms: stats.downtime_ms,
-                setup_ms: stats.setup_ms,
-                bytes: stats.bytes,
-                pages: stats.pages,
-            });
+            legs.push(ended(index, direction, outcome, stats));
             if let Err(unfit) = stage {
-                return post_mortem(unfit, legs, source, destination).await;
+                let mut attempt = post_mortem(unfit, legs, source, destination).await;
+                attempt.state = state;
+                return attempt;
+            }
+            if !kept {
+                return values_differ(state, legs, source, destination).await;
             }
             // A loop has the ways alternate; a control's builds are the same anyway.
             direction = direction.reversed();
@@ -484,6 +650,9 @@ impl Bench {
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
+            state,
+            values_differ: false,
+            suspect: None,
         }
     }
 
@@ -517,20 +686,25 @@ impl Bench {
         Ok(source)
     }
 
-    /// One leg and what is compared after it. The source is gone then, the destination stopped.
+    /// One leg and what is compared after it. The source is gone then, the destination stopped. What
+    /// the source sent comes back too.
     async fn stage(
         &self,
         source: &mut Vm,
         destination: &mut Vm,
         recipe: &Recipe,
         log: &mut SerialLog,
-    ) -> Result<Stats, Unfit> {
+    ) -> (Result<Stats, Unfit>, Result<Stream, String>) {
         let patience = self.patience.leg;
         let how = (self.transport, self.capabilities.as_slice());
-        let stats = leg::migrate(source, destination, how.0, how.1, patience).await?;
-        integrity::compare(source, destination, recipe.guest, log).await?;
-        leave(source).await?;
-        Ok(stats)
+        let moved = leg::migrate(source, destination, how.0, how.1, patience).await;
+        let outcome = async {
+            let stats = moved.outcome?;
+            integrity::compare(source, destination, recipe.guest, log).await?;
+            leave(source).await?;
+            Ok(stats)
+        };
+        (outcome.await, moved.sent)
     }
 
     /// Lets the guest go on where it arrived, and sees that it does.
@@ -596,9 +770,43 @@ async fn leave(source: &mut Vm) -> Result<(), Unfit> {
     }
 }
 
+/// The end of a case whose values did not arrive as they were sent.
+async fn values_differ(state: Seen, legs: Vec<Leg>, source: Vm, destination: Vm) -> Attempt {
+    let first = state.diffs.first();
+    let message = first.map_or_else(String::new, |diff| state::sentence(diff, state.diffs.len()));
+    let mut unfit = Unfit::new(Outcome::Lost, message);
+    unfit.section = first.map(|diff| (diff.section.clone(), diff.instance));
+    unfit.place = first.map(|diff| diff.field.clone());
+    let mut attempt = post_mortem(unfit, legs, source, destination).await;
+    attempt.state = state;
+    attempt.values_differ = true;
+    attempt
+}
+
+/// A new folder: what an earlier run kept there under the same name stays.
+fn fresh(logs: &Path, name: &str) -> Option<PathBuf> {
+    for run in 1.. {
+        let folder = match run {
+            1 => logs.join(name),
+            _ => logs.join(format!("{name}-{run}")),
+        };
+        match fs::create_dir(&folder) {
+            Ok(()) => return Some(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// What both sides left of a failed leg.
 async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destination: Vm) -> Attempt {
     let mut files = Vec::new();
+    let layout = match layout(&source).await {
+        // A source that has done its work is gone.
+        none if none.is_empty() => layout(&destination).await,
+        some => some,
+    };
     for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
         vm.monitored.process.kill().await;
         files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
@@ -610,6 +818,9 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
     let cause = match unfit.outcome {
         // Nothing that was printed tells more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Cause {
+            section: unfit.section.as_ref().map(|(section, _)| section.clone()),
+            instance: unfit.section.as_ref().map(|&(_, instance)| instance),
+            field: unfit.place.clone(),
             message: unfit.message.clone(),
             ..Cause::default()
         },
@@ -634,6 +845,7 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             cause::read(&texts, &unfit.message)
         }
     };
+    let suspect = suspect(&layout, cause.section.as_deref());
     Attempt {
         outcome: unfit.outcome,
         cause: Some(cause),
@@ -642,7 +854,34 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         destination_stderr: tail(&destination_stderr),
         files,
         refusals: Vec::new(),
+        state: Seen::default(),
+        values_differ: false,
+        suspect,
     }
+}
+
+/// The device that a section such as `0000:00:05.0/pciespscsi` belongs to.
+fn suspect(layout: &[(String, String)], section: Option<&str>) -> Option<String> {
+    let found = layout.iter().find(|(address, _)| {
+        let rest = section.and_then(|section| section.strip_prefix(address.as_str()));
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+    });
+    found.map(|(_, id)| id.clone())
+}
+
+/// Which device is where on the root buses of a build that still answers, as sections are named.
+async fn layout(vm: &Vm) -> Vec<(String, String)> {
+    let asked = vm.monitored.session.execute(QueryPci {}, vm.command);
+    let buses = asked.await.unwrap_or_default();
+    buses
+        .into_iter()
+        .flat_map(|bus| bus.devices)
+        .filter(|device| !device.qdev_id.is_empty())
+        .map(|at| {
+            let address = format!("0000:{:02x}:{:02x}.{:x}", at.bus, at.slot, at.function);
+            (address, at.qdev_id)
+        })
+        .collect()
 }
 
 pub(crate) fn milliseconds(since: Instant) -> u64 {

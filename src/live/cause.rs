@@ -6,7 +6,8 @@ use regex::Regex;
 
 use crate::model::{Cause, Direction, Finding};
 
-/// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`.
+/// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`;
+/// `inner` is a description within a section.
 /// The first one that matches any line wins, so that what names a place comes before what does not.
 const WORDINGS: &[&str] = &[
     // The source: before it starts, or at once.
@@ -26,7 +27,7 @@ const WORDINGS: &[&str] = &[
     r"of device '(?P<section>[^']+)': (?:post|pre) load hook failed for: (?P<field>[^,\s]+)",
     r"of device '(?P<section>[^']+)': .*[Ss]ubsection.*",
     r"[Uu]nknown (?:vmstate )?subsection '?(?P<field>[^'\s]+)'?",
-    r"Failed to load (?P<section>[^\s:]+):(?P<field>\S+)",
+    r"Failed to load (?P<inner>[^\s:]+):(?P<field>\S+)",
     r"Input validation failed: (?P<field>\S+)",
     // Memory.
     r#"Unknown ramblock "(?P<field>[^"]+)", cannot accept migration"#,
@@ -109,7 +110,10 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
         .and_then(|n| n.parse().ok())
         .or_else(|| u64::from_str_radix(&group("hex").or_else(|| at("hex"))?, 16).ok());
     Cause {
-        section: group("section").or_else(|| at("section")),
+        // What was being loaded may be a part that many sections have: the section is the place.
+        section: group("section")
+            .or_else(|| at("section"))
+            .or_else(|| group("inner")),
         instance,
         field: group("field"),
         rule: None,
@@ -117,6 +121,7 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
             Some(own) => format!("{own}; {line}"),
             None => line.to_owned(),
         },
+        ..Cause::default()
     }
 }
 
@@ -236,6 +241,16 @@ mod tests {
             Some("0000:00:01.0/virtio-scsi"),
             Some(0),
             Some("virtio"),
+        ),
+        (
+            "qemu-system-x86_64: get_pci_config_device: Bad config data: i=0x6 read: 0 device: 10 cmask: 10 wmask: 0 w1cmask:0\n\
+             qemu-system-x86_64: Failed to load PCIDevice:config\n\
+             qemu-system-x86_64: Failed to load intel-hda:pci\n\
+             qemu-system-x86_64: error while loading state for instance 0x0 of device '0000:00:01.0/intel-hda'\n\
+             qemu-system-x86_64: load of migration failed: Invalid argument",
+            Some("0000:00:01.0/intel-hda"),
+            Some(0),
+            Some("config"),
         ),
         (
             "qemu-system-aarch64: Invalid value 258 expecting positive value <= 228\n\

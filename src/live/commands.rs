@@ -127,3 +127,23 @@ pub(super) struct HumanCommand {
     pub command_line: String,
 }
 command!(HumanCommand, "human-monitor-command", String);
+
+/// What sits on the PCI buses.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct QueryPci {}
+command!(QueryPci, "query-pci", Vec<PciBusReply>);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PciBusReply {
+    pub devices: Vec<PciDeviceReply>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PciDeviceReply {
+    pub bus: i64,
+    pub slot: i64,
+    pub function: i64,
+    pub qdev_id: String,
+}

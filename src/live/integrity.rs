@@ -24,12 +24,15 @@ const SAVE_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryMap {
     ranges: Vec<Range<u64>>,
+    /// What the build calls each piece, whether or not the next one touches it.
+    regions: Vec<(Range<u64>, String)>,
 }
 
 impl MemoryMap {
     /// Reads what `info mtree -f` prints: the flat view of the address space called `memory`.
     pub fn from_mtree(text: &str) -> MemoryMap {
         let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut regions = Vec::new();
         let views = text.split("FlatView #").skip(1);
         let system = views.into_iter().find(|view| {
             view.lines()
@@ -54,13 +57,22 @@ impl MemoryMap {
             if let (Some(from), Some(to)) = (parse(from), parse(to))
                 && let Some(end) = to.checked_add(1)
             {
+                let name = rest.split_once("): ").map_or("", |(_, name)| name);
+                let name = name.split(" @").next().unwrap_or_default().trim();
+                regions.push((from..end, name.to_owned()));
                 match ranges.last_mut() {
                     Some(last) if last.end == from => last.end = end,
                     _ => ranges.push(from..end),
                 }
             }
         }
-        MemoryMap { ranges }
+        MemoryMap { ranges, regions }
+    }
+
+    /// The name of what is at an address.
+    fn region(&self, address: u64) -> Option<&str> {
+        let there = self.regions.iter().find(|(at, _)| at.contains(&address));
+        there.map(|(_, name)| name.as_str())
     }
 
     /// What both maps have.
@@ -74,7 +86,10 @@ impl MemoryMap {
                 }
             }
         }
-        MemoryMap { ranges }
+        MemoryMap {
+            ranges,
+            regions: self.regions.clone(),
+        }
     }
 
     fn size(&self) -> u64 {
@@ -144,7 +159,11 @@ pub async fn compare(
         None => None,
     };
     if ours != theirs {
-        let message = difference(&shared, &ours, &theirs);
+        let (message, region) = difference(&shared, &ours, &theirs);
+        let lost = |message| Unfit {
+            place: region,
+            ..lost(message)
+        };
         let found = match guest {
             Some(guest) => workload(destination, End::Destination, guest).await.ok(),
             None => None,
@@ -165,8 +184,8 @@ async fn told(source: &mut Vm, destination: &mut Vm, (end, error): Failed) -> Un
     broken(vm, end, error).await
 }
 
-/// Which pages differ, in words.
-fn difference(map: &MemoryMap, ours: &[u64], theirs: &[u64]) -> String {
+/// Which pages differ, in words, and what the first one belongs to.
+fn difference(map: &MemoryMap, ours: &[u64], theirs: &[u64]) -> (String, Option<String>) {
     let mut addresses = map.ranges.iter().flat_map(|range| {
         let pages = (range.end - range.start).div_ceil(PAGE);
         (0..pages).map(|page| range.start + page * PAGE)
@@ -182,10 +201,13 @@ fn difference(map: &MemoryMap, ours: &[u64], theirs: &[u64]) -> String {
             count += 1;
         }
     }
-    format!(
-        "{count} of {} pages of memory differ, the first at {first:#x}",
+    let region = map.region(first).filter(|name| !name.is_empty());
+    let within = region.map_or_else(String::new, |name| format!(", in {name}"));
+    let message = format!(
+        "{count} of {} pages of memory differ, the first at {first:#x}{within}",
         ours.len()
-    )
+    );
+    (message, region.map(str::to_owned))
 }
 
 async fn map(vm: &Vm, end: End) -> Result<MemoryMap, Failed> {
@@ -302,8 +324,11 @@ FlatView #1
             map.ranges,
             [0..0xa0000, 0xc0000..0x200_0000, 0xfffc_0000..0x1_0000_0000]
         );
+        assert_eq!(map.region(0xcb010), Some("pc.ram"));
+        assert_eq!(map.region(0xfffc_0000), Some("pc.bios"));
         let smaller = MemoryMap {
             ranges: vec![0x1000..0xd0000, 1 << 40..1 << 41],
+            ..MemoryMap::default()
         };
         assert_eq!(
             map.shared(&smaller).ranges,
@@ -316,8 +341,15 @@ FlatView #1
     fn a_difference_names_the_first_page() {
         let map = MemoryMap {
             ranges: vec![0..0x2000, 0x10_0000..0x10_2000],
+            regions: vec![(0x10_0000..0x10_2000, "pc.ram".to_owned())],
         };
-        let text = difference(&map, &[1, 2, 3, 4], &[1, 2, 9, 9]);
-        assert_eq!(text, "2 of 4 pages of memory differ, the first at 0x100000");
+        let (text, region) = difference(&map, &[1, 2, 3, 4], &[1, 2, 9, 9]);
+        assert_eq!(
+            text,
+            "2 of 4 pages of memory differ, the first at 0x100000, in pc.ram"
+        );
+        assert_eq!(region.as_deref(), Some("pc.ram"));
+        let (text, _) = difference(&map, &[1, 2, 3, 4], &[0, 2, 3, 4]);
+        assert_eq!(text, "1 of 4 pages of memory differ, the first at 0x0");
     }
 }

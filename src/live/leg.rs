@@ -75,6 +75,10 @@ pub struct Unfit {
     pub message: String,
     /// What the builds gave as reasons over their monitors.
     pub reasons: Vec<String>,
+    /// The section that differs, and its instance.
+    pub section: Option<(String, u64)>,
+    /// The field, or the memory by the build's name for it, that differs.
+    pub place: Option<String>,
 }
 
 impl Unfit {
@@ -83,6 +87,8 @@ impl Unfit {
             outcome,
             message: message.into(),
             reasons: Vec::new(),
+            section: None,
+            place: None,
         }
     }
 }
@@ -314,6 +320,8 @@ pub(super) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> Unfit {
             outcome: Outcome::Fail,
             message: format!("{end} refused: {description}"),
             reasons: vec![description],
+            section: None,
+            place: None,
         },
         QmpError::Deadline { .. } => Unfit::new(Outcome::Hang, format!("{end}: {error}")),
         error => match ended(vm, AFTERWORD).await {

@@ -1,12 +1,32 @@
 //! Many cases at once.
 
-use super::case::{Bench, Wanted};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::case::{Bench, Part, Step, Wanted};
 use super::pool::{self, Job};
 use crate::model::Case;
 
 pub use super::pool::RunFailure;
 
-/// Runs the cases, so many at once, and tells of each as it ends. They come back in their own order.
+/// Something that happened to a case.
+#[derive(Debug)]
+pub enum Event<'c> {
+    Began,
+    Step(Step),
+    Ended(&'c Case),
+}
+
+/// Which case it happened to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'c> {
+    /// Of its own in this run.
+    pub number: usize,
+    pub id: &'c str,
+    pub part: Part,
+}
+
+/// Runs the cases, so many at once, and tells what happens, from several threads. They come back in
+/// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
 /// A signal, or no resources.
@@ -14,21 +34,47 @@ pub fn run(
     bench: &Bench,
     cases: &[Wanted],
     jobs: usize,
-    mut told: impl FnMut(&Case),
+    told: impl Fn(Subject, Event) + Sync,
 ) -> Result<Vec<Case>, RunFailure> {
-    let mut done: Vec<Option<Case>> = cases.iter().map(|_| None).collect();
+    let mut done: Vec<Vec<Case>> = cases.iter().map(|_| Vec::new()).collect();
+    let count = AtomicUsize::new(0);
     // In the order of the list, as far as they begin one after the other.
-    let first = (0..cases.len()).map(|job| Job { weight: 0, job }).collect();
-    let work = async |&at: &usize| match cases.get(at) {
-        Some(wanted) => Some(bench.run(wanted).await),
-        None => None,
+    let first = cases
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|job| Job { weight: 0, job });
+    let work = async |(_, wanted): &(usize, Wanted)| {
+        let id = bench.id(wanted);
+        let subject = Subject {
+            number: count.fetch_add(1, Ordering::Relaxed),
+            id: &id,
+            part: wanted.part,
+        };
+        told(subject, Event::Began);
+        let watcher = |step| told(subject, Event::Step(step));
+        let case = bench.run(wanted, &watcher).await;
+        told(subject, Event::Ended(&case));
+        case
     };
-    pool::run(jobs.min(cases.len()), first, work, |at, case| {
-        if let Some(case) = &case {
-            told(case);
+    pool::run(jobs, first.collect(), work, |(at, wanted), case| {
+        let culprits = bench.culprits(&wanted, &case).into_iter();
+        let more = culprits.map(|wanted| Job {
+            // What explains a failure comes before what is still to be tried.
+            weight: 1,
+            job: (at, wanted),
+        });
+        let more = more.collect();
+        if let Some(cases) = done.get_mut(at) {
+            cases.push(case);
         }
-        done[at] = case;
-        Vec::new()
+        more
     })?;
+    for cases in &mut done {
+        // Whichever culprit was through first.
+        if let Some(culprits) = cases.get_mut(1..) {
+            culprits.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+    }
     Ok(done.into_iter().flatten().collect())
 }

@@ -19,6 +19,7 @@ mod monitor;
 mod pair;
 mod process;
 mod progress;
+pub mod properties;
 pub mod qmp;
 mod spec;
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Case, Outcome};
+use crate::model::{Case, Outcome, Split};
 
 const BOLD: Style = Style::new().bold();
 
@@ -50,7 +50,7 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     let style = colour(case.outcome).on_default().bold();
     write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
     if case.legs.len() > 1 {
@@ -69,8 +69,14 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
                 field.unwrap_or_default()
             )?;
         }
+        if let (Some(sent), Some(expected)) = (&cause.sent, &cause.expected) {
+            let at = cause.offset.map(|at| format!(" at byte {at}"));
+            let at = at.unwrap_or_default();
+            writeln!(out, "  sent       {sent}{at}")?;
+            writeln!(out, "  expected   {expected}")?;
+        }
         if let Some(rule) = &cause.rule {
-            writeln!(out, "  predicted  by the finding {rule}")?;
+            writeln!(out, "  explained  by the finding {rule}")?;
         }
     }
     if let Some(control) = &case.control {
@@ -82,6 +88,12 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(repeated) = case.repeated {
         writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
+    }
+    if let Some(reason) = &case.allowed_by {
+        writeln!(out, "  allowed    {reason}")?;
+    }
+    if let Some(split) = &case.split {
+        blame(split, out)?;
     }
     for (side, text) in [
         ("source", &case.source_stderr),
@@ -103,7 +115,27 @@ fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn colour(outcome: Outcome) -> AnsiColor {
+fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
+    if split.without_any {
+        writeln!(out, "  to blame   no device: it fails without any of them")?;
+    }
+    for group in &split.culprits {
+        let together = if group.len() > 1 { ", together" } else { "" };
+        writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
+    }
+    for (word, devices) in [
+        ("passing", &split.passed),
+        ("hidden", &split.hidden),
+        ("undecided", &split.undecided),
+    ] {
+        if !devices.is_empty() && !split.without_any {
+            writeln!(out, "  {word:10} {}", devices.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn colour(outcome: Outcome) -> AnsiColor {
     match outcome {
         Outcome::Pass => AnsiColor::Green,
         Outcome::Skip | Outcome::Broken => AnsiColor::Yellow,

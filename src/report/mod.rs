@@ -1,6 +1,8 @@
 //! Ways to say a [`Report`](crate::model::Report). Each reads the report and nothing else.
 
 mod cases;
+mod coverage;
 pub mod json;
 pub mod junit;
+pub mod sweep;
 pub mod text;

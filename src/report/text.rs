@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{BuildRef, Direction, Finding, Level, Report, RuleText, Side, Verdict};
+use crate::model::{
+    BuildRef, Direction, Evidence, Finding, Level, Report, RuleText, Side, Verdict,
+};
 
 /// How to print; colour is the stream's business, which strips what is not wanted.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +42,14 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             finding(&group, text, options, &mut explained, out)?;
         }
     }
-    super::cases::write(&report.cases, options.quiet, out)?;
+    if report.swept.is_empty() {
+        super::cases::write(&report.cases, options.quiet, out)?;
+    } else {
+        super::sweep::write(report, options.verbose, options.quiet, out)?;
+    }
+    if let Some(coverage) = &report.coverage {
+        super::coverage::write(coverage, options.verbose, out)?;
+    }
     closing(report, options, out)
 }
 
@@ -143,7 +152,11 @@ fn finding(
         }
     }
     for (direction, message) in messages {
-        let label = direction.map_or_else(|| "wire".to_owned(), |d| d.to_string());
+        let both = match first.evidence {
+            Evidence::Properties => "set-up",
+            _ => "wire",
+        };
+        let label = direction.map_or_else(|| both.to_owned(), |d| d.to_string());
         labelled(&label, message, options, out)?;
     }
     ending(first, rule, options, explained, out)
@@ -259,7 +272,12 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         Verdict::Untested => ("untested", AnsiColor::Yellow),
     };
     let style = colour.on_default().bold();
-    let machine = report.machine.as_deref().unwrap_or("any machine");
+    let several = format!("{} machines", report.swept.len());
+    let machine = match &report.machine {
+        Some(machine) => machine,
+        None if report.swept.len() > 1 => &several,
+        None => "any machine",
+    };
     writeln!(
         out,
         "{style}{word}{style:#}: {machine}, old {}, new {}: {}",

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::Rule;
-use crate::model::{Direction, Finding, Level, RuleText};
+use crate::model::{Direction, Evidence, Finding, Level, RuleText};
 
 /// The content of `rules/ID.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,12 +31,19 @@ pub struct Entry {
     pub fixture: Fixture,
 }
 
-/// What the pair of dumps in `fixtures/rules/ID/` shows.
+/// What the pair in `fixtures/rules/ID/` shows: dumps, or how two builds set up a machine.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixture {
     /// The directions in which the pair triggers the rule, and nothing but the rule.
     pub directions: Vec<Direction>,
+    /// What the pair is.
+    #[serde(default = "dumps")]
+    pub evidence: Evidence,
+}
+
+fn dumps() -> Evidence {
+    Evidence::Dump
 }
 
 /// Read one by one as they are asked for: a run mentions a few rules, not all.

@@ -82,6 +82,23 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             });
         }
     }
+    for m in &lists.migrations {
+        let key = format!(
+            "{} {:?} {:?} {:?} {}",
+            m.section, m.field, m.direction, m.machines, m.span.by
+        );
+        once(key, &m.place, &mut complaints);
+        if m.machines.iter().any(|name| name == "*") && m.field.is_none() {
+            complaints.push(Complaint {
+                place: m.place.clone(),
+                kind: Kind::Wide,
+                text: format!(
+                    "allows every refusal of `{}` on every machine; name the machines or the field",
+                    m.section
+                ),
+            });
+        }
+    }
     complaints.sort();
     complaints
 }
@@ -150,6 +167,8 @@ pub fn hold_against(lists: &Lists, tried: &[Tried]) -> Outcome {
             names.sections.contains(&b.section)
         });
     }
+    // Dumps cannot tell whether a migration is refused.
+    outcome.untried += lists.migrations.len();
     outcome.stale.sort();
     outcome
 }

@@ -26,7 +26,7 @@ macro_rules! rules {
     };
 }
 
-// In the order in which `rules list` shows them: sections, fields, conditions, subsections.
+// In the order in which `rules list` shows them: sections, fields, conditions, subsections, set-up.
 rules! {
     VersionTooNew = "version-too-new",
     VersionTooOld = "version-too-old",
@@ -61,6 +61,7 @@ rules! {
     SubsectionVersion = "subsection-version",
     SubsectionMoved = "subsection-moved",
     SubsectionUnreachable = "subsection-unreachable",
+    PropertyDefaultChanged = "property-default-changed",
 }
 
 impl Rule {

@@ -1,6 +1,6 @@
 //! A view on the bytes at hand that knows how to ask for more.
 
-use super::error::StreamErrorKind;
+use super::error::{StreamError, StreamErrorKind};
 
 /// Why a step cannot be completed.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(super) enum Stop {
     Need(usize),
     /// `at` counts from the start of the view.
     Fail { at: usize, kind: StreamErrorKind },
+    /// A failure at a place that lies before the view.
+    Error(StreamError),
 }
 
 /// Bytes from the start of a record on. Reading moves forward; a record that is not complete is

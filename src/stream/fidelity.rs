@@ -6,6 +6,7 @@
 //! name that either side gives to the same bytes. Fields are therefore matched by place first and by
 //! name then: a name that both sides have, at another place, is a value in another field.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -56,6 +57,12 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
         let other = by_name.get(&(section.name.as_str(), section.instance_id));
         let from = losses.len();
         match other {
+            // A build reads an older version in other places than it writes its own.
+            Some(other) if other.version_id != section.version_id => {
+                let ours = section.content.structure().map(bodies).unwrap_or_default();
+                let theirs = other.content.structure().map(bodies).unwrap_or_default();
+                compare_names(&ours, &theirs, &mut losses);
+            }
             Some(other) => {
                 let ours = section.content.structure().map(bodies).unwrap_or_default();
                 let theirs = other.content.structure().map(bodies).unwrap_or_default();
@@ -68,7 +75,11 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
                 }
             }
         }
-        losses.retain(|loss| names.volatile(&loss.description, loss.name()).is_none());
+        losses.retain(|loss| {
+            let held = loss.held.as_deref();
+            let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
+            why.is_none()
+        });
         for loss in losses.iter_mut().skip(from) {
             loss.section.clone_from(&section.name);
             loss.instance_id = section.instance_id;
@@ -80,7 +91,10 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
 /// A value on the wire that nothing divides further: a scalar, a buffer, or an array of scalars.
 #[derive(Debug, Clone)]
 struct Leaf {
+    /// As people read it, elements counted.
     path: String,
+    /// Without the elements' numbers: descriptions do not count them alike in all builds.
+    key: String,
     description: std::sync::Arc<str>,
     kind: Kind,
     /// Where it begins, in bytes from the start of its body.
@@ -92,7 +106,7 @@ struct Leaf {
 impl Leaf {
     /// The name without the structs around it, which come and go without a change on the wire.
     fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
+        self.key.rsplit('/').next().unwrap_or(&self.key)
     }
 
     fn end(&self) -> usize {
@@ -109,8 +123,8 @@ impl Leaf {
 /// come and go with the state, so each counts its places anew.
 #[derive(Debug, Clone, Default)]
 struct Body {
-    /// Empty for a section itself, else the way to the subsection.
-    name: String,
+    /// Empty for a section itself, else the way to the subsection, without elements' numbers.
+    key: String,
     /// In the order of the wire, without gaps.
     leaves: Vec<Leaf>,
     length: usize,
@@ -119,7 +133,7 @@ struct Body {
 /// Takes a section apart.
 fn bodies(structure: &Structure) -> Vec<Body> {
     let mut bodies = vec![Body::default()];
-    collect(structure, "", 0, &mut bodies);
+    collect(structure, &Way::default(), 0, &mut bodies);
     bodies
 }
 
@@ -131,36 +145,61 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-fn collect(structure: &Structure, path: &str, body: usize, bodies: &mut Vec<Body>) {
+/// Where a field is: for people, and for finding its like.
+#[derive(Clone, Default)]
+struct Way {
+    path: String,
+    key: String,
+}
+
+impl Way {
+    fn to(&self, name: &str) -> Way {
+        Way {
+            path: join(&self.path, name),
+            key: join(&self.key, name),
+        }
+    }
+
+    fn element(mut self, index: impl std::fmt::Display) -> Way {
+        self.path.push_str(&format!("[{index}]"));
+        self
+    }
+}
+
+fn collect(structure: &Structure, way: &Way, body: usize, bodies: &mut Vec<Body>) {
     for node in &structure.fields {
-        field(node, &structure.vmsd_name, path, body, bodies);
+        field(node, &structure.vmsd_name, way, body, bodies);
     }
     for subsection in &structure.subsections {
-        let name = join(path, &subsection.name);
+        let way = way.to(&subsection.name);
         bodies.push(Body {
-            name: name.clone(),
+            key: way.key.clone(),
             ..Body::default()
         });
         let own = bodies.len() - 1;
-        collect(&subsection.structure, &name, own, bodies);
+        collect(&subsection.structure, &way, own, bodies);
     }
 }
 
 fn field(
     node: &Node,
     description: &std::sync::Arc<str>,
-    path: &str,
+    way: &Way,
     body: usize,
     bodies: &mut Vec<Body>,
 ) {
-    let path = join(path, &node.label());
+    let mut way = way.to(&node.name);
+    if let Some(index) = node.index {
+        way = way.element(index);
+    }
     match &node.value {
         Value::Leaf(kind) | Value::Leaves { kind, .. } => {
             let Some(body) = bodies.get_mut(body) else {
                 return;
             };
             body.leaves.push(Leaf {
-                path,
+                path: way.path,
+                key: way.key,
                 description: description.clone(),
                 kind: *kind,
                 at: body.length,
@@ -169,17 +208,17 @@ fn field(
             });
             body.length += node.bytes.len();
         }
-        Value::Struct(structure) => collect(structure, &path, body, bodies),
+        Value::Struct(structure) => collect(structure, &way, body, bodies),
         Value::Structs(elements) => {
             for (index, element) in elements.iter().enumerate() {
                 if let Some(structure) = element {
-                    collect(structure, &format!("{path}[{index}]"), body, bodies);
+                    collect(structure, &way.clone().element(index), body, bodies);
                 }
             }
         }
         Value::List(elements) => {
             for (index, structure) in elements.iter().enumerate() {
-                collect(structure, &format!("{path}[{index}]"), body, bodies);
+                collect(structure, &way.clone().element(index), body, bodies);
             }
         }
     }
@@ -209,8 +248,8 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut
     // Two subsections may bear one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
-        let nth = seen.entry(&body.name).or_default();
-        let other = held.iter().filter(|b| b.name == body.name).nth(*nth);
+        let nth = seen.entry(&body.key).or_default();
+        let other = held.iter().filter(|b| b.key == body.key).nth(*nth);
         *nth += 1;
         match other {
             Some(other) => compare_body(body, other, names, losses),
@@ -219,9 +258,32 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut
     }
 }
 
+/// Compares the fields that both sides name alike and give the same length, wherever they stand.
+fn compare_names(sent: &[Body], held: &[Body], losses: &mut Vec<Loss>) {
+    for body in sent {
+        let mut others = held.iter().filter(|other| other.key == body.key);
+        let (Some(other), None) = (others.next(), others.next()) else {
+            continue;
+        };
+        let (ours, theirs): (Vec<&Leaf>, Vec<&Leaf>) =
+            (body.leaves.iter().collect(), other.leaves.iter().collect());
+        let like = sole(&ours, &theirs, |leaf| &leaf.key);
+        for leaf in &body.leaves {
+            if let Some(other) = like.get(leaf.key.as_str())
+                && other.bytes.len() == leaf.bytes.len()
+                && other.bytes != leaf.bytes
+                && !leaf.is_filler()
+            {
+                losses.push(loss(leaf, Change::Changed, Some(other), None));
+            }
+        }
+    }
+}
+
 fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Vec<Loss>) {
+    let held = &as_long(sent, held, names);
     let same = |a: &Leaf, b: &Leaf| {
-        a.path == b.path || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
+        a.key == b.key || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
     };
     // Both lists are in the order of the wire: one walk finds what lies at the same place.
     let mut anchors = vec![None; sent.leaves.len()];
@@ -264,6 +326,10 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Vec<L
             losses.push(loss(leaf, change, Some(other), here));
             continue;
         }
+        // What the destination has no use for any more it passes over on purpose.
+        if here.is_some_and(Leaf::is_filler) {
+            continue;
+        }
         // Another name, or another division, of the same bytes is no loss.
         match within(held, leaf.at, leaf.bytes.len()) {
             Some(bytes) if bytes == leaf.bytes => {}
@@ -273,10 +339,10 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Vec<L
     }
 }
 
-/// The fields of the receiving side that do not lie where the sending side has the same field.
+/// The fields of the receiving side that do not lie where the sending side has the same field, by
+/// their whole way and by their own name, where only one field on either side bears it.
 struct Left<'b> {
-    by_path: HashMap<&'b str, &'b Leaf>,
-    /// By the last part of the path, where only one field on either side bears it.
+    by_key: HashMap<&'b str, &'b Leaf>,
     by_name: HashMap<&'b str, &'b Leaf>,
 }
 
@@ -287,36 +353,102 @@ impl<'b> Left<'b> {
         anchors: &[Option<usize>],
         anchored: &[bool],
     ) -> Left<'b> {
-        let mut by_path = HashMap::new();
-        let mut by_name: HashMap<&str, Option<&Leaf>> = HashMap::new();
-        let free = held
-            .leaves
-            .iter()
-            .zip(anchored)
-            .filter(|(_, taken)| !**taken);
-        for (leaf, _) in free.filter(|(leaf, _)| !leaf.is_filler()) {
-            by_path.insert(leaf.path.as_str(), leaf);
-            let twice = by_name.contains_key(leaf.name());
-            by_name.insert(leaf.name(), (!twice).then_some(leaf));
-        }
-        let mut senders: HashMap<&str, usize> = HashMap::new();
-        for (leaf, anchor) in sent.leaves.iter().zip(anchors) {
-            if anchor.is_none() {
-                *senders.entry(leaf.name()).or_default() += 1;
-            }
-        }
-        let by_name = by_name
-            .into_iter()
-            .filter(|(name, _)| senders.get(name) == Some(&1))
-            .filter_map(|(name, leaf)| Some((name, leaf?)))
+        let there = held.leaves.iter().zip(anchored);
+        let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_filler());
+        let there: Vec<&Leaf> = there.map(|(leaf, _)| leaf).collect();
+        let here = sent.leaves.iter().zip(anchors);
+        let here: Vec<&Leaf> = here
+            .filter(|(_, anchor)| anchor.is_none())
+            .map(|(leaf, _)| leaf)
             .collect();
-        Left { by_path, by_name }
+        Left {
+            by_key: sole(&here, &there, |leaf| &leaf.key),
+            by_name: sole(&here, &there, Leaf::name),
+        }
     }
 
     fn elsewhere(&self, leaf: &Leaf) -> Option<&'b Leaf> {
-        let found = self.by_path.get(leaf.path.as_str());
+        let found = self.by_key.get(leaf.key.as_str());
         found.or_else(|| self.by_name.get(leaf.name())).copied()
     }
+}
+
+/// The fields of the one side by a name that no other field of either side has.
+fn sole<'b>(
+    here: &[&'b Leaf],
+    there: &[&'b Leaf],
+    name: impl Fn(&'b Leaf) -> &'b str,
+) -> HashMap<&'b str, &'b Leaf> {
+    let count = |leaves: &[&'b Leaf]| {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for leaf in leaves {
+            *counts.entry(name(leaf)).or_default() += 1;
+        }
+        counts
+    };
+    let (ours, theirs) = (count(here), count(there));
+    there
+        .iter()
+        .map(|leaf| (name(leaf), *leaf))
+        .filter(|(name, _)| ours.get(name) == Some(&1) && theirs.get(name) == Some(&1))
+        .collect()
+}
+
+/// The receiving side as it would be if its fields had the lengths that were sent, where another length
+/// is known to be harmless.
+fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body> {
+    let resized = |ours: &Leaf, theirs: &Leaf| {
+        ours.key == theirs.key
+            && ours.kind == Kind::Bytes
+            && ours.bytes.len() != theirs.bytes.len()
+            && (adds_only(&ours.bytes, &theirs.bytes)
+                || names
+                    .volatile(
+                        &ours.description,
+                        ours.name(),
+                        &ours.bytes,
+                        Some(&theirs.bytes),
+                    )
+                    .is_some())
+    };
+    let mut pairs = sent.leaves.iter().zip(&held.leaves);
+    if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {
+        return Cow::Borrowed(held);
+    }
+    let mut body = held.clone();
+    let mut at = 0;
+    for (index, leaf) in body.leaves.iter_mut().enumerate() {
+        if let Some(ours) = sent.leaves.get(index)
+            && resized(ours, leaf)
+        {
+            leaf.bytes = ours.bytes.clone();
+        }
+        leaf.at = at;
+        at += leaf.bytes.len();
+    }
+    body.length = at;
+    Cow::Owned(body)
+}
+
+/// Whether `held` is `sent` with one subsection put in. A field that writes descriptions of its own into
+/// bytes that the stream does not describe (`virtio` does) sends some only in some states, and which
+/// ones is for either build to decide.
+fn adds_only(sent: &[u8], held: &[u8]) -> bool {
+    /// What precedes the name, and the longest name that a length byte allows.
+    const MARKER: u8 = 5;
+    const LONGEST: usize = 2 + 255;
+    let Some(added) = held.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
+        return false;
+    };
+    let common = sent.iter().zip(held).take_while(|(a, b)| a == b).count();
+    // Its first bytes may be those of the one that follows.
+    (common.saturating_sub(LONGEST)..=common).rev().any(|at| {
+        let name = held.get(at + 1).map(|&length| usize::from(length));
+        let name = name.and_then(|length| held.get(at + 2..at + 2 + length));
+        held.get(at) == Some(&MARKER)
+            && name.is_some_and(|name| name.len() > 2 && name.iter().all(u8::is_ascii_graphic))
+            && held.get(at + added..) == sent.get(at..)
+    })
 }
 
 /// The field of a body in which the byte at `at` lies.

@@ -32,6 +32,7 @@
 //!   [`Field`]s, with the sizes on the wire.
 //! - [`decode`] reads bytes by any description, so also those of one build by the layout of another
 //!   one; it gives the fields up to the first place where the two part, and that place.
+//! - [`show`] prints a stream, [`diff`] compares two by values and layout with the rename lists applied.
 //! - [`RamVisitor`] is told of the pages of guest memory, which are kept nowhere.
 //!
 //! # Limits
@@ -46,6 +47,7 @@
 //!   refused.
 
 mod cut;
+pub mod diff;
 mod error;
 pub mod explain;
 pub mod fidelity;
@@ -54,6 +56,8 @@ pub mod layout;
 mod open;
 mod ram;
 mod read;
+mod record;
+pub mod show;
 mod tail;
 #[cfg(test)]
 mod testing;

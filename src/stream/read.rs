@@ -7,43 +7,27 @@
 //! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
 //! everything from the first device on is kept until the description is there.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::cut::{Cut, Stop, text};
+use super::cut::{Cut, Stop};
 use super::error::{StreamError, StreamErrorKind};
 use super::iterative::{Iterative, IterativeStep};
 use super::ram::{RamReader, RamStep, RamVisitor};
-use super::tail;
-use super::tree::{
-    Command, Configuration, Content, DescriptionState, Section, SectionKind, Stream,
+use super::record::{
+    COMMAND, CONFIGURATION, END, EOF, FOOTER, FULL, PART, START, VMDESCRIPTION, configuration,
+    find_footer, footer, header,
 };
+use super::tail;
+use super::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
 use super::values;
-use super::vmdesc::VmDesc;
+use super::vmdesc::{Device, VmDesc};
 
-const MAGIC: [u8; 4] = *b"QEVM";
-const MULTIFD_MAGIC: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
-
-pub(super) const EOF: u8 = 0x00;
-const START: u8 = 0x01;
-const PART: u8 = 0x02;
-const END: u8 = 0x03;
-pub(super) const FULL: u8 = 0x04;
-pub(super) const VMDESCRIPTION: u8 = 0x06;
-const CONFIGURATION: u8 = 0x07;
-const COMMAND: u8 = 0x08;
-const FOOTER: u8 = 0x7e;
-
-/// One more than the highest command that QEMU 11.1 knows, with room for those to come.
-const COMMANDS: u16 = 32;
 const POSTCOPY_ADVISE: u16 = 3;
-
-/// Longest machine name that is believed.
-const LONGEST_MACHINE: u64 = 1024;
-const MOST_CAPABILITIES: u64 = 256;
 
 /// How a stream is to be read.
 #[derive(Debug, Clone)]
@@ -219,6 +203,10 @@ impl<V: RamVisitor> Parser<V> {
                     self.pending = pending;
                 }
                 Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
             }
         }
         while !bytes.is_empty() {
@@ -229,6 +217,10 @@ impl<V: RamVisitor> Parser<V> {
                     break;
                 }
                 Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error.clone());
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -269,11 +261,17 @@ impl<V: RamVisitor> Parser<V> {
                     self.fail(at, kind);
                     return;
                 }
+                Err(Stop::Error(error)) => {
+                    self.failed = Some(error);
+                    return;
+                }
             }
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => {}
-            State::AfterEof => self.stream.description = DescriptionState::Absent,
+            State::AfterEof if rest.is_empty() => {
+                self.stream.description = DescriptionState::Absent;
+            }
             State::Tail(index, bytes) => self.finish_tail(index, bytes),
             // A first device without a footer in sight: perhaps there are none at all.
             State::Device(index, bytes) if self.footers == Footers::Unknown => {
@@ -321,7 +319,7 @@ impl<V: RamVisitor> Parser<V> {
             State::Description { size, json } => {
                 format!("the description ({} of {size} bytes are there)", json.len())
             }
-            State::AfterEof | State::Done => "the end".to_owned(),
+            State::AfterEof | State::Done => "the head of the description".to_owned(),
         }
     }
 
@@ -463,7 +461,8 @@ impl<V: RamVisitor> Parser<V> {
                 if json.len() == *size {
                     let json = std::mem::take(json);
                     self.state = State::Done;
-                    self.describe(&json, &cut)?;
+                    let offset = self.done + cut.used() as u64 - json.len() as u64;
+                    self.describe(&json, offset).map_err(Stop::Error)?;
                 } else if cut.used() == 0 {
                     return Err(Stop::Need(1));
                 }
@@ -607,13 +606,13 @@ impl<V: RamVisitor> Parser<V> {
         Ok(())
     }
 
-    fn describe(&mut self, json: &[u8], cut: &Cut<'_>) -> Result<(), Stop> {
-        let vmdesc = VmDesc::parse(json)
-            .map_err(|e| cut.fail_start(StreamErrorKind::Description(e.to_string())))?;
-        self.apply(vmdesc, cut)
+    /// Takes in the description, whose JSON starts at `offset`.
+    fn describe(&mut self, json: &[u8], offset: u64) -> Result<(), StreamError> {
+        let vmdesc = parse_description(json, offset)?;
+        self.apply(vmdesc, offset)
     }
 
-    fn apply(&mut self, vmdesc: VmDesc, cut: &Cut<'_>) -> Result<(), Stop> {
+    fn apply(&mut self, vmdesc: VmDesc, offset: u64) -> Result<(), StreamError> {
         let read = self.ram.page_size();
         self.stream.page_size = read;
         let mismatch = vmdesc
@@ -622,7 +621,10 @@ impl<V: RamVisitor> Parser<V> {
         self.stream.decode_with(&vmdesc);
         self.stream.description = DescriptionState::Present(Arc::new(vmdesc));
         match mismatch {
-            Some(described) => Err(cut.fail_start(StreamErrorKind::PageSize { described, read })),
+            Some(described) => Err(StreamError {
+                offset,
+                kind: StreamErrorKind::PageSize { described, read },
+            }),
             None => Ok(()),
         }
     }
@@ -644,28 +646,32 @@ impl<V: RamVisitor> Parser<V> {
             });
             return;
         };
-        let result = VmDesc::parse(found.json)
-            .map_err(|e| (found.offset, StreamErrorKind::Description(e.to_string())))
-            .and_then(|vmdesc| {
-                tail::split(
-                    &mut self.stream,
-                    index,
-                    &bytes.slice(..found.offset),
-                    &vmdesc,
-                )?;
-                let cut = Cut::new(&[], true);
-                match self.apply(vmdesc, &cut) {
-                    Err(Stop::Fail { kind, .. }) => Err((found.offset, kind)),
-                    _ => Ok(()),
+        let start = self.stream.length - bytes.len() as u64;
+        // The end mark, the type and the length stand before the JSON.
+        let json = start + found.offset as u64 + 6;
+        let result = parse_description(found.json, json).and_then(|vmdesc| {
+            let sections = bytes.slice(..found.offset);
+            tail::split(&mut self.stream, index, &sections, &vmdesc).map_err(|(at, kind)| {
+                StreamError {
+                    offset: start + at as u64,
+                    kind,
                 }
-            });
-        if let Err((at, kind)) = result {
-            self.failed = Some(StreamError {
-                offset: self.stream.length - (bytes.len() - at) as u64,
-                kind,
-            });
-        }
+            })?;
+            self.apply(vmdesc, json)
+        });
+        self.failed = result.err();
     }
+}
+
+/// An error has the place in the stream: the JSON is one line, from QEMU at least.
+fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
+    VmDesc::parse(json).map_err(|e| StreamError {
+        offset: match e.line() {
+            1 => offset + (e.column() as u64).saturating_sub(1).min(json.len() as u64),
+            _ => offset,
+        },
+        kind: StreamErrorKind::Description(e.to_string()),
+    })
 }
 
 impl Stream {
@@ -673,22 +679,21 @@ impl Stream {
     /// of another stream of the same build and configuration. Sections that it does not list stay
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
-        // They are listed in the order in which they were sent, so the next one nearly always fits.
-        let mut next = 0;
-        let listed = vmdesc.devices.len();
+        // Of devices of one name and instance, which there should not be, the order decides.
+        let mut listed: FxHashMap<(&str, u32), VecDeque<&Device>> = FxHashMap::default();
+        for device in &vmdesc.devices {
+            let same = listed.entry((&device.name, device.instance_id));
+            same.or_default().push_back(device);
+        }
         for section in &mut self.sections {
             if section.kind != SectionKind::Device {
                 continue;
             }
-            let mut candidates = (next..listed).chain(0..next);
-            let Some(at) = candidates.find(|&i| {
-                let device = &vmdesc.devices[i];
-                device.instance_id == section.instance_id && *device.name == *section.name
-            }) else {
+            let same = listed.get_mut(&(section.name.as_str(), section.instance_id));
+            let Some(device) = same.and_then(VecDeque::pop_front) else {
                 continue;
             };
-            next = at + 1;
-            let description = &vmdesc.devices[at].description;
+            let description = &device.description;
             let decoded = values::decode(description, &section.payload, section.payload_offset);
             section.content = match decoded.error {
                 None => Content::Decoded(decoded.structure),
@@ -708,447 +713,5 @@ impl Stream {
     }
 }
 
-fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
-    let magic = cut.peek_up_to(4)?;
-    if magic == MULTIFD_MAGIC {
-        return Err(cut.fail(StreamErrorKind::MultifdChannel));
-    }
-    if !MAGIC.starts_with(magic) {
-        return Err(cut.fail(StreamErrorKind::Magic {
-            found: magic.to_vec(),
-        }));
-    }
-    cut.take(4)?;
-    let version = cut.u32()?;
-    if version != 3 {
-        return Err(cut.fail_back(4, StreamErrorKind::Version { found: version }));
-    }
-    Ok(())
-}
-
-/// What follows the type byte, which `offset` is one behind.
-fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
-    let all = Cut::new(cut.rest(), cut.is_last());
-    let start = cut.used();
-    let size = u64::from(cut.u32()?);
-    if size > LONGEST_MACHINE {
-        return Err(cut.fail_back(
-            4,
-            StreamErrorKind::Length {
-                what: "the name of the machine type",
-                found: size,
-                most: LONGEST_MACHINE,
-            },
-        ));
-    }
-    let name = cut.take(size as usize)?;
-    let machine = text(name)
-        .ok_or_else(|| {
-            cut.fail_back(
-                name.len(),
-                StreamErrorKind::Name {
-                    what: "the machine type",
-                    found: name.to_vec(),
-                },
-            )
-        })?
-        .to_owned();
-    let mut configuration = Configuration {
-        offset: offset - 1,
-        payload: Bytes::new(),
-        machine,
-        target_page_bits: None,
-        capabilities: Vec::new(),
-        uuid: None,
-        structure: None,
-    };
-    while cut.peek_up_to(1)? == [values::SUBSECTION] {
-        let begin = cut.used();
-        cut.u8()?;
-        let name = cut.name("a subsection of the configuration")?;
-        cut.u32()?; // version
-        match name {
-            "configuration/target-page-bits" => {
-                configuration.target_page_bits = Some(cut.u32()?);
-            }
-            "configuration/capabilities" => {
-                let count = u64::from(cut.u32()?);
-                if count > MOST_CAPABILITIES {
-                    return Err(cut.fail_back(
-                        4,
-                        StreamErrorKind::Length {
-                            what: "the list of capabilities",
-                            found: count,
-                            most: MOST_CAPABILITIES,
-                        },
-                    ));
-                }
-                for _ in 0..count {
-                    let name = cut.name("a capability")?;
-                    configuration.capabilities.push(name.to_owned());
-                }
-            }
-            "configuration/uuid" => {
-                let mut uuid = [0; 16];
-                uuid.copy_from_slice(cut.take(16)?);
-                configuration.uuid = Some(uuid);
-            }
-            name => {
-                return Err(Stop::Fail {
-                    at: begin,
-                    kind: StreamErrorKind::Configuration {
-                        name: name.to_owned(),
-                    },
-                });
-            }
-        }
-    }
-    let size = cut.used() - start;
-    configuration.payload = Bytes::copy_from_slice(all.peek(size)?);
-    Ok(configuration)
-}
-
-fn footer(id: u32) -> [u8; 5] {
-    let [a, b, c, d] = id.to_be_bytes();
-    [FOOTER, a, b, c, d]
-}
-
-/// How many bytes belong to the body of a section, and whether its footer follows them.
-fn find_footer(
-    cut: &Cut<'_>,
-    footer: [u8; 5],
-    ids: &FxHashMap<u32, usize>,
-) -> Result<(usize, bool), Stop> {
-    let bytes = cut.rest();
-    let mut from = 0;
-    loop {
-        let here = bytes.get(from..).unwrap_or_default();
-        let Some(at) = here.iter().position(|&b| b == FOOTER).map(|at| at + from) else {
-            return match bytes.len() {
-                0 => Err(Stop::Need(1)),
-                size => Ok((size, false)),
-            };
-        };
-        let candidate = &bytes[at..];
-        let known = candidate.len().min(5);
-        if candidate[..known] == footer[..known] {
-            let mut after = Cut::new(&candidate[known..], cut.is_last());
-            let verdict = if known < 5 {
-                Err(Stop::Need(0))
-            } else {
-                follows(&mut after, ids)
-            };
-            match verdict {
-                Ok(true) => return Ok((at, true)),
-                Ok(false) => {}
-                // What comes before is certain; the candidate waits for more bytes.
-                Err(_) if at > 0 => return Ok((at, false)),
-                // The stream ends within or behind the footer.
-                Err(_) if cut.is_last() && known == 5 => return Ok((0, true)),
-                Err(Stop::Need(size)) => return Err(Stop::Need(5 + size.max(1))),
-                Err(stop) => return Err(stop),
-            }
-        }
-        from = at + 1;
-    }
-}
-
-/// Whether this is what can come behind a footer. Asks for more bytes while it could be.
-fn follows(cut: &mut Cut<'_>, ids: &FxHashMap<u32, usize>) -> Result<bool, Stop> {
-    Ok(match cut.u8()? {
-        START | FULL => {
-            let id = cut.u32()?;
-            let length = cut.u8()?;
-            let name = cut.take(length.into())?;
-            !ids.contains_key(&id) && text(name).is_some()
-        }
-        PART | END => ids.contains_key(&cut.u32()?),
-        COMMAND => (1..COMMANDS).contains(&cut.u16()?),
-        EOF => match cut.peek_up_to(6)? {
-            [VMDESCRIPTION, _, _, _, _, brace] => *brace == b'{',
-            [VMDESCRIPTION, ..] => true,
-            [] => true,
-            _ => false,
-        },
-        _ => false,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stream::testing::{fixture, fixtures};
-    use crate::stream::{Leaf, Page, RamBlock};
-
-    #[test]
-    fn real_streams_decode_to_their_last_byte() {
-        for (name, bytes) in fixtures() {
-            let reading = parse(&bytes);
-            assert!(reading.error.is_none(), "{name}: {:?}", reading.error);
-            let stream = &reading.stream;
-            assert_eq!(stream.length, bytes.len() as u64, "{name}");
-            assert_eq!(stream.trailing, 0, "{name}");
-            assert!(stream.vmdesc().is_some(), "{name}");
-            for section in stream.devices() {
-                assert!(
-                    matches!(section.content, Content::Decoded(_)),
-                    "{name}: {}: {:?}",
-                    section.name,
-                    section.content.error()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn sections_stand_where_they_say() {
-        let bytes = fixture("10.0.13/m68k-virt");
-        let stream = parse(&bytes).into_result().expect("a good stream");
-        assert_eq!(stream.machine(), Some("virt-7.2"));
-        let timer = stream.section("timer", 0).expect("every guest has it");
-        assert_eq!(bytes[timer.offset as usize], FULL);
-        let payload = &bytes[timer.payload_offset as usize..][..timer.size as usize];
-        assert_eq!(timer.payload, payload);
-        let fields = &timer.content.structure().expect("decoded").fields;
-        let names: Vec<_> = fields.iter().map(|f| (&*f.name, &*f.type_name)).collect();
-        assert_eq!(
-            names,
-            [
-                ("cpu_ticks_offset", "int64"),
-                ("unused", "unused_buffer"),
-                ("cpu_clock_offset", "int64")
-            ]
-        );
-        for field in fields {
-            let at = field.offset as usize;
-            assert_eq!(field.bytes, bytes[at..at + field.bytes.len()]);
-        }
-        assert!(matches!(fields[0].leaf(), Some(Leaf::Signed(_))));
-    }
-
-    /// Sums up what passes.
-    #[derive(Debug, Default, PartialEq)]
-    struct Pages {
-        blocks: Vec<RamBlock>,
-        filled: u64,
-        sent: u64,
-    }
-
-    impl RamVisitor for Pages {
-        fn blocks(&mut self, blocks: &[RamBlock]) {
-            self.blocks = blocks.to_vec();
-        }
-
-        fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
-            let known = self.blocks.iter().find(|b| *b.name == *block);
-            assert!(known.is_some_and(|b| address < b.length));
-            match page {
-                Page::Filled(0) => self.filled += 4096,
-                Page::Bytes(bytes) => self.sent += bytes.len() as u64,
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_visitor_sees_every_page_of_guest_memory() {
-        let bytes = fixture("7.2.22/aarch64-virt");
-        let reading = read(bytes.as_slice(), Options::default(), Pages::default());
-        assert!(reading.error.is_none(), "{:?}", reading.error);
-        let total: u64 = reading.visitor.blocks.iter().map(|b| b.length).sum();
-        assert!(total > 16 << 20);
-        assert!(reading.visitor.sent > 0);
-        assert_eq!(reading.visitor.filled + reading.visitor.sent, total);
-    }
-
-    #[test]
-    fn pieces_of_any_size_give_the_same_stream() {
-        let bytes = fixture("11.1.3/m68k-virt");
-        let whole = format!("{:?}", parse(&bytes).stream);
-        for size in [1, 7, 4096, 100_000] {
-            let mut parser = Parser::new(Options::default(), ());
-            for piece in bytes.chunks(size) {
-                parser.feed(piece).expect("a good stream");
-            }
-            assert!(parser.is_done());
-            let pieces = format!("{:?}", parser.finish().stream);
-            assert!(pieces == whole, "pieces of {size} bytes");
-        }
-    }
-
-    #[test]
-    fn wrong_streams_are_refused_with_the_place() {
-        let stream = fixture("10.0.13/m68k-virt");
-        let at = |offset: usize, new: &[u8]| {
-            let mut changed = stream.clone();
-            changed[offset..offset + new.len()].copy_from_slice(new);
-            changed
-        };
-        let parsed = parse(&stream).stream;
-        let section = |name: &str| parsed.section(name, 0).expect("it is there");
-        let ram = section("ram");
-        let timer = section("timer");
-        let timer_end = (timer.payload_offset + timer.size) as usize;
-        let cases: &[(Vec<u8>, String)] = &[
-            (
-                Vec::new(),
-                "offset 0 (0x0): the stream ends in the middle of the header".into(),
-            ),
-            (
-                b"#!/bin/sh".to_vec(),
-                "offset 0 (0x0): not a migration stream: it starts with 23 21 2f 62".into(),
-            ),
-            (
-                at(0, &[0x11, 0x22, 0x33, 0x44]),
-                "extra channels of a multifd migration".into(),
-            ),
-            (
-                at(4, &[0, 0, 0, 2]),
-                "offset 4 (0x4): stream version 2".into(),
-            ),
-            (
-                at(9, &[0xff; 4]),
-                "offset 9 (0x9): the name of the machine type has the length 4294967295".into(),
-            ),
-            (
-                at(ram.offset as usize, &[0x55]),
-                format!("offset {} ", ram.offset),
-            ),
-            (
-                at(ram.payload_offset as usize + 7, &[0x03]),
-                format!(
-                    "offset {} (0x{:x}): RAM flags 0x3",
-                    ram.payload_offset, ram.payload_offset
-                ),
-            ),
-            (
-                // Without its footer a section would reach to the end.
-                at(timer_end, &[0x7f]),
-                "the stream ends in the middle of section timer 0".into(),
-            ),
-            (
-                at(stream.len() - 1, b"x"),
-                "the description at the end of the stream is malformed".into(),
-            ),
-        ];
-        for (bytes, wanted) in cases {
-            let error = parse(bytes).error.expect("refused").to_string();
-            assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
-        }
-    }
-
-    #[test]
-    fn a_stream_cut_off_shows_what_there_is() {
-        let bytes = fixture("10.0.13/m68k-virt");
-        let whole = parse(&bytes).stream;
-        let last = whole.sections.last().expect("sections");
-        let cut = parse(&bytes[..(last.payload_offset + 3) as usize]);
-        assert_eq!(cut.stream.sections.len(), whole.sections.len());
-        let sections = cut.stream.sections.iter();
-        for (cut, whole) in sections.zip(&whole.sections) {
-            assert!(whole.payload.starts_with(&cut.payload), "{}", cut.name);
-            assert_eq!(cut.content, Content::Undescribed);
-        }
-        let error = cut.error.expect("cut off");
-        assert_eq!(error.offset, last.payload_offset + 3);
-        assert!(error.kind.is_end());
-        assert!(matches!(
-            cut.stream.description,
-            DescriptionState::NotReached
-        ));
-    }
-
-    /// The records of a stream by hand.
-    fn header() -> Vec<u8> {
-        b"QEVM\0\0\0\x03".to_vec()
-    }
-
-    fn section(kind: u8, id: u8, name: &str, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![kind, 0, 0, 0, id, name.len() as u8];
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    fn with_footer(mut section: Vec<u8>, id: u8) -> Vec<u8> {
-        section.extend_from_slice(&footer(id.into()));
-        section
-    }
-
-    fn vmdesc(json: &str) -> Vec<u8> {
-        let mut bytes = vec![EOF, VMDESCRIPTION];
-        bytes.extend_from_slice(&(json.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(json.as_bytes());
-        bytes
-    }
-
-    const TWO: &str = r#"{"page_size": 4096, "devices": [
-        {"name": "a", "instance_id": 0, "vmsd_name": "a", "version": 1,
-         "fields": [{"name": "x", "type": "uint16", "size": 2}]},
-        {"name": "b", "instance_id": 0, "size": 3,
-         "fields": [{"name": "data", "size": 3, "type": "buffer"}]}]}"#;
-
-    #[test]
-    fn a_footer_inside_a_section_does_not_end_it() {
-        // The bytes of its own footer, with nothing behind that could follow one.
-        let inner = [&footer(2)[..], &[0x99]].concat();
-        let stream = [
-            header(),
-            with_footer(section(FULL, 1, "a", &[1, 2]), 1),
-            with_footer(section(FULL, 2, "b", &inner), 2),
-            vec![EOF],
-        ]
-        .concat();
-        let stream = parse(&stream).into_result().expect("a good stream");
-        assert_eq!(stream.sections[1].payload, inner);
-        assert!(matches!(stream.description, DescriptionState::Absent));
-    }
-
-    #[test]
-    fn without_footers_the_description_tells_where_sections_end() {
-        let stream = [
-            header(),
-            section(FULL, 1, "a", &[1, 2]),
-            section(FULL, 2, "b", &[7, 8, 9]),
-            vmdesc(TWO),
-        ]
-        .concat();
-        let stream = parse(&stream).into_result().expect("a good stream");
-        let sizes: Vec<_> = stream.devices().map(|s| (&*s.name, s.size)).collect();
-        assert_eq!(sizes, [("a", 2), ("b", 3)]);
-        let a = stream.sections[0].content.structure().expect("decoded");
-        assert_eq!(a.fields[0].leaf(), Some(Leaf::Unsigned(0x0102)));
-    }
-
-    #[test]
-    fn an_unknown_iterative_section_is_passed_over() {
-        let stream = [
-            header(),
-            with_footer(section(START, 3, "dirty-bitmap", &[0x7e, 0, 0]), 3),
-            with_footer(section(FULL, 1, "a", &[1, 2]), 1),
-            with_footer(vec![PART, 0, 0, 0, 3, 1, 2, 3, 4], 3),
-            with_footer(vec![END, 0, 0, 0, 3], 3),
-            vec![EOF],
-        ]
-        .concat();
-        let stream = parse(&stream).into_result().expect("a good stream");
-        assert_eq!(stream.sections[0].kind, SectionKind::Iterative);
-        assert_eq!(stream.sections[0].size, 3 + 4);
-        assert_eq!(stream.sections.len(), 2);
-    }
-
-    #[test]
-    fn a_section_larger_than_the_limit_is_refused() {
-        let bytes = fixture("10.0.13/m68k-virt");
-        let options = Options {
-            limit: 100,
-            ..Options::default()
-        };
-        let error = read(bytes.as_slice(), options, ()).error.expect("refused");
-        assert!(matches!(
-            error.kind,
-            StreamErrorKind::TooLarge { limit: 100 }
-        ));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::cut::Cut;
 use super::error::StreamErrorKind;
-use super::read::{EOF, FULL, VMDESCRIPTION};
+use super::record::{EOF, FULL, VMDESCRIPTION};
 use super::tree::{Content, Section, SectionKind, Stream};
 use super::values;
 use super::vmdesc::VmDesc;

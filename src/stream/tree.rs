@@ -293,7 +293,7 @@ impl Node {
     }
 
     /// The values of a leaf (one) or of an array of leaves; nothing for structures.
-    pub fn leaves(&self) -> impl Iterator<Item = Leaf<'_>> {
+    pub fn leaves(&self) -> impl Iterator<Item = Leaf<'_>> + Clone {
         let (kind, element_size, count) = match self.value {
             Value::Leaf(kind) => (kind, self.bytes.len(), 1),
             Value::Leaves {
@@ -344,7 +344,8 @@ impl Kind {
         if size == width { kind } else { Kind::Bytes }
     }
 
-    pub(super) fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
+    /// The value that these bytes are.
+    pub fn leaf(self, bytes: &[u8]) -> Leaf<'_> {
         let unsigned = || {
             bytes
                 .iter()

@@ -464,3 +464,181 @@ impl Decoder<'_> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Leaf, VmDesc};
+
+    fn description(fields: &str) -> Description {
+        let json = format!(
+            r#"{{"devices": [{{"name": "d", "instance_id": 0, "vmsd_name": "d", "version": 1, {fields}}}]}}"#
+        );
+        let vmdesc = VmDesc::parse(json.as_bytes()).expect("a good description");
+        vmdesc.devices[0].description.clone()
+    }
+
+    fn decoded(fields: &str, bytes: &[u8]) -> Decoded {
+        decode(&description(fields), &Bytes::copy_from_slice(bytes), 100)
+    }
+
+    fn structure(fields: &str, bytes: &[u8]) -> Structure {
+        let decoded = decoded(fields, bytes);
+        assert_eq!(decoded.error, None);
+        decoded.structure
+    }
+
+    const X: &str =
+        r#""vmsd_name": "e", "version": 1, "fields": [{"name": "x", "type": "uint8", "size": 1}]"#;
+
+    #[test]
+    fn leaves_are_what_their_types_say() {
+        let cases: &[(&str, &[u8], Leaf<'_>)] = &[
+            ("bool", &[1], Leaf::Bool(true)),
+            ("int8", &[0xff], Leaf::Signed(-1)),
+            ("int32 le", &[0xff, 0xff, 0xff, 0xfe], Leaf::Signed(-2)),
+            ("timer", &[0xff; 8], Leaf::Signed(-1)),
+            ("uint16", &[1, 2], Leaf::Unsigned(0x0102)),
+            ("uint64", &[0xff; 8], Leaf::Unsigned(u64::MAX)),
+            ("float64", &[0x3f, 0xf8, 0, 0, 0, 0, 0, 0], Leaf::Float(1.5)),
+            ("nullptr", b"0", Leaf::Null),
+            ("capability", b"\x03abc", Leaf::Text("abc")),
+            // A target's own type of a known name and another width.
+            ("uint32", &[1, 2], Leaf::Bytes(&[1, 2])),
+            ("cpsr", &[1, 2, 3, 4], Leaf::Bytes(&[1, 2, 3, 4])),
+        ];
+        for (name, bytes, wanted) in cases {
+            let fields = format!(
+                r#""fields": [{{"name": "f", "type": "{name}", "size": {}}}]"#,
+                bytes.len()
+            );
+            let structure = structure(&fields, bytes);
+            assert_eq!(structure.fields[0].leaf(), Some(*wanted), "{name}");
+            assert_eq!(structure.fields[0].offset, 100);
+        }
+    }
+
+    #[test]
+    fn lists_and_trees_hold_their_elements() {
+        let list = format!(r#""fields": [{{"name": "l", "type": "qtailq", {X}, {X}, "size": 5}}]"#);
+        let tree = format!(r#""fields": [{{"name": "t", "type": "gtree", {X}, {X}, "size": 25}}]"#);
+        let pairs = format!(r#""fields": [{{"name": "t", "type": "gtree", {X}, {X}, "size": 8}}]"#);
+        let direct = [
+            &[0, 0, 0, 2, 1][..],
+            &7u64.to_be_bytes(),
+            &[8, 1],
+            &8u64.to_be_bytes(),
+            &[9, 0],
+        ]
+        .concat();
+        for (fields, bytes) in [
+            (list, vec![1, 8, 1, 9, 0]),
+            (tree, direct),
+            (pairs, vec![0, 0, 0, 1, 1, 8, 9, 0]),
+        ] {
+            let structure = structure(&fields, &bytes);
+            let Value::List(elements) = &structure.fields[0].value else {
+                panic!("{structure:?}");
+            };
+            let values: Vec<_> = elements.iter().map(|e| e.fields[0].leaf()).collect();
+            let wanted = [8, 9].map(|value| Some(Leaf::Unsigned(value)));
+            assert_eq!(values, wanted, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_saves_through_a_description_is_a_structure_if_it_fits() {
+        let fits = format!(r#""fields": [{{"name": "t", "type": "tmp", {X}, "size": 1}}]"#);
+        assert!(matches!(
+            structure(&fits, &[1]).fields[0].value,
+            Value::Struct(_)
+        ));
+        let more = format!(r#""fields": [{{"name": "t", "type": "tmp", {X}, "size": 2}}]"#);
+        let more = structure(&more, &[1, 2]);
+        assert_eq!(more.fields[0].leaf(), Some(Leaf::Bytes(&[1, 2])));
+    }
+
+    #[test]
+    fn null_pointers_before_and_after_they_had_a_type() {
+        let array = r#""fields": [{"name": "p", "array_len": 3, "type": "struct", "struct": {}, "size": 1}]"#;
+        let null = structure(array, b"000");
+        assert_eq!(null.fields[0].value, Value::Structs(vec![None, None, None]));
+        // The others' layout is not known: the array is bytes up to what stands behind it.
+        let mixed = r#""fields": [{"name": "p", "array_len": 2, "type": "struct", "struct": {}, "size": 1},
+            {"name": "y", "type": "uint16", "size": 2}]"#;
+        let mixed = structure(mixed, &[b'0', 1, 2, 3, 4, 5]);
+        assert_eq!(mixed.fields[0].leaf(), Some(Leaf::Bytes(&[b'0', 1, 2, 3])));
+        assert_eq!(mixed.fields[1].leaf(), Some(Leaf::Unsigned(0x0405)));
+    }
+
+    #[test]
+    fn what_does_not_fit_has_its_place_and_keeps_what_came_before() {
+        let two = r#""fields": [{"name": "a", "type": "uint8", "size": 1}, {"name": "b", "type": "uint32", "size": 4}]"#;
+        let sub = format!(
+            r#"{two}, "subsections": [{{"vmsd_name": "d/s", "version": 1, "fields": []}}]"#
+        );
+        let sized = format!(
+            r#""fields": [{{"name": "s", "type": "struct", "struct": {{{X}}}, "size": 2}}]"#
+        );
+        let list = format!(r#""fields": [{{"name": "l", "type": "qtailq", {X}, "size": 3}}]"#);
+        let empty = r#""fields": [{"name": "z", "array_len": 4000000000, "type": "struct", "struct": {"vmsd_name": "e", "version": 1, "fields": []}, "size": 0}]"#;
+        let huge = r#""fields": [{"name": "h", "array_len": 18446744073709551615, "type": "uint64", "size": 8}]"#;
+        for (fields, bytes, at, wanted) in [
+            (
+                two,
+                &[1, 2, 3][..],
+                101,
+                "d/b: 4 bytes are described, but the section has only 2 left",
+            ),
+            (two, &[1, 2, 3, 4, 5, 6], 105, "d: 1 bytes are left over"),
+            (
+                &sub,
+                &[1, 2, 3, 4, 5],
+                105,
+                "expected subsection \"d/s\", found the end of the section",
+            ),
+            (&sub, &[1, 2, 3, 4, 5, 9], 105, "found byte 0x09"),
+            (
+                &sub,
+                b"\x01\x02\x03\x04\x05\x05\x03d/t\0\0\0\x01",
+                105,
+                "found \"d/t\"",
+            ),
+            (
+                &sized,
+                &[1, 2],
+                100,
+                "d/s: described as 2 bytes, but its parts have 1",
+            ),
+            (
+                &list,
+                &[2, 8, 0],
+                100,
+                "expected the marker of another element, found byte 0x02",
+            ),
+            (
+                empty,
+                &[],
+                100,
+                "more values than the section's bytes could hold",
+            ),
+            (
+                huge,
+                &[0; 16],
+                100,
+                "18446744073709551615 bytes are described",
+            ),
+        ] {
+            let decoded = decoded(fields, bytes);
+            let error = decoded.error.expect(wanted);
+            assert_eq!(error.offset, at, "{error}");
+            assert!(
+                error.to_string().contains(wanted),
+                "wanted {wanted:?} in {error}"
+            );
+            if bytes.len() == 3 && fields == two {
+                assert_eq!(decoded.structure.fields.len(), 1);
+            }
+        }
+    }
+}

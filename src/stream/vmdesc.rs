@@ -228,3 +228,72 @@ impl<'de> Deserialize<'de> for Object {
         deserializer.deserialize_map(ObjectVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_may_hold_descriptions_of_its_own_and_repeat_them() {
+        let json = br#"{"page_size": 4096, "new_key": [1], "devices": [
+            {"name": "d", "instance_id": -1, "vmsd_name": "d", "version": 2, "fields": [
+                {"name": "list", "type": "qtailq",
+                 "vmsd_name": "e", "version": 1, "fields": [{"name": "x", "type": "uint8", "size": 1}],
+                 "vmsd_name": "e", "version": 1, "fields": [], "subsections": [
+                    {"vmsd_name": "e/s", "version": 3, "fields": []}],
+                 "size": 7},
+                {"name": "a", "array_len": 3, "type": "uint16", "size": 2},
+                {"name": "b", "index": 1, "type": "struct", "struct": {}, "size": 1}]},
+            {"name": "old", "instance_id": 0, "size": 5, "fields": [
+                {"name": "data", "size": 5, "type": "buffer"}]}]}"#;
+        let vmdesc = VmDesc::parse(json).expect("a good description");
+        let [device, old] = vmdesc.devices.as_slice() else {
+            panic!("{vmdesc:?}");
+        };
+        assert_eq!(device.instance_id, u32::MAX);
+        assert_eq!(device.description.version, Some(2));
+        let [list, array, element] = device.description.fields.as_slice() else {
+            panic!("{device:?}");
+        };
+        let names: Vec<_> = list.nested.iter().map(Description::name).collect();
+        assert_eq!(names, ["e", "e"]);
+        assert_eq!(list.nested[0].fields.len(), 1);
+        assert_eq!(list.nested[1].subsections[0].name(), "e/s");
+        assert_eq!(list.size, 7);
+        assert_eq!(array.occurs, Occurs::Array(3));
+        assert_eq!(element.occurs, Occurs::Element(1));
+        assert_eq!(element.nested, [Description::default()]);
+        assert_eq!(old.description.vmsd_name, None);
+        assert_eq!(old.description.fields[0].size, 5);
+    }
+
+    #[test]
+    fn a_malformed_description_is_refused() {
+        let deep = format!("{}{}", r#"{"devices":["#, r#"{"fields":["#.repeat(10_000));
+        for (json, wanted) in [
+            ("{}", "missing field `devices`"),
+            (
+                r#"{"devices": [{"name": "a"}]}"#,
+                "missing field `instance_id`",
+            ),
+            (
+                r#"{"devices": [{"instance_id": 0}]}"#,
+                "missing field `name`",
+            ),
+            (
+                r#"{"devices": [{"name": "a", "instance_id": 0, "fields": [{"name": "x", "type": "bool"}]}]}"#,
+                "missing field `size`",
+            ),
+            (
+                r#"{"devices": [{"name": "a", "instance_id": 99999999999}]}"#,
+                "out of range",
+            ),
+            (&deep, "recursion limit exceeded"),
+        ] {
+            let error = VmDesc::parse(json.as_bytes())
+                .expect_err(wanted)
+                .to_string();
+            assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
+        }
+    }
+}

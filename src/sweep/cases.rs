@@ -93,7 +93,9 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
         machine,
         reason,
     } = absent;
-    let label = super::place::label(architecture, machine, &[]);
+    // Its whole name: another of the family may well be there.
+    let all = [machine.clone(), machine.clone()];
+    let label = super::place::label(architecture, machine, &all);
     Case {
         id: format!("{label}/{BARE}/{transport}/{direction}"),
         machine: machine.clone(),
@@ -108,6 +110,7 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
         cause: message(reason.clone()),
         control: None,
         repeated: None,
+        split: None,
         legs: Vec::new(),
         state_diff: Vec::new(),
         state_checked: None,
@@ -226,6 +229,9 @@ fn conclude(
     if !run.attempt.failed() {
         case.cause.clone_from(&run.attempt.cause);
         case.legs.clone_from(&run.attempt.legs);
+        let state = &run.attempt.state;
+        case.state_checked = (state.checked.legs > 0).then_some(state.checked);
+        case.state_unchecked.clone_from(&state.unchecked);
         return;
     }
     if let (Some(old_to_old), Some(new_to_new)) = (control(Way::OldToOld), control(Way::NewToNew)) {

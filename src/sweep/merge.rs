@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::{BuildKind, BuildRef, Case, Finding, REPORT_SCHEMA, Report, ShardRef, Verdict};
+use super::coverage;
+use crate::model::{
+    BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Verdict,
+};
 use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
 
 /// A report, and the file that it is from.
@@ -152,6 +155,8 @@ pub enum MergeError {
         other: String,
         id: String,
     },
+    #[error("no shard reports any coverage that --min-coverage could look at")]
+    NoCoverage,
     #[error("{} missing of {of}; --partial merges what there is", lacking(.missing))]
     Incomplete { missing: Vec<u32>, of: u32 },
 }
@@ -180,8 +185,13 @@ pub fn order(cases: &mut [Case]) {
 /// Joins the reports of shards into what the whole run would have written, but for times and logs.
 ///
 /// # Errors
-/// They are not of one run, one is there twice, or one is not there.
-pub fn merge(inputs: Vec<Input>, missing: Missing) -> Result<Merged, MergeError> {
+/// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
+/// coverage, and none of them tells any.
+pub fn merge(
+    inputs: Vec<Input>,
+    missing: Missing,
+    required: Option<u8>,
+) -> Result<Merged, MergeError> {
     let mut shards: BTreeMap<u32, Input> = BTreeMap::new();
     let first = inputs.first().cloned().ok_or(MergeError::Nothing)?;
     let of_first = shard(&first)?;
@@ -211,6 +221,7 @@ pub fn merge(inputs: Vec<Input>, missing: Missing) -> Result<Merged, MergeError>
     let strict = of_first.options.iter().any(|option| option == "--strict");
     let mut report = Report {
         shard: None,
+        coverage: None,
         findings: findings(&shards, &cases),
         rules: shards
             .iter()
@@ -219,6 +230,17 @@ pub fn merge(inputs: Vec<Input>, missing: Missing) -> Result<Merged, MergeError>
         ..first.report
     }
     .with_cases(cases, strict);
+    let covered = shards
+        .iter()
+        .filter_map(|shard| shard.report.coverage.as_ref());
+    if let Some(coverage) = coverage::join(covered) {
+        report = report.with_coverage(Coverage {
+            required,
+            ..coverage
+        });
+    } else if required.is_some() {
+        return Err(MergeError::NoCoverage);
+    }
     if !lacking.is_empty() && report.verdict == Verdict::Compatible {
         report.verdict = Verdict::Untested;
     }

@@ -7,7 +7,7 @@ use super::split::Item;
 use crate::live::devices::{Device, Drivers};
 
 /// Slots of a root bus that devices may take: 32, of which the board has some.
-const SLOTS: usize = 24;
+const SLOTS: usize = 28;
 /// Devices in one guest. More take longer to split than they save.
 const DEVICES: usize = 48;
 
@@ -50,19 +50,23 @@ impl Guest {
 /// Some of the candidates in as few guests as it takes. Every item is in exactly one.
 ///
 /// What hangs on one controller, and what is named alike, goes together: what is like it tends to fail
-/// with it, and a guest in which all fail spoils none that pass. Options for the machine itself make
-/// guests of their own, and so do devices that nobody has tried before, which may not start.
+/// with it, and a guest in which all fail spoils none that pass. Apart travel: what comes with options
+/// for the machine itself, which may be much memory; what changes where others land; and what nobody
+/// has tried before, which may not start.
 pub fn pack(
     candidates: &[Candidate],
     items: &[Item],
     drivers: Option<&Drivers>,
     arch: &str,
 ) -> Vec<Vec<Item>> {
-    let mut groups: BTreeMap<(How, BTreeSet<(&str, &str)>), Vec<Item>> = BTreeMap::new();
+    let mut groups: BTreeMap<(How, bool, BTreeSet<&str>), Vec<Item>> = BTreeMap::new();
     for &item in items {
         let candidate = &candidates[item];
-        let options = candidate.set.devices.iter().flat_map(Device::board_options);
-        let key = (candidate.how, options.collect());
+        let devices = &candidate.set.devices;
+        let options = devices.iter().any(|d| d.board_options().next().is_some());
+        let alone = devices.iter().filter(|device| device.is_alone());
+        let alone = alone.map(|device| device.id.as_str()).collect();
+        let key = (candidate.how, options, alone);
         groups.entry(key).or_default().push(item);
     }
     let mut packs = Vec::new();
@@ -73,9 +77,14 @@ pub fn pack(
             let first = first.map_or("", |device| device.driver(arch));
             (first.to_owned(), &candidate.driver)
         });
+        let mut shares: Vec<(Item, Share)> = group
+            .into_iter()
+            .map(|item| (item, share(&candidates[item], drivers, arch)))
+            .collect();
+        // What keeps others out finds its guest first: the rest fits in between.
+        shares.sort_by_key(|(_, share)| share.only.is_empty());
         let mut guests: Vec<Guest> = Vec::new();
-        for item in group {
-            let share = share(&candidates[item], drivers, arch);
+        for (item, share) in shares {
             match guests.iter_mut().find(|guest| guest.admits(&share)) {
                 Some(guest) => guest.admit(item, share),
                 None => {
@@ -160,20 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn options_of_the_machine_are_not_shared_with_what_does_not_want_them() {
+    fn options_of_the_machine_and_second_root_buses_stay_apart() {
         let candidates = candidates();
         let all: Vec<Item> = (0..candidates.len()).collect();
         for pack in pack(&candidates, &all, None, "x86_64") {
-            let options: BTreeSet<Vec<(&str, &str)>> = pack
+            let kinds: BTreeSet<(bool, Vec<&str>)> = pack
                 .iter()
                 .map(|&item| {
                     let devices = &candidates[item].set.devices;
-                    let options: BTreeSet<_> =
-                        devices.iter().flat_map(Device::board_options).collect();
-                    options.into_iter().collect()
+                    let options = devices.iter().any(|d| d.board_options().next().is_some());
+                    let alone = devices.iter().filter(|device| device.is_alone());
+                    (options, alone.map(|device| device.id.as_str()).collect())
                 })
                 .collect();
-            assert_eq!(options.len(), 1, "{options:?}");
+            assert_eq!(kinds.len(), 1, "{kinds:?}");
         }
     }
 }

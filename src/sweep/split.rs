@@ -29,13 +29,13 @@ pub struct Trial {
     node: usize,
 }
 
-/// What came of a trial; `E` is the evidence.
+/// What came of a trial; `E` is the evidence. The item that it points at, if at any, is tried first.
 #[derive(Debug, Clone)]
 pub enum Answer<E> {
     Passed(E),
     /// A build did not start with these devices.
-    Refused(E),
-    Failed(E),
+    Refused(E, Option<Item>),
+    Failed(E, Option<Item>),
 }
 
 /// What is known of one device on one way. Except for `Passed` it was alone in its guest.
@@ -59,6 +59,10 @@ pub struct Together<E> {
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
 const FEW: usize = 8;
 
+/// How often a pack is divided into what the evidence points at and the rest. Where that does not
+/// help, there are too many culprits to take out one by one.
+const HINTS: usize = 6;
+
 /// A search under way.
 #[derive(Debug)]
 pub struct Search<E> {
@@ -80,6 +84,8 @@ struct Node<E> {
     evidence: Option<E>,
     /// Failures are many around here.
     dense: bool,
+    /// How many hints were followed on the way here.
+    hints: usize,
     stage: Stage,
 }
 
@@ -106,7 +112,7 @@ impl<E: Clone> Search<E> {
         let mut trials = Vec::new();
         for pack in packs.iter().filter(|pack| !pack.is_empty()) {
             for &way in ways {
-                trials.push(search.grow(way, pack.clone(), None, false));
+                trials.push(search.grow(way, pack.clone(), None, (false, 0)));
             }
         }
         (search, trials)
@@ -124,7 +130,13 @@ impl<E: Clone> Search<E> {
         together
     }
 
-    fn grow(&mut self, way: Way, items: Vec<Item>, parent: Option<usize>, dense: bool) -> Trial {
+    fn grow(
+        &mut self,
+        way: Way,
+        items: Vec<Item>,
+        parent: Option<usize>,
+        (dense, hints): (bool, usize),
+    ) -> Trial {
         let node = self.nodes.len();
         self.nodes.push(Node {
             way,
@@ -134,6 +146,7 @@ impl<E: Clone> Search<E> {
             explained: false,
             evidence: None,
             dense,
+            hints,
             stage: Stage::Whole,
         });
         Trial { way, items, node }
@@ -160,29 +173,37 @@ impl<E: Clone> Search<E> {
                 }
                 self.close(at, false)
             }
-            (Answer::Refused(evidence), &[item]) => {
+            (Answer::Refused(evidence, _), &[item]) => {
                 self.verdicts
                     .insert((way, item), Verdict::Refused(evidence));
                 self.close(at, false)
             }
-            (Answer::Failed(evidence), &[item]) => {
+            (Answer::Failed(evidence, _), &[item]) => {
                 node.evidence = Some(evidence.clone());
                 self.verdicts
                     .insert((way, item), Verdict::Culprit(evidence));
                 self.close(at, true)
             }
             // What does not start together may well start apart: that is no failure to explain.
-            (Answer::Refused(_), _) => self.split(at),
-            (Answer::Failed(evidence), _) => {
+            (Answer::Refused(_, suspect), items) => {
+                let suspect = suspect.filter(|item| items.contains(item));
+                self.split(at, suspect)
+            }
+            (Answer::Failed(evidence, suspect), items) => {
+                let suspect = suspect.filter(|item| items.contains(item));
                 node.evidence = Some(evidence);
-                self.split(at)
+                self.split(at, suspect)
             }
         }
     }
 
-    fn split(&mut self, at: usize) -> Vec<Trial> {
+    fn split(&mut self, at: usize, suspect: Option<Item>) -> Vec<Trial> {
         let Node {
-            way, parent, dense, ..
+            way,
+            parent,
+            dense,
+            hints,
+            ..
         } = self.nodes[at];
         // A sibling that failed too: at least two culprits in what they came from.
         let crowded = dense
@@ -190,16 +211,24 @@ impl<E: Clone> Search<E> {
                 other != at && parent.is_some() && node.parent == parent && node.evidence.is_some()
             });
         let items = self.nodes[at].items.clone();
-        let size = if crowded && items.len() <= FEW {
-            1
-        } else {
-            items.len().div_ceil(2)
+        let (parts, hints) = match suspect {
+            Some(suspect) if hints < HINTS => {
+                let rest = items.into_iter().filter(|item| *item != suspect);
+                (vec![vec![suspect], rest.collect()], hints + 1)
+            }
+            _ => {
+                let size = if crowded && items.len() <= FEW {
+                    1
+                } else {
+                    items.len().div_ceil(2)
+                };
+                (items.chunks(size).map(<[Item]>::to_vec).collect(), hints)
+            }
         };
-        let parts: Vec<Vec<Item>> = items.chunks(size).map(<[Item]>::to_vec).collect();
         self.nodes[at].open = parts.len();
         parts
             .into_iter()
-            .map(|part| self.grow(way, part, Some(at), crowded))
+            .map(|part| self.grow(way, part, Some(at), (crowded, hints)))
             .collect()
     }
 
@@ -228,14 +257,14 @@ impl<E: Clone> Search<E> {
 
     fn again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
         match answer {
-            Answer::Failed(evidence) => {
+            Answer::Failed(evidence, _) => {
                 let node = &mut self.nodes[at];
                 node.evidence = Some(evidence);
-                // Halves are known to pass.
+                // Most often halves are known to pass.
                 let size = node.items.len() / 4;
                 self.reduce(at, size.max(1), 0)
             }
-            Answer::Passed(_) | Answer::Refused(_) => self.unite(at, true),
+            Answer::Passed(_) | Answer::Refused(..) => self.unite(at, true),
         }
     }
 
@@ -247,7 +276,7 @@ impl<E: Clone> Search<E> {
         trial: &Trial,
         answer: Answer<E>,
     ) -> Vec<Trial> {
-        if let Answer::Failed(evidence) = answer {
+        if let Answer::Failed(evidence, _) = answer {
             let node = &mut self.nodes[at];
             node.items.clone_from(&trial.items);
             node.evidence = Some(evidence);
@@ -310,17 +339,22 @@ mod tests {
         culprits: BTreeSet<Item>,
         refused: BTreeSet<Item>,
         pair: Option<(Item, Item)>,
+        /// What every piece of evidence points at, rightly or not.
+        suspect: Option<Item>,
+        /// Evidence points at the first culprit.
+        hints: bool,
     }
 
     impl World {
         fn answer(&self, items: &[Item]) -> Answer<()> {
             let has = |item: &Item| items.contains(item);
             if self.refused.iter().any(has) {
-                Answer::Refused(())
+                Answer::Refused((), self.suspect)
             } else if self.culprits.iter().any(has)
                 || self.pair.is_some_and(|(a, b)| has(&a) && has(&b))
             {
-                Answer::Failed(())
+                let culprit = self.culprits.iter().find(|item| items.contains(item));
+                Answer::Failed((), self.suspect.or(culprit.copied().filter(|_| self.hints)))
             } else {
                 Answer::Passed(())
             }
@@ -358,9 +392,13 @@ mod tests {
             size in 1usize..40,
             bad in prop::collection::btree_set(0usize..120, 0..20),
             stuck in prop::collection::btree_set(0usize..120, 0..6),
+            suspect in prop::option::of(0usize..120),
+            hints: bool,
             last: bool,
         ) {
             let world = World {
+                suspect,
+                hints,
                 refused: stuck.into_iter().filter(|i| *i < items).collect(),
                 culprits: bad.into_iter().filter(|i| *i < items).collect(),
                 pair: None,
@@ -380,7 +418,7 @@ mod tests {
             prop_assert!(search.together().is_empty());
             // A path down for each, both halves on it, and the few that are tried one by one.
             let odd = world.culprits.union(&world.refused).count();
-            let most = packs.len() + odd * (2 * log2(size) + FEW);
+            let most = packs.len() + odd * (2 * log2(size) + FEW + 2 * HINTS);
             prop_assert!(runs <= most, "{} runs, at most {}", runs, most);
         }
 
@@ -412,6 +450,22 @@ mod tests {
     }
 
     #[test]
+    fn good_evidence_saves_the_halving() {
+        let world = World {
+            culprits: [7, 30].into(),
+            hints: true,
+            ..World::default()
+        };
+        let (search, runs) = world.search(&packs(48, 48), false);
+        assert_eq!(
+            runs, 5,
+            "the pack, two culprits, and what is left each time"
+        );
+        let culprit = |verdict: &&Verdict<()>| **verdict == Verdict::Culprit(());
+        assert_eq!(search.verdicts().values().filter(culprit).count(), 2);
+    }
+
+    #[test]
     fn where_all_fail_it_costs_little_more_than_one_by_one() {
         let world = World {
             culprits: (0..24).collect(),
@@ -424,7 +478,7 @@ mod tests {
     #[test]
     fn a_failure_that_does_not_happen_again_is_no_culprit_and_not_hidden() {
         let (mut search, trials) = Search::new(&[vec![0, 1]], &[FORWARD]);
-        let halves = search.told(&trials[0], Answer::Failed("once"));
+        let halves = search.told(&trials[0], Answer::Failed("once", None));
         let mut next = Vec::new();
         for half in &halves {
             next.extend(search.told(half, Answer::Passed("well")));

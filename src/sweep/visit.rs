@@ -10,7 +10,7 @@ use super::place::Place;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
 use crate::live::buses::Buses;
 use crate::live::case::{Attempt, milliseconds};
-use crate::live::devices::DeviceSet;
+use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
 use crate::live::vm::Party;
 use crate::model::{Direction, Outcome};
@@ -115,7 +115,10 @@ pub(super) async fn perform(place: &Place, task: &Task) -> Came {
     let args = set.map(|set| place.bench.compose(set).args);
     let recipe = place.bench.recipe(args.unwrap_or_default());
     let (route, direction) = route(place, way);
-    let attempt = place.bench.attempt(&route, &recipe, direction).await;
+    let attempt = place
+        .bench
+        .attempt(&route, &recipe, direction, &|_| {})
+        .await;
     Came::Moved(Arc::new(Run {
         attempt,
         elapsed_ms: milliseconds(begun),
@@ -142,8 +145,15 @@ pub(super) struct Visit {
 }
 
 const CONTROLS: [Way; 2] = [Way::OldToOld, Way::NewToNew];
-/// More than any guest has devices: what others wait for comes first.
-const FIRST: usize = 1000;
+/// More than any guest weighs: what others wait for comes first.
+const FIRST: usize = 10_000;
+
+/// How long a guest takes, beside others: memory that is plugged in is compared as well.
+fn weight(set: &DeviceSet) -> usize {
+    let memory = |device: &Device| device.board_options().any(|(option, _)| option == "-m");
+    let plugged = set.devices.iter().filter(|device| memory(device));
+    set.devices.len() + 100 * plugged.count()
+}
 
 impl Visit {
     pub fn begin(options: &Options) -> (Visit, Vec<Job<Task>>) {
@@ -175,7 +185,7 @@ impl Visit {
         let job = |job: Task| Job {
             weight: match &job {
                 Task::Buses | Task::Bare(_) => FIRST,
-                Task::Trial { set, .. } | Task::Whole { set, .. } => set.devices.len(),
+                Task::Trial { set, .. } | Task::Whole { set, .. } => weight(set),
             },
             job,
         };
@@ -231,8 +241,14 @@ impl Visit {
     fn tried(&mut self, place: &Place, stage: Stage, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
         let answer = match run.attempt.outcome {
             Outcome::Pass => Answer::Passed(run),
-            Outcome::Skip => Answer::Refused(run),
-            _ => Answer::Failed(run),
+            Outcome::Skip => {
+                let named = self.refused(&run, &trial.items);
+                Answer::Refused(run, named)
+            }
+            _ => {
+                let suspect = self.suspect(place, &run, &trial.items);
+                Answer::Failed(run, suspect)
+            }
         };
         let search = match stage {
             Stage::Across => &mut self.search,
@@ -241,10 +257,43 @@ impl Visit {
         let trials = search
             .as_mut()
             .map_or_else(Vec::new, |search| search.told(trial, answer));
-        self.tasks(place, stage, trials)
+        self.tasks(stage, trials)
     }
 
-    fn tasks(&self, _place: &Place, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
+    /// Whose section it was that failed: by its place on the root bus, or by its name.
+    fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
+        let arch = place.bench.arch.as_str();
+        let section = || {
+            let cause = run.attempt.cause.as_ref()?;
+            // Of memory that differs, only what it is called is known.
+            cause.section.as_deref().or(cause.field.as_deref())
+        };
+        let name = section().map(|section| section.rsplit('/').next().unwrap_or(section));
+        let fits = |device: &Device| match &run.attempt.suspect {
+            Some(id) => device.id == *id,
+            None => name.is_some_and(|name| is_named_after(name, device.driver(arch))),
+        };
+        let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
+        let has = |item: &&Item| devices(**item).iter().any(fits);
+        // Of all that hang on a controller, the controller itself.
+        let needs = |item: &&Item| devices(**item).len();
+        items.iter().filter(has).min_by_key(needs).copied()
+    }
+
+    /// Whom a build that does not start names: `-device e1000,id=e1000: ...`
+    fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
+        let (_, words) = run.attempt.refusals.first()?;
+        let named = words
+            .split([',', ':', ' '])
+            .find_map(|part| part.strip_prefix("id="))?;
+        let target = |item: &&Item| {
+            let devices = &self.catalogue.candidates[**item].set.devices;
+            devices.last().is_some_and(|device| device.id == named)
+        };
+        items.iter().find(target).copied()
+    }
+
+    fn tasks(&self, stage: Stage, trials: Vec<Trial>) -> Vec<Task> {
         trials
             .into_iter()
             .map(|trial| Task::Trial {
@@ -292,7 +341,7 @@ impl Visit {
         let packs = self.packs(place, options, &all);
         let (search, trials) = Search::new(&packs, &ways);
         self.search = Some(search);
-        let tasks = self.tasks(place, Stage::Across, trials);
+        let tasks = self.tasks(Stage::Across, trials);
         if tasks.is_empty() {
             return self.begin_controls(place, options);
         }
@@ -315,24 +364,31 @@ impl Visit {
         let Some(search) = &self.search else {
             return Vec::new();
         };
-        let culprits: BTreeSet<Item> = search
-            .verdicts()
-            .iter()
-            .filter(|(_, verdict)| matches!(verdict, Verdict::Culprit(_)))
-            .filter(|((way, item), _)| self.hangs_on(place, *way, *item).is_none())
-            .map(|((_, item), _)| *item)
-            .collect();
-        let culprits: Vec<Item> = culprits.into_iter().collect();
+        // What crashes on the way across tends to crash at home: it would spoil the others' control.
+        let mut apart = BTreeSet::new();
+        let mut alike = BTreeSet::new();
+        for (&(way, item), verdict) in search.verdicts() {
+            if let Verdict::Culprit(run) = verdict
+                && self.hangs_on(place, way, item).is_none()
+            {
+                match run.attempt.outcome {
+                    Outcome::Fail => alike.insert(item),
+                    _ => apart.insert(item),
+                };
+            }
+        }
+        let alike: Vec<Item> = alike.difference(&apart).copied().collect();
         let together = search.together();
         let whole: Vec<(usize, Vec<Item>)> = together
             .iter()
             .enumerate()
             .map(|(at, together)| (at, together.items.clone()))
             .collect();
-        let packs = self.packs(place, options, &culprits);
+        let mut packs = self.packs(place, options, &alike);
+        packs.extend(apart.into_iter().map(|item| vec![item]));
         let (controls, trials) = Search::new(&packs, &CONTROLS);
         self.controls = Some(controls);
-        let mut tasks = self.tasks(place, Stage::Control, trials);
+        let mut tasks = self.tasks(Stage::Control, trials);
         for (at, items) in whole {
             let set = self.union(&items);
             tasks.extend(CONTROLS.map(|way| Task::Whole {
@@ -369,5 +425,35 @@ impl Visit {
     /// What fails only together, in a stable order.
     pub fn together(&self) -> Vec<&Together<Arc<Run>>> {
         self.search.as_ref().map_or_else(Vec::new, Search::together)
+    }
+}
+
+/// Whether a description in a stream may be a driver's: `vga-isa` is that of `isa-vga`. A guess: it
+/// says what is tried first, never what is concluded.
+fn is_named_after(description: &str, driver: &str) -> bool {
+    let words = |name: &str| -> BTreeSet<String> {
+        let parts = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+        parts.map(str::to_lowercase).collect()
+    };
+    let described = words(description);
+    !described.is_empty() && described.is_subset(&words(driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_points_at_a_driver() {
+        for (description, driver, fits) in [
+            ("ipmi-bmc-sim", "ipmi-bmc-sim", true),
+            ("vga-isa", "isa-vga", true),
+            ("uefi-vars", "uefi-vars-x64", true),
+            ("ES1370", "es1370", true),
+            ("vga", "e1000", false),
+            ("", "e1000", false),
+        ] {
+            assert_eq!(is_named_after(description, driver), fits, "{description}");
+        }
     }
 }

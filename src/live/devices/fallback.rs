@@ -156,6 +156,7 @@ impl FallBack {
             one_of: None,
             unmigratable: None,
             migratable_since: None,
+            alone: false,
             form: Form::Described {
                 bus: plug,
                 backend,

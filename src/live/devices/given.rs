@@ -91,6 +91,7 @@ impl Device {
             one_of: None,
             unmigratable: None,
             migratable_since: None,
+            alone: false,
             form: Form::Verbatim(argument.to_owned()),
         })
     }

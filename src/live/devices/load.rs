@@ -46,6 +46,7 @@ struct Entry {
     one_of: Option<String>,
     unmigratable: Option<String>,
     migratable_since: Option<Version>,
+    alone: Option<String>,
 }
 
 impl Entry {
@@ -79,7 +80,7 @@ impl Entry {
         if self.migratable_since.is_some() && self.unmigratable.is_none() {
             return Some("migratable_since without unmigratable, the reason".to_owned());
         }
-        let reasons = [&self.one_of, &self.unmigratable];
+        let reasons = [&self.one_of, &self.unmigratable, &self.alone];
         if reasons.into_iter().flatten().any(|r| r.trim().is_empty()) {
             return Some("a reason that says nothing".to_owned());
         }
@@ -234,6 +235,7 @@ impl Device {
             one_of: entry.one_of,
             unmigratable: entry.unmigratable,
             migratable_since: entry.migratable_since,
+            alone: entry.alone.is_some(),
             form: Form::Described {
                 bus: entry.bus,
                 backend: entry.backend,

@@ -112,6 +112,8 @@ pub struct Device {
     unmigratable: Option<String>,
     /// The first release that can.
     migratable_since: Option<Version>,
+    /// What comes after it would land elsewhere than without it.
+    alone: bool,
     form: Form,
 }
 
@@ -339,6 +341,11 @@ impl Device {
     /// What it is the only one of in a guest.
     pub fn one_of(&self) -> Option<&str> {
         self.one_of.as_deref()
+    }
+
+    /// Whether it changes where the devices after it land.
+    pub fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// The options for the machine itself that it comes with, `-machine nvdimm=on` for instance.

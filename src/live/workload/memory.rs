@@ -63,13 +63,13 @@ pub struct Header {
     pub passes_per_beat: u64,
     /// The first of [`Header::errors`].
     pub first_error: Option<Mismatch>,
-    /// The guest's name for itself, as in [`Guest::arch`].
+    /// The guest's name for itself, as in [`Guest::arch`](super::Guest::arch).
     pub arch: String,
     endian: Endian,
 }
 
 impl Header {
-    /// Reads a header page, the bytes at [`Guest::header`] of a stopped guest.
+    /// Reads a header page, the bytes at [`Guest::header`](super::Guest) of a stopped guest.
     ///
     /// # Errors
     /// [`WorkloadError::Short`], [`WorkloadError::NoHeader`], [`WorkloadError::Abi`], and

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Absent, Break, Condition, Lists, Place, Rename, Renamed, Sent, Span, Volatile};
+use super::{
+    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Unrelated,
+    Volatile,
+};
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
 
@@ -36,6 +39,10 @@ const SHIPPED: &[(&str, &str)] = &[
         include_str!("../../../rename-lists/volatile-fields.toml"),
     ),
     (
+        "rename-lists/unrelated-properties.toml",
+        include_str!("../../../rename-lists/unrelated-properties.toml"),
+    ),
+    (
         "rename-lists/deliberate-breaks.toml",
         include_str!("../../../rename-lists/deliberate-breaks.toml"),
     ),
@@ -63,8 +70,10 @@ struct File {
     field: Vec<Spanned<RawRename>>,
     condition: Vec<Spanned<RawCondition>>,
     absent: Vec<RawAbsent>,
+    property: Vec<Spanned<RawProperty>>,
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
+    migration: Vec<Spanned<RawMigration>>,
 }
 
 #[derive(Deserialize)]
@@ -108,8 +117,37 @@ struct RawAbsent {
 struct RawVolatile {
     description: String,
     fields: Vec<String>,
+    #[serde(default)]
+    bytes: Vec<[usize; 2]>,
+    run: Option<Run>,
+    resized: Option<usize>,
     reason: String,
     source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMigration {
+    section: String,
+    field: Option<String>,
+    direction: Option<Direction>,
+    machines: Vec<String>,
+    after: Option<Version>,
+    by: Version,
+    #[serde(default)]
+    intermittent: bool,
+    source: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProperty {
+    types: Vec<String>,
+    names: Vec<String>,
+    #[serde(default)]
+    same: Vec<[String; 2]>,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -228,13 +266,63 @@ impl Lists {
             self.volatile.push(Volatile {
                 description: raw.description,
                 fields: raw.fields,
+                bytes: raw.bytes,
+                run: raw.run,
+                resized: raw.resized,
                 reason: raw.reason,
                 source: raw.source,
+            });
+        }
+        for entry in file.property {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            let every = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "*");
+            let fault = if raw.types.is_empty() || raw.names.is_empty() {
+                Some("types and names may not be empty; write [\"*\"] for every one")
+            } else if every(&raw.types) && every(&raw.names) {
+                Some("every property of every type: name one or the other")
+            } else {
+                None
+            };
+            if let Some(reason) = fault {
+                return Err(ListError::Entry {
+                    place,
+                    reason: reason.to_owned(),
+                });
+            }
+            self.unrelated.push(Unrelated {
+                types: raw.types,
+                names: raw.names,
+                same: raw.same,
+                reason: raw.reason,
             });
         }
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
+        }
+        for entry in file.migration {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            if raw.section.is_empty() || raw.machines.is_empty() {
+                return Err(ListError::Entry {
+                    place,
+                    reason: "section and machines must not be empty; [\"*\"] is every machine"
+                        .to_owned(),
+                });
+            }
+            self.migrations.push(Refused {
+                section: raw.section,
+                field: raw.field,
+                direction: raw.direction,
+                machines: raw.machines,
+                span: span(raw.after, raw.by, &place)?,
+                intermittent: raw.intermittent,
+                source: raw.source,
+                reason: raw.reason,
+                place,
+                used: Cell::new(false),
+            });
         }
         Ok(())
     }
@@ -372,6 +460,14 @@ reason = "the same 8 bytes"
             (
                 "[[break]]\nsection='esp'\nrule='field-added'\nmachines=['q800']\nby='9.0'\nreason='x'".to_owned(),
                 "own.toml:1: without a path this allows every field-added in `esp`",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=['*']\nreason='x'".to_owned(),
+                "own.toml:1: every property of every type",
+            ),
+            (
+                "[[property]]\ntypes=['*']\nnames=[]\nreason='x'".to_owned(),
+                "own.toml:1: types and names may not be empty",
             ),
         ];
         for (text, wanted) in cases {

@@ -18,9 +18,11 @@ use serde::Deserialize;
 use super::Rule;
 use crate::model::{Direction, Version};
 
+mod migration;
+
 pub use load::ListError;
 pub use scope::Scope;
-pub use state::{StateNames, Volatile};
+pub use state::{Run, StateNames, Volatile};
 
 /// Where an entry stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +121,25 @@ pub struct Break {
     used: Cell<bool>,
 }
 
+/// A migration that upstream chose to have refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// As the stream names it, with or without the device's address before it.
+    pub section: String,
+    /// As the cause of a case names it; any when absent.
+    pub field: Option<String>,
+    /// Of the leg that failed; both when absent.
+    pub direction: Option<Direction>,
+    pub machines: Vec<String>,
+    pub span: Span,
+    /// It need not fail every time.
+    pub intermittent: bool,
+    pub source: String,
+    pub reason: String,
+    pub place: Place,
+    pub(super) used: Cell<bool>,
+}
+
 /// What a run-time test says for every machine type that both builds know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,13 +174,27 @@ pub struct Absent {
     pub reason: String,
 }
 
+/// Properties that differ between builds without any bearing on a migration.
+#[derive(Debug, Clone)]
+pub struct Unrelated {
+    /// QOM types; a trailing `*` stands for any rest.
+    pub types: Vec<String>,
+    /// Properties, likewise.
+    pub names: Vec<String>,
+    /// Pairs of values that mean the same, as JSON; without any, every difference is meant.
+    pub same: Vec<[String; 2]>,
+    pub reason: String,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     pub absent: Vec<Absent>,
+    pub unrelated: Vec<Unrelated>,
     pub renames: Vec<Rename>,
     pub conditions: Vec<Condition>,
     pub breaks: Vec<Break>,
     pub volatile: Vec<Volatile>,
+    pub migrations: Vec<Refused>,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
 }
@@ -170,11 +205,44 @@ impl Lists {
         self.fields.contains(name)
     }
 
+    /// Why a difference between these values of a property, as JSON, is of no interest. A side
+    /// without the property has no value.
+    pub fn unrelated(
+        &self,
+        type_name: &str,
+        property: &str,
+        old: Option<&str>,
+        new: Option<&str>,
+    ) -> Option<&str> {
+        let any = |patterns: &[String], name: &str| {
+            patterns.iter().any(|p| match p.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => p == name,
+            })
+        };
+        let same = |pairs: &[[String; 2]]| {
+            pairs.is_empty()
+                || pairs.iter().any(|[a, b]| {
+                    let (a, b) = (Some(a.as_str()), Some(b.as_str()));
+                    (a, b) == (old, new) || (b, a) == (old, new)
+                })
+        };
+        self.unrelated
+            .iter()
+            .find(|e| any(&e.types, type_name) && any(&e.names, property) && same(&e.same))
+            .map(|e| e.reason.as_str())
+    }
+
     /// Entries that some comparison made use of, by place, since the lists were loaded.
     pub fn used(&self) -> BTreeMap<&Place, bool> {
         let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
         let conditions = self.conditions.iter().map(|c| (&c.place, c.used.get()));
         let breaks = self.breaks.iter().map(|b| (&b.place, b.used.get()));
-        renames.chain(conditions).chain(breaks).collect()
+        let migrations = self.migrations.iter().map(|m| (&m.place, m.used.get()));
+        renames
+            .chain(conditions)
+            .chain(breaks)
+            .chain(migrations)
+            .collect()
     }
 }

@@ -54,6 +54,23 @@ impl Scope<'_> {
         })
     }
 
+    /// As [`Scope::field`] where the QOM type is not known, as in a stream.
+    pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<String> {
+        self.rename(Renamed::Field, |entry, a, b| {
+            a == old
+                && b == new
+                && entry
+                    .description
+                    .as_deref()
+                    .is_none_or(|d| d == description)
+        })
+    }
+
+    /// Why the description `old` is called `new` in the other build, where the QOM type is not known.
+    pub fn description_on_wire(&self, old: &str, new: &str) -> Option<String> {
+        self.rename(Renamed::Description, |_, a, b| a == old && b == new)
+    }
+
     /// Why the QOM type `old` is `new` in the other build.
     pub fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
         self.rename(Renamed::Section, |entry, a, b| {
@@ -67,7 +84,7 @@ impl Scope<'_> {
     }
 
     /// Whether the machine is one of those, or of one of those families.
-    fn on(&self, machines: &[String]) -> bool {
+    pub(super) fn on(&self, machines: &[String]) -> bool {
         machines.iter().any(|wanted| {
             wanted == "*"
                 || self.machine.is_some_and(|machine| {

@@ -1,5 +1,7 @@
 //! What the lists say of the values in a stream.
 
+use serde::Deserialize;
+
 use super::{Holds, Renamed, Scope};
 use crate::model::Direction;
 
@@ -10,17 +12,59 @@ pub struct Volatile {
     pub description: String,
     /// Names; a trailing `*` stands for any rest.
     pub fields: Vec<String>,
+    /// The bytes of the field that may differ, first and last ones, where it is not all of them.
+    pub bytes: Vec<[usize; 2]>,
+    /// The difference that is meant, where it is not any.
+    pub run: Option<Run>,
+    /// By how many bytes the field may be longer or shorter, where it is its length that differs.
+    pub resized: Option<usize>,
     pub reason: String,
     /// Where in QEMU that is seen.
     pub source: String,
 }
 
+/// A number of equal bytes that all become another byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    pub count: usize,
+    pub sent: u8,
+    pub held: u8,
+}
+
 impl Volatile {
-    fn covers(&self, description: &str, field: &str) -> bool {
+    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
         self.description == description
             && self.fields.iter().any(|name| match name.strip_suffix('*') {
                 Some(start) => field.starts_with(start),
                 None => name == field,
+            })
+            && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
+                || held.is_some_and(|held| self.fits(sent, held)))
+    }
+
+    fn fits(&self, sent: &[u8], held: &[u8]) -> bool {
+        if self.resized.is_some() || sent.len() != held.len() {
+            return self.resized == Some(sent.len().abs_diff(held.len()));
+        }
+        let bytes = sent.iter().zip(held).enumerate();
+        let different: Vec<(usize, u8, u8)> = bytes
+            .filter(|(_, (a, b))| a != b)
+            .map(|(at, (&a, &b))| (at, a, b))
+            .collect();
+        let may_differ = |at: usize| {
+            self.bytes.is_empty()
+                || self
+                    .bytes
+                    .iter()
+                    .any(|&[from, to]| (from..=to).contains(&at))
+        };
+        different.iter().all(|&(at, ..)| may_differ(at))
+            && self.run.is_none_or(|run| {
+                different.len() == run.count
+                    && different
+                        .iter()
+                        .all(|&(_, a, b)| (a, b) == (run.sent, run.held))
             })
     }
 }
@@ -42,9 +86,16 @@ impl StateNames {
         })
     }
 
-    /// Why the field may differ.
-    pub fn volatile(&self, description: &str, field: &str) -> Option<&str> {
-        let entry = self.volatile.iter().find(|e| e.covers(description, field));
+    /// Why the field may differ in this way.
+    pub fn volatile(
+        &self,
+        description: &str,
+        field: &str,
+        sent: &[u8],
+        held: Option<&[u8]>,
+    ) -> Option<&str> {
+        let mut entries = self.volatile.iter();
+        let entry = entries.find(|entry| entry.covers(description, field, sent, held));
         entry.map(|entry| entry.reason.as_str())
     }
 }
@@ -73,5 +124,61 @@ impl Scope<'_> {
             renamed,
             volatile: self.lists.volatile.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::tests::lists;
+    use super::*;
+
+    const RTC: &str = r#"
+[[volatile]]
+description = "rtc"
+fields = ["cmos", "next_*"]
+bytes = [[0, 1], [3, 3]]
+reason = "the clock goes on"
+source = "rtc.c"
+
+[[volatile]]
+description = "net"
+fields = ["state"]
+run = { count = 2, sent = 0, held = 255 }
+reason = "all VLANs pass"
+source = "net.c"
+"#;
+
+    #[test]
+    fn a_volatile_field_is_so_in_its_own_way_alone() {
+        let known = lists(RTC).unwrap();
+        let names = StateNames {
+            renamed: Vec::new(),
+            volatile: known.volatile,
+        };
+        type Row<'r> = (&'r str, &'r str, &'r [u8], Option<&'r [u8]>, bool);
+        let cases: [Row; 9] = [
+            ("rtc", "cmos", &[1, 2, 3, 4], Some(&[9, 2, 3, 4]), true),
+            ("rtc", "cmos", &[1, 2, 3, 4], Some(&[1, 9, 3, 9]), true),
+            ("rtc", "cmos", &[1, 2, 3, 4], Some(&[1, 2, 9, 4]), false),
+            ("rtc", "cmos", &[1, 2, 3, 4], Some(&[9, 2, 3]), false),
+            ("rtc", "cmos", &[1, 2, 3, 4], None, false),
+            // The first byte of any field of the entry may differ.
+            ("rtc", "next_alarm", &[1], Some(&[2]), true),
+            ("cmos", "cmos", &[1], Some(&[2]), false),
+            ("net", "state", &[7, 0, 0, 7], Some(&[7, 255, 255, 7]), true),
+            (
+                "net",
+                "state",
+                &[7, 0, 0, 7],
+                Some(&[7, 255, 255, 8]),
+                false,
+            ),
+        ];
+        for (description, field, sent, held, expected) in cases {
+            let found = names.volatile(description, field, sent, held);
+            assert_eq!(found.is_some(), expected, "{description} {field} {held:?}");
+        }
+        let refused = lists("[[volatile]]\ndescription='x'\nfields=['*']\nreason='y'\nsource='z'");
+        assert!(refused.unwrap_err().to_string().contains("own.toml:1"));
     }
 }

@@ -1,0 +1,138 @@
+//! What a paused leg costs beside what it cannot do without: two QEMUs started at once, and the
+//! migration between them with nothing compared. Both in turns, so that they share the machine's mood.
+//!
+//! `MIGCOMPAT_CACHE=DIR cargo bench --bench leg` with builds fetched there.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use migcompat::live::case::{Bench, Part, Patience, Wanted};
+use migcompat::live::devices::DeviceSet;
+use migcompat::live::state::Names;
+use migcompat::live::transport::Transport;
+use migcompat::live::vm::{Party, Role, Vm};
+use migcompat::model::{Direction, Outcome};
+use migcompat::qemu::{self, Means, Pair, Progress, private_dir};
+use qapi::Command;
+use qapi::qmp::QmpCommand;
+use serde::Serialize;
+use serde_json::Value;
+
+const ROUNDS: usize = 30;
+const LATE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize)]
+struct Incoming {
+    uri: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Outgoing {
+    uri: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Query {}
+
+macro_rules! command {
+    ($type:ident, $name:literal) => {
+        impl Command for $type {
+            type Ok = Value;
+            const NAME: &'static str = $name;
+            const ALLOW_OOB: bool = false;
+        }
+        impl QmpCommand for $type {}
+    };
+}
+command!(Incoming, "migrate-incoming");
+command!(Outgoing, "migrate");
+command!(Query, "query-migrate");
+
+async fn bare(bench: &Bench) -> anyhow::Result<()> {
+    let recipe = bench.recipe(
+        bench
+            .compose(&DeviceSet::shipped("default")?.guests()[0])
+            .args,
+    );
+    let folder = private_dir()?;
+    recipe.prepare(folder.path())?;
+    let (source, destination) = tokio::join!(
+        Vm::start(&bench.old, &recipe, Role::First, folder.path(), 0),
+        Vm::start(&bench.new, &recipe, Role::Destination, folder.path(), 1)
+    );
+    let (source, destination) = (source?.monitored, destination?.monitored);
+    let uri = format!("unix:{}", folder.path().join("m").display());
+    let incoming = Incoming { uri: uri.clone() };
+    destination.session.execute(incoming, LATE).await?;
+    source.session.execute(Outgoing { uri }, LATE).await?;
+    for side in [&source, &destination] {
+        loop {
+            let reply = side.session.execute(Query {}, LATE).await?;
+            anyhow::ensure!(reply["status"] != "failed", "{reply}");
+            if reply["status"] == "completed" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    tokio::join!(source.quit(LATE), destination.quit(LATE));
+    Ok(())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn main() -> anyhow::Result<()> {
+    let Some(cache) = std::env::var_os("MIGCOMPAT_CACHE") else {
+        println!("unmeasured: MIGCOMPAT_CACHE names no cache with builds");
+        return Ok(());
+    };
+    let means = Means {
+        architecture: "x86_64".to_owned(),
+        cache: Some(PathBuf::from(cache)),
+        progress: Progress::Lines,
+    };
+    let [old, new] = ["debian:bookworm", "debian:trixie"].map(qemu::parse);
+    let pair = Pair::open(&old?, &new?, &means)?;
+    let logs = private_dir()?;
+    let (old, new) = Party::both(&pair);
+    let bench = Bench {
+        old,
+        new,
+        machine: pair.machine("q35")?,
+        arch: pair.arch().to_owned(),
+        cpu: None,
+        transport: Transport::Unix,
+        capabilities: Vec::new(),
+        running: false,
+        loops: None,
+        retries: 0,
+        patience: Patience::default(),
+        logs: logs.path().to_owned(),
+        names: Names::default(),
+    };
+    let wanted = Wanted {
+        set: DeviceSet::shipped("default")?.guests()[0].clone(),
+        direction: Direction::Forward,
+        part: Part::Whole,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        runtime.block_on(bare(&bench))?;
+        theirs.push(begun.elapsed());
+        let begun = Instant::now();
+        let case = runtime.block_on(bench.run(&wanted, &|_| {}));
+        ours.push(begun.elapsed());
+        anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
+    }
+    let (theirs, ours) = (median(theirs), median(ours));
+    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+    println!("bare {theirs:?}, a paused leg {ours:?}, ratio {ratio:.2} (medians of {ROUNDS})");
+    Ok(())
+}

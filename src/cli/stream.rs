@@ -1,0 +1,257 @@
+//! `migcompat stream`: a migration stream, readable, and two compared.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, anyhow};
+use regex::RegexSet;
+
+use super::args::{DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs};
+use super::{Exit, Failure, output};
+use crate::rules::lists::{Lists, Scope};
+use crate::stream::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
+use crate::stream::{self, Options, Reading, Section, show};
+
+pub(super) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        StreamCommand::Show(args) => show_stream(args),
+        StreamCommand::Diff(args) => diff_streams(args),
+    }
+}
+
+fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
+    let sections = Sections::new(&args.output.section)?;
+    let reading = read(&args.file, &args.output)?;
+    let Reading { stream, error, .. } = &reading;
+    let wanted = |section: &Section| sections.wanted(&section.name);
+    write(&args.output, |out| match args.output.format {
+        StreamFormat::Text => show::text(stream, error.as_ref(), wanted, out),
+        StreamFormat::Json => show::json(stream, error.as_ref(), wanted, out),
+    })?;
+    sound(&args.file, &reading)?;
+    sections.all_found(stream.sections.iter().map(|s| s.name.as_str()))?;
+    Ok(Exit::Compatible)
+}
+
+fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
+    let sections = Sections::new(&args.output.section)?;
+    let lists = Lists::load(&args.rules)
+        .context("cannot use the lists")
+        .map_err(Failure::usage)?;
+    let mut streams = Vec::new();
+    for file in [&args.old, &args.new] {
+        let reading = read(file, &args.output)?;
+        sound(file, &reading)?;
+        streams.push(reading.stream);
+    }
+    let [old, new] = streams.as_slice() else {
+        return Ok(Exit::Compatible);
+    };
+    let names = |stream: &stream::Stream| {
+        let names = stream.sections.iter().map(|s| s.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    let all = [names(old), names(new)].concat();
+    sections.all_found(all.iter().map(String::as_str))?;
+    let scope = Scope {
+        lists: &lists,
+        old: args.old_version,
+        new: args.new_version,
+        machine: None,
+        any_machine: true,
+    };
+    let diffs = diff(old, new, &scope, |s| sections.wanted(&s.name));
+    let labels = (args.old.display(), args.new.display());
+    write(&args.output, |out| match args.output.format {
+        StreamFormat::Text => {
+            writeln!(out, "old: {}\nnew: {}", labels.0, labels.1)?;
+            diff_text(&diffs, out)
+        }
+        StreamFormat::Json => {
+            let whole = serde_json::json!({
+                "schema": "migcompat-stream-diff-1",
+                "old": labels.0.to_string(),
+                "new": labels.1.to_string(),
+                "sections": diffs,
+            });
+            serde_json::to_writer(&mut *out, &whole)?;
+            writeln!(out)
+        }
+    })?;
+    let same = diffs.iter().all(|d| d.difference == Difference::Renamed);
+    Ok(if same {
+        Exit::Compatible
+    } else {
+        Exit::Incompatible
+    })
+}
+
+fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
+    let input = stream::open(file).map_err(Failure::usage)?;
+    let options = Options {
+        page_size: args.page_size,
+        ..Options::default()
+    };
+    Ok(stream::read(input, options, ()))
+}
+
+/// Refuses a stream that could be read in part only.
+fn sound(file: &Path, reading: &Reading) -> Result<(), Failure> {
+    let file = file.display();
+    if let Some(error) = &reading.error {
+        return Err(Failure::usage(anyhow!("{file}, {error}")));
+    }
+    if let Some((section, error)) = reading.stream.broken().next() {
+        let count = reading.stream.broken().count();
+        return Err(Failure::usage(anyhow!(
+            "{file}, section {} {}: {error}{}",
+            section.name,
+            section.instance_id,
+            match count {
+                1 => String::new(),
+                _ => format!(" (and {} more sections)", count - 1),
+            }
+        )));
+    }
+    Ok(())
+}
+
+fn write(
+    args: &StreamOutputArgs,
+    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    match &args.output {
+        Some(file) => output::write_file(file, |out| {
+            let mut coloured = Vec::new();
+            render(&mut coloured)?;
+            out.write_all(&anstream::adapter::strip_bytes(&coloured).into_vec())
+        }),
+        None => match output::print(render) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result
+                .context("cannot write to standard output")
+                .map_err(Failure::usage),
+        },
+    }
+}
+
+/// The sections that `--section` names; all without it.
+struct Sections<'a> {
+    globs: &'a [String],
+    set: RegexSet,
+}
+
+impl<'a> Sections<'a> {
+    fn new(globs: &'a [String]) -> Result<Self, Failure> {
+        let patterns = globs.iter().map(|glob| {
+            let body: String = glob
+                .chars()
+                .map(|c| match c {
+                    '*' => ".*".to_owned(),
+                    '?' => ".".to_owned(),
+                    c => regex::escape(c.encode_utf8(&mut [0; 4])),
+                })
+                .collect();
+            // A device path need not be known: `e1000e` is enough for `0000:00:02.0/e1000e`.
+            format!("^(?:.*/)?{body}$")
+        });
+        let set = RegexSet::new(patterns)
+            .context("cannot use --section")
+            .map_err(Failure::usage)?;
+        Ok(Sections { globs, set })
+    }
+
+    fn wanted(&self, name: &str) -> bool {
+        self.globs.is_empty() || self.set.is_match(name)
+    }
+
+    /// Refuses a pattern that fits nothing: it is a typing error more often than not.
+    fn all_found<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
+        for (i, glob) in self.globs.iter().enumerate() {
+            if !names.clone().any(|name| self.set.matches(name).matched(i)) {
+                let near = names.min_by_key(|name| {
+                    let last = name.rsplit('/').next().unwrap_or(name);
+                    strsim::damerau_levenshtein(last, glob)
+                });
+                return Err(Failure::usage(anyhow!(
+                    "no section fits --section {glob}{}",
+                    match near {
+                        Some(near) => format!("; there is {near}, for instance"),
+                        None => String::new(),
+                    }
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+const HEADING: Style = Style::new().bold();
+const OLD: Style = AnsiColor::Red.on_default();
+const NEW: Style = AnsiColor::Green.on_default();
+
+fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
+    for diff in diffs {
+        let said = match diff.difference {
+            Difference::OnlyOld => " (only in old)",
+            Difference::OnlyNew => " (only in new)",
+            Difference::Differs => "",
+            Difference::Renamed => " (renamed, otherwise the same)",
+        };
+        writeln!(
+            out,
+            "\n{HEADING}{} {}{HEADING:#}{said}",
+            diff.section, diff.instance_id
+        )?;
+        for change in &diff.changes {
+            change_text(change, out)?;
+        }
+    }
+    let differing = diffs
+        .iter()
+        .filter(|d| d.difference != Difference::Renamed)
+        .count();
+    match differing {
+        0 => writeln!(out, "\nno differences"),
+        1 => writeln!(out, "\n1 section differs"),
+        n => writeln!(out, "\n{n} sections differ"),
+    }
+}
+
+fn change_text(change: &Change, out: &mut dyn Write) -> io::Result<()> {
+    let what = match change.kind {
+        ChangeKind::Layout => "layout",
+        ChangeKind::Version => "version",
+        ChangeKind::Value => "value",
+        ChangeKind::Renamed => "renamed",
+    };
+    write!(out, "  {what}")?;
+    if !change.path.is_empty() {
+        write!(out, " {}", change.path.join("/"))?;
+    }
+    match &change.note {
+        Some(note) => writeln!(out, " ({note})")?,
+        None => writeln!(out)?,
+    }
+    for (style, word, side) in [(OLD, "old", &change.old), (NEW, "new", &change.new)] {
+        match side {
+            Some(side) => writeln!(out, "    {style}{word}{style:#} {}", side_text(side))?,
+            None => writeln!(out, "    {style}{word}{style:#} not sent")?,
+        }
+    }
+    Ok(())
+}
+
+fn side_text(side: &Side) -> String {
+    match (&side.type_name, side.size, side.offset) {
+        (Some(name), Some(size), Some(offset)) => {
+            format!("{} ({name}, {size} bytes at {offset:#x})", side.value)
+        }
+        (Some(name), None, Some(offset)) => format!("{} ({name} at {offset:#x})", side.value),
+        (None, Some(size), Some(offset)) => {
+            format!("{} ({size} bytes at {offset:#x})", side.value)
+        }
+        _ => side.value.clone(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a destination refused a stream, out of the stream itself.
+
+use super::case::{Attempt, Bench};
+use super::leg;
+use super::vm::{Party, Recipe, Role, Vm};
+use crate::model::{Cause, Outcome};
+use crate::qemu::private_dir;
+use crate::stream::Stream;
+use crate::stream::explain::explain;
+use crate::vmstate::renames::NoRenames;
+
+impl Bench {
+    /// Adds to the cause of a failed leg where what was sent and what the destination reads part. For
+    /// that the destination's build is started once more, with the same machine, and saves it.
+    pub(crate) async fn explain(&self, attempt: &mut Attempt, recipe: &Recipe, route: &[&Party]) {
+        let Some(sent) = attempt.state.refused.take() else {
+            return;
+        };
+        let (Some(leg), Some(cause)) = (attempt.legs.last(), &mut attempt.cause) else {
+            return;
+        };
+        let Some(&refuser) = route.get(leg.index + 1) else {
+            return;
+        };
+        if !matches!(attempt.outcome, Outcome::Fail | Outcome::Crash) {
+            return;
+        }
+        // Without it the cause is what the build said.
+        let Ok(expected) = self.saved_by(refuser, recipe).await else {
+            return;
+        };
+        let instance = cause.instance.and_then(|number| number.try_into().ok());
+        let blamed = cause.section.as_deref().map(|name| (name, instance));
+        // A rename that no list knows is told from a break by the bytes alone.
+        let found = explain(&sent, &expected, blamed, &NoRenames, leg.direction);
+        if let Some(found) = found {
+            *cause = Cause {
+                section: Some(found.section),
+                instance: Some(found.instance_id.into()),
+                field: found.field.or(cause.field.take()),
+                rule: found.rule,
+                message: format!("{}; {}", cause.message, found.message),
+                offset: found.offset,
+                sent: found.sent,
+                expected: found.expected,
+            };
+        }
+    }
+
+    /// What a build sends of a machine that never ran.
+    async fn saved_by(&self, party: &Party, recipe: &Recipe) -> Result<Stream, String> {
+        let folder = private_dir().map_err(|error| error.to_string())?;
+        recipe
+            .prepare(folder.path())
+            .map_err(|error| error.to_string())?;
+        let mut vm = Vm::start(party, recipe, Role::First, folder.path(), 0)
+            .await
+            .map_err(|error| error.to_string())?;
+        let saved = leg::save(&mut vm, self.patience.leg).await;
+        vm.monitored.quit(vm.command).await;
+        saved
+    }
+}

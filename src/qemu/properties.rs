@@ -1,0 +1,334 @@
+//! What a started machine is made of, and how its devices are set: their effective properties.
+//!
+//! A device's properties are those that its type lists for `-device`. What else an object tells
+//! (addresses, counters, the time of day) is its state, not how it was set up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use qapi::Command;
+use qapi::qmp::QmpCommand;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::qmp::{QmpError, Session};
+
+/// The devices of a machine and the machine itself, in the order of their paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub objects: Vec<Object>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// Where it is in the tree of objects, for instance `/machine/peripheral/net0`.
+    pub path: String,
+    pub type_name: String,
+    pub kind: Kind,
+    /// By name. Empty where nobody wanted to know them.
+    pub properties: BTreeMap<String, Setting>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Machine,
+    Cpu,
+    Device,
+}
+
+/// How a property is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    pub value: Value,
+    /// What it is where neither the machine type nor an option sets it, if the type tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+impl Setting {
+    /// Whether the machine type or an option gave it another value than its type has for it.
+    /// `None` where the type does not tell.
+    pub fn is_pinned(&self) -> Option<bool> {
+        self.default
+            .as_ref()
+            .map(|default| !same(default, &self.value))
+    }
+}
+
+/// Whether two values mean the same: a switch is `true` in one version and `on` in the next.
+pub fn same(one: &Value, other: &Value) -> bool {
+    fn switch(value: &Value) -> Option<bool> {
+        match value {
+            Value::Bool(on) => Some(*on),
+            Value::String(text) if text == "on" => Some(true),
+            Value::String(text) if text == "off" => Some(false),
+            _ => None,
+        }
+    }
+    one == other || switch(one).is_some_and(|on| Some(on) == switch(other))
+}
+
+impl Snapshot {
+    /// Asks a machine. `wanted` says of which objects the properties are asked: it sees the path and
+    /// the type of all, in the order of their paths.
+    ///
+    /// # Errors
+    /// The build ends, or does not answer in time.
+    pub async fn take(
+        session: &Session,
+        deadline: Duration,
+        wanted: impl FnOnce(&[Object]) -> Vec<bool>,
+    ) -> Result<Snapshot, QmpError> {
+        let of_kind = async |implements: &str| -> Result<BTreeSet<String>, QmpError> {
+            let command = QomListTypes {
+                implements: implements.to_owned(),
+            };
+            let types = session.execute(command, deadline).await?;
+            Ok(types.into_iter().map(|of| of.name).collect())
+        };
+        let (devices, cpus) = (of_kind("device").await?, of_kind("cpu").await?);
+        let mut found = Vec::new();
+        let root = session
+            .execute(QomGet::new(MACHINE, "type"), deadline)
+            .await?;
+        let root = root.as_str().unwrap_or_default().to_owned();
+        let mut open = vec![(MACHINE.to_owned(), root)];
+        while let Some((path, type_name)) = open.pop() {
+            let command = QomList { path: path.clone() };
+            let Some(items) = unless_refused(session.execute(command, deadline).await)? else {
+                continue;
+            };
+            for item in &items {
+                let child = item.child();
+                if let Some(child) = child.filter(|&c| devices.contains(c) || c == CONTAINER) {
+                    open.push((format!("{path}/{}", item.name), child.to_owned()));
+                }
+            }
+            if type_name != CONTAINER {
+                found.push((path, type_name, items));
+            }
+        }
+        found.sort_by_cached_key(|(path, ..)| natural(path));
+        let mut snapshot = Snapshot::default();
+        for (path, type_name, _) in &found {
+            snapshot.objects.push(Object {
+                path: path.clone(),
+                type_name: type_name.clone(),
+                kind: if path == MACHINE {
+                    Kind::Machine
+                } else if cpus.contains(type_name) {
+                    Kind::Cpu
+                } else {
+                    Kind::Device
+                },
+                properties: BTreeMap::new(),
+            });
+        }
+        let wanted = wanted(&snapshot.objects);
+        let mut types: BTreeMap<String, BTreeMap<String, Option<Value>>> = BTreeMap::new();
+        let chosen = snapshot.objects.iter_mut().zip(found).zip(wanted);
+        for ((object, (_, type_name, items)), _) in chosen.filter(|(_, wanted)| *wanted) {
+            if object.kind == Kind::Machine {
+                for item in items.iter().filter(|item| item.is_plain()) {
+                    let command = QomGet::new(&object.path, &item.name);
+                    let answer = unless_refused(session.execute(command, deadline).await)?;
+                    if let Some(value) = answer {
+                        // A machine's properties tell no default.
+                        object.insert(&item.name, value, None);
+                    }
+                }
+                continue;
+            }
+            if !types.contains_key(&type_name) {
+                let command = DeviceListProperties {
+                    typename: type_name.clone(),
+                };
+                let listed = unless_refused(session.execute(command, deadline).await)?;
+                let listed = listed.unwrap_or_default().into_iter();
+                let defaults = listed.map(|p| (p.name, p.default_value)).collect();
+                types.insert(type_name.clone(), defaults);
+            }
+            let Some(defaults) = types.get(&type_name) else {
+                continue;
+            };
+            for item in items.iter().filter(|item| item.is_plain()) {
+                let Some(default) = defaults.get(&item.name) else {
+                    continue;
+                };
+                let command = QomGet::new(&object.path, &item.name);
+                // Some can only be set.
+                let answer = unless_refused(session.execute(command, deadline).await)?;
+                if let Some(value) = answer {
+                    object.insert(&item.name, value, default.clone());
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+}
+
+impl Object {
+    /// Keeps what can be compared: a switch, a number or a word.
+    fn insert(&mut self, name: &str, value: Value, default: Option<Value>) {
+        if !value.is_object() && !value.is_array() {
+            self.properties
+                .insert(name.to_owned(), Setting { value, default });
+        }
+    }
+}
+
+const MACHINE: &str = "/machine";
+
+/// What holds devices and is none.
+const CONTAINER: &str = "container";
+
+/// A refusal is an answer: there is no such thing.
+fn unless_refused<T>(answer: Result<T, QmpError>) -> Result<Option<T>, QmpError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(QmpError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sorts `device[2]` before `device[10]`.
+fn natural(path: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = path;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(digits);
+        let end = tail
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (number, tail) = tail.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(0)));
+        rest = tail;
+    }
+    parts
+}
+
+macro_rules! command {
+    ($type:ident, $name:literal, $reply:ty) => {
+        impl Command for $type {
+            type Ok = $reply;
+            const NAME: &'static str = $name;
+            const ALLOW_OOB: bool = false;
+        }
+        impl QmpCommand for $type {}
+    };
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct QomListTypes {
+    implements: String,
+}
+command!(QomListTypes, "qom-list-types", Vec<Named>);
+
+#[derive(Debug, Clone, Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct QomList {
+    path: String,
+}
+command!(QomList, "qom-list", Vec<Item>);
+
+/// A property of an object; its children are among them.
+#[derive(Debug, Clone, Deserialize)]
+struct Item {
+    name: String,
+    #[serde(rename = "type")]
+    of: String,
+}
+
+impl Item {
+    /// The type of the child that it is.
+    fn child(&self) -> Option<&str> {
+        self.of.strip_prefix("child<")?.strip_suffix('>')
+    }
+
+    /// Whether it has a value of its own, and is no reference to another object.
+    fn is_plain(&self) -> bool {
+        self.child().is_none() && !self.of.starts_with("link<")
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct QomGet {
+    path: String,
+    property: String,
+}
+command!(QomGet, "qom-get", Value);
+
+impl QomGet {
+    fn new(path: &str, property: &str) -> QomGet {
+        QomGet {
+            path: path.to_owned(),
+            property: property.to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct DeviceListProperties {
+    typename: String,
+}
+command!(
+    DeviceListProperties,
+    "device-list-properties",
+    Vec<PropertyInfo>
+);
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct PropertyInfo {
+    name: String,
+    #[serde(default)]
+    default_value: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_in_paths_sort_as_numbers() {
+        let mut paths = [
+            "/machine/unattached/device[10]",
+            "/machine/unattached/device[2]/rtc",
+            "/machine/unattached/device[2]",
+            "/machine",
+        ];
+        paths.sort_by_cached_key(|path| natural(path));
+        assert_eq!(
+            paths,
+            [
+                "/machine",
+                "/machine/unattached/device[2]",
+                "/machine/unattached/device[2]/rtc",
+                "/machine/unattached/device[10]",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_switch_is_the_same_however_it_is_written() {
+        assert!(same(&json!(true), &json!("on")));
+        assert!(same(&json!("off"), &json!(false)));
+        assert!(same(&json!(3), &json!(3)));
+        assert!(!same(&json!(true), &json!("off")));
+        assert!(!same(&json!("auto"), &json!("on")));
+        assert!(!same(&json!(1), &json!(true)));
+    }
+}

@@ -1,0 +1,146 @@
+//! A sweep for people: what there was to try, what did not pass, and why. A line a device, and the
+//! cause once where many share it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::cases::{colour, failure};
+use crate::model::{Case, LeftOut, Outcome, Report};
+
+const BOLD: Style = Style::new().bold();
+
+/// `verbose` lists what passed and what was left out as well.
+pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet {
+        machines(report, verbose, out)?;
+    }
+    table(&report.cases, verbose, quiet, out)?;
+    causes(&report.cases, out)
+}
+
+fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+    for swept in &report.swept {
+        writeln!(
+            out,
+            "{BOLD}{} {}{BOLD:#}: {} device types in both builds: {} exercised, {} left out; \
+             {} in the old build alone, {} in the new one alone",
+            swept.architecture,
+            swept.machine,
+            swept.shared,
+            swept.exercised,
+            swept.left_out.len(),
+            swept.only_old.len(),
+            swept.only_new.len()
+        )?;
+        if verbose {
+            for (reason, devices) in by_reason(&swept.left_out) {
+                writeln!(out, "  left out: {reason}: {}", devices.join(", "))?;
+            }
+            for (which, devices) in [("old", &swept.only_old), ("new", &swept.only_new)] {
+                if !devices.is_empty() {
+                    writeln!(out, "  in the {which} build alone: {}", devices.join(", "))?;
+                }
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn by_reason(left_out: &[LeftOut]) -> BTreeMap<&str, Vec<&str>> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for LeftOut { device, reason } in left_out {
+        reasons.entry(reason).or_default().push(device);
+    }
+    reasons
+}
+
+/// Whether a reader has to look at a case.
+fn is_bad(case: &Case) -> bool {
+    !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
+}
+
+fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    let shown = |case: &&Case| match case.outcome {
+        Outcome::Pass => verbose,
+        Outcome::Skip => !quiet,
+        _ => true,
+    };
+    // Where a whole machine does not get across, its devices are as many lines that say the same.
+    let (mut lines, mut same): (Vec<&Case>, BTreeMap<&str, usize>) = Default::default();
+    for case in cases.iter().filter(shown) {
+        let reason = case.cause.as_ref().map(|cause| cause.message.as_str());
+        match reason.filter(|_| case.outcome == Outcome::Skip && !verbose) {
+            Some(reason) => {
+                let count = same.entry(reason).or_default();
+                *count += 1;
+                if *count == 1 {
+                    lines.push(case);
+                }
+            }
+            None => lines.push(case),
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let width = lines.iter().map(|case| case.id.len()).max().unwrap_or(0);
+    writeln!(out, "{BOLD}outcome  {:width$}  cause{BOLD:#}", "case")?;
+    for case in lines {
+        let style = colour(case.outcome).on_default().bold();
+        let cause = case.cause.as_ref();
+        let message = cause.map_or("", |cause| cause.message.lines().next().unwrap_or_default());
+        let more = same.get(message).filter(|_| case.outcome == Outcome::Skip);
+        let more = match more {
+            Some(count @ 2..) => format!(" (and {} more)", count - 1),
+            _ => String::new(),
+        };
+        let line = format!("{:width$}  {message}{more}", case.id);
+        writeln!(
+            out,
+            "{style}{:7}{style:#}  {}",
+            case.outcome,
+            line.trim_end()
+        )?;
+    }
+    writeln!(out)
+}
+
+/// What is known of each failure; of those with one cause, the first alone.
+fn causes(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let mut groups: Vec<(String, Vec<&Case>)> = Vec::new();
+    for case in cases.iter().filter(|case| is_bad(case)) {
+        let key = key(case);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(case),
+            None => groups.push((key, vec![case])),
+        }
+    }
+    for (_, group) in groups {
+        let Some((first, others)) = group.split_first() else {
+            continue;
+        };
+        failure(first, out)?;
+        if !others.is_empty() {
+            let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
+            writeln!(out, "  same in    {}\n", names.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+/// Equal for failures of one kind: outcome, direction, control and the words, but for numbers and the
+/// names of sections in them.
+fn key(case: &Case) -> String {
+    let cause = case.cause.as_ref();
+    let mut words = cause.map_or_else(String::new, |cause| cause.message.clone());
+    if let Some(section) = cause.and_then(|cause| cause.section.as_deref()) {
+        words = words.replace(section, "");
+    }
+    words.retain(|c| !c.is_ascii_digit());
+    format!(
+        "{} {} {} {:?} {words}",
+        case.machine, case.outcome, case.direction, case.control
+    )
+}

@@ -1,0 +1,145 @@
+//! What the lists say of a migration that failed.
+
+use super::{Holds, Refused, Scope};
+use crate::model::{Case, Outcome};
+
+impl Scope<'_> {
+    /// Which entry allows that a case failed, if one does. Only a refusal can be meant: a crash, a hang
+    /// or lost memory is never chosen.
+    pub fn allows_case(&self, case: &Case) -> Option<String> {
+        // Nobody knows what else there is in a set of which some devices were not told apart.
+        let undecided = case
+            .split
+            .as_ref()
+            .is_some_and(|split| !split.without_any && !split.undecided.is_empty());
+        if case.outcome != Outcome::Fail || undecided {
+            return None;
+        }
+        let found = self
+            .lists
+            .migrations
+            .iter()
+            .find(|m| self.refuses(m, case))?;
+        found.used.set(true);
+        Some(format!(
+            "{}: {} ({})",
+            found.place, found.reason, found.source
+        ))
+    }
+
+    fn refuses(&self, entry: &Refused, case: &Case) -> bool {
+        let Some(cause) = &case.cause else {
+            return false;
+        };
+        let Some(section) = &cause.section else {
+            return false;
+        };
+        let named = *section == entry.section || section.ends_with(&format!("/{}", entry.section));
+        let field = entry.field.is_none() || entry.field == cause.field;
+        let always = case.repeated.is_some_and(|r| r.failed == r.of && r.of > 1);
+        let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let direction = match entry.span.holds(self.old, self.new) {
+            Holds::InOrder => Some(leg),
+            Holds::Swapped => Some(leg.reversed()),
+            // A build that was run says its version.
+            Holds::Perhaps | Holds::No => None,
+        };
+        let way = direction.is_some_and(|way| entry.direction.is_none_or(|wanted| wanted == way));
+        let machine = self.on(&entry.machines);
+        named && field && way && machine && (always || entry.intermittent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::load::tests::lists;
+    use super::*;
+    use crate::model::Version;
+
+    const ENTRY: &str = r#"
+[[migration]]
+section = "icp/server"
+direction = "backward"
+machines = ["pseries"]
+by = "8.0"
+source = "QEMU 8.0"
+reason = "chosen"
+"#;
+
+    fn case(change: impl FnOnce(&mut Case)) -> Case {
+        let mut case: Case = serde_json::from_value(json!({
+            "id": "x", "machine": "pseries-7.2", "device_set": "bare", "devices": [],
+            "left_out": [], "transport": "unix", "direction": "forward", "running": true,
+            "outcome": "fail",
+            "cause": {"section": "icp/server", "instance": 1, "field": "a", "rule": null, "message": "no"},
+            "control": null, "repeated": {"failed": 3, "of": 3},
+            "legs": [{"index": 0, "direction": "backward", "outcome": "fail", "total_ms": null,
+                "downtime_ms": null, "setup_ms": null, "bytes": null, "pages": null}],
+            "state_diff": [], "allowed_by": null, "reproduce": null, "source_stderr": "",
+            "destination_stderr": "", "logs": null, "elapsed_ms": 1
+        }))
+        .unwrap();
+        change(&mut case);
+        case
+    }
+
+    #[test]
+    fn only_the_refusal_that_is_meant_is_allowed() {
+        let allowed = |entry: &str, case: &Case, old, new| {
+            let lists = lists(entry).unwrap();
+            let scope = Scope {
+                lists: &lists,
+                old: Some(old),
+                new: Some(new),
+                machine: Some(&case.machine),
+                any_machine: false,
+            };
+            scope.allows_case(case).is_some()
+        };
+        let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));
+        assert!(allowed(ENTRY, &case(|_| {}), old, new));
+        assert!(
+            !allowed(ENTRY, &case(|_| {}), new, new),
+            "no change between them"
+        );
+        assert!(
+            !allowed(ENTRY, &case(|_| {}), new, old),
+            "the other way round"
+        );
+        let sometimes = |case: &mut Case| {
+            case.repeated = Some(crate::model::Repeated { failed: 1, of: 3 });
+        };
+        assert!(!allowed(ENTRY, &case(sometimes), old, new));
+        let moody = format!("{ENTRY}intermittent = true\n");
+        assert!(allowed(&moody, &case(sometimes), old, new));
+        let other = format!("{ENTRY}field = \"b\"\n");
+        assert!(!allowed(&other, &case(|_| {}), old, new));
+        for change in [
+            |case: &mut Case| case.outcome = Outcome::Crash,
+            |case: &mut Case| case.machine = "pc-q35-7.2".to_owned(),
+            |case: &mut Case| case.cause.as_mut().unwrap().section = Some("cpu".to_owned()),
+            |case: &mut Case| case.legs[0].direction = crate::model::Direction::Forward,
+            |case: &mut Case| {
+                case.split = Some(crate::model::Split {
+                    undecided: vec!["e1000".to_owned()],
+                    ..Default::default()
+                });
+            },
+        ] {
+            assert!(!allowed(ENTRY, &case(change), old, new));
+        }
+    }
+
+    #[test]
+    fn an_entry_needs_a_section_and_machines() {
+        for text in [
+            ENTRY.replace("[\"pseries\"]", "[]"),
+            ENTRY.replace("icp/server", ""),
+            ENTRY.replace("by = ", "bye = "),
+        ] {
+            assert!(lists(&text).is_err(), "{text}");
+        }
+    }
+}

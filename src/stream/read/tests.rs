@@ -1,0 +1,289 @@
+//! The reader on real streams, and on streams by hand.
+
+use super::*;
+use crate::stream::testing::{fixture, fixtures};
+use crate::stream::{Leaf, Page, RamBlock};
+
+#[test]
+fn real_streams_decode_to_their_last_byte() {
+    for (name, bytes) in fixtures() {
+        let reading = parse(&bytes);
+        assert!(reading.error.is_none(), "{name}: {:?}", reading.error);
+        let stream = &reading.stream;
+        assert_eq!(stream.length, bytes.len() as u64, "{name}");
+        assert_eq!(stream.trailing, 0, "{name}");
+        assert!(stream.vmdesc().is_some(), "{name}");
+        for section in stream.devices() {
+            assert!(
+                matches!(section.content, Content::Decoded(_)),
+                "{name}: {}: {:?}",
+                section.name,
+                section.content.error()
+            );
+        }
+    }
+}
+
+#[test]
+fn sections_stand_where_they_say() {
+    let bytes = fixture("10.0.13/m68k-virt");
+    let stream = parse(&bytes).into_result().expect("a good stream");
+    assert_eq!(stream.machine(), Some("virt-7.2"));
+    let timer = stream.section("timer", 0).expect("every guest has it");
+    assert_eq!(bytes[timer.offset as usize], FULL);
+    let payload = &bytes[timer.payload_offset as usize..][..timer.size as usize];
+    assert_eq!(timer.payload, payload);
+    let fields = &timer.content.structure().expect("decoded").fields;
+    let names: Vec<_> = fields.iter().map(|f| (&*f.name, &*f.type_name)).collect();
+    assert_eq!(
+        names,
+        [
+            ("cpu_ticks_offset", "int64"),
+            ("unused", "unused_buffer"),
+            ("cpu_clock_offset", "int64")
+        ]
+    );
+    for field in fields {
+        let at = field.offset as usize;
+        assert_eq!(field.bytes, bytes[at..at + field.bytes.len()]);
+    }
+    assert!(matches!(fields[0].leaf(), Some(Leaf::Signed(_))));
+}
+
+/// Sums up what passes.
+#[derive(Debug, Default, PartialEq)]
+struct Pages {
+    blocks: Vec<RamBlock>,
+    filled: u64,
+    sent: u64,
+}
+
+impl RamVisitor for Pages {
+    fn blocks(&mut self, blocks: &[RamBlock]) {
+        self.blocks = blocks.to_vec();
+    }
+
+    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        let known = self.blocks.iter().find(|b| *b.name == *block);
+        assert!(known.is_some_and(|b| address < b.length));
+        match page {
+            Page::Filled(0) => self.filled += 4096,
+            Page::Bytes(bytes) => self.sent += bytes.len() as u64,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_visitor_sees_every_page_of_guest_memory() {
+    let bytes = fixture("7.2.22/aarch64-virt");
+    let reading = read(bytes.as_slice(), Options::default(), Pages::default());
+    assert!(reading.error.is_none(), "{:?}", reading.error);
+    let total: u64 = reading.visitor.blocks.iter().map(|b| b.length).sum();
+    assert!(total > 16 << 20);
+    assert!(reading.visitor.sent > 0);
+    assert_eq!(reading.visitor.filled + reading.visitor.sent, total);
+}
+
+#[test]
+fn pieces_of_any_size_give_the_same_stream() {
+    let bytes = fixture("11.1.3/m68k-virt");
+    let whole = format!("{:?}", parse(&bytes).stream);
+    for size in [1, 7, 4096, 100_000] {
+        let mut parser = Parser::new(Options::default(), ());
+        for piece in bytes.chunks(size) {
+            parser.feed(piece).expect("a good stream");
+        }
+        assert!(parser.is_done());
+        let pieces = format!("{:?}", parser.finish().stream);
+        assert!(pieces == whole, "pieces of {size} bytes");
+    }
+}
+
+#[test]
+fn wrong_streams_are_refused_with_the_place() {
+    let stream = fixture("10.0.13/m68k-virt");
+    let at = |offset: usize, new: &[u8]| {
+        let mut changed = stream.clone();
+        changed[offset..offset + new.len()].copy_from_slice(new);
+        changed
+    };
+    let parsed = parse(&stream).stream;
+    let section = |name: &str| parsed.section(name, 0).expect("it is there");
+    let ram = section("ram");
+    let timer = section("timer");
+    let timer_end = (timer.payload_offset + timer.size) as usize;
+    let cases: &[(Vec<u8>, String)] = &[
+        (
+            Vec::new(),
+            "offset 0 (0x0): the stream ends in the middle of the header".into(),
+        ),
+        (
+            b"#!/bin/sh".to_vec(),
+            "offset 0 (0x0): not a migration stream: it starts with 23 21 2f 62".into(),
+        ),
+        (
+            at(0, &[0x11, 0x22, 0x33, 0x44]),
+            "extra channels of a multifd migration".into(),
+        ),
+        (
+            at(4, &[0, 0, 0, 2]),
+            "offset 4 (0x4): stream version 2".into(),
+        ),
+        (
+            at(9, &[0xff; 4]),
+            "offset 9 (0x9): the name of the machine type has the length 4294967295".into(),
+        ),
+        (
+            at(ram.offset as usize, &[0x55]),
+            format!("offset {} ", ram.offset),
+        ),
+        (
+            at(ram.payload_offset as usize + 7, &[0x03]),
+            format!(
+                "offset {} (0x{:x}): RAM flags 0x3",
+                ram.payload_offset, ram.payload_offset
+            ),
+        ),
+        (
+            // Without its footer a section would reach to the end.
+            at(timer_end, &[0x7f]),
+            "the stream ends in the middle of section timer 0".into(),
+        ),
+        (
+            at(stream.len() - 1, b"x"),
+            "the description at the end of the stream is malformed".into(),
+        ),
+    ];
+    for (bytes, wanted) in cases {
+        let error = parse(bytes).error.expect("refused").to_string();
+        assert!(error.contains(wanted), "wanted {wanted:?} in {error:?}");
+    }
+}
+
+#[test]
+fn a_stream_cut_off_shows_what_there_is() {
+    let bytes = fixture("10.0.13/m68k-virt");
+    let whole = parse(&bytes).stream;
+    let last = whole.sections.last().expect("sections");
+    let cut = parse(&bytes[..(last.payload_offset + 3) as usize]);
+    assert_eq!(cut.stream.sections.len(), whole.sections.len());
+    let sections = cut.stream.sections.iter();
+    for (cut, whole) in sections.zip(&whole.sections) {
+        assert!(whole.payload.starts_with(&cut.payload), "{}", cut.name);
+        assert_eq!(cut.content, Content::Undescribed);
+    }
+    let error = cut.error.expect("cut off");
+    assert_eq!(error.offset, last.payload_offset + 3);
+    assert!(error.kind.is_end());
+    assert!(matches!(
+        cut.stream.description,
+        DescriptionState::NotReached
+    ));
+}
+
+/// The records of a stream by hand.
+fn header() -> Vec<u8> {
+    b"QEVM\0\0\0\x03".to_vec()
+}
+
+fn section(kind: u8, id: u8, name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind, 0, 0, 0, id, name.len() as u8];
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1]);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn with_footer(mut section: Vec<u8>, id: u8) -> Vec<u8> {
+    section.extend_from_slice(&footer(id.into()));
+    section
+}
+
+fn vmdesc(json: &str) -> Vec<u8> {
+    let mut bytes = vec![EOF, VMDESCRIPTION];
+    bytes.extend_from_slice(&(json.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(json.as_bytes());
+    bytes
+}
+
+const TWO: &str = r#"{"page_size": 4096, "devices": [
+    {"name": "a", "instance_id": 0, "vmsd_name": "a", "version": 1,
+     "fields": [{"name": "x", "type": "uint16", "size": 2}]},
+    {"name": "b", "instance_id": 0, "size": 3,
+     "fields": [{"name": "data", "size": 3, "type": "buffer"}]}]}"#;
+
+#[test]
+fn a_footer_inside_a_section_does_not_end_it() {
+    // The bytes of its own footer, with nothing behind that could follow one.
+    let inner = [&footer(2)[..], &[0x99]].concat();
+    let stream = [
+        header(),
+        with_footer(section(FULL, 1, "a", &[1, 2]), 1),
+        with_footer(section(FULL, 2, "b", &inner), 2),
+        vec![EOF],
+    ]
+    .concat();
+    let stream = parse(&stream).into_result().expect("a good stream");
+    assert_eq!(stream.sections[1].payload, inner);
+    assert!(matches!(stream.description, DescriptionState::Absent));
+}
+
+#[test]
+fn without_footers_the_description_tells_where_sections_end() {
+    let stream = [
+        header(),
+        section(FULL, 1, "a", &[1, 2]),
+        section(FULL, 2, "b", &[7, 8, 9]),
+        vmdesc(TWO),
+    ]
+    .concat();
+    let stream = parse(&stream).into_result().expect("a good stream");
+    let sizes: Vec<_> = stream.devices().map(|s| (&*s.name, s.size)).collect();
+    assert_eq!(sizes, [("a", 2), ("b", 3)]);
+    let a = stream.sections[0].content.structure().expect("decoded");
+    assert_eq!(a.fields[0].leaf(), Some(Leaf::Unsigned(0x0102)));
+}
+
+#[test]
+fn an_unknown_iterative_section_is_passed_over() {
+    let stream = [
+        header(),
+        with_footer(section(START, 3, "dirty-bitmap", &[0x7e, 0, 0]), 3),
+        with_footer(section(FULL, 1, "a", &[1, 2]), 1),
+        with_footer(vec![PART, 0, 0, 0, 3, 1, 2, 3, 4], 3),
+        with_footer(vec![END, 0, 0, 0, 3], 3),
+        vec![EOF],
+    ]
+    .concat();
+    let stream = parse(&stream).into_result().expect("a good stream");
+    assert_eq!(stream.sections[0].kind, SectionKind::Iterative);
+    assert_eq!(stream.sections[0].size, 3 + 4);
+    assert_eq!(stream.sections.len(), 2);
+}
+
+#[test]
+fn an_error_in_the_description_has_its_place_however_the_bytes_come() {
+    let bytes = [header(), vmdesc(r#"{"devices": [}"#)].concat();
+    let offset = bytes.iter().rposition(|&b| b == b'}').expect("it is there") as u64;
+    assert_eq!(parse(&bytes).error.map(|e| e.offset), Some(offset));
+    let mut parser = Parser::new(Options::default(), ());
+    for piece in bytes.chunks(3) {
+        let _ = parser.feed(piece);
+    }
+    assert_eq!(parser.finish().error.map(|e| e.offset), Some(offset));
+}
+
+#[test]
+fn a_section_larger_than_the_limit_is_refused() {
+    let bytes = fixture("10.0.13/m68k-virt");
+    let options = Options {
+        limit: 100,
+        ..Options::default()
+    };
+    let error = read(bytes.as_slice(), options, ()).error.expect("refused");
+    assert!(matches!(
+        error.kind,
+        StreamErrorKind::TooLarge { limit: 100 }
+    ));
+}
