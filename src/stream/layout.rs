@@ -8,7 +8,7 @@
 //! is or because the state asked for it, how long an array may be, and the lowest version that a
 //! build takes. A difference that state explains is no error from a stream alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::tree::{Content, Kind, Node, Section, Stream, Structure, Value};
 use crate::model::{Changed, Direction, Evidence, Finding, Level, Shape};
@@ -46,7 +46,10 @@ pub fn described(stream: &Stream, dump: &Dump) -> Described {
 pub fn layout(stream: &Stream) -> Dump {
     Dump {
         machine: stream.machine().map(str::to_owned),
-        sections: stream.devices().filter_map(section).collect(),
+        sections: stream
+            .devices()
+            .filter_map(|s| section(s, &Lists::new()))
+            .collect(),
     }
 }
 
@@ -113,7 +116,8 @@ pub(super) fn compare_sections(
     directions: &[Direction],
     renames: &dyn Renames,
 ) -> Vec<Finding> {
-    let (Some(old_layout), Some(new_layout)) = (section(old), section(new)) else {
+    let empty = empty_in(old, new);
+    let (Some(old_layout), Some(new_layout)) = (section(old, &empty), section(new, &empty)) else {
         return versions_alone(old, new, directions);
     };
     let one = |section: dump::Section| Dump {
@@ -133,6 +137,25 @@ pub(super) fn compare_sections(
         pair.judge(finding);
     }
     findings
+}
+
+/// Whether a section is saved the old way, or was not decoded.
+pub(super) fn is_undescribed(section: &Section) -> bool {
+    let structure = section.content.structure();
+    structure.is_none_or(|s| s.vmsd_name.is_empty())
+}
+
+/// The names of the lists that have no elements in one or the other section.
+pub(super) fn lists_not_seen(one: &Section, other: &Section) -> impl Iterator<Item = String> {
+    empty_in(one, other).into_iter().map(|(_, field)| field)
+}
+
+fn empty_in(one: &Section, other: &Section) -> Lists {
+    let mut empty = Lists::new();
+    for structure in [one, other].iter().filter_map(|s| s.content.structure()) {
+        empty_lists(structure, &mut empty);
+    }
+    empty
 }
 
 /// How a dump describes a section, if it does.
@@ -219,11 +242,7 @@ impl Pair<'_> {
         if finding.level != Level::Error || finding.rule == Rule::VersionTooNew.id() {
             return;
         }
-        let opaque = |section: &Section| {
-            let structure = section.content.structure();
-            structure.is_none_or(|s| s.vmsd_name.is_empty())
-        };
-        if opaque(self.source) || opaque(self.destination) {
+        if is_undescribed(self.source) || is_undescribed(self.destination) {
             // The old way: the bytes are one heap, and their number depends on the state.
             soften(finding, STATE);
             return;
@@ -544,11 +563,12 @@ pub(super) fn vmsd_name(section: &Section) -> &str {
     }
 }
 
-fn section(section: &Section) -> Option<dump::Section> {
+/// Lists in `empty` are taken as if they had no elements.
+fn section(section: &Section, empty: &Lists) -> Option<dump::Section> {
     let Content::Decoded(structure) = &section.content else {
         return None;
     };
-    let mut description = description(structure);
+    let mut description = description(structure, empty);
     description.name = vmsd_name(section).to_owned();
     description.version_id = section.version_id.into();
     Some(dump::Section {
@@ -557,19 +577,44 @@ fn section(section: &Section) -> Option<dump::Section> {
     })
 }
 
-fn description(structure: &Structure) -> dump::Description {
+/// More than one: a single element would count as a field of its own.
+const SOME: u64 = 2;
+
+/// Lists by the names of the description and the field.
+type Lists = HashSet<(String, String)>;
+
+fn key(structure: &Structure, node: &Node) -> (String, String) {
+    (structure.vmsd_name.to_string(), node.name.to_string())
+}
+
+/// The lists that have no elements.
+fn empty_lists(structure: &Structure, into: &mut Lists) {
+    for node in &structure.fields {
+        if matches!(&node.value, Value::List(elements) if elements.is_empty()) {
+            into.insert(key(structure, node));
+        }
+        for inner in nested(node) {
+            empty_lists(inner, into);
+        }
+    }
+    for subsection in &structure.subsections {
+        empty_lists(&subsection.structure, into);
+    }
+}
+
+fn description(structure: &Structure, empty: &Lists) -> dump::Description {
     dump::Description {
         name: structure.vmsd_name.to_string(),
         version_id: structure.version.unwrap_or_default().into(),
         minimum_version_id: 0,
-        fields: Some(fields(&structure.fields)),
+        fields: Some(fields(structure, empty)),
         subsections: structure
             .subsections
             .iter()
             .map(|subsection| dump::Description {
                 name: subsection.name.to_string(),
                 version_id: subsection.version_id.into(),
-                ..description(&subsection.structure)
+                ..description(&subsection.structure, empty)
             })
             .collect(),
     }
@@ -583,12 +628,15 @@ pub(super) fn layout_name(node: &Node) -> &str {
     }
 }
 
-fn fields(nodes: &[Node]) -> Vec<dump::Field> {
+fn fields(structure: &Structure, empty: &Lists) -> Vec<dump::Field> {
     let mut fields = Vec::new();
     // Elements of an array may have an entry each, with an index or, by some versions, without one.
     // Other fields never follow under one and the same name: a stream numbers them.
-    for run in nodes.chunk_by(|a, b| a.name == b.name) {
-        let elements: Vec<dump::Field> = run.iter().flat_map(field).collect();
+    for run in structure.fields.chunk_by(|a, b| a.name == b.name) {
+        let elements: Vec<dump::Field> = run
+            .iter()
+            .flat_map(|node| field(node, structure, empty))
+            .collect();
         let Some((first, others)) = elements.split_first() else {
             continue;
         };
@@ -618,7 +666,7 @@ fn fields(nodes: &[Node]) -> Vec<dump::Field> {
 
 /// A node as fields of a dump: one, none where nothing is on the wire, or several where elements of
 /// an array differ.
-fn field(node: &Node) -> Vec<dump::Field> {
+fn field(node: &Node, structure: &Structure, empty: &Lists) -> Vec<dump::Field> {
     let plain = |size: u64, num: u64| dump::Field {
         name: layout_name(node).to_owned(),
         version_id: 0,
@@ -633,7 +681,7 @@ fn field(node: &Node) -> Vec<dump::Field> {
         _ => plain(size, num),
     };
     let described = |structure: &Structure, num: u64| dump::Field {
-        description: Some(Box::new(description(structure))),
+        description: Some(Box::new(description(structure, empty))),
         ..plain(node.bytes.len() as u64 / num.max(1), num)
     };
     match &node.value {
@@ -645,8 +693,14 @@ fn field(node: &Node) -> Vec<dump::Field> {
             ..
         } => vec![bytes(*element_size as u64, *count as u64)],
         Value::Struct(structure) => vec![described(structure, 1)],
-        // How many there are is state, and what they hold shows only where there are some.
-        Value::List(_) => vec![plain(0, 1)],
+        Value::List(elements) => match elements.iter().max_by_key(|e| e.subsections.len()) {
+            // How many there are is state, so they count as an array of one length everywhere.
+            Some(fullest) if !empty.contains(&key(structure, node)) => {
+                vec![described(fullest, SOME)]
+            }
+            // What they hold shows only where there are some.
+            _ => vec![plain(0, 1)],
+        },
         Value::Structs(elements) => {
             let all: Option<Vec<&Structure>> = elements.iter().map(Option::as_ref).collect();
             match all.as_deref() {

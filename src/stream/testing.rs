@@ -52,10 +52,7 @@ pub struct HandMade {
     pub values: &'static [(usize, u8)],
 }
 
-/// Where the payload of the first hand-made section starts; each stands a thousand bytes behind the
-/// one before it.
-pub const FIRST_PAYLOAD: u64 = 1000;
-
+/// The payloads stand at 1000, 2000 and so on.
 pub fn hand_made(sections: &[HandMade]) -> Stream {
     let mut stream = Stream::default();
     for (index, made) in sections.iter().enumerate() {
@@ -70,7 +67,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
             bytes[at] = byte;
         }
         let payload = Bytes::from(bytes);
-        let payload_offset = FIRST_PAYLOAD * (index as u64 + 1);
+        let payload_offset = 1000 * (index as u64 + 1);
         let decoded = decode(description, &payload, payload_offset);
         assert_eq!(decoded.error, None, "{}", made.name);
         stream.sections.push(Section {
@@ -99,7 +96,7 @@ fn zeros(description: &Description) -> Vec<u8> {
         };
         for _ in 0..count {
             match field.nested.as_slice() {
-                [inner] => bytes.extend(zeros(inner)),
+                [inner] if *field.type_name == *"struct" => bytes.extend(zeros(inner)),
                 _ => bytes.resize(bytes.len() + field.size as usize, 0),
             }
         }
