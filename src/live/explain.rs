@@ -7,6 +7,7 @@ use crate::model::{Cause, Outcome};
 use crate::qemu::private_dir;
 use crate::stream::Stream;
 use crate::stream::explain::explain;
+use crate::vmstate::read::parse_dump;
 use crate::vmstate::renames::NoRenames;
 
 impl Bench {
@@ -26,13 +27,26 @@ impl Bench {
             return;
         }
         // Without it the cause is what the build said.
-        let Ok(expected) = self.saved_by(refuser, recipe).await else {
+        let (saved, dump) = tokio::join!(
+            self.saved_by(refuser, recipe),
+            refuser.build.dump(&self.machine)
+        );
+        let Ok(expected) = saved else {
             return;
         };
+        // It tells a field that is always read from one that a test decides.
+        let dump = dump.ok();
+        let dump = dump.and_then(|json| parse_dump(&json, refuser.build.label()).ok());
         let instance = cause.instance.and_then(|number| number.try_into().ok());
         let blamed = cause.section.as_deref().map(|name| (name, instance));
         // A rename that no list knows is told from a break by the bytes alone.
-        let found = explain(&sent, &expected, blamed, &NoRenames, leg.direction);
+        let found = explain(
+            &sent,
+            (&expected, dump.as_ref()),
+            blamed,
+            &NoRenames,
+            leg.direction,
+        );
         if let Some(found) = found {
             *cause = Cause {
                 section: Some(found.section),

@@ -257,6 +257,9 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut
         *nth += 1;
         match other {
             Some(other) => compare_body(body, other, names, losses),
+            // The destination knows the subsection, or it had refused it: that it does not send it now
+            // says that what it holds needs none.
+            None if !body.key.is_empty() => {}
             None => vanished(body, losses),
         }
     }
