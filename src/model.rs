@@ -499,6 +499,9 @@ pub struct Swept {
     pub machine: String,
     /// Device types that a user can create in both builds.
     pub shared: usize,
+    /// CPU models that both builds list among their devices; they are not counted in `shared`.
+    #[serde(default)]
+    pub cpu_models: usize,
     /// Those of them that were in a guest that moved, or failed to.
     pub exercised: usize,
     /// Those of them that no recipe is for: plugged in by their bus and their properties.
@@ -542,7 +545,8 @@ pub struct CoveredSection {
     pub section: String,
     /// The vmsd name, as the stream has it.
     pub vmsd: String,
-    /// Whether the machine can have it: it is built in, or a user can add it.
+    /// Whether a guest of the machine can send it: it is built in, or a user can add it, and a build
+    /// does not mark it as unmigratable.
     pub possible: bool,
     pub reached: Reached,
     /// Why it could not be created.
@@ -564,7 +568,7 @@ pub struct CoverageCounts {
     pub subsections_sent: usize,
     /// Sent sections of all, in whole percent, rounded down.
     pub percent: u8,
-    /// Sections of other machines, which count for nothing else.
+    /// Sections of other machines, or that no guest can send; they count for nothing else.
     pub elsewhere: usize,
 }
 

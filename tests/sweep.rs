@@ -126,6 +126,138 @@ fn a_pack_tells_what_one_by_one_tells() {
     assert_eq!(exercised + left_out.len(), shared, "nothing is silent");
 }
 
+/// A report without what no two runs have in common: times, how much RAM was sent, folders, guests.
+fn lasting(mut report: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| {
+                    let measured = matches!(key.as_str(), "bytes" | "pages" | "logs" | "guests");
+                    !measured && !key.ends_with("_ms")
+                });
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut report);
+    report
+}
+
+fn merge(files: &[PathBuf], args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_migcompat"))
+        .arg("merge")
+        .args(files)
+        .args(args)
+        .output()
+        .expect("it runs")
+}
+
+/// Some hang on others that break, some start in no build, and some pass.
+#[test]
+fn shards_joined_are_the_whole_run() {
+    if !online("shards_joined_are_the_whole_run") {
+        return;
+    }
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    let only = [
+        "am53c974",
+        "dc390",
+        "e1000",
+        "isa-vga",
+        "pxb*",
+        "scsi-hd",
+        "usb-host",
+        "usb-kbd",
+        "virtio-rng-pci",
+    ];
+    let only: Vec<&str> = only.iter().flat_map(|glob| ["--only", glob]).collect();
+    let args = [&pair, only.as_slice()].concat();
+    let (whole, status) = report(&args);
+    assert_eq!(status, Some(1));
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, report: &Value| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, report.to_string()).expect("written");
+        file
+    };
+    let mut files = Vec::new();
+    let mut sizes = Vec::new();
+    for shard in ["1/3", "2/3", "3/3"] {
+        let (part, _) = report(&[&args[..], &["--shard", shard]].concat());
+        sizes.push(part["cases"].as_array().expect("cases").len());
+        files.push(written(&shard.replace('/', "-"), &part));
+    }
+    let cases = whole["cases"].as_array().expect("cases").len();
+    assert_eq!(sizes.iter().sum::<usize>(), cases, "{sizes:?}");
+    assert!(
+        sizes.iter().filter(|size| **size > 0).count() > 1,
+        "{sizes:?}"
+    );
+
+    let merged = merge(&files, &["--format", "json"]);
+    assert_eq!(merged.status.code(), Some(1));
+    let merged: Value = serde_json::from_slice(&merged.stdout).expect("a report");
+    let text = |report: Value| serde_json::to_string_pretty(&lasting(report)).expect("JSON");
+    same_lines(&text(merged), &text(whole));
+
+    let lacking = merge(&files[..2], &[]);
+    assert_eq!(lacking.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&lacking.stderr).into_owned();
+    assert!(said.contains("shard 3 is missing of 3"), "{said}");
+
+    // The same machine and devices, and another build.
+    let other = [
+        "debian:bookworm",
+        "debian:trixie-backports",
+        "-M",
+        "pc-q35-7.2",
+    ];
+    let (part, _) = report(&[&other, only.as_slice(), &["--shard", "3/3"]].concat());
+    files[2] = written("other", &part);
+    let mixed = merge(&files, &[]);
+    assert_eq!(mixed.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&mixed.stderr).into_owned();
+    assert!(said.contains("not of one run: the new build is"), "{said}");
+}
+
+/// The first line that differs says more than two reports.
+fn same_lines(one: &str, other: &str) {
+    for (at, (one, other)) in one.lines().zip(other.lines()).enumerate() {
+        assert_eq!(one, other, "line {}", at + 1);
+    }
+    assert_eq!(one.lines().count(), other.lines().count());
+}
+
+/// Of an e1000 alone, all that a guest with it can send is sent; of a vhost device, nothing is.
+#[test]
+fn coverage_gates_where_it_is_asked_for() {
+    if !online("coverage_gates_where_it_is_asked_for") {
+        return;
+    }
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    let all = [&pair[..], &["--only", "e1000", "--min-coverage", "100"]].concat();
+    let (enough, status) = report(&all);
+    assert_eq!(status, Some(0));
+    assert_eq!(enough["coverage"]["counts"]["percent"], 100);
+    let sections = enough["coverage"]["sections"].as_array().expect("a list");
+    let of = |name: &str| {
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}"))
+    };
+    assert_eq!(of("e1000")["reached"], "passed");
+    assert_eq!(of("rtl8139")["possible"], false, "it was not asked for");
+    // What is in every guest of the machine.
+    assert_eq!(of("mch")["reached"], "passed");
+
+    let less = [&all[..], &["--only", "vhost-vsock*"]].concat();
+    let (less, status) = report(&less);
+    assert_eq!(status, Some(125));
+    assert_eq!(less["verdict"], "untested");
+    assert_eq!(less["coverage"]["required"], 100);
+}
+
 #[test]
 fn several_machines_of_several_architectures_are_one_report() {
     if !online("several_machines_of_several_architectures_are_one_report") {
@@ -234,6 +366,12 @@ fn wrong_wishes_are_told() {
             "cannot be used with",
         ),
         (&["a", "b", "--timeout", "0"], "0 is not in"),
+        (&["a", "b", "--shard", "4/3"], "there is no shard 4 of 3"),
+        (
+            &["a", "b", "--shard", "1/3", "--min-coverage", "1"],
+            "cannot be used with",
+        ),
+        (&["a", "b", "--min-coverage", "101"], "101 is not in"),
         (&["/no/such/build", "b"], "/no/such/build"),
         (
             &["debian:bookworm", "debian:trixie", "--arch", "vax"],

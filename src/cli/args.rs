@@ -8,6 +8,7 @@ use crate::live::capability::Capability;
 use crate::live::transport::Transport;
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
+use crate::sweep::shard::Shard;
 
 /// Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
 #[derive(Debug, Parser)]
@@ -277,6 +278,11 @@ pub(super) struct SweepArgs {
     /// Give every device a guest of its own: the same results, slowly
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
+    /// Do part K of N of the run, for instance 1/4; `migcompat merge` joins the reports of all parts
+    #[arg(long, value_name = "K/N", conflicts_with = "min_coverage")]
+    pub shard: Option<Shard>,
+    #[command(flatten)]
+    pub coverage: CoverageArgs,
     /// Guests on their way at once [default: one a core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,

@@ -11,12 +11,14 @@ use crate::live::case::{Bench, Patience};
 use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;
-use crate::model::{Case, Outcome, Report};
+use crate::model::{Case, Coverage, Outcome, Report};
 use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
 use crate::rules::lists::{Lists, Scope};
 use crate::sweep::catalogue::Only;
+use crate::sweep::coverage::{cover, join};
 use crate::sweep::place::{self, Absent, Asked, Machines, Place, Wish};
-use crate::sweep::{Found, Options, Packing, absent, merge, sweep};
+use crate::sweep::{Found, Options, Packing, absent, is_held, merge, sweep};
+use crate::vmstate::obtain::{ObtainError, dumps};
 
 pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let (old, new) = (qemu::parse(&args.old)?, qemu::parse(&args.new)?);
@@ -34,15 +36,19 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             Packing::Packed
         },
         only: Only(args.only.clone()),
+        shard: args.shard,
     };
     let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
     let asked = wish.asked();
     let (pairs, mut missing) = pairs(args, &asked, &old, &new)?;
     let mut places = Vec::new();
-    for (asked, pair) in &pairs {
+    // Of each place, its pair.
+    let mut owners = Vec::new();
+    for (at, (asked, pair)) in pairs.iter().enumerate() {
         let (found, lacking) = place::machines(&asked.machines, pair);
         missing.extend(lacking);
         if !found.is_empty() {
+            owners.extend(found.iter().map(|_| at));
             places.extend(prepare(args, pair, &found, &options, &logs)?);
         }
     }
@@ -77,12 +83,18 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         ([one], []) => Some(one.bench.machine.clone()),
         _ => None,
     };
+    let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
+    cases.retain(|case| is_held(&case.id, args.shard));
     let mut swept = Vec::new();
+    let covered = coverage(&pairs, &owners, &found);
     for Found {
         swept: of,
         cases: all,
+        planned: ids,
+        ..
     } in found
     {
+        planned.extend(ids);
         cases.extend(all);
         swept.push(of);
     }
@@ -92,8 +104,78 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     };
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let report = Report::of_findings(old, new, machine, Vec::new(), BTreeMap::new(), false);
-    let report = Report { swept, ..report }.with_cases(cases, false);
+    let ids = planned.iter().map(String::as_str);
+    let shard = args
+        .shard
+        .map(|shard| shard.reference(ids, asked_for(args)));
+    let mut report = Report {
+        swept,
+        shard,
+        ..report
+    }
+    .with_cases(cases, false);
+    let required = args.coverage.min_coverage;
+    match covered {
+        Ok(Some(coverage)) => {
+            report = report.with_coverage(Coverage {
+                required,
+                ..coverage
+            });
+        }
+        Ok(None) => {}
+        Err(error) if required.is_some() => return Err(error.into()),
+        // What was swept is worth more than a percentage.
+        Err(error) => eprintln!("no coverage is told: {error}"),
+    }
     output::write_report(&report, &args.output, false)
+}
+
+/// How much of the sections that the builds know was sent, on all machines together.
+fn coverage(
+    pairs: &[(&Asked, Pair)],
+    owners: &[usize],
+    found: &[Found],
+) -> Result<Option<Coverage>, ObtainError> {
+    let mut all = Vec::new();
+    for (at, (_, pair)) in pairs.iter().enumerate() {
+        let own = owners.iter().zip(found).filter(|(owner, _)| **owner == at);
+        let own: Vec<&Found> = own.map(|(_, found)| found).collect();
+        let Some(first) = own.first() else {
+            continue;
+        };
+        // What a build knows does not depend on the machine: one dump is for all of them.
+        let dumps = dumps(pair, Some(first.swept.machine.clone()))?;
+        let dumps = [&dumps.old.1, &dumps.new.1];
+        all.extend(own.iter().map(|of| cover(dumps, &of.observed, &of.reach)));
+    }
+    Ok(join(&all))
+}
+
+/// The options that bear on the results, as one would type them.
+fn asked_for(args: &SweepArgs) -> Vec<String> {
+    let repeated = |option: &str, values: &[String]| -> Vec<String> {
+        let typed = values.iter().map(|value| format!("{option} {value}"));
+        typed.collect()
+    };
+    let direction = match args.direction.list() {
+        [only] => only.to_string(),
+        _ => "both".to_owned(),
+    };
+    let mut options = vec![
+        format!("--direction {direction}"),
+        format!("--timeout {}", args.timeout),
+    ];
+    options.extend(repeated("-M", &args.machine));
+    options.extend(repeated("--arch", &args.arch));
+    options.extend(repeated("--only", &args.only));
+    let flags = [
+        ("--all-machines", args.all_machines),
+        ("--all-arches", args.all_arches),
+        ("--one-by-one", args.one_by_one),
+    ];
+    let given = flags.into_iter().filter(|(_, given)| *given);
+    options.extend(given.map(|(flag, _)| flag.to_owned()));
+    options
 }
 
 /// What could be opened of what is asked for, and what could not.

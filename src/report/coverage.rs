@@ -23,7 +23,11 @@ pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Res
         counts.not_created,
     )?;
     if counts.elsewhere > 0 {
-        write!(out, "; {} of other machines", counts.elsewhere)?;
+        write!(
+            out,
+            "; {} that no guest of this machine sends",
+            counts.elsewhere
+        )?;
     }
     writeln!(out)?;
     if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn one_line_says_how_much_and_more_say_what_is_missing() {
         let line = "coverage: 2 of 4 sections (50%), 1 of 8 subsections sent; \
-                    1 compared statically only; 1 could not be created; 1 of other machines\n";
+                    1 compared statically only; 1 could not be created; 1 that no guest of this machine sends\n";
         assert_eq!(text(&coverage(), false), line);
         let verbose = text(&coverage(), true);
         assert!(verbose.ends_with(line), "{verbose}");

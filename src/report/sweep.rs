@@ -22,9 +22,16 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
 
 fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     for swept in &report.swept {
+        let others = swept.shared - (swept.exercised + swept.left_out.len()).min(swept.shared);
+        let others = match others {
+            0 => String::new(),
+            others if report.shard.is_some() => format!(", {others} in other shards"),
+            // The machine alone does not get across, or a shard is missing.
+            others => format!(", {others} not tried"),
+        };
         writeln!(
             out,
-            "{BOLD}{} {}{BOLD:#}: {} device types in both builds: {} exercised, {} left out; \
+            "{BOLD}{} {}{BOLD:#}: {} device types in both builds: {} exercised, {} left out{others}; \
              {} in the old build alone, {} in the new one alone",
             swept.architecture,
             swept.machine,

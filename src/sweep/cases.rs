@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use super::catalogue::Catalogue;
+use super::coverage::{Observed, Reach};
 use super::place::{Absent, Place};
+use super::shard::Shard;
 use super::split::{Item, Together, Verdict, Way};
 use super::visit::{Options, Run, Visit, route};
 use crate::live::devices::Composition;
@@ -13,17 +16,41 @@ use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated, 
 pub struct Found {
     pub swept: Swept,
     pub cases: Vec<Case>,
+    /// Ids of the cases of the whole run, whichever part of it this is; without those that only come
+    /// up in a run.
+    pub planned: Vec<String>,
+    /// What was sent from one build to the other.
+    pub observed: Vec<Observed>,
+    /// What the machine can have of what a user can add.
+    pub reach: Reach,
 }
 
 /// The set's name of a case without devices.
 const BARE: &str = "bare";
 
+/// What the cases of a device type are called without their direction. It decides on their shard:
+/// both directions are in one, for a device that starts in neither has no case at all.
+pub(super) fn family(place: &Place, what: &str) -> String {
+    format!("{}/{what}/{}", place.label, place.bench.transport)
+}
+
+/// Whether the case of an id is this run's.
+pub fn is_held(id: &str, shard: Option<Shard>) -> bool {
+    let family = id.rsplit_once('/').map_or(id, |(family, _)| family);
+    shard.is_none_or(|shard| shard.holds(family))
+}
+
+/// The ids of all cases that a catalogue means, and of the machine's own.
+pub(super) fn ids(place: &Place, catalogue: &Catalogue, directions: &[Direction]) -> Vec<String> {
+    let drivers = catalogue.candidates.iter().map(|c| c.driver.as_str());
+    let all = std::iter::once(BARE).chain(drivers);
+    let ids = all.flat_map(|what| directions.iter().map(move |&way| id(place, what, way)));
+    ids.collect()
+}
+
 /// The case's name. What is between the machine and the transport is the device type.
 fn id(place: &Place, what: &str, direction: Direction) -> String {
-    format!(
-        "{}/{what}/{}/{direction}",
-        place.label, place.bench.transport
-    )
+    format!("{}/{direction}", family(place, what))
 }
 
 fn message(text: String) -> Option<Cause> {
@@ -35,7 +62,12 @@ fn message(text: String) -> Option<Cause> {
 
 pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
     let mut cases = Vec::new();
-    for &direction in &options.directions {
+    let own = |shard: Shard| shard.holds(&family(place, BARE));
+    let own_directions = match options.shard.is_none_or(own) {
+        true => options.directions.as_slice(),
+        false => &[],
+    };
+    for &direction in own_directions {
         cases.push(bare(place, visit, direction));
     }
     let mut exercised = 0;
@@ -43,7 +75,8 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
     let mut left_out = visit.catalogue.left_out.clone();
     let empty = std::collections::BTreeMap::new();
     let verdicts = visit.search.as_ref().map_or(&empty, |s| s.verdicts());
-    for (item, candidate) in visit.catalogue.candidates.iter().enumerate() {
+    for &item in &visit.held {
+        let candidate = &visit.catalogue.candidates[item];
         let ways = options.directions.iter().map(|&d| Way::Across(d));
         let known: Vec<&Verdict<Arc<Run>>> =
             ways.filter_map(|way| verdicts.get(&(way, item))).collect();
@@ -66,14 +99,31 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
         }
     }
     for (at, together) in visit.together().into_iter().enumerate() {
-        cases.extend(combination(place, visit, at, together));
+        // Of what two shards may come upon, the first device says whose it is.
+        if together
+            .items
+            .first()
+            .is_some_and(|item| visit.held.contains(item))
+        {
+            cases.extend(combination(place, visit, options.shard, at, together));
+        }
     }
     left_out.sort_by(|a, b| a.device.cmp(&b.device));
+    let candidates = visit.catalogue.candidates.iter();
+    let possible = candidates.map(|c| c.driver.clone()).collect();
+    let pair = |left: &LeftOut| (left.device.clone(), left.reason.clone());
+    let not_created = left_out.iter().map(pair).collect();
+    let planned = match visit.planned.as_slice() {
+        // What there is could not be told: the machine itself is all there is.
+        [] => ids(place, &visit.catalogue, &options.directions),
+        planned => planned.to_vec(),
+    };
     Found {
         swept: Swept {
             architecture: place.bench.arch.clone(),
             machine: place.bench.machine.clone(),
             shared: visit.catalogue.shared(),
+            cpu_models: visit.catalogue.cpu_models,
             exercised,
             by_fall_back,
             left_out,
@@ -83,6 +133,12 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
             elapsed_ms: visit.elapsed_ms,
         },
         cases,
+        planned,
+        observed: visit.observed.clone(),
+        reach: Reach {
+            possible,
+            not_created,
+        },
     }
 }
 
@@ -188,6 +244,7 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
 fn combination(
     place: &Place,
     visit: &Visit,
+    shard: Option<Shard>,
     at: usize,
     together: &Together<Arc<Run>>,
 ) -> Option<Case> {
@@ -195,7 +252,10 @@ fn combination(
         return None;
     };
     let composition = place.bench.compose(&visit.union(&together.items));
-    let name = format!("together-{}", at + 1);
+    let name = match shard {
+        Some(shard) => format!("together-{}-{}", shard.index(), at + 1),
+        None => format!("together-{}", at + 1),
+    };
     let name = id(place, &name, direction);
     let mut case = place.bench.blank(name, "together", &composition, direction);
     let control = |way| visit.whole.get(&(at, way)).map(|run| &**run);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::buses::Buses;
 use crate::live::case::Bench;
-use crate::live::devices::{DeviceSet, Drivers, FallBack, Property, Reason};
+use crate::live::devices::{DeviceSet, Driver, Drivers, FallBack, Property, Reason};
 use crate::live::vm::Party;
 use crate::model::LeftOut;
 
@@ -41,6 +41,8 @@ pub struct Catalogue {
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,
+    /// How many CPU models both builds list: a guest is given one by `-cpu`, and none by `-device`.
+    pub cpu_models: usize,
     /// Device types that one build can create and the other cannot.
     pub only_old: Vec<String>,
     pub only_new: Vec<String>,
@@ -90,6 +92,7 @@ impl Catalogue {
             match (old.contains(driver), new.contains(driver)) {
                 (true, false) => catalogue.only_old.push(driver.to_owned()),
                 (false, true) => catalogue.only_new.push(driver.to_owned()),
+                _ if old.get(driver).is_some_and(Driver::is_cpu) => catalogue.cpu_models += 1,
                 _ => {
                     let known = properties.get(driver).map_or(&[][..], Vec::as_slice);
                     match plan(bench, buses, old, driver, known, number) {

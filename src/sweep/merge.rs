@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::coverage;
 use crate::model::{
-    BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Verdict,
+    BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
 };
 use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
 
@@ -218,10 +218,12 @@ pub fn merge(
     }
     let shards: Vec<Input> = shards.into_values().collect();
     let cases = cases(&shards)?;
+    let swept = swept(&shards)?;
     let strict = of_first.options.iter().any(|option| option == "--strict");
     let mut report = Report {
         shard: None,
         coverage: None,
+        swept,
         findings: findings(&shards, &cases),
         rules: shards
             .iter()
@@ -351,6 +353,67 @@ fn cases(shards: &[Input]) -> Result<Vec<Case>, MergeError> {
         .collect();
     order(&mut cases);
     Ok(cases)
+}
+
+/// What there was to try on each machine. Shards look at the same machine and find the same devices, of
+/// which each moves its own: those add up, as do the guests. Shards run side by side, so that the
+/// time is that of the slowest one.
+fn swept(shards: &[Input]) -> Result<Vec<Swept>, MergeError> {
+    let mut all: Vec<(&Input, Swept)> = Vec::new();
+    for input in shards {
+        for of in &input.report.swept {
+            let same = all.iter_mut().find(|(_, known)| {
+                (&known.architecture, &known.machine) == (&of.architecture, &of.machine)
+            });
+            let Some((first, known)) = same else {
+                all.push((input, of.clone()));
+                continue;
+            };
+            for (what, of_one, of_other) in [
+                (
+                    "the number of device types in both builds",
+                    known.shared,
+                    of.shared,
+                ),
+                ("the number of CPU models", known.cpu_models, of.cpu_models),
+                (
+                    "the number of device types in the old build alone",
+                    known.only_old.len(),
+                    of.only_old.len(),
+                ),
+                (
+                    "the number of device types in the new build alone",
+                    known.only_new.len(),
+                    of.only_new.len(),
+                ),
+            ] {
+                if of_one != of_other {
+                    return Err(MergeError::Mixed {
+                        one: first.origin.clone(),
+                        other: input.origin.clone(),
+                        what,
+                        of_one: of_one.to_string(),
+                        of_other: of_other.to_string(),
+                    });
+                }
+            }
+            known.exercised += of.exercised;
+            known.by_fall_back += of.by_fall_back;
+            known.guests += of.guests;
+            known.elapsed_ms = known.elapsed_ms.max(of.elapsed_ms);
+            for left in &of.left_out {
+                if !known
+                    .left_out
+                    .iter()
+                    .any(|known| known.device == left.device)
+                {
+                    known.left_out.push(left.clone());
+                }
+            }
+            known.left_out.sort_by(|a, b| a.device.cmp(&b.device));
+        }
+    }
+    Ok(all.into_iter().map(|(_, swept)| swept).collect())
 }
 
 /// What the shards found, each once. Every shard compares the same dumps, and each knows of its own

@@ -15,6 +15,6 @@ pub mod shard;
 pub mod split;
 mod visit;
 
-pub use cases::{Found, absent};
+pub use cases::{Found, absent, is_held};
 pub use run::sweep;
 pub use visit::{Options, Packing};

@@ -54,6 +54,11 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
+    /// Counted from 1.
+    pub fn index(self) -> u32 {
+        self.index.get()
+    }
+
     /// Whether the case of this id belongs to this shard. It depends on the id alone: a device that
     /// comes or goes moves no other one.
     pub fn holds(self, id: &str) -> bool {

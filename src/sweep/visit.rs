@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::cases::{family, ids};
 use super::catalogue::{Catalogue, Only};
+use super::coverage::{Observed, SentSection};
 use super::pack::pack;
 use super::place::Place;
+use super::shard::Shard;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
 use crate::live::buses::Buses;
 use crate::live::case::{Attempt, milliseconds};
@@ -30,6 +33,8 @@ pub struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
+    /// The part of the run that this is; a whole run has none.
+    pub shard: Option<Shard>,
 }
 
 /// Something to do on one machine.
@@ -72,6 +77,8 @@ pub(super) struct Run {
     pub elapsed_ms: u64,
     /// How many device types shared it.
     pub shared_by: usize,
+    /// What the source sent; the streams themselves are not kept.
+    pub sent: BTreeSet<SentSection>,
 }
 
 impl Run {
@@ -115,11 +122,17 @@ pub(super) async fn perform(place: &Place, task: &Task) -> Came {
     let args = set.map(|set| place.bench.compose(set).args);
     let recipe = place.bench.recipe(args.unwrap_or_default());
     let (route, direction) = route(place, way);
-    let attempt = place
+    let mut attempt = place
         .bench
         .attempt(&route, &recipe, direction, &|_| {})
         .await;
+    let streams = [attempt.state.first.take(), attempt.state.refused.take()];
+    let streams = streams.iter().flatten();
+    let sent = streams.filter_map(|stream| stream.vmdesc());
+    let sent = sent.flat_map(|vmdesc| SentSection::all(vmdesc));
+    let sent = sent.collect();
     Came::Moved(Arc::new(Run {
+        sent,
         attempt,
         elapsed_ms: milliseconds(begun),
         shared_by,
@@ -137,6 +150,13 @@ pub(super) struct Visit {
     pub buses: Option<Result<Buses, String>>,
     pub bare: BTreeMap<Way, Arc<Run>>,
     pub catalogue: Catalogue,
+    /// Candidates whose cases are this run's. The others are another shard's; what these need of
+    /// them travels along, so that every case comes to what it does in a whole run.
+    pub held: BTreeSet<Item>,
+    /// What was sent from one build to the other.
+    pub observed: Vec<Observed>,
+    /// The cases of the whole run, as far as they are known before it.
+    pub planned: Vec<String>,
     pub search: Option<Search<Arc<Run>>>,
     pub controls: Option<Search<Arc<Run>>>,
     /// Of what fails only together, by its place in the search's list.
@@ -169,6 +189,9 @@ impl Visit {
             buses: None,
             bare: BTreeMap::new(),
             catalogue: Catalogue::default(),
+            held: BTreeSet::new(),
+            observed: Vec::new(),
+            planned: Vec::new(),
             search: None,
             controls: None,
             whole: BTreeMap::new(),
@@ -202,6 +225,9 @@ impl Visit {
     ) -> Vec<Job<Task>> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         self.open -= 1;
+        if let Came::Moved(run) = &came {
+            self.observe(place, &task, run);
+        }
         let mut tasks = match (task, came) {
             (_, Came::Buses(buses)) => {
                 self.buses = Some(buses);
@@ -223,6 +249,21 @@ impl Visit {
         }
         self.elapsed_ms = milliseconds(begun);
         self.jobs(tasks)
+    }
+
+    /// Controls say nothing of what gets across.
+    fn observe(&mut self, place: &Place, task: &Task, run: &Run) {
+        let arch = place.bench.arch.as_str();
+        let devices = match task {
+            Task::Bare(Way::Across(_)) => &[][..],
+            Task::Trial { trial, set, .. } if matches!(trial.way, Way::Across(_)) => &set.devices,
+            _ => return,
+        };
+        self.observed.push(Observed {
+            sections: run.sent.iter().cloned().collect(),
+            passed: run.attempt.outcome == Outcome::Pass,
+            types: devices.iter().map(|d| d.driver(arch).to_owned()).collect(),
+        });
     }
 
     /// A bare machine that does not get across is controlled at once.
@@ -337,7 +378,8 @@ impl Visit {
                 bare.is_some_and(|run| run.attempt.outcome == Outcome::Pass)
             })
             .collect();
-        let all: Vec<Item> = (0..self.catalogue.candidates.len()).collect();
+        self.planned = ids(place, &self.catalogue, &options.directions);
+        let all = self.share(place, options.shard);
         let packs = self.packs(place, options, &all);
         let (search, trials) = Search::new(&packs, &ways);
         self.search = Some(search);
@@ -346,6 +388,27 @@ impl Visit {
             return self.begin_controls(place, options);
         }
         tasks
+    }
+
+    /// What this run has to try: the devices of its cases, and what they need.
+    fn share(&mut self, place: &Place, shard: Option<Shard>) -> Vec<Item> {
+        let arch = place.bench.arch.as_str();
+        let candidates = &self.catalogue.candidates;
+        let holds = |item: &Item| {
+            let family = family(place, &candidates[*item].driver);
+            shard.is_none_or(|shard| shard.holds(&family))
+        };
+        self.held = (0..candidates.len()).filter(holds).collect();
+        let mut tried = self.held.clone();
+        for &item in &self.held {
+            let needed = candidates[item].needs(arch).filter_map(|need| {
+                candidates
+                    .iter()
+                    .position(|candidate| candidate.driver == need)
+            });
+            tried.extend(needed);
+        }
+        tried.into_iter().collect()
     }
 
     fn packs(&self, place: &Place, options: &Options, items: &[Item]) -> Vec<Vec<Item>> {

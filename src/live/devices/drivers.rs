@@ -11,6 +11,13 @@ pub struct Driver {
     pub category: String,
 }
 
+impl Driver {
+    /// Whether it is a CPU model, which `-device help` lists as well.
+    pub fn is_cpu(&self) -> bool {
+        self.category == "CPU devices"
+    }
+}
+
 /// The drivers that a build's `-device` takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drivers {
