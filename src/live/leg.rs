@@ -178,7 +178,6 @@ async fn relay(
             Err(error) => return Err(broken(destination, End::Destination, error).await),
         },
     };
-    *tapped = Some(tap);
     let started = source
         .monitored
         .session
@@ -187,6 +186,8 @@ async fn relay(
     if let Err(error) = started {
         return Err(broken(source, End::Source, error).await);
     }
+    // From here on something is on its way to us.
+    *tapped = Some(tap);
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     if postcopy {
         // Right after the reply: what it waits for, that the first pass is under way, is the build's

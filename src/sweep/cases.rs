@@ -133,7 +133,7 @@ fn bare(place: &Place, visit: &Visit, direction: Direction) -> Case {
     let Some(run) = visit.bare.get(&Way::Across(direction)) else {
         return case;
     };
-    let control = |way| visit.bare.get(&way).map(|run| run.attempt.outcome);
+    let control = |way| visit.bare.get(&way).map(|run| &**run);
     conclude(place, &mut case, run, direction, &nothing, control);
     if case.outcome == Outcome::Skip
         && let Some(Err(words)) = &visit.buses
@@ -198,7 +198,7 @@ fn combination(
     let name = format!("together-{}", at + 1);
     let name = id(place, &name, direction);
     let mut case = place.bench.blank(name, "together", &composition, direction);
-    let control = |way| Some(visit.whole.get(&(at, way))?.attempt.outcome);
+    let control = |way| visit.whole.get(&(at, way)).map(|run| &**run);
     let run = &together.evidence;
     conclude(place, &mut case, run, direction, &composition, control);
     case.repeated = Some(Repeated {
@@ -216,13 +216,13 @@ fn combination(
 }
 
 /// Writes into a case what a guest of its own came to.
-fn conclude(
+fn conclude<'r>(
     place: &Place,
     case: &mut Case,
     run: &Run,
     direction: Direction,
     composition: &Composition,
-    control: impl Fn(Way) -> Option<Outcome>,
+    control: impl Fn(Way) -> Option<&'r Run>,
 ) {
     case.elapsed_ms = run.elapsed_ms / run.shared_by.max(1) as u64;
     case.outcome = run.attempt.outcome;
@@ -234,14 +234,14 @@ fn conclude(
         case.state_unchecked.clone_from(&state.unchecked);
         return;
     }
-    if let (Some(old_to_old), Some(new_to_new)) = (control(Way::OldToOld), control(Way::NewToNew)) {
-        let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
-        if fails(old_to_old) || fails(new_to_new) {
+    if let (Some(old), Some(new)) = (control(Way::OldToOld), control(Way::NewToNew)) {
+        let accounts = |control: &Run| control.attempt.accounts_for(&run.attempt);
+        if accounts(old) || accounts(new) {
             case.outcome = Outcome::Broken;
         }
         case.control = Some(Control {
-            old_to_old,
-            new_to_new,
+            old_to_old: old.attempt.outcome,
+            new_to_new: new.attempt.outcome,
         });
     }
     let recipe = place.bench.recipe(composition.args.clone());

@@ -413,12 +413,10 @@ impl Visit {
     }
 
     /// What came of an item's control, if it had one.
-    pub fn control(&self, way: Way, item: Item) -> Option<Outcome> {
+    pub fn control(&self, way: Way, item: Item) -> Option<&Run> {
         let verdict = self.controls.as_ref()?.verdicts().get(&(way, item))?;
         Some(match verdict {
-            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => {
-                run.attempt.outcome
-            }
+            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => run,
         })
     }
 
