@@ -1,17 +1,21 @@
 //! Migrations for people: a table of all, then what is known of each that did not pass.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Case, Outcome, Split};
+use crate::model::{Case, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
+/// Lost fields that are listed of a case; the JSON report has more.
+const FIELDS: usize = 12;
 
 /// The table and the failures; nothing where there was no migration. With `quiet`, failures alone.
 pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet && !cases.is_empty() {
         table(cases, out)?;
+        not_compared(cases, out)?;
     }
     for case in cases {
         if !matches!(case.outcome, Outcome::Pass) {
@@ -50,6 +54,47 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
+/// A pass that says nothing of the devices' state must not look like one that does.
+fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for case in cases.iter().filter(|c| c.outcome == Outcome::Pass) {
+        if let Some(reason) = &case.state_unchecked {
+            reasons.entry(reason).or_default().push(&case.id);
+        }
+    }
+    for (reason, ids) in &reasons {
+        writeln!(
+            out,
+            "{BOLD}device state not compared{BOLD:#}: {reason}: {}",
+            ids.join(", ")
+        )?;
+    }
+    if !reasons.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Every field that did not arrive; the cause names the first.
+fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
+    for diff in diffs.iter().take(FIELDS) {
+        let held = match (&diff.landed_in, &diff.held) {
+            (Some(field), _) => format!("went into {field}"),
+            (None, Some(value)) => format!("holds {value}"),
+            (None, None) => "is gone".to_owned(),
+        };
+        writeln!(
+            out,
+            "  lost       {} {}: sent as {}, {held}",
+            diff.section, diff.field, diff.sent
+        )?;
+    }
+    if let Some(more) = diffs.len().checked_sub(FIELDS).filter(|&n| n > 0) {
+        writeln!(out, "  lost       and {more} more fields")?;
+    }
+    Ok(())
+}
+
 pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     let style = colour(case.outcome).on_default().bold();
     write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
@@ -76,8 +121,12 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "  expected   {expected}")?;
         }
         if let Some(rule) = &cause.rule {
-            writeln!(out, "  explained  by the finding {rule}")?;
+            writeln!(out, "  rule       {rule}")?;
         }
+    }
+    // One alone is in the cause.
+    if case.state_diff.len() > 1 {
+        lost(&case.state_diff, out)?;
     }
     if let Some(control) = &case.control {
         writeln!(

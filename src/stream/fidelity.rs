@@ -472,3 +472,6 @@ fn within(body: &Body, at: usize, length: usize) -> Option<Vec<u8>> {
     }
     (bytes.len() == length).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! What devices hold after a migration between real builds, and how a refused stream is explained.
+//!
+//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
+//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+const NEWEST: &str = "debian:trixie-backports";
+
+fn cache_dir() -> PathBuf {
+    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+        PathBuf::from,
+    )
+}
+
+fn online(test: &str) -> bool {
+    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
+    if offline {
+        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
+    }
+    !offline
+}
+
+/// The cases of a `live` run, whose report is held against the schema.
+fn live(old: &str, new: &str, args: &[&str]) -> Vec<Value> {
+    let temp = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_migcompat"))
+        .args(["live", old, new])
+        .args(args)
+        .arg("--cache")
+        .arg(cache_dir())
+        .args(["--format", "json"])
+        .env("TMPDIR", temp.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let schema: Value = serde_json::from_str(include_str!("../report-schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&report)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    report["cases"].as_array().unwrap().clone()
+}
+
+/// All of it was compared, and nothing was lost.
+fn nothing_lost(case: &Value, legs: u64) {
+    assert_eq!(case["outcome"], "pass", "{case:#}");
+    assert_eq!(case["state_diff"], json!([]), "{case:#}");
+    assert_eq!(case["state_unchecked"], Value::Null, "{case:#}");
+    let checked = &case["state_checked"];
+    assert_eq!(checked["legs"], legs, "{case:#}");
+    assert!(checked["sections"].as_u64().unwrap() > 20, "{checked}");
+    assert!(checked["bytes"].as_u64().unwrap() > 10_000, "{checked}");
+}
+
+/// A conditional byte leaves as an unconditional one enters: the load succeeds, and is wrong.
+#[test]
+fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
+    if !online("a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named") {
+        return;
+    }
+    let args = ["-M", "pc-q35-7.2", "--device", "am53c974", "--paused"];
+    let cases = live(OLD, NEW, &args);
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    let section = "0000:00:01.0/pciespscsi";
+    for case in &cases {
+        assert_eq!(case["control"]["old_to_old"], "pass");
+        assert_eq!(case["control"]["new_to_new"], "pass");
+        assert_eq!(case["cause"]["section"], section, "{case:#}");
+        assert_eq!(case["repeated"]["failed"], case["repeated"]["of"]);
+    }
+
+    assert_eq!(backward["outcome"], "lost", "{backward:#}");
+    assert_eq!(
+        backward["state_diff"],
+        json!([{
+            "leg": 0,
+            "section": section,
+            "instance": 0,
+            "field": "esp/lun",
+            "change": "displaced",
+            "sent": "0x0",
+            "held": "0x0",
+            "landed_in": "esp/ti_cmd",
+        }])
+    );
+    assert_eq!(backward["cause"]["field"], "esp/lun");
+
+    assert_eq!(forward["outcome"], "fail", "{forward:#}");
+    let cause = &forward["cause"];
+    assert_eq!(cause["field"], "esp/drq_state", "{cause:#}");
+    assert_eq!(cause["rule"], "field-added");
+    assert!(cause["offset"].as_u64().unwrap() > 0);
+    assert_eq!(cause["sent"], "the end of the section");
+    assert_eq!(cause["expected"], "esp/drq_state (bool, 1 byte)");
+    let message = cause["message"].as_str().unwrap();
+    // What the build said stays, and what it means follows.
+    let (said, meant) = message.split_once("; ").unwrap();
+    assert_eq!(said, format!("Missing section footer for {section}"));
+    assert!(meant.contains("esp/drq_state"), "{message}");
+}
+
+#[test]
+fn ordinary_devices_hold_what_was_sent() {
+    if !online("ordinary_devices_hold_what_was_sent") {
+        return;
+    }
+    let mut args = vec!["-M", "q35"];
+    for device in [
+        "e1000e",
+        "virtio-net-pci",
+        "virtio-blk-pci",
+        "virtio-gpu-pci",
+    ] {
+        args.extend(["--device", device]);
+    }
+    for how in [&[][..], &["--paused"]] {
+        let cases = live(OLD, NEW, &[&args, how].concat());
+        assert_eq!(cases.len(), 2);
+        for case in &cases {
+            nothing_lost(case, 1);
+        }
+    }
+}
+
+/// The guest never runs: what one leg sends is what the destination of the one before it holds.
+#[test]
+fn every_leg_of_a_loop_is_compared() {
+    if !online("every_leg_of_a_loop_is_compared") {
+        return;
+    }
+    for how in [&[][..], &["--paused"]] {
+        let args = ["-M", "q35", "--device-set", "bare", "--loops", "3"];
+        let cases = live(OLD, NEW, &[&args, how].concat());
+        assert_eq!(cases.len(), 1);
+        nothing_lost(&cases[0], 6);
+    }
+}
+
+#[test]
+fn the_state_is_compared_whatever_way_the_stream_takes() {
+    if !online("the_state_is_compared_whatever_way_the_stream_takes") {
+        return;
+    }
+    let args = ["-M", "q35", "--device-set", "bare", "--paused"];
+    for transport in ["unix", "tcp", "fd", "exec", "file"] {
+        let cases = live(
+            NEW,
+            NEWEST,
+            &[&args[..], &["--transport", transport]].concat(),
+        );
+        assert_eq!(cases.len(), 2, "{transport}");
+        for case in &cases {
+            nothing_lost(case, 1);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_says_why() {
+    if !online("what_cannot_be_compared_says_why") {
+        return;
+    }
+    let args = ["-M", "q35", "--device-set", "bare", "--paused"];
+    let how = ["--direction", "forward", "--capability", "multifd"];
+    let cases = live(OLD, NEW, &[&args[..], &how].concat());
+    assert_eq!(cases.len(), 1);
+    let case = &cases[0];
+    assert_eq!(case["outcome"], "pass", "{case:#}");
+    assert_eq!(case["state_checked"], Value::Null);
+    let why = case["state_unchecked"].as_str().unwrap();
+    assert!(why.contains("multifd"), "{why}");
+}
