@@ -191,3 +191,60 @@ pub(super) fn colour(outcome: Outcome) -> AnsiColor {
         Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => AnsiColor::Red,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(case: serde_json::Value) -> String {
+        let mut whole = json!({
+            "id": "q35/bare", "machine": "pc-q35-7.2", "device_set": "bare", "devices": [],
+            "left_out": [], "transport": "unix", "direction": "forward", "running": false,
+            "outcome": "pass", "legs": [], "state_diff": [], "source_stderr": "",
+            "destination_stderr": "", "elapsed_ms": 1,
+        });
+        for (key, value) in case.as_object().expect("keys of a case") {
+            whole[key] = value.clone();
+        }
+        let case: Case = serde_json::from_value(whole).expect("a case");
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&[case], false, &mut out).expect("written");
+        String::from_utf8(out.into_inner()).expect("text")
+    }
+
+    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> serde_json::Value {
+        json!({
+            "leg": 0, "section": "dev", "instance": 0, "field": field, "change": "changed",
+            "sent": "0x1", "held": held, "landed_in": landed_in,
+        })
+    }
+
+    #[test]
+    fn every_lost_field_is_told() {
+        let some = said(json!({"outcome": "lost", "state_diff": [
+            diff("a", Some("0x2"), None),
+            diff("b", Some("0x1"), Some("c")),
+            diff("d", None, None),
+        ]}));
+        for line in [
+            "  lost       dev a: sent as 0x1, holds 0x2\n",
+            "  lost       dev b: sent as 0x1, went into c\n",
+            "  lost       dev d: sent as 0x1, is gone\n",
+        ] {
+            assert!(some.contains(line), "{some}");
+        }
+        let many = vec![diff("a", None, None); FIELDS + 2];
+        let many = said(json!({"outcome": "lost", "state_diff": many}));
+        assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
+    }
+
+    #[test]
+    fn a_pass_without_the_state_says_so() {
+        let line = "device state not compared: it went another way: q35/bare\n";
+        let reason = json!({"state_unchecked": "it went another way"});
+        assert!(said(reason).contains(line));
+        assert!(!said(json!({})).contains("not compared"));
+    }
+}

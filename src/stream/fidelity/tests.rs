@@ -337,14 +337,16 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     let last = [&[1, 2], &one[..], &other].concat();
     let first = [&[1, 2], &other[..], &one].concat();
     let changed = [&[1, 3], &one[..], &other].concat();
-    let no_marker = [&short[..], &[6; 16]].concat();
+    let no_marker = [&short[..], &[6], &other[1..]].concat();
+    let no_name = [&short[..], &[5], &[0; 16]].concat();
     // What is held, with the value behind it, and what is lost.
-    let table: [(&str, &[u8], u8, &[&str]); 6] = [
+    let table: [(&str, &[u8], u8, &[&str]); 7] = [
         ("at the end", &last, 9, &[]),
         ("in front of another", &first, 9, &[]),
         ("and the field behind it", &last, 8, &["n"]),
         ("and a byte before it", &changed, 9, &["virtio", "n"]),
-        ("no subsection", &no_marker, 9, &["virtio", "n"]),
+        ("no marker", &no_marker, 9, &["virtio", "n"]),
+        ("no name", &no_name, 9, &["virtio", "n"]),
         ("nothing", &short, 9, &[]),
     ];
     for (what, held, behind, expected) in table {
