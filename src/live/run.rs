@@ -36,15 +36,15 @@ pub fn run(
     jobs: usize,
     told: impl Fn(Subject, Event) + Sync,
 ) -> Result<Vec<Case>, RunFailure> {
-    let mut done: Vec<Vec<Case>> = cases.iter().map(|_| Vec::new()).collect();
+    let mut done: Vec<Vec<(usize, Case)>> = cases.iter().map(|_| Vec::new()).collect();
     let count = AtomicUsize::new(0);
     // In the order of the list, as far as they begin one after the other.
-    let first = cases
-        .iter()
-        .cloned()
-        .enumerate()
-        .map(|job| Job { weight: 0, job });
-    let work = async |(_, wanted): &(usize, Wanted)| {
+    let first = cases.iter().cloned().enumerate();
+    let first = first.map(|(at, wanted)| Job {
+        weight: 0,
+        job: (at, 0, wanted),
+    });
+    let work = async |(_, _, wanted): &(usize, usize, Wanted)| {
         let id = bench.id(wanted);
         let subject = Subject {
             number: count.fetch_add(1, Ordering::Relaxed),
@@ -57,24 +57,23 @@ pub fn run(
         told(subject, Event::Ended(&case));
         case
     };
-    pool::run(jobs, first.collect(), work, |(at, wanted), case| {
+    pool::run(jobs, first.collect(), work, |(at, place, wanted), case| {
         let culprits = bench.culprits(&wanted, &case).into_iter();
-        let more = culprits.map(|wanted| Job {
+        let more = culprits.enumerate().map(|(index, wanted)| Job {
             // What explains a failure comes before what is still to be tried.
             weight: 1,
-            job: (at, wanted),
+            job: (at, index + 1, wanted),
         });
         let more = more.collect();
         if let Some(cases) = done.get_mut(at) {
-            cases.push(case);
+            cases.push((place, case));
         }
         more
     })?;
     for cases in &mut done {
         // Whichever culprit was through first.
-        if let Some(culprits) = cases.get_mut(1..) {
-            culprits.sort_by(|a, b| a.id.cmp(&b.id));
-        }
+        cases.sort_by_key(|&(place, _)| place);
     }
-    Ok(done.into_iter().flatten().collect())
+    let cases = done.into_iter().flatten().map(|(_, case)| case);
+    Ok(cases.collect())
 }
