@@ -181,6 +181,9 @@ pub struct Finding {
     pub section: String,
     /// Other sections in which the same cause shows, sorted: they embed the same description.
     pub also_in: Vec<String>,
+    /// Of a run over several machines, those that it is about, sorted.
+    #[serde(default)]
+    pub machines: Vec<String>,
     /// From the section's vmsd name down to the field or subsection.
     pub path: Vec<String>,
     pub message: String,

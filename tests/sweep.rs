@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn cache_dir() -> PathBuf {
     std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
@@ -86,6 +86,7 @@ fn a_pack_tells_what_one_by_one_tells() {
     assert_eq!(status, Some(1));
     let found = outcomes(&packed);
     assert_eq!(found, outcomes(&alone));
+    let whole = packed.clone();
     let (packed, alone) = (&packed["swept"][0], &alone["swept"][0]);
     assert_eq!(packed["left_out"], alone["left_out"]);
     let guests = |swept: &Value| swept["guests"].as_u64().expect("a number");
@@ -110,6 +111,43 @@ fn a_pack_tells_what_one_by_one_tells() {
             assert_eq!(outcome(&found, &id), "pass", "{id}");
         }
     }
+    // The dumps foretold it, the guests confirm it, and the stream says where.
+    let case = |report: &Value, id: &str| {
+        let cases = report["cases"].as_array().expect("cases");
+        let found = cases.iter().find(|case| case["id"] == id);
+        found.unwrap_or_else(|| panic!("no {id}")).clone()
+    };
+    for device in ["am53c974", "dc390"] {
+        let case = case(&whole, &format!("q35/{device}/unix/forward"));
+        assert_eq!(case["cause"]["field"], "esp/drq_state", "{device}");
+        assert_eq!(case["cause"]["rule"], "field-added", "{device}");
+        assert_eq!(case["cause"]["expected"], "esp/drq_state (bool, 1 byte)");
+        assert!(case["cause"]["offset"].is_u64(), "{case}");
+        // What is explained is not tried again; what nobody foretold is.
+        assert_eq!(case["repeated"], Value::Null);
+    }
+    let crash = case(&whole, "q35/isa-vga/unix/backward");
+    assert_eq!(crash["repeated"], json!({"failed": 2, "of": 2}));
+    let findings = whole["findings"].as_array().expect("findings");
+    let errors: Vec<&Value> = findings
+        .iter()
+        .filter(|f| f["level"] == "error" && f["allowed_by"] == Value::Null)
+        .collect();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    for error in errors {
+        let direction = error["direction"].as_str().expect("a direction");
+        assert_eq!(error["section"], "am53c974");
+        assert_eq!(error["also_in"], json!(["dc390"]));
+        assert_eq!(
+            error["confirmed_by"],
+            format!("q35/am53c974/unix/{direction}")
+        );
+    }
+    // What both builds sent of the same guests was compared as well, and names no place in a guest.
+    let sent = findings.iter().filter(|f| f["evidence"] == "stream");
+    let sections: Vec<&str> = sent.filter_map(|f| f["section"].as_str()).collect();
+    assert!(sections.contains(&"globalstate"), "{sections:?}");
+    assert!(sections.iter().all(|s| !s.contains('/')), "{sections:?}");
     // In words of ours, of the data, and of the build.
     let left_out = packed["left_out"].as_array().expect("a list");
     let reason = |device: &str| {
@@ -352,6 +390,62 @@ fn a_page_shows_what_did_not_pass_and_no_more() {
     let verbose = sweep(&[&args[..], &["-v"]].concat());
     let text = String::from_utf8_lossy(&verbose.stdout);
     assert!(text.contains("pass     q35/e1000/unix/forward"), "{text}");
+}
+
+/// A break that somebody chose is one for the guests that meet it, too; and what is swept decides what
+/// the findings are about.
+#[test]
+fn what_a_list_allows_does_not_gate() {
+    if !online("what_a_list_allows_does_not_gate") {
+        return;
+    }
+    let lists = tempfile::tempdir().expect("a folder");
+    let entry = |section: &str| {
+        format!(
+            "[[break]]\nsection = \"{section}\"\nrule = \"field-added\"\n\
+             path = [\"pciespscsi\", \"esp\", \"drq_state\"]\ndirection = \"forward\"\n\
+             machines = [\"pc-q35\"]\nby = \"8.0\"\ncommit = \"0123456\"\nreason = \"meant to\"\n"
+        )
+    };
+    let text = ["am53c974", "dc390"].map(entry).concat();
+    std::fs::write(lists.path().join("own.toml"), text).expect("written");
+    let rules = lists.path().to_str().expect("a name");
+    let args = [
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+        "--direction",
+        "forward",
+        "--only",
+        "am53c974",
+        "--only",
+        "e1000",
+    ];
+    let (gated, status) = report(&args);
+    assert_eq!(status, Some(1));
+    assert_eq!(gated["summary"]["errors"], 1);
+    let (allowed, status) = report(&[&args[..], &["--rules", rules]].concat());
+    assert_eq!(status, Some(0), "{allowed:#}");
+    let case = &allowed["cases"][0];
+    assert_eq!(case["id"], "q35/am53c974/unix/forward");
+    assert_eq!(case["outcome"], "fail");
+    let by = case["allowed_by"].as_str().expect("an entry");
+    assert!(by.contains("meant to"), "{by}");
+    let (denied, status) = report(&[
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+        "--only",
+        "e1000",
+        "--deny",
+        "subsection-unknown",
+    ]);
+    // What is built into boards concerns every guest; a SCSI controller that was not asked for, none.
+    assert_eq!(status, Some(1), "{denied:#}");
+    let findings = denied["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|f| f["section"] != "am53c974"));
 }
 
 #[test]

@@ -282,6 +282,8 @@ pub(super) struct SweepArgs {
     #[arg(long, value_name = "K/N", conflicts_with = "min_coverage")]
     pub shard: Option<Shard>,
     #[command(flatten)]
+    pub judge: JudgeArgs,
+    #[command(flatten)]
     pub coverage: CoverageArgs,
     /// Guests on their way at once [default: one a core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

@@ -3,9 +3,9 @@
 use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
-use crate::live::cause::explain;
+use crate::live::cause::link;
 use crate::live::{layouts, properties};
-use crate::model::{Case, Finding, Outcome, Report};
+use crate::model::{Finding, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -48,8 +48,8 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         quiet,
     )?;
     for case in &mut moved.cases {
-        link(case, &mut findings);
-        case.allowed_by = scope.allows_case(case);
+        let foreseen = link(case, &mut findings);
+        case.allowed_by = scope.allows_case(case, foreseen);
     }
     for set in &sets {
         match properties::survey(&moved.bench, set, directions, &lists) {
@@ -68,7 +68,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
                     directions,
                     &scope,
                     &mut findings,
-                    &moved.cases,
+                    |direction| layouts::survived(&moved.cases, direction),
                 );
                 findings.extend(judge(found, &scope, &wished));
                 findings.sort_by_cached_key(Finding::rank);
@@ -85,26 +85,4 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         .with_cases(moved.cases, strict);
     report.described = described;
     output::write_report(&report, &args.output, strict)
-}
-
-/// Ties a failed case to the finding that predicted it.
-fn link(case: &mut Case, findings: &mut [Finding]) {
-    let Some(cause) = &mut case.cause else {
-        return;
-    };
-    if matches!(
-        case.outcome,
-        Outcome::Pass | Outcome::Skip | Outcome::Broken
-    ) {
-        return;
-    }
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
-    if let Some(finding) = explain(cause, direction, findings) {
-        cause.rule = Some(finding.rule.clone());
-        // A build may say no more than the section: the finding knows the place in it.
-        if cause.field.is_none() && finding.path.len() > 1 {
-            cause.field = Some(finding.path[1..].join("/"));
-        }
-        finding.confirmed_by.get_or_insert_with(|| case.id.clone());
-    }
 }

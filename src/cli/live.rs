@@ -81,7 +81,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         explain(&mut moved, &senders, &scope, &Wishes::new(), &mut findings);
     }
     for case in &mut moved.cases {
-        case.allowed_by = scope.allows_case(case);
+        case.allowed_by = scope.allows_case(case, None);
     }
     let rules = catalogue::texts(&findings);
     let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)

@@ -1,11 +1,12 @@
 //! `migcompat sweep`: every device that both builds have.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::SweepArgs;
 use super::live::log_folder;
+use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, output};
 use crate::live::case::{Bench, Patience};
 use crate::live::state::Names;
@@ -13,12 +14,16 @@ use crate::live::transport::Transport;
 use crate::live::vm::Party;
 use crate::model::{Case, Coverage, Outcome, Report};
 use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
+use crate::rules::catalogue;
 use crate::rules::lists::{Lists, Scope};
+use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::coverage::{cover, join};
+use crate::sweep::findings::{self, Forecast};
 use crate::sweep::place::{self, Absent, Asked, Machines, Place, Wish};
-use crate::sweep::{Found, Options, Packing, absent, is_held, merge, sweep};
-use crate::vmstate::obtain::{ObtainError, dumps};
+use crate::sweep::{Found, Options, Packing, Told, absent, is_held, merge, sweep};
+use crate::vmstate::dump::Dump;
+use crate::vmstate::obtain::dumps;
 
 pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let (old, new) = (qemu::parse(&args.old)?, qemu::parse(&args.new)?);
@@ -39,18 +44,63 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         shard: args.shard,
     };
     let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
+    let lists = load_lists(&args.judge)?;
+    let wishes = wishes(&args.judge);
     let asked = wish.asked();
     let (pairs, mut missing) = pairs(args, &asked, &old, &new)?;
-    let mut places = Vec::new();
-    // Of each place, its pair.
-    let mut owners = Vec::new();
-    for (at, (asked, pair)) in pairs.iter().enumerate() {
+    // Machines first: what is known of each borrows its name.
+    let mut machines = Vec::new();
+    for (asked, pair) in &pairs {
         let (found, lacking) = place::machines(&asked.machines, pair);
         missing.extend(lacking);
-        if !found.is_empty() {
-            owners.extend(found.iter().map(|_| at));
-            places.extend(prepare(args, pair, &found, &options, &logs)?);
+        machines.push(found);
+    }
+    let mut places = Vec::new();
+    let mut assessments = Vec::new();
+    // Of each place, its pair.
+    let mut owners = Vec::new();
+    // Of each pair, its dumps.
+    let mut known = Vec::new();
+    for (at, ((_, pair), machines)) in pairs.iter().zip(&machines).enumerate() {
+        let Some(first) = machines.first() else {
+            known.push(None);
+            continue;
+        };
+        // What a build knows does not depend on the machine: one dump is for all of them.
+        let dumps = match dumps(pair, Some(first.clone())) {
+            Ok(dumps) => Some((Arc::new(dumps.old.1), Arc::new(dumps.new.1))),
+            Err(error) if args.coverage.min_coverage.is_some() => return Err(error.into()),
+            // What can be moved is worth more than what is known beforehand.
+            Err(error) => {
+                eprintln!("no dumps are compared and no coverage is told: {error}");
+                None
+            }
+        };
+        owners.extend(machines.iter().map(|_| at));
+        let ready = prepare(
+            args,
+            pair,
+            machines,
+            &options,
+            &logs,
+            &lists,
+            dumps.as_ref(),
+        )?;
+        for (mut place, machine) in ready.into_iter().zip(machines) {
+            let scope = scope(&lists, pair, machine);
+            let directions = &options.directions;
+            // What a user plugs in, and nobody asked for, is in no guest.
+            let only = &options.only;
+            let plugged = place.bench.old.drivers.as_ref();
+            let concerns =
+                |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
+            let dumps = dumps.clone();
+            let assessment = Assessment::of_dumps(scope, &wishes, directions, dumps, concerns);
+            place.forecast = assessment.forecast();
+            places.push(place);
+            assessments.push(assessment);
         }
+        known.push(dumps);
     }
     let jobs = args.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
@@ -58,17 +108,25 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     );
     let total = places.len();
     let mut done = 0;
-    let found = sweep(&places, &options, jobs, |place, found| {
-        done += 1;
-        if !args.output.quiet {
-            progress(done, total, place, found);
+    let found = sweep(&places, &options, jobs, |told| match told {
+        Told::Sent(at, sent) => assessments[at].sent(&sent),
+        Told::Done(at, found) => {
+            done += 1;
+            if !args.output.quiet {
+                progress(done, total, &places[at], found);
+            }
         }
     });
     if temporary {
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
     }
-    let found = found?;
+    let mut found = found?;
+    for ((assessment, place), found) in assessments.iter_mut().zip(&places).zip(&mut found) {
+        if let Err(error) = assessment.conclude(place, found) {
+            eprintln!("whether a property explains a failure is unknown: {error}");
+        }
+    }
 
     let transport = Transport::default().to_string();
     let directions = options.directions.iter();
@@ -86,7 +144,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
     cases.retain(|case| is_held(&case.id, args.shard));
     let mut swept = Vec::new();
-    let covered = coverage(&pairs, &owners, &found);
+    let covered = coverage(&known, &owners, &found);
     for Found {
         swept: of,
         cases: all,
@@ -103,7 +161,12 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         return Err(Failure::untestable(anyhow::anyhow!("no build to sweep")));
     };
     let (old, new) = (pair.old.reference(), pair.new.reference());
-    let report = Report::of_findings(old, new, machine, Vec::new(), BTreeMap::new(), false);
+    let judged = assessments.into_iter().map(Assessment::into_findings);
+    let names = places.iter().map(|place| place.name(pairs.len()));
+    let findings = findings::join(names.zip(judged).collect());
+    let rules = catalogue::texts(&findings);
+    let strict = args.judge.strict;
+    let report = Report::of_findings(old, new, machine, findings, rules, strict);
     let ids = planned.iter().map(String::as_str);
     let shard = args
         .shard
@@ -113,42 +176,38 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         shard,
         ..report
     }
-    .with_cases(cases, false);
-    let required = args.coverage.min_coverage;
-    match covered {
-        Ok(Some(coverage)) => {
-            report = report.with_coverage(Coverage {
-                required,
-                ..coverage
-            });
-        }
-        Ok(None) => {}
-        Err(error) if required.is_some() => return Err(error.into()),
-        // What was swept is worth more than a percentage.
-        Err(error) => eprintln!("no coverage is told: {error}"),
+    .with_cases(cases, strict);
+    if let Some(coverage) = covered {
+        report = report.with_coverage(Coverage {
+            required: args.coverage.min_coverage,
+            ..coverage
+        });
     }
-    output::write_report(&report, &args.output, false)
+    output::write_report(&report, &args.output, strict)
 }
 
-/// How much of the sections that the builds know was sent, on all machines together.
-fn coverage(
-    pairs: &[(&Asked, Pair)],
-    owners: &[usize],
-    found: &[Found],
-) -> Result<Option<Coverage>, ObtainError> {
-    let mut all = Vec::new();
-    for (at, (_, pair)) in pairs.iter().enumerate() {
-        let own = owners.iter().zip(found).filter(|(owner, _)| **owner == at);
-        let own: Vec<&Found> = own.map(|(_, found)| found).collect();
-        let Some(first) = own.first() else {
-            continue;
-        };
-        // What a build knows does not depend on the machine: one dump is for all of them.
-        let dumps = dumps(pair, Some(first.swept.machine.clone()))?;
-        let dumps = [&dumps.old.1, &dumps.new.1];
-        all.extend(own.iter().map(|of| cover(dumps, &of.observed, &of.reach)));
+/// What the lists say there.
+fn scope<'l>(lists: &'l Lists, pair: &Pair, machine: &'l str) -> Scope<'l> {
+    Scope {
+        lists,
+        old: Some(pair.old.info.version),
+        new: Some(pair.new.info.version),
+        machine: Some(machine),
+        any_machine: false,
     }
-    Ok(join(&all))
+}
+
+/// What is known of wire forms by both builds of a pair.
+type Dumps = (Arc<Dump>, Arc<Dump>);
+
+/// How much of the sections that the builds know was sent, on all machines together.
+fn coverage(known: &[Option<Dumps>], owners: &[usize], found: &[Found]) -> Option<Coverage> {
+    let of = |(owner, found): (&usize, &Found)| {
+        let (old, new) = known.get(*owner)?.as_ref()?;
+        Some(cover([old, new], &found.observed, &found.reach))
+    };
+    let all: Vec<Coverage> = owners.iter().zip(found).filter_map(of).collect();
+    join(&all)
 }
 
 /// The options that bear on the results, as one would type them.
@@ -168,7 +227,16 @@ fn asked_for(args: &SweepArgs) -> Vec<String> {
     options.extend(repeated("-M", &args.machine));
     options.extend(repeated("--arch", &args.arch));
     options.extend(repeated("--only", &args.only));
+    for (option, rules) in [
+        ("--deny", &args.judge.deny),
+        ("--warn", &args.judge.warn),
+        ("--allow", &args.judge.allow),
+    ] {
+        let ids: Vec<String> = rules.iter().map(|rule| rule.id().to_owned()).collect();
+        options.extend(repeated(option, &ids));
+    }
     let flags = [
+        ("--strict", args.judge.strict),
         ("--all-machines", args.all_machines),
         ("--all-arches", args.all_arches),
         ("--one-by-one", args.one_by_one),
@@ -240,23 +308,20 @@ fn prepare(
     machines: &[String],
     options: &Options,
     logs: &Path,
+    lists: &Lists,
+    dumps: Option<&Dumps>,
 ) -> Result<Vec<Place>, Failure> {
-    let (old, new) = Party::both(pair);
+    let (mut old, mut new) = Party::both(pair);
+    if let Some((of_old, of_new)) = dumps {
+        old.dump = Some(Arc::clone(of_old));
+        new.dump = Some(Arc::clone(of_new));
+    }
     let arch = pair.arch();
     let properties = place::properties(&old, &new, arch, &options.only)?;
-    let lists = Lists::load(&[]).map_err(Failure::usage)?;
-    let names = |machine: &str| {
-        Names::of(&Scope {
-            lists: &lists,
-            old: Some(old.info.version),
-            new: Some(new.info.version),
-            machine: Some(machine),
-            any_machine: false,
-        })
-    };
     let place = |name: &String| Place {
         label: place::label(arch, name, machines),
         properties: properties.clone(),
+        forecast: Forecast::default(),
         bench: Bench {
             old: old.clone(),
             new: new.clone(),
@@ -273,7 +338,7 @@ fn prepare(
                 ..Patience::default()
             },
             logs: logs.to_owned(),
-            names: names(name),
+            names: Names::of(&scope(lists, pair, name)),
         },
     };
     Ok(machines.iter().map(place).collect())

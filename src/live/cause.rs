@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::model::{Cause, Direction, Finding};
+use super::layouts::BOTH_SEND;
+use crate::model::{Case, Cause, Direction, Finding, Outcome};
 
 /// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`;
 /// `inner` is a description within a section.
@@ -152,7 +153,7 @@ pub fn complaint(stderr: &str) -> Option<&str> {
 }
 
 /// The finding of a comparison that predicted the failure: same direction, same description.
-pub fn explain<'f>(
+fn explain<'f>(
     cause: &Cause,
     direction: Direction,
     findings: &'f mut [Finding],
@@ -174,6 +175,30 @@ pub fn explain<'f>(
     candidates
         .into_iter()
         .find(|finding| finding.level != crate::model::Level::Note)
+}
+
+/// Ties a case that did not get across to the finding that foresaw it.
+pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+    if matches!(
+        case.outcome,
+        Outcome::Pass | Outcome::Skip | Outcome::Broken
+    ) {
+        return None;
+    }
+    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let cause = case.cause.as_mut()?;
+    let finding = explain(cause, direction, findings)?;
+    cause.rule = Some(finding.rule.clone());
+    // A build may say no more than the section: the finding knows the place in it.
+    if cause.field.is_none() && finding.path.len() > 1 {
+        cause.field = Some(finding.path[1..].join("/"));
+    }
+    // A migration that failed proves more than a layout that was seen.
+    match &finding.confirmed_by {
+        Some(by) if by != BOTH_SEND => {}
+        _ => finding.confirmed_by = Some(case.id.clone()),
+    }
+    Some(finding)
 }
 
 #[cfg(test)]

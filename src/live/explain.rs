@@ -1,5 +1,7 @@
 //! Why a destination refused a stream, out of the stream itself.
 
+use std::sync::Arc;
+
 use super::case::{Attempt, Bench};
 use super::leg;
 use super::vm::{Party, Recipe, Role, Vm};
@@ -7,6 +9,7 @@ use crate::model::{Cause, Outcome};
 use crate::qemu::private_dir;
 use crate::stream::Stream;
 use crate::stream::explain::explain;
+use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
 use crate::vmstate::renames::NoRenames;
 
@@ -27,22 +30,16 @@ impl Bench {
             return;
         }
         // Without it the cause is what the build said.
-        let (saved, dump) = tokio::join!(
-            self.saved_by(refuser, recipe),
-            refuser.build.dump(&self.machine)
-        );
+        let (saved, dump) = tokio::join!(self.saved_by(refuser, recipe), self.dumped_by(refuser));
         let Ok(expected) = saved else {
             return;
         };
-        // It tells a field that is always read from one that a test decides.
-        let dump = dump.ok();
-        let dump = dump.and_then(|json| parse_dump(&json, refuser.build.label()).ok());
         let instance = cause.instance.and_then(|number| number.try_into().ok());
         let blamed = cause.section.as_deref().map(|name| (name, instance));
         // A rename that no list knows is told from a break by the bytes alone.
         let found = explain(
             &sent,
-            (&expected, dump.as_ref()),
+            (&expected, dump.as_deref()),
             blamed,
             &NoRenames,
             leg.direction,
@@ -59,6 +56,15 @@ impl Bench {
                 expected: found.expected,
             };
         }
+    }
+
+    /// What a build's dump says: it tells a field that is always read from one that a test decides.
+    async fn dumped_by(&self, party: &Party) -> Option<Arc<Dump>> {
+        if party.dump.is_some() {
+            return party.dump.clone();
+        }
+        let json = party.build.dump(&self.machine).await.ok()?;
+        parse_dump(&json, party.build.label()).ok().map(Arc::new)
     }
 
     /// What a build sends of a machine that never ran.

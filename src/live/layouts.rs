@@ -9,6 +9,9 @@ use crate::stream::layout::{self, Side};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::renames::Renames;
 
+/// What confirms a finding that shows in what both builds send, until a case does.
+pub const BOTH_SEND: &str = "what both builds send";
+
 /// Has both builds save a guest that never ran.
 ///
 /// # Errors
@@ -36,15 +39,23 @@ pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Describe
     }
 }
 
+/// Whether a guest of one of these cases came through a move that way.
+pub fn survived(cases: &[Case], direction: Direction) -> bool {
+    let there = |case: &Case| case.legs.iter().any(|leg| leg.direction == direction);
+    cases
+        .iter()
+        .any(|case| case.outcome == Outcome::Pass && there(case))
+}
+
 /// Compares the layouts of both streams. What the dumps told already, by rule and field, is confirmed
-/// there; what a guest has survived is no more than a note.
+/// there; what a guest has `survived` that way is no more than a note.
 pub fn findings(
     (old, new): (&Stream, &Stream),
     (old_dump, new_dump): (&Dump, &Dump),
     directions: &[Direction],
     renames: &dyn Renames,
     known: &mut [Finding],
-    cases: &[Case],
+    survived: impl Fn(Direction) -> bool,
 ) -> Vec<Finding> {
     let old = Side {
         stream: old,
@@ -65,22 +76,16 @@ pub fn findings(
         });
         match told.next() {
             Some(known) => {
-                let sent = || "what both builds send".to_owned();
-                known.confirmed_by.get_or_insert_with(sent);
+                known
+                    .confirmed_by
+                    .get_or_insert_with(|| BOTH_SEND.to_owned());
                 false
             }
             None => true,
         }
     });
     for finding in &mut found {
-        let survived = cases.iter().any(|case| {
-            case.outcome == Outcome::Pass
-                && case
-                    .legs
-                    .iter()
-                    .any(|leg| leg.direction == finding.direction)
-        });
-        if survived && finding.level != Level::Note {
+        if finding.level != Level::Note && survived(finding.direction) {
             finding.level = Level::Note;
             finding
                 .message

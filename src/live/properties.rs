@@ -284,6 +284,7 @@ impl Difference {
             direction,
             section: self.type_name.clone(),
             also_in: Vec::new(),
+            machines: Vec::new(),
             path: vec![self.property.clone()],
             message: self.message(machine),
             // One change of a base class shows in every type that is built on it.

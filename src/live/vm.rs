@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buses::Buses;
@@ -16,6 +17,7 @@ use crate::qemu::{
     Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value,
     qmp::QmpError, side_by_side,
 };
+use crate::vmstate::dump::Dump;
 
 /// Between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
@@ -27,6 +29,8 @@ pub struct Party {
     pub info: BuildInfo,
     /// What its `-device` takes, as far as it could be asked.
     pub drivers: Option<Drivers>,
+    /// What it knows of wire forms, where it has been asked already.
+    pub dump: Option<Arc<Dump>>,
 }
 
 impl Party {
@@ -50,6 +54,7 @@ impl Party {
             build: opened.build.clone(),
             info: opened.info.clone(),
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
+            dump: None,
         }
     }
 }

@@ -32,6 +32,10 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         let Some(&first) = group.first() else {
             continue;
         };
+        // A sweep is a page of what broke; what may break by some state is a list as long again.
+        if !report.swept.is_empty() && !options.verbose && !breaks(first) {
+            continue;
+        }
         let shown = match (first.level, options.quiet) {
             (Level::Error, _) => first.allowed_by.is_none() || !options.quiet,
             (Level::Warning, quiet) => !quiet,
@@ -66,6 +70,11 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
+/// Whether a finding is a break that nobody has chosen.
+fn breaks(finding: &Finding) -> bool {
+    finding.level == Level::Error && finding.allowed_by.is_none()
+}
+
 /// Findings about a whole type that one build lacks: there is nothing to show but the name.
 const LONE: [&str; 2] = ["section-removed", "section-added"];
 
@@ -86,8 +95,13 @@ fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
             format!("{rule} {level} {direction} {allowed_by:?}")
         } else {
             format!(
-                "{rule} {level} {} {:?} {:?} {allowed_by:?} {:?} {:?}",
-                finding.section, finding.path, finding.also_in, finding.old, finding.new
+                "{rule} {level} {} {:?} {:?} {allowed_by:?} {:?} {:?} {:?}",
+                finding.section,
+                finding.path,
+                finding.also_in,
+                finding.machines,
+                finding.old,
+                finding.new
             )
         };
         match places.get(&key) {
@@ -137,6 +151,9 @@ fn finding(
     )?;
     if !first.also_in.is_empty() {
         labelled("also in", &names(&first.also_in, options), options, out)?;
+    }
+    if !first.machines.is_empty() {
+        labelled("machines", &names(&first.machines, options), options, out)?;
     }
     if !first.context.is_empty() {
         writeln!(out, "   {FRAME}|{FRAME:#}")?;
@@ -266,8 +283,13 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         count(summary.warnings, "warning"),
         count(summary.notes, "note"),
     ];
-    if summary.notes > 0 && !options.verbose {
-        counts[2].push_str(" (-v shows them)");
+    if !options.verbose {
+        if summary.warnings > 0 && !report.swept.is_empty() {
+            counts[1].push_str(" (-v shows them)");
+        }
+        if summary.notes > 0 {
+            counts[2].push_str(" (-v shows them)");
+        }
     }
     if summary.allowed > 0 {
         counts.push(format!("{} allowed", summary.allowed));

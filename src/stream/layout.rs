@@ -526,6 +526,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         direction: affected,
         section: name.clone(),
         also_in: Vec::new(),
+        machines: Vec::new(),
         path: vec![vmsd_name(section).to_owned()],
         message: format!(
             "{source} sent the section {name}, {destination} sent none of this name for the same \

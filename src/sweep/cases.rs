@@ -1,5 +1,6 @@
 //! What a visit found out, as the cases of a report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
@@ -8,11 +9,11 @@ use super::place::{Absent, Place};
 use super::shard::Shard;
 use super::split::{Item, Together, Verdict, Way};
 use super::visit::{Options, Run, Visit, route};
-use crate::live::devices::Composition;
+use crate::live::devices::{Composition, DeviceSet};
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated, Swept};
 
 /// A machine's part of the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Found {
     pub swept: Swept,
     pub cases: Vec<Case>,
@@ -23,6 +24,8 @@ pub struct Found {
     pub observed: Vec<Observed>,
     /// What the machine can have of what a user can add.
     pub reach: Reach,
+    /// What the guests had of the cases that did not pass, by their ids.
+    pub failed: BTreeMap<String, DeviceSet>,
 }
 
 /// The set's name of a case without devices.
@@ -62,18 +65,23 @@ fn message(text: String) -> Option<Cause> {
 
 pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
     let mut cases = Vec::new();
+    let mut failed = BTreeMap::new();
     let own = |shard: Shard| shard.holds(&family(place, BARE));
     let own_directions = match options.shard.is_none_or(own) {
         true => options.directions.as_slice(),
         false => &[],
     };
     for &direction in own_directions {
-        cases.push(bare(place, visit, direction));
+        let case = bare(place, visit, direction);
+        if case.gates() {
+            failed.insert(case.id.clone(), DeviceSet::union(BARE, []));
+        }
+        cases.push(case);
     }
     let mut exercised = 0;
     let mut by_fall_back = 0;
     let mut left_out = visit.catalogue.left_out.clone();
-    let empty = std::collections::BTreeMap::new();
+    let empty = BTreeMap::new();
     let verdicts = visit.search.as_ref().map_or(&empty, |s| s.verdicts());
     for &item in &visit.held {
         let candidate = &visit.catalogue.candidates[item];
@@ -95,7 +103,11 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
             by_fall_back += usize::from(candidate.how == super::catalogue::How::FallBack);
         }
         for &direction in &options.directions {
-            cases.push(device(place, visit, item, direction));
+            let case = device(place, visit, item, direction);
+            if case.gates() {
+                failed.insert(case.id.clone(), candidate.set.clone());
+            }
+            cases.push(case);
         }
     }
     for (at, together) in visit.together().into_iter().enumerate() {
@@ -139,6 +151,7 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
             possible,
             not_created,
         },
+        failed,
     }
 }
 
@@ -234,6 +247,10 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
             None => {
                 let control = |way| visit.control(way, item);
                 conclude(place, &mut case, run, direction, &composition, control);
+                case.repeated = visit.again.get(&(way, item)).map(|again| Repeated {
+                    failed: 1 + usize::from(again.attempt.failed()),
+                    of: 2,
+                });
             }
         },
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::coverage;
+use super::findings::unite;
 use crate::model::{
     BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
 };
@@ -419,37 +420,14 @@ fn swept(shards: &[Input]) -> Result<Vec<Swept>, MergeError> {
 /// What the shards found, each once. Every shard compares the same dumps, and each knows of its own
 /// cases alone what they confirm.
 fn findings(shards: &[Input], cases: &[Case]) -> Vec<Finding> {
-    // The whole run would have named the first case that confirms a finding.
-    let place = |id: &Option<String>| {
-        let id = id.as_ref();
-        let at = id.and_then(|id| cases.iter().position(|case| case.id == *id));
-        at.unwrap_or(usize::MAX)
-    };
-    let mut all: Vec<Finding> = Vec::new();
-    for finding in shards.iter().flat_map(|input| &input.report.findings) {
-        match all.iter_mut().find(|known| is_same(known, finding)) {
-            Some(known) => {
-                known.level = known.level.min(finding.level);
-                if place(&finding.confirmed_by) < place(&known.confirmed_by) {
-                    known.confirmed_by.clone_from(&finding.confirmed_by);
-                }
-            }
-            None => all.push(finding.clone()),
+    // The whole run would have named the first case that confirms a finding, or else what was sent.
+    let place = |finding: &Finding| match &finding.confirmed_by {
+        Some(by) => {
+            let case = cases.iter().position(|case| case.id == *by);
+            case.unwrap_or(cases.len())
         }
-    }
-    all.sort_by_cached_key(Finding::rank);
-    all
-}
-
-/// Whether two findings differ in nothing but what a case had to do with it.
-fn is_same(one: &Finding, other: &Finding) -> bool {
-    one.rule == other.rule
-        && one.direction == other.direction
-        && one.section == other.section
-        && one.path == other.path
-        && one.message == other.message
-        && one.old == other.old
-        && one.new == other.new
-        && one.allowed_by == other.allowed_by
-        && one.also_in == other.also_in
+        None => usize::MAX,
+    };
+    let all = shards.iter().flat_map(|shard| &shard.report.findings);
+    unite(all.cloned(), |known, other| place(other) < place(known))
 }

@@ -4,9 +4,11 @@
 //! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]). A sweep may be
 //! spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
+pub mod assessment;
 mod cases;
 pub mod catalogue;
 pub mod coverage;
+pub mod findings;
 pub mod merge;
 pub mod pack;
 pub mod place;
@@ -16,5 +18,5 @@ pub mod split;
 mod visit;
 
 pub use cases::{Found, absent, is_held};
-pub use run::sweep;
+pub use run::{Told, sweep};
 pub use visit::{Options, Packing};

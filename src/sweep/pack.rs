@@ -1,6 +1,6 @@
 //! Which devices travel together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::catalogue::{Candidate, How};
 use super::split::Item;
@@ -59,14 +59,13 @@ pub fn pack(
     drivers: Option<&Drivers>,
     arch: &str,
 ) -> Vec<Vec<Item>> {
-    let mut groups: BTreeMap<(How, bool, BTreeSet<&str>), Vec<Item>> = BTreeMap::new();
+    let mut groups: BTreeMap<(How, bool, bool), Vec<Item>> = BTreeMap::new();
     for &item in items {
         let candidate = &candidates[item];
         let devices = &candidate.set.devices;
         let options = devices.iter().any(|d| d.board_options().next().is_some());
-        let alone = devices.iter().filter(|device| device.is_alone());
-        let alone = alone.map(|device| device.id.as_str()).collect();
-        let key = (candidate.how, options, alone);
+        let elsewhere = devices.iter().any(Device::is_alone);
+        let key = (candidate.how, options, elsewhere);
         groups.entry(key).or_default().push(item);
     }
     let mut packs = Vec::new();
@@ -121,6 +120,8 @@ fn share(candidate: &Candidate, drivers: Option<&Drivers>, arch: &str) -> Share 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::live::devices::DeviceSet;
 
@@ -173,13 +174,12 @@ mod tests {
         let candidates = candidates();
         let all: Vec<Item> = (0..candidates.len()).collect();
         for pack in pack(&candidates, &all, None, "x86_64") {
-            let kinds: BTreeSet<(bool, Vec<&str>)> = pack
+            let kinds: BTreeSet<(bool, bool)> = pack
                 .iter()
                 .map(|&item| {
                     let devices = &candidates[item].set.devices;
                     let options = devices.iter().any(|d| d.board_options().next().is_some());
-                    let alone = devices.iter().filter(|device| device.is_alone());
-                    (options, alone.map(|device| device.id.as_str()).collect())
+                    (options, devices.iter().any(Device::is_alone))
                 })
                 .collect();
             assert_eq!(kinds.len(), 1, "{kinds:?}");

@@ -8,6 +8,7 @@ use crate::live::vm::Party;
 use crate::qemu::{Build, NoCommonMachine, Pair, QemuError, machine, side_by_side};
 
 use super::catalogue::{Only, Properties, worth_asking};
+use super::findings::Forecast;
 
 /// What is asked for, before any build has been looked at.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +112,18 @@ pub struct Place {
     /// Its name in ids of cases.
     pub label: String,
     pub properties: Properties,
+    /// What the dumps foretell.
+    pub forecast: Forecast,
+}
+
+impl Place {
+    /// Its whole name, in a run over so many architectures.
+    pub fn name(&self, architectures: usize) -> String {
+        match architectures {
+            1 => self.bench.machine.clone(),
+            _ => format!("{}/{}", self.bench.arch, self.bench.machine),
+        }
+    }
 }
 
 /// A machine that cannot be swept.

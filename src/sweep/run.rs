@@ -1,11 +1,21 @@
 //! A whole sweep: all machines at once, as many guests at a time as there are workers.
 
+use super::assessment::Sent;
 use super::cases::{Found, found};
 use super::place::Place;
 use super::visit::{Options, Task, Visit, perform};
 use crate::live::pool::{self, Job, RunFailure};
 
-/// Sweeps the places and tells of each as it is through. What was found comes back in their order.
+/// Something to know while a sweep lasts, of the place with this number.
+#[derive(Debug)]
+pub enum Told<'t> {
+    /// What both builds sent of one guest.
+    Sent(usize, Sent<'t>),
+    /// A machine is through.
+    Done(usize, &'t Found),
+}
+
+/// Sweeps the places and tells of it meanwhile. What was found comes back in their order.
 ///
 /// # Errors
 /// A signal, or no resources.
@@ -13,7 +23,7 @@ pub fn sweep(
     places: &[Place],
     options: &Options,
     jobs: usize,
-    mut told: impl FnMut(&Place, &Found),
+    mut told: impl FnMut(Told),
 ) -> Result<Vec<Found>, RunFailure> {
     let at = |at: usize| {
         move |Job { weight, job }: Job<Task>| Job {
@@ -33,9 +43,10 @@ pub fn sweep(
     pool::run(jobs, first, work, |(index, task), came| {
         let (place, visit) = (&places[index], &mut visits[index]);
         let next = visit.told(place, options, task, came);
+        visit.sent(|sent| told(Told::Sent(index, sent)));
         if visit.done {
             let found = found(place, visit, options);
-            told(place, &found);
+            told(Told::Done(index, &found));
             results[index] = Some(found);
         }
         next.into_iter().map(at(index)).collect()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::assessment::Sent;
 use super::cases::{family, ids};
 use super::catalogue::{Catalogue, Only};
 use super::coverage::{Observed, SentSection};
@@ -17,6 +18,7 @@ use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
 use crate::live::vm::Party;
 use crate::model::{Direction, Outcome};
+use crate::stream::Stream;
 
 /// How many devices travel in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,48 @@ pub(super) enum Task {
     },
     /// Control what fails only together.
     Whole { at: usize, way: Way, set: DeviceSet },
+    /// Move what failed alone once more: does it every time?
+    Again {
+        item: Item,
+        way: Way,
+        set: DeviceSet,
+    },
+}
+
+impl Task {
+    fn way(&self) -> Option<Way> {
+        match self {
+            Task::Buses => None,
+            Task::Bare(way) | Task::Whole { way, .. } | Task::Again { way, .. } => Some(*way),
+            Task::Trial { trial, .. } => Some(trial.way),
+        }
+    }
+
+    fn set(&self) -> Option<&DeviceSet> {
+        match self {
+            Task::Buses | Task::Bare(_) => None,
+            Task::Trial { set, .. } | Task::Whole { set, .. } | Task::Again { set, .. } => {
+                Some(set)
+            }
+        }
+    }
+
+    /// How many device types share the guest.
+    fn shared_by(&self) -> usize {
+        match self {
+            Task::Trial { trial, .. } => trial.items.len(),
+            _ => 1,
+        }
+    }
+
+    /// Whether a failure of this is one of nothing else, so that it is worth an explanation.
+    fn is_alone(&self) -> bool {
+        match self {
+            Task::Bare(Way::Across(_)) => true,
+            Task::Trial { stage, trial, .. } => *stage == Stage::Across && trial.items.len() == 1,
+            _ => false,
+        }
+    }
 }
 
 /// Which of the two searches a trial is of.
@@ -67,7 +111,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) enum Came {
     Buses(Result<Buses, String>),
-    Moved(Arc<Run>),
+    /// What the first build sent, too, where it got that far.
+    Moved(Arc<Run>, Option<Arc<Stream>>),
 }
 
 /// A guest that moved, or did not.
@@ -112,31 +157,41 @@ pub(super) fn route(place: &Place, way: Way) -> (Vec<&Party>, Direction) {
 
 /// Does what is to be done, on a worker.
 pub(super) async fn perform(place: &Place, task: &Task) -> Came {
-    let (way, set, shared_by) = match task {
-        Task::Buses => return Came::Buses(place.bench.buses().await),
-        Task::Bare(way) => (*way, None, 1),
-        Task::Trial { trial, set, .. } => (trial.way, Some(set), trial.items.len()),
-        Task::Whole { way, set, .. } => (*way, Some(set), 1),
+    let bench = &place.bench;
+    let Some(way) = task.way() else {
+        return Came::Buses(bench.buses().await);
     };
     let begun = Instant::now();
-    let args = set.map(|set| place.bench.compose(set).args);
-    let recipe = place.bench.recipe(args.unwrap_or_default());
+    let args = task.set().map(|set| bench.compose(set).args);
+    let recipe = bench.recipe(args.unwrap_or_default());
     let (route, direction) = route(place, way);
-    let mut attempt = place
-        .bench
-        .attempt(&route, &recipe, direction, &|_| {})
-        .await;
-    let streams = [attempt.state.first.take(), attempt.state.refused.take()];
-    let streams = streams.iter().flatten();
-    let sent = streams.filter_map(|stream| stream.vmdesc());
-    let sent = sent.flat_map(|vmdesc| SentSection::all(vmdesc));
-    let sent = sent.collect();
-    Came::Moved(Arc::new(Run {
+    let mut attempt = bench.attempt(&route, &recipe, direction, &|_| {}).await;
+    let streams = [&attempt.state.first, &attempt.state.refused];
+    let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
+    let sent = vmdescs
+        .flat_map(|vmdesc| SentSection::all(vmdesc))
+        .collect();
+    if task.is_alone() {
+        bench.explain(&mut attempt, &recipe, &route).await;
+    }
+    let first = attempt.state.first.take().map(Arc::new);
+    // A stream that nobody looks at any more is not kept.
+    attempt.state.refused = None;
+    let run = Run {
         sent,
         attempt,
         elapsed_ms: milliseconds(begun),
-        shared_by,
-    }))
+        shared_by: task.shared_by(),
+    };
+    Came::Moved(Arc::new(run), first)
+}
+
+/// One of the two streams of a guest: what its direction's source sent.
+#[derive(Debug, Clone)]
+struct Half {
+    direction: Direction,
+    stream: Arc<Stream>,
+    passed: bool,
 }
 
 /// The state of a machine's sweep.
@@ -161,6 +216,12 @@ pub(super) struct Visit {
     pub controls: Option<Search<Arc<Run>>>,
     /// Of what fails only together, by its place in the search's list.
     pub whole: BTreeMap<(usize, Way), Arc<Run>>,
+    /// Culprits that were tried once more.
+    pub again: BTreeMap<(Way, Item), Arc<Run>>,
+    /// What one build sent of a guest that the other one has not sent yet.
+    lone: BTreeMap<Vec<Item>, Half>,
+    /// What both sent, until somebody asks for it.
+    both: Vec<(Half, Half)>,
     pub done: bool,
 }
 
@@ -195,6 +256,9 @@ impl Visit {
             search: None,
             controls: None,
             whole: BTreeMap::new(),
+            again: BTreeMap::new(),
+            lone: BTreeMap::new(),
+            both: Vec::new(),
             done: false,
         };
         let jobs = visit.jobs(tasks);
@@ -208,7 +272,9 @@ impl Visit {
         let job = |job: Task| Job {
             weight: match &job {
                 Task::Buses | Task::Bare(_) => FIRST,
-                Task::Trial { set, .. } | Task::Whole { set, .. } => weight(set),
+                Task::Trial { set, .. } | Task::Whole { set, .. } | Task::Again { set, .. } => {
+                    weight(set)
+                }
             },
             job,
         };
@@ -225,23 +291,30 @@ impl Visit {
     ) -> Vec<Job<Task>> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         self.open -= 1;
-        if let Came::Moved(run) = &came {
+        if let Came::Moved(run, sent) = &came {
             self.observe(place, &task, run);
+            if let Some(sent) = sent {
+                self.keep(&task, run, sent);
+            }
         }
         let mut tasks = match (task, came) {
             (_, Came::Buses(buses)) => {
                 self.buses = Some(buses);
                 Vec::new()
             }
-            (Task::Bare(way), Came::Moved(run)) => self.bare(way, run),
-            (Task::Trial { stage, trial, .. }, Came::Moved(run)) => {
+            (Task::Bare(way), Came::Moved(run, _)) => self.bare(way, run),
+            (Task::Trial { stage, trial, .. }, Came::Moved(run, _)) => {
                 self.tried(place, stage, &trial, run)
             }
-            (Task::Whole { at, way, .. }, Came::Moved(run)) => {
+            (Task::Whole { at, way, .. }, Came::Moved(run, _)) => {
                 self.whole.insert((at, way), run);
                 Vec::new()
             }
-            (Task::Buses, Came::Moved(_)) => Vec::new(),
+            (Task::Again { item, way, .. }, Came::Moved(run, _)) => {
+                self.again.insert((way, item), run);
+                Vec::new()
+            }
+            (Task::Buses, Came::Moved(..)) => Vec::new(),
         };
         if tasks.is_empty() && self.open == 0 {
             tasks = self.next_stage(place, options);
@@ -264,6 +337,46 @@ impl Visit {
             passed: run.attempt.outcome == Outcome::Pass,
             types: devices.iter().map(|d| d.driver(arch).to_owned()).collect(),
         });
+    }
+
+    /// Waits for what the other build sends of the same guest, to compare the two.
+    fn keep(&mut self, task: &Task, run: &Run, stream: &Arc<Stream>) {
+        let (direction, items) = match task {
+            Task::Bare(Way::Across(direction)) => (*direction, Vec::new()),
+            Task::Trial { stage, trial, .. } if *stage == Stage::Across => match trial.way {
+                Way::Across(direction) => (direction, trial.items.clone()),
+                _ => return,
+            },
+            _ => return,
+        };
+        let half = Half {
+            direction,
+            stream: Arc::clone(stream),
+            passed: run.attempt.outcome == Outcome::Pass,
+        };
+        match self.lone.remove(&items) {
+            Some(other) if other.direction != direction => self.both.push((half, other)),
+            _ => {
+                self.lone.insert(items, half);
+            }
+        }
+    }
+
+    /// Tells of the guests that both builds have sent by now, of each once.
+    pub fn sent(&mut self, mut told: impl FnMut(Sent)) {
+        for (one, other) in self.both.drain(..) {
+            let survived = [&one, &other].into_iter().filter(|half| half.passed);
+            let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
+            let (from_old, from_new) = match one.direction {
+                Direction::Forward => (&one, &other),
+                Direction::Backward => (&other, &one),
+            };
+            told(Sent {
+                old: &from_old.stream,
+                new: &from_new.stream,
+                survived: &survived,
+            });
+        }
     }
 
     /// A bare machine that does not get across is controlled at once.
@@ -380,7 +493,10 @@ impl Visit {
             .collect();
         self.planned = ids(place, &self.catalogue, &options.directions);
         let all = self.share(place, options.shard);
-        let packs = self.packs(place, options, &all);
+        // What is bound to fail would only have its neighbours tried again.
+        let foretold = all.iter().copied();
+        let foretold = foretold.filter(|&item| self.is_foretold(place, item));
+        let packs = self.packs(place, options, &all, &foretold.collect());
         let (search, trials) = Search::new(&packs, &ways);
         self.search = Some(search);
         let tasks = self.tasks(Stage::Across, trials);
@@ -411,13 +527,23 @@ impl Visit {
         tried.into_iter().collect()
     }
 
-    fn packs(&self, place: &Place, options: &Options, items: &[Item]) -> Vec<Vec<Item>> {
+    /// Items in guests; some in one of their own.
+    fn packs(
+        &self,
+        place: &Place,
+        options: &Options,
+        items: &[Item],
+        alone: &BTreeSet<Item>,
+    ) -> Vec<Vec<Item>> {
         match options.packing {
             Packing::OneByOne => items.iter().map(|&item| vec![item]).collect(),
             Packing::Packed => {
-                let drivers = place.bench.old.drivers.as_ref();
-                let candidates = &self.catalogue.candidates;
-                pack(candidates, items, drivers, &place.bench.arch)
+                let (drivers, arch) = (place.bench.old.drivers.as_ref(), &place.bench.arch);
+                let rest = items.iter().filter(|item| !alone.contains(item));
+                let rest: Vec<Item> = rest.copied().collect();
+                let mut packs = pack(&self.catalogue.candidates, &rest, drivers, arch);
+                packs.extend(alone.iter().map(|&item| vec![item]));
+                packs
             }
         }
     }
@@ -430,12 +556,17 @@ impl Visit {
         // What crashes on the way across tends to crash at home: it would spoil the others' control.
         let mut apart = BTreeSet::new();
         let mut alike = BTreeSet::new();
+        let mut again = Vec::new();
         for (&(way, item), verdict) in search.verdicts() {
             if let Verdict::Culprit(run) = verdict
                 && self.hangs_on(place, way, item).is_none()
             {
+                // What the dumps foretold is no accident.
+                if !self.is_foretold(place, item) {
+                    again.push((way, item));
+                }
                 match run.attempt.outcome {
-                    Outcome::Fail => alike.insert(item),
+                    Outcome::Fail | Outcome::Lost => alike.insert(item),
                     _ => apart.insert(item),
                 };
             }
@@ -447,7 +578,7 @@ impl Visit {
             .enumerate()
             .map(|(at, together)| (at, together.items.clone()))
             .collect();
-        let mut packs = self.packs(place, options, &alike);
+        let mut packs = self.packs(place, options, &alike, &BTreeSet::new());
         packs.extend(apart.into_iter().map(|item| vec![item]));
         let (controls, trials) = Search::new(&packs, &CONTROLS);
         self.controls = Some(controls);
@@ -460,7 +591,17 @@ impl Visit {
                 set: set.clone(),
             }));
         }
+        tasks.extend(again.into_iter().map(|(way, item)| Task::Again {
+            item,
+            way,
+            set: self.union(&[item]),
+        }));
         tasks
+    }
+
+    fn is_foretold(&self, place: &Place, item: Item) -> bool {
+        let set = &self.catalogue.candidates[item].set;
+        place.forecast.is_against(set, &place.bench.arch)
     }
 
     /// Of a culprit, the device that it needs and that is a culprit itself: there the cause is.

@@ -1,12 +1,13 @@
 //! What the lists say of a migration that failed.
 
 use super::{Holds, Refused, Scope};
-use crate::model::{Case, Outcome};
+use crate::model::{Case, Finding, Level, Outcome};
 
 impl Scope<'_> {
-    /// Which entry allows that a case failed, if one does. Only a refusal can be meant: a crash, a hang
-    /// or lost memory is never chosen.
-    pub fn allows_case(&self, case: &Case) -> Option<String> {
+    /// Which entry allows that a case failed, if one does: one about the migration, or the one that
+    /// allows the finding which foresaw it. Only a refusal can be meant: a crash, a hang or lost memory
+    /// is never chosen.
+    pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<String> {
         // Nobody knows what else there is in a set of which some devices were not told apart.
         let undecided = case
             .split
@@ -15,16 +16,16 @@ impl Scope<'_> {
         if case.outcome != Outcome::Fail || undecided {
             return None;
         }
-        let found = self
-            .lists
-            .migrations
-            .iter()
-            .find(|m| self.refuses(m, case))?;
-        found.used.set(true);
-        Some(format!(
-            "{}: {} ({})",
-            found.place, found.reason, found.source
-        ))
+        let mut migrations = self.lists.migrations.iter();
+        if let Some(found) = migrations.find(|entry| self.refuses(entry, case)) {
+            found.used.set(true);
+            let (place, reason, source) = (&found.place, &found.reason, &found.source);
+            return Some(format!("{place}: {reason} ({source})"));
+        }
+        let certain = foreseen.filter(|finding| finding.level == Level::Error);
+        certain
+            .filter(|_| fails_always(case))
+            .and_then(|finding| self.chosen(finding))
     }
 
     fn refuses(&self, entry: &Refused, case: &Case) -> bool {
@@ -36,7 +37,6 @@ impl Scope<'_> {
         };
         let named = *section == entry.section || section.ends_with(&format!("/{}", entry.section));
         let field = entry.field.is_none() || entry.field == cause.field;
-        let always = case.repeated.is_some_and(|r| r.failed == r.of && r.of > 1);
         let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
         let direction = match entry.span.holds(self.old, self.new) {
             Holds::InOrder => Some(leg),
@@ -46,7 +46,19 @@ impl Scope<'_> {
         };
         let way = direction.is_some_and(|way| entry.direction.is_none_or(|wanted| wanted == way));
         let machine = self.on(&entry.machines);
-        named && field && way && machine && (always || entry.intermittent)
+        named && field && way && machine && (entry.intermittent || fails_always(case))
+    }
+}
+
+/// Whether a case failed as often as it was tried. What a finding explains fails by it every time; what
+/// nothing explains may be an accident, if it was seen once.
+fn fails_always(case: &Case) -> bool {
+    match case.repeated {
+        Some(repeated) => repeated.failed == repeated.of && repeated.of > 1,
+        None => case
+            .cause
+            .as_ref()
+            .is_some_and(|cause| cause.rule.is_some()),
     }
 }
 
@@ -96,7 +108,7 @@ reason = "chosen"
                 machine: Some(&case.machine),
                 any_machine: false,
             };
-            scope.allows_case(case).is_some()
+            scope.allows_case(case, None).is_some()
         };
         let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));
         assert!(allowed(ENTRY, &case(|_| {}), old, new));

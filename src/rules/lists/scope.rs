@@ -142,6 +142,16 @@ impl Scope<'_> {
 
     /// Which entry allows a finding, if one does.
     pub fn allows(&self, finding: &Finding) -> Option<String> {
+        // A finding that the machine cannot meet is moot, but an entry about it says more.
+        self.chosen(finding).or_else(|| {
+            (finding.level != Level::Note)
+                .then(|| self.lacks(&finding.section))
+                .flatten()
+        })
+    }
+
+    /// Which entry says that upstream chose what a finding tells, so that guests that have it fail.
+    pub(super) fn chosen(&self, finding: &Finding) -> Option<String> {
         if finding.rule == Rule::VmsdRenamed.id()
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
             && let (Some(old), Some(new)) = (&old.name, &new.name)
@@ -149,30 +159,17 @@ impl Scope<'_> {
         {
             return Some(reason);
         }
-        let deliberate = self
-            .lists
-            .breaks
-            .iter()
-            .find(|entry| self.applies(entry, finding))
-            .map(|entry| {
-                entry.used.set(true);
-                let only = if entry.only_there {
-                    format!(" (only on {})", entry.machines.join(", "))
-                } else {
-                    String::new()
-                };
-                match &entry.commit {
-                    Some(commit) => {
-                        format!("{}: {}{only} (commit {commit})", entry.place, entry.reason)
-                    }
-                    None => format!("{}: {}{only}", entry.place, entry.reason),
-                }
-            });
-        // A finding that the machine cannot meet is moot, but an entry about it says more.
-        deliberate.or_else(|| {
-            (finding.level != Level::Note)
-                .then(|| self.lacks(&finding.section))
-                .flatten()
+        let mut breaks = self.lists.breaks.iter();
+        let entry = breaks.find(|entry| self.applies(entry, finding))?;
+        entry.used.set(true);
+        let only = if entry.only_there {
+            format!(" (only on {})", entry.machines.join(", "))
+        } else {
+            String::new()
+        };
+        Some(match &entry.commit {
+            Some(commit) => format!("{}: {}{only} (commit {commit})", entry.place, entry.reason),
+            None => format!("{}: {}{only}", entry.place, entry.reason),
         })
     }
 

@@ -1,0 +1,141 @@
+//! One machine's findings, from the dumps alone to what the guests made of them.
+
+use std::sync::Arc;
+
+use super::cases::Found;
+use super::findings::Forecast;
+use super::place::Place;
+use crate::live::cause::link;
+use crate::live::layouts;
+use crate::live::properties::{self, Senders};
+use crate::model::{Direction, Finding};
+use crate::qemu::block_on;
+use crate::rules::judge::{Wishes, judge};
+use crate::rules::lists::Scope;
+use crate::stream::Stream;
+use crate::vmstate::compare::compare;
+use crate::vmstate::dump::Dump;
+
+/// What both builds sent of one and the same guest.
+#[derive(Debug)]
+pub struct Sent<'s> {
+    pub old: &'s Stream,
+    pub new: &'s Stream,
+    /// Which ways the guest came through.
+    pub survived: &'s [Direction],
+}
+
+/// What is known of wire forms between the builds of one machine.
+#[derive(Debug)]
+pub struct Assessment<'l> {
+    scope: Scope<'l>,
+    wishes: &'l Wishes,
+    directions: &'l [Direction],
+    /// Of both builds, where they could be had.
+    dumps: Option<(Arc<Dump>, Arc<Dump>)>,
+    senders: Senders,
+    findings: Vec<Finding>,
+}
+
+impl<'l> Assessment<'l> {
+    /// Begins with what the dumps say of the device types that the sweep is about.
+    pub fn of_dumps(
+        scope: Scope<'l>,
+        wishes: &'l Wishes,
+        directions: &'l [Direction],
+        dumps: Option<(Arc<Dump>, Arc<Dump>)>,
+        concerns: impl Fn(&str) -> bool,
+    ) -> Assessment<'l> {
+        let (findings, senders) = match &dumps {
+            Some((old, new)) => {
+                let mut found = compare(old, new, directions, &scope);
+                found.retain(|finding| concerns(&finding.section));
+                let senders = properties::senders(&[old, new]);
+                (judge(found, &scope, wishes), senders)
+            }
+            None => (Vec::new(), Senders::new()),
+        };
+        Assessment {
+            scope,
+            wishes,
+            directions,
+            dumps,
+            senders,
+            findings,
+        }
+    }
+
+    pub fn forecast(&self) -> Forecast {
+        Forecast::of(&self.findings)
+    }
+
+    /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
+    /// business: the findings name the section alone.
+    pub fn sent(&mut self, sent: &Sent) {
+        let Some((old, new)) = &self.dumps else {
+            return;
+        };
+        let mut found = layouts::findings(
+            (sent.old, sent.new),
+            (old, new),
+            self.directions,
+            &self.scope,
+            &mut self.findings,
+            |direction| sent.survived.contains(&direction),
+        );
+        for finding in &mut found {
+            if let Some((_, name)) = finding.section.rsplit_once('/') {
+                finding.section = name.to_owned();
+            }
+        }
+        self.absorb(found);
+    }
+
+    /// Ties what failed to what foresaw it; what nothing foresaw, both builds are asked about; and the
+    /// lists say what is allowed.
+    ///
+    /// # Errors
+    /// A build could not be asked; the cases have failed all the same, and say so.
+    pub fn conclude(
+        &mut self,
+        place: &Place,
+        found: &mut Found,
+    ) -> Result<(), properties::Unknown> {
+        let mut asked = Ok(());
+        for case in &mut found.cases {
+            let foreseen = link(case, &mut self.findings);
+            case.allowed_by = self.scope.allows_case(case, foreseen);
+            if let Some(set) = found.failed.get(&case.id)
+                && asked.is_ok()
+            {
+                let bench = &place.bench;
+                let recipe = bench.recipe(bench.compose(set).args);
+                let (old, new) = (&bench.old, &bench.new);
+                let lists = self.scope.lists;
+                let explained = block_on(properties::explain(
+                    case,
+                    old,
+                    new,
+                    &recipe,
+                    &self.senders,
+                    lists,
+                ));
+                match explained {
+                    Ok(Ok(more)) => self.absorb(more),
+                    Ok(Err(error)) => asked = Err(error.into()),
+                    Err(error) => asked = Err(error.into()),
+                }
+            }
+        }
+        asked
+    }
+
+    /// All of them, judged.
+    pub fn into_findings(self) -> Vec<Finding> {
+        self.findings
+    }
+
+    fn absorb(&mut self, found: Vec<Finding>) {
+        properties::absorb(&mut self.findings, judge(found, &self.scope, self.wishes));
+    }
+}

@@ -1,0 +1,81 @@
+//! Findings of a whole run, and what those of a machine foretell.
+
+use std::collections::BTreeSet;
+
+use crate::live::devices::DeviceSet;
+use crate::model::{Finding, Level};
+
+/// Device types of which the dumps say that they do not get across.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forecast(BTreeSet<String>);
+
+impl Forecast {
+    /// An error that a list allows is one for a guest all the same.
+    pub fn of(findings: &[Finding]) -> Forecast {
+        let errors = findings.iter().filter(|f| f.level == Level::Error);
+        let types = errors.flat_map(|finding| finding.also_in.iter().chain([&finding.section]));
+        Forecast(types.cloned().collect())
+    }
+
+    /// Whether a guest with these devices is expected to fail.
+    pub fn is_against(&self, set: &DeviceSet, arch: &str) -> bool {
+        let mut drivers = set.devices.iter().map(|device| device.driver(arch));
+        drivers.any(|driver| self.0.contains(driver))
+    }
+}
+
+/// The findings of all machines as those of one run. Of a run over one machine, which the report names
+/// anyway, nothing is added.
+pub fn join(places: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
+    let several = places.len() > 1;
+    let named = places.into_iter().flat_map(|(machine, findings)| {
+        findings.into_iter().map(move |finding| match several {
+            true => Finding {
+                machines: vec![machine.clone()],
+                ..finding
+            },
+            false => finding,
+        })
+    });
+    unite(named, |known, _| known.confirmed_by.is_none())
+}
+
+/// Tells once what is the same, of all machines that it is about. `later` says whether the confirmation
+/// of the first is to give way to that of the second.
+pub(super) fn unite(
+    findings: impl IntoIterator<Item = Finding>,
+    later: impl Fn(&Finding, &Finding) -> bool,
+) -> Vec<Finding> {
+    let mut all: Vec<Finding> = Vec::new();
+    for finding in findings {
+        match all.iter_mut().find(|known| is_same(known, &finding)) {
+            Some(known) => {
+                known.level = known.level.min(finding.level);
+                if later(known, &finding) {
+                    known.confirmed_by = finding.confirmed_by;
+                }
+                known.machines.extend(finding.machines);
+            }
+            None => all.push(finding),
+        }
+    }
+    for finding in &mut all {
+        finding.machines.sort();
+        finding.machines.dedup();
+    }
+    all.sort_by_cached_key(Finding::rank);
+    all
+}
+
+/// Whether two findings differ in nothing but where they hold and what a case had to do with them.
+fn is_same(one: &Finding, other: &Finding) -> bool {
+    one.rule == other.rule
+        && one.direction == other.direction
+        && one.section == other.section
+        && one.path == other.path
+        && one.message == other.message
+        && one.old == other.old
+        && one.new == other.new
+        && one.allowed_by == other.allowed_by
+        && one.also_in == other.also_in
+}
