@@ -13,6 +13,7 @@ use super::commands::QueryPci;
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
+use super::reached::Reached;
 use super::reproduce;
 use super::state::{self, Names, Seen};
 use super::transport::Transport;
@@ -820,9 +821,14 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
         files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
     }
+    let traced = destination.traced();
+    let reached = Reached::from_trace(&traced);
+    if !traced.is_empty() {
+        files.push(("destination.trace".to_owned(), traced));
+    }
     let source_stderr = source.monitored.process.stderr();
     let destination_stderr = destination.monitored.process.stderr();
-    let cause = match unfit.outcome {
+    let mut cause = match unfit.outcome {
         // Nothing that was printed tells more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Cause {
             section: unfit.section.as_ref().map(|(section, _)| section.clone()),
@@ -852,6 +858,7 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
             cause::read(&texts, &unfit.message)
         }
     };
+    place(&mut cause, &unfit, reached);
     let suspect = suspect(&layout, cause.section.as_deref());
     Attempt {
         outcome: unfit.outcome,
@@ -865,6 +872,30 @@ async fn post_mortem(unfit: Unfit, legs: Vec<Leg>, mut source: Vm, mut destinati
         values_differ: false,
         suspect,
     }
+}
+
+/// Adds the section that was begun last to a cause that names none. A source that failed has not sent
+/// the next one: the destination knows nothing of it.
+fn place(cause: &mut Cause, unfit: &Unfit, reached: Reached) {
+    let of_source = unfit.message.starts_with(&End::Source.to_string());
+    let cut_off = cause.message.contains("Input/output error");
+    if cause.section.is_some() || of_source || cut_off {
+        return;
+    }
+    let Reached::Section { name, instance } = &reached else {
+        return;
+    };
+    let (told, rest) = match cause.message.strip_prefix(&unfit.message) {
+        Some(rest) => (unfit.message.as_str(), rest),
+        None => (cause.message.as_str(), ""),
+    };
+    cause.message = match unfit.outcome {
+        Outcome::Crash => format!("{told} while it loaded {reached}{rest}"),
+        Outcome::Fail | Outcome::Hang => format!("{told}, loading {reached}{rest}"),
+        _ => return,
+    };
+    cause.section = Some(name.clone());
+    cause.instance = Some(*instance);
 }
 
 /// The device that a section such as `0000:00:05.0/pciespscsi` belongs to.

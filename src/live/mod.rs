@@ -13,6 +13,7 @@ pub mod layouts;
 pub mod leg;
 pub mod pool;
 pub mod properties;
+mod reached;
 pub mod reproduce;
 pub mod run;
 pub mod split;
