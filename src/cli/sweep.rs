@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::SweepArgs;
 use super::live::log_folder;
 use super::{Exit, Failure, output};
-use crate::live::case::{Bench, Patience};
+use crate::live::bench::{Bench, Patience};
 use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;

@@ -1,6 +1,7 @@
 //! Why a destination refused a stream, out of the stream itself.
 
-use super::case::{Attempt, Bench};
+use super::attempt::Attempt;
+use super::bench::Bench;
 use super::leg;
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Cause, Outcome};
