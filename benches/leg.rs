@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use migcompat::live::case::{Bench, Part, Patience, Wanted};
+use migcompat::live::bench::{Bench, Part, Patience, Wanted};
 use migcompat::live::devices::DeviceSet;
 use migcompat::live::state::Names;
 use migcompat::live::transport::Transport;

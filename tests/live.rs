@@ -467,6 +467,49 @@ fn what_no_build_can_move_is_broken() {
     assert_eq!(run.status(), Some(125));
 }
 
+#[test]
+fn a_destination_that_dies_while_it_loads_has_a_place() {
+    if !online("a_destination_that_dies_while_it_loads_has_a_place") {
+        return;
+    }
+    // No build up to 10.0 survives its own.
+    let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
+    let how = ["--direction", "backward", "--device", "isa-vga"];
+    let run = Run::new(&[&args[..], &how].concat());
+    let case = run.case(0);
+    assert_eq!(case["control"]["new_to_new"], "crash", "{}", run.said());
+    let cause = &case["cause"];
+    assert_eq!(cause["section"], "vga");
+    assert_eq!(cause["instance"], 0);
+    let why = cause["message"].as_str().unwrap();
+    let says = "the destination was killed by SIGSEGV while it loaded vga";
+    assert!(why.starts_with(says), "{why}");
+    // By hand nothing is traced.
+    let line = case["reproduce"].as_str().unwrap();
+    assert!(!line.contains(" -D "), "{line}");
+    run.leaves_nothing();
+}
+
+#[test]
+fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
+    if !online("the_oldest_and_the_newest_build_trace_their_loads_into_the_logs") {
+        return;
+    }
+    let args = ["live", "debian:bullseye", "debian:trixie-backports"];
+    let how = ["-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(&[&args[..], &how, &["--device", "am53c974"]].concat());
+    // Both say where themselves; nothing of the trace is on their error output.
+    assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
+    for case in run.report["cases"].as_array().unwrap() {
+        let logs = Path::new(case["logs"].as_str().unwrap());
+        let trace = fs::read_to_string(logs.join("destination.trace")).unwrap();
+        assert!(trace.contains("(0000:00:01.0/pciespscsi) 0 "), "{trace}");
+        let said = fs::read_to_string(logs.join("destination.stderr")).unwrap();
+        assert!(!said.contains("startfull"), "{said}");
+    }
+    run.leaves_nothing();
+}
+
 /// A build that gets a signal in the middle of the first migration, and never again.
 fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     let once = format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::live::case::{Part, Step};
+use crate::live::bench::{Part, Step};
 use crate::live::run::{Event, Subject};
 use crate::model::{Case, Outcome};
 use crate::qemu::Progress;

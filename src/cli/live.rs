@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::board::Board;
 use super::{Exit, Failure, output, static_};
-use crate::live::case::{Bench, Part, Patience, Wanted};
+use crate::live::bench::{Bench, Part, Patience, Wanted};
 use crate::live::devices::{DeviceError, DeviceSet};
 use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};

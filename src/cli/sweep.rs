@@ -8,7 +8,7 @@ use super::args::SweepArgs;
 use super::live::log_folder;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, output};
-use crate::live::case::{Bench, Patience};
+use crate::live::bench::{Bench, Patience};
 use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::case::{Bench, Part, Wanted};
+use super::bench::{Bench, Part, Wanted};
 use super::devices::DeviceSet;
 use super::split::split;
 use super::vm::Party;

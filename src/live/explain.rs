@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::case::{Attempt, Bench};
+use super::attempt::Attempt;
+use super::bench::Bench;
 use super::leg;
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Cause, Outcome};

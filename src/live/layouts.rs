@@ -1,6 +1,6 @@
 //! What two builds really send for one configuration, as evidence beside their dumps.
 
-use super::case::Bench;
+use super::bench::Bench;
 use super::devices::DeviceSet;
 use super::properties::Unknown;
 use crate::model::{Case, Described, Direction, Finding, Level, Outcome};

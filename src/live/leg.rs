@@ -10,6 +10,7 @@ use super::commands::{
     CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
     QueryStatus, SetCapabilities, StartPostcopy,
 };
+use super::reached;
 use super::tap::Tap;
 use super::transport::{self, Outgoing, Tapped, Transport};
 use super::vm::Vm;
@@ -162,6 +163,7 @@ async fn relay(
         None => Tapped::Yes,
         Some(&capability) => Tapped::No(capability),
     };
+    reached::trace(destination).await;
     let way = transport::lay(transport, passes, source, destination).await?;
     forget(source).await;
     forget(destination).await;

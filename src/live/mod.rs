@@ -1,5 +1,7 @@
 //! One migration case: what is plugged in, what runs meanwhile, and what must not change.
 
+pub(crate) mod attempt;
+pub mod bench;
 mod blame;
 pub mod buses;
 pub mod capability;
@@ -12,7 +14,9 @@ pub mod integrity;
 pub mod layouts;
 pub mod leg;
 pub mod pool;
+mod post_mortem;
 pub mod properties;
+mod reached;
 pub mod reproduce;
 pub mod run;
 pub mod split;

@@ -6,7 +6,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::case::{Bench, Wanted};
+use super::bench::{Bench, Wanted};
 use super::devices::DeviceSet;
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Case, Cause, Direction, Evidence, Finding, Level, Outcome, Shape};

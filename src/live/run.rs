@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::case::{Bench, Part, Step, Wanted};
+use super::bench::{Bench, Part, Step, Wanted};
 use super::pool::{self, Job};
 use crate::model::Case;
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::buses::Buses;
 use super::commands::{Cont, HumanCommand};
 use super::devices::{Drivers, Known};
+use super::reached;
 use super::workload::{Guest, SerialEvent, SerialLog};
 use crate::model::Version;
 use crate::qemu::{
@@ -159,6 +160,8 @@ pub struct Vm {
     pub command: Duration,
     /// As it was typed, for the logs.
     pub command_line: String,
+    /// Where a destination writes how its load goes.
+    pub(super) trace: Option<PathBuf>,
     console: Option<File>,
 }
 
@@ -181,8 +184,12 @@ impl Vm {
         };
         let mut args = recipe.args(party.info.version, folder);
         args.push("-S".into());
+        let mut trace = None;
         if role == Role::Destination {
             args.extend(["-incoming".into(), "defer".into()]);
+            trace = reached::file(folder, index);
+            // Not on its error output, where it would be taken for a complaint.
+            args.extend(trace.iter().flat_map(|path| ["-D".into(), path.into()]));
         }
         let mut console = None;
         if let Some(guest) = recipe.guest {
@@ -205,6 +212,7 @@ impl Vm {
             version: party.info.version,
             command: party.build.deadlines().command,
             command_line,
+            trace,
             console,
         })
     }
@@ -225,9 +233,16 @@ impl Vm {
         Ok(Buses::from_qtree(&text))
     }
 
-    /// Removes its sockets and pipes, which a long loop would heap up.
+    /// What a destination has traced of its load so far; nothing of any other build.
+    pub(super) fn traced(&self) -> String {
+        let read = |path: &PathBuf| std::fs::read(path).ok();
+        let bytes = self.trace.as_ref().and_then(read).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Removes its sockets, pipes and files, which a long loop would heap up.
     pub(super) fn sweep(&self) {
-        for kind in ["c", "m", "r"] {
+        for kind in ["c", "l", "m", "r", "t"] {
             // It may never have had one.
             let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
         }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::live::bench::Bench;
 use crate::live::buses::Buses;
-use crate::live::case::Bench;
 use crate::live::devices::{DeviceSet, Driver, Drivers, FallBack, Property, Reason};
 use crate::live::vm::Party;
 use crate::model::LeftOut;

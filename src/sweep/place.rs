@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::live::case::Bench;
+use crate::live::bench::Bench;
 use crate::live::devices::{Drivers, Property};
 use crate::live::vm::Party;
 use crate::qemu::{Build, NoCommonMachine, Pair, QemuError, machine, side_by_side};
