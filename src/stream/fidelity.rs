@@ -5,6 +5,11 @@
 //! always the bytes that it was sent, even where they landed in the wrong fields; what tells is the
 //! name that either side gives to the same bytes. Fields are therefore matched by place first and by
 //! name then: a name that both sides have, at another place, is a value in another field.
+//!
+//! A field that the source does not know has its value from nowhere, or from the filler that the source
+//! sends in its place: see [`Filling`].
+
+mod filling;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +19,8 @@ use bytes::Bytes;
 use super::tree::{Kind, Node, Section, Stream, Structure, Value};
 use crate::model::Change;
 use crate::rules::lists::StateNames;
+
+pub use filling::{Filling, fillings};
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
