@@ -246,13 +246,14 @@ fn prepare(
     let properties = place::properties(&old, &new, arch, &options.only)?;
     let lists = Lists::load(&[]).map_err(Failure::usage)?;
     let names = |machine: &str| {
-        Names::of(&Scope {
+        let scope = Scope {
             lists: &lists,
             old: Some(old.info.version),
             new: Some(new.info.version),
             machine: Some(machine),
             any_machine: false,
-        })
+        };
+        Names::of(&scope, arch)
     };
     let place = |name: &String| Place {
         label: place::label(arch, name, machines),

@@ -18,10 +18,10 @@ pub struct Names {
 }
 
 impl Names {
-    pub fn of(scope: &Scope) -> Names {
+    pub fn of(scope: &Scope, arch: &str) -> Names {
         Names {
-            forward: scope.state_names(Direction::Forward),
-            backward: scope.state_names(Direction::Backward),
+            forward: scope.state_names(Direction::Forward, Some(arch)),
+            backward: scope.state_names(Direction::Backward, Some(arch)),
         }
     }
 

@@ -61,7 +61,7 @@ fn names(list: &str) -> StateNames {
         machine: None,
         any_machine: false,
     };
-    scope.state_names(Direction::Forward)
+    scope.state_names(Direction::Forward, None)
 }
 
 /// Path, change, and where it went, of every loss.
