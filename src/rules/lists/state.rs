@@ -40,12 +40,16 @@ pub struct Run {
 }
 
 impl Volatile {
-    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
+    fn names(&self, description: &str, field: &str) -> bool {
         self.description == description
             && self.fields.iter().any(|name| match name.strip_suffix('*') {
                 Some(start) => field.starts_with(start),
                 None => name == field,
             })
+    }
+
+    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
+        self.names(description, field)
             && self.sent_length.is_none_or(|length| length == sent.len())
             && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
                 || held.is_some_and(|held| self.fits(sent, held)))
@@ -98,6 +102,17 @@ impl StateNames {
     pub fn resized(&self, description: &str, field: &str, sent: &[u8], held: &[u8]) -> bool {
         let mut entries = self.volatile.iter().filter(|e| e.resized.is_some());
         entries.any(|entry| entry.covers(description, field, sent, Some(held)))
+    }
+
+    /// By how many bytes the field is known to be longer or shorter, with the same meaning.
+    pub fn resizes<'n>(
+        &'n self,
+        description: &'n str,
+        field: &'n str,
+    ) -> impl Iterator<Item = usize> + 'n {
+        let entries = self.volatile.iter();
+        let entries = entries.filter(move |entry| entry.names(description, field));
+        entries.filter_map(|entry| entry.resized)
     }
 
     /// Why the field may differ in this way.

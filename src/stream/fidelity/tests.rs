@@ -260,7 +260,7 @@ fn subsections_are_held_against_those_of_their_name() {
     let table: &[Row] = &[
         (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
         (&[("dev/x", 1)], &[("dev/x", 2)], &["dev/x/on"]),
-        // What the destination holds needs none, or it had not taken it.
+        // Its needed() says so: see `compare_bodies`.
         (&[("dev/x", 1)], &[], &[]),
         (&[], &[("dev/x", 1)], &[]),
         // They may come in another order, and are their own places.
@@ -486,6 +486,50 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         &StateNames::default(),
     );
     assert!(found.iter().any(|(path, ..)| *path == "virtio"));
+}
+
+/// `virtio-gpu`: a configuration space that is longer in one build, and a subsection that the other
+/// one sends, in one opaque field.
+#[test]
+fn a_subsection_more_behind_another_length_is_no_loss_either() {
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["virtio"]
+resized = 4
+reason = "each takes what it knows"
+source = "a test"
+"#,
+    );
+    let (own, more) = (embedded("virtio/a", 1), embedded("virtio/b", 1));
+    let of = |config: usize, subsections: &[&[u8]]| {
+        let config = vec![7; config];
+        [&[1, 2], &config[..], &subsections.concat()].concat()
+    };
+    let longer = of(20, &[&own]);
+    for (what, held, behind, expected) in [
+        ("shorter", of(16, &[&own, &more]), 9, &[][..]),
+        ("longer", of(24, &[&more, &own]), 9, &[]),
+        ("and the field behind it", of(16, &[&own, &more]), 8, &["n"]),
+        (
+            "by another length",
+            of(15, &[&own, &more]),
+            9,
+            &["virtio", "n"],
+        ),
+    ] {
+        let (ours, theirs) = (opaque(&longer, 9), opaque(&held, behind));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &known,
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(found, expected, "{what}");
+    }
 }
 
 #[test]
