@@ -368,6 +368,9 @@ pub enum Change {
     Displaced,
     /// What the destination saved again does not have the field.
     Vanished,
+    /// The source does not have the field: what it sent as filler was taken for its value, which is not
+    /// the one that a machine has that never ran.
+    Filled,
 }
 
 /// A field that did not arrive as it was sent.
@@ -380,12 +383,15 @@ pub struct StateDiff {
     pub instance: u64,
     pub field: String,
     pub change: Change,
-    /// The value as the source sent it.
+    /// The value as the source sent it; of a filled field, the bytes of the filler.
     pub sent: String,
     /// What the field of that name held on the destination.
     pub held: Option<String>,
     /// The field that the bytes went into, where it was another.
     pub landed_in: Option<String>,
+    /// What a filled field holds on a machine of the destination's build that never ran.
+    #[serde(default)]
+    pub fresh: Option<String>,
 }
 
 /// How much state was compared.

@@ -303,7 +303,10 @@ fn the_shipped_lists_are_in_order() {
 fn a_stale_an_over_wide_and_a_double_entry_are_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let entry = "[[break]]\nsection = \"e1000e\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"8.0\"\nreason = \"no such break\"\n";
-    std::fs::write(folder.path().join("own.toml"), format!("{entry}\n{entry}")).expect("writable");
+    let volatile =
+        "[[volatile]]\ndescription = \"cpu\"\nfields = [\"x\"]\nsource = \"y\"\nreason = \"z\"\n";
+    let entries = format!("{entry}\n{entry}\n{volatile}\n{volatile}");
+    std::fs::write(folder.path().join("own.toml"), entries).expect("writable");
     let rules = folder.path().display().to_string();
     let output = migcompat(&[
         "rules",
@@ -318,6 +321,8 @@ fn a_stale_an_over_wide_and_a_double_entry_are_found() {
         "own.toml:1: stale",
         "own.toml:1: too wide",
         "own.toml:9: double",
+        "own.toml:17: too wide: every target has a `cpu` of its own",
+        "own.toml:23: double",
     ] {
         assert!(stdout(&output).contains(complaint), "{}", stdout(&output));
     }

@@ -94,6 +94,7 @@ fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
             "sent": "0x0",
             "held": "0x0",
             "landed_in": "esp/ti_cmd",
+            "fresh": null,
         }])
     );
     assert_eq!(backward["cause"]["field"], "esp/lun");
@@ -110,6 +111,63 @@ fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
     let (said, meant) = message.split_once("; ").unwrap();
     assert_eq!(said, format!("Missing section footer for {section}"));
     assert!(meant.contains("esp/drq_state"), "{message}");
+}
+
+/// 10.0 sends filler where 7.2 has fields, of sb16 for what the command line says and of e1000e for
+/// what is 0 on a machine that never ran, too.
+#[test]
+fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
+    if !online("a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another") {
+        return;
+    }
+    let args = ["-M", "pc-q35-7.2", "--paused"];
+    let cases = live(OLD, NEW, &[&args[..], &["--device", "sb16"]].concat());
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    nothing_lost(forward, 1);
+    assert_eq!(backward["outcome"], "lost", "{backward:#}");
+    assert_eq!(backward["control"]["old_to_old"], "pass");
+    assert_eq!(backward["control"]["new_to_new"], "pass");
+    let row = |field, sent, held, fresh| {
+        json!({
+            "leg": 0,
+            "section": "sb16",
+            "instance": 0,
+            "field": field,
+            "change": "filled",
+            "sent": sent,
+            "held": held,
+            "landed_in": null,
+            "fresh": fresh,
+        })
+    };
+    let bytes = "00 00 00 00";
+    assert_eq!(
+        backward["state_diff"],
+        json!([
+            row("irq", bytes, "0x0", "0x5"),
+            row("dma", bytes, "0x0", "0x1"),
+            row("hdma", bytes, "0x0", "0x5"),
+            row("port", bytes, "0x0", "0x220"),
+            row("ver", bytes, "0x0", "0x405"),
+        ])
+    );
+    let message = backward["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("does not send irq"), "{message}");
+
+    // In a loop it shows in the leg that arrives there.
+    let looped = ["--device", "sb16", "--loops", "2", "--retries", "0"];
+    let cases = live(OLD, NEW, &[&args[..], &looped].concat());
+    assert_eq!(cases[0]["outcome"], "lost", "{cases:#?}");
+    let legs: Vec<&Value> = cases[0]["state_diff"].as_array().unwrap().iter().collect();
+    assert!(legs.iter().all(|diff| diff["leg"] == 1), "{legs:#?}");
+
+    let cases = live(OLD, NEW, &[&args[..], &["--device", "e1000e"]].concat());
+    assert_eq!(cases.len(), 2);
+    for case in &cases {
+        nothing_lost(case, 1);
+    }
 }
 
 #[test]

@@ -182,7 +182,7 @@ pub(super) fn migrate(
             ..Patience::default()
         },
         logs: logs.clone(),
-        names: Names::of(scope),
+        names: Names::of(scope, pair.arch()),
     };
     let jobs = args.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),

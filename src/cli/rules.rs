@@ -64,7 +64,11 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
     let mut complaints = check::read_over(&lists);
-    let total = lists.renames.len() + lists.conditions.len() + lists.breaks.len();
+    let total = lists.renames.len()
+        + lists.conditions.len()
+        + lists.breaks.len()
+        + lists.migrations.len()
+        + lists.volatile.len();
     let mut closing = format!("{total} entries");
     match &args.dumps {
         Some(folder) => {

@@ -338,7 +338,7 @@ fn prepare(
                 ..Patience::default()
             },
             logs: logs.to_owned(),
-            names: Names::of(&scope(lists, pair, name)),
+            names: Names::of(&scope(lists, pair, name), arch),
         },
     };
     Ok(machines.iter().map(place).collect())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, Step, Watcher};
 use super::cause;
+use super::filler::{Arrival, NeverRan};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
 use super::post_mortem::{self, tail};
@@ -181,6 +182,7 @@ impl Bench {
         let mut legs: Vec<Leg> = Vec::new();
         let mut direction = first;
         let mut state = Seen::default();
+        let mut never_ran = NeverRan::default();
         // What was sent in the leg before, where nobody has looked yet how it arrived.
         let mut before: Option<Stream> = None;
         for index in 0..destinations.len() {
@@ -204,8 +206,17 @@ impl Bench {
             }
             // A guest that did not run between two legs is sent on as it arrived.
             if let (Some(before), Ok(sent)) = (before.take(), &sent) {
-                let leg = (index - 1, direction.reversed());
-                if !state.compare(&self.names, leg, &before, sent) {
+                let arrival = Arrival {
+                    leg: index - 1,
+                    direction: direction.reversed(),
+                    destination: destinations[index - 1],
+                    sent: &before,
+                    held: sent,
+                };
+                if !self
+                    .holds(&mut state, arrival, recipe, &mut never_ran)
+                    .await
+                {
                     if let Some(leg) = legs.last_mut() {
                         leg.outcome = Outcome::Lost;
                     }
@@ -221,8 +232,16 @@ impl Bench {
                             let held = leg::save(&mut destination, self.patience.leg).await;
                             match held {
                                 Ok(held) => {
-                                    let leg = (index, direction);
-                                    kept = state.compare(&self.names, leg, &sent, &held);
+                                    let arrival = Arrival {
+                                        leg: index,
+                                        direction,
+                                        destination: destinations[index],
+                                        sent: &sent,
+                                        held: &held,
+                                    };
+                                    kept = self
+                                        .holds(&mut state, arrival, recipe, &mut never_ran)
+                                        .await;
                                 }
                                 Err(why) => state.leave(format!(
                                     "after leg {index} the destination could not save again: {why}"

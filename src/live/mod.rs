@@ -10,6 +10,7 @@ pub mod cause;
 mod commands;
 pub mod devices;
 mod explain;
+mod filler;
 pub mod integrity;
 pub mod layouts;
 pub mod leg;

@@ -1,8 +1,8 @@
 //! Whether devices hold what was sent to them, over all legs of a case.
 
-use crate::model::{Direction, StateChecked, StateDiff};
+use crate::model::{Change, Direction, StateChecked, StateDiff};
 use crate::rules::lists::{Scope, StateNames};
-use crate::stream::fidelity::{self, Loss};
+use crate::stream::fidelity::{self, Filling, Loss};
 use crate::stream::{Kind, Leaf, Stream};
 
 /// Bytes of a buffer that a report shows.
@@ -18,14 +18,14 @@ pub struct Names {
 }
 
 impl Names {
-    pub fn of(scope: &Scope) -> Names {
+    pub fn of(scope: &Scope, arch: &str) -> Names {
         Names {
-            forward: scope.state_names(Direction::Forward),
-            backward: scope.state_names(Direction::Backward),
+            forward: scope.state_names(Direction::Forward, Some(arch)),
+            backward: scope.state_names(Direction::Backward, Some(arch)),
         }
     }
 
-    fn of_leg(&self, direction: Direction) -> &StateNames {
+    pub(super) fn of_leg(&self, direction: Direction) -> &StateNames {
         match direction {
             Direction::Forward => &self.forward,
             Direction::Backward => &self.backward,
@@ -73,6 +73,27 @@ impl Seen {
         losses.is_empty()
     }
 
+    /// Of what the destination took from filler in a leg, that is lost which a machine that never ran
+    /// holds otherwise. `true` if nothing is.
+    pub fn judge(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) -> bool {
+        let fresh = |filling: &Filling| filling.on(never_ran);
+        let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);
+        let lost: Vec<&Filling> = fillings.iter().filter(|filling| other(filling)).collect();
+        let diffs = lost.iter().take(LISTED).map(|filling| StateDiff {
+            leg,
+            section: filling.section.clone(),
+            instance: filling.instance_id.into(),
+            field: filling.path.clone(),
+            change: Change::Filled,
+            sent: shown(Kind::Padding, &filling.held),
+            held: Some(shown(filling.kind, &filling.held)),
+            landed_in: None,
+            fresh: fresh(filling).map(|bytes| shown(filling.kind, &bytes)),
+        });
+        self.diffs.extend(diffs);
+        lost.is_empty()
+    }
+
     /// Says why something was not compared; the first reason stays.
     pub fn leave(&mut self, why: String) {
         self.unchecked.get_or_insert(why);
@@ -89,6 +110,7 @@ fn diff(leg: usize, loss: &Loss) -> StateDiff {
         sent: shown(loss.kind, &loss.sent),
         held: loss.held.as_ref().map(|bytes| shown(loss.kind, bytes)),
         landed_in: loss.landed_in.clone(),
+        fresh: None,
     }
 }
 
@@ -119,13 +141,17 @@ fn shown(kind: Kind, bytes: &[u8]) -> String {
 
 /// In words, what was lost.
 pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
-    use crate::model::Change;
     let StateDiff {
         section,
         field,
         sent,
         ..
     } = diff;
+    let others = match count {
+        0 | 1 => String::new(),
+        2 => "; 1 other field differs".to_owned(),
+        n => format!("; {} other fields differ", n - 1),
+    };
     let what = match (diff.change, &diff.held, &diff.landed_in) {
         (Change::Displaced, _, Some(landed)) => {
             format!("{field}, sent as {sent}, went into {landed}")
@@ -139,11 +165,14 @@ pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
             let held = held.as_deref().unwrap_or("nothing");
             format!("{field} was sent as {sent} and is {held}")
         }
-    };
-    let others = match count {
-        0 | 1 => String::new(),
-        2 => "; 1 other field differs".to_owned(),
-        n => format!("; {} other fields differ", n - 1),
+        (Change::Filled, held, _) => {
+            let held = held.as_deref().unwrap_or("nothing");
+            let fresh = diff.fresh.as_deref().unwrap_or("nothing");
+            return format!(
+                "it loaded, but {section} took filler for a value: the source does not send {field}, which \
+                 is {held} now and {fresh} on a machine of this build that never ran{others}"
+            );
+        }
     };
     format!("it loaded, but {section} does not hold what was sent: {what}{others}")
 }

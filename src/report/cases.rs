@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::{Case, Outcome, Split, StateDiff};
+use crate::model::{Case, Change, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
 /// Lost fields that are listed of a case; the JSON report has more.
@@ -78,6 +78,17 @@ fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
 /// Every field that did not arrive; the cause names the first.
 fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs.iter().take(FIELDS) {
+        let StateDiff { section, field, .. } = diff;
+        if diff.change == Change::Filled {
+            let value = |value: &Option<String>| value.clone().unwrap_or_default();
+            writeln!(
+                out,
+                "  lost       {section} {field}: not sent, holds {} from filler, {} on a machine that never ran",
+                value(&diff.held),
+                value(&diff.fresh)
+            )?;
+            continue;
+        }
         let held = match (&diff.landed_in, &diff.held) {
             (Some(field), _) => format!("went into {field}"),
             (None, Some(value)) => format!("holds {value}"),
@@ -85,8 +96,8 @@ fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(
             out,
-            "  lost       {} {}: sent as {}, {held}",
-            diff.section, diff.field, diff.sent
+            "  lost       {section} {field}: sent as {}, {held}",
+            diff.sent
         )?;
     }
     if let Some(more) = diffs.len().checked_sub(FIELDS).filter(|&n| n > 0) {
@@ -235,6 +246,12 @@ mod tests {
         ] {
             assert!(some.contains(line), "{some}");
         }
+        let mut filled = diff("e", Some("0x0"), None);
+        filled["change"] = json!("filled");
+        filled["fresh"] = json!("0x5");
+        let filled = said(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
+        let line = "  lost       dev e: not sent, holds 0x0 from filler, 0x5 on a machine that never ran\n";
+        assert!(filled.contains(line), "{filled}");
         let many = vec![diff("a", None, None); FIELDS + 2];
         let many = said(json!({"outcome": "lost", "state_diff": many}));
         assert!(many.contains("  lost       and 2 more fields\n"), "{many}");

@@ -99,8 +99,32 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             });
         }
     }
+    for v in &lists.volatile {
+        let key = format!(
+            "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            v.description, v.fields, v.bytes, v.run, v.resized, v.sent_length, v.arch, v.machines
+        );
+        once(key, &v.place, &mut complaints);
+        if v.arch.is_empty() && v.machines.is_empty() && is_of_every_target(&v.description) {
+            complaints.push(Complaint {
+                place: v.place.clone(),
+                kind: Kind::Wide,
+                text: format!(
+                    "every target has a `{}` of its own; name the targets in arch",
+                    v.description
+                ),
+            });
+        }
+    }
     complaints.sort();
     complaints
+}
+
+/// Whether a description of this name is in the streams of all targets, with other fields or another
+/// meaning of theirs in each.
+fn is_of_every_target(description: &str) -> bool {
+    let (name, _) = description.split_once('/').unwrap_or((description, ""));
+    matches!(name, "cpu" | "cpu_common")
 }
 
 /// Which names the two builds of a comparison have, to tell an entry that should have matched from
@@ -167,8 +191,8 @@ pub fn hold_against(lists: &Lists, tried: &[Tried]) -> Outcome {
             names.sections.contains(&b.section)
         });
     }
-    // Dumps cannot tell whether a migration is refused.
-    outcome.untried += lists.migrations.len();
+    // Dumps cannot tell whether a migration is refused, nor what a load makes of a value.
+    outcome.untried += lists.migrations.len() + lists.volatile.len();
     outcome.stale.sort();
     outcome
 }

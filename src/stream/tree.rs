@@ -310,6 +310,19 @@ impl Node {
         })
     }
 
+    /// The structures inside it.
+    pub(super) fn nested(&self) -> impl Iterator<Item = &Structure> {
+        let (one, some, all) = match &self.value {
+            Value::Struct(structure) => (Some(structure), None, None),
+            Value::Structs(elements) => (None, Some(elements.iter().flatten()), None),
+            Value::List(elements) => (None, None, Some(elements.iter())),
+            Value::Leaf(_) | Value::Leaves { .. } => (None, None, None),
+        };
+        one.into_iter()
+            .chain(some.into_iter().flatten())
+            .chain(all.into_iter().flatten())
+    }
+
     /// The value of a leaf that is no array.
     pub fn leaf(&self) -> Option<Leaf<'_>> {
         match self.value {

@@ -11,6 +11,7 @@ use super::{
     Volatile,
 };
 use crate::model::{Direction, Version};
+use crate::qemu::machine;
 use crate::rules::Rule;
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -122,6 +123,10 @@ struct RawVolatile {
     run: Option<Run>,
     resized: Option<usize>,
     sent_length: Option<usize>,
+    #[serde(default)]
+    arch: Vec<String>,
+    #[serde(default)]
+    machines: Vec<String>,
     reason: String,
     source: String,
 }
@@ -264,6 +269,13 @@ impl Lists {
                         .to_owned(),
                 });
             }
+            let known = |target: &&String| machine::packages(target).is_some();
+            if let Some(target) = raw.arch.iter().find(|target| !known(target)) {
+                return Err(ListError::Entry {
+                    place,
+                    reason: format!("there is no target `{target}`"),
+                });
+            }
             self.volatile.push(Volatile {
                 description: raw.description,
                 fields: raw.fields,
@@ -271,8 +283,11 @@ impl Lists {
                 run: raw.run,
                 resized: raw.resized,
                 sent_length: raw.sent_length,
+                arch: raw.arch,
+                machines: raw.machines,
                 reason: raw.reason,
                 source: raw.source,
+                place,
             });
         }
         for entry in file.property {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Holds, Renamed, Scope};
+use super::{Holds, Place, Renamed, Scope};
 use crate::model::Direction;
 
 /// A field that may hold something else on the destination without harm.
@@ -20,9 +20,14 @@ pub struct Volatile {
     pub resized: Option<usize>,
     /// The length that was sent, where only that one is meant.
     pub sent_length: Option<usize>,
+    /// Targets whose guests are meant, where it is not all of them: each has a `cpu` of its own.
+    pub arch: Vec<String>,
+    /// Families of machines that are meant, likewise.
+    pub machines: Vec<String>,
     pub reason: String,
     /// Where in QEMU that is seen.
     pub source: String,
+    pub place: Place,
 }
 
 /// A number of equal bytes that all become another byte.
@@ -35,12 +40,16 @@ pub struct Run {
 }
 
 impl Volatile {
-    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
+    fn names(&self, description: &str, field: &str) -> bool {
         self.description == description
             && self.fields.iter().any(|name| match name.strip_suffix('*') {
                 Some(start) => field.starts_with(start),
                 None => name == field,
             })
+    }
+
+    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
+        self.names(description, field)
             && self.sent_length.is_none_or(|length| length == sent.len())
             && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
                 || held.is_some_and(|held| self.fits(sent, held)))
@@ -95,6 +104,17 @@ impl StateNames {
         entries.any(|entry| entry.covers(description, field, sent, Some(held)))
     }
 
+    /// By how many bytes the field is known to be longer or shorter, with the same meaning.
+    pub fn resizes<'n>(
+        &'n self,
+        description: &'n str,
+        field: &'n str,
+    ) -> impl Iterator<Item = usize> + 'n {
+        let entries = self.volatile.iter();
+        let entries = entries.filter(move |entry| entry.names(description, field));
+        entries.filter_map(|entry| entry.resized)
+    }
+
     /// Why the field may differ in this way.
     pub fn volatile(
         &self,
@@ -110,8 +130,16 @@ impl StateNames {
 }
 
 impl Scope<'_> {
-    /// The names as a leg in this direction meets them.
-    pub fn state_names(&self, direction: Direction) -> StateNames {
+    /// The names as a leg in this direction meets them, of a guest for this target. Where that or the
+    /// machine is not known, an entry is taken to hold.
+    pub fn state_names(&self, direction: Direction, arch: Option<&str>) -> StateNames {
+        let here = |entry: &&Volatile| {
+            let target = entry.arch.is_empty()
+                || arch.is_none_or(|arch| entry.arch.iter().any(|name| name == arch));
+            let machine =
+                entry.machines.is_empty() || self.machine.is_none() || self.on(&entry.machines);
+            target && machine
+        };
         let mut renamed = Vec::new();
         for entry in &self.lists.renames {
             if entry.what == Renamed::Section {
@@ -131,7 +159,7 @@ impl Scope<'_> {
         }
         StateNames {
             renamed,
-            volatile: self.lists.volatile.clone(),
+            volatile: self.lists.volatile.iter().filter(here).cloned().collect(),
         }
     }
 }
@@ -189,5 +217,59 @@ source = "net.c"
         }
         let refused = lists("[[volatile]]\ndescription='x'\nfields=['*']\nreason='y'\nsource='z'");
         assert!(refused.unwrap_err().to_string().contains("own.toml:1"));
+        let refused =
+            lists(&RTC.replace("source = \"net.c\"", "source = \"net.c\"\narch = [\"x86\"]"));
+        let message = refused.unwrap_err().to_string();
+        assert!(
+            message.contains("own.toml:9: there is no target `x86`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_volatile_field_is_so_where_its_entry_says() {
+        let entry = |scope: &str| {
+            format!(
+                "[[volatile]]\ndescription='cpu'\nfields=['msr']\nreason='x'\nsource='y'\n{scope}"
+            )
+        };
+        // Scope of the entry, target and machine of the guest.
+        for (scope, arch, machine, holds) in [
+            ("", Some("x86_64"), Some("pc-q35-7.2"), true),
+            ("arch=['ppc64']", Some("ppc64"), Some("pseries-7.2"), true),
+            ("arch=['ppc64']", Some("x86_64"), Some("pc-q35-7.2"), false),
+            ("arch=['ppc64']", None, None, true),
+            (
+                "machines=['pseries']",
+                Some("ppc64"),
+                Some("pseries-7.2"),
+                true,
+            ),
+            (
+                "machines=['pseries']",
+                Some("ppc64"),
+                Some("powernv9"),
+                false,
+            ),
+            ("machines=['pseries']", Some("ppc64"), None, true),
+            (
+                "arch=['ppc64']\nmachines=['virt']",
+                Some("ppc64"),
+                Some("pseries"),
+                false,
+            ),
+        ] {
+            let lists = lists(&entry(scope)).unwrap();
+            let of = Scope {
+                lists: &lists,
+                old: None,
+                new: None,
+                machine,
+                any_machine: false,
+            };
+            let names = of.state_names(Direction::Forward, arch);
+            let found = names.volatile("cpu", "msr", &[1], Some(&[2]));
+            assert_eq!(found.is_some(), holds, "{scope} {arch:?} {machine:?}");
+        }
     }
 }

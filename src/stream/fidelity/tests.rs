@@ -61,7 +61,7 @@ fn names(list: &str) -> StateNames {
         machine: None,
         any_machine: false,
     };
-    scope.state_names(Direction::Forward)
+    scope.state_names(Direction::Forward, None)
 }
 
 /// Path, change, and where it went, of every loss.
@@ -260,7 +260,7 @@ fn subsections_are_held_against_those_of_their_name() {
     let table: &[Row] = &[
         (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
         (&[("dev/x", 1)], &[("dev/x", 2)], &["dev/x/on"]),
-        // What the destination holds needs none, or it had not taken it.
+        // Its needed() says so: see `compare_bodies`.
         (&[("dev/x", 1)], &[], &[]),
         (&[], &[("dev/x", 1)], &[]),
         // They may come in another order, and are their own places.
@@ -304,6 +304,121 @@ fn subsections_are_held_against_those_of_their_name() {
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
         assert_eq!(&found, expected, "{sent:?} {held:?}");
     }
+}
+
+#[test]
+fn a_field_that_lies_in_filler_and_holds_it_is_told() {
+    let filler = fields(&[
+        ("a", "uint8", 1),
+        ("unused", "unused_buffer", 3),
+        ("c", "uint8", 1),
+    ]);
+    let sent: &[u8] = &[1, 0, 0, 0, 4];
+    // What the destination describes and holds, and the fields that have their value from filler.
+    type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
+    let table: &[Row] = &[
+        ("filler there too", filler.clone(), sent, &[]),
+        (
+            "fields",
+            fields(&[
+                ("a", "uint8", 1),
+                ("irq", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            sent,
+            &["irq", "dma"],
+        ),
+        (
+            "one that the load worked out",
+            fields(&[
+                ("a", "uint8", 1),
+                ("irq", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            &[1, 0, 0, 7, 4],
+            &["irq"],
+        ),
+        (
+            "one that reaches into a field that was sent",
+            fields(&[("ab", "uint16", 2), ("dma", "uint16", 2), ("c", "uint8", 1)]),
+            sent,
+            &["dma"],
+        ),
+        (
+            "one that was sent at another place",
+            fields(&[
+                ("c", "uint8", 1),
+                ("x", "uint8", 1),
+                ("a", "uint8", 1),
+                ("y", "uint16", 2),
+            ]),
+            sent,
+            &["x"],
+        ),
+        (
+            "one that the lists know",
+            fields(&[
+                ("a", "uint8", 1),
+                ("known", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            sent,
+            &["dma"],
+        ),
+    ];
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["known"]
+reason = "worked out anew"
+source = "a test"
+"#,
+    );
+    let ours = stream(1, &filler, sent);
+    for (what, description, held, expected) in table {
+        let found = fillings(&ours, &stream(1, description, held), &known);
+        let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(&paths, expected, "{what}");
+    }
+    // Another version of a section lies otherwise, and how is not known.
+    let (_, description, held, _) = &table[1];
+    assert_eq!(fillings(&ours, &stream(2, description, held), &known), []);
+
+    let found = fillings(&ours, &stream(1, description, held), &known);
+    assert_eq!(found[1].offset, PAYLOAD + 2);
+    assert_eq!(found[1].held, [0, 0][..]);
+    let other = stream(1, description, &[9, 9, 0, 5, 9]);
+    assert_eq!(found[1].on(&other).as_deref(), Some(&[0, 5][..]));
+    assert_eq!(found[1].on(&stream(1, &filler, sent)), None);
+    assert_eq!(found[1].on(&Stream::default()), None);
+}
+
+/// Real builds that send filler where another one has a field.
+#[test]
+fn real_streams_show_which_fields_lie_in_filler() {
+    let found = |sent: &str, held: &str| {
+        let (sent, held) = (parse(&fixture(sent)).stream, parse(&fixture(held)).stream);
+        let found = fillings(&sent, &held, &StateNames::default());
+        let found: Vec<String> = found
+            .iter()
+            .map(|f| format!("{} {}", f.section, f.path))
+            .collect();
+        found
+    };
+    let (old, new) = ("7.2.22/x86_64-q35", "10.0.13/x86_64-q35");
+    assert_eq!(found(old, old), Vec::<String>::new());
+    assert_eq!(found(old, new), Vec::<String>::new());
+    assert_eq!(
+        found(new, old),
+        [
+            "0000:00:01.0/e1000e core.itr_intr_pending",
+            "0000:00:01.0/e1000e core.eitr_intr_pending",
+        ]
+    );
 }
 
 #[test]
@@ -371,6 +486,50 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         &StateNames::default(),
     );
     assert!(found.iter().any(|(path, ..)| *path == "virtio"));
+}
+
+/// `virtio-gpu`: a configuration space that is longer in one build, and a subsection that the other
+/// one sends, in one opaque field.
+#[test]
+fn a_subsection_more_behind_another_length_is_no_loss_either() {
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["virtio"]
+resized = 4
+reason = "each takes what it knows"
+source = "a test"
+"#,
+    );
+    let (own, more) = (embedded("virtio/a", 1), embedded("virtio/b", 1));
+    let of = |config: usize, subsections: &[&[u8]]| {
+        let config = vec![7; config];
+        [&[1, 2], &config[..], &subsections.concat()].concat()
+    };
+    let longer = of(20, &[&own]);
+    for (what, held, behind, expected) in [
+        ("shorter", of(16, &[&own, &more]), 9, &[][..]),
+        ("longer", of(24, &[&more, &own]), 9, &[]),
+        ("and the field behind it", of(16, &[&own, &more]), 8, &["n"]),
+        (
+            "by another length",
+            of(15, &[&own, &more]),
+            9,
+            &["virtio", "n"],
+        ),
+    ] {
+        let (ours, theirs) = (opaque(&longer, 9), opaque(&held, behind));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &known,
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(found, expected, "{what}");
+    }
 }
 
 #[test]
