@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::layouts::BOTH_SEND;
-use crate::model::{Case, Cause, Direction, Finding, Outcome};
+use crate::model::{Case, Cause, Direction, Finding, Level, Outcome};
+use crate::rules::Rule;
 
 /// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`;
 /// `inner` is a description within a section.
@@ -152,7 +153,8 @@ pub fn complaint(stderr: &str) -> Option<&str> {
     stderr.lines().find(|line| !is_harmless(line))
 }
 
-/// The finding of a comparison that predicted the failure: same direction, same description.
+/// The finding of a comparison that predicted the failure: same direction, same description, and the
+/// same field, unless nothing of that description gets across whatever the state is.
 fn explain<'f>(
     cause: &Cause,
     direction: Direction,
@@ -161,20 +163,24 @@ fn explain<'f>(
     let section = cause.section.as_deref()?;
     // `0000:00:01.0/pciespscsi`: where it sits, and the description.
     let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
-    let named = |finding: &Finding, place: &str| finding.path.iter().any(|part| part == place);
-    let mut candidates: Vec<&mut Finding> = findings
+    // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
+    let names_it = |finding: &Finding| {
+        let last = finding.path.iter().skip(1).next_back();
+        let rest = cause.field.as_deref().zip(last);
+        let rest = rest.and_then(|(field, last)| field.strip_suffix(last.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    let explains = |finding: &Finding| match finding.level {
+        Level::Error => true,
+        Level::Warning => names_it(finding),
+        // A note says that nothing breaks, which of bytes that are padded is true of the load alone.
+        Level::Note => finding.rule == Rule::FieldPadded.id() && names_it(finding),
+    };
+    findings
         .iter_mut()
         .filter(|f| f.direction == direction && f.path.first().is_some_and(|p| p == name))
-        .collect();
-    candidates.sort_by_key(|finding| {
-        let field = cause.field.as_deref();
-        let hit = field.is_some_and(|field| named(finding, field));
-        (!hit, finding.level, finding.allowed_by.is_some())
-    });
-    // A note says that nothing breaks: it explains no failure.
-    candidates
-        .into_iter()
-        .find(|finding| finding.level != crate::model::Level::Note)
+        .filter(|f| explains(f))
+        .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
 
 /// Ties a case that did not get across to the finding that foresaw it.
@@ -189,6 +195,8 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
     let cause = case.cause.as_mut()?;
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule.clone());
+    // Whoever reads the findings alone is to know that it was met.
+    finding.level = finding.level.min(Level::Warning);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
@@ -203,6 +211,8 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// What real builds said, the section, instance and field in it.
@@ -352,5 +362,73 @@ mod tests {
                      qemu-system-x86_64: Machine type 'pc-q35-5.2' is deprecated: use a newer one";
         assert_eq!(complaint(quiet), None);
         assert_eq!(complaint("x: it broke"), Some("x: it broke"));
+    }
+
+    fn case(outcome: &str, field: Option<&str>) -> Case {
+        serde_json::from_value(json!({
+            "id": "x", "machine": "pc-q35-7.2", "device_set": "x", "devices": [], "left_out": [],
+            "transport": "unix", "direction": "backward", "running": false, "outcome": outcome,
+            "cause": {"section": "0000:00:01.0/sd", "instance": 0, "field": field, "rule": null,
+                "message": "no"},
+            "control": null, "repeated": null, "legs": [], "state_diff": [], "state_checked": null,
+            "state_unchecked": null, "allowed_by": null, "reproduce": null, "source_stderr": "",
+            "destination_stderr": "", "logs": null, "elapsed_ms": 1
+        }))
+        .expect("a case")
+    }
+
+    fn finding(rule: Rule, level: &str, direction: &str, path: &[&str]) -> Finding {
+        serde_json::from_value(json!({
+            "rule": rule.id(), "level": level, "direction": direction, "section": "sd-card",
+            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
+            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    #[test]
+    fn a_case_is_tied_to_what_foresaw_it_and_to_nothing_else() {
+        use Rule::{FieldAdded, FieldPadded, FieldRenamed, SubsectionUnknown};
+        let padded = finding(FieldPadded, "note", "backward", &["sd", "enable"]);
+        let renamed = finding(FieldRenamed, "note", "backward", &["sd", "enable"]);
+        let maybe = finding(
+            SubsectionUnknown,
+            "warning",
+            "backward",
+            &["sd", "sd/modes"],
+        );
+        let certain = finding(FieldAdded, "error", "backward", &["sd", "other"]);
+        let elsewhere = finding(FieldAdded, "error", "backward", &["mmc", "enable"]);
+        let forward = finding(FieldAdded, "error", "forward", &["sd", "enable"]);
+        // What is known, the field of the cause, and what explains it.
+        let table: &[(&[&Finding], Option<&str>, Option<Rule>)] = &[
+            (&[&maybe, &padded], Some("enable"), Some(FieldPadded)),
+            (&[&maybe, &renamed], Some("enable"), None),
+            (&[&maybe], Some("inner/sd/modes"), Some(SubsectionUnknown)),
+            (&[&maybe], Some("inner/bsd/modes"), None),
+            (&[&maybe], Some("sd/modes"), Some(SubsectionUnknown)),
+            (&[&maybe, &certain], Some("enable"), Some(FieldAdded)),
+            (&[&maybe, &certain], None, Some(FieldAdded)),
+            (&[&maybe], None, None),
+            (&[&elsewhere, &forward], Some("enable"), None),
+        ];
+        for (known, field, rule) in table {
+            let mut findings: Vec<Finding> = known.iter().copied().cloned().collect();
+            let mut case = case("lost", *field);
+            link(&mut case, &mut findings);
+            let told = case.cause.and_then(|cause| cause.rule);
+            assert_eq!(
+                told.as_deref(),
+                rule.map(Rule::id),
+                "{field:?}: {findings:#?}"
+            );
+            for finding in findings {
+                let met = Some(finding.rule.as_str()) == rule.map(Rule::id);
+                assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
+                assert!(!met || finding.level != Level::Note, "{finding:#?}");
+            }
+        }
+        let mut findings = vec![certain];
+        assert!(link(&mut case("pass", None), &mut findings).is_none());
     }
 }

@@ -9,7 +9,7 @@ use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Cause, Outcome};
 use crate::qemu::private_dir;
 use crate::stream::Stream;
-use crate::stream::explain::explain;
+use crate::stream::explain::{Explanation, explain};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
 use crate::vmstate::renames::NoRenames;
@@ -45,6 +45,9 @@ impl Bench {
             &NoRenames,
             leg.direction,
         );
+        // A build that died did not refuse: of that, only where the two sides part is an explanation.
+        let parts = |found: &Explanation| found.offset.is_some();
+        let found = found.filter(|found| attempt.outcome == Outcome::Fail || parts(found));
         if let Some(found) = found {
             *cause = Cause {
                 section: Some(found.section),
