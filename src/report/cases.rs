@@ -1,10 +1,10 @@
 //! Migrations for people: a table of all, then what is known of each that did not pass.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use super::groups;
 use crate::model::{Case, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
@@ -54,14 +54,8 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// A pass that says nothing of the devices' state must not look like one that does.
 fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for case in cases.iter().filter(|c| c.outcome == Outcome::Pass) {
-        if let Some(reason) = &case.state_unchecked {
-            reasons.entry(reason).or_default().push(&case.id);
-        }
-    }
+    let reasons = groups::unchecked(cases);
     for (reason, ids) in &reasons {
         writeln!(
             out,
@@ -75,18 +69,25 @@ fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What became of a value.
+pub(super) fn became(diff: &StateDiff) -> String {
+    match (&diff.landed_in, &diff.held) {
+        (Some(field), _) => format!("went into {field}"),
+        (None, Some(value)) => format!("holds {value}"),
+        (None, None) => "is gone".to_owned(),
+    }
+}
+
 /// Every field that did not arrive; the cause names the first.
 fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs.iter().take(FIELDS) {
-        let held = match (&diff.landed_in, &diff.held) {
-            (Some(field), _) => format!("went into {field}"),
-            (None, Some(value)) => format!("holds {value}"),
-            (None, None) => "is gone".to_owned(),
-        };
         writeln!(
             out,
-            "  lost       {} {}: sent as {}, {held}",
-            diff.section, diff.field, diff.sent
+            "  lost       {} {}: sent as {}, {}",
+            diff.section,
+            diff.field,
+            diff.sent,
+            became(diff)
         )?;
     }
     if let Some(more) = diffs.len().checked_sub(FIELDS).filter(|&n| n > 0) {
