@@ -478,6 +478,42 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of which nothing is known yet, of a machine without any device.
+    pub fn untried(
+        id: String,
+        machine: &str,
+        device_set: &str,
+        transport: impl fmt::Display,
+        direction: Direction,
+    ) -> Self {
+        Case {
+            id,
+            machine: machine.to_owned(),
+            device_set: device_set.to_owned(),
+            devices: Vec::new(),
+            left_out: Vec::new(),
+            transport: transport.to_string(),
+            capabilities: Vec::new(),
+            direction,
+            running: false,
+            outcome: Outcome::Skip,
+            cause: None,
+            control: None,
+            repeated: None,
+            split: None,
+            legs: Vec::new(),
+            state_diff: Vec::new(),
+            state_checked: None,
+            state_unchecked: None,
+            allowed_by: None,
+            reproduce: None,
+            source_stderr: String::new(),
+            destination_stderr: String::new(),
+            logs: None,
+            elapsed_ms: 0,
+        }
+    }
+
     /// Whether this case alone makes the pair of builds incompatible.
     pub fn gates(&self) -> bool {
         self.allowed_by.is_none()

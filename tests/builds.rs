@@ -1,14 +1,12 @@
 //! Real builds, fetched from the Debian archive, and fake ones that misbehave.
-//!
-//! The fetched builds are kept in `$MIGCOMPAT_CACHE`, or else below the target folder. Without a
-//! network the tests of real builds fail; with `MIGCOMPAT_OFFLINE=1` they say loudly that they
-//! tested nothing.
+
+mod common;
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,26 +16,10 @@ use migcompat::qemu::{
     self, Build, BuildArg, Cache, Deadlines, Problem, Progress, QemuError, machine,
 };
 
-fn shared_cache() -> Cache {
-    let dir = std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    );
-    Cache::new(Some(dir)).unwrap()
-}
-
-/// Whether real builds can be had. Where they cannot, and that was not announced, tests fail.
-fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
-}
+use common::{build, online, script, stderr};
 
 fn fetched(suite: &str) -> Build {
-    let arg = qemu::parse(&format!("debian:{suite}")).unwrap();
-    qemu::open(&arg, "x86_64", &shared_cache(), Progress::Lines).unwrap()
+    build(&format!("debian:{suite}"))
 }
 
 #[test]
@@ -167,6 +149,34 @@ fn open_elsewhere(dir: &Path) -> Command {
     command
 }
 
+/// The same with the `apt.conf` in the folder.
+fn open_configured(dir: &Path) -> Command {
+    let mut command = open_elsewhere(dir);
+    command.env("APT_CONFIG", dir.join("apt.conf"));
+    command
+}
+
+/// What is said of an opening that fails for no fault of the user's.
+fn refused(opening: &mut Command) -> String {
+    let said = stderr(&opening.output().unwrap());
+    assert!(said.contains("REFUSED usage=false"), "{said}");
+    said
+}
+
+/// A folder with an `apt.conf` that other processes of the test can be given. `None` on a machine that
+/// has no apt, which is told.
+fn apt_config(test: &str, text: impl FnOnce(&Path) -> String) -> Option<tempfile::TempDir> {
+    if which::which("apt-get").is_err() {
+        eprintln!("UNTESTED: {test}: there is no apt-get here");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Readable for the user whom apt becomes.
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(dir.path().join("apt.conf"), text(dir.path())).unwrap();
+    Some(dir)
+}
+
 #[test]
 fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     if !online("a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one") {
@@ -223,12 +233,7 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
 #[test]
 fn without_apt_the_error_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
-    let run = open_elsewhere(dir.path())
-        .env("PATH", dir.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8(run.stderr).unwrap();
-    assert!(said.contains("REFUSED usage=false"), "{said}");
+    let said = refused(open_elsewhere(dir.path()).env("PATH", dir.path()));
     assert!(said.contains("needs apt-get"), "{said}");
     assert!(
         said.contains("pass a QEMU binary or a vmstate dump"),
@@ -239,24 +244,16 @@ fn without_apt_the_error_says_what_to_do_instead() {
 /// A mirror behind a proxy that is not there stands for a machine without a network.
 #[test]
 fn without_a_network_the_error_says_what_to_do_instead() {
-    if which::which("apt-get").is_err() {
-        eprintln!("UNTESTED: without_a_network_the_error_says_what_to_do_instead: no apt-get here");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("apt.conf");
+    let test = "without_a_network_the_error_says_what_to_do_instead";
     let proxy = "http://127.0.0.1:9/";
-    fs::write(
-        &config,
-        format!("Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\nAcquire::Retries \"0\";\n"),
-    )
-    .unwrap();
-    let run = open_elsewhere(dir.path())
-        .env("APT_CONFIG", &config)
-        .output()
-        .unwrap();
-    let said = String::from_utf8(run.stderr).unwrap();
-    assert!(said.contains("REFUSED usage=false"), "{said}");
+    let Some(dir) = apt_config(test, |_| {
+        format!(
+            "Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\nAcquire::Retries \"0\";\n"
+        )
+    }) else {
+        return;
+    };
+    let said = refused(&mut open_configured(dir.path()));
     assert!(said.contains("cannot be reached"), "{said}");
     assert!(
         said.contains("pass a QEMU binary or a vmstate dump"),
@@ -267,13 +264,15 @@ fn without_a_network_the_error_says_what_to_do_instead() {
 /// Not even where the machine's own apt is told to trust it.
 #[test]
 fn a_suite_without_a_signature_is_refused() {
-    if which::which("apt-get").is_err() {
-        eprintln!("UNTESTED: a_suite_without_a_signature_is_refused: there is no apt-get here");
+    let Some(dir) = apt_config("a_suite_without_a_signature_is_refused", |dir| {
+        format!(
+            "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\n\
+             Acquire::AllowInsecureRepositories \"1\";\nAPT::Get::AllowUnauthenticated \"1\";\n",
+            dir.join("sources").display()
+        )
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    // Readable for the user whom apt becomes.
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    };
     let (archive, sources) = (dir.path().join("debian"), dir.path().join("sources"));
     let suite = archive.join("dists/bookworm");
     fs::create_dir_all(suite.join("main/binary-amd64")).unwrap();
@@ -291,22 +290,7 @@ fn a_suite_without_a_signature_is_refused() {
         archive.display()
     );
     fs::write(sources.join("own.sources"), source).unwrap();
-    let config = dir.path().join("apt.conf");
-    fs::write(
-        &config,
-        format!(
-            "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\n\
-             Acquire::AllowInsecureRepositories \"1\";\nAPT::Get::AllowUnauthenticated \"1\";\n",
-            sources.display()
-        ),
-    )
-    .unwrap();
-    let run = open_elsewhere(dir.path())
-        .env("APT_CONFIG", &config)
-        .output()
-        .unwrap();
-    let said = String::from_utf8(run.stderr).unwrap();
-    assert!(said.contains("REFUSED usage=false"), "{said}");
+    let said = refused(&mut open_configured(dir.path()));
     assert!(said.contains("signature cannot be verified"), "{said}");
     assert!(said.contains("is not signed"), "{said}");
 }
@@ -332,10 +316,7 @@ impl Fake {
                 std::env::current_exe().unwrap().display()
             ),
         };
-        let path = dir.join("qemu.sh");
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        let arg = qemu::parse(path.to_str().unwrap()).unwrap();
+        let arg = qemu::parse(&script(dir, "qemu.sh", &text)).unwrap();
         let cache = Cache::new(Some(dir.join("cache"))).unwrap();
         let soon = Duration::from_millis(1500);
         qemu::open(&arg, "x86_64", &cache, Progress::Quiet)

@@ -1,52 +1,16 @@
 //! The command line as a user meets it: exit status, messages, formats.
 
-use std::path::{Path, PathBuf};
-use std::process::Output;
+mod common;
 
-use assert_cmd::Command;
+use std::path::Path;
+
 use migcompat::model::Evidence;
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use common::{dump, migcompat, root, stderr, stdout};
 
-fn migcompat(args: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("migcompat").expect("the program was built");
-    command
-        .current_dir(root())
-        .env_remove("CLICOLOR_FORCE")
-        .args(args)
-        .output()
-        .expect("it starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn dump(version: &str, name: &str) -> String {
-    format!("fixtures/dumps/{version}/{name}.json.zst")
-}
-
-/// A report in JSON, held against the committed schema.
 fn report(args: &[&str]) -> Value {
-    let output = migcompat(&[args, &["--format", "json"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{args:?}: {e}\n{}", stderr(&output)));
-    let schema = std::fs::read(root().join("report-schema.json")).expect("the schema");
-    let schema: Value = serde_json::from_slice(&schema).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
-    let wrong: Vec<String> = validator
-        .iter_errors(&report)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect();
-    assert_eq!(wrong, [""; 0], "{args:?}");
-    report
+    common::report(&migcompat(&[args, &["--format", "json"]].concat()))
 }
 
 fn findings<'r>(report: &'r Value, section: &str) -> Vec<&'r Value> {

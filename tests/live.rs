@@ -1,34 +1,18 @@
 //! Migrations between real builds, and what becomes of a case when a build misbehaves.
-//!
-//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
-//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use migcompat::qemu::{self, Cache, Progress};
 use serde_json::Value;
+
+use common::{build, executable, online, script, stderr, with_builds};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
-
-fn cache_dir() -> PathBuf {
-    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    )
-}
-
-fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
-}
 
 /// A run with folders of its own, so that what it leaves can be counted.
 struct Run {
@@ -41,27 +25,16 @@ impl Run {
     fn new(args: &[&str]) -> Run {
         let temp = tempfile::tempdir().unwrap();
         let output = command(&temp, args).output().unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        let run = Run {
+        // One that cannot be tested has none.
+        let report = match output.stdout.is_empty() {
+            true => Value::Null,
+            false => common::report(&output),
+        };
+        Run {
             output,
             report,
             temp,
-        };
-        if !run.report.is_null() {
-            run.validate();
         }
-        run
-    }
-
-    fn validate(&self) {
-        let schema = include_str!("../report-schema.json");
-        let schema: Value = serde_json::from_str(schema).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let errors: Vec<String> = validator
-            .iter_errors(&self.report)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
-        assert!(errors.is_empty(), "{errors:#?}");
     }
 
     fn status(&self) -> Option<i32> {
@@ -69,7 +42,7 @@ impl Run {
     }
 
     fn said(&self) -> String {
-        String::from_utf8_lossy(&self.output.stderr).into_owned()
+        stderr(&self.output)
     }
 
     fn case(&self, index: usize) -> &Value {
@@ -118,11 +91,8 @@ fn leaves_nothing(temp: &Path) {
 }
 
 fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_migcompat"));
+    let mut command = with_builds(args);
     command
-        .args(args)
-        .arg("--cache")
-        .arg(cache_dir())
         .args(["--format", "json"])
         .env("TMPDIR", temp.path())
         .stdin(Stdio::null())
@@ -139,25 +109,16 @@ enum Role {
 
 /// A script that is a build, but does something else first in one role.
 fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
-    let arg = qemu::parse(suite).unwrap();
-    let cache = Cache::new(Some(cache_dir())).unwrap();
-    let build = qemu::open(&arg, "x86_64", &cache, Progress::Lines).unwrap();
+    let build = build(suite);
     let role = match role {
         Role::Source => "*-incoming*) ;; *pc-q35*",
         Role::Destination => "*-incoming*",
     };
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"\n",
+        "case \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"",
         build.shell_prefix()
     );
     script(dir, "qemu-system-x86_64", &text)
-}
-
-fn script(dir: &Path, name: &str, text: &str) -> String {
-    let path = dir.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-    path.display().to_string()
 }
 
 #[test]
@@ -402,7 +363,7 @@ fn garbage_on_the_monitor_socket_leaves_it_untested() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let fake = script(
+    let fake = executable(
         dir.path(),
         "fake",
         "#!/usr/bin/env python3\n\
@@ -577,8 +538,8 @@ fn builds_that_are_none_leave_it_untested() {
     }
     let dir = tempfile::tempdir().unwrap();
     for (name, text, says) in [
-        ("garbage", "#!/bin/sh\necho garbage >&2\n", "garbage"),
-        ("gone", "#!/bin/sh\nexit 3\n", "exited with status 3"),
+        ("garbage", "echo garbage >&2", "garbage"),
+        ("gone", "exit 3", "exited with status 3"),
     ] {
         let fake = script(dir.path(), name, text);
         let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);

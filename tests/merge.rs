@@ -1,12 +1,15 @@
 //! A run spread over several, and its reports joined.
 
+mod common;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
-use assert_cmd::Command;
 use migcompat::model::{Case, Report};
 use serde_json::{Value, json};
+
+use common::{dump, follows_the_schema, program, root};
 
 const DEVICES: [&str; 6] = [
     "am53c974",
@@ -17,26 +20,14 @@ const DEVICES: [&str; 6] = [
     "virtio-net-pci",
 ];
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn migcompat(args: &[&str], folder: &Path) -> Output {
-    let mut command = Command::cargo_bin("migcompat").expect("the program was built");
-    command
-        .current_dir(folder)
-        .args(args)
-        .output()
-        .expect("it starts")
+    let mut command = program(args);
+    command.current_dir(folder).output().expect("it starts")
 }
 
 /// The report of a run that no shards were made of: real findings, and a case a device and direction.
 fn whole() -> Value {
-    let dump = |version: &str| {
-        let file = root().join(format!("fixtures/dumps/{version}/x86_64-q35.json.zst"));
-        file.to_str().expect("a name").to_owned()
-    };
-    let (old, new) = (dump("7.2.22"), dump("10.0.13"));
+    let [old, new] = ["7.2.22", "10.0.13"].map(|version| dump(version, "x86_64-q35"));
     let output = migcompat(&["static", &old, &new, "--format", "json"], &root());
     let mut report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     let mut cases = Vec::new();
@@ -108,23 +99,12 @@ fn written(reports: &[Value]) -> tempfile::TempDir {
     folder
 }
 
-fn validate(report: &Value) {
-    let schema = std::fs::read(root().join("report-schema.json")).expect("the schema");
-    let schema: Value = serde_json::from_slice(&schema).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
-    let wrong: Vec<String> = validator
-        .iter_errors(report)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect();
-    assert_eq!(wrong, [""; 0]);
-}
-
 #[test]
 fn shards_joined_in_any_order_are_the_whole_run_byte_for_byte() {
     let whole = whole();
-    validate(&whole);
+    follows_the_schema(&whole);
     let parts: Vec<Value> = (1..=3).map(|index| part(&whole, index, 3)).collect();
-    parts.iter().for_each(validate);
+    parts.iter().for_each(follows_the_schema);
     let folder = written(&parts);
     let args = ["merge", "3.json", "1.json", "2.json", "--format", "json"];
     let output = migcompat(&args, folder.path());
@@ -191,7 +171,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let output = migcompat(&args, folder.path());
     assert_eq!(output.status.code(), Some(125));
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    validate(&report);
+    follows_the_schema(&report);
     assert_eq!(report["verdict"], "untested");
     assert_eq!(report["summary"]["cases"], 6);
 
@@ -225,14 +205,14 @@ fn coverage_is_joined_and_too_little_of_it_is_untested() {
     let (mut one, mut other) = (part(&whole, 1, 2), part(&whole, 2, 2));
     one["coverage"] = covered("e1000e");
     other["coverage"] = covered("rtl8139");
-    validate(&one);
+    follows_the_schema(&one);
     let folder = written(&[one.clone(), other.clone()]);
     let args = ["merge", "1.json", "2.json", "--format", "json"];
     let enough = [&args[..], &["--min-coverage", "100"]].concat();
     let output = migcompat(&enough, folder.path());
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    validate(&report);
+    follows_the_schema(&report);
     assert_eq!(report["coverage"]["counts"]["percent"], 100);
 
     other["coverage"] = covered("e1000e");
@@ -240,7 +220,7 @@ fn coverage_is_joined_and_too_little_of_it_is_untested() {
     let output = migcompat(&enough, folder.path());
     assert_eq!(output.status.code(), Some(125));
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    validate(&report);
+    follows_the_schema(&report);
     assert_eq!(report["verdict"], "untested");
     assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
 

@@ -1,70 +1,30 @@
 //! Builds that set up one machine type differently: what no dump shows, and what a failed migration
 //! is explained by.
-//!
-//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
-//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
-use migcompat::qemu::{self, Cache, Progress};
+use std::path::Path;
+
 use serde_json::Value;
 
-fn cache_dir() -> PathBuf {
-    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    )
-}
-
-fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
-}
+use common::{build, online, script, with_builds};
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
-    let arg = qemu::parse(&format!("debian:{suite}")).unwrap();
-    let cache = Cache::new(Some(cache_dir())).unwrap();
-    let build = qemu::open(&arg, "x86_64", &cache, Progress::Lines).unwrap();
+    let build = build(&format!("debian:{suite}"));
     let mut line = format!("exec env {}", build.shell_prefix());
     for global in globals {
         line.push_str(&format!(" -global {global}"));
     }
-    let script = folder.join("qemu-system-x86_64");
-    fs::write(&script, format!("#!/bin/sh\n{line} \"$@\"\n")).unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    script.display().to_string()
+    script(folder, "qemu-system-x86_64", &format!("{line} \"$@\""))
 }
 
-/// A report, held against the schema, and the exit status.
 fn report(args: &[&str]) -> (Value, Option<i32>) {
     let temp = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_migcompat"))
-        .args(args)
-        .arg("--cache")
-        .arg(cache_dir())
-        .args(["--format", "json"])
-        .env("TMPDIR", temp.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-        panic!("{e}: {said}");
-    });
-    let schema: Value = serde_json::from_str(include_str!("../report-schema.json")).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> = validator
-        .iter_errors(&report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    (report, output.status.code())
+    let args = [args, &["--format", "json"]].concat();
+    let output = with_builds(&args).env("TMPDIR", temp.path()).output();
+    let output = output.unwrap();
+    (common::report(&output), output.status.code())
 }
 
 fn by_properties(report: &Value) -> Vec<&Value> {

@@ -1,54 +1,21 @@
 //! What devices hold after a migration between real builds, and how a refused stream is explained.
-//!
-//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
-//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
 use serde_json::{Value, json};
+
+use common::{online, with_builds};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
 const NEWEST: &str = "debian:trixie-backports";
 
-fn cache_dir() -> PathBuf {
-    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    )
-}
-
-fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
-}
-
-/// The cases of a `live` run, whose report is held against the schema.
+/// The cases of a `live` run.
 fn live(old: &str, new: &str, args: &[&str]) -> Vec<Value> {
     let temp = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_migcompat"))
-        .args(["live", old, new])
-        .args(args)
-        .arg("--cache")
-        .arg(cache_dir())
-        .args(["--format", "json"])
-        .env("TMPDIR", temp.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
-    let schema: Value = serde_json::from_str(include_str!("../report-schema.json")).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<String> = validator
-        .iter_errors(&report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    let args = [&["live", old, new, "--format", "json"], args].concat();
+    let output = with_builds(&args).env("TMPDIR", temp.path()).output();
+    let report = common::report(&output.unwrap());
     report["cases"].as_array().unwrap().clone()
 }
 

@@ -1,16 +1,20 @@
 //! Migration streams that real builds wrote: every value against an independent reader, damage of all
 //! kinds, and the command line.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+mod common;
 
-use assert_cmd::Command;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
 use migcompat::stream::{
     Content, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open, parse,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
+
+use common::{migcompat, program, stderr, stdout};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/streams")
@@ -315,24 +319,6 @@ proptest! {
     }
 }
 
-fn migcompat(args: &[&str]) -> Output {
-    Command::cargo_bin("migcompat")
-        .expect("the program was built")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env_remove("CLICOLOR_FORCE")
-        .args(args)
-        .output()
-        .expect("it starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 const M68K: &str = "fixtures/streams/10.0.13/m68k-virt.stream.zst";
 const OLD_S390X: &str = "fixtures/streams/7.2.22/s390x-ccw.stream.zst";
 const S390X: &str = "fixtures/streams/10.0.13/s390x-ccw.stream.zst";
@@ -381,12 +367,16 @@ fn a_stream_is_shown_as_json_with_every_value() {
 
 #[test]
 fn standard_input_is_read_too() {
-    let output = Command::cargo_bin("migcompat")
-        .expect("built")
-        .args(["stream", "show", "-", "--section", "timer"])
-        .write_stdin(unpacked("10.0.13/m68k-virt.stream.zst"))
-        .output()
+    let mut child = program(&["stream", "show", "-", "--section", "timer"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .expect("it starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(&unpacked("10.0.13/m68k-virt.stream.zst"))
+        .expect("it reads all");
+    drop(pipe);
+    let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains("cpu_clock_offset: int64"));
 }

@@ -1,54 +1,23 @@
 //! Sweeps of real builds: few devices, so that it stays quick, and what they have to tell apart.
-//!
-//! The builds are those of `tests/builds.rs`: fetched into `$MIGCOMPAT_CACHE`, or else below the
-//! target folder. `MIGCOMPAT_OFFLINE=1` says loudly that nothing was tested.
+
+mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
+use std::process::Output;
 
 use serde_json::{Value, json};
 
-fn cache_dir() -> PathBuf {
-    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    )
-}
-
-fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
-}
+use common::{online, program, stderr, stdout, with_builds};
 
 fn sweep(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_migcompat"))
-        .args(["sweep"])
-        .args(args)
-        .arg("--cache")
-        .arg(cache_dir())
-        .output()
-        .expect("it runs")
+    let args = [&["sweep"], args].concat();
+    with_builds(&args).output().expect("it runs")
 }
 
-/// The report, held against the schema.
 fn report(args: &[&str]) -> (Value, Option<i32>) {
     let output = sweep(&[args, &["--format", "json", "-q"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
-    });
-    let schema = include_str!("../report-schema.json");
-    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
-    let errors: Vec<String> = validator
-        .iter_errors(&report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
-    (report, output.status.code())
+    (common::report(&output), output.status.code())
 }
 
 /// Outcome and control of every case, by id.
@@ -184,12 +153,8 @@ fn lasting(mut report: Value) -> Value {
 }
 
 fn merge(files: &[PathBuf], args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_migcompat"))
-        .arg("merge")
-        .args(files)
-        .args(args)
-        .output()
-        .expect("it runs")
+    let mut command = program(&["merge"]);
+    command.args(files).args(args).output().expect("it runs")
 }
 
 /// Some hang on others that break, some start in no build, and some pass.
@@ -242,7 +207,7 @@ fn shards_joined_are_the_whole_run() {
 
     let lacking = merge(&files[..2], &[]);
     assert_eq!(lacking.status.code(), Some(125));
-    let said = String::from_utf8_lossy(&lacking.stderr).into_owned();
+    let said = stderr(&lacking);
     assert!(said.contains("shard 3 is missing of 3"), "{said}");
 
     // The same machine and devices, and another build.
@@ -256,7 +221,7 @@ fn shards_joined_are_the_whole_run() {
     files[2] = written("other", &part);
     let mixed = merge(&files, &[]);
     assert_eq!(mixed.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&mixed.stderr).into_owned();
+    let said = stderr(&mixed);
     assert!(said.contains("not of one run: the new build is"), "{said}");
 }
 
@@ -372,7 +337,7 @@ fn a_page_shows_what_did_not_pass_and_no_more() {
         "e1000",
     ];
     let output = sweep(&args);
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = stdout(&output);
     assert!(
         text.contains("3 device types in both builds: 3 exercised, 0 left out"),
         "{text}"
@@ -388,7 +353,7 @@ fn a_page_shows_what_did_not_pass_and_no_more() {
     assert!(text.contains("by hand    d=$(mktemp -d); "), "{text}");
     assert!(!text.contains("q35/e1000/"), "{text}");
     let verbose = sweep(&[&args[..], &["-v"]].concat());
-    let text = String::from_utf8_lossy(&verbose.stdout);
+    let text = stdout(&verbose);
     assert!(text.contains("pass     q35/e1000/unix/forward"), "{text}");
 }
 
@@ -473,7 +438,7 @@ fn wrong_wishes_are_told() {
         ),
     ] {
         let output = sweep(args);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(wanted), "{args:?}: {said}");
     }

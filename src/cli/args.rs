@@ -88,9 +88,14 @@ impl Directions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
+    /// For a terminal
     Text,
+    /// For programs: all there is, as report-schema.json describes it
     Json,
+    /// For CI systems
     Junit,
+    /// One page for a browser that stands alone: nothing is loaded from elsewhere
+    Html,
 }
 
 /// How a report is written.

@@ -79,7 +79,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     }
     let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
-    let rules = catalogue::texts(&findings);
+    let rules = catalogue::texts(&findings, &moved.cases);
     let strict = args.judge.strict;
     let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
         .with_cases(moved.cases, strict);

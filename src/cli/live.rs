@@ -83,7 +83,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     for case in &mut moved.cases {
         case.allowed_by = scope.allows_case(case, None);
     }
-    let rules = catalogue::texts(&findings);
+    let rules = catalogue::texts(&findings, &moved.cases);
     let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
         .with_cases(moved.cases, false);
     output::write_report(&report, &args.output, false)

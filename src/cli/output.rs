@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::args::{Format, OutputArgs};
 use super::{Exit, Failure};
 use crate::model::{Report, Verdict};
-use crate::report::{json, junit, text};
+use crate::report::{html, json, junit, text};
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
@@ -35,6 +35,7 @@ pub(super) fn write_report(
         Format::Text => text::write(report, options, out),
         Format::Json => json::write(report, out),
         Format::Junit => junit::write(report, strict, out),
+        Format::Html => html::write(report, out),
     };
     match &args.output {
         Some(file) => write_file(file, |out| {

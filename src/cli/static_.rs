@@ -38,7 +38,7 @@ pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     if args.suggest {
         return suggestions(&findings, &scope);
     }
-    let rules = catalogue::texts(&findings);
+    let rules = catalogue::texts(&findings, &[]);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, pair.machine.clone(), findings, rules, strict);
     output::write_report(&report, &args.output, strict)

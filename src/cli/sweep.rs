@@ -164,7 +164,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let judged = assessments.into_iter().map(Assessment::into_findings);
     let names = places.iter().map(|place| place.name(pairs.len()));
     let findings = findings::join(names.zip(judged).collect());
-    let rules = catalogue::texts(&findings);
+    let rules = catalogue::texts(&findings, &cases);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, machine, findings, rules, strict);
     let ids = planned.iter().map(String::as_str);

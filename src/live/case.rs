@@ -106,38 +106,18 @@ impl Bench {
         composition: &Composition,
         direction: Direction,
     ) -> Case {
+        let left_out = composition.excluded.iter();
         Case {
-            id,
-            machine: self.machine.clone(),
-            device_set: device_set.to_owned(),
             devices: composition.included.clone(),
-            left_out: composition
-                .excluded
-                .iter()
+            left_out: left_out
                 .map(|exclusion| LeftOut {
                     device: exclusion.device.clone(),
                     reason: exclusion.reason.to_string(),
                 })
                 .collect(),
-            transport: self.transport.to_string(),
             capabilities: self.capabilities.iter().map(ToString::to_string).collect(),
-            direction,
             running: self.running,
-            outcome: Outcome::Skip,
-            cause: None,
-            control: None,
-            repeated: None,
-            split: None,
-            legs: Vec::new(),
-            state_diff: Vec::new(),
-            state_checked: None,
-            state_unchecked: None,
-            allowed_by: None,
-            reproduce: None,
-            source_stderr: String::new(),
-            destination_stderr: String::new(),
-            logs: None,
-            elapsed_ms: 0,
+            ..Case::untried(id, &self.machine, device_set, self.transport, direction)
         }
     }
 

@@ -1,10 +1,10 @@
 //! Migrations for people: a table of all, then what is known of each that did not pass.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use super::groups;
 use crate::model::{Case, Change, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
@@ -54,14 +54,8 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// A pass that says nothing of the devices' state must not look like one that does.
 fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for case in cases.iter().filter(|c| c.outcome == Outcome::Pass) {
-        if let Some(reason) = &case.state_unchecked {
-            reasons.entry(reason).or_default().push(&case.id);
-        }
-    }
+    let reasons = groups::unchecked(cases);
     for (reason, ids) in &reasons {
         writeln!(
             out,
@@ -75,29 +69,33 @@ fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What became of a value.
+pub(super) fn became(diff: &StateDiff) -> String {
+    if diff.change == Change::Filled {
+        let value = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (held, fresh) = (value(&diff.held), value(&diff.fresh));
+        return format!("holds {held} from filler, {fresh} on a machine that never ran");
+    }
+    match (&diff.landed_in, &diff.held) {
+        (Some(field), _) => format!("went into {field}"),
+        (None, Some(value)) => format!("holds {value}"),
+        (None, None) => "is gone".to_owned(),
+    }
+}
+
 /// Every field that did not arrive; the cause names the first.
 fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs.iter().take(FIELDS) {
-        let StateDiff { section, field, .. } = diff;
-        if diff.change == Change::Filled {
-            let value = |value: &Option<String>| value.clone().unwrap_or_default();
-            writeln!(
-                out,
-                "  lost       {section} {field}: not sent, holds {} from filler, {} on a machine that never ran",
-                value(&diff.held),
-                value(&diff.fresh)
-            )?;
-            continue;
-        }
-        let held = match (&diff.landed_in, &diff.held) {
-            (Some(field), _) => format!("went into {field}"),
-            (None, Some(value)) => format!("holds {value}"),
-            (None, None) => "is gone".to_owned(),
+        let sent = match diff.change {
+            Change::Filled => "not sent".to_owned(),
+            _ => format!("sent as {}", diff.sent),
         };
         writeln!(
             out,
-            "  lost       {section} {field}: sent as {}, {held}",
-            diff.sent
+            "  lost       {} {}: {sent}, {}",
+            diff.section,
+            diff.field,
+            became(diff)
         )?;
     }
     if let Some(more) = diffs.len().checked_sub(FIELDS).filter(|&n| n > 0) {

@@ -2,6 +2,8 @@
 
 mod cases;
 mod coverage;
+mod groups;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod sweep;

@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::cases::{colour, failure};
-use crate::model::{Case, LeftOut, Outcome, Report};
+use super::groups;
+use crate::model::{Case, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();
 
@@ -42,7 +43,7 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             swept.only_new.len()
         )?;
         if verbose {
-            for (reason, devices) in by_reason(&swept.left_out) {
+            for (reason, devices) in groups::left_out(&swept.left_out) {
                 writeln!(out, "  left out: {reason}: {}", devices.join(", "))?;
             }
             for (which, devices) in [("old", &swept.only_old), ("new", &swept.only_new)] {
@@ -53,19 +54,6 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
         }
     }
     writeln!(out)
-}
-
-fn by_reason(left_out: &[LeftOut]) -> BTreeMap<&str, Vec<&str>> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for LeftOut { device, reason } in left_out {
-        reasons.entry(reason).or_default().push(device);
-    }
-    reasons
-}
-
-/// Whether a reader has to look at a case.
-fn is_bad(case: &Case) -> bool {
-    !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
 }
 
 fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -116,15 +104,7 @@ fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io:
 
 /// What is known of each failure; of those with one cause, the first alone.
 fn causes(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
-    let mut groups: Vec<(String, Vec<&Case>)> = Vec::new();
-    for case in cases.iter().filter(|case| is_bad(case)) {
-        let key = key(case);
-        match groups.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, group)) => group.push(case),
-            None => groups.push((key, vec![case])),
-        }
-    }
-    for (_, group) in groups {
+    for group in groups::causes(cases) {
         let Some((first, others)) = group.split_first() else {
             continue;
         };
@@ -135,19 +115,4 @@ fn causes(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Equal for failures of one kind: outcome, direction, control and the words, but for numbers and the
-/// names of sections in them.
-fn key(case: &Case) -> String {
-    let cause = case.cause.as_ref();
-    let mut words = cause.map_or_else(String::new, |cause| cause.message.clone());
-    if let Some(section) = cause.and_then(|cause| cause.section.as_deref()) {
-        words = words.replace(section, "");
-    }
-    words.retain(|c| !c.is_ascii_digit());
-    format!(
-        "{} {} {} {:?} {words}",
-        case.machine, case.outcome, case.direction, case.control
-    )
 }

@@ -1,12 +1,13 @@
 //! The report for people: what, where, old beside new, what it means, what to do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use super::groups;
 use crate::model::{
-    BuildRef, Described, Direction, Evidence, Finding, Level, Report, RuleText, Side, Verdict,
+    BuildRef, Described, Direction, Finding, Level, Report, RuleText, Side, Verdict,
 };
 
 /// How to print; colour is the stream's business, which strips what is not wanted.
@@ -28,7 +29,7 @@ const FRAME: Style = AnsiColor::Blue.on_default().bold();
 
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let mut explained = BTreeSet::new();
-    for group in groups(&report.findings) {
+    for group in groups::findings(&report.findings) {
         let Some(&first) = group.first() else {
             continue;
         };
@@ -75,46 +76,6 @@ fn breaks(finding: &Finding) -> bool {
     finding.level == Level::Error && finding.allowed_by.is_none()
 }
 
-/// Findings about a whole type that one build lacks: there is nothing to show but the name.
-const LONE: [&str; 2] = ["section-removed", "section-added"];
-
-/// Findings that differ in nothing but the direction are told together, and so are all types that
-/// one build lacks.
-fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for finding in findings {
-        let Finding {
-            rule,
-            level,
-            allowed_by,
-            direction,
-            ..
-        } = finding;
-        let key = if LONE.contains(&rule.as_str()) {
-            format!("{rule} {level} {direction} {allowed_by:?}")
-        } else {
-            format!(
-                "{rule} {level} {} {:?} {:?} {allowed_by:?} {:?} {:?} {:?}",
-                finding.section,
-                finding.path,
-                finding.also_in,
-                finding.machines,
-                finding.old,
-                finding.new
-            )
-        };
-        match places.get(&key) {
-            Some(&at) => groups[at].push(finding),
-            None => {
-                places.insert(key, groups.len());
-                groups.push(vec![finding]);
-            }
-        }
-    }
-    groups
-}
-
 fn finding(
     group: &[&Finding],
     rule: Option<&RuleText>,
@@ -136,7 +97,7 @@ fn finding(
         "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
         first.rule
     )?;
-    if LONE.contains(&first.rule.as_str()) {
+    if groups::is_lone(first) {
         return lone_types(group, rule, options, explained, out);
     }
     let place: Vec<&str> = std::iter::once(first.section.as_str())
@@ -171,22 +132,7 @@ fn finding(
         }
         writeln!(out, "   {FRAME}|{FRAME:#}")?;
     }
-    let mut messages: Vec<(Option<Direction>, &str)> = Vec::new();
-    for finding in group {
-        match messages
-            .iter_mut()
-            .find(|(_, text)| *text == finding.message)
-        {
-            Some(same) => same.0 = None,
-            None => messages.push((Some(finding.direction), &finding.message)),
-        }
-    }
-    for (direction, message) in messages {
-        let both = match first.evidence {
-            Evidence::Properties => "set-up",
-            _ => "wire",
-        };
-        let label = direction.map_or_else(|| both.to_owned(), |d| d.to_string());
+    for (label, message) in groups::messages(group) {
         labelled(&label, message, options, out)?;
     }
     ending(first, rule, options, explained, out)

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::Rule;
-use crate::model::{Direction, Evidence, Finding, Level, RuleText};
+use crate::model::{Case, Direction, Evidence, Finding, Level, RuleText};
 
 /// The content of `rules/ID.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -73,11 +73,13 @@ impl Rule {
     }
 }
 
-/// The texts of the rules that occur in findings, for a report.
-pub fn texts(findings: &[Finding]) -> BTreeMap<String, RuleText> {
-    findings
-        .iter()
-        .filter_map(|finding| Rule::from_id(&finding.rule))
+/// The texts of the rules that occur in findings and in the causes of cases, for a report.
+pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<String, RuleText> {
+    let causes = cases.iter().filter_map(|case| case.cause.as_ref());
+    let named = causes.filter_map(|cause| cause.rule.as_deref());
+    named
+        .chain(findings.iter().map(|finding| finding.rule.as_str()))
+        .filter_map(Rule::from_id)
         .map(|rule| {
             let entry = rule.entry();
             let text = RuleText {

@@ -165,31 +165,10 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
     // Its whole name: another of the family may well be there.
     let all = [machine.clone(), machine.clone()];
     let label = super::place::label(architecture, machine, &all);
+    let id = format!("{label}/{BARE}/{transport}/{direction}");
     Case {
-        id: format!("{label}/{BARE}/{transport}/{direction}"),
-        machine: machine.clone(),
-        device_set: BARE.to_owned(),
-        devices: Vec::new(),
-        left_out: Vec::new(),
-        transport: transport.to_owned(),
-        capabilities: Vec::new(),
-        direction,
-        running: false,
-        outcome: Outcome::Skip,
         cause: message(reason.clone()),
-        control: None,
-        repeated: None,
-        split: None,
-        legs: Vec::new(),
-        state_diff: Vec::new(),
-        state_checked: None,
-        state_unchecked: None,
-        allowed_by: None,
-        reproduce: None,
-        source_stderr: String::new(),
-        destination_stderr: String::new(),
-        logs: None,
-        elapsed_ms: 0,
+        ..Case::untried(id, machine, BARE, transport, direction)
     }
 }
 
