@@ -447,6 +447,10 @@ pub struct Case {
     /// What the migrations used beyond the usual, by QEMU's names: `multifd`.
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// Sections that the destination refuses of this machine, whatever devices it has, and that it was
+    /// given from its own build instead, so that the devices could be tried.
+    #[serde(default)]
+    pub grafted: Vec<String>,
     /// Of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
@@ -494,6 +498,7 @@ impl Case {
             left_out: Vec::new(),
             transport: transport.to_string(),
             capabilities: Vec::new(),
+            grafted: Vec::new(),
             direction,
             running: false,
             outcome: Outcome::Skip,
@@ -536,6 +541,13 @@ pub struct Summary {
     pub passed: usize,
 }
 
+/// Sections that a destination was given from its own build, one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grafted {
+    pub direction: Direction,
+    pub sections: Vec<String>,
+}
+
 /// What a sweep found to try on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
@@ -553,6 +565,10 @@ pub struct Swept {
     pub by_fall_back: usize,
     /// The others of the shared ones, with what keeps each out.
     pub left_out: Vec<LeftOut>,
+    /// Where the machine does not get across by itself: what the destination was given from its own
+    /// build, so that the devices could be tried.
+    #[serde(default)]
+    pub grafted: Vec<Grafted>,
     /// Device types that one build has and the other does not.
     pub only_old: Vec<String>,
     pub only_new: Vec<String>,

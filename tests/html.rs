@@ -195,6 +195,7 @@ fn everything() -> Report {
             cpu_models: 0,
             exercised: 5,
             by_fall_back: 0,
+            grafted: Vec::new(),
             left_out: vec![LeftOut {
                 device: "usb-host".to_owned(),
                 reason: "needs a device of the host".to_owned(),

@@ -351,7 +351,12 @@ impl Bench {
             leave(source).await?;
             Ok(stats)
         };
-        (outcome.await, moved.sent)
+        // What the destination was not given is nothing that it could hold.
+        let sent = match &recipe.graft {
+            Some(graft) => moved.sent.map(|sent| graft.without(sent)),
+            None => moved.sent,
+        };
+        (outcome.await, sent)
     }
 
     /// Lets the guest go on where it arrived, and sees that it does.

@@ -141,6 +141,7 @@ impl Bench {
             cpu: self.cpu.clone(),
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
+            graft: None,
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod attempt;
 pub mod bench;
 mod blame;
 pub mod buses;
+mod bypass;
 pub mod capability;
 pub mod case;
 pub mod cause;

@@ -100,8 +100,9 @@ pub async fn look(
 }
 
 /// The objects that have to do with the section of a failure: its device, what that is a part of and
-/// what is a part of it. A section of no device is one of the machine's or its CPUs'.
-fn concerned(objects: &[Object], types: &BTreeSet<String>) -> Vec<bool> {
+/// what is a part of it. A section of no device is one of the machine's or its CPUs'; guest memory is
+/// the machine's.
+fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
     let hits: Vec<&str> = objects
         .iter()
         .filter(|object| types.contains(&object.type_name))
@@ -114,7 +115,8 @@ fn concerned(objects: &[Object], types: &BTreeSet<String>) -> Vec<bool> {
     objects
         .iter()
         .map(|object| match object.kind {
-            Kind::Machine | Kind::Cpu if hits.is_empty() => true,
+            Kind::Cpu if hits.is_empty() => section != "ram",
+            Kind::Machine if hits.is_empty() => true,
             Kind::Machine => false,
             Kind::Cpu | Kind::Device => hits
                 .iter()
@@ -352,7 +354,7 @@ pub async fn explain(
     let name = section.rsplit_once('/').map_or(&*section, |(_, name)| name);
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
-    let snapshots = look(old, new, recipe, |objects| concerned(objects, types)).await?;
+    let snapshots = look(old, new, recipe, |objects| concerned(objects, name, types)).await?;
     let differences = compare(&snapshots, Look::Everything, lists);
     Ok(tie(case, &differences, &recipe.machine))
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -10,18 +11,21 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use super::capability::Capability;
+use crate::stream::graft::Graft;
 use crate::stream::{Options, Parser, Reading, Stream};
 
 /// Bytes passed on at once.
 const CHUNK: usize = 128 << 10;
+/// Bytes of a stream that is changed on its way: machines that never ran send a few megabytes.
+const MOST_GRAFTED: u64 = 256 << 20;
 /// How long the rest of a stream may take once both sides have said that they are done.
 const REST: Duration = Duration::from_secs(10);
 
 /// The two ends of a way that a stream takes, ours to connect.
 #[derive(Debug)]
 pub(super) enum Ends {
-    /// The source connects here, the destination listens there.
-    Unix(UnixListener, PathBuf),
+    /// The source connects here, the destination listens there, and may be given other sections.
+    Unix(UnixListener, PathBuf, Option<Arc<Graft>>),
     Tcp(TcpListener, SocketAddr),
     /// Connected already.
     Sockets(UnixStream, UnixStream),
@@ -50,7 +54,11 @@ impl Drop for Relay {
 impl Tap {
     pub fn start(ends: Ends) -> Tap {
         match ends {
-            Ends::Unix(listener, path) => Tap::relay(async move {
+            Ends::Unix(listener, path, Some(graft)) => Tap::relay(async move {
+                let (from, _) = listener.accept().await?;
+                pass_grafted(from, UnixStream::connect(path).await.ok(), &graft).await
+            }),
+            Ends::Unix(listener, path, None) => Tap::relay(async move {
                 let (from, _) = listener.accept().await?;
                 // A destination that has gone by then leaves a stream that explains why.
                 pass(from, UnixStream::connect(path).await.ok()).await
@@ -138,6 +146,31 @@ async fn pass(
         let _gone_already = destination.shutdown().await;
     }
     Ok(parser.finish())
+}
+
+/// The same with sections of another stream in the place of some. That takes the whole stream: what
+/// a section is called is known when it begins, where it ends only by its description.
+async fn pass_grafted(
+    mut from: impl AsyncRead + Unpin,
+    to: Option<impl AsyncWrite + Unpin>,
+    graft: &Graft,
+) -> io::Result<Reading> {
+    let mut bytes = Vec::new();
+    (&mut from)
+        .take(MOST_GRAFTED)
+        .read_to_end(&mut bytes)
+        .await?;
+    if bytes.len() as u64 == MOST_GRAFTED {
+        return Err(io::Error::other("the stream is too large to be changed"));
+    }
+    let reading = crate::stream::parse(&bytes);
+    if let Some(mut destination) = to {
+        let grafted = graft.apply(&bytes, &reading.stream);
+        // One that refuses closes its end.
+        let _refused = destination.write_all(&grafted).await;
+        let _gone_already = destination.shutdown().await;
+    }
+    Ok(reading)
 }
 
 /// A port of this machine's own.

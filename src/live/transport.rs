@@ -123,7 +123,7 @@ pub(super) async fn lay(
             let uri = format!("unix:{}", ours.display());
             let incoming = format!("unix:{}", path.display());
             let listener = UnixListener::bind(&ours).map_err(|e| cannot("socket", &e))?;
-            let tap = Tap::start(Ends::Unix(listener, path));
+            let tap = Tap::start(Ends::Unix(listener, path, destination.graft.clone()));
             Way {
                 incoming,
                 outgoing: Outgoing::Known(uri, tap),

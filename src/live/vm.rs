@@ -18,6 +18,7 @@ use crate::qemu::{
     Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value,
     qmp::QmpError, side_by_side,
 };
+use crate::stream::graft::Graft;
 use crate::vmstate::dump::Dump;
 
 /// Between two looks at a guest's console.
@@ -72,6 +73,8 @@ pub struct Recipe {
     pub device_args: Vec<String>,
     /// Runs in the machine; without one the machine is never started.
     pub guest: Option<&'static Guest>,
+    /// What a destination is given in the place of sections that it does not take.
+    pub graft: Option<Arc<Graft>>,
 }
 
 impl Recipe {
@@ -162,6 +165,8 @@ pub struct Vm {
     pub command_line: String,
     /// Where a destination writes how its load goes.
     pub(super) trace: Option<PathBuf>,
+    /// What it is given in the place of sections that it does not take.
+    pub(super) graft: Option<Arc<Graft>>,
     console: Option<File>,
 }
 
@@ -213,6 +218,7 @@ impl Vm {
             command: party.build.deadlines().command,
             command_line,
             trace,
+            graft: recipe.graft.clone(),
             console,
         })
     }
@@ -359,6 +365,6 @@ fn typed(build: &Build, args: &[OsString]) -> String {
 }
 
 /// One word for a shell.
-pub(super) fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
 }

@@ -8,7 +8,7 @@ use anstyle::Style;
 
 use super::cases::{colour, failure};
 use super::groups;
-use crate::model::{Case, Outcome, Report};
+use crate::model::{Case, Grafted, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();
 
@@ -42,6 +42,18 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             swept.only_old.len(),
             swept.only_new.len()
         )?;
+        for Grafted {
+            direction,
+            sections,
+        } in &swept.grafted
+        {
+            writeln!(
+                out,
+                "  {direction}: the machine does not get across by itself; for the devices, the destination was \
+                 given its own build's {} in the place of what was sent",
+                sections.join(", ")
+            )?;
+        }
         if verbose {
             for (reason, devices) in groups::left_out(&swept.left_out) {
                 writeln!(out, "  left out: {reason}: {}", devices.join(", "))?;

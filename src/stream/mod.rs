@@ -51,6 +51,7 @@ pub mod diff;
 mod error;
 pub mod explain;
 pub mod fidelity;
+pub mod graft;
 mod iterative;
 pub mod layout;
 mod open;

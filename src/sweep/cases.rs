@@ -9,8 +9,10 @@ use super::place::{Absent, Place};
 use super::shard::Shard;
 use super::split::{Item, Together, Verdict, Way};
 use super::visit::{Options, Run, Visit, route};
+use crate::live::bench::Bench;
 use crate::live::devices::{Composition, DeviceSet};
-use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated, Swept};
+use crate::live::vm::quote;
+use crate::model::{Case, Cause, Control, Direction, Grafted, LeftOut, Outcome, Repeated, Swept};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -139,6 +141,14 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
             exercised,
             by_fall_back,
             left_out,
+            grafted: visit
+                .grafts
+                .iter()
+                .map(|(&direction, graft)| Grafted {
+                    direction,
+                    sections: graft.names().to_vec(),
+                })
+                .collect(),
             only_old: visit.catalogue.only_old.clone(),
             only_new: visit.catalogue.only_new.clone(),
             guests: visit.guests,
@@ -203,6 +213,9 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
         .search
         .as_ref()
         .and_then(|search| search.verdicts().get(&(way, item)));
+    if let (Some(_), Some(graft)) = (verdict, visit.grafts.get(&direction)) {
+        case.grafted = graft.names().to_vec();
+    }
     match verdict {
         None => {
             case.cause = message(format!(
@@ -230,10 +243,28 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
                     failed: 1 + usize::from(again.attempt.failed()),
                     of: 2,
                 });
+                if !case.grafted.is_empty() {
+                    case.reproduce = Some(swept_alone(place, driver, direction));
+                }
             }
         },
     }
     case
+}
+
+/// The line for a case that QEMU alone cannot do again: it would stop at the sections that are grafted.
+fn swept_alone(place: &Place, driver: &str, direction: Direction) -> String {
+    let Bench {
+        old,
+        new,
+        arch,
+        machine,
+        ..
+    } = &place.bench;
+    let (old, new) = (quote(old.build.label()), quote(new.build.label()));
+    format!(
+        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}"
+    )
 }
 
 /// Devices that fail only together.

@@ -17,9 +17,10 @@ use crate::live::buses::Buses;
 use crate::live::case::milliseconds;
 use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
-use crate::live::vm::Party;
+use crate::live::vm::{Party, Recipe};
 use crate::model::{Direction, Outcome};
 use crate::stream::Stream;
+use crate::stream::graft::Graft;
 
 /// How many devices travel in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +48,14 @@ pub(super) enum Task {
     Buses,
     /// Move the machine without any device.
     Bare(Way),
+    /// Look for what it takes to get a machine across that does not.
+    Bypass(Direction, Arc<Run>),
     /// Move a pack, and split it if it fails.
     Trial {
         stage: Stage,
         trial: Trial,
         set: DeviceSet,
+        graft: Option<Arc<Graft>>,
     },
     /// Control what fails only together.
     Whole { at: usize, way: Way, set: DeviceSet },
@@ -60,6 +64,7 @@ pub(super) enum Task {
         item: Item,
         way: Way,
         set: DeviceSet,
+        graft: Option<Arc<Graft>>,
     },
 }
 
@@ -67,6 +72,7 @@ impl Task {
     fn way(&self) -> Option<Way> {
         match self {
             Task::Buses => None,
+            Task::Bypass(direction, _) => Some(Way::Across(*direction)),
             Task::Bare(way) | Task::Whole { way, .. } | Task::Again { way, .. } => Some(*way),
             Task::Trial { trial, .. } => Some(trial.way),
         }
@@ -74,10 +80,17 @@ impl Task {
 
     fn set(&self) -> Option<&DeviceSet> {
         match self {
-            Task::Buses | Task::Bare(_) => None,
+            Task::Buses | Task::Bare(_) | Task::Bypass(..) => None,
             Task::Trial { set, .. } | Task::Whole { set, .. } | Task::Again { set, .. } => {
                 Some(set)
             }
+        }
+    }
+
+    fn graft(&self) -> Option<&Arc<Graft>> {
+        match self {
+            Task::Trial { graft, .. } | Task::Again { graft, .. } => graft.as_ref(),
+            _ => None,
         }
     }
 
@@ -114,6 +127,7 @@ pub(super) enum Came {
     Buses(Result<Buses, String>),
     /// What the first build sent, too, where it got that far.
     Moved(Arc<Run>, Option<Arc<Stream>>),
+    Bypassed(Option<Arc<Graft>>),
 }
 
 /// A guest that moved, or did not.
@@ -164,8 +178,15 @@ pub(super) async fn perform(place: &Place, task: &Task) -> Came {
     };
     let begun = Instant::now();
     let args = task.set().map(|set| bench.compose(set).args);
-    let recipe = bench.recipe(args.unwrap_or_default());
+    let recipe = Recipe {
+        graft: task.graft().cloned(),
+        ..bench.recipe(args.unwrap_or_default())
+    };
     let (route, direction) = route(place, way);
+    if let Task::Bypass(_, failed) = task {
+        let bypass = bench.bypass(&route, &recipe, direction, &failed.attempt);
+        return Came::Bypassed(bypass.await);
+    }
     let mut attempt = bench.attempt(&route, &recipe, direction, &|_| {}).await;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
@@ -205,6 +226,8 @@ pub(super) struct Visit {
     open: usize,
     pub buses: Option<Result<Buses, String>>,
     pub bare: BTreeMap<Way, Arc<Run>>,
+    /// What gets a machine across that does not get there by itself.
+    pub grafts: BTreeMap<Direction, Arc<Graft>>,
     pub catalogue: Catalogue,
     /// Candidates whose cases are this run's. The others are another shard's; what these need of
     /// them travels along, so that every case comes to what it does in a whole run.
@@ -250,6 +273,7 @@ impl Visit {
             open: 0,
             buses: None,
             bare: BTreeMap::new(),
+            grafts: BTreeMap::new(),
             catalogue: Catalogue::default(),
             held: BTreeSet::new(),
             observed: Vec::new(),
@@ -272,7 +296,7 @@ impl Visit {
         self.guests += guests.count();
         let job = |job: Task| Job {
             weight: match &job {
-                Task::Buses | Task::Bare(_) => FIRST,
+                Task::Buses | Task::Bare(_) | Task::Bypass(..) => FIRST,
                 Task::Trial { set, .. } | Task::Whole { set, .. } | Task::Again { set, .. } => {
                     weight(set)
                 }
@@ -315,7 +339,11 @@ impl Visit {
                 self.again.insert((way, item), run);
                 Vec::new()
             }
-            (Task::Buses, Came::Moved(..)) => Vec::new(),
+            (Task::Bypass(direction, _), Came::Bypassed(Some(graft))) => {
+                self.grafts.insert(direction, graft);
+                Vec::new()
+            }
+            (_, Came::Bypassed(_)) | (Task::Buses | Task::Bypass(..), _) => Vec::new(),
         };
         if tasks.is_empty() && self.open == 0 {
             tasks = self.next_stage(place, options);
@@ -382,14 +410,25 @@ impl Visit {
 
     /// A bare machine that does not get across is controlled at once.
     fn bare(&mut self, way: Way, run: Arc<Run>) -> Vec<Task> {
-        let failed = run.attempt.failed() && matches!(way, Way::Across(_));
-        let before = |run: &Arc<Run>| run.attempt.failed();
-        let controlled = self.bare.iter().any(|(_, run)| before(run));
+        let mut tasks = Vec::new();
+        if let Way::Across(direction) = way
+            && run.attempt.failed()
+        {
+            tasks.push(Task::Bypass(direction, Arc::clone(&run)));
+            let failed_before = self.bare.values().any(|run| run.attempt.failed());
+            if !failed_before {
+                tasks.extend(CONTROLS.map(Task::Bare));
+            }
+        }
         self.bare.insert(way, run);
-        if failed && !controlled {
-            CONTROLS.map(Task::Bare).into()
-        } else {
-            Vec::new()
+        tasks
+    }
+
+    /// What guests need on a way.
+    fn graft(&self, way: Way) -> Option<Arc<Graft>> {
+        match way {
+            Way::Across(direction) => self.grafts.get(&direction).cloned(),
+            Way::OldToOld | Way::NewToNew => None,
         }
     }
 
@@ -454,6 +493,7 @@ impl Visit {
             .map(|trial| Task::Trial {
                 stage,
                 set: self.union(&trial.items),
+                graft: self.graft(trial.way),
                 trial,
             })
             .collect()
@@ -487,9 +527,10 @@ impl Visit {
             .directions
             .iter()
             .map(|&direction| Way::Across(direction))
-            .filter(|way| {
-                let bare = self.bare.get(way);
+            .filter(|&way| {
+                let bare = self.bare.get(&way);
                 bare.is_some_and(|run| run.attempt.outcome == Outcome::Pass)
+                    || self.graft(way).is_some()
             })
             .collect();
         self.planned = ids(place, &self.catalogue, &options.directions);
@@ -596,6 +637,7 @@ impl Visit {
             item,
             way,
             set: self.union(&[item]),
+            graft: self.graft(way),
         }));
         tasks
     }
