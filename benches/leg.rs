@@ -13,6 +13,7 @@ use migcompat::live::transport::Transport;
 use migcompat::live::vm::{Party, Role, Vm};
 use migcompat::model::{Direction, Outcome};
 use migcompat::qemu::{self, Means, Pair, Progress, private_dir};
+use migcompat::rules::lists::{Lists, Scope};
 use qapi::Command;
 use qapi::qmp::QmpCommand;
 use serde::Serialize;
@@ -98,10 +99,20 @@ fn main() -> anyhow::Result<()> {
     let pair = Pair::open(&old?, &new?, &means)?;
     let logs = private_dir()?;
     let (old, new) = Party::both(&pair);
+    let machine = pair.machine("q35")?;
+    // Without them a field that a sound load changes is taken for a loss.
+    let lists = Lists::load(&[])?;
+    let names = Names::of(&Scope {
+        lists: &lists,
+        old: Some(old.info.version),
+        new: Some(new.info.version),
+        machine: Some(&machine),
+        any_machine: false,
+    });
     let bench = Bench {
         old,
         new,
-        machine: pair.machine("q35")?,
+        machine,
         arch: pair.arch().to_owned(),
         cpu: None,
         transport: Transport::Unix,
@@ -111,7 +122,7 @@ fn main() -> anyhow::Result<()> {
         retries: 0,
         patience: Patience::default(),
         logs: logs.path().to_owned(),
-        names: Names::default(),
+        names,
     };
     let wanted = Wanted {
         set: DeviceSet::shipped("default")?.guests()[0].clone(),

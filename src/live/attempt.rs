@@ -227,37 +227,43 @@ impl Bench {
             let stage = match stage {
                 Ok(stats) => {
                     let runs_on = recipe.guest.is_some() || index + 1 == destinations.len();
-                    match sent {
-                        Ok(sent) if runs_on => {
-                            let held = leg::save(&mut destination, self.patience.leg).await;
-                            match held {
-                                Ok(held) => {
-                                    let arrival = Arrival {
-                                        leg: index,
-                                        direction,
-                                        destination: destinations[index],
-                                        sent: &sent,
-                                        held: &held,
-                                    };
-                                    kept = self
-                                        .holds(&mut state, arrival, recipe, &mut never_ran)
-                                        .await;
-                                }
-                                Err(why) => state.leave(format!(
-                                    "after leg {index} the destination could not save again: {why}"
-                                )),
+                    let save = async {
+                        match &sent {
+                            Ok(_) if runs_on => {
+                                Some(leg::save(&mut destination, self.patience.leg).await)
                             }
+                            _ => None,
                         }
-                        Ok(sent) => before = Some(sent),
-                        Err(why) => state.leave(why),
+                    };
+                    // All that the source has to say is known: it goes meanwhile.
+                    let (left, held) = tokio::join!(leave(&mut source), save);
+                    match (sent, held) {
+                        (Ok(sent), Some(Ok(held))) => {
+                            let arrival = Arrival {
+                                leg: index,
+                                direction,
+                                destination: destinations[index],
+                                sent: &sent,
+                                held: &held,
+                            };
+                            kept = self
+                                .holds(&mut state, arrival, recipe, &mut never_ran)
+                                .await;
+                        }
+                        (Ok(_), Some(Err(why))) => state.leave(format!(
+                            "after leg {index} the destination could not save again: {why}"
+                        )),
+                        (Ok(sent), None) => before = Some(sent),
+                        (Err(why), _) => state.leave(why),
                     }
-                    if kept {
-                        let resumed = self.resume(&mut destination, recipe, &mut log);
-                        let (resumed, started) = tokio::join!(resumed, start(index + 1));
-                        next = started;
-                        resumed.map(|()| stats)
-                    } else {
-                        Ok(stats)
+                    match left {
+                        Ok(()) if kept => {
+                            let resumed = self.resume(&mut destination, recipe, &mut log);
+                            let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                            next = started;
+                            resumed.map(|()| stats)
+                        }
+                        left => left.map(|()| stats),
                     }
                 }
                 Err(unfit) => {
@@ -288,7 +294,8 @@ impl Bench {
             source.sweep();
             source = destination;
         }
-        source.monitored.quit(Duration::from_secs(5)).await;
+        // It has answered all that was asked, and has nothing to put in order.
+        source.monitored.process.kill().await;
         Attempt {
             outcome: Outcome::Pass,
             cause: None,
@@ -333,8 +340,8 @@ impl Bench {
         Ok(source)
     }
 
-    /// One leg and what is compared after it. The source is gone then, the destination stopped. What
-    /// the source sent comes back too.
+    /// One leg and what is compared after it. Both sides are stopped then. What the source sent comes
+    /// back too.
     async fn stage(
         &self,
         source: &mut Vm,
@@ -348,7 +355,6 @@ impl Bench {
         let outcome = async {
             let stats = moved.outcome?;
             integrity::compare(source, destination, recipe.guest, log).await?;
-            leave(source).await?;
             Ok(stats)
         };
         // What the destination was not given is nothing that it could hold.

@@ -157,13 +157,15 @@ async fn relay(
     tapped: &mut Option<Tap>,
 ) -> Result<Stats, Unfit> {
     let end = Instant::now() + deadline;
-    prepare(source, End::Source, capabilities).await?;
-    prepare(destination, End::Destination, capabilities).await?;
+    let (ours, theirs) = tokio::join!(prepare(source, End::Source, capabilities), async {
+        reached::trace(destination).await;
+        prepare(destination, End::Destination, capabilities).await
+    });
+    ours.and(theirs)?;
     let passes = match capabilities.first() {
         None => Tapped::Yes,
         Some(&capability) => Tapped::No(capability),
     };
-    reached::trace(destination).await;
     let way = transport::lay(transport, passes, source, destination).await?;
     forget(source).await;
     forget(destination).await;
@@ -262,11 +264,6 @@ async fn forget(vm: &mut Vm) {
 /// where it runs, is no break between versions.
 async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
     let session = &vm.monitored.session;
-    let listed = match session.execute(QueryCapabilities {}, vm.command).await {
-        Ok(listed) => listed,
-        Err(error) => return Err(broken(vm, end, error).await),
-    };
-    let has = |name: &str| listed.iter().any(|c| c.capability == name);
     let set = async |name: String| {
         let capabilities = vec![CapabilityState {
             capability: name,
@@ -275,12 +272,28 @@ async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unf
         let command = SetCapabilities { capabilities };
         session.execute(command, vm.command).await.map(drop)
     };
+    let list = async {
+        match wanted {
+            [] => Ok(Vec::new()),
+            _ => session.execute(QueryCapabilities {}, vm.command).await,
+        }
+    };
     // Says what happens instead of being asked; of no consequence for the stream, so that one side
     // may lack it.
-    let mut done = match has("events") {
-        true => set("events".to_owned()).await,
-        false => Ok(()),
+    let events = async {
+        match set("events".to_owned()).await {
+            Err(QmpError::Refused { .. }) => Ok(()),
+            other => other,
+        }
     };
+    let parameters = session.execute(parameters(wanted), vm.command);
+    // What does not wait for an answer goes together: a leg is short.
+    let (listed, mut done, set_up) = tokio::join!(list, events, parameters);
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(error) => return Err(broken(vm, end, error).await),
+    };
+    let has = |name: &str| listed.iter().any(|c| c.capability == name);
     for capability in wanted {
         if !has(&capability.to_string()) {
             let message = format!("{end}, a QEMU {}, has no {capability}", vm.version);
@@ -294,12 +307,8 @@ async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unf
             return Err(Unfit::new(Outcome::Skip, message));
         }
     }
-    if done.is_ok() {
-        let command = parameters(wanted);
-        done = session.execute(command, vm.command).await.map(drop);
-    }
-    match done {
-        Ok(()) => Ok(()),
+    match done.and(set_up) {
+        Ok(_) => Ok(()),
         Err(error) => Err(broken(vm, end, error).await),
     }
 }

@@ -78,16 +78,21 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Memory of the guest unless the machine wants more, in MiB. Small, since all of it is compared.
+    /// Memory of a machine unless it wants more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
+    /// The same of a machine in the table that never runs. Some boards that are not in it take no
+    /// less than the above.
+    const IDLE_MEMORY_MIB: u32 = 8;
 
     /// The machine's arguments on a build of this version, without anything of ours. `folder` holds
     /// the files that [`Recipe::prepare`] wrote.
     pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
-        let memory = self
-            .guest
-            .map_or(0, |guest| guest.min_memory_mib)
-            .max(Self::MEMORY_MIB);
+        let profile = machine::profile(&self.machine, Some(&self.arch));
+        let memory = match (self.guest, profile) {
+            (Some(guest), _) => guest.min_memory_mib.max(Self::MEMORY_MIB),
+            (None, Some(_)) => Self::IDLE_MEMORY_MIB,
+            (None, None) => Self::MEMORY_MIB,
+        };
         let mut args: Vec<OsString> = [
             "-M",
             &self.machine,
@@ -105,7 +110,7 @@ impl Recipe {
         ]
         .map(OsString::from)
         .into();
-        if let Some(profile) = machine::profile(&self.machine, Some(&self.arch)) {
+        if let Some(profile) = profile {
             args.extend(profile.start_args(version).map(OsString::from));
             if profile.blank_rom.is_some() {
                 args.push("-bios".into());
