@@ -127,7 +127,7 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(bare(&bench))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(bench.run(&wanted, &|_| {}));
+        let case = runtime.block_on(bench.run(&wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

@@ -4,8 +4,9 @@ use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
+use crate::live::coverage::{Reach, cover};
 use crate::live::{layouts, properties};
-use crate::model::{Case, Finding, Outcome, Report};
+use crate::model::{Case, Coverage, Finding, Outcome, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -81,8 +82,14 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
     let rules = catalogue::texts(&findings, &moved.cases);
     let strict = args.judge.strict;
+    let both = [&dumps.old.1, &dumps.new.1];
+    let coverage = cover(both, &moved.observed, &Reach::of(&moved.bench, &sets));
     let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
-        .with_cases(moved.cases, strict);
+        .with_cases(moved.cases, strict)
+        .with_coverage(Coverage {
+            required: args.coverage.min_coverage,
+            ..coverage
+        });
     report.described = described;
     output::write_report(&report, &args.output, strict)
 }

@@ -10,6 +10,7 @@ use super::buses::Buses;
 use super::capability::Capability;
 use super::cause;
 use super::commands::QueryPci;
+use super::coverage::{Observed, SentSection};
 use super::devices::{Composition, DeviceSet, Target};
 use super::integrity;
 use super::leg::{self, End, Stats, Unfit};
@@ -209,6 +210,13 @@ impl Attempt {
     }
 }
 
+/// What became of a case, and what was sent in its first leg.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    pub case: Case,
+    pub observed: Observed,
+}
+
 /// Why a guest does not get as far as a migration.
 enum NoStart {
     Refused(Box<StartError>),
@@ -248,7 +256,7 @@ impl Bench {
     }
 
     /// Runs a case to its end, whatever that is.
-    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
+    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Ran {
         let begun = Instant::now();
         let (set, taken) = self.fitting(&wanted.set);
         let composition = self.compose(&set);
@@ -282,13 +290,17 @@ impl Bench {
                 message,
                 ..Cause::default()
             });
-            return case;
+            return Ran {
+                case,
+                observed: Observed::default(),
+            };
         }
         let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
         let mut attempt = self
             .attempt(&route, &recipe, wanted.direction, watcher)
             .await;
+        let sent = attempt.state.first.take();
         if attempt.failed() {
             self.explain(&mut attempt, &recipe, &route).await;
             self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
@@ -309,7 +321,17 @@ impl Bench {
             case.state_unchecked = attempt.state.unchecked;
         }
         case.elapsed_ms = milliseconds(begun);
-        case
+        let plugged = set.devices.iter();
+        let plugged = plugged.filter(|device| composition.included.contains(&device.id));
+        let observed = Observed {
+            sections: sent
+                .as_ref()
+                .and_then(Stream::vmdesc)
+                .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+            passed: case.outcome == Outcome::Pass,
+            types: plugged.map(|d| d.driver(&self.arch).to_owned()).collect(),
+        };
+        Ran { case, observed }
     }
 
     /// The set without what the workload guest itself needs, and what that is.

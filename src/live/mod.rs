@@ -6,6 +6,7 @@ pub mod capability;
 pub mod case;
 pub mod cause;
 mod commands;
+pub mod coverage;
 pub mod devices;
 mod explain;
 pub mod integrity;

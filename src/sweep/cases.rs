@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::coverage::{Observed, Reach};
 use super::place::{Absent, Place};
 use super::shard::Shard;
 use super::split::{Item, Together, Verdict, Way};
 use super::visit::{Options, Run, Visit, route};
+use crate::live::coverage::{Observed, Reach};
 use crate::live::devices::Composition;
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated, Swept};
 

@@ -6,7 +6,6 @@
 
 mod cases;
 pub mod catalogue;
-pub mod coverage;
 pub mod merge;
 pub mod pack;
 pub mod place;

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::cases::{family, ids};
 use super::catalogue::{Catalogue, Only};
-use super::coverage::{Observed, SentSection};
 use super::pack::pack;
 use super::place::Place;
 use super::shard::Shard;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
 use crate::live::buses::Buses;
 use crate::live::case::{Attempt, milliseconds};
+use crate::live::coverage::{Observed, SentSection};
 use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
 use crate::live::vm::Party;
