@@ -625,6 +625,22 @@ fn a_check_says_how_much_was_put_to_the_test() {
     assert_eq!(less.outcomes(), ["pass", "pass"]);
 }
 
+/// With multifd the stream cannot be read on its way: that is not the same as nothing sent.
+#[test]
+fn what_cannot_be_seen_is_not_taken_for_uncovered() {
+    if !online("what_cannot_be_seen_is_not_taken_for_uncovered") {
+        return;
+    }
+    let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
+    let how = ["--device-set", "bare", "--capability", "multifd"];
+    let run = Run::new(&[&args[..], &how].concat());
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.report["coverage"], Value::Null);
+    assert!(run.said().contains("no coverage is told"), "{}", run.said());
+    let asked = Run::new(&[&args[..], &how, &["--min-coverage", "1"]].concat());
+    assert_eq!(asked.status(), Some(125), "{}", asked.said());
+}
+
 /// A device that did not get across was sent, and that is all.
 #[test]
 fn what_was_sent_in_vain_is_covered_as_such() {

@@ -6,7 +6,7 @@ use super::{Exit, Failure, live, output};
 use crate::live::cause::explain;
 use crate::live::coverage::{Reach, cover};
 use crate::live::{layouts, properties};
-use crate::model::{Case, Coverage, Finding, Outcome, Report};
+use crate::model::{Case, Coverage, Finding, Outcome, Report, Verdict};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -82,16 +82,41 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
     let rules = catalogue::texts(&findings, &moved.cases);
     let strict = args.judge.strict;
-    let both = [&dumps.old.1, &dumps.new.1];
-    let coverage = cover(both, &moved.observed, &Reach::of(&moved.bench, &sets));
+    let coverage = match unseen(&moved) {
+        None => {
+            let both = [&dumps.old.1, &dumps.new.1];
+            let coverage = cover(both, &moved.observed, &Reach::of(&moved.bench, &sets));
+            Some(Coverage {
+                required: args.coverage.min_coverage,
+                ..coverage
+            })
+        }
+        Some(why) => {
+            eprintln!("no coverage is told: {why}");
+            None
+        }
+    };
     let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
-        .with_cases(moved.cases, strict)
-        .with_coverage(Coverage {
-            required: args.coverage.min_coverage,
-            ..coverage
-        });
+        .with_cases(moved.cases, strict);
+    match coverage {
+        Some(coverage) => report = report.with_coverage(coverage),
+        // Nobody knows whether it is enough.
+        None if args.coverage.min_coverage.is_some() && report.verdict == Verdict::Compatible => {
+            report.verdict = Verdict::Untested;
+        }
+        None => {}
+    }
     report.described = described;
     output::write_report(&report, &args.output, strict)
+}
+
+/// Why guests moved, and what they sent could not be read.
+fn unseen(moved: &live::Moved) -> Option<String> {
+    let sent = moved.observed.iter().any(|case| !case.sections.is_empty());
+    let mut went = moved.cases.iter().filter(|case| !case.legs.is_empty());
+    let first = went.next().filter(|_| !sent)?;
+    let why = first.state_unchecked.clone();
+    Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
 }
 
 /// Ties a failed case to the finding that predicted it.

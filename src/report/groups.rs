@@ -68,6 +68,12 @@ pub(super) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
         .collect()
 }
 
+/// Whether any guest moved between the builds, or failed to.
+pub(super) fn ran(cases: &[Case]) -> bool {
+    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
+    !cases.iter().all(idle)
+}
+
 /// Whether a reader has to look at a case.
 pub(super) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)

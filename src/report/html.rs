@@ -293,7 +293,11 @@ fn untested(report: &Report) -> Option<String> {
              asked for.",
             coverage.counts.percent
         ),
-        None => "No case could be run, or parts of the run are missing.".to_owned(),
+        None if groups::ran(&report.cases) => {
+            "Nothing that was tried fails, but the run is not whole, or nobody knows what it covers."
+                .to_owned()
+        }
+        None => "No case could be run between the builds.".to_owned(),
     })
 }
 
