@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use askama::Template;
 
-use super::cases::became;
+use super::cases::{alone, became};
 use super::groups;
 use crate::model::{
     BuildKind, BuildRef, Case, Coverage, CoveredSection, Direction, Finding, Leg, Level, Outcome,
@@ -337,13 +337,10 @@ fn counts(report: &Report) -> Vec<Count> {
 
 /// Those that fail the run first, then what one build breaks alone, then what is allowed.
 fn failures(report: &Report) -> Vec<Failure<'_>> {
-    let mut groups = groups::causes(&report.cases);
-    groups.sort_by_key(|group| {
-        let (gates, allowed) = (group[0].gates(), group[0].allowed_by.is_some());
-        (allowed, !gates)
-    });
+    let mut found = groups::causes(&report.cases);
+    found.sort_by_key(|group| groups::urgency(group[0]));
     let mut failures = Vec::new();
-    for mut group in groups {
+    for mut group in found {
         // The fewer devices, the shorter the way to the culprit.
         group.sort_by_key(|case| case.devices.len());
         let Some((&case, others)) = group.split_first() else {

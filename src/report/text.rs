@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::groups;
+use super::groups::{self, Urgency};
 use crate::model::{
     BuildRef, Described, Direction, Finding, Level, Report, RuleText, Side, Verdict,
 };
@@ -212,13 +212,14 @@ fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> i
 
 fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let summary = report.summary;
-    let mut counts = vec![
-        count(summary.errors, "error"),
-        count(summary.warnings, "warning"),
-        count(summary.notes, "note"),
-    ];
-    if summary.notes > 0 && !options.verbose {
-        counts[2].push_str(" (-v shows them)");
+    let mut counts = Vec::new();
+    // A sweep compares no dumps: that it has no finding says nothing.
+    if report.swept.is_empty() || !report.findings.is_empty() {
+        counts.push(count(summary.errors, "error"));
+        counts.push(count(summary.warnings, "warning"));
+        let hidden = summary.notes > 0 && !options.verbose;
+        let hint = if hidden { " (-v shows them)" } else { "" };
+        counts.push(format!("{}{hint}", count(summary.notes, "note")));
     }
     if summary.allowed > 0 {
         counts.push(format!("{} allowed", summary.allowed));
@@ -229,6 +230,19 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             summary.passed,
             count(summary.cases, "migration case")
         ));
+        let others = [
+            (Urgency::Failed, "failed"),
+            (Urgency::Broken, "broken within a build"),
+            (Urgency::Allowed, "allowed to fail"),
+            (Urgency::NotTried, "not tried"),
+        ];
+        for (urgency, word) in others {
+            let cases = report.cases.iter();
+            let number = cases.filter(|c| groups::urgency(c) == urgency).count();
+            if number > 0 {
+                counts.push(format!("{number} {word}"));
+            }
+        }
     }
     let (word, colour) = match report.verdict {
         Verdict::Compatible => ("compatible", AnsiColor::Green),

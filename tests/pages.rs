@@ -1,4 +1,5 @@
-//! The report as a page: what it tells, that it stands alone, and that nothing in it becomes markup.
+//! The report for people, as text and for a browser: what it tells first, that a page stands alone, and
+//! that nothing in it becomes markup.
 
 mod common;
 
@@ -6,7 +7,7 @@ use migcompat::model::{
     Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, Direction, LeftOut,
     Leg, Outcome, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
 };
-use migcompat::report::html;
+use migcompat::report::{html, text};
 use regex::Regex;
 use serde_json::Value;
 
@@ -214,6 +215,18 @@ fn everything() -> Report {
 #[test]
 fn a_page_tells_what_did_not_pass_first() {
     insta::assert_snapshot!(page(&everything()));
+}
+
+#[test]
+fn a_text_tells_what_did_not_pass_first() {
+    let options = text::Options {
+        width: 100,
+        verbose: false,
+        quiet: false,
+    };
+    let mut out = anstream::StripStream::new(Vec::new());
+    text::write(&everything(), options, &mut out).expect("written");
+    insta::assert_snapshot!(String::from_utf8(out.into_inner()).expect("UTF-8"));
 }
 
 #[test]
