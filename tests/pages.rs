@@ -244,6 +244,30 @@ fn a_comparison_of_dumps_alone_is_a_page_too() {
     assert!(page.contains("<code>field-added</code>"), "{page}");
 }
 
+#[test]
+fn a_loop_goes_both_ways() {
+    let leg = |index, direction| Leg {
+        index,
+        direction,
+        outcome: Outcome::Pass,
+        total_ms: None,
+        downtime_ms: None,
+        setup_ms: None,
+        bytes: None,
+        pages: None,
+    };
+    let id = "q35/default/unix/forward-loop1".to_owned();
+    let case = Case {
+        outcome: Outcome::Pass,
+        legs: vec![leg(0, Direction::Forward), leg(1, Direction::Backward)],
+        ..Case::untried(id, "pc-q35-7.2", "default", "unix", Direction::Forward)
+    };
+    let page = page(&everything().with_cases(vec![case], false));
+    let told =
+        "<dd>forward, backward <span class=\"dim\">1 case; forward is from old to new</span>";
+    assert!(page.contains(told), "{page}");
+}
+
 /// Texts of a report, of whoever wrote them, with `wrong` in their place wherever a report can be read
 /// with it; and how many they are.
 fn poisoned(report: &Report, wrong: &str) -> (Report, usize) {

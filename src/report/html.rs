@@ -18,6 +18,8 @@ use crate::model::{
 
 /// With more failures than this, all are folded.
 const UNFOLDED: usize = 3;
+/// With more cases than this that passed, they are folded.
+const UNFOLDED_PASSED: usize = 12;
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Page::of(report).write_into(out).map_err(io::Error::other)
@@ -29,8 +31,10 @@ struct Page<'r> {
     report: &'r Report,
     verdict: &'static str,
     machines: Vec<String>,
-    /// Of the cases; a comparison of dumps has none.
+    /// Of the cases, the columns of the matrix; a comparison of dumps has none.
     directions: Vec<Direction>,
+    /// Of all legs: a loop goes both ways.
+    moved: Vec<Direction>,
     /// Why nothing is known.
     untested: Option<String>,
     /// How many there are of what, and where.
@@ -205,10 +209,14 @@ struct Passed<'r> {
 
 impl<'r> Page<'r> {
     fn of(report: &'r Report) -> Self {
-        let directions = Direction::BOTH.into_iter();
-        let directions: Vec<Direction> = directions
-            .filter(|way| report.cases.iter().any(|case| case.direction == *way))
-            .collect();
+        let of_cases = |case: &Case, way| case.direction == way;
+        let of_legs = |case: &Case, way| case.legs.iter().any(|leg| leg.direction == way);
+        let ways = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
+            let both = Direction::BOTH.into_iter();
+            both.filter(|&way| report.cases.iter().any(|case| taken(case, way)))
+                .collect()
+        };
+        let directions = ways(&of_cases);
         let failures = failures(report);
         let matrix = matrix(report, &directions, &failures);
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
@@ -225,6 +233,7 @@ impl<'r> Page<'r> {
             },
             machines: machines(report),
             directions,
+            moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),
             untested: untested(report),
             counts: counts(report),
             matrix,
@@ -244,6 +253,11 @@ impl<'r> Page<'r> {
 
     fn builds(&self) -> [(&'static str, &BuildRef); 2] {
         [("old", &self.report.old), ("new", &self.report.new)]
+    }
+
+    /// What passed is shown where it is little.
+    fn shows_passed(&self) -> bool {
+        self.passed.len() <= UNFOLDED_PASSED
     }
 
     fn has_allowed(&self) -> bool {
