@@ -102,13 +102,14 @@ fn main() -> anyhow::Result<()> {
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
     let lists = Lists::load(&[])?;
-    let names = Names::of(&Scope {
+    let scope = Scope {
         lists: &lists,
         old: Some(old.info.version),
         new: Some(new.info.version),
         machine: Some(&machine),
         any_machine: false,
-    });
+    };
+    let names = Names::of(&scope, pair.arch());
     let bench = Bench {
         old,
         new,
@@ -138,7 +139,7 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(bare(&bench))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(bench.run(&wanted, &|_| {}));
+        let case = runtime.block_on(bench.run(&wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

@@ -619,3 +619,92 @@ fn a_check_joins_both_kinds_of_evidence() {
     assert_eq!(run.outcomes(), ["pass", "pass"]);
     assert!(!run.report["findings"].as_array().unwrap().is_empty());
 }
+
+/// What no guest of the run had is told apart from what was moved, and counts.
+#[test]
+fn a_check_says_how_much_was_put_to_the_test() {
+    if !online("a_check_says_how_much_was_put_to_the_test") {
+        return;
+    }
+    // The same build: nothing but coverage can keep it from being compatible.
+    let check = |more: &[&str]| {
+        let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
+        Run::new(&[&args[..], more].concat())
+    };
+    let bare = check(&["--device-set", "bare"]);
+    assert_eq!(bare.status(), Some(0), "{}", bare.said());
+    let section = |run: &Run, name: &str| {
+        let sections = run.report["coverage"]["sections"].as_array().unwrap();
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    for (name, possible, reached) in [
+        ("mch", true, "passed"),
+        ("e1000e", true, "compared"),
+        ("usb-host", true, "not-created"),
+        // Both builds know it, and no guest of the machine has it.
+        ("sysbus-esp", false, "compared"),
+    ] {
+        let section = section(&bare, name);
+        assert_eq!(section["possible"], possible, "{section}");
+        assert_eq!(section["reached"], reached, "{section}");
+    }
+    let percent = |run: &Run| {
+        run.report["coverage"]["counts"]["percent"]
+            .as_u64()
+            .unwrap()
+    };
+    let least = (percent(&bare) + 1).to_string();
+
+    let more = ["--device-set", "default", "--device", "e1000e"];
+    let more = check(&[&more[..], &["--min-coverage", &least]].concat());
+    assert_eq!(more.status(), Some(0), "{}", more.said());
+    assert_eq!(section(&more, "e1000e")["reached"], "passed");
+    assert!(percent(&more) > percent(&bare));
+
+    let less = check(&["--device-set", "bare", "--min-coverage", &least]);
+    assert_eq!(less.status(), Some(125), "{}", less.said());
+    assert_eq!(less.report["verdict"], "untested");
+    assert_eq!(less.outcomes(), ["pass", "pass"]);
+}
+
+/// With multifd the stream cannot be read on its way: that is not the same as nothing sent.
+#[test]
+fn what_cannot_be_seen_is_not_taken_for_uncovered() {
+    if !online("what_cannot_be_seen_is_not_taken_for_uncovered") {
+        return;
+    }
+    let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
+    let how = ["--device-set", "bare", "--capability", "multifd"];
+    let run = Run::new(&[&args[..], &how].concat());
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.report["coverage"], Value::Null);
+    assert!(run.said().contains("no coverage is told"), "{}", run.said());
+    let asked = Run::new(&[&args[..], &how, &["--min-coverage", "1"]].concat());
+    assert_eq!(asked.status(), Some(125), "{}", asked.said());
+}
+
+/// A device that did not get across was sent, and that is all.
+#[test]
+fn what_was_sent_in_vain_is_covered_as_such() {
+    if !online("what_was_sent_in_vain_is_covered_as_such") {
+        return;
+    }
+    let args = ["check", OLD, NEW, "-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device", "am53c974", "--direction", "forward"],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    let sections = run.report["coverage"]["sections"].as_array().unwrap();
+    let reached = |name: &str| {
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}"))["reached"].clone()
+    };
+    assert_eq!(reached("am53c974"), "sent");
+    // It has the same description, and was in no guest.
+    assert_eq!(reached("dc390"), "compared");
+}

@@ -313,6 +313,8 @@ pub(super) struct CheckBuildsArgs {
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]
+    pub coverage: CoverageArgs,
+    #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub output: OutputArgs,

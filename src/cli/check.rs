@@ -4,8 +4,9 @@ use super::args::CheckBuildsArgs;
 use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::link;
+use crate::live::coverage::{Reach, cover};
 use crate::live::{layouts, properties};
-use crate::model::{Finding, Report};
+use crate::model::{Coverage, Finding, Report, Verdict};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -81,8 +82,39 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
     let rules = catalogue::texts(&findings, &moved.cases);
     let strict = args.judge.strict;
+    let coverage = match unseen(&moved) {
+        None => {
+            let both = [&dumps.old.1, &dumps.new.1];
+            let coverage = cover(both, &moved.observed, &Reach::of(&moved.bench, &sets));
+            Some(Coverage {
+                required: args.coverage.min_coverage,
+                ..coverage
+            })
+        }
+        Some(why) => {
+            eprintln!("no coverage is told: {why}");
+            None
+        }
+    };
     let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
         .with_cases(moved.cases, strict);
+    match coverage {
+        Some(coverage) => report = report.with_coverage(coverage),
+        // Nobody knows whether it is enough.
+        None if args.coverage.min_coverage.is_some() && report.verdict == Verdict::Compatible => {
+            report.verdict = Verdict::Untested;
+        }
+        None => {}
+    }
     report.described = described;
     output::write_report(&report, &args.output, strict)
+}
+
+/// Why guests moved, and what they sent could not be read.
+fn unseen(moved: &live::Moved) -> Option<String> {
+    let sent = moved.observed.iter().any(|case| !case.sections.is_empty());
+    let mut went = moved.cases.iter().filter(|case| !case.legs.is_empty());
+    let first = went.next().filter(|_| !sent)?;
+    let why = first.state_unchecked.clone();
+    Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
 }

@@ -10,6 +10,7 @@ use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::board::Board;
 use super::{Exit, Failure, output, static_};
 use crate::live::bench::{Bench, Part, Patience, Wanted};
+use crate::live::coverage::Observed;
 use crate::live::devices::{DeviceError, DeviceSet};
 use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};
@@ -132,6 +133,9 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
 /// Cases that were run, and what they were run with.
 pub(super) struct Moved {
     pub cases: Vec<Case>,
+    /// What was sent in them. `live` says nothing of it: it compares no dumps, so it does not know what
+    /// there is.
+    pub observed: Vec<Observed>,
     pub bench: Bench,
     wanted: Vec<Wanted>,
 }
@@ -189,7 +193,7 @@ pub(super) fn migrate(
         usize::from,
     );
     let board = Board::new(Progress::auto(quiet), wanted.len());
-    let cases = run::run(&bench, &wanted, jobs, |subject, event| {
+    let ran = run::run(&bench, &wanted, jobs, |subject, event| {
         board.tell(subject, event);
     });
     drop(board);
@@ -197,8 +201,11 @@ pub(super) fn migrate(
         // Stays where a case has left something in it.
         let _in_use = std::fs::remove_dir(&logs);
     }
+    let ran = ran?.into_iter().map(|ran| (ran.case, ran.observed));
+    let (cases, observed) = ran.unzip();
     Ok(Moved {
-        cases: cases?,
+        cases,
+        observed,
         bench,
         wanted,
     })
@@ -216,6 +223,7 @@ pub(super) fn explain(
         cases,
         bench,
         wanted,
+        ..
     } = moved;
     match properties::explain_all(bench, wanted, cases, senders, scope.lists) {
         Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),

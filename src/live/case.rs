@@ -7,12 +7,21 @@ use std::time::Instant;
 
 use super::attempt::Attempt;
 use super::bench::{Bench, Part, Step, Wanted, Watcher};
+use super::coverage::{Observed, SentSection};
 use super::devices::Composition;
 use super::reproduce;
 use super::vm::{Party, Recipe};
 use super::workload;
 use crate::model::{Case, Cause, Control, Direction, LeftOut, Outcome, Repeated};
 use crate::qemu::machine;
+use crate::stream::Stream;
+
+/// What became of a case, and what was sent in its first leg.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    pub case: Case,
+    pub observed: Observed,
+}
 
 impl Bench {
     /// The case's name in reports.
@@ -34,7 +43,7 @@ impl Bench {
     }
 
     /// Runs a case to its end, whatever that is.
-    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Case {
+    pub async fn run(&self, wanted: &Wanted, watcher: Watcher<'_>) -> Ran {
         let begun = Instant::now();
         let (set, taken) = self.fitting(&wanted.set);
         let composition = self.compose(&set);
@@ -68,13 +77,17 @@ impl Bench {
                 message,
                 ..Cause::default()
             });
-            return case;
+            return Ran {
+                case,
+                observed: Observed::default(),
+            };
         }
         let recipe = self.recipe(composition.args);
         let route = self.route(wanted.direction);
         let mut attempt = self
             .attempt(&route, &recipe, wanted.direction, watcher)
             .await;
+        let sent = attempt.state.first.take();
         if attempt.failed() {
             self.explain(&mut attempt, &recipe, &route).await;
             self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
@@ -95,7 +108,17 @@ impl Bench {
             case.state_unchecked = attempt.state.unchecked;
         }
         case.elapsed_ms = milliseconds(begun);
-        case
+        let plugged = set.devices.iter();
+        let plugged = plugged.filter(|device| composition.included.contains(&device.id));
+        let observed = Observed {
+            sections: sent
+                .as_ref()
+                .and_then(Stream::vmdesc)
+                .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+            passed: case.outcome == Outcome::Pass,
+            types: plugged.map(|d| d.driver(&self.arch).to_owned()).collect(),
+        };
+        Ran { case, observed }
     }
 
     /// A case of which nothing is known yet.

@@ -9,6 +9,7 @@ pub mod capability;
 pub mod case;
 pub mod cause;
 mod commands;
+pub mod coverage;
 pub mod devices;
 mod explain;
 mod filler;

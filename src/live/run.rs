@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bench::{Bench, Part, Step, Wanted};
+use super::case::Ran;
 use super::pool::{self, Job};
 use crate::model::Case;
 
@@ -35,8 +36,8 @@ pub fn run(
     cases: &[Wanted],
     jobs: usize,
     told: impl Fn(Subject, Event) + Sync,
-) -> Result<Vec<Case>, RunFailure> {
-    let mut done: Vec<Vec<(usize, Case)>> = cases.iter().map(|_| Vec::new()).collect();
+) -> Result<Vec<Ran>, RunFailure> {
+    let mut done: Vec<Vec<(usize, Ran)>> = cases.iter().map(|_| Vec::new()).collect();
     let count = AtomicUsize::new(0);
     // In the order of the list, as far as they begin one after the other.
     let first = cases.iter().cloned().enumerate();
@@ -53,12 +54,12 @@ pub fn run(
         };
         told(subject, Event::Began);
         let watcher = |step| told(subject, Event::Step(step));
-        let case = bench.run(wanted, &watcher).await;
-        told(subject, Event::Ended(&case));
-        case
+        let ran = bench.run(wanted, &watcher).await;
+        told(subject, Event::Ended(&ran.case));
+        ran
     };
-    pool::run(jobs, first.collect(), work, |(at, place, wanted), case| {
-        let culprits = bench.culprits(&wanted, &case).into_iter();
+    pool::run(jobs, first.collect(), work, |(at, place, wanted), ran| {
+        let culprits = bench.culprits(&wanted, &ran.case).into_iter();
         let more = culprits.enumerate().map(|(index, wanted)| Job {
             // What explains a failure comes before what is still to be tried.
             weight: 1,
@@ -66,7 +67,7 @@ pub fn run(
         });
         let more = more.collect();
         if let Some(cases) = done.get_mut(at) {
-            cases.push((place, case));
+            cases.push((place, ran));
         }
         more
     })?;
@@ -74,6 +75,5 @@ pub fn run(
         // Whichever culprit was through first.
         cases.sort_by_key(|&(place, _)| place);
     }
-    let cases = done.into_iter().flatten().map(|(_, case)| case);
-    Ok(cases.collect())
+    Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::groups;
-use crate::model::{Case, Change, Outcome, Split, StateDiff};
+use crate::model::{Case, Change, Control, Outcome, Split, StateDiff};
 
 const BOLD: Style = Style::new().bold();
 /// Lost fields that are listed of a case; the JSON report has more.
@@ -19,7 +19,7 @@ pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()>
     }
     for case in cases {
         if !matches!(case.outcome, Outcome::Pass) {
-            failure(case, out)?;
+            failure(case, None, &[], out)?;
         }
     }
     Ok(())
@@ -104,8 +104,17 @@ fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
+/// What is known of a failure, under its number if there are many, and which others have its cause.
+pub(super) fn failure(
+    case: &Case,
+    number: Option<usize>,
+    others: &[&Case],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let style = colour(case.outcome).on_default().bold();
+    if let Some(number) = number {
+        write!(out, "[{number}] ")?;
+    }
     write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
     if case.legs.len() > 1 {
         write!(out, ", leg {}", case.legs.len())?;
@@ -140,8 +149,10 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     if let Some(control) = &case.control {
         writeln!(
             out,
-            "  control    old to old: {}, new to new: {}",
-            control.old_to_old, control.new_to_new
+            "  control    old to old: {}, new to new: {}{}",
+            control.old_to_old,
+            control.new_to_new,
+            alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"))
         )?;
     }
     if let Some(repeated) = case.repeated {
@@ -152,6 +163,10 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(split) = &case.split {
         blame(split, out)?;
+    }
+    if !others.is_empty() {
+        let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
+        writeln!(out, "  same in    {}", names.join(", "))?;
     }
     for (side, text) in [
         ("source", &case.source_stderr),
@@ -171,6 +186,20 @@ pub(super) fn failure(case: &Case, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  by hand    {line}")?;
     }
     writeln!(out)
+}
+
+/// Of a case that is not the move's, whose it is.
+pub(super) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
+    let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+    if case.outcome != Outcome::Broken {
+        return None;
+    }
+    match (fails(control.old_to_old), fails(control.new_to_new)) {
+        (true, true) => Some("neither build moves it to itself"),
+        (true, false) => Some("the old build does not move it to itself"),
+        (false, true) => Some("the new build does not move it to itself"),
+        (false, false) => None,
+    }
 }
 
 fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {

@@ -73,9 +73,38 @@ pub(super) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
         .collect()
 }
 
+/// Whether any guest moved between the builds, or failed to.
+pub(super) fn ran(cases: &[Case]) -> bool {
+    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
+    !cases.iter().all(idle)
+}
+
 /// Whether a reader has to look at a case.
 pub(super) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
+}
+
+/// How soon a reader has to see a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// It fails the run.
+    Failed,
+    /// A build does not move it to itself.
+    Broken,
+    /// It failed, and a list or an option allows it.
+    Allowed,
+    NotTried,
+    Passed,
+}
+
+pub(super) fn urgency(case: &Case) -> Urgency {
+    match case.outcome {
+        _ if case.gates() => Urgency::Failed,
+        Outcome::Pass => Urgency::Passed,
+        Outcome::Skip => Urgency::NotTried,
+        _ if case.allowed_by.is_some() => Urgency::Allowed,
+        _ => Urgency::Broken,
+    }
 }
 
 /// Cases that did not pass, by what became of them. No group is empty.
@@ -111,12 +140,16 @@ fn kind(case: &Case) -> String {
         return String::new();
     };
     let mut words = cause.message.clone();
-    if let Some(section) = &cause.section {
-        // Of a section the bus address says nothing, and of a known field not even the device does: many
-        // embed the same description.
-        let device = section.rsplit('/').next().unwrap_or_default();
-        let kept = cause.field.as_ref().map_or(device, |_| "");
-        words = words.replace(section.as_str(), kept);
+    match &cause.section {
+        Some(section) => {
+            // Of a section the bus address says nothing, and of a known field not even the device does:
+            // many embed the same description.
+            let device = section.rsplit('/').next().unwrap_or_default();
+            let kept = cause.field.as_ref().map_or(device, |_| "");
+            words = words.replace(section.as_str(), kept);
+        }
+        // Two devices that crash are two crashes; one on two machines is not.
+        None => words.push_str(&case.device_set),
     }
     // Addresses, offsets and instances.
     words.retain(|c| !c.is_ascii_digit());
@@ -169,34 +202,41 @@ mod tests {
 
     #[test]
     fn one_cause_is_told_once_and_another_is_not_told_with_it() {
-        let case = |id: &str, section: &str, field: Option<&str>, words: &str| Case {
+        let case = |id: &str, section: Option<&str>, field: Option<&str>, words: &str| Case {
             outcome: Outcome::Fail,
             cause: Some(Cause {
-                section: Some(section.to_owned()),
+                section: section.map(str::to_owned),
                 field: field.map(str::to_owned),
-                message: format!("{words} for {section}"),
+                message: format!("{words} {}", section.unwrap_or_default()),
                 ..Cause::default()
             }),
-            ..Case::untried(id.to_owned(), "pc", "set", "unix", Direction::Forward)
+            ..Case::untried(id.to_owned(), "pc", id, "unix", Direction::Forward)
         };
-        let footer = "Missing section footer";
+        let killed = "the destination was killed by SIGSEGV";
+        let footer = "Missing section footer for";
         let cases = [
-            case("a", "0000:00:01.0/pciespscsi", None, footer),
-            case("elsewhere", "0000:00:02.0/pciespscsi", None, footer),
-            case("another device", "0000:00:01.0/megasas", None, footer),
-            case("b", "0000:00:01.0/x", Some("esp/lun"), "offset 12"),
+            case("a", Some("0000:00:01.0/pciespscsi"), None, footer),
+            case("elsewhere", Some("0000:00:02.0/pciespscsi"), None, footer),
+            case("another device", Some("0000:00:01.0/megasas"), None, footer),
+            case("b", Some("0000:00:01.0/x"), Some("esp/lun"), "offset 12"),
             case(
                 "embeds it too",
-                "0000:00:01.0/y",
+                Some("0000:00:01.0/y"),
                 Some("esp/lun"),
                 "offset 13",
             ),
             case(
                 "other words",
-                "0000:00:01.0/y",
+                Some("0000:00:01.0/y"),
                 Some("esp/lun"),
                 "no offset",
             ),
+            case("a crash", None, None, killed),
+            case("another crash", None, None, killed),
+            Case {
+                machine: "q35".to_owned(),
+                ..case("a crash", None, None, killed)
+            },
         ];
         let ids: Vec<Vec<&str>> = causes(&cases)
             .iter()
@@ -209,6 +249,8 @@ mod tests {
                 vec!["another device"],
                 vec!["b", "embeds it too"],
                 vec!["other words"],
+                vec!["a crash", "a crash"],
+                vec!["another crash"],
             ]
         );
     }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use askama::Template;
 
-use super::cases::became;
+use super::cases::{alone, became};
 use super::groups;
 use crate::model::{
     BuildKind, BuildRef, Case, Change, Coverage, CoveredSection, Direction, Finding, Leg, Level,
@@ -18,6 +18,8 @@ use crate::model::{
 
 /// With more failures than this, all are folded.
 const UNFOLDED: usize = 3;
+/// With more cases than this that passed, they are folded.
+const UNFOLDED_PASSED: usize = 12;
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Page::of(report).write_into(out).map_err(io::Error::other)
@@ -29,8 +31,10 @@ struct Page<'r> {
     report: &'r Report,
     verdict: &'static str,
     machines: Vec<String>,
-    /// Of the cases; a comparison of dumps has none.
+    /// Of the cases, the columns of the matrix; a comparison of dumps has none.
     directions: Vec<Direction>,
+    /// Of all legs: a loop goes both ways.
+    moved: Vec<Direction>,
     /// Why nothing is known.
     untested: Option<String>,
     /// How many there are of what, and where.
@@ -205,10 +209,14 @@ struct Passed<'r> {
 
 impl<'r> Page<'r> {
     fn of(report: &'r Report) -> Self {
-        let directions = Direction::BOTH.into_iter();
-        let directions: Vec<Direction> = directions
-            .filter(|way| report.cases.iter().any(|case| case.direction == *way))
-            .collect();
+        let of_cases = |case: &Case, way| case.direction == way;
+        let of_legs = |case: &Case, way| case.legs.iter().any(|leg| leg.direction == way);
+        let ways = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
+            let both = Direction::BOTH.into_iter();
+            both.filter(|&way| report.cases.iter().any(|case| taken(case, way)))
+                .collect()
+        };
+        let directions = ways(&of_cases);
         let failures = failures(report);
         let matrix = matrix(report, &directions, &failures);
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
@@ -225,6 +233,7 @@ impl<'r> Page<'r> {
             },
             machines: machines(report),
             directions,
+            moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),
             untested: untested(report),
             counts: counts(report),
             matrix,
@@ -244,6 +253,11 @@ impl<'r> Page<'r> {
 
     fn builds(&self) -> [(&'static str, &BuildRef); 2] {
         [("old", &self.report.old), ("new", &self.report.new)]
+    }
+
+    /// What passed is shown where it is little.
+    fn shows_passed(&self) -> bool {
+        self.passed.len() <= UNFOLDED_PASSED
     }
 
     fn has_allowed(&self) -> bool {
@@ -293,7 +307,11 @@ fn untested(report: &Report) -> Option<String> {
              asked for.",
             coverage.counts.percent
         ),
-        None => "No case could be run, or parts of the run are missing.".to_owned(),
+        None if groups::ran(&report.cases) => {
+            "Nothing that was tried fails, but the run is not whole, or nobody knows what it covers."
+                .to_owned()
+        }
+        None => "No case could be run between the builds.".to_owned(),
     })
 }
 
@@ -333,13 +351,10 @@ fn counts(report: &Report) -> Vec<Count> {
 
 /// Those that fail the run first, then what one build breaks alone, then what is allowed.
 fn failures(report: &Report) -> Vec<Failure<'_>> {
-    let mut groups = groups::causes(&report.cases);
-    groups.sort_by_key(|group| {
-        let (gates, allowed) = (group[0].gates(), group[0].allowed_by.is_some());
-        (allowed, !gates)
-    });
+    let mut found = groups::causes(&report.cases);
+    found.sort_by_key(|group| groups::urgency(group[0]));
     let mut failures = Vec::new();
-    for mut group in groups {
+    for mut group in found {
         // The fewer devices, the shorter the way to the culprit.
         group.sort_by_key(|case| case.devices.len());
         let Some((&case, others)) = group.split_first() else {

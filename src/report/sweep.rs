@@ -17,8 +17,22 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
     if !quiet {
         machines(report, verbose, out)?;
     }
-    table(&report.cases, verbose, quiet, out)?;
-    causes(&report.cases, out)
+    // What fails the run comes first, in the table and below it.
+    let mut cases: Vec<&Case> = report.cases.iter().collect();
+    cases.sort_by_key(|case| groups::urgency(case));
+    let causes = groups::causes(cases.iter().copied());
+    let mut numbers = BTreeMap::new();
+    for (at, group) in causes.iter().enumerate() {
+        numbers.extend(group.iter().map(|case| (case.id.as_str(), at + 1)));
+    }
+    table(&cases, &numbers, verbose, quiet, out)?;
+    // Of those with one cause, the first alone is told whole.
+    for (at, group) in causes.iter().enumerate() {
+        if let Some((first, others)) = group.split_first() {
+            failure(first, Some(at + 1), others, out)?;
+        }
+    }
+    Ok(())
 }
 
 fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -65,10 +79,21 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             }
         }
     }
+    let left_out = report.swept.iter().any(|swept| !swept.left_out.is_empty());
+    if left_out && !verbose {
+        writeln!(out, "-v says what was left out and why, and what passed")?;
+    }
     writeln!(out)
 }
 
-fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+/// A line a case; `numbers` are of the causes below, by the case.
+fn table(
+    cases: &[&Case],
+    numbers: &BTreeMap<&str, usize>,
+    verbose: bool,
+    quiet: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let shown = |case: &&Case| match case.outcome {
         Outcome::Pass => verbose,
         Outcome::Skip => !quiet,
@@ -76,7 +101,7 @@ fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io:
     };
     // Where a whole machine does not get across, its devices are as many lines that say the same.
     let (mut lines, mut same): (Vec<&Case>, BTreeMap<&str, usize>) = Default::default();
-    for case in cases.iter().filter(shown) {
+    for case in cases.iter().copied().filter(shown) {
         let reason = case.cause.as_ref().map(|cause| cause.message.as_str());
         match reason.filter(|_| case.outcome == Outcome::Skip && !verbose) {
             Some(reason) => {
@@ -103,7 +128,14 @@ fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io:
             Some(count @ 2..) => format!(" (and {} more)", count - 1),
             _ => String::new(),
         };
-        let line = format!("{:width$}  {message}{more}", case.id);
+        let number = numbers.get(case.id.as_str());
+        let allowed = if case.allowed_by.is_some() {
+            "allowed: "
+        } else {
+            ""
+        };
+        let number = number.map_or_else(String::new, |number| format!("[{number}] {allowed}"));
+        let line = format!("{:width$}  {number}{message}{more}", case.id);
         writeln!(
             out,
             "{style}{:7}{style:#}  {}",
@@ -112,19 +144,4 @@ fn table(cases: &[Case], verbose: bool, quiet: bool, out: &mut dyn Write) -> io:
         )?;
     }
     writeln!(out)
-}
-
-/// What is known of each failure; of those with one cause, the first alone.
-fn causes(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
-    for group in groups::causes(cases) {
-        let Some((first, others)) = group.split_first() else {
-            continue;
-        };
-        failure(first, out)?;
-        if !others.is_empty() {
-            let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
-            writeln!(out, "  same in    {}\n", names.join(", "))?;
-        }
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::groups;
+use super::groups::{self, Urgency};
 use crate::model::{
     BuildRef, Described, Direction, Finding, Level, Report, RuleText, Side, Verdict,
 };
@@ -246,6 +246,19 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             summary.passed,
             count(summary.cases, "migration case")
         ));
+        let others = [
+            (Urgency::Failed, "failed"),
+            (Urgency::Broken, "broken within a build"),
+            (Urgency::Allowed, "allowed to fail"),
+            (Urgency::NotTried, "not tried"),
+        ];
+        for (urgency, word) in others {
+            let cases = report.cases.iter();
+            let number = cases.filter(|c| groups::urgency(c) == urgency).count();
+            if number > 0 {
+                counts.push(format!("{number} {word}"));
+            }
+        }
     }
     let (word, colour) = match report.verdict {
         Verdict::Compatible => ("compatible", AnsiColor::Green),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::coverage::{Observed, Reach};
 use super::place::{Absent, Place};
 use super::shard::Shard;
 use super::split::{Item, Together, Verdict, Way};
 use super::visit::{Options, Run, Visit, route};
 use crate::live::bench::Bench;
+use crate::live::coverage::{Observed, Reach};
 use crate::live::devices::{Composition, DeviceSet};
 use crate::live::vm::quote;
 use crate::model::{Case, Cause, Control, Direction, Grafted, LeftOut, Outcome, Repeated, Swept};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::coverage;
 use super::findings::unite;
+use crate::live::coverage;
 use crate::model::{
     BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
 };

@@ -7,7 +7,6 @@
 pub mod assessment;
 mod cases;
 pub mod catalogue;
-pub mod coverage;
 pub mod findings;
 pub mod merge;
 pub mod pack;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bench::Bench;
+use super::devices::{DeviceSet, Driver};
 use crate::model::{Coverage, CoveredSection, CoveredSubsection, Reached};
 use crate::stream::{self, VmDesc};
 use crate::vmstate::dump::{Description, Dump};
@@ -60,6 +62,31 @@ pub struct Reach {
     pub possible: BTreeSet<String>,
     /// Types that no guest could be given, and why.
     pub not_created: BTreeMap<String, String>,
+}
+
+impl Reach {
+    /// Of a run that was given some device sets: what any guest of the machine can have counts, for it
+    /// is what was not looked at.
+    pub fn of(bench: &Bench, sets: &[DeviceSet]) -> Reach {
+        let mut reach = Reach::default();
+        if let (Some(old), Some(new)) = (&bench.old.drivers, &bench.new.drivers) {
+            let shared = old.names().filter(|name| new.contains(name));
+            // A guest is given a CPU by `-cpu`, and none by `-device`.
+            let devices = shared.filter(|name| !old.get(name).is_some_and(Driver::is_cpu));
+            reach.possible = devices.map(str::to_owned).collect();
+        }
+        let told = |name: &String| Some((name.clone(), DeviceSet::left_out(name)?.to_owned()));
+        reach.not_created = reach.possible.iter().filter_map(told).collect();
+        for set in sets {
+            let excluded = bench.compose(set).excluded.into_iter();
+            // What one build lacks is no part of what both can have.
+            let excluded = excluded.filter(|one| reach.possible.contains(&one.driver));
+            let reasons = excluded.map(|one| (one.driver, one.reason.to_string()));
+            let reasons: Vec<(String, String)> = reasons.collect();
+            reach.not_created.extend(reasons);
+        }
+        reach
+    }
 }
 
 /// Sums up what was sent, of all sections in the two dumps. What was sent is possible; what both builds

@@ -1,4 +1,5 @@
-//! The report as a page: what it tells, that it stands alone, and that nothing in it becomes markup.
+//! The report for people, as text and for a browser: what it tells first, that a page stands alone, and
+//! that nothing in it becomes markup.
 
 mod common;
 
@@ -6,7 +7,7 @@ use migcompat::model::{
     Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, Direction, LeftOut,
     Leg, Outcome, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
 };
-use migcompat::report::html;
+use migcompat::report::{html, text};
 use regex::Regex;
 use serde_json::Value;
 
@@ -219,6 +220,18 @@ fn a_page_tells_what_did_not_pass_first() {
 }
 
 #[test]
+fn a_text_tells_what_did_not_pass_first() {
+    let options = text::Options {
+        width: 100,
+        verbose: false,
+        quiet: false,
+    };
+    let mut out = anstream::StripStream::new(Vec::new());
+    text::write(&everything(), options, &mut out).expect("written");
+    insta::assert_snapshot!(String::from_utf8(out.into_inner()).expect("UTF-8"));
+}
+
+#[test]
 fn a_comparison_of_dumps_alone_is_a_page_too() {
     let report = Report {
         cases: Vec::new(),
@@ -231,6 +244,30 @@ fn a_comparison_of_dumps_alone_is_a_page_too() {
         assert!(!page.contains(part), "{part}: {page}");
     }
     assert!(page.contains("<code>field-added</code>"), "{page}");
+}
+
+#[test]
+fn a_loop_goes_both_ways() {
+    let leg = |index, direction| Leg {
+        index,
+        direction,
+        outcome: Outcome::Pass,
+        total_ms: None,
+        downtime_ms: None,
+        setup_ms: None,
+        bytes: None,
+        pages: None,
+    };
+    let id = "q35/default/unix/forward-loop1".to_owned();
+    let case = Case {
+        outcome: Outcome::Pass,
+        legs: vec![leg(0, Direction::Forward), leg(1, Direction::Backward)],
+        ..Case::untried(id, "pc-q35-7.2", "default", "unix", Direction::Forward)
+    };
+    let page = page(&everything().with_cases(vec![case], false));
+    let told =
+        "<dd>forward, backward <span class=\"dim\">1 case; forward is from old to new</span>";
+    assert!(page.contains(told), "{page}");
 }
 
 /// Texts of a report, of whoever wrote them, with `wrong` in their place wherever a report can be read
