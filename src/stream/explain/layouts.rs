@@ -171,7 +171,7 @@ impl Layouts<'_> {
             Grade::Elastic => format!(
                 "{said}; where that length is not the state's to choose, the load ends there"
             ),
-            Grade::Certain | Grade::Likely => said,
+            Grade::Certain | Grade::Likely | Grade::Late => said,
         }
     }
 
