@@ -118,6 +118,15 @@ fn real_failures_are_explained_to_the_field() {
         ),
         (
             Direction::Forward,
+            "5.2.0/aarch64-virt",
+            "7.2.22/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 \
+             | expected 0x3010006 | -",
+        ),
+        (
+            Direction::Forward,
             "7.2.22/aarch64-virt",
             "10.0.13/aarch64-virt",
             None,

@@ -15,13 +15,13 @@ pub(super) fn values(section: &Section, expected: &Section) -> Vec<(Grade, Expla
         if leaf.bytes == twin.bytes {
             continue;
         }
-        found.extend(unknown_registers(section, leaf, twin));
         if leaf.bytes.len() == twin.bytes.len() {
             found.extend(unequal(section, leaf, twin));
             found.extend(too_many(section, leaf, twin));
             found.extend(other_config(section, leaf, twin));
         }
     }
+    found.extend(registers(section, &sent, &own));
     found
 }
 
@@ -76,49 +76,110 @@ fn too_many(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explan
     Some((Grade::Certain, explanation))
 }
 
-/// An Arm CPU sends the numbers of its system registers, and a load ends at one that the destination's
-/// CPU does not have (`cpu_post_load()` in `target/arm/machine.c`; QEMU 11.1 lets a few pass). One that
-/// only the destination has is left as it is.
-fn unknown_registers(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
-    const LIST: &str = "cpreg_vmstate_indexes";
-    const NAMED: usize = 3;
-    if vmsd_name(section) != "cpu" || sent.label != LIST {
+/// A system register of an Arm CPU, as the lists in its section have it.
+struct Register {
+    number: u64,
+    value: u64,
+    /// Where the number and the value stand in the stream.
+    offsets: (u64, u64),
+    index: usize,
+}
+
+const NUMBERS: &str = "cpreg_vmstate_indexes";
+const VALUES: &str = "cpreg_vmstate_values";
+
+impl Register {
+    fn all(leaves: &[Leaf]) -> Option<Vec<Register>> {
+        let list = |label| leaves.iter().find(|leaf| leaf.label == label);
+        let (numbers, values) = (list(NUMBERS)?, list(VALUES)?);
+        let read = |bytes: &[u8]| bytes.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
+        let pairs = numbers
+            .bytes
+            .chunks_exact(8)
+            .zip(values.bytes.chunks_exact(8));
+        let register = |(index, (number, value))| Register {
+            number: read(number),
+            value: read(value),
+            offsets: (
+                numbers.offset + 8 * index as u64,
+                values.offset + 8 * index as u64,
+            ),
+            index,
+        };
+        Some(pairs.enumerate().map(register).collect())
+    }
+}
+
+/// An Arm CPU sends the numbers and the values of its system registers. A load ends at one that the
+/// destination's CPU does not have (QEMU 11.1 lets a few pass), and at one that does not read back what
+/// was written to it, as a constant one does not: `cpu_post_load()` in `target/arm/machine.c`,
+/// `write_list_to_cpustate()` in `target/arm/helper.c`. One that only the destination has is left as it is.
+fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, Explanation)> {
+    /// A guest that ran has written to more than these.
+    const CONSTANT: usize = 16;
+    if vmsd_name(section) != "cpu" {
         return None;
     }
-    let numbers = |leaf: &Leaf| -> Vec<u64> {
-        let all = leaf.bytes.chunks_exact(8);
-        all.map(|bytes| bytes.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)))
-            .collect()
-    };
-    let has = numbers(own);
-    let (at, lacking): (Vec<usize>, Vec<u64>) = numbers(sent)
-        .into_iter()
-        .enumerate()
-        .filter(|(_, number)| !has.contains(number))
-        .unzip();
-    let first = lacking.first()?;
-    let named: Vec<String> = lacking
+    let (sent, own) = (Register::all(sent)?, Register::all(own)?);
+    let has = |register: &Register| own.iter().find(|own| own.number == register.number);
+    let lacking: Vec<&Register> = sent.iter().filter(|r| has(r).is_none()).collect();
+    let place = layout::label(section);
+    if let Some(first) = lacking.first() {
+        let explanation = Explanation {
+            field: Some(NUMBERS.to_owned()),
+            offset: Some(first.offsets.0),
+            sent: Some(format!("{NUMBERS}[{}] = 0x{:x}", first.index, first.number)),
+            expected: Some("a system register that the CPU has".to_owned()),
+            message: format!(
+                "the source sends system registers in {place} that the destination's CPU does not have: {}",
+                some(lacking.iter().map(|r| format!("0x{:x}", r.number)))
+            ),
+            ..blank(section)
+        };
+        return Some((Grade::Late, explanation));
+    }
+    let pairs = sent
         .iter()
-        .take(NAMED)
-        .map(|n| format!("0x{n:x}"))
+        .filter_map(|register| Some((register, has(register)?)));
+    let other: Vec<(&Register, &Register)> = pairs
+        .filter(|(sent, own)| sent.value != own.value)
         .collect();
-    let more = match lacking.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let (first, theirs) = other.first().filter(|_| other.len() <= CONSTANT)?;
+    let told = other.iter().map(|(sent, own)| {
+        format!(
+            "0x{:x} (0x{:x}, there 0x{:x})",
+            sent.number, sent.value, own.value
+        )
+    });
     let explanation = Explanation {
-        field: Some(sent.label.clone()),
-        offset: at.first().map(|&at| sent.offset + 8 * at as u64),
-        sent: Some(format!("{LIST}[{}] = 0x{first:x}", at.first()?)),
-        expected: Some("a system register that the CPU has".to_owned()),
+        field: Some(VALUES.to_owned()),
+        offset: Some(first.offsets.1),
+        sent: Some(format!("{VALUES}[{}] = 0x{:x}", first.index, first.value)),
+        expected: Some(format!("0x{:x}", theirs.value)),
         message: format!(
-            "the source sends system registers in {} that the destination's CPU does not have: {}{more}",
-            layout::label(section),
-            named.join(", ")
+            "system registers in {place} have other values than on a machine of the destination's build \
+             that never ran, and a load ends at one that cannot be written: {}",
+            some(told)
         ),
         ..blank(section)
     };
     Some((Grade::Late, explanation))
+}
+
+/// The first ones, and how many more there are.
+fn some(all: impl Iterator<Item = String>) -> String {
+    const NAMED: usize = 3;
+    let all: Vec<String> = all.collect();
+    let named = all
+        .iter()
+        .take(NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Explanation)> {
