@@ -105,7 +105,8 @@ fn real_failures_are_explained_to_the_field() {
             "7.2.22/ppc64-pseries",
             None,
             ("cpu", 0),
-            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb | expected - | subsection-version",
+            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | \
+             expected version 1 | subsection-version",
         ),
         (
             Direction::Backward,
@@ -149,7 +150,8 @@ fn real_failures_are_explained_to_the_field() {
             "10.0.13/aarch64-virt",
             None,
             ("cpu", 0),
-            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected - | \
+            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected no \
+             subsection of this name | \
              subsection-unknown",
         ),
     ];
@@ -476,7 +478,7 @@ fn hand_made_devices_are_explained() {
             &more,
             &of(dev, 2, LISTED, &[(0, 1)]),
             format!(
-                "Subsection {head} list/s @ 1009 | sent subsection s | expected - | \
+                "Subsection {head} list/s @ 1009 | sent subsection s | expected no subsection of this name | \
                  subsection-unknown"
             ),
         ),
