@@ -137,6 +137,43 @@ fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
     }
 }
 
+/// The CPU of this machine has other system registers in each release. One that the destination lacks
+/// ends the load, be the list longer or shorter; so does a list that is longer than its own.
+#[test]
+fn a_cpu_that_is_refused_is_explained_to_the_register() {
+    if !online("a_cpu_that_is_refused_is_explained_to_the_register") {
+        return;
+    }
+    let args = ["--arch", "aarch64", "-M", "virt-7.2", "--paused"];
+    let cases = live(OLD, NEW, &[&args[..], &["--device-set", "bare"]].concat());
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    for (case, field, sent, expected) in [
+        (
+            forward,
+            "cpreg_vmstate_indexes",
+            "cpreg_vmstate_indexes[86] = 0x40200000200f3a00",
+            "a system register that the CPU has",
+        ),
+        (
+            backward,
+            "cpreg_vmstate_array_len",
+            "cpreg_vmstate_array_len (int32 le, 4 bytes) = 275",
+            "cpreg_vmstate_array_len (int32 le, 4 bytes), at most 258",
+        ),
+    ] {
+        let cause = &case["cause"];
+        assert_eq!(case["outcome"], "fail", "{case:#}");
+        assert_eq!(cause["section"], "cpu", "{cause:#}");
+        assert_eq!(cause["field"], field, "{cause:#}");
+        assert_eq!(cause["sent"], sent, "{cause:#}");
+        assert_eq!(cause["expected"], expected, "{cause:#}");
+        // No property of the board has to do with it.
+        assert_eq!(cause["rule"], Value::Null, "{cause:#}");
+    }
+}
+
 #[test]
 fn ordinary_devices_hold_what_was_sent() {
     if !online("ordinary_devices_hold_what_was_sent") {

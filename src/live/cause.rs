@@ -127,6 +127,18 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
     }
 }
 
+/// The lowest version of the section that the build says it takes, where it is not that of a part.
+pub fn minimum_version(cause: &Cause) -> Option<i64> {
+    static MINIMUM: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?P<of>\S+): incoming version_id \d+ is too old for local minimum version_id +(?P<n>\d+)")
+            .unwrap_or_else(|error| unreachable!("{error}"))
+    });
+    let groups = MINIMUM.captures(&cause.message)?;
+    let section = cause.section.as_deref()?;
+    let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
+    (&groups["of"] == name).then(|| groups["n"].parse().ok())?
+}
+
 /// The line without the program's name before it.
 fn plain(line: &str) -> &str {
     let line = line.trim();
@@ -222,6 +234,39 @@ mod tests {
         Option<u64>,
         Option<&'static str>,
     );
+
+    #[test]
+    fn the_lowest_version_is_that_of_the_section() {
+        for (section, said, minimum) in [
+            (
+                "cpu",
+                "of device 'cpu': cpu: incoming version_id 10 is too old for local minimum version_id 12",
+                Some(12),
+            ),
+            (
+                "0000:00:01.0/virtio-iommu",
+                "virtio-iommu: incoming version_id 1 is too old for local minimum version_id  2",
+                Some(2),
+            ),
+            (
+                "cpu",
+                "cpu/slb: incoming version_id 1 is too old for local minimum version_id  2",
+                None,
+            ),
+            (
+                "cpu",
+                "cpu: incoming version_id 3 is too new for local version_id 2",
+                None,
+            ),
+        ] {
+            let cause = Cause {
+                section: Some(section.to_owned()),
+                message: said.to_owned(),
+                ..Cause::default()
+            };
+            assert_eq!(minimum_version(&cause), minimum, "{said}");
+        }
+    }
 
     const SAID: &[Said] = &[
         (

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::attempt::Attempt;
 use super::bench::Bench;
-use super::leg;
+use super::cause::minimum_version;
+use super::leg::{self, End};
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Cause, Outcome};
 use crate::qemu::private_dir;
 use crate::stream::Stream;
-use crate::stream::explain::{Explanation, explain};
+use crate::stream::explain::{Blamed, Explanation, explain};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
 use crate::vmstate::renames::NoRenames;
@@ -27,7 +28,8 @@ impl Bench {
         let Some(&refuser) = route.get(leg.index + 1) else {
             return;
         };
-        if !matches!(attempt.outcome, Outcome::Fail | Outcome::Crash) {
+        let of_source = cause.message.starts_with(&End::Source.to_string());
+        if !matches!(attempt.outcome, Outcome::Fail | Outcome::Crash) || of_source {
             return;
         }
         // Without it the cause is what the build said.
@@ -36,7 +38,12 @@ impl Bench {
             return;
         };
         let instance = cause.instance.and_then(|number| number.try_into().ok());
-        let blamed = cause.section.as_deref().map(|name| (name, instance));
+        let blamed = cause.section.as_deref().map(|section| Blamed {
+            section,
+            instance,
+            field: cause.field.as_deref(),
+            minimum: minimum_version(cause),
+        });
         // A rename that no list knows is told from a break by the bytes alone.
         let found = explain(
             &sent,

@@ -100,9 +100,9 @@ pub async fn look(
 }
 
 /// The objects that have to do with the section of a failure: its device, what that is a part of and
-/// what is a part of it. A section of no device is one of the machine's or its CPUs'; guest memory is
-/// the machine's.
+/// what is a part of it. A section of no device is one of the machine's or its CPUs'.
 fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
+    let is_cpu = matches!(section, "cpu" | "cpu_common");
     let hits: Vec<&str> = objects
         .iter()
         .filter(|object| types.contains(&object.type_name))
@@ -115,8 +115,11 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
     objects
         .iter()
         .map(|object| match object.kind {
-            Kind::Cpu if hits.is_empty() => section != "ram",
-            Kind::Machine if hits.is_empty() => true,
+            // Memory is laid out by the machine, and a CPU sends what it is itself.
+            Kind::Machine if section == "ram" => true,
+            Kind::Cpu if is_cpu => true,
+            Kind::Machine | Kind::Cpu if section == "ram" || is_cpu => false,
+            Kind::Machine | Kind::Cpu if hits.is_empty() => true,
             Kind::Machine => false,
             Kind::Cpu | Kind::Device => hits
                 .iter()
@@ -483,4 +486,47 @@ pub fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
         }
     }
     findings.sort_by_cached_key(Finding::rank);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_section_has_to_do_with() {
+        let object = |path: &str, type_name: &str, kind| Object {
+            path: path.to_owned(),
+            type_name: type_name.to_owned(),
+            kind,
+            properties: Default::default(),
+        };
+        let objects = [
+            object("/machine", "virt-10.0-machine", Kind::Machine),
+            object(
+                "/machine/unattached/device[0]",
+                "cortex-a57-arm-cpu",
+                Kind::Cpu,
+            ),
+            object("/machine/peripheral/net0", "virtio-net-pci", Kind::Device),
+            object(
+                "/machine/peripheral/net0/virtio-backend",
+                "virtio-net-device",
+                Kind::Device,
+            ),
+        ];
+        // The name of the section, the type that sends it, and what may be set up otherwise.
+        for (section, of_type, expected) in [
+            (
+                "virtio-net",
+                Some("virtio-net-device"),
+                [false, false, true, true],
+            ),
+            ("cpu", None, [false, true, false, false]),
+            ("ram", None, [true, false, false, false]),
+            ("timer", None, [true, true, false, false]),
+        ] {
+            let types = of_type.map(str::to_owned).into_iter().collect();
+            assert_eq!(concerned(&objects, section, &types), expected, "{section}");
+        }
+    }
 }

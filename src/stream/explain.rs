@@ -8,6 +8,7 @@
 
 mod explanation;
 mod layouts;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -22,36 +23,49 @@ use crate::vmstate::renames::Renames;
 pub use explanation::{Explanation, ExplanationKind};
 use explanation::{Grade, blank};
 use layouts::Layouts;
+use memory::memory;
 use values::values;
 
+/// What a build complained of when it refused a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blamed<'b> {
+    /// Its idstr, the end of that, or the name of a description in it.
+    pub section: &'b str,
+    pub instance: Option<u32>,
+    /// A field, or the block of guest memory.
+    pub field: Option<&'b str>,
+    /// The lowest version of the section that it says it takes.
+    pub minimum: Option<i64>,
+}
+
 /// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
-/// saves for the same configuration, with its dump where there is one; `blamed` is the section that it
-/// complained of, by its idstr or the name of its description alone, and the instance. `None` where
-/// nothing is known.
+/// saves for the same configuration, with its dump where there is one. `None` where nothing is known.
 pub fn explain<'s>(
     sent: &Stream,
     expected: impl Into<Side<'s>>,
-    blamed: Option<(&str, Option<u32>)>,
+    blamed: Option<Blamed<'_>>,
     renames: &dyn Renames,
     direction: Direction,
 ) -> Option<Explanation> {
     let case = Case {
         sent,
         expected: expected.into(),
+        minimum: blamed.and_then(|blamed| blamed.minimum),
         renames,
         direction,
     };
-    let best = |section: &Section| case.best(section);
-    let Some((name, instance)) = blamed else {
-        return sent
-            .devices()
-            .filter_map(best)
-            .find(|(grade, _)| *grade == Grade::Certain)
-            .map(|(_, explanation)| explanation);
+    let Some(blamed) = blamed else {
+        return case.unnamed();
     };
-    let section = find(sent, name, instance)?;
-    let found = best(section).map(|(_, explanation)| explanation);
-    found.or_else(|| case.value_check(section))
+    let section = find(sent, blamed.section, blamed.instance)?;
+    match section.kind {
+        SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
+        SectionKind::Iterative => None,
+        SectionKind::Device => {
+            let found = case.best(section).map(|(_, explanation)| explanation);
+            found.or_else(|| case.value_check(section))
+        }
+    }
 }
 
 /// The section that a build's message means: the last words of what it is called, where they are not
@@ -72,11 +86,10 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
     let of_instance =
         |section: &&Section| instance.is_none_or(|instance| section.instance_id == instance);
     let all = || sent.sections.iter();
-    let found = all()
+    all()
         .find(|s| s.name == name && of_instance(s))
         .or_else(|| all().find(|s| called(s) && of_instance(s)))
-        .or_else(|| all().find(|s| holds(s) && of_instance(s)))?;
-    (found.kind == SectionKind::Device).then_some(found)
+        .or_else(|| all().find(|s| holds(s) && of_instance(s)))
 }
 
 fn has_description(structure: &Structure, name: &str) -> bool {
@@ -93,11 +106,38 @@ fn has_description(structure: &Structure, name: &str) -> bool {
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
+    /// The lowest version that the destination's build said it takes of the section in question.
+    minimum: Option<i64>,
     renames: &'c dyn Renames,
     direction: Direction,
 }
 
 impl Case<'_> {
+    /// Where the build named no section, as one that dies does not: what refuses the stream for certain,
+    /// or else the one section that has something to be refused for.
+    fn unnamed(&self) -> Option<Explanation> {
+        let found: Vec<(Grade, Explanation)> =
+            self.sent.devices().filter_map(|s| self.best(s)).collect();
+        let of = |wanted: &'static [Grade]| {
+            let found = found.iter();
+            found.filter(move |(grade, _)| wanted.contains(grade))
+        };
+        if let Some((_, explanation)) = of(&[Grade::Certain]).next() {
+            return Some(explanation.clone());
+        }
+        let mut likely = of(&[Grade::Likely, Grade::Late]);
+        let (Some((_, only)), None) = (likely.next(), likely.next()) else {
+            return None;
+        };
+        Some(Explanation {
+            message: format!(
+                "{}; no other section gives a reason to refuse it",
+                only.message
+            ),
+            ..only.clone()
+        })
+    }
+
     /// All that may explain that a section was refused, the best first.
     fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
         let named = self
@@ -166,7 +206,8 @@ impl Case<'_> {
 
     fn version(&self, section: &Section, expected: &Section) -> Option<(Grade, Explanation)> {
         let (sent, own) = (section.version_id, expected.version_id);
-        let minimum = layout::known(expected, self.expected.dump).map(|d| d.minimum_version_id);
+        let dump = layout::known(expected, self.expected.dump);
+        let minimum = dump.map(|d| d.minimum_version_id).or(self.minimum);
         let (grade, rule, takes) = if sent > own {
             (
                 Grade::Certain,

@@ -27,6 +27,8 @@ pub struct Explanation {
 pub enum ExplanationKind {
     /// The destination has no such section.
     Section,
+    /// A block of guest memory that the destination does not have, or not in this length.
+    Memory,
     /// The version in the header.
     Version,
     /// A subsection that the destination does not know, or not in this version.
@@ -44,6 +46,8 @@ pub(super) enum Grade {
     Certain,
     /// It explains a refusal, which is known to have happened in this section.
     Likely,
+    /// The same, by a check that comes when all of the section has been read.
+    Late,
     /// The state, or a test that cannot be seen, may make up for it.
     Perhaps,
     /// A length that depends on state.

@@ -1,7 +1,7 @@
 //! Where two layouts of one section part, and what that means for a load.
 
 use super::explanation::{Explanation, ExplanationKind, Grade, blank};
-use crate::model::{Direction, Finding, Level};
+use crate::model::{Direction, Finding, Level, Shape};
 use crate::rules::Rule;
 use crate::stream::layout::{self, Leaf, compare_sections, leaves};
 use crate::stream::tree::{Node, Section, Structure};
@@ -117,15 +117,19 @@ impl Layouts<'_> {
             Some(offset) => format!(", offset {offset}"),
             None => String::new(),
         };
-        let known = place.offset.is_some() && !subsection;
+        let (sent, expected) = match place.offset {
+            _ if subsection => self.subsections(finding),
+            Some(_) => (
+                Some(place.sent.map_or_else(end, Leaf::with_value)),
+                Some(place.expected.map_or_else(end, Leaf::shape)),
+            ),
+            None => (None, None),
+        };
         Explanation {
             kind,
             offset: place.offset,
-            sent: match subsection {
-                true => Some(format!("subsection {}", last(finding))),
-                false => known.then(|| place.sent.map_or_else(end, Leaf::with_value)),
-            },
-            expected: known.then(|| place.expected.map_or_else(end, Leaf::shape)),
+            sent,
+            expected,
             rule: Some(finding.rule.clone()),
             message: format!(
                 "{}, {path}{at}: {}",
@@ -134,6 +138,24 @@ impl Layouts<'_> {
             ),
             field: (!path.is_empty()).then_some(path),
             ..blank(section)
+        }
+    }
+
+    /// A subsection as it was sent, and what the destination's build has of it.
+    fn subsections(&self, finding: &Finding) -> (Option<String>, Option<String>) {
+        let name = last(finding);
+        let version = |shape: &Option<Shape>| shape.as_ref().and_then(|shape| shape.version_id);
+        let versions = (version(&finding.old), version(&finding.new));
+        match self.direction.source_destination(versions.0, versions.1) {
+            (Some(sent), Some(own)) if finding.rule == Rule::SubsectionVersion.id() => (
+                Some(format!("subsection {name} of version {sent}")),
+                Some(format!("version {own}")),
+            ),
+            _ if finding.rule == Rule::SubsectionUnknown.id() => (
+                Some(format!("subsection {name}")),
+                Some("no subsection of this name".to_owned()),
+            ),
+            _ => (Some(format!("subsection {name}")), None),
         }
     }
 
@@ -171,7 +193,7 @@ impl Layouts<'_> {
             Grade::Elastic => format!(
                 "{said}; where that length is not the state's to choose, the load ends there"
             ),
-            Grade::Certain | Grade::Likely => said,
+            Grade::Certain | Grade::Likely | Grade::Late => said,
         }
     }
 

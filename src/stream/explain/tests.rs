@@ -10,6 +10,15 @@ fn real(name: &str) -> Stream {
     parse(&fixture(name)).stream
 }
 
+fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
+    Blamed {
+        section,
+        instance,
+        field: None,
+        minimum: None,
+    }
+}
+
 fn dump(name: &str) -> Dump {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
     crate::vmstate::read::read_dump(format!("{folder}/{name}.json.zst").as_ref()).expect("there")
@@ -96,7 +105,8 @@ fn real_failures_are_explained_to_the_field() {
             "7.2.22/ppc64-pseries",
             None,
             ("cpu", 0),
-            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb | expected - | subsection-version",
+            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | \
+             expected version 1 | subsection-version",
         ),
         (
             Direction::Backward,
@@ -104,9 +114,35 @@ fn real_failures_are_explained_to_the_field() {
             "5.2.0/aarch64-virt",
             None,
             ("cpu", 0),
-            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 357793 | sent cpreg_vmstate_indexes (uint64, 2064 \
-             bytes) = 40 20 00 00 00 0f 68 00 ... | expected cpreg_vmstate_indexes (uint64, 1824 \
-             bytes) | array-resized",
+            "ValueCheck cpu 0 | cpreg_vmstate_array_len @ 357789 | sent cpreg_vmstate_array_len (int32 le, 4 \
+             bytes) = 258 | expected cpreg_vmstate_array_len (int32 le, 4 bytes), at most 228 | -",
+        ),
+        (
+            Direction::Forward,
+            "5.2.0/aarch64-virt",
+            "7.2.22/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 \
+             | expected 0x3010006 | -",
+        ),
+        (
+            Direction::Forward,
+            "7.2.22/aarch64-virt",
+            "10.0.13/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 358481 | sent cpreg_vmstate_indexes[86] = \
+             0x40200000200f3a00 | expected a system register that the CPU has | -",
+        ),
+        (
+            Direction::Forward,
+            "10.0.13/aarch64-virt",
+            "11.1.3/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 359329 | sent cpreg_vmstate_indexes[192] = \
+             0x603000000013c030 | expected a system register that the CPU has | -",
         ),
         (
             Direction::Backward,
@@ -114,7 +150,8 @@ fn real_failures_are_explained_to_the_field() {
             "10.0.13/aarch64-virt",
             None,
             ("cpu", 0),
-            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected - | \
+            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected no \
+             subsection of this name | \
              subsection-unknown",
         ),
     ];
@@ -124,7 +161,7 @@ fn real_failures_are_explained_to_the_field() {
         let explanation = explain(
             &sent_stream,
             (&own_stream, known.as_ref()),
-            Some((section, Some(*instance))),
+            Some(blamed(section, Some(*instance))),
             &NoRenames,
             *direction,
         );
@@ -135,7 +172,7 @@ fn real_failures_are_explained_to_the_field() {
 #[test]
 fn without_a_section_to_blame_only_what_is_certain_is_told() {
     let forward = Direction::Forward;
-    for name in ["s390x-ccw", "m68k-virt", "aarch64-virt"] {
+    for name in ["s390x-ccw", "m68k-virt"] {
         let (sent, own) = (
             real(&format!("7.2.22/{name}")),
             real(&format!("10.0.13/{name}")),
@@ -162,7 +199,7 @@ fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
         let told = explain(
             &sent,
             &own,
-            Some((name, None)),
+            Some(blamed(name, None)),
             &NoRenames,
             Direction::Forward,
         );
@@ -174,14 +211,14 @@ fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
 fn what_a_stream_does_not_describe_is_not_called_the_same() {
     let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
     let told = |name| {
-        let blamed = Some((name, None));
+        let blamed = Some(blamed(name, None));
         let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
         told.map(|e| e.message)
     };
     // Saved the old way: a heap of bytes.
     assert_eq!(told("s390-skeys"), None);
     let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
-    let blamed = Some(("virtio-net", None));
+    let blamed = Some(blamed("virtio-net", None));
     let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
     assert_eq!(
         told.map(|e| e.message).as_deref(),
@@ -190,6 +227,114 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
              not describe what is in virtio): a check of the values refused it"
         )
     );
+}
+
+/// A build that dies while it loads names no section.
+#[test]
+fn without_a_section_to_blame_the_only_one_with_a_reason_is_told() {
+    let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
+    let told = explain(&sent, &own, None, &NoRenames, Direction::Backward).expect("one");
+    assert_eq!(told.field.as_deref(), Some("cpu/wfxt-timer"));
+    assert!(
+        told.message
+            .ends_with("; no other section gives a reason to refuse it"),
+        "{}",
+        told.message
+    );
+    // Two of them, and either may be it.
+    let dev = |name, description| HandMade {
+        name,
+        version_id: 1,
+        description,
+        values: &[],
+    };
+    const MORE: &str = r#""vmsd_name": "dev", "version": 1, "fields": [],
+        "subsections": [{"vmsd_name": "dev/s", "version": 1, "fields": []}]"#;
+    const BARE: &str = r#""vmsd_name": "dev", "version": 1, "fields": []"#;
+    let one = hand_made(&[dev("a/dev", MORE), dev("b/dev", BARE)]);
+    let two = hand_made(&[dev("a/dev", MORE), dev("b/dev", MORE)]);
+    let none = hand_made(&[dev("a/dev", BARE), dev("b/dev", BARE)]);
+    let told = |sent| explain(sent, &none, None, &NoRenames, Direction::Backward);
+    assert_eq!(told(&one).expect("one").section, "a/dev");
+    assert_eq!(told(&two), None);
+    assert_eq!(told(&none), None);
+}
+
+#[test]
+fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
+    use crate::stream::tree::RamBlock;
+    let stream = |blocks: &[(&str, u64)]| {
+        let mut stream = real("10.0.13/s390x-ccw");
+        stream.ram.blocks = blocks
+            .iter()
+            .map(|&(name, length)| RamBlock {
+                name: name.into(),
+                length,
+            })
+            .collect();
+        stream
+    };
+    let own = stream(&[("pc.ram", 1 << 25), ("vga.rom", 4096)]);
+    let tables = ("/rom@etc/acpi/tables", 131_072);
+    type Row<'r> = (&'r [(&'r str, u64)], Option<&'r str>, Option<&'r str>);
+    let table: [Row; 5] = [
+        (
+            &[("pc.ram", 1 << 25), tables],
+            Some("/rom@etc/acpi/tables"),
+            Some("/rom@etc/acpi/tables of 131072 bytes | no such block"),
+        ),
+        (
+            &[tables],
+            None,
+            Some("/rom@etc/acpi/tables of 131072 bytes | no such block"),
+        ),
+        (
+            &[("vga.rom", 8192)],
+            Some("vga.rom"),
+            Some("vga.rom of 8192 bytes | 4096 bytes"),
+        ),
+        // It may grow, and was not complained of.
+        (&[("vga.rom", 8192)], None, None),
+        (&[("pc.ram", 1 << 25)], Some("pc.ram"), None),
+    ];
+    for (blocks, field, expected) in table {
+        let ram = Blamed {
+            field,
+            ..blamed("ram", None)
+        };
+        let told = explain(
+            &stream(blocks),
+            &own,
+            Some(ram),
+            &NoRenames,
+            Direction::Backward,
+        );
+        let told = told.map(|e| format!("{} | {}", e.sent.unwrap(), e.expected.unwrap()));
+        assert_eq!(told.as_deref(), expected, "{blocks:?} {field:?}");
+    }
+}
+
+#[test]
+fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
+    let of = |version_id| {
+        hand_made(&[HandMade {
+            name: "dev",
+            version_id,
+            description: r#""vmsd_name": "dev", "version": 2, "fields": []"#,
+            values: &[],
+        }])
+    };
+    let told = |minimum| {
+        let dev = Blamed {
+            minimum,
+            ..blamed("dev", None)
+        };
+        let told = explain(&of(1), &of(3), Some(dev), &NoRenames, Direction::Forward);
+        told.and_then(|e| e.expected)
+    };
+    assert_eq!(told(Some(2)).as_deref(), Some("at least 2"));
+    let unknown = "version 3, and which older ones it does not say";
+    assert_eq!(told(None).as_deref(), Some(unknown));
 }
 
 /// A device as either side sends it, and what is said of it when it is refused. Its header ends
@@ -216,6 +361,12 @@ fn hand_made_devices_are_explained() {
          "subsections": [{"vmsd_name": "s", "version": 1, "fields": []}]}]"#;
     const LISTED_NONE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
         {"name": "list", "type": "qtailq", "size": 1}]"#;
+    const COUNTED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+            {"name": "n", "type": "int32 le", "size": 4},
+            {"name": "list", "type": "uint8", "size": 1}]"#;
+    const UNCHECKED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+            {"name": "n", "type": "int32", "size": 4},
+            {"name": "list", "type": "uint8", "size": 1}]"#;
     let of = |name, version_id, description, values| {
         hand_made(&[HandMade {
             name,
@@ -226,7 +377,7 @@ fn hand_made_devices_are_explained() {
     };
     let dev = "0000:00:02.0/dev";
     let said = |sent: &Stream, own: &Stream| {
-        let blamed = Some(("dev", None));
+        let blamed = Some(blamed("dev", None));
         line(explain(sent, own, blamed, &NoRenames, Direction::Forward))
     };
     let plain = of(dev, 2, PLAIN, &[]);
@@ -288,6 +439,27 @@ fn hand_made_devices_are_explained() {
             ),
         ),
         (
+            "a length that is more than there is",
+            &of(dev, 2, COUNTED, &[(3, 5)]),
+            &of(dev, 2, COUNTED, &[(3, 4)]),
+            format!(
+                "ValueCheck {head} n @ 1000 | sent n (int32 le, 4 bytes) = 5 | expected n (int32 le, \
+                 4 bytes), at most 4 | -"
+            ),
+        ),
+        (
+            "a length that is less",
+            &of(dev, 2, COUNTED, &[(3, 3)]),
+            &of(dev, 2, COUNTED, &[(3, 4)]),
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
+            "a length that the destination does not look at",
+            &of(dev, 2, COUNTED, &[(3, 5)]),
+            &of(dev, 2, UNCHECKED, &[(3, 4)]),
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
             "the device's identity",
             &of(dev, 2, PLAIN, &[(5 + 8, 7)]),
             &plain,
@@ -306,7 +478,7 @@ fn hand_made_devices_are_explained() {
             &more,
             &of(dev, 2, LISTED, &[(0, 1)]),
             format!(
-                "Subsection {head} list/s @ 1009 | sent subsection s | expected - | \
+                "Subsection {head} list/s @ 1009 | sent subsection s | expected no subsection of this name | \
                  subsection-unknown"
             ),
         ),
