@@ -307,12 +307,29 @@ fn several_machines_of_several_architectures_are_one_report() {
     ] {
         assert_eq!(outcome(&found, id), "pass", "{id}");
     }
-    // Said once of the machine, and no device is blamed for it.
+    // Said once of the machine; its devices are tried with the destination's own CPU, and each says so.
     assert_eq!(outcome(&found, "aarch64/virt/bare/unix/forward"), "fail");
+    let virt = &report["swept"][3];
     assert_eq!(
-        outcome(&found, "aarch64/virt/virtio-rng-pci/unix/forward"),
-        "skip"
+        virt["grafted"],
+        json!([
+            {"direction": "forward", "sections": ["cpu"]},
+            {"direction": "backward", "sections": ["cpu"]},
+        ])
     );
+    assert!(virt["exercised"].as_u64() > Some(0), "{virt}");
+    let cases = report["cases"].as_array().expect("cases");
+    let grafted = |id: &str| {
+        let case = cases.iter().find(|case| case["id"] == id);
+        case.unwrap_or_else(|| panic!("no {id}"))["grafted"].clone()
+    };
+    for direction in ["forward", "backward"] {
+        let id = format!("aarch64/virt/virtio-rng-pci/unix/{direction}");
+        assert_eq!(outcome(&found, &id), "pass");
+        assert_eq!(grafted(&id), json!(["cpu"]));
+        let whole = format!("q35/virtio-rng-pci/unix/{direction}");
+        assert_eq!(grafted(&whole), json!([]));
+    }
     assert_eq!(outcome(&found, "q35/bare/unix/forward"), "pass");
     assert_eq!(outcome(&found, "pc-q35-99.0/bare/unix/forward"), "skip");
 }
