@@ -531,6 +531,102 @@ fn a_stopped_destination_is_a_hang() {
     run.leaves_nothing();
 }
 
+/// A run in a folder on a file system of its own, which is full; `None` where nobody may mount one.
+/// Of each file that it leaves there its error output has a line.
+fn run_on_a_full_disk(mount: &str, args: &[&str]) -> Option<(Output, Value)> {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let mounted = |script: &str, args: &[&str]| {
+        let script = format!("mount -t tmpfs -o {mount} none \"$0\" && cd \"$0\" && {script}");
+        Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", &script, folder])
+            .args(args)
+            .env("TMPDIR", folder)
+            .stdin(Stdio::null())
+            .output()
+    };
+    match mounted("true", &[]) {
+        Ok(tried) if tried.status.success() => {}
+        tried => {
+            eprintln!("UNTESTED: nothing can be mounted for a full disk: {tried:?}");
+            return None;
+        }
+    }
+    let script = "{ cat /dev/zero >full 2>&-; \"$@\"; was=$?; \
+                  find . -type f ! -name full -exec echo left {} \\; >&2; exit $was; }";
+    let cache = std::path::absolute(cache_dir()).unwrap();
+    let program = env!("CARGO_BIN_EXE_migcompat");
+    let common = ["--cache", cache.to_str().unwrap(), "--format", "json"];
+    let output = mounted(script, &[&[program], args, &common].concat()).unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    leaves_nothing(temp.path());
+    Some((output, report))
+}
+
+#[test]
+fn a_full_disk_is_no_break() {
+    if !online("a_full_disk_is_no_break") {
+        return;
+    }
+    let bare = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+    let once = ["--direction", "forward", "--retries", "0"];
+    for (mount, how, status, outcome, says) in [
+        // The image of the guest does not fit.
+        ("size=64k", &[][..], 125, "skip", "No space left"),
+        // Nothing of a machine that never runs has to be written, not even the trace of its load.
+        ("size=64k", &["--paused"], 0, "pass", ""),
+        (
+            "size=64k",
+            &["--paused", "--transport", "exec"],
+            125,
+            "broken",
+            "No space left",
+        ),
+        // Not even a socket can be made.
+        (
+            "size=64k,nr_inodes=9",
+            &["--paused"],
+            125,
+            "skip",
+            "No space left",
+        ),
+    ] {
+        let args = [&bare[..], &once, how].concat();
+        let Some((output, report)) = run_on_a_full_disk(mount, &args) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{how:?}: {said}");
+        assert!(!said.contains("\nleft "), "{said}");
+        let case = &report["cases"][0];
+        assert_eq!(case["outcome"], outcome, "{how:?}: {said}");
+        let why = case["cause"]["message"].as_str().unwrap_or_default();
+        assert!(why.contains(says), "{how:?}: {why}");
+    }
+}
+
+#[test]
+fn a_break_is_told_where_no_log_of_it_can_be_kept() {
+    if !online("a_break_is_told_where_no_log_of_it_can_be_kept") {
+        return;
+    }
+    let args = ["live", OLD, NEW, "-M", "q35", "--device", "am53c974"];
+    let once = ["--direction", "forward", "--paused", "--retries", "0"];
+    for keep in [&["--keep-logs", "logs"][..], &[]] {
+        let args = [&args[..], &once, keep].concat();
+        let Some((output, report)) = run_on_a_full_disk("size=64k", &args) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(!said.contains("\nleft "), "{said}");
+        let case = &report["cases"][0];
+        assert_eq!(case["outcome"], "fail", "{said}");
+        assert!(case["cause"]["section"].is_string(), "{case}");
+        assert_eq!(case["logs"], Value::Null);
+    }
+}
+
 #[test]
 fn builds_that_are_none_leave_it_untested() {
     if !online("builds_that_are_none_leave_it_untested") {

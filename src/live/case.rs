@@ -211,9 +211,14 @@ impl Bench {
     fn keep(&self, case: &Case, attempt: &Attempt, recipe: &Recipe) -> Option<PathBuf> {
         let folder = fresh(&self.logs, &case.id.replace(['/', ':'], "_"))?;
         // The image of the guest is among it: the line to reproduce the case names it.
-        recipe.prepare(&folder).ok()?;
+        let mut written = recipe.prepare(&folder);
         for (name, text) in &attempt.files {
-            fs::write(folder.join(name), text).ok()?;
+            written = written.and_then(|()| fs::write(folder.join(name), text));
+        }
+        if written.is_err() {
+            // Half of it would mislead.
+            let _left_behind = fs::remove_dir_all(&folder);
+            return None;
         }
         Some(folder)
     }
