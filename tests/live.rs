@@ -554,7 +554,7 @@ fn run_on_a_full_disk(mount: &str, args: &[&str]) -> Option<(Output, Value)> {
     }
     let script = "{ cat /dev/zero >full 2>&-; \"$@\"; was=$?; \
                   find . -type f ! -name full -exec echo left {} \\; >&2; exit $was; }";
-    let cache = std::path::absolute(cache_dir()).unwrap();
+    let cache = std::path::absolute(common::cache_dir()).unwrap();
     let program = env!("CARGO_BIN_EXE_migcompat");
     let common = ["--cache", cache.to_str().unwrap(), "--format", "json"];
     let output = mounted(script, &[&[program], args, &common].concat()).unwrap();

@@ -463,9 +463,19 @@ impl Visit {
             cause.section.as_deref().or(cause.field.as_deref())
         };
         let name = section().map(|section| section.rsplit('/').next().unwrap_or(section));
+        let dumps = [&place.bench.old.dump, &place.bench.new.dump];
+        let sends = |driver: &str, name: &str| {
+            let mut known = dumps
+                .iter()
+                .filter_map(|dump| dump.as_ref()?.section(driver));
+            known.any(|section| section.description.name == name)
+        };
         let fits = |device: &Device| match &run.attempt.suspect {
             Some(id) => device.id == *id,
-            None => name.is_some_and(|name| is_named_after(name, device.driver(arch))),
+            None => name.is_some_and(|name| {
+                let driver = device.driver(arch);
+                sends(driver, name) || is_named_after(name, driver)
+            }),
         };
         let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
         let has = |item: &&Item| devices(**item).iter().any(fits);
@@ -673,15 +683,20 @@ impl Visit {
     }
 }
 
-/// Whether a description in a stream may be a driver's: `vga-isa` is that of `isa-vga`. A guess: it
-/// says what is tried first, never what is concluded.
+/// Whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of
+/// `isa-vga`, `vmclock_page` is of `vmclock`. A guess: it says what is tried first, never what is
+/// concluded.
 fn is_named_after(description: &str, driver: &str) -> bool {
     let words = |name: &str| -> BTreeSet<String> {
         let parts = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
         parts.map(str::to_lowercase).collect()
     };
-    let described = words(description);
-    !described.is_empty() && described.is_subset(&words(driver))
+    let (described, driver) = (words(description), words(driver));
+    let (fewer, more) = match described.len() <= driver.len() {
+        true => (&described, &driver),
+        false => (&driver, &described),
+    };
+    !fewer.is_empty() && fewer.is_subset(more)
 }
 
 #[cfg(test)]
@@ -694,6 +709,8 @@ mod tests {
             ("ipmi-bmc-sim", "ipmi-bmc-sim", true),
             ("vga-isa", "isa-vga", true),
             ("uefi-vars", "uefi-vars-x64", true),
+            ("vmclock_page", "vmclock", true),
+            ("uefi-vars-sysbus", "uefi-vars-x64", false),
             ("ES1370", "es1370", true),
             ("vga", "e1000", false),
             ("", "e1000", false),
