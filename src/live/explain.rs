@@ -2,7 +2,7 @@
 
 use super::attempt::Attempt;
 use super::bench::Bench;
-use super::leg;
+use super::leg::{self, End};
 use super::vm::{Party, Recipe, Role, Vm};
 use crate::model::{Cause, Outcome};
 use crate::qemu::private_dir;
@@ -71,7 +71,10 @@ impl Bench {
         let mut vm = Vm::start(party, recipe, Role::First, folder.path(), 0)
             .await
             .map_err(|error| error.to_string())?;
-        let saved = leg::save(&mut vm, self.patience.leg).await;
+        let saved = match leg::prepare(&mut vm, End::Source, &[]).await {
+            Ok(()) => leg::save(&vm, self.patience.leg).await,
+            Err(unfit) => Err(unfit.message),
+        };
         vm.monitored.quit(vm.command).await;
         saved
     }
