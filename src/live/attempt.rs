@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::bench::{Bench, Step, Watcher};
 use super::cause;
 use super::filler::{Arrival, NeverRan};
-use super::integrity;
+use super::integrity::{self, Trouble};
 use super::leg::{self, End, Stats, Unfit};
 use super::post_mortem::{self, tail};
 use super::state::Seen;
@@ -113,6 +113,18 @@ impl Attempt {
     }
 }
 
+/// When to look at how the state arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The guest goes on, or there is no further leg.
+    Now,
+    /// A guest that does not run is sent on as it arrived.
+    InNextLeg,
+}
+
+/// A stream, or why there is none to look at.
+type Sent = Result<Stream, String>;
+
 /// Why a guest does not get as far as a migration.
 enum NoStart {
     Refused(Box<StartError>),
@@ -198,8 +210,12 @@ impl Bench {
                 Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
-            let (stage, sent) = self
-                .stage(&mut source, &mut destination, recipe, &mut log)
+            let look = match recipe.guest {
+                None if index + 1 < of => Look::InNextLeg,
+                _ => Look::Now,
+            };
+            let (stage, sent, held) = self
+                .stage(&mut source, &mut destination, recipe, &mut log, look)
                 .await;
             if index == 0 {
                 state.first = sent.clone().ok();
@@ -226,17 +242,6 @@ impl Bench {
             let mut kept = true;
             let stage = match stage {
                 Ok(stats) => {
-                    let runs_on = recipe.guest.is_some() || index + 1 == destinations.len();
-                    let save = async {
-                        match &sent {
-                            Ok(_) if runs_on => {
-                                Some(leg::save(&mut destination, self.patience.leg).await)
-                            }
-                            _ => None,
-                        }
-                    };
-                    // All that the source has to say is known: it goes meanwhile.
-                    let (left, held) = tokio::join!(leave(&mut source), save);
                     match (sent, held) {
                         (Ok(sent), Some(Ok(held))) => {
                             let arrival = Arrival {
@@ -256,14 +261,13 @@ impl Bench {
                         (Ok(sent), None) => before = Some(sent),
                         (Err(why), _) => state.leave(why),
                     }
-                    match left {
-                        Ok(()) if kept => {
-                            let resumed = self.resume(&mut destination, recipe, &mut log);
-                            let (resumed, started) = tokio::join!(resumed, start(index + 1));
-                            next = started;
-                            resumed.map(|()| stats)
-                        }
-                        left => left.map(|()| stats),
+                    if kept {
+                        let resumed = self.resume(&mut destination, recipe, &mut log);
+                        let (resumed, started) = tokio::join!(resumed, start(index + 1));
+                        next = started;
+                        resumed.map(|()| stats)
+                    } else {
+                        Ok(stats)
                     }
                 }
                 Err(unfit) => {
@@ -340,29 +344,46 @@ impl Bench {
         Ok(source)
     }
 
-    /// One leg and what is compared after it. Both sides are stopped then. What the source sent comes
-    /// back too.
+    /// One leg and what is compared after it. The source is gone then, the destination stopped. What
+    /// the source sent comes back too, and what the destination saved to be looked at now.
     async fn stage(
         &self,
         source: &mut Vm,
         destination: &mut Vm,
         recipe: &Recipe,
         log: &mut SerialLog,
-    ) -> (Result<Stats, Unfit>, Result<Stream, String>) {
+        look: Look,
+    ) -> (Result<Stats, Unfit>, Sent, Option<Sent>) {
         let patience = self.patience.leg;
         let how = (self.transport, self.capabilities.as_slice());
         let moved = leg::migrate(source, destination, how.0, how.1, patience).await;
-        let outcome = async {
-            let stats = moved.outcome?;
-            integrity::compare(source, destination, recipe.guest, log).await?;
-            Ok(stats)
-        };
         // What the destination was not given is nothing that it could hold.
         let sent = match &recipe.graft {
             Some(graft) => moved.sent.map(|sent| graft.without(sent)),
             None => moved.sent,
         };
-        (outcome.await, sent)
+        let stats = match moved.outcome {
+            Ok(stats) => stats,
+            Err(unfit) => return (Err(unfit), sent, None),
+        };
+        let arrived = &*destination;
+        let compared = async {
+            integrity::compare(source, arrived, recipe.guest, log).await?;
+            Ok(leave(source).await?)
+        };
+        let save = async {
+            match &sent {
+                Ok(_) if look == Look::Now => Some(leg::save(arrived, patience).await),
+                _ => None,
+            }
+        };
+        // Saving changes nothing of what is compared, and takes as long.
+        let (compared, held) = tokio::join!(compared, save);
+        let outcome = match compared {
+            Ok(()) => Ok(stats),
+            Err(trouble) => Err(Trouble::unfit(trouble, source, destination).await),
+        };
+        (outcome, sent, held)
     }
 
     /// Lets the guest go on where it arrived, and sees that it does.

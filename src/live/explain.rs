@@ -87,7 +87,10 @@ impl Bench {
         let mut vm = Vm::start(party, recipe, Role::First, folder.path(), 0)
             .await
             .map_err(|error| error.to_string())?;
-        let saved = leg::save(&mut vm, self.patience.leg).await;
+        let saved = match leg::prepare(&mut vm, End::Source, &[]).await {
+            Ok(()) => leg::save(&vm, self.patience.leg).await,
+            Err(unfit) => Err(unfit.message),
+        };
         vm.monitored.quit(vm.command).await;
         saved
     }

@@ -100,30 +100,52 @@ impl MemoryMap {
 /// A question to one side that was not answered.
 type Failed = (End, QmpError);
 
+/// Why two guests cannot be called the same.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Found(Unfit),
+    Unanswered(Failed),
+}
+
+impl From<Unfit> for Trouble {
+    fn from(unfit: Unfit) -> Self {
+        Trouble::Found(unfit)
+    }
+}
+
+impl From<Failed> for Trouble {
+    fn from(failed: Failed) -> Self {
+        Trouble::Unanswered(failed)
+    }
+}
+
+impl Trouble {
+    /// What it means for the leg: a side that does not answer may have ended.
+    pub async fn unfit(self, source: &mut Vm, destination: &mut Vm) -> Unfit {
+        match self {
+            Trouble::Found(unfit) => unfit,
+            Trouble::Unanswered((End::Source, error)) => broken(source, End::Source, error).await,
+            Trouble::Unanswered((end, error)) => broken(destination, end, error).await,
+        }
+    }
+}
+
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
 /// The number of bytes compared comes back, and how far the workload is.
-pub async fn compare(
+pub(super) async fn compare(
     source: &mut Vm,
-    destination: &mut Vm,
+    destination: &Vm,
     guest: Option<&Guest>,
     log: &mut SerialLog,
-) -> Result<(u64, Option<Progress>), Unfit> {
+) -> Result<(u64, Option<Progress>), Trouble> {
     let lost = |message: String| Unfit::new(Outcome::Lost, message);
     // The source is stopped: what it has said by now is all.
     if let Some(bad) = source.hear(log).into_iter().find(|event| !event.is_good()) {
-        return Err(lost(format!("on the source, {}", bad_event(&bad))));
+        return Err(lost(format!("on the source, {}", bad_event(&bad))).into());
     }
-    let maps = async {
-        let map = map(source, End::Source);
-        let other = self::map(destination, End::Destination);
-        let (map, other) = tokio::try_join!(map, other)?;
-        Ok::<_, Failed>((map, other))
-    }
-    .await;
-    let (ours, theirs) = match maps {
-        Ok(maps) => maps,
-        Err(failed) => return Err(told(source, destination, failed).await),
-    };
+    let source = &*source;
+    let (ours, theirs) =
+        tokio::try_join!(map(source, End::Source), map(destination, End::Destination))?;
     let shared = ours.shared(&theirs);
     // Windows onto devices may be elsewhere in another build; the memory itself may not.
     let least = ours.size().min(theirs.size());
@@ -133,23 +155,16 @@ pub async fn compare(
             ours.size(),
             theirs.size(),
             shared.size()
-        )));
+        ))
+        .into());
     }
-    let hashes = tokio::try_join!(
+    let (ours, theirs) = tokio::try_join!(
         hashes(source, End::Source, &shared),
         hashes(destination, End::Destination, &shared)
-    );
-    let (ours, theirs) = match hashes {
-        Ok(hashes) => hashes,
-        Err(failed) => return Err(told(source, destination, failed).await),
-    };
+    )?;
     let progress = match guest {
         Some(guest) => {
-            let state = workload(source, End::Source, guest).await;
-            let state = match state {
-                Ok(state) => state,
-                Err(failed) => return Err(told(source, destination, failed).await),
-            };
+            let state = workload(source, End::Source, guest).await?;
             let (header, progress) =
                 state.map_err(|why| lost(format!("before the move was over, {why}")))?;
             log.check_against(&header)
@@ -169,19 +184,11 @@ pub async fn compare(
             None => None,
         };
         let Some(Err(why)) = found else {
-            return Err(lost(message));
+            return Err(lost(message).into());
         };
-        return Err(lost(format!("{message}; {why}")));
+        return Err(lost(format!("{message}; {why}")).into());
     }
     Ok((shared.size(), progress))
-}
-
-async fn told(source: &mut Vm, destination: &mut Vm, (end, error): Failed) -> Unfit {
-    let vm = match end {
-        End::Source => source,
-        End::Destination => destination,
-    };
-    broken(vm, end, error).await
 }
 
 /// Which pages differ, in words, and what the first one belongs to.

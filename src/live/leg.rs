@@ -224,16 +224,15 @@ async fn relay(
     Ok(stats)
 }
 
-/// Has a stopped machine save itself to us. It cannot be moved any more then until it has run.
-pub async fn save(vm: &mut Vm, deadline: Duration) -> Result<Stream, String> {
+/// Has a stopped machine save itself to us, with whatever [`prepare`] has set. It cannot be moved any
+/// more then until it has run.
+pub async fn save(vm: &Vm, deadline: Duration) -> Result<Stream, String> {
     let path = vm.folder.join(format!("t{}", vm.index));
     let said = |error: &dyn fmt::Display| error.to_string();
     // The leg that brought the guest here has left its own.
     let _absent = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(|error| said(&error))?;
     let tap = Tap::sink(listener);
-    let prepared = prepare(vm, End::Destination, &[]).await;
-    prepared.map_err(|unfit| unfit.message)?;
     let uri = format!("unix:{}", path.display());
     let session = &vm.monitored.session;
     let started = session.execute(Migrate { uri }, vm.command).await;
@@ -262,7 +261,7 @@ async fn forget(vm: &mut Vm) {
 
 /// Capabilities and parameters, the same on both sides. What a build does not have, or cannot use
 /// where it runs, is no break between versions.
-async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
+pub(super) async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Result<(), Unfit> {
     let session = &vm.monitored.session;
     let set = async |name: String| {
         let capabilities = vec![CapabilityState {
