@@ -482,6 +482,18 @@ fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     wrapper(dir, suite, role, &once)
 }
 
+/// Devices with so much memory that a migration lasts: whoever strikes in the middle of it has the time,
+/// however busy the machine is.
+fn roomy(dir: &Path) -> String {
+    let file = dir.join("roomy.toml");
+    let text = "name = \"roomy\"\ndescription = \"much memory\"\n\n[[device]]\nid = \"roomy\"\n\
+                driver = \"pc-dimm\"\nproperties = { memdev = \"roomy-mem\" }\n\
+                backend = [\"-m\", \"slots=2,maxmem=4G\", \
+                \"-object\", \"memory-backend-ram,id=roomy-mem,size=512M\"]\n";
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
 #[test]
 fn a_killed_destination_is_a_crash() {
     if !online("a_killed_destination_is_a_crash") {
@@ -490,7 +502,14 @@ fn a_killed_destination_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let new = struck(dir.path(), NEW, Role::Destination, "KILL");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
-    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device-set", &room, "--direction", "forward"],
+        ]
+        .concat(),
+    );
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let why = run.case(0)["cause"]["message"].as_str().unwrap();
@@ -509,7 +528,14 @@ fn a_killed_source_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let old = struck(dir.path(), OLD, Role::Source, "KILL");
     let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
-    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device-set", &room, "--direction", "forward"],
+        ]
+        .concat(),
+    );
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let why = run.case(0)["cause"]["message"].as_str().unwrap();
@@ -525,7 +551,21 @@ fn a_stopped_destination_is_a_hang() {
     let dir = tempfile::tempdir().unwrap();
     let new = struck(dir.path(), NEW, Role::Destination, "STOP");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
-    let run = Run::new(&[&args[..], &["--direction", "forward", "--timeout", "3"]].concat());
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &[
+                "--device-set",
+                &room,
+                "--direction",
+                "forward",
+                "--timeout",
+                "3",
+            ],
+        ]
+        .concat(),
+    );
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
     run.leaves_nothing();
