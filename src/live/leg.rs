@@ -224,7 +224,7 @@ async fn relay(
     Ok(stats)
 }
 
-/// Has a stopped machine save itself to us, with whatever [`prepare`] has set. It cannot be moved any
+/// Has a stopped machine save itself to us, with whatever `prepare` has set. It cannot be moved any
 /// more then until it has run.
 pub async fn save(vm: &Vm, deadline: Duration) -> Result<Stream, String> {
     let path = vm.folder.join(format!("t{}", vm.index));
