@@ -211,6 +211,22 @@ fn every_leg_of_a_loop_is_compared() {
     }
 }
 
+/// 10.0.13 sends the sizes of queues once more, which 11.1 takes note of and does not send itself.
+#[test]
+fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
+    if !online("a_subsection_that_a_build_adds_on_the_way_back_is_no_loss") {
+        return;
+    }
+    let args = ["-M", "q35", "--device", "virtio-rng-pci", "--paused"];
+    let cases = live(
+        NEW,
+        NEWEST,
+        &[&args[..], &["--loops", "1", "--first", "new"]].concat(),
+    );
+    assert_eq!(cases.len(), 1);
+    nothing_lost(&cases[0], 2);
+}
+
 #[test]
 fn the_state_is_compared_whatever_way_the_stream_takes() {
     if !online("the_state_is_compared_whatever_way_the_stream_takes") {

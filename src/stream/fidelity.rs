@@ -423,6 +423,7 @@ fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body>
             && ours.kind == Kind::Bytes
             && ours.bytes.len() != theirs.bytes.len()
             && (adds_only(&ours.bytes, &theirs.bytes)
+                || adds_only(&theirs.bytes, &ours.bytes)
                 || names.resized(&ours.description, ours.name(), &ours.bytes, &theirs.bytes)
                 || names
                     .resizes(&ours.description, ours.name())
@@ -449,7 +450,9 @@ fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body>
 
 /// Whether `held` is `sent` with one subsection put in. A field that writes descriptions of its own into
 /// bytes that the stream does not describe (`virtio` does) sends some only in some states, and which
-/// ones is for either build to decide.
+/// ones is for either build to decide: a destination that did not know one would have refused it. So it
+/// is the other way round, too: 10.0.13 sends `virtio/ringsize` of queues that it got from 11.1, and
+/// what 11.1 sends after the way back is to the byte what it sent before.
 fn adds_only(sent: &[u8], held: &[u8]) -> bool {
     /// The longest name that a length byte allows, and what precedes it.
     const LONGEST: usize = 2 + 255;
