@@ -227,6 +227,9 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
         Some(Verdict::Passed(run)) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
+            // A pass that says nothing of the state must not look like one that does.
+            case.state_unchecked
+                .clone_from(&run.attempt.state.unchecked);
             case.elapsed_ms = run.elapsed_ms / run.shared_by.max(1) as u64;
         }
         Some(Verdict::Culprit(run)) => match visit.hangs_on(place, way, item) {
