@@ -9,13 +9,14 @@ use super::cause;
 use super::filler::{Arrival, NeverRan};
 use super::integrity::{self, Trouble};
 use super::leg::{self, End, Stats, Unfit};
+use super::memory::Difference;
 use super::post_mortem::{self, tail};
 use super::state::Seen;
+use super::tap::Passed;
 use super::vm::{Party, Recipe, Role, Vm};
 use super::workload::SerialLog;
 use crate::model::{Cause, Direction, Leg, Outcome, StateDiff};
 use crate::qemu::{StartError, private_dir};
-use crate::stream::Stream;
 
 /// One pass through the builds.
 #[derive(Debug, Clone)]
@@ -122,8 +123,13 @@ enum Look {
     InNextLeg,
 }
 
-/// A stream, or why there is none to look at.
-type Sent = Result<Stream, String>;
+/// A leg whose source has not left yet.
+struct Staged {
+    outcome: Result<Stats, Unfit>,
+    sent: Passed,
+    /// What the destination saved to be looked at now.
+    held: Option<Passed>,
+}
 
 /// Why a guest does not get as far as a migration.
 enum NoStart {
@@ -196,7 +202,7 @@ impl Bench {
         let mut state = Seen::default();
         let mut never_ran = NeverRan::default();
         // What was sent in the leg before, where nobody has looked yet how it arrived.
-        let mut before: Option<Stream> = None;
+        let mut before: Option<Passed> = None;
         for index in 0..destinations.len() {
             let of = destinations.len();
             watcher(Step::Leg { index, of });
@@ -210,96 +216,109 @@ impl Bench {
                 Some(Err(error)) => return Attempt::refused(&[error]),
                 None => return Attempt::skip("there is no destination".to_owned()),
             };
+            let last = index + 1 == of;
             let look = match recipe.guest {
-                None if index + 1 < of => Look::InNextLeg,
+                None if !last => Look::InNextLeg,
                 _ => Look::Now,
             };
-            let (stage, sent, held) = self
+            let Staged {
+                outcome,
+                sent,
+                held,
+            } = self
                 .stage(&mut source, &mut destination, recipe, &mut log, look)
                 .await;
             if index == 0 {
-                state.first = sent.clone().ok();
+                state.first = sent.stream.clone().ok();
             }
             // A guest that did not run between two legs is sent on as it arrived.
-            if let (Some(before), Ok(sent)) = (before.take(), &sent) {
-                let arrival = Arrival {
-                    leg: index - 1,
-                    direction: direction.reversed(),
-                    destination: destinations[index - 1],
-                    sent: &before,
-                    held: sent,
-                };
-                if !self
-                    .holds(&mut state, arrival, recipe, &mut never_ran)
-                    .await
+            if let Some(before) = before.take() {
+                if outcome.is_ok()
+                    && let Some(unfit) = unlike(index - 1, &before, &sent)
                 {
-                    if let Some(leg) = legs.last_mut() {
-                        leg.outcome = Outcome::Lost;
+                    return overturned(unfit, state, legs, source, destination).await;
+                }
+                if let (Ok(before), Ok(sent)) = (&before.stream, &sent.stream) {
+                    let arrival = Arrival {
+                        leg: index - 1,
+                        direction: direction.reversed(),
+                        destination: destinations[index - 1],
+                        sent: before,
+                        held: sent,
+                    };
+                    if !self
+                        .holds(&mut state, arrival, recipe, &mut never_ran)
+                        .await
+                    {
+                        if let Some(leg) = legs.last_mut() {
+                            leg.outcome = Outcome::Lost;
+                        }
+                        return post_mortem::of_values(state, legs, source, destination).await;
                     }
-                    return post_mortem::of_values(state, legs, source, destination).await;
                 }
             }
-            let mut kept = true;
-            let stage = match stage {
-                Ok(stats) => {
-                    match (sent, held) {
-                        (Ok(sent), Some(Ok(held))) => {
-                            let arrival = Arrival {
-                                leg: index,
-                                direction,
-                                destination: destinations[index],
-                                sent: &sent,
-                                held: &held,
-                            };
-                            kept = self
-                                .holds(&mut state, arrival, recipe, &mut never_ran)
-                                .await;
-                        }
-                        (Ok(_), Some(Err(why))) => state.leave(format!(
-                            "after leg {index} the destination could not save again: {why}"
-                        )),
-                        (Ok(sent), None) => before = Some(sent),
-                        (Err(why), _) => state.leave(why),
-                    }
-                    if kept {
-                        let resumed = self.resume(&mut destination, recipe, &mut log);
-                        let (resumed, started) = tokio::join!(resumed, start(index + 1));
-                        next = started;
-                        resumed.map(|()| stats)
-                    } else {
-                        Ok(stats)
-                    }
-                }
+            let stats = match outcome {
+                Ok(stats) => stats,
                 Err(unfit) => {
-                    state.refused = sent.ok();
-                    Err(unfit)
+                    state.refused = sent.stream.ok();
+                    legs.push(ended(index, direction, unfit.outcome, Stats::default()));
+                    let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
+                    attempt.state = state;
+                    return attempt;
                 }
             };
-            let outcome = match &stage {
-                Ok(_) if kept => Outcome::Pass,
-                Ok(_) => Outcome::Lost,
-                Err(unfit) => unfit.outcome,
+            let mut kept = true;
+            match (&sent.stream, held) {
+                (Ok(sent), Some(held)) => match held.stream {
+                    Ok(held) => {
+                        let arrival = Arrival {
+                            leg: index,
+                            direction,
+                            destination: destinations[index],
+                            sent,
+                            held: &held,
+                        };
+                        kept = self
+                            .holds(&mut state, arrival, recipe, &mut never_ran)
+                            .await;
+                    }
+                    Err(why) => state.leave(format!(
+                        "after leg {index} the destination could not save again: {why}"
+                    )),
+                },
+                (Ok(_), None) => {}
+                (Err(why), _) => state.leave(why.clone()),
+            }
+            if !kept {
+                legs.push(ended(index, direction, Outcome::Lost, stats));
+                return post_mortem::of_values(state, legs, source, destination).await;
+            }
+            if look == Look::InNextLeg {
+                before = Some(sent);
+            }
+            let resume = async {
+                self.resume(&mut destination, recipe, &mut log).await?;
+                if last {
+                    // It has answered all that was asked, and has nothing to put in order.
+                    destination.monitored.process.kill().await;
+                }
+                Ok(())
             };
-            let stats = match &stage {
-                Ok(stats) => *stats,
-                Err(_) => Stats::default(),
-            };
-            legs.push(ended(index, direction, outcome, stats));
-            if let Err(unfit) = stage {
+            let (left, resumed, started) =
+                tokio::join!(leave(&mut source), resume, start(index + 1));
+            if let Err(unfit) = left.and(resumed) {
+                legs.push(ended(index, direction, unfit.outcome, Stats::default()));
                 let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
                 attempt.state = state;
                 return attempt;
             }
-            if !kept {
-                return post_mortem::of_values(state, legs, source, destination).await;
-            }
+            legs.push(ended(index, direction, Outcome::Pass, stats));
+            next = started;
             // A loop has the ways alternate; a control's builds are the same anyway.
             direction = direction.reversed();
             source.sweep();
             source = destination;
         }
-        // It has answered all that was asked, and has nothing to put in order.
-        source.monitored.process.kill().await;
         Attempt {
             outcome: Outcome::Pass,
             cause: None,
@@ -344,8 +363,7 @@ impl Bench {
         Ok(source)
     }
 
-    /// One leg and what is compared after it. The source is gone then, the destination stopped. What
-    /// the source sent comes back too, and what the destination saved to be looked at now.
+    /// One leg and what is compared after it. Both sides are stopped then.
     async fn stage(
         &self,
         source: &mut Vm,
@@ -353,37 +371,73 @@ impl Bench {
         recipe: &Recipe,
         log: &mut SerialLog,
         look: Look,
-    ) -> (Result<Stats, Unfit>, Sent, Option<Sent>) {
+    ) -> Staged {
         let patience = self.patience.leg;
         let how = (self.transport, self.capabilities.as_slice());
         let moved = leg::migrate(source, destination, how.0, how.1, patience).await;
-        // What the destination was not given is nothing that it could hold.
-        let sent = match &recipe.graft {
-            Some(graft) => moved.sent.map(|sent| graft.without(sent)),
-            None => moved.sent,
-        };
+        let mut sent = moved.sent;
+        if let Some(graft) = &recipe.graft {
+            // What the destination was not given is nothing that it could hold.
+            sent.stream = sent.stream.map(|stream| graft.without(stream));
+        }
         let stats = match moved.outcome {
             Ok(stats) => stats,
-            Err(unfit) => return (Err(unfit), sent, None),
-        };
-        let arrived = &*destination;
-        let compared = async {
-            integrity::compare(source, arrived, recipe.guest, log).await?;
-            Ok(leave(source).await?)
-        };
-        let save = async {
-            match &sent {
-                Ok(_) if look == Look::Now => Some(leg::save(arrived, patience).await),
-                _ => None,
+            Err(unfit) => {
+                return Staged {
+                    outcome: Err(unfit),
+                    sent,
+                    held: None,
+                };
             }
         };
+        // Nothing writes to the memory of a machine that does not run: what passed by is what it has.
+        // A guest that runs does, and what passed by last need not be what it wrote last.
+        let by_stream = recipe.guest.is_none() && sent.memory.is_ok();
+        let arrived = &*destination;
+        let compared = async {
+            match by_stream {
+                true => integrity::shared(source, arrived).await.map(drop),
+                false => integrity::compare(source, arrived, recipe.guest, log)
+                    .await
+                    .map(drop),
+            }
+        };
+        let save = async {
+            if look == Look::InNextLeg || (sent.stream.is_err() && !by_stream) {
+                return None;
+            }
+            let saved = leg::save(arrived, patience).await;
+            let settled = match recipe.guest {
+                Some(_) => leg::settle(arrived, patience).await,
+                None => Ok(()),
+            };
+            Some(match settled {
+                Ok(()) => saved,
+                Err(why) => Passed::nothing(&why),
+            })
+        };
         // Saving changes nothing of what is compared, and takes as long.
-        let (compared, held) = tokio::join!(compared, save);
+        let (mut compared, held) = tokio::join!(compared, save);
+        if let (true, true, Some(held)) = (by_stream, compared.is_ok(), &held) {
+            compared = match (&sent.memory, &held.memory) {
+                (Ok(sent), Ok(held)) => match sent.difference(held) {
+                    Some(found) => Err(Trouble::Found(found.into())),
+                    None => Ok(()),
+                },
+                _ => integrity::compare(source, destination, None, log)
+                    .await
+                    .map(drop),
+            };
+        }
         let outcome = match compared {
             Ok(()) => Ok(stats),
             Err(trouble) => Err(Trouble::unfit(trouble, source, destination).await),
         };
-        (outcome, sent, held)
+        Staged {
+            outcome,
+            sent,
+            held,
+        }
     }
 
     /// Lets the guest go on where it arrived, and sees that it does.
@@ -417,6 +471,43 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+impl From<Difference> for Unfit {
+    fn from(found: Difference) -> Self {
+        let mut unfit = Unfit::new(Outcome::Lost, found.message);
+        unfit.place = Some(found.block);
+        unfit
+    }
+}
+
+/// Why the memory that a guest was sent with in a leg is not what it is sent on with.
+fn unlike(leg: usize, sent: &Passed, sent_on: &Passed) -> Option<Unfit> {
+    match (&sent.memory, &sent_on.memory) {
+        (Ok(sent), Ok(sent_on)) => sent.difference(sent_on).map(Unfit::from),
+        (Ok(_), Err(why)) => Some(Unfit::new(
+            Outcome::Lost,
+            format!("what leg {leg} left in memory was not seen again: {why}"),
+        )),
+        // It was read from both sides then.
+        (Err(_), _) => None,
+    }
+}
+
+/// The end of an attempt whose last leg turns out not to have passed.
+async fn overturned(
+    unfit: Unfit,
+    state: Seen,
+    mut legs: Vec<Leg>,
+    source: Vm,
+    destination: Vm,
+) -> Attempt {
+    if let Some(leg) = legs.last_mut() {
+        leg.outcome = unfit.outcome;
+    }
+    let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
+    attempt.state = state;
+    attempt
 }
 
 /// Ends the source, which has done its work: it has to go without a complaint.

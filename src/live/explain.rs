@@ -88,10 +88,11 @@ impl Bench {
             .await
             .map_err(|error| error.to_string())?;
         let saved = match leg::prepare(&mut vm, End::Source, &[]).await {
-            Ok(()) => leg::save(&vm, self.patience.leg).await,
+            Ok(()) => leg::save(&vm, self.patience.leg).await.stream,
             Err(unfit) => Err(unfit.message),
         };
-        vm.monitored.quit(vm.command).await;
+        // It has nothing to put in order.
+        vm.monitored.process.kill().await;
         saved
     }
 }

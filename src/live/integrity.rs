@@ -130,20 +130,12 @@ impl Trouble {
     }
 }
 
-/// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// The number of bytes compared comes back, and how far the workload is.
-pub(super) async fn compare(
-    source: &mut Vm,
-    destination: &Vm,
-    guest: Option<&Guest>,
-    log: &mut SerialLog,
-) -> Result<(u64, Option<Progress>), Trouble> {
-    let lost = |message: String| Unfit::new(Outcome::Lost, message);
-    // The source is stopped: what it has said by now is all.
-    if let Some(bad) = source.hear(log).into_iter().find(|event| !event.is_good()) {
-        return Err(lost(format!("on the source, {}", bad_event(&bad))).into());
-    }
-    let source = &*source;
+fn lost(message: String) -> Unfit {
+    Unfit::new(Outcome::Lost, message)
+}
+
+/// The memory that two stopped guests both have where their CPUs look for it.
+pub(super) async fn shared(source: &Vm, destination: &Vm) -> Result<MemoryMap, Trouble> {
     let (ours, theirs) =
         tokio::try_join!(map(source, End::Source), map(destination, End::Destination))?;
     let shared = ours.shared(&theirs);
@@ -158,6 +150,23 @@ pub(super) async fn compare(
         ))
         .into());
     }
+    Ok(shared)
+}
+
+/// Compares the memory of two stopped guests, and what the workload left there and on its console.
+/// The number of bytes compared comes back, and how far the workload is.
+pub(super) async fn compare(
+    source: &mut Vm,
+    destination: &Vm,
+    guest: Option<&Guest>,
+    log: &mut SerialLog,
+) -> Result<(u64, Option<Progress>), Trouble> {
+    // The source is stopped: what it has said by now is all.
+    if let Some(bad) = source.hear(log).into_iter().find(|event| !event.is_good()) {
+        return Err(lost(format!("on the source, {}", bad_event(&bad))).into());
+    }
+    let source = &*source;
+    let shared = shared(source, destination).await?;
     let (ours, theirs) = tokio::try_join!(
         hashes(source, End::Source, &shared),
         hashes(destination, End::Destination, &shared)

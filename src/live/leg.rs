@@ -11,12 +11,11 @@ use super::commands::{
     QueryStatus, SetCapabilities, StartPostcopy,
 };
 use super::reached;
-use super::tap::Tap;
+use super::tap::{Passed, Tap};
 use super::transport::{self, Outgoing, Tapped, Transport};
 use super::vm::Vm;
 use crate::model::{Outcome, Version};
 use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
-use crate::stream::Stream;
 
 /// The first QEMU whose destination stays after a failed load and can be asked why.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
@@ -123,9 +122,9 @@ impl State {
 #[derive(Debug)]
 pub struct Moved {
     pub outcome: Result<Stats, Unfit>,
-    /// What the source sent, or why that is not known. Of a leg that failed too: a source whose
+    /// What the source sent. Of a leg that failed too: a source whose
     /// destination refuses the stream is heard to its end.
-    pub sent: Result<Stream, String>,
+    pub sent: Passed,
 }
 
 /// Moves the guest. Afterwards both sides are stopped.
@@ -142,9 +141,9 @@ pub async fn migrate(
     let sent = match tap {
         // A side that hangs has not said the end of its stream, and will not.
         Some(tap) if !matches!(&outcome, Err(unfit) if unfit.outcome == Outcome::Hang) => {
-            tap.stream().await
+            tap.passed().await
         }
-        _ => Err("the migration did not end".to_owned()),
+        _ => Passed::nothing("the migration did not end"),
     };
     Moved { outcome, sent }
 }
@@ -226,7 +225,14 @@ async fn relay(
 
 /// Has a stopped machine save itself to us, with whatever `prepare` has set. It cannot be moved any
 /// more then until it has run.
-pub async fn save(vm: &Vm, deadline: Duration) -> Result<Stream, String> {
+pub async fn save(vm: &Vm, deadline: Duration) -> Passed {
+    match saved(vm, deadline).await {
+        Ok(passed) => passed,
+        Err(why) => Passed::nothing(&why),
+    }
+}
+
+async fn saved(vm: &Vm, deadline: Duration) -> Result<Passed, String> {
     let path = vm.folder.join(format!("t{}", vm.index));
     let said = |error: &dyn fmt::Display| error.to_string();
     // The leg that brought the guest here has left its own.
@@ -237,17 +243,23 @@ pub async fn save(vm: &Vm, deadline: Duration) -> Result<Stream, String> {
     let session = &vm.monitored.session;
     let started = session.execute(Migrate { uri }, vm.command).await;
     started.map_err(|error| said(&error))?;
-    let saved = match tokio::time::timeout(deadline, tap.stream()).await {
-        Ok(stream) => stream?,
-        Err(_) => return Err(format!("it did not end within {} s", deadline.as_secs())),
-    };
-    // The last byte is sent a moment before the machine is ready for the next command.
+    tokio::time::timeout(deadline, tap.passed())
+        .await
+        .map_err(|_| format!("it did not end within {} s", deadline.as_secs()))
+}
+
+/// Waits until a machine that has saved itself is ready for the next command, a moment after its last
+/// byte.
+///
+/// # Errors
+/// Why it is not.
+pub(super) async fn settle(vm: &Vm, deadline: Duration) -> Result<(), String> {
     let end = Instant::now() + deadline;
     while Instant::now() < end {
         let asked = vm.monitored.session.execute(QueryStatus {}, vm.command);
-        let status = asked.await.map_err(|error| said(&error))?.status;
+        let status = asked.await.map_err(|error| error.to_string())?.status;
         if status != "finish-migrate" {
-            return Ok(saved);
+            return Ok(());
         }
         tokio::time::sleep(FINISHING).await;
     }

@@ -16,6 +16,7 @@ mod filler;
 pub mod integrity;
 pub mod layouts;
 pub mod leg;
+mod memory;
 pub mod pool;
 mod post_mortem;
 pub mod properties;

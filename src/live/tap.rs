@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use super::capability::Capability;
+use super::memory::Memory;
 use crate::stream::graft::Graft;
 use crate::stream::{Options, Parser, Reading, Stream};
 
@@ -43,7 +44,7 @@ pub(super) enum Tap {
 }
 
 #[derive(Debug)]
-pub(super) struct Relay(JoinHandle<io::Result<Reading>>);
+pub(super) struct Relay(JoinHandle<io::Result<Reading<Memory>>>);
 
 impl Drop for Relay {
     fn drop(&mut self) {
@@ -80,12 +81,19 @@ impl Tap {
         })
     }
 
-    fn relay(relay: impl Future<Output = io::Result<Reading>> + Send + 'static) -> Tap {
+    fn relay(relay: impl Future<Output = io::Result<Reading<Memory>>> + Send + 'static) -> Tap {
         Tap::Relay(Relay(tokio::spawn(relay)))
     }
 
-    /// What came by, once both sides are done. `Err` says why there is nothing to look at.
-    pub async fn stream(self) -> Result<Stream, String> {
+    /// What came by, once both sides are done.
+    pub async fn passed(self) -> Passed {
+        match self.reading().await {
+            Ok(reading) => Passed::of(reading),
+            Err(why) => Passed::nothing(&why),
+        }
+    }
+
+    async fn reading(self) -> Result<Reading<Memory>, String> {
         let reading = match self {
             Tap::Relay(mut relay) => match timeout(REST, &mut relay.0).await {
                 Ok(Ok(reading)) => reading,
@@ -99,23 +107,50 @@ impl Tap {
                 return Err(format!("with {capability} the stream does not pass by"));
             }
             Tap::File(path) => std::fs::File::open(path)
-                .map(|file| crate::stream::read(file, Options::default(), ())),
+                .map(|file| crate::stream::read(file, Options::default(), Memory::default())),
         };
-        let reading =
-            reading.map_err(|error| format!("the stream could not be passed on: {error}"))?;
-        readable(reading)
+        reading.map_err(|error| format!("the stream could not be passed on: {error}"))
     }
 }
 
-/// A stream that names its fields.
-fn readable(reading: Reading) -> Result<Stream, String> {
-    let stream = reading
-        .into_result()
-        .map_err(|error| format!("the stream cannot be read: {error}"))?;
-    if stream.vmdesc().is_none() {
-        return Err("the stream does not say what its sections hold".to_owned());
+/// What there is to look at of a stream, or why there is nothing.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// A stream that names its fields.
+    pub stream: Result<Stream, String>,
+    /// Every page of the guest, as it was last sent.
+    pub memory: Result<Memory, String>,
+}
+
+impl Passed {
+    pub(super) fn nothing(why: &str) -> Passed {
+        Passed {
+            stream: Err(why.to_owned()),
+            memory: Err(why.to_owned()),
+        }
     }
-    Ok(stream)
+
+    fn of(reading: Reading<Memory>) -> Passed {
+        let Reading {
+            stream,
+            error,
+            visitor: memory,
+        } = reading;
+        if let Some(error) = error {
+            return Passed::nothing(&format!("the stream cannot be read: {error}"));
+        }
+        let described = stream.vmdesc().is_some();
+        Passed {
+            stream: match described {
+                true => Ok(stream),
+                false => Err("the stream does not say what its sections hold".to_owned()),
+            },
+            memory: match memory.is_whole() {
+                true => Ok(memory),
+                false => Err("not all of the memory passed by as the guest has it".to_owned()),
+            },
+        }
+    }
 }
 
 /// Copies until the source has nothing more. A destination that closes its end stops the copying
@@ -123,8 +158,8 @@ fn readable(reading: Reading) -> Result<Stream, String> {
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: Option<impl AsyncWrite + Unpin>,
-) -> io::Result<Reading> {
-    let mut parser = Parser::new(Options::default(), ());
+) -> io::Result<Reading<Memory>> {
+    let mut parser = Parser::new(Options::default(), Memory::default());
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = match from.read(&mut chunk).await {
@@ -154,7 +189,7 @@ async fn pass_grafted(
     mut from: impl AsyncRead + Unpin,
     to: Option<impl AsyncWrite + Unpin>,
     graft: &Graft,
-) -> io::Result<Reading> {
+) -> io::Result<Reading<Memory>> {
     let mut bytes = Vec::new();
     (&mut from)
         .take(MOST_GRAFTED)
@@ -163,7 +198,7 @@ async fn pass_grafted(
     if bytes.len() as u64 == MOST_GRAFTED {
         return Err(io::Error::other("the stream is too large to be changed"));
     }
-    let reading = crate::stream::parse(&bytes);
+    let reading = crate::stream::read(bytes.as_slice(), Options::default(), Memory::default());
     if let Some(mut destination) = to {
         let grafted = graft.apply(&bytes, &reading.stream);
         // One that refuses closes its end.

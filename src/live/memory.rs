@@ -1,0 +1,187 @@
+//! Guest memory as streams carry it. A machine that never runs has the same memory in what it sends
+//! and in what its destination saves again: nothing has to be read from either side for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::stream::{Page, RamBlock, RamVisitor};
+
+/// The page size of nearly every target.
+const USUAL_PAGE_SIZE: u64 = 4096;
+
+/// A hash of every page that passed by.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    blocks: Vec<Block>,
+    names: FxHashMap<Arc<str>, usize>,
+    /// Bytes of a page, as far as one was sent in full.
+    page_size: Option<u64>,
+    /// Something passed by that is no page as the guest has it.
+    partial: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    name: Arc<str>,
+    length: u64,
+    /// Hashes by address in the block. A page of zeros, which one build sends and another leaves out,
+    /// has none.
+    pages: BTreeMap<u64, u64>,
+}
+
+impl RamVisitor for Memory {
+    fn blocks(&mut self, blocks: &[RamBlock]) {
+        let names = blocks.iter().map(|block| block.name.clone());
+        self.names = names.zip(0..).collect();
+        let empty = |block: &RamBlock| Block {
+            name: block.name.clone(),
+            length: block.length,
+            pages: BTreeMap::new(),
+        };
+        self.blocks = blocks.iter().map(empty).collect();
+    }
+
+    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        let known = self.names.get(block);
+        let Some(block) = known.and_then(|&index| self.blocks.get_mut(index)) else {
+            self.partial = true;
+            return;
+        };
+        match page {
+            Page::Filled(0) => {
+                block.pages.remove(&address);
+            }
+            Page::Bytes(bytes) => {
+                self.page_size = Some(bytes.len() as u64);
+                // Without a way out in the middle this is a few instructions.
+                if bytes.iter().fold(0, |any, &byte| any | byte) == 0 {
+                    block.pages.remove(&address);
+                } else {
+                    block.pages.insert(address, xxh3_64(bytes));
+                }
+            }
+            Page::Filled(_) | Page::Delta(_) | Page::Packed(_) => self.partial = true,
+        }
+    }
+}
+
+/// Pages that are not the same in two streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub message: String,
+    /// The block of the first one.
+    pub block: String,
+}
+
+impl Memory {
+    /// Whether every page of the guest was in the stream, as the guest has it.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.partial && !self.blocks.is_empty()
+    }
+
+    /// What is not the same on the destination. Blocks that it alone has are its own.
+    pub(super) fn difference(&self, held: &Memory) -> Option<Difference> {
+        let mut count = 0;
+        let mut first = None;
+        for sent in &self.blocks {
+            let none = BTreeMap::new();
+            let index = held.names.get(&sent.name);
+            let there = index.and_then(|&index| held.blocks.get(index));
+            let there = there.map_or(&none, |block| &block.pages);
+            let changed = sent
+                .pages
+                .iter()
+                .filter(|&(at, h)| there.get(at) != Some(h));
+            let added = there.keys().filter(|at| !sent.pages.contains_key(at));
+            let mut here = None;
+            for &address in changed.map(|(at, _)| at).chain(added) {
+                count += 1;
+                here = Some(here.map_or(address, |least: u64| least.min(address)));
+            }
+            first = first.or(here.map(|address| (address, &sent.name)));
+        }
+        let (address, name) = first?;
+        let length: u64 = self.blocks.iter().map(|block| block.length).sum();
+        let pages = length / self.page_size.or(held.page_size).unwrap_or(USUAL_PAGE_SIZE);
+        Some(Difference {
+            message: format!(
+                "{count} of {pages} pages of memory differ, the first at {address:#x} of {name}"
+            ),
+            block: name.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(blocks: &[(&str, &[(u64, u8)])]) -> Memory {
+        let mut memory = Memory::default();
+        let list = blocks.iter().map(|(name, _)| RamBlock {
+            name: (*name).into(),
+            length: 0x10000,
+        });
+        memory.blocks(&list.collect::<Vec<_>>());
+        for (name, pages) in blocks {
+            for &(address, byte) in *pages {
+                memory.page(name, address, Page::Bytes(&[byte; 4096]));
+            }
+        }
+        memory
+    }
+
+    fn told(sent: &Memory, held: &Memory) -> Option<String> {
+        sent.difference(held).map(|found| found.message)
+    }
+
+    #[test]
+    fn a_page_counts_as_it_was_last_and_zeros_need_not_be_sent() {
+        let mut sent = memory(&[("pc.ram", &[(0, 1), (0x1000, 0), (0x2000, 5), (0x3000, 7)])]);
+        sent.page("pc.ram", 0, Page::Bytes(&[2; 4096]));
+        sent.page("pc.ram", 0x2000, Page::Filled(0));
+        let held = memory(&[("pc.ram", &[(0, 2), (0x3000, 7)])]);
+        assert!(sent.is_whole());
+        assert_eq!(told(&sent, &held), None);
+        assert_eq!(told(&held, &sent), None);
+    }
+
+    #[test]
+    fn what_changed_vanished_or_turned_up_is_told_with_the_first_place() {
+        let sent = memory(&[("a", &[(0x3000, 1), (0x5000, 1)]), ("b", &[(0, 1)])]);
+        for (held, expected) in [
+            (
+                memory(&[("a", &[(0x3000, 1), (0x5000, 2)]), ("b", &[])]),
+                "2 of 32 pages of memory differ, the first at 0x5000 of a",
+            ),
+            (
+                memory(&[("a", &[(0x1000, 1), (0x3000, 1)]), ("b", &[(0, 1)])]),
+                "2 of 32 pages of memory differ, the first at 0x1000 of a",
+            ),
+            (
+                memory(&[("a", &[(0x3000, 1), (0x5000, 1)])]),
+                "1 of 32 pages of memory differ, the first at 0x0 of b",
+            ),
+        ] {
+            assert_eq!(told(&sent, &held).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_block_of_the_destination_alone_is_its_own() {
+        let sent = memory(&[("a", &[(0, 1)])]);
+        let held = memory(&[("a", &[(0, 1)]), ("own", &[(0, 9)])]);
+        assert_eq!(told(&sent, &held), None);
+    }
+
+    #[test]
+    fn memory_that_went_another_way_is_not_called_whole() {
+        assert!(!Memory::default().is_whole());
+        let mut packed = memory(&[("a", &[(0, 1)])]);
+        packed.page("a", 0, Page::Packed(&[1, 2, 3]));
+        assert!(!packed.is_whole());
+    }
+}
