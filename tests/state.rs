@@ -225,6 +225,15 @@ fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
     );
     assert_eq!(cases.len(), 1);
     nothing_lost(&cases[0], 2);
+    // Of virtio-gpu 11.1 has the longer configuration space, too.
+    let args = ["-M", "q35", "--device", "virtio-gpu-pci", "--paused"];
+    let cases = live(
+        NEW,
+        NEWEST,
+        &[&args[..], &["--loops", "1", "--first", "new"]].concat(),
+    );
+    assert_eq!(cases.len(), 1);
+    nothing_lost(&cases[0], 2);
 }
 
 #[test]

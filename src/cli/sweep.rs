@@ -317,31 +317,33 @@ fn prepare(
         new.dump = Some(Arc::clone(of_new));
     }
     let arch = pair.arch();
-    let properties = place::properties(&old, &new, arch, &options.only)?;
-    let place = |name: &String| Place {
-        label: place::label(arch, name, machines),
+    let bench = |name: &String| Bench {
+        old: old.clone(),
+        new: new.clone(),
+        machine: name.clone(),
+        arch: arch.to_owned(),
+        cpu: None,
+        transport: Transport::default(),
+        capabilities: Vec::new(),
+        running: false,
+        loops: None,
+        retries: 0,
+        patience: Patience {
+            leg: Duration::from_secs(args.timeout),
+            ..Patience::default()
+        },
+        logs: logs.to_owned(),
+        names: Names::of(&scope(lists, pair, name), arch),
+    };
+    let benches: Vec<Bench> = machines.iter().map(bench).collect();
+    let properties = place::properties(&benches, &options.only)?;
+    let place = |bench: Bench| Place {
+        label: place::label(arch, &bench.machine, machines),
         properties: properties.clone(),
         forecast: Forecast::default(),
-        bench: Bench {
-            old: old.clone(),
-            new: new.clone(),
-            machine: name.clone(),
-            arch: arch.to_owned(),
-            cpu: None,
-            transport: Transport::default(),
-            capabilities: Vec::new(),
-            running: false,
-            loops: None,
-            retries: 0,
-            patience: Patience {
-                leg: Duration::from_secs(args.timeout),
-                ..Patience::default()
-            },
-            logs: logs.to_owned(),
-            names: Names::of(&scope(lists, pair, name), arch),
-        },
+        bench,
     };
-    Ok(machines.iter().map(place).collect())
+    Ok(benches.into_iter().map(place).collect())
 }
 
 /// A line a machine, written at once.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::bench::{Bench, Step, Watcher};
+use super::buses::Buses;
 use super::cause;
 use super::filler::{Arrival, NeverRan};
 use super::integrity::{self, Trouble};
@@ -35,7 +36,12 @@ pub(crate) struct Attempt {
     pub values_differ: bool,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
+    /// Where the recipe wants it, and both builds started.
+    pub buses: Option<Surveyed>,
 }
+
+/// What both builds have to plug a device into, or why that is not known.
+pub(crate) type Surveyed = Result<Buses, String>;
 
 impl Attempt {
     pub fn failed(&self) -> bool {
@@ -60,6 +66,15 @@ impl Attempt {
                 .iter()
                 .map(name)
                 .all(|d| here.contains(&d))
+    }
+
+    /// Whether both end the same way, at the same place.
+    pub fn fails_like(&self, other: &Attempt) -> bool {
+        let place = |attempt: &Attempt| {
+            let cause = attempt.cause.as_ref()?;
+            Some((cause.section.clone(), cause.field.clone()))
+        };
+        self.outcome == other.outcome && place(self) == place(other)
     }
 
     fn refused(errors: &[StartError]) -> Attempt {
@@ -110,6 +125,7 @@ impl Attempt {
             state: Seen::default(),
             values_differ: false,
             suspect: None,
+            buses: None,
         }
     }
 }
@@ -166,8 +182,11 @@ impl Bench {
         if let Err(error) = recipe.prepare(folder.path()) {
             return Attempt::skip(format!("cannot write the guest: {error}"));
         }
-        self.travel(route, recipe, first, folder.path(), watcher)
-            .await
+        let mut buses = None;
+        let travelled = self
+            .travel(route, recipe, first, folder.path(), watcher, &mut buses)
+            .await;
+        Attempt { buses, ..travelled }
     }
 
     async fn travel(
@@ -177,6 +196,7 @@ impl Bench {
         first: Direction,
         folder: &Path,
         watcher: Watcher<'_>,
+        surveyed: &mut Option<Surveyed>,
     ) -> Attempt {
         let mut log = SerialLog::new();
         let Some((&from, destinations)) = route.split_first() else {
@@ -197,6 +217,11 @@ impl Bench {
                 return Attempt::refused(&errors);
             }
         };
+        if let (true, Some(Ok(destination))) = (recipe.survey, &next) {
+            let asked = tokio::try_join!(source.buses(), destination.buses());
+            let shared = asked.map(|(ours, theirs)| ours.shared(&theirs));
+            *surveyed = Some(shared.map_err(|error| error.to_string()));
+        }
         let mut legs: Vec<Leg> = Vec::new();
         let mut direction = first;
         let mut state = Seen::default();
@@ -281,6 +306,7 @@ impl Bench {
                         kept = self
                             .holds(&mut state, arrival, recipe, &mut never_ran)
                             .await;
+                        state.arrived = Some(held);
                     }
                     Err(why) => state.leave(format!(
                         "after leg {index} the destination could not save again: {why}"
@@ -330,6 +356,7 @@ impl Bench {
             state,
             values_differ: false,
             suspect: None,
+            buses: None,
         }
     }
 

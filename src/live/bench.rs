@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::buses::Buses;
 use super::capability::Capability;
 use super::devices::{Composition, DeviceSet, Target};
 use super::state::Names;
 use super::transport::Transport;
-use super::vm::{Party, Recipe, Role, Vm};
+use super::vm::{Party, Recipe};
 use super::workload;
 use crate::model::{Direction, LeftOut};
-use crate::qemu::private_dir;
 
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
@@ -142,6 +140,7 @@ impl Bench {
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             graft: None,
+            survey: false,
         }
     }
 
@@ -158,30 +157,5 @@ impl Bench {
                 route
             }
         }
-    }
-
-    /// What both builds have to plug a device into on the bare machine.
-    ///
-    /// # Errors
-    /// One does not start, in its own words.
-    pub(crate) async fn buses(&self) -> Result<Buses, String> {
-        let recipe = self.recipe(Vec::new());
-        let folder = private_dir().map_err(|error| format!("no folder to run in: {error}"))?;
-        let prepared = recipe.prepare(folder.path());
-        prepared.map_err(|error| format!("no folder to run in: {error}"))?;
-        let ask = async |party: &Party, index| {
-            let label = party.build.label();
-            let vm = Vm::start(party, &recipe, Role::First, folder.path(), index)
-                .await
-                .map_err(|error| format!("{label} does not start it: {}", error.words()))?;
-            let buses = vm
-                .buses()
-                .await
-                .map_err(|error| format!("{label}: {error}"))?;
-            vm.monitored.quit(vm.command).await;
-            Ok::<_, String>(buses)
-        };
-        let (old, new) = tokio::try_join!(ask(&self.old, 0), ask(&self.new, 1))?;
-        Ok(old.shared(&new))
     }
 }

@@ -8,9 +8,14 @@ use super::transport::Transport;
 
 /// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
 const BANDWIDTH: u64 = 64 << 30;
+/// For a guest that works, slow enough that the first pass over what it writes, 4 MiB and more, is not
+/// through within 100 ms: a source has not measured before how fast it is, does not know yet that what is
+/// left fits the limit below, and makes up to a dozen more passes. What is not a pass is not limited.
+const WORKING_BANDWIDTH: u64 = 32 << 20;
 /// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
 /// for a second pass without telling the translated code, which then writes pages unnoticed: they
-/// arrive stale, also from such a build to itself. With this limit, in milliseconds, the guest is
+/// arrive stale, also from such a build to itself; 11.1 loses a page now and then, too, the more often the
+/// busier the host is. With this limit, in milliseconds, the guest is
 /// stopped before a second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
 /// For postcopy the first pass has to last until it is told to end: with so few bytes a second,
@@ -71,16 +76,24 @@ impl FromStr for Capability {
     }
 }
 
-/// What both sides are set to.
-pub(super) fn parameters(capabilities: &[Capability]) -> SetParameters {
+/// How fast a side may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    Full,
+    /// So that one pass over the memory of a guest that works is all.
+    OnePass,
+}
+
+/// What a side is set to.
+pub(super) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParameters {
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let multifd = capabilities.contains(&Capability::Multifd);
     SetParameters {
         downtime_limit: if postcopy { 0 } else { DOWNTIME_LIMIT },
-        max_bandwidth: if postcopy {
-            POSTCOPY_BANDWIDTH
-        } else {
-            BANDWIDTH
+        max_bandwidth: match pace {
+            _ if postcopy => POSTCOPY_BANDWIDTH,
+            Pace::Full => BANDWIDTH,
+            Pace::OnePass => WORKING_BANDWIDTH,
         },
         multifd_channels: multifd.then_some(MULTIFD_CHANNELS),
     }

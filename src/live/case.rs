@@ -90,7 +90,7 @@ impl Bench {
         let sent = attempt.state.first.take();
         if attempt.failed() {
             self.explain(&mut attempt, &recipe, &route).await;
-            self.look_again(&mut case, &attempt, &recipe, wanted.direction, watcher)
+            self.look_again(&mut case, &mut attempt, &recipe, wanted.direction, watcher)
                 .await;
             if wanted.part == Part::Whole && composition.included.len() > 1 {
                 watcher(Step::Blame);
@@ -167,11 +167,12 @@ impl Bench {
         case.destination_stderr = attempt.destination_stderr;
     }
 
-    /// After a failure: does a build fail with itself, and does it fail every time?
+    /// After a failure: does a build fail with itself, and does it fail every time? What a control that
+    /// failed left goes to what the attempt left.
     async fn look_again(
         &self,
         case: &mut Case,
-        attempt: &Attempt,
+        attempt: &mut Attempt,
         recipe: &Recipe,
         direction: Direction,
         watcher: Watcher<'_>,
@@ -180,9 +181,16 @@ impl Bench {
         let mut control = Vec::new();
         watcher(Step::Control);
         let mut broken = false;
-        for party in [&self.old, &self.new] {
+        for (name, party) in [("old_to_old", &self.old), ("new_to_new", &self.new)] {
             let route = vec![party; legs + 1];
-            let same = self.attempt(&route, recipe, direction, &|_| {}).await;
+            let mut same = self.attempt(&route, recipe, direction, &|_| {}).await;
+            keep_control(name, &mut same, &mut attempt.files);
+            // What a build does to itself once in a while does not tell why this move fails: another
+            // failure than the move's has to come twice.
+            if same.accounts_for(attempt) && !same.fails_like(attempt) {
+                same = self.attempt(&route, recipe, direction, &|_| {}).await;
+                keep_control(&format!("{name}-again"), &mut same, &mut attempt.files);
+            }
             control.push(same.outcome);
             broken |= same.accounts_for(attempt);
         }
@@ -222,6 +230,21 @@ impl Bench {
         }
         Some(folder)
     }
+}
+
+/// Puts what a control that failed left to the files of its case.
+fn keep_control(name: &str, control: &mut Attempt, files: &mut Vec<(String, String)>) {
+    if !control.failed() {
+        return;
+    }
+    let cause = control.cause.as_ref();
+    let message = cause.map_or("", |cause| cause.message.as_str());
+    files.push((
+        format!("{name}.cause"),
+        format!("{}: {message}\n", control.outcome),
+    ));
+    let left = control.files.drain(..);
+    files.extend(left.map(|(file, text)| (format!("{name}.{file}"), text)));
 }
 
 /// A new folder: what an earlier run kept there under the same name stays.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 
-use super::capability::{Capability, parameters};
+use super::capability::{Capability, Pace, parameters};
 use super::commands::{
     CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
     QueryStatus, SetCapabilities, StartPostcopy,
@@ -297,7 +297,12 @@ pub(super) async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Res
             other => other,
         }
     };
-    let parameters = session.execute(parameters(wanted), vm.command);
+    // A destination that saves itself again is stopped then.
+    let pace = match end {
+        End::Source if vm.works() => Pace::OnePass,
+        _ => Pace::Full,
+    };
+    let parameters = session.execute(parameters(wanted, pace), vm.command);
     // What does not wait for an answer goes together: a leg is short.
     let (listed, mut done, set_up) = tokio::join!(list, events, parameters);
     let listed = match listed {

@@ -81,6 +81,7 @@ pub(super) async fn of_leg(
         state: Seen::default(),
         values_differ: false,
         suspect,
+        buses: None,
     }
 }
 

@@ -25,7 +25,7 @@ impl Names {
         }
     }
 
-    pub(super) fn of_leg(&self, direction: Direction) -> &StateNames {
+    pub(crate) fn of_leg(&self, direction: Direction) -> &StateNames {
         match direction {
             Direction::Forward => &self.forward,
             Direction::Backward => &self.backward,
@@ -43,6 +43,8 @@ pub(crate) struct Seen {
     /// What was sent in the first leg, and in the one that failed.
     pub first: Option<Stream>,
     pub refused: Option<Stream>,
+    /// What the last destination saved of what it was given.
+    pub arrived: Option<Stream>,
 }
 
 impl Seen {

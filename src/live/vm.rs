@@ -75,6 +75,8 @@ pub struct Recipe {
     pub guest: Option<&'static Guest>,
     /// What a destination is given in the place of sections that it does not take.
     pub graft: Option<Arc<Graft>>,
+    /// Whether both builds are asked what there is to plug a device into.
+    pub survey: bool,
 }
 
 impl Recipe {
@@ -257,6 +259,11 @@ impl Vm {
             // It may never have had one.
             let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
         }
+    }
+
+    /// Whether there is a guest in it that works when it is let.
+    pub(super) fn works(&self) -> bool {
+        self.console.is_some()
     }
 
     /// Lets the guest run.

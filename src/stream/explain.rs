@@ -68,6 +68,27 @@ pub fn explain<'s>(
     }
 }
 
+/// The sections of `sent` that no state makes the destination take, going by the layouts alone.
+pub fn doubtful<'s>(
+    sent: &'s Stream,
+    expected: impl Into<Side<'s>>,
+    renames: &dyn Renames,
+    direction: Direction,
+) -> Vec<&'s Section> {
+    let case = Case {
+        sent,
+        expected: expected.into(),
+        minimum: None,
+        renames,
+        direction,
+    };
+    let speaks_against = |section: &&Section| {
+        let best = case.best(section);
+        best.is_some_and(|(grade, _)| grade == Grade::Certain)
+    };
+    sent.devices().filter(speaks_against).collect()
+}
+
 /// The section that a build's message means: the last words of what it is called, where they are not
 /// all of it.
 fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s Section> {

@@ -20,7 +20,7 @@ use super::tree::{Kind, Node, Section, Stream, Structure, Value};
 use crate::model::Change;
 use crate::rules::lists::StateNames;
 
-pub use filling::{Filling, fillings};
+pub use filling::{Filling, fillings, to_be_filled};
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -419,15 +419,15 @@ fn sole<'b>(
 /// is known to be harmless.
 fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body> {
     let resized = |ours: &Leaf, theirs: &Leaf| {
+        let (sent, held) = (&ours.bytes[..], &theirs.bytes[..]);
         ours.key == theirs.key
             && ours.kind == Kind::Bytes
-            && ours.bytes.len() != theirs.bytes.len()
-            && (adds_only(&ours.bytes, &theirs.bytes)
-                || adds_only(&theirs.bytes, &ours.bytes)
-                || names.resized(&ours.description, ours.name(), &ours.bytes, &theirs.bytes)
+            && sent.len() != held.len()
+            && (adds_only(sent, held)
+                || adds_only(held, sent)
                 || names
                     .resizes(&ours.description, ours.name())
-                    .any(|by| adds_behind(&ours.bytes, &theirs.bytes, by)))
+                    .any(|by| is_longer(sent, held, by) || is_longer(held, sent, by)))
     };
     let mut pairs = sent.leaves.iter().zip(&held.leaves);
     if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {
@@ -459,28 +459,47 @@ fn adds_only(sent: &[u8], held: &[u8]) -> bool {
     let Some(added) = held.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
         return false;
     };
-    let common = sent.iter().zip(held).take_while(|(a, b)| a == b).count();
+    let common = common(sent, held);
     // Its first bytes may be those of the one that follows.
     (common.saturating_sub(LONGEST)..=common)
         .rev()
         .any(|at| begins_subsection(held, at) && held.get(at + added..) == sent.get(at..))
 }
 
-/// The same where something before the subsections is longer or shorter by so many bytes, too: they are
-/// the last of the field.
-fn adds_behind(sent: &[u8], held: &[u8], by: usize) -> bool {
-    let added = held.len().saturating_add(by).checked_sub(sent.len());
-    let added = [added, added.and_then(|added| added.checked_sub(2 * by))];
-    added.into_iter().flatten().any(|added| {
-        (0..held.len()).any(|at| {
-            let Some(rest) = held.get(at + added..) else {
-                return false;
-            };
-            begins_subsection(held, at)
-                && (rest.is_empty() || begins_subsection(rest, 0))
-                && sent.ends_with(rest)
-        })
-    })
+/// Whether `long` is `short` with so many bytes put in at one place, and nothing else. The length of what
+/// they belong to may stand in front of it: then it says so many more, what it counts begins as in
+/// `short`, and they are the last ones of it. Behind that, either side may have one subsection more.
+fn is_longer(short: &[u8], long: &[u8], by: usize) -> bool {
+    let rest_is_same = |short: Option<&[u8]>, long: Option<&[u8]>| {
+        let both = short.zip(long);
+        both.is_some_and(|(a, b)| a == b || adds_only(a, b) || adds_only(b, a))
+    };
+    let common = common(short, long);
+    let longer_there = |at: usize| {
+        let (Some((fewer, short)), Some((more, long))) = (counted(short, at), counted(long, at))
+        else {
+            return false;
+        };
+        fewer.checked_add(by) == Some(more)
+            && short
+                .get(..fewer)
+                .is_some_and(|kept| long.starts_with(kept))
+            && rest_is_same(short.get(fewer..), long.get(more..))
+    };
+    // The first byte that differs may be any of the length's four.
+    (common.saturating_sub(3)..=common).any(longer_there)
+        || rest_is_same(short.get(common..), long.get(common.saturating_add(by)..))
+}
+
+/// The length that may stand at `at`, and what comes after it.
+fn counted(bytes: &[u8], at: usize) -> Option<(usize, &[u8])> {
+    let (length, rest) = bytes.get(at..)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*length).try_into().ok()?, rest))
+}
+
+/// How many bytes both begin with.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// Whether a subsection may begin here: its marker, and a name with its length.

@@ -35,6 +35,8 @@ pub struct Assessment<'l> {
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
+    /// What streams told, and whether a guest came through all the same.
+    streamed: Vec<(Finding, bool)>,
 }
 
 impl<'l> Assessment<'l> {
@@ -62,6 +64,7 @@ impl<'l> Assessment<'l> {
             dumps,
             senders,
             findings,
+            streamed: Vec::new(),
         }
     }
 
@@ -75,20 +78,43 @@ impl<'l> Assessment<'l> {
         let Some((old, new)) = &self.dumps else {
             return;
         };
-        let mut found = layouts::findings(
-            (sent.old, sent.new),
+        let found = layouts::findings(
+            (&sent.old, &sent.new),
             (old, new),
             self.directions,
             &self.scope,
             &mut self.findings,
             |direction| sent.survived.contains(&direction),
         );
-        for finding in &mut found {
+        for mut finding in found {
             if let Some((_, name)) = finding.section.rsplit_once('/') {
                 finding.section = name.to_owned();
             }
+            let survived = sent.survived.contains(&finding.direction);
+            self.streamed.push((finding, survived));
         }
-        self.absorb(found);
+    }
+
+    /// Takes what the streams told. What one guest came through with is no more than that, also where it
+    /// was in another one that failed of something else.
+    fn settle(&mut self) {
+        let mut streamed = std::mem::take(&mut self.streamed);
+        streamed.sort_by_key(|&(_, survived)| !survived);
+        let mut told: Vec<Finding> = Vec::new();
+        for (finding, _) in streamed {
+            let is_same = |known: &Finding| {
+                known.rule == finding.rule
+                    && known.direction == finding.direction
+                    && known.section == finding.section
+                    && known.path == finding.path
+                    && known.old == finding.old
+                    && known.new == finding.new
+            };
+            if !told.iter().any(is_same) {
+                told.push(finding);
+            }
+        }
+        self.absorb(told);
     }
 
     /// Ties what failed to what foresaw it; what nothing foresaw, both builds are asked about; and the
@@ -101,6 +127,7 @@ impl<'l> Assessment<'l> {
         place: &Place,
         found: &mut Found,
     ) -> Result<(), properties::Unknown> {
+        self.settle();
         let mut asked = Ok(());
         for case in &mut found.cases {
             let foreseen = link(case, &mut self.findings);

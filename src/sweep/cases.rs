@@ -242,8 +242,9 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
             None => {
                 let control = |way| visit.control(way, item);
                 conclude(place, &mut case, run, direction, &composition, control);
-                case.repeated = visit.again.get(&(way, item)).map(|again| Repeated {
-                    failed: 1 + usize::from(again.attempt.failed()),
+                let again = visit.again.get(&(way, item)).map(|run| &**run);
+                case.repeated = again.or(visit.before(way, item)).map(|other| Repeated {
+                    failed: 1 + usize::from(other.attempt.failed()),
                     of: 2,
                 });
                 if !case.grafted.is_empty() {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::bench::Bench;
 use crate::live::buses::Buses;
-use crate::live::devices::{DeviceSet, Driver, Drivers, FallBack, Property, Reason};
+use crate::live::devices::{
+    Composition, DeviceSet, Driver, Drivers, Exclusion, FallBack, Property, Reason,
+};
 use crate::live::vm::Party;
 use crate::model::LeftOut;
 
@@ -114,24 +116,45 @@ impl Catalogue {
     }
 }
 
-/// Device types whose properties are worth asking for: those that a fall-back may have to plug in.
-pub fn worth_asking(old: &Drivers, new: &Drivers, arch: &str, only: &Only) -> Vec<String> {
-    let mut asked: Vec<(bool, &str)> = old
-        .names()
-        .filter(|driver| new.contains(driver) && only.covers(driver))
-        .filter(|driver| DeviceSet::left_out(driver).is_none())
-        .filter(|driver| {
-            old.get(driver)
-                .is_some_and(|facts| FallBack::left_out(driver, facts, arch).is_none())
-        })
-        .map(|driver| (DeviceSet::recipe(driver, arch).is_some(), driver))
-        .collect();
-    // Should a build not survive a question, the ones that matter most have been asked.
-    asked.sort_unstable();
+/// Device types whose properties are worth asking for: those that a fall-back may have to plug in on one
+/// of these machines.
+pub fn worth_asking(benches: &[Bench], only: &Only) -> BTreeSet<String> {
+    let mut asked = BTreeSet::new();
+    for bench in benches {
+        let (Some(old), Some(new)) = (&bench.old.drivers, &bench.new.drivers) else {
+            continue;
+        };
+        let arch = bench.arch.as_str();
+        let drivers = old
+            .names()
+            .filter(|driver| new.contains(driver) && only.covers(driver))
+            .filter(|driver| DeviceSet::left_out(driver).is_none())
+            .filter(|driver| {
+                old.get(driver)
+                    .is_some_and(|facts| FallBack::left_out(driver, facts, arch).is_none())
+            });
+        for driver in drivers {
+            if !asked.contains(driver) && falls_back(bench, driver) {
+                asked.insert(driver.to_owned());
+            }
+        }
+    }
     asked
-        .into_iter()
-        .map(|(_, driver)| driver.to_owned())
-        .collect()
+}
+
+/// Whether no recipe is meant for the machine.
+fn falls_back(bench: &Bench, driver: &str) -> bool {
+    let recipes = DeviceSet::recipes(driver, &bench.arch);
+    recipes.iter().all(|set| {
+        let composition = bench.compose(set);
+        exclusion(&composition).is_some_and(|exclusion| exclusion.reason.is_by_design())
+    })
+}
+
+/// Why a recipe is not for the machine, if it is not.
+fn exclusion(composition: &Composition) -> Option<&Exclusion> {
+    let mut excluded = composition.excluded.iter();
+    excluded.find(|exclusion| !matches!(exclusion.reason, Reason::Needs { .. }))
 }
 
 /// How a device is plugged in, or why it is not.
@@ -153,11 +176,7 @@ fn plan(
     let mut why = None;
     for set in DeviceSet::recipes(driver, arch) {
         let composition = bench.compose(&set);
-        let excluded = composition
-            .excluded
-            .iter()
-            .find(|exclusion| !matches!(exclusion.reason, Reason::Needs { .. }));
-        let obstacle = match excluded {
+        let obstacle = match exclusion(&composition) {
             Some(exclusion) => {
                 by_design &= exclusion.reason.is_by_design();
                 let needed = exclusion.driver != driver;

@@ -1,10 +1,9 @@
 //! Which machines of which architectures are swept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::bench::Bench;
-use crate::live::devices::{Drivers, Property};
-use crate::live::vm::Party;
+use crate::live::devices::Property;
 use crate::qemu::{Build, NoCommonMachine, Pair, QemuError, machine, side_by_side};
 
 use super::catalogue::{Only, Properties, worth_asking};
@@ -117,6 +116,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether a driver may have sent a section, or may own a block of memory, of this name. Where its
+    /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
+    pub fn may_send(&self, driver: &str, name: &str) -> bool {
+        let dumps = [&self.bench.old.dump, &self.bench.new.dump];
+        let mut known = dumps
+            .into_iter()
+            .filter_map(|dump| dump.as_ref()?.section(driver));
+        known.any(|section| section.description.name == name) || is_named_after(name, driver)
+    }
+
     /// Its whole name, in a run over so many architectures.
     pub fn name(&self, architectures: usize) -> String {
         match architectures {
@@ -193,27 +202,17 @@ pub fn label(architecture: &str, machine: &str, all: &[String]) -> String {
     }
 }
 
-/// The properties of device types as both builds have them, as far as a fall-back may want them.
+/// The properties of device types as both builds have them, as far as a fall-back may want them on one
+/// of these machines, which are of one pair of builds.
 ///
 /// # Errors
 /// A build does not start or does not answer.
-pub fn properties(
-    old: &Party,
-    new: &Party,
-    arch: &str,
-    only: &Only,
-) -> Result<Properties, QemuError> {
-    let nothing = Drivers::default();
-    let drivers = |party: &'_ Party| party.drivers.clone();
-    let asked = worth_asking(
-        drivers(old).as_ref().unwrap_or(&nothing),
-        drivers(new).as_ref().unwrap_or(&nothing),
-        arch,
-        only,
-    );
-    if asked.is_empty() {
+pub fn properties(benches: &[Bench], only: &Only) -> Result<Properties, QemuError> {
+    let asked: Vec<String> = worth_asking(benches, only).into_iter().collect();
+    let (Some(bench), false) = (benches.first(), asked.is_empty()) else {
         return Ok(Properties::new());
-    }
+    };
+    let (old, new) = (&bench.old, &bench.new);
     let ask = |build: &Build| build.devices(&asked).map(|devices| devices.properties);
     let (ours, theirs) = side_by_side(|| ask(&old.build), || ask(&new.build));
     let (ours, theirs) = (ours?, theirs?);
@@ -230,6 +229,22 @@ pub fn properties(
         shared.insert(driver, properties);
     }
     Ok(shared)
+}
+
+/// Whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of
+/// `isa-vga`, `vmclock_page` is of `vmclock`. A guess: it says what is tried first, never what is
+/// concluded.
+fn is_named_after(description: &str, driver: &str) -> bool {
+    let words = |name: &str| -> BTreeSet<String> {
+        let parts = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+        parts.map(str::to_lowercase).collect()
+    };
+    let (described, driver) = (words(description), words(driver));
+    let (fewer, more) = match described.len() <= driver.len() {
+        true => (&described, &driver),
+        false => (&driver, &described),
+    };
+    !fewer.is_empty() && fewer.is_subset(more)
 }
 
 #[cfg(test)]
@@ -298,5 +313,21 @@ mod tests {
         assert_eq!(labels, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
         let virt = ["virt-7.2".to_owned()];
         assert_eq!(label("aarch64", "virt-7.2", &virt), "aarch64/virt");
+    }
+
+    #[test]
+    fn a_description_points_at_a_driver() {
+        for (description, driver, fits) in [
+            ("ipmi-bmc-sim", "ipmi-bmc-sim", true),
+            ("vga-isa", "isa-vga", true),
+            ("uefi-vars", "uefi-vars-x64", true),
+            ("vmclock_page", "vmclock", true),
+            ("uefi-vars-sysbus", "uefi-vars-x64", false),
+            ("ES1370", "es1370", true),
+            ("vga", "e1000", false),
+            ("", "e1000", false),
+        ] {
+            assert_eq!(is_named_after(description, driver), fits, "{description}");
+        }
     }
 }

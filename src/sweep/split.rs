@@ -4,9 +4,12 @@
 //! nothing else of its pack is blamed. Where a pack fails and both its halves pass, it is tried again
 //! and then reduced to the devices that fail only together.
 //!
+//! A pack goes there first, and back only once that is known: what arrived there tells who is bound to
+//! fail on the way back, and would only have its neighbours tried again.
+//!
 //! Nothing here runs anything: [`Search`] says what to try and is told what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Direction;
 
@@ -32,7 +35,8 @@ pub struct Trial {
 /// What came of a trial; `E` is the evidence. The item that it points at, if at any, is tried first.
 #[derive(Debug, Clone)]
 pub enum Answer<E> {
-    Passed(E),
+    /// With it, who is expected to fail on the way back.
+    Passed(E, BTreeSet<Item>),
     /// A build did not start with these devices.
     Refused(E, Option<Item>),
     Failed(E, Option<Item>),
@@ -69,6 +73,10 @@ pub struct Search<E> {
     nodes: Vec<Node<E>>,
     verdicts: BTreeMap<(Way, Item), Verdict<E>>,
     together: Vec<Together<E>>,
+    /// Failures of packs that point at one device.
+    pointed: BTreeMap<(Way, Item), E>,
+    /// The way that what went another one has yet to go.
+    back: Option<Way>,
 }
 
 #[derive(Debug)]
@@ -108,6 +116,8 @@ impl<E: Clone> Search<E> {
             nodes: Vec::new(),
             verdicts: BTreeMap::new(),
             together: Vec::new(),
+            pointed: BTreeMap::new(),
+            back: None,
         };
         let mut trials = Vec::new();
         for pack in packs.iter().filter(|pack| !pack.is_empty()) {
@@ -116,6 +126,23 @@ impl<E: Clone> Search<E> {
             }
         }
         (search, trials)
+    }
+
+    /// Every pack there, and what is known then, back.
+    pub fn there_and_back(packs: &[Vec<Item>], there: Way, back: Way) -> (Search<E>, Vec<Trial>) {
+        let (mut search, trials) = Search::new(packs, &[there]);
+        search.back = Some(back);
+        (search, trials)
+    }
+
+    /// Whether what passes this way has another one to go.
+    pub fn returns(&self, way: Way) -> bool {
+        self.back.is_some_and(|back| back != way)
+    }
+
+    /// A failure of several devices that this one was found to be the cause of, if there was one.
+    pub fn pointed_at(&self, way: Way, item: Item) -> Option<&E> {
+        self.pointed.get(&(way, item))
     }
 
     /// What is known of each device on each way.
@@ -166,23 +193,30 @@ impl<E: Clone> Search<E> {
         let node = &mut self.nodes[at];
         let way = node.way;
         match (answer, node.items.as_slice()) {
-            (Answer::Passed(evidence), items) => {
-                for &item in items {
+            (Answer::Passed(evidence, doubtful), items) => {
+                let items = items.to_vec();
+                for &item in &items {
                     let verdict = Verdict::Passed(evidence.clone());
                     self.verdicts.insert((way, item), verdict);
                 }
-                self.close(at, false)
+                let mut next = self.close(at, false);
+                next.extend(self.turn(way, &items, &doubtful));
+                next
             }
             (Answer::Refused(evidence, _), &[item]) => {
                 self.verdicts
                     .insert((way, item), Verdict::Refused(evidence));
-                self.close(at, false)
+                let mut next = self.close(at, false);
+                next.extend(self.turn(way, &[item], &BTreeSet::new()));
+                next
             }
             (Answer::Failed(evidence, _), &[item]) => {
                 node.evidence = Some(evidence.clone());
                 self.verdicts
                     .insert((way, item), Verdict::Culprit(evidence));
-                self.close(at, true)
+                let mut next = self.close(at, true);
+                next.extend(self.turn(way, &[item], &BTreeSet::new()));
+                next
             }
             // What does not start together may well start apart: that is no failure to explain.
             (Answer::Refused(_, suspect), items) => {
@@ -191,10 +225,28 @@ impl<E: Clone> Search<E> {
             }
             (Answer::Failed(evidence, suspect), items) => {
                 let suspect = suspect.filter(|item| items.contains(item));
+                if let Some(item) = suspect {
+                    self.pointed.insert((way, item), evidence.clone());
+                }
                 node.evidence = Some(evidence);
                 self.split(at, suspect)
             }
         }
+    }
+
+    /// Who went there goes back: together, except for those who are expected to fail.
+    fn turn(&mut self, way: Way, items: &[Item], doubtful: &BTreeSet<Item>) -> Vec<Trial> {
+        let Some(back) = self.back.filter(|back| *back != way) else {
+            return Vec::new();
+        };
+        let (apart, rest): (Vec<Item>, Vec<Item>) =
+            items.iter().partition(|item| doubtful.contains(item));
+        let size = if apart.len() <= FEW { 1 } else { apart.len() };
+        let mut parts: Vec<Vec<Item>> = vec![rest];
+        parts.extend(apart.chunks(size).map(<[Item]>::to_vec));
+        parts.retain(|part| !part.is_empty());
+        let grow = |part| self.grow(back, part, None, (false, 0));
+        parts.into_iter().map(grow).collect()
     }
 
     fn split(&mut self, at: usize, suspect: Option<Item>) -> Vec<Trial> {
@@ -264,7 +316,7 @@ impl<E: Clone> Search<E> {
                 let size = node.items.len() / 4;
                 self.reduce(at, size.max(1), 0)
             }
-            Answer::Passed(_) | Answer::Refused(..) => self.unite(at, true),
+            Answer::Passed(..) | Answer::Refused(..) => self.unite(at, true),
         }
     }
 
@@ -332,6 +384,7 @@ mod tests {
     use super::*;
 
     const FORWARD: Way = Way::Across(Direction::Forward);
+    const BACKWARD: Way = Way::Across(Direction::Backward);
 
     /// A world: who fails, who does not start, and who fails only with whom.
     #[derive(Debug, Clone, Default)]
@@ -343,6 +396,8 @@ mod tests {
         suspect: Option<Item>,
         /// Evidence points at the first culprit.
         hints: bool,
+        /// Who is expected to fail on the way back, rightly or not.
+        doubtful: BTreeSet<Item>,
     }
 
     impl World {
@@ -356,14 +411,21 @@ mod tests {
                 let culprit = self.culprits.iter().find(|item| items.contains(item));
                 Answer::Failed((), self.suspect.or(culprit.copied().filter(|_| self.hints)))
             } else {
-                Answer::Passed(())
+                Answer::Passed((), self.doubtful.clone())
             }
         }
 
         /// The search through to its end, and how many guests it took. `last` answers the latest
         /// trial first, as a pool of workers may.
         fn search(&self, packs: &[Vec<Item>], last: bool) -> (Search<()>, usize) {
-            let (mut search, mut waiting) = Search::new(packs, &[FORWARD]);
+            self.finish(Search::new(packs, &[FORWARD]), last)
+        }
+
+        fn finish(
+            &self,
+            (mut search, mut waiting): (Search<()>, Vec<Trial>),
+            last: bool,
+        ) -> (Search<()>, usize) {
             let mut runs = 0;
             while !waiting.is_empty() {
                 let at = if last { waiting.len() - 1 } else { 0 };
@@ -401,7 +463,7 @@ mod tests {
                 hints,
                 refused: stuck.into_iter().filter(|i| *i < items).collect(),
                 culprits: bad.into_iter().filter(|i| *i < items).collect(),
-                pair: None,
+                ..World::default()
             };
             let packs = packs(items, size);
             let (search, runs) = world.search(&packs, last);
@@ -420,6 +482,25 @@ mod tests {
             let odd = world.culprits.union(&world.refused).count();
             let most = packs.len() + odd * (2 * log2(size) + FEW + 2 * HINTS);
             prop_assert!(runs <= most, "{} runs, at most {}", runs, most);
+        }
+
+        #[test]
+        fn every_device_goes_both_ways_whoever_is_doubted(
+            items in 1usize..60,
+            size in 1usize..40,
+            bad in prop::collection::btree_set(0usize..60, 0..8),
+            stuck in prop::collection::btree_set(0usize..60, 0..3),
+            doubtful in prop::collection::btree_set(0usize..60, 0..20),
+            last: bool,
+        ) {
+            let world = World { culprits: bad, refused: stuck, doubtful, ..World::default() };
+            let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
+            let (search, _) = world.finish(begun, last);
+            for item in 0..items {
+                let there = search.verdicts().get(&(FORWARD, item));
+                prop_assert!(there.is_some());
+                prop_assert_eq!(there, search.verdicts().get(&(BACKWARD, item)));
+            }
         }
 
         #[test]
@@ -466,6 +547,28 @@ mod tests {
     }
 
     #[test]
+    fn who_is_known_to_fail_on_the_way_back_spoils_it_for_nobody() {
+        let doubtful = BTreeSet::from([3, 5]);
+        let passed = Answer::Passed((), doubtful.clone());
+        let (mut search, trials) = Search::there_and_back(&packs(8, 8), FORWARD, BACKWARD);
+        let back: Vec<Vec<Item>> = search
+            .told(&trials[0], passed)
+            .into_iter()
+            .map(|trial| trial.items)
+            .collect();
+        assert_eq!(back, [vec![0, 1, 2, 4, 6, 7], vec![3], vec![5]]);
+        assert!(search.returns(FORWARD) && !search.returns(BACKWARD));
+    }
+
+    #[test]
+    fn a_failure_of_many_that_points_at_one_is_remembered() {
+        let (mut search, trials) = Search::new(&packs(4, 4), &[FORWARD]);
+        search.told(&trials[0], Answer::Failed("pack", Some(2)));
+        assert_eq!(search.pointed_at(FORWARD, 2), Some(&"pack"));
+        assert_eq!(search.pointed_at(FORWARD, 1), None);
+    }
+
+    #[test]
     fn where_all_fail_it_costs_little_more_than_one_by_one() {
         let world = World {
             culprits: (0..24).collect(),
@@ -481,10 +584,11 @@ mod tests {
         let halves = search.told(&trials[0], Answer::Failed("once", None));
         let mut next = Vec::new();
         for half in &halves {
-            next.extend(search.told(half, Answer::Passed("well")));
+            next.extend(search.told(half, Answer::Passed("well", BTreeSet::new())));
         }
         assert_eq!(next.len(), 1, "the pack again");
-        assert!(search.told(&next[0], Answer::Passed("well")).is_empty());
+        let well = Answer::Passed("well", BTreeSet::new());
+        assert!(search.told(&next[0], well).is_empty());
         let together = search.together();
         assert!(together[0].passed_again);
         assert_eq!(together[0].evidence, "once");

@@ -56,8 +56,9 @@ impl Volatile {
     }
 
     fn fits(&self, sent: &[u8], held: &[u8]) -> bool {
+        // A length that is meant was made up for before: see `resizes`.
         if self.resized.is_some() || sent.len() != held.len() {
-            return self.resized == Some(sent.len().abs_diff(held.len()));
+            return false;
         }
         let bytes = sent.iter().zip(held).enumerate();
         let different: Vec<(usize, u8, u8)> = bytes
@@ -98,13 +99,8 @@ impl StateNames {
         })
     }
 
-    /// Whether the field is known to have another length on the destination, with the same meaning.
-    pub fn resized(&self, description: &str, field: &str, sent: &[u8], held: &[u8]) -> bool {
-        let mut entries = self.volatile.iter().filter(|e| e.resized.is_some());
-        entries.any(|entry| entry.covers(description, field, sent, Some(held)))
-    }
-
-    /// By how many bytes the field is known to be longer or shorter, with the same meaning.
+    /// By how many bytes the field is known to be longer or shorter on the destination, with the same
+    /// meaning. Whether nothing else of it differs is for the comparison to see.
     pub fn resizes<'n>(
         &'n self,
         description: &'n str,

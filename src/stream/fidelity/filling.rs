@@ -37,6 +37,22 @@ pub struct Filling {
 /// The fields that hold filler, in the order in which they were sent, but those that the lists know
 /// to be harmless.
 pub fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling> {
+    in_filler(sent, held, names, |filler, held| filler == held)
+}
+
+/// The fields of a machine that would hold something else if `sent` were loaded there: they get filler.
+pub fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
+    in_filler(sent, own, names, |filler, own| filler != own)
+}
+
+/// The fields of a machine that lie in the filler of what was sent, of those whose bytes, beside those
+/// of the filler, are `wanted`.
+fn in_filler(
+    sent: &Stream,
+    held: &Stream,
+    names: &StateNames,
+    wanted: impl Fn(&[u8], &[u8]) -> bool,
+) -> Vec<Filling> {
     let mut by_name: HashMap<(&str, u32), &Section> = HashMap::new();
     for section in held.devices() {
         by_name.insert((&section.name, section.instance_id), section);
@@ -59,18 +75,13 @@ pub fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling
             let Some(sent) = ours.iter().filter(|b| b.key == held.key).nth(nth) else {
                 continue;
             };
-            let lies_in_filler = |leaf: &&Leaf| is_filled(leaf, sent);
-            for leaf in as_long(sent, held, names)
-                .leaves
-                .iter()
-                .filter(lies_in_filler)
-            {
-                let known = names.volatile(
-                    &leaf.description,
-                    leaf.name(),
-                    &leaf.bytes,
-                    Some(&leaf.bytes),
-                );
+            for leaf in &as_long(sent, held, names).leaves {
+                let Some(filler) = filler(leaf, sent).filter(|bytes| wanted(bytes, &leaf.bytes))
+                else {
+                    continue;
+                };
+                let (description, name) = (&leaf.description, leaf.name());
+                let known = names.volatile(description, name, &filler, Some(&leaf.bytes));
                 if known.is_none() {
                     found.push(Filling {
                         section: section.name.clone(),
@@ -107,10 +118,10 @@ fn bodies_of(section: &Section) -> Vec<Body> {
     section.content.structure().map(bodies).unwrap_or_default()
 }
 
-/// Whether a field of the destination lies in filler alone and holds just that.
-fn is_filled(leaf: &Leaf, sent: &Body) -> bool {
+/// The filler that a field of the destination lies in, if it lies in nothing else.
+fn filler(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
     if leaf.is_filler() {
-        return false;
+        return None;
     }
     let from = sent.leaves.partition_point(|other| other.end() <= leaf.at);
     let mut under = sent.leaves[from..]
@@ -119,9 +130,8 @@ fn is_filled(leaf: &Leaf, sent: &Body) -> bool {
         .filter(|other| !other.bytes.is_empty());
     // A field that was sent at another place is not one that was not sent.
     let elsewhere = |other: &Leaf| other.key == leaf.key && !other.is_filler();
-    under.all(|other| other.kind == Kind::Padding)
-        && within(sent, leaf.at, leaf.bytes.len()).is_some_and(|bytes| bytes == leaf.bytes)
-        && !sent.leaves.iter().any(elsewhere)
+    let alone = under.all(|other| other.kind == Kind::Padding);
+    within(sent, leaf.at, leaf.bytes.len()).filter(|_| alone && !sent.leaves.iter().any(elsewhere))
 }
 
 /// Where a byte of a body stands in the stream.

@@ -501,7 +501,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
 /// `virtio-gpu`: a configuration space that is longer in one build, and a subsection that the other
 /// one sends, in one opaque field.
 #[test]
-fn a_subsection_more_behind_another_length_is_no_loss_either() {
+fn a_subsection_more_or_less_behind_another_length_is_no_loss_either() {
     let known = names(
         r#"
 [[volatile]]
@@ -513,23 +513,84 @@ source = "a test"
 "#,
     );
     let (own, more) = (embedded("virtio/a", 1), embedded("virtio/b", 1));
-    let of = |config: usize, subsections: &[&[u8]]| {
-        let config = vec![7; config];
-        [&[1, 2], &config[..], &subsections.concat()].concat()
+    // A status, a length and so many bytes, the size of a queue, and subsections.
+    let of = |status: u8, config: &[u8], queue: u8, subsections: &[&[u8]]| {
+        let length = (config.len() as u32).to_be_bytes();
+        [
+            &[1, status],
+            &length[..],
+            config,
+            &[0, queue],
+            &subsections.concat(),
+        ]
+        .concat()
     };
-    let longer = of(20, &[&own]);
+    let config = |length: usize| vec![7; length];
+    // What else 11.1 sends where 10.0 has no more is its own.
+    let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
+    let sent = of(2, &config(20), 64, &[&own]);
+    let lost_all = &["virtio", "n"][..];
     for (what, held, behind, expected) in [
-        ("shorter", of(16, &[&own, &more]), 9, &[][..]),
-        ("longer", of(24, &[&more, &own]), 9, &[]),
-        ("and the field behind it", of(16, &[&own, &more]), 8, &["n"]),
+        ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
+        ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
+        (
+            "shorter and one more",
+            of(2, &config(16), 64, &[&own, &more]),
+            9,
+            &[],
+        ),
+        (
+            "longer and one more",
+            of(2, &fresh, 64, &[&more, &own]),
+            9,
+            &[],
+        ),
+        ("longer and one fewer", of(2, &fresh, 64, &[]), 9, &[]),
+        ("shorter and one fewer", of(2, &config(16), 64, &[]), 9, &[]),
+        (
+            "and the field behind it",
+            of(2, &config(16), 64, &[&own, &more]),
+            8,
+            &["n"],
+        ),
         (
             "by another length",
-            of(15, &[&own, &more]),
+            of(2, &config(15), 64, &[&own, &more]),
             9,
-            &["virtio", "n"],
+            lost_all,
+        ),
+        (
+            "and another status",
+            of(3, &config(16), 64, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another byte that both know",
+            of(2, &[8; 24], 64, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another size of a queue",
+            of(2, &config(16), 16, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "all of that and one more",
+            of(3, &config(16), 16, &[&own, &more]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another one instead",
+            of(2, &config(16), 64, &[&more]),
+            9,
+            lost_all,
         ),
     ] {
-        let (ours, theirs) = (opaque(&longer, 9), opaque(&held, behind));
+        let (ours, theirs) = (opaque(&sent, 9), opaque(&held, behind));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
