@@ -721,8 +721,8 @@ pub struct Report {
     pub rules: BTreeMap<String, RuleText>,
 }
 
-/// Sections that were sent, and those of them whose description a dump has: CPUs and what is
-/// registered by hand are in none.
+/// Kinds of section that were sent, by their description, and those of them that a dump has: CPUs and
+/// what is registered by hand are in none. Over several machines, the sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     pub old_sent: usize,

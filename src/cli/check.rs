@@ -5,8 +5,8 @@ use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, live, output};
 use crate::live::cause::link;
 use crate::live::coverage::{Reach, cover};
-use crate::live::{layouts, properties};
-use crate::model::{Coverage, Finding, Report, Verdict};
+use crate::live::properties;
+use crate::model::{Coverage, Report, Verdict};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -58,26 +58,9 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
             Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
         }
     }
-    let mut described = None;
-    if let Some(set) = sets.first() {
-        match layouts::streams(&moved.bench, set) {
-            Ok((a, b)) => {
-                let both = (&dumps.old.1, &dumps.new.1);
-                let found = layouts::findings(
-                    (&a, &b),
-                    both,
-                    directions,
-                    &scope,
-                    &mut findings,
-                    |direction| layouts::survived(&moved.cases, direction),
-                );
-                findings.extend(judge(found, &scope, &wished));
-                findings.sort_by_cached_key(Finding::rank);
-                described = Some(layouts::described((&a, &b), both));
-            }
-            Err(error) => eprintln!("what the builds send is not compared: {error}"),
-        }
-    }
+    let both = (&dumps.old.1, &dumps.new.1);
+    let judged = (&scope, &wished);
+    let described = live::compare_sent(&moved, &sets, directions, both, judged, &mut findings);
     let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
     live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
     let rules = catalogue::texts(&findings, &moved.cases);

@@ -10,18 +10,21 @@ use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::board::Board;
 use super::{Exit, Failure, output, static_};
 use crate::live::bench::{Bench, Part, Patience, Wanted};
+use crate::live::cause::link;
 use crate::live::coverage::Observed;
 use crate::live::devices::{DeviceError, DeviceSet};
+use crate::live::layouts;
 use crate::live::properties::{self, Senders, suspect};
 use crate::live::run::{self, RunFailure};
 use crate::live::state::Names;
 use crate::live::vm::Party;
 use crate::live::workload;
-use crate::model::{Case, Direction, Finding, Report};
+use crate::model::{Case, Described, Direction, Finding, Report};
 use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
 use crate::rules::catalogue;
 use crate::rules::judge::{Wishes, judge};
 use crate::rules::lists::Scope;
+use crate::vmstate::dump::Dump;
 use crate::vmstate::obtain::dumps;
 
 /// The set of a run that asks for none.
@@ -75,23 +78,33 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         args.output.quiet,
     )?;
     let mut findings = Vec::new();
-    if moved.cases.iter().any(|case| suspect(case).is_some()) {
-        // The dumps say which device sends the section that failed. A build that cannot dump leaves
-        // the cases as they are.
-        match dumps(&pair, Some(machine.clone())) {
-            Ok(dumps) => {
-                let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
-                explain(&mut moved, &senders, &scope, &Wishes::new(), &mut findings);
+    let mut described = None;
+    // The dumps say which device sends a section, and tell more of its fields. A build that cannot dump
+    // leaves the cases as they are.
+    match dumps(&pair, Some(machine.clone())) {
+        Ok(dumps) => {
+            let wishes = Wishes::new();
+            let both = (&dumps.old.1, &dumps.new.1);
+            let judged = (&scope, &wishes);
+            described = compare_sent(&moved, &sets, directions, both, judged, &mut findings);
+            if moved.cases.iter().any(|case| suspect(case).is_some()) {
+                let senders = properties::senders(&[both.0, both.1]);
+                explain(&mut moved, &senders, &scope, &wishes, &mut findings);
             }
-            Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
         }
+        Err(error) => eprintln!("what the builds send is not compared: {error}"),
     }
     for case in &mut moved.cases {
-        case.allowed_by = scope.allows_case(case, None);
+        let foreseen = link(case, &mut findings);
+        case.allowed_by = scope.allows_case(case, foreseen);
     }
     let rules = catalogue::texts(&findings, &moved.cases);
     let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
         .with_cases(moved.cases, false);
+    let report = Report {
+        described,
+        ..report
+    };
     output::write_report(&report, &args.output, false)
 }
 
@@ -235,6 +248,40 @@ pub(super) fn explain(
         // The case has failed all the same, and says so.
         Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
     }
+}
+
+/// Compares what both builds send of each set's machine, before it runs. How much of that the dumps
+/// describe comes back.
+pub(super) fn compare_sent(
+    moved: &Moved,
+    sets: &[DeviceSet],
+    directions: &[Direction],
+    dumps: (&Dump, &Dump),
+    (scope, wishes): (&Scope, &Wishes),
+    findings: &mut Vec<Finding>,
+) -> Option<Described> {
+    let mut sent = layouts::Sent::default();
+    for set in sets {
+        let (old, new) = match layouts::streams(&moved.bench, set) {
+            Ok(streams) => streams,
+            Err(error) => {
+                let name = &set.name;
+                eprintln!("what the builds send of {name} is not compared: {error}");
+                continue;
+            }
+        };
+        sent.add((&old, &new), dumps);
+        let cases = moved
+            .cases
+            .iter()
+            .filter(|case| case.device_set == set.name);
+        let cases: Vec<&Case> = cases.collect();
+        let survived = |direction| layouts::survived(&cases, direction);
+        let streams = (&old, &new);
+        let found = layouts::findings(streams, dumps, directions, scope, findings, survived);
+        properties::absorb(findings, judge(found, scope, wishes));
+    }
+    sent.described()
 }
 
 /// Whether a machine of this architecture has a guest to run in it.

@@ -10,6 +10,7 @@ use super::static_::{load_lists, wishes};
 use super::{Exit, Failure, output};
 use crate::live::bench::{Bench, Patience};
 use crate::live::coverage::{cover, join};
+use crate::live::layouts;
 use crate::live::state::Names;
 use crate::live::transport::Transport;
 use crate::live::vm::Party;
@@ -161,6 +162,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         return Err(Failure::untestable(anyhow::anyhow!("no build to sweep")));
     };
     let (old, new) = (pair.old.reference(), pair.new.reference());
+    let described = layouts::join(assessments.iter().filter_map(Assessment::described));
     let judged = assessments.into_iter().map(Assessment::into_findings);
     let names = places.iter().map(|place| place.name(pairs.len()));
     let findings = findings::join(names.zip(judged).collect());
@@ -174,6 +176,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let mut report = Report {
         swept,
         shard,
+        described,
         ..report
     }
     .with_cases(cases, strict);

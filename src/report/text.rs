@@ -61,8 +61,8 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         } = described;
         writeln!(
             out,
-            "sections that were sent: {old_sent} by old, of which its dump describes {old_described}; \
-             {new_sent} by new, {new_described} described"
+            "kinds of section that were sent: {old_sent} by old, of which its dump describes \
+             {old_described}; {new_sent} by new, {new_described} described"
         )?;
     }
     if let Some(coverage) = &report.coverage {

@@ -14,7 +14,7 @@ mod leaves;
 mod tests;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::tree::{Content, Section, Stream, Structure};
 use crate::model::{Direction, Evidence, Finding, Level, Shape};
@@ -30,24 +30,30 @@ pub use words::layout;
 use words::{empty_in, section};
 pub(super) use words::{label, layout_name, lists_not_seen, vmsd_name};
 
-/// How much of what was sent the dump of a build describes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Described {
-    /// Sections of devices whose vmsd the dump has.
-    pub covered: usize,
-    /// All sections that were sent but guest memory and others that are sent in parts.
-    pub all: usize,
-}
+/// How much of what was sent the dump of a build describes: by the name of its vmsd each kind of section,
+/// but guest memory and others that are sent in parts, and whether the dump has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described(BTreeMap<String, bool>);
 
-/// Counts the sections of a stream that a dump has a description for, by the name of the vmsd.
-pub fn described(stream: &Stream, dump: &Dump) -> Described {
-    let known = |section: &&Section| {
-        let name = vmsd_name(section);
-        dump.sections.iter().any(|s| s.description.name == name)
-    };
-    Described {
-        covered: stream.devices().filter(known).count(),
-        all: stream.devices().count(),
+impl Described {
+    pub fn add(&mut self, stream: &Stream, dump: &Dump) {
+        for section in stream.devices() {
+            let name = vmsd_name(section);
+            if !self.0.contains_key(name) {
+                let known = dump.sections.iter().any(|s| s.description.name == name);
+                self.0.insert(name.to_owned(), known);
+            }
+        }
+    }
+
+    /// Kinds of section that were sent.
+    pub fn all(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those of them that the dump describes.
+    pub fn covered(&self) -> usize {
+        self.0.values().filter(|known| **known).count()
     }
 }
 

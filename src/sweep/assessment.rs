@@ -8,7 +8,7 @@ use super::place::Place;
 use crate::live::cause::link;
 use crate::live::layouts;
 use crate::live::properties::{self, Senders};
-use crate::model::{Direction, Finding};
+use crate::model::{Described, Direction, Finding};
 use crate::qemu::block_on;
 use crate::rules::judge::{Wishes, judge};
 use crate::rules::lists::Scope;
@@ -35,6 +35,7 @@ pub struct Assessment<'l> {
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
+    described: layouts::Sent,
     /// What streams told, and whether a guest came through all the same.
     streamed: Vec<(Finding, bool)>,
 }
@@ -64,6 +65,7 @@ impl<'l> Assessment<'l> {
             dumps,
             senders,
             findings,
+            described: layouts::Sent::default(),
             streamed: Vec::new(),
         }
     }
@@ -78,8 +80,9 @@ impl<'l> Assessment<'l> {
         let Some((old, new)) = &self.dumps else {
             return;
         };
+        self.described.add((sent.old, sent.new), (old, new));
         let found = layouts::findings(
-            (&sent.old, &sent.new),
+            (sent.old, sent.new),
             (old, new),
             self.directions,
             &self.scope,
@@ -155,6 +158,11 @@ impl<'l> Assessment<'l> {
             }
         }
         asked
+    }
+
+    /// How much of what the guests sent the dumps describe.
+    pub fn described(&self) -> Option<Described> {
+        self.described.described()
     }
 
     /// All of them, judged.

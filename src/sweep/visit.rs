@@ -730,8 +730,12 @@ impl Visit {
         };
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
-            let section = cause.section.as_deref().map(own).map(str::to_owned);
-            Some((run.attempt.outcome, section, cause.field.clone()))
+            // Which field it was, only a guest of its own is asked.
+            let section = cause.section.as_deref().or(cause.field.as_deref());
+            Some((
+                run.attempt.outcome,
+                section.map(|name| own(name).to_owned()),
+            ))
         };
         (place(pack) == place(alone)).then_some(pack)
     }
