@@ -3,7 +3,7 @@
 //! What is serialised here is the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -721,14 +721,47 @@ pub struct Report {
     pub rules: BTreeMap<String, RuleText>,
 }
 
-/// Kinds of section that were sent, by their description, and those of them that a dump has: CPUs and
-/// what is registered by hand are in none. Over several machines, the sum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What both builds sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
-    pub old_sent: usize,
-    pub old_described: usize,
-    pub new_sent: usize,
-    pub new_described: usize,
+    pub old: Kinds,
+    pub new: Kinds,
+}
+
+/// Kinds of section that a build sent, by the names of their descriptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kinds {
+    /// Its dump has them.
+    pub described: BTreeSet<String>,
+    /// Its dump has not: CPUs, and what is registered by hand.
+    pub undescribed: BTreeSet<String>,
+}
+
+impl Kinds {
+    pub fn count(&self) -> usize {
+        self.described.len() + self.undescribed.len()
+    }
+
+    /// Takes another guest's, machine's or shard's.
+    pub fn add(&mut self, other: Kinds) {
+        self.described.extend(other.described);
+        self.undescribed.extend(other.undescribed);
+    }
+}
+
+impl Described {
+    pub fn add(&mut self, other: Described) {
+        self.old.add(other.old);
+        self.new.add(other.new);
+    }
+
+    /// What is told together; `None` of nothing.
+    pub fn join(all: impl IntoIterator<Item = Described>) -> Option<Described> {
+        all.into_iter().reduce(|mut one, other| {
+            one.add(other);
+            one
+        })
+    }
 }
 
 /// What a rule means, for a reader who has the report alone.

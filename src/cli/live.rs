@@ -97,6 +97,11 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     for case in &mut moved.cases {
         let foreseen = link(case, &mut findings);
         case.allowed_by = scope.allows_case(case, foreseen);
+        // Here a finding is what a case comes to, and no more than it.
+        let confirmed = |finding: &&mut Finding| finding.confirmed_by.as_ref() == Some(&case.id);
+        for finding in findings.iter_mut().filter(confirmed) {
+            finding.allowed_by.clone_from(&case.allowed_by);
+        }
     }
     let rules = catalogue::texts(&findings, &moved.cases);
     let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
@@ -260,7 +265,7 @@ pub(super) fn compare_sent(
     (scope, wishes): (&Scope, &Wishes),
     findings: &mut Vec<Finding>,
 ) -> Option<Described> {
-    let mut sent = layouts::Sent::default();
+    let mut described = Vec::new();
     for set in sets {
         let (old, new) = match layouts::streams(&moved.bench, set) {
             Ok(streams) => streams,
@@ -270,7 +275,7 @@ pub(super) fn compare_sent(
                 continue;
             }
         };
-        sent.add((&old, &new), dumps);
+        described.push(layouts::described((&old, &new), dumps));
         let cases = moved
             .cases
             .iter()
@@ -281,7 +286,7 @@ pub(super) fn compare_sent(
         let found = layouts::findings(streams, dumps, directions, scope, findings, survived);
         properties::absorb(findings, judge(found, scope, wishes));
     }
-    sent.described()
+    Described::join(described)
 }
 
 /// Whether a machine of this architecture has a guest to run in it.

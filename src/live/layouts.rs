@@ -27,38 +27,12 @@ pub fn streams(bench: &Bench, set: &DeviceSet) -> Result<(Stream, Stream), Unkno
     crate::qemu::block_on(both)?.map_err(Unknown::Save)
 }
 
-/// How much of what two builds sent, of all guests together, their dumps describe.
-#[derive(Debug, Clone, Default)]
-pub struct Sent {
-    old: layout::Described,
-    new: layout::Described,
-}
-
-impl Sent {
-    pub fn add(&mut self, streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) {
-        self.old.add(streams.0, dumps.0);
-        self.new.add(streams.1, dumps.1);
+/// How much of what two builds sent their dumps describe.
+pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
+    Described {
+        old: layout::kinds(streams.0, dumps.0),
+        new: layout::kinds(streams.1, dumps.1),
     }
-
-    /// `None` where nothing was sent that could be read.
-    pub fn described(&self) -> Option<Described> {
-        (self.old.all() + self.new.all() > 0).then(|| Described {
-            old_sent: self.old.all(),
-            old_described: self.old.covered(),
-            new_sent: self.new.all(),
-            new_described: self.new.covered(),
-        })
-    }
-}
-
-/// The same of a run over several machines: what they have in common counts once for each.
-pub fn join(all: impl IntoIterator<Item = Described>) -> Option<Described> {
-    all.into_iter().reduce(|one, other| Described {
-        old_sent: one.old_sent + other.old_sent,
-        old_described: one.old_described + other.old_described,
-        new_sent: one.new_sent + other.new_sent,
-        new_described: one.new_described + other.new_described,
-    })
 }
 
 /// Whether a guest of one of these cases came through a move that way.

@@ -52,18 +52,21 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     } else {
         super::sweep::write(report, options.verbose, options.quiet, out)?;
     }
-    if let Some(described) = &report.described {
-        let Described {
-            old_sent,
-            old_described,
-            new_sent,
-            new_described,
-        } = described;
+    if let Some(Described { old, new }) = &report.described {
         writeln!(
             out,
-            "kinds of section that were sent: {old_sent} by old, of which its dump describes \
-             {old_described}; {new_sent} by new, {new_described} described"
+            "kinds of section that were sent: {} by old, of which its dump describes {}; {} by new, {} \
+             described",
+            old.count(),
+            old.described.len(),
+            new.count(),
+            new.described.len()
         )?;
+        let neither = &old.undescribed | &new.undescribed;
+        if options.verbose && !neither.is_empty() {
+            let names: Vec<&str> = neither.iter().map(String::as_str).collect();
+            writeln!(out, "  a dump lacks: {}", names.join(", "))?;
+        }
     }
     if let Some(coverage) = &report.coverage {
         super::coverage::write(coverage, options.verbose, out)?;

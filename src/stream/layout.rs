@@ -14,10 +14,10 @@ mod leaves;
 mod tests;
 mod words;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::tree::{Content, Section, Stream, Structure};
-use crate::model::{Direction, Evidence, Finding, Level, Shape};
+use crate::model::{Direction, Evidence, Finding, Kinds, Level, Shape};
 use crate::rules::Rule;
 use crate::vmstate::compare;
 use crate::vmstate::dump::{self, Dump};
@@ -30,31 +30,20 @@ pub use words::layout;
 use words::{empty_in, section};
 pub(super) use words::{label, layout_name, lists_not_seen, vmsd_name};
 
-/// How much of what was sent the dump of a build describes: by the name of its vmsd each kind of section,
-/// but guest memory and others that are sent in parts, and whether the dump has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Described(BTreeMap<String, bool>);
-
-impl Described {
-    pub fn add(&mut self, stream: &Stream, dump: &Dump) {
-        for section in stream.devices() {
-            let name = vmsd_name(section);
-            if !self.0.contains_key(name) {
-                let known = dump.sections.iter().any(|s| s.description.name == name);
-                self.0.insert(name.to_owned(), known);
-            }
-        }
+/// The kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
+/// dump of the build describes them.
+pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
+    let mut kinds = Kinds::default();
+    for section in stream.devices() {
+        let name = vmsd_name(section);
+        let known = dump.sections.iter().any(|s| s.description.name == name);
+        let of_these = match known {
+            true => &mut kinds.described,
+            false => &mut kinds.undescribed,
+        };
+        of_these.insert(name.to_owned());
     }
-
-    /// Kinds of section that were sent.
-    pub fn all(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Those of them that the dump describes.
-    pub fn covered(&self) -> usize {
-        self.0.values().filter(|known| **known).count()
-    }
+    kinds
 }
 
 /// What is known of a build: the stream that it saved, and its dump where there is one.

@@ -35,7 +35,7 @@ pub struct Assessment<'l> {
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
-    described: layouts::Sent,
+    described: Option<Described>,
     /// What streams told, and whether a guest came through all the same.
     streamed: Vec<(Finding, bool)>,
 }
@@ -65,7 +65,7 @@ impl<'l> Assessment<'l> {
             dumps,
             senders,
             findings,
-            described: layouts::Sent::default(),
+            described: None,
             streamed: Vec::new(),
         }
     }
@@ -80,7 +80,8 @@ impl<'l> Assessment<'l> {
         let Some((old, new)) = &self.dumps else {
             return;
         };
-        self.described.add((sent.old, sent.new), (old, new));
+        let more = layouts::described((sent.old, sent.new), (old, new));
+        self.described = Described::join(self.described.take().into_iter().chain([more]));
         let found = layouts::findings(
             (sent.old, sent.new),
             (old, new),
@@ -162,7 +163,7 @@ impl<'l> Assessment<'l> {
 
     /// How much of what the guests sent the dumps describe.
     pub fn described(&self) -> Option<Described> {
-        self.described.described()
+        self.described.clone()
     }
 
     /// All of them, judged.

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::findings::unite;
 use crate::live::coverage;
 use crate::model::{
-    BuildKind, BuildRef, Case, Coverage, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
+    BuildKind, BuildRef, Case, Coverage, Described, Finding, REPORT_SCHEMA, Report, ShardRef,
+    Swept, Verdict,
 };
 use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
 
@@ -221,9 +222,13 @@ pub fn merge(
     let cases = cases(&shards)?;
     let swept = swept(&shards)?;
     let strict = of_first.options.iter().any(|option| option == "--strict");
+    let described = shards
+        .iter()
+        .filter_map(|shard| shard.report.described.clone());
     let mut report = Report {
         shard: None,
         coverage: None,
+        described: Described::join(described),
         swept,
         findings: findings(&shards, &cases),
         rules: shards
