@@ -89,7 +89,7 @@ impl Bench {
             .await;
         let sent = attempt.state.first.take();
         if attempt.failed() {
-            self.explain(&mut attempt, &recipe, &route).await;
+            self.explain(&mut attempt, &recipe, &route, None).await;
             self.look_again(&mut case, &mut attempt, &recipe, wanted.direction, watcher)
                 .await;
             if wanted.part == Part::Whole && composition.included.len() > 1 {

@@ -17,8 +17,15 @@ use crate::vmstate::renames::NoRenames;
 
 impl Bench {
     /// Adds to the cause of a failed leg where what was sent and what the destination reads part. For
-    /// that the destination's build is started once more, with the same machine, and saves it.
-    pub(crate) async fn explain(&self, attempt: &mut Attempt, recipe: &Recipe, route: &[&Party]) {
+    /// that the destination's build is started once more, with the same machine, and saves it, unless
+    /// the section in question is among what is `known` of that already.
+    pub(crate) async fn explain(
+        &self,
+        attempt: &mut Attempt,
+        recipe: &Recipe,
+        route: &[&Party],
+        known: Option<Stream>,
+    ) {
         let Some(sent) = attempt.state.refused.take() else {
             return;
         };
@@ -33,7 +40,18 @@ impl Bench {
             return;
         }
         // Without it the cause is what the build said.
-        let (saved, dump) = tokio::join!(self.saved_by(refuser, recipe), self.dumped_by(refuser));
+        let known = known.filter(|known| {
+            let mut sections = known.devices();
+            let blamed = (cause.section.as_deref(), cause.instance);
+            sections.any(|s| blamed == (Some(&s.name), Some(s.instance_id.into())))
+        });
+        let saved = async {
+            match known {
+                Some(known) => Ok(known),
+                None => self.saved_by(refuser, recipe).await,
+            }
+        };
+        let (saved, dump) = tokio::join!(saved, self.dumped_by(refuser));
         let Ok(expected) = saved else {
             return;
         };

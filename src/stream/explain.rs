@@ -68,7 +68,8 @@ pub fn explain<'s>(
     }
 }
 
-/// The sections of `sent` that no state makes the destination take, going by the layouts alone.
+/// The sections of `sent` that the destination is to be expected to refuse, going by the layouts alone.
+/// State may prove that wrong: good for what is tried first.
 pub fn doubtful<'s>(
     sent: &'s Stream,
     expected: impl Into<Side<'s>>,
@@ -84,7 +85,7 @@ pub fn doubtful<'s>(
     };
     let speaks_against = |section: &&Section| {
         let best = case.best(section);
-        best.is_some_and(|(grade, _)| grade == Grade::Certain)
+        best.is_some_and(|(grade, _)| matches!(grade, Grade::Certain | Grade::Likely))
     };
     sent.devices().filter(speaks_against).collect()
 }

@@ -61,7 +61,7 @@ mod record;
 pub mod show;
 mod tail;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 mod values;
 mod vmdesc;

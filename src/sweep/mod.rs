@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod findings;
 pub mod merge;
 pub mod pack;
+mod pairing;
 pub mod place;
 mod run;
 pub mod shard;

@@ -43,7 +43,7 @@ pub fn sweep(
     pool::run(jobs, first, work, |(index, task), came| {
         let (place, visit) = (&places[index], &mut visits[index]);
         let next = visit.told(place, options, task, came);
-        visit.sent(|sent| told(Told::Sent(index, sent)));
+        visit.pairing.told(|sent| told(Told::Sent(index, sent)));
         if visit.done {
             let found = found(place, visit, options);
             told(Told::Done(index, &found));

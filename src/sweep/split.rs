@@ -77,6 +77,11 @@ pub struct Search<E> {
     pointed: BTreeMap<(Way, Item), E>,
     /// The way that what went another one has yet to go.
     back: Option<Way>,
+    /// Who cannot be without whom.
+    needs: BTreeMap<Item, Vec<Item>>,
+    /// Who is expected to fail on the way back by the device that it needs, and waits for what comes of
+    /// that one alone.
+    waiting: Vec<(Item, Item)>,
 }
 
 #[derive(Debug)]
@@ -118,6 +123,8 @@ impl<E: Clone> Search<E> {
             together: Vec::new(),
             pointed: BTreeMap::new(),
             back: None,
+            needs: BTreeMap::new(),
+            waiting: Vec::new(),
         };
         let mut trials = Vec::new();
         for pack in packs.iter().filter(|pack| !pack.is_empty()) {
@@ -133,6 +140,13 @@ impl<E: Clone> Search<E> {
         let (mut search, trials) = Search::new(packs, &[there]);
         search.back = Some(back);
         (search, trials)
+    }
+
+    /// Says which of the devices cannot be without which others. One that fails with what it needs is
+    /// known to without being tried.
+    pub fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Search<E> {
+        self.needs = needs;
+        self
     }
 
     /// Whether what passes this way has another one to go.
@@ -201,13 +215,20 @@ impl<E: Clone> Search<E> {
                 }
                 let mut next = self.close(at, false);
                 next.extend(self.turn(way, &items, &doubtful));
+                next.extend(self.resume(way, &items));
                 next
             }
             (Answer::Refused(evidence, _), &[item]) => {
                 self.verdicts
-                    .insert((way, item), Verdict::Refused(evidence));
+                    .insert((way, item), Verdict::Refused(evidence.clone()));
                 let mut next = self.close(at, false);
-                next.extend(self.turn(way, &[item], &BTreeSet::new()));
+                // Whichever way it was to go, both builds were to start with it.
+                if let Some(back) = self.back.filter(|back| *back != way) {
+                    let refused = Verdict::Refused(evidence);
+                    self.verdicts.insert((back, item), refused);
+                    next.extend(self.resume(back, &[item]));
+                }
+                next.extend(self.resume(way, &[item]));
                 next
             }
             (Answer::Failed(evidence, _), &[item]) => {
@@ -216,6 +237,7 @@ impl<E: Clone> Search<E> {
                     .insert((way, item), Verdict::Culprit(evidence));
                 let mut next = self.close(at, true);
                 next.extend(self.turn(way, &[item], &BTreeSet::new()));
+                next.extend(self.resume(way, &[item]));
                 next
             }
             // What does not start together may well start apart: that is no failure to explain.
@@ -239,14 +261,59 @@ impl<E: Clone> Search<E> {
         let Some(back) = self.back.filter(|back| *back != way) else {
             return Vec::new();
         };
-        let (apart, rest): (Vec<Item>, Vec<Item>) =
+        let (mut apart, rest): (Vec<Item>, Vec<Item>) =
             items.iter().partition(|item| doubtful.contains(item));
+        let mut held_up = Vec::new();
+        apart.retain(|&item| match self.to_wait_for(item) {
+            Some(needed) => {
+                self.waiting.push((item, needed));
+                held_up.push(needed);
+                false
+            }
+            None => true,
+        });
         let size = if apart.len() <= FEW { 1 } else { apart.len() };
         let mut parts: Vec<Vec<Item>> = vec![rest];
         parts.extend(apart.chunks(size).map(<[Item]>::to_vec));
         parts.retain(|part| !part.is_empty());
         let grow = |part| self.grow(back, part, None, (false, 0));
-        parts.into_iter().map(grow).collect()
+        let mut next: Vec<Trial> = parts.into_iter().map(grow).collect();
+        // What they wait for may be known already.
+        held_up.retain(|&needed| self.verdicts.contains_key(&(back, needed)));
+        next.extend(self.resume(back, &held_up));
+        next
+    }
+
+    /// A device of this search that the item needs, and that does not wait itself: nobody waits in a
+    /// circle.
+    fn to_wait_for(&self, item: Item) -> Option<Item> {
+        let searched = |needed: &Item| self.nodes.iter().any(|node| node.items.contains(needed));
+        let waits = |needed: &Item| self.waiting.iter().any(|(other, _)| other == needed);
+        let mut needed = self.needs.get(&item)?.iter().copied();
+        needed.find(|needed| *needed != item && searched(needed) && !waits(needed))
+    }
+
+    /// Who waited for one of these is known to fail with it, or is tried after all.
+    fn resume(&mut self, way: Way, known: &[Item]) -> Vec<Trial> {
+        if self.back != Some(way) {
+            return Vec::new();
+        }
+        let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(_, needed)| known.contains(needed));
+        self.waiting = still;
+        let mut next = Vec::new();
+        for (item, needed) in over {
+            match self.verdicts.get(&(way, needed)).cloned() {
+                Some(Verdict::Culprit(evidence)) => {
+                    self.verdicts
+                        .insert((way, item), Verdict::Culprit(evidence));
+                    next.extend(self.resume(way, &[item]));
+                }
+                _ => next.push(self.grow(way, vec![item], None, (false, 0))),
+            }
+        }
+        next
     }
 
     fn split(&mut self, at: usize, suspect: Option<Item>) -> Vec<Trial> {
@@ -495,7 +562,12 @@ mod tests {
         ) {
             let world = World { culprits: bad, refused: stuck, doubtful, ..World::default() };
             let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
-            let (search, _) = world.finish(begun, last);
+            // Who needs a culprit is one.
+            let needs = (0..items).filter(|item| world.culprits.contains(item)).flat_map(|item| {
+                let needed = world.culprits.iter().copied().filter(move |other| *other < item);
+                needed.map(move |needed| (item, vec![needed]))
+            });
+            let (search, _) = world.finish((begun.0.with_needs(needs.collect()), begun.1), last);
             for item in 0..items {
                 let there = search.verdicts().get(&(FORWARD, item));
                 prop_assert!(there.is_some());
@@ -558,6 +630,30 @@ mod tests {
             .collect();
         assert_eq!(back, [vec![0, 1, 2, 4, 6, 7], vec![3], vec![5]]);
         assert!(search.returns(FORWARD) && !search.returns(BACKWARD));
+    }
+
+    #[test]
+    fn who_needs_a_device_that_fails_on_the_way_back_is_not_tried() {
+        for (outcome, tried) in [(Answer::Failed((), None), false), (passes(), true)] {
+            let packs = [vec![0, 1], vec![2, 3]];
+            let (search, trials) = Search::there_and_back(&packs, FORWARD, BACKWARD);
+            let mut search = search.with_needs([(1, vec![2])].into());
+            let told = |doubted: Item| Answer::Passed((), BTreeSet::from([doubted]));
+            let items = |trials: &[Trial]| -> Vec<Vec<Item>> {
+                trials.iter().map(|trial| trial.items.clone()).collect()
+            };
+            assert_eq!(items(&search.told(&trials[0], told(1))), [vec![0]]);
+            let back = search.told(&trials[1], told(2));
+            assert_eq!(items(&back), [vec![3], vec![2]]);
+            let next = search.told(&back[1], outcome);
+            assert_eq!(items(&next), if tried { vec![vec![1]] } else { vec![] });
+            let known = search.verdicts().get(&(BACKWARD, 1));
+            assert_eq!(known.is_some(), !tried);
+        }
+    }
+
+    fn passes() -> Answer<()> {
+        Answer::Passed((), BTreeSet::new())
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::assessment::Sent;
 use super::cases::{family, ids};
 use super::catalogue::{Catalogue, Only};
 use super::pack::pack;
+use super::pairing::{Half, Pairing, beside, own};
 use super::place::Place;
 use super::shard::Shard;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
@@ -19,10 +19,10 @@ use crate::live::devices::{Device, DeviceSet};
 use crate::live::pool::Job;
 use crate::live::vm::{Party, Recipe};
 use crate::model::{Direction, Outcome};
+use crate::stream::Stream;
 use crate::stream::explain;
 use crate::stream::fidelity::to_be_filled;
 use crate::stream::graft::Graft;
-use crate::stream::{Section, Stream};
 use crate::vmstate::renames::NoRenames;
 
 /// How many devices travel in one guest.
@@ -59,6 +59,8 @@ pub(super) enum Task {
         graft: Option<Arc<Graft>>,
         /// What arrives is to tell who is bound to fail on the way back.
         returns: bool,
+        /// What the build that is to take it sent of the same devices.
+        expected: Option<Arc<Stream>>,
     },
     /// Control what fails only together.
     Whole { at: usize, way: Way, set: DeviceSet },
@@ -196,7 +198,17 @@ pub(super) async fn perform(place: &Place, task: &Task) -> Came {
         .flat_map(|vmdesc| SentSection::all(vmdesc))
         .collect();
     if task.is_alone() {
-        bench.explain(&mut attempt, &recipe, &route).await;
+        let expected = match (task, &attempt.state.refused) {
+            (
+                Task::Trial {
+                    expected: Some(more),
+                    ..
+                },
+                Some(refused),
+            ) => Some(beside(more, refused)),
+            _ => None,
+        };
+        bench.explain(&mut attempt, &recipe, &route, expected).await;
     }
     // A stream that nobody looks at any more is not kept.
     let state = &mut attempt.state;
@@ -238,16 +250,6 @@ fn doubtful(
     refused.chain(filled).collect()
 }
 
-/// One of the two streams of a guest: what its direction's source sent.
-#[derive(Debug, Clone)]
-struct Half {
-    direction: Direction,
-    stream: Arc<Stream>,
-    passed: bool,
-    /// How many device types were in it.
-    items: usize,
-}
-
 /// The state of a machine's sweep.
 #[derive(Debug)]
 pub(super) struct Visit {
@@ -276,10 +278,8 @@ pub(super) struct Visit {
     pub again: BTreeMap<(Way, Item), Arc<Run>>,
     /// What streams foretold.
     foreseen: BTreeSet<(Way, Item)>,
-    /// What one build sent of an item, or of none, that the other one has not sent yet.
-    lone: BTreeMap<Option<Item>, Half>,
-    /// What both sent, until somebody asks for it.
-    both: Vec<(Half, Half)>,
+    /// What was sent in all that.
+    pub pairing: Pairing,
     pub done: bool,
 }
 
@@ -315,8 +315,7 @@ impl Visit {
             whole: BTreeMap::new(),
             again: BTreeMap::new(),
             foreseen: BTreeSet::new(),
-            lone: BTreeMap::new(),
-            both: Vec::new(),
+            pairing: Pairing::default(),
             done: false,
         };
         let jobs = visit.jobs(tasks);
@@ -396,62 +395,27 @@ impl Visit {
         });
     }
 
-    /// Waits for what the other build sends of the same devices, to compare the two. Of a pack that
-    /// failed its parts are waited for.
+    /// Keeps what was sent, to be compared with what the other build sends of the same devices. Of a
+    /// pack that failed its parts are waited for.
     fn keep(&mut self, task: &Task, run: &Run, stream: &Arc<Stream>) {
         let passed = run.attempt.outcome == Outcome::Pass;
         let (way, items) = match task {
-            Task::Bare(way) => (*way, vec![None]),
+            Task::Bare(way) => (*way, &[][..]),
             Task::Trial { stage, trial, .. }
                 if *stage == Stage::Across && (passed || trial.items.len() == 1) =>
             {
-                let items = trial.items.iter().copied();
-                (trial.way, items.map(Some).collect())
+                (trial.way, trial.items.as_slice())
             }
             _ => return,
         };
-        let Way::Across(direction) = way else {
-            return;
-        };
-        let half = Half {
-            direction,
-            stream: Arc::clone(stream),
-            passed,
-            items: items.len(),
-        };
-        let other = items.first().and_then(|item| self.lone.get(item));
-        match other.filter(|other| other.direction != direction) {
-            Some(other) => self.both.push((half, other.clone())),
-            None => {
-                let halves = items.into_iter().map(|item| (item, half.clone()));
-                self.lone.extend(halves);
-            }
-        }
-    }
-
-    /// Tells of the guests that both builds have sent by now, of each once.
-    pub fn sent(&mut self, mut told: impl FnMut(Sent)) {
-        let bare = self.lone.get(&None).map(|bare| Arc::clone(&bare.stream));
-        let sections = bare.iter().flat_map(|bare| &bare.sections);
-        let board: BTreeSet<&str> = sections.map(|section| own(&section.name)).collect();
-        for (one, other) in self.both.drain(..) {
-            let survived = [&one, &other].into_iter().filter(|half| half.passed);
-            let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
-            // The first guest may have had more in it, and a board that is made for more.
-            let (ours, theirs) = match one.items == other.items {
-                true => (one.stream, other.stream),
-                false => {
-                    let ours = of_devices(&one.stream, &board);
-                    let theirs = beside(&other.stream, &ours);
-                    (Arc::new(ours), Arc::new(theirs))
-                }
+        if let Way::Across(direction) = way {
+            let half = Half {
+                direction,
+                stream: Arc::clone(stream),
+                passed,
+                items: items.len(),
             };
-            let (old, new) = one.direction.source_destination(&*ours, &*theirs);
-            told(Sent {
-                old,
-                new,
-                survived: &survived,
-            });
+            self.pairing.keep(items, half);
         }
     }
 
@@ -568,6 +532,12 @@ impl Visit {
                     && self.search.as_ref().is_some_and(|s| s.returns(trial.way)),
                 set: self.union(&trial.items),
                 graft: self.graft(trial.way),
+                expected: match (stage, trial.way, trial.items.as_slice()) {
+                    (Stage::Across, Way::Across(direction), &[item]) => {
+                        self.pairing.across(item, direction)
+                    }
+                    _ => None,
+                },
                 trial,
             })
             .collect()
@@ -617,12 +587,26 @@ impl Visit {
             &[there, back] => Search::there_and_back(&packs, there, back),
             ways => Search::new(&packs, ways),
         };
-        self.search = Some(search);
+        // One by one, every device is tried whatever is known.
+        self.search = Some(match options.packing {
+            Packing::Packed => search.with_needs(self.needs(&place.bench.arch)),
+            Packing::OneByOne => search,
+        });
         let tasks = self.tasks(Stage::Across, trials);
         if tasks.is_empty() {
             return self.begin_controls(place, options);
         }
         tasks
+    }
+
+    /// Which candidates need which others.
+    fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
+        let candidates = &self.catalogue.candidates;
+        let at = |driver: &str| candidates.iter().position(|c| c.driver == driver);
+        let needs = candidates
+            .iter()
+            .map(|c| c.needs(arch).filter_map(at).collect());
+        (0..).zip(needs).collect()
     }
 
     /// What this run has to try: the devices of its cases, and what they need.
@@ -673,8 +657,10 @@ impl Visit {
             return Vec::new();
         };
         // What crashes on the way across tends to crash at home: it would spoil the others' control.
+        // So does what fails either way for no reason that was known before.
         let mut apart = BTreeSet::new();
         let mut alike = BTreeSet::new();
+        let mut ways: BTreeMap<Item, usize> = BTreeMap::new();
         let mut again = Vec::new();
         for (&(way, item), verdict) in search.verdicts() {
             if let Verdict::Culprit(run) = verdict
@@ -686,8 +672,10 @@ impl Visit {
                 if !foretold && self.before(way, item).is_none() {
                     again.push((way, item));
                 }
+                let failed = ways.entry(item).or_default();
+                *failed += usize::from(!foretold);
                 match run.attempt.outcome {
-                    Outcome::Fail | Outcome::Lost => alike.insert(item),
+                    Outcome::Fail | Outcome::Lost if *failed < 2 => alike.insert(item),
                     _ => apart.insert(item),
                 };
             }
@@ -769,40 +757,4 @@ impl Visit {
     pub fn together(&self) -> Vec<&Together<Arc<Run>>> {
         self.search.as_ref().map_or_else(Vec::new, Search::together)
     }
-}
-
-/// A stream without the sections that the bare board has.
-fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
-    let mut stream = stream.clone();
-    let devices = |section: &Section| !board.contains(own(&section.name));
-    stream.sections.retain(devices);
-    stream
-}
-
-/// The sections of a stream that another one of fewer devices has, too, named as there: without the
-/// place of their devices, names tell which is which.
-fn beside(more: &Stream, fewer: &Stream) -> Stream {
-    let mut sections = more.sections.clone();
-    let mut found = Vec::new();
-    for wanted in &fewer.sections {
-        let like = |section: &Section| {
-            own(&section.name) == own(&wanted.name) && section.instance_id == wanted.instance_id
-        };
-        if let Some(at) = sections.iter().position(like) {
-            let section = sections.remove(at);
-            found.push(Section {
-                name: wanted.name.clone(),
-                ..section
-            });
-        }
-    }
-    Stream {
-        sections: found,
-        ..more.clone()
-    }
-}
-
-/// The name of a section, or of a block of memory, without the path of its device.
-fn own(section: &str) -> &str {
-    section.rsplit('/').next().unwrap_or(section)
 }

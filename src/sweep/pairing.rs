@@ -1,0 +1,173 @@
+//! What both builds sent of the same devices, brought together: packs may be other ones on the way back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::assessment::Sent;
+use super::split::Item;
+use crate::model::Direction;
+use crate::stream::{Section, Stream};
+
+/// One of the two streams of a guest: what its direction's source sent.
+#[derive(Debug, Clone)]
+pub(super) struct Half {
+    pub direction: Direction,
+    pub stream: Arc<Stream>,
+    pub passed: bool,
+    /// How many device types were in it.
+    pub items: usize,
+}
+
+/// The streams of a machine's guests.
+#[derive(Debug, Default)]
+pub(super) struct Pairing {
+    /// What one build sent of an item, or of none, that the other one has not sent yet.
+    lone: BTreeMap<Option<Item>, Half>,
+    /// What both sent, until somebody asks for it.
+    both: Vec<(Half, Half)>,
+}
+
+impl Pairing {
+    /// Takes what was sent of these items; of none, by the bare machine.
+    pub fn keep(&mut self, items: &[Item], half: Half) {
+        let keys = match items {
+            [] => vec![None],
+            items => items.iter().copied().map(Some).collect(),
+        };
+        let other = keys.first().and_then(|key| self.lone.get(key));
+        match other.filter(|other| other.direction != half.direction) {
+            Some(other) => self.both.push((half, other.clone())),
+            None => {
+                let halves = keys.into_iter().map(|key| (key, half.clone()));
+                self.lone.extend(halves);
+            }
+        }
+    }
+
+    /// What the other way's source sent with this item, maybe among others.
+    pub fn across(&self, item: Item, direction: Direction) -> Option<Arc<Stream>> {
+        let half = self.lone.get(&Some(item));
+        half.filter(|half| half.direction != direction)
+            .map(|half| Arc::clone(&half.stream))
+    }
+
+    /// Tells of the guests that both builds have sent by now, of each once.
+    pub fn told(&mut self, mut told: impl FnMut(Sent)) {
+        let bare = self.lone.get(&None).map(|bare| Arc::clone(&bare.stream));
+        let sections = bare.iter().flat_map(|bare| &bare.sections);
+        let board: BTreeSet<&str> = sections.map(|section| own(&section.name)).collect();
+        for (one, other) in self.both.drain(..) {
+            let survived = [&one, &other].into_iter().filter(|half| half.passed);
+            let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
+            // The first guest may have had more in it, and a board that is made for more.
+            let (ours, theirs) = match one.items == other.items {
+                true => (one.stream, other.stream),
+                false => {
+                    let ours = of_devices(&one.stream, &board);
+                    let theirs = beside(&other.stream, &ours);
+                    (Arc::new(ours), Arc::new(theirs))
+                }
+            };
+            let (old, new) = one.direction.source_destination(&*ours, &*theirs);
+            told(Sent {
+                old,
+                new,
+                survived: &survived,
+            });
+        }
+    }
+}
+
+/// A stream without the sections that the bare board has.
+fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
+    let mut stream = stream.clone();
+    let devices = |section: &Section| !board.contains(own(&section.name));
+    stream.sections.retain(devices);
+    stream
+}
+
+/// The sections of a stream that another one of fewer devices has, too, named as there: without the
+/// place of their devices, names tell which is which.
+pub(super) fn beside(more: &Stream, fewer: &Stream) -> Stream {
+    let mut sections = more.sections.clone();
+    let mut found = Vec::new();
+    for wanted in &fewer.sections {
+        let like = |section: &Section| {
+            own(&section.name) == own(&wanted.name) && section.instance_id == wanted.instance_id
+        };
+        if let Some(at) = sections.iter().position(like) {
+            let section = sections.remove(at);
+            found.push(Section {
+                name: wanted.name.clone(),
+                ..section
+            });
+        }
+    }
+    Stream {
+        sections: found,
+        ..more.clone()
+    }
+}
+
+/// The name of a section, or of a block of memory, without the path of its device.
+pub(super) fn own(section: &str) -> &str {
+    section.rsplit('/').next().unwrap_or(section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::testing::{HandMade, hand_made};
+
+    const FIELDS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [{"name": "n", "type": "uint8", "size": 1}]"#;
+
+    fn stream(names: &[&'static str]) -> Arc<Stream> {
+        let made = names.iter().map(|&name| HandMade {
+            name,
+            version_id: 1,
+            description: FIELDS,
+            values: &[],
+        });
+        let made: Vec<HandMade> = made.collect();
+        Arc::new(hand_made(&made))
+    }
+
+    fn half(direction: Direction, stream: Arc<Stream>, items: usize) -> Half {
+        Half {
+            direction,
+            stream,
+            passed: direction == Direction::Forward,
+            items,
+        }
+    }
+
+    #[test]
+    fn a_pack_that_shrank_on_the_way_back_is_held_against_what_it_was() {
+        let there = stream(&[
+            "board",
+            "0000:00:01.0/a",
+            "0000:00:02.0/b",
+            "0000:00:03.0/c",
+        ]);
+        let back = stream(&["board", "0000:00:01.0/b", "0000:00:02.0/c"]);
+        let mut pairing = Pairing::default();
+        let bare = half(Direction::Forward, stream(&["board"]), 1);
+        pairing.keep(&[], bare);
+        pairing.keep(&[0, 1, 2], half(Direction::Forward, there, 3));
+        assert!(pairing.across(1, Direction::Backward).is_some());
+        assert!(pairing.across(1, Direction::Forward).is_none());
+        pairing.keep(&[1, 2], half(Direction::Backward, back, 2));
+        let names = |stream: &Stream| -> Vec<String> {
+            stream.sections.iter().map(|s| s.name.clone()).collect()
+        };
+        let mut told = 0;
+        pairing.told(|sent| {
+            assert_eq!(names(sent.old), ["0000:00:01.0/b", "0000:00:02.0/c"]);
+            assert_eq!(names(sent.old), names(sent.new));
+            assert_eq!(sent.survived, [Direction::Forward]);
+            told += 1;
+        });
+        assert_eq!(told, 1);
+        pairing.told(|_| panic!("once is enough"));
+    }
+}
