@@ -51,6 +51,7 @@ pub fn explain<'s>(
         sent,
         expected: expected.into(),
         minimum: blamed.and_then(|blamed| blamed.minimum),
+        refused_at: None,
         renames,
         direction,
     };
@@ -58,6 +59,10 @@ pub fn explain<'s>(
         return case.unnamed();
     };
     let section = find(sent, blamed.section, blamed.instance)?;
+    let case = Case {
+        refused_at: blamed.field.and_then(|field| RefusedAt::of(section, field)),
+        ..case
+    };
     match section.kind {
         SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
         SectionKind::Iterative => None,
@@ -80,6 +85,7 @@ pub fn doubtful<'s>(
         sent,
         expected: expected.into(),
         minimum: None,
+        refused_at: None,
         renames,
         direction,
     };
@@ -130,8 +136,31 @@ struct Case<'c> {
     expected: Side<'c>,
     /// The lowest version that the destination's build said it takes of the section in question.
     minimum: Option<i64>,
+    refused_at: Option<RefusedAt<'c>>,
     renames: &'c dyn Renames,
     direction: Direction,
+}
+
+/// The field that a build named when it refused a section, and where it ends: what follows it was not
+/// read.
+#[derive(Debug, Clone, Copy)]
+struct RefusedAt<'f> {
+    field: &'f str,
+    end: u64,
+}
+
+impl<'f> RefusedAt<'f> {
+    fn of(section: &Section, field: &'f str) -> Option<RefusedAt<'f>> {
+        let leaves = leaves(section);
+        let named = leaves
+            .iter()
+            .filter(|leaf| leaf.path.iter().any(|name| name == field));
+        let ends = named.map(|leaf| leaf.offset + leaf.bytes.len() as u64);
+        Some(RefusedAt {
+            field,
+            end: ends.max()?,
+        })
+    }
 }
 
 impl Case<'_> {
@@ -265,6 +294,9 @@ impl Case<'_> {
     /// are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
+        if let Some(RefusedAt { end, .. }) = self.refused_at {
+            found.retain(|(_, one)| one.offset.is_none_or(|offset| offset < end));
+        }
         let grade = found.first()?.0;
         found.retain(|(other, _)| *other == grade);
         let (_, first) = found.first()?;
@@ -324,10 +356,18 @@ impl Case<'_> {
                 names.join(", ")
             ),
         };
+        // The layouts may part behind the field that was refused.
+        let far = match self.refused_at {
+            Some(RefusedAt { field, .. }) if !self.candidates(section).is_empty() => {
+                format!(" up to {field}")
+            }
+            _ => String::new(),
+        };
         Some(Explanation {
             kind: ExplanationKind::ValueCheck,
             message: format!(
-                "the layout of {} is the same in both builds{but}: a check of the values refused it",
+                "the layout of {} is the same in both builds{far}{but}: a check of the values refused \
+                 it",
                 layout::label(section)
             ),
             ..blank(section)

@@ -492,3 +492,36 @@ fn hand_made_devices_are_explained() {
         assert_eq!(said(sent, own), expected, "{what}");
     }
 }
+
+/// A `config` that a build refuses is not explained by what comes behind it.
+#[test]
+fn what_follows_the_field_that_was_refused_is_no_reason() {
+    const SENT: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "config", "type": "pci config", "size": 64},
+        {"name": "irq", "type": "uint8", "size": 1}]"#;
+    const MORE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "config", "type": "pci config", "size": 64},
+        {"name": "irq", "type": "uint8", "size": 1},
+        {"name": "timer", "type": "int64", "size": 8}]"#;
+    let of = |description| {
+        hand_made(&[HandMade {
+            name: "0000:00:02.0/dev",
+            version_id: 2,
+            description,
+            values: &[],
+        }])
+    };
+    let (sent, own) = (of(SENT), of(MORE));
+    let said = |field| {
+        let blamed = Blamed {
+            field,
+            ..blamed("dev", None)
+        };
+        explain(&sent, &own, Some(blamed), &NoRenames, Direction::Forward).expect("said")
+    };
+    let found = said(None);
+    assert_eq!(found.field.as_deref(), Some("timer"), "{found:?}");
+    let found = said(Some("config"));
+    assert_eq!(found.kind, ExplanationKind::ValueCheck);
+    assert!(found.message.contains("up to config"), "{}", found.message);
+}
