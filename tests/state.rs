@@ -211,7 +211,8 @@ fn every_leg_of_a_loop_is_compared() {
     }
 }
 
-/// 10.0.13 sends the sizes of queues once more, which 11.1 takes note of and does not send itself.
+/// 10.0.13 sends the sizes of queues once more, since its own default for them is another one, and 11.1,
+/// whose default they are, does not.
 #[test]
 fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
     if !online("a_subsection_that_a_build_adds_on_the_way_back_is_no_loss") {

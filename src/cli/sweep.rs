@@ -171,7 +171,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let ids = planned.iter().map(String::as_str);
     let shard = args
         .shard
-        .map(|shard| shard.reference(ids, asked_for(args)));
+        .map(|shard| shard.reference(ids, asked_for(args, &lists)));
     let mut report = Report {
         swept,
         shard,
@@ -212,8 +212,8 @@ fn coverage(known: &[Option<Dumps>], owners: &[usize], found: &[Found]) -> Optio
     join(&all)
 }
 
-/// The options that bear on the results, as one would type them.
-fn asked_for(args: &SweepArgs) -> Vec<String> {
+/// The options that bear on the results, as one would type them; of lists, what is in them.
+fn asked_for(args: &SweepArgs, lists: &Lists) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));
         typed.collect()
@@ -226,6 +226,7 @@ fn asked_for(args: &SweepArgs) -> Vec<String> {
         format!("--direction {direction}"),
         format!("--timeout {}", args.timeout),
     ];
+    options.extend(lists.fingerprint().map(|of| format!("--rules {of}")));
     options.extend(repeated("-M", &args.machine));
     options.extend(repeated("--arch", &args.arch));
     options.extend(repeated("--only", &args.only));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Unrelated,
@@ -204,6 +205,8 @@ impl Lists {
         for file in files {
             let text = std::fs::read_to_string(&file).map_err(failed)?;
             self.add(&file.display().to_string(), &text)?;
+            let before = self.own.unwrap_or_default().to_le_bytes();
+            self.own = Some(xxh3_64(&[&before, text.as_bytes()].concat()));
         }
         Ok(())
     }
@@ -442,6 +445,23 @@ pub(super) mod tests {
         let mut lists = Lists::default();
         lists.add("own.toml", text)?;
         Ok(lists)
+    }
+
+    #[test]
+    fn lists_of_a_user_are_told_by_what_is_in_them() {
+        let of = |texts: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            for (index, text) in texts.iter().enumerate() {
+                std::fs::write(folder.path().join(format!("{index}.toml")), text).unwrap();
+            }
+            let lists = Lists::load(&[folder.path().to_owned()]).unwrap();
+            lists.fingerprint()
+        };
+        assert_eq!(Lists::load(&[]).unwrap().fingerprint(), None);
+        assert_eq!(of(&[]), None);
+        assert!(of(&[APIC]).is_some());
+        assert_eq!(of(&[APIC]), of(&[APIC]), "wherever they are");
+        assert_ne!(of(&[APIC]), of(&[APIC, "# more"]));
     }
 
     pub(in crate::rules::lists) const APIC: &str = r#"

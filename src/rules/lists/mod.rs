@@ -197,9 +197,16 @@ pub struct Lists {
     pub migrations: Vec<Refused>,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
+    /// Of the files that are not ours, in their order.
+    own: Option<u64>,
 }
 
 impl Lists {
+    /// Tells a user's own lists from others by what is in them, wherever they are; none has none.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.own.map(|hash| format!("{hash:016x}"))
+    }
+
     /// Whether any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
