@@ -162,7 +162,13 @@ pub fn is_harmless(line: &str) -> bool {
 
 /// The first line that a QEMU which did its work should not have printed.
 pub fn complaint(stderr: &str) -> Option<&str> {
-    stderr.lines().find(|line| !is_harmless(line))
+    let mut warned = false;
+    stderr.lines().find(|line| {
+        // A warning of several lines: those that follow have neither a program's name nor a place.
+        let goes_on = warned && !line.contains(':');
+        warned = goes_on || line.contains("warning:");
+        !goes_on && !is_harmless(line)
+    })
 }
 
 /// The finding of a comparison that predicted the failure: same direction, same description, and the
@@ -406,6 +412,11 @@ mod tests {
         let quiet = "qemu-system-x86_64: warning: nic x has no peer\n\
                      qemu-system-x86_64: Machine type 'pc-q35-5.2' is deprecated: use a newer one";
         assert_eq!(complaint(quiet), None);
+        let two_lines = "q: warning: multiple floppy disk controllers have been found\n\
+                         the one being picked for CMOS setup might not reflect your intent";
+        assert_eq!(complaint(two_lines), None);
+        let then = format!("{two_lines}\nx: it broke\nand ended");
+        assert_eq!(complaint(&then), Some("x: it broke"));
         assert_eq!(complaint("x: it broke"), Some("x: it broke"));
     }
 
