@@ -184,4 +184,38 @@ mod tests {
         packed.page("a", 0, Page::Packed(&[1, 2, 3]));
         assert!(!packed.is_whole());
     }
+
+    /// The first page with anything in it, and where it belongs.
+    #[derive(Default)]
+    struct First(Option<(String, u64, Vec<u8>)>);
+
+    impl RamVisitor for First {
+        fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+            if let (None, Page::Bytes(bytes)) = (&self.0, page)
+                && bytes.iter().any(|&byte| byte != 0)
+            {
+                self.0 = Some((block.to_owned(), address, bytes.to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_of_a_real_stream_is_told_with_its_block_and_page() {
+        use crate::stream::testing::fixture;
+        use crate::stream::{Options, read};
+        let of = |bytes: &[u8]| read(bytes, Options::default(), Memory::default()).visitor;
+        let mut bytes = fixture("10.0.13/x86_64-q35");
+        let sent = of(&bytes);
+        assert!(sent.is_whole());
+        assert_eq!(told(&sent, &of(&bytes)), None);
+        let first = read(bytes.as_slice(), Options::default(), First::default()).visitor;
+        let (block, address, page) = first.0.expect("a page");
+        let place = bytes.windows(page.len()).position(|window| window == page);
+        bytes[place.expect("there") + 17] ^= 1;
+        let found = sent.difference(&of(&bytes)).expect("a difference");
+        assert_eq!(found.block, block);
+        assert!(found.message.starts_with("1 of "), "{}", found.message);
+        let end = format!("the first at {address:#x} of {block}");
+        assert!(found.message.ends_with(&end), "{}", found.message);
+    }
 }
