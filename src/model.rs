@@ -221,6 +221,15 @@ impl Finding {
         (self.level, place, self.direction, self.rule.clone())
     }
 
+    /// Whether another one tells of the same difference in the same direction, in whatever section.
+    pub fn tells_like(&self, other: &Finding) -> bool {
+        self.rule == other.rule
+            && self.direction == other.direction
+            && self.path == other.path
+            && self.old == other.old
+            && self.new == other.new
+    }
+
     /// Whether this finding alone makes the pair of builds incompatible.
     pub fn gates(&self, strict: bool) -> bool {
         self.allowed_by.is_none()

@@ -218,23 +218,14 @@ fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
     if !online("a_subsection_that_a_build_adds_on_the_way_back_is_no_loss") {
         return;
     }
-    let args = ["-M", "q35", "--device", "virtio-rng-pci", "--paused"];
-    let cases = live(
-        NEW,
-        NEWEST,
-        &[&args[..], &["--loops", "1", "--first", "new"]].concat(),
-    );
-    assert_eq!(cases.len(), 1);
-    nothing_lost(&cases[0], 2);
     // Of virtio-gpu 11.1 has the longer configuration space, too.
-    let args = ["-M", "q35", "--device", "virtio-gpu-pci", "--paused"];
-    let cases = live(
-        NEW,
-        NEWEST,
-        &[&args[..], &["--loops", "1", "--first", "new"]].concat(),
-    );
-    assert_eq!(cases.len(), 1);
-    nothing_lost(&cases[0], 2);
+    for device in ["virtio-rng-pci", "virtio-gpu-pci"] {
+        let args = ["-M", "q35", "--device", device, "--paused"];
+        let loops = ["--loops", "1", "--first", "new"];
+        let cases = live(NEW, NEWEST, &[&args[..], &loops].concat());
+        assert_eq!(cases.len(), 1);
+        nothing_lost(&cases[0], 2);
+    }
 }
 
 #[test]

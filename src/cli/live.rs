@@ -100,7 +100,10 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         // Here a finding is what a case comes to, and no more than it.
         let confirmed = |finding: &&mut Finding| finding.confirmed_by.as_ref() == Some(&case.id);
         for finding in findings.iter_mut().filter(confirmed) {
-            finding.allowed_by.clone_from(&case.allowed_by);
+            // A list may allow it for itself.
+            if finding.allowed_by.is_none() {
+                finding.allowed_by.clone_from(&case.allowed_by);
+            }
         }
     }
     let rules = catalogue::texts(&findings, &moved.cases);

@@ -261,7 +261,11 @@ impl Bench {
                 if outcome.is_ok()
                     && let Some(unfit) = unlike(index - 1, &before, &sent)
                 {
-                    return overturned(unfit, state, legs, source, destination).await;
+                    // The leg turns out not to have passed.
+                    if let Some(leg) = legs.last_mut() {
+                        leg.outcome = unfit.outcome;
+                    }
+                    return post_mortem::of_leg(unfit, legs, state, source, destination).await;
                 }
                 if let (Ok(before), Ok(sent)) = (&before.stream, &sent.stream) {
                     let arrival = Arrival {
@@ -287,9 +291,7 @@ impl Bench {
                 Err(unfit) => {
                     state.refused = sent.stream.ok();
                     legs.push(ended(index, direction, unfit.outcome, Stats::default()));
-                    let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
-                    attempt.state = state;
-                    return attempt;
+                    return post_mortem::of_leg(unfit, legs, state, source, destination).await;
                 }
             };
             let mut kept = true;
@@ -334,9 +336,7 @@ impl Bench {
                 tokio::join!(leave(&mut source), resume, start(index + 1));
             if let Err(unfit) = left.and(resumed) {
                 legs.push(ended(index, direction, unfit.outcome, Stats::default()));
-                let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
-                attempt.state = state;
-                return attempt;
+                return post_mortem::of_leg(unfit, legs, state, source, destination).await;
             }
             legs.push(ended(index, direction, Outcome::Pass, stats));
             next = started;
@@ -519,22 +519,6 @@ fn unlike(leg: usize, sent: &Passed, sent_on: &Passed) -> Option<Unfit> {
         // It was read from both sides then.
         (Err(_), _) => None,
     }
-}
-
-/// The end of an attempt whose last leg turns out not to have passed.
-async fn overturned(
-    unfit: Unfit,
-    state: Seen,
-    mut legs: Vec<Leg>,
-    source: Vm,
-    destination: Vm,
-) -> Attempt {
-    if let Some(leg) = legs.last_mut() {
-        leg.outcome = unfit.outcome;
-    }
-    let mut attempt = post_mortem::of_leg(unfit, legs, source, destination).await;
-    attempt.state = state;
-    attempt
 }
 
 /// Ends the source, which has done its work: it has to go without a complaint.

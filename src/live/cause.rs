@@ -84,17 +84,14 @@ static PLACE: LazyLock<Regex> = LazyLock::new(|| {
 /// without any of it.
 pub fn read(texts: &[&str], fallback: &str) -> Cause {
     let lines = || {
-        texts
-            .iter()
-            .flat_map(|text| text.lines())
-            .map(plain)
-            .filter(|line| !line.is_empty() && !is_harmless(line))
+        let told = texts.iter().flat_map(|text| complaints(text));
+        told.map(plain).filter(|line| !line.is_empty())
     };
     let found = EXPRESSIONS
         .iter()
         .find_map(|wording| lines().find_map(|line| Some((line, wording.captures(line)?))));
     let Some((line, groups)) = found else {
-        let said = lines().next_back();
+        let said = lines().last();
         return Cause {
             message: said.map_or_else(
                 || fallback.to_owned(),
@@ -162,8 +159,13 @@ pub fn is_harmless(line: &str) -> bool {
 
 /// The first line that a QEMU which did its work should not have printed.
 pub fn complaint(stderr: &str) -> Option<&str> {
+    complaints(stderr).next()
+}
+
+/// What a build said but for what is harmless.
+fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
     let mut warned = false;
-    stderr.lines().find(|line| {
+    stderr.lines().filter(move |line| {
         // A warning of several lines: those that follow have neither a program's name nor a place.
         let goes_on = warned && !line.contains(':');
         warned = goes_on || line.contains("warning:");
@@ -415,6 +417,8 @@ mod tests {
         let two_lines = "q: warning: multiple floppy disk controllers have been found\n\
                          the one being picked for CMOS setup might not reflect your intent";
         assert_eq!(complaint(two_lines), None);
+        let said = read(&[two_lines], "the source exited").message;
+        assert_eq!(said, "the source exited", "nor a cause");
         let then = format!("{two_lines}\nx: it broke\nand ended");
         assert_eq!(complaint(&then), Some("x: it broke"));
         assert_eq!(complaint("x: it broke"), Some("x: it broke"));

@@ -1,7 +1,6 @@
 //! Guest memory as streams carry it. A machine that never runs has the same memory in what it sends
 //! and in what its destination saves again: nothing has to be read from either side for that.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -27,10 +26,12 @@ pub struct Memory {
 struct Block {
     name: Arc<str>,
     length: u64,
-    /// Hashes by address in the block. A page of zeros, which one build sends and another leaves out,
-    /// has none.
-    pages: BTreeMap<u64, u64>,
+    /// Hashes of the pages that were sent, by address in the block.
+    pages: FxHashMap<u64, u64>,
 }
+
+/// Stands for the hash of a page of zeros, which one build sends and another leaves out.
+const ZEROS: u64 = 0;
 
 impl RamVisitor for Memory {
     fn blocks(&mut self, blocks: &[RamBlock]) {
@@ -39,7 +40,7 @@ impl RamVisitor for Memory {
         let empty = |block: &RamBlock| Block {
             name: block.name.clone(),
             length: block.length,
-            pages: BTreeMap::new(),
+            pages: FxHashMap::default(),
         };
         self.blocks = blocks.iter().map(empty).collect();
     }
@@ -50,21 +51,20 @@ impl RamVisitor for Memory {
             self.partial = true;
             return;
         };
-        match page {
-            Page::Filled(0) => {
-                block.pages.remove(&address);
-            }
+        let hash = match page {
+            Page::Filled(0) => ZEROS,
             Page::Bytes(bytes) => {
                 self.page_size = Some(bytes.len() as u64);
                 // Without a way out in the middle this is a few instructions.
-                if bytes.iter().fold(0, |any, &byte| any | byte) == 0 {
-                    block.pages.remove(&address);
-                } else {
-                    block.pages.insert(address, xxh3_64(bytes));
-                }
+                let any = bytes.iter().fold(0, |any, &byte| any | byte);
+                if any == 0 { ZEROS } else { xxh3_64(bytes) }
             }
-            Page::Filled(_) | Page::Delta(_) | Page::Packed(_) => self.partial = true,
-        }
+            Page::Filled(_) | Page::Delta(_) | Page::Packed(_) => {
+                self.partial = true;
+                return;
+            }
+        };
+        block.pages.insert(address, hash);
     }
 }
 
@@ -79,7 +79,9 @@ pub(super) struct Difference {
 impl Memory {
     /// Whether every page of the guest was in the stream, as the guest has it.
     pub(super) fn is_whole(&self) -> bool {
-        !self.partial && !self.blocks.is_empty()
+        let size = self.page_size.unwrap_or(USUAL_PAGE_SIZE);
+        let sent = |block: &Block| block.pages.len() as u64 >= block.length.div_ceil(size);
+        !self.partial && !self.blocks.is_empty() && self.blocks.iter().all(sent)
     }
 
     /// What is not the same on the destination. Blocks that it alone has are its own.
@@ -87,20 +89,18 @@ impl Memory {
         let mut count = 0;
         let mut first = None;
         for sent in &self.blocks {
-            let none = BTreeMap::new();
+            let none = FxHashMap::default();
             let index = held.names.get(&sent.name);
             let there = index.and_then(|&index| held.blocks.get(index));
             let there = there.map_or(&none, |block| &block.pages);
-            let changed = sent
-                .pages
-                .iter()
-                .filter(|&(at, h)| there.get(at) != Some(h));
+            let of =
+                |pages: &FxHashMap<u64, u64>, at: &u64| pages.get(at).copied().unwrap_or(ZEROS);
             let added = there.keys().filter(|at| !sent.pages.contains_key(at));
-            let mut here = None;
-            for &address in changed.map(|(at, _)| at).chain(added) {
-                count += 1;
-                here = Some(here.map_or(address, |least: u64| least.min(address)));
-            }
+            let addresses = sent.pages.keys().chain(added).copied();
+            let differ = addresses.filter(|at| of(&sent.pages, at) != of(there, at));
+            let differ: Vec<u64> = differ.collect();
+            count += differ.len();
+            let here = differ.into_iter().min();
             first = first.or(here.map(|address| (address, &sent.name)));
         }
         let (address, name) = first?;
@@ -144,6 +144,10 @@ mod tests {
         sent.page("pc.ram", 0, Page::Bytes(&[2; 4096]));
         sent.page("pc.ram", 0x2000, Page::Filled(0));
         let held = memory(&[("pc.ram", &[(0, 2), (0x3000, 7)])]);
+        assert!(!sent.is_whole(), "most pages were not sent");
+        for page in 4..16 {
+            sent.page("pc.ram", page * 4096, Page::Filled(0));
+        }
         assert!(sent.is_whole());
         assert_eq!(told(&sent, &held), None);
         assert_eq!(told(&held, &sent), None);

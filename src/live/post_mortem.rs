@@ -16,6 +16,7 @@ const QUOTED: usize = 2000;
 pub(super) async fn of_leg(
     unfit: Unfit,
     legs: Vec<Leg>,
+    state: Seen,
     mut source: Vm,
     mut destination: Vm,
 ) -> Attempt {
@@ -78,7 +79,7 @@ pub(super) async fn of_leg(
         destination_stderr: tail(&destination_stderr),
         files,
         refusals: Vec::new(),
-        state: Seen::default(),
+        state,
         values_differ: false,
         suspect,
         buses: None,
@@ -92,8 +93,7 @@ pub(super) async fn of_values(state: Seen, legs: Vec<Leg>, source: Vm, destinati
     let mut unfit = Unfit::new(Outcome::Lost, message);
     unfit.section = first.map(|diff| (diff.section.clone(), diff.instance));
     unfit.place = first.map(|diff| diff.field.clone());
-    let mut attempt = of_leg(unfit, legs, source, destination).await;
-    attempt.state = state;
+    let mut attempt = of_leg(unfit, legs, state, source, destination).await;
     attempt.values_differ = true;
     attempt
 }

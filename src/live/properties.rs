@@ -468,11 +468,7 @@ pub enum Unknown {
 pub fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
     for finding in confirmed {
         let known = findings.iter_mut().find(|known| {
-            known.rule == finding.rule
-                && known.direction == finding.direction
-                && known.path == finding.path
-                && known.old == finding.old
-                && known.new == finding.new
+            known.tells_like(&finding)
                 && (known.section == finding.section || known.also_in.contains(&finding.section))
         });
         match known {

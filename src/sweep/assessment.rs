@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cases::Found;
 use super::findings::Forecast;
+use super::pairing::own;
 use super::place::Place;
 use crate::live::cause::link;
 use crate::live::layouts;
@@ -91,9 +92,7 @@ impl<'l> Assessment<'l> {
             |direction| sent.survived.contains(&direction),
         );
         for mut finding in found {
-            if let Some((_, name)) = finding.section.rsplit_once('/') {
-                finding.section = name.to_owned();
-            }
+            finding.section = own(&finding.section).to_owned();
             let survived = sent.survived.contains(&finding.direction);
             self.streamed.push((finding, survived));
         }
@@ -103,17 +102,15 @@ impl<'l> Assessment<'l> {
     /// was in another one that failed of something else.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
-        streamed.sort_by_key(|&(_, survived)| !survived);
+        // Of what is left the worst, in whatever order the guests came.
+        let order = |(finding, survived): &(Finding, bool)| {
+            (!survived, finding.level, finding.message.clone())
+        };
+        streamed.sort_by_cached_key(order);
         let mut told: Vec<Finding> = Vec::new();
         for (finding, _) in streamed {
-            let is_same = |known: &Finding| {
-                known.rule == finding.rule
-                    && known.direction == finding.direction
-                    && known.section == finding.section
-                    && known.path == finding.path
-                    && known.old == finding.old
-                    && known.new == finding.new
-            };
+            let is_same =
+                |known: &Finding| known.tells_like(&finding) && known.section == finding.section;
             if !told.iter().any(is_same) {
                 told.push(finding);
             }

@@ -69,13 +69,9 @@ pub(super) fn unite(
 
 /// Whether two findings differ in nothing but where they hold and what a case had to do with them.
 fn is_same(one: &Finding, other: &Finding) -> bool {
-    one.rule == other.rule
-        && one.direction == other.direction
+    one.tells_like(other)
         && one.section == other.section
-        && one.path == other.path
         && one.message == other.message
-        && one.old == other.old
-        && one.new == other.new
         && one.allowed_by == other.allowed_by
         && one.also_in == other.also_in
 }
