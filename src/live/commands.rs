@@ -111,16 +111,6 @@ command!(SetParameters, "migrate-set-parameters", Value);
 pub(super) struct StartPostcopy {}
 command!(StartPostcopy, "migrate-start-postcopy", Value);
 
-/// Turns on what a build traces: an event, or all that a pattern fits.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct TraceEventSetState {
-    pub name: String,
-    pub enable: bool,
-    pub ignore_unavailable: bool,
-}
-command!(TraceEventSetState, "trace-event-set-state", Value);
-
 /// Writes guest-physical memory into a file.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct PmemSave {

@@ -10,7 +10,7 @@ use super::commands::{
     CapabilityState, Migrate, MigrateIncoming, MigrationReply, QueryCapabilities, QueryMigrate,
     QueryStatus, SetCapabilities, StartPostcopy,
 };
-use super::reached;
+use super::memory::Memory;
 use super::tap::{Passed, Tap};
 use super::transport::{self, Outgoing, Tapped, Transport};
 use super::vm::Vm;
@@ -127,7 +127,7 @@ pub struct Moved {
     pub sent: Passed,
 }
 
-/// Moves the guest. Afterwards both sides are stopped.
+/// Moves the guest between two sides that are prepared. Afterwards both are stopped.
 pub async fn migrate(
     source: &mut Vm,
     destination: &mut Vm,
@@ -156,18 +156,16 @@ async fn relay(
     tapped: &mut Option<Tap>,
 ) -> Result<Stats, Unfit> {
     let end = Instant::now() + deadline;
-    let (ours, theirs) = tokio::join!(prepare(source, End::Source, capabilities), async {
-        reached::trace(destination).await;
-        prepare(destination, End::Destination, capabilities).await
-    });
-    ours.and(theirs)?;
+    if source.works() {
+        hold_back(source, capabilities).await?;
+    }
     let passes = match capabilities.first() {
         None => Tapped::Yes,
         Some(&capability) => Tapped::No(capability),
     };
     let way = transport::lay(transport, passes, source, destination).await?;
-    forget(source).await;
-    forget(destination).await;
+    source.monitored.session.forget_events();
+    destination.monitored.session.forget_events();
     let mut watch = Watch::default();
     // A file has to be whole before it is read; everywhere else the listener comes first.
     let after = transport == Transport::File;
@@ -238,7 +236,7 @@ async fn saved(vm: &Vm, deadline: Duration) -> Result<Passed, String> {
     // The leg that brought the guest here has left its own.
     let _absent = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).map_err(|error| said(&error))?;
-    let tap = Tap::sink(listener);
+    let tap = Tap::sink(listener, Memory::of(vm));
     let uri = format!("unix:{}", path.display());
     let session = &vm.monitored.session;
     let started = session.execute(Migrate { uri }, vm.command).await;
@@ -266,9 +264,14 @@ pub(super) async fn settle(vm: &Vm, deadline: Duration) -> Result<(), String> {
     Err("it was not through with the migration".to_owned())
 }
 
-/// Forgets what was said of earlier migrations.
-async fn forget(vm: &mut Vm) {
-    while let Ok(Some(_)) = vm.monitored.session.next_event(Duration::ZERO).await {}
+/// Sets the pace of a source whose guest works.
+async fn hold_back(source: &mut Vm, capabilities: &[Capability]) -> Result<(), Unfit> {
+    let command = parameters(capabilities, Pace::OnePass);
+    let set = source.monitored.session.execute(command, source.command);
+    match set.await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(broken(source, End::Source, error).await),
+    }
 }
 
 /// Capabilities and parameters, the same on both sides. What a build does not have, or cannot use
@@ -297,12 +300,7 @@ pub(super) async fn prepare(vm: &mut Vm, end: End, wanted: &[Capability]) -> Res
             other => other,
         }
     };
-    // A destination that saves itself again is stopped then.
-    let pace = match end {
-        End::Source if vm.works() => Pace::OnePass,
-        _ => Pace::Full,
-    };
-    let parameters = session.execute(parameters(wanted, pace), vm.command);
+    let parameters = session.execute(parameters(wanted, Pace::Full), vm.command);
     // What does not wait for an answer goes together: a leg is short.
     let (listed, mut done, set_up) = tokio::join!(list, events, parameters);
     let listed = match listed {
@@ -389,6 +387,8 @@ struct Watch {
     silent: Option<End>,
     /// The source has gone over to sending what was not sent yet after the guest.
     postcopy: bool,
+    /// What a source that is through says of it.
+    told: Option<Stats>,
 }
 
 impl Watch {
@@ -435,6 +435,14 @@ impl Watch {
                 }
                 () = tokio::time::sleep(pause) => true,
             };
+            if self.source == State::Completed && self.told.is_none() {
+                // The destination takes a moment longer.
+                let asked = source
+                    .monitored
+                    .session
+                    .execute(QueryMigrate {}, source.command);
+                self.told = asked.await.ok().map(Stats::from);
+            }
             if quiet {
                 self.silent = None;
                 self.ask(source, End::Source, last).await;
@@ -484,6 +492,9 @@ impl Watch {
         }
         let mut unfit = match (&self.source, &self.destination) {
             (State::Completed, State::Completed) => {
+                if let Some(stats) = self.told {
+                    return Ok(stats);
+                }
                 let asked = source
                     .monitored
                     .session

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::vm::Vm;
 use crate::stream::{Page, RamBlock, RamVisitor};
 
 /// The page size of nearly every target.
@@ -46,6 +47,10 @@ impl RamVisitor for Memory {
     }
 
     fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        if self.partial {
+            // Nothing can make it whole any more.
+            return;
+        }
         let known = self.names.get(block);
         let Some(block) = known.and_then(|&index| self.blocks.get_mut(index)) else {
             self.partial = true;
@@ -77,6 +82,15 @@ pub(super) struct Difference {
 }
 
 impl Memory {
+    /// Of what a machine sends. A guest that works writes while it is sent: its memory is read from both
+    /// sides, and nothing of it is taken here.
+    pub(super) fn of(vm: &Vm) -> Memory {
+        Memory {
+            partial: vm.works(),
+            ..Memory::default()
+        }
+    }
+
     /// Whether every page of the guest was in the stream, as the guest has it.
     pub(super) fn is_whole(&self) -> bool {
         let size = self.page_size.unwrap_or(USUAL_PAGE_SIZE);

@@ -4,6 +4,7 @@
 //! same, and nothing is known of its load then.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,14 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::commands::TraceEventSetState;
-use super::vm::Vm;
-
 /// What a destination is told to trace: the beginning of each section and of each further part of one,
-/// and the end of it all. One pattern, since a build holds each against thousands of events.
-const EVENTS: &str = "qemu_loadvm_state_*";
+/// and the end of it all. By name: a build holds a pattern against thousands of events, for a
+/// millisecond.
+const EVENTS: [&str; 3] = [
+    "qemu_loadvm_state_section_startfull",
+    "qemu_loadvm_state_section_partend",
+    "qemu_loadvm_state_post_main",
+];
 
 /// 5.2 to 11.1 write the same, some with the time before it:
 /// `qemu_loadvm_state_section_startfull 37(0000:00:02.0/vga) 0 2`.
@@ -84,19 +87,13 @@ pub(super) fn file(folder: &Path, index: usize) -> Option<PathBuf> {
     (plain && File::create(&path).is_ok()).then_some(path)
 }
 
-/// Has a destination trace its load.
-pub(super) async fn trace(destination: &Vm) {
-    if destination.trace.is_none() {
-        return;
-    }
-    let command = TraceEventSetState {
-        name: EVENTS.to_owned(),
-        enable: true,
-        ignore_unavailable: true,
-    };
-    let session = &destination.monitored.session;
-    // A build that refuses goes on untraced; one that does not answer fails in what comes next.
-    let _untraced = session.execute(command, destination.command).await;
+/// Has a destination trace its load into a file. Not on its error output, where it would be taken for a
+/// complaint; a build without an event warns and goes on.
+pub(super) fn args(path: &Path) -> Vec<OsString> {
+    let events = EVENTS.iter().flat_map(|name| ["-trace", name]);
+    let mut args: Vec<OsString> = events.map(OsString::from).collect();
+    args.extend(["-D".into(), path.into()]);
+    args
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) enum Ends {
 #[derive(Debug)]
 pub(super) enum Tap {
     Relay(Relay),
-    File(PathBuf),
+    File(PathBuf, Memory),
     /// The stream goes another way.
     None(Capability),
 }
@@ -53,31 +53,32 @@ impl Drop for Relay {
 }
 
 impl Tap {
-    pub fn start(ends: Ends) -> Tap {
+    pub fn start(ends: Ends, memory: Memory) -> Tap {
         match ends {
             Ends::Unix(listener, path, Some(graft)) => Tap::relay(async move {
                 let (from, _) = listener.accept().await?;
-                pass_grafted(from, UnixStream::connect(path).await.ok(), &graft).await
+                let to = UnixStream::connect(path).await.ok();
+                pass_grafted(from, to, &graft, memory).await
             }),
             Ends::Unix(listener, path, None) => Tap::relay(async move {
                 let (from, _) = listener.accept().await?;
                 // A destination that has gone by then leaves a stream that explains why.
-                pass(from, UnixStream::connect(path).await.ok()).await
+                pass(from, UnixStream::connect(path).await.ok(), memory).await
             }),
             Ends::Tcp(listener, address) => Tap::relay(async move {
                 let (from, _) = listener.accept().await?;
-                pass(from, TcpStream::connect(address).await.ok()).await
+                pass(from, TcpStream::connect(address).await.ok(), memory).await
             }),
-            Ends::Sockets(from, to) => Tap::relay(pass(from, Some(to))),
-            Ends::File(path) => Tap::File(path),
+            Ends::Sockets(from, to) => Tap::relay(pass(from, Some(to), memory)),
+            Ends::File(path) => Tap::File(path, memory),
         }
     }
 
     /// Takes what a stopped machine saves to our socket, and gives it to nobody.
-    pub fn sink(listener: UnixListener) -> Tap {
+    pub fn sink(listener: UnixListener, memory: Memory) -> Tap {
         Tap::relay(async move {
             let (from, _) = listener.accept().await?;
-            pass(from, None::<UnixStream>).await
+            pass(from, None::<UnixStream>, memory).await
         })
     }
 
@@ -106,8 +107,8 @@ impl Tap {
             Tap::None(capability) => {
                 return Err(format!("with {capability} the stream does not pass by"));
             }
-            Tap::File(path) => std::fs::File::open(path)
-                .map(|file| crate::stream::read(file, Options::default(), Memory::default())),
+            Tap::File(path, memory) => std::fs::File::open(path)
+                .map(|file| crate::stream::read(file, Options::default(), memory)),
         };
         reading.map_err(|error| format!("the stream could not be passed on: {error}"))
     }
@@ -158,8 +159,9 @@ impl Passed {
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: Option<impl AsyncWrite + Unpin>,
+    memory: Memory,
 ) -> io::Result<Reading<Memory>> {
-    let mut parser = Parser::new(Options::default(), Memory::default());
+    let mut parser = Parser::new(Options::default(), memory);
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = match from.read(&mut chunk).await {
@@ -189,6 +191,7 @@ async fn pass_grafted(
     mut from: impl AsyncRead + Unpin,
     to: Option<impl AsyncWrite + Unpin>,
     graft: &Graft,
+    memory: Memory,
 ) -> io::Result<Reading<Memory>> {
     let mut bytes = Vec::new();
     (&mut from)
@@ -198,7 +201,7 @@ async fn pass_grafted(
     if bytes.len() as u64 == MOST_GRAFTED {
         return Err(io::Error::other("the stream is too large to be changed"));
     }
-    let reading = crate::stream::read(bytes.as_slice(), Options::default(), Memory::default());
+    let reading = crate::stream::read(bytes.as_slice(), Options::default(), memory);
     if let Some(mut destination) = to {
         let grafted = graft.apply(&bytes, &reading.stream);
         // One that refuses closes its end.

@@ -11,6 +11,7 @@ use tokio::net::UnixListener;
 use super::capability::Capability;
 use super::commands::QueryMigrate;
 use super::leg::{End, Unfit, broken};
+use super::memory::Memory;
 use super::tap::{Ends, Tap, loopback};
 use super::vm::{Vm, quote};
 use crate::model::{Outcome, Version};
@@ -115,6 +116,7 @@ pub(super) async fn lay(
         incoming: uri.clone(),
         outgoing: Outgoing::Known(uri, Tap::None(capability)),
     };
+    let memory = Memory::of(source);
     Ok(match (transport, tapped) {
         (Transport::Unix, Tapped::No(capability)) => {
             direct(format!("unix:{}", path.display()), capability)
@@ -123,7 +125,10 @@ pub(super) async fn lay(
             let uri = format!("unix:{}", ours.display());
             let incoming = format!("unix:{}", path.display());
             let listener = UnixListener::bind(&ours).map_err(|e| cannot("socket", &e))?;
-            let tap = Tap::start(Ends::Unix(listener, path, destination.graft.clone()));
+            let tap = Tap::start(
+                Ends::Unix(listener, path, destination.graft.clone()),
+                memory,
+            );
             Way {
                 incoming,
                 outgoing: Outgoing::Known(uri, tap),
@@ -133,7 +138,7 @@ pub(super) async fn lay(
             let uri = format!("file:{}", path.display());
             Way {
                 incoming: uri.clone(),
-                outgoing: Outgoing::Known(uri, Tap::start(Ends::File(path))),
+                outgoing: Outgoing::Known(uri, Tap::start(Ends::File(path), memory)),
             }
         }
         (Transport::Tcp, _) => Way {
@@ -151,7 +156,7 @@ pub(super) async fn lay(
             let outgoing = format!("exec:trap '' PIPE; tee {copy} > {pipe}");
             Way {
                 incoming: format!("exec:cat {pipe}"),
-                outgoing: Outgoing::Known(outgoing, Tap::start(Ends::File(ours))),
+                outgoing: Outgoing::Known(outgoing, Tap::start(Ends::File(ours), memory)),
             }
         }
         (Transport::Fd, Tapped::Yes) => {
@@ -164,7 +169,7 @@ pub(super) async fn lay(
                 tokio::net::UnixStream::from_std(ours)
             };
             let ends = socket(from).and_then(|from| Ok(Ends::Sockets(from, socket(to)?)));
-            let tap = Tap::start(ends.map_err(|e| cannot("sockets", &e))?);
+            let tap = Tap::start(ends.map_err(|e| cannot("sockets", &e))?, memory);
             let uri = format!("fd:{DESCRIPTOR}");
             Way {
                 incoming: uri.clone(),
@@ -220,7 +225,7 @@ pub(super) async fn port(vm: &Vm, tapped: Tapped) -> Result<(String, Tap), QmpEr
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
             Ok((
                 format!("tcp:{ours}"),
-                Tap::start(Ends::Tcp(listener, theirs)),
+                Tap::start(Ends::Tcp(listener, theirs), Memory::of(vm)),
             ))
         }
         (None, _) => Err(QmpError::Reply {

@@ -200,8 +200,7 @@ impl Vm {
         if role == Role::Destination {
             args.extend(["-incoming".into(), "defer".into()]);
             trace = reached::file(folder, index);
-            // Not on its error output, where it would be taken for a complaint.
-            args.extend(trace.iter().flat_map(|path| ["-D".into(), path.into()]));
+            args.extend(trace.iter().flat_map(|path| reached::args(path)));
         }
         let mut console = None;
         if let Some(guest) = recipe.guest {

@@ -205,6 +205,11 @@ impl Session {
             })
     }
 
+    /// Forgets the events that came while nobody asked.
+    pub fn forget_events(&mut self) {
+        while self.events.try_recv().is_ok() {}
+    }
+
     /// What was said so far, a line a message.
     pub fn transcript(&self) -> String {
         self.transcript.text()

@@ -9,6 +9,7 @@
 //! A field that the source does not know has its value from nowhere, or from the filler that the source
 //! sends in its place: see [`Filling`].
 
+mod alike;
 mod filling;
 
 use std::borrow::Cow;
@@ -64,6 +65,7 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
         let other = by_name.get(&(section.name.as_str(), section.instance_id));
         let from = losses.len();
         match other {
+            Some(other) if alike::alike(section, other) => {}
             // A build reads an older version in other places than it writes its own.
             Some(other) if other.version_id != section.version_id => {
                 let ours = section.content.structure().map(bodies).unwrap_or_default();

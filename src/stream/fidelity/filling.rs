@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::alike::alike;
 use super::{Body, Leaf, as_long, bodies, holder, within};
 use crate::rules::lists::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
@@ -63,6 +64,9 @@ fn in_filler(
         let Some(other) = other.filter(|other| other.version_id == section.version_id) else {
             continue;
         };
+        if alike(section, other) {
+            continue;
+        }
         let ours = bodies_of(section);
         let mut leaves = ours.iter().flat_map(|body| &body.leaves);
         if !leaves.any(|leaf| leaf.kind == Kind::Padding) {

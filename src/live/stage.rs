@@ -1,0 +1,196 @@
+//! One leg of a guest's way, and what is looked at while both sides stand still after it.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use super::cause;
+use super::integrity::{self, Trouble};
+use super::leg::{self, End, Stats, Unfit};
+use super::memory::Difference;
+use super::tap::Passed;
+use super::vm::{Recipe, Vm};
+use super::workload::SerialLog;
+use crate::model::Outcome;
+
+/// When to look at how the state arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The guest goes on, or there is no further leg.
+    Now,
+    /// A guest that does not run is sent on as it arrived.
+    InNextLeg,
+}
+
+/// A leg whose source has not left yet.
+pub(super) struct Staged {
+    pub outcome: Result<Stats, Unfit>,
+    pub sent: Passed,
+    /// What the destination saved to be looked at now.
+    pub held: Option<Passed>,
+}
+
+impl Staged {
+    pub fn unfit(unfit: Unfit, sent: Passed) -> Staged {
+        Staged {
+            outcome: Err(unfit),
+            sent,
+            held: None,
+        }
+    }
+}
+
+impl Bench {
+    /// One leg and what is compared after it. Both sides are stopped then.
+    pub(super) async fn stage(
+        &self,
+        source: &mut Vm,
+        destination: &mut Vm,
+        recipe: &Recipe,
+        log: &mut SerialLog,
+        look: Look,
+    ) -> Staged {
+        let patience = self.patience.leg;
+        let how = (self.transport, self.capabilities.as_slice());
+        let moved = leg::migrate(source, destination, how.0, how.1, patience).await;
+        let mut sent = moved.sent;
+        if let Some(graft) = &recipe.graft {
+            // What the destination was not given is nothing that it could hold.
+            sent.stream = sent.stream.map(|stream| graft.without(stream));
+        }
+        let stats = match moved.outcome {
+            Ok(stats) => stats,
+            Err(unfit) => return Staged::unfit(unfit, sent),
+        };
+        // Nothing writes to the memory of a machine that does not run: what passed by is what it has.
+        // A guest that runs does, and what passed by last need not be what it wrote last.
+        let by_stream = recipe.guest.is_none() && sent.memory.is_ok();
+        let arrived = &*destination;
+        let compared = async {
+            match by_stream {
+                true => integrity::shared(source, arrived).await.map(drop),
+                false => integrity::compare(source, arrived, recipe.guest, log)
+                    .await
+                    .map(drop),
+            }
+        };
+        let save = async {
+            if look == Look::InNextLeg || (sent.stream.is_err() && !by_stream) {
+                return None;
+            }
+            let saved = leg::save(arrived, patience).await;
+            let settled = match recipe.guest {
+                Some(_) => leg::settle(arrived, patience).await,
+                None => Ok(()),
+            };
+            Some(match settled {
+                Ok(()) => saved,
+                Err(why) => Passed::nothing(&why),
+            })
+        };
+        // Saving changes nothing of what is compared, and takes as long.
+        let (held, mut compared) = tokio::join!(save, compared);
+        if let (true, true, Some(held)) = (by_stream, compared.is_ok(), &held) {
+            compared = match (&sent.memory, &held.memory) {
+                (Ok(sent), Ok(held)) => match sent.difference(held) {
+                    Some(found) => Err(Trouble::Found(found.into())),
+                    None => Ok(()),
+                },
+                _ => integrity::compare(source, destination, None, log)
+                    .await
+                    .map(drop),
+            };
+        }
+        let outcome = match compared {
+            Ok(()) => Ok(stats),
+            Err(trouble) => Err(Trouble::unfit(trouble, source, destination).await),
+        };
+        Staged {
+            outcome,
+            sent,
+            held,
+        }
+    }
+
+    /// Lets the guest go on where it arrived, and sees that it does.
+    pub(super) async fn resume(
+        &self,
+        destination: &mut Vm,
+        recipe: &Recipe,
+        log: &mut SerialLog,
+    ) -> Result<(), Unfit> {
+        if recipe.guest.is_some() {
+            if let Err(error) = destination.cont().await {
+                return Err(leg::broken(destination, End::Destination, error).await);
+            }
+            let last = log.last_beat();
+            let beat = destination.wait_for_beat(log, last, self.patience.beat);
+            if let Err(why) = beat.await {
+                return Err(match leg::ended(destination, Duration::ZERO).await {
+                    Some(how) => Unfit::new(
+                        Outcome::Crash,
+                        format!("the destination {how} when the guest went on"),
+                    ),
+                    None => Unfit::new(Outcome::Lost, format!("after the move, {why}")),
+                });
+            }
+        }
+        if let Some(line) = cause::complaint(&destination.monitored.process.stderr()) {
+            return Err(Unfit::new(
+                Outcome::Lost,
+                format!("it loaded, but the destination says: {line}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl From<Difference> for Unfit {
+    fn from(found: Difference) -> Self {
+        let mut unfit = Unfit::new(Outcome::Lost, found.message);
+        unfit.place = Some(found.block);
+        unfit
+    }
+}
+
+/// Why the memory that a guest was sent with in a leg is not what it is sent on with.
+pub(super) fn unlike(leg: usize, sent: &Passed, sent_on: &Passed) -> Option<Unfit> {
+    match (&sent.memory, &sent_on.memory) {
+        (Ok(sent), Ok(sent_on)) => sent.difference(sent_on).map(Unfit::from),
+        (Ok(_), Err(why)) => Some(Unfit::new(
+            Outcome::Lost,
+            format!("what leg {leg} left in memory was not seen again: {why}"),
+        )),
+        // It was read from both sides then.
+        (Err(_), _) => None,
+    }
+}
+
+/// Ends the source, which has done its work: it has to go without a complaint.
+pub(super) async fn leave(source: &mut Vm) -> Result<(), Unfit> {
+    let deadline = source.command;
+    if let Err(error) = source.monitored.session.quit(deadline).await {
+        return Err(leg::broken(source, End::Source, error).await);
+    }
+    match leg::ended(source, deadline).await {
+        Some(how) if how.0.success() => {}
+        Some(how) => {
+            return Err(Unfit::new(
+                Outcome::Crash,
+                format!("the source {how} when it was asked to quit"),
+            ));
+        }
+        None => {
+            return Err(Unfit::new(
+                Outcome::Hang,
+                format!("the source did not quit within {} s", deadline.as_secs()),
+            ));
+        }
+    }
+    match cause::complaint(&source.monitored.process.stderr()) {
+        None => Ok(()),
+        Some(line) => Err(Unfit::new(
+            Outcome::Lost,
+            format!("the migration completed, but the source says: {line}"),
+        )),
+    }
+}
