@@ -23,6 +23,9 @@ pub(crate) struct Attempt {
     pub state: Seen,
     /// All that is wrong is that values differ; `state` says which.
     pub values_differ: bool,
+    /// All that did not arrive, by the names of sections and of blocks of memory, where the guest came
+    /// through and everything was looked at.
+    pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
     /// Where the recipe wants it, and both builds started.
@@ -113,6 +116,7 @@ impl Attempt {
             refusals: Vec::new(),
             state: Seen::default(),
             values_differ: false,
+            wrong: None,
             suspect: None,
             buses: None,
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::attempt::{Attempt, Surveyed};
 use super::bench::{Bench, Step, Watcher};
+use super::cause;
 use super::filler::{Arrival, NeverRan};
 use super::leg::{self, End, Stats, Unfit};
 use super::post_mortem;
@@ -32,6 +33,8 @@ struct Stopped {
     why: Why,
     /// The leg before turns out not to have passed, and not this one.
     before: bool,
+    /// Blocks of memory that did not arrive, where everything else was looked at.
+    blocks: Option<Vec<String>>,
     /// Of this one.
     stats: Stats,
 }
@@ -47,6 +50,7 @@ impl From<Unfit> for Stopped {
         Stopped {
             why: Why::Unfit(Box::new(unfit)),
             before: false,
+            blocks: None,
             stats: Stats::default(),
         }
     }
@@ -162,7 +166,16 @@ impl Journey<'_> {
                 };
                 let next = self.destination_of_leg(index + 1);
                 let (on, left, started) = tokio::join!(on, leave(from), next);
-                let outcome = on.and_then(|stats| left.map(|()| stats).map_err(Stopped::from));
+                let outcome = match (on, left) {
+                    (Ok(stats), Ok(())) => Ok(stats),
+                    (Ok(_), Err(unfit)) => Err(unfit.into()),
+                    (Err(stopped), Ok(())) => Err(stopped),
+                    // There is more that is wrong.
+                    (Err(stopped), Err(_)) => Err(Stopped {
+                        blocks: None,
+                        ..stopped
+                    }),
+                };
                 (outcome, started)
             } else {
                 (judged.await, None)
@@ -250,6 +263,7 @@ impl Behind {
         let Journey { bench, recipe, .. } = *journey;
         let Staged {
             outcome,
+            differs,
             sent,
             held,
         } = staged;
@@ -262,6 +276,7 @@ impl Behind {
             let stopped = |why| Stopped {
                 why,
                 before: true,
+                blocks: None,
                 stats: Stats::default(),
             };
             if outcome.is_ok()
@@ -290,6 +305,7 @@ impl Behind {
                 return Err(unfit.into());
             }
         };
+        let mut kept = true;
         match (&sent.stream, held) {
             (Ok(sent), Some(held)) => match held.stream {
                 Ok(held) => {
@@ -301,15 +317,8 @@ impl Behind {
                         held: &held,
                     };
                     let (state, never_ran) = (&mut self.state, &mut self.never_ran);
-                    let kept = bench.holds(state, arrival, recipe, never_ran).await;
+                    kept = bench.holds(state, arrival, recipe, never_ran).await;
                     self.state.arrived = Some(held);
-                    if !kept {
-                        return Err(Stopped {
-                            why: Why::Values,
-                            before: false,
-                            stats,
-                        });
-                    }
                 }
                 Err(why) => self.state.leave(format!(
                     "after leg {index} the destination could not save again: {why}"
@@ -319,7 +328,18 @@ impl Behind {
             (Ok(_), None) => self.sent = Some(sent),
             (Err(why), _) => self.state.leave(why.clone()),
         }
-        Ok(stats)
+        let blocks = differs.as_ref().map(|found| found.blocks.clone());
+        let why = match differs {
+            Some(found) => Why::Unfit(Box::new(found.into())),
+            None if !kept => Why::Values,
+            None => return Ok(stats),
+        };
+        Err(Stopped {
+            why,
+            before: false,
+            blocks: Some(blocks.unwrap_or_default()),
+            stats,
+        })
     }
 
     fn push(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
@@ -352,11 +372,20 @@ impl Behind {
             _ => self.push(direction, outcome, stopped.stats),
         }
         let (legs, state) = (self.legs, self.state);
-        match stopped.why {
+        let wrong = stopped.blocks.and_then(|blocks| state.wrong(blocks));
+        let attempt = match stopped.why {
             Why::Unfit(unfit) => {
                 post_mortem::of_leg(*unfit, legs, state, source, destination).await
             }
             Why::Values => post_mortem::of_values(state, legs, source, destination).await,
+        };
+        let said = [&attempt.source_stderr, &attempt.destination_stderr];
+        let quiet = said
+            .into_iter()
+            .all(|text| cause::complaint(text).is_none());
+        Attempt {
+            wrong: wrong.filter(|_| quiet),
+            ..attempt
         }
     }
 }

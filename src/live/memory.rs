@@ -77,8 +77,8 @@ impl RamVisitor for Memory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     pub message: String,
-    /// The block of the first one.
-    pub block: String,
+    /// The blocks that they are in, by their build's names.
+    pub blocks: Vec<String>,
 }
 
 impl Memory {
@@ -102,6 +102,7 @@ impl Memory {
     pub(super) fn difference(&self, held: &Memory) -> Option<Difference> {
         let mut count = 0;
         let mut first = None;
+        let mut blocks = Vec::new();
         for sent in &self.blocks {
             let none = FxHashMap::default();
             let index = held.names.get(&sent.name);
@@ -114,6 +115,9 @@ impl Memory {
             let differ = addresses.filter(|at| of(&sent.pages, at) != of(there, at));
             let differ: Vec<u64> = differ.collect();
             count += differ.len();
+            if !differ.is_empty() {
+                blocks.push(sent.name.to_string());
+            }
             let here = differ.into_iter().min();
             first = first.or(here.map(|address| (address, &sent.name)));
         }
@@ -124,7 +128,7 @@ impl Memory {
             message: format!(
                 "{count} of {pages} pages of memory differ, the first at {address:#x} of {name}"
             ),
-            block: name.to_string(),
+            blocks,
         })
     }
 }
@@ -231,7 +235,7 @@ mod tests {
         let place = bytes.windows(page.len()).position(|window| window == page);
         bytes[place.expect("there") + 17] ^= 1;
         let found = sent.difference(&of(&bytes)).expect("a difference");
-        assert_eq!(found.block, block);
+        assert_eq!(found.blocks, std::slice::from_ref(&block));
         assert!(found.message.starts_with("1 of "), "{}", found.message);
         let end = format!("the first at {address:#x} of {block}");
         assert!(found.message.ends_with(&end), "{}", found.message);

@@ -81,6 +81,7 @@ pub(super) async fn of_leg(
         refusals: Vec::new(),
         state,
         values_differ: false,
+        wrong: None,
         suspect,
         buses: None,
     }

@@ -24,6 +24,8 @@ pub(super) enum Look {
 /// A leg whose source has not left yet.
 pub(super) struct Staged {
     pub outcome: Result<Stats, Unfit>,
+    /// What of the memory did not arrive, of a machine that never runs.
+    pub differs: Option<Difference>,
     pub sent: Passed,
     /// What the destination saved to be looked at now.
     pub held: Option<Passed>,
@@ -33,6 +35,7 @@ impl Staged {
     pub fn unfit(unfit: Unfit, sent: Passed) -> Staged {
         Staged {
             outcome: Err(unfit),
+            differs: None,
             sent,
             held: None,
         }
@@ -89,16 +92,15 @@ impl Bench {
         };
         // Saving changes nothing of what is compared, and takes as long.
         let (held, mut compared) = tokio::join!(save, compared);
+        let mut differs = None;
         if let (true, true, Some(held)) = (by_stream, compared.is_ok(), &held) {
-            compared = match (&sent.memory, &held.memory) {
-                (Ok(sent), Ok(held)) => match sent.difference(held) {
-                    Some(found) => Err(Trouble::Found(found.into())),
-                    None => Ok(()),
-                },
-                _ => integrity::compare(source, destination, None, log)
-                    .await
-                    .map(drop),
-            };
+            match (&sent.memory, &held.memory) {
+                (Ok(sent), Ok(held)) => differs = sent.difference(held),
+                _ => {
+                    let read = integrity::compare(source, destination, None, log);
+                    compared = read.await.map(drop);
+                }
+            }
         }
         let outcome = match compared {
             Ok(()) => Ok(stats),
@@ -106,6 +108,7 @@ impl Bench {
         };
         Staged {
             outcome,
+            differs,
             sent,
             held,
         }
@@ -147,7 +150,7 @@ impl Bench {
 impl From<Difference> for Unfit {
     fn from(found: Difference) -> Self {
         let mut unfit = Unfit::new(Outcome::Lost, found.message);
-        unfit.place = Some(found.block);
+        unfit.place = found.blocks.into_iter().next();
         unfit
     }
 }

@@ -1,5 +1,7 @@
 //! Whether devices hold what was sent to them, over all legs of a case.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Change, Direction, StateChecked, StateDiff};
 use crate::rules::lists::{Scope, StateNames};
 use crate::stream::fidelity::{self, Filling, Loss};
@@ -94,6 +96,14 @@ impl Seen {
         });
         self.diffs.extend(diffs);
         lost.is_empty()
+    }
+
+    /// With these blocks of memory, all that did not arrive, by the names of blocks and sections. `None`
+    /// where not everything was looked at.
+    pub fn wrong(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+        let whole = self.checked.legs > 0 && self.unchecked.is_none();
+        let sections = self.diffs.iter().map(|diff| diff.section.clone());
+        whole.then(|| sections.chain(blocks).collect())
     }
 
     /// Says why something was not compared; the first reason stays.

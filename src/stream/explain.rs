@@ -91,7 +91,8 @@ pub fn doubtful<'s>(
     };
     let speaks_against = |section: &&Section| {
         let best = case.best(section);
-        best.is_some_and(|(grade, _)| matches!(grade, Grade::Certain | Grade::Likely))
+        // A length that depends on state speaks against hardly anything.
+        best.is_some_and(|(grade, _)| grade < Grade::Elastic)
     };
     sent.devices().filter(speaks_against).collect()
 }

@@ -3,24 +3,27 @@
 use std::collections::BTreeSet;
 
 use crate::live::devices::DeviceSet;
-use crate::model::{Finding, Level};
+use crate::model::{Direction, Finding, Level};
 
-/// Device types of which the dumps say that they do not get across.
+/// Device types of which the dumps say that they do not get across, one way or the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Forecast(BTreeSet<String>);
+pub struct Forecast(BTreeSet<(Direction, String)>);
 
 impl Forecast {
     /// An error that a list allows is one for a guest all the same.
     pub fn of(findings: &[Finding]) -> Forecast {
         let errors = findings.iter().filter(|f| f.level == Level::Error);
-        let types = errors.flat_map(|finding| finding.also_in.iter().chain([&finding.section]));
-        Forecast(types.cloned().collect())
+        let types = errors.flat_map(|finding| {
+            let types = finding.also_in.iter().chain([&finding.section]);
+            types.map(|of| (finding.direction, of.clone()))
+        });
+        Forecast(types.collect())
     }
 
-    /// Whether a guest with these devices is expected to fail.
-    pub fn is_against(&self, set: &DeviceSet, arch: &str) -> bool {
+    /// Whether a guest with these devices is expected to fail that way.
+    pub fn is_against(&self, set: &DeviceSet, arch: &str, direction: Direction) -> bool {
         let mut drivers = set.devices.iter().map(|device| device.driver(arch));
-        drivers.any(|driver| self.0.contains(driver))
+        drivers.any(|driver| self.0.contains(&(direction, driver.to_owned())))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod merge;
 pub mod pack;
 mod pairing;
 pub mod place;
+mod rom;
 mod run;
 pub mod shard;
 pub mod split;

@@ -11,6 +11,9 @@ const SLOTS: usize = 28;
 /// Devices in one guest. More take longer to split than they save.
 const DEVICES: usize = 48;
 
+/// So many alone are not worth a guest of their own.
+const FEW: usize = 2;
+
 /// What a device takes of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Share {
@@ -40,10 +43,18 @@ impl Guest {
         devices.len() <= DEVICES && slots <= SLOTS && !conflict
     }
 
-    fn admit(&mut self, item: Item, share: Share) {
-        self.items.push(item);
+    fn admit(&mut self, items: &[Item], share: Share) {
+        self.items.extend(items);
         self.devices.extend(share.devices);
         self.only.extend(share.only);
+    }
+
+    /// What it takes of another guest.
+    fn share(&self) -> Share {
+        Share {
+            devices: self.devices.clone(),
+            only: self.only.clone(),
+        }
     }
 }
 
@@ -52,7 +63,8 @@ impl Guest {
 /// What hangs on one controller, and what is named alike, goes together: what is like it tends to fail
 /// with it, and a guest in which all fail spoils none that pass. Apart travel what changes where others
 /// land, and what nobody has tried before, which may not start. What comes with options for the machine
-/// itself, memory mostly, is put where there is room last, so that few guests have them.
+/// itself, memory mostly, is put where there is room last, so that few guests have them. The last few of
+/// a kind go to where others are apart, if they take no slot and so land where they would anyway.
 pub fn pack(
     candidates: &[Candidate],
     items: &[Item],
@@ -66,8 +78,8 @@ pub fn pack(
         let group = groups.entry((candidate.how, elsewhere)).or_default();
         group.push(item);
     }
-    let mut packs = Vec::new();
-    for mut group in groups.into_values() {
+    let mut packed: BTreeMap<(How, bool), Vec<Guest>> = BTreeMap::new();
+    for (key, mut group) in groups {
         group.sort_by_key(|&item| {
             let candidate = &candidates[item];
             let first = candidate.set.devices.first();
@@ -87,17 +99,31 @@ pub fn pack(
         let mut guests: Vec<Guest> = Vec::new();
         for (item, share) in shares {
             match guests.iter_mut().find(|guest| guest.admits(&share)) {
-                Some(guest) => guest.admit(item, share),
+                Some(guest) => guest.admit(&[item], share),
                 None => {
                     let mut guest = Guest::default();
-                    guest.admit(item, share);
+                    guest.admit(&[item], share);
                     guests.push(guest);
                 }
             }
         }
-        packs.extend(guests.into_iter().map(|guest| guest.items));
+        packed.insert(key, guests);
     }
-    packs
+    let mut apart = packed.remove(&(How::Recipe, true)).unwrap_or_default();
+    if let Some(most) = packed.get_mut(&(How::Recipe, false)) {
+        most.retain(|few| {
+            let share = few.share();
+            let slotless = share.devices.values().all(|slot| !slot);
+            if few.items.len() > FEW || !slotless {
+                return true;
+            }
+            let host = apart.iter_mut().find(|guest| guest.admits(&share));
+            host.map(|guest| guest.admit(&few.items, share)).is_none()
+        });
+    }
+    packed.insert((How::Recipe, true), apart);
+    let guests = packed.into_values().flatten();
+    guests.map(|guest| guest.items).collect()
 }
 
 fn share(candidate: &Candidate, drivers: Option<&Drivers>, arch: &str) -> Share {
@@ -169,6 +195,30 @@ mod tests {
             pack(&candidates, &all, None, "x86_64"),
             "always the same"
         );
+    }
+
+    #[test]
+    fn the_last_way_to_the_bmc_travels_with_what_is_apart() {
+        let candidates = candidates();
+        let at = |driver: &str| {
+            let found = candidates.iter().position(|c| c.driver == driver);
+            found.expect("a candidate")
+        };
+        let all = ["smbus-ipmi", "pci-ipmi-kcs", "pci-ipmi-bt", "pxb-pcie"].map(at);
+        let help = [
+            "name \"smbus-ipmi\", bus i2c-bus",
+            "name \"ipmi-bmc-sim\"",
+            "name \"pci-ipmi-kcs\", bus PCI",
+            "name \"pci-ipmi-bt\", bus PCI",
+            "name \"pxb-pcie\", bus PCI",
+        ];
+        let drivers = Drivers::from_help(&help.join("\n"));
+        let packs = pack(&candidates, &all, Some(&drivers), "x86_64");
+        let [smbus, kcs, bt, pxb] = all;
+        assert_eq!(packs, [vec![bt], vec![kcs], vec![pxb, smbus]]);
+        // Without them it has a guest of its own.
+        let packs = pack(&candidates, &[smbus], Some(&drivers), "x86_64");
+        assert_eq!(packs, [[smbus]]);
     }
 
     #[test]

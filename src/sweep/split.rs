@@ -40,6 +40,25 @@ pub enum Answer<E> {
     /// A build did not start with these devices.
     Refused(E, Option<Item>),
     Failed(E, Option<Item>),
+    /// It failed, and all that was wrong was this item's: the others came through.
+    Sole {
+        failed: E,
+        culprit: Item,
+        others: E,
+        doubtful: BTreeSet<Item>,
+    },
+}
+
+impl<E> Answer<E> {
+    /// The same where neighbours do not count.
+    fn plain(self) -> Answer<E> {
+        match self {
+            Answer::Sole {
+                failed, culprit, ..
+            } => Answer::Failed(failed, Some(culprit)),
+            other => other,
+        }
+    }
 }
 
 /// What is known of one device on one way. Except for `Passed` it was alone in its guest.
@@ -82,6 +101,8 @@ pub struct Search<E> {
     /// Who is expected to fail on the way back by the device that it needs, and waits for what comes of
     /// that one alone.
     waiting: Vec<(Item, Item)>,
+    /// Whether what one item is said to have done to a guest is what it does alone.
+    same: fn(&E, &E) -> bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +120,8 @@ struct Node<E> {
     dense: bool,
     /// How many hints were followed on the way here.
     hints: usize,
+    /// One item is said to have done it all.
+    sole: bool,
     stage: Stage,
 }
 
@@ -125,6 +148,7 @@ impl<E: Clone> Search<E> {
             back: None,
             needs: BTreeMap::new(),
             waiting: Vec::new(),
+            same: |_, _| true,
         };
         let mut trials = Vec::new();
         for pack in packs.iter().filter(|pack| !pack.is_empty()) {
@@ -146,6 +170,12 @@ impl<E: Clone> Search<E> {
     /// known to without being tried.
     pub fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Search<E> {
         self.needs = needs;
+        self
+    }
+
+    /// Says how a failure that is put down to one of many is told from what that one does alone.
+    pub fn with_likeness(mut self, same: fn(&E, &E) -> bool) -> Search<E> {
+        self.same = same;
         self
     }
 
@@ -188,6 +218,7 @@ impl<E: Clone> Search<E> {
             evidence: None,
             dense,
             hints,
+            sole: false,
             stage: Stage::Whole,
         });
         Trial { way, items, node }
@@ -198,12 +229,16 @@ impl<E: Clone> Search<E> {
         let at = trial.node;
         match self.nodes[at].stage {
             Stage::Whole => self.whole(at, answer),
-            Stage::Again => self.again(at, answer),
-            Stage::Reduce { size, at: from } => self.reduced(at, size, from, trial, answer),
+            Stage::Again => self.again(at, answer.plain()),
+            Stage::Reduce { size, at: from } => self.reduced(at, size, from, trial, answer.plain()),
         }
     }
 
     fn whole(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
+        let answer = match answer {
+            Answer::Sole { culprit, .. } if !self.is_among_others(at, culprit) => answer.plain(),
+            answer => answer,
+        };
         let node = &mut self.nodes[at];
         let way = node.way;
         match (answer, node.items.as_slice()) {
@@ -233,11 +268,40 @@ impl<E: Clone> Search<E> {
             }
             (Answer::Failed(evidence, _), &[item]) => {
                 node.evidence = Some(evidence.clone());
+                let parent = node.parent.map(|parent| &self.nodes[parent]);
+                let whole = parent.filter(|parent| parent.sole);
+                let whole = whole.and_then(|parent| parent.evidence.as_ref());
+                let explains = whole.is_none_or(|whole| (self.same)(whole, &evidence));
                 self.verdicts
                     .insert((way, item), Verdict::Culprit(evidence));
-                let mut next = self.close(at, true);
+                let mut next = self.close(at, explains);
                 next.extend(self.turn(way, &[item], &BTreeSet::new()));
                 next.extend(self.resume(way, &[item]));
+                next
+            }
+            (
+                Answer::Sole {
+                    failed,
+                    culprit,
+                    others,
+                    doubtful,
+                },
+                items,
+            ) => {
+                let rest = items.iter().copied().filter(|item| *item != culprit);
+                let rest: Vec<Item> = rest.collect();
+                let density = (node.dense, node.hints);
+                node.evidence = Some(failed.clone());
+                node.sole = true;
+                node.open = 1;
+                self.pointed.insert((way, culprit), failed);
+                for &item in &rest {
+                    let verdict = Verdict::Passed(others.clone());
+                    self.verdicts.insert((way, item), verdict);
+                }
+                let mut next = vec![self.grow(way, vec![culprit], Some(at), density)];
+                next.extend(self.turn(way, &rest, &doubtful));
+                next.extend(self.resume(way, &rest));
                 next
             }
             // What does not start together may well start apart: that is no failure to explain.
@@ -254,6 +318,12 @@ impl<E: Clone> Search<E> {
                 self.split(at, suspect)
             }
         }
+    }
+
+    /// Whether an item is one of several in a guest.
+    fn is_among_others(&self, at: usize, item: Item) -> bool {
+        let items = &self.nodes[at].items;
+        items.len() > 1 && items.contains(&item)
     }
 
     /// Who went there goes back: together, except for those who are expected to fail.
@@ -366,6 +436,10 @@ impl<E: Clone> Search<E> {
             let explained = node.explained;
             return self.close(parent, explained);
         }
+        if std::mem::take(&mut node.sole) {
+            // It was not that one, or not that one alone: nothing is known of the others.
+            return self.split(parent, None);
+        }
         node.stage = Stage::Again;
         vec![Trial {
             way: node.way,
@@ -383,7 +457,7 @@ impl<E: Clone> Search<E> {
                 let size = node.items.len() / 4;
                 self.reduce(at, size.max(1), 0)
             }
-            Answer::Passed(..) | Answer::Refused(..) => self.unite(at, true),
+            Answer::Passed(..) | Answer::Refused(..) | Answer::Sole { .. } => self.unite(at, true),
         }
     }
 
@@ -465,6 +539,8 @@ mod tests {
         hints: bool,
         /// Who is expected to fail on the way back, rightly or not.
         doubtful: BTreeSet<Item>,
+        /// What one culprit does to a guest is told from what the others do.
+        told_apart: bool,
     }
 
     impl World {
@@ -475,7 +551,16 @@ mod tests {
             } else if self.culprits.iter().any(has)
                 || self.pair.is_some_and(|(a, b)| has(&a) && has(&b))
             {
-                let culprit = self.culprits.iter().find(|item| items.contains(item));
+                let mut culprits = self.culprits.iter().filter(|item| items.contains(item));
+                let culprit = culprits.next();
+                if let (true, Some(&culprit), None) = (self.told_apart, culprit, culprits.next()) {
+                    return Answer::Sole {
+                        failed: (),
+                        culprit: self.suspect.unwrap_or(culprit),
+                        others: (),
+                        doubtful: self.doubtful.clone(),
+                    };
+                }
                 Answer::Failed((), self.suspect.or(culprit.copied().filter(|_| self.hints)))
             } else {
                 Answer::Passed((), self.doubtful.clone())
@@ -523,11 +608,13 @@ mod tests {
             stuck in prop::collection::btree_set(0usize..120, 0..6),
             suspect in prop::option::of(0usize..120),
             hints: bool,
+            told_apart: bool,
             last: bool,
         ) {
             let world = World {
                 suspect,
                 hints,
+                told_apart,
                 refused: stuck.into_iter().filter(|i| *i < items).collect(),
                 culprits: bad.into_iter().filter(|i| *i < items).collect(),
                 ..World::default()
@@ -558,9 +645,12 @@ mod tests {
             bad in prop::collection::btree_set(0usize..60, 0..8),
             stuck in prop::collection::btree_set(0usize..60, 0..3),
             doubtful in prop::collection::btree_set(0usize..60, 0..20),
+            suspect in prop::option::of(0usize..60),
+            told_apart: bool,
             last: bool,
         ) {
-            let world = World { culprits: bad, refused: stuck, doubtful, ..World::default() };
+            let (culprits, refused) = (bad, stuck);
+            let world = World { culprits, refused, suspect, doubtful, told_apart, pair: None, hints: false };
             let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
             // Who needs a culprit is one.
             let needs = (0..items).filter(|item| world.culprits.contains(item)).flat_map(|item| {
@@ -662,6 +752,31 @@ mod tests {
         search.told(&trials[0], Answer::Failed("pack", Some(2)));
         assert_eq!(search.pointed_at(FORWARD, 2), Some(&"pack"));
         assert_eq!(search.pointed_at(FORWARD, 1), None);
+    }
+
+    #[test]
+    fn what_one_device_alone_has_lost_says_nothing_against_the_others() {
+        let world = World {
+            culprits: [5].into(),
+            told_apart: true,
+            ..World::default()
+        };
+        let (_, runs) = world.search(&packs(40, 40), false);
+        assert_eq!(runs, 2, "the pack, and the one");
+        // Alone it does something else: another one was it, too.
+        let (search, trials) = Search::new(&packs(4, 4), &[FORWARD]);
+        let mut search = search.with_likeness(|pack, alone| pack == alone);
+        let sole = Answer::Sole {
+            failed: "two are wrong",
+            culprit: 1,
+            others: "so far",
+            doubtful: BTreeSet::new(),
+        };
+        let alone = search.told(&trials[0], sole);
+        assert_eq!(alone[0].items, [1]);
+        let next = search.told(&alone[0], Answer::Failed("one is wrong", None));
+        let halves: Vec<&[Item]> = next.iter().map(|trial| trial.items.as_slice()).collect();
+        assert_eq!(halves, [[0, 1], [2, 3]]);
     }
 
     #[test]

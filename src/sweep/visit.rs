@@ -1,5 +1,6 @@
 //! One machine, from its first question to its last control.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +10,7 @@ use super::catalogue::{Catalogue, Only};
 use super::pack::pack;
 use super::pairing::{Half, Pairing, beside, own};
 use super::place::Place;
+use super::rom;
 use super::shard::Shard;
 use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
 use crate::live::attempt::Attempt;
@@ -159,6 +161,33 @@ impl Run {
                 cause.map_or_else(String::new, |cause| cause.message.clone())
             }
         }
+    }
+}
+
+/// A guest that came through but for one of its devices.
+#[derive(Debug)]
+struct Spoiled {
+    by: Item,
+    /// What it came to for the others.
+    others: Arc<Run>,
+}
+
+/// All but one.
+fn but(items: &[Item], without: Option<Item>) -> Vec<Item> {
+    let items = items.iter().copied();
+    items.filter(|item| Some(*item) != without).collect()
+}
+
+/// Whether what is wrong with one device alone accounts for what was with many.
+fn accounts(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
+    let names = |run: &Run| -> Option<BTreeSet<String>> {
+        let wrong = run.attempt.wrong.iter().flatten();
+        let names = wrong.map(|name| own(name).to_owned()).collect();
+        run.attempt.wrong.is_some().then_some(names)
+    };
+    match (names(pack), names(alone)) {
+        (Some(pack), Some(alone)) => pack.is_subset(&alone),
+        _ => false,
     }
 }
 
@@ -347,16 +376,23 @@ impl Visit {
     ) -> Vec<Job<Task>> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         self.open -= 1;
+        let mut spoiled = None;
         if let Came::Moved(run, sent) = &came {
-            self.observe(place, &task, run);
+            spoiled = self.spoiled(place, &task, run);
+            // What is to be learned of the one that spoiled it, its own guest shows.
+            let (run, spoiler) = match &spoiled {
+                Some(Spoiled { by, others }) => (others, Some(*by)),
+                None => (run, None),
+            };
+            self.observe(place, &task, run, spoiler);
             if let Some(sent) = sent {
-                self.keep(&task, run, sent);
+                self.keep(&task, run, sent, spoiler);
             }
         }
         let mut tasks = match (task, came) {
             (Task::Bare(way), Came::Moved(run, _)) => self.bare(place, way, run),
             (Task::Trial { stage, trial, .. }, Came::Moved(run, _)) => {
-                self.tried(place, stage, &trial, run)
+                self.tried(place, stage, &trial, run, spoiled)
             }
             (Task::Whole { at, way, .. }, Came::Moved(run, _)) => {
                 self.whole.insert((at, way), run);
@@ -381,13 +417,16 @@ impl Visit {
     }
 
     /// Controls say nothing of what gets across.
-    fn observe(&mut self, place: &Place, task: &Task, run: &Run) {
+    fn observe(&mut self, place: &Place, task: &Task, run: &Run, spoiler: Option<Item>) {
         let arch = place.bench.arch.as_str();
-        let devices = match task {
-            Task::Bare(Way::Across(_)) => &[][..],
-            Task::Trial { trial, set, .. } if matches!(trial.way, Way::Across(_)) => &set.devices,
+        let set = match task {
+            Task::Bare(Way::Across(_)) => DeviceSet::union("pack", []),
+            Task::Trial { trial, .. } if matches!(trial.way, Way::Across(_)) => {
+                self.union(&but(&trial.items, spoiler))
+            }
             _ => return,
         };
+        let devices = &set.devices;
         self.observed.push(Observed {
             sections: run.sent.iter().cloned().collect(),
             passed: run.attempt.outcome == Outcome::Pass,
@@ -397,9 +436,9 @@ impl Visit {
 
     /// Keeps what was sent, to be compared with what the other build sends of the same devices. Of a
     /// pack that failed its parts are waited for.
-    fn keep(&mut self, task: &Task, run: &Run, stream: &Arc<Stream>) {
+    fn keep(&mut self, task: &Task, run: &Run, stream: &Arc<Stream>, spoiler: Option<Item>) {
         let passed = run.attempt.outcome == Outcome::Pass;
-        let (way, items) = match task {
+        let (way, all) = match task {
             Task::Bare(way) => (*way, &[][..]),
             Task::Trial { stage, trial, .. }
                 if *stage == Stage::Across && (passed || trial.items.len() == 1) =>
@@ -413,9 +452,9 @@ impl Visit {
                 direction,
                 stream: Arc::clone(stream),
                 passed,
-                items: items.len(),
+                items: all.len(),
             };
-            self.pairing.keep(items, half);
+            self.pairing.keep(&but(all, spoiler), half);
         }
     }
 
@@ -447,22 +486,39 @@ impl Visit {
         }
     }
 
-    fn tried(&mut self, place: &Place, stage: Stage, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
-        let answer = match run.attempt.outcome {
-            Outcome::Pass => {
-                let doubtful = self.doubted(place, &run, &trial.items);
-                if let Way::Across(direction) = trial.way {
-                    let back = Way::Across(direction.reversed());
-                    self.foreseen
-                        .extend(doubtful.iter().map(|&item| (back, item)));
-                }
+    fn tried(
+        &mut self,
+        place: &Place,
+        stage: Stage,
+        trial: &Trial,
+        run: Arc<Run>,
+        spoiled: Option<Spoiled>,
+    ) -> Vec<Task> {
+        let mut doubtful = || {
+            let doubtful = self.doubted(place, &run, trial);
+            if let Way::Across(direction) = trial.way {
+                let back = Way::Across(direction.reversed());
+                let items = doubtful.iter().map(|&item| (back, item));
+                self.foreseen.extend(items);
+            }
+            doubtful
+        };
+        let answer = match (run.attempt.outcome, spoiled) {
+            (_, Some(Spoiled { by, others })) => Answer::Sole {
+                doubtful: doubtful(),
+                failed: run,
+                culprit: by,
+                others,
+            },
+            (Outcome::Pass, None) => {
+                let doubtful = doubtful();
                 Answer::Passed(run, doubtful)
             }
-            Outcome::Skip => {
+            (Outcome::Skip, None) => {
                 let named = self.refused(&run, &trial.items);
                 Answer::Refused(run, named)
             }
-            _ => {
+            (_, None) => {
                 let suspect = self.suspect(place, &run, &trial.items);
                 Answer::Failed(run, suspect)
             }
@@ -475,6 +531,48 @@ impl Visit {
             .as_mut()
             .map_or_else(Vec::new, |search| search.told(trial, answer));
         self.tasks(stage, trials)
+    }
+
+    /// Whose alone everything was that did not arrive, and what the guest came to without that.
+    fn spoiled(&self, place: &Place, task: &Task, run: &Run) -> Option<Spoiled> {
+        let Task::Trial { trial, .. } = task else {
+            return None;
+        };
+        let arch = place.bench.arch.as_str();
+        let wrong = run
+            .attempt
+            .wrong
+            .as_ref()
+            .filter(|_| trial.items.len() > 1)?;
+        let fits = |item: &Item, name: &str| {
+            let devices = &self.catalogue.candidates[*item].set.devices;
+            let mut drivers = devices.iter().map(|device| device.driver(arch));
+            drivers.any(|driver| place.may_send(driver, own(name)))
+        };
+        let owners = wrong.iter().map(|name| {
+            let mut owners = trial.items.iter().filter(|item| fits(item, name));
+            owners.next().filter(|_| owners.next().is_none())
+        });
+        let owners: Option<BTreeSet<Item>> = owners.map(Option::<&Item>::copied).collect();
+        let owners = owners?;
+        let by = owners.first().copied().filter(|_| owners.len() == 1)?;
+        let names: BTreeSet<&str> = wrong.iter().map(|name| own(name)).collect();
+        let arrived = |section: &&SentSection| !names.contains(section.vmsd_name.as_str());
+        let mut attempt = run.attempt.clone();
+        attempt.outcome = Outcome::Pass;
+        attempt.cause = None;
+        attempt.state.diffs.clear();
+        for leg in &mut attempt.legs {
+            leg.outcome = Outcome::Pass;
+        }
+        let others = Arc::new(Run {
+            attempt,
+            elapsed_ms: run.elapsed_ms,
+            shared_by: run.shared_by,
+            sent: run.sent.iter().filter(arrived).cloned().collect(),
+            doubtful: run.doubtful.clone(),
+        });
+        Some(Spoiled { by, others })
     }
 
     /// Whose section it was that failed: by its place on the root bus, or by its name.
@@ -495,19 +593,38 @@ impl Visit {
         let has = |item: &&Item| devices(**item).iter().any(fits);
         // Of all that hang on a controller, the controller itself.
         let needs = |item: &&Item| devices(**item).len();
-        items.iter().filter(has).min_by_key(needs).copied()
+        let found = items.iter().filter(has).min_by_key(needs).copied();
+        found.or_else(|| self.lacks_rom(arch, run, items))
+    }
+
+    /// Whose ROM it may be that a build did not find.
+    fn lacks_rom(&self, arch: &str, run: &Run, items: &[Item]) -> Option<Item> {
+        let rom = rom::missing(&run.attempt.cause.as_ref()?.message)?;
+        let like = items.iter().filter_map(|&item| {
+            let devices = &self.catalogue.candidates[item].set.devices;
+            let driver = devices.last()?.driver(arch);
+            Some((rom::likeness(rom, driver)?, Reverse(driver.len()), item))
+        });
+        like.max().map(|(.., item)| item)
     }
 
     /// Whose sections are to be expected to be refused on the way back.
-    fn doubted(&self, place: &Place, run: &Run, items: &[Item]) -> BTreeSet<Item> {
+    fn doubted(&self, place: &Place, run: &Run, trial: &Trial) -> BTreeSet<Item> {
         let arch = place.bench.arch.as_str();
         let sends = |device: &Device| {
             let mut names = run.doubtful.iter();
             names.any(|section| place.may_send(device.driver(arch), own(section)))
         };
         let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
-        let has = |item: &&Item| devices(**item).iter().any(sends);
-        items.iter().filter(has).copied().collect()
+        let has = |item: Item| devices(item).iter().any(sends);
+        let back = match trial.way {
+            Way::Across(direction) => Way::Across(direction.reversed()),
+            at_home => at_home,
+        };
+        let items = trial.items.iter().copied();
+        items
+            .filter(|&item| has(item) || self.is_foretold(place, back, item))
+            .collect()
     }
 
     /// Whom a build that does not start names: `-device e1000,id=e1000: ...`
@@ -581,12 +698,22 @@ impl Visit {
         let all = self.share(place, options.shard);
         // What is bound to fail would only have its neighbours tried again.
         let foretold = all.iter().copied();
-        let foretold = foretold.filter(|&item| self.is_foretold(place, item));
+        // Who is bound to fail on the way back alone still goes there with the others.
+        let at_once = match ways.as_slice() {
+            [there, _] => std::slice::from_ref(there),
+            ways => ways,
+        };
+        let foretold = foretold.filter(|&item| {
+            at_once
+                .iter()
+                .any(|&way| self.is_foretold(place, way, item))
+        });
         let packs = self.packs(place, options, &all, &foretold.collect());
         let (search, trials) = match ways.as_slice() {
             &[there, back] => Search::there_and_back(&packs, there, back),
             ways => Search::new(&packs, ways),
         };
+        let search = search.with_likeness(accounts);
         // One by one, every device is tried whatever is known.
         self.search = Some(match options.packing {
             Packing::Packed => search.with_needs(self.needs(&place.bench.arch)),
@@ -668,7 +795,7 @@ impl Visit {
             {
                 // What was foretold is no accident, and what spoiled a pack before is none either.
                 let foretold =
-                    self.is_foretold(place, item) || self.foreseen.contains(&(way, item));
+                    self.is_foretold(place, way, item) || self.foreseen.contains(&(way, item));
                 if !foretold && self.before(way, item).is_none() {
                     again.push((way, item));
                 }
@@ -690,7 +817,7 @@ impl Visit {
         let mut packs = self.packs(place, options, &alike, &BTreeSet::new());
         packs.extend(apart.into_iter().map(|item| vec![item]));
         let (controls, trials) = Search::new(&packs, &CONTROLS);
-        self.controls = Some(controls);
+        self.controls = Some(controls.with_likeness(accounts));
         let mut tasks = self.tasks(Stage::Control, trials);
         for (at, items) in whole {
             let set = self.union(&items);
@@ -728,9 +855,15 @@ impl Visit {
         (place(pack) == place(alone)).then_some(pack)
     }
 
-    fn is_foretold(&self, place: &Place, item: Item) -> bool {
+    fn is_foretold(&self, place: &Place, way: Way, item: Item) -> bool {
         let set = &self.catalogue.candidates[item].set;
-        place.forecast.is_against(set, &place.bench.arch)
+        match way {
+            Way::Across(direction) => {
+                let arch = &place.bench.arch;
+                place.forecast.is_against(set, arch, direction)
+            }
+            Way::OldToOld | Way::NewToNew => false,
+        }
     }
 
     /// Of a culprit, the device that it needs and that is a culprit itself: there the cause is.
