@@ -51,7 +51,7 @@ pub struct Observed {
     /// The case passed.
     pub passed: bool,
     /// QOM types that were plugged in. Of types that share a vmsd name these are the ones that sent
-    /// it; where none of them is among them, all are taken for it.
+    /// it; where none of them is among them, those are taken for it that no case plugged in.
     pub types: BTreeSet<String>,
 }
 
@@ -124,6 +124,11 @@ pub fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverag
         let types = senders.entry(&section.description.name).or_default();
         types.insert(&section.type_name);
     }
+    let ever: BTreeSet<&str> = observed
+        .iter()
+        .flat_map(|case| &case.types)
+        .map(String::as_str)
+        .collect();
     for case in observed {
         for sent in &case.sections {
             let Some(types) = senders.get(sent.vmsd_name.as_str()) else {
@@ -134,8 +139,13 @@ pub fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverag
                 .copied()
                 .filter(|name| case.types.contains(*name))
                 .collect();
-            let all = types.iter().copied().collect();
-            for name in if plugged.is_empty() { all } else { plugged } {
+            // Where some can be plugged in, the others are what those are made of.
+            let pluggable = types.iter().any(|name| reach.possible.contains(*name));
+            let taken = |name: &&str| {
+                !ever.contains(name) && (!pluggable || reach.possible.contains(*name))
+            };
+            let others = types.iter().copied().filter(taken).collect();
+            for name in if plugged.is_empty() { others } else { plugged } {
                 if let Some(section) = sections.get_mut(name) {
                     mark(section, sent, case.passed);
                 }
@@ -284,14 +294,23 @@ mod tests {
             passed,
             types: types.iter().map(|t| (*t).to_owned()).collect(),
         };
-        let of = |observed: &[Observed]| {
-            let coverage = cover([&old, &new], observed, &Reach::default());
+        let among = |possible: &[&str], observed: &[Observed]| {
+            let reach = Reach {
+                possible: possible.iter().map(|t| (*t).to_owned()).collect(),
+                ..Reach::default()
+            };
+            let coverage = cover([&old, &new], observed, &reach);
             ["am53c974", "dc390"].map(|section| standing(&coverage, section).reached)
         };
+        let of = |observed: &[Observed]| among(&[], observed);
         use Reached::{Compared, Passed, Sent};
         assert_eq!(of(&[]), [Compared, Compared]);
         assert_eq!(of(&[case(&["am53c974"], false)]), [Sent, Compared]);
         assert_eq!(of(&[case(&["usb-tablet"], true)]), [Passed, Passed]);
+        // The one that has a guest of its own is not taken for what was in another's.
+        let apart = [case(&["usb-tablet"], true), case(&["dc390"], false)];
+        assert_eq!(of(&apart), [Passed, Sent]);
+        assert_eq!(among(&["dc390"], &apart), [Compared, Sent]);
         // What passed once is not undone by what failed elsewhere.
         let both = [case(&["dc390"], true), case(&["dc390"], false)];
         assert_eq!(of(&both), [Compared, Passed]);

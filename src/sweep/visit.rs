@@ -556,8 +556,7 @@ impl Visit {
         let owners: Option<BTreeSet<Item>> = owners.map(Option::<&Item>::copied).collect();
         let owners = owners?;
         let by = owners.first().copied().filter(|_| owners.len() == 1)?;
-        let names: BTreeSet<&str> = wrong.iter().map(|name| own(name)).collect();
-        let arrived = |section: &&SentSection| !names.contains(section.vmsd_name.as_str());
+        let arrived = |section: &&SentSection| !fits(&by, &section.vmsd_name);
         let mut attempt = run.attempt.clone();
         attempt.outcome = Outcome::Pass;
         attempt.cause = None;
