@@ -11,6 +11,7 @@ use crate::live::layouts;
 use crate::live::properties::{self, Senders};
 use crate::model::{Described, Direction, Finding};
 use crate::qemu::block_on;
+use crate::rules::Rule;
 use crate::rules::judge::{Wishes, judge};
 use crate::rules::lists::Scope;
 use crate::stream::Stream;
@@ -109,8 +110,10 @@ impl<'l> Assessment<'l> {
         streamed.sort_by_cached_key(order);
         let mut told: Vec<Finding> = Vec::new();
         for (finding, _) in streamed {
-            let is_same =
-                |known: &Finding| known.tells_like(&finding) && known.section == finding.section;
+            let is_same = |known: &Finding| {
+                known.section == finding.section
+                    && (known.tells_like(&finding) || is_one_length(known, &finding))
+            };
             if !told.iter().any(is_same) {
                 told.push(finding);
             }
@@ -170,5 +173,70 @@ impl<'l> Assessment<'l> {
 
     fn absorb(&mut self, found: Vec<Finding>) {
         properties::absorb(&mut self.findings, judge(found, &self.scope, self.wishes));
+    }
+}
+
+/// Whether both are about the length of one field, which the state decides: each guest has its own.
+fn is_one_length(one: &Finding, other: &Finding) -> bool {
+    let resized = |finding: &Finding| finding.rule == Rule::FieldResized.id();
+    resized(one) && resized(other) && one.direction == other.direction && one.path == other.path
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rules::lists::Lists;
+
+    fn streamed(rule: Rule, direction: &str, bytes: usize, level: &str) -> Finding {
+        serde_json::from_value(json!({
+            "rule": rule.id(), "level": level, "direction": direction, "section": "spapr",
+            "also_in": [], "path": ["spapr", "spapr_dtb", "fdt_blob"],
+            "message": format!("{bytes} bytes"), "old": null,
+            "new": {"size": bytes},
+            "allowed_by": null, "evidence": "stream", "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    #[test]
+    fn a_length_that_each_guest_has_of_its_own_is_told_once() {
+        let lists = Lists::default();
+        let scope = Scope {
+            lists: &lists,
+            old: None,
+            new: None,
+            machine: Some("pseries-7.2"),
+            any_machine: false,
+        };
+        let wishes = Wishes::default();
+        let both = [Direction::Forward, Direction::Backward];
+        let mut assessment = Assessment::of_dumps(scope, &wishes, &both, None, |_| true);
+        let resized = |direction, bytes, level| {
+            let finding = streamed(Rule::FieldResized, direction, bytes, level);
+            (finding, level == "note")
+        };
+        assessment.streamed = vec![
+            resized("forward", 14398, "warning"),
+            // A guest came through with it.
+            resized("forward", 14402, "note"),
+            resized("backward", 13962, "warning"),
+            resized("forward", 14110, "note"),
+            (streamed(Rule::FieldAdded, "forward", 4, "error"), false),
+        ];
+        assessment.settle();
+        let told = assessment.findings.iter();
+        let told: Vec<_> = told
+            .map(|f| (f.rule.as_str(), f.direction, f.message.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("field-added", Direction::Forward, "4 bytes"),
+                ("field-resized", Direction::Backward, "13962 bytes"),
+                ("field-resized", Direction::Forward, "14110 bytes"),
+            ]
+        );
     }
 }
