@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::buses::Buses;
-use super::post_mortem::tail;
 use super::state::Seen;
 use crate::model::{Cause, Leg, Outcome, StateDiff};
 use crate::qemu::StartError;
+
+/// How much of the end of a build's error output a report quotes, in characters.
+const QUOTED: usize = 2000;
 
 /// One pass through the builds.
 #[derive(Debug, Clone)]
@@ -132,4 +134,10 @@ impl Attempt {
             ..Attempt::skip(String::new())
         }
     }
+}
+
+/// The end of what a build said.
+pub(super) fn tail(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(QUOTED);
+    text.chars().skip(skip).collect()
 }

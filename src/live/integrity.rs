@@ -9,7 +9,7 @@ use tokio::net::unix::pipe;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::commands::{HumanCommand, PmemSave};
-use super::leg::{End, Unfit, broken};
+use super::unfit::{End, Unfit, broken};
 use super::vm::{Vm, bad_event};
 use super::workload::{Guest, Header, Progress, SerialLog, check_region};
 use crate::model::Outcome;

@@ -12,8 +12,10 @@ use super::commands::{
 };
 use super::memory::Memory;
 use super::tap::{Passed, Tap};
-use super::transport::{self, Outgoing, Tapped, Transport};
+use super::transport::Transport;
+use super::unfit::{AFTERWORD, End, Unfit, broken, dead};
 use super::vm::Vm;
+use super::way::{self, Outgoing, Tapped};
 use crate::model::{Outcome, Version};
 use crate::qemu::{Ended, qmp::Event, qmp::QmpError};
 
@@ -24,9 +26,6 @@ const STAYS_SINCE: Version = Version::new(9, 1, 0);
 const POLL: Duration = Duration::from_millis(100);
 /// Between two questions whether a machine that has saved itself is through.
 const FINISHING: Duration = Duration::from_millis(1);
-/// How long the other side gets to say why, once one side has failed.
-const AFTERWORD: Duration = Duration::from_secs(2);
-
 /// What a build told about a migration that completed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -47,48 +46,6 @@ impl From<MigrationReply> for Stats {
             setup_ms: number(reply.setup_time),
             bytes: number(ram.transferred),
             pages: number(ram.normal).map(|n| n + number(ram.duplicate).unwrap_or(0)),
-        }
-    }
-}
-
-/// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Source,
-    Destination,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            End::Source => "the source",
-            End::Destination => "the destination",
-        })
-    }
-}
-
-/// A leg that did not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
-    pub outcome: Outcome,
-    /// In our words.
-    pub message: String,
-    /// What the builds gave as reasons over their monitors.
-    pub reasons: Vec<String>,
-    /// The section that differs, and its instance.
-    pub section: Option<(String, u64)>,
-    /// The field, or the memory by the build's name for it, that differs.
-    pub place: Option<String>,
-}
-
-impl Unfit {
-    pub(super) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        Unfit {
-            outcome,
-            message: message.into(),
-            reasons: Vec::new(),
-            section: None,
-            place: None,
         }
     }
 }
@@ -163,7 +120,7 @@ async fn relay(
         None => Tapped::Yes,
         Some(&capability) => Tapped::No(capability),
     };
-    let way = transport::lay(transport, passes, source, destination).await?;
+    let way = way::lay(transport, passes, source, destination).await?;
     source.monitored.session.forget_events();
     destination.monitored.session.forget_events();
     let mut watch = Watch::default();
@@ -174,7 +131,7 @@ async fn relay(
     }
     let (uri, tap) = match way.outgoing {
         Outgoing::Known(uri, tap) => (uri, tap),
-        Outgoing::AskForPort => match transport::port(destination, passes).await {
+        Outgoing::AskForPort => match way::port(destination, passes).await {
             Ok(found) => found,
             Err(error) => return Err(broken(destination, End::Destination, error).await),
         },
@@ -337,45 +294,6 @@ async fn listen(vm: &Vm, uri: String) -> Result<(), QmpError> {
         .execute(command, vm.command)
         .await
         .map(drop)
-}
-
-/// What a failed command on one side means for the leg.
-pub(super) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> Unfit {
-    match error {
-        QmpError::Refused { description, .. } => Unfit {
-            outcome: Outcome::Fail,
-            message: format!("{end} refused: {description}"),
-            reasons: vec![description],
-            section: None,
-            place: None,
-        },
-        QmpError::Deadline { .. } => Unfit::new(Outcome::Hang, format!("{end}: {error}")),
-        error => match ended(vm, AFTERWORD).await {
-            Some(how) => dead(end, how),
-            None => Unfit::new(Outcome::Crash, format!("{end}: {error}")),
-        },
-    }
-}
-
-/// How a process ended, if it does so in time; unlike a plain wait this kills nobody.
-pub(super) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
-    let exit = vm.monitored.process.wait(Duration::MAX);
-    match tokio::time::timeout(within, exit).await {
-        Ok(Ok(status)) => Some(Ended(status)),
-        _ => None,
-    }
-}
-
-/// A QEMU that ended where it should have gone on. A destination up to 9.0 exits with status 1 when
-/// it refuses a stream.
-fn dead(end: End, how: Ended) -> Unfit {
-    let refused = end == End::Destination && how.0.code() == Some(1);
-    let outcome = if refused {
-        Outcome::Fail
-    } else {
-        Outcome::Crash
-    };
-    Unfit::new(outcome, format!("{end} {how}"))
 }
 
 /// Both sides while the stream goes over.

@@ -29,5 +29,7 @@ mod stage;
 pub mod state;
 mod tap;
 pub mod transport;
+pub mod unfit;
 pub mod vm;
+mod way;
 pub mod workload;

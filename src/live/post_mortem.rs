@@ -1,16 +1,13 @@
 //! What both sides left of a leg that did not pass, and what that tells.
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, tail};
 use super::cause;
 use super::commands::QueryPci;
-use super::leg::{End, Unfit};
 use super::reached::Reached;
 use super::state::{self, Seen};
+use super::unfit::{End, Unfit};
 use super::vm::Vm;
 use crate::model::{Cause, Leg, Outcome};
-
-/// How much of the end of a build's error output a report quotes, in characters.
-const QUOTED: usize = 2000;
 
 /// The end of a case with a failed leg.
 pub(super) async fn of_leg(
@@ -145,11 +142,6 @@ async fn layout(vm: &Vm) -> Vec<(String, String)> {
             (address, at.qdev_id)
         })
         .collect()
-}
-
-pub(super) fn tail(text: &str) -> String {
-    let skip = text.chars().count().saturating_sub(QUOTED);
-    text.chars().skip(skip).collect()
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::bench::Bench;
 use super::cause;
 use super::integrity::{self, Trouble};
-use super::leg::{self, End, Stats, Unfit};
+use super::leg::{self, Stats};
 use super::memory::Difference;
 use super::tap::Passed;
+use super::unfit::{self, End, Unfit};
 use super::vm::{Recipe, Vm};
 use super::workload::SerialLog;
 use crate::model::Outcome;
@@ -123,12 +124,12 @@ impl Bench {
     ) -> Result<(), Unfit> {
         if recipe.guest.is_some() {
             if let Err(error) = destination.cont().await {
-                return Err(leg::broken(destination, End::Destination, error).await);
+                return Err(unfit::broken(destination, End::Destination, error).await);
             }
             let last = log.last_beat();
             let beat = destination.wait_for_beat(log, last, self.patience.beat);
             if let Err(why) = beat.await {
-                return Err(match leg::ended(destination, Duration::ZERO).await {
+                return Err(match unfit::ended(destination, Duration::ZERO).await {
                     Some(how) => Unfit::new(
                         Outcome::Crash,
                         format!("the destination {how} when the guest went on"),
@@ -172,9 +173,9 @@ pub(super) fn unlike(leg: usize, sent: &Passed, sent_on: &Passed) -> Option<Unfi
 pub(super) async fn leave(source: &mut Vm) -> Result<(), Unfit> {
     let deadline = source.command;
     if let Err(error) = source.monitored.session.quit(deadline).await {
-        return Err(leg::broken(source, End::Source, error).await);
+        return Err(unfit::broken(source, End::Source, error).await);
     }
-    match leg::ended(source, deadline).await {
+    match unfit::ended(source, deadline).await {
         Some(how) if how.0.success() => {}
         Some(how) => {
             return Err(Unfit::new(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cases::Found;
 use super::findings::Forecast;
-use super::pairing::own;
+use super::pairing::{Sent, own};
 use super::place::Place;
 use crate::live::cause::link;
 use crate::live::layouts;
@@ -14,18 +14,8 @@ use crate::qemu::block_on;
 use crate::rules::Rule;
 use crate::rules::judge::{Wishes, judge};
 use crate::rules::lists::Scope;
-use crate::stream::Stream;
 use crate::vmstate::compare::compare;
 use crate::vmstate::dump::Dump;
-
-/// What both builds sent of one and the same guest.
-#[derive(Debug)]
-pub struct Sent<'s> {
-    pub old: &'s Stream,
-    pub new: &'s Stream,
-    /// Which ways the guest came through.
-    pub survived: &'s [Direction],
-}
 
 /// What is known of wire forms between the builds of one machine.
 #[derive(Debug)]

@@ -3,10 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::assessment::Sent;
 use super::split::Item;
 use crate::model::Direction;
 use crate::stream::{Section, Stream};
+
+/// What both builds sent of one and the same guest.
+#[derive(Debug)]
+pub struct Sent<'s> {
+    pub old: &'s Stream,
+    pub new: &'s Stream,
+    /// Which ways the guest came through.
+    pub survived: &'s [Direction],
+}
 
 /// One of the two streams of a guest: what its direction's source sent.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! A whole sweep: all machines at once, as many guests at a time as there are workers.
 
-use super::assessment::Sent;
 use super::cases::{Found, found};
+use super::pairing::Sent;
 use super::place::Place;
 use super::visit::{Options, Task, Visit, perform};
 use crate::live::pool::{self, Job, RunFailure};
