@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Build {
     /// What goes before the caller's arguments.
     args: Vec<OsString>,
     env: Vec<(&'static str, Option<OsString>)>,
+    /// Does all of that.
+    script: Option<PathBuf>,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
@@ -63,6 +66,7 @@ impl Build {
             program: path.to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            script: None,
             deadlines: Deadlines::default(),
             _in_use: None,
         }
@@ -107,6 +111,7 @@ impl Build {
             program: loader,
             args,
             env,
+            script: None,
             deadlines: Deadlines::default(),
             _in_use: in_use,
         })
@@ -156,18 +161,58 @@ impl Build {
         command
     }
 
+    /// Has a script in this folder start the build, for whoever does it by hand: all that it takes is a
+    /// long line, which is what there is where the script cannot be written.
+    pub(super) fn with_script(self, folder: &Path) -> Build {
+        let Some(arch) = &self.arch else {
+            return self;
+        };
+        let path = folder.join(format!("qemu-system-{arch}"));
+        let set = |(name, value): &(&str, Option<OsString>)| match value {
+            Some(value) => format!("export {name}={}\n", quote(&value.to_string_lossy())),
+            None => format!("unset {name}\n"),
+        };
+        let set: String = self.env.iter().map(set).collect();
+        let text = format!("#!/bin/sh\n{set}exec {} \"$@\"\n", self.words().join(" "));
+        let is_there = fs::read_to_string(&path).is_ok_and(|known| known == text);
+        let written = is_there || write_script(folder, &path, &text).is_ok();
+        Build {
+            script: written.then_some(path),
+            ..self
+        }
+    }
+
     /// What to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
-        let mut words = Vec::new();
-        for (name, value) in &self.env {
-            if let Some(value) = value {
-                words.push(format!("{name}={}", quote(&value.to_string_lossy())));
+        match &self.script {
+            Some(script) => quote(&script.to_string_lossy()),
+            None => {
+                let set = self.env.iter().filter_map(|(name, value)| {
+                    let value = value.as_ref()?.to_string_lossy();
+                    Some(format!("{name}={}", quote(&value)))
+                });
+                let words: Vec<String> = set.chain(self.words()).collect();
+                words.join(" ")
             }
         }
-        words.push(quote(&self.program.to_string_lossy()));
-        words.extend(self.args.iter().map(|arg| quote(&arg.to_string_lossy())));
-        words.join(" ")
     }
+
+    /// The program and what goes before the caller's arguments, for a shell.
+    fn words(&self) -> Vec<String> {
+        let program = quote(&self.program.to_string_lossy());
+        let args = self.args.iter().map(|arg| quote(&arg.to_string_lossy()));
+        std::iter::once(program).chain(args).collect()
+    }
+}
+
+/// Puts a script where another run may be reading its like.
+fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(file.path(), mode)?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// One word for a shell.
@@ -326,6 +371,41 @@ mod tests {
                 at("usr/share/qemu"),
             )
         );
+    }
+
+    #[test]
+    fn a_script_starts_what_the_long_line_does_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let build = Build {
+            arch: Some("i386".to_owned()),
+            args: vec![
+                "-c".into(),
+                "echo \"$PRELOAD, $MODULES, $*\"".into(),
+                "sh".into(),
+            ],
+            env: vec![("PRELOAD", None), ("MODULES", Some("a b".into()))],
+            ..Build::binary("x", Path::new("/bin/sh"))
+        };
+        let long = build.shell_prefix();
+        let build = build.with_script(dir.path());
+        let script = dir.path().join("qemu-system-i386");
+        assert_eq!(build.shell_prefix(), script.display().to_string());
+        for prefix in [long, build.shell_prefix()] {
+            let line = format!("unset PRELOAD; {prefix} 'c d' e");
+            let run = Command::new("sh").args(["-c", &line]).output().unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&run.stdout),
+                ", a b, c d e\n",
+                "{line}"
+            );
+        }
+        let mut command = Command::new(&script);
+        let run = command.env("PRELOAD", "p").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&run.stdout), ", a b, \n");
+        // Where it cannot be written, the line is long, and all is said.
+        let none = dir.path().join("none");
+        let build = build.with_script(&none);
+        assert!(build.shell_prefix().contains("MODULES='a b' /bin/sh -c "));
     }
 
     #[test]

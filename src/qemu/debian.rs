@@ -81,7 +81,13 @@ pub(super) fn open(
     let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
     let cached = || -> Result<Option<Build>, CacheError> {
         let found = cache.find(suite, packages, fits)?;
-        Ok(found.and_then(|InUse { root, lock }| Build::package(&label, arch, &root, Some(lock))))
+        Ok(found.and_then(|InUse { root, lock }| {
+            let build = Build::package(&label, arch, &root, Some(lock))?;
+            Some(match root.parent() {
+                Some(entry) => build.with_script(entry),
+                None => build,
+            })
+        }))
     };
     if let Some(build) = cached()? {
         return Ok(build);
