@@ -374,6 +374,29 @@ fn a_page_shows_what_did_not_pass_and_no_more() {
     assert!(text.contains("pass     q35/e1000/unix/forward"), "{text}");
 }
 
+/// No build moves the page of vmclock, not even to itself: the guest comes through, and so do its other
+/// devices.
+#[test]
+fn what_one_device_loses_says_nothing_against_its_neighbours() {
+    if !online("what_one_device_loses_says_nothing_against_its_neighbours") {
+        return;
+    }
+    let pair = ["debian:trixie", "debian:trixie", "-M", "pc-q35-10.0"];
+    let only = ["--only", "vmclock", "--only", "e1000*", "--only", "rtl8139"];
+    let (packed, status) = report(&[&pair[..], &only].concat());
+    assert_eq!(status, Some(0));
+    let (alone, _) = report(&[&pair[..], &only, &["--one-by-one"]].concat());
+    let found = outcomes(&packed);
+    assert_eq!(found, outcomes(&alone));
+    assert_eq!(outcome(&found, "q35/vmclock/unix/forward"), "broken");
+    assert_eq!(outcome(&found, "q35/e1000/unix/forward"), "pass");
+    let standing = |report: &Value| report["coverage"]["sections"].clone();
+    assert_eq!(standing(&packed), standing(&alone));
+    // The bare machine both ways, the pack there and what came through back, vmclock alone both ways, its
+    // way back once more, and its controls.
+    assert_eq!(packed["swept"][0]["guests"], json!(9));
+}
+
 /// A break that somebody chose is one for the guests that meet it, too; and what is swept decides what
 /// the findings are about.
 #[test]
