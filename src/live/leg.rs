@@ -26,6 +26,7 @@ const STAYS_SINCE: Version = Version::new(9, 1, 0);
 const POLL: Duration = Duration::from_millis(100);
 /// Between two questions whether a machine that has saved itself is through.
 const FINISHING: Duration = Duration::from_millis(1);
+
 /// What a build told about a migration that completed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -354,12 +355,9 @@ impl Watch {
                 () = tokio::time::sleep(pause) => true,
             };
             if self.source == State::Completed && self.told.is_none() {
-                // The destination takes a moment longer.
-                let asked = source
-                    .monitored
-                    .session
-                    .execute(QueryMigrate {}, source.command);
-                self.told = asked.await.ok().map(Stats::from);
+                // The destination takes a moment longer. A source that does not answer is asked again.
+                let left = last.saturating_duration_since(Instant::now());
+                self.told = told_by(source, source.command.min(left)).await.ok();
             }
             if quiet {
                 self.silent = None;
@@ -413,13 +411,8 @@ impl Watch {
                 if let Some(stats) = self.told {
                     return Ok(stats);
                 }
-                let asked = source
-                    .monitored
-                    .session
-                    .execute(QueryMigrate {}, source.command)
-                    .await;
-                return match asked {
-                    Ok(reply) => Ok(reply.into()),
+                return match told_by(source, source.command).await {
+                    Ok(stats) => Ok(stats),
                     Err(error) => Err(broken(source, End::Source, error).await),
                 };
             }
@@ -450,6 +443,12 @@ impl Watch {
         unfit.reasons = reasons;
         Err(unfit)
     }
+}
+
+/// What a source says of the migration that it made.
+async fn told_by(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
+    let asked = source.monitored.session.execute(QueryMigrate {}, deadline);
+    Ok(asked.await?.into())
 }
 
 impl State {

@@ -76,6 +76,12 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl Catalogue {
+    /// Which candidate a device type is, if it is one.
+    pub fn find(&self, driver: &str) -> Option<usize> {
+        let mut candidates = self.candidates.iter();
+        candidates.position(|candidate| candidate.driver == driver)
+    }
+
     /// What the builds of a bench share, on its machine.
     pub fn of(bench: &Bench, buses: &Buses, properties: &Properties, only: &Only) -> Catalogue {
         let mut catalogue = Catalogue::default();

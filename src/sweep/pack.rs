@@ -15,7 +15,7 @@ const DEVICES: usize = 48;
 const FEW: usize = 2;
 
 /// What a device takes of a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Share {
     /// Ids of the devices, those that it needs among them, and whether each takes a slot.
     devices: BTreeMap<String, bool>,
@@ -27,34 +27,26 @@ struct Share {
 #[derive(Debug, Clone, Default)]
 struct Guest {
     items: Vec<Item>,
-    devices: BTreeMap<String, bool>,
-    only: BTreeMap<String, String>,
+    /// What is taken.
+    share: Share,
 }
 
 impl Guest {
     fn admits(&self, share: &Share) -> bool {
-        let mut devices = self.devices.clone();
+        let mut devices = self.share.devices.clone();
         devices.extend(share.devices.clone());
         let slots = devices.values().filter(|slot| **slot).count();
         let conflict = share
             .only
             .iter()
-            .any(|(kind, id)| self.only.get(kind).is_some_and(|other| other != id));
+            .any(|(kind, id)| self.share.only.get(kind).is_some_and(|other| other != id));
         devices.len() <= DEVICES && slots <= SLOTS && !conflict
     }
 
     fn admit(&mut self, items: &[Item], share: Share) {
         self.items.extend(items);
-        self.devices.extend(share.devices);
-        self.only.extend(share.only);
-    }
-
-    /// What it takes of another guest.
-    fn share(&self) -> Share {
-        Share {
-            devices: self.devices.clone(),
-            only: self.only.clone(),
-        }
+        self.share.devices.extend(share.devices);
+        self.share.only.extend(share.only);
     }
 }
 
@@ -112,13 +104,13 @@ pub fn pack(
     let mut apart = packed.remove(&(How::Recipe, true)).unwrap_or_default();
     if let Some(most) = packed.get_mut(&(How::Recipe, false)) {
         most.retain(|few| {
-            let share = few.share();
-            let slotless = share.devices.values().all(|slot| !slot);
+            let slotless = few.share.devices.values().all(|slot| !slot);
             if few.items.len() > FEW || !slotless {
                 return true;
             }
-            let host = apart.iter_mut().find(|guest| guest.admits(&share));
-            host.map(|guest| guest.admit(&few.items, share)).is_none()
+            let host = apart.iter_mut().find(|guest| guest.admits(&few.share));
+            let moved = host.map(|guest| guest.admit(&few.items, few.share.clone()));
+            moved.is_none()
         });
     }
     packed.insert((How::Recipe, true), apart);

@@ -1,11 +1,26 @@
 //! Whose ROM it is that a build did not find. Its message names the file and no device, and QEMU names
 //! option ROMs like the devices that they are for: `vgabios.bin`, `efi-e1000e.rom`, `pxe-virtio.rom`.
 
+use std::cmp::Reverse;
+
 /// Fewer letters in common say nothing.
 const LEAST: usize = 3;
 
+/// Which of these device types a message about a missing ROM may be about: the one whose name is most like
+/// the file's, and the shortest of those.
+pub(super) fn whose<'d, T: Ord>(
+    message: &str,
+    drivers: impl IntoIterator<Item = (T, &'d str)>,
+) -> Option<T> {
+    let rom = missing(message)?;
+    let like = drivers
+        .into_iter()
+        .filter_map(|(of, driver)| Some((likeness(rom, driver)?, Reverse(driver.len()), of)));
+    like.max().map(|(.., of)| of)
+}
+
 /// The file, without its ending, that a message is about.
-pub(super) fn missing(message: &str) -> Option<&str> {
+fn missing(message: &str) -> Option<&str> {
     let mut quoted = message.split('\'').skip(1).step_by(2);
     quoted.find_map(|word| {
         let name = word.rsplit('/').next()?;
@@ -15,7 +30,7 @@ pub(super) fn missing(message: &str) -> Option<&str> {
 
 /// How much a ROM's name has of a device type's: the longest run of letters that both have. `None` where
 /// that says nothing.
-pub(super) fn likeness(rom: &str, driver: &str) -> Option<usize> {
+fn likeness(rom: &str, driver: &str) -> Option<usize> {
     let driver = driver.to_ascii_lowercase();
     let starts = driver.char_indices().map(|(at, _)| &driver[at..]);
     let longest = starts.map(|rest| {
@@ -46,12 +61,12 @@ mod tests {
             ("could not open 'q.bin'", None),
             ("Could not open 'disk.img'", None),
         ] {
-            let found = missing(says).and_then(|rom| {
-                let drivers = ["e1000", "e1000e", "isa-vga", "sga", "ramfb", "ne2k_isa"];
-                let like = drivers.iter().filter_map(|d| Some((likeness(rom, d)?, *d)));
-                like.max_by_key(|(how, driver)| (*how, std::cmp::Reverse(driver.len())))
-            });
-            assert_eq!(found.map(|(_, driver)| driver), of, "{says}");
+            let drivers = ["e1000", "e1000e", "isa-vga", "sga", "ramfb", "ne2k_isa"];
+            assert_eq!(
+                whose(says, drivers.map(|driver| (driver, driver))),
+                of,
+                "{says}"
+            );
         }
     }
 }

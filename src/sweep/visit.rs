@@ -185,14 +185,12 @@ impl Visit {
     /// Controls say nothing of what gets across.
     fn observe(&mut self, place: &Place, task: &Task, run: &Run, spoiler: Option<Item>) {
         let arch = place.bench.arch.as_str();
-        let set = match task {
-            Task::Bare(Way::Across(_)) => DeviceSet::union("pack", []),
-            Task::Trial { trial, .. } if matches!(trial.way, Way::Across(_)) => {
-                self.union(&but(&trial.items, spoiler))
-            }
+        let items = match task {
+            Task::Bare(Way::Across(_)) => &[][..],
+            Task::Trial { trial, .. } if matches!(trial.way, Way::Across(_)) => &trial.items,
             _ => return,
         };
-        let devices = &set.devices;
+        let devices = self.union(&but(items, spoiler)).devices;
         self.observed.push(Observed {
             sections: run.sent.iter().cloned().collect(),
             passed: run.attempt.outcome == Outcome::Pass,
@@ -362,7 +360,7 @@ impl Visit {
         let search = self.search.as_ref()?;
         let candidates = &self.catalogue.candidates;
         candidates[item].needs(&place.bench.arch).find_map(|need| {
-            let needed = candidates.iter().position(|c| c.driver == need)?;
+            let needed = self.catalogue.find(need)?;
             let verdict = search.verdicts().get(&(way, needed))?;
             let culprit = needed != item && matches!(verdict, Verdict::Culprit(_));
             culprit.then(|| candidates[needed].driver.as_str())

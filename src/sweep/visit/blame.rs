@@ -1,7 +1,6 @@
 //! To which of many devices in a guest something is put down: its failure, what to expect of its way back,
 //! a build that does not start.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -108,13 +107,11 @@ impl Visit {
 
     /// Whose ROM it may be that a build did not find.
     fn lacks_rom(&self, arch: &str, run: &Run, items: &[Item]) -> Option<Item> {
-        let rom = rom::missing(&run.attempt.cause.as_ref()?.message)?;
-        let like = items.iter().filter_map(|&item| {
+        let drivers = items.iter().filter_map(|&item| {
             let devices = &self.catalogue.candidates[item].set.devices;
-            let driver = devices.last()?.driver(arch);
-            Some((rom::likeness(rom, driver)?, Reverse(driver.len()), item))
+            Some((item, devices.last()?.driver(arch)))
         });
-        like.max().map(|(.., item)| item)
+        rom::whose(&run.attempt.cause.as_ref()?.message, drivers)
     }
 
     /// Whose sections are to be expected to be refused on the way back.

@@ -42,19 +42,18 @@ impl Visit {
             .collect();
         self.planned = ids(place, &self.catalogue, &options.directions);
         let all = self.share(place, options.shard);
-        // What is bound to fail would only have its neighbours tried again.
-        let foretold = all.iter().copied();
         // Who is bound to fail on the way back alone still goes there with the others.
         let at_once = match ways.as_slice() {
             [there, _] => std::slice::from_ref(there),
             ways => ways,
         };
-        let foretold = foretold.filter(|&item| {
-            at_once
-                .iter()
-                .any(|&way| self.is_foretold(place, way, item))
-        });
-        let packs = self.packs(place, options, &all, &foretold.collect());
+        // What is bound to fail would only have its neighbours tried again.
+        let foretold = |item| {
+            let mut ways = at_once.iter();
+            ways.any(|&way| self.is_foretold(place, way, item))
+        };
+        let apart = all.iter().copied().filter(|&item| foretold(item));
+        let packs = self.packs(place, options, &all, &apart.collect());
         let (search, trials) = match ways.as_slice() {
             &[there, back] => Search::there_and_back(&packs, there, back),
             ways => Search::new(&packs, ways),
@@ -74,11 +73,9 @@ impl Visit {
 
     /// Which candidates need which others.
     fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
-        let candidates = &self.catalogue.candidates;
-        let at = |driver: &str| candidates.iter().position(|c| c.driver == driver);
-        let needs = candidates
-            .iter()
-            .map(|c| c.needs(arch).filter_map(at).collect());
+        let find = |driver| self.catalogue.find(driver);
+        let candidates = self.catalogue.candidates.iter();
+        let needs = candidates.map(|c| c.needs(arch).filter_map(find).collect());
         (0..).zip(needs).collect()
     }
 
@@ -93,12 +90,8 @@ impl Visit {
         self.held = (0..candidates.len()).filter(holds).collect();
         let mut tried = self.held.clone();
         for &item in &self.held {
-            let needed = candidates[item].needs(arch).filter_map(|need| {
-                candidates
-                    .iter()
-                    .position(|candidate| candidate.driver == need)
-            });
-            tried.extend(needed);
+            let needed = candidates[item].needs(arch);
+            tried.extend(needed.filter_map(|need| self.catalogue.find(need)));
         }
         tried.into_iter().collect()
     }
