@@ -5,17 +5,18 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::args::DumpArgs;
-use super::{Exit, Failure, output};
+use crate::api::dumps;
+use crate::api::dumps::DumpRequest;
+use crate::cli::args::DumpArgs;
+use crate::cli::{Exit, Failure, output};
 use crate::qemu::Progress;
-use crate::vmstate::obtain::{self, Wanted};
 
 /// Level of the compressed forms: dumps shrink to a twentieth at any.
 const GZIP: flate2::Compression = flate2::Compression::new(6);
 const ZSTD: i32 = 9;
 
-pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
-    let bytes = obtain::dump_of(&Wanted {
+pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+    let bytes = dumps::dump_of(&DumpRequest {
         old: &args.build_arg,
         new: &args.build_arg,
         machine: args.build.machine.as_deref(),

@@ -1,8 +1,9 @@
 //! `migcompat merge`: the reports of shards joined into one.
 
-use super::args::MergeArgs;
-use super::{Exit, Failure, output};
-use crate::sweep::merge::{self, MergeError, Missing, ReadError};
+use crate::cli::args::MergeArgs;
+use crate::cli::{Exit, Failure, output};
+use crate::sweep::merge;
+use crate::sweep::merge::{MergeError, Missing, ReadError};
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
@@ -20,7 +21,7 @@ impl From<MergeError> for Failure {
     }
 }
 
-pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
     let mut inputs = Vec::new();
     for file in &args.reports {
         inputs.push(merge::read(file)?);

@@ -19,8 +19,8 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+use crate::api::dumps::ObtainError;
 use crate::qemu::QemuError;
-use crate::vmstate::obtain::ObtainError;
 
 /// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

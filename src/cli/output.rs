@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::args::{Format, OutputArgs};
-use super::{Exit, Failure};
-use crate::model::{Report, Verdict};
-use crate::report::{html, json, junit, text};
+use crate::cli::args::{Format, OutputArgs};
+use crate::cli::{Exit, Failure};
+use crate::report::render::{html, json, junit, text};
+use crate::report::{Report, Verdict};
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
@@ -16,7 +16,7 @@ const PIPE_WIDTH: usize = 100;
 const MOST_WIDTH: usize = 120;
 
 /// `strict`: warnings fail too, as they did for the verdict.
-pub(super) fn write_report(
+pub(crate) fn write_report(
     report: &Report,
     args: &OutputArgs,
     strict: bool,
@@ -60,7 +60,7 @@ pub(super) fn write_report(
 }
 
 /// To standard output in one write, with colours or without as the terminal wants.
-pub(super) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut text = Vec::new();
     render(&mut text)?;
     let mut out = anstream::stdout().lock();
@@ -69,7 +69,7 @@ pub(super) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
 }
 
 /// The file appears whole or not at all; one that was there is kept until then.
-pub(super) fn write_file(
+pub(crate) fn write_file(
     file: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Failure> {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
-use super::process::said;
-use super::qmp::{QmpError, Session};
-use super::{Build, Ended, RunError, Running};
+use crate::qemu::process::said;
+use crate::qemu::qmp::{QmpError, Session};
+use crate::qemu::{Build, Ended, RunError, Running};
 
 /// A build could not be started, or not be talked to.
 #[derive(Debug, thiserror::Error)]
