@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use macro_rules_attribute::apply;
 use migcompat::model::{Direction, Finding, Level, Version};
 use migcompat::rules::judge::{Wishes, judge};
 use migcompat::rules::lists::{Lists, Scope};
@@ -96,7 +97,7 @@ fn record() -> Vec<Vec<String>> {
         .collect()
 }
 
-#[test]
+#[apply(test)]
 fn what_is_reported_on_real_dumps_is_what_was_judged() {
     let judged: BTreeSet<String> = record().iter().map(|r| r[..COMPARED].join("\t")).collect();
     let reported = reported();
@@ -108,7 +109,7 @@ fn what_is_reported_on_real_dumps_is_what_was_judged() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn every_row_is_judged_and_no_error_is_wrong() {
     for row in record() {
         assert_eq!(row.len(), COMPARED + 3, "{row:?}");

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use macro_rules_attribute::apply;
 use migcompat::live::properties::{self, Look, Snapshots};
 use migcompat::model::{Direction, Evidence, Finding};
 use migcompat::qemu::properties::Snapshot;
@@ -64,7 +65,7 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
     (rules, findings)
 }
 
-#[test]
+#[apply(test)]
 fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
     for &rule in Rule::ALL {
         let (old, new) = pair(rule);
@@ -88,7 +89,7 @@ fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
     for &rule in Rule::ALL {
         // These say which build lacks a type, and only the removal matters to a guest.
@@ -105,7 +106,7 @@ fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn no_fixture_is_left_without_a_rule() {
     let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/rules");
     for entry in std::fs::read_dir(all).expect("the fixtures") {
