@@ -2,13 +2,13 @@
 
 use crate::api::dumps::dumps;
 use crate::cli::args::CheckBuildsArgs;
-use crate::cli::static_::{load_lists, wishes};
+use crate::cli::static_::{load_lists, policy};
 use crate::cli::{Exit, Failure, live, output};
 use crate::compare::dump::compare::compare;
 use crate::migration::coverage::{Reach, cover};
 use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::properties;
-use crate::report::{Coverage, Report, Verdict};
+use crate::report::{Notice, NoticeKind, Policy, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
@@ -32,8 +32,12 @@ pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         args.pair.direction.list(),
         &scope,
     );
-    let wished = wishes(&args.judge);
-    let mut findings = judge(findings, &scope, &wished);
+    let policy = Policy {
+        required_coverage: args.coverage.min_coverage,
+        ..policy(&args.judge)
+    };
+    let mut notices = Vec::new();
+    let mut findings = judge(findings, &scope, &policy.levels);
 
     let (old, new) = (pair.old.reference(), pair.new.reference());
     // Without a guest of ours the machine can at least be moved as it is after reset.
@@ -54,43 +58,53 @@ pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     }
     for set in &sets {
         match properties::survey(&moved.config, set, directions, &lists) {
-            Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &wished)),
-            Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
+            Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &policy.levels)),
+            Err(error) => notices.push(Notice::new(
+                NoticeKind::PropertiesNotCompared,
+                &set.name,
+                error,
+            )),
         }
     }
     let both = (&dumps.old.1, &dumps.new.1);
-    let judged = (&scope, &wished);
-    let described = live::compare_sent(&moved, &sets, directions, both, judged, &mut findings);
+    let judged = (&scope, &policy.levels);
+    let described = live::compare_sent(
+        &moved,
+        &sets,
+        directions,
+        both,
+        judged,
+        &mut findings,
+        &mut notices,
+    );
     let senders = properties::senders(&[&dumps.old.1, &dumps.new.1]);
-    live::explain(&mut moved, &senders, &scope, &wished, &mut findings);
+    let explained = live::explain(&mut moved, &senders, &scope, &policy.levels, &mut findings);
+    notices.extend(explained);
     let rules = catalogue::texts(&findings, &moved.cases);
-    let strict = args.judge.strict;
     let coverage = match unseen(&moved) {
         None => {
             let both = [&dumps.old.1, &dumps.new.1];
-            let coverage = cover(both, &moved.observed, &Reach::of(&moved.config, &sets));
-            Some(Coverage {
-                required: args.coverage.min_coverage,
-                ..coverage
-            })
+            Some(cover(
+                both,
+                &moved.observed,
+                &Reach::of(&moved.config, &sets),
+            ))
         }
         Some(why) => {
-            eprintln!("no coverage is told: {why}");
+            notices.push(Notice::new(NoticeKind::CoverageUnknown, &*machine, why));
             None
         }
     };
-    let mut report = Report::of_findings(old, new, Some(machine), findings, rules, strict)
-        .with_cases(moved.cases, strict);
-    match coverage {
-        Some(coverage) => report = report.with_coverage(coverage),
-        // Nobody knows whether it is enough.
-        None if args.coverage.min_coverage.is_some() && report.verdict == Verdict::Compatible => {
-            report.verdict = Verdict::Untested;
-        }
-        None => {}
-    }
-    report.described = described;
-    output::write_report(&report, &args.output, strict)
+    let report = Report {
+        findings,
+        rules,
+        cases: moved.cases,
+        coverage,
+        described,
+        notices,
+        ..Report::new(old, new, Some(machine))
+    };
+    output::write_report(&report.judged_by(policy), &args.output)
 }
 
 /// Why guests moved, and what they sent could not be read.

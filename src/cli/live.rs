@@ -24,9 +24,9 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::{Means, Pair, PairError, Progress, QemuError, machine};
-use crate::report::{Case, Described, Finding, Report};
+use crate::report::{Case, Described, Finding, LevelOverrides, Notice, NoticeKind, Policy, Report};
 use crate::rules::catalogue;
-use crate::rules::judge::{LevelOverrides, judge};
+use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
 use crate::vmstate::dump::Dump;
 use crate::workload;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let directions = args.pair.direction.list();
-    let lists = static_::read_lists(&args.rules)?;
+    let lists = static_::read_lists(&args.lists)?;
     let scope = Scope {
         lists: &lists,
         old: old.version,
@@ -83,20 +83,31 @@ pub(crate) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     )?;
     let mut findings = Vec::new();
     let mut described = None;
+    let mut notices = Vec::new();
+    let policy = Policy::default();
     // The dumps say which device sends a section, and tell more of its fields. A build that cannot dump
     // leaves the cases as they are.
     match dumps(&pair, Some(machine.clone())) {
         Ok(dumps) => {
-            let wishes = LevelOverrides::new();
             let both = (&dumps.old.1, &dumps.new.1);
-            let judged = (&scope, &wishes);
-            described = compare_sent(&moved, &sets, directions, both, judged, &mut findings);
+            let judged = (&scope, &policy.levels);
+            described = compare_sent(
+                &moved,
+                &sets,
+                directions,
+                both,
+                judged,
+                &mut findings,
+                &mut notices,
+            );
             if moved.cases.iter().any(|case| suspect(case).is_some()) {
                 let senders = properties::senders(&[both.0, both.1]);
-                explain(&mut moved, &senders, &scope, &wishes, &mut findings);
+                let explained =
+                    explain(&mut moved, &senders, &scope, &policy.levels, &mut findings);
+                notices.extend(explained);
             }
         }
-        Err(error) => eprintln!("what the builds send is not compared: {error}"),
+        Err(error) => notices.push(Notice::new(NoticeKind::DumpsMissing, &*machine, error)),
     }
     for case in &mut moved.cases {
         let foreseen = link(case, &mut findings);
@@ -111,13 +122,15 @@ pub(crate) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         }
     }
     let rules = catalogue::texts(&findings, &moved.cases);
-    let report = Report::of_findings(old, new, Some(machine.clone()), findings, rules, false)
-        .with_cases(moved.cases, false);
     let report = Report {
+        findings,
+        rules,
+        cases: moved.cases,
         described,
-        ..report
+        notices,
+        ..Report::new(old, new, Some(machine.clone()))
     };
-    output::write_report(&report, &args.output, false)
+    output::write_report(&report.judged_by(policy), &args.output)
 }
 
 /// Both builds, for the machine that the arguments have to name.
@@ -246,9 +259,9 @@ pub(crate) fn explain(
     moved: &mut Moved,
     senders: &Senders,
     scope: &Scope,
-    wishes: &LevelOverrides,
+    levels: &LevelOverrides,
     findings: &mut Vec<Finding>,
-) {
+) -> Option<Notice> {
     let Moved {
         cases,
         config,
@@ -256,9 +269,16 @@ pub(crate) fn explain(
         ..
     } = moved;
     match properties::explain_all(config, wanted, cases, senders, scope.lists) {
-        Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
+        Ok(found) => {
+            properties::absorb(findings, judge(found, scope, levels));
+            None
+        }
         // The case has failed all the same, and says so.
-        Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
+        Err(error) => Some(Notice::new(
+            NoticeKind::FailuresNotExplained,
+            &*config.machine,
+            error,
+        )),
     }
 }
 
@@ -269,16 +289,20 @@ pub(crate) fn compare_sent(
     sets: &[DeviceSet],
     directions: &[Direction],
     dumps: (&Dump, &Dump),
-    (scope, wishes): (&Scope, &LevelOverrides),
+    (scope, levels): (&Scope, &LevelOverrides),
     findings: &mut Vec<Finding>,
+    notices: &mut Vec<Notice>,
 ) -> Option<Described> {
     let mut described = Vec::new();
     for set in sets {
         let (old, new) = match layouts::streams(&moved.config, set) {
             Ok(streams) => streams,
             Err(error) => {
-                let name = &set.name;
-                eprintln!("what the builds send of {name} is not compared: {error}");
+                notices.push(Notice::new(
+                    NoticeKind::StreamsNotCompared,
+                    &set.name,
+                    error,
+                ));
                 continue;
             }
         };
@@ -291,7 +315,7 @@ pub(crate) fn compare_sent(
         let survived = |direction| layouts::survived(&cases, direction);
         let streams = (&old, &new);
         let found = layouts::findings(streams, dumps, directions, scope, findings, survived);
-        properties::absorb(findings, judge(found, scope, wishes));
+        properties::absorb(findings, judge(found, scope, levels));
     }
     Described::join(described)
 }

@@ -9,8 +9,8 @@ use crate::cli::args::{JudgeArgs, StaticArgs};
 use crate::cli::{Exit, Failure, output};
 use crate::compare::dump::compare::compare;
 use crate::qemu::Progress;
-use crate::report::{Finding, Report};
-use crate::rules::judge::{LevelOverride, LevelOverrides, judge};
+use crate::report::{Finding, LevelOverride, LevelOverrides, Policy, Report};
+use crate::rules::judge::judge;
 use crate::rules::lists::{Lists, Scope};
 use crate::rules::{catalogue, suggest};
 
@@ -33,15 +33,19 @@ pub(crate) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
         machine: pair.machine.as_deref(),
         any_machine: false,
     };
+    let policy = policy(&args.judge);
     let findings = compare(&old_dump, &new_dump, args.pair.direction.list(), &scope);
-    let findings = judge(findings, &scope, &wishes(&args.judge));
+    let findings = judge(findings, &scope, &policy.levels);
     if args.suggest {
         return suggestions(&findings, &scope);
     }
     let rules = catalogue::texts(&findings, &[]);
-    let strict = args.judge.strict;
-    let report = Report::of_findings(old, new, pair.machine.clone(), findings, rules, strict);
-    output::write_report(&report, &args.output, strict)
+    let report = Report {
+        findings,
+        rules,
+        ..Report::new(old, new, pair.machine.clone())
+    };
+    output::write_report(&report.judged_by(policy), &args.output)
 }
 
 fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
@@ -52,7 +56,7 @@ fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {
-    read_lists(&args.rules)
+    read_lists(&args.lists)
 }
 
 pub(crate) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
@@ -61,14 +65,19 @@ pub(crate) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
         .map_err(Failure::usage)
 }
 
-pub(crate) fn wishes(args: &JudgeArgs) -> LevelOverrides {
-    let mut wishes = LevelOverrides::new();
-    for (rules, wish) in [
+/// The policy that the arguments ask for, without any coverage.
+pub(crate) fn policy(args: &JudgeArgs) -> Policy {
+    let mut levels = LevelOverrides::new();
+    for (rules, level) in [
         (&args.allow, LevelOverride::Allow),
         (&args.warn, LevelOverride::Warn),
         (&args.deny, LevelOverride::Deny),
     ] {
-        wishes.extend(rules.iter().map(|&rule| (rule, wish)));
+        levels.extend(rules.iter().map(|&rule| (rule, level)));
     }
-    wishes
+    Policy {
+        strict: args.strict,
+        required_coverage: None,
+        levels,
+    }
 }

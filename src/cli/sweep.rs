@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::dumps::dumps;
 use crate::cli::args::SweepArgs;
 use crate::cli::live::log_folder;
-use crate::cli::static_::{load_lists, wishes};
+use crate::cli::static_::{load_lists, policy};
 use crate::cli::{Exit, Failure, output};
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
@@ -16,7 +16,7 @@ use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::qemu;
 use crate::qemu::{BuildArg, Means, Pair, Progress, machine};
-use crate::report::{Case, Coverage, Described, Outcome, Report};
+use crate::report::{Case, Coverage, Described, Notice, NoticeKind, Outcome, Policy, Report};
 use crate::rules::catalogue;
 use crate::rules::lists::{Lists, Scope};
 use crate::sweep::assessment::Assessment;
@@ -48,7 +48,11 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     };
     let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
     let lists = load_lists(&args.judge)?;
-    let wishes = wishes(&args.judge);
+    let policy = Policy {
+        required_coverage: args.coverage.min_coverage,
+        ..policy(&args.judge)
+    };
+    let mut notices = Vec::new();
     let asked = wish.asked();
     let (pairs, mut missing) = pairs(args, &asked, &old, &new)?;
     // Machines first: what is known of each borrows its name.
@@ -75,7 +79,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             Err(error) if args.coverage.min_coverage.is_some() => return Err(error.into()),
             // What can be moved is worth more than what is known beforehand.
             Err(error) => {
-                eprintln!("no dumps are compared and no coverage is told: {error}");
+                notices.push(Notice::new(NoticeKind::DumpsMissing, pair.arch(), error));
                 None
             }
         };
@@ -98,7 +102,8 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             let concerns =
                 |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
             let dumps = dumps.clone();
-            let assessment = Assessment::of_dumps(scope, &wishes, directions, dumps, concerns);
+            let assessment =
+                Assessment::of_dumps(scope, &policy.levels, directions, dumps, concerns);
             place.forecast = assessment.forecast();
             places.push(place);
             assessments.push(assessment);
@@ -127,7 +132,8 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let mut found = found?;
     for ((assessment, place), found) in assessments.iter_mut().zip(&places).zip(&mut found) {
         if let Err(error) = assessment.conclude(place, found) {
-            eprintln!("whether a property explains a failure is unknown: {error}");
+            let kind = NoticeKind::FailuresNotExplained;
+            notices.push(Notice::new(kind, place.name(pairs.len()), error));
         }
     }
 
@@ -147,7 +153,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
     cases.retain(|case| is_held(&case.id, args.shard));
     let mut swept = Vec::new();
-    let covered = coverage(&known, &owners, &found);
+    let coverage = coverage(&known, &owners, &found);
     for Found {
         swept: of,
         cases: all,
@@ -169,26 +175,22 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let names = places.iter().map(|place| place.name(pairs.len()));
     let findings = findings::join(names.zip(judged).collect());
     let rules = catalogue::texts(&findings, &cases);
-    let strict = args.judge.strict;
-    let report = Report::of_findings(old, new, machine, findings, rules, strict);
     let ids = planned.iter().map(String::as_str);
     let shard = args
         .shard
         .map(|shard| shard.reference(ids, asked_for(args, &lists)));
-    let mut report = Report {
+    let report = Report {
+        findings,
+        rules,
+        cases,
         swept,
         shard,
+        coverage,
         described,
-        ..report
-    }
-    .with_cases(cases, strict);
-    if let Some(coverage) = covered {
-        report = report.with_coverage(Coverage {
-            required: args.coverage.min_coverage,
-            ..coverage
-        });
-    }
-    output::write_report(&report, &args.output, strict)
+        notices,
+        ..Report::new(old, new, machine)
+    };
+    output::write_report(&report.judged_by(policy), &args.output)
 }
 
 /// What the lists say there.
@@ -229,7 +231,7 @@ fn asked_for(args: &SweepArgs, lists: &Lists) -> Vec<String> {
         format!("--direction {direction}"),
         format!("--timeout {}", args.timeout),
     ];
-    options.extend(lists.fingerprint().map(|of| format!("--rules {of}")));
+    options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
     options.extend(repeated("-M", &args.machine));
     options.extend(repeated("--arch", &args.arch));
     options.extend(repeated("--only", &args.only));

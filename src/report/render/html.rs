@@ -23,6 +23,10 @@ const UNFOLDED: usize = 3;
 /// With more cases than this that passed, they are folded.
 const UNFOLDED_PASSED: usize = 12;
 
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Page::of(report).write_into(out).map_err(io::Error::other)
 }

@@ -29,6 +29,10 @@ const OLD: Style = AnsiColor::Red.on_default();
 const NEW: Style = AnsiColor::Green.on_default();
 const FRAME: Style = AnsiColor::Blue.on_default().bold();
 
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let mut explained = BTreeSet::new();
     for group in groups::findings(&report.findings) {
@@ -72,6 +76,11 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     }
     if let Some(coverage) = &report.coverage {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
+    }
+    // With few words too: a verdict is not to be read without what it does not rest on.
+    for notice in &report.notices {
+        let style = AnsiColor::Yellow.on_default().bold();
+        writeln!(out, "{style}notice{style:#}: {notice}")?;
     }
     closing(report, options, out)
 }
