@@ -1,5 +1,7 @@
 //! The verdict: evidence and a policy in, one word out.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy, Report};
@@ -14,6 +16,16 @@ pub enum Verdict {
     Incompatible,
     /// Nothing that counts was found, and too little was looked at.
     Untested,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Compatible => "compatible",
+            Verdict::Incompatible => "incompatible",
+            Verdict::Untested => "untested",
+        })
+    }
 }
 
 impl Verdict {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use migcompat::qemu;
-use migcompat::qemu::{Build, Cache, Progress};
+use migcompat::qemu::{Build, Cache};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {
@@ -92,7 +92,7 @@ pub fn cache_dir() -> PathBuf {
 pub fn build(name: &str) -> Build {
     let arg = qemu::parse(name).expect("a build");
     let cache = Cache::new(Some(cache_dir())).expect("a cache");
-    qemu::open(&arg, "x86_64", &cache, Progress::Lines).expect("it opens")
+    qemu::open(&arg, "x86_64", &cache, &|event| eprintln!("{event}")).expect("it opens")
 }
 
 /// A shell script that can be run, and its path.

@@ -274,10 +274,10 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             }
         }
     }
-    let (word, colour) = match report.verdict {
-        Verdict::Compatible => ("compatible", AnsiColor::Green),
-        Verdict::Incompatible => ("incompatible", AnsiColor::Red),
-        Verdict::Untested => ("untested", AnsiColor::Yellow),
+    let colour = match report.verdict {
+        Verdict::Compatible => AnsiColor::Green,
+        Verdict::Incompatible => AnsiColor::Red,
+        Verdict::Untested => AnsiColor::Yellow,
     };
     let style = colour.on_default().bold();
     let several = format!("{} machines", report.swept.len());
@@ -288,7 +288,8 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
     };
     writeln!(
         out,
-        "{style}{word}{style:#}: {machine}, old {}, new {}: {}",
+        "{style}{}{style:#}: {machine}, old {}, new {}: {}",
+        report.verdict,
         build(&report.old),
         build(&report.new),
         counts.join(", ")
