@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use migcompat::model::BuildKind;
 use migcompat::qemu;
-use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, Progress, QemuError, machine};
+use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 
 use crate::common::{build, script, stderr};
 
@@ -112,7 +112,7 @@ fn a_suite_that_does_not_exist_is_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
     let arg = qemu::parse("debian:no-such-suite").unwrap();
-    let error = qemu::open(&arg, "x86_64", &cache, Progress::Quiet).unwrap_err();
+    let error = qemu::open(&arg, "x86_64", &cache, &|_| ()).unwrap_err();
     assert!(error.is_usage(), "{error}");
     assert!(error.to_string().contains("no such suite"), "{error}");
     assert!(cache.list().unwrap().is_empty());
@@ -134,7 +134,7 @@ pub fn done_for_a_test() -> bool {
 fn open_here(dir: PathBuf) {
     let cache = Cache::new(Some(dir)).unwrap();
     let arg = qemu::parse("debian:bookworm").unwrap();
-    match qemu::open(&arg, "x86_64", &cache, Progress::Lines) {
+    match qemu::open(&arg, "x86_64", &cache, &|event| eprintln!("{event}")) {
         Ok(build) => eprintln!("OPENED {}", build.label()),
         Err(error) => eprintln!("REFUSED usage={} {error}", error.is_usage()),
     }
@@ -211,7 +211,7 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert_eq!(left(), 1, "the complete entry alone");
 
     let arg = qemu::parse("debian:bookworm").unwrap();
-    let build = qemu::open(&arg, "x86_64", &cache, Progress::Quiet).unwrap();
+    let build = qemu::open(&arg, "x86_64", &cache, &|_| ()).unwrap();
     assert_eq!(build.info().unwrap().version.major, 7);
     let entries = cache.list().unwrap();
     assert_eq!(entries.len(), 1);
@@ -311,7 +311,7 @@ impl Fake {
         let arg = qemu::parse(&script(dir, "qemu.sh", &text)).unwrap();
         let cache = Cache::new(Some(dir.join("cache"))).unwrap();
         let soon = Duration::from_millis(1500);
-        qemu::open(&arg, "x86_64", &cache, Progress::Quiet)
+        qemu::open(&arg, "x86_64", &cache, &|_| ())
             .unwrap()
             .with_deadlines(Deadlines {
                 start: soon,
@@ -439,7 +439,7 @@ fn a_dump_cannot_be_opened_as_a_build() {
     let path = dir.path().join("old.json");
     fs::write(&path, "{}").unwrap();
     let cache = Cache::new(Some(dir.path().join("cache"))).unwrap();
-    let open = |arg: &BuildArg, arch| qemu::open(arg, arch, &cache, Progress::Quiet).unwrap_err();
+    let open = |arg: &BuildArg, arch| qemu::open(arg, arch, &cache, &|_| ()).unwrap_err();
     let error = open(&qemu::parse(path.to_str().unwrap()).unwrap(), "x86_64");
     assert!(
         error.is_usage() && error.to_string().contains("cannot be run"),

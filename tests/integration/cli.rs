@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use crate::common::{dump, migcompat, root, stderr, stdout};
 
+const PAIR: [&str; 2] = [
+    "fixtures/rules/field-added/old.json",
+    "fixtures/rules/field-added/new.json",
+];
+
 fn report(args: &[&str]) -> Value {
     crate::common::report(&migcompat(&[args, &["--format", "json"]].concat()))
 }
@@ -192,6 +197,7 @@ fn bad_input_ends_with_2_and_says_where() {
         &["static", &good, &good, "--deny", "no-such-rule"],
         &["static", &good, &good, "-M", "pc-q35-7.2"],
         &["static", "fedora:40", &good],
+        &["static", &good, &good, "--lists", "/nonexistent"],
         &["static", &good, &good, "--rules", "/nonexistent"],
         &["rules", "explain", "no-such-rule"],
         &["frobnicate"],
@@ -219,7 +225,7 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
             "static",
             pair[0],
             pair[1],
-            "--rules",
+            "--lists",
             &folder.path().display().to_string(),
         ])
     };
@@ -256,6 +262,59 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
 }
 
 #[apply(test)]
+fn own_lists_are_named_by_both_options_and_help_shows_the_new_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entry = "[[break]]\nsection = \"*\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"10.0\"\nreason = \"meant\"\n";
+    let section = report(&["static", PAIR[0], PAIR[1]])["findings"][0]["section"].clone();
+    let section = section.as_str().expect("a name");
+    let entry = entry.replace("\"*\"\nrule", &format!("{section:?}\nrule"));
+    std::fs::write(folder.path().join("own.toml"), entry).expect("writable");
+    let folder = folder.path().display().to_string();
+    for option in ["--lists", "--rules"] {
+        let output = migcompat(&["static", PAIR[0], PAIR[1], option, &folder]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{option}: {text}");
+        assert!(text.contains("allowed"), "{option}: {text}");
+    }
+    for command in [
+        &["static"][..],
+        &["live"],
+        &["check"],
+        &["sweep"],
+        &["rules", "check"],
+        &["stream", "diff"],
+    ] {
+        let help = stdout(&migcompat(&[command, &["--help"]].concat()));
+        assert!(help.contains("--lists <DIR>"), "{command:?}: {help}");
+        assert!(!help.contains("--rules"), "{command:?}: {help}");
+    }
+}
+
+#[apply(test)]
+fn a_report_names_the_policy_that_its_verdict_was_drawn_by() {
+    let plain = report(&["static", PAIR[0], PAIR[1]]);
+    let none = serde_json::json!({"strict": false, "required_coverage": null, "levels": {}});
+    assert_eq!(plain["policy"], none);
+    assert_eq!(plain["notices"], serde_json::json!([]));
+    let options = [
+        "--strict",
+        "--warn",
+        "field-added",
+        "--allow",
+        "field-removed",
+    ];
+    let judged = report(&[&["static", PAIR[0], PAIR[1]][..], &options].concat());
+    assert_eq!(
+        judged["policy"],
+        serde_json::json!({
+            "strict": true, "required_coverage": null,
+            "levels": {"field-added": "warn", "field-removed": "allow"},
+        })
+    );
+    assert_eq!(judged["verdict"], "incompatible");
+}
+
+#[apply(test)]
 fn the_shipped_lists_are_in_order() {
     let output = migcompat(&["rules", "check", "--dumps", "fixtures/dumps"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -276,7 +335,7 @@ fn a_stale_an_over_wide_and_a_double_entry_are_found() {
         "check",
         "--dumps",
         "fixtures/dumps",
-        "--rules",
+        "--lists",
         &rules,
     ]);
     assert_eq!(output.status.code(), Some(1));

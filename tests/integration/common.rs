@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use migcompat::qemu;
-use migcompat::qemu::{Build, Cache, Progress};
+use migcompat::qemu::{Build, Cache};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {
@@ -84,7 +84,7 @@ pub fn cache_dir() -> PathBuf {
 /// A real build for x86_64: `debian:bookworm`.
 pub fn build(name: &str) -> Build {
     let arg = qemu::parse(name).expect("a build");
-    qemu::open(&arg, "x86_64", &cache(), Progress::Lines).expect("it opens")
+    qemu::open(&arg, "x86_64", &cache(), &|event| eprintln!("{event}")).expect("it opens")
 }
 
 /// Returns once it holds.

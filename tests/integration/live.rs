@@ -323,7 +323,7 @@ fn a_failed_case_that_a_list_allows_does_not_gate() {
         "am53c974",
         "--paused",
     ];
-    let rules = ["--rules", lists.path().to_str().unwrap()];
+    let rules = ["--lists", lists.path().to_str().unwrap()];
     for (retries, status) in [("1", 0), ("0", 1)] {
         // Tried once, nobody knows whether it always fails.
         let how = ["--direction", "forward", "--retries", retries];

@@ -173,11 +173,61 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     follows_the_schema(&report);
     assert_eq!(report["verdict"], "untested");
     assert_eq!(report["summary"]["cases"], 6);
+    let notice = |shard: &str| json!({"kind": "shard-missing", "subject": shard, "detail": "the report is not whole"});
+    assert_eq!(report["notices"], json!([notice("2/4"), notice("4/4")]));
+    for format in ["text", "junit", "html"] {
+        let args = [
+            "merge",
+            "1.json",
+            "2.json",
+            "--partial",
+            "-q",
+            "--format",
+            format,
+        ];
+        let output = migcompat(&args, folder.path());
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        let notice = "shard 4/4 is missing: the report is not whole";
+        assert!(shown.contains(notice), "{format}: {shown}");
+        assert!(output.stderr.is_empty(), "{format}");
+    }
 
     let all: Vec<Value> = (1..=4).map(|index| part(&whole, index, 4)).collect();
     let folder = written(&all);
     let args = ["merge", "1.json", "2.json", "3.json", "4.json"];
     assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
+}
+
+/// What warnings count for is said by the reports, and by an earlier version's options alone.
+#[apply(test)]
+fn a_strict_run_is_strict_when_joined() {
+    let mut whole = whole();
+    let warning =
+        |finding: &&Value| finding["level"] == "warning" && finding["allowed_by"].is_null();
+    let findings = whole["findings"].as_array().expect("a list");
+    let warnings: Vec<Value> = findings.iter().filter(warning).cloned().collect();
+    assert!(!warnings.is_empty());
+    whole["findings"] = json!(warnings);
+    whole["cases"] = json!([]);
+    let status = |change: &dyn Fn(&mut Value)| {
+        let mut part = part(&whole, 1, 1);
+        change(&mut part);
+        let folder = written(&[part]);
+        let output = migcompat(&["merge", "1.json", "--format", "json"], folder.path());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        follows_the_schema(&report);
+        (output.status.code(), report["policy"]["strict"].clone())
+    };
+    assert_eq!(status(&|_| ()), (Some(0), json!(false)));
+    let strict = |part: &mut Value| part["policy"]["strict"] = json!(true);
+    assert_eq!(status(&strict), (Some(1), json!(true)));
+    let earlier = |part: &mut Value| {
+        part["shard"]["options"] = json!(["--direction both", "--strict"]);
+        let keys = part.as_object_mut().expect("an object");
+        keys.remove("policy");
+        keys.remove("notices");
+    };
+    assert_eq!(status(&earlier), (Some(1), json!(true)));
 }
 
 /// Each shard sends a half; together they send enough.

@@ -6,7 +6,7 @@ use migcompat::model::Direction;
 use migcompat::report::render::{html, text};
 use migcompat::report::{
     Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, LeftOut, Leg,
-    Outcome, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
+    Outcome, Policy, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
 };
 use regex::Regex;
 use serde_json::Value;
@@ -206,11 +206,13 @@ fn everything() -> Report {
             guests: 9,
             elapsed_ms: 5000,
         }],
+        cases,
+        coverage: Some(coverage),
         ..compared
     };
-    report.with_cases(cases, false).with_coverage(Coverage {
-        required: Some(90),
-        ..coverage
+    report.judged_by(Policy {
+        required_coverage: Some(90),
+        ..Policy::default()
     })
 }
 
@@ -239,7 +241,7 @@ fn a_comparison_of_dumps_alone_is_a_page_too() {
         coverage: None,
         ..everything()
     };
-    let page = page(&report.with_cases(Vec::new(), false));
+    let page = page(&report.judged_by(Policy::default()));
     for part in ["id=\"failed\"", "id=\"coverage\"", "id=\"passed\"", "moved"] {
         assert!(!page.contains(part), "{part}: {page}");
     }
@@ -264,7 +266,11 @@ fn a_loop_goes_both_ways() {
         legs: vec![leg(0, Direction::Forward), leg(1, Direction::Backward)],
         ..Case::untried(id, "pc-q35-7.2", "default", "unix", Direction::Forward)
     };
-    let page = page(&everything().with_cases(vec![case], false));
+    let report = Report {
+        cases: vec![case],
+        ..everything()
+    };
+    let page = page(&report.judged_by(Policy::default()));
     let told =
         "<dd>forward, backward <span class=\"dim\">1 case; forward is from old to new</span>";
     assert!(page.contains(told), "{page}");

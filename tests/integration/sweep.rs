@@ -415,7 +415,7 @@ fn what_a_list_allows_does_not_gate() {
     let (gated, status) = report(&args);
     assert_eq!(status, Some(1));
     assert_eq!(gated["summary"]["errors"], 1);
-    let (allowed, status) = report(&[&args[..], &["--rules", rules]].concat());
+    let (allowed, status) = report(&[&args[..], &["--lists", rules]].concat());
     assert_eq!(status, Some(0), "{allowed:#}");
     let case = &allowed["cases"][0];
     assert_eq!(case["id"], "q35/am53c974/unix/forward");
