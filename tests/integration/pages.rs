@@ -1,8 +1,7 @@
 //! The report for people, as text and for a browser: what it tells first, that a page stands alone, and
 //! that nothing in it becomes markup.
 
-mod common;
-
+use macro_rules_attribute::apply;
 use migcompat::model::Direction;
 use migcompat::report::render::{html, text};
 use migcompat::report::{
@@ -12,7 +11,7 @@ use migcompat::report::{
 use regex::Regex;
 use serde_json::Value;
 
-use common::{migcompat, online, stderr, with_builds};
+use crate::common::{migcompat, stderr, with_builds};
 
 /// The page without its style, which no test is about.
 fn page(report: &Report) -> String {
@@ -215,12 +214,12 @@ fn everything() -> Report {
     })
 }
 
-#[test]
+#[apply(test)]
 fn a_page_tells_what_did_not_pass_first() {
     insta::assert_snapshot!(page(&everything()));
 }
 
-#[test]
+#[apply(test)]
 fn a_text_tells_what_did_not_pass_first() {
     let options = text::Options {
         width: 100,
@@ -232,7 +231,7 @@ fn a_text_tells_what_did_not_pass_first() {
     insta::assert_snapshot!(String::from_utf8(out.into_inner()).expect("UTF-8"));
 }
 
-#[test]
+#[apply(test)]
 fn a_comparison_of_dumps_alone_is_a_page_too() {
     let report = Report {
         cases: Vec::new(),
@@ -247,7 +246,7 @@ fn a_comparison_of_dumps_alone_is_a_page_too() {
     assert!(page.contains("<code>field-added</code>"), "{page}");
 }
 
-#[test]
+#[apply(test)]
 fn a_loop_goes_both_ways() {
     let leg = |index, direction| Leg {
         index,
@@ -307,7 +306,7 @@ fn poisoned(report: &Report, wrong: &str) -> (Report, usize) {
     (serde_json::from_value(whole).expect("a report"), count)
 }
 
-#[test]
+#[apply(test)]
 fn what_a_build_or_a_file_said_is_no_markup() {
     let report = everything();
     for wrong in [
@@ -335,11 +334,11 @@ fn what_a_build_or_a_file_said_is_no_markup() {
 }
 
 /// The filter that turns escaping off.
-#[test]
+#[apply(test)]
 fn no_template_lets_text_through_unescaped() {
     let filter = Regex::new(r"\|\s*safe|\bescape\b").expect("sound");
     let mut files = 0;
-    for file in std::fs::read_dir(common::root().join("templates")).expect("the templates") {
+    for file in std::fs::read_dir(crate::common::root().join("templates")).expect("the templates") {
         let path = file.expect("readable").path();
         let text = std::fs::read_to_string(&path).expect("readable");
         assert!(!filter.is_match(&text), "{}", path.display());
@@ -348,11 +347,9 @@ fn no_template_lets_text_through_unescaped() {
     assert!(files > 3, "{files}");
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_sweep_of_real_builds_is_a_page() {
-    if !online("a_sweep_of_real_builds_is_a_page") {
-        return;
-    }
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("page.html");
     let pair = ["sweep", "debian:bookworm", "debian:trixie"];

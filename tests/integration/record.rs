@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use macro_rules_attribute::apply;
 use migcompat::compare::dump::compare::compare;
 use migcompat::model::{Direction, Version};
 use migcompat::report::{Finding, Level};
@@ -99,7 +100,7 @@ fn record() -> Vec<Vec<String>> {
         .collect()
 }
 
-#[test]
+#[apply(test)]
 fn what_is_reported_on_real_dumps_is_what_was_judged() {
     let judged: BTreeSet<String> = record().iter().map(|r| r[..COMPARED].join("\t")).collect();
     let reported = reported();
@@ -111,7 +112,7 @@ fn what_is_reported_on_real_dumps_is_what_was_judged() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn every_row_is_judged_and_no_error_is_wrong() {
     for row in record() {
         assert_eq!(row.len(), COMPARED + 3, "{row:?}");

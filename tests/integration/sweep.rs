@@ -1,14 +1,13 @@
 //! Sweeps of real builds: few devices, so that it stays quick, and what they have to tell apart.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
 
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use common::{online, program, stderr, stdout, with_builds};
+use crate::common::{program, stderr, stdout, with_builds};
 
 fn sweep(args: &[&str]) -> Output {
     let args = [&["sweep"], args].concat();
@@ -17,7 +16,7 @@ fn sweep(args: &[&str]) -> Output {
 
 fn report(args: &[&str]) -> (Value, Option<i32>) {
     let output = sweep(&[args, &["--format", "json", "-q"]].concat());
-    (common::report(&output), output.status.code())
+    (crate::common::report(&output), output.status.code())
 }
 
 /// Outcome and control of every case, by id.
@@ -43,11 +42,9 @@ const MIXED: &[&str] = &[
     "usb-*", "--only", "virtio-*", "--only", "pxb*",
 ];
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_pack_tells_what_one_by_one_tells() {
-    if !online("a_pack_tells_what_one_by_one_tells") {
-        return;
-    }
     let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
     let (packed, status) = report(&[&pair, MIXED].concat());
     assert_eq!(status, Some(1));
@@ -158,11 +155,9 @@ fn merge(files: &[PathBuf], args: &[&str]) -> Output {
 }
 
 /// Some hang on others that break, some start in no build, and some pass.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn shards_joined_are_the_whole_run() {
-    if !online("shards_joined_are_the_whole_run") {
-        return;
-    }
     let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
     let only = [
         "am53c974",
@@ -234,11 +229,9 @@ fn same_lines(one: &str, other: &str) {
 }
 
 /// Of an e1000 alone, all that a guest with it can send is sent; of a vhost device, nothing is.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn coverage_gates_where_it_is_asked_for() {
-    if !online("coverage_gates_where_it_is_asked_for") {
-        return;
-    }
     let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
     let all = [&pair[..], &["--only", "e1000", "--min-coverage", "100"]].concat();
     let (enough, status) = report(&all);
@@ -261,11 +254,9 @@ fn coverage_gates_where_it_is_asked_for() {
     assert_eq!(less["coverage"]["required"], 100);
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn several_machines_of_several_architectures_are_one_report() {
-    if !online("several_machines_of_several_architectures_are_one_report") {
-        return;
-    }
     let (report, status) = report(&[
         "debian:bookworm",
         "debian:trixie",
@@ -334,11 +325,9 @@ fn several_machines_of_several_architectures_are_one_report() {
     assert_eq!(outcome(&found, "pc-q35-99.0/bare/unix/forward"), "skip");
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_page_shows_what_did_not_pass_and_no_more() {
-    if !online("a_page_shows_what_did_not_pass_and_no_more") {
-        return;
-    }
     let args = [
         "debian:bookworm",
         "debian:trixie",
@@ -376,11 +365,9 @@ fn a_page_shows_what_did_not_pass_and_no_more() {
 
 /// No build moves the page of vmclock, not even to itself: the guest comes through, and so do its other
 /// devices.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_one_device_loses_says_nothing_against_its_neighbours() {
-    if !online("what_one_device_loses_says_nothing_against_its_neighbours") {
-        return;
-    }
     let pair = ["debian:trixie", "debian:trixie", "-M", "pc-q35-10.0"];
     let only = ["--only", "vmclock", "--only", "e1000*", "--only", "rtl8139"];
     let (packed, status) = report(&[&pair[..], &only].concat());
@@ -399,11 +386,9 @@ fn what_one_device_loses_says_nothing_against_its_neighbours() {
 
 /// A break that somebody chose is one for the guests that meet it, too; and what is swept decides what
 /// the findings are about.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_a_list_allows_does_not_gate() {
-    if !online("what_a_list_allows_does_not_gate") {
-        return;
-    }
     let lists = tempfile::tempdir().expect("a folder");
     let entry = |section: &str| {
         format!(
@@ -453,7 +438,7 @@ fn what_a_list_allows_does_not_gate() {
     assert!(findings.iter().all(|f| f["section"] != "am53c974"));
 }
 
-#[test]
+#[apply(test)]
 fn wrong_wishes_are_told() {
     for (args, wanted) in [
         (

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use macro_rules_attribute::apply;
 use migcompat::compare::dump::compare::compare;
 use migcompat::compare::renames::NoRenames;
 use migcompat::migration::diagnosis::properties;
@@ -66,7 +67,7 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
     (rules, findings)
 }
 
-#[test]
+#[apply(test)]
 fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
     for &rule in Rule::ALL {
         let (old, new) = pair(rule);
@@ -90,7 +91,7 @@ fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
     for &rule in Rule::ALL {
         // These say which build lacks a type, and only the removal matters to a guest.
@@ -107,7 +108,7 @@ fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn no_fixture_is_left_without_a_rule() {
     let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/rules");
     for entry in std::fs::read_dir(all).expect("the fixtures") {

@@ -1,15 +1,14 @@
 //! A run spread over several, and its reports joined.
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::Output;
 
+use macro_rules_attribute::apply;
 use migcompat::report::{Case, Report};
 use serde_json::{Value, json};
 
-use common::{dump, follows_the_schema, program, root};
+use crate::common::{dump, follows_the_schema, program, root};
 
 const DEVICES: [&str; 6] = [
     "am53c974",
@@ -99,7 +98,7 @@ fn written(reports: &[Value]) -> tempfile::TempDir {
     folder
 }
 
-#[test]
+#[apply(test)]
 fn shards_joined_in_any_order_are_the_whole_run_byte_for_byte() {
     let whole = whole();
     follows_the_schema(&whole);
@@ -122,7 +121,7 @@ fn shards_joined_in_any_order_are_the_whole_run_byte_for_byte() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn compressed_reports_are_read_too() {
     let whole = whole();
     let parts: Vec<Value> = (1..=2).map(|index| part(&whole, index, 2)).collect();
@@ -148,7 +147,7 @@ fn compressed_reports_are_read_too() {
 }
 
 /// Nothing failed in the shards that are there, and still the run as a whole has no result.
-#[test]
+#[apply(test)]
 fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let mut whole = whole();
     whole["findings"] = json!([]);
@@ -182,7 +181,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
 }
 
 /// Each shard sends a half; together they send enough.
-#[test]
+#[apply(test)]
 fn coverage_is_joined_and_too_little_of_it_is_untested() {
     let mut whole = whole();
     whole["findings"] = json!([]);
@@ -228,7 +227,7 @@ fn coverage_is_joined_and_too_little_of_it_is_untested() {
     assert_eq!(migcompat(&enough, bare.path()).status.code(), Some(2));
 }
 
-#[test]
+#[apply(test)]
 fn what_is_not_of_one_run_is_refused_with_both_names() {
     let whole = whole();
     let first = part(&whole, 1, 2);
@@ -293,7 +292,7 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
     assert!(said.contains("both have the case q35/"), "{said}");
 }
 
-#[test]
+#[apply(test)]
 fn what_is_no_report_is_said_to_be_none() {
     let folder = tempfile::tempdir().expect("a folder");
     for (content, message) in [

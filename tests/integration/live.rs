@@ -1,15 +1,15 @@
 //! Migrations between real builds, and what becomes of a case when a build misbehaves.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use common::{build, executable, online, script, stderr, with_builds};
+use crate::common::{build, executable, script, stderr, wait_until, with_builds};
+use crate::needs::mounted;
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -28,7 +28,7 @@ impl Run {
         // One that cannot be tested has none.
         let report = match output.stdout.is_empty() {
             true => Value::Null,
-            false => common::report(&output),
+            false => crate::common::report(&output),
         };
         Run {
             output,
@@ -121,11 +121,9 @@ fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
     script(dir, "qemu-system-x86_64", &text)
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn the_default_set_moves_both_ways() {
-    if !online("the_default_set_moves_both_ways") {
-        return;
-    }
     let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--paused"]);
     assert_eq!(run.status(), Some(0), "{}", run.said());
     assert_eq!(run.outcomes(), ["pass", "pass"]);
@@ -136,11 +134,9 @@ fn the_default_set_moves_both_ways() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_working_guest_survives_two_round_trips() {
-    if !online("a_working_guest_survives_two_round_trips") {
-        return;
-    }
     let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--loops", "2"]);
     assert_eq!(run.status(), Some(0), "{}", run.said());
     let legs = run.case(0)["legs"].as_array().unwrap();
@@ -153,11 +149,9 @@ fn a_working_guest_survives_two_round_trips() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn every_transport_carries_a_guest() {
-    if !online("every_transport_carries_a_guest") {
-        return;
-    }
     for transport in ["tcp", "fd", "exec"] {
         let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
         let run = Run::new(&[&args[..], &["--paused", "--transport", transport]].concat());
@@ -179,11 +173,9 @@ fn every_transport_carries_a_guest() {
     assert_eq!(run.status(), Some(2));
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
-    if !online("descriptors_are_taken_by_the_oldest_and_the_newest_build") {
-        return;
-    }
     let args = ["live", "debian:bullseye", "debian:trixie-backports"];
     let how = ["-M", "q35", "--device-set", "bare", "--transport", "fd"];
     let run = Run::new(&[&args[..], &how, &["--loops", "2"]].concat());
@@ -192,38 +184,35 @@ fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
     run.leaves_nothing();
 }
 
-#[test]
-fn capabilities_are_used_between_the_generations_and_named() {
-    if !online("capabilities_are_used_between_the_generations_and_named") {
-        return;
-    }
+fn is_used_between_the_generations_and_named(capability: &str) {
     for (old, new) in [("debian:bullseye", OLD), (OLD, "debian:trixie-backports")] {
-        for capability in ["multifd", "postcopy-ram"] {
-            let args = ["live", old, new, "-M", "q35", "--device-set", "bare"];
-            let how = ["--loops", "1", "--capability", capability];
-            let run = Run::new(&[&args[..], &how].concat());
-            let case = run.case(0);
-            let id = format!("q35/bare/unix+{capability}/forward-loop1");
-            assert_eq!(case["id"], id, "{}", run.said());
-            assert_eq!(case["capabilities"], serde_json::json!([capability]));
-            let why = case["cause"]["message"].as_str().unwrap_or_default();
-            if why.contains("Postcopy is not supported") {
-                // Not every user may have page faults told.
-                assert_eq!(run.outcomes(), ["skip"]);
-                eprintln!("UNTESTED: postcopy between {old} and {new}: {why}");
-                continue;
-            }
-            assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
-            run.leaves_nothing();
-        }
+        let args = ["live", old, new, "-M", "q35", "--device-set", "bare"];
+        let how = ["--loops", "1", "--capability", capability];
+        let run = Run::new(&[&args[..], &how].concat());
+        let case = run.case(0);
+        let id = format!("q35/bare/unix+{capability}/forward-loop1");
+        assert_eq!(case["id"], id, "{}", run.said());
+        assert_eq!(case["capabilities"], serde_json::json!([capability]));
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        run.leaves_nothing();
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
+fn multifd_is_used_between_the_generations_and_named() {
+    is_used_between_the_generations_and_named("multifd");
+}
+
+#[apply(test)]
+#[needs(Builds, PageFaults)]
+fn postcopy_is_used_between_the_generations_and_named() {
+    is_used_between_the_generations_and_named("postcopy-ram");
+}
+
+#[apply(test)]
+#[needs(Builds)]
 fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
-    if !online("what_a_capability_cannot_do_is_a_skip_that_says_why") {
-        return;
-    }
     let multifd = ["--capability", "multifd"];
     let postcopy = ["--capability", "postcopy-ram"];
     for (how, says) in [
@@ -250,11 +239,9 @@ fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_break_names_its_section_and_the_finding_that_predicts_it() {
-    if !online("a_break_names_its_section_and_the_finding_that_predicts_it") {
-        return;
-    }
     let args = ["live", OLD, NEW, "-M", "pc-q35-7.2", "--device", "am53c974"];
     let run = Run::new(&[&args[..], &["--paused", "--direction", "forward"]].concat());
     assert_eq!(run.status(), Some(1), "{}", run.said());
@@ -280,11 +267,9 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
     assert!(said.contains("pciespscsi"), "{said}\n{line}");
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
-    if !online("a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     // The machine starts twice: as the source of leg 1 in each attempt, never for leg 2.
     let old = wrapper(
@@ -321,11 +306,9 @@ fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_failed_case_that_a_list_allows_does_not_gate() {
-    if !online("a_failed_case_that_a_list_allows_does_not_gate") {
-        return;
-    }
     let lists = tempfile::tempdir().unwrap();
     let entry = "[[migration]]\nsection = \"pciespscsi\"\nmachines = [\"pc-q35\"]\nby = \"8.0\"\n\
                  source = \"a test\"\nreason = \"meant to\"\n";
@@ -351,17 +334,9 @@ fn a_failed_case_that_a_list_allows_does_not_gate() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds, Program("python3"))]
 fn garbage_on_the_monitor_socket_leaves_it_untested() {
-    if !online("garbage_on_the_monitor_socket_leaves_it_untested") {
-        return;
-    }
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!(
-            "UNTESTED: garbage_on_the_monitor_socket_leaves_it_untested: there is no python3"
-        );
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let fake = executable(
         dir.path(),
@@ -382,11 +357,9 @@ fn garbage_on_the_monitor_socket_leaves_it_untested() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
-    if !online("a_failed_set_names_the_devices_to_blame_and_clears_the_others") {
-        return;
-    }
     // The first of them cannot move at all, which must not hide that the last one breaks.
     let mut args = vec!["live", OLD, NEW, "-M", "pc-q35-7.2", "--paused"];
     for device in ["rocker,id=r", "e1000", "virtio-rng-pci", "am53c974"] {
@@ -415,11 +388,9 @@ fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_no_build_can_move_is_broken() {
-    if !online("what_no_build_can_move_is_broken") {
-        return;
-    }
     // With an argument of its own, so that no set has a say in it.
     let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
     let run = Run::new(&[&args[..], &["--device", "rocker,id=r"]].concat());
@@ -428,11 +399,9 @@ fn what_no_build_can_move_is_broken() {
     assert_eq!(run.status(), Some(125));
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_destination_that_dies_while_it_loads_has_a_place() {
-    if !online("a_destination_that_dies_while_it_loads_has_a_place") {
-        return;
-    }
     // No build up to 10.0 survives its own.
     let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
     let how = ["--direction", "backward", "--device", "isa-vga"];
@@ -451,11 +420,9 @@ fn a_destination_that_dies_while_it_loads_has_a_place() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
-    if !online("the_oldest_and_the_newest_build_trace_their_loads_into_the_logs") {
-        return;
-    }
     let args = ["live", "debian:bullseye", "debian:trixie-backports"];
     let how = ["-M", "q35", "--paused", "--retries", "0"];
     let run = Run::new(&[&args[..], &how, &["--device", "am53c974"]].concat());
@@ -494,11 +461,9 @@ fn roomy(dir: &Path) -> String {
     file.display().to_string()
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_killed_destination_is_a_crash() {
-    if !online("a_killed_destination_is_a_crash") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let new = struck(dir.path(), NEW, Role::Destination, "KILL");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
@@ -520,11 +485,9 @@ fn a_killed_destination_is_a_crash() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_killed_source_is_a_crash() {
-    if !online("a_killed_source_is_a_crash") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let old = struck(dir.path(), OLD, Role::Source, "KILL");
     let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
@@ -543,11 +506,9 @@ fn a_killed_source_is_a_crash() {
     run.leaves_nothing();
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_stopped_destination_is_a_hang() {
-    if !online("a_stopped_destination_is_a_hang") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let new = struck(dir.path(), NEW, Role::Destination, "STOP");
     let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
@@ -571,43 +532,29 @@ fn a_stopped_destination_is_a_hang() {
     run.leaves_nothing();
 }
 
-/// A run in a folder on a file system of its own, which is full; `None` where nobody may mount one.
-/// Of each file that it leaves there its error output has a line.
-fn run_on_a_full_disk(mount: &str, args: &[&str]) -> Option<(Output, Value)> {
+/// A run in a folder on a file system of its own, which is full. Of each file that it leaves there its
+/// error output has a line.
+fn run_on_a_full_disk(mount: &str, args: &[&str]) -> (Output, Value) {
     let temp = tempfile::tempdir().unwrap();
-    let folder = temp.path().to_str().unwrap();
-    let mounted = |script: &str, args: &[&str]| {
-        let script = format!("mount -t tmpfs -o {mount} none \"$0\" && cd \"$0\" && {script}");
-        Command::new("unshare")
-            .args(["--map-root-user", "--mount", "sh", "-c", &script, folder])
-            .args(args)
-            .env("TMPDIR", folder)
-            .stdin(Stdio::null())
-            .output()
-    };
-    match mounted("true", &[]) {
-        Ok(tried) if tried.status.success() => {}
-        tried => {
-            eprintln!("UNTESTED: nothing can be mounted for a full disk: {tried:?}");
-            return None;
-        }
-    }
     let script = "{ cat /dev/zero >full 2>&-; \"$@\"; was=$?; \
                   find . -type f ! -name full -exec echo left {} \\; >&2; exit $was; }";
-    let cache = std::path::absolute(common::cache_dir()).unwrap();
-    let program = env!("CARGO_BIN_EXE_migcompat");
-    let common = ["--cache", cache.to_str().unwrap(), "--format", "json"];
-    let output = mounted(script, &[&[program], args, &common].concat()).unwrap();
+    let output = mounted(temp.path(), mount, script)
+        .arg(env!("CARGO_BIN_EXE_migcompat"))
+        .args(args)
+        .arg("--cache")
+        .arg(crate::common::cache_dir())
+        .args(["--format", "json"])
+        .env("TMPDIR", temp.path())
+        .output()
+        .unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     leaves_nothing(temp.path());
-    Some((output, report))
+    (output, report)
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds, Mount)]
 fn a_full_disk_is_no_break() {
-    if !online("a_full_disk_is_no_break") {
-        return;
-    }
     let bare = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
     let once = ["--direction", "forward", "--retries", "0"];
     for (mount, how, status, outcome, says) in [
@@ -632,9 +579,7 @@ fn a_full_disk_is_no_break() {
         ),
     ] {
         let args = [&bare[..], &once, how].concat();
-        let Some((output, report)) = run_on_a_full_disk(mount, &args) else {
-            return;
-        };
+        let (output, report) = run_on_a_full_disk(mount, &args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{how:?}: {said}");
         assert!(!said.contains("\nleft "), "{said}");
@@ -645,18 +590,14 @@ fn a_full_disk_is_no_break() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds, Mount)]
 fn a_break_is_told_where_no_log_of_it_can_be_kept() {
-    if !online("a_break_is_told_where_no_log_of_it_can_be_kept") {
-        return;
-    }
     let args = ["live", OLD, NEW, "-M", "q35", "--device", "am53c974"];
     let once = ["--direction", "forward", "--paused", "--retries", "0"];
     for keep in [&["--keep-logs", "logs"][..], &[]] {
         let args = [&args[..], &once, keep].concat();
-        let Some((output, report)) = run_on_a_full_disk("size=64k", &args) else {
-            return;
-        };
+        let (output, report) = run_on_a_full_disk("size=64k", &args);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(!said.contains("\nleft "), "{said}");
@@ -667,11 +608,9 @@ fn a_break_is_told_where_no_log_of_it_can_be_kept() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn builds_that_are_none_leave_it_untested() {
-    if !online("builds_that_are_none_leave_it_untested") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     for (name, text, says) in [
         ("garbage", "echo garbage >&2", "garbage"),
@@ -685,16 +624,18 @@ fn builds_that_are_none_leave_it_untested() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn an_interrupt_leaves_nothing() {
-    if !online("an_interrupt_leaves_nothing") {
-        return;
-    }
     for signal in ["INT", "TERM"] {
         let temp = tempfile::tempdir().unwrap();
         let args = ["live", OLD, NEW, "-M", "q35", "--loops", "500"];
         let child = command(&temp, &args).spawn().unwrap();
-        std::thread::sleep(Duration::from_secs(3));
+        // A guest has arrived, and is on its way back.
+        wait_until("the second leg", || {
+            let mut folders = fs::read_dir(temp.path()).unwrap().flatten();
+            folders.any(|folder| folder.path().join("m2").exists())
+        });
         let killed = Command::new("sh")
             .args(["-c", &format!("kill -{signal} {}", child.id())])
             .status()
@@ -707,11 +648,9 @@ fn an_interrupt_leaves_nothing() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
-    if !online("a_failed_case_and_the_finding_that_predicts_it_name_each_other") {
-        return;
-    }
     let args = [
         "check",
         OLD,
@@ -741,11 +680,9 @@ fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
     assert_eq!(case["cause"]["field"], "esp/drq_state");
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_check_joins_both_kinds_of_evidence() {
-    if !online("a_check_joins_both_kinds_of_evidence") {
-        return;
-    }
     let run = Run::new(&["check", OLD, NEW, "-M", "q35"]);
     assert!(
         run.status().is_some_and(|status| status < 2),
@@ -757,11 +694,9 @@ fn a_check_joins_both_kinds_of_evidence() {
 }
 
 /// What no guest of the run had is told apart from what was moved, and counts.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_check_says_how_much_was_put_to_the_test() {
-    if !online("a_check_says_how_much_was_put_to_the_test") {
-        return;
-    }
     // The same build: nothing but coverage can keep it from being compatible.
     let check = |more: &[&str]| {
         let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
@@ -805,11 +740,9 @@ fn a_check_says_how_much_was_put_to_the_test() {
 }
 
 /// With multifd the stream cannot be read on its way: that is not the same as nothing sent.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_cannot_be_seen_is_not_taken_for_uncovered() {
-    if !online("what_cannot_be_seen_is_not_taken_for_uncovered") {
-        return;
-    }
     let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
     let how = ["--device-set", "bare", "--capability", "multifd"];
     let run = Run::new(&[&args[..], &how].concat());
@@ -821,11 +754,9 @@ fn what_cannot_be_seen_is_not_taken_for_uncovered() {
 }
 
 /// A device that did not get across was sent, and that is all.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_was_sent_in_vain_is_covered_as_such() {
-    if !online("what_was_sent_in_vain_is_covered_as_such") {
-        return;
-    }
     let args = ["check", OLD, NEW, "-M", "q35", "--paused", "--retries", "0"];
     let run = Run::new(
         &[

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use macro_rules_attribute::apply;
 use migcompat::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 use migcompat::model::Side;
 
@@ -37,7 +38,7 @@ fn target<'a>(arch: &'a str, machine: &'a str, old: &str, new: &str) -> Target<'
     }
 }
 
-#[test]
+#[apply(test)]
 fn every_file_is_shipped_under_its_own_name() {
     let mut files = BTreeSet::new();
     for file in std::fs::read_dir(folder()).expect("the folder of the sets") {
@@ -58,7 +59,7 @@ fn every_file_is_shipped_under_its_own_name() {
     assert_eq!(DeviceSet::all()[0].name, "default");
 }
 
-#[test]
+#[apply(test)]
 fn an_id_means_one_device_whatever_the_set() {
     let mut homes: BTreeMap<&str, &str> = BTreeMap::new();
     for set in DeviceSet::all() {
@@ -70,7 +71,7 @@ fn an_id_means_one_device_whatever_the_set() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn every_set_composes_everywhere_and_accounts_for_each_device() {
     for set in DeviceSet::all() {
         for (arch, machine) in PLACES {
@@ -96,7 +97,7 @@ fn every_set_composes_everywhere_and_accounts_for_each_device() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn guests_together_hold_all_that_the_set_holds() {
     for set in DeviceSet::all() {
         for (arch, machine) in PLACES {
@@ -121,7 +122,7 @@ fn guests_together_hold_all_that_the_set_holds() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn the_default_set_loses_nothing_to_a_version() {
     let set = DeviceSet::shipped("default").expect("shipped");
     for (arch, machine) in PLACES {
@@ -143,7 +144,7 @@ fn the_default_set_loses_nothing_to_a_version() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn backends_keep_to_names_of_their_own() {
     for set in DeviceSet::all() {
         for guest in set.guests() {
@@ -167,7 +168,7 @@ fn backends_keep_to_names_of_their_own() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn nothing_reaches_for_the_host() {
     for set in DeviceSet::all() {
         for (arch, machine) in PLACES {
@@ -180,7 +181,7 @@ fn nothing_reaches_for_the_host() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn exclusions_name_the_build() {
     let network = DeviceSet::shipped("network").expect("shipped");
     let composed = network.compose(&target("x86_64", "pc-q35-7.2", "7.2.22", "10.0.3"));
@@ -225,7 +226,7 @@ fn exclusions_name_the_build() {
     assert!(json[0]["reason"].is_string(), "{json}");
 }
 
-#[test]
+#[apply(test)]
 fn a_bare_driver_gets_what_it_needs() {
     let arguments = ["usb-kbd", "usb-mouse", "am53c974", "e1000e,addr=9"].map(str::to_owned);
     let set = DeviceSet::ad_hoc(&arguments, "x86_64").expect("good");
@@ -248,7 +249,7 @@ fn a_bare_driver_gets_what_it_needs() {
     assert!(DeviceSet::left_out("e1000e").is_none());
 }
 
-#[test]
+#[apply(test)]
 fn a_driver_is_either_plugged_in_or_left_out() {
     for set in DeviceSet::all() {
         for device in &set.devices {
@@ -263,7 +264,7 @@ fn a_driver_is_either_plugged_in_or_left_out() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn own_sets_are_loaded_and_faults_have_a_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("own.toml");

@@ -1,13 +1,12 @@
 //! Builds that set up one machine type differently: what no dump shows, and what a failed migration
 //! is explained by.
 
-mod common;
-
 use std::path::Path;
 
+use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use common::{build, online, script, with_builds};
+use crate::common::{build, script, with_builds};
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
@@ -24,7 +23,7 @@ fn report(args: &[&str]) -> (Value, Option<i32>) {
     let args = [args, &["--format", "json"]].concat();
     let output = with_builds(&args).env("TMPDIR", temp.path()).output();
     let output = output.unwrap();
-    (common::report(&output), output.status.code())
+    (crate::common::report(&output), output.status.code())
 }
 
 fn by_properties(report: &Value) -> Vec<&Value> {
@@ -35,11 +34,9 @@ fn by_properties(report: &Value) -> Vec<&Value> {
         .collect()
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_changed_default_explains_the_load_that_fails_by_it() {
-    if !online("a_changed_default_explains_the_load_that_fails_by_it") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let old = other_defaults(folder.path(), "bookworm", &["intel-hda.msi=off"]);
     let new = "debian:bookworm";
@@ -87,11 +84,9 @@ fn a_changed_default_explains_the_load_that_fails_by_it() {
     );
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_nothing_fails_by_is_a_note_and_noise_is_none() {
-    if !online("what_nothing_fails_by_is_a_note_and_noise_is_none") {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     // A property of a device of the default set that a stopped migration does not mind.
     let globals = ["VGA.xres=1024", "virtio-balloon-pci.rombar=1"];

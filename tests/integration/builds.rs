@@ -1,31 +1,27 @@
 //! Real builds, fetched from the Debian archive, and fake ones that misbehave.
 
-mod common;
-
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use macro_rules_attribute::apply;
 use migcompat::model::BuildKind;
 use migcompat::qemu;
 use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, Progress, QemuError, machine};
 
-use common::{build, online, script, stderr};
+use crate::common::{build, script, stderr};
 
 fn fetched(suite: &str) -> Build {
     build(&format!("debian:{suite}"))
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn two_real_builds_agree_on_a_machine_and_dump_it() {
-    if !online("two_real_builds_agree_on_a_machine_and_dump_it") {
-        return;
-    }
     let builds = [fetched("bookworm"), fetched("trixie")];
     let infos = builds.each_ref().map(|build| build.info().unwrap());
     let [old, new] = &infos;
@@ -64,11 +60,9 @@ fn two_real_builds_agree_on_a_machine_and_dump_it() {
 }
 
 /// What is printed for doing it by hand works when done by hand.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn the_shell_prefix_starts_the_same_build() {
-    if !online("the_shell_prefix_starts_the_same_build") {
-        return;
-    }
     let build = fetched("bookworm");
     let by_hand = |command: &mut Command| {
         let run = command.output().unwrap();
@@ -81,20 +75,25 @@ fn the_shell_prefix_starts_the_same_build() {
 }
 
 /// Nothing that runs comes from the machine's own libraries.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_fetched_build_loads_nothing_from_outside() {
-    if !online("a_fetched_build_loads_nothing_from_outside") {
-        return;
-    }
     for suite in ["bookworm", "trixie"] {
         let build = fetched(suite);
         let mut child = build
             .command()
             .args(["-M", "none", "-S", "-nodefaults", "-display", "none"])
-            .stdin(Stdio::null())
+            .args(["-qmp", "stdio"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        sleep(Duration::from_millis(500));
+        // By the time it greets, all is loaded.
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut greeting)
+            .unwrap();
+        assert!(greeting.contains("QMP"), "{greeting}");
         let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -107,11 +106,9 @@ fn a_fetched_build_loads_nothing_from_outside() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_suite_that_does_not_exist_is_named_as_such() {
-    if !online("a_suite_that_does_not_exist_is_named_as_such") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
     let arg = qemu::parse("debian:no-such-suite").unwrap();
@@ -121,14 +118,21 @@ fn a_suite_that_does_not_exist_is_named_as_such() {
     assert!(cache.list().unwrap().is_empty());
 }
 
-/// A step of a test that runs in a process of its own, which can be killed or given another
-/// environment; a test that does nothing unless told to.
-#[test]
-fn in_a_process_of_its_own() {
-    let Some(dir) = std::env::var_os("MIGCOMPAT_TEST_OPEN") else {
-        return;
-    };
-    let cache = Cache::new(Some(dir.into())).unwrap();
+/// Does what a test started this program for, if one did: a step that needs a process of its own, which
+/// can be killed or given another environment.
+pub fn done_for_a_test() -> bool {
+    if let Some(dir) = std::env::var_os("MIGCOMPAT_TEST_OPEN") {
+        open_here(dir.into());
+    } else if let Some(args) = std::env::var_os("MIGCOMPAT_TEST_ARGS") {
+        monitor_of_a_fake_build(&args.into_string().unwrap());
+    } else {
+        return false;
+    }
+    true
+}
+
+fn open_here(dir: PathBuf) {
+    let cache = Cache::new(Some(dir)).unwrap();
     let arg = qemu::parse("debian:bookworm").unwrap();
     match qemu::open(&arg, "x86_64", &cache, Progress::Lines) {
         Ok(build) => eprintln!("OPENED {}", build.label()),
@@ -140,7 +144,6 @@ fn in_a_process_of_its_own() {
 fn open_elsewhere(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "in_a_process_of_its_own", "--nocapture"])
         .env("MIGCOMPAT_TEST_OPEN", dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -162,25 +165,18 @@ fn refused(opening: &mut Command) -> String {
     said
 }
 
-/// A folder with an `apt.conf` that other processes of the test can be given. `None` on a machine that
-/// has no apt, which is told.
-fn apt_config(test: &str, text: impl FnOnce(&Path) -> String) -> Option<tempfile::TempDir> {
-    if which::which("apt-get").is_err() {
-        eprintln!("UNTESTED: {test}: there is no apt-get here");
-        return None;
-    }
+/// A folder with an `apt.conf` that other processes of the test can be given.
+fn apt_config(text: impl FnOnce(&Path) -> String) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     // Readable for the user whom apt becomes.
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     fs::write(dir.path().join("apt.conf"), text(dir.path())).unwrap();
-    Some(dir)
+    dir
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
-    if !online("a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one") {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
     let suite = dir.path().join("debian/bookworm");
@@ -229,7 +225,7 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert_eq!(left(), 0);
 }
 
-#[test]
+#[apply(test)]
 fn without_apt_the_error_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
     let said = refused(open_elsewhere(dir.path()).env("PATH", dir.path()));
@@ -241,17 +237,15 @@ fn without_apt_the_error_says_what_to_do_instead() {
 }
 
 /// A mirror behind a proxy that is not there stands for a machine without a network.
-#[test]
+#[apply(test)]
+#[needs(Program("apt-get"))]
 fn without_a_network_the_error_says_what_to_do_instead() {
-    let test = "without_a_network_the_error_says_what_to_do_instead";
     let proxy = "http://127.0.0.1:9/";
-    let Some(dir) = apt_config(test, |_| {
+    let dir = apt_config(|_| {
         format!(
             "Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\nAcquire::Retries \"0\";\n"
         )
-    }) else {
-        return;
-    };
+    });
     let said = refused(&mut open_configured(dir.path()));
     assert!(said.contains("cannot be reached"), "{said}");
     assert!(
@@ -261,17 +255,16 @@ fn without_a_network_the_error_says_what_to_do_instead() {
 }
 
 /// Not even where the machine's own apt is told to trust it.
-#[test]
+#[apply(test)]
+#[needs(Program("apt-get"))]
 fn a_suite_without_a_signature_is_refused() {
-    let Some(dir) = apt_config("a_suite_without_a_signature_is_refused", |dir| {
+    let dir = apt_config(|dir| {
         format!(
             "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\n\
              Acquire::AllowInsecureRepositories \"1\";\nAPT::Get::AllowUnauthenticated \"1\";\n",
             dir.join("sources").display()
         )
-    }) else {
-        return;
-    };
+    });
     let (archive, sources) = (dir.path().join("debian"), dir.path().join("sources"));
     let suite = archive.join("dists/bookworm");
     fs::create_dir_all(suite.join("main/binary-amd64")).unwrap();
@@ -311,7 +304,7 @@ impl Fake {
             Fake::Script(text) => (*text).to_owned(),
             Fake::Monitor(line) => format!(
                 "echo some noise >&2\nMIGCOMPAT_TEST_ARGS=\"$*\" MIGCOMPAT_TEST_LINE='{line}' \
-                 exec '{}' --exact the_monitor_of_a_fake_build",
+                 exec '{}'",
                 std::env::current_exe().unwrap().display()
             ),
         };
@@ -328,14 +321,9 @@ impl Fake {
     }
 }
 
-/// The monitor of a fake build: this test's program, started by a script. It does nothing unless
-/// told to: it connects to the socket in QEMU's arguments, says a line, and waits.
-#[test]
-fn the_monitor_of_a_fake_build() {
-    let Some(args) = std::env::var_os("MIGCOMPAT_TEST_ARGS") else {
-        return;
-    };
-    let args = args.into_string().unwrap();
+/// The monitor of a fake build: this program, started by a script. It connects to the socket in QEMU's
+/// arguments, says a line, and waits until nobody listens.
+fn monitor_of_a_fake_build(args: &str) {
     let path = args
         .split_once("path=")
         .unwrap()
@@ -348,10 +336,10 @@ fn the_monitor_of_a_fake_build() {
     if !line.is_empty() {
         writeln!(socket, "{line}").unwrap();
     }
-    sleep(Duration::from_secs(20));
+    let _ = io::copy(&mut socket, &mut io::sink());
 }
 
-#[test]
+#[apply(test)]
 fn builds_that_will_not_talk_are_told_apart() {
     let greeting = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 5}, "package": ""}, "capabilities": []}}"#;
     for (fake, message) in [
@@ -404,7 +392,7 @@ fn builds_that_will_not_talk_are_told_apart() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_dump_counts_only_if_the_build_says_so() {
     // $7 is the file, after -M pc -nodefaults -display none -dump-vmstate.
     for (text, outcome) in [
@@ -445,7 +433,7 @@ fn a_dump_counts_only_if_the_build_says_so() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_dump_cannot_be_opened_as_a_build() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("old.json");

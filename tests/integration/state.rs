@@ -1,10 +1,9 @@
 //! What devices hold after a migration between real builds, and how a refused stream is explained.
 
-mod common;
-
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use common::{online, with_builds};
+use crate::common::with_builds;
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -15,7 +14,7 @@ fn live(old: &str, new: &str, args: &[&str]) -> Vec<Value> {
     let temp = tempfile::tempdir().unwrap();
     let args = [&["live", old, new, "--format", "json"], args].concat();
     let output = with_builds(&args).env("TMPDIR", temp.path()).output();
-    let report = common::report(&output.unwrap());
+    let report = crate::common::report(&output.unwrap());
     report["cases"].as_array().unwrap().clone()
 }
 
@@ -31,11 +30,9 @@ fn nothing_lost(case: &Value, legs: u64) {
 }
 
 /// A conditional byte leaves as an unconditional one enters: the load succeeds, and is wrong.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
-    if !online("a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named") {
-        return;
-    }
     let args = ["-M", "pc-q35-7.2", "--device", "am53c974", "--paused"];
     let cases = live(OLD, NEW, &args);
     let [forward, backward] = cases.as_slice() else {
@@ -82,11 +79,9 @@ fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
 
 /// 10.0 sends filler where 7.2 has fields, of sb16 for what the command line says and of e1000e for
 /// what is 0 on a machine that never ran, too.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
-    if !online("a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another") {
-        return;
-    }
     let args = ["-M", "pc-q35-7.2", "--paused"];
     let cases = live(OLD, NEW, &[&args[..], &["--device", "sb16"]].concat());
     let [forward, backward] = cases.as_slice() else {
@@ -139,11 +134,9 @@ fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
 
 /// The CPU of this machine has other system registers in each release. One that the destination lacks
 /// ends the load, be the list longer or shorter; so does a list that is longer than its own.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_cpu_that_is_refused_is_explained_to_the_register() {
-    if !online("a_cpu_that_is_refused_is_explained_to_the_register") {
-        return;
-    }
     let args = ["--arch", "aarch64", "-M", "virt-7.2", "--paused"];
     let cases = live(OLD, NEW, &[&args[..], &["--device-set", "bare"]].concat());
     let [forward, backward] = cases.as_slice() else {
@@ -174,11 +167,9 @@ fn a_cpu_that_is_refused_is_explained_to_the_register() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn ordinary_devices_hold_what_was_sent() {
-    if !online("ordinary_devices_hold_what_was_sent") {
-        return;
-    }
     let mut args = vec!["-M", "q35"];
     for device in [
         "e1000e",
@@ -198,11 +189,9 @@ fn ordinary_devices_hold_what_was_sent() {
 }
 
 /// The guest never runs: what one leg sends is what the destination of the one before it holds.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn every_leg_of_a_loop_is_compared() {
-    if !online("every_leg_of_a_loop_is_compared") {
-        return;
-    }
     for how in [&[][..], &["--paused"]] {
         let args = ["-M", "q35", "--device-set", "bare", "--loops", "3"];
         let cases = live(OLD, NEW, &[&args, how].concat());
@@ -213,11 +202,9 @@ fn every_leg_of_a_loop_is_compared() {
 
 /// 10.0.13 sends the sizes of queues once more, since its own default for them is another one, and 11.1,
 /// whose default they are, does not.
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
-    if !online("a_subsection_that_a_build_adds_on_the_way_back_is_no_loss") {
-        return;
-    }
     // Of virtio-gpu 11.1 has the longer configuration space, too.
     for device in ["virtio-rng-pci", "virtio-gpu-pci"] {
         let args = ["-M", "q35", "--device", device, "--paused"];
@@ -228,11 +215,9 @@ fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn the_state_is_compared_whatever_way_the_stream_takes() {
-    if !online("the_state_is_compared_whatever_way_the_stream_takes") {
-        return;
-    }
     let args = ["-M", "q35", "--device-set", "bare", "--paused"];
     for transport in ["unix", "tcp", "fd", "exec", "file"] {
         let cases = live(
@@ -247,11 +232,9 @@ fn the_state_is_compared_whatever_way_the_stream_takes() {
     }
 }
 
-#[test]
+#[apply(test)]
+#[needs(Builds)]
 fn what_cannot_be_compared_says_why() {
-    if !online("what_cannot_be_compared_says_why") {
-        return;
-    }
     let args = ["-M", "q35", "--device-set", "bare", "--paused"];
     let how = ["--direction", "forward", "--capability", "multifd"];
     let cases = live(OLD, NEW, &[&args[..], &how].concat());

@@ -1,15 +1,14 @@
-//! What the test files share: the program, real builds, and reports held against the schema.
+//! What the modules share: the program, real builds, and reports held against the schema.
 //!
-//! Real builds are kept in `$MIGCOMPAT_CACHE`, or else below the target folder. Without a network the
-//! tests of them fail; with `MIGCOMPAT_OFFLINE=1` they say loudly that they tested nothing.
-
-// No file uses all of it.
-#![allow(dead_code)]
+//! Real builds are kept in `$MIGCOMPAT_CACHE`, or else where the program keeps them. Without a network the
+//! tests of them fail; with `MIGCOMPAT_OFFLINE=1` they are ignored.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use migcompat::qemu;
 use migcompat::qemu::{Build, Cache, Progress};
@@ -72,27 +71,29 @@ pub fn dump(version: &str, name: &str) -> String {
     format!("fixtures/dumps/{version}/{name}.json.zst")
 }
 
-/// Whether real builds can be had. Where they cannot, and that was not announced, tests fail.
-pub fn online(test: &str) -> bool {
-    let offline = std::env::var_os("MIGCOMPAT_OFFLINE").is_some_and(|value| value == "1");
-    if offline {
-        eprintln!("UNTESTED: {test}: MIGCOMPAT_OFFLINE=1 is set, no real build was fetched or run");
-    }
-    !offline
+fn cache() -> Cache {
+    let dir = std::env::var_os("MIGCOMPAT_CACHE").map(PathBuf::from);
+    Cache::new(dir).expect("a cache")
 }
 
+/// The folder of real builds, which outlives the tests.
 pub fn cache_dir() -> PathBuf {
-    std::env::var_os("MIGCOMPAT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-        PathBuf::from,
-    )
+    cache().path().to_owned()
 }
 
 /// A real build for x86_64: `debian:bookworm`.
 pub fn build(name: &str) -> Build {
     let arg = qemu::parse(name).expect("a build");
-    let cache = Cache::new(Some(cache_dir())).expect("a cache");
-    qemu::open(&arg, "x86_64", &cache, Progress::Lines).expect("it opens")
+    qemu::open(&arg, "x86_64", &cache(), Progress::Lines).expect("it opens")
+}
+
+/// Returns once it holds.
+pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within a minute");
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// A shell script that can be run, and its path.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use macro_rules_attribute::apply;
 use migcompat::compare::dump::compare::compare;
 use migcompat::compare::renames::NoRenames;
 use migcompat::model::Direction;
@@ -149,7 +150,7 @@ fn directions_of(findings: &[&Finding]) -> BTreeSet<Direction> {
     findings.iter().map(|f| f.direction).collect()
 }
 
-#[test]
+#[apply(test)]
 fn a_dump_against_itself_has_no_findings() {
     for (name, dump) in DUMPS.iter() {
         assert_eq!(compare_both(dump, dump), [], "{name}");
@@ -183,7 +184,7 @@ fn told(finding: &Finding, swapped: bool) -> String {
     )
 }
 
-#[test]
+#[apply(test)]
 fn swapping_the_builds_swaps_the_directions() {
     for (a, old) in DUMPS.iter() {
         let kind = &a[a.find('/').unwrap_or(0)..];
@@ -208,7 +209,7 @@ fn swapping_the_builds_swaps_the_directions() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_global_rejects: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    #[test]
+    #[apply(test)]
     fn a_new_name_is_never_an_error(dump: Index, section: Index, field: Index) {
         let (old, mut new) = one_section(dump, section);
         let ways = certain_fields(&new.sections[0]);
@@ -219,7 +220,7 @@ proptest! {
         prop_assert!(errors(&compare_both(&new, &old)).is_empty());
     }
 
-    #[test]
+    #[apply(test)]
     fn regrouping_a_run_into_a_structure_is_never_an_error(
         dump: Index, section: Index, field: Index, length in 1usize..12,
     ) {
@@ -246,7 +247,7 @@ proptest! {
         prop_assert!(errors(&compare_both(&new, &old)).is_empty());
     }
 
-    #[test]
+    #[apply(test)]
     fn padding_of_the_same_size_is_never_an_error(dump: Index, section: Index, field: Index) {
         let (old, mut new) = one_section(dump, section);
         let ways = certain_fields(&new.sections[0]);
@@ -262,7 +263,7 @@ proptest! {
         prop_assert!(errors(&compare_both(&new, &old)).is_empty());
     }
 
-    #[test]
+    #[apply(test)]
     fn deleting_or_inserting_a_plain_field_is_always_an_error(
         dump: Index, section: Index, field: Index,
     ) {
@@ -279,7 +280,7 @@ proptest! {
         }
     }
 
-    #[test]
+    #[apply(test)]
     fn another_size_of_a_plain_field_is_always_an_error(
         dump: Index, section: Index, field: Index, size in prop::sample::select(vec![1u64, 2, 3, 4, 8, 16, 17, 64, 100]),
     ) {
@@ -296,7 +297,7 @@ proptest! {
         }
     }
 
-    #[test]
+    #[apply(test)]
     fn another_length_of_an_array_is_always_an_error(
         dump: Index, section: Index, field: Index, length in 2u64..300,
     ) {
@@ -318,7 +319,7 @@ proptest! {
         }
     }
 
-    #[test]
+    #[apply(test)]
     fn swapping_two_neighbours_of_other_names_is_an_error(
         dump: Index, section: Index, field: Index,
     ) {

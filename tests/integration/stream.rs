@@ -1,20 +1,19 @@
 //! Migration streams that real builds wrote: every value against an independent reader, damage of all
 //! kinds, and the command line.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use macro_rules_attribute::apply;
 use migcompat::stream::{
     Content, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open, parse,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use common::{migcompat, program, stderr, stdout};
+use crate::common::{migcompat, program, stderr, stdout};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/streams")
@@ -183,7 +182,7 @@ fn compare_one(value: &Shown<'_>, expected: &Json, path: &str) -> usize {
     1
 }
 
-#[test]
+#[apply(test)]
 fn every_value_is_what_an_independent_reader_prints() {
     let mut record = String::new();
     for name in names() {
@@ -244,7 +243,7 @@ fn small() -> Vec<u8> {
     small
 }
 
-#[test]
+#[apply(test)]
 fn a_stream_cut_at_any_byte_ends_there() {
     let bytes = small();
     let whole = parse(&bytes).stream;
@@ -275,7 +274,7 @@ fn a_stream_cut_at_any_byte_ends_there() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    #[test]
+    #[apply(test)]
     fn flipped_bytes_never_panic_nor_swell(
         at in prop::sample::select(names()),
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
@@ -297,7 +296,7 @@ proptest! {
         }
     }
 
-    #[test]
+    #[apply(test)]
     fn any_cut_into_pieces_gives_the_same(sizes in prop::collection::vec(1usize..5000, 1..50)) {
         let bytes = small();
         let mut parser = Parser::new(Options::default(), ());
@@ -325,7 +324,7 @@ const S390X: &str = "fixtures/streams/10.0.13/s390x-ccw.stream.zst";
 const OLD_Q35: &str = "fixtures/streams/7.2.22/x86_64-q35.stream.zst";
 const Q35: &str = "fixtures/streams/10.0.13/x86_64-q35.stream.zst";
 
-#[test]
+#[apply(test)]
 fn a_stream_is_shown_as_a_tree() {
     let output = migcompat(&[
         "stream",
@@ -340,7 +339,7 @@ fn a_stream_is_shown_as_a_tree() {
     insta::assert_snapshot!(stdout(&output));
 }
 
-#[test]
+#[apply(test)]
 fn a_stream_is_shown_as_json_with_every_value() {
     let output = migcompat(&[
         "stream",
@@ -365,7 +364,7 @@ fn a_stream_is_shown_as_json_with_every_value() {
     assert!(fields[0]["value"].is_i64());
 }
 
-#[test]
+#[apply(test)]
 fn standard_input_is_read_too() {
     let mut child = program(&["stream", "show", "-", "--section", "timer"])
         .stdin(Stdio::piped())
@@ -381,7 +380,7 @@ fn standard_input_is_read_too() {
     assert!(stdout(&output).contains("cpu_clock_offset: int64"));
 }
 
-#[test]
+#[apply(test)]
 fn a_stream_that_is_cut_off_is_shown_as_far_as_it_goes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("cut.stream");
@@ -402,7 +401,7 @@ fn a_stream_that_is_cut_off_is_shown_as_far_as_it_goes() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn what_is_no_stream_is_refused() {
     for (file, wanted) in [
         (
@@ -435,7 +434,7 @@ fn what_is_no_stream_is_refused() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn two_streams_are_compared_field_by_field() {
     let args = [
         "--section",
@@ -454,7 +453,7 @@ fn two_streams_are_compared_field_by_field() {
     assert!(stdout(&same).ends_with("no differences\n"));
 }
 
-#[test]
+#[apply(test)]
 fn a_difference_has_its_place_and_both_values() {
     let bytes = small();
     let stream = parse(&bytes).stream;
@@ -480,7 +479,7 @@ fn a_difference_has_its_place_and_both_values() {
     assert_ne!(change["old"]["value"], change["new"]["value"]);
 }
 
-#[test]
+#[apply(test)]
 fn an_array_that_was_described_wrongly_is_left_as_bytes() {
     let output = migcompat(&["stream", "show", OLD_S390X, "--section", "s390_css"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -1,16 +1,15 @@
 //! The command line as a user meets it: exit status, messages, formats.
 
-mod common;
-
 use std::path::Path;
 
+use macro_rules_attribute::apply;
 use migcompat::report::Evidence;
 use serde_json::Value;
 
-use common::{dump, migcompat, root, stderr, stdout};
+use crate::common::{dump, migcompat, root, stderr, stdout};
 
 fn report(args: &[&str]) -> Value {
-    common::report(&migcompat(&[args, &["--format", "json"]].concat()))
+    crate::common::report(&migcompat(&[args, &["--format", "json"]].concat()))
 }
 
 fn findings<'r>(report: &'r Value, section: &str) -> Vec<&'r Value> {
@@ -27,7 +26,7 @@ fn findings<'r>(report: &'r Value, section: &str) -> Vec<&'r Value> {
         .collect()
 }
 
-#[test]
+#[apply(test)]
 fn a_real_break_is_told_like_a_compiler_does() {
     let output = migcompat(&[
         "static",
@@ -39,7 +38,7 @@ fn a_real_break_is_told_like_a_compiler_does() {
     insta::assert_snapshot!(stdout(&output));
 }
 
-#[test]
+#[apply(test)]
 fn the_levels_of_the_known_cases() {
     let between =
         |old, new| report(&["static", &dump(old, "x86_64-q35"), &dump(new, "x86_64-q35")]);
@@ -79,7 +78,7 @@ fn the_levels_of_the_known_cases() {
     assert!(!pvscsi.contains(&"error".to_owned()), "{pvscsi:?}");
 }
 
-#[test]
+#[apply(test)]
 fn every_fixture_report_follows_the_schema() {
     for entry in std::fs::read_dir(root().join("fixtures/rules")).expect("the fixtures") {
         let folder = entry.expect("readable").path();
@@ -94,7 +93,7 @@ fn every_fixture_report_follows_the_schema() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn options_say_what_a_rule_is_worth() {
     let pair = [
         "fixtures/rules/field-added/old.json",
@@ -138,7 +137,7 @@ fn options_say_what_a_rule_is_worth() {
     assert_eq!(directions, ["forward"]);
 }
 
-#[test]
+#[apply(test)]
 fn bad_input_ends_with_2_and_says_where() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, content: &[u8]| -> String {
@@ -201,7 +200,7 @@ fn bad_input_ends_with_2_and_says_where() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
     let pair = [
         "fixtures/rules/field-added/old.json",
@@ -256,14 +255,14 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
     );
 }
 
-#[test]
+#[apply(test)]
 fn the_shipped_lists_are_in_order() {
     let output = migcompat(&["rules", "check", "--dumps", "fixtures/dumps"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).contains(" 0 stale"), "{}", stdout(&output));
 }
 
-#[test]
+#[apply(test)]
 fn a_stale_an_over_wide_and_a_double_entry_are_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let entry = "[[break]]\nsection = \"e1000e\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"8.0\"\nreason = \"no such break\"\n";
@@ -292,7 +291,7 @@ fn a_stale_an_over_wide_and_a_double_entry_are_found() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn a_report_file_appears_whole_and_without_colour() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.txt");
@@ -329,7 +328,7 @@ fn a_report_file_appears_whole_and_without_colour() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[test]
+#[apply(test)]
 fn rules_are_listed_and_explained() {
     let list = stdout(&migcompat(&["rules", "list"]));
     for rule in migcompat::model::Rule::ALL {
@@ -340,7 +339,7 @@ fn rules_are_listed_and_explained() {
     }
 }
 
-#[test]
+#[apply(test)]
 fn junit_fails_what_gates_and_skips_what_does_not() {
     let junit = |rule: &str, options: &[&str]| -> String {
         let file = |side: &str| format!("fixtures/rules/{rule}/{side}.json");
