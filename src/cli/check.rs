@@ -6,7 +6,7 @@ use crate::cli::static_::{load_lists, wishes};
 use crate::cli::{Exit, Failure, live, output};
 use crate::compare::dump::compare::compare;
 use crate::migration::coverage::{Reach, cover};
-use crate::migration::diagnosis::cause::link;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::report::{Coverage, Report, Verdict};
 use crate::rules::catalogue;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         case.allowed_by = scope.allows_case(case, foreseen);
     }
     for set in &sets {
-        match properties::survey(&moved.config, set, directions, &lists) {
+        match live::probe(properties::survey(&moved.config, set, directions, &lists)) {
             Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &wished)),
             Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
         }

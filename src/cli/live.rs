@@ -16,10 +16,10 @@ use crate::migration::batch::RunFailure;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use crate::migration::coverage::Observed;
-use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::{Senders, suspect};
+use crate::migration::diagnosis::properties::{ProbeError, Senders, suspect};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
@@ -255,7 +255,13 @@ pub(crate) fn explain(
         wanted,
         ..
     } = moved;
-    match properties::explain_all(config, wanted, cases, senders, scope.lists) {
+    match probe(properties::explain_all(
+        config,
+        wanted,
+        cases,
+        senders,
+        scope.lists,
+    )) {
         Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
         // The case has failed all the same, and says so.
         Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
@@ -274,7 +280,7 @@ pub(crate) fn compare_sent(
 ) -> Option<Described> {
     let mut described = Vec::new();
     for set in sets {
-        let (old, new) = match layouts::streams(&moved.config, set) {
+        let (old, new) = match probe(layouts::streams(&moved.config, set)) {
             Ok(streams) => streams,
             Err(error) => {
                 let name = &set.name;
@@ -294,6 +300,13 @@ pub(crate) fn compare_sent(
         properties::absorb(findings, judge(found, scope, wishes));
     }
     Described::join(described)
+}
+
+/// Runs a question to both builds to its end.
+pub(crate) fn probe<T>(
+    question: impl Future<Output = Result<T, ProbeError>>,
+) -> Result<T, ProbeError> {
+    qemu::block_on(question)?
 }
 
 /// Whether a machine of this architecture has a guest to run in it.

@@ -97,7 +97,11 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
 }
 
 /// Returns why a case cannot be run at all, if so.
-fn obstacle(config: &MigrationConfig, spec: &CaseSpec, composition: &Composition) -> Option<String> {
+fn obstacle(
+    config: &MigrationConfig,
+    spec: &CaseSpec,
+    composition: &Composition,
+) -> Option<String> {
     let (old, new) = (config.old.info.version, config.new.info.version);
     if let Some(obstacle) = config.transport.obstacle(old, new) {
         return Some(obstacle);
@@ -141,7 +145,11 @@ pub(crate) fn untried(
                 reason: exclusion.reason.to_string(),
             })
             .collect(),
-        capabilities: config.capabilities.iter().map(ToString::to_string).collect(),
+        capabilities: config
+            .capabilities
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         running: config.running,
         ..Case::untried(id, &config.machine, device_set, config.transport, direction)
     }
@@ -161,6 +169,10 @@ pub(crate) fn record_failure(
     let folder = folder.unwrap_or_else(|| config.logs.clone());
     let gone = &route[..(result.legs.len() + 1).min(route.len())];
     case.reproduce = Some(reproduce::line(gone, launch, &folder, &config.capabilities));
+    case.state_diff.clone_from(&result.state.diffs);
+    case.source_stderr.clone_from(&result.source_stderr);
+    case.destination_stderr
+        .clone_from(&result.destination_stderr);
     record(case, result);
 }
 
@@ -170,9 +182,6 @@ fn record(case: &mut Case, result: RunResult) {
     case.legs = result.legs;
     case.state_checked = (result.state.checked.legs > 0).then_some(result.state.checked);
     case.state_unchecked = result.state.unchecked;
-    case.state_diff = result.state.diffs;
-    case.source_stderr = result.source_stderr;
-    case.destination_stderr = result.destination_stderr;
 }
 
 /// Looks after a failure whether a build fails with itself, and whether it fails every time. The files of
@@ -231,12 +240,7 @@ async fn control(
 }
 
 /// Keeps the files of a failed case. `None` if that does not work: the report has the essentials.
-fn keep_logs(
-    logs: &Path,
-    case: &Case,
-    result: &RunResult,
-    launch: &LaunchSpec,
-) -> Option<PathBuf> {
+fn keep_logs(logs: &Path, case: &Case, result: &RunResult, launch: &LaunchSpec) -> Option<PathBuf> {
     let folder = new_folder(logs, &case.id.replace(['/', ':'], "_"))?;
     // The image of the guest is among it: the line to reproduce the case names it.
     let mut written = launch.prepare(&folder);

@@ -214,9 +214,7 @@ impl MigrationRun<'_> {
                     next = started;
                 }
                 Err(failed) => {
-                    return self
-                        .end(failed, direction, source.vm, destination.vm)
-                        .await;
+                    return self.end(failed, direction, source.vm, destination.vm).await;
                 }
             }
             // A loop has the directions alternate; a control's builds are the same anyway.
@@ -282,11 +280,7 @@ impl MigrationRun<'_> {
     }
 
     /// Checks what a leg left: memory and state.
-    async fn check(
-        &mut self,
-        direction: Direction,
-        result: LegResult,
-    ) -> Result<Stats, FailedLeg> {
+    async fn check(&mut self, direction: Direction, result: LegResult) -> Result<Stats, FailedLeg> {
         let LegResult {
             outcome,
             memory,

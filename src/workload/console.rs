@@ -44,7 +44,10 @@ impl fmt::Display for SerialEvent {
             Self::Restarted { arch } => write!(f, "the {arch} guest started over"),
             Self::Heartbeat(number) => write!(f, "the guest printed heartbeat {number}"),
             Self::Repeated { want, got } => {
-                write!(f, "the guest printed heartbeat {got} again where {want} was due")
+                write!(
+                    f,
+                    "the guest printed heartbeat {got} again where {want} was due"
+                )
             }
             Self::Skipped { want, got } => {
                 write!(f, "the guest's heartbeat {want} never came, {got} did")

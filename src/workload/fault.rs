@@ -94,7 +94,11 @@ pub enum WorkloadError {
     #[error("the guest found {count} change(s) in its memory, the first in {first}")]
     Guest { count: u64, first: Mismatch },
     #[error("the header counts {heartbeats} heartbeats where {passes} passes make {want}")]
-    Heartbeats { heartbeats: u64, passes: u64, want: u64 },
+    Heartbeats {
+        heartbeats: u64,
+        passes: u64,
+        want: u64,
+    },
     #[error("page {page} is no page of the region: it begins with {}", .found.escape_ascii())]
     NoPage { page: u64, found: [u8; 8] },
     #[error("page {page} holds page {found}")]

@@ -60,7 +60,7 @@ pub struct Header {
     pub heartbeats: u64,
     /// Mismatches that the guest has found.
     pub errors: u64,
-    pub passes_per_beat: u64,
+    pub passes_per_heartbeat: u64,
     /// The first of [`Header::errors`].
     pub first_error: Option<Mismatch>,
     /// The guest's name for itself, as in [`Guest::arch`](crate::workload::Guest::arch).
@@ -119,7 +119,7 @@ impl Header {
             progress: word(32)?,
             heartbeats: word(40)?,
             errors: word(48)?,
-            passes_per_beat: word(56)?,
+            passes_per_heartbeat: word(56)?,
             first_error: (first.check != Check::Unknown(0)).then_some(first),
             arch: String::from_utf8_lossy(name).into_owned(),
             endian,
@@ -139,7 +139,7 @@ impl Header {
         if self.region.checked_add(self.region_size()).is_none() {
             return refuse("the region's address", self.region);
         }
-        if self.passes_per_beat == 0 {
+        if self.passes_per_heartbeat == 0 {
             return refuse("the number of passes per heartbeat", 0);
         }
         // Both are stored before the guest goes on, in this order.
@@ -207,9 +207,9 @@ pub fn check_region(header: &Header, region: &[u8]) -> Result<Progress, Workload
 
     let done = header.passes();
     let current = header.page();
-    let want = done / header.passes_per_beat.max(1);
+    let want = done / header.passes_per_heartbeat.max(1);
     // A stop may fall between the last page of a pass and its heartbeat.
-    let pending = current == 0 && done.is_multiple_of(header.passes_per_beat.max(1));
+    let pending = current == 0 && done.is_multiple_of(header.passes_per_heartbeat.max(1));
     if header.heartbeats != want && !(pending && header.heartbeats.checked_add(1) == Some(want)) {
         return Err(WorkloadError::Heartbeats {
             heartbeats: header.heartbeats,
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn beats_follow_the_passes() {
+    fn heartbeats_follow_the_passes() {
         let endian = Endian::Big;
         // Pass 4 is complete, its heartbeat may be due; a page later it is not any more.
         for (progress, heartbeats, good) in [
@@ -522,7 +522,11 @@ mod tests {
         ] {
             let (mut header, region) = memory(endian, progress);
             put(endian, &mut header, 40, heartbeats);
-            assert_eq!(check(&header, &region).is_ok(), good, "{progress} {heartbeats}");
+            assert_eq!(
+                check(&header, &region).is_ok(),
+                good,
+                "{progress} {heartbeats}"
+            );
         }
     }
 

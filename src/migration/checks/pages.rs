@@ -40,7 +40,10 @@ pub enum FirstPage {
 impl fmt::Display for PageDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PageDifference { differing, of, .. } = self;
-        write!(f, "{differing} of {of} pages of memory differ, the first at ")?;
+        write!(
+            f,
+            "{differing} of {of} pages of memory differ, the first at "
+        )?;
         match (&self.first, self.blocks.first()) {
             (FirstPage::InBlock(offset), Some(block)) => write!(f, "{offset:#x} of {block}"),
             (FirstPage::AtAddress(address), Some(block)) => write!(f, "{address:#x}, in {block}"),

@@ -308,7 +308,11 @@ impl Vm {
     ) -> Result<u32, HeartbeatError> {
         let end = Instant::now() + deadline;
         loop {
-            if let Some(bad) = self.read_console(log).into_iter().find(|event| !event.is_good()) {
+            if let Some(bad) = self
+                .read_console(log)
+                .into_iter()
+                .find(|event| !event.is_good())
+            {
                 return Err(HeartbeatError::Bad(bad));
             }
             match log.last_heartbeat() {

@@ -233,8 +233,7 @@ impl LegError {
     /// Tells whether the source gave up, so that the destination had no whole stream to refuse. A source
     /// whose migration has the status "failed" may only have lost its destination.
     pub fn source_gave_up(&self) -> bool {
-        self.side == Some(LegSide::Source)
-            && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
+        self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
     }
 
     /// Tells whether fields differ, and nothing else is wrong.

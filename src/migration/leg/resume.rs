@@ -28,11 +28,11 @@ pub(crate) async fn resume(
         let last = log.last_heartbeat();
         let next = destination.wait_for_heartbeat(log, last, heartbeat).await;
         if let Err(error) = next {
-            let kind = match ended(destination, Duration::ZERO).await {
+            let kind: LegErrorKind = match ended(destination, Duration::ZERO).await {
                 Some(how) => how.into(),
                 None => GuestFault::AfterTheMove(error).into(),
             };
-            return Err(LegError::new(side, Phase::Resume, LegErrorKind::from(kind)));
+            return Err(LegError::new(side, Phase::Resume, kind));
         }
     }
     no_complaint(destination, side, Phase::Resume)

@@ -95,7 +95,10 @@ async fn send(
             }
         },
     };
-    let command = source.monitored.session.execute(Migrate { uri }, source.command);
+    let command = source
+        .monitored
+        .session
+        .execute(Migrate { uri }, source.command);
     if let Err(error) = command.await {
         return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
     }

@@ -193,10 +193,7 @@ impl Watch {
         }
         let left = last.saturating_duration_since(Instant::now());
         let session = &vm.monitored.session;
-        match session
-            .execute(QueryMigrate {}, vm.command.min(left))
-            .await
-        {
+        match session.execute(QueryMigrate {}, vm.command.min(left)).await {
             Ok(reply) => {
                 if let Some(status) = &reply.status {
                     let new = State::of(status, reply.error_desc);

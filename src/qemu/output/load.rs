@@ -388,7 +388,11 @@ mod tests {
             ("q: load of migration failed: Invalid argument", false),
             ("", false),
         ] {
-            assert_eq!(Printed::read(&[printed]).is_io_error(), cut_off, "{printed}");
+            assert_eq!(
+                Printed::read(&[printed]).is_io_error(),
+                cut_off,
+                "{printed}"
+            );
         }
     }
 }
