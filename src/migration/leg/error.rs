@@ -55,7 +55,7 @@ pub enum LegErrorKind {
     TimedOut(Timeout),
     /// The session on the monitor broke, and the process goes on.
     Monitor(QmpError),
-    Memory(MemoryFault),
+    Memory(Box<MemoryFault>),
     /// Fields do not hold what was sent: the first one, and how many.
     State {
         first: Box<StateDiff>,
@@ -116,6 +116,17 @@ pub enum MemoryFault {
     PagesOfWorkload(PageDifference, WorkloadError),
     #[error("what leg {leg} left in memory was not seen again: {why}")]
     NotSeenAgain { leg: usize, why: String },
+}
+
+impl MemoryFault {
+    fn first_block(&self) -> Option<&str> {
+        match self {
+            MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
+                pages.blocks.first().map(String::as_str)
+            }
+            MemoryFault::Sizes { .. } | MemoryFault::NotSeenAgain { .. } => None,
+        }
+    }
 }
 
 /// Damage that the workload guest shows.
@@ -253,9 +264,7 @@ impl LegError {
     pub fn field(&self) -> Option<&str> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some(&first.field),
-            LegErrorKind::Memory(
-                MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _),
-            ) => pages.blocks.first().map(String::as_str),
+            LegErrorKind::Memory(fault) => fault.first_block(),
             _ => None,
         }
     }
@@ -345,9 +354,14 @@ from!(
     Obstacle => CannotBeSetUp,
     Timeout => TimedOut,
     Ended => Ended,
-    MemoryFault => Memory,
     GuestFault => Guest
 );
+
+impl From<MemoryFault> for LegErrorKind {
+    fn from(fault: MemoryFault) -> Self {
+        LegErrorKind::Memory(Box::new(fault))
+    }
+}
 
 /// Makes the error of a command that failed on one side.
 pub(crate) async fn command_failed(
