@@ -11,7 +11,7 @@ use crate::migration::diagnosis::properties;
 use crate::report::{Coverage, Report, Verdict};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 
 pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let quiet = args.output.quiet;
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     )?;
     for case in &mut moved.cases {
         let foreseen = link(case, &mut findings);
-        case.allowed_by = scope.allows_case(case, foreseen);
+        case.allowed_by = scope.allows_case(case, foreseen).map(|found| found.reason);
     }
     for set in &sets {
         match properties::survey(&moved.config, set, directions, &lists) {

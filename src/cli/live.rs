@@ -27,7 +27,7 @@ use crate::qemu::{Means, Pair, PairError, Progress, QemuError, machine};
 use crate::report::{Case, Described, Finding, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::{LevelOverrides, judge};
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 use crate::vmstate::dump::Dump;
 use crate::workload;
 
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     }
     for case in &mut moved.cases {
         let foreseen = link(case, &mut findings);
-        case.allowed_by = scope.allows_case(case, foreseen);
+        case.allowed_by = scope.allows_case(case, foreseen).map(|found| found.reason);
         // Here a finding is what a case comes to, and no more than it.
         let confirmed = |finding: &&mut Finding| finding.confirmed_by.as_ref() == Some(&case.id);
         for finding in findings.iter_mut().filter(confirmed) {

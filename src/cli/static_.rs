@@ -11,7 +11,7 @@ use crate::compare::dump::compare::compare;
 use crate::qemu::Progress;
 use crate::report::{Finding, Report};
 use crate::rules::judge::{LevelOverride, LevelOverrides, judge};
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::rules::{catalogue, suggest};
 
 pub(crate) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
@@ -51,12 +51,12 @@ fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
     Ok(Exit::Compatible)
 }
 
-pub(crate) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {
+pub(crate) fn load_lists(args: &JudgeArgs) -> Result<KnownIssues, Failure> {
     read_lists(&args.rules)
 }
 
-pub(crate) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
-    Lists::load(folders)
+pub(crate) fn read_lists(folders: &[PathBuf]) -> Result<KnownIssues, Failure> {
+    KnownIssues::load(folders)
         .context("cannot use the lists")
         .map_err(Failure::usage)
 }

@@ -18,7 +18,7 @@ use crate::qemu;
 use crate::qemu::{BuildArg, Means, Pair, Progress, machine};
 use crate::report::{Case, Coverage, Described, Outcome, Report};
 use crate::rules::catalogue;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
@@ -192,7 +192,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
 }
 
 /// What the lists say there.
-fn scope<'l>(lists: &'l Lists, pair: &Pair, machine: &'l str) -> Scope<'l> {
+fn scope<'l>(lists: &'l KnownIssues, pair: &Pair, machine: &'l str) -> Scope<'l> {
     Scope {
         lists,
         old: Some(pair.old.info.version),
@@ -216,7 +216,7 @@ fn coverage(known: &[Option<Dumps>], owners: &[usize], found: &[Found]) -> Optio
 }
 
 /// The options that bear on the results, as one would type them; of lists, what is in them.
-fn asked_for(args: &SweepArgs, lists: &Lists) -> Vec<String> {
+fn asked_for(args: &SweepArgs, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));
         typed.collect()
@@ -314,7 +314,7 @@ fn prepare(
     machines: &[String],
     options: &Options,
     logs: &Path,
-    lists: &Lists,
+    lists: &KnownIssues,
     dumps: Option<&Dumps>,
 ) -> Result<Vec<Place>, Failure> {
     let (mut old, mut new) = Endpoint::both(pair);

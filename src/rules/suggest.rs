@@ -2,28 +2,27 @@
 
 use std::io::{self, Write};
 
-use crate::model::Rule;
-use crate::model::Version;
+use crate::model::{Rule, Version};
 use crate::report::{Changed, Finding, Level};
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 
 /// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
 const FILL_IN: &str = "FILL IN";
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
 /// be written by whoever knows it.
+///
+/// # Errors
+/// The writer fails.
 pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
     let mut stanzas = 0;
     for finding in findings {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
-        let Some(rule) = Some(finding.rule) else {
-            continue;
-        };
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
         for section in sections {
-            stanza(rule, section, finding, scope, out)?;
+            stanza(section, finding, scope, out)?;
             stanzas += 1;
         }
     }
@@ -33,14 +32,9 @@ pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Re
     Ok(())
 }
 
-fn stanza(
-    rule: Rule,
-    section: &str,
-    finding: &Finding,
-    scope: &Scope,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn stanza(section: &str, finding: &Finding, scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
+    let rule = finding.rule;
     // A break names its commit where there is one; the others say what shows them.
     let needs_source = match (rule, finding.items.as_slice()) {
         (
@@ -78,6 +72,7 @@ fn stanza(
                     description,
                     old: Some(old),
                     new: Some(new),
+                    ..
                 },
             ],
         ) => {
