@@ -3,23 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Rule;
 use crate::report::{Finding, Level};
 use crate::rules::known_issues::{Match, Place, Scope};
 
-/// A level that a user sets for a rule, whatever the rule's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LevelOverride {
-    /// An error.
-    Deny,
-    /// A warning.
-    Warn,
-    /// Reported, but it does not gate.
-    Allow,
-}
-
-/// Levels for rules, from the command line; of two for one rule the last counts.
-pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;
+pub use crate::report::{LevelOverride, LevelOverrides};
 
 /// Findings as they are reported, and the entries that had a part in them.
 #[derive(Debug, Clone, Default)]

@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use crate::model::{Rule, Version};
-use crate::report::{Changed, Finding, Level};
-use crate::rules::known_issues::Scope;
+use crate::report::{Changed, Finding, Level, Report};
 
 /// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
 const FILL_IN: &str = "FILL IN";
@@ -13,16 +12,16 @@ const FILL_IN: &str = "FILL IN";
 /// be written by whoever knows it.
 ///
 /// # Errors
-/// The writer fails.
-pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut stanzas = 0;
-    for finding in findings {
+    for finding in &report.findings {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
         for section in sections {
-            stanza(section, finding, scope, out)?;
+            stanza(section, finding, report, out)?;
             stanzas += 1;
         }
     }
@@ -32,7 +31,12 @@ pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Re
     Ok(())
 }
 
-fn stanza(section: &str, finding: &Finding, scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
+fn stanza(
+    section: &str,
+    finding: &Finding,
+    report: &Report,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
     let rule = finding.rule;
     // A break names its commit where there is one; the others say what shows them.
@@ -111,13 +115,13 @@ fn stanza(section: &str, finding: &Finding, scope: &Scope, out: &mut dyn Write) 
             writeln!(
                 out,
                 "machines = [{}]",
-                quote(scope.machine.unwrap_or(FILL_IN))
+                quote(report.machine.as_deref().unwrap_or(FILL_IN))
             )?;
             false
         }
     };
-    version("after", scope.old, out)?;
-    version("by", scope.new, out)?;
+    version("after", report.old.version, out)?;
+    version("by", report.new.version, out)?;
     if needs_source {
         writeln!(out, "source = {}", quote(FILL_IN))?;
     }
