@@ -6,6 +6,7 @@
 //! ([`live`]) passes its stream by: what the destination holds afterwards is compared with it, and a
 //! load that fails is explained by it. Many migrations make a sweep ([`sweep`]).
 
+mod cleanup;
 pub mod cli;
 pub mod live;
 pub mod model;

@@ -4,7 +4,7 @@ use anyhow::Context;
 use indicatif::HumanBytes;
 
 use super::args::{BuildsArgs, BuildsCommand};
-use super::{Exit, Failure, output};
+use super::{Exit, Failure, target};
 use crate::qemu::{self, BuildArg, Cache, Progress, QemuError};
 
 pub(super) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
@@ -64,7 +64,7 @@ fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
 
 fn list(cache: &Cache) -> Result<Exit, Failure> {
     let entries = cache.list().map_err(QemuError::from)?;
-    output::print(|out| {
+    target::print(|out| {
         for entry in &entries {
             writeln!(
                 out,
@@ -87,7 +87,7 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
 }
 
 fn say(line: &str) -> Result<(), Failure> {
-    output::print(|out| writeln!(out, "{line}"))
+    target::print(|out| writeln!(out, "{line}"))
         .context("cannot print")
         .map_err(Failure::usage)
 }

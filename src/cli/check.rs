@@ -1,7 +1,9 @@
 //! `migcompat check`: the dumps compared and the usual guest moved, one verdict.
 
 use super::args::CheckBuildsArgs;
+use super::logs::LogFolder;
 use super::static_::{load_lists, wishes};
+use super::target::Target;
 use super::{Exit, Failure, live, output};
 use crate::live::cause::link;
 use crate::live::coverage::{Reach, cover};
@@ -15,6 +17,8 @@ use crate::vmstate::obtain::dumps;
 
 pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let quiet = args.output.quiet;
+    let target = Target::new(args.output.output.as_deref())?;
+    let logs = LogFolder::new(args.migration.keep_logs.as_deref())?;
     let lists = load_lists(&args.judge)?;
     let (pair, machine) = live::open(&args.pair, quiet)?;
     let sets = live::device_sets(&args.migration, pair.arch())?;
@@ -44,9 +48,12 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         &scope,
         &sets,
         directions,
-        &args.migration,
-        running,
-        quiet,
+        &live::Guests {
+            args: &args.migration,
+            running,
+            quiet,
+            logs: logs.path(),
+        },
     )?;
     for case in &mut moved.cases {
         let foreseen = link(case, &mut findings);
@@ -90,7 +97,9 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         None => {}
     }
     report.described = described;
-    output::write_report(&report, &args.output, strict)
+    let exit = output::write_report(&report, target, &args.output, strict)?;
+    logs.keep();
+    Ok(exit)
 }
 
 /// Why guests moved, and what they sent could not be read.

@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
-
 use super::args::DumpArgs;
-use super::{Exit, Failure, output};
+use super::target::Target;
+use super::{Exit, Failure};
 use crate::qemu::Progress;
 use crate::vmstate::obtain::{self, Wanted};
 
@@ -15,6 +14,8 @@ const GZIP: flate2::Compression = flate2::Compression::new(6);
 const ZSTD: i32 = 9;
 
 pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+    let named = Some(args.output.as_path()).filter(|output| *output != Path::new("-"));
+    let target = Target::new(named)?;
     let bytes = obtain::dump_of(&Wanted {
         old: &args.build_arg,
         new: &args.build_arg,
@@ -24,26 +25,20 @@ pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
         progress: Progress::auto(args.quiet),
     })
     .map_err(Failure::from)?;
-    if args.output == Path::new("-") {
-        output::print(|out| out.write_all(&bytes))
-            .context("cannot write the dump")
-            .map_err(Failure::usage)?;
-        return Ok(Exit::Compatible);
-    }
     let extension = args.output.extension().and_then(|e| e.to_str());
-    output::write_file(&args.output, |out| match extension {
+    target.write_bytes(|| match extension {
         Some("gz") => {
-            let mut gz = flate2::write::GzEncoder::new(out, GZIP);
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), GZIP);
             gz.write_all(&bytes)?;
-            gz.finish().map(drop)
+            gz.finish()
         }
         Some("zst") => {
-            let mut zst = zstd::Encoder::new(out, ZSTD)?;
+            let mut zst = zstd::Encoder::new(Vec::new(), ZSTD)?;
             zst.include_checksum(true)?;
             zst.write_all(&bytes)?;
-            zst.finish().map(drop)
+            zst.finish()
         }
-        _ => out.write_all(&bytes),
+        _ => Ok(bytes),
     })?;
     Ok(Exit::Compatible)
 }

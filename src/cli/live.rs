@@ -1,13 +1,13 @@
 //! `migcompat live`: guests that move between two builds.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-use anyhow::Context;
 
 use super::args::{LiveArgs, MigrationArgs, PairArgs};
 use super::board::Board;
+use super::logs::LogFolder;
+use super::target::Target;
 use super::{Exit, Failure, output, static_};
 use crate::live::bench::{Bench, Part, Patience, Wanted};
 use crate::live::cause::link;
@@ -49,13 +49,14 @@ impl From<DeviceError> for Failure {
 impl From<RunFailure> for Failure {
     fn from(error: RunFailure) -> Self {
         match error {
-            RunFailure::Interrupted => Failure::Interrupted,
-            error => Failure::untestable(error),
+            error @ RunFailure::Runtime(_) => Failure::untestable(error),
         }
     }
 }
 
 pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
+    let logs = LogFolder::new(args.migration.keep_logs.as_deref())?;
     let (pair, machine) = open(&args.pair, args.output.quiet)?;
     let sets = device_sets(&args.migration, pair.arch())?;
     let (old, new) = (pair.old.reference(), pair.new.reference());
@@ -73,9 +74,12 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         &scope,
         &sets,
         directions,
-        &args.migration,
-        !args.migration.paused,
-        args.output.quiet,
+        &Guests {
+            args: &args.migration,
+            running: !args.migration.paused,
+            quiet: args.output.quiet,
+            logs: logs.path(),
+        },
     )?;
     let mut findings = Vec::new();
     let mut described = None;
@@ -113,7 +117,9 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
         described,
         ..report
     };
-    output::write_report(&report, &args.output, false)
+    let exit = output::write_report(&report, target, &args.output, false)?;
+    logs.keep();
+    Ok(exit)
 }
 
 /// Both builds, for the machine that the arguments have to name.
@@ -156,6 +162,16 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
+/// How the guests of a run are moved.
+pub(super) struct Guests<'g> {
+    pub args: &'g MigrationArgs,
+    /// Whether they work meanwhile.
+    pub running: bool,
+    pub quiet: bool,
+    /// Where the logs of cases that do not pass are kept.
+    pub logs: &'g Path,
+}
+
 /// Cases that were run, and what they were run with.
 pub(super) struct Moved {
     pub cases: Vec<Case>,
@@ -172,10 +188,9 @@ pub(super) fn migrate(
     scope: &Scope,
     sets: &[DeviceSet],
     directions: &[Direction],
-    args: &MigrationArgs,
-    running: bool,
-    quiet: bool,
+    guests: &Guests,
 ) -> Result<Moved, Failure> {
+    let Guests { args, quiet, .. } = *guests;
     let first = [args.first.direction()];
     let directions = if args.loops.is_some() {
         &first
@@ -192,7 +207,6 @@ pub(super) fn migrate(
             })
         })
         .collect();
-    let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
     let (old, new) = Party::both(pair);
     let bench = Bench {
         old,
@@ -204,14 +218,14 @@ pub(super) fn migrate(
         capabilities: BTreeSet::from_iter(args.capability.iter().copied())
             .into_iter()
             .collect(),
-        running,
+        running: guests.running,
         loops: args.loops.map(usize::from),
         retries: args.retries.into(),
         patience: Patience {
             leg: Duration::from_secs(args.timeout),
             ..Patience::default()
         },
-        logs: logs.clone(),
+        logs: guests.logs.to_owned(),
         names: Names::of(scope, pair.arch()),
     };
     let jobs = args.jobs.map_or_else(
@@ -223,10 +237,6 @@ pub(super) fn migrate(
         board.tell(subject, event);
     });
     drop(board);
-    if temporary {
-        // Stays where a case has left something in it.
-        let _in_use = std::fs::remove_dir(&logs);
-    }
     let ran = ran?.into_iter().map(|ran| (ran.case, ran.observed));
     let (cases, observed) = ran.unzip();
     Ok(Moved {
@@ -295,28 +305,4 @@ pub(super) fn compare_sent(
 /// Whether a machine of this architecture has a guest to run in it.
 pub(super) fn has_guest(pair: &Pair) -> bool {
     workload::guest(pair.arch()).is_some()
-}
-
-pub(super) fn log_folder(wanted: Option<&Path>) -> Result<(PathBuf, bool), Failure> {
-    match wanted {
-        Some(folder) => {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))
-                .map_err(Failure::usage)?;
-            // The lines that reproduce a case name it from wherever they are typed.
-            let folder = folder
-                .canonicalize()
-                .with_context(|| format!("cannot use {}", folder.display()))
-                .map_err(Failure::usage)?;
-            Ok((folder, false))
-        }
-        None => {
-            let folder = tempfile::Builder::new()
-                .prefix("migcompat-logs-")
-                .tempdir()
-                .context("no folder for logs")
-                .map_err(Failure::untestable)?;
-            Ok((folder.keep(), true))
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! `migcompat merge`: the reports of shards joined into one.
 
 use super::args::MergeArgs;
+use super::target::Target;
 use super::{Exit, Failure, output};
 use crate::sweep::merge::{self, MergeError, Missing, ReadError};
 
@@ -21,6 +22,7 @@ impl From<MergeError> for Failure {
 }
 
 pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let mut inputs = Vec::new();
     for file in &args.reports {
         inputs.push(merge::read(file)?);
@@ -38,5 +40,5 @@ pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
             merged.of
         );
     }
-    output::write_report(&merged.report, &args.output, merged.strict)
+    output::write_report(&merged.report, target, &args.output, merged.strict)
 }

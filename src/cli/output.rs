@@ -1,11 +1,9 @@
-//! Where a report goes.
+//! What a command hands out: a report in the form that was asked for.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-
-use anyhow::Context;
 
 use super::args::{Format, OutputArgs};
+use super::target::Target;
 use super::{Exit, Failure};
 use crate::model::{Report, Verdict};
 use crate::report::{html, json, junit, text};
@@ -15,13 +13,18 @@ const PIPE_WIDTH: usize = 100;
 /// Wider lines than this are hard to read.
 const MOST_WIDTH: usize = 120;
 
-/// `strict`: warnings fail too, as they did for the verdict.
+/// Writes the report and gives the status that its verdict stands for. With `strict`, warnings fail too,
+/// as they did for the verdict.
+///
+/// # Errors
+/// It cannot be written.
 pub(super) fn write_report(
     report: &Report,
+    target: Target,
     args: &OutputArgs,
     strict: bool,
 ) -> Result<Exit, Failure> {
-    let to_terminal = args.output.is_none() && io::stdout().is_terminal();
+    let to_terminal = target.is_stdout() && io::stdout().is_terminal();
     let options = text::Options {
         width: if to_terminal {
             textwrap::termwidth().min(MOST_WIDTH)
@@ -31,63 +34,15 @@ pub(super) fn write_report(
         verbose: args.verbose,
         quiet: args.quiet,
     };
-    let render = |out: &mut dyn Write| match args.format {
+    target.write_text(|out: &mut dyn Write| match args.format {
         Format::Text => text::write(report, options, out),
         Format::Json => json::write(report, out),
         Format::Junit => junit::write(report, strict, out),
         Format::Html => html::write(report, out),
-    };
-    match &args.output {
-        Some(file) => write_file(file, |out| {
-            let mut coloured = Vec::new();
-            render(&mut coloured)?;
-            // A file is read by programs and pagers: never coloured.
-            let plain = anstream::adapter::strip_bytes(&coloured).into_vec();
-            out.write_all(&plain)
-        })?,
-        None => match print(render) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-            result => result
-                .context("cannot write the report")
-                .map_err(Failure::usage)?,
-        },
-    }
+    })?;
     Ok(match report.verdict {
         Verdict::Compatible => Exit::Compatible,
         Verdict::Incompatible => Exit::Incompatible,
         Verdict::Untested => Exit::Untested,
     })
-}
-
-/// To standard output in one write, with colours or without as the terminal wants.
-pub(super) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut text = Vec::new();
-    render(&mut text)?;
-    let mut out = anstream::stdout().lock();
-    out.write_all(&text)?;
-    out.flush()
-}
-
-/// The file appears whole or not at all; one that was there is kept until then.
-pub(super) fn write_file(
-    file: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Failure> {
-    let folder = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let attempt = || -> io::Result<()> {
-        let mut content = Vec::new();
-        write(&mut content)?;
-        let mut temporary = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(folder)?;
-        temporary.write_all(&content)?;
-        temporary.persist(file)?;
-        Ok(())
-    };
-    attempt()
-        .with_context(|| format!("cannot write {}", file.display()))
-        .map_err(Failure::usage)
 }

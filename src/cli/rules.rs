@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::args::{CheckArgs, RulesArgs, RulesCommand};
-use super::{Exit, Failure, output};
+use super::{Exit, Failure, target};
 use crate::model::{Direction, Version};
 use crate::rules::Rule;
 use crate::rules::check::{self, Tried};
@@ -24,7 +24,7 @@ pub(super) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
 }
 
 fn list() -> Result<Exit, Failure> {
-    output::print(|out| {
+    target::print(|out| {
         for rule in Rule::ALL {
             let entry = rule.entry();
             writeln!(out, "{:8} {:26} {}", entry.level, rule, entry.name)?;
@@ -39,7 +39,7 @@ fn list() -> Result<Exit, Failure> {
 fn explain(rule: Rule) -> Result<Exit, Failure> {
     let entry = rule.entry();
     let width = textwrap::termwidth().min(100);
-    output::print(|out| {
+    target::print(|out| {
         writeln!(out, "{}[{rule}]: {}\n", entry.level, entry.name)?;
         for (heading, text) in [
             ("On the wire", &entry.wire),
@@ -85,7 +85,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         None => closing.push_str(" read over; with --dumps DIR they are tried on real dumps"),
     }
-    output::print(|out| {
+    target::print(|out| {
         for complaint in &complaints {
             writeln!(out, "{complaint}")?;
         }

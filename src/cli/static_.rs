@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::args::{JudgeArgs, StaticArgs};
+use super::target::Target;
 use super::{Exit, Failure, output};
-use crate::model::{Finding, Report};
+use crate::model::Report;
 use crate::qemu::Progress;
 use crate::rules::judge::{Wish, Wishes, judge};
 use crate::rules::lists::{Lists, Scope};
@@ -15,6 +16,7 @@ use crate::vmstate::compare::compare;
 use crate::vmstate::obtain::{Wanted, obtain};
 
 pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let lists = load_lists(&args.judge)?;
     let pair = obtain(&Wanted {
         old: &args.pair.old,
@@ -36,19 +38,13 @@ pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     let findings = compare(&old_dump, &new_dump, args.pair.direction.list(), &scope);
     let findings = judge(findings, &scope, &wishes(&args.judge));
     if args.suggest {
-        return suggestions(&findings, &scope);
+        target.write_text(|out| suggest::write(&findings, &scope, out))?;
+        return Ok(Exit::Compatible);
     }
     let rules = catalogue::texts(&findings, &[]);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, pair.machine.clone(), findings, rules, strict);
-    output::write_report(&report, &args.output, strict)
-}
-
-fn suggestions(findings: &[Finding], scope: &Scope) -> Result<Exit, Failure> {
-    output::print(|out| suggest::write(findings, scope, out))
-        .context("cannot print the entries")
-        .map_err(Failure::usage)?;
-    Ok(Exit::Compatible)
+    output::write_report(&report, target, &args.output, strict)
 }
 
 pub(super) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::SweepArgs;
-use super::live::log_folder;
+use super::logs::LogFolder;
 use super::static_::{load_lists, wishes};
+use super::target::Target;
 use super::{Exit, Failure, output};
 use crate::live::bench::{Bench, Patience};
 use crate::live::coverage::{cover, join};
@@ -26,6 +27,8 @@ use crate::vmstate::dump::Dump;
 use crate::vmstate::obtain::dumps;
 
 pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
+    let logs = LogFolder::new(args.keep_logs.as_deref())?;
     let (old, new) = (qemu::parse(&args.old)?, qemu::parse(&args.new)?);
     let wish = Wish {
         machines: args.machine.clone(),
@@ -43,7 +46,6 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         only: Only(args.only.clone()),
         shard: args.shard,
     };
-    let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
     let lists = load_lists(&args.judge)?;
     let wishes = wishes(&args.judge);
     let asked = wish.asked();
@@ -82,7 +84,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             pair,
             machines,
             &options,
-            &logs,
+            logs.path(),
             &lists,
             dumps.as_ref(),
         )?;
@@ -117,10 +119,6 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             }
         }
     });
-    if temporary {
-        // Stays where a case has left something in it.
-        let _in_use = std::fs::remove_dir(&logs);
-    }
     let mut found = found?;
     for ((assessment, place), found) in assessments.iter_mut().zip(&places).zip(&mut found) {
         if let Err(error) = assessment.conclude(place, found) {
@@ -185,7 +183,9 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             ..coverage
         });
     }
-    output::write_report(&report, &args.output, strict)
+    let exit = output::write_report(&report, target, &args.output, strict)?;
+    logs.keep();
+    Ok(exit)
 }
 
 /// What the lists say there.

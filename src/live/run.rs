@@ -30,7 +30,7 @@ pub struct Subject<'c> {
 /// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// No resources.
 pub fn run(
     bench: &Bench,
     cases: &[Wanted],

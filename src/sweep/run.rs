@@ -18,7 +18,7 @@ pub enum Told<'t> {
 /// Sweeps the places and tells of it meanwhile. What was found comes back in their order.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// No resources.
 pub fn sweep(
     places: &[Place],
     options: &Options,
