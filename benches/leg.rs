@@ -6,13 +6,15 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use migcompat::live::bench::{Bench, Part, Patience, Wanted};
-use migcompat::live::devices::DeviceSet;
-use migcompat::live::state::Names;
-use migcompat::live::transport::Transport;
-use migcompat::live::vm::{Party, Role, Vm};
-use migcompat::model::{Direction, Outcome};
-use migcompat::qemu::{self, Means, Pair, Progress, private_dir};
+use migcompat::devices::DeviceSet;
+use migcompat::migration::channel::transport::Transport;
+use migcompat::migration::checks::state::Names;
+use migcompat::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
+use migcompat::migration::endpoint::vm::{Endpoint, Role, Vm};
+use migcompat::model::Direction;
+use migcompat::qemu;
+use migcompat::qemu::{Means, Pair, Progress, private_dir};
+use migcompat::report::Outcome;
 use migcompat::rules::lists::{Lists, Scope};
 use qapi::Command;
 use qapi::qmp::QmpCommand;
@@ -49,17 +51,17 @@ command!(Incoming, "migrate-incoming");
 command!(Outgoing, "migrate");
 command!(Query, "query-migrate");
 
-async fn bare(bench: &Bench) -> anyhow::Result<()> {
-    let recipe = bench.recipe(
-        bench
+async fn bare(config: &MigrationConfig) -> anyhow::Result<()> {
+    let launch = config.launch(
+        config
             .compose(&DeviceSet::shipped("default")?.guests()[0])
             .args,
     );
     let folder = private_dir()?;
-    recipe.prepare(folder.path())?;
+    launch.prepare(folder.path())?;
     let (source, destination) = tokio::join!(
-        Vm::start(&bench.old, &recipe, Role::First, folder.path(), 0),
-        Vm::start(&bench.new, &recipe, Role::Destination, folder.path(), 1)
+        Vm::start(&config.old, &launch, Role::First, folder.path(), 0),
+        Vm::start(&config.new, &launch, Role::Destination, folder.path(), 1)
     );
     let (source, destination) = (source?.monitored, destination?.monitored);
     let uri = format!("unix:{}", folder.path().join("m").display());
@@ -98,7 +100,7 @@ fn main() -> anyhow::Result<()> {
     let [old, new] = ["debian:bookworm", "debian:trixie"].map(qemu::parse);
     let pair = Pair::open(&old?, &new?, &means)?;
     let logs = private_dir()?;
-    let (old, new) = Party::both(&pair);
+    let (old, new) = Endpoint::both(&pair);
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
     let lists = Lists::load(&[])?;
@@ -110,7 +112,7 @@ fn main() -> anyhow::Result<()> {
         any_machine: false,
     };
     let names = Names::of(&scope, pair.arch());
-    let bench = Bench {
+    let config = MigrationConfig {
         old,
         new,
         machine,
@@ -121,11 +123,11 @@ fn main() -> anyhow::Result<()> {
         running: false,
         loops: None,
         retries: 0,
-        patience: Patience::default(),
+        timeouts: Timeouts::default(),
         logs: logs.path().to_owned(),
         names,
     };
-    let wanted = Wanted {
+    let wanted = CaseSpec {
         set: DeviceSet::shipped("default")?.guests()[0].clone(),
         direction: Direction::Forward,
         part: Part::Whole,
@@ -136,10 +138,10 @@ fn main() -> anyhow::Result<()> {
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        runtime.block_on(bare(&bench))?;
+        runtime.block_on(bare(&config))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(bench.run(&wanted, &|_| {})).case;
+        let case = runtime.block_on(config.run(&wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use migcompat::compare::dump::compare::compare;
 use migcompat::model::Direction;
-use migcompat::rules::judge::{Wishes, judge};
+use migcompat::rules::judge::{LevelOverrides, judge};
 use migcompat::rules::lists::{Lists, Scope};
-use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::parse_dump;
 
@@ -36,7 +36,7 @@ fn whole(old: &[u8], new: &[u8]) -> usize {
         any_machine: false,
     };
     let findings = compare(&old, &new, &Direction::BOTH, &scope);
-    judge(findings, &scope, &Wishes::new()).len()
+    judge(findings, &scope, &LevelOverrides::new()).len()
 }
 
 fn parse(bytes: &[u8]) -> Dump {

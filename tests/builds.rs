@@ -12,9 +12,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use migcompat::model::BuildKind;
-use migcompat::qemu::{
-    self, Build, BuildArg, Cache, Deadlines, Problem, Progress, QemuError, machine,
-};
+use migcompat::qemu;
+use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, Progress, QemuError, machine};
 
 use common::{build, online, script, stderr};
 

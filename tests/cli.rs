@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use migcompat::model::Evidence;
+use migcompat::report::Evidence;
 use serde_json::Value;
 
 use common::{dump, migcompat, root, stderr, stdout};
@@ -84,9 +84,9 @@ fn every_fixture_report_follows_the_schema() {
     for entry in std::fs::read_dir(root().join("fixtures/rules")).expect("the fixtures") {
         let folder = entry.expect("readable").path();
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let rule = migcompat::rules::Rule::from_id(&name);
+        let rule = migcompat::model::Rule::from_id(&name);
         // Others show how builds set up a machine, which is not compared from files.
-        let dumps = |rule: migcompat::rules::Rule| rule.entry().fixture.evidence == Evidence::Dump;
+        let dumps = |rule: migcompat::model::Rule| rule.entry().fixture.evidence == Evidence::Dump;
         if rule.is_some_and(dumps) {
             let file = |name: &str| folder.join(name).display().to_string();
             report(&["static", &file("old.json"), &file("new.json")]);
@@ -332,7 +332,7 @@ fn a_report_file_appears_whole_and_without_colour() {
 #[test]
 fn rules_are_listed_and_explained() {
     let list = stdout(&migcompat(&["rules", "list"]));
-    for rule in migcompat::rules::Rule::ALL {
+    for rule in migcompat::model::Rule::ALL {
         assert!(list.contains(rule.id()), "{rule}");
         let explained = migcompat(&["rules", "explain", rule.id()]);
         assert_eq!(explained.status.code(), Some(0));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use migcompat::live::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
+use migcompat::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 use migcompat::model::Side;
 
 const PLACES: &[(&str, &str)] = &[

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use migcompat::live::workload::{self, Guest};
+use migcompat::workload;
+use migcompat::workload::Guest;
 
 /// `guests/build.sh` exits with it where the assembler is missing.
 const NO_ASSEMBLER: i32 = 3;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Output;
 
-use migcompat::model::{Case, Report};
+use migcompat::report::{Case, Report};
 use serde_json::{Value, json};
 
 use common::{dump, follows_the_schema, program, root};
@@ -115,7 +115,7 @@ fn shards_joined_in_any_order_are_the_whole_run_byte_for_byte() {
     );
     let whole: Report = serde_json::from_value(whole).expect("a report");
     let mut text = Vec::new();
-    migcompat::report::json::write(&whole, &mut text).expect("written");
+    migcompat::report::render::json::write(&whole, &mut text).expect("written");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&text)

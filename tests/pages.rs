@@ -3,11 +3,12 @@
 
 mod common;
 
-use migcompat::model::{
-    Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, Direction, LeftOut,
-    Leg, Outcome, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
+use migcompat::model::Direction;
+use migcompat::report::render::{html, text};
+use migcompat::report::{
+    Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, LeftOut, Leg,
+    Outcome, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
 };
-use migcompat::report::{html, text};
 use regex::Regex;
 use serde_json::Value;
 
@@ -93,7 +94,7 @@ fn everything() -> Report {
                 section: Some(section.clone()),
                 instance: Some(0),
                 field: Some("esp/drq_state".to_owned()),
-                rule: Some("field-added".to_owned()),
+                rule: Some(migcompat::model::Rule::FieldAdded),
                 message: format!("Missing section footer for {section}"),
                 offset: Some(316_834),
                 sent: Some("the end of the section".to_owned()),

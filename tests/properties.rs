@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use migcompat::model::{Direction, Finding, Level, Shape};
-use migcompat::rules::Rule;
-use migcompat::vmstate::compare::compare;
+use migcompat::compare::dump::compare::compare;
+use migcompat::compare::renames::NoRenames;
+use migcompat::model::Direction;
+use migcompat::model::Rule;
+use migcompat::report::{Finding, Level, Shape};
 use migcompat::vmstate::dump::{Description, Dump, Field, Section};
 use migcompat::vmstate::read::read_dump;
-use migcompat::vmstate::renames::NoRenames;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -158,7 +159,7 @@ fn a_dump_against_itself_has_no_findings() {
 /// What a finding says, without the names that are the old build's: rule, level, direction, section
 /// and which side has what, told for the builds in their order or swapped.
 fn told(finding: &Finding, swapped: bool) -> String {
-    let rule = Rule::from_id(&finding.rule).expect("a known rule");
+    let rule = finding.rule;
     let (rule, direction, old, new) = if swapped {
         (
             rule.mirror(),
@@ -191,7 +192,7 @@ fn swapping_the_builds_swaps_the_directions() {
             let all = |findings: Vec<Finding>, swapped: bool| -> Vec<String> {
                 let mut all: Vec<String> = findings
                     .iter()
-                    .filter(|f| !matches!(f.rule.as_str(), "section-removed" | "section-added"))
+                    .filter(|f| !matches!(f.rule.id(), "section-removed" | "section-added"))
                     .map(|f| told(f, swapped))
                     .collect();
                 all.sort();

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use migcompat::model::{Direction, Finding, Level, Version};
-use migcompat::rules::judge::{Wishes, judge};
+use migcompat::compare::dump::compare::compare;
+use migcompat::model::{Direction, Version};
+use migcompat::report::{Finding, Level};
+use migcompat::rules::judge::{LevelOverrides, judge};
 use migcompat::rules::lists::{Lists, Scope};
-use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::read::read_dump;
 
 /// Columns of the record that the comparison itself gives; judgements follow them.
@@ -34,7 +35,7 @@ fn row(dump: &str, pair: &str, finding: &Finding) -> String {
         &finding.section,
         &finding.also_in.len().to_string(),
         &path,
-        &finding.rule,
+        finding.rule.id(),
         &finding.level.to_string(),
         allowed,
     ]
@@ -75,8 +76,10 @@ fn reported() -> BTreeSet<String> {
                     any_machine: false,
                 };
                 let findings = compare(&a, &b, &Direction::BOTH, &scope);
-                for finding in judge(findings, &scope, &Wishes::new()) {
-                    if finding.level != Level::Note && finding.rule != "section-removed" {
+                for finding in judge(findings, &scope, &LevelOverrides::new()) {
+                    if finding.level != Level::Note
+                        && finding.rule != migcompat::model::Rule::SectionRemoved
+                    {
                         let pair = format!("{}-{}", short(old), short(new));
                         rows.insert(row(name, &pair, &finding));
                     }

@@ -4,15 +4,17 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use migcompat::live::properties::{self, Look, Snapshots};
-use migcompat::model::{Direction, Evidence, Finding};
+use migcompat::compare::dump::compare::compare;
+use migcompat::compare::renames::NoRenames;
+use migcompat::migration::diagnosis::properties;
+use migcompat::migration::diagnosis::properties::{Look, Snapshots};
+use migcompat::model::Direction;
+use migcompat::model::Rule;
 use migcompat::qemu::properties::Snapshot;
-use migcompat::rules::Rule;
+use migcompat::report::{Evidence, Finding};
 use migcompat::rules::lists::Lists;
-use migcompat::vmstate::compare::compare;
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::read_dump;
-use migcompat::vmstate::renames::NoRenames;
 
 fn folder(rule: Rule) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -59,7 +61,7 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
     };
     let rules = findings
         .iter()
-        .map(|f| (f.rule.clone(), f.direction))
+        .map(|f| (f.rule.to_string(), f.direction))
         .collect();
     (rules, findings)
 }

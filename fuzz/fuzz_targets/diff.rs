@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use migcompat::rules::lists::{Lists, Scope};
-use migcompat::stream::{diff::diff, parse};
+use migcompat::compare::diff::diff;
+use migcompat::stream::parse;
 
 fuzz_target!(|data: &[u8]| {
     thread_local! {

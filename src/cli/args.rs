@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::live::capability::Capability;
-use crate::live::transport::Transport;
+use crate::migration::channel::transport::Transport;
+use crate::migration::endpoint::capability::Capability;
+use crate::model::Rule;
 use crate::model::{Direction, Version};
-use crate::rules::Rule;
 use crate::sweep::shard::Shard;
 
 /// Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_STATUS)]
-pub(super) struct Cli {
+pub(crate) struct Cli {
     /// Colour in the output
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
@@ -29,7 +29,7 @@ Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 12
 tested (a build will not start, no common machine), which git bisect run takes for \"skip\".";
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Compare the dumps, and move a guest with the usual devices both ways: one verdict
     Check(CheckBuildsArgs),
     /// Move guests between two builds, and see that nothing is lost on the way
@@ -51,7 +51,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Color {
+pub(crate) enum Color {
     Auto,
     Always,
     Never,
@@ -70,7 +70,7 @@ impl Color {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Directions {
+pub(crate) enum Directions {
     Forward,
     Backward,
     Both,
@@ -87,7 +87,7 @@ impl Directions {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// For a terminal
     Text,
     /// For programs: all there is, as report-schema.json describes it
@@ -100,7 +100,7 @@ pub(super) enum Format {
 
 /// How a report is written.
 #[derive(Debug, Args)]
-pub(super) struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Form of the report
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -117,7 +117,7 @@ pub(super) struct OutputArgs {
 
 /// How findings are judged.
 #[derive(Debug, Args)]
-pub(super) struct JudgeArgs {
+pub(crate) struct JudgeArgs {
     /// Own lists beside the shipped ones (repeatable)
     #[arg(long, value_name = "DIR")]
     pub rules: Vec<PathBuf>,
@@ -137,7 +137,7 @@ pub(super) struct JudgeArgs {
 
 /// Which machine type of a build is meant, and where fetched builds are kept.
 #[derive(Debug, Args)]
-pub(super) struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// Machine type; an alias like q35 is the newest versioned one that the builds share
     #[arg(short = 'M', long, value_name = "MACHINE")]
     pub machine: Option<String>,
@@ -151,7 +151,7 @@ pub(super) struct BuildArgs {
 
 /// What is compared, and which way.
 #[derive(Debug, Args)]
-pub(super) struct PairArgs {
+pub(crate) struct PairArgs {
     /// The build that a guest comes from
     #[arg(value_name = "OLD")]
     pub old: String,
@@ -166,7 +166,7 @@ pub(super) struct PairArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StaticArgs {
+pub(crate) struct StaticArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     /// Print the list entries that would settle the findings, ready to paste
@@ -179,7 +179,7 @@ pub(super) struct StaticArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum First {
+pub(crate) enum First {
     Old,
     New,
 }
@@ -195,7 +195,7 @@ impl First {
 
 /// How guests are moved.
 #[derive(Debug, Args)]
-pub(super) struct MigrationArgs {
+pub(crate) struct MigrationArgs {
     /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,
@@ -236,7 +236,7 @@ pub(super) struct MigrationArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct LiveArgs {
+pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     #[command(flatten)]
@@ -249,7 +249,7 @@ pub(super) struct LiveArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct SweepArgs {
+pub(crate) struct SweepArgs {
     /// The build that a guest comes from
     #[arg(value_name = "OLD")]
     pub old: String,
@@ -307,7 +307,7 @@ pub(super) struct SweepArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct CheckBuildsArgs {
+pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     #[command(flatten)]
@@ -322,14 +322,14 @@ pub(super) struct CheckBuildsArgs {
 
 /// How much has to be put to the test.
 #[derive(Debug, Args)]
-pub(super) struct CoverageArgs {
+pub(crate) struct CoverageArgs {
     /// With less than PERCENT of the sections sent, what is not incompatible is untested (125)
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub min_coverage: Option<u8>,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Reports in JSON of runs with --shard, plain, .gz or .zst
     #[arg(value_name = "REPORT", required = true)]
     pub reports: Vec<PathBuf>,
@@ -343,7 +343,7 @@ pub(super) struct MergeArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct DumpArgs {
+pub(crate) struct DumpArgs {
     /// A QEMU binary or wrapper script, or debian:SUITE
     #[arg(value_name = "BUILD")]
     pub build_arg: String,
@@ -358,7 +358,7 @@ pub(super) struct DumpArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BuildsArgs {
+pub(crate) struct BuildsArgs {
     #[command(subcommand)]
     pub command: BuildsCommand,
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
@@ -370,7 +370,7 @@ pub(super) struct BuildsArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum BuildsCommand {
+pub(crate) enum BuildsCommand {
     /// List the builds in the cache
     List,
     /// Fetch builds into the cache and say what they are
@@ -394,13 +394,13 @@ pub(super) enum BuildsCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RulesArgs {
+pub(crate) struct RulesArgs {
     #[command(subcommand)]
     pub command: RulesCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum RulesCommand {
+pub(crate) enum RulesCommand {
     /// List the rules with their levels
     List,
     /// Say what a rule means, why it breaks a migration and how to fix it
@@ -413,7 +413,7 @@ pub(super) enum RulesCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Own lists beside the shipped ones (repeatable)
     #[arg(long, value_name = "DIR")]
     pub rules: Vec<PathBuf>,
@@ -424,13 +424,13 @@ pub(super) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StreamArgs {
+pub(crate) struct StreamArgs {
     #[command(subcommand)]
     pub command: StreamCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum StreamCommand {
+pub(crate) enum StreamCommand {
     /// Print sections, fields, types, sizes and values of a stream
     Show(ShowArgs),
     /// Print what differs in layout and in value; exit status 1 if anything does
@@ -439,7 +439,7 @@ pub(super) enum StreamCommand {
 
 /// Which sections, and how they are written.
 #[derive(Debug, Args)]
-pub(super) struct StreamOutputArgs {
+pub(crate) struct StreamOutputArgs {
     /// Only sections whose name, or its part behind the last slash, fits GLOB (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub section: Vec<String>,
@@ -455,13 +455,13 @@ pub(super) struct StreamOutputArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum StreamFormat {
+pub(crate) enum StreamFormat {
     Text,
     Json,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// A stream: plain, gzip or zstd; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -470,7 +470,7 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The stream of the old build
     #[arg(value_name = "OLD")]
     pub old: PathBuf,

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::live::bench::{Part, Step};
-use crate::live::run::{Event, Subject};
-use crate::model::{Case, Outcome};
+use crate::migration::batch::{Event, Subject};
+use crate::migration::config::{Part, Step};
 use crate::qemu::Progress;
+use crate::report::{Case, Outcome};
 
 /// Lines of a run. Dropping it clears those that move.
-pub(super) struct Board {
+pub(crate) struct ProgressDisplay {
     progress: Progress,
     total: usize,
     lines: MultiProgress,
@@ -27,9 +27,9 @@ struct State {
     moving: BTreeMap<usize, ProgressBar>,
 }
 
-impl Board {
-    pub fn new(progress: Progress, total: usize) -> Board {
-        Board {
+impl ProgressDisplay {
+    pub fn new(progress: Progress, total: usize) -> ProgressDisplay {
+        ProgressDisplay {
             progress,
             total,
             lines: MultiProgress::new(),
@@ -85,7 +85,7 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         let _no_terminal = self.lines.clear();
     }

@@ -3,11 +3,12 @@
 use anyhow::Context;
 use indicatif::HumanBytes;
 
-use super::args::{BuildsArgs, BuildsCommand};
-use super::{Exit, Failure, target};
-use crate::qemu::{self, BuildArg, Cache, Progress, QemuError};
+use crate::cli::args::{BuildsArgs, BuildsCommand};
+use crate::cli::{Exit, Failure, target};
+use crate::qemu;
+use crate::qemu::{BuildArg, Cache, Progress, QemuError};
 
-pub(super) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
     let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
     match &args.command {
         BuildsCommand::List => list(&cache),

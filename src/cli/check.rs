@@ -1,21 +1,21 @@
 //! `migcompat check`: the dumps compared and the usual guest moved, one verdict.
 
-use super::args::CheckBuildsArgs;
-use super::logs::LogFolder;
-use super::static_::{load_lists, wishes};
-use super::target::Target;
-use super::{Exit, Failure, live, output};
-use crate::live::cause::link;
-use crate::live::coverage::{Reach, cover};
-use crate::live::properties;
-use crate::model::{Coverage, Report, Verdict};
+use crate::api::dumps::dumps;
+use crate::cli::args::CheckBuildsArgs;
+use crate::cli::logs::LogFolder;
+use crate::cli::static_::{load_lists, wishes};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure, live, output};
+use crate::compare::dump::compare::compare;
+use crate::migration::coverage::{Reach, cover};
+use crate::migration::diagnosis::cause::link;
+use crate::migration::diagnosis::properties;
+use crate::report::{Coverage, Report, Verdict};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::lists::Scope;
-use crate::vmstate::compare::compare;
-use crate::vmstate::obtain::dumps;
 
-pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let quiet = args.output.quiet;
     let target = Target::new(args.output.output.as_deref())?;
     let logs = LogFolder::new(args.migration.keep_logs.as_deref())?;
@@ -60,7 +60,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
         case.allowed_by = scope.allows_case(case, foreseen);
     }
     for set in &sets {
-        match properties::survey(&moved.bench, set, directions, &lists) {
+        match properties::survey(&moved.config, set, directions, &lists) {
             Ok(found) => properties::absorb(&mut findings, judge(found, &scope, &wished)),
             Err(error) => eprintln!("what the builds set up differently is unknown: {error}"),
         }
@@ -75,7 +75,7 @@ pub(super) fn run(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let coverage = match unseen(&moved) {
         None => {
             let both = [&dumps.old.1, &dumps.new.1];
-            let coverage = cover(both, &moved.observed, &Reach::of(&moved.bench, &sets));
+            let coverage = cover(both, &moved.observed, &Reach::of(&moved.config, &sets));
             Some(Coverage {
                 required: args.coverage.min_coverage,
                 ..coverage

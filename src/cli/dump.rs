@@ -3,20 +3,21 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::args::DumpArgs;
-use super::target::Target;
-use super::{Exit, Failure};
+use crate::api::dumps;
+use crate::api::dumps::DumpRequest;
+use crate::cli::args::DumpArgs;
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure};
 use crate::qemu::Progress;
-use crate::vmstate::obtain::{self, Wanted};
 
 /// Level of the compressed forms: dumps shrink to a twentieth at any.
 const GZIP: flate2::Compression = flate2::Compression::new(6);
 const ZSTD: i32 = 9;
 
-pub(super) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
     let named = Some(args.output.as_path()).filter(|output| *output != Path::new("-"));
     let target = Target::new(named)?;
-    let bytes = obtain::dump_of(&Wanted {
+    let bytes = dumps::dump_of(&DumpRequest {
         old: &args.build_arg,
         new: &args.build_arg,
         machine: args.build.machine.as_deref(),

@@ -4,28 +4,32 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::{LiveArgs, MigrationArgs, PairArgs};
-use super::board::Board;
-use super::logs::LogFolder;
-use super::target::Target;
-use super::{Exit, Failure, output, static_};
-use crate::live::bench::{Bench, Part, Patience, Wanted};
-use crate::live::cause::link;
-use crate::live::coverage::Observed;
-use crate::live::devices::{DeviceError, DeviceSet};
-use crate::live::layouts;
-use crate::live::properties::{self, Senders, suspect};
-use crate::live::run::{self, RunFailure};
-use crate::live::state::Names;
-use crate::live::vm::Party;
-use crate::live::workload;
-use crate::model::{Case, Described, Direction, Finding, Report};
-use crate::qemu::{self, Means, Pair, PairError, Progress, QemuError, machine};
+use crate::api::dumps::dumps;
+use crate::cli::args::{LiveArgs, MigrationArgs, PairArgs};
+use crate::cli::board::ProgressDisplay;
+use crate::cli::logs::LogFolder;
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure, output, static_};
+use crate::devices::{DeviceError, DeviceSet};
+use crate::migration::batch;
+use crate::migration::batch::RunFailure;
+use crate::migration::checks::state::Names;
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
+use crate::migration::coverage::Observed;
+use crate::migration::diagnosis::cause::link;
+use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::properties;
+use crate::migration::diagnosis::properties::{Senders, suspect};
+use crate::migration::endpoint::vm::Endpoint;
+use crate::model::Direction;
+use crate::qemu;
+use crate::qemu::{Means, Pair, PairError, Progress, QemuError, machine};
+use crate::report::{Case, Described, Finding, Report};
 use crate::rules::catalogue;
-use crate::rules::judge::{Wishes, judge};
+use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::lists::Scope;
 use crate::vmstate::dump::Dump;
-use crate::vmstate::obtain::dumps;
+use crate::workload;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -54,7 +58,7 @@ impl From<RunFailure> for Failure {
     }
 }
 
-pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let logs = LogFolder::new(args.migration.keep_logs.as_deref())?;
     let (pair, machine) = open(&args.pair, args.output.quiet)?;
@@ -87,7 +91,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
     // leaves the cases as they are.
     match dumps(&pair, Some(machine.clone())) {
         Ok(dumps) => {
-            let wishes = Wishes::new();
+            let wishes = LevelOverrides::new();
             let both = (&dumps.old.1, &dumps.new.1);
             let judged = (&scope, &wishes);
             described = compare_sent(&moved, &sets, directions, both, judged, &mut findings);
@@ -123,7 +127,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<Exit, Failure> {
 }
 
 /// Both builds, for the machine that the arguments have to name.
-pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failure> {
+pub(crate) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failure> {
     let wanted = args.build.machine.as_deref().ok_or_else(|| {
         Failure::usage(anyhow::anyhow!(
             "a migration needs a machine: give one with -M, for instance -M q35"
@@ -140,7 +144,7 @@ pub(super) fn open(args: &PairArgs, quiet: bool) -> Result<(Pair, String), Failu
 }
 
 /// What the guests have: the sets asked for, and one more of single devices.
-pub(super) fn device_sets(args: &MigrationArgs, arch: &str) -> Result<Vec<DeviceSet>, Failure> {
+pub(crate) fn device_sets(args: &MigrationArgs, arch: &str) -> Result<Vec<DeviceSet>, Failure> {
     let mut sets = Vec::new();
     for name in &args.device_set {
         sets.extend(device_set(name)?.guests());
@@ -163,7 +167,7 @@ fn device_set(name: &str) -> Result<DeviceSet, Failure> {
 }
 
 /// How the guests of a run are moved.
-pub(super) struct Guests<'g> {
+pub(crate) struct Guests<'g> {
     pub args: &'g MigrationArgs,
     /// Whether they work meanwhile.
     pub running: bool,
@@ -173,17 +177,17 @@ pub(super) struct Guests<'g> {
 }
 
 /// Cases that were run, and what they were run with.
-pub(super) struct Moved {
+pub(crate) struct Moved {
     pub cases: Vec<Case>,
     /// What was sent in them. `live` says nothing of it: it compares no dumps, so it does not know what
     /// there is.
     pub observed: Vec<Observed>,
-    pub bench: Bench,
-    wanted: Vec<Wanted>,
+    pub config: MigrationConfig,
+    wanted: Vec<CaseSpec>,
 }
 
 /// Runs every set in every direction, or in a loop, on the machine of the scope.
-pub(super) fn migrate(
+pub(crate) fn migrate(
     pair: &Pair,
     scope: &Scope,
     sets: &[DeviceSet],
@@ -197,18 +201,18 @@ pub(super) fn migrate(
     } else {
         directions
     };
-    let wanted: Vec<Wanted> = sets
+    let wanted: Vec<CaseSpec> = sets
         .iter()
         .flat_map(|set| {
-            directions.iter().map(|&direction| Wanted {
+            directions.iter().map(|&direction| CaseSpec {
                 set: set.clone(),
                 direction,
                 part: Part::Whole,
             })
         })
         .collect();
-    let (old, new) = Party::both(pair);
-    let bench = Bench {
+    let (old, new) = Endpoint::both(pair);
+    let config = MigrationConfig {
         old,
         new,
         machine: scope.machine.unwrap_or_default().to_owned(),
@@ -221,9 +225,9 @@ pub(super) fn migrate(
         running: guests.running,
         loops: args.loops.map(usize::from),
         retries: args.retries.into(),
-        patience: Patience {
+        timeouts: Timeouts {
             leg: Duration::from_secs(args.timeout),
-            ..Patience::default()
+            ..Timeouts::default()
         },
         logs: guests.logs.to_owned(),
         names: Names::of(scope, pair.arch()),
@@ -232,8 +236,8 @@ pub(super) fn migrate(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let board = Board::new(Progress::auto(quiet), wanted.len());
-    let ran = run::run(&bench, &wanted, jobs, |subject, event| {
+    let board = ProgressDisplay::new(Progress::auto(quiet), wanted.len());
+    let ran = batch::run(&config, &wanted, jobs, |subject, event| {
         board.tell(subject, event);
     });
     drop(board);
@@ -242,26 +246,26 @@ pub(super) fn migrate(
     Ok(Moved {
         cases,
         observed,
-        bench,
+        config,
         wanted,
     })
 }
 
 /// Looks for what the builds set up differently on the devices of failed cases.
-pub(super) fn explain(
+pub(crate) fn explain(
     moved: &mut Moved,
     senders: &Senders,
     scope: &Scope,
-    wishes: &Wishes,
+    wishes: &LevelOverrides,
     findings: &mut Vec<Finding>,
 ) {
     let Moved {
         cases,
-        bench,
+        config,
         wanted,
         ..
     } = moved;
-    match properties::explain_all(bench, wanted, cases, senders, scope.lists) {
+    match properties::explain_all(config, wanted, cases, senders, scope.lists) {
         Ok(found) => properties::absorb(findings, judge(found, scope, wishes)),
         // The case has failed all the same, and says so.
         Err(error) => eprintln!("whether a property explains a failure is unknown: {error}"),
@@ -270,17 +274,17 @@ pub(super) fn explain(
 
 /// Compares what both builds send of each set's machine, before it runs. How much of that the dumps
 /// describe comes back.
-pub(super) fn compare_sent(
+pub(crate) fn compare_sent(
     moved: &Moved,
     sets: &[DeviceSet],
     directions: &[Direction],
     dumps: (&Dump, &Dump),
-    (scope, wishes): (&Scope, &Wishes),
+    (scope, wishes): (&Scope, &LevelOverrides),
     findings: &mut Vec<Finding>,
 ) -> Option<Described> {
     let mut described = Vec::new();
     for set in sets {
-        let (old, new) = match layouts::streams(&moved.bench, set) {
+        let (old, new) = match layouts::streams(&moved.config, set) {
             Ok(streams) => streams,
             Err(error) => {
                 let name = &set.name;
@@ -303,6 +307,6 @@ pub(super) fn compare_sent(
 }
 
 /// Whether a machine of this architecture has a guest to run in it.
-pub(super) fn has_guest(pair: &Pair) -> bool {
+pub(crate) fn has_guest(pair: &Pair) -> bool {
     workload::guest(pair.arch()).is_some()
 }

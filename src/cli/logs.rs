@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Failure;
 use crate::cleanup::{TempFolder, uninterrupted};
+use crate::cli::Failure;
 
 /// A folder for logs.
 #[derive(Debug)]
-pub(super) enum LogFolder {
+pub(crate) enum LogFolder {
     /// The user's own.
     Named(PathBuf),
     /// Gone with everything in it, unless a report names what is there.

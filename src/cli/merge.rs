@@ -1,9 +1,10 @@
 //! `migcompat merge`: the reports of shards joined into one.
 
-use super::args::MergeArgs;
-use super::target::Target;
-use super::{Exit, Failure, output};
-use crate::sweep::merge::{self, MergeError, Missing, ReadError};
+use crate::cli::args::MergeArgs;
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure, output};
+use crate::sweep::merge;
+use crate::sweep::merge::{MergeError, Missing, ReadError};
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
@@ -21,7 +22,7 @@ impl From<MergeError> for Failure {
     }
 }
 
-pub(super) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &MergeArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let mut inputs = Vec::new();
     for file in &args.reports {

@@ -26,9 +26,9 @@ use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
+use crate::api::dumps::ObtainError;
 use crate::cleanup;
 use crate::qemu::QemuError;
-use crate::vmstate::obtain::ObtainError;
 
 /// How long the last words of an interrupted run may take.
 const TELLING: Duration = Duration::from_millis(300);

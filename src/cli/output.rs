@@ -2,11 +2,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::args::{Format, OutputArgs};
-use super::target::Target;
-use super::{Exit, Failure};
-use crate::model::{Report, Verdict};
-use crate::report::{html, json, junit, text};
+use crate::cli::args::{Format, OutputArgs};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure};
+use crate::report::render::{html, json, junit, text};
+use crate::report::{Report, Verdict};
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
@@ -18,7 +18,7 @@ const MOST_WIDTH: usize = 120;
 ///
 /// # Errors
 /// It cannot be written.
-pub(super) fn write_report(
+pub(crate) fn write_report(
     report: &Report,
     target: Target,
     args: &OutputArgs,

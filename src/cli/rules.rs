@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::args::{CheckArgs, RulesArgs, RulesCommand};
-use super::{Exit, Failure, target};
+use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
+use crate::cli::{Exit, Failure, target};
+use crate::compare::dump::compare::{compare, names};
+use crate::model::Rule;
 use crate::model::{Direction, Version};
-use crate::rules::Rule;
-use crate::rules::check::{self, Tried};
-use crate::rules::judge::{Wishes, judge};
+use crate::rules::check;
+use crate::rules::check::Tried;
+use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::lists::{Lists, Scope};
-use crate::vmstate::compare::{compare, names};
 use crate::vmstate::read::read_dump;
 
-pub(super) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
     match args.command {
         RulesCommand::List => list(),
         RulesCommand::Explain { rule } => explain(rule),
@@ -152,7 +153,7 @@ fn try_on(lists: &Lists, folder: &Path) -> Result<Vec<Tried>, Failure> {
                     any_machine: true,
                 };
                 let findings = compare(old_dump, new_dump, &Direction::BOTH, &scope);
-                judge(findings, &scope, &Wishes::new());
+                judge(findings, &scope, &LevelOverrides::new());
                 tried.push(Tried {
                     old: *old,
                     new: *new,

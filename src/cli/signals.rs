@@ -17,7 +17,7 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 ///
 /// # Errors
 /// The system gives no thread or no handler for it.
-pub(super) fn listen(tell: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen(tell: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

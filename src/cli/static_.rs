@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::args::{JudgeArgs, StaticArgs};
-use super::target::Target;
-use super::{Exit, Failure, output};
-use crate::model::Report;
+use crate::api::dumps::{DumpRequest, obtain};
+use crate::cli::args::{JudgeArgs, StaticArgs};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure, output};
+use crate::compare::dump::compare::compare;
 use crate::qemu::Progress;
-use crate::rules::judge::{Wish, Wishes, judge};
+use crate::report::Report;
+use crate::rules::judge::{LevelOverride, LevelOverrides, judge};
 use crate::rules::lists::{Lists, Scope};
 use crate::rules::{catalogue, suggest};
-use crate::vmstate::compare::compare;
-use crate::vmstate::obtain::{Wanted, obtain};
 
-pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let lists = load_lists(&args.judge)?;
-    let pair = obtain(&Wanted {
+    let pair = obtain(&DumpRequest {
         old: &args.pair.old,
         new: &args.pair.new,
         machine: args.pair.build.machine.as_deref(),
@@ -47,22 +47,22 @@ pub(super) fn run(args: &StaticArgs) -> Result<Exit, Failure> {
     output::write_report(&report, target, &args.output, strict)
 }
 
-pub(super) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {
+pub(crate) fn load_lists(args: &JudgeArgs) -> Result<Lists, Failure> {
     read_lists(&args.rules)
 }
 
-pub(super) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
+pub(crate) fn read_lists(folders: &[PathBuf]) -> Result<Lists, Failure> {
     Lists::load(folders)
         .context("cannot use the lists")
         .map_err(Failure::usage)
 }
 
-pub(super) fn wishes(args: &JudgeArgs) -> Wishes {
-    let mut wishes = Wishes::new();
+pub(crate) fn wishes(args: &JudgeArgs) -> LevelOverrides {
+    let mut wishes = LevelOverrides::new();
     for (rules, wish) in [
-        (&args.allow, Wish::Allow),
-        (&args.warn, Wish::Warn),
-        (&args.deny, Wish::Deny),
+        (&args.allow, LevelOverride::Allow),
+        (&args.warn, LevelOverride::Warn),
+        (&args.deny, LevelOverride::Deny),
     ] {
         wishes.extend(rules.iter().map(|&rule| (rule, wish)));
     }

@@ -7,14 +7,17 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow};
 use regex::RegexSet;
 
-use super::args::{DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs};
-use super::target::Target;
-use super::{Exit, Failure};
+use crate::cli::args::{
+    DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs,
+};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure};
+use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
 use crate::rules::lists::{Lists, Scope};
-use crate::stream::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
-use crate::stream::{self, Options, Reading, Section, show};
+use crate::stream;
+use crate::stream::{Options, Reading, Section, show};
 
-pub(super) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {
         StreamCommand::Show(args) => show_stream(args),
         StreamCommand::Diff(args) => diff_streams(args),

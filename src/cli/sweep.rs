@@ -4,33 +4,36 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::SweepArgs;
-use super::logs::LogFolder;
-use super::static_::{load_lists, wishes};
-use super::target::Target;
-use super::{Exit, Failure, output};
-use crate::live::bench::{Bench, Patience};
-use crate::live::coverage::{cover, join};
-use crate::live::state::Names;
-use crate::live::transport::Transport;
-use crate::live::vm::Party;
-use crate::model::{Case, Coverage, Described, Outcome, Report};
-use crate::qemu::{self, BuildArg, Means, Pair, Progress, machine};
+use crate::api::dumps::dumps;
+use crate::cli::args::SweepArgs;
+use crate::cli::logs::LogFolder;
+use crate::cli::static_::{load_lists, wishes};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure, output};
+use crate::migration::channel::transport::Transport;
+use crate::migration::checks::state::Names;
+use crate::migration::config::{MigrationConfig, Timeouts};
+use crate::migration::coverage::{cover, join};
+use crate::migration::endpoint::vm::Endpoint;
+use crate::qemu;
+use crate::qemu::{BuildArg, Means, Pair, Progress, machine};
+use crate::report::{Case, Coverage, Described, Outcome, Report};
 use crate::rules::catalogue;
 use crate::rules::lists::{Lists, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
-use crate::sweep::findings::{self, Forecast};
-use crate::sweep::place::{self, Absent, Asked, Machines, Place, Wish};
+use crate::sweep::findings;
+use crate::sweep::findings::Forecast;
+use crate::sweep::place;
+use crate::sweep::place::{Absent, Asked, MachineSelection, Machines, Place};
 use crate::sweep::{Found, Options, Packing, Told, absent, is_held, merge, sweep};
 use crate::vmstate::dump::Dump;
-use crate::vmstate::obtain::dumps;
 
-pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
+pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let logs = LogFolder::new(args.keep_logs.as_deref())?;
     let (old, new) = (qemu::parse(&args.old)?, qemu::parse(&args.new)?);
-    let wish = Wish {
+    let wish = MachineSelection {
         machines: args.machine.clone(),
         architectures: args.arch.clone(),
         all_machines: args.all_machines,
@@ -93,7 +96,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             let directions = &options.directions;
             // What a user plugs in, and nobody asked for, is in no guest.
             let only = &options.only;
-            let plugged = place.bench.old.drivers.as_ref();
+            let plugged = place.config.old.drivers.as_ref();
             let concerns =
                 |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
             let dumps = dumps.clone();
@@ -136,7 +139,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         })
         .collect();
     let machine = match (places.as_slice(), missing.as_slice()) {
-        ([one], []) => Some(one.bench.machine.clone()),
+        ([one], []) => Some(one.config.machine.clone()),
         _ => None,
     };
     let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
@@ -314,13 +317,13 @@ fn prepare(
     lists: &Lists,
     dumps: Option<&Dumps>,
 ) -> Result<Vec<Place>, Failure> {
-    let (mut old, mut new) = Party::both(pair);
+    let (mut old, mut new) = Endpoint::both(pair);
     if let Some((of_old, of_new)) = dumps {
         old.dump = Some(Arc::clone(of_old));
         new.dump = Some(Arc::clone(of_new));
     }
     let arch = pair.arch();
-    let bench = |name: &String| Bench {
+    let config = |name: &String| MigrationConfig {
         old: old.clone(),
         new: new.clone(),
         machine: name.clone(),
@@ -331,20 +334,20 @@ fn prepare(
         running: false,
         loops: None,
         retries: 0,
-        patience: Patience {
+        timeouts: Timeouts {
             leg: Duration::from_secs(args.timeout),
-            ..Patience::default()
+            ..Timeouts::default()
         },
         logs: logs.to_owned(),
         names: Names::of(&scope(lists, pair, name), arch),
     };
-    let benches: Vec<Bench> = machines.iter().map(bench).collect();
+    let benches: Vec<MigrationConfig> = machines.iter().map(config).collect();
     let properties = place::properties(&benches, &options.only)?;
-    let place = |bench: Bench| Place {
-        label: place::label(arch, &bench.machine, machines),
+    let place = |config: MigrationConfig| Place {
+        label: place::label(arch, &config.machine, machines),
         properties: properties.clone(),
         forecast: Forecast::default(),
-        bench,
+        config,
     };
     Ok(benches.into_iter().map(place).collect())
 }
@@ -373,8 +376,8 @@ fn progress(done: usize, total: usize, place: &Place, found: &Found) {
         .collect();
     eprintln!(
         "[{done}/{total}] {} {}: {}; {} of {} device types, {} guests, {:.1} s",
-        place.bench.arch,
-        place.bench.machine,
+        place.config.arch,
+        place.config.machine,
         counts.join(", "),
         swept.exercised,
         swept.shared,

@@ -11,15 +11,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tempfile::NamedTempFile;
 
-use super::Failure;
 use crate::cleanup::uninterrupted;
+use crate::cli::Failure;
 
 /// As many links as Linux itself follows.
 const MOST_LINKS: usize = 40;
 
 /// Standard output, or the file that the user has named instead.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// As the user wrote it; nothing means standard output.
     name: Option<PathBuf>,
     place: Place,
@@ -100,7 +100,7 @@ impl Target {
 ///
 /// # Errors
 /// It cannot be written.
-pub(super) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut text = Vec::new();
     render(&mut text)?;
     let mut out = anstream::stdout().lock();

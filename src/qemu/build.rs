@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 
-use super::process::tie_to_us;
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::process::tie_to_us;
 
 /// How long things may take before a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,11 @@ pub struct Build {
 }
 
 impl Build {
-    pub(super) fn binary(label: &str, path: &Path) -> Build {
+    pub(crate) fn binary(label: &str, path: &Path) -> Build {
         let arch = path
             .file_name()
             .and_then(|name| name.to_str()?.strip_prefix("qemu-system-"))
-            .filter(|arch| super::machine::packages(arch).is_some())
+            .filter(|arch| crate::qemu::machine::packages(arch).is_some())
             .map(str::to_owned);
         Build {
             label: label.to_owned(),
@@ -75,7 +75,7 @@ impl Build {
 
     /// A build in an unpacked root, which brings every library and the loader along. `None` if
     /// the root has no program for this target, or no loader.
-    pub(super) fn package(
+    pub(crate) fn package(
         label: &str,
         arch: &str,
         root: &Path,
@@ -149,8 +149,8 @@ impl Build {
         command
     }
 
-    /// The same without any tie to us, for [`super::Running`], which ties it itself.
-    pub(super) fn plain_command(&self) -> Command {
+    /// The same without any tie to us, for [`crate::qemu::Running`], which ties it itself.
+    pub(crate) fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         for (name, value) in &self.env {
@@ -164,7 +164,7 @@ impl Build {
 
     /// Has a script in this folder start the build, for whoever does it by hand: all that it takes is a
     /// long line, which is what there is where the script cannot be written.
-    pub(super) fn with_script(self, folder: &Path) -> Build {
+    pub(crate) fn with_script(self, folder: &Path) -> Build {
         let Some(arch) = &self.arch else {
             return self;
         };
@@ -219,7 +219,7 @@ fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// One word for a shell.
-pub(super) fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     // The one thing that cannot be quoted is a NUL, which no argument can hold either.
     shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
 }

@@ -20,8 +20,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::{BuildArg, Progress};
 use crate::cleanup::{TempFolder, uninterrupted};
+use crate::qemu::{BuildArg, Progress};
 
 /// The form of an entry. An entry of another form is fetched again.
 const FORMAT: u32 = 1;
@@ -60,14 +60,14 @@ impl CacheError {
     }
 }
 
-pub(super) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+pub(crate) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_owned();
     move |source| CacheError::Io { what, path, source }
 }
 
 /// The record beside an unpacked build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub format: u32,
     pub suite: String,
     pub package: String,
@@ -82,7 +82,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(suite: &str, package: &str, version: &str) -> Self {
+    pub(crate) fn new(suite: &str, package: &str, version: &str) -> Self {
         Record {
             format: FORMAT,
             suite: suite.to_owned(),
@@ -119,14 +119,14 @@ pub struct Cache {
 
 /// A complete entry that nobody removes while this lives.
 #[derive(Debug)]
-pub(super) struct InUse {
+pub(crate) struct InUse {
     pub root: PathBuf,
     pub lock: Arc<Flock<File>>,
 }
 
 /// The right to fetch something of a suite, and a folder to do it in, gone when dropped.
 #[derive(Debug)]
-pub(super) struct Fetching {
+pub(crate) struct Fetching {
     suite_dir: PathBuf,
     work: TempFolder,
     /// Declared last, so that it is let go after the folder was removed.
@@ -225,7 +225,7 @@ impl Cache {
     }
 
     /// The first of the packages that is there complete and passes `fits`, kept from being removed.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         suite: &str,
         packages: &[String],
@@ -251,7 +251,7 @@ impl Cache {
     }
 
     /// Waits for its turn to fetch something of a suite, and sweeps away what killed runs left.
-    pub(super) fn start_fetch(
+    pub(crate) fn start_fetch(
         &self,
         suite: &str,
         progress: Progress,
@@ -318,12 +318,12 @@ impl Cache {
 
 impl Fetching {
     /// The folder to work in; `root` in it becomes the root of the build.
-    pub(super) fn work(&self) -> &Path {
+    pub(crate) fn work(&self) -> &Path {
         self.work.path()
     }
 
     /// Gives the unpacked root its name, after everything in it has reached the disk.
-    pub(super) fn finish(self, record: &Record) -> Result<(), CacheError> {
+    pub(crate) fn finish(self, record: &Record) -> Result<(), CacheError> {
         let entry = self.work().join("entry");
         fs::create_dir(&entry).map_err(at("making a folder", &entry))?;
         let root = entry.join("root");

@@ -11,10 +11,10 @@ mod sources;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::build::Build;
-use super::cache::{Cache, Fetching, InUse, Record};
-use super::process::said;
-use super::{CacheError, Progress, QemuError, RunError, block_on};
+use crate::qemu::build::Build;
+use crate::qemu::cache::{Cache, Fetching, InUse, Record};
+use crate::qemu::process::said;
+use crate::qemu::{CacheError, Progress, QemuError, RunError, block_on};
 use apt::Apt;
 
 const INSTEAD: &str = "pass a QEMU binary or a vmstate dump instead of debian:SUITE";
@@ -70,7 +70,7 @@ pub enum FetchError {
 }
 
 /// The build of a suite for a target, out of the cache or fetched into it.
-pub(super) fn open(
+pub(crate) fn open(
     suite: &str,
     arch: &str,
     packages: &[String],

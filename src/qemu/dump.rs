@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::process::Stdio;
 
-use super::monitor::private_dir;
-use super::process::said;
-use super::{Build, Ended, QemuError, RunError, Running, block_on, machine};
+use crate::qemu::monitor::private_dir;
+use crate::qemu::process::said;
+use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine};
 
 /// A build gave no dump.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Everything that can go wrong with a build, and whose fault it is.
 
-use super::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
+use crate::qemu::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
 
 /// An error of this room. [`QemuError::is_usage`] tells an argument that is wrong (exit status 2)
 /// from a build that could not be tested (125).

@@ -1,12 +1,12 @@
 //! What a build is and which machine types it has, asked from itself.
 
-use super::process::output;
-use super::qmp::{QmpError, QueryMachines, QueryTarget, QueryVersion};
-use super::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 use crate::model::Version;
+use crate::qemu::process::output;
+use crate::qemu::qmp::{QmpError, QueryMachines, QueryTarget, QueryVersion};
+use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
-pub(super) const NO_MACHINE: [&str; 8] = [
+pub(crate) const NO_MACHINE: [&str; 8] = [
     "-M",
     "none",
     "-S",

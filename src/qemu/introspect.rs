@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::info::NO_MACHINE;
-use super::qmp::{DeviceListProperties, QmpError, QomListTypes};
-use super::{Build, Monitored, Problem, QemuError, StartError, block_on};
+use crate::qemu::info::NO_MACHINE;
+use crate::qemu::qmp::{DeviceListProperties, QmpError, QomListTypes};
+use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
 /// The devices of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::{BuildInfo, MachineType};
 use crate::model::Version;
+use crate::qemu::{BuildInfo, MachineType};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

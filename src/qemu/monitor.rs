@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
-use super::process::said;
-use super::qmp::{QmpError, Session};
-use super::{Build, Ended, RunError, Running};
 use crate::cleanup::TempFolder;
+use crate::qemu::process::said;
+use crate::qemu::qmp::{QmpError, Session};
+use crate::qemu::{Build, Ended, RunError, Running};
 
 /// A build could not be started, or not be talked to.
 #[derive(Debug, thiserror::Error)]

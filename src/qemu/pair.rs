@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::{Build, BuildArg, BuildInfo, Cache, NoCommonMachine, Progress, QemuError, machine};
 use crate::model::BuildRef;
+use crate::qemu::{
+    Build, BuildArg, BuildInfo, Cache, NoCommonMachine, Progress, QemuError, machine,
+};
 
 /// How builds are made ready.
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ impl Opened {
     /// It is not to be had, does not start or does not answer.
     pub fn new(arg: &BuildArg, means: &Means) -> Result<Opened, QemuError> {
         let cache = Cache::new(means.cache.clone())?;
-        let build = super::open(arg, &means.architecture, &cache, means.progress)?;
+        let build = crate::qemu::open(arg, &means.architecture, &cache, means.progress)?;
         let info = build.info()?;
         Ok(Opened {
             build,

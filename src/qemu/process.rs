@@ -68,7 +68,7 @@ pub enum RunError {
 }
 
 /// The end of an error message that quotes what a program printed.
-pub(super) fn said(stderr: &str) -> String {
+pub(crate) fn said(stderr: &str) -> String {
     match stderr.trim() {
         "" => String::new(),
         text => format!("; it said:\n{text}"),
@@ -213,14 +213,14 @@ impl Tail {
 
 /// What a process that ended left.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
 }
 
 /// Runs a command to its end and keeps what it printed.
-pub(super) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
+pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
     command.stdout(Stdio::piped());
     let mut running = Running::start(command)?;
     let mut stdout = running.child.stdout.take();

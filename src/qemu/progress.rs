@@ -27,27 +27,27 @@ impl Progress {
     }
 
     /// Something said once.
-    pub(super) fn say(self, text: &str) {
+    pub(crate) fn say(self, text: &str) {
         if self != Progress::Quiet {
             eprintln!("{text}");
         }
     }
 
     /// A step of which the length is not known.
-    pub(super) fn spinner(self, text: impl Into<Cow<'static, str>>) -> Step {
+    pub(crate) fn spinner(self, text: impl Into<Cow<'static, str>>) -> Step {
         let bar = ProgressBar::new_spinner();
         self.step(bar, "{spinner} {msg} {elapsed}", text.into())
     }
 
     /// A step of so many bytes.
-    pub(super) fn bytes(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
+    pub(crate) fn bytes(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
         let template =
             "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
         self.step(ProgressBar::new(total), template, text.into())
     }
 
     /// A step of so many things.
-    pub(super) fn count(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
+    pub(crate) fn count(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
         self.step(
             ProgressBar::new(total),
             "{msg} {wide_bar} {pos}/{len}",
@@ -75,10 +75,10 @@ impl Progress {
 }
 
 /// A step under way; it leaves the screen when dropped.
-pub(super) struct Step(ProgressBar);
+pub(crate) struct Step(ProgressBar);
 
 impl Step {
-    pub(super) fn at(&self, position: u64) {
+    pub(crate) fn at(&self, position: u64) {
         self.0.set_position(position);
     }
 }

@@ -11,7 +11,7 @@ use qapi::qmp::QmpCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::qmp::{QmpError, Session};
+use crate::qemu::qmp::{QmpError, Session};
 
 /// The devices of a machine and the machine itself, in the order of their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,143 +1,151 @@
-//! Coverage for people: one line, and with `verbose` what is missing and why.
+//! How much of the state that two builds know was put to the test.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::collections::BTreeSet;
 
-use crate::model::{Coverage, Reached};
+use serde::{Deserialize, Serialize};
 
-pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
-    let counts = coverage.counts;
-    if verbose {
-        lists(coverage, out)?;
-    }
-    write!(
-        out,
-        "coverage: {} of {} sections ({}%), {} of {} subsections sent; {} compared statically only; \
-         {} could not be created",
-        counts.sent,
-        counts.sections,
-        counts.percent,
-        counts.subsections_sent,
-        counts.subsections,
-        counts.compared,
-        counts.not_created,
-    )?;
-    if counts.elsewhere > 0 {
-        write!(
-            out,
-            "; {} that no guest of this machine sends",
-            counts.elsewhere
-        )?;
-    }
-    writeln!(out)?;
-    if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
-        writeln!(
-            out,
-            "coverage of {}% is below the {least}% that --min-coverage asks for",
-            counts.percent
-        )?;
-    }
-    Ok(())
+/// How far a section got in a run; the strongest evidence first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reached {
+    /// Sent in a case that passed.
+    Passed,
+    /// Sent, but only in cases that did not pass.
+    Sent,
+    /// No guest could have it, for a reason.
+    NotCreated,
+    /// The dumps were compared, and that was all.
+    Compared,
 }
 
-fn lists(coverage: &Coverage, out: &mut dyn Write) -> io::Result<()> {
-    let of = |reached: Reached| {
-        let sections = coverage.sections.iter().filter(|s| s.possible);
-        sections.filter(move |s| s.reached == reached)
-    };
-    for (title, reached) in [
-        ("sent, but in no case that passed", Reached::Sent),
-        ("compared statically only", Reached::Compared),
-    ] {
-        let names: Vec<&str> = of(reached).map(|s| s.section.as_str()).collect();
-        if !names.is_empty() {
-            writeln!(out, "{title}: {}", names.join(", "))?;
-        }
-    }
-    // One reason holds for many.
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for section in of(Reached::NotCreated) {
-        let reason = section.reason.as_deref().unwrap_or("no reason is known");
-        reasons.entry(reason).or_default().push(&section.section);
-    }
-    for (reason, names) in reasons {
-        writeln!(out, "not created, {reason}: {}", names.join(", "))?;
-    }
-    for section in coverage.sections.iter().filter(|s| s.possible) {
-        let silent = section.subsections.iter().filter(|s| !s.sent);
-        let silent: Vec<&str> = silent.map(|s| s.name.as_str()).collect();
-        if matches!(section.reached, Reached::Passed | Reached::Sent) && !silent.is_empty() {
-            writeln!(
-                out,
-                "subsections of {} not sent: {}",
-                section.section,
-                silent.join(", ")
-            )?;
-        }
-    }
-    writeln!(out)
+/// A subsection of a section, wherever in it, and whether it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredSubsection {
+    pub name: String,
+    pub sent: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{CoveredSection, CoveredSubsection};
+/// A section of the dumps, and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredSection {
+    /// The QOM type: the key of the dump.
+    pub section: String,
+    /// The vmsd name, as the stream has it.
+    pub vmsd: String,
+    /// Whether a guest of the machine can send it: it is built in, or a user can add it, and a build
+    /// does not mark it as unmigratable.
+    pub possible: bool,
+    pub reached: Reached,
+    /// Why it could not be created.
+    pub reason: Option<String>,
+    pub subsections: Vec<CoveredSubsection>,
+}
 
-    fn coverage() -> Coverage {
-        let section = |name: &str, possible, reached, reason: Option<&str>| CoveredSection {
-            section: name.to_owned(),
-            vmsd: name.to_owned(),
-            possible,
-            reached,
-            reason: reason.map(str::to_owned),
-            subsections: ["a", "b"]
-                .map(|part| CoveredSubsection {
-                    name: format!("{name}/{part}"),
-                    sent: reached == Reached::Passed && part == "a",
-                })
-                .into(),
-        };
-        Coverage::of(vec![
-            section("e1000e", true, Reached::Passed, None),
-            section("am53c974", true, Reached::Sent, None),
-            section("nvme", true, Reached::NotCreated, Some("it cannot migrate")),
-            section("hpet", true, Reached::Compared, None),
-            section("bcm2835-dma", false, Reached::Compared, None),
-        ])
-    }
+/// Counts of a [`Coverage`]; all but the last are of sections that the machine can have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoverageCounts {
+    pub sections: usize,
+    /// Sent in any case.
+    pub sent: usize,
+    /// Of those, sent in a case that passed.
+    pub passed: usize,
+    pub compared: usize,
+    pub not_created: usize,
+    pub subsections: usize,
+    pub subsections_sent: usize,
+    /// Sent sections of all, in whole percent, rounded down.
+    pub percent: u8,
+    /// Sections of other machines, or that no guest can send; they count for nothing else.
+    pub elsewhere: usize,
+}
 
-    fn text(coverage: &Coverage, verbose: bool) -> String {
-        let mut out = Vec::new();
-        write(coverage, verbose, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
+/// What of the state that two builds know was put to the test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub counts: CoverageCounts,
+    /// The percentage that was asked for; with less, nothing is compatible.
+    pub required: Option<u8>,
+    /// All of them, by QOM type.
+    pub sections: Vec<CoveredSection>,
+}
 
-    #[test]
-    fn one_line_says_how_much_and_more_say_what_is_missing() {
-        let line = "coverage: 2 of 4 sections (50%), 1 of 8 subsections sent; \
-                    1 compared statically only; 1 could not be created; 1 that no guest of this machine sends\n";
-        assert_eq!(text(&coverage(), false), line);
-        let verbose = text(&coverage(), true);
-        assert!(verbose.ends_with(line), "{verbose}");
-        for wanted in [
-            "sent, but in no case that passed: am53c974\n",
-            "compared statically only: hpet\n",
-            "not created, it cannot migrate: nvme\n",
-            "subsections of e1000e not sent: e1000e/b\n",
-        ] {
-            assert!(verbose.contains(wanted), "{wanted}: {verbose}");
+impl Coverage {
+    pub fn of(mut sections: Vec<CoveredSection>) -> Self {
+        sections.sort_by(|a, b| a.section.cmp(&b.section));
+        let mut counts = CoverageCounts::default();
+        for section in &sections {
+            if !section.possible {
+                counts.elsewhere += 1;
+                continue;
+            }
+            counts.sections += 1;
+            match section.reached {
+                Reached::Passed => {
+                    counts.sent += 1;
+                    counts.passed += 1;
+                }
+                Reached::Sent => counts.sent += 1,
+                Reached::NotCreated => counts.not_created += 1,
+                Reached::Compared => counts.compared += 1,
+            }
+            counts.subsections += section.subsections.len();
+            counts.subsections_sent += section.subsections.iter().filter(|s| s.sent).count();
         }
-        assert!(!verbose.contains("bcm2835"), "{verbose}");
+        // Nothing to cover is covered.
+        let percent = (100 * counts.sent).checked_div(counts.sections);
+        counts.percent = percent.map_or(100, |p| u8::try_from(p).unwrap_or(100));
+        Coverage {
+            counts,
+            required: None,
+            sections,
+        }
     }
 
-    #[test]
-    fn too_little_is_said_to_be_too_little() {
-        let asked = |least| Coverage {
-            required: Some(least),
-            ..coverage()
-        };
-        let below = "coverage of 50% is below the 51% that --min-coverage asks for\n";
-        assert!(text(&asked(51), false).ends_with(below));
-        assert!(!text(&asked(50), false).contains("--min-coverage"));
+    pub fn is_enough(&self) -> bool {
+        self.required
+            .is_none_or(|least| self.counts.percent >= least)
+    }
+}
+
+/// What both builds sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    pub old: Kinds,
+    pub new: Kinds,
+}
+
+/// Kinds of section that a build sent, by the names of their descriptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kinds {
+    /// Its dump has them.
+    pub described: BTreeSet<String>,
+    /// Its dump has not: CPUs, and what is registered by hand.
+    pub undescribed: BTreeSet<String>,
+}
+
+impl Kinds {
+    pub fn count(&self) -> usize {
+        self.described.len() + self.undescribed.len()
+    }
+
+    /// Takes another guest's, machine's or shard's.
+    pub fn add(&mut self, other: Kinds) {
+        self.described.extend(other.described);
+        self.undescribed.extend(other.undescribed);
+    }
+}
+
+impl Described {
+    pub fn add(&mut self, other: Described) {
+        self.old.add(other.old);
+        self.new.add(other.new);
+    }
+
+    /// What is told together; `None` of nothing.
+    pub fn join(all: impl IntoIterator<Item = Described>) -> Option<Described> {
+        all.into_iter().reduce(|mut one, other| {
+            one.add(other);
+            one
+        })
     }
 }

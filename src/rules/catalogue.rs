@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::Rule;
-use crate::model::{Case, Direction, Evidence, Finding, Level, RuleText};
+use crate::model::Direction;
+use crate::model::Rule;
+use crate::model::rule::for_each_rule;
+use crate::report::{Case, Evidence, Finding, Level, RuleText};
 
 /// The content of `rules/ID.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,9 +51,21 @@ fn dumps() -> Evidence {
 /// Read one by one as they are asked for: a run mentions a few rules, not all.
 static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() }; Rule::ALL.len()];
 
+macro_rules! sources {
+    ($($variant:ident = $id:literal),+ $(,)?) => {
+        /// The rule's data file.
+        const fn source(rule: Rule) -> &'static str {
+            match rule {
+                $(Rule::$variant => include_str!(concat!("../../rules/", $id, ".toml"))),+
+            }
+        }
+    };
+}
+for_each_rule!(sources);
+
 impl Rule {
     pub fn entry(self) -> &'static Entry {
-        ENTRIES[self as usize].get_or_init(|| match toml::from_str(self.source()) {
+        ENTRIES[self as usize].get_or_init(|| match toml::from_str(source(self)) {
             Ok(entry) => entry,
             // The files are part of the program; the tests parse every one.
             Err(e) => panic!("the shipped rules/{self}.toml is malformed: {e}"),
@@ -74,12 +88,11 @@ impl Rule {
 }
 
 /// The texts of the rules that occur in findings and in the causes of cases, for a report.
-pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<String, RuleText> {
+pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
     let causes = cases.iter().filter_map(|case| case.cause.as_ref());
-    let named = causes.filter_map(|cause| cause.rule.as_deref());
+    let named = causes.filter_map(|cause| cause.rule);
     named
-        .chain(findings.iter().map(|finding| finding.rule.as_str()))
-        .filter_map(Rule::from_id)
+        .chain(findings.iter().map(|finding| finding.rule))
         .map(|rule| {
             let entry = rule.entry();
             let text = RuleText {
@@ -87,7 +100,7 @@ pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<String, RuleText>
                 effect: entry.why.trim().to_owned(),
                 fix: entry.fix.trim().to_owned(),
             };
-            (rule.id().to_owned(), text)
+            (rule, text)
         })
         .collect()
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::lists::{Break, Condition, Holds, Lists, Place, Rename, Renamed, Span};
 use crate::model::Version;
+use crate::rules::lists::{Break, Condition, Holds, Lists, Place, Rename, Renamed, Span};
 
 /// Something wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

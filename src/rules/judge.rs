@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Rule;
-use super::lists::Scope;
-use crate::model::{Finding, Level};
+use crate::model::Rule;
+use crate::report::{Finding, Level};
+use crate::rules::lists::Scope;
 
 /// What a user wants of a rule, whatever its own level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum LevelOverride {
     /// An error.
     Deny,
     /// A warning.
@@ -19,11 +19,11 @@ pub enum Wish {
 }
 
 /// Levels for rules, from the command line; of two for one rule the last counts.
-pub type Wishes = BTreeMap<Rule, Wish>;
+pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;
 
 /// Judges findings and joins those that have one cause. The result is sorted: errors first, then by
 /// section and path.
-pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Finding> {
+pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &LevelOverrides) -> Vec<Finding> {
     let mut judged = findings;
     for finding in &mut judged {
         finding.allowed_by = scope.allows(finding);
@@ -36,14 +36,16 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &Wishes) -> Vec<Find
         if let Some(reason) = scope.explains(finding) {
             finding.message = format!("{}: {reason}", finding.message);
         }
-        let wish = Rule::from_id(&finding.rule).and_then(|rule| wishes.get(&rule));
+        let wish = Some(finding.rule).and_then(|rule| wishes.get(&rule));
         match wish {
-            Some(Wish::Deny) => finding.level = Level::Error,
-            Some(Wish::Warn) => finding.level = Level::Warning,
-            Some(Wish::Allow) if finding.allowed_by.is_none() && finding.level != Level::Note => {
+            Some(LevelOverride::Deny) => finding.level = Level::Error,
+            Some(LevelOverride::Warn) => finding.level = Level::Warning,
+            Some(LevelOverride::Allow)
+                if finding.allowed_by.is_none() && finding.level != Level::Note =>
+            {
                 finding.allowed_by = Some(format!("--allow {}", finding.rule));
             }
-            Some(Wish::Allow) | None => {}
+            Some(LevelOverride::Allow) | None => {}
         }
     }
     join(judged)

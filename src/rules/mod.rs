@@ -7,7 +7,4 @@ pub mod catalogue;
 pub mod check;
 pub mod judge;
 pub mod lists;
-pub mod rule;
 pub mod suggest;
-
-pub use rule::Rule;

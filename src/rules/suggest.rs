@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::Rule;
-use super::lists::Scope;
-use crate::model::{Changed, Finding, Level, Version};
+use crate::model::Rule;
+use crate::model::Version;
+use crate::report::{Changed, Finding, Level};
+use crate::rules::lists::Scope;
 
 /// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
 const FILL_IN: &str = "FILL IN";
@@ -17,7 +18,7 @@ pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Re
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
-        let Some(rule) = Rule::from_id(&finding.rule) else {
+        let Some(rule) = Some(finding.rule) else {
             continue;
         };
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
@@ -87,7 +88,7 @@ fn stanza(
             writeln!(out, "old = {}", quote(old))?;
             writeln!(out, "new = {}", quote(new))?;
             if old == new {
-                let size = |shape: &Option<crate::model::Shape>| {
+                let size = |shape: &Option<crate::report::Shape>| {
                     shape.as_ref().and_then(|s| s.size).unwrap_or_default()
                 };
                 let change = format!("old {}, new {}", size(&finding.old), size(&finding.new));

@@ -1,10 +1,10 @@
 //! A view on the bytes at hand that knows how to ask for more.
 
-use super::error::{StreamError, StreamErrorKind};
+use crate::stream::error::{StreamError, StreamErrorKind};
 
 /// Why a step cannot be completed.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// That many bytes are wanted, counted from the start of the view. Always small: whatever may
     /// be long is taken in pieces.
     Need(usize),
@@ -17,7 +17,7 @@ pub(super) enum Stop {
 /// Bytes from the start of a record on. Reading moves forward; a record that is not complete is
 /// tried again from its start once more bytes have come.
 #[derive(Debug)]
-pub(super) struct Cut<'a> {
+pub(crate) struct Cut<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Where the record being read starts.
@@ -153,7 +153,7 @@ impl<'a> Cut<'a> {
 }
 
 /// A name as QEMU gives them: not empty, printable.
-pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }

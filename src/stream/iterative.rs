@@ -1,7 +1,7 @@
 //! Sections in a format of their own, followed only to find where they end.
 
-use super::cut::{Cut, Stop};
-use super::error::StreamErrorKind;
+use crate::stream::cut::{Cut, Stop};
+use crate::stream::error::StreamErrorKind;
 
 /// Bytes of an entry in a hash page table.
 const HASH_PTE: u64 = 16;
@@ -12,7 +12,7 @@ const ATTRIBUTES_DONE: u64 = 0x08;
 
 /// Where in such a section the reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Iterative {
+pub(crate) enum Iterative {
     /// `spapr/htab`, before its header.
     HashTable,
     /// `spapr/htab`, before a chunk.
@@ -25,7 +25,7 @@ pub(super) enum Iterative {
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IterativeStep {
+pub(crate) enum IterativeStep {
     Next(Iterative),
     /// Go on after so many bytes that mean nothing here.
     Skip(Iterative, u64),

@@ -47,22 +47,18 @@
 //!   refused.
 
 mod cut;
-pub mod diff;
 mod error;
-pub mod explain;
-pub mod fidelity;
-pub mod graft;
 mod iterative;
-pub mod layout;
 mod open;
 mod ram;
 mod read;
 mod record;
+pub mod section_override;
 pub mod show;
 mod tail;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tree;
+pub mod tree;
 mod values;
 mod vmdesc;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::cut::{Cut, Stop};
-use super::error::StreamErrorKind;
-use super::tree::{Ram, RamBlock};
+use crate::stream::cut::{Cut, Stop};
+use crate::stream::error::StreamErrorKind;
+use crate::stream::tree::{Ram, RamBlock};
 
 const ZERO: u64 = 0x02;
 const MEM_SIZE: u64 = 0x04;
@@ -19,7 +19,7 @@ const COMPRESS_PAGE: u64 = 0x100;
 const MULTIFD_FLUSH: u64 = 0x200;
 
 /// The page size of nearly every target.
-pub(super) const USUAL_PAGE_SIZE: u32 = 4096;
+pub(crate) const USUAL_PAGE_SIZE: u32 = 4096;
 /// Others that QEMU's targets have, tried on the first page that is sent in full.
 const PAGE_SIZES: [u32; 6] = [USUAL_PAGE_SIZE, 8192, 16384, 65536, 2048, 1024];
 const LARGEST_PAGE: u32 = 65536;
@@ -62,7 +62,7 @@ impl<V: RamVisitor + ?Sized> RamVisitor for &mut V {
 }
 
 #[derive(Debug)]
-pub(super) struct RamReader {
+pub(crate) struct RamReader {
     /// Known from the configuration or the caller.
     page_size: Option<u32>,
     pub ignore_shared: bool,
@@ -76,7 +76,7 @@ pub(super) struct RamReader {
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RamStep {
+pub(crate) enum RamStep {
     More,
     End,
 }

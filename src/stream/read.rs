@@ -14,18 +14,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::cut::{Cut, Stop};
-use super::error::{StreamError, StreamErrorKind};
-use super::iterative::{Iterative, IterativeStep};
-use super::ram::{RamReader, RamStep, RamVisitor};
-use super::record::{
+use crate::stream::cut::{Cut, Stop};
+use crate::stream::error::{StreamError, StreamErrorKind};
+use crate::stream::iterative::{Iterative, IterativeStep};
+use crate::stream::ram::{RamReader, RamStep, RamVisitor};
+use crate::stream::record::{
     COMMAND, CONFIGURATION, END, EOF, FOOTER, FULL, PART, START, VMDESCRIPTION, configuration,
     find_footer, footer, header,
 };
-use super::tail;
-use super::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
-use super::values;
-use super::vmdesc::{Device, VmDesc};
+use crate::stream::tail;
+use crate::stream::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
+use crate::stream::values;
+use crate::stream::vmdesc::{Device, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 

@@ -3,23 +3,23 @@
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::cut::{Cut, Stop, text};
-use super::error::StreamErrorKind;
-use super::tree::Configuration;
-use super::values;
+use crate::stream::cut::{Cut, Stop, text};
+use crate::stream::error::StreamErrorKind;
+use crate::stream::tree::Configuration;
+use crate::stream::values;
 
 const MAGIC: [u8; 4] = *b"QEVM";
 const MULTIFD_MAGIC: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
-pub(super) const EOF: u8 = 0x00;
-pub(super) const START: u8 = 0x01;
-pub(super) const PART: u8 = 0x02;
-pub(super) const END: u8 = 0x03;
-pub(super) const FULL: u8 = 0x04;
-pub(super) const VMDESCRIPTION: u8 = 0x06;
-pub(super) const CONFIGURATION: u8 = 0x07;
-pub(super) const COMMAND: u8 = 0x08;
-pub(super) const FOOTER: u8 = 0x7e;
+pub(crate) const EOF: u8 = 0x00;
+pub(crate) const START: u8 = 0x01;
+pub(crate) const PART: u8 = 0x02;
+pub(crate) const END: u8 = 0x03;
+pub(crate) const FULL: u8 = 0x04;
+pub(crate) const VMDESCRIPTION: u8 = 0x06;
+pub(crate) const CONFIGURATION: u8 = 0x07;
+pub(crate) const COMMAND: u8 = 0x08;
+pub(crate) const FOOTER: u8 = 0x7e;
 
 /// One more than the highest command that QEMU 11.1 knows, with room for those to come.
 const COMMANDS: u16 = 32;
@@ -27,7 +27,7 @@ const COMMANDS: u16 = 32;
 const LONGEST_MACHINE: u64 = 1024;
 const MOST_CAPABILITIES: u64 = 256;
 
-pub(super) fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
+pub(crate) fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
     let magic = cut.peek_up_to(4)?;
     if magic == MULTIFD_MAGIC {
         return Err(cut.fail(StreamErrorKind::MultifdChannel));
@@ -46,7 +46,7 @@ pub(super) fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
 }
 
 /// What follows the type byte, which `offset` is one behind.
-pub(super) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
+pub(crate) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
     let all = Cut::new(cut.rest(), cut.is_last());
     let start = cut.used();
     let size = u64::from(cut.u32()?);
@@ -127,13 +127,13 @@ pub(super) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configurat
     Ok(configuration)
 }
 
-pub(super) fn footer(id: u32) -> [u8; 5] {
+pub(crate) fn footer(id: u32) -> [u8; 5] {
     let [a, b, c, d] = id.to_be_bytes();
     [FOOTER, a, b, c, d]
 }
 
 /// How many bytes belong to the body of a section, and whether its footer follows them.
-pub(super) fn find_footer(
+pub(crate) fn find_footer(
     cut: &Cut<'_>,
     footer: [u8; 5],
     ids: &FxHashMap<u32, usize>,

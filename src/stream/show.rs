@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::error::StreamError;
-use super::tree::{
+use crate::stream::error::StreamError;
+use crate::stream::tree::{
     Configuration, Content, DescriptionState, Leaf, Node, Section, SectionKind, Stream, Structure,
     Subsection, Value,
 };
@@ -247,7 +247,7 @@ fn same_values(a: Option<&Structure>, b: Option<&Structure>) -> bool {
 }
 
 /// The value of a leaf, or those of an array with equal neighbours folded.
-pub(super) fn leaves(node: &Node) -> String {
+pub(crate) fn leaves(node: &Node) -> String {
     let mut text = String::new();
     let mut values = node.leaves().peekable();
     let mut runs = 0;
@@ -273,7 +273,7 @@ pub(super) fn leaves(node: &Node) -> String {
     text
 }
 
-pub(super) fn same_leaf(a: Leaf<'_>, b: Leaf<'_>) -> bool {
+pub(crate) fn same_leaf(a: Leaf<'_>, b: Leaf<'_>) -> bool {
     match (a, b) {
         (Leaf::Float(a), Leaf::Float(b)) => a.to_bits() == b.to_bits(),
         _ => a == b,
@@ -295,7 +295,7 @@ impl fmt::Display for Leaf<'_> {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -303,7 +303,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A buffer as hex: the start of it, or what it is full of.
-pub(super) fn short(bytes: &[u8]) -> String {
+pub(crate) fn short(bytes: &[u8]) -> String {
     match bytes {
         [] => "(empty)".to_owned(),
         [first, rest @ ..] if rest.len() >= 8 && rest.iter().all(|b| b == first) => {

@@ -2,21 +2,21 @@
 
 use bytes::Bytes;
 
-use super::cut::Cut;
-use super::error::StreamErrorKind;
-use super::record::{EOF, FULL, VMDESCRIPTION};
-use super::tree::{Content, Section, SectionKind, Stream};
-use super::values;
-use super::vmdesc::VmDesc;
+use crate::stream::cut::Cut;
+use crate::stream::error::StreamErrorKind;
+use crate::stream::record::{EOF, FULL, VMDESCRIPTION};
+use crate::stream::tree::{Content, Section, SectionKind, Stream};
+use crate::stream::values;
+use crate::stream::vmdesc::VmDesc;
 
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// Where the end mark before the description stands.
     pub offset: usize,
     pub json: &'a [u8],
 }
 
 /// The description that these bytes end with.
-pub(super) fn description(bytes: &[u8]) -> Option<Found<'_>> {
+pub(crate) fn description(bytes: &[u8]) -> Option<Found<'_>> {
     (0..bytes.len()).find_map(|at| {
         let [EOF, VMDESCRIPTION, a, b, c, d, json @ ..] = bytes.get(at..)? else {
             return None;
@@ -27,7 +27,7 @@ pub(super) fn description(bytes: &[u8]) -> Option<Found<'_>> {
 }
 
 /// Cuts `bytes` into the section at `index`, whose header was read, and those that follow it.
-pub(super) fn split(
+pub(crate) fn split(
     stream: &mut Stream,
     index: usize,
     bytes: &Bytes,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::vmdesc::{Description, Occurs, VmDesc};
-use super::{Content, Section, SectionKind, Stream, decode, open};
+use crate::stream::vmdesc::{Description, Occurs, VmDesc};
+use crate::stream::{Content, Section, SectionKind, Stream, decode, open};
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams"))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::error::DecodeError;
-use super::vmdesc::VmDesc;
+use crate::stream::error::DecodeError;
+use crate::stream::vmdesc::VmDesc;
 
 /// A migration stream, as far as it was read.
 #[derive(Debug, Clone, Default)]
@@ -311,7 +311,7 @@ impl Node {
     }
 
     /// The structures inside it.
-    pub(super) fn nested(&self) -> impl Iterator<Item = &Structure> {
+    pub(crate) fn nested(&self) -> impl Iterator<Item = &Structure> {
         let (one, some, all) = match &self.value {
             Value::Struct(structure) => (Some(structure), None, None),
             Value::Structs(elements) => (None, Some(elements.iter().flatten()), None),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::error::{DecodeError, DecodeErrorKind};
-use super::tree::{Kind, Node, Structure, Subsection, Value};
-use super::vmdesc::{Description, Field, Occurs};
+use crate::stream::error::{DecodeError, DecodeErrorKind};
+use crate::stream::tree::{Kind, Node, Structure, Subsection, Value};
+use crate::stream::vmdesc::{Description, Field, Occurs};
 
 /// Marks a subsection on the wire.
-pub(super) const SUBSECTION: u8 = 0x05;
+pub(crate) const SUBSECTION: u8 = 0x05;
 /// What stands for a null pointer in an array of pointers.
 const NULL_POINTER: u8 = b'0';
 

@@ -2,26 +2,28 @@
 
 use std::sync::Arc;
 
-use super::cases::Found;
-use super::findings::Forecast;
-use super::pairing::{Sent, own};
-use super::place::Place;
-use crate::live::cause::link;
-use crate::live::layouts;
-use crate::live::properties::{self, Senders};
-use crate::model::{Described, Direction, Finding};
+use crate::compare::dump::compare::compare;
+use crate::migration::diagnosis::cause::link;
+use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::properties;
+use crate::migration::diagnosis::properties::Senders;
+use crate::model::Direction;
+use crate::model::Rule;
 use crate::qemu::block_on;
-use crate::rules::Rule;
-use crate::rules::judge::{Wishes, judge};
+use crate::report::{Described, Finding};
+use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::lists::Scope;
-use crate::vmstate::compare::compare;
+use crate::sweep::cases::Found;
+use crate::sweep::findings::Forecast;
+use crate::sweep::pairing::{Sent, own};
+use crate::sweep::place::Place;
 use crate::vmstate::dump::Dump;
 
 /// What is known of wire forms between the builds of one machine.
 #[derive(Debug)]
 pub struct Assessment<'l> {
     scope: Scope<'l>,
-    wishes: &'l Wishes,
+    wishes: &'l LevelOverrides,
     directions: &'l [Direction],
     /// Of both builds, where they could be had.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
@@ -36,7 +38,7 @@ impl<'l> Assessment<'l> {
     /// Begins with what the dumps say of the device types that the sweep is about.
     pub fn of_dumps(
         scope: Scope<'l>,
-        wishes: &'l Wishes,
+        wishes: &'l LevelOverrides,
         directions: &'l [Direction],
         dumps: Option<(Arc<Dump>, Arc<Dump>)>,
         concerns: impl Fn(&str) -> bool,
@@ -129,15 +131,15 @@ impl<'l> Assessment<'l> {
             if let Some(set) = found.failed.get(&case.id)
                 && asked.is_ok()
             {
-                let bench = &place.bench;
-                let recipe = bench.recipe(bench.compose(set).args);
-                let (old, new) = (&bench.old, &bench.new);
+                let config = &place.config;
+                let launch = config.launch(config.compose(set).args);
+                let (old, new) = (&config.old, &config.new);
                 let lists = self.scope.lists;
                 let explained = block_on(properties::explain(
                     case,
                     old,
                     new,
-                    &recipe,
+                    &launch,
                     &self.senders,
                     lists,
                 ));
@@ -168,7 +170,7 @@ impl<'l> Assessment<'l> {
 
 /// Whether both are about the length of one field, which the state decides: each guest has its own.
 fn is_one_length(one: &Finding, other: &Finding) -> bool {
-    let resized = |finding: &Finding| finding.rule == Rule::FieldResized.id();
+    let resized = |finding: &Finding| finding.rule == Rule::FieldResized;
     resized(one) && resized(other) && one.direction == other.direction && one.path == other.path
 }
 
@@ -200,7 +202,7 @@ mod tests {
             machine: Some("pseries-7.2"),
             any_machine: false,
         };
-        let wishes = Wishes::default();
+        let wishes = LevelOverrides::default();
         let both = [Direction::Forward, Direction::Backward];
         let mut assessment = Assessment::of_dumps(scope, &wishes, &both, None, |_| true);
         let resized = |direction, bytes, level| {
@@ -218,7 +220,7 @@ mod tests {
         assessment.settle();
         let told = assessment.findings.iter();
         let told: Vec<_> = told
-            .map(|f| (f.rule.as_str(), f.direction, f.message.as_str()))
+            .map(|f| (f.rule.id(), f.direction, f.message.as_str()))
             .collect();
         assert_eq!(
             told,

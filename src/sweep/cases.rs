@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::catalogue::Catalogue;
-use super::place::{Absent, Place};
-use super::shard::Shard;
-use super::split::{Item, Together, Verdict, Way};
-use super::visit::{Options, Run, Visit, route};
-use crate::live::bench::Bench;
-use crate::live::coverage::{Observed, Reach};
-use crate::live::devices::{Composition, DeviceSet};
-use crate::live::vm::quote;
-use crate::model::{Case, Cause, Control, Direction, Grafted, LeftOut, Outcome, Repeated, Swept};
+use crate::culprit::search::{Item, Together, Verdict, Way};
+use crate::devices::{Composition, DeviceSet};
+use crate::migration::config::MigrationConfig;
+use crate::migration::coverage::{Observed, Reach};
+use crate::migration::endpoint::vm::quote;
+use crate::model::Direction;
+use crate::report::{Case, Cause, Control, Grafted, LeftOut, Outcome, Repeated, Swept};
+use crate::sweep::catalogue::Catalogue;
+use crate::sweep::place::{Absent, Place};
+use crate::sweep::shard::Shard;
+use crate::sweep::visit::{MachineSweep, Options, Run, route};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -35,8 +36,8 @@ const BARE: &str = "bare";
 
 /// What the cases of a device type are called without their direction. It decides on their shard:
 /// both directions are in one, for a device that starts in neither has no case at all.
-pub(super) fn family(place: &Place, what: &str) -> String {
-    format!("{}/{what}/{}", place.label, place.bench.transport)
+pub(crate) fn family(place: &Place, what: &str) -> String {
+    format!("{}/{what}/{}", place.label, place.config.transport)
 }
 
 /// Whether the case of an id is this run's.
@@ -46,7 +47,7 @@ pub fn is_held(id: &str, shard: Option<Shard>) -> bool {
 }
 
 /// The ids of all cases that a catalogue means, and of the machine's own.
-pub(super) fn ids(place: &Place, catalogue: &Catalogue, directions: &[Direction]) -> Vec<String> {
+pub(crate) fn ids(place: &Place, catalogue: &Catalogue, directions: &[Direction]) -> Vec<String> {
     let drivers = catalogue.candidates.iter().map(|c| c.driver.as_str());
     let all = std::iter::once(BARE).chain(drivers);
     let ids = all.flat_map(|what| directions.iter().map(move |&way| id(place, what, way)));
@@ -65,7 +66,7 @@ fn message(text: String) -> Option<Cause> {
     })
 }
 
-pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
+pub(crate) fn found(place: &Place, visit: &MachineSweep, options: &Options) -> Found {
     let mut cases = Vec::new();
     let mut failed = BTreeMap::new();
     let own = |shard: Shard| shard.holds(&family(place, BARE));
@@ -96,13 +97,13 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
         {
             left_out.push(LeftOut {
                 device: candidate.driver.clone(),
-                reason: run.refusal(&place.bench.old),
+                reason: run.refusal(&place.config.old),
             });
             continue;
         }
         if known.iter().any(|verdict| !refused(verdict)) {
             exercised += 1;
-            by_fall_back += usize::from(candidate.how == super::catalogue::How::FallBack);
+            by_fall_back += usize::from(candidate.how == crate::sweep::catalogue::How::FallBack);
         }
         for &direction in &options.directions {
             let case = device(place, visit, item, direction);
@@ -134,8 +135,8 @@ pub(super) fn found(place: &Place, visit: &Visit, options: &Options) -> Found {
     };
     Found {
         swept: Swept {
-            architecture: place.bench.arch.clone(),
-            machine: place.bench.machine.clone(),
+            architecture: place.config.arch.clone(),
+            machine: place.config.machine.clone(),
             shared: visit.catalogue.shared(),
             cpu_models: visit.catalogue.cpu_models,
             exercised,
@@ -174,7 +175,7 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
     } = absent;
     // Its whole name: another of the family may well be there.
     let all = [machine.clone(), machine.clone()];
-    let label = super::place::label(architecture, machine, &all);
+    let label = crate::sweep::place::label(architecture, machine, &all);
     let id = format!("{label}/{BARE}/{transport}/{direction}");
     Case {
         cause: message(reason.clone()),
@@ -183,10 +184,10 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
 }
 
 /// The machine alone.
-fn bare(place: &Place, visit: &Visit, direction: Direction) -> Case {
+fn bare(place: &Place, visit: &MachineSweep, direction: Direction) -> Case {
     let nothing = Composition::default();
     let mut case = place
-        .bench
+        .config
         .blank(id(place, BARE, direction), BARE, &nothing, direction);
     let Some(run) = visit.bare.get(&Way::Across(direction)) else {
         return case;
@@ -202,12 +203,12 @@ fn bare(place: &Place, visit: &Visit, direction: Direction) -> Case {
 }
 
 /// One device type, one way.
-fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Case {
+fn device(place: &Place, visit: &MachineSweep, item: Item, direction: Direction) -> Case {
     let candidate = &visit.catalogue.candidates[item];
-    let composition = place.bench.compose(&candidate.set);
+    let composition = place.config.compose(&candidate.set);
     let driver = candidate.driver.as_str();
     let name = id(place, driver, direction);
-    let mut case = place.bench.blank(name, driver, &composition, direction);
+    let mut case = place.config.blank(name, driver, &composition, direction);
     let way = Way::Across(direction);
     let verdict = visit
         .search
@@ -223,7 +224,7 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
                 id(place, BARE, direction)
             ))
         }
-        Some(Verdict::Refused(run)) => case.cause = message(run.refusal(&place.bench.old)),
+        Some(Verdict::Refused(run)) => case.cause = message(run.refusal(&place.config.old)),
         Some(Verdict::Passed(run)) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
@@ -258,13 +259,13 @@ fn device(place: &Place, visit: &Visit, item: Item, direction: Direction) -> Cas
 
 /// The line for a case that QEMU alone cannot do again: it would stop at the sections that are grafted.
 fn swept_alone(place: &Place, driver: &str, direction: Direction) -> String {
-    let Bench {
+    let MigrationConfig {
         old,
         new,
         arch,
         machine,
         ..
-    } = &place.bench;
+    } = &place.config;
     let (old, new) = (quote(old.build.label()), quote(new.build.label()));
     format!(
         "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}"
@@ -274,7 +275,7 @@ fn swept_alone(place: &Place, driver: &str, direction: Direction) -> String {
 /// Devices that fail only together.
 fn combination(
     place: &Place,
-    visit: &Visit,
+    visit: &MachineSweep,
     shard: Option<Shard>,
     at: usize,
     together: &Together<Arc<Run>>,
@@ -282,13 +283,15 @@ fn combination(
     let Way::Across(direction) = together.way else {
         return None;
     };
-    let composition = place.bench.compose(&visit.union(&together.items));
+    let composition = place.config.compose(&visit.union(&together.items));
     let name = match shard {
         Some(shard) => format!("together-{}-{}", shard.index(), at + 1),
         None => format!("together-{}", at + 1),
     };
     let name = id(place, &name, direction);
-    let mut case = place.bench.blank(name, "together", &composition, direction);
+    let mut case = place
+        .config
+        .blank(name, "together", &composition, direction);
     let control = |way| visit.whole.get(&(at, way)).map(|run| &**run);
     let run = &together.evidence;
     conclude(place, &mut case, run, direction, &composition, control);
@@ -335,9 +338,9 @@ fn conclude<'r>(
             new_to_new: new.attempt.outcome,
         });
     }
-    let recipe = place.bench.recipe(composition.args.clone());
+    let launch = place.config.launch(composition.args.clone());
     let (route, _) = route(place, Way::Across(direction));
     place
-        .bench
-        .record(case, run.attempt.clone(), &recipe, &route);
+        .config
+        .record(case, run.attempt.clone(), &launch, &route);
 }

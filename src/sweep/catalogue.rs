@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::live::bench::Bench;
-use crate::live::buses::Buses;
-use crate::live::devices::{
+use crate::devices::{
     Composition, DeviceSet, Driver, Drivers, Exclusion, FallBack, Property, Reason,
 };
-use crate::live::vm::Party;
-use crate::model::LeftOut;
+use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::vm::Endpoint;
+use crate::report::LeftOut;
 
 /// Where the way to plug in a device comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
     /// A shipped set has it.
-    Recipe,
+    LaunchSpec,
     /// Its bus and its properties say it.
     FallBack,
 }
@@ -83,11 +83,16 @@ impl Catalogue {
     }
 
     /// What the builds of a bench share, on its machine.
-    pub fn of(bench: &Bench, buses: &Buses, properties: &Properties, only: &Only) -> Catalogue {
+    pub fn of(
+        config: &MigrationConfig,
+        buses: &Buses,
+        properties: &Properties,
+        only: &Only,
+    ) -> Catalogue {
         let mut catalogue = Catalogue::default();
         let nothing = Drivers::default();
-        let drivers = |party: &'_ Party| party.drivers.clone();
-        let (old, new) = (drivers(&bench.old), drivers(&bench.new));
+        let drivers = |party: &'_ Endpoint| party.drivers.clone();
+        let (old, new) = (drivers(&config.old), drivers(&config.new));
         let (old, new) = (
             old.as_ref().unwrap_or(&nothing),
             new.as_ref().unwrap_or(&nothing),
@@ -103,7 +108,7 @@ impl Catalogue {
                 _ if old.get(driver).is_some_and(Driver::is_cpu) => catalogue.cpu_models += 1,
                 _ => {
                     let known = properties.get(driver).map_or(&[][..], Vec::as_slice);
-                    match plan(bench, buses, old, driver, known, number) {
+                    match plan(config, buses, old, driver, known, number) {
                         Ok(candidate) => catalogue.candidates.push(candidate),
                         Err(reason) => catalogue.left_out.push(LeftOut {
                             device: driver.to_owned(),
@@ -124,13 +129,13 @@ impl Catalogue {
 
 /// Device types whose properties are worth asking for: those that a fall-back may have to plug in on one
 /// of these machines.
-pub fn worth_asking(benches: &[Bench], only: &Only) -> BTreeSet<String> {
+pub fn worth_asking(benches: &[MigrationConfig], only: &Only) -> BTreeSet<String> {
     let mut asked = BTreeSet::new();
-    for bench in benches {
-        let (Some(old), Some(new)) = (&bench.old.drivers, &bench.new.drivers) else {
+    for config in benches {
+        let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) else {
             continue;
         };
-        let arch = bench.arch.as_str();
+        let arch = config.arch.as_str();
         let drivers = old
             .names()
             .filter(|driver| new.contains(driver) && only.covers(driver))
@@ -140,7 +145,7 @@ pub fn worth_asking(benches: &[Bench], only: &Only) -> BTreeSet<String> {
                     .is_some_and(|facts| FallBack::left_out(driver, facts, arch).is_none())
             });
         for driver in drivers {
-            if !asked.contains(driver) && falls_back(bench, driver) {
+            if !asked.contains(driver) && falls_back(config, driver) {
                 asked.insert(driver.to_owned());
             }
         }
@@ -149,10 +154,10 @@ pub fn worth_asking(benches: &[Bench], only: &Only) -> BTreeSet<String> {
 }
 
 /// Whether no recipe is meant for the machine.
-fn falls_back(bench: &Bench, driver: &str) -> bool {
-    let recipes = DeviceSet::recipes(driver, &bench.arch);
+fn falls_back(config: &MigrationConfig, driver: &str) -> bool {
+    let recipes = DeviceSet::recipes(driver, &config.arch);
     recipes.iter().all(|set| {
-        let composition = bench.compose(set);
+        let composition = config.compose(set);
         exclusion(&composition).is_some_and(|exclusion| exclusion.reason.is_by_design())
     })
 }
@@ -165,14 +170,14 @@ fn exclusion(composition: &Composition) -> Option<&Exclusion> {
 
 /// How a device is plugged in, or why it is not.
 fn plan(
-    bench: &Bench,
+    config: &MigrationConfig,
     buses: &Buses,
     drivers: &Drivers,
     driver: &str,
     properties: &[Property],
     number: usize,
 ) -> Result<Candidate, String> {
-    let arch = bench.arch.as_str();
+    let arch = config.arch.as_str();
     let candidate = |set, how| Candidate {
         driver: driver.to_owned(),
         set,
@@ -181,7 +186,7 @@ fn plan(
     let mut by_design = true;
     let mut why = None;
     for set in DeviceSet::recipes(driver, arch) {
-        let composition = bench.compose(&set);
+        let composition = config.compose(&set);
         let obstacle = match exclusion(&composition) {
             Some(exclusion) => {
                 by_design &= exclusion.reason.is_by_design();
@@ -200,7 +205,7 @@ fn plan(
             }
         };
         match obstacle {
-            None => return Ok(candidate(set, How::Recipe)),
+            None => return Ok(candidate(set, How::LaunchSpec)),
             // The plainest way's reason is the one to tell.
             Some(reason) => why = why.or(Some(reason)),
         }
@@ -217,7 +222,7 @@ fn plan(
         return Err(reason.to_owned());
     }
     let set = FallBack::recipe(driver, &facts, properties, arch, number);
-    let composition = bench.compose(&set);
+    let composition = config.compose(&set);
     if let Some(exclusion) = composition.excluded.first() {
         return Err(format!("needs {}: {}", exclusion.driver, exclusion.reason));
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::live::devices::DeviceSet;
-use crate::model::{Direction, Finding, Level};
+use crate::devices::DeviceSet;
+use crate::model::Direction;
+use crate::report::{Finding, Level};
 
 /// Device types of which the dumps say that they do not get across, one way or the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub fn join(places: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
 
 /// Tells once what is the same, of all machines that it is about. `later` says whether the confirmation
 /// of the first is to give way to that of the second.
-pub(super) fn unite(
+pub(crate) fn unite(
     findings: impl IntoIterator<Item = Finding>,
     later: impl Fn(&Finding, &Finding) -> bool,
 ) -> Vec<Finding> {

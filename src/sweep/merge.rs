@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::findings::unite;
-use crate::live::coverage;
-use crate::model::{
-    BuildKind, BuildRef, Case, Coverage, Described, Finding, REPORT_SCHEMA, Report, ShardRef,
-    Swept, Verdict,
+use crate::migration::coverage;
+use crate::model::{BuildKind, BuildRef};
+use crate::report::{
+    Case, Coverage, Described, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
 };
+use crate::sweep::findings::unite;
 use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
 
 /// A report, and the file that it is from.

@@ -15,7 +15,6 @@ pub mod place;
 mod rom;
 mod run;
 pub mod shard;
-pub mod split;
 mod visit;
 
 pub use cases::{Found, absent, is_held};

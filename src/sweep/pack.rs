@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Candidate, How};
-use super::split::Item;
-use crate::live::devices::{Device, Drivers};
+use crate::culprit::search::Item;
+use crate::devices::{Device, Drivers};
+use crate::sweep::catalogue::{Candidate, How};
 
 /// Slots of a root bus that devices may take: 32, of which the board has some.
 const SLOTS: usize = 28;
@@ -101,8 +101,8 @@ pub fn pack(
         }
         packed.insert(key, guests);
     }
-    let mut apart = packed.remove(&(How::Recipe, true)).unwrap_or_default();
-    if let Some(most) = packed.get_mut(&(How::Recipe, false)) {
+    let mut apart = packed.remove(&(How::LaunchSpec, true)).unwrap_or_default();
+    if let Some(most) = packed.get_mut(&(How::LaunchSpec, false)) {
         most.retain(|few| {
             let slotless = few.share.devices.values().all(|slot| !slot);
             if few.items.len() > FEW || !slotless {
@@ -113,7 +113,7 @@ pub fn pack(
             moved.is_none()
         });
     }
-    packed.insert((How::Recipe, true), apart);
+    packed.insert((How::LaunchSpec, true), apart);
     let guests = packed.into_values().flatten();
     guests.map(|guest| guest.items).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::live::devices::DeviceSet;
+    use crate::devices::DeviceSet;
 
     fn candidates() -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
@@ -156,7 +156,7 @@ mod tests {
                 candidates.push(Candidate {
                     driver: driver.to_owned(),
                     set,
-                    how: How::Recipe,
+                    how: How::LaunchSpec,
                 });
             }
         }

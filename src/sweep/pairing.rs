@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::split::Item;
+use crate::culprit::search::Item;
 use crate::model::Direction;
 use crate::stream::{Section, Stream};
 
@@ -18,7 +18,7 @@ pub struct Sent<'s> {
 
 /// One of the two streams of a guest: what its direction's source sent.
 #[derive(Debug, Clone)]
-pub(super) struct Half {
+pub(crate) struct Half {
     pub direction: Direction,
     pub stream: Arc<Stream>,
     pub passed: bool,
@@ -28,7 +28,7 @@ pub(super) struct Half {
 
 /// The streams of a machine's guests.
 #[derive(Debug, Default)]
-pub(super) struct Pairing {
+pub(crate) struct Pairing {
     /// What one build sent of an item, or of none, that the other one has not sent yet.
     lone: BTreeMap<Option<Item>, Half>,
     /// What both sent, until somebody asks for it.
@@ -96,7 +96,7 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
 
 /// The sections of a stream that another one of fewer devices has, too, named as there: without the
 /// place of their devices, names tell which is which.
-pub(super) fn beside(more: &Stream, fewer: &Stream) -> Stream {
+pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();
     for wanted in &fewer.sections {
@@ -118,7 +118,7 @@ pub(super) fn beside(more: &Stream, fewer: &Stream) -> Stream {
 }
 
 /// The name of a section, or of a block of memory, without the path of its device.
-pub(super) fn own(section: &str) -> &str {
+pub(crate) fn own(section: &str) -> &str {
     section.rsplit('/').next().unwrap_or(section)
 }
 

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::live::bench::Bench;
-use crate::live::devices::Property;
+use crate::devices::Property;
+use crate::migration::config::MigrationConfig;
 use crate::qemu::{Build, NoCommonMachine, Pair, QemuError, machine, side_by_side};
 
-use super::catalogue::{Only, Properties, worth_asking};
-use super::findings::Forecast;
+use crate::sweep::catalogue::{Only, Properties, worth_asking};
+use crate::sweep::findings::Forecast;
 
 /// What is asked for, before any build has been looked at.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct MachineSelection {
     /// `q35`, or `aarch64/virt` where the name alone would mean another architecture.
     pub machines: Vec<String>,
     pub architectures: Vec<String>,
@@ -38,7 +38,7 @@ pub enum Machines {
     Versioned,
 }
 
-impl Wish {
+impl MachineSelection {
     /// The machines by architecture, in the order of asking.
     pub fn asked(&self) -> Vec<Asked> {
         let mut architectures: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
@@ -107,7 +107,7 @@ fn add(asked: &mut Vec<Asked>, architecture: Option<&str>, name: &str) {
 /// One machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
 pub struct Place {
-    pub bench: Bench,
+    pub config: MigrationConfig,
     /// Its name in ids of cases.
     pub label: String,
     pub properties: Properties,
@@ -119,7 +119,7 @@ impl Place {
     /// Whether a driver may have sent a section, or may own a block of memory, of this name. Where its
     /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
     pub fn may_send(&self, driver: &str, name: &str) -> bool {
-        let dumps = [&self.bench.old.dump, &self.bench.new.dump];
+        let dumps = [&self.config.old.dump, &self.config.new.dump];
         let mut known = dumps
             .into_iter()
             .filter_map(|dump| dump.as_ref()?.section(driver));
@@ -129,8 +129,8 @@ impl Place {
     /// Its whole name, in a run over so many architectures.
     pub fn name(&self, architectures: usize) -> String {
         match architectures {
-            1 => self.bench.machine.clone(),
-            _ => format!("{}/{}", self.bench.arch, self.bench.machine),
+            1 => self.config.machine.clone(),
+            _ => format!("{}/{}", self.config.arch, self.config.machine),
         }
     }
 }
@@ -207,12 +207,12 @@ pub fn label(architecture: &str, machine: &str, all: &[String]) -> String {
 ///
 /// # Errors
 /// A build does not start or does not answer.
-pub fn properties(benches: &[Bench], only: &Only) -> Result<Properties, QemuError> {
+pub fn properties(benches: &[MigrationConfig], only: &Only) -> Result<Properties, QemuError> {
     let asked: Vec<String> = worth_asking(benches, only).into_iter().collect();
-    let (Some(bench), false) = (benches.first(), asked.is_empty()) else {
+    let (Some(config), false) = (benches.first(), asked.is_empty()) else {
         return Ok(Properties::new());
     };
-    let (old, new) = (&bench.old, &bench.new);
+    let (old, new) = (&config.old, &config.new);
     let ask = |build: &Build| build.devices(&asked).map(|devices| devices.properties);
     let (ours, theirs) = side_by_side(|| ask(&old.build), || ask(&new.build));
     let (ours, theirs) = (ours?, theirs?);
@@ -252,10 +252,10 @@ mod tests {
     use super::*;
 
     fn asked(machines: &[&str], architectures: &[&str]) -> Vec<(Option<String>, Machines)> {
-        let wish = Wish {
+        let wish = MachineSelection {
             machines: machines.iter().map(|m| (*m).to_owned()).collect(),
             architectures: architectures.iter().map(|a| (*a).to_owned()).collect(),
-            ..Wish::default()
+            ..MachineSelection::default()
         };
         let pairs = wish.asked().into_iter();
         pairs.map(|a| (a.architecture, a.machines)).collect()
@@ -296,10 +296,10 @@ mod tests {
 
     #[test]
     fn everything_is_every_usual_architecture() {
-        let all = Wish {
+        let all = MachineSelection {
             all_architectures: true,
             all_machines: true,
-            ..Wish::default()
+            ..MachineSelection::default()
         };
         let asked = all.asked();
         assert_eq!(asked.len(), 8, "{asked:?}");

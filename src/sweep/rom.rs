@@ -8,7 +8,7 @@ const LEAST: usize = 3;
 
 /// Which of these device types a message about a missing ROM may be about: the one whose name is most like
 /// the file's, and the shortest of those.
-pub(super) fn whose<'d, T: Ord>(
+pub(crate) fn whose<'d, T: Ord>(
     message: &str,
     drivers: impl IntoIterator<Item = (T, &'d str)>,
 ) -> Option<T> {

@@ -1,10 +1,11 @@
 //! A whole sweep: all machines at once, as many guests at a time as there are workers.
 
-use super::cases::{Found, found};
-use super::pairing::Sent;
-use super::place::Place;
-use super::visit::{Options, Task, Visit, perform};
-use crate::live::pool::{self, Job, RunFailure};
+use crate::migration::pool;
+use crate::migration::pool::{Job, RunFailure};
+use crate::sweep::cases::{Found, found};
+use crate::sweep::pairing::Sent;
+use crate::sweep::place::Place;
+use crate::sweep::visit::{MachineSweep, Options, Task, perform};
 
 /// Something to know while a sweep lasts, of the place with this number.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub fn sweep(
     let mut visits = Vec::new();
     let mut first = Vec::new();
     for place in 0..places.len() {
-        let (visit, jobs) = Visit::begin(options);
+        let (visit, jobs) = MachineSweep::begin(options);
         visits.push(visit);
         first.extend(jobs.into_iter().map(at(place)));
     }

@@ -8,23 +8,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::catalogue::{Catalogue, Only};
-use super::pairing::{Half, Pairing, own};
-use super::place::Place;
-use super::shard::Shard;
-use super::split::{Answer, Item, Search, Together, Trial, Verdict, Way};
-use crate::live::buses::Buses;
-use crate::live::case::milliseconds;
-use crate::live::coverage::Observed;
-use crate::live::devices::{Device, DeviceSet};
-use crate::live::pool::Job;
-use crate::model::{Direction, Outcome};
+use crate::culprit::search::{Answer, Item, Search, Together, Trial, Verdict, Way};
+use crate::devices::{Device, DeviceSet};
+use crate::migration::case::milliseconds;
+use crate::migration::coverage::Observed;
+use crate::migration::endpoint::buses::Buses;
+use crate::migration::pool::Job;
+use crate::model::Direction;
+use crate::report::Outcome;
 use crate::stream::Stream;
-use crate::stream::graft::Graft;
+use crate::stream::section_override::SectionOverride;
+use crate::sweep::catalogue::{Catalogue, Only};
+use crate::sweep::pairing::{Half, Pairing, own};
+use crate::sweep::place::Place;
+use crate::sweep::shard::Shard;
 
-use blame::{Spoiled, but};
+use blame::{SingleCulprit, but};
 use task::Stage;
-pub(super) use task::{Came, Run, Task, perform, route};
+pub(crate) use task::{Run, Task, TaskResult, perform, route};
 
 /// How many devices travel in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct Options {
 
 /// The state of a machine's sweep.
 #[derive(Debug)]
-pub(super) struct Visit {
+pub(crate) struct MachineSweep {
     begun: Option<Instant>,
     pub elapsed_ms: u64,
     pub guests: usize,
@@ -56,7 +57,7 @@ pub(super) struct Visit {
     pub buses: Option<Result<Buses, String>>,
     pub bare: BTreeMap<Way, Arc<Run>>,
     /// What gets a machine across that does not get there by itself.
-    pub grafts: BTreeMap<Direction, Arc<Graft>>,
+    pub grafts: BTreeMap<Direction, Arc<SectionOverride>>,
     pub catalogue: Catalogue,
     /// Candidates whose cases are this run's. The others are another shard's; what these need of
     /// them travels along, so that every case comes to what it does in a whole run.
@@ -89,11 +90,11 @@ fn weight(set: &DeviceSet) -> usize {
     set.devices.len() + 100 * plugged.count()
 }
 
-impl Visit {
-    pub fn begin(options: &Options) -> (Visit, Vec<Job<Task>>) {
+impl MachineSweep {
+    pub fn begin(options: &Options) -> (MachineSweep, Vec<Job<Task>>) {
         let ways = options.directions.iter().copied().map(Way::Across);
         let tasks: Vec<Task> = ways.map(Task::Bare).collect();
-        let mut visit = Visit {
+        let mut visit = MachineSweep {
             begun: None,
             elapsed_ms: 0,
             guests: 0,
@@ -138,16 +139,16 @@ impl Visit {
         place: &Place,
         options: &Options,
         task: Task,
-        came: Came,
+        came: TaskResult,
     ) -> Vec<Job<Task>> {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         self.open -= 1;
         let mut spoiled = None;
-        if let Came::Moved(run, sent) = &came {
+        if let TaskResult::Moved(run, sent) = &came {
             spoiled = self.spoiled(place, &task, run);
             // What is to be learned of the one that spoiled it, its own guest shows.
             let (run, spoiler) = match &spoiled {
-                Some(Spoiled { by, others }) => (others, Some(*by)),
+                Some(SingleCulprit { by, others }) => (others, Some(*by)),
                 None => (run, None),
             };
             self.observe(place, &task, run, spoiler);
@@ -156,23 +157,23 @@ impl Visit {
             }
         }
         let mut tasks = match (task, came) {
-            (Task::Bare(way), Came::Moved(run, _)) => self.bare(place, way, run),
-            (Task::Trial { stage, trial, .. }, Came::Moved(run, _)) => {
+            (Task::Bare(way), TaskResult::Moved(run, _)) => self.bare(place, way, run),
+            (Task::Trial { stage, trial, .. }, TaskResult::Moved(run, _)) => {
                 self.tried(place, stage, &trial, run, spoiled)
             }
-            (Task::Whole { at, way, .. }, Came::Moved(run, _)) => {
+            (Task::Whole { at, way, .. }, TaskResult::Moved(run, _)) => {
                 self.whole.insert((at, way), run);
                 Vec::new()
             }
-            (Task::Again { item, way, .. }, Came::Moved(run, _)) => {
+            (Task::Again { item, way, .. }, TaskResult::Moved(run, _)) => {
                 self.again.insert((way, item), run);
                 Vec::new()
             }
-            (Task::Bypass(direction, _), Came::Bypassed(Some(graft))) => {
+            (Task::Bypass(direction, _), TaskResult::Bypassed(Some(graft))) => {
                 self.grafts.insert(direction, graft);
                 Vec::new()
             }
-            (_, Came::Bypassed(_)) | (Task::Bypass(..), _) => Vec::new(),
+            (_, TaskResult::Bypassed(_)) | (Task::Bypass(..), _) => Vec::new(),
         };
         if tasks.is_empty() && self.open == 0 {
             tasks = self.next_stage(place, options);
@@ -184,7 +185,7 @@ impl Visit {
 
     /// Controls say nothing of what gets across.
     fn observe(&mut self, place: &Place, task: &Task, run: &Run, spoiler: Option<Item>) {
-        let arch = place.bench.arch.as_str();
+        let arch = place.config.arch.as_str();
         let items = match task {
             Task::Bare(Way::Across(_)) => &[][..],
             Task::Trial { trial, .. } if matches!(trial.way, Way::Across(_)) => &trial.items,
@@ -225,7 +226,7 @@ impl Visit {
     /// A bare machine that does not get across is controlled at once.
     fn bare(&mut self, place: &Place, way: Way, run: Arc<Run>) -> Vec<Task> {
         let surveyed = run.attempt.buses.clone();
-        let refused = || Err(run.refusal(&place.bench.old));
+        let refused = || Err(run.refusal(&place.config.old));
         self.buses
             .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
         let mut tasks = Vec::new();
@@ -243,7 +244,7 @@ impl Visit {
     }
 
     /// What guests need on a way.
-    fn graft(&self, way: Way) -> Option<Arc<Graft>> {
+    fn graft(&self, way: Way) -> Option<Arc<SectionOverride>> {
         match way {
             Way::Across(direction) => self.grafts.get(&direction).cloned(),
             Way::OldToOld | Way::NewToNew => None,
@@ -256,7 +257,7 @@ impl Visit {
         stage: Stage,
         trial: &Trial,
         run: Arc<Run>,
-        spoiled: Option<Spoiled>,
+        spoiled: Option<SingleCulprit>,
     ) -> Vec<Task> {
         let mut doubtful = || {
             let doubtful = self.doubted(place, &run, trial);
@@ -268,7 +269,7 @@ impl Visit {
             doubtful
         };
         let answer = match (run.attempt.outcome, spoiled) {
-            (_, Some(Spoiled { by, others })) => Answer::Sole {
+            (_, Some(SingleCulprit { by, others })) => Answer::Sole {
                 doubtful: doubtful(),
                 failed: run,
                 culprit: by,
@@ -348,7 +349,7 @@ impl Visit {
         let set = &self.catalogue.candidates[item].set;
         match way {
             Way::Across(direction) => {
-                let arch = &place.bench.arch;
+                let arch = &place.config.arch;
                 place.forecast.is_against(set, arch, direction)
             }
             Way::OldToOld | Way::NewToNew => false,
@@ -359,7 +360,7 @@ impl Visit {
     pub fn hangs_on(&self, place: &Place, way: Way, item: Item) -> Option<&str> {
         let search = self.search.as_ref()?;
         let candidates = &self.catalogue.candidates;
-        candidates[item].needs(&place.bench.arch).find_map(|need| {
+        candidates[item].needs(&place.config.arch).find_map(|need| {
             let needed = self.catalogue.find(need)?;
             let verdict = search.verdicts().get(&(way, needed))?;
             let culprit = needed != item && matches!(verdict, Verdict::Culprit(_));

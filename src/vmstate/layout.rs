@@ -6,14 +6,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::dump::{Description, Field};
+use crate::vmstate::dump::{Description, Field};
 
 /// An interned name, path or label.
-pub(super) type Id = u32;
+pub(crate) type Id = u32;
 
 /// One thing on the wire.
 #[derive(Debug)]
-pub(super) struct Item<'d> {
+pub(crate) struct Item<'d> {
     /// Where the dump has it, for people.
     pub place: Id,
     /// Where the dump has it, regardless of how C structures group it: `core.itr` and `core` › `itr`
@@ -37,7 +37,7 @@ pub(super) struct Item<'d> {
 }
 
 #[derive(Debug)]
-pub(super) enum Kind<'d> {
+pub(crate) enum Kind<'d> {
     Field,
     /// `VMSTATE_UNUSED`: bytes without a meaning.
     Filler,
@@ -49,7 +49,7 @@ pub(super) enum Kind<'d> {
 
 /// In-memory size of a `QEMUTimer`, which is 8 bytes on the wire (`include/qemu/timer.h`,
 /// `vmstate_info_timer`). No buffer in QEMU 5.2 to 11.1 has this size.
-pub(super) const TIMER_SIZE: u64 = 48;
+pub(crate) const TIMER_SIZE: u64 = 48;
 
 impl Item<'_> {
     pub fn is_filler(&self) -> bool {
@@ -102,7 +102,7 @@ struct Place<'d> {
 
 /// Interns what the layouts of two descriptions have in common, so that items compare as numbers.
 #[derive(Debug, Default)]
-pub(super) struct Interner<'d> {
+pub(crate) struct Interner<'d> {
     names: FxHashMap<&'d str, Id>,
     paths: FxHashMap<(Id, Id), Id>,
     places: Vec<Place<'d>>,
@@ -179,7 +179,7 @@ impl<'d> Interner<'d> {
 
 /// Lays out one side.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Side<'d> {
+pub(crate) struct Side<'d> {
     pub description: &'d Description,
     /// The version that the section's or subsection's header carries: the source's own.
     pub header_version: i64,
@@ -189,7 +189,7 @@ pub(super) struct Side<'d> {
     pub counterpart: Option<&'d Description>,
 }
 
-pub(super) fn lay_out<'d>(interner: &mut Interner<'d>, side: Side<'d>) -> Vec<Item<'d>> {
+pub(crate) fn lay_out<'d>(interner: &mut Interner<'d>, side: Side<'d>) -> Vec<Item<'d>> {
     let mut items = Vec::new();
     let mut walk = Walk {
         interner,

@@ -5,14 +5,6 @@
 //! says what became of the items that have no exact match, `run` of those that stand elsewhere;
 //! [`compare`] walks the sections that `pair` puts together.
 
-mod align;
-pub mod compare;
 pub mod dump;
-mod gap;
-mod layout;
-pub mod obtain;
-mod pair;
+pub mod layout;
 pub mod read;
-pub mod renames;
-mod run;
-mod wording;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::dump::Dump;
+use crate::vmstate::dump::Dump;
 
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
 pub const MAX_BYTES: u64 = 1 << 30;

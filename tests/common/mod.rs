@@ -11,7 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use migcompat::qemu::{self, Build, Cache, Progress};
+use migcompat::qemu;
+use migcompat::qemu::{Build, Cache, Progress};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {
@@ -57,7 +58,7 @@ pub fn report(output: &Output) -> Value {
 
 pub fn follows_the_schema(report: &Value) {
     let schema: Value =
-        serde_json::from_str(migcompat::report::json::SCHEMA).expect("the schema is JSON");
+        serde_json::from_str(migcompat::report::render::json::SCHEMA).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
     let wrong: Vec<String> = validator
         .iter_errors(report)

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::FetchError;
-use super::files::{bytes_in, tame};
-use super::sources::{self, Archive};
 use crate::qemu::Progress;
+use crate::qemu::debian::FetchError;
+use crate::qemu::debian::files::{bytes_in, tame};
+use crate::qemu::debian::sources;
+use crate::qemu::debian::sources::Archive;
 use crate::qemu::process::{Output, output};
 
 /// For a question to apt about what it has on disk.
@@ -23,16 +24,16 @@ const UNPACK: Duration = Duration::from_secs(3 * 60);
 
 /// A package file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PackageFile {
+pub(crate) struct PackageFile {
     /// With the version in it.
-    pub(super) name: String,
-    pub(super) size: u64,
+    pub(crate) name: String,
+    pub(crate) size: u64,
     /// Where it lies already, if the archive is a folder of this machine.
-    pub(super) local: Option<PathBuf>,
+    pub(crate) local: Option<PathBuf>,
 }
 
 /// apt with a state of its own.
-pub(super) struct Apt<'a> {
+pub(crate) struct Apt<'a> {
     suite: &'a str,
     dir: &'a Path,
     get: PathBuf,
@@ -45,7 +46,7 @@ pub(super) struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    pub(super) async fn new(suite: &'a str, dir: &'a Path) -> Result<Apt<'a>, FetchError> {
+    pub(crate) async fn new(suite: &'a str, dir: &'a Path) -> Result<Apt<'a>, FetchError> {
         let tool = |tool: &'static str| {
             which::which(tool).map_err(|_| FetchError::NoTool {
                 suite: suite.to_owned(),
@@ -175,7 +176,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches the lists of the suite, and of the one it builds upon.
-    pub(super) async fn update(&self) -> Result<(), FetchError> {
+    pub(crate) async fn update(&self) -> Result<(), FetchError> {
         let suites = with_base(self.suite);
         let own = self.archive.signed_by.as_deref();
         self.write_sources(&suites, own)?;
@@ -233,7 +234,7 @@ impl<'a> Apt<'a> {
     }
 
     /// The first of the packages that the suite itself has, and its version there.
-    pub(super) async fn choose(
+    pub(crate) async fn choose(
         &self,
         packages: &[String],
     ) -> Result<Option<(String, String)>, FetchError> {
@@ -249,7 +250,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches a package and all that it depends on.
-    pub(super) async fn download(
+    pub(crate) async fn download(
         &self,
         package: &str,
         version: &str,
@@ -301,7 +302,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Unpacks everything into the root and says how many bytes that are.
-    pub(super) async fn unpack(
+    pub(crate) async fn unpack(
         &self,
         files: &[PackageFile],
         progress: Progress,

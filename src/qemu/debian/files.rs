@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// The bytes of the files right in a folder, as far as they can be seen: for a progress bar.
-pub(super) fn bytes_in(dir: &Path) -> u64 {
+pub(crate) fn bytes_in(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files
         .filter_map(|item| item.metadata().ok())
@@ -17,7 +17,7 @@ pub(super) fn bytes_in(dir: &Path) -> u64 {
 
 /// Takes set-user-id and set-group-id off every file, for nothing here is to run as anybody else,
 /// lets us delete every folder again, and says how many bytes the files have.
-pub(super) fn tame(dir: &Path) -> io::Result<u64> {
+pub(crate) fn tame(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for item in fs::read_dir(dir)? {
         let item = item?;

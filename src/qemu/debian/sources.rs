@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 /// What `apt-get indextargets --format` is to print of each target, for [`debian_archive`].
-pub(super) const TARGET_FORMAT: &str =
+pub(crate) const TARGET_FORMAT: &str =
     "$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SOURCESENTRY)";
 
 /// The Debian archive as the machine's apt reaches it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     pub uri: String,
     /// The value of the source's `Signed-By`: paths, fingerprints, or a key itself.
     pub signed_by: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct Archive {
 
 /// The archive in a list of targets: the first that is Debian's main archive, not that of security
 /// updates, which has other suites.
-pub(super) fn debian_archive(targets: &str) -> Option<Archive> {
+pub(crate) fn debian_archive(targets: &str) -> Option<Archive> {
     targets.lines().find_map(|line| {
         let parts: Vec<&str> = line.splitn(6, '|').collect();
         // apt leaves a name it has no value for as it stands.
@@ -113,7 +113,7 @@ fn stanzas(text: &str) -> Vec<Vec<(String, String)>> {
 }
 
 /// A deb822 source for these suites, with nothing but the lists of binary packages.
-pub(super) fn source(
+pub(crate) fn source(
     uri: &str,
     suites: &[String],
     architecture: &str,

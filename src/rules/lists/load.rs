@@ -7,13 +7,13 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{
+use crate::model::Rule;
+use crate::model::{Direction, Version};
+use crate::qemu::machine;
+use crate::rules::lists::{
     Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Unrelated,
     Volatile,
 };
-use crate::model::{Direction, Version};
-use crate::qemu::machine;
-use crate::rules::Rule;
 
 const SHIPPED: &[(&str, &str)] = &[
     (
@@ -438,7 +438,7 @@ fn names_section(rule: Rule) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(in crate::rules::lists) fn lists(text: &str) -> Result<Lists, ListError> {

@@ -1,7 +1,7 @@
 //! What the lists say of a migration that failed.
 
-use super::{Holds, Refused, Scope};
-use crate::model::{Case, Finding, Level, Outcome};
+use crate::report::{Case, Finding, Level, Outcome};
+use crate::rules::lists::{Holds, Refused, Scope};
 
 impl Scope<'_> {
     /// Which entry allows that a case failed, if one does: one about the migration, or the one that
@@ -66,9 +66,9 @@ fn fails_always(case: &Case) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::load::tests::lists;
     use super::*;
     use crate::model::Version;
+    use crate::rules::lists::load::tests::lists;
 
     const ENTRY: &str = r#"
 [[migration]]
@@ -121,7 +121,7 @@ reason = "chosen"
             "the other way round"
         );
         let sometimes = |case: &mut Case| {
-            case.repeated = Some(crate::model::Repeated { failed: 1, of: 3 });
+            case.repeated = Some(crate::report::Repeated { failed: 1, of: 3 });
         };
         assert!(!allowed(ENTRY, &case(sometimes), old, new));
         let moody = format!("{ENTRY}intermittent = true\n");
@@ -134,7 +134,7 @@ reason = "chosen"
             |case: &mut Case| case.cause.as_mut().unwrap().section = Some("cpu".to_owned()),
             |case: &mut Case| case.legs[0].direction = crate::model::Direction::Forward,
             |case: &mut Case| {
-                case.split = Some(crate::model::Split {
+                case.split = Some(crate::report::Split {
                     undecided: vec!["e1000".to_owned()],
                     ..Default::default()
                 });

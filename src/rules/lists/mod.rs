@@ -15,7 +15,7 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use super::Rule;
+use crate::model::Rule;
 use crate::model::{Direction, Version};
 
 mod migration;
@@ -137,7 +137,7 @@ pub struct Refused {
     pub source: String,
     pub reason: String,
     pub place: Place,
-    pub(super) used: Cell<bool>,
+    pub(crate) used: Cell<bool>,
 }
 
 /// What a run-time test says for every machine type that both builds know.

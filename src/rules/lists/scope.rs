@@ -1,8 +1,9 @@
 //! What the lists say of a finding between two builds.
 
-use super::{Break, Holds, Lists, Rename, Renamed, Sent};
-use crate::model::{Direction, Finding, Level, Version};
-use crate::rules::Rule;
+use crate::model::Rule;
+use crate::model::{Direction, Version};
+use crate::report::{Finding, Level};
+use crate::rules::lists::{Break, Holds, Lists, Rename, Renamed, Sent};
 
 /// The lists as they hold between two builds.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +85,7 @@ impl Scope<'_> {
     }
 
     /// Whether the machine is one of those, or of one of those families.
-    pub(super) fn on(&self, machines: &[String]) -> bool {
+    pub(crate) fn on(&self, machines: &[String]) -> bool {
         machines.iter().any(|wanted| {
             wanted == "*"
                 || self.machine.is_some_and(|machine| {
@@ -116,7 +117,7 @@ impl Scope<'_> {
 
     /// What the lists say of the names that a finding is about, if they know them.
     pub fn explains(&self, finding: &Finding) -> Option<String> {
-        let rule = Rule::from_id(&finding.rule)?;
+        let rule = Some(finding.rule)?;
         let mut reasons: Vec<String> = Vec::new();
         for item in &finding.items {
             let (Some(old), Some(new)) = (&item.old, &item.new) else {
@@ -151,8 +152,8 @@ impl Scope<'_> {
     }
 
     /// Which entry says that upstream chose what a finding tells, so that guests that have it fail.
-    pub(super) fn chosen(&self, finding: &Finding) -> Option<String> {
-        if finding.rule == Rule::VmsdRenamed.id()
+    pub(crate) fn chosen(&self, finding: &Finding) -> Option<String> {
+        if finding.rule == Rule::VmsdRenamed
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
             && let (Some(old), Some(new)) = (&old.name, &new.name)
             && let Some(reason) = self.description(&finding.section, old, new)
@@ -175,7 +176,7 @@ impl Scope<'_> {
 
     /// Why the run-time test that a finding hangs on cannot matter between these builds.
     pub fn settles(&self, finding: &Finding) -> Option<String> {
-        let rule = Rule::from_id(&finding.rule)?;
+        let rule = Some(finding.rule)?;
         let wanted = match rule {
             Rule::ConditionalFieldAdded
             | Rule::ConditionalFieldRemoved
@@ -207,7 +208,7 @@ impl Scope<'_> {
 
     fn applies(&self, entry: &Break, finding: &Finding) -> bool {
         let same_way = |rule: Rule, direction: Direction| {
-            finding.rule == rule.id()
+            finding.rule == rule
                 && entry
                     .direction
                     .is_none_or(|_| finding.direction == direction)
@@ -231,8 +232,8 @@ impl Scope<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::tests::{APIC, lists};
     use super::*;
+    use crate::rules::lists::load::tests::{APIC, lists};
 
     #[test]
     fn a_rename_is_a_pair_with_a_direction_in_time() {

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Holds, Place, Renamed, Scope};
 use crate::model::Direction;
+use crate::rules::lists::{Holds, Place, Renamed, Scope};
 
 /// A field that may hold something else on the destination without harm.
 #[derive(Debug, Clone)]
@@ -162,8 +162,8 @@ impl Scope<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::tests::lists;
     use super::*;
+    use crate::rules::lists::load::tests::lists;
 
     const RTC: &str = r#"
 [[volatile]]

@@ -1,6 +1,6 @@
 //! The reader on real streams, and on streams by hand.
 
-use super::*;
+use crate::stream::read::*;
 use crate::stream::testing::{fixture, fixtures};
 use crate::stream::{Leaf, Page, RamBlock};
 

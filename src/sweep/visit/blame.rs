@@ -4,32 +4,32 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Visit;
-use super::task::{Run, Task};
-use crate::live::coverage::SentSection;
-use crate::live::devices::Device;
-use crate::model::Outcome;
+use crate::culprit::search::{Item, Trial, Way};
+use crate::devices::Device;
+use crate::migration::coverage::SentSection;
+use crate::report::Outcome;
 use crate::sweep::pairing::own;
 use crate::sweep::place::Place;
 use crate::sweep::rom;
-use crate::sweep::split::{Item, Trial, Way};
+use crate::sweep::visit::MachineSweep;
+use crate::sweep::visit::task::{Run, Task};
 
 /// A guest that came through but for one of its devices.
 #[derive(Debug)]
-pub(super) struct Spoiled {
+pub(crate) struct SingleCulprit {
     pub by: Item,
     /// What it came to for the others.
     pub others: Arc<Run>,
 }
 
 /// All but one.
-pub(super) fn but(items: &[Item], without: Option<Item>) -> Vec<Item> {
+pub(crate) fn but(items: &[Item], without: Option<Item>) -> Vec<Item> {
     let items = items.iter().copied();
     items.filter(|item| Some(*item) != without).collect()
 }
 
 /// Whether what is wrong with one device alone accounts for what was with many.
-pub(super) fn accounts(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
+pub(crate) fn accounts(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.iter().flatten();
         let names = wrong.map(|name| own(name).to_owned()).collect();
@@ -41,13 +41,13 @@ pub(super) fn accounts(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     }
 }
 
-impl Visit {
+impl MachineSweep {
     /// Whose alone everything was that did not arrive, and what the guest came to without that.
-    pub(super) fn spoiled(&self, place: &Place, task: &Task, run: &Run) -> Option<Spoiled> {
+    pub(crate) fn spoiled(&self, place: &Place, task: &Task, run: &Run) -> Option<SingleCulprit> {
         let Task::Trial { trial, .. } = task else {
             return None;
         };
-        let arch = place.bench.arch.as_str();
+        let arch = place.config.arch.as_str();
         let wrong = run
             .attempt
             .wrong
@@ -80,12 +80,12 @@ impl Visit {
             sent: run.sent.iter().filter(arrived).cloned().collect(),
             doubtful: run.doubtful.clone(),
         });
-        Some(Spoiled { by, others })
+        Some(SingleCulprit { by, others })
     }
 
     /// Whose section it was that failed: by its place on the root bus, or by its name.
-    pub(super) fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
-        let arch = place.bench.arch.as_str();
+    pub(crate) fn suspect(&self, place: &Place, run: &Run, items: &[Item]) -> Option<Item> {
+        let arch = place.config.arch.as_str();
         let section = || {
             let cause = run.attempt.cause.as_ref()?;
             // Of memory that differs, only what it is called is known.
@@ -115,8 +115,8 @@ impl Visit {
     }
 
     /// Whose sections are to be expected to be refused on the way back.
-    pub(super) fn doubted(&self, place: &Place, run: &Run, trial: &Trial) -> BTreeSet<Item> {
-        let arch = place.bench.arch.as_str();
+    pub(crate) fn doubted(&self, place: &Place, run: &Run, trial: &Trial) -> BTreeSet<Item> {
+        let arch = place.config.arch.as_str();
         let sends = |device: &Device| {
             let mut names = run.doubtful.iter();
             names.any(|section| place.may_send(device.driver(arch), own(section)))
@@ -134,7 +134,7 @@ impl Visit {
     }
 
     /// Whom a build that does not start names: `-device e1000,id=e1000: ...`
-    pub(super) fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
+    pub(crate) fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let (_, words) = run.attempt.refusals.first()?;
         let named = words
             .split([',', ':', ' '])

@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::blame::accounts;
-use super::task::{Stage, Task};
-use super::{CONTROLS, Options, Packing, Visit};
-use crate::model::Outcome;
+use crate::culprit::search::{Item, Search, Verdict, Way};
+use crate::report::Outcome;
 use crate::sweep::cases::{family, ids};
 use crate::sweep::catalogue::Catalogue;
 use crate::sweep::pack::pack;
 use crate::sweep::place::Place;
 use crate::sweep::shard::Shard;
-use crate::sweep::split::{Item, Search, Verdict, Way};
+use crate::sweep::visit::blame::accounts;
+use crate::sweep::visit::task::{Stage, Task};
+use crate::sweep::visit::{CONTROLS, MachineSweep, Options, Packing};
 
-impl Visit {
+impl MachineSweep {
     /// When all that was asked for is known: the search, then its controls, then nothing.
-    pub(super) fn next_stage(&mut self, place: &Place, options: &Options) -> Vec<Task> {
+    pub(crate) fn next_stage(&mut self, place: &Place, options: &Options) -> Vec<Task> {
         if self.search.is_none() {
             return self.begin_search(place, options);
         }
@@ -29,7 +29,7 @@ impl Visit {
         let Some(Ok(buses)) = &self.buses else {
             return Vec::new();
         };
-        self.catalogue = Catalogue::of(&place.bench, buses, &place.properties, &options.only);
+        self.catalogue = Catalogue::of(&place.config, buses, &place.properties, &options.only);
         let ways: Vec<Way> = options
             .directions
             .iter()
@@ -61,7 +61,7 @@ impl Visit {
         let search = search.with_likeness(accounts);
         // One by one, every device is tried whatever is known.
         self.search = Some(match options.packing {
-            Packing::Packed => search.with_needs(self.needs(&place.bench.arch)),
+            Packing::Packed => search.with_needs(self.needs(&place.config.arch)),
             Packing::OneByOne => search,
         });
         let tasks = self.tasks(Stage::Across, trials);
@@ -81,7 +81,7 @@ impl Visit {
 
     /// What this run has to try: the devices of its cases, and what they need.
     fn share(&mut self, place: &Place, shard: Option<Shard>) -> Vec<Item> {
-        let arch = place.bench.arch.as_str();
+        let arch = place.config.arch.as_str();
         let candidates = &self.catalogue.candidates;
         let holds = |item: &Item| {
             let family = family(place, &candidates[*item].driver);
@@ -107,7 +107,7 @@ impl Visit {
         match options.packing {
             Packing::OneByOne => items.iter().map(|&item| vec![item]).collect(),
             Packing::Packed => {
-                let (drivers, arch) = (place.bench.old.drivers.as_ref(), &place.bench.arch);
+                let (drivers, arch) = (place.config.old.drivers.as_ref(), &place.config.arch);
                 let rest = items.iter().filter(|item| !alone.contains(item));
                 let rest: Vec<Item> = rest.copied().collect();
                 let mut packs = pack(&self.catalogue.candidates, &rest, drivers, arch);

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::live::attempt::Attempt;
-use crate::live::case::milliseconds;
-use crate::live::coverage::SentSection;
-use crate::live::devices::DeviceSet;
-use crate::live::vm::{Party, Recipe};
+use crate::compare::explain;
+use crate::compare::fidelity::to_be_filled;
+use crate::compare::renames::NoRenames;
+use crate::culprit::search::{Item, Trial, Way};
+use crate::devices::DeviceSet;
+use crate::migration::case::milliseconds;
+use crate::migration::coverage::SentSection;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::result::RunResult;
 use crate::model::Direction;
 use crate::stream::Stream;
-use crate::stream::explain;
-use crate::stream::fidelity::to_be_filled;
-use crate::stream::graft::Graft;
+use crate::stream::section_override::SectionOverride;
 use crate::sweep::pairing::beside;
 use crate::sweep::place::Place;
-use crate::sweep::split::{Item, Trial, Way};
-use crate::vmstate::renames::NoRenames;
 
 /// Something to do on one machine.
 #[derive(Debug)]
-pub(in crate::sweep) enum Task {
+pub(crate) enum Task {
     /// Move the machine without any device, and ask what one could be plugged into.
     Bare(Way),
     /// Look for what it takes to get a machine across that does not.
@@ -31,7 +31,7 @@ pub(in crate::sweep) enum Task {
         stage: Stage,
         trial: Trial,
         set: DeviceSet,
-        graft: Option<Arc<Graft>>,
+        graft: Option<Arc<SectionOverride>>,
         /// What arrives is to tell who is bound to fail on the way back.
         returns: bool,
         /// What the build that is to take it sent of the same devices.
@@ -44,7 +44,7 @@ pub(in crate::sweep) enum Task {
         item: Item,
         way: Way,
         set: DeviceSet,
-        graft: Option<Arc<Graft>>,
+        graft: Option<Arc<SectionOverride>>,
     },
 }
 
@@ -66,7 +66,7 @@ impl Task {
         }
     }
 
-    fn graft(&self) -> Option<&Arc<Graft>> {
+    fn graft(&self) -> Option<&Arc<SectionOverride>> {
         match self {
             Task::Trial { graft, .. } | Task::Again { graft, .. } => graft.as_ref(),
             _ => None,
@@ -93,7 +93,7 @@ impl Task {
 
 /// Which of the two searches a trial is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sweep) enum Stage {
+pub(crate) enum Stage {
     /// Between the builds.
     Across,
     /// The culprits from each build to itself.
@@ -102,16 +102,16 @@ pub(in crate::sweep) enum Stage {
 
 /// What came of a task.
 #[derive(Debug)]
-pub(in crate::sweep) enum Came {
+pub(crate) enum TaskResult {
     /// What the first build sent, too, where it got that far.
     Moved(Arc<Run>, Option<Arc<Stream>>),
-    Bypassed(Option<Arc<Graft>>),
+    Bypassed(Option<Arc<SectionOverride>>),
 }
 
 /// A guest that moved, or did not.
 #[derive(Debug)]
-pub(in crate::sweep) struct Run {
-    pub attempt: Attempt,
+pub(crate) struct Run {
+    pub attempt: RunResult,
     pub elapsed_ms: u64,
     /// How many device types shared it.
     pub shared_by: usize,
@@ -123,7 +123,7 @@ pub(in crate::sweep) struct Run {
 
 impl Run {
     /// Why it was not moved at all, in the words of the old build if that was it.
-    pub fn refusal(&self, old: &Party) -> String {
+    pub fn refusal(&self, old: &Endpoint) -> String {
         let refusals = &self.attempt.refusals;
         let label = old.build.label();
         let first = refusals.iter().find(|(of, _)| of == label);
@@ -138,8 +138,8 @@ impl Run {
 }
 
 /// From where to where.
-pub(in crate::sweep) fn route(place: &Place, way: Way) -> (Vec<&Party>, Direction) {
-    let (old, new) = (&place.bench.old, &place.bench.new);
+pub(crate) fn route(place: &Place, way: Way) -> (Vec<&Endpoint>, Direction) {
+    let (old, new) = (&place.config.old, &place.config.new);
     match way {
         Way::Across(direction) => {
             let (from, to) = direction.source_destination(old, new);
@@ -151,22 +151,22 @@ pub(in crate::sweep) fn route(place: &Place, way: Way) -> (Vec<&Party>, Directio
 }
 
 /// Does what is to be done, on a worker.
-pub(in crate::sweep) async fn perform(place: &Place, task: &Task) -> Came {
-    let bench = &place.bench;
+pub(crate) async fn perform(place: &Place, task: &Task) -> TaskResult {
+    let config = &place.config;
     let way = task.way();
     let begun = Instant::now();
-    let args = task.set().map(|set| bench.compose(set).args);
-    let recipe = Recipe {
+    let args = task.set().map(|set| config.compose(set).args);
+    let launch = LaunchSpec {
         graft: task.graft().cloned(),
         survey: matches!(task, Task::Bare(_)),
-        ..bench.recipe(args.unwrap_or_default())
+        ..config.launch(args.unwrap_or_default())
     };
     let (route, direction) = route(place, way);
     if let Task::Bypass(_, failed) = task {
-        let bypass = bench.bypass(&route, &recipe, direction, &failed.attempt);
-        return Came::Bypassed(bypass.await);
+        let bypass = config.bypass(&route, &launch, direction, &failed.attempt);
+        return TaskResult::Bypassed(bypass.await);
     }
-    let mut attempt = bench.attempt(&route, &recipe, direction, &|_| {}).await;
+    let mut attempt = config.attempt(&route, &launch, direction, &|_| {}).await;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
@@ -183,7 +183,9 @@ pub(in crate::sweep) async fn perform(place: &Place, task: &Task) -> Came {
             ) => Some(beside(more, refused)),
             _ => None,
         };
-        bench.explain(&mut attempt, &recipe, &route, expected).await;
+        config
+            .explain(&mut attempt, &launch, &route, expected)
+            .await;
     }
     // A stream that nobody looks at any more is not kept.
     let state = &mut attempt.state;
@@ -202,7 +204,7 @@ pub(in crate::sweep) async fn perform(place: &Place, task: &Task) -> Came {
         elapsed_ms: milliseconds(begun),
         shared_by: task.shared_by(),
     };
-    Came::Moved(Arc::new(run), first.map(Arc::new))
+    TaskResult::Moved(Arc::new(run), first.map(Arc::new))
 }
 
 /// Of what `arrived` at the destination, the sections that the build which sent it first would refuse if
@@ -215,12 +217,12 @@ fn doubtful(
 ) -> BTreeSet<String> {
     let back = direction.reversed();
     let source = direction
-        .source_destination(&place.bench.old, &place.bench.new)
+        .source_destination(&place.config.old, &place.config.new)
         .0;
     let expected = (first, source.dump.as_deref());
     let refused = explain::doubtful(arrived, expected, &NoRenames, back);
     let refused = refused.into_iter().map(|section| section.name.clone());
-    let filled = to_be_filled(arrived, first, place.bench.names.of_leg(back));
+    let filled = to_be_filled(arrived, first, place.config.names.of_leg(back));
     let filled = filled.into_iter().map(|filling| filling.section);
     refused.chain(filled).collect()
 }

@@ -1,0 +1,205 @@
+//! Where the two dumps come from: files, or builds that are asked to write them.
+
+use std::path::PathBuf;
+
+use crate::model::{BuildKind, BuildRef};
+use crate::qemu;
+use crate::qemu::{
+    BuildArg, Means, Opened, Pair as Builds, PairError, Progress, QemuError, machine, side_by_side,
+};
+use crate::vmstate::dump::Dump;
+use crate::vmstate::read::{DumpError, parse_dump, read_dump};
+
+/// The machine type that a dump is made with when none is asked for: the types are the same whatever
+/// it is, and this one needs nothing.
+const NO_MACHINE: &str = "none";
+
+/// What to compare.
+#[derive(Debug, Clone)]
+pub struct DumpRequest<'w> {
+    pub old: &'w str,
+    pub new: &'w str,
+    pub machine: Option<&'w str>,
+    pub architecture: Option<&'w str>,
+    pub cache: Option<PathBuf>,
+    pub progress: Progress,
+}
+
+impl DumpRequest<'_> {
+    fn means(&self) -> Means {
+        Means {
+            architecture: machine::architecture(self.architecture, self.machine).to_owned(),
+            cache: self.cache.clone(),
+            progress: self.progress,
+        }
+    }
+}
+
+/// Two dumps and what is known of them.
+#[derive(Debug)]
+pub struct Pair {
+    pub old: (BuildRef, Dump),
+    pub new: (BuildRef, Dump),
+    /// The machine type asked for, resolved; else the type or the family that both dumps name.
+    pub machine: Option<String>,
+}
+
+/// Why there are no two dumps.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    #[error(transparent)]
+    Builds(#[from] PairError),
+    #[error(transparent)]
+    Input(#[from] DumpError),
+    #[error(
+        "{file} was made with -M {made}, not {wanted}; a dump holds the same device types whatever the machine, so -M can be left out"
+    )]
+    OtherMachine {
+        file: String,
+        made: String,
+        wanted: String,
+    },
+    #[error("{build} wrote a dump that cannot be read: {source}")]
+    Unreadable { build: String, source: DumpError },
+}
+
+impl ObtainError {
+    /// Whether the arguments are to blame, rather than a build.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            ObtainError::Builds(error) => error.is_usage(),
+            ObtainError::Input(_) | ObtainError::OtherMachine { .. } => true,
+            ObtainError::Unreadable { .. } => false,
+        }
+    }
+}
+
+impl From<QemuError> for ObtainError {
+    fn from(error: QemuError) -> Self {
+        PairError::from(error).into()
+    }
+}
+
+/// One side, as far as it is known before the machine type is.
+enum Source {
+    File(String, Box<Dump>),
+    Build(Box<Opened>),
+}
+
+/// The dump of one build as the build wrote it; [`DumpRequest::new`] is not looked at.
+///
+/// # Errors
+/// As for [`obtain`].
+pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
+    let arg = qemu::parse(wanted.old)?;
+    let means = wanted.means();
+    let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
+    let build = qemu::open(&arg, &means.architecture, &cache, means.progress)?;
+    let machine = match wanted.machine {
+        Some(wanted) => machine::resolve_one(wanted, &build.info()?).map_err(QemuError::from)?,
+        None => NO_MACHINE.to_owned(),
+    };
+    let bytes = build.dump_vmstate(&machine)?;
+    // What cannot be read back is not handed out as a dump.
+    parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
+        build: build.label().to_owned(),
+        source,
+    })?;
+    Ok(bytes)
+}
+
+/// Reads or makes both dumps. Builds are started side by side.
+///
+/// # Errors
+/// A file is no dump or another machine's, or a build does not do what it is asked.
+pub fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
+    let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
+    let means = wanted.means();
+    let of_builds = |builds: &Builds| {
+        let machine = wanted.machine.map(|wanted| builds.machine(wanted));
+        dumps(builds, machine.transpose().map_err(QemuError::from)?)
+    };
+    let source = |arg: &BuildArg, label: &str| -> Result<Source, ObtainError> {
+        Ok(match arg {
+            BuildArg::Dump(path) => Source::File(label.to_owned(), Box::new(read_dump(path)?)),
+            build => Source::Build(Box::new(Opened::new(build, &means)?)),
+        })
+    };
+    let (old, new) = match (&old, &new) {
+        (BuildArg::Dump(_), _) | (_, BuildArg::Dump(_)) => {
+            side_by_side(|| source(&old, wanted.old), || source(&new, wanted.new))
+        }
+        _ => return of_builds(&Builds::open(&old, &new, &means)?),
+    };
+    let (old, new) = (old?, new?);
+    let machine = match (wanted.machine, &old, &new) {
+        (None, ..) => None,
+        (Some(_), Source::File(_, dump), Source::File(..)) => dump.machine.clone(),
+        (Some(wanted), Source::Build(build), _) | (Some(wanted), _, Source::Build(build)) => {
+            Some(machine::resolve_one(wanted, &build.info).map_err(QemuError::from)?)
+        }
+    };
+    let finish = |source| match source {
+        Source::File(label, dump) => finish_file(label, *dump, wanted.machine),
+        Source::Build(build) => dump(&build, machine.as_deref()),
+    };
+    let (old, new) = side_by_side(|| finish(old), || finish(new));
+    Ok(pair(old?, new?, machine))
+}
+
+/// Has two open builds write their dumps; `machine` is a type that both have.
+///
+/// # Errors
+/// One does not write a dump, or none that can be read.
+pub fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
+    let (old, new) = side_by_side(
+        || dump(&builds.old, machine.as_deref()),
+        || dump(&builds.new, machine.as_deref()),
+    );
+    Ok(pair(old?, new?, machine))
+}
+
+fn pair(old: (BuildRef, Dump), new: (BuildRef, Dump), machine: Option<String>) -> Pair {
+    let machine = machine.or_else(|| match (&old.1.machine, &new.1.machine) {
+        (Some(old), Some(new)) if old == NO_MACHINE || new == NO_MACHINE => None,
+        (Some(old), Some(new)) if old == new => Some(old.clone()),
+        // Each was made with its build's newest type of one family.
+        (Some(old), Some(new)) if machine::family(old) == machine::family(new) => {
+            Some(machine::family(old).to_owned())
+        }
+        _ => None,
+    });
+    Pair { old, new, machine }
+}
+
+fn finish_file(
+    label: String,
+    dump: Dump,
+    wanted: Option<&str>,
+) -> Result<(BuildRef, Dump), ObtainError> {
+    if let (Some(wanted), Some(made)) = (wanted, &dump.machine)
+        && !made.contains(wanted)
+    {
+        return Err(ObtainError::OtherMachine {
+            file: label,
+            made: made.clone(),
+            wanted: wanted.to_owned(),
+        });
+    }
+    let build = BuildRef {
+        label,
+        kind: BuildKind::Dump,
+        version: None,
+    };
+    Ok((build, dump))
+}
+
+fn dump(opened: &Opened, machine: Option<&str>) -> Result<(BuildRef, Dump), ObtainError> {
+    let build = &opened.build;
+    let bytes = build.dump_vmstate(machine.unwrap_or(NO_MACHINE))?;
+    let dump = parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
+        build: build.label().to_owned(),
+        source,
+    })?;
+    Ok((opened.reference(), dump))
+}

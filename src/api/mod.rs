@@ -1,0 +1,3 @@
+//! The library: what a program that embeds this one calls.
+
+pub mod dumps;

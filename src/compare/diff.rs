@@ -1,0 +1,508 @@
+//! What differs between two streams, in layout and in value.
+//!
+//! Sections go together by name and instance, fields by name in their order, and under another name
+//! where the rename lists say so. Guest memory is not compared, only the blocks that it has.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use crate::rules::lists::Scope;
+use crate::stream::show;
+use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
+
+/// A section that is not the same in both streams.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SectionDiff {
+    pub section: String,
+    pub instance_id: u32,
+    pub difference: Difference,
+    pub changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    OnlyOld,
+    OnlyNew,
+    /// See the changes.
+    Differs,
+    /// All that differs is known to be the same thing under another name.
+    Renamed,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// Names from the section's description down to the field.
+    pub path: Vec<String>,
+    pub kind: ChangeKind,
+    pub old: Option<Side>,
+    pub new: Option<Side>,
+    /// Why it is harmless, or what else there is to say.
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// Sent by one side alone, or with another type, width or number of elements.
+    Layout,
+    /// The version of a section or subsection.
+    Version,
+    Value,
+    /// The lists know both names as those of one thing. No difference.
+    Renamed,
+}
+
+/// How one of the streams has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Side {
+    /// Bytes from the start of the stream.
+    pub offset: Option<u64>,
+    pub size: Option<u64>,
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    pub value: String,
+}
+
+/// Compares what `wanted` lets through, section by section in the order of `old`.
+pub fn diff(
+    old: &Stream,
+    new: &Stream,
+    scope: &Scope<'_>,
+    wanted: impl Fn(&Section) -> bool,
+) -> Vec<SectionDiff> {
+    let mut diffs = Vec::new();
+    if old.machine() != new.machine() {
+        let side = |stream: &Stream| Some(said(stream.machine().unwrap_or("(none)")));
+        diffs.push(SectionDiff {
+            section: "configuration".to_owned(),
+            instance_id: 0,
+            difference: Difference::Differs,
+            changes: vec![Change {
+                path: vec!["machine".to_owned()],
+                kind: ChangeKind::Value,
+                old: side(old),
+                new: side(new),
+                note: None,
+            }],
+        });
+    }
+    let key = |section: &Section| (section.name.clone(), section.instance_id);
+    let names: FxHashMap<_, _> = (0..).zip(&new.sections).map(|(i, s)| (key(s), i)).collect();
+    let mut taken = vec![false; new.sections.len()];
+    for section in old.sections.iter().filter(|s| wanted(s)) {
+        let partner = names.get(&key(section)).copied().or_else(|| {
+            new.sections.iter().enumerate().position(|(i, other)| {
+                !taken[i]
+                    && other.instance_id == section.instance_id
+                    && renamed(scope, &section.name, &other.name)
+            })
+        });
+        let Some(at) = partner else {
+            diffs.push(alone(section, Difference::OnlyOld));
+            continue;
+        };
+        taken[at] = true;
+        let changes = sections(old, new, section, &new.sections[at], scope);
+        if !changes.is_empty() {
+            let harmless = changes.iter().all(|c| c.kind == ChangeKind::Renamed);
+            diffs.push(SectionDiff {
+                section: section.name.clone(),
+                instance_id: section.instance_id,
+                difference: if harmless {
+                    Difference::Renamed
+                } else {
+                    Difference::Differs
+                },
+                changes,
+            });
+        }
+    }
+    for (section, taken) in new.sections.iter().zip(taken) {
+        if !taken && wanted(section) {
+            diffs.push(alone(section, Difference::OnlyNew));
+        }
+    }
+    diffs
+}
+
+fn alone(section: &Section, difference: Difference) -> SectionDiff {
+    SectionDiff {
+        section: section.name.clone(),
+        instance_id: section.instance_id,
+        difference,
+        changes: Vec::new(),
+    }
+}
+
+fn said(value: &str) -> Side {
+    Side {
+        offset: None,
+        size: None,
+        type_name: None,
+        value: value.to_owned(),
+    }
+}
+
+/// Whether two section names differ in the description's name alone, and the lists know that.
+fn renamed(scope: &Scope<'_>, old: &str, new: &str) -> bool {
+    let split = |name: &str| match name.rsplit_once('/') {
+        Some((device, name)) => (device.to_owned(), name.to_owned()),
+        None => (String::new(), name.to_owned()),
+    };
+    let ((old_device, old), (new_device, new)) = (split(old), split(new));
+    old_device == new_device && scope.description_on_wire(&old, &new).is_some()
+}
+
+fn sections(
+    old_stream: &Stream,
+    new_stream: &Stream,
+    old: &Section,
+    new: &Section,
+    scope: &Scope<'_>,
+) -> Vec<Change> {
+    let mut walk = Walk {
+        scope,
+        path: Vec::new(),
+        changes: Vec::new(),
+    };
+    if old.name != new.name {
+        walk.note(
+            ChangeKind::Renamed,
+            Some(said(&old.name)),
+            Some(said(&new.name)),
+            Some("the lists know the new name".to_owned()),
+        );
+    }
+    walk.version(old.version_id, new.version_id);
+    match (old.content.structure(), new.content.structure()) {
+        (Some(old), Some(new)) => walk.structures(old, new),
+        _ if old.kind == SectionKind::Ram => {
+            let blocks = |stream: &Stream| {
+                let blocks = stream.ram.blocks.iter();
+                let blocks = blocks.map(|b| format!("{} of {:#x} bytes", b.name, b.length));
+                blocks.collect::<Vec<_>>().join(", ")
+            };
+            let (old, new) = (blocks(old_stream), blocks(new_stream));
+            if old != new {
+                walk.note(ChangeKind::Layout, Some(said(&old)), Some(said(&new)), None);
+            }
+        }
+        _ if old.payload != new.payload => {
+            let (before, after) = bytes(&old.payload, &new.payload);
+            let side = |section: &Section, value| {
+                Some(Side {
+                    offset: Some(section.payload_offset),
+                    size: Some(section.size),
+                    type_name: None,
+                    value,
+                })
+            };
+            walk.note(
+                if old.size == new.size {
+                    ChangeKind::Value
+                } else {
+                    ChangeKind::Layout
+                },
+                side(old, before),
+                side(new, after),
+                Some("not described in both streams: compared as bytes".to_owned()),
+            );
+        }
+        _ => {}
+    }
+    walk.changes
+}
+
+enum Pairing {
+    /// The lists say so, for this reason.
+    Renamed(String),
+    /// One side skips what the other one means.
+    Filler,
+}
+
+struct Walk<'a> {
+    scope: &'a Scope<'a>,
+    path: Vec<String>,
+    changes: Vec<Change>,
+}
+
+impl Walk<'_> {
+    fn note(
+        &mut self,
+        kind: ChangeKind,
+        old: Option<Side>,
+        new: Option<Side>,
+        note: Option<String>,
+    ) {
+        self.changes.push(Change {
+            path: self.path.clone(),
+            kind,
+            old,
+            new,
+            note,
+        });
+    }
+
+    fn version(&mut self, old: u32, new: u32) {
+        if old != new {
+            let side = |version: u32| Some(said(&version.to_string()));
+            self.note(ChangeKind::Version, side(old), side(new), None);
+        }
+    }
+
+    fn within(&mut self, name: String, walk: impl FnOnce(&mut Self)) {
+        self.path.push(name);
+        walk(self);
+        self.path.pop();
+    }
+
+    fn structures(&mut self, old: &Structure, new: &Structure) {
+        let labels = |structure: &Structure| -> Vec<(Arc<str>, Option<u64>)> {
+            let fields = structure.fields.iter();
+            fields.map(|f| (f.name.clone(), f.index)).collect()
+        };
+        let ops = capture_diff_slices(Algorithm::Myers, &labels(old), &labels(new));
+        for op in ops {
+            let (was, is) = (
+                old.fields.get(op.old_range()).unwrap_or_default(),
+                new.fields.get(op.new_range()).unwrap_or_default(),
+            );
+            match op {
+                DiffOp::Equal { .. } => {
+                    for (old, new) in was.iter().zip(is) {
+                        self.nodes(old, new);
+                    }
+                }
+                _ => self.replaced(&old.vmsd_name, was, is),
+            }
+        }
+        let mut taken = vec![false; new.subsections.len()];
+        for subsection in &old.subsections {
+            let named = |name: &str| name == &*subsection.name;
+            let partner = new
+                .subsections
+                .iter()
+                .enumerate()
+                .position(|(i, s)| !taken[i] && named(&s.name));
+            let side = |s: &crate::stream::Subsection| {
+                Some(Side {
+                    offset: Some(s.offset),
+                    size: None,
+                    type_name: Some("subsection".to_owned()),
+                    value: format!("version {}", s.version_id),
+                })
+            };
+            self.within(subsection.name.to_string(), |walk| match partner {
+                Some(at) => {
+                    taken[at] = true;
+                    let other = &new.subsections[at];
+                    walk.version(subsection.version_id, other.version_id);
+                    walk.structures(&subsection.structure, &other.structure);
+                }
+                None => walk.note(ChangeKind::Layout, side(subsection), None, None),
+            });
+        }
+        for (subsection, taken) in new.subsections.iter().zip(taken) {
+            if !taken {
+                let side = Side {
+                    offset: Some(subsection.offset),
+                    size: None,
+                    type_name: Some("subsection".to_owned()),
+                    value: format!("version {}", subsection.version_id),
+                };
+                self.within(subsection.name.to_string(), |walk| {
+                    walk.note(ChangeKind::Layout, None, Some(side), None);
+                });
+            }
+        }
+    }
+
+    /// Fields that stand between two equal ones and have no partner of their name.
+    fn replaced(&mut self, description: &str, old: &[Node], new: &[Node]) {
+        let mut left = new.iter();
+        for node in old {
+            let pairing = |other: &Node| self.pairing(description, node, other);
+            let Some(at) = left.clone().position(|other| pairing(other).is_some()) else {
+                self.within(node.label(), |walk| {
+                    walk.note(ChangeKind::Layout, Some(side(node)), None, None);
+                });
+                continue;
+            };
+            for skipped in left.by_ref().take(at) {
+                self.within(skipped.label(), |walk| {
+                    walk.note(ChangeKind::Layout, None, Some(side(skipped)), None);
+                });
+            }
+            let Some(other) = left.next() else { continue };
+            match self.pairing(description, node, other) {
+                Some(Pairing::Renamed(reason)) => {
+                    self.within(node.label(), |walk| {
+                        walk.note(
+                            ChangeKind::Renamed,
+                            Some(said(&node.label())),
+                            Some(said(&other.label())),
+                            Some(reason),
+                        );
+                    });
+                    self.values(node, other);
+                }
+                _ => self.within(node.label(), |walk| {
+                    walk.note(
+                        ChangeKind::Layout,
+                        Some(side(node)),
+                        Some(side(other)),
+                        Some(format!("filler of the same size: {}", other.label())),
+                    );
+                }),
+            }
+        }
+        for node in left {
+            self.within(node.label(), |walk| {
+                walk.note(ChangeKind::Layout, None, Some(side(node)), None);
+            });
+        }
+    }
+
+    /// Why two fields of other names stand for one another.
+    fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
+        let reason = self
+            .scope
+            .field_on_wire(description, &plain(old), &plain(new));
+        match reason {
+            Some(reason) => Some(Pairing::Renamed(reason)),
+            None => {
+                let filler = |node: &Node| &*node.type_name == "unused_buffer";
+                (old.bytes.len() == new.bytes.len() && filler(old) != filler(new))
+                    .then_some(Pairing::Filler)
+            }
+        }
+    }
+
+    fn nodes(&mut self, old: &Node, new: &Node) {
+        if old.type_name != new.type_name && old.bytes.len() == new.bytes.len() {
+            self.within(old.label(), |walk| {
+                walk.note(
+                    ChangeKind::Layout,
+                    Some(side(old)),
+                    Some(side(new)),
+                    Some("another type of the same size".to_owned()),
+                );
+            });
+            return;
+        }
+        self.values(old, new);
+    }
+
+    fn values(&mut self, old: &Node, new: &Node) {
+        self.within(old.label(), |walk| match (&old.value, &new.value) {
+            (Value::Struct(old), Value::Struct(new)) => walk.structures(old, new),
+            (Value::Structs(a), Value::Structs(b)) if a.len() == b.len() => {
+                for (i, pair) in a.iter().zip(b).enumerate() {
+                    walk.within(format!("[{i}]"), |walk| match pair {
+                        (Some(old), Some(new)) => walk.structures(old, new),
+                        (None, None) => {}
+                        (Some(_), None) => walk.note(
+                            ChangeKind::Layout,
+                            Some(said("a structure")),
+                            Some(said("null")),
+                            None,
+                        ),
+                        (None, Some(_)) => walk.note(
+                            ChangeKind::Layout,
+                            Some(said("null")),
+                            Some(said("a structure")),
+                            None,
+                        ),
+                    });
+                }
+            }
+            (Value::List(a), Value::List(b)) if a.len() == b.len() => {
+                for (i, (old, new)) in a.iter().zip(b).enumerate() {
+                    walk.within(format!("[{i}]"), |walk| walk.structures(old, new));
+                }
+            }
+            _ if old.bytes.len() != new.bytes.len() => {
+                walk.note(ChangeKind::Layout, Some(side(old)), Some(side(new)), None);
+            }
+            _ if old.bytes != new.bytes => walk.differing(old, new),
+            _ => {}
+        });
+    }
+
+    /// Leaves of one size with other values.
+    fn differing(&mut self, old: &Node, new: &Node) {
+        let with = |node: &Node, value: String| {
+            Some(Side {
+                value,
+                ..side(node)
+            })
+        };
+        let array = matches!(old.value, Value::Leaves { .. });
+        if array && matches!(new.value, Value::Leaves { .. }) {
+            let pairs = || {
+                let pairs = old.leaves().zip(new.leaves()).enumerate();
+                pairs.filter(|(_, (old, new))| !show::same_leaf(*old, *new))
+            };
+            let more = match pairs().count().saturating_sub(SHOWN_ELEMENTS) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let list = |pick: fn(String, String) -> String| {
+                let shown: Vec<String> = pairs()
+                    .take(SHOWN_ELEMENTS)
+                    .map(|(i, (a, b))| format!("[{i}] {}", pick(a.to_string(), b.to_string())))
+                    .collect();
+                format!("{}{more}", shown.join(", "))
+            };
+            let (before, after) = (list(|a, _| a), list(|_, b| b));
+            self.note(ChangeKind::Value, with(old, before), with(new, after), None);
+        } else if old.bytes.len() > 8 {
+            let (before, after) = bytes(&old.bytes, &new.bytes);
+            self.note(ChangeKind::Value, with(old, before), with(new, after), None);
+        } else {
+            self.note(ChangeKind::Value, Some(side(old)), Some(side(new)), None);
+        }
+    }
+}
+
+/// Elements of an array that are listed.
+const SHOWN_ELEMENTS: usize = 8;
+
+/// The name without the number that QEMU gives to fields of one name.
+fn plain(node: &Node) -> String {
+    match node.name.rsplit_once('[') {
+        Some((name, _)) => name.to_owned(),
+        None => node.name.to_string(),
+    }
+}
+
+fn side(node: &Node) -> Side {
+    Side {
+        offset: Some(node.offset),
+        size: Some(node.bytes.len() as u64),
+        type_name: Some(node.type_name.to_string()),
+        value: match &node.value {
+            Value::Leaf(_) | Value::Leaves { .. } => show::leaves(node),
+            Value::Struct(structure) => structure.vmsd_name.to_string(),
+            Value::Structs(elements) => format!("{} structures", elements.len()),
+            Value::List(elements) => format!("a list of {}", elements.len()),
+        },
+    }
+}
+
+/// Two buffers from the first byte on in which they differ.
+fn bytes(old: &[u8], new: &[u8]) -> (String, String) {
+    let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let from = |bytes: &[u8]| {
+        let rest = bytes.get(same..).unwrap_or_default();
+        match same {
+            0 => show::short(rest),
+            _ => format!("from byte {same}: {}", show::short(rest)),
+        }
+    };
+    (from(old), from(new))
+}

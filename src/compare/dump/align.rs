@@ -1,0 +1,263 @@
+//! Matches two layouts item by item.
+//!
+//! First by full path, then, in what is left between two matches, by the field's own name. What
+//! matches is the same name, width and condition; everything else ends up in a gap, for
+//! [`crate::compare::dump::gap`] to explain. After a gap the two sides are in step again.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use crate::vmstate::layout::{Id, Item, Kind};
+
+/// A stretch of the two layouts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The same item on both sides.
+    Match { old: usize, new: usize },
+    /// Items without an exact match; one of the sides may be empty.
+    Gap { old: Vec<usize>, new: Vec<usize> },
+}
+
+/// What must agree for two items to be the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Label {
+    name: Id,
+    size: u64,
+    /// Where both dumps state lengths.
+    num: Option<u64>,
+    kind: u8,
+    conditional: bool,
+}
+
+fn label(item: &Item, name: Id, with_length: bool) -> Label {
+    let (kind, size) = match item.kind {
+        Kind::Field => (0, item.size),
+        Kind::Filler => (1, item.size),
+        // The size of a structure in memory is not on the wire.
+        Kind::Array(_) => (2, 0),
+        Kind::Subsection(_) => (3, 0),
+    };
+    let is_array_of_structures = matches!(item.kind, Kind::Array(_));
+    Label {
+        name,
+        size,
+        num: item.num.filter(|_| with_length && !is_array_of_structures),
+        kind,
+        conditional: item.conditional,
+    }
+}
+
+/// Whether the dump behind a layout prints array lengths, so that none printed means a single one.
+fn states_lengths(items: &[Item]) -> bool {
+    !items.iter().any(|item| item.loose)
+}
+
+/// Two stated lengths that differ are no match: the neighbours may make up for it.
+fn lengths_agree(old: &Item, new: &Item) -> bool {
+    matches!(old.kind, Kind::Array(_))
+        || old.num == new.num
+        || old.num.is_none()
+        || new.num.is_none()
+}
+
+pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
+    let fields = |items: &[Item]| -> Vec<usize> {
+        (0..items.len())
+            .filter(|&i| !items[i].is_subsection())
+            .collect()
+    };
+    let mut pairs = Vec::new();
+    match_by(old, new, &fields(old), &fields(new), |i| i.path, &mut pairs);
+    // What the first pass left between two matches may still be the same field in another structure.
+    // Subsections come last: one that was moved must not hold its place against the fields.
+    let subsection = |items: &[Item], i: usize| items[i].is_subsection();
+    for wanted in [false, true] {
+        let mut more = Vec::new();
+        for (mut gap_old, mut gap_new) in gaps(&pairs, old.len(), new.len()) {
+            gap_old.retain(|&i| subsection(old, i) == wanted);
+            gap_new.retain(|&j| subsection(new, j) == wanted);
+            if !gap_old.is_empty() && !gap_new.is_empty() {
+                match_by(old, new, &gap_old, &gap_new, |i| i.leaf, &mut more);
+            }
+        }
+        pairs.append(&mut more);
+        pairs.sort_unstable();
+        if !wanted {
+            slide(old, new, &mut pairs);
+        }
+    }
+
+    let mut steps = Vec::with_capacity(pairs.len());
+    let mut gaps = gaps(&pairs, old.len(), new.len()).into_iter();
+    let mut push_gap = |steps: &mut Vec<Step>| {
+        if let Some((old, new)) = gaps.next()
+            && !(old.is_empty() && new.is_empty())
+        {
+            steps.push(Step::Gap { old, new });
+        }
+    };
+    for &(old, new) in &pairs {
+        push_gap(&mut steps);
+        steps.push(Step::Match { old, new });
+    }
+    push_gap(&mut steps);
+    steps
+}
+
+/// Where names repeat, a diff may match an item with the wrong one of its namesakes, and then sees
+/// something inserted before and as much deleted behind. If the items in between pair up as well
+/// when taken one by one, they do so without a gap, and that reading is the right one.
+fn slide(old: &[Item], new: &[Item], pairs: &mut Vec<(usize, usize)>) {
+    let mut from = 0;
+    while from < pairs.len() {
+        match slid(old, new, pairs, from) {
+            Some((to, better)) => {
+                let behind = from + better.len();
+                pairs.splice(from..to, better);
+                from = behind.max(from + 1);
+            }
+            None => from += 1,
+        }
+    }
+}
+
+/// The run of pairs that starts behind a one-sided gap at `from` and ends before the opposite gap,
+/// paired item by item instead; `None` if there is no such run or it would match less.
+fn slid(
+    old: &[Item],
+    new: &[Item],
+    pairs: &[(usize, usize)],
+    from: usize,
+) -> Option<(usize, Vec<(usize, usize)>)> {
+    let fields = |items: &[Item], start: usize, end: usize| -> Vec<usize> {
+        (start..end)
+            .filter(|&i| !items[i].is_subsection())
+            .collect()
+    };
+    // The gap in front of pair `at`, or behind the last pair.
+    let gap = |at: usize| {
+        let (o, n) = match at.checked_sub(1).map(|before| pairs[before]) {
+            Some((o, n)) => (o + 1, n + 1),
+            None => (0, 0),
+        };
+        let (o_end, n_end) = pairs.get(at).copied().unwrap_or((old.len(), new.len()));
+        (fields(old, o, o_end), fields(new, n, n_end))
+    };
+    let front = gap(from);
+    if front.0.is_empty() == front.1.is_empty() {
+        return None;
+    }
+    let mut to = from;
+    let back = loop {
+        pairs.get(to)?;
+        to += 1;
+        let back = gap(to);
+        if !(back.0.is_empty() && back.1.is_empty()) {
+            break back;
+        }
+    };
+    // What is missing on one side and new on the other was moved: that is no mistake of the diff.
+    let moved = |old_gap: &[usize], new_gap: &[usize]| {
+        let found = |&i: &usize| new_gap.iter().any(|&j| old[i].path == new[j].path);
+        old_gap.iter().any(found)
+    };
+    if back.0.is_empty() == back.1.is_empty()
+        || moved(&front.0, &back.1)
+        || moved(&back.0, &front.1)
+    {
+        return None;
+    }
+    let (matched_old, matched_new): (Vec<_>, Vec<_>) = pairs[from..to].iter().copied().unzip();
+    let o = [front.0, matched_old, back.0].concat();
+    let n = [front.1, matched_new, back.1].concat();
+    let in_step = o.len() == n.len()
+        && o.iter().zip(&n).all(|(&i, &j)| {
+            old[i].bytes() == new[j].bytes() && old[i].conditional == new[j].conditional
+        });
+    if !in_step {
+        return None;
+    }
+    let alike: Vec<(usize, usize)> = o
+        .into_iter()
+        .zip(n)
+        .filter(|&(i, j)| {
+            label(&old[i], old[i].leaf, false) == label(&new[j], new[j].leaf, false)
+                && lengths_agree(&old[i], &new[j])
+        })
+        .collect();
+    (alike.len() >= to - from).then_some((to, alike))
+}
+
+/// The stretches before, between and after the pairs: always one more than there are pairs.
+fn gaps(pairs: &[(usize, usize)], old: usize, new: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let mut from = (0, 0);
+    pairs
+        .iter()
+        .copied()
+        .chain([(old, new)])
+        .map(|(o, n)| {
+            let gap = ((from.0..o).collect(), (from.1..n).collect());
+            from = (o + 1, n + 1);
+            gap
+        })
+        .collect()
+}
+
+fn match_by(
+    old: &[Item],
+    new: &[Item],
+    old_indices: &[usize],
+    new_indices: &[usize],
+    name: impl Fn(&Item) -> Id,
+    pairs: &mut Vec<(usize, usize)>,
+) {
+    let with_length = states_lengths(old) && states_lengths(new);
+    let labels = |items: &[Item], indices: &[usize]| -> Vec<Label> {
+        indices
+            .iter()
+            .map(|&i| label(&items[i], name(&items[i]), with_length))
+            .collect()
+    };
+    let old_labels = labels(old, old_indices);
+    let new_labels = labels(new, new_indices);
+    if old_labels == new_labels {
+        for (&o, &n) in old_indices.iter().zip(new_indices) {
+            if lengths_agree(&old[o], &new[n]) {
+                pairs.push((o, n));
+            }
+        }
+        return;
+    }
+    let mut ids: FxHashMap<Label, Id> = FxHashMap::default();
+    for label in old_labels.iter().chain(&new_labels) {
+        let next = ids.len() as Id;
+        ids.entry(*label).or_insert(next);
+    }
+    // A label that the other side lacks can never match; without it the diff's cost follows the
+    // number of moved items, and two layouts with nothing in common cost nothing.
+    let keep = |own: &[Label], other: &[Label], indices: &[usize]| -> (Vec<Id>, Vec<usize>) {
+        let known: FxHashSet<&Label> = other.iter().collect();
+        own.iter()
+            .zip(indices)
+            .filter(|(label, _)| known.contains(label))
+            .map(|(label, &index)| (ids[label], index))
+            .unzip()
+    };
+    let (old_ids, old_kept) = keep(&old_labels, &new_labels, old_indices);
+    let (new_ids, new_kept) = keep(&new_labels, &old_labels, new_indices);
+    for op in capture_diff_slices(Algorithm::Myers, &old_ids, &new_ids) {
+        if let DiffOp::Equal {
+            old_index,
+            new_index,
+            len,
+        } = op
+        {
+            for k in 0..len {
+                let (o, n) = (old_kept[old_index + k], new_kept[new_index + k]);
+                if lengths_agree(&old[o], &new[n]) {
+                    pairs.push((o, n));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! What became of the items between two matches.
+//!
+//! Nothing on the wire delimits a field, so what counts is bytes: a gap whose certain bytes agree on
+//! both sides is a rename, a regrouping or padding; one whose bytes differ shifts everything behind
+//! it. Items that a run-time test sends are kept apart, since they may or may not be there.
+
+use rustc_hash::FxHashMap;
+
+use crate::compare::renames::Renames;
+use crate::model::Rule;
+use crate::vmstate::layout::{Id, Item, Kind, TIMER_SIZE};
+
+/// A classified difference between items of the old and of the new layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub rule: Rule,
+    /// It holds whatever the state is.
+    pub certain: bool,
+    pub old: Vec<usize>,
+    pub new: Vec<usize>,
+    /// The list entry that says both are the same thing.
+    pub known: Option<String>,
+}
+
+/// What a gap leaves for the whole sequence to decide: an item that is gone here may stand elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub changes: Vec<Change>,
+    pub removed: Vec<usize>,
+    pub added: Vec<usize>,
+    /// Some choice of the conditional items left over makes the bytes of this gap agree after all.
+    pub conditions_may_balance: bool,
+}
+
+/// What the lists know of the fields of a section.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'k> {
+    pub renames: &'k dyn Renames,
+    pub section: &'k str,
+}
+
+pub(crate) fn explain(
+    old: &[Item],
+    new: &[Item],
+    old_gap: &[usize],
+    new_gap: &[usize],
+    known: Known,
+) -> Outcome {
+    let mut gap = Gap {
+        old,
+        new,
+        known,
+        outcome: Outcome::default(),
+    };
+    let (mut o, mut n) = (old_gap.to_vec(), new_gap.to_vec());
+    gap.set_gated_apart(&mut o, &mut n);
+    gap.set_subsections_apart(&mut o, &mut n);
+    gap.known_pairs(&mut o, &mut n);
+    gap.changed_conditions(&mut o, &mut n);
+    if !gap.reshaped(&mut o, &mut n) {
+        gap.changed_widths(&mut o, &mut n);
+        gap.renamed(&mut o, &mut n);
+    }
+    gap.left_over(o, n);
+    gap.outcome
+}
+
+struct Gap<'g, 'd> {
+    old: &'g [Item<'d>],
+    new: &'g [Item<'d>],
+    known: Known<'g>,
+    outcome: Outcome,
+}
+
+impl Gap<'_, '_> {
+    fn change(&mut self, rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) {
+        // Neighbours that changed alike are one change.
+        if let Some(last) = self.outcome.changes.last_mut()
+            && last.rule == rule
+            && last.certain == certain
+            && last.known.is_none()
+            && follows(&last.old, &old)
+            && follows(&last.new, &new)
+            && mergeable(rule)
+        {
+            last.old.extend(old);
+            last.new.extend(new);
+            return;
+        }
+        self.outcome.changes.push(Change {
+            rule,
+            certain,
+            old,
+            new,
+            known: None,
+        });
+    }
+
+    /// A field behind a version gate that is closed is not on the wire. It matters only where the
+    /// other side has the field.
+    fn set_gated_apart(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let mut closed_old = take(o, |i| !self.old[i].present);
+        let mut closed_new = take(n, |i| !self.new[i].present);
+        closed_old.retain(|&i| {
+            let twin = n.iter().position(|&j| self.same_leaf(i, j));
+            if let Some(at) = twin {
+                let j = n.remove(at);
+                let certain = self.new[j].is_certain();
+                self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
+            }
+            twin.is_none()
+        });
+        closed_new.retain(|&j| {
+            let twin = o.iter().position(|&i| self.same_leaf(i, j));
+            if let Some(at) = twin {
+                let i = o.remove(at);
+                let certain = self.old[i].is_certain();
+                self.change(Rule::GateExcludesField, certain, vec![i], vec![j]);
+            }
+            twin.is_none()
+        });
+    }
+
+    fn set_subsections_apart(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let removed = take(o, |i| self.old[i].is_subsection());
+        let added = take(n, |j| self.new[j].is_subsection());
+        self.outcome.removed.extend(removed);
+        self.outcome.added.extend(added);
+    }
+
+    /// Pairs that a list declares to be one field, whatever the dump prints as their size.
+    fn known_pairs(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let Known { renames, section } = self.known;
+        o.retain(|&i| {
+            let old = &self.old[i];
+            // Few names are in the lists; the others need no look at every partner.
+            if !renames.mentions(old.name) {
+                return true;
+            }
+            let found = n.iter().enumerate().find_map(|(at, &j)| {
+                let new = &self.new[j];
+                let reason = renames.field(section, old.description, old.name, new.name)?;
+                (old.conditional == new.conditional).then_some((at, reason))
+            });
+            let Some((at, reason)) = found else {
+                return true;
+            };
+            let j = n.remove(at);
+            self.outcome.changes.push(Change {
+                rule: Rule::FieldRenamed,
+                certain: true,
+                old: vec![i],
+                new: vec![j],
+                known: Some(reason),
+            });
+            false
+        });
+    }
+
+    /// The same field, sent always on one side and by a test on the other.
+    fn changed_conditions(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let flipped = |gap: &Self, i: usize, j: usize| {
+            gap.same_leaf(i, j)
+                && gap.old[i].conditional != gap.new[j].conditional
+                && gap.old[i].bytes() == gap.new[j].bytes()
+        };
+        self.pair_off(o, n, flipped, |gap, i, j| {
+            gap.change(condition_rule(&gap.old[i]), false, vec![i], vec![j]);
+        });
+    }
+
+    /// The certain bytes on both sides agree: names, groups or padding changed, not the stream.
+    fn reshaped(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) -> bool {
+        let old: Vec<usize> = o
+            .iter()
+            .copied()
+            .filter(|&i| self.old[i].is_certain())
+            .collect();
+        let new: Vec<usize> = n
+            .iter()
+            .copied()
+            .filter(|&j| self.new[j].is_certain())
+            .collect();
+        if old.is_empty() || new.is_empty() {
+            return false;
+        }
+        let fit = fit(&items(self.old, &old), &items(self.new, &new));
+        let mut by_leaf: FxHashMap<Id, Vec<&Item>> = FxHashMap::default();
+        for &j in &new {
+            by_leaf
+                .entry(self.new[j].leaf)
+                .or_default()
+                .push(&self.new[j]);
+        }
+        let conflict = old.iter().map(|&i| &self.old[i]).any(|a| {
+            let namesakes = by_leaf.get(&a.leaf).into_iter().flatten();
+            namesakes.into_iter().any(|b| width_conflict(a, b))
+        });
+        match fit {
+            Fit::No => return false,
+            // Elements whose number is unknown could make up for anything: an integer of the same
+            // name with another width is not explained by them.
+            Fit::IfLengthsAllow if conflict => return false,
+            _ => {}
+        }
+        o.retain(|&i| !self.old[i].is_certain());
+        n.retain(|&j| !self.new[j].is_certain());
+        if fit == Fit::IfLengthsAllow {
+            let padding = all_filler(self.old, &old) || all_filler(self.new, &new);
+            let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);
+            let rule = match (padding, same_name) {
+                (true, _) => Rule::FieldPadded,
+                (false, true) => Rule::FieldRegrouped,
+                (false, false) => Rule::ArrayLengthUnstated,
+            };
+            self.change(rule, rule != Rule::ArrayLengthUnstated, old, new);
+            return true;
+        }
+        let pairwise = old.len() == new.len()
+            && old
+                .iter()
+                .zip(&new)
+                .all(|(&i, &j)| self.old[i].bytes() == self.new[j].bytes());
+        if pairwise {
+            for (i, j) in old.into_iter().zip(new) {
+                if let Some((rule, certain)) = renamed_pair(&self.old[i], &self.new[j]) {
+                    self.change(rule, certain, vec![i], vec![j]);
+                }
+            }
+        } else if all_filler(self.old, &old) || all_filler(self.new, &new) {
+            self.change(Rule::FieldPadded, true, old, new);
+        } else if conflict {
+            self.change(Rule::FieldsRecut, true, old, new);
+        } else if same_cuts(&items(self.old, &old), &items(self.new, &new)) {
+            self.change(Rule::FieldRegrouped, true, old, new);
+        } else {
+            self.change(Rule::FieldsRecut, false, old, new);
+        }
+        true
+    }
+
+    /// The same field with another width or length.
+    fn changed_widths(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let resized = |gap: &Self, i: usize, j: usize| {
+            gap.same_leaf(i, j)
+                && gap.old[i].conditional == gap.new[j].conditional
+                && !gap.old[i].is_filler()
+                && !gap.new[j].is_filler()
+        };
+        self.pair_off(o, n, resized, |gap, i, j| {
+            let (a, b) = (&gap.old[i], &gap.new[j]);
+            let (rule, certain) = if a.conditional {
+                (Rule::ConditionalFieldChanged, false)
+            } else {
+                width_rule(a, b)
+            };
+            gap.change(rule, certain, vec![i], vec![j]);
+        });
+    }
+
+    /// Other names, but the same bytes at the same spot.
+    fn renamed(&mut self, o: &mut Vec<usize>, n: &mut Vec<usize>) {
+        let alike = |gap: &Self, i: usize, j: usize| {
+            let (a, b) = (&gap.old[i], &gap.new[j]);
+            a.conditional == b.conditional
+                && a.bytes() == b.bytes()
+                && a.is_opaque() == b.is_opaque()
+        };
+        self.pair_off(o, n, alike, |gap, i, j| {
+            let (a, b) = (&gap.old[i], &gap.new[j]);
+            if a.conditional {
+                gap.change(Rule::ConditionalFieldChanged, false, vec![i], vec![j]);
+            } else if a.is_opaque() {
+                gap.change(Rule::OpaqueFieldChanged, false, vec![i], vec![j]);
+            } else if let Some((rule, certain)) = renamed_pair(a, b) {
+                gap.change(rule, certain, vec![i], vec![j]);
+            }
+        });
+        let made_conditional = |gap: &Self, i: usize, j: usize| {
+            let (a, b) = (&gap.old[i], &gap.new[j]);
+            a.conditional != b.conditional && a.bytes() == b.bytes() && a.bytes() > 0
+        };
+        self.pair_off(o, n, made_conditional, |gap, i, j| {
+            gap.change(condition_rule(&gap.old[i]), false, vec![i], vec![j]);
+        });
+    }
+
+    fn left_over(&mut self, o: Vec<usize>, n: Vec<usize>) {
+        let (old, new) = (sum(self.old, &o), sum(self.new, &n));
+        let certain = old.abs_diff(new);
+        // Only conditional items of the side that is short can make up for it.
+        let short = if old < new {
+            items(self.old, &o)
+        } else {
+            items(self.new, &n)
+        };
+        let conditional: Vec<u64> = short
+            .iter()
+            .filter(|item| item.conditional && !item.is_subsection())
+            .map(|item| item.bytes())
+            .collect();
+        self.outcome.conditions_may_balance = certain > 0 && sums_to(&conditional, certain);
+        self.outcome.removed.extend(o);
+        self.outcome.added.extend(n);
+    }
+
+    fn same_leaf(&self, i: usize, j: usize) -> bool {
+        self.old[i].leaf == self.new[j].leaf
+    }
+
+    /// Pairs items in order, the earliest partner first, and takes them off both lists.
+    fn pair_off(
+        &mut self,
+        o: &mut Vec<usize>,
+        n: &mut Vec<usize>,
+        fits: impl Fn(&Self, usize, usize) -> bool,
+        mut act: impl FnMut(&mut Self, usize, usize),
+    ) {
+        let mut from = 0;
+        let mut kept = Vec::new();
+        let mut used = vec![false; n.len()];
+        for &i in o.iter() {
+            match (from..n.len()).find(|&at| fits(self, i, n[at])) {
+                Some(at) => {
+                    act(self, i, n[at]);
+                    used[at] = true;
+                    from = at + 1;
+                }
+                None => kept.push(i),
+            }
+        }
+        *o = kept;
+        let mut used = used.into_iter();
+        n.retain(|_| !used.next().unwrap_or(false));
+    }
+}
+
+fn follows(before: &[usize], after: &[usize]) -> bool {
+    match (before.last(), after.first()) {
+        (Some(&a), Some(&b)) => a + 1 == b,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Rules under which a run of neighbours reads as one change. A width is each field's own.
+fn mergeable(rule: Rule) -> bool {
+    matches!(
+        rule,
+        Rule::FieldRenamed
+            | Rule::FieldPadded
+            | Rule::ConditionAdded
+            | Rule::ConditionRemoved
+            | Rule::ConditionalFieldChanged
+    )
+}
+
+fn take(list: &mut Vec<usize>, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+    let (taken, kept) = list.iter().partition(|&&i| wanted(i));
+    *list = kept;
+    taken
+}
+
+fn items<'i, 'd>(all: &'i [Item<'d>], indices: &[usize]) -> Vec<&'i Item<'d>> {
+    indices.iter().map(|&i| &all[i]).collect()
+}
+
+fn sum(all: &[Item], indices: &[usize]) -> u64 {
+    total(&items(all, indices))
+}
+
+fn total(items: &[&Item]) -> u64 {
+    items
+        .iter()
+        .filter(|item| item.is_certain())
+        .fold(0, |sum, item| sum.saturating_add(item.bytes()))
+}
+
+fn all_filler(all: &[Item], indices: &[usize]) -> bool {
+    indices.iter().all(|&i| all[i].is_filler())
+}
+
+/// Whether some of `parts` add up to `wanted`. Beyond a handful the answer is taken to be yes.
+fn sums_to(parts: &[u64], wanted: u64) -> bool {
+    const MANY: usize = 16;
+    if parts.len() > MANY {
+        return true;
+    }
+    (1u32..1 << parts.len()).any(|choice| {
+        let chosen = parts
+            .iter()
+            .enumerate()
+            .filter(|(k, _)| choice >> k & 1 == 1);
+        chosen.fold(0u64, |sum, (_, &part)| sum.saturating_add(part)) == wanted
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    /// Only if arrays have the length that makes it fit; the dump does not print it.
+    IfLengthsAllow,
+    No,
+}
+
+fn fit(old: &[&Item], new: &[&Item]) -> Fit {
+    let (a, b) = (total(old), total(new));
+    if a == b {
+        return Fit::Yes;
+    }
+    // The short side may have more elements than the one that was counted. Where the other side is
+    // as unsure, both are taken at their word: a count that changed with the size is far-fetched.
+    let (short, long, missing) = if a < b {
+        (old, new, b - a)
+    } else {
+        (new, old, a - b)
+    };
+    let stretches = !long.iter().any(|item| item.loose)
+        && short
+            .iter()
+            .any(|item| item.loose && item.bytes() > 0 && missing % item.bytes() == 0);
+    if stretches {
+        Fit::IfLengthsAllow
+    } else {
+        Fit::No
+    }
+}
+
+/// Two single integers of different width: the same bytes cannot mean the same number.
+fn width_conflict(old: &Item, new: &Item) -> bool {
+    old.is_integer()
+        && new.is_integer()
+        && old.size != new.size
+        && old.num.is_none()
+        && new.num.is_none()
+}
+
+fn condition_rule(old: &Item) -> Rule {
+    if old.conditional {
+        Rule::ConditionRemoved
+    } else {
+        Rule::ConditionAdded
+    }
+}
+
+/// What to call two certain items of equal bytes at the same spot, if it is worth a word.
+fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
+    match (old.is_filler(), new.is_filler()) {
+        (true, true) => None,
+        (true, false) | (false, true) => Some((Rule::FieldPadded, true)),
+        (false, false) => {
+            let integers = old.is_integer() && new.is_integer();
+            if integers && old.size != new.size {
+                Some((Rule::FieldsRecut, false))
+            } else if old.leaf == new.leaf
+                && old.size.min(new.size) == 8
+                && old.size.max(new.size) == TIMER_SIZE
+            {
+                Some((Rule::TypeSizeOnly, true))
+            } else if old.leaf == new.leaf {
+                Some((Rule::FieldRegrouped, true))
+            } else {
+                Some((Rule::FieldRenamed, true))
+            }
+        }
+    }
+}
+
+/// Whether two runs of equal total are made of the same elements, so that only their grouping into
+/// arrays changed. A buffer has no inner cuts and fits any.
+fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
+    fn cuts(items: &[&Item]) -> Option<Vec<(u64, u64)>> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for item in items {
+            if !item.is_integer() && !item.is_filler() && !matches!(item.kind, Kind::Array(_)) {
+                return None;
+            }
+            let (width, count) = match &item.kind {
+                Kind::Field => (item.size, item.num.unwrap_or(1)),
+                _ => (1, item.bytes()),
+            };
+            match runs.last_mut() {
+                Some((w, n)) if *w == width => *n = n.saturating_add(count),
+                _ => runs.push((width, count)),
+            }
+        }
+        Some(runs)
+    }
+    match (cuts(old), cuts(new)) {
+        (Some(old), Some(new)) => old == new,
+        _ => true,
+    }
+}
+
+/// The same unconditional field whose bytes differ.
+fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
+    if old.is_opaque() || new.is_opaque() {
+        return (Rule::SizeUndecided, false);
+    }
+    if matches!(old.kind, Kind::Array(_)) || matches!(new.kind, Kind::Array(_)) {
+        return (Rule::ArrayResized, !old.loose && !new.loose);
+    }
+    if old.size == new.size {
+        return match (old.num, new.num) {
+            (Some(_), Some(_)) => (Rule::ArrayResized, true),
+            _ => (Rule::ArrayLengthUnstated, false),
+        };
+    }
+    (Rule::FieldResized, true)
+}

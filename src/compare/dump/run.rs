@@ -1,0 +1,243 @@
+//! Two aligned sequences and what became of their items, until nothing is left unexplained.
+
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::compare::dump::align::Step;
+use crate::compare::dump::gap::Change;
+use crate::compare::dump::wording;
+use crate::model::Direction;
+use crate::model::Rule;
+use crate::model::Side as Build;
+use crate::report::ContextLine;
+use crate::vmstate::layout::{Interner, Item};
+
+/// Two aligned sequences and what was found about them so far.
+pub(crate) struct Run<'r, 'd> {
+    pub old: &'r [Item<'d>],
+    pub new: &'r [Item<'d>],
+    pub steps: &'r [Step],
+    pub changes: Vec<Change>,
+    /// Items without a counterpart: index, step, and whether conditions may make up for it.
+    pub removed: Vec<(usize, usize, bool)>,
+    pub added: Vec<(usize, usize, bool)>,
+}
+
+impl<'d> Run<'_, 'd> {
+    pub fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
+        if let Some(last) = self.changes.last_mut()
+            && last.rule == rule
+            && last.certain == certain
+            && last.known.is_none()
+            && rule != Rule::ArrayResized
+            && last.old.last().is_some_and(|&i| i + 1 == old)
+            && last.new.last().is_some_and(|&j| j + 1 == new)
+        {
+            last.old.push(old);
+            last.new.push(new);
+            return;
+        }
+        self.changes.push(Change {
+            rule,
+            certain,
+            old: vec![old],
+            new: vec![new],
+            known: None,
+        });
+    }
+
+    /// What is missing in one place and new in another was moved.
+    pub fn settle_moves(&mut self) {
+        let same = |item: &Item| {
+            let subsection = item.is_subsection();
+            (item.path, item.size, item.num, item.conditional, subsection)
+        };
+        let mut moved_to: FxHashMap<_, VecDeque<usize>> = FxHashMap::default();
+        for &(j, _, _) in &self.added {
+            if !self.new[j].is_filler() {
+                moved_to.entry(same(&self.new[j])).or_default().push_back(j);
+            }
+        }
+        let mut settled = FxHashSet::default();
+        for (i, at, balanced) in std::mem::take(&mut self.removed) {
+            let old = &self.old[i];
+            let twin = moved_to.get_mut(&same(old)).and_then(VecDeque::pop_front);
+            let Some(j) = twin.filter(|_| !old.is_filler()) else {
+                self.removed.push((i, at, balanced));
+                continue;
+            };
+            settled.insert(j);
+            let (rule, certain) = if old.is_subsection() {
+                (Rule::SubsectionMoved, false)
+            } else if old.conditional {
+                (Rule::ConditionalFieldChanged, false)
+            } else if old.is_opaque() {
+                (Rule::OpaqueFieldChanged, false)
+            } else {
+                (Rule::FieldsSwapped, true)
+            };
+            self.changes.push(Change {
+                rule,
+                certain,
+                old: vec![i],
+                new: vec![j],
+                known: None,
+            });
+        }
+        self.added.retain(|(j, _, _)| !settled.contains(j));
+    }
+
+    /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
+    pub fn settle_left_over(&mut self, direction: Direction) {
+        let (source, _) = direction.source_destination(Build::Old, Build::New);
+        let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
+            if item.is_subsection() {
+                (Rule::SubsectionUnknown, false)
+            } else if item.conditional {
+                (conditional, false)
+            } else if item.is_opaque() {
+                (Rule::OpaqueFieldChanged, false)
+            } else {
+                (rule, !balanced)
+            }
+        };
+        let mut changes: Vec<(usize, Change)> = Vec::new();
+        let mut add = |at: usize, rule, certain, old: Option<usize>, new: Option<usize>| {
+            let next_to = |last: &[usize], this: Option<usize>| match (last.last(), this) {
+                (Some(&a), Some(b)) => a + 1 == b,
+                (None, None) => true,
+                _ => false,
+            };
+            if let Some((last_at, last)) = changes.last_mut()
+                && *last_at == at
+                && last.rule == rule
+                && last.certain == certain
+                && rule != Rule::SubsectionUnknown
+                && next_to(&last.old, old)
+                && next_to(&last.new, new)
+            {
+                last.old.extend(old);
+                last.new.extend(new);
+                return;
+            }
+            changes.push((
+                at,
+                Change {
+                    rule,
+                    certain,
+                    old: old.into_iter().collect(),
+                    new: new.into_iter().collect(),
+                    known: None,
+                },
+            ));
+        };
+        for (i, at, balanced) in std::mem::take(&mut self.removed) {
+            let item = &self.old[i];
+            if item.is_subsection() && source != Build::Old {
+                continue;
+            }
+            let (rule, certain) = lone(
+                item,
+                Rule::FieldRemoved,
+                Rule::ConditionalFieldRemoved,
+                balanced,
+            );
+            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                add(at, rule, certain, Some(i), None);
+            }
+        }
+        for (j, at, balanced) in std::mem::take(&mut self.added) {
+            let item = &self.new[j];
+            if item.is_subsection() && source != Build::New {
+                continue;
+            }
+            let (rule, certain) = lone(
+                item,
+                Rule::FieldAdded,
+                Rule::ConditionalFieldAdded,
+                balanced,
+            );
+            if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
+                add(at, rule, certain, None, Some(j));
+            }
+        }
+        self.changes
+            .extend(changes.into_iter().map(|(_, change)| change));
+    }
+
+    /// The layout around a change: a few lines before and behind it, the change itself between.
+    pub fn context(&self, interner: &Interner<'d>, change: &Change) -> Vec<ContextLine> {
+        const AROUND: usize = 2;
+        const MOST: usize = 8;
+        // Indices rise within a change and within a gap, and a gap holds a change whole or not at
+        // all, so that its ends tell.
+        let ends = |indices: &[usize]| [indices.first().copied(), indices.last().copied()];
+        let (old_ends, new_ends) = (ends(&change.old), ends(&change.new));
+        let holds = |gap: &[usize], ends: [Option<usize>; 2]| {
+            ends.iter()
+                .flatten()
+                .any(|end| gap.binary_search(end).is_ok())
+        };
+        let touches = |step: &Step| match step {
+            Step::Match { old, new } => {
+                change.old.binary_search(old).is_ok() && change.new.binary_search(new).is_ok()
+            }
+            Step::Gap { old, new } => holds(old, old_ends) || holds(new, new_ends),
+        };
+        let Some(first) = self.steps.iter().position(touches) else {
+            return Vec::new();
+        };
+        let last = self.steps.iter().rposition(touches).unwrap_or(first);
+        let line = |side: Build, item: &Item| ContextLine {
+            side,
+            text: wording::layout_line(interner, item),
+        };
+        let around = |steps: &[Step]| -> Vec<ContextLine> {
+            steps
+                .iter()
+                .filter_map(|step| match *step {
+                    Step::Match { new, .. } => Some(line(Build::Both, &self.new[new])),
+                    Step::Gap { .. } => None,
+                })
+                .collect()
+        };
+        let mut lines = around(&self.steps[first.saturating_sub(AROUND)..first]);
+        let clipped = |lines: &mut Vec<ContextLine>, side: Build, items: &[usize], all: &[Item]| {
+            let shown = if items.len() > MOST {
+                MOST - 1
+            } else {
+                items.len()
+            };
+            lines.extend(items[..shown].iter().map(|&i| line(side, &all[i])));
+            if shown < items.len() {
+                lines.push(ContextLine {
+                    side,
+                    text: format!("… {} more", items.len() - shown),
+                });
+            }
+        };
+        let moved = matches!(change.rule, Rule::FieldsSwapped | Rule::SubsectionMoved);
+        if moved {
+            // Between its two places stands what it was moved across.
+            let between = &self.steps[first..=last];
+            for step in between.iter().take(MOST) {
+                match step {
+                    Step::Match { new, .. } => lines.push(line(Build::Both, &self.new[*new])),
+                    Step::Gap { old, new } => {
+                        clipped(&mut lines, Build::Old, old, self.old);
+                        clipped(&mut lines, Build::New, new, self.new);
+                    }
+                }
+            }
+        } else {
+            clipped(&mut lines, Build::Old, &change.old, self.old);
+            clipped(&mut lines, Build::New, &change.new, self.new);
+        }
+        let after = (last + 1).min(self.steps.len());
+        lines.extend(around(
+            &self.steps[after..(after + AROUND).min(self.steps.len())],
+        ));
+        lines
+    }
+}

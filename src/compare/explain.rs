@@ -1,0 +1,394 @@
+//! Why a destination refused a stream: the first byte where what was sent and what the destination
+//! reads part.
+//!
+//! What a build reads for a configuration is what it sends for the same one, as far as the state
+//! allows; so the stream that the destination's build saves of the same guest, not run, stands for its
+//! loader. QEMU names a section when it refuses one, and that section is asked first. Without such a
+//! name only what refuses a stream for certain is told.
+
+mod differences;
+mod explanation;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod values;
+mod words;
+
+use crate::compare::layouts;
+use crate::compare::layouts::{Side, leaves};
+use crate::compare::renames::Renames;
+use crate::model::Direction;
+use crate::model::Rule;
+use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
+
+use differences::Layouts;
+pub use explanation::{Explanation, ExplanationKind};
+use explanation::{Grade, blank};
+use memory::memory;
+use values::values;
+
+/// What a build complained of when it refused a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blamed<'b> {
+    /// Its idstr, the end of that, or the name of a description in it.
+    pub section: &'b str,
+    pub instance: Option<u32>,
+    /// A field, or the block of guest memory.
+    pub field: Option<&'b str>,
+    /// The lowest version of the section that it says it takes.
+    pub minimum: Option<i64>,
+}
+
+/// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
+/// saves for the same configuration, with its dump where there is one. `None` where nothing is known.
+pub fn explain<'s>(
+    sent: &Stream,
+    expected: impl Into<Side<'s>>,
+    blamed: Option<Blamed<'_>>,
+    renames: &dyn Renames,
+    direction: Direction,
+) -> Option<Explanation> {
+    let case = Case {
+        sent,
+        expected: expected.into(),
+        minimum: blamed.and_then(|blamed| blamed.minimum),
+        refused_at: None,
+        renames,
+        direction,
+    };
+    let Some(blamed) = blamed else {
+        return case.unnamed();
+    };
+    let section = find(sent, blamed.section, blamed.instance)?;
+    let case = Case {
+        refused_at: blamed.field.and_then(|field| RefusedAt::of(section, field)),
+        ..case
+    };
+    match section.kind {
+        SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
+        SectionKind::Iterative => None,
+        SectionKind::Device => {
+            let found = case.best(section).map(|(_, explanation)| explanation);
+            found.or_else(|| case.value_check(section))
+        }
+    }
+}
+
+/// The sections of `sent` that the destination is to be expected to refuse, going by the layouts alone.
+/// State may prove that wrong: good for what is tried first.
+pub fn doubtful<'s>(
+    sent: &'s Stream,
+    expected: impl Into<Side<'s>>,
+    renames: &dyn Renames,
+    direction: Direction,
+) -> Vec<&'s Section> {
+    let case = Case {
+        sent,
+        expected: expected.into(),
+        minimum: None,
+        refused_at: None,
+        renames,
+        direction,
+    };
+    let speaks_against = |section: &&Section| {
+        let best = case.best(section);
+        // A length that depends on state speaks against hardly anything.
+        best.is_some_and(|(grade, _)| grade < Grade::Elastic)
+    };
+    sent.devices().filter(speaks_against).collect()
+}
+
+/// The section that a build's message means: the last words of what it is called, where they are not
+/// all of it.
+fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s Section> {
+    if name.is_empty() {
+        return None;
+    }
+    let called = |section: &&Section| {
+        let end = section.name.strip_suffix(name);
+        end.is_some_and(|before| before.is_empty() || before.ends_with('/'))
+            || layouts::vmsd_name(section) == name
+    };
+    let holds = |section: &&Section| {
+        let structure = section.content.structure();
+        structure.is_some_and(|structure| has_description(structure, name))
+    };
+    let of_instance =
+        |section: &&Section| instance.is_none_or(|instance| section.instance_id == instance);
+    let all = || sent.sections.iter();
+    all()
+        .find(|s| s.name == name && of_instance(s))
+        .or_else(|| all().find(|s| called(s) && of_instance(s)))
+        .or_else(|| all().find(|s| holds(s) && of_instance(s)))
+}
+
+fn has_description(structure: &Structure, name: &str) -> bool {
+    *structure.vmsd_name == *name
+        || structure
+            .fields
+            .iter()
+            .flat_map(Node::nested)
+            .chain(structure.subsections.iter().map(|s| &s.structure))
+            .any(|inner| has_description(inner, name))
+}
+
+/// What the sections of one stream are held against.
+struct Case<'c> {
+    sent: &'c Stream,
+    expected: Side<'c>,
+    /// The lowest version that the destination's build said it takes of the section in question.
+    minimum: Option<i64>,
+    refused_at: Option<RefusedAt<'c>>,
+    renames: &'c dyn Renames,
+    direction: Direction,
+}
+
+/// The field that a build named when it refused a section, and where it ends: what follows it was not
+/// read.
+#[derive(Debug, Clone, Copy)]
+struct RefusedAt<'f> {
+    field: &'f str,
+    end: u64,
+}
+
+impl<'f> RefusedAt<'f> {
+    fn of(section: &Section, field: &'f str) -> Option<RefusedAt<'f>> {
+        let leaves = leaves(section);
+        let named = leaves
+            .iter()
+            .filter(|leaf| leaf.path.iter().any(|name| name == field));
+        let ends = named.map(|leaf| leaf.offset + leaf.bytes.len() as u64);
+        Some(RefusedAt {
+            field,
+            end: ends.max()?,
+        })
+    }
+}
+
+impl Case<'_> {
+    /// Where the build named no section, as one that dies does not: what refuses the stream for certain,
+    /// or else the one section that has something to be refused for.
+    fn unnamed(&self) -> Option<Explanation> {
+        let found: Vec<(Grade, Explanation)> =
+            self.sent.devices().filter_map(|s| self.best(s)).collect();
+        let of = |wanted: &'static [Grade]| {
+            let found = found.iter();
+            found.filter(move |(grade, _)| wanted.contains(grade))
+        };
+        if let Some((_, explanation)) = of(&[Grade::Certain]).next() {
+            return Some(explanation.clone());
+        }
+        let mut likely = of(&[Grade::Likely, Grade::Late]);
+        let (Some((_, only)), None) = (likely.next(), likely.next()) else {
+            return None;
+        };
+        Some(Explanation {
+            message: format!(
+                "{}; no other section gives a reason to refuse it",
+                only.message
+            ),
+            ..only.clone()
+        })
+    }
+
+    /// All that may explain that a section was refused, the best first.
+    fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
+        let named = self
+            .expected
+            .stream
+            .section(&section.name, section.instance_id);
+        let Some(expected) = named else {
+            return vec![(Grade::Likely, self.unknown(section))];
+        };
+        let mut found: Vec<(Grade, Explanation)> = Vec::new();
+        found.extend(self.version(section, expected));
+        if !matches!(found.first(), Some((Grade::Certain, _))) {
+            let layouts = Layouts {
+                dump: self.expected.dump,
+                renames: self.renames,
+                direction: self.direction,
+            };
+            found.extend(layouts.explain(section, expected));
+            found.extend(values(section, expected));
+        }
+        found.sort_by_key(|(grade, explanation)| (*grade, explanation.offset));
+        found
+    }
+
+    fn unknown(&self, section: &Section) -> Explanation {
+        let rule = match self.direction {
+            Direction::Forward => Rule::SectionRemoved,
+            Direction::Backward => Rule::SectionAdded,
+        };
+        let known = self.expected.dump.is_some_and(|dump| {
+            let name = layouts::vmsd_name(section);
+            dump.sections.iter().any(|s| s.description.name == name)
+        });
+        // A section of another name that only the destination has is a hint.
+        let mut others = self.expected.stream.devices().filter(|other| {
+            let ours = self.sent.section(&other.name, other.instance_id);
+            ours.is_none()
+        });
+        let instead = match (others.next(), others.next()) {
+            (Some(other), None) => Some(layouts::label(other)),
+            _ => None,
+        };
+        let why = match (&instead, known) {
+            (Some(other), _) => format!("it sends {other} instead, which the source does not send"),
+            (None, true) => {
+                "it knows the description, but registers none of this name and instance".to_owned()
+            }
+            (None, false) => {
+                "it may register it under another name or instance, or not at all".to_owned()
+            }
+        };
+        Explanation {
+            kind: ExplanationKind::Section,
+            offset: Some(section.offset),
+            sent: Some(format!("section of version {}", section.version_id)),
+            expected: instead.map(|other| format!("section {other}")),
+            rule: Some(rule),
+            message: format!(
+                "the source sends the section {}, which the destination's build does not send for \
+                 the same configuration: {why}",
+                layouts::label(section)
+            ),
+            ..blank(section)
+        }
+    }
+
+    fn version(&self, section: &Section, expected: &Section) -> Option<(Grade, Explanation)> {
+        let (sent, own) = (section.version_id, expected.version_id);
+        let dump = layouts::known(expected, self.expected.dump);
+        let minimum = dump.map(|d| d.minimum_version_id).or(self.minimum);
+        let (grade, rule, takes) = if sent > own {
+            (
+                Grade::Certain,
+                Rule::VersionTooNew,
+                format!("at most {own}"),
+            )
+        } else if let Some(minimum) = minimum.filter(|&minimum| i64::from(sent) < minimum) {
+            let takes = format!("at least {minimum}");
+            (Grade::Certain, Rule::VersionTooOld, takes)
+        } else if sent < own && minimum.is_none() {
+            let takes = format!("version {own}, and which older ones it does not say");
+            (Grade::Likely, Rule::VersionTooOld, takes)
+        } else {
+            return None;
+        };
+        let explanation = Explanation {
+            kind: ExplanationKind::Version,
+            // The last number of the header.
+            offset: section.payload_offset.checked_sub(4),
+            sent: Some(format!("version {sent}")),
+            expected: Some(takes.clone()),
+            rule: Some(rule),
+            message: format!(
+                "the source sends version {sent} of {}; the destination's build takes {takes}",
+                layouts::label(section)
+            ),
+            ..blank(section)
+        };
+        Some((grade, explanation))
+    }
+
+    /// Where several differences may each be the one and nothing tells which, none of them is: they
+    /// are named together.
+    fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
+        let mut found = self.candidates(section);
+        if let Some(RefusedAt { end, .. }) = self.refused_at {
+            found.retain(|(_, one)| one.offset.is_none_or(|offset| offset < end));
+        }
+        let grade = found.first()?.0;
+        found.retain(|(other, _)| *other == grade);
+        let (_, first) = found.first()?;
+        if grade != Grade::Perhaps || found.len() == 1 {
+            return Some((grade, first.clone()));
+        }
+        let named: Vec<String> = found
+            .iter()
+            .filter_map(|(_, one)| {
+                let (rule, offset) = (one.rule?, one.offset?);
+                Some(format!(
+                    "{} ({rule}, offset {offset})",
+                    one.field.as_deref()?
+                ))
+            })
+            .collect();
+        let same = |rule: &Rule| found.iter().all(|(_, one)| one.rule == Some(*rule));
+        let explanation = Explanation {
+            rule: first.rule.filter(same),
+            field: None,
+            message: format!(
+                "the layouts of {} part in several places, and which of them the destination reads, \
+                 a version or a test decides: {}",
+                layouts::label(section),
+                named.join(", ")
+            ),
+            ..first.clone()
+        };
+        Some((grade, explanation))
+    }
+
+    /// For a section that was refused although nothing in its layout speaks against it.
+    fn value_check(&self, section: &Section) -> Option<Explanation> {
+        let expected = self
+            .expected
+            .stream
+            .section(&section.name, section.instance_id)?;
+        // Where a section could not be read, its layout is not known to agree.
+        section.content.structure()?;
+        expected.content.structure()?;
+        if section
+            .content
+            .error()
+            .or(expected.content.error())
+            .is_some()
+        {
+            return None;
+        }
+        if layouts::is_undescribed(section) || layouts::is_undescribed(expected) {
+            return None;
+        }
+        let unseen = unseen(section, expected);
+        let but = match unseen.as_slice() {
+            [] => String::new(),
+            names => format!(
+                " (a stream does not describe what is in {})",
+                names.join(", ")
+            ),
+        };
+        // The layouts may part behind the field that was refused.
+        let far = match self.refused_at {
+            Some(RefusedAt { field, .. }) if !self.candidates(section).is_empty() => {
+                format!(" up to {field}")
+            }
+            _ => String::new(),
+        };
+        Some(Explanation {
+            kind: ExplanationKind::ValueCheck,
+            message: format!(
+                "the layout of {} is the same in both builds{far}{but}: a check of the values refused \
+                 it",
+                layouts::label(section)
+            ),
+            ..blank(section)
+        })
+    }
+}
+
+/// The fields whose insides the two streams do not show: those in a format of their own, and lists
+/// that are empty on either side.
+fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
+    // Plain bytes, and what is held against the device's own byte by byte.
+    const BYTES: [&str; 3] = ["buffer", "bitmap", "pci config"];
+    let mut names: Vec<String> = leaves(sent)
+        .iter()
+        .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&leaf.type_name))
+        .filter_map(|leaf| leaf.path.last().cloned())
+        .chain(layouts::lists_not_seen(sent, expected))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

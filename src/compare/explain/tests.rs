@@ -1,0 +1,527 @@
+//! Loads that really fail, and devices by hand.
+
+use crate::compare::explain::*;
+use crate::compare::renames::NoRenames;
+use crate::stream::parse;
+use crate::stream::testing::{HandMade, fixture, hand_made};
+use crate::vmstate::dump::Dump;
+
+fn real(name: &str) -> Stream {
+    parse(&fixture(name)).stream
+}
+
+fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
+    Blamed {
+        section,
+        instance,
+        field: None,
+        minimum: None,
+    }
+}
+
+fn dump(name: &str) -> Dump {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
+    crate::vmstate::read::read_dump(format!("{folder}/{name}.json.zst").as_ref()).expect("there")
+}
+
+/// One line of all that an explanation says.
+fn line(explanation: Option<Explanation>) -> String {
+    let Some(e) = explanation else {
+        return "nothing".to_owned();
+    };
+    let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    format!(
+        "{:?} {} {} | {} @ {} | sent {} | expected {} | {}",
+        e.kind,
+        e.section,
+        e.instance_id,
+        or(e.field),
+        or(e.offset.map(|n| n.to_string())),
+        or(e.sent),
+        or(e.expected),
+        or(e.rule.map(|rule| rule.to_string()))
+    )
+}
+
+/// What QEMU blames in loads that really fail between these builds, and where the cause lies.
+#[test]
+fn real_failures_are_explained_to_the_field() {
+    type Row = (
+        Direction,
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        (&'static str, u32),
+        &'static str,
+    );
+    let table: &[Row] = &[
+        (
+            Direction::Forward,
+            "7.2.22/x86_64-q35",
+            "10.0.13/x86_64-q35",
+            Some("10.0.13/x86_64-q35"),
+            ("0000:00:04.0/pciespscsi", 0),
+            "Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 815134 | sent the end of the section | \
+             expected esp/drq_state (bool, 1 byte) | field-added",
+        ),
+        (
+            Direction::Forward,
+            "7.2.22/x86_64-q35",
+            "10.0.13/x86_64-q35",
+            None,
+            ("0000:00:04.0/pciespscsi", 0),
+            "Layout 0000:00:04.0/pciespscsi 0 | - @ 815132 | sent esp/ti_cmd (uint8, 1 byte) = 0x0 | \
+             expected esp/lun (uint8, 1 byte) | -",
+        ),
+        (
+            Direction::Backward,
+            "11.1.3/x86_64-q35",
+            "10.0.13/x86_64-q35",
+            Some("10.0.13/x86_64-q35"),
+            ("0000:00:04.0/pciespscsi", 0),
+            "Layout 0000:00:04.0/pciespscsi 0 | esp/asc_mode @ 806988 | sent esp/asc_mode (uint8, 1 byte) = \
+             0x0 | expected the end of the section | field-added",
+        ),
+        (
+            Direction::Backward,
+            "7.2.22/x86_64-q35",
+            "5.2.0/x86_64-q35",
+            None,
+            ("0000:00:04.0/pciespscsi", 0),
+            "Version 0000:00:04.0/pciespscsi 0 | - @ 814705 | sent version 2 | expected at most 1 | \
+             version-too-new",
+        ),
+        (
+            Direction::Forward,
+            "10.0.13/x86_64-q35",
+            "11.1.3/x86_64-q35",
+            None,
+            ("0000:00:03.0/virtio-net", 0),
+            "ValueCheck 0000:00:03.0/virtio-net 0 | - @ - | sent - | expected - | -",
+        ),
+        (
+            Direction::Backward,
+            "10.0.13/ppc64-pseries",
+            "7.2.22/ppc64-pseries",
+            None,
+            ("cpu", 0),
+            "Subsection cpu 0 | cpu/slb @ 1689389 | sent subsection cpu/slb of version 2 | \
+             expected version 1 | subsection-version",
+        ),
+        (
+            Direction::Backward,
+            "7.2.22/aarch64-virt",
+            "5.2.0/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_array_len @ 357789 | sent cpreg_vmstate_array_len (int32 le, 4 \
+             bytes) = 258 | expected cpreg_vmstate_array_len (int32 le, 4 bytes), at most 228 | -",
+        ),
+        (
+            Direction::Forward,
+            "5.2.0/aarch64-virt",
+            "7.2.22/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_values @ 359643 | sent cpreg_vmstate_values[37] = 0x3010066 \
+             | expected 0x3010006 | -",
+        ),
+        (
+            Direction::Forward,
+            "7.2.22/aarch64-virt",
+            "10.0.13/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 358481 | sent cpreg_vmstate_indexes[86] = \
+             0x40200000200f3a00 | expected a system register that the CPU has | -",
+        ),
+        (
+            Direction::Forward,
+            "10.0.13/aarch64-virt",
+            "11.1.3/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "ValueCheck cpu 0 | cpreg_vmstate_indexes @ 359329 | sent cpreg_vmstate_indexes[192] = \
+             0x603000000013c030 | expected a system register that the CPU has | -",
+        ),
+        (
+            Direction::Backward,
+            "11.1.3/aarch64-virt",
+            "10.0.13/aarch64-virt",
+            None,
+            ("cpu", 0),
+            "Subsection cpu 0 | cpu/wfxt-timer @ 362859 | sent subsection cpu/wfxt-timer | expected no \
+             subsection of this name | \
+             subsection-unknown",
+        ),
+    ];
+    for (direction, sent, own, known, (section, instance), expected) in table {
+        let (sent_stream, own_stream) = (real(sent), real(own));
+        let known = known.map(dump);
+        let explanation = explain(
+            &sent_stream,
+            (&own_stream, known.as_ref()),
+            Some(blamed(section, Some(*instance))),
+            &NoRenames,
+            *direction,
+        );
+        assert_eq!(line(explanation), *expected, "{sent} to {own}");
+    }
+}
+
+#[test]
+fn without_a_section_to_blame_only_what_is_certain_is_told() {
+    let forward = Direction::Forward;
+    for name in ["s390x-ccw", "m68k-virt"] {
+        let (sent, own) = (
+            real(&format!("7.2.22/{name}")),
+            real(&format!("10.0.13/{name}")),
+        );
+        let told = explain(&sent, &own, None, &NoRenames, forward);
+        assert_eq!(told, None, "{name}");
+    }
+    let (sent, own) = (real("7.2.22/x86_64-q35"), real("10.0.13/x86_64-q35"));
+    assert_eq!(explain(&sent, &own, None, &NoRenames, forward), None);
+    let known = dump("10.0.13/x86_64-q35");
+    let told = explain(&sent, (&own, Some(&known)), None, &NoRenames, forward);
+    assert_eq!(told.and_then(|e| e.field).as_deref(), Some("esp/drq_state"));
+    let (sent, own) = (real("7.2.22/ppc64-pseries"), real("5.2.0/ppc64-pseries"));
+    let told = explain(&sent, &own, None, &NoRenames, Direction::Backward);
+    let told = told.expect("a version that is refused");
+    assert_eq!(told.section, "spapr_iommu");
+    assert_eq!(told.rule, Some(Rule::VersionTooNew));
+}
+
+#[test]
+fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
+    let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
+    for name in ["ram", "no-such-device", ""] {
+        let told = explain(
+            &sent,
+            &own,
+            Some(blamed(name, None)),
+            &NoRenames,
+            Direction::Forward,
+        );
+        assert_eq!(told, None, "{name}");
+    }
+}
+
+#[test]
+fn what_a_stream_does_not_describe_is_not_called_the_same() {
+    let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
+    let told = |name| {
+        let blamed = Some(blamed(name, None));
+        let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
+        told.map(|e| e.message)
+    };
+    // Saved the old way: a heap of bytes.
+    assert_eq!(told("s390-skeys"), None);
+    let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
+    let blamed = Some(blamed("virtio-net", None));
+    let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
+    assert_eq!(
+        told.map(|e| e.message).as_deref(),
+        Some(
+            "the layout of 0000:00:03.0/virtio-net is the same in both builds (a stream does \
+             not describe what is in virtio): a check of the values refused it"
+        )
+    );
+}
+
+/// A build that dies while it loads names no section.
+#[test]
+fn without_a_section_to_blame_the_only_one_with_a_reason_is_told() {
+    let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
+    let told = explain(&sent, &own, None, &NoRenames, Direction::Backward).expect("one");
+    assert_eq!(told.field.as_deref(), Some("cpu/wfxt-timer"));
+    assert!(
+        told.message
+            .ends_with("; no other section gives a reason to refuse it"),
+        "{}",
+        told.message
+    );
+    // Two of them, and either may be it.
+    let dev = |name, description| HandMade {
+        name,
+        version_id: 1,
+        description,
+        values: &[],
+    };
+    const MORE: &str = r#""vmsd_name": "dev", "version": 1, "fields": [],
+        "subsections": [{"vmsd_name": "dev/s", "version": 1, "fields": []}]"#;
+    const BARE: &str = r#""vmsd_name": "dev", "version": 1, "fields": []"#;
+    let one = hand_made(&[dev("a/dev", MORE), dev("b/dev", BARE)]);
+    let two = hand_made(&[dev("a/dev", MORE), dev("b/dev", MORE)]);
+    let none = hand_made(&[dev("a/dev", BARE), dev("b/dev", BARE)]);
+    let told = |sent| explain(sent, &none, None, &NoRenames, Direction::Backward);
+    assert_eq!(told(&one).expect("one").section, "a/dev");
+    assert_eq!(told(&two), None);
+    assert_eq!(told(&none), None);
+}
+
+#[test]
+fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
+    use crate::stream::tree::RamBlock;
+    let stream = |blocks: &[(&str, u64)]| {
+        let mut stream = real("10.0.13/s390x-ccw");
+        stream.ram.blocks = blocks
+            .iter()
+            .map(|&(name, length)| RamBlock {
+                name: name.into(),
+                length,
+            })
+            .collect();
+        stream
+    };
+    let own = stream(&[("pc.ram", 1 << 25), ("vga.rom", 4096)]);
+    let tables = ("/rom@etc/acpi/tables", 131_072);
+    type Row<'r> = (&'r [(&'r str, u64)], Option<&'r str>, Option<&'r str>);
+    let table: [Row; 5] = [
+        (
+            &[("pc.ram", 1 << 25), tables],
+            Some("/rom@etc/acpi/tables"),
+            Some("/rom@etc/acpi/tables of 131072 bytes | no such block"),
+        ),
+        (
+            &[tables],
+            None,
+            Some("/rom@etc/acpi/tables of 131072 bytes | no such block"),
+        ),
+        (
+            &[("vga.rom", 8192)],
+            Some("vga.rom"),
+            Some("vga.rom of 8192 bytes | 4096 bytes"),
+        ),
+        // It may grow, and was not complained of.
+        (&[("vga.rom", 8192)], None, None),
+        (&[("pc.ram", 1 << 25)], Some("pc.ram"), None),
+    ];
+    for (blocks, field, expected) in table {
+        let ram = Blamed {
+            field,
+            ..blamed("ram", None)
+        };
+        let told = explain(
+            &stream(blocks),
+            &own,
+            Some(ram),
+            &NoRenames,
+            Direction::Backward,
+        );
+        let told = told.map(|e| format!("{} | {}", e.sent.unwrap(), e.expected.unwrap()));
+        assert_eq!(told.as_deref(), expected, "{blocks:?} {field:?}");
+    }
+}
+
+#[test]
+fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
+    let of = |version_id| {
+        hand_made(&[HandMade {
+            name: "dev",
+            version_id,
+            description: r#""vmsd_name": "dev", "version": 2, "fields": []"#,
+            values: &[],
+        }])
+    };
+    let told = |minimum| {
+        let dev = Blamed {
+            minimum,
+            ..blamed("dev", None)
+        };
+        let told = explain(&of(1), &of(3), Some(dev), &NoRenames, Direction::Forward);
+        told.and_then(|e| e.expected)
+    };
+    assert_eq!(told(Some(2)).as_deref(), Some("at least 2"));
+    let unknown = "version 3, and which older ones it does not say";
+    assert_eq!(told(None).as_deref(), Some(unknown));
+}
+
+/// A device as either side sends it, and what is said of it when it is refused. Its header ends
+/// at offset 1000.
+#[test]
+fn hand_made_devices_are_explained() {
+    const PLAIN: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "irq", "type": "uint8", "size": 1},
+        {"name": "ports", "type": "uint32 equal", "size": 4},
+        {"name": "config", "type": "pci config", "size": 64}]"#;
+    const LONGER: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "irq", "type": "uint16", "size": 2},
+        {"name": "ports", "type": "uint32 equal", "size": 4},
+        {"name": "config", "type": "pci config", "size": 64},
+        {"name": "more", "type": "bool", "size": 1}]"#;
+    const LISTED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "list", "type": "qtailq", "size": 10,
+         "vmsd_name": "entry", "version": 1, "fields": [
+            {"name": "key", "type": "uint64", "size": 8}]}]"#;
+    const LISTED_MORE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "list", "type": "qtailq", "size": 17,
+         "vmsd_name": "entry", "version": 1, "fields": [
+            {"name": "key", "type": "uint64", "size": 8}],
+         "subsections": [{"vmsd_name": "s", "version": 1, "fields": []}]}]"#;
+    const LISTED_NONE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "list", "type": "qtailq", "size": 1}]"#;
+    const COUNTED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+            {"name": "n", "type": "int32 le", "size": 4},
+            {"name": "list", "type": "uint8", "size": 1}]"#;
+    const UNCHECKED: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+            {"name": "n", "type": "int32", "size": 4},
+            {"name": "list", "type": "uint8", "size": 1}]"#;
+    let of = |name, version_id, description, values| {
+        hand_made(&[HandMade {
+            name,
+            version_id,
+            description,
+            values,
+        }])
+    };
+    let dev = "0000:00:02.0/dev";
+    let said = |sent: &Stream, own: &Stream| {
+        let blamed = Some(blamed("dev", None));
+        line(explain(sent, own, blamed, &NoRenames, Direction::Forward))
+    };
+    let plain = of(dev, 2, PLAIN, &[]);
+    let more = of(
+        dev,
+        2,
+        LISTED_MORE,
+        &[(0, 1), (9, 5), (10, 1), (11, b's'), (15, 1)],
+    );
+    let head = "0000:00:02.0/dev 0 |";
+    for (what, sent, own, expected) in [
+        (
+            "nothing differs",
+            &plain,
+            &plain,
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
+            "a version",
+            &of(dev, 3, PLAIN, &[]),
+            &plain,
+            format!(
+                "Version {head} - @ 996 | sent version 3 | expected at most 2 | version-too-new"
+            ),
+        ),
+        (
+            "an old version",
+            &of(dev, 1, PLAIN, &[]),
+            &plain,
+            format!(
+                "Version {head} - @ 996 | sent version 1 | expected version 2, and which older \
+                 ones it does not say | version-too-old"
+            ),
+        ),
+        (
+            "a width",
+            &plain,
+            &of(dev, 2, LONGER, &[]),
+            format!(
+                "Layout {head} irq @ 1000 | sent irq (uint8, 1 byte) = 0x0 | expected irq \
+                 (uint16, 2 bytes) | field-resized"
+            ),
+        ),
+        (
+            "another name",
+            &of("0000:00:03.0/dev", 2, PLAIN, &[]),
+            &plain,
+            "Section 0000:00:03.0/dev 0 | - @ 980 | sent section of version 2 | expected section \
+             0000:00:02.0/dev | section-removed"
+                .to_owned(),
+        ),
+        (
+            "a value",
+            &of(dev, 2, PLAIN, &[(4, 6)]),
+            &plain,
+            format!(
+                "ValueCheck {head} ports @ 1001 | sent ports (uint32 equal, 4 bytes) = 0x6 | \
+                 expected ports (uint32 equal, 4 bytes) = 0x0 | -"
+            ),
+        ),
+        (
+            "a length that is more than there is",
+            &of(dev, 2, COUNTED, &[(3, 5)]),
+            &of(dev, 2, COUNTED, &[(3, 4)]),
+            format!(
+                "ValueCheck {head} n @ 1000 | sent n (int32 le, 4 bytes) = 5 | expected n (int32 le, \
+                 4 bytes), at most 4 | -"
+            ),
+        ),
+        (
+            "a length that is less",
+            &of(dev, 2, COUNTED, &[(3, 3)]),
+            &of(dev, 2, COUNTED, &[(3, 4)]),
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
+            "a length that the destination does not look at",
+            &of(dev, 2, COUNTED, &[(3, 5)]),
+            &of(dev, 2, UNCHECKED, &[(3, 4)]),
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
+            "the device's identity",
+            &of(dev, 2, PLAIN, &[(5 + 8, 7)]),
+            &plain,
+            format!(
+                "ValueCheck {head} config @ 1013 | sent config byte 0x8 = 0x07 | expected 0x00 | -"
+            ),
+        ),
+        (
+            "what a guest writes",
+            &of(dev, 2, PLAIN, &[(5 + 4, 7)]),
+            &plain,
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+        (
+            "a subsection in a list",
+            &more,
+            &of(dev, 2, LISTED, &[(0, 1)]),
+            format!(
+                "Subsection {head} list/s @ 1009 | sent subsection s | expected no subsection of this name | \
+                 subsection-unknown"
+            ),
+        ),
+        (
+            "a list without elements",
+            &more,
+            &of(dev, 2, LISTED_NONE, &[]),
+            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+        ),
+    ] {
+        assert_eq!(said(sent, own), expected, "{what}");
+    }
+}
+
+/// A `config` that a build refuses is not explained by what comes behind it.
+#[test]
+fn what_follows_the_field_that_was_refused_is_no_reason() {
+    const SENT: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "config", "type": "pci config", "size": 64},
+        {"name": "irq", "type": "uint8", "size": 1}]"#;
+    const MORE: &str = r#""vmsd_name": "dev", "version": 2, "fields": [
+        {"name": "config", "type": "pci config", "size": 64},
+        {"name": "irq", "type": "uint8", "size": 1},
+        {"name": "timer", "type": "int64", "size": 8}]"#;
+    let of = |description| {
+        hand_made(&[HandMade {
+            name: "0000:00:02.0/dev",
+            version_id: 2,
+            description,
+            values: &[],
+        }])
+    };
+    let (sent, own) = (of(SENT), of(MORE));
+    let said = |field| {
+        let blamed = Blamed {
+            field,
+            ..blamed("dev", None)
+        };
+        explain(&sent, &own, Some(blamed), &NoRenames, Direction::Forward).expect("said")
+    };
+    let found = said(None);
+    assert_eq!(found.field.as_deref(), Some("timer"), "{found:?}");
+    let found = said(Some("config"));
+    assert_eq!(found.kind, ExplanationKind::ValueCheck);
+    assert!(found.message.contains("up to config"), "{}", found.message);
+}

@@ -1,0 +1,50 @@
+//! The usual case, told without taking anything apart: both builds lay a section out alike, and what was
+//! sent is what came back.
+
+use crate::stream::tree::{Content, Node, Section, Structure, Value};
+
+/// Whether both have the same fields in the same places with the same bytes, so that nothing is lost, and
+/// nothing got its value from filler.
+pub(crate) fn alike(sent: &Section, held: &Section) -> bool {
+    match (&sent.content, &held.content) {
+        (Content::Decoded(ours), Content::Decoded(theirs)) => structures(ours, theirs),
+        _ => false,
+    }
+}
+
+fn structures(sent: &Structure, held: &Structure) -> bool {
+    sent.vmsd_name == held.vmsd_name
+        && all(&sent.fields, &held.fields, nodes)
+        && all(&sent.subsections, &held.subsections, |ours, theirs| {
+            ours.name == theirs.name && structures(&ours.structure, &theirs.structure)
+        })
+}
+
+fn nodes(sent: &Node, held: &Node) -> bool {
+    sent.name == held.name
+        && sent.index == held.index
+        && sent.bytes == held.bytes
+        && match (&sent.value, &held.value) {
+            (Value::Leaf(ours), Value::Leaf(theirs)) => ours == theirs,
+            (Value::Leaves { kind: ours, .. }, Value::Leaves { kind: theirs, .. }) => {
+                ours == theirs
+            }
+            (Value::Struct(ours), Value::Struct(theirs)) => structures(ours, theirs),
+            (Value::Structs(ours), Value::Structs(theirs)) => {
+                all(ours, theirs, |ours, theirs| match (ours, theirs) {
+                    (Some(ours), Some(theirs)) => structures(ours, theirs),
+                    (ours, theirs) => ours.is_none() && theirs.is_none(),
+                })
+            }
+            (Value::List(ours), Value::List(theirs)) => all(ours, theirs, structures),
+            _ => false,
+        }
+}
+
+fn all<T>(sent: &[T], held: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    sent.len() == held.len()
+        && sent
+            .iter()
+            .zip(held)
+            .all(|(ours, theirs)| same(ours, theirs))
+}

@@ -1,0 +1,793 @@
+//! Values held against each other: in small sections by hand, and in real streams.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::compare::fidelity::*;
+use crate::model::Direction;
+use crate::rules::lists::{Lists, Scope};
+use crate::stream::testing::{fixture, fixtures};
+use crate::stream::{Content, SectionKind, VmDesc, decode, parse};
+
+/// Where the payload of a section by hand stands.
+const PAYLOAD: u64 = 1000;
+
+/// A stream of one section: its description as a stream has it, and its bytes.
+fn stream(version_id: u32, description: &str, bytes: &[u8]) -> Stream {
+    let json = format!(r#"{{"devices": [{{"name": "dev", "instance_id": 0, {description}}}]}}"#);
+    let vmdesc = VmDesc::parse(json.as_bytes()).expect("a description");
+    let payload = Bytes::copy_from_slice(bytes);
+    let decoded = decode(&vmdesc.devices[0].description, &payload, PAYLOAD);
+    assert_eq!(decoded.error, None, "{description}");
+    Stream {
+        sections: vec![Section {
+            id: 0,
+            name: "dev".to_owned(),
+            instance_id: 0,
+            version_id,
+            kind: SectionKind::Device,
+            offset: PAYLOAD - 20,
+            payload_offset: PAYLOAD,
+            size: bytes.len() as u64,
+            payload,
+            content: Content::Decoded(decoded.structure),
+        }],
+        ..Stream::default()
+    }
+}
+
+/// Fields of a device: name, type and length of each.
+fn fields(fields: &[(&str, &str, usize)]) -> String {
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, of, size)| format!(r#"{{"name": "{name}", "type": "{of}", "size": {size}}}"#))
+        .collect();
+    format!(
+        r#""vmsd_name": "dev", "version": 1, "fields": [{}]"#,
+        fields.join(", ")
+    )
+}
+
+/// What a list says, for a forward leg between builds of which no version is known.
+fn names(list: &str) -> StateNames {
+    let mut lists = Lists::default();
+    lists.add("own.toml", list).expect("a list");
+    let scope = Scope {
+        lists: &lists,
+        old: None,
+        new: None,
+        machine: None,
+        any_machine: false,
+    };
+    scope.state_names(Direction::Forward, None)
+}
+
+/// Path, change, and where it went, of every loss.
+fn told(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
+    losses
+        .iter()
+        .map(|loss| (loss.path.as_str(), loss.change, loss.landed_in.as_deref()))
+        .collect()
+}
+
+fn lost<'l>(
+    losses: &'l mut Vec<Loss>,
+    sent: (&str, &[u8]),
+    held: (&str, &[u8]),
+    names: &StateNames,
+) -> Vec<(&'l str, Change, Option<&'l str>)> {
+    *losses = compare(
+        &stream(1, sent.0, sent.1),
+        &stream(1, held.0, held.1),
+        names,
+    );
+    told(losses)
+}
+
+#[test]
+fn what_is_lost_and_what_only_looks_different() {
+    use Change::{Changed, Displaced, Vanished};
+    let abc = fields(&[("a", "uint8", 1), ("b", "uint16", 2), ("c", "uint8", 1)]);
+    let first: &[u8] = &[1, 2, 3, 4];
+    type Lost<'r> = &'r [(&'r str, Change, Option<&'r str>)];
+    // What is sent, what the destination describes and holds, and what is lost.
+    type Row<'r> = (&'r str, &'r [u8], String, &'r [u8], Lost<'r>);
+    let table: &[Row] = &[
+        ("the same", first, abc.clone(), first, &[]),
+        (
+            "another value",
+            first,
+            abc.clone(),
+            &[1, 2, 9, 4],
+            &[("b", Changed, None)],
+        ),
+        (
+            "the same name at another place, though all is zero",
+            &[0; 4],
+            fields(&[("c", "uint8", 1), ("b", "uint16", 2), ("x", "uint8", 1)]),
+            &[0; 4],
+            &[("c", Displaced, Some("x"))],
+        ),
+        (
+            "a new field before two others, and none at the end",
+            first,
+            fields(&[("new", "uint8", 1), ("a", "uint8", 1), ("b", "uint16", 2)]),
+            first,
+            &[("a", Displaced, Some("new")), ("b", Displaced, Some("a"))],
+        ),
+        (
+            "another name",
+            first,
+            fields(&[("a", "uint8", 1), ("beta", "uint16", 2), ("c", "uint8", 1)]),
+            first,
+            &[],
+        ),
+        (
+            "another name with another value",
+            first,
+            fields(&[("a", "uint8", 1), ("beta", "uint16", 2), ("c", "uint8", 1)]),
+            &[1, 2, 9, 4],
+            &[("b", Changed, Some("beta"))],
+        ),
+        (
+            "two fields that were one",
+            first,
+            fields(&[
+                ("a", "uint8", 1),
+                ("low", "uint8", 1),
+                ("high", "uint8", 1),
+                ("c", "uint8", 1),
+            ]),
+            first,
+            &[],
+        ),
+        (
+            "room that no field uses any more",
+            first,
+            fields(&[
+                ("a", "uint8", 1),
+                ("unused", "unused_buffer", 2),
+                ("c", "uint8", 1),
+            ]),
+            &[1, 0, 0, 4],
+            &[],
+        ),
+        (
+            "a struct around it",
+            first,
+            r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "a", "type": "uint8", "size": 1},
+                {"name": "in", "type": "struct", "size": 3, "struct": {
+                    "vmsd_name": "inner", "version": 1, "fields": [
+                        {"name": "b", "type": "uint16", "size": 2},
+                        {"name": "c", "type": "uint8", "size": 1}]}}]"#
+                .to_owned(),
+            first,
+            &[],
+        ),
+        (
+            "a field of another width",
+            first,
+            fields(&[("a", "uint8", 1), ("b", "uint32", 4), ("c", "uint8", 1)]),
+            &[1, 0, 0, 2, 3, 4],
+            &[("b", Changed, None), ("c", Displaced, Some("b"))],
+        ),
+        (
+            "a field less",
+            first,
+            fields(&[("a", "uint8", 1), ("b", "uint16", 2)]),
+            &[1, 2, 3],
+            &[("c", Vanished, None)],
+        ),
+    ];
+    for (what, sent, description, held, expected) in table {
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&abc, sent),
+            (description, held),
+            &StateNames::default(),
+        );
+        assert_eq!(&found, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
+    let description = fields(&[("a", "uint8", 1), ("b", "uint16", 2)]);
+    let losses = compare(
+        &stream(1, &description, &[1, 2, 3]),
+        &stream(1, &description, &[1, 2, 4]),
+        &StateNames::default(),
+    );
+    let [loss] = losses.as_slice() else {
+        panic!("{losses:?}");
+    };
+    assert_eq!((loss.section.as_str(), loss.instance_id), ("dev", 0));
+    assert_eq!(loss.description, "dev");
+    assert_eq!(loss.offset, PAYLOAD + 1);
+    assert_eq!(loss.sent, [2, 3][..]);
+    assert_eq!(loss.held.as_deref(), Some(&[2, 4][..]));
+}
+
+#[test]
+fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
+    let description = fields(&[
+        ("a", "uint8", 1),
+        ("unused", "unused_buffer", 4),
+        ("c", "uint8", 1),
+    ]);
+    let sent = stream(1, &description, &[0; 6]);
+    let losses = compare(&sent, &Stream::default(), &StateNames::default());
+    assert_eq!(
+        told(&losses),
+        [("a", Change::Vanished, None), ("c", Change::Vanished, None)]
+    );
+}
+
+/// A device with a field and subsections that each have a field.
+fn with_subsections(subsections: &[(&str, u8)]) -> (String, Vec<u8>) {
+    let mut bytes = vec![7];
+    let mut described = Vec::new();
+    for (name, value) in subsections {
+        bytes.extend(embedded(name, *value));
+        described.push(format!(
+            r#"{{"vmsd_name": "{name}", "version": 1,
+                "fields": [{{"name": "on", "type": "uint8", "size": 1}}]}}"#
+        ));
+    }
+    let description = format!(
+        r#"{}, "subsections": [{}]"#,
+        fields(&[("a", "uint8", 1)]),
+        described.join(", ")
+    );
+    (description, bytes)
+}
+
+/// A subsection as it goes over the wire: marker, name, version, a field of one byte.
+fn embedded(name: &str, value: u8) -> Vec<u8> {
+    let mut bytes = vec![5, name.len() as u8];
+    bytes.extend(name.as_bytes());
+    bytes.extend([0, 0, 0, 1, value]);
+    bytes
+}
+
+#[test]
+fn subsections_are_held_against_those_of_their_name() {
+    type Row<'r> = (&'r [(&'r str, u8)], &'r [(&'r str, u8)], &'r [&'r str]);
+    let table: &[Row] = &[
+        (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
+        (&[("dev/x", 1)], &[("dev/x", 2)], &["dev/x/on"]),
+        // Its needed() says so: see `compare_bodies`.
+        (&[("dev/x", 1)], &[], &[]),
+        (&[], &[("dev/x", 1)], &[]),
+        // They may come in another order, and are their own places.
+        (
+            &[("dev/x", 1), ("dev/y", 2)],
+            &[("dev/y", 2), ("dev/x", 1)],
+            &[],
+        ),
+        (&[("dev/x", 1), ("dev/y", 2)], &[("dev/y", 2)], &[]),
+        (
+            &[("dev/x", 1), ("dev/y", 2)],
+            &[("dev/y", 3)],
+            &["dev/y/on"],
+        ),
+        // Of two of one name the first is the first, and the second the second.
+        (
+            &[("dev/x", 1), ("dev/x", 2)],
+            &[("dev/x", 1), ("dev/x", 2)],
+            &[],
+        ),
+        (
+            &[("dev/x", 1), ("dev/x", 2)],
+            &[("dev/x", 1), ("dev/x", 3)],
+            &["dev/x/on"],
+        ),
+        (
+            &[("dev/x", 1), ("dev/x", 2)],
+            &[("dev/x", 2), ("dev/x", 1)],
+            &["dev/x/on", "dev/x/on"],
+        ),
+    ];
+    for (sent, held, expected) in table {
+        let (ours, theirs) = (with_subsections(sent), with_subsections(held));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &StateNames::default(),
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(&found, expected, "{sent:?} {held:?}");
+    }
+}
+
+#[test]
+fn a_field_that_lies_in_filler_and_holds_it_is_told() {
+    let filler = fields(&[
+        ("a", "uint8", 1),
+        ("unused", "unused_buffer", 3),
+        ("c", "uint8", 1),
+    ]);
+    let sent: &[u8] = &[1, 0, 0, 0, 4];
+    // What the destination describes and holds, and the fields that have their value from filler.
+    type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
+    let table: &[Row] = &[
+        ("filler there too", filler.clone(), sent, &[]),
+        (
+            "fields",
+            fields(&[
+                ("a", "uint8", 1),
+                ("irq", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            sent,
+            &["irq", "dma"],
+        ),
+        (
+            "one that the load worked out",
+            fields(&[
+                ("a", "uint8", 1),
+                ("irq", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            &[1, 0, 0, 7, 4],
+            &["irq"],
+        ),
+        (
+            "one that reaches into a field that was sent",
+            fields(&[("ab", "uint16", 2), ("dma", "uint16", 2), ("c", "uint8", 1)]),
+            sent,
+            &["dma"],
+        ),
+        (
+            "one that was sent at another place",
+            fields(&[
+                ("c", "uint8", 1),
+                ("x", "uint8", 1),
+                ("a", "uint8", 1),
+                ("y", "uint16", 2),
+            ]),
+            sent,
+            &["x"],
+        ),
+        (
+            "one that the lists know",
+            fields(&[
+                ("a", "uint8", 1),
+                ("known", "uint8", 1),
+                ("dma", "uint16", 2),
+                ("c", "uint8", 1),
+            ]),
+            sent,
+            &["dma"],
+        ),
+    ];
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["known"]
+reason = "worked out anew"
+source = "a test"
+"#,
+    );
+    let ours = stream(1, &filler, sent);
+    for (what, description, held, expected) in table {
+        let found = fillings(&ours, &stream(1, description, held), &known);
+        let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(&paths, expected, "{what}");
+    }
+    // Another version of a section lies otherwise, and how is not known.
+    let (_, description, held, _) = &table[1];
+    assert_eq!(fillings(&ours, &stream(2, description, held), &known), []);
+
+    let found = fillings(&ours, &stream(1, description, held), &known);
+    assert_eq!(found[1].offset, PAYLOAD + 2);
+    assert_eq!(found[1].held, [0, 0][..]);
+    let other = stream(1, description, &[9, 9, 0, 5, 9]);
+    assert_eq!(found[1].on(&other).as_deref(), Some(&[0, 5][..]));
+    assert_eq!(found[1].on(&stream(1, &filler, sent)), None);
+    assert_eq!(found[1].on(&Stream::default()), None);
+}
+
+/// Real builds that send filler where another one has a field.
+#[test]
+fn real_streams_show_which_fields_lie_in_filler() {
+    let found = |sent: &str, held: &str| {
+        let (sent, held) = (parse(&fixture(sent)).stream, parse(&fixture(held)).stream);
+        let found = fillings(&sent, &held, &StateNames::default());
+        let found: Vec<String> = found
+            .iter()
+            .map(|f| format!("{} {}", f.section, f.path))
+            .collect();
+        found
+    };
+    let (old, new) = ("7.2.22/x86_64-q35", "10.0.13/x86_64-q35");
+    assert_eq!(found(old, old), Vec::<String>::new());
+    assert_eq!(found(old, new), Vec::<String>::new());
+    assert_eq!(
+        found(new, old),
+        [
+            "0000:00:01.0/e1000e core.itr_intr_pending",
+            "0000:00:01.0/e1000e core.eitr_intr_pending",
+        ]
+    );
+}
+
+#[test]
+fn sections_of_two_versions_are_compared_by_names_alone() {
+    let sent = stream(
+        2,
+        &fields(&[("a", "uint8", 1), ("b", "uint8", 1), ("c", "uint8", 1)]),
+        &[1, 2, 3],
+    );
+    // In other places, one with another value, one with another length, one not at all.
+    let held = stream(
+        3,
+        &fields(&[("b", "uint8", 1), ("a", "uint8", 1), ("c", "uint16", 2)]),
+        &[9, 1, 0, 3],
+    );
+    let losses = compare(&sent, &held, &StateNames::default());
+    assert_eq!(told(&losses), [("b", Change::Changed, None)]);
+    assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
+}
+
+/// A device with a field that writes descriptions of its own, and a field behind it.
+fn opaque(contents: &[u8], behind: u8) -> (String, Vec<u8>) {
+    let description = fields(&[("virtio", "virtio", contents.len()), ("n", "uint8", 1)]);
+    (description, [contents, &[behind]].concat())
+}
+
+#[test]
+fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
+    let (one, other) = (embedded("virtio/a", 1), embedded("virtio/b", 1));
+    let short = [&[1, 2], &one[..]].concat();
+    let last = [&[1, 2], &one[..], &other].concat();
+    let first = [&[1, 2], &other[..], &one].concat();
+    let changed = [&[1, 3], &one[..], &other].concat();
+    let no_marker = [&short[..], &[6], &other[1..]].concat();
+    let no_name = [&short[..], &[5], &[0; 16]].concat();
+    // What is held, with the value behind it, and what is lost.
+    let table: [(&str, &[u8], u8, &[&str]); 7] = [
+        ("at the end", &last, 9, &[]),
+        ("in front of another", &first, 9, &[]),
+        ("and the field behind it", &last, 8, &["n"]),
+        ("and a byte before it", &changed, 9, &["virtio", "n"]),
+        ("no marker", &no_marker, 9, &["virtio", "n"]),
+        ("no name", &no_name, 9, &["virtio", "n"]),
+        ("nothing", &short, 9, &[]),
+    ];
+    for (what, held, behind, expected) in table {
+        let (ours, theirs) = (opaque(&short, 9), opaque(held, behind));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &StateNames::default(),
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(found, expected, "{what}");
+    }
+    // One less is none either; bytes that are no subsection, or something else beside it, are told.
+    let halved = [&[1, 2], &one[..one.len() - 1]].concat();
+    let table: [(&str, &[u8], &[u8], bool); 4] = [
+        ("the last", &last, &short, false),
+        ("the first", &first, &short, false),
+        ("a part of one", &short, &halved, true),
+        ("and a byte before it", &changed, &short, true),
+    ];
+    for (what, sent, held, told) in table {
+        let (ours, theirs) = (opaque(sent, 9), opaque(held, 9));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &StateNames::default(),
+        );
+        let virtio = found.iter().any(|(path, ..)| *path == "virtio");
+        assert_eq!(virtio, told, "{what}: {found:?}");
+    }
+}
+
+/// `virtio-gpu`: a configuration space that is longer in one build, and a subsection that the other
+/// one sends, in one opaque field.
+#[test]
+fn a_subsection_more_or_less_behind_another_length_is_no_loss_either() {
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["virtio"]
+resized = 4
+reason = "each takes what it knows"
+source = "a test"
+"#,
+    );
+    let (own, more) = (embedded("virtio/a", 1), embedded("virtio/b", 1));
+    // A status, a length and so many bytes, the size of a queue, and subsections.
+    let of = |status: u8, config: &[u8], queue: u8, subsections: &[&[u8]]| {
+        let length = (config.len() as u32).to_be_bytes();
+        [
+            &[1, status],
+            &length[..],
+            config,
+            &[0, queue],
+            &subsections.concat(),
+        ]
+        .concat()
+    };
+    let config = |length: usize| vec![7; length];
+    // What else 11.1 sends where 10.0 has no more is its own.
+    let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
+    let sent = of(2, &config(20), 64, &[&own]);
+    let lost_all = &["virtio", "n"][..];
+    for (what, held, behind, expected) in [
+        ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
+        ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
+        (
+            "shorter and one more",
+            of(2, &config(16), 64, &[&own, &more]),
+            9,
+            &[],
+        ),
+        (
+            "longer and one more",
+            of(2, &fresh, 64, &[&more, &own]),
+            9,
+            &[],
+        ),
+        ("longer and one fewer", of(2, &fresh, 64, &[]), 9, &[]),
+        ("shorter and one fewer", of(2, &config(16), 64, &[]), 9, &[]),
+        (
+            "and the field behind it",
+            of(2, &config(16), 64, &[&own, &more]),
+            8,
+            &["n"],
+        ),
+        (
+            "by another length",
+            of(2, &config(15), 64, &[&own, &more]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another status",
+            of(3, &config(16), 64, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another byte that both know",
+            of(2, &[8; 24], 64, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another size of a queue",
+            of(2, &config(16), 16, &[&own]),
+            9,
+            lost_all,
+        ),
+        (
+            "all of that and one more",
+            of(3, &config(16), 16, &[&own, &more]),
+            9,
+            lost_all,
+        ),
+        (
+            "and another one instead",
+            of(2, &config(16), 64, &[&more]),
+            9,
+            lost_all,
+        ),
+    ] {
+        let (ours, theirs) = (opaque(&sent, 9), opaque(&held, behind));
+        let mut losses = Vec::new();
+        let found = lost(
+            &mut losses,
+            (&ours.0, &ours.1),
+            (&theirs.0, &theirs.1),
+            &known,
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+#[test]
+fn what_the_lists_know_is_no_loss_and_nothing_else_is() {
+    let known = names(
+        r#"
+[[volatile]]
+description = "dev"
+fields = ["clock"]
+bytes = [[0, 1]]
+reason = "goes on"
+source = "a test"
+
+[[volatile]]
+description = "dev"
+fields = ["config"]
+resized = 4
+reason = "each takes what it knows"
+source = "a test"
+"#,
+    );
+    let description = |config| {
+        fields(&[
+            ("clock", "buffer", 4),
+            ("config", "buffer", config),
+            ("n", "uint8", 1),
+        ])
+    };
+    let sent: &[u8] = &[1, 2, 3, 4, 5, 5, 6];
+    let table: [(&str, usize, &[u8], &[&str]); 5] = [
+        ("the clock", 2, &[9, 9, 3, 4, 5, 5, 6], &[]),
+        ("more than the clock", 2, &[9, 9, 3, 9, 5, 5, 6], &["clock"]),
+        ("four more", 6, &[1, 2, 3, 4, 5, 5, 0, 0, 0, 0, 6], &[]),
+        (
+            "four more, and what follows",
+            6,
+            &[1, 2, 3, 4, 5, 5, 0, 0, 0, 0, 7],
+            &["n"],
+        ),
+        (
+            "three more",
+            5,
+            &[1, 2, 3, 4, 5, 5, 0, 0, 0, 6],
+            &["config", "n"],
+        ),
+    ];
+    for (what, config, held, expected) in table {
+        let mut losses = Vec::new();
+        let theirs = description(config);
+        let found = lost(
+            &mut losses,
+            (&description(2), sent),
+            (&theirs, held),
+            &known,
+        );
+        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(found, expected, "{what}");
+    }
+    // The name in another description is another field.
+    let mut losses = Vec::new();
+    let elsewhere = fields(&[("clock", "buffer", 1)]).replace("\"dev\"", "\"other\"");
+    let found = lost(&mut losses, (&elsewhere, &[1]), (&elsewhere, &[2]), &known);
+    assert_eq!(found, [("clock", Change::Changed, None)]);
+}
+
+#[test]
+fn a_known_rename_shows_its_value_under_the_sent_name() {
+    let known = names(
+        r#"
+[[field]]
+description = "dev"
+old = "b"
+new = "beta"
+by = "8.0"
+source = "a test"
+reason = "a test"
+"#,
+    );
+    let ours = fields(&[("a", "uint8", 1), ("b", "uint8", 1)]);
+    let theirs = fields(&[("a", "uint8", 1), ("beta", "uint8", 1)]);
+    let mut losses = Vec::new();
+    assert!(lost(&mut losses, (&ours, &[1, 2]), (&theirs, &[1, 2]), &known).is_empty());
+    let found = lost(&mut losses, (&ours, &[1, 2]), (&theirs, &[1, 3]), &known);
+    // It is the field itself, not bytes that went into another.
+    assert_eq!(found, [("b", Change::Changed, None)]);
+}
+
+#[test]
+fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
+    let streams = fixtures()
+        .into_iter()
+        .map(|(name, bytes)| (name, parse(&bytes).stream));
+    let streams: Vec<(String, Stream)> = streams.collect();
+    let mut across = 0;
+    for (name, sent) in &streams {
+        for (other, held) in &streams {
+            for section in sent.devices() {
+                let Some(back) = held.section(&section.name, section.instance_id) else {
+                    continue;
+                };
+                let short = alike::alike(section, back);
+                assert!(short || name != other, "{name}: {}", section.name);
+                if !short {
+                    continue;
+                }
+                across += usize::from(name != other);
+                let [ours, theirs] = [section, back]
+                    .map(|section| bodies(section.content.structure().expect("decoded")));
+                let mut losses = Vec::new();
+                compare_bodies(&ours, &theirs, &StateNames::default(), &mut losses);
+                assert_eq!(told(&losses), [], "{name} to {other}: {}", section.name);
+            }
+        }
+    }
+    assert!(
+        across > 100,
+        "{across} sections came out of two builds alike"
+    );
+}
+
+/// A section of a real stream with all of its values, and how it is described.
+struct Real {
+    section: Section,
+    description: crate::stream::Description,
+    leaves: Vec<Leaf>,
+}
+
+static REAL: LazyLock<Vec<Real>> = LazyLock::new(|| {
+    let mut real = Vec::new();
+    for name in [
+        "5.2.0/ppc64-pseries",
+        "7.2.22/s390x-ccw",
+        "10.0.13/x86_64-q35",
+        "11.1.3/aarch64-virt",
+    ] {
+        let stream = parse(&fixture(name)).stream;
+        let vmdesc = stream.vmdesc().expect("a description").clone();
+        for section in stream.devices() {
+            let device = vmdesc
+                .devices
+                .iter()
+                .find(|d| *d.name == *section.name && d.instance_id == section.instance_id);
+            let structure = section.content.structure().expect("decoded");
+            let leaves = bodies(structure).into_iter().flat_map(|body| body.leaves);
+            let leaves: Vec<Leaf> = leaves.filter(|leaf| !leaf.is_filler()).collect();
+            if leaves.is_empty() {
+                continue;
+            }
+            real.push(Real {
+                section: section.clone(),
+                description: device.expect("described").description.clone(),
+                leaves,
+            });
+        }
+    }
+    assert!(real.len() > 100, "{} sections", real.len());
+    real
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #[test]
+    fn a_changed_byte_of_any_value_is_found(
+        section: Index,
+        leaf: Index,
+        byte: Index,
+        flip in 1u8..,
+    ) {
+        let real = section.get(&REAL);
+        let leaf = leaf.get(&real.leaves);
+        let at = leaf.offset - real.section.payload_offset;
+        let at = at as usize + byte.index(leaf.bytes.len());
+        let mut payload = real.section.payload.to_vec();
+        payload[at] ^= flip;
+
+        let mut held = real.section.clone();
+        held.payload = payload.into();
+        let decoded = decode(&real.description, &held.payload, held.payload_offset);
+        if decoded.error.is_none() {
+            held.content = Content::Decoded(decoded.structure);
+            let sections = |section: &Section| Stream {
+                sections: vec![section.clone()],
+                ..Stream::default()
+            };
+            let losses = compare(&sections(&real.section), &sections(&held), &StateNames::default());
+            let place = (leaf.path.as_str(), Change::Changed, None);
+            prop_assert_eq!(told(&losses), [place], "{} byte {}", real.section.name, at);
+        }
+    }
+}

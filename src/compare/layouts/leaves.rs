@@ -1,0 +1,80 @@
+//! The fields of a section that hold no others.
+
+use crate::compare::layouts::words::layout_name;
+use crate::stream::tree::{Kind, Section, Structure, Value};
+
+/// A field that holds no others, as it was sent.
+pub(crate) struct Leaf<'s> {
+    /// Names as a finding has them, from the section's own fields down.
+    pub path: Vec<String>,
+    /// Names with the indices of elements, for people.
+    pub label: String,
+    pub type_name: &'s str,
+    pub kind: Kind,
+    /// Values in it.
+    pub count: usize,
+    pub offset: u64,
+    pub bytes: &'s bytes::Bytes,
+}
+
+/// The fields of a section in the order of the wire.
+pub(crate) fn leaves(section: &Section) -> Vec<Leaf<'_>> {
+    let mut leaves = Vec::new();
+    if let Some(structure) = section.content.structure() {
+        collect(structure, &[], "", &mut leaves);
+    }
+    leaves
+}
+
+fn collect<'s>(structure: &'s Structure, path: &[String], label: &str, into: &mut Vec<Leaf<'s>>) {
+    let join = |name: &str| match label {
+        "" => name.to_owned(),
+        label => format!("{label}/{name}"),
+    };
+    for run in structure.fields.chunk_by(|a, b| a.name == b.name) {
+        let mut index = 0;
+        for node in run {
+            let path = [path, &[layout_name(node).to_owned()]].concat();
+            let alone = run.len() == 1 && node.index.is_none();
+            let mut element = |alone: bool| {
+                index += 1;
+                match alone {
+                    true => join(&node.name),
+                    false => join(&format!("{}[{}]", node.name, index - 1)),
+                }
+            };
+            match &node.value {
+                Value::Leaf(kind) | Value::Leaves { kind, .. } => into.push(Leaf {
+                    path,
+                    label: element(alone),
+                    type_name: &node.type_name,
+                    kind: *kind,
+                    count: match node.value {
+                        Value::Leaves { count, .. } => count,
+                        _ => 1,
+                    },
+                    offset: node.offset,
+                    bytes: &node.bytes,
+                }),
+                Value::Struct(structure) => collect(structure, &path, &element(alone), into),
+                Value::Structs(elements) => {
+                    for structure in elements {
+                        let label = element(false);
+                        if let Some(structure) = structure {
+                            collect(structure, &path, &label, into);
+                        }
+                    }
+                }
+                Value::List(elements) => {
+                    for structure in elements {
+                        collect(structure, &path, &element(false), into);
+                    }
+                }
+            }
+        }
+    }
+    for subsection in &structure.subsections {
+        let path = [path, &[subsection.name.to_string()]].concat();
+        collect(&subsection.structure, &path, &join(&subsection.name), into);
+    }
+}

@@ -1,0 +1,282 @@
+//! Real pairs of streams, and devices by hand.
+
+use std::collections::BTreeSet;
+
+use crate::compare::layouts::*;
+use crate::stream::parse;
+use crate::stream::testing::{HandMade, fixture, hand_made};
+
+const NAMES: &[&str] = &[
+    "x86_64-q35",
+    "x86_64-i440fx",
+    "s390x-ccw",
+    "ppc64-pseries",
+    "aarch64-virt",
+    "m68k-virt",
+];
+const VERSIONS: &[&str] = &["5.2.0", "7.2.22", "10.0.13", "11.1.3"];
+
+fn real(version: &str, name: &str) -> Option<Stream> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
+    let there = std::fs::exists(format!("{folder}/{version}/{name}.stream.zst"));
+    there
+        .expect("readable")
+        .then(|| parse(&fixture(&format!("{version}/{name}"))).stream)
+}
+
+fn dump(version: &str, name: &str) -> Dump {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps");
+    let file = format!("{folder}/{version}/{name}.json.zst");
+    crate::vmstate::read::read_dump(file.as_ref()).expect("a dump")
+}
+
+/// Machine, builds, section and rule. All that real pairs of streams say is an error, and each of
+/// them is one: the version that the destination refuses.
+const ERRORS: &[(&str, &str, &str, &str)] = &[
+    (
+        "x86_64-q35",
+        "7.2.22 > 5.2.0",
+        "pciespscsi",
+        "version-too-new",
+    ),
+    (
+        "x86_64-q35",
+        "10.0.13 > 5.2.0",
+        "pciespscsi",
+        "version-too-new",
+    ),
+    (
+        "x86_64-q35",
+        "11.1.3 > 5.2.0",
+        "pciespscsi",
+        "version-too-new",
+    ),
+    (
+        "ppc64-pseries",
+        "7.2.22 > 5.2.0",
+        "spapr_iommu",
+        "version-too-new",
+    ),
+    (
+        "ppc64-pseries",
+        "10.0.13 > 5.2.0",
+        "spapr_iommu",
+        "version-too-new",
+    ),
+    (
+        "ppc64-pseries",
+        "11.1.3 > 5.2.0",
+        "spapr_iommu",
+        "version-too-new",
+    ),
+];
+
+#[test]
+fn builds_that_are_compatible_have_no_errors() {
+    let mut found = Vec::new();
+    let mut pairs = 0;
+    for name in NAMES {
+        for (at, old) in VERSIONS.iter().enumerate() {
+            for new in &VERSIONS[at + 1..] {
+                let (Some(a), Some(b)) = (real(old, name), real(new, name)) else {
+                    continue;
+                };
+                pairs += 1;
+                for f in compare(&a, &b, &Direction::BOTH, &NoRenames) {
+                    assert_eq!(f.evidence, Evidence::Stream);
+                    if f.level == Level::Error {
+                        let (from, to) = f.direction.source_destination(old, new);
+                        let vmsd = f.path[0].clone();
+                        found.push((*name, format!("{from} > {to}"), vmsd, f.rule));
+                    }
+                }
+            }
+        }
+    }
+    assert!(pairs >= 25, "{pairs} pairs: fixtures are missing");
+    found.dedup();
+    let mut found: Vec<_> = found
+        .iter()
+        .map(|(name, pair, vmsd, rule)| (*name, pair.as_str(), vmsd.as_str(), rule.id()))
+        .collect();
+    let mut expected = ERRORS.to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn padding_in_the_place_of_a_field_is_a_note() {
+    let (old, new) = (
+        real("7.2.22", "x86_64-q35").expect("there"),
+        real("10.0.13", "x86_64-q35").expect("there"),
+    );
+    let findings = compare(&old, &new, &[Direction::Forward], &NoRenames);
+    let e1000e: Vec<_> = findings
+        .iter()
+        .filter(|f| f.path[0] == "e1000e")
+        .map(|f| (f.level, f.rule.id(), f.path.last().map(String::as_str)))
+        .collect();
+    assert_eq!(
+        e1000e,
+        [
+            (Level::Note, "field-padded", Some("core.itr_intr_pending")),
+            (Level::Note, "field-padded", Some("core.eitr_intr_pending")),
+        ]
+    );
+}
+
+/// Rules and levels of the differences in `section`, in one direction.
+fn between(
+    streams: (&Stream, &Stream),
+    new_dump: Option<&Dump>,
+    section: &str,
+    direction: Direction,
+) -> Vec<(Level, String, String)> {
+    compare(streams.0, (streams.1, new_dump), &[direction], &NoRenames)
+        .into_iter()
+        .filter(|f| f.path[0] == section && f.level != Level::Note)
+        .map(|f| (f.level, f.rule.to_string(), f.path[1..].join("/")))
+        .collect()
+}
+
+#[test]
+fn a_dump_of_the_destination_tells_a_field_with_a_test_from_one_without() {
+    let (old, new) = (
+        real("7.2.22", "x86_64-q35").expect("there"),
+        real("10.0.13", "x86_64-q35").expect("there"),
+    );
+    let own = dump("10.0.13", "x86_64-q35");
+    let esp = |dump| {
+        let forward = Direction::Forward;
+        between((&old, &new), dump, "pciespscsi", forward)
+    };
+    let row = |level, rule: &str, path: &str| (level, rule.to_owned(), path.to_owned());
+    // A version inside the device differs, and either field might hang on it.
+    assert_eq!(
+        esp(None),
+        [
+            row(Level::Warning, "field-removed", "esp/ti_cmd"),
+            row(Level::Warning, "field-added", "esp/drq_state"),
+        ]
+    );
+    assert_eq!(
+        esp(Some(&own)),
+        [
+            row(Level::Warning, "field-removed", "esp/ti_cmd"),
+            row(Level::Error, "field-added", "esp/drq_state"),
+        ]
+    );
+}
+
+#[test]
+fn a_dump_describes_devices_but_no_cpu() {
+    let stream = real("10.0.13", "x86_64-q35").expect("there");
+    let found = kinds(&stream, &dump("10.0.13", "x86_64-q35"));
+    assert!(found.described.contains("mch"), "{found:?}");
+    assert!(found.undescribed.contains("cpu"), "{found:?}");
+    let all: BTreeSet<&str> = stream.devices().map(vmsd_name).collect();
+    assert_eq!(found.count(), all.len());
+    let none = Dump {
+        machine: None,
+        sections: Vec::new(),
+    };
+    assert_eq!(kinds(&stream, &none).undescribed.len(), all.len());
+}
+
+const REGS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
+    {"name": "n", "type": "uint32", "size": 4},
+    {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#;
+
+fn dev(version_id: u32, description: &'static str) -> Stream {
+    hand_made(&[HandMade {
+        name: "0000:00:02.0/dev",
+        version_id,
+        description,
+        values: &[],
+    }])
+}
+
+#[test]
+fn only_what_no_state_explains_is_an_error() {
+    // What the new build sends instead of REGS; level and rule in either direction.
+    type Row = (&'static str, &'static str, Option<(Level, &'static str)>);
+    let table: &[Row] = &[
+        ("the same", REGS, None),
+        (
+            "a field more",
+            r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "n", "type": "uint32", "size": 4},
+                {"name": "irq", "type": "uint8", "size": 1},
+                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#,
+            Some((Level::Error, "field-added")),
+        ),
+        (
+            "a wider field",
+            r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "n", "type": "uint64", "size": 8},
+                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#,
+            Some((Level::Error, "field-resized")),
+        ),
+        (
+            "more elements",
+            r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "n", "type": "uint32", "size": 4},
+                {"name": "regs", "type": "uint32", "size": 4, "array_len": 3}]"#,
+            Some((Level::Warning, "array-resized")),
+        ),
+        (
+            "an entry for each element",
+            r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "n", "type": "uint32", "size": 4},
+                {"name": "regs", "type": "uint32", "size": 4, "index": 0},
+                {"name": "regs", "type": "uint32", "size": 4}]"#,
+            None,
+        ),
+    ];
+    let old = dev(1, REGS);
+    for (what, description, expected) in table {
+        let new = dev(1, description);
+        for direction in Direction::BOTH {
+            let found = between((&old, &new), None, "dev", direction);
+            let found: Vec<_> = found.iter().map(|(l, r, _)| (*l, r.as_str())).collect();
+            let expected: Vec<_> = expected.iter().copied().collect();
+            assert_eq!(found, expected, "{what}, {direction}");
+        }
+    }
+}
+
+#[test]
+fn a_subsection_and_a_section_of_one_side_are_warnings_for_its_guests() {
+    let bare = dev(1, REGS);
+    let more = hand_made(&[
+        HandMade {
+            name: "0000:00:02.0/dev",
+            version_id: 1,
+            description: r#""vmsd_name": "dev", "version": 1, "fields": [
+                {"name": "n", "type": "uint32", "size": 4},
+                {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}],
+                "subsections": [{"vmsd_name": "dev/late", "version": 1, "fields": []}]"#,
+            values: &[],
+        },
+        HandMade {
+            name: "other",
+            version_id: 1,
+            description: r#""vmsd_name": "other", "version": 1, "fields": []"#,
+            values: &[],
+        },
+    ]);
+    let findings = compare(&bare, &more, &Direction::BOTH, &NoRenames);
+    let found: Vec<_> = findings
+        .iter()
+        .map(|f| (f.direction, f.level, f.rule.id(), f.section.as_str()))
+        .collect();
+    let backward = |rule, section| (Direction::Backward, Level::Warning, rule, section);
+    assert_eq!(
+        found,
+        [
+            backward("subsection-unknown", "0000:00:02.0/dev"),
+            backward("section-added", "other"),
+        ]
+    );
+}

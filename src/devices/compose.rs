@@ -1,0 +1,301 @@
+//! The command line of a set for a pair of builds, and why a device is not on it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::devices::{Device, DeviceSet, Drivers, Form};
+use crate::model::Side;
+use crate::model::Version;
+
+/// What is known of a build.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    pub version: Option<Version>,
+    /// What its `-device` takes. Without it, versions alone decide.
+    pub drivers: Option<&'a Drivers>,
+}
+
+/// For which builds and which machine a command line is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The end of `qemu-system-ARCH`.
+    pub arch: &'a str,
+    /// The machine type, `pc-q35-7.2` for instance.
+    pub machine: &'a str,
+    pub old: Known<'a>,
+    pub new: Known<'a>,
+}
+
+/// Arguments that plug a set into a guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Composition {
+    /// The same for source and destination; `-M`, memory and the like come before.
+    pub args: Vec<String>,
+    /// Ids of the devices in the guest, in the order of the command line.
+    pub included: Vec<String>,
+    /// The others.
+    pub excluded: Vec<Exclusion>,
+}
+
+/// A device of the set that is not in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exclusion {
+    /// Its id.
+    pub device: String,
+    pub driver: String,
+    pub reason: Reason,
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.device, self.reason)
+    }
+}
+
+/// Why a device is not in the guest. It is written into reports as its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The set has it for other architectures.
+    Architecture { arch: String },
+    /// The set has it for other machines.
+    Machine { machine: String },
+    /// `-device` of these builds does not take it.
+    Absent { side: Side },
+    /// The build is older than what the set asks for.
+    Before {
+        side: Side,
+        version: Version,
+        since: Version,
+    },
+    /// The build is newer than the last one that has it.
+    After {
+        side: Side,
+        version: Version,
+        until: Version,
+    },
+    /// The build cannot migrate it to itself either.
+    Unmigratable {
+        side: Side,
+        reason: String,
+        since: Option<Version>,
+    },
+    /// A guest has one of a kind, and another device is it.
+    OneOf { kind: String, taken_by: String },
+    /// Something that it needs is not in the guest.
+    Needs { device: String },
+}
+
+impl Reason {
+    /// Whether the set itself limits the device to other places: nothing that a build lacks.
+    pub fn is_by_design(&self) -> bool {
+        matches!(
+            self,
+            Reason::Architecture { .. } | Reason::Machine { .. } | Reason::OneOf { .. }
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let build = |side: &Side| match side {
+            Side::Old => "the old build",
+            Side::New => "the new build",
+            Side::Both => "both builds",
+        };
+        match self {
+            Reason::Architecture { arch } => write!(f, "not a device for {arch}"),
+            Reason::Machine { machine } => write!(f, "not a device for {machine}"),
+            Reason::Absent { side: Side::Both } => f.write_str("neither build has it"),
+            Reason::Absent { side } => write!(f, "{} does not have it", build(side)),
+            Reason::Before {
+                side,
+                version,
+                since,
+            } => {
+                let since = Release(*since);
+                write!(f, "needs QEMU {since}, {} is {version}", build(side))
+            }
+            Reason::After {
+                side,
+                version,
+                until,
+            } => {
+                let until = Release(*until);
+                write!(f, "QEMU {until} was the last, {} is {version}", build(side))
+            }
+            Reason::Unmigratable { reason, since, .. } => match since {
+                Some(since) => {
+                    let since = Release(*since);
+                    write!(f, "no QEMU before {since} migrates it: {reason}")
+                }
+                None => write!(f, "no QEMU migrates it: {reason}"),
+            },
+            Reason::OneOf { kind, taken_by } => {
+                write!(f, "a guest has one {kind}, here it is {taken_by}")
+            }
+            Reason::Needs { device } => write!(f, "needs {device}, which is not in the guest"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A release as people write it, without the point.
+struct Release(Version);
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0.major, self.0.minor)
+    }
+}
+
+/// The release that a build is or becomes.
+fn release(version: Version) -> (u32, u32) {
+    // 7.2.50 and 7.2.90 are on the way to 8.0; there are three releases a year, .0 to .2.
+    match (version.micro >= 50, version.minor) {
+        (false, minor) => (version.major, minor),
+        (true, 0 | 1) => (version.major, version.minor + 1),
+        (true, _) => (version.major + 1, 0),
+    }
+}
+
+impl DeviceSet {
+    /// The command line for a pair of builds.
+    pub fn compose(&self, target: &Target) -> Composition {
+        let mut composition = Composition::default();
+        let mut taken: BTreeMap<&String, &String> = BTreeMap::new();
+        for device in &self.devices {
+            let missing = device
+                .needs
+                .iter()
+                .find(|need| !composition.included.contains(need));
+            // What is wrong with the device itself tells more than what is wrong with its bus.
+            let reason = device
+                .obstacle(target)
+                .or_else(|| {
+                    missing.map(|need| Reason::Needs {
+                        device: need.clone(),
+                    })
+                })
+                .or_else(|| {
+                    let kind = device.one_of.as_ref()?;
+                    taken.get(kind).map(|&by| Reason::OneOf {
+                        kind: kind.clone(),
+                        taken_by: by.clone(),
+                    })
+                });
+            match reason {
+                None => {
+                    if let Some(kind) = &device.one_of {
+                        taken.insert(kind, &device.id);
+                    }
+                    composition.args.extend(device.args(target.arch));
+                    composition.included.push(device.id.clone());
+                }
+                Some(reason) => composition.excluded.push(Exclusion {
+                    device: device.id.clone(),
+                    driver: device.driver(target.arch).to_owned(),
+                    reason,
+                }),
+            }
+        }
+        composition
+    }
+}
+
+impl Device {
+    /// What keeps the device itself out of the guest.
+    fn obstacle(&self, target: &Target) -> Option<Reason> {
+        if !self.is_for_arch(target.arch) {
+            return Some(Reason::Architecture {
+                arch: target.arch.to_owned(),
+            });
+        }
+        if !self.is_for_machine(target.machine) {
+            return Some(Reason::Machine {
+                machine: target.machine.to_owned(),
+            });
+        }
+        let sides = [(Side::Old, target.old), (Side::New, target.new)];
+        for (side, build) in sides {
+            let Some(version) = build.version else {
+                continue;
+            };
+            if let Some(since) = self.since.filter(|&s| release(version) < release(s)) {
+                return Some(Reason::Before {
+                    side,
+                    version,
+                    since,
+                });
+            }
+            if let Some(until) = self.until.filter(|&u| release(version) > release(u)) {
+                return Some(Reason::After {
+                    side,
+                    version,
+                    until,
+                });
+            }
+        }
+        let driver = self.driver(target.arch);
+        let lacks = |build: Known| build.drivers.is_some_and(|names| !names.contains(driver));
+        if let Some(side) = which(lacks(target.old), lacks(target.new)) {
+            return Some(Reason::Absent { side });
+        }
+        if let Some(reason) = &self.unmigratable {
+            let stuck = |build: Known| match (self.migratable_since, build.version) {
+                (Some(since), Some(version)) => release(version) < release(since),
+                // What cannot be known is left to the migration to show.
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            if let Some(side) = which(stuck(target.old), stuck(target.new)) {
+                return Some(Reason::Unmigratable {
+                    side,
+                    reason: reason.clone(),
+                    since: self.migratable_since,
+                });
+            }
+        }
+        None
+    }
+
+    fn args(&self, arch: &str) -> Vec<String> {
+        match &self.form {
+            Form::Verbatim(argument) => vec!["-device".to_owned(), argument.clone()],
+            Form::Described {
+                bus,
+                backend,
+                properties,
+            } => {
+                let driver = self.driver(arch).replace(',', ",,");
+                let mut text = format!("{driver},id={}", self.id);
+                if let Some(bus) = bus {
+                    text.push_str(&format!(",bus={bus}"));
+                }
+                for (name, value) in properties {
+                    text.push_str(&format!(",{name}={value}"));
+                }
+                let mut args = backend.clone();
+                args.push("-device".to_owned());
+                args.push(text);
+                args
+            }
+        }
+    }
+}
+
+/// On which side something holds, if on any.
+fn which(old: bool, new: bool) -> Option<Side> {
+    match (old, new) {
+        (true, true) => Some(Side::Both),
+        (true, false) => Some(Side::Old),
+        (false, true) => Some(Side::New),
+        (false, false) => None,
+    }
+}

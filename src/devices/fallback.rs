@@ -1,0 +1,274 @@
+//! How to plug in a device that no set has: by its bus and its properties.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::devices::{Device, DeviceSet, Driver, Form, LeftOut, Value};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    bus: Vec<Bus>,
+    property: Vec<Rule>,
+    left_out: Vec<Excluded>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bus {
+    name: String,
+    #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
+    arch: Vec<String>,
+    #[serde(default)]
+    needs: Vec<String>,
+    plug: Option<String>,
+}
+
+/// What a property wants.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    name: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    bus: Option<String>,
+    #[serde(default)]
+    backend: Vec<String>,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Excluded {
+    category: Option<String>,
+    bus: Option<String>,
+    #[serde(default)]
+    arch: Vec<String>,
+    #[serde(default)]
+    drivers: Vec<String>,
+    reason: String,
+}
+
+/// A property of a device, as a build tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    pub name: String,
+    /// `str` or `link<rng-backend>` for instance.
+    pub kind: String,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    // Not from outside: the file is part of the program, and a test reads it.
+    toml::from_str(include_str!("../../device-sets/fallbacks.toml"))
+        .unwrap_or_else(|error| unreachable!("device-sets/fallbacks.toml: {error}"))
+});
+
+fn fits(wanted: &[String], arch: &str) -> bool {
+    wanted.is_empty() || wanted.iter().any(|a| a == arch)
+}
+
+/// What the fall-backs have for a driver.
+#[derive(Debug)]
+pub struct FallBack;
+
+impl FallBack {
+    /// Why a driver is not tried, where that is for a reason.
+    pub fn left_out(driver: &str, facts: &Driver, arch: &str) -> Option<&'static str> {
+        let same = |wanted: &Option<String>, is: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
+        };
+        TABLE
+            .left_out
+            .iter()
+            .find(|entry| {
+                same(&entry.category, Some(&facts.category))
+                    && same(&entry.bus, facts.bus.as_deref())
+                    && fits(&entry.arch, arch)
+                    && (entry.drivers.is_empty() || LeftOut::any(&entry.drivers, driver))
+            })
+            .map(|entry| entry.reason.as_str())
+    }
+
+    /// Whether a bus of this type takes devices for that one.
+    pub fn takes(bus: &str, wanted: &str) -> bool {
+        let also = |entry: &Bus| entry.name == wanted && entry.also.iter().any(|also| also == bus);
+        bus == wanted || TABLE.bus.iter().any(also)
+    }
+
+    /// The device with what its bus and its properties want, and nothing of the host. `number` tells
+    /// it from other devices of the guest.
+    pub fn recipe(
+        driver: &str,
+        facts: &Driver,
+        properties: &[Property],
+        arch: &str,
+        number: usize,
+    ) -> DeviceSet {
+        let bus = facts.bus.as_deref();
+        let provider = TABLE
+            .bus
+            .iter()
+            .find(|entry| Some(entry.name.as_str()) == bus && fits(&entry.arch, arch));
+        let mut devices = Vec::new();
+        let mut plug = None;
+        let mut needs = Vec::new();
+        if let Some(provider) = provider {
+            for id in &provider.needs {
+                if let Some(set) = DeviceSet::with(id) {
+                    devices.extend(set.devices);
+                    needs.push(id.clone());
+                }
+            }
+            plug = provider.plug.clone();
+        }
+        let mut backend = Vec::new();
+        let mut values = BTreeMap::new();
+        for property in properties {
+            let rule = TABLE.property.iter().find(|rule| {
+                let named = rule.name.as_ref().is_none_or(|name| *name == property.name);
+                let typed = rule.kind.as_ref().is_none_or(|kind| *kind == property.kind);
+                let there = rule.bus.is_none() || rule.bus.as_deref() == bus;
+                named && typed && there
+            });
+            if let Some(rule) = rule {
+                let id = format!("n{number}-{}", values.len());
+                let filled = |text: &String| {
+                    text.replace("{id}", &id)
+                        .replace("{n}", &number.to_string())
+                };
+                backend.extend(rule.backend.iter().map(filled));
+                values.insert(property.name.clone(), Value::Text(filled(&rule.value)));
+            }
+        }
+        devices.push(Device {
+            id: id_of(driver),
+            driver: driver.to_owned(),
+            driver_on: BTreeMap::new(),
+            arch: Vec::new(),
+            machines: Vec::new(),
+            since: None,
+            until: None,
+            needs,
+            one_of: None,
+            unmigratable: None,
+            migratable_since: None,
+            alone: false,
+            form: Form::Described {
+                bus: plug,
+                backend,
+                properties: values,
+            },
+        });
+        DeviceSet {
+            name: driver.to_owned(),
+            description: "by its bus and its properties".to_owned(),
+            devices,
+            left_out: Vec::new(),
+        }
+    }
+}
+
+/// A driver's name as an id, apart from those of the shipped devices.
+fn id_of(driver: &str) -> String {
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() || "-._".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!("any-{}", driver.chars().map(fit).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::{Known, Target};
+
+    fn composed(driver: &str, bus: Option<&str>, properties: &[(&str, &str)]) -> Vec<String> {
+        let facts = Driver {
+            bus: bus.map(str::to_owned),
+            category: "Misc devices".to_owned(),
+        };
+        let properties: Vec<Property> = properties
+            .iter()
+            .map(|(name, kind)| Property {
+                name: (*name).to_owned(),
+                kind: (*kind).to_owned(),
+            })
+            .collect();
+        let set = FallBack::recipe(driver, &facts, &properties, "x86_64", 7);
+        let target = Target {
+            arch: "x86_64",
+            machine: "pc-q35-7.2",
+            old: Known::default(),
+            new: Known::default(),
+        };
+        set.compose(&target).args
+    }
+
+    #[test]
+    fn every_entry_names_what_exists_and_says_why() {
+        for bus in &TABLE.bus {
+            for id in &bus.needs {
+                assert!(DeviceSet::with(id).is_some(), "{}: {id}", bus.name);
+            }
+            assert_eq!(bus.needs.is_empty(), bus.plug.is_none(), "{}", bus.name);
+        }
+        for rule in &TABLE.property {
+            assert!(rule.name.is_some() || rule.kind.is_some(), "{rule:?}");
+        }
+        for entry in &TABLE.left_out {
+            assert!(!entry.reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_device_gets_its_bus_and_its_backends() {
+        assert_eq!(
+            composed(
+                "new-disk",
+                Some("SCSI"),
+                &[("drive", "str"), ("lun", "uint32")]
+            ),
+            [
+                "-device",
+                "virtio-scsi-pci,id=virtio-scsi-pci",
+                "-blockdev",
+                "null-co,node-name=n7-0,size=67108864,read-zeroes=on",
+                "-device",
+                "new-disk,id=any-new-disk,bus=virtio-scsi-pci.0,drive=n7-0",
+            ]
+        );
+        assert_eq!(
+            composed("SUNW,new", None, &[("source", "link<rng-backend>")]),
+            [
+                "-object",
+                "rng-builtin,id=n7-0",
+                "-device",
+                "SUNW,,new,id=any-SUNW_new,source=n7-0"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cpu_is_no_device_to_plug_in() {
+        let cpu = Driver {
+            bus: None,
+            category: "CPU devices".to_owned(),
+        };
+        assert!(FallBack::left_out("qemu64-x86_64-cpu", &cpu, "x86_64").is_some());
+        let card = Driver {
+            bus: Some("PCI".to_owned()),
+            category: "Network devices".to_owned(),
+        };
+        assert!(FallBack::left_out("e1000", &card, "x86_64").is_none());
+        assert!(FallBack::left_out("e1000", &card, "s390x").is_some());
+        assert!(FallBack::takes("PCIE", "PCI"));
+        assert!(!FallBack::takes("PCI", "PCIE"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Devices as the user gives them with `--device`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::devices::{Device, DeviceError, DeviceSet, Form};
+use crate::model::Version;
+
+/// The first QEMU whose `-device` takes JSON.
+const JSON_DEVICE: Version = Version::new(6, 2, 0);
+
+impl DeviceSet {
+    /// The set that `--device ARGS` options make up.
+    ///
+    /// ARGS is what `-device` takes, JSON included, and reaches QEMU unchanged. The name of a driver
+    /// alone means the device as a shipped set has it, with backend, controller and bus.
+    pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
+        let mut set = DeviceSet {
+            name: "ad-hoc".to_owned(),
+            description: "what --device asked for".to_owned(),
+            devices: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for argument in arguments {
+            if let Some(recipe) = DeviceSet::recipe(argument, arch) {
+                // Shipped ids are unique, so the same id is the same device: two disks may well need
+                // one controller.
+                for device in recipe.devices {
+                    if set.devices.iter().all(|d| d.id != device.id) {
+                        set.devices.push(device);
+                    }
+                }
+                continue;
+            }
+            let mut device = Device::verbatim(argument)?;
+            let taken = |id: &str| set.devices.iter().any(|d| d.id == id);
+            if let (true, id) = (taken(&device.id), device.id.clone()) {
+                if device.id != device.driver {
+                    return Err(DeviceError::Argument {
+                        argument: argument.clone(),
+                        reason: format!("there is a device with id `{id}` already"),
+                    });
+                }
+                let free = (2..).map(|n| format!("{id}-{n}")).find(|name| !taken(name));
+                device.id = free.unwrap_or(id);
+            }
+            set.devices.push(device);
+        }
+        Ok(set)
+    }
+}
+
+impl Device {
+    /// A device from the argument of a `-device`.
+    fn verbatim(argument: &str) -> Result<Device, DeviceError> {
+        let refused = |reason: &str| DeviceError::Argument {
+            argument: argument.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let json = argument.trim_start().starts_with('{');
+        let (driver, id) = if json {
+            let read: JsonDevice = serde_json::from_str(argument)
+                .map_err(|e| refused(&format!("not the JSON of a device: {e}")))?;
+            (read.driver, read.id)
+        } else {
+            let mut driver = None;
+            let mut id = None;
+            for (i, item) in items(argument).into_iter().enumerate() {
+                match item.split_once('=') {
+                    None if i == 0 => driver = Some(item),
+                    Some(("driver", name)) => driver = Some(name.to_owned()),
+                    Some(("id", name)) => id = Some(name.to_owned()),
+                    _ => {}
+                }
+            }
+            (driver.ok_or_else(|| refused("which driver?"))?, id)
+        };
+        if driver.is_empty() || driver == "help" || driver == "?" {
+            return Err(refused("which driver?"));
+        }
+        Ok(Device {
+            id: id.unwrap_or_else(|| driver.clone()),
+            driver,
+            driver_on: BTreeMap::new(),
+            arch: Vec::new(),
+            machines: Vec::new(),
+            since: json.then_some(JSON_DEVICE),
+            until: None,
+            needs: Vec::new(),
+            one_of: None,
+            unmigratable: None,
+            migratable_since: None,
+            alone: false,
+            form: Form::Verbatim(argument.to_owned()),
+        })
+    }
+}
+
+/// What is looked at in a device that is given as JSON; the rest is QEMU's business.
+#[derive(Deserialize)]
+struct JsonDevice {
+    driver: String,
+    id: Option<String>,
+}
+
+/// The parts of an option's argument; a doubled comma is a comma.
+fn items(argument: &str) -> Vec<String> {
+    let mut items = vec![String::new()];
+    let mut chars = argument.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == ',' && chars.next_if_eq(&',').is_none() {
+            items.push(String::new());
+        } else if let Some(item) = items.last_mut() {
+            item.push(c);
+        }
+    }
+    items
+}

@@ -1,0 +1,246 @@
+//! A set out of its file, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
+use crate::model::Version;
+
+/// A set as its file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    description: String,
+    #[serde(default)]
+    arch: Vec<String>,
+    #[serde(default)]
+    machines: Vec<String>,
+    #[serde(default)]
+    device: Vec<Spanned<Entry>>,
+    #[serde(default)]
+    left_out: Vec<Spanned<LeftOut>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    driver: Option<String>,
+    #[serde(default)]
+    driver_on: BTreeMap<String, String>,
+    arch: Option<Vec<String>>,
+    machines: Option<Vec<String>>,
+    since: Option<Version>,
+    until: Option<Version>,
+    #[serde(default)]
+    needs: Vec<String>,
+    bus: Option<String>,
+    #[serde(default)]
+    backend: Vec<String>,
+    #[serde(default)]
+    properties: BTreeMap<String, Value>,
+    one_of: Option<String>,
+    unmigratable: Option<String>,
+    migratable_since: Option<Version>,
+    alone: Option<String>,
+}
+
+impl Entry {
+    /// What is wrong with the entry itself, whatever else is in the set.
+    fn fault(&self) -> Option<String> {
+        if !is_id(&self.id) {
+            return Some(format!(
+                "`{}` is no id: a letter, then letters, digits, `-`, `.` and `_`",
+                self.id
+            ));
+        }
+        let drivers = self.driver.iter().chain(self.driver_on.values());
+        for driver in drivers {
+            if driver.is_empty() || driver.contains([',', '=', ' ']) {
+                return Some(format!("`{driver}` is no name of a driver"));
+            }
+        }
+        for (key, instead) in [("id", "id"), ("driver", "driver"), ("bus", "bus")] {
+            if self.properties.contains_key(key) {
+                return Some(format!(
+                    "the property {key} is given by the key `{instead}`"
+                ));
+            }
+        }
+        if self.backend.first().is_some_and(|o| !o.starts_with('-')) {
+            return Some("a backend starts with an option".to_owned());
+        }
+        if self.since.zip(self.until).is_some_and(|(s, u)| s > u) {
+            return Some("until is before since".to_owned());
+        }
+        if self.migratable_since.is_some() && self.unmigratable.is_none() {
+            return Some("migratable_since without unmigratable, the reason".to_owned());
+        }
+        let reasons = [&self.one_of, &self.unmigratable, &self.alone];
+        if reasons.into_iter().flatten().any(|r| r.trim().is_empty()) {
+            return Some("a reason that says nothing".to_owned());
+        }
+        None
+    }
+}
+
+/// What QEMU takes as an `id=`.
+fn is_id(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+}
+
+impl DeviceSet {
+    /// A set of the user's own.
+    pub fn load(path: &Path) -> Result<DeviceSet, DeviceError> {
+        let text = std::fs::read_to_string(path).map_err(|source| DeviceError::Io {
+            file: path.to_owned(),
+            source,
+        })?;
+        DeviceSet::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads a set; `file` is for messages.
+    pub fn parse(file: &str, text: &str) -> Result<DeviceSet, DeviceError> {
+        let line = |offset: usize| 1 + text[..offset].matches('\n').count();
+        let malformed = |line, reason: String| DeviceError::Malformed {
+            file: file.to_owned(),
+            line,
+            reason,
+        };
+        let read: File = toml::from_str(text).map_err(|e| {
+            malformed(
+                e.span().map_or(1, |span| line(span.start)),
+                e.message().to_owned(),
+            )
+        })?;
+
+        let ids: BTreeMap<&str, usize> = read
+            .device
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(i, entry)| (entry.get_ref().id.as_str(), i))
+            .collect();
+        let mut needs = Vec::new();
+        for (i, entry) in read.device.iter().enumerate() {
+            let at = line(entry.span().start);
+            let entry = entry.get_ref();
+            if let Some(fault) = entry.fault() {
+                return Err(malformed(at, fault));
+            }
+            if ids.get(entry.id.as_str()) != Some(&i) {
+                return Err(malformed(at, format!("a second device `{}`", entry.id)));
+            }
+            let mut indices = Vec::new();
+            for need in &entry.needs {
+                let Some(&index) = ids.get(need.as_str()) else {
+                    let reason = format!("`{}` needs `{need}`, which is not here", entry.id);
+                    return Err(malformed(at, reason));
+                };
+                indices.push(index);
+            }
+            // `usb0.0` is a bus of usb0, and some devices are named as a bus outright.
+            let owner = entry
+                .bus
+                .as_deref()
+                .map(|bus| bus.rsplit_once('.').map_or(bus, |(owner, _)| owner));
+            if let Some(owner) = owner.filter(|owner| ids.contains_key(owner))
+                && !entry.needs.iter().any(|need| need == owner)
+            {
+                let reason = format!(
+                    "`{}` sits on a bus of `{owner}` and has to need it",
+                    entry.id
+                );
+                return Err(malformed(at, reason));
+            }
+            needs.push(indices);
+        }
+        for entry in &read.left_out {
+            let at = line(entry.span().start);
+            let entry = entry.get_ref();
+            if entry.drivers.is_empty() || entry.reason.trim().is_empty() {
+                let reason = "left_out says which drivers, and why".to_owned();
+                return Err(malformed(at, reason));
+            }
+        }
+
+        let order = in_order(&needs).map_err(|i| {
+            let entry = &read.device[i];
+            let reason = format!("`{}` needs itself in the end", entry.get_ref().id);
+            malformed(line(entry.span().start), reason)
+        })?;
+        let mut devices: Vec<Option<Device>> = read
+            .device
+            .into_iter()
+            .map(|entry| Some(Device::new(entry.into_inner(), &read.arch, &read.machines)))
+            .collect();
+        Ok(DeviceSet {
+            name: read.name,
+            description: read.description,
+            devices: order
+                .into_iter()
+                .filter_map(|i| devices[i].take())
+                .collect(),
+            left_out: read.left_out.into_iter().map(Spanned::into_inner).collect(),
+        })
+    }
+}
+
+/// Everything after what it needs and otherwise as it was; or an index that needs itself.
+fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
+    fn visit(
+        i: usize,
+        needs: &[Vec<usize>],
+        open: &mut Vec<usize>,
+        done: &mut Vec<usize>,
+    ) -> Result<(), usize> {
+        if done.contains(&i) {
+            return Ok(());
+        }
+        if open.contains(&i) {
+            return Err(i);
+        }
+        open.push(i);
+        for &need in &needs[i] {
+            visit(need, needs, open, done)?;
+        }
+        open.pop();
+        done.push(i);
+        Ok(())
+    }
+    let mut done = Vec::with_capacity(needs.len());
+    for i in 0..needs.len() {
+        visit(i, needs, &mut Vec::new(), &mut done)?;
+    }
+    Ok(done)
+}
+
+impl Device {
+    fn new(entry: Entry, arch: &[String], machines: &[String]) -> Device {
+        Device {
+            driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
+            id: entry.id,
+            driver_on: entry.driver_on,
+            arch: entry.arch.unwrap_or_else(|| arch.to_vec()),
+            machines: entry.machines.unwrap_or_else(|| machines.to_vec()),
+            since: entry.since,
+            until: entry.until,
+            needs: entry.needs,
+            one_of: entry.one_of,
+            unmigratable: entry.unmigratable,
+            migratable_since: entry.migratable_since,
+            alone: entry.alone.is_some(),
+            form: Form::Described {
+                bus: entry.bus,
+                backend: entry.backend,
+                properties: entry.properties,
+            },
+        }
+    }
+}

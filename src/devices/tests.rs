@@ -1,0 +1,355 @@
+use crate::devices::*;
+
+const HELP_5_2: &str = r#"Controller/Bridge/Hub devices:
+name "igd-passthrough-isa-bridge", bus PCI, desc "ISA bridge faked to support IGD PT"
+name "pci-bridge", bus PCI, desc "Standard PCI Bridge"
+name "vmbus-bridge", bus System
+
+Storage devices:
+name "ich9-ahci", bus PCI, alias "ahci"
+name "scsi-disk", bus SCSI, desc "virtual SCSI disk or CD-ROM (legacy)"
+
+Misc devices:
+name "vmgenid"
+name "ivshmem-plain", bus PCI, desc "Inter-VM shared memory"
+"#;
+
+const HELP_11_1: &str = r#"Network devices:
+name "e1000", bus PCI, alias "e1000-82540em", desc "Intel Gigabit Ethernet"
+name "igb", bus PCI, desc "Intel 82576 Gigabit Ethernet Controller"
+name "virtio-net-pci", bus PCI, alias "virtio-net"
+name "virtio-net-ccw", bus virtual-css-bus, alias "virtio-net-s390"
+name "odd", bus PCI, desc "a name, alias "other", in a text"
+
+CPU devices:
+name "qemu64-x86_64-cpu"
+"#;
+
+fn set(text: &str) -> Result<DeviceSet, DeviceError> {
+    let head = "name = 'own'\ndescription = 'd'\n";
+    DeviceSet::parse("own.toml", &format!("{head}{text}"))
+}
+
+fn good(text: &str) -> DeviceSet {
+    set(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn target<'a>(old: Known<'a>, new: Known<'a>) -> Target<'a> {
+    Target {
+        arch: "x86_64",
+        machine: "pc-q35-5.2",
+        old,
+        new,
+    }
+}
+
+fn version(text: &str) -> Known<'static> {
+    Known {
+        version: text.parse().ok(),
+        drivers: None,
+    }
+}
+
+fn between(set: &DeviceSet, old: &str, new: &str) -> Composition {
+    set.compose(&target(version(old), version(new)))
+}
+
+fn reasons(composition: &Composition) -> Vec<String> {
+    composition
+        .excluded
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn drivers_are_read_from_the_help_of_every_release() {
+    let old = Drivers::from_help(HELP_5_2);
+    assert_eq!(
+        old.names().collect::<Vec<_>>(),
+        [
+            "ich9-ahci",
+            "igd-passthrough-isa-bridge",
+            "ivshmem-plain",
+            "pci-bridge",
+            "scsi-disk",
+            "vmbus-bridge",
+            "vmgenid",
+        ]
+    );
+    assert!(old.contains("ahci"), "an alias is as good");
+    assert!(!old.contains("igb"));
+
+    let new = Drivers::from_help(HELP_11_1);
+    for name in ["igb", "e1000", "e1000-82540em", "virtio-net", "odd"] {
+        assert!(new.contains(name), "{name}");
+    }
+    assert!(!new.contains("other"), "a description is no alias");
+    assert_eq!(Drivers::from_help(""), Drivers::default());
+}
+
+#[test]
+fn a_device_stands_after_what_it_needs() {
+    let set = good(
+        "[[device]]\nid='disk0'\ndriver='scsi-hd'\nneeds=['scsi0']\nbus='scsi0.0'\n\
+         backend=['-blockdev','null-co,node-name=n']\nproperties={drive='n',lun=0,'write-cache'=true,serial='a,b'}\n\
+         [[device]]\nid='scsi0'\ndriver='virtio-scsi-pci'\n",
+    );
+    let composed = between(&set, "5.2", "11.1");
+    assert_eq!(composed.included, ["scsi0", "disk0"]);
+    assert_eq!(
+        composed.args,
+        [
+            "-device",
+            "virtio-scsi-pci,id=scsi0",
+            "-blockdev",
+            "null-co,node-name=n",
+            "-device",
+            "scsi-hd,id=disk0,bus=scsi0.0,drive=n,lun=0,serial=a,,b,write-cache=on",
+        ]
+    );
+}
+
+#[test]
+fn what_a_build_lacks_is_named_with_all_that_hangs_on_it() {
+    let set = good(
+        "[[device]]\nid='nic'\ndriver='igb'\nsince='8.0'\n\
+         [[device]]\nid='tail'\nneeds=['nic']\n\
+         [[device]]\nid='old'\nuntil='5.2'\n",
+    );
+    let composed = between(&set, "7.2.22", "5.2.0");
+    assert_eq!(composed.included, [] as [&str; 0]);
+    assert_eq!(composed.args, [] as [&str; 0]);
+    assert_eq!(
+        reasons(&composed),
+        [
+            "nic: needs QEMU 8.0, the old build is 7.2.22",
+            "tail: needs nic, which is not in the guest",
+            "old: QEMU 5.2 was the last, the old build is 7.2.22",
+        ]
+    );
+    assert_eq!(between(&set, "5.2.3", "5.2").included, ["old"]);
+    assert_eq!(
+        between(&set, "7.2.90", "8.0").included,
+        ["nic", "tail"],
+        "a release candidate of 8.0"
+    );
+}
+
+#[test]
+fn a_build_that_was_asked_knows_better_than_its_version() {
+    let set = good("[[device]]\nid='ahci'\n[[device]]\nid='igb'\n[[device]]\nid='gone'\n");
+    let (old, new) = (Drivers::from_help(HELP_5_2), Drivers::from_help(HELP_11_1));
+    let known = |drivers| Known {
+        version: None,
+        drivers: Some(drivers),
+    };
+    let composed = set.compose(&target(known(&old), known(&new)));
+    assert_eq!(
+        reasons(&composed),
+        [
+            "ahci: the new build does not have it",
+            "igb: the old build does not have it",
+            "gone: neither build has it",
+        ]
+    );
+    let nothing_known = set.compose(&target(Known::default(), Known::default()));
+    assert_eq!(nothing_known.included, ["ahci", "igb", "gone"]);
+}
+
+#[test]
+fn an_unmigratable_device_stays_out_until_both_builds_migrate_it() {
+    let set = good(
+        "[[device]]\nid='nvme'\nunmigratable='no state'\nmigratable_since='11.1'\n\
+         [[device]]\nid='rocker'\nunmigratable='no state'\n",
+    );
+    assert_eq!(between(&set, "11.1", "11.2").included, ["nvme"]);
+    assert_eq!(
+        reasons(&between(&set, "10.0", "11.1")),
+        [
+            "nvme: no QEMU before 11.1 migrates it: no state",
+            "rocker: no QEMU migrates it: no state",
+        ]
+    );
+}
+
+#[test]
+fn a_place_can_be_limited_by_architecture_and_machine_family() {
+    let text = "[[device]]\nid='a'\nmachines=['pc-q35']\n[[device]]\nid='b'\narch=['s390x']\n\
+                [[device]]\nid='c'\ndriver='net-pci'\ndriver_on={s390x='net-ccw'}\n";
+    let set = good(text);
+    let on = |arch, machine| {
+        set.compose(&Target {
+            arch,
+            machine,
+            old: Known::default(),
+            new: Known::default(),
+        })
+    };
+    assert_eq!(on("x86_64", "pc-q35-7.2").included, ["a", "c"]);
+    assert_eq!(on("x86_64", "pc-q35").included, ["a", "c"]);
+    let other = on("x86_64", "pc-q35x-7.2");
+    assert_eq!(other.included, ["c"], "a family is not any beginning");
+    assert!(other.excluded.iter().all(|e| e.reason.is_by_design()));
+    let s390x = on("s390x", "s390-ccw-virtio-7.2");
+    assert_eq!(s390x.args, ["-device", "b,id=b", "-device", "net-ccw,id=c"]);
+    assert_eq!(reasons(&s390x), ["a: not a device for s390-ccw-virtio-7.2"]);
+}
+
+#[test]
+fn a_guest_has_one_of_a_kind_and_the_set_makes_several_guests() {
+    let set = good(
+        "[[device]]\nid='net'\n\
+         [[device]]\nid='b1'\none_of='balloon'\n\
+         [[device]]\nid='b2'\none_of='balloon'\n\
+         [[device]]\nid='i1'\none_of='IOMMU'\n\
+         [[device]]\nid='bmc'\n\
+         [[device]]\nid='i2'\none_of='IOMMU'\nneeds=['bmc']\n\
+         [[device]]\nid='behind'\nneeds=['i2']\n",
+    );
+    let whole = between(&set, "7.2", "10.0");
+    assert_eq!(whole.included, ["net", "b1", "i1", "bmc"]);
+    assert_eq!(
+        reasons(&whole),
+        [
+            "b2: a guest has one balloon, here it is b1",
+            "i2: a guest has one IOMMU, here it is i1",
+            "behind: needs i2, which is not in the guest",
+        ]
+    );
+    let guests = set.guests();
+    let ids = |guest: &DeviceSet| between(guest, "7.2", "10.0").included;
+    assert_eq!(guests.len(), 2);
+    assert_eq!(ids(&guests[0]), ["net", "b1", "i1", "bmc"]);
+    assert_eq!(ids(&guests[1]), ["b2", "bmc", "i2", "behind"]);
+    assert_eq!(guests[1].name, "own-2");
+    assert_eq!(good("").guests().len(), 1, "an empty set is a guest");
+}
+
+#[test]
+fn a_set_that_is_wrong_says_where() {
+    let device = |text: &str| format!("[[device]]\nid = 'x'\n{text}\n");
+    // The two lines of the head come first.
+    let cases = [
+        (device("drivr = 'y'"), "own.toml:5: unknown field `drivr`"),
+        (
+            device("since = 'soon'"),
+            "own.toml:5: \"soon\" is not a QEMU version",
+        ),
+        (
+            device("since = '8.0'\nuntil = '7.2'"),
+            "own.toml:3: until is before since",
+        ),
+        (
+            device("needs = ['y']"),
+            "own.toml:3: `x` needs `y`, which is not here",
+        ),
+        (
+            device("needs = ['x']"),
+            "own.toml:3: `x` needs itself in the end",
+        ),
+        (device("") + &device(""), "own.toml:6: a second device `x`"),
+        (
+            device("needs = ['y']") + "[[device]]\nid = 'y'\nneeds = ['x']\n",
+            "own.toml:3: `x` needs itself in the end",
+        ),
+        (
+            device("") + "[[device]]\nid = 'y'\nbus = 'x.0'\n",
+            "own.toml:6: `y` sits on a bus of `x` and has to need it",
+        ),
+        (
+            device("driver = 'y,id=z'"),
+            "own.toml:3: `y,id=z` is no name of a driver",
+        ),
+        (
+            device("properties = { bus = 'b' }"),
+            "own.toml:3: the property bus",
+        ),
+        (
+            device("properties = { a = 1.5 }"),
+            "own.toml:5: a property is a text",
+        ),
+        (
+            device("backend = ['null']"),
+            "own.toml:3: a backend starts with an option",
+        ),
+        (
+            device("migratable_since = '8.0'"),
+            "own.toml:3: migratable_since without",
+        ),
+        (
+            device("unmigratable = ''"),
+            "own.toml:3: a reason that says nothing",
+        ),
+        (
+            "[[device]]\nid = '0'".to_owned(),
+            "own.toml:3: `0` is no id",
+        ),
+        (
+            "[[left_out]]\ndrivers = []\nreason = 'r'".to_owned(),
+            "own.toml:3: left_out says",
+        ),
+        ("[[device]]\n".to_owned(), "own.toml:3: missing field `id`"),
+    ];
+    for (text, wanted) in cases {
+        let message = set(&text).expect_err(&text).to_string();
+        assert!(
+            message.starts_with(wanted),
+            "wanted {wanted:?} in {message:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_user_wrote_reaches_qemu_unchanged() {
+    let arguments = [
+        "virtio-net,mac=52:54:00:00:00:01",
+        "id=own,driver=e1000e,serial=a,,id=b",
+        r#"{"driver": "igb", "id": "json0", "addr": 5}"#,
+        "virtio-net,mq=on",
+    ]
+    .map(str::to_owned);
+    let set = DeviceSet::ad_hoc(&arguments, "x86_64").expect("good");
+    let composed = between(&set, "6.2", "11.1");
+    assert_eq!(
+        composed.included,
+        ["virtio-net", "own", "json0", "virtio-net-2"]
+    );
+    let given: Vec<&str> = composed.args.iter().map(String::as_str).collect();
+    let wanted: Vec<&str> = arguments.iter().flat_map(|a| ["-device", a]).collect();
+    assert_eq!(given, wanted);
+    assert_eq!(
+        reasons(&between(&set, "5.2", "11.1")),
+        ["json0: needs QEMU 6.2, the old build is 5.2.0"]
+    );
+    let drivers = Drivers::from_help(HELP_11_1);
+    let known = Known {
+        version: None,
+        drivers: Some(&drivers),
+    };
+    assert_eq!(
+        reasons(&set.compose(&target(known, known))),
+        ["own: neither build has it"],
+        "the driver is found wherever it stands"
+    );
+}
+
+#[test]
+fn a_device_that_is_none_is_refused() {
+    for text in [
+        "",
+        "addr=5",
+        "help",
+        "?",
+        "{",
+        "{}",
+        r#"{"id": "x"}"#,
+        ",id=x",
+    ] {
+        let error = DeviceSet::ad_hoc(&[text.to_owned()], "x86_64").expect_err(text);
+        assert!(error.to_string().starts_with("--device "), "{error}");
+    }
+    let twice = ["a,id=x", "b,id=x"].map(str::to_owned);
+    let error = DeviceSet::ad_hoc(&twice, "x86_64").expect_err("the same id");
+    assert!(error.to_string().contains("id `x` already"), "{error}");
+}

@@ -1,0 +1,80 @@
+//! Many cases at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::migration::case::Ran;
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step};
+use crate::migration::pool;
+use crate::migration::pool::Job;
+use crate::report::Case;
+
+pub use crate::migration::pool::RunFailure;
+
+/// Something that happened to a case.
+#[derive(Debug)]
+pub enum Event<'c> {
+    Began,
+    Step(Step),
+    Ended(&'c Case),
+}
+
+/// Which case it happened to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'c> {
+    /// Of its own in this run.
+    pub number: usize,
+    pub id: &'c str,
+    pub part: Part,
+}
+
+/// Runs the cases, so many at once, and tells what happens, from several threads. They come back in
+/// their own order, each with those of its culprits behind it.
+///
+/// # Errors
+/// No resources.
+pub fn run(
+    config: &MigrationConfig,
+    cases: &[CaseSpec],
+    jobs: usize,
+    told: impl Fn(Subject, Event) + Sync,
+) -> Result<Vec<Ran>, RunFailure> {
+    let mut done: Vec<Vec<(usize, Ran)>> = cases.iter().map(|_| Vec::new()).collect();
+    let count = AtomicUsize::new(0);
+    // In the order of the list, as far as they begin one after the other.
+    let first = cases.iter().cloned().enumerate();
+    let first = first.map(|(at, wanted)| Job {
+        weight: 0,
+        job: (at, 0, wanted),
+    });
+    let work = async |(_, _, wanted): &(usize, usize, CaseSpec)| {
+        let id = config.id(wanted);
+        let subject = Subject {
+            number: count.fetch_add(1, Ordering::Relaxed),
+            id: &id,
+            part: wanted.part,
+        };
+        told(subject, Event::Began);
+        let watcher = |step| told(subject, Event::Step(step));
+        let ran = config.run(wanted, &watcher).await;
+        told(subject, Event::Ended(&ran.case));
+        ran
+    };
+    pool::run(jobs, first.collect(), work, |(at, place, wanted), ran| {
+        let culprits = config.culprits(&wanted, &ran.case).into_iter();
+        let more = culprits.enumerate().map(|(index, wanted)| Job {
+            // What explains a failure comes before what is still to be tried.
+            weight: 1,
+            job: (at, index + 1, wanted),
+        });
+        let more = more.collect();
+        if let Some(cases) = done.get_mut(at) {
+            cases.push((place, ran));
+        }
+        more
+    })?;
+    for cases in &mut done {
+        // Whichever culprit was through first.
+        cases.sort_by_key(|&(place, _)| place);
+    }
+    Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
+}

@@ -1,0 +1,219 @@
+//! Between the two QEMUs of a leg: passes the stream on and reads it on its way.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
+
+use crate::migration::checks::memory::Memory;
+use crate::migration::endpoint::capability::Capability;
+use crate::stream::section_override::SectionOverride;
+use crate::stream::{Options, Parser, Reading, Stream};
+
+/// Bytes passed on at once.
+const CHUNK: usize = 128 << 10;
+/// Bytes of a stream that is changed on its way: machines that never ran send a few megabytes.
+const MOST_GRAFTED: u64 = 256 << 20;
+/// How long the rest of a stream may take once both sides have said that they are done.
+const REST: Duration = Duration::from_secs(10);
+
+/// The two ends of a way that a stream takes, ours to connect.
+#[derive(Debug)]
+pub(crate) enum Ends {
+    /// The source connects here, the destination listens there, and may be given other sections.
+    Unix(UnixListener, PathBuf, Option<Arc<SectionOverride>>),
+    Tcp(TcpListener, SocketAddr),
+    /// Connected already.
+    Sockets(UnixStream, UnixStream),
+    /// The stream is in a file, or a copy of it is, whole by the time it is looked at.
+    File(PathBuf),
+}
+
+/// Reads a stream while it lasts. Dropping it cuts the connection.
+#[derive(Debug)]
+pub(crate) enum StreamProxy {
+    Relay(Relay),
+    File(PathBuf, Memory),
+    /// The stream goes another way.
+    None(Capability),
+}
+
+#[derive(Debug)]
+pub(crate) struct Relay(JoinHandle<io::Result<Reading<Memory>>>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl StreamProxy {
+    pub fn start(ends: Ends, memory: Memory) -> StreamProxy {
+        match ends {
+            Ends::Unix(listener, path, Some(graft)) => StreamProxy::relay(async move {
+                let (from, _) = listener.accept().await?;
+                let to = UnixStream::connect(path).await.ok();
+                pass_grafted(from, to, &graft, memory).await
+            }),
+            Ends::Unix(listener, path, None) => StreamProxy::relay(async move {
+                let (from, _) = listener.accept().await?;
+                // A destination that has gone by then leaves a stream that explains why.
+                pass(from, UnixStream::connect(path).await.ok(), memory).await
+            }),
+            Ends::Tcp(listener, address) => StreamProxy::relay(async move {
+                let (from, _) = listener.accept().await?;
+                pass(from, TcpStream::connect(address).await.ok(), memory).await
+            }),
+            Ends::Sockets(from, to) => StreamProxy::relay(pass(from, Some(to), memory)),
+            Ends::File(path) => StreamProxy::File(path, memory),
+        }
+    }
+
+    /// Takes what a stopped machine saves to our socket, and gives it to nobody.
+    pub fn sink(listener: UnixListener, memory: Memory) -> StreamProxy {
+        StreamProxy::relay(async move {
+            let (from, _) = listener.accept().await?;
+            pass(from, None::<UnixStream>, memory).await
+        })
+    }
+
+    fn relay(
+        relay: impl Future<Output = io::Result<Reading<Memory>>> + Send + 'static,
+    ) -> StreamProxy {
+        StreamProxy::Relay(Relay(tokio::spawn(relay)))
+    }
+
+    /// What came by, once both sides are done.
+    pub async fn passed(self) -> Passed {
+        match self.reading().await {
+            Ok(reading) => Passed::of(reading),
+            Err(why) => Passed::nothing(&why),
+        }
+    }
+
+    async fn reading(self) -> Result<Reading<Memory>, String> {
+        let reading = match self {
+            StreamProxy::Relay(mut relay) => match timeout(REST, &mut relay.0).await {
+                Ok(Ok(reading)) => reading,
+                Ok(Err(error)) => return Err(format!("the relay ended: {error}")),
+                Err(_) => {
+                    let seconds = REST.as_secs();
+                    return Err(format!("the stream did not end within {seconds} s"));
+                }
+            },
+            StreamProxy::None(capability) => {
+                return Err(format!("with {capability} the stream does not pass by"));
+            }
+            StreamProxy::File(path, memory) => std::fs::File::open(path)
+                .map(|file| crate::stream::read(file, Options::default(), memory)),
+        };
+        reading.map_err(|error| format!("the stream could not be passed on: {error}"))
+    }
+}
+
+/// What there is to look at of a stream, or why there is nothing.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    /// A stream that names its fields.
+    pub stream: Result<Stream, String>,
+    /// Every page of the guest, as it was last sent.
+    pub memory: Result<Memory, String>,
+}
+
+impl Passed {
+    pub(crate) fn nothing(why: &str) -> Passed {
+        Passed {
+            stream: Err(why.to_owned()),
+            memory: Err(why.to_owned()),
+        }
+    }
+
+    fn of(reading: Reading<Memory>) -> Passed {
+        let Reading {
+            stream,
+            error,
+            visitor: memory,
+        } = reading;
+        if let Some(error) = error {
+            return Passed::nothing(&format!("the stream cannot be read: {error}"));
+        }
+        let described = stream.vmdesc().is_some();
+        Passed {
+            stream: match described {
+                true => Ok(stream),
+                false => Err("the stream does not say what its sections hold".to_owned()),
+            },
+            memory: match memory.is_whole() {
+                true => Ok(memory),
+                false => Err("not all of the memory passed by as the guest has it".to_owned()),
+            },
+        }
+    }
+}
+
+/// Copies until the source has nothing more. A destination that closes its end stops the copying
+/// alone: what it refused is to be explained, and that takes the end of the stream.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: Option<impl AsyncWrite + Unpin>,
+    memory: Memory,
+) -> io::Result<Reading<Memory>> {
+    let mut parser = Parser::new(Options::default(), memory);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = match from.read(&mut chunk).await {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(error),
+        };
+        let bytes = &chunk[..read];
+        if let Some(destination) = &mut to
+            && destination.write_all(bytes).await.is_err()
+        {
+            to = None;
+        }
+        // A stream that we cannot read is passed on all the same.
+        let _kept_for_the_end = parser.feed(bytes);
+    }
+    if let Some(mut destination) = to {
+        let _gone_already = destination.shutdown().await;
+    }
+    Ok(parser.finish())
+}
+
+/// The same with sections of another stream in the place of some. That takes the whole stream: what
+/// a section is called is known when it begins, where it ends only by its description.
+async fn pass_grafted(
+    mut from: impl AsyncRead + Unpin,
+    to: Option<impl AsyncWrite + Unpin>,
+    graft: &SectionOverride,
+    memory: Memory,
+) -> io::Result<Reading<Memory>> {
+    let mut bytes = Vec::new();
+    (&mut from)
+        .take(MOST_GRAFTED)
+        .read_to_end(&mut bytes)
+        .await?;
+    if bytes.len() as u64 == MOST_GRAFTED {
+        return Err(io::Error::other("the stream is too large to be changed"));
+    }
+    let reading = crate::stream::read(bytes.as_slice(), Options::default(), memory);
+    if let Some(mut destination) = to {
+        let grafted = graft.apply(&bytes, &reading.stream);
+        // One that refuses closes its end.
+        let _refused = destination.write_all(&grafted).await;
+        let _gone_already = destination.shutdown().await;
+    }
+    Ok(reading)
+}
+
+/// A port of this machine's own.
+pub(crate) async fn loopback() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}

@@ -1,0 +1,192 @@
+//! Whether devices hold what was sent to them, over all legs of a case.
+
+use std::collections::BTreeSet;
+
+use crate::compare::fidelity;
+use crate::compare::fidelity::{Filling, Loss};
+use crate::model::Direction;
+use crate::report::{Change, StateChecked, StateDiff};
+use crate::rules::lists::{Scope, StateNames};
+use crate::stream::{Kind, Leaf, Stream};
+
+/// Bytes of a buffer that a report shows.
+const SHOWN: usize = 16;
+/// Fields that a report lists of one leg: what goes wrong early displaces everything after it.
+const LISTED: usize = 64;
+
+/// What is known of names between the two builds, either way.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    forward: StateNames,
+    backward: StateNames,
+}
+
+impl Names {
+    pub fn of(scope: &Scope, arch: &str) -> Names {
+        Names {
+            forward: scope.state_names(Direction::Forward, Some(arch)),
+            backward: scope.state_names(Direction::Backward, Some(arch)),
+        }
+    }
+
+    pub(crate) fn of_leg(&self, direction: Direction) -> &StateNames {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Backward => &self.backward,
+        }
+    }
+}
+
+/// What was seen of the state so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub diffs: Vec<StateDiff>,
+    pub checked: StateChecked,
+    /// Why some leg was not looked at.
+    pub unchecked: Option<String>,
+    /// What was sent in the first leg, and in the one that failed.
+    pub first: Option<Stream>,
+    pub refused: Option<Stream>,
+    /// What the last destination saved of what it was given.
+    pub arrived: Option<Stream>,
+}
+
+impl Seen {
+    /// Compares what was sent in a leg with what the destination holds. `true` if nothing is lost.
+    pub fn compare(
+        &mut self,
+        names: &Names,
+        (leg, direction): (usize, Direction),
+        sent: &Stream,
+        held: &Stream,
+    ) -> bool {
+        self.checked.legs += 1;
+        if self.checked.legs == 1 {
+            self.checked.sections = sent.devices().count();
+            self.checked.bytes = sent.devices().map(|section| section.size).sum();
+        }
+        let broken = sent.broken().chain(held.broken()).next();
+        if let Some((section, error)) = broken {
+            self.leave(format!("{}: {error}", section.name));
+        }
+        let losses = fidelity::compare(sent, held, names.of_leg(direction));
+        let more = losses.len().saturating_sub(LISTED);
+        if more > 0 {
+            self.leave(format!("{more} more fields differ than are listed"));
+        }
+        let diffs = losses.iter().take(LISTED).map(|loss| diff(leg, loss));
+        self.diffs.extend(diffs);
+        losses.is_empty()
+    }
+
+    /// Of what the destination took from filler in a leg, that is lost which a machine that never ran
+    /// holds otherwise. `true` if nothing is.
+    pub fn judge(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) -> bool {
+        let fresh = |filling: &Filling| filling.on(never_ran);
+        let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);
+        let lost: Vec<&Filling> = fillings.iter().filter(|filling| other(filling)).collect();
+        let diffs = lost.iter().take(LISTED).map(|filling| StateDiff {
+            leg,
+            section: filling.section.clone(),
+            instance: filling.instance_id.into(),
+            field: filling.path.clone(),
+            change: Change::Filled,
+            sent: shown(Kind::Padding, &filling.held),
+            held: Some(shown(filling.kind, &filling.held)),
+            landed_in: None,
+            fresh: fresh(filling).map(|bytes| shown(filling.kind, &bytes)),
+        });
+        self.diffs.extend(diffs);
+        lost.is_empty()
+    }
+
+    /// With these blocks of memory, all that did not arrive, by the names of blocks and sections. `None`
+    /// where not everything was looked at.
+    pub fn wrong(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+        let whole = self.checked.legs > 0 && self.unchecked.is_none();
+        let sections = self.diffs.iter().map(|diff| diff.section.clone());
+        whole.then(|| sections.chain(blocks).collect())
+    }
+
+    /// Says why something was not compared; the first reason stays.
+    pub fn leave(&mut self, why: String) {
+        self.unchecked.get_or_insert(why);
+    }
+}
+
+fn diff(leg: usize, loss: &Loss) -> StateDiff {
+    StateDiff {
+        leg,
+        section: loss.section.clone(),
+        instance: loss.instance_id.into(),
+        field: loss.path.clone(),
+        change: loss.change,
+        sent: shown(loss.kind, &loss.sent),
+        held: loss.held.as_ref().map(|bytes| shown(loss.kind, bytes)),
+        landed_in: loss.landed_in.clone(),
+        fresh: None,
+    }
+}
+
+/// A value as people read it: a number where the whole field is one, else bytes.
+fn shown(kind: Kind, bytes: &[u8]) -> String {
+    let number = matches!(bytes.len(), 1 | 2 | 4 | 8);
+    match kind.leaf(bytes) {
+        Leaf::Bool(value) if bytes.len() == 1 => value.to_string(),
+        Leaf::Signed(value) if number => value.to_string(),
+        Leaf::Unsigned(value) if number => format!("{value:#x}"),
+        Leaf::Float(value) if number => value.to_string(),
+        Leaf::Text(text) => text.to_owned(),
+        _ => {
+            let hex: Vec<String> = bytes
+                .iter()
+                .take(SHOWN)
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            let rest = bytes.len().saturating_sub(SHOWN);
+            let more = match rest {
+                0 => String::new(),
+                rest => format!(" … {rest} more bytes"),
+            };
+            format!("{}{more}", hex.join(" "))
+        }
+    }
+}
+
+/// In words, what was lost.
+pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
+    let StateDiff {
+        section,
+        field,
+        sent,
+        ..
+    } = diff;
+    let others = match count {
+        0 | 1 => String::new(),
+        2 => "; 1 other field differs".to_owned(),
+        n => format!("; {} other fields differ", n - 1),
+    };
+    let what = match (diff.change, &diff.held, &diff.landed_in) {
+        (Change::Displaced, _, Some(landed)) => {
+            format!("{field}, sent as {sent}, went into {landed}")
+        }
+        (Change::Displaced, ..) => format!("{field}, sent as {sent}, went elsewhere"),
+        (Change::Vanished, _, Some(landed)) => {
+            format!("{field} was sent as {sent} and is gone; its bytes went into {landed}")
+        }
+        (Change::Vanished, ..) => format!("{field} was sent as {sent} and is gone"),
+        (Change::Changed, held, _) => {
+            let held = held.as_deref().unwrap_or("nothing");
+            format!("{field} was sent as {sent} and is {held}")
+        }
+        (Change::Filled, held, _) => {
+            let held = held.as_deref().unwrap_or("nothing");
+            let fresh = diff.fresh.as_deref().unwrap_or("nothing");
+            return format!(
+                "it loaded, but {section} took filler for a value: the source does not send {field}, which \
+                 is {held} now and {fresh} on a machine of this build that never ran{others}"
+            );
+        }
+    };
+    format!("it loaded, but {section} does not hold what was sent: {what}{others}")
+}

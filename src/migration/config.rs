@@ -1,0 +1,162 @@
+//! What a case is made of: the bench that all cases of a run share, and what is wanted of each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::devices::{Composition, DeviceSet, Target};
+use crate::migration::channel::transport::Transport;
+use crate::migration::checks::state::Names;
+use crate::migration::endpoint::capability::Capability;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::model::Direction;
+use crate::report::LeftOut;
+use crate::workload;
+
+/// The driver of which `-serial` makes one, where a second one is refused.
+const SOLE_CONSOLE: &str = "sclpconsole";
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// One migration.
+    pub leg: Duration,
+    /// From the start of the machine to the guest's first beat, firmware included.
+    pub boot: Duration,
+    /// From one beat to the next.
+    pub beat: Duration,
+    /// Finding out which devices are to blame.
+    pub blame: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            leg: Duration::from_secs(60),
+            boot: Duration::from_secs(120),
+            beat: Duration::from_secs(60),
+            blame: Duration::from_secs(90),
+        }
+    }
+}
+
+/// What all cases of a run have in common.
+#[derive(Debug, Clone)]
+pub struct MigrationConfig {
+    pub old: Endpoint,
+    pub new: Endpoint,
+    /// Resolved: both builds have it.
+    pub machine: String,
+    /// The end of `qemu-system-ARCH`.
+    pub arch: String,
+    /// CPU model of the guest; by default what the machine has.
+    pub cpu: Option<String>,
+    pub transport: Transport,
+    /// In order, each once.
+    pub capabilities: Vec<Capability>,
+    /// Whether the guest works while it moves.
+    pub running: bool,
+    /// Round trips of one guest; without them each direction is a case of one leg.
+    pub loops: Option<usize>,
+    /// How often a failed case is tried again.
+    pub retries: usize,
+    pub timeouts: Timeouts,
+    /// Where the logs of cases that did not pass are kept.
+    pub logs: PathBuf,
+    /// What the lists know of the names of fields.
+    pub names: Names,
+}
+
+/// A case to run.
+#[derive(Debug, Clone)]
+pub struct CaseSpec {
+    pub set: DeviceSet,
+    /// Of the first leg.
+    pub direction: Direction,
+    pub part: Part,
+}
+
+/// Why a case is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It was asked for.
+    Whole,
+    /// It is to blame for the failure of a larger one.
+    Culprit,
+}
+
+/// What a case is doing, for who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Legs count from 0.
+    Leg { index: usize, of: usize },
+    /// It failed, and each build is tried with itself.
+    Control,
+    /// It failed, and is tried again.
+    Again { time: usize, of: usize },
+    /// It failed, and the devices to blame are looked for.
+    Blame,
+}
+
+/// Who watches a case.
+pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
+
+impl MigrationConfig {
+    /// The set without what the workload guest itself needs, and what that is.
+    pub(crate) fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
+        let mut set = set.clone();
+        let mut taken = Vec::new();
+        if self.running && workload::guest(&self.arch).is_some() {
+            // The guest's own console is one, and a machine has one.
+            set.devices.retain(|device| {
+                let keeps = device.driver(&self.arch) != SOLE_CONSOLE;
+                if !keeps {
+                    taken.push(LeftOut {
+                        device: device.id.clone(),
+                        reason: "a machine has one, and the workload guest speaks on it".to_owned(),
+                    });
+                }
+                keeps
+            });
+        }
+        (set, taken)
+    }
+
+    /// The command line of a set for these builds.
+    pub fn compose(&self, set: &DeviceSet) -> Composition {
+        let (set, _) = self.fitting(set);
+        set.compose(&Target {
+            arch: &self.arch,
+            machine: &self.machine,
+            old: self.old.known(),
+            new: self.new.known(),
+        })
+    }
+
+    /// What every QEMU of a case is started with.
+    pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
+        LaunchSpec {
+            machine: self.machine.clone(),
+            arch: self.arch.clone(),
+            cpu: self.cpu.clone(),
+            device_args,
+            guest: workload::guest(&self.arch).filter(|_| self.running),
+            graft: None,
+            survey: false,
+        }
+    }
+
+    /// The builds that the guest goes through.
+    pub(crate) fn route(&self, first: Direction) -> Vec<&Endpoint> {
+        let (from, to) = first.source_destination(&self.old, &self.new);
+        match self.loops {
+            None => vec![from, to],
+            Some(loops) => {
+                let mut route = vec![from];
+                for _ in 0..loops {
+                    route.extend([to, from]);
+                }
+                route
+            }
+        }
+    }
+}

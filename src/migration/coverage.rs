@@ -1,0 +1,340 @@
+//! How much of what two builds know was put to the test, section by section.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::devices::{DeviceSet, Driver};
+use crate::migration::config::MigrationConfig;
+use crate::report::{Coverage, CoveredSection, CoveredSubsection, Reached};
+use crate::stream;
+use crate::stream::VmDesc;
+use crate::vmstate::dump::{Description, Dump};
+
+/// A section that a source really sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SentSection {
+    pub vmsd_name: String,
+    /// Names of the subsections that were sent, wherever in the section.
+    pub subsections: BTreeSet<String>,
+}
+
+impl SentSection {
+    /// What a stream says that it holds. Sections that are saved the old way have no vmsd, and no
+    /// dump knows them: they are left out.
+    pub fn all(vmdesc: &VmDesc) -> Vec<SentSection> {
+        let described = vmdesc.devices.iter().map(|device| &device.description);
+        described
+            .filter_map(|description| {
+                let mut subsections = BTreeSet::new();
+                sent_below(description, &mut subsections);
+                Some(SentSection {
+                    vmsd_name: description.vmsd_name.as_deref()?.to_owned(),
+                    subsections,
+                })
+            })
+            .collect()
+    }
+}
+
+fn sent_below(description: &stream::Description, names: &mut BTreeSet<String>) {
+    for subsection in &description.subsections {
+        names.extend(subsection.vmsd_name.as_deref().map(str::to_owned));
+        sent_below(subsection, names);
+    }
+    for nested in description.fields.iter().flat_map(|field| &field.nested) {
+        sent_below(nested, names);
+    }
+}
+
+/// What one case sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    pub sections: Vec<SentSection>,
+    /// The case passed.
+    pub passed: bool,
+    /// QOM types that were plugged in. Of types that share a vmsd name these are the ones that sent
+    /// it; where none of them is among them, those are taken for it that no case plugged in.
+    pub types: BTreeSet<String>,
+}
+
+/// What the machine can have, as far as the builds or the catalogue say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// QOM types that are built into the machine or that a user can add.
+    pub possible: BTreeSet<String>,
+    /// Types that no guest could be given, and why.
+    pub not_created: BTreeMap<String, String>,
+}
+
+impl Reach {
+    /// Of a run that was given some device sets: what any guest of the machine can have counts, for it
+    /// is what was not looked at.
+    pub fn of(config: &MigrationConfig, sets: &[DeviceSet]) -> Reach {
+        let mut reach = Reach::default();
+        if let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) {
+            let shared = old.names().filter(|name| new.contains(name));
+            // A guest is given a CPU by `-cpu`, and none by `-device`.
+            let devices = shared.filter(|name| !old.get(name).is_some_and(Driver::is_cpu));
+            reach.possible = devices.map(str::to_owned).collect();
+        }
+        let told = |name: &String| Some((name.clone(), DeviceSet::left_out(name)?.to_owned()));
+        reach.not_created = reach.possible.iter().filter_map(told).collect();
+        for set in sets {
+            let excluded = config.compose(set).excluded.into_iter();
+            // What one build lacks is no part of what both can have.
+            let excluded = excluded.filter(|one| reach.possible.contains(&one.driver));
+            let reasons = excluded.map(|one| (one.driver, one.reason.to_string()));
+            let reasons: Vec<(String, String)> = reasons.collect();
+            reach.not_created.extend(reasons);
+        }
+        reach
+    }
+}
+
+/// Sums up what was sent, of all sections in the two dumps. What was sent is possible; what both builds
+/// mark as unmigratable is in no stream, whatever the guest has.
+pub fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverage {
+    let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
+    for section in dumps.iter().flat_map(|dump| &dump.sections) {
+        let mut names = BTreeSet::new();
+        known_below(&section.description, &mut names);
+        let type_name = section.type_name.as_str();
+        let reason = reach.not_created.get(type_name).cloned();
+        let covered = sections.entry(type_name).or_insert_with(|| CoveredSection {
+            section: type_name.to_owned(),
+            vmsd: section.description.name.clone(),
+            // A reason is given for what one would have wanted.
+            possible: (reach.possible.contains(type_name) || reason.is_some())
+                && !is_unmigratable(dumps, type_name),
+            reached: if reason.is_some() {
+                Reached::NotCreated
+            } else {
+                Reached::Compared
+            },
+            reason,
+            subsections: Vec::new(),
+        });
+        names.extend(covered.subsections.drain(..).map(|s| s.name));
+        covered.subsections = names
+            .into_iter()
+            .map(|name| CoveredSubsection { name, sent: false })
+            .collect();
+    }
+    // A renamed vmsd has a name in each dump.
+    let mut senders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for section in dumps.iter().flat_map(|dump| &dump.sections) {
+        let types = senders.entry(&section.description.name).or_default();
+        types.insert(&section.type_name);
+    }
+    let ever: BTreeSet<&str> = observed
+        .iter()
+        .flat_map(|case| &case.types)
+        .map(String::as_str)
+        .collect();
+    for case in observed {
+        for sent in &case.sections {
+            let Some(types) = senders.get(sent.vmsd_name.as_str()) else {
+                continue;
+            };
+            let plugged: Vec<&str> = types
+                .iter()
+                .copied()
+                .filter(|name| case.types.contains(*name))
+                .collect();
+            // Where some can be plugged in, the others are what those are made of.
+            let pluggable = types.iter().any(|name| reach.possible.contains(*name));
+            let taken = |name: &&str| {
+                !ever.contains(name) && (!pluggable || reach.possible.contains(*name))
+            };
+            let others = types.iter().copied().filter(taken).collect();
+            for name in if plugged.is_empty() { others } else { plugged } {
+                if let Some(section) = sections.get_mut(name) {
+                    mark(section, sent, case.passed);
+                }
+            }
+        }
+    }
+    Coverage::of(sections.into_values().collect())
+}
+
+fn is_unmigratable(dumps: [&Dump; 2], type_name: &str) -> bool {
+    let mut known = dumps
+        .iter()
+        .filter_map(|dump| dump.section(type_name))
+        .peekable();
+    known.peek().is_some() && known.all(|section| section.description.fields.is_none())
+}
+
+fn mark(section: &mut CoveredSection, sent: &SentSection, passed: bool) {
+    let reached = if passed {
+        Reached::Passed
+    } else {
+        Reached::Sent
+    };
+    section.possible = true;
+    section.reason = None;
+    section.reached = section.reached.min(reached);
+    for subsection in &mut section.subsections {
+        subsection.sent |= sent.subsections.contains(&subsection.name);
+    }
+}
+
+fn known_below(description: &Description, names: &mut BTreeSet<String>) {
+    for subsection in &description.subsections {
+        names.insert(subsection.name.clone());
+        known_below(subsection, names);
+    }
+    let fields = description.fields().iter();
+    for nested in fields.filter_map(|field| field.description.as_deref()) {
+        known_below(nested, names);
+    }
+}
+
+/// The coverage of a run out of that of its shards: of each section the strongest. `None` if no shard
+/// has any.
+pub fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option<Coverage> {
+    let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
+    let mut any = false;
+    for covered in shards.into_iter().flat_map(|shard| {
+        any = true;
+        &shard.sections
+    }) {
+        let Some(known) = sections.get_mut(covered.section.as_str()) else {
+            sections.insert(&covered.section, covered.clone());
+            continue;
+        };
+        known.possible |= covered.possible;
+        if covered.reached < known.reached {
+            known.reached = covered.reached;
+            known.reason.clone_from(&covered.reason);
+        }
+        for subsection in covered.subsections.iter().filter(|s| s.sent) {
+            let same = known.subsections.iter_mut();
+            for known in same.filter(|known| known.name == subsection.name) {
+                known.sent = true;
+            }
+        }
+    }
+    any.then(|| Coverage::of(sections.into_values().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::vmstate::read::read_dump;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures")
+            .join(name)
+    }
+
+    /// The dumps of 7.2 and 10.0, and what 7.2's virt machine really sent.
+    fn virt() -> ([Dump; 2], Vec<SentSection>) {
+        let dump = |version: &str| {
+            let file = fixture(&format!("dumps/{version}/aarch64-virt.json.zst"));
+            read_dump(&file).unwrap()
+        };
+        let recorded = fixture("streams/7.2.22/aarch64-virt.stream.zst");
+        let input = stream::open(&recorded).unwrap();
+        let reading = stream::read(input, stream::Options::default(), ());
+        let sent = SentSection::all(reading.stream.vmdesc().unwrap());
+        ([dump("7.2.22"), dump("10.0.13")], sent)
+    }
+
+    fn standing<'c>(coverage: &'c Coverage, section: &str) -> &'c CoveredSection {
+        let found = coverage.sections.iter().find(|s| s.section == section);
+        found.unwrap_or_else(|| panic!("{section}"))
+    }
+
+    #[test]
+    fn a_real_stream_covers_what_it_holds_and_nothing_else() {
+        let ([old, new], sent) = virt();
+        let case = Observed {
+            sections: sent,
+            passed: true,
+            types: BTreeSet::new(),
+        };
+        let reach = Reach {
+            possible: ["e1000e".to_owned()].into(),
+            not_created: ["rtl8139", "nvme"]
+                .map(|name| (name.to_owned(), "there is none".to_owned()))
+                .into(),
+        };
+        let coverage = cover([&old, &new], &[case], &reach);
+        let reached = |section: &str| standing(&coverage, section).reached;
+        assert_eq!(reached("pl011"), Reached::Passed);
+        assert_eq!(reached("e1000e"), Reached::Compared);
+        assert_eq!(reached("rtl8139"), Reached::NotCreated);
+        assert!(standing(&coverage, "rtl8139").possible);
+        // Neither build has a wire form of it.
+        assert!(!standing(&coverage, "nvme").possible);
+        // A part of another board: counted apart.
+        assert!(!standing(&coverage, "bcm2835-dma").possible);
+        let counts = coverage.counts;
+        assert_eq!(counts.sections + counts.elsewhere, coverage.sections.len());
+        assert_eq!(counts.sent, counts.passed);
+        assert_eq!((counts.compared, counts.not_created), (1, 1));
+        assert_eq!(counts.sections, counts.sent + 2);
+        assert!(counts.subsections_sent < counts.subsections, "{counts:?}");
+    }
+
+    #[test]
+    fn of_types_with_one_name_the_plugged_one_is_covered() {
+        let dump = |version: &str| {
+            let file = fixture(&format!("dumps/{version}/x86_64-q35.json.zst"));
+            read_dump(&file).unwrap()
+        };
+        let (old, new) = (dump("7.2.22"), dump("10.0.13"));
+        let case = |types: &[&str], passed| Observed {
+            sections: vec![SentSection {
+                vmsd_name: "pciespscsi".to_owned(),
+                subsections: BTreeSet::new(),
+            }],
+            passed,
+            types: types.iter().map(|t| (*t).to_owned()).collect(),
+        };
+        let among = |possible: &[&str], observed: &[Observed]| {
+            let reach = Reach {
+                possible: possible.iter().map(|t| (*t).to_owned()).collect(),
+                ..Reach::default()
+            };
+            let coverage = cover([&old, &new], observed, &reach);
+            ["am53c974", "dc390"].map(|section| standing(&coverage, section).reached)
+        };
+        let of = |observed: &[Observed]| among(&[], observed);
+        use Reached::{Compared, Passed, Sent};
+        assert_eq!(of(&[]), [Compared, Compared]);
+        assert_eq!(of(&[case(&["am53c974"], false)]), [Sent, Compared]);
+        assert_eq!(of(&[case(&["usb-tablet"], true)]), [Passed, Passed]);
+        // The one that has a guest of its own is not taken for what was in another's.
+        let apart = [case(&["usb-tablet"], true), case(&["dc390"], false)];
+        assert_eq!(of(&apart), [Passed, Sent]);
+        assert_eq!(among(&["dc390"], &apart), [Compared, Sent]);
+        // What passed once is not undone by what failed elsewhere.
+        let both = [case(&["dc390"], true), case(&["dc390"], false)];
+        assert_eq!(of(&both), [Compared, Passed]);
+    }
+
+    #[test]
+    fn shards_cover_together_what_the_whole_run_does() {
+        let ([old, new], sent) = virt();
+        let case = |sections: &[SentSection]| Observed {
+            sections: sections.to_vec(),
+            passed: true,
+            types: BTreeSet::new(),
+        };
+        let reach = Reach::default();
+        let whole = cover([&old, &new], &[case(&sent)], &reach);
+        let (one, other) = sent.split_at(sent.len() / 2);
+        let parts = [one, other].map(|part| cover([&old, &new], &[case(part)], &reach));
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.counts.sent < whole.counts.sent)
+        );
+        assert_eq!(join(&parts), Some(whole));
+        assert_eq!(join(&[]), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! What two builds really send for one configuration, as evidence beside their dumps.
+
+use crate::compare::layouts;
+use crate::compare::layouts::Side;
+use crate::compare::renames::Renames;
+use crate::devices::DeviceSet;
+use crate::migration::config::MigrationConfig;
+use crate::migration::diagnosis::properties::Unknown;
+use crate::model::Direction;
+use crate::report::{Case, Described, Finding, Level, Outcome};
+use crate::stream::Stream;
+use crate::vmstate::dump::Dump;
+
+/// What confirms a finding that shows in what both builds send, until a case does.
+pub const BOTH_SEND: &str = "what both builds send";
+
+/// Has both builds save a guest that never ran.
+///
+/// # Errors
+/// One does not start with the set, or does not save it.
+pub fn streams(config: &MigrationConfig, set: &DeviceSet) -> Result<(Stream, Stream), Unknown> {
+    let launch = config.launch(config.compose(set).args);
+    let both = async {
+        tokio::try_join!(
+            config.saved_by(&config.old, &launch),
+            config.saved_by(&config.new, &launch)
+        )
+    };
+    crate::qemu::block_on(both)?.map_err(Unknown::Save)
+}
+
+/// How much of what two builds sent their dumps describe.
+pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
+    Described {
+        old: layouts::kinds(streams.0, dumps.0),
+        new: layouts::kinds(streams.1, dumps.1),
+    }
+}
+
+/// Whether a guest of one of these cases came through a move that way.
+pub fn survived(cases: &[&Case], direction: Direction) -> bool {
+    let there = |case: &Case| case.legs.iter().any(|leg| leg.direction == direction);
+    cases
+        .iter()
+        .any(|case| case.outcome == Outcome::Pass && there(case))
+}
+
+/// Compares the layouts of both streams. What the dumps told already, by rule and field, is confirmed
+/// there; what a guest has `survived` that way is no more than a note.
+pub fn findings(
+    (old, new): (&Stream, &Stream),
+    (old_dump, new_dump): (&Dump, &Dump),
+    directions: &[Direction],
+    renames: &dyn Renames,
+    known: &mut [Finding],
+    survived: impl Fn(Direction) -> bool,
+) -> Vec<Finding> {
+    let old = Side {
+        stream: old,
+        dump: Some(old_dump),
+    };
+    let new = Side {
+        stream: new,
+        dump: Some(new_dump),
+    };
+    let mut found = layouts::compare(old, new, directions, renames);
+    let field = |finding: &Finding| finding.path.last().cloned();
+    found.retain(|finding| {
+        let mut told = known.iter_mut().filter(|known| {
+            known.rule == finding.rule
+                && known.direction == finding.direction
+                && known.path.len() > 1
+                && field(known) == field(finding)
+        });
+        match told.next() {
+            Some(known) => {
+                known
+                    .confirmed_by
+                    .get_or_insert_with(|| BOTH_SEND.to_owned());
+                false
+            }
+            None => true,
+        }
+    });
+    for finding in &mut found {
+        if finding.level != Level::Note && survived(finding.direction) {
+            finding.level = Level::Note;
+            finding
+                .message
+                .push_str("; a guest in this state was moved whole");
+        }
+    }
+    found
+}

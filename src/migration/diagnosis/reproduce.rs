@@ -1,0 +1,71 @@
+//! The line that does a case by hand.
+
+use std::path::Path;
+
+use crate::migration::endpoint::capability::Capability;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, quote};
+
+/// One shell line that moves a guest along the route with nothing but the builds and a shell: each
+/// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's
+/// image stays. Capabilities are not used, since a file would do none of them; the line says so.
+pub fn line(
+    route: &[&Endpoint],
+    launch: &LaunchSpec,
+    folder: &Path,
+    capabilities: &[Capability],
+) -> String {
+    let mut stages = vec!["d=$(mktemp -d)".to_owned()];
+    for (at, party) in route.iter().enumerate() {
+        let mut words = vec![party.build.shell_prefix()];
+        let args = launch.args(party.info.version, folder);
+        words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
+        words.push("-monitor stdio".to_owned());
+        if let Some(guest) = launch.guest {
+            words.push(format!("-chardev file,id=console,path=$d/console{at}"));
+            for arg in guest.serial_args("console") {
+                words.push(quote(&arg.to_string_lossy()));
+            }
+        }
+        if launch.guest.is_none() {
+            words.push("-S".to_owned());
+        }
+        if at > 0 {
+            let from = at - 1;
+            words.push(format!(
+                "-incoming \"exec:cat $d/stream{from}; touch $d/read{from}\""
+            ));
+        }
+        let run = words.join(" ");
+        let mut typed = Vec::new();
+        match (launch.guest, at) {
+            // Its first word, on either side, shows that the guest works.
+            (Some(_), _) => typed.push(until(&format!("-s $d/console{at}"))),
+            (None, 0) => {}
+            // What was read has yet to be loaded; nothing tells when that is done.
+            (None, _) => typed.push(format!(
+                "{}; sleep 1",
+                until(&format!("-e $d/read{}", at - 1))
+            )),
+        }
+        // Without -d the monitor takes no further command until the migration is over.
+        typed.push(if at + 1 < route.len() {
+            format!("echo \"migrate \\\"exec:cat > $d/stream{at}\\\"\"")
+        } else {
+            "echo 'info status'".to_owned()
+        });
+        typed.push("echo quit".to_owned());
+        stages.push(format!("({}) | {run}", typed.join("; ")));
+    }
+    let mut line = stages.join("; ");
+    if !capabilities.is_empty() {
+        let names: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
+        line.push_str(&format!(" # without {}", names.join(" and ")));
+    }
+    line
+}
+
+/// Waits until a test holds, or the build has gone: an empty line means nothing to its monitor, and
+/// cannot be written any more then.
+fn until(test: &str) -> String {
+    format!("until [ {test} ]; do echo || exit; sleep 0.1; done")
+}

@@ -1,0 +1,93 @@
+//! What there is to plug a device into on a bare machine.
+
+use std::collections::BTreeSet;
+
+use crate::devices::{DeviceSet, Drivers, FallBack};
+
+/// The buses of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Buses {
+    names: BTreeSet<String>,
+    types: BTreeSet<String>,
+}
+
+impl Buses {
+    /// Reads what `info qtree` prints.
+    pub fn from_qtree(text: &str) -> Buses {
+        let mut buses = Buses::default();
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            let Some(name) = line.strip_prefix("bus: ") else {
+                continue;
+            };
+            buses.names.insert(name.to_owned());
+            let kind = lines.next().and_then(|line| line.strip_prefix("type "));
+            buses.types.extend(kind.map(str::to_owned));
+        }
+        buses
+    }
+
+    /// What both machines have.
+    pub fn shared(&self, other: &Buses) -> Buses {
+        Buses {
+            names: &self.names & &other.names,
+            types: &self.types & &other.types,
+        }
+    }
+
+    fn takes(&self, wanted: &str) -> bool {
+        self.types.iter().any(|bus| FallBack::takes(bus, wanted))
+    }
+
+    /// Why a device of the set has no place on this machine, if one has none.
+    pub fn obstacle(&self, set: &DeviceSet, drivers: &Drivers, arch: &str) -> Option<String> {
+        set.devices.iter().find_map(|device| {
+            let driver = device.driver(arch);
+            if let Some(bus) = device.bus() {
+                // What is needed brings the bus.
+                let there = !device.needs().is_empty() || self.names.contains(bus);
+                return (!there).then(|| format!("the machine has no bus {bus} for {driver}"));
+            }
+            let bus = drivers.get(driver)?.bus.as_deref()?;
+            let there = self.takes(bus) || !device.needs().is_empty();
+            (!there).then(|| format!("the machine has no {bus} bus"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QTREE: &str = "bus: main-system-bus\r\n  type System\r\n  dev: ioapic, id \"\"\r\n    \
+        bus: pcie.0\r\n      type PCIE\r\n      dev: ich9-ahci, id \"\"\r\n        bus: ide.1\r\n          \
+        type IDE\r\n";
+
+    #[test]
+    fn buses_are_read_and_what_has_no_place_is_told() {
+        let buses = Buses::from_qtree(QTREE);
+        assert_eq!(buses.names.len(), 3);
+        let drivers = Drivers::from_help(
+            "name \"e1000\", bus PCI\nname \"sb16\", bus ISA\nname \"ide-cd\", bus IDE\n\
+             name \"usb-kbd\", bus usb-bus\nname \"qemu-xhci\", bus PCI\nname \"ide-hd\", bus IDE\n\
+             name \"loader\"\n",
+        );
+        let obstacle = |driver: &str| {
+            let set = DeviceSet::recipe(driver, "x86_64").expect(driver);
+            buses.obstacle(&set, &drivers, "x86_64")
+        };
+        for driver in ["e1000", "usb-kbd", "ide-cd", "loader"] {
+            assert_eq!(obstacle(driver), None, "{driver}");
+        }
+        assert_eq!(
+            obstacle("sb16").as_deref(),
+            Some("the machine has no ISA bus")
+        );
+        assert_eq!(
+            obstacle("ide-hd").as_deref(),
+            Some("the machine has no bus ide.0 for ide-hd")
+        );
+        let nothing = Buses::default();
+        assert_eq!(buses.shared(&nothing), nothing);
+    }
+}

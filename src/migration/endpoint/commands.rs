@@ -1,0 +1,149 @@
+//! The monitor commands of a migration, with replies that every version since 5.2 can fill.
+
+use qapi::Command;
+use qapi::qmp::QmpCommand;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+macro_rules! command {
+    ($type:ident, $name:literal, $reply:ty) => {
+        impl Command for $type {
+            type Ok = $reply;
+            const NAME: &'static str = $name;
+            const ALLOW_OOB: bool = false;
+        }
+        impl QmpCommand for $type {}
+    };
+}
+
+/// Lets the guest run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cont {}
+command!(Cont, "cont", Value);
+
+/// Starts an outgoing migration.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Migrate {
+    pub uri: String,
+}
+command!(Migrate, "migrate", Value);
+
+/// Tells a destination that was started with `-incoming defer` where the stream comes from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MigrateIncoming {
+    pub uri: String,
+    /// From 9.1 on: keep the process after a failed load, so that it can be asked why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_on_error: Option<bool>,
+}
+command!(MigrateIncoming, "migrate-incoming", Value);
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryMigrate {}
+command!(QueryMigrate, "query-migrate", MigrationReply);
+
+/// How a migration stands. A build that never started one says nothing at all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct MigrationReply {
+    pub status: Option<String>,
+    pub error_desc: Option<String>,
+    pub total_time: Option<i64>,
+    pub downtime: Option<i64>,
+    pub setup_time: Option<i64>,
+    pub ram: Option<RamReply>,
+    /// Where a destination listens.
+    pub socket_address: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RamReply {
+    pub transferred: Option<i64>,
+    pub normal: Option<i64>,
+    /// Pages of zeroes, of which only the address is sent.
+    pub duplicate: Option<i64>,
+}
+
+/// Whether the machine runs, and if not, why.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryStatus {}
+command!(QueryStatus, "query-status", StatusReply);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct StatusReply {
+    pub status: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryCapabilities {}
+command!(
+    QueryCapabilities,
+    "query-migrate-capabilities",
+    Vec<CapabilityState>
+);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CapabilityState {
+    pub capability: String,
+    pub state: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct SetCapabilities {
+    pub capabilities: Vec<CapabilityState>,
+}
+command!(SetCapabilities, "migrate-set-capabilities", Value);
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SetParameters {
+    pub downtime_limit: u64,
+    pub max_bandwidth: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multifd_channels: Option<u8>,
+}
+command!(SetParameters, "migrate-set-parameters", Value);
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct StartPostcopy {}
+command!(StartPostcopy, "migrate-start-postcopy", Value);
+
+/// Writes guest-physical memory into a file.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PmemSave {
+    pub val: u64,
+    pub size: u64,
+    pub filename: String,
+}
+command!(PmemSave, "pmemsave", Value);
+
+/// A command of the human monitor.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HumanCommand {
+    pub command_line: String,
+}
+command!(HumanCommand, "human-monitor-command", String);
+
+/// What sits on the PCI buses.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryPci {}
+command!(QueryPci, "query-pci", Vec<PciBusReply>);
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PciBusReply {
+    pub devices: Vec<PciDeviceReply>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PciDeviceReply {
+    pub bus: i64,
+    pub slot: i64,
+    pub function: i64,
+    pub qdev_id: String,
+}

@@ -1,0 +1,382 @@
+//! One side of a migration: a build, started with a guest in it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::devices::{Drivers, Known};
+use crate::migration::diagnosis::load_trace;
+use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::commands::{Cont, HumanCommand};
+use crate::model::Version;
+use crate::qemu::qmp::QmpError;
+use crate::qemu::{
+    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value,
+    side_by_side,
+};
+use crate::stream::section_override::SectionOverride;
+use crate::vmstate::dump::Dump;
+use crate::workload::{Guest, SerialEvent, SerialLog};
+
+/// Between two looks at a guest's console.
+const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
+
+/// A build that takes part, with what is known of it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub build: Build,
+    pub info: BuildInfo,
+    /// What its `-device` takes, as far as it could be asked.
+    pub drivers: Option<Drivers>,
+    /// What it knows of wire forms, where it has been asked already.
+    pub dump: Option<Arc<Dump>>,
+}
+
+impl Endpoint {
+    /// What decides which devices it can have.
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            version: Some(self.info.version),
+            drivers: self.drivers.as_ref(),
+        }
+    }
+
+    /// Asks both builds what they can plug in.
+    pub fn both(pair: &Pair) -> (Endpoint, Endpoint) {
+        side_by_side(|| Endpoint::of(&pair.old), || Endpoint::of(&pair.new))
+    }
+
+    fn of(opened: &Opened) -> Endpoint {
+        // Versions decide where a build does not say it.
+        let help = opened.device_help();
+        Endpoint {
+            build: opened.build.clone(),
+            info: opened.info.clone(),
+            drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
+            dump: None,
+        }
+    }
+}
+
+/// What every QEMU of a case is started with.
+#[derive(Debug, Clone)]
+pub struct LaunchSpec {
+    pub machine: String,
+    /// The end of `qemu-system-ARCH`.
+    pub arch: String,
+    /// Instead of the machine's own CPU model.
+    pub cpu: Option<String>,
+    /// From the device set.
+    pub device_args: Vec<String>,
+    /// Runs in the machine; without one the machine is never started.
+    pub guest: Option<&'static Guest>,
+    /// What a destination is given in the place of sections that it does not take.
+    pub graft: Option<Arc<SectionOverride>>,
+    /// Whether both builds are asked what there is to plug a device into.
+    pub survey: bool,
+}
+
+impl LaunchSpec {
+    /// Memory of a machine unless it wants more, in MiB. Small, since all of it is compared.
+    const MEMORY_MIB: u32 = 32;
+    /// The same of a machine in the table that never runs. Some boards that are not in it take no
+    /// less than the above.
+    const IDLE_MEMORY_MIB: u32 = 8;
+
+    /// The machine's arguments on a build of this version, without anything of ours. `folder` holds
+    /// the files that [`LaunchSpec::prepare`] wrote.
+    pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
+        let profile = machine::profile(&self.machine, Some(&self.arch));
+        let memory = match (self.guest, profile) {
+            (Some(guest), _) => guest.min_memory_mib.max(Self::MEMORY_MIB),
+            (None, Some(_)) => Self::IDLE_MEMORY_MIB,
+            (None, None) => Self::MEMORY_MIB,
+        };
+        let mut args: Vec<OsString> = [
+            "-M",
+            &self.machine,
+            "-accel",
+            "tcg",
+            "-no-user-config",
+            "-nodefaults",
+            "-display",
+            "none",
+            // A guest that ends or resets is looked at, not taken away or started over.
+            "-no-shutdown",
+            "-no-reboot",
+            "-m",
+            &format!("{memory}M"),
+        ]
+        .map(OsString::from)
+        .into();
+        if let Some(profile) = profile {
+            args.extend(profile.start_args(version).map(OsString::from));
+            if profile.blank_rom.is_some() {
+                args.push("-bios".into());
+                args.push(folder.join(BLANK_ROM).into());
+            }
+        }
+        if let Some(cpu) = &self.cpu {
+            // The last one counts: a profile may name another.
+            args.extend(["-cpu".into(), cpu.into()]);
+        }
+        if let Some(guest) = self.guest {
+            args.extend(guest.attach_args(&folder.join(guest.file_name)));
+        }
+        args.extend(self.device_args.iter().map(OsString::from));
+        args
+    }
+
+    /// Writes the files that the arguments name.
+    ///
+    /// # Errors
+    /// The disk is full, or the like.
+    pub fn prepare(&self, folder: &Path) -> io::Result<()> {
+        if let Some(guest) = self.guest {
+            std::fs::write(folder.join(guest.file_name), guest.image)?;
+        }
+        let profile = machine::profile(&self.machine, Some(&self.arch));
+        if let Some(size) = profile.and_then(|profile| profile.blank_rom) {
+            File::create(folder.join(BLANK_ROM))?.set_len(size)?;
+        }
+        Ok(())
+    }
+}
+
+const BLANK_ROM: &str = "blank.rom";
+
+/// What a QEMU is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The guest begins here.
+    First,
+    /// It waits for a guest.
+    Destination,
+}
+
+/// A started QEMU with its guest, stopped. Dropping it kills it.
+#[derive(Debug)]
+pub struct Vm {
+    pub monitored: Monitored,
+    /// For the names of sockets and files: the place in the case's route.
+    pub index: usize,
+    /// The case's folder.
+    pub folder: PathBuf,
+    pub version: Version,
+    /// How long one command may take.
+    pub command: Duration,
+    /// As it was typed, for the logs.
+    pub command_line: String,
+    /// Where a destination writes how its load goes.
+    pub(crate) trace: Option<PathBuf>,
+    /// What it is given in the place of sections that it does not take.
+    pub(crate) graft: Option<Arc<SectionOverride>>,
+    console: Option<File>,
+}
+
+impl Vm {
+    /// Starts a build; its guest does not run yet.
+    ///
+    /// # Errors
+    /// It does not start, or does not talk.
+    pub async fn start(
+        party: &Endpoint,
+        launch: &LaunchSpec,
+        role: Role,
+        folder: &Path,
+        index: usize,
+    ) -> Result<Vm, StartError> {
+        let no_socket = |error: io::Error| StartError {
+            label: party.build.label().to_owned(),
+            problem: Problem::Temp(error),
+            stderr: String::new(),
+        };
+        let mut args = launch.args(party.info.version, folder);
+        args.push("-S".into());
+        let mut trace = None;
+        if role == Role::Destination {
+            args.extend(["-incoming".into(), "defer".into()]);
+            trace = load_trace::file(folder, index);
+            args.extend(trace.iter().flat_map(|path| load_trace::args(path)));
+        }
+        let mut console = None;
+        if let Some(guest) = launch.guest {
+            let pipe = folder.join(format!("c{index}"));
+            // A pipe, not a socket: a socket is full after some hundred writes of one byte, and a byte
+            // that a serial port could not send when its guest is stopped is sent by both builds.
+            // Ours from the start, so that no byte is without a reader.
+            console = Some(console_pipe(&pipe).map_err(no_socket)?);
+            args.push("-chardev".into());
+            let path = option_value(&pipe);
+            args.push(format!("file,id=migcompat-console,path={path}").into());
+            args.extend(guest.serial_args("migcompat-console"));
+        }
+        let command_line = typed(&party.build, &args);
+        let monitored = Monitored::start(&party.build, &args).await?;
+        Ok(Vm {
+            monitored,
+            index,
+            folder: folder.to_owned(),
+            version: party.info.version,
+            command: party.build.deadlines().command,
+            command_line,
+            trace,
+            graft: launch.graft.clone(),
+            console,
+        })
+    }
+
+    /// What there is to plug a device into.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub async fn buses(&self) -> Result<Buses, QmpError> {
+        let command = HumanCommand {
+            command_line: "info qtree".to_owned(),
+        };
+        let text = self
+            .monitored
+            .session
+            .execute(command, self.command)
+            .await?;
+        Ok(Buses::from_qtree(&text))
+    }
+
+    /// What a destination has traced of its load so far; nothing of any other build.
+    pub(crate) fn traced(&self) -> String {
+        let read = |path: &PathBuf| std::fs::read(path).ok();
+        let bytes = self.trace.as_ref().and_then(read).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Removes its sockets, pipes and files, which a long loop would heap up.
+    pub(crate) fn sweep(&self) {
+        for kind in ["c", "l", "m", "r", "t"] {
+            // It may never have had one.
+            let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
+        }
+    }
+
+    /// Whether there is a guest in it that works when it is let.
+    pub(crate) fn works(&self) -> bool {
+        self.console.is_some()
+    }
+
+    /// Lets the guest run.
+    ///
+    /// # Errors
+    /// The build does not want to.
+    pub async fn cont(&self) -> Result<(), QmpError> {
+        self.monitored
+            .session
+            .execute(Cont {}, self.command)
+            .await
+            .map(drop)
+    }
+
+    /// Everything that the guest has said by now goes into the log.
+    pub fn hear(&mut self, log: &mut SerialLog) -> Vec<SerialEvent> {
+        let mut events = Vec::new();
+        let Some(console) = &mut self.console else {
+            return events;
+        };
+        let mut chunk = [0; 4096];
+        loop {
+            match console.read(&mut chunk) {
+                Ok(0) => return events,
+                Ok(read) => events.extend(log.feed(&chunk[..read])),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Nothing more now, or nothing more ever: the process tells which.
+                Err(_) => return events,
+            }
+        }
+    }
+
+    /// Waits until the guest has said a beat after `beat`.
+    ///
+    /// # Errors
+    /// What an intact guest does not say, or silence until the deadline.
+    pub async fn wait_for_beat(
+        &mut self,
+        log: &mut SerialLog,
+        after: Option<u32>,
+        deadline: Duration,
+    ) -> Result<u32, Silence> {
+        let end = Instant::now() + deadline;
+        loop {
+            if let Some(bad) = self.hear(log).into_iter().find(|event| !event.is_good()) {
+                return Err(Silence::Bad(bad));
+            }
+            match log.last_beat() {
+                Some(beat) if Some(beat) != after => return Ok(beat),
+                _ if Instant::now() >= end => return Err(Silence::Deadline(deadline)),
+                _ => {}
+            }
+            let exited = self.monitored.process.wait(Duration::MAX);
+            if tokio::time::timeout(CONSOLE_PAUSE, exited).await.is_ok() {
+                return Err(Silence::Ended);
+            }
+        }
+    }
+}
+
+/// Why a guest's next beat did not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    #[error("{}", bad_event(.0))]
+    Bad(SerialEvent),
+    #[error("the guest said nothing for {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+    #[error("the build ended while its guest ran")]
+    Ended,
+}
+
+/// In words, what a guest said that it must not.
+pub(crate) fn bad_event(event: &SerialEvent) -> String {
+    match event {
+        SerialEvent::Started { arch } => format!("the {arch} guest started"),
+        SerialEvent::Restarted { arch } => format!("the {arch} guest started over"),
+        SerialEvent::Beat(beat) => format!("the guest said beat {beat}"),
+        SerialEvent::Repeated { want, got } => {
+            format!("the guest said beat {got} again where {want} was due")
+        }
+        SerialEvent::Skipped { want, got } => {
+            format!("the guest's beat {want} never came, {got} did")
+        }
+        SerialEvent::Guest(mismatch) => format!("the guest found its memory changed: {mismatch}"),
+        SerialEvent::Garbage(line) => format!("the guest's console says {line:?}"),
+    }
+}
+
+/// A new pipe, open for reading without waiting for a writer.
+fn console_pipe(path: &Path) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU)?;
+    let pipe = File::options()
+        .read(true)
+        // So that it never ends, and a build can open it for writing alone.
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    // More beats than a guest says while nobody listens; the usual size does too, mostly.
+    let _smaller = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 18));
+    Ok(pipe)
+}
+
+fn typed(build: &Build, args: &[OsString]) -> String {
+    let mut line = build.shell_prefix();
+    for arg in args {
+        line.push(' ');
+        line.push_str(&quote(&arg.to_string_lossy()));
+    }
+    line
+}
+
+/// One word for a shell.
+pub(crate) fn quote(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
+}

@@ -1,0 +1,24 @@
+//! A build as a report names it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Version;
+
+/// Where a build comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildKind {
+    Dump,
+    Binary,
+    Package,
+}
+
+/// A build as a report names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRef {
+    /// What the user wrote.
+    pub label: String,
+    pub kind: BuildKind,
+    /// Unknown for a dump: the file does not say it.
+    pub version: Option<Version>,
+}

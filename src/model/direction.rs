@@ -1,0 +1,50 @@
+//! Which way a guest moves, and the two builds that it moves between.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Which way a guest moves: `Forward` from the old build to the new one, `Backward` home again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Direction {
+    pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Backward];
+
+    pub fn reversed(self) -> Self {
+        match self {
+            Direction::Forward => Direction::Backward,
+            Direction::Backward => Direction::Forward,
+        }
+    }
+
+    /// Picks the source's and the destination's part out of something that old and new both have.
+    pub fn source_destination<T>(self, old: T, new: T) -> (T, T) {
+        match self {
+            Direction::Forward => (old, new),
+            Direction::Backward => (new, old),
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
+        })
+    }
+}
+
+/// To which build a line of a structured diff belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Both,
+    Old,
+    New,
+}

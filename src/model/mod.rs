@@ -1,0 +1,11 @@
+//! The facts that every module shares: releases, directions, builds and the ids of rules.
+
+mod build;
+mod direction;
+pub(crate) mod rule;
+mod version;
+
+pub use build::{BuildKind, BuildRef};
+pub use direction::{Direction, Side};
+pub use rule::Rule;
+pub use version::{BadVersion, Version};

@@ -1,0 +1,97 @@
+//! QEMU releases.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A QEMU release as `query-version` and the packages name it, for instance 7.2.22.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+    pub micro: u32,
+}
+
+impl Version {
+    pub const fn new(major: u32, minor: u32, micro: u32) -> Self {
+        Version {
+            major,
+            minor,
+            micro,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// A text that is no QEMU release number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a QEMU version like 7.2 or 10.0.3")]
+pub struct BadVersion(pub String);
+
+impl FromStr for Version {
+    type Err = BadVersion;
+
+    /// Reads `7.2`, `7.2.22` or `v10.0.3`; what follows the numbers (`-rc1`, `+ds-1`) is ignored.
+    fn from_str(text: &str) -> Result<Self, BadVersion> {
+        let bad = || BadVersion(text.to_owned());
+        let digits = text.strip_prefix('v').unwrap_or(text);
+        let end = digits
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(digits.len());
+        let mut parts = digits[..end].trim_end_matches('.').split('.');
+        let mut next = |required: bool| match parts.next() {
+            Some(part) => part.parse().map_err(|_| bad()),
+            None if required => Err(bad()),
+            None => Ok(0),
+        };
+        Ok(Version::new(next(true)?, next(true)?, next(false)?))
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_every_form_qemu_prints() {
+        let read = |text: &str| text.parse::<Version>().map(|v| v.to_string());
+        for (text, version) in [
+            ("7.2", "7.2.0"),
+            ("7.2.22", "7.2.22"),
+            ("v10.0.0-rc1", "10.0.0"),
+            ("5.2+dfsg-11+deb11u3", "5.2.0"),
+            ("11.1.3 (Debian 1:11.1.3+ds-1~bpo13+1)", "11.1.3"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(version), "{text}");
+        }
+        for text in ["", "7", "seven", "7.x", "99999999999.1", "7..2"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_point_release_sorts_numerically() {
+        assert!(Version::new(7, 2, 9) < Version::new(7, 2, 22));
+        assert!(Version::new(9, 2, 0) < Version::new(10, 0, 0));
+    }
+}

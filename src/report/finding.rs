@@ -1,0 +1,143 @@
+//! Findings: single differences between two builds, judged.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Direction, Rule, Side};
+
+/// How bad a finding is; `Error` sorts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Fails or corrupts whatever the run-time state is.
+    Error,
+    /// Depends on state, or this evidence cannot decide it.
+    Warning,
+    /// A harmless change, recognised.
+    Note,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Note => "note",
+        })
+    }
+}
+
+/// What a finding was concluded from, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    Dump,
+    /// How the builds set up a machine that never ran.
+    Properties,
+    Stream,
+    Live,
+}
+
+/// One side of a change: what a build has at the spot of a finding. Only what is known is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// The field's, subsection's or description's own name, where it differs between the sides or
+    /// the path does not end in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Bytes of one element as the dump prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Number of elements, where the dump states one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num: Option<u64>,
+    /// Whether a run-time test decides that the field is sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub conditional: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_version_id: Option<i64>,
+    /// What a property is set to, as `-device` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The fields of a run, in wire order, each as `name size` or `name size×num`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub fields: Vec<String>,
+}
+
+/// One difference, judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Id of a rule in the catalogue.
+    pub rule: Rule,
+    pub level: Level,
+    pub direction: Direction,
+    /// The QOM type: the key of the dump.
+    pub section: String,
+    /// Other sections in which the same cause shows, sorted: they embed the same description.
+    pub also_in: Vec<String>,
+    /// Of a run over several machines, those that it is about, sorted.
+    #[serde(default)]
+    pub machines: Vec<String>,
+    /// From the section's vmsd name down to the field or subsection.
+    pub path: Vec<String>,
+    pub message: String,
+    pub old: Option<Shape>,
+    pub new: Option<Shape>,
+    /// Which list entry or command-line option excuses it, and why.
+    pub allowed_by: Option<String>,
+    pub evidence: Evidence,
+    /// Id of the case that proved it.
+    pub confirmed_by: Option<String>,
+    /// A few lines of the layout around the spot, for people.
+    pub context: Vec<ContextLine>,
+    /// Equal for findings of one rule that one and the same change in QEMU caused, in whichever
+    /// section it shows.
+    #[serde(skip)]
+    pub cause: String,
+    /// What changed, as the lists name it.
+    #[serde(skip)]
+    pub items: Vec<Changed>,
+}
+
+/// A field, subsection or description that a finding is about, by the names that lists use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The innermost description around it.
+    pub description: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
+}
+
+impl Finding {
+    /// By this findings are sorted in a report: errors first, then by place.
+    pub fn rank(&self) -> (Level, (String, Vec<String>), Direction, &'static str) {
+        let place = (self.section.clone(), self.path.clone());
+        (self.level, place, self.direction, self.rule.id())
+    }
+
+    /// Whether another one tells of the same difference in the same direction, in whatever section.
+    pub fn tells_like(&self, other: &Finding) -> bool {
+        self.rule == other.rule
+            && self.direction == other.direction
+            && self.path == other.path
+            && self.old == other.old
+            && self.new == other.new
+    }
+
+    /// Whether this finding alone makes the pair of builds incompatible.
+    pub fn gates(&self, strict: bool) -> bool {
+        self.allowed_by.is_none()
+            && (self.level == Level::Error || (strict && self.level == Level::Warning))
+    }
+}
+
+/// A line of the structured diff that a finding shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContextLine {
+    pub side: Side,
+    pub text: String,
+}

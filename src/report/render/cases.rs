@@ -1,0 +1,294 @@
+//! Migrations for people: a table of all, then what is known of each that did not pass.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::report::render::groups;
+use crate::report::{Case, Change, Control, Outcome, Split, StateDiff};
+
+const BOLD: Style = Style::new().bold();
+/// Lost fields that are listed of a case; the JSON report has more.
+const FIELDS: usize = 12;
+
+/// The table and the failures; nothing where there was no migration. With `quiet`, failures alone.
+pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet && !cases.is_empty() {
+        table(cases, out)?;
+        not_compared(cases, out)?;
+    }
+    for case in cases {
+        if !matches!(case.outcome, Outcome::Pass) {
+            failure(case, None, &[], out)?;
+        }
+    }
+    Ok(())
+}
+
+fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let width = cases.iter().map(|c| c.id.len()).max().unwrap_or(0);
+    let width = width.max("case".len());
+    writeln!(
+        out,
+        "{BOLD}outcome  {:width$}  legs  total ms  downtime ms  devices{BOLD:#}",
+        "case"
+    )?;
+    for case in cases {
+        // Of a loop, the slowest leg.
+        let most = |of: fn(&crate::report::Leg) -> Option<u64>| {
+            let most = case.legs.iter().filter_map(of).max();
+            most.map_or_else(|| "-".to_owned(), |ms| ms.to_string())
+        };
+        let style = colour(case.outcome).on_default().bold();
+        writeln!(
+            out,
+            "{style}{:7}{style:#}  {:width$}  {:4}  {:>8}  {:>11}  {:7}",
+            case.outcome,
+            case.id,
+            case.legs.len(),
+            most(|leg| leg.total_ms),
+            most(|leg| leg.downtime_ms),
+            case.devices.len(),
+        )?;
+    }
+    writeln!(out)
+}
+
+fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let reasons = groups::unchecked(cases);
+    for (reason, ids) in &reasons {
+        writeln!(
+            out,
+            "{BOLD}device state not compared{BOLD:#}: {reason}: {}",
+            ids.join(", ")
+        )?;
+    }
+    if !reasons.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// What became of a value.
+pub(crate) fn became(diff: &StateDiff) -> String {
+    if diff.change == Change::Filled {
+        let value = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (held, fresh) = (value(&diff.held), value(&diff.fresh));
+        return format!("holds {held} from filler, {fresh} on a machine that never ran");
+    }
+    match (&diff.landed_in, &diff.held) {
+        (Some(field), _) => format!("went into {field}"),
+        (None, Some(value)) => format!("holds {value}"),
+        (None, None) => "is gone".to_owned(),
+    }
+}
+
+/// Every field that did not arrive; the cause names the first.
+fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
+    for diff in diffs.iter().take(FIELDS) {
+        let sent = match diff.change {
+            Change::Filled => "not sent".to_owned(),
+            _ => format!("sent as {}", diff.sent),
+        };
+        writeln!(
+            out,
+            "  lost       {} {}: {sent}, {}",
+            diff.section,
+            diff.field,
+            became(diff)
+        )?;
+    }
+    if let Some(more) = diffs.len().checked_sub(FIELDS).filter(|&n| n > 0) {
+        writeln!(out, "  lost       and {more} more fields")?;
+    }
+    Ok(())
+}
+
+/// What is known of a failure, under its number if there are many, and which others have its cause.
+pub(crate) fn failure(
+    case: &Case,
+    number: Option<usize>,
+    others: &[&Case],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let style = colour(case.outcome).on_default().bold();
+    if let Some(number) = number {
+        write!(out, "[{number}] ")?;
+    }
+    write!(out, "{style}{}{style:#}: {}", case.outcome, case.id)?;
+    if case.legs.len() > 1 {
+        write!(out, ", leg {}", case.legs.len())?;
+    }
+    writeln!(out)?;
+    if let Some(cause) = &case.cause {
+        writeln!(out, "  cause      {}", cause.message)?;
+        let instance = cause.instance.map(|n| format!(" instance {n}"));
+        if let Some(section) = &cause.section {
+            let instance = instance.unwrap_or_default();
+            let field = cause.field.as_ref().map(|f| format!(" field {f}"));
+            writeln!(
+                out,
+                "  section    {section}{instance}{}",
+                field.unwrap_or_default()
+            )?;
+        }
+        if let (Some(sent), Some(expected)) = (&cause.sent, &cause.expected) {
+            let at = cause.offset.map(|at| format!(" at byte {at}"));
+            let at = at.unwrap_or_default();
+            writeln!(out, "  sent       {sent}{at}")?;
+            writeln!(out, "  expected   {expected}")?;
+        }
+        if let Some(rule) = &cause.rule {
+            writeln!(out, "  rule       {rule}")?;
+        }
+    }
+    // One alone is in the cause.
+    if case.state_diff.len() > 1 {
+        lost(&case.state_diff, out)?;
+    }
+    if let Some(control) = &case.control {
+        writeln!(
+            out,
+            "  control    old to old: {}, new to new: {}{}",
+            control.old_to_old,
+            control.new_to_new,
+            alone(case, control).map_or_else(String::new, |whose| format!("; {whose}"))
+        )?;
+    }
+    if let Some(repeated) = case.repeated {
+        writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
+    }
+    if let Some(reason) = &case.allowed_by {
+        writeln!(out, "  allowed    {reason}")?;
+    }
+    if let Some(split) = &case.split {
+        blame(split, out)?;
+    }
+    if !others.is_empty() {
+        let names: Vec<&str> = others.iter().map(|case| case.id.as_str()).collect();
+        writeln!(out, "  same in    {}", names.join(", "))?;
+    }
+    for (side, text) in [
+        ("source", &case.source_stderr),
+        ("destination", &case.destination_stderr),
+    ] {
+        if !text.is_empty() {
+            writeln!(out, "  {side} said:")?;
+            for line in text.lines() {
+                writeln!(out, "    {line}")?;
+            }
+        }
+    }
+    if let Some(logs) = &case.logs {
+        writeln!(out, "  logs       {logs}")?;
+    }
+    if let Some(line) = &case.reproduce {
+        writeln!(out, "  by hand    {line}")?;
+    }
+    writeln!(out)
+}
+
+/// Of a case that is not the move's, whose it is.
+pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
+    let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
+    if case.outcome != Outcome::Broken {
+        return None;
+    }
+    match (fails(control.old_to_old), fails(control.new_to_new)) {
+        (true, true) => Some("neither build moves it to itself"),
+        (true, false) => Some("the old build does not move it to itself"),
+        (false, true) => Some("the new build does not move it to itself"),
+        (false, false) => None,
+    }
+}
+
+fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
+    if split.without_any {
+        writeln!(out, "  to blame   no device: it fails without any of them")?;
+    }
+    for group in &split.culprits {
+        let together = if group.len() > 1 { ", together" } else { "" };
+        writeln!(out, "  to blame   {}{together}", group.join(" and "))?;
+    }
+    for (word, devices) in [
+        ("passing", &split.passed),
+        ("hidden", &split.hidden),
+        ("undecided", &split.undecided),
+    ] {
+        if !devices.is_empty() && !split.without_any {
+            writeln!(out, "  {word:10} {}", devices.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn colour(outcome: Outcome) -> AnsiColor {
+    match outcome {
+        Outcome::Pass => AnsiColor::Green,
+        Outcome::Skip | Outcome::Broken => AnsiColor::Yellow,
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => AnsiColor::Red,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(case: serde_json::Value) -> String {
+        let mut whole = json!({
+            "id": "q35/bare", "machine": "pc-q35-7.2", "device_set": "bare", "devices": [],
+            "left_out": [], "transport": "unix", "direction": "forward", "running": false,
+            "outcome": "pass", "legs": [], "state_diff": [], "source_stderr": "",
+            "destination_stderr": "", "elapsed_ms": 1,
+        });
+        for (key, value) in case.as_object().expect("keys of a case") {
+            whole[key] = value.clone();
+        }
+        let case: Case = serde_json::from_value(whole).expect("a case");
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&[case], false, &mut out).expect("written");
+        String::from_utf8(out.into_inner()).expect("text")
+    }
+
+    fn diff(field: &str, held: Option<&str>, landed_in: Option<&str>) -> serde_json::Value {
+        json!({
+            "leg": 0, "section": "dev", "instance": 0, "field": field, "change": "changed",
+            "sent": "0x1", "held": held, "landed_in": landed_in,
+        })
+    }
+
+    #[test]
+    fn every_lost_field_is_told() {
+        let some = said(json!({"outcome": "lost", "state_diff": [
+            diff("a", Some("0x2"), None),
+            diff("b", Some("0x1"), Some("c")),
+            diff("d", None, None),
+        ]}));
+        for line in [
+            "  lost       dev a: sent as 0x1, holds 0x2\n",
+            "  lost       dev b: sent as 0x1, went into c\n",
+            "  lost       dev d: sent as 0x1, is gone\n",
+        ] {
+            assert!(some.contains(line), "{some}");
+        }
+        let mut filled = diff("e", Some("0x0"), None);
+        filled["change"] = json!("filled");
+        filled["fresh"] = json!("0x5");
+        let filled = said(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
+        let line = "  lost       dev e: not sent, holds 0x0 from filler, 0x5 on a machine that never ran\n";
+        assert!(filled.contains(line), "{filled}");
+        let many = vec![diff("a", None, None); FIELDS + 2];
+        let many = said(json!({"outcome": "lost", "state_diff": many}));
+        assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
+    }
+
+    #[test]
+    fn a_pass_without_the_state_says_so() {
+        let line = "device state not compared: it went another way: q35/bare\n";
+        let reason = json!({"state_unchecked": "it went another way"});
+        assert!(said(reason).contains(line));
+        assert!(!said(json!({})).contains("not compared"));
+    }
+}

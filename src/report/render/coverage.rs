@@ -1,0 +1,143 @@
+//! Coverage for people: one line, and with `verbose` what is missing and why.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use crate::report::{Coverage, Reached};
+
+pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+    let counts = coverage.counts;
+    if verbose {
+        lists(coverage, out)?;
+    }
+    write!(
+        out,
+        "coverage: {} of {} sections ({}%), {} of {} subsections sent; {} compared statically only; \
+         {} could not be created",
+        counts.sent,
+        counts.sections,
+        counts.percent,
+        counts.subsections_sent,
+        counts.subsections,
+        counts.compared,
+        counts.not_created,
+    )?;
+    if counts.elsewhere > 0 {
+        write!(
+            out,
+            "; {} that no guest of this machine sends",
+            counts.elsewhere
+        )?;
+    }
+    writeln!(out)?;
+    if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
+        writeln!(
+            out,
+            "coverage of {}% is below the {least}% that --min-coverage asks for",
+            counts.percent
+        )?;
+    }
+    Ok(())
+}
+
+fn lists(coverage: &Coverage, out: &mut dyn Write) -> io::Result<()> {
+    let of = |reached: Reached| {
+        let sections = coverage.sections.iter().filter(|s| s.possible);
+        sections.filter(move |s| s.reached == reached)
+    };
+    for (title, reached) in [
+        ("sent, but in no case that passed", Reached::Sent),
+        ("compared statically only", Reached::Compared),
+    ] {
+        let names: Vec<&str> = of(reached).map(|s| s.section.as_str()).collect();
+        if !names.is_empty() {
+            writeln!(out, "{title}: {}", names.join(", "))?;
+        }
+    }
+    // One reason holds for many.
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for section in of(Reached::NotCreated) {
+        let reason = section.reason.as_deref().unwrap_or("no reason is known");
+        reasons.entry(reason).or_default().push(&section.section);
+    }
+    for (reason, names) in reasons {
+        writeln!(out, "not created, {reason}: {}", names.join(", "))?;
+    }
+    for section in coverage.sections.iter().filter(|s| s.possible) {
+        let silent = section.subsections.iter().filter(|s| !s.sent);
+        let silent: Vec<&str> = silent.map(|s| s.name.as_str()).collect();
+        if matches!(section.reached, Reached::Passed | Reached::Sent) && !silent.is_empty() {
+            writeln!(
+                out,
+                "subsections of {} not sent: {}",
+                section.section,
+                silent.join(", ")
+            )?;
+        }
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{CoveredSection, CoveredSubsection};
+
+    fn coverage() -> Coverage {
+        let section = |name: &str, possible, reached, reason: Option<&str>| CoveredSection {
+            section: name.to_owned(),
+            vmsd: name.to_owned(),
+            possible,
+            reached,
+            reason: reason.map(str::to_owned),
+            subsections: ["a", "b"]
+                .map(|part| CoveredSubsection {
+                    name: format!("{name}/{part}"),
+                    sent: reached == Reached::Passed && part == "a",
+                })
+                .into(),
+        };
+        Coverage::of(vec![
+            section("e1000e", true, Reached::Passed, None),
+            section("am53c974", true, Reached::Sent, None),
+            section("nvme", true, Reached::NotCreated, Some("it cannot migrate")),
+            section("hpet", true, Reached::Compared, None),
+            section("bcm2835-dma", false, Reached::Compared, None),
+        ])
+    }
+
+    fn text(coverage: &Coverage, verbose: bool) -> String {
+        let mut out = Vec::new();
+        write(coverage, verbose, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn one_line_says_how_much_and_more_say_what_is_missing() {
+        let line = "coverage: 2 of 4 sections (50%), 1 of 8 subsections sent; \
+                    1 compared statically only; 1 could not be created; 1 that no guest of this machine sends\n";
+        assert_eq!(text(&coverage(), false), line);
+        let verbose = text(&coverage(), true);
+        assert!(verbose.ends_with(line), "{verbose}");
+        for wanted in [
+            "sent, but in no case that passed: am53c974\n",
+            "compared statically only: hpet\n",
+            "not created, it cannot migrate: nvme\n",
+            "subsections of e1000e not sent: e1000e/b\n",
+        ] {
+            assert!(verbose.contains(wanted), "{wanted}: {verbose}");
+        }
+        assert!(!verbose.contains("bcm2835"), "{verbose}");
+    }
+
+    #[test]
+    fn too_little_is_said_to_be_too_little() {
+        let asked = |least| Coverage {
+            required: Some(least),
+            ..coverage()
+        };
+        let below = "coverage of 50% is below the 51% that --min-coverage asks for\n";
+        assert!(text(&asked(51), false).ends_with(below));
+        assert!(!text(&asked(50), false).contains("--min-coverage"));
+    }
+}

@@ -1,0 +1,557 @@
+//! The report as one page: what a maintainer reads before a freeze, or attaches to a mail. It stands
+//! alone: no script, nothing from elsewhere.
+//!
+//! Here is what the page tells, in its order; `templates/` says how it looks. Templates escape whatever
+//! they are given: nothing that a build or a file said can become markup.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use askama::Template;
+
+use crate::model::Direction;
+use crate::model::{BuildKind, BuildRef, Side};
+use crate::report::render::cases::{alone, became};
+use crate::report::render::groups;
+use crate::report::{
+    Case, Change, Coverage, CoveredSection, Finding, Leg, Level, Outcome, Reached, Report,
+    RuleText, Split, Swept, Verdict,
+};
+
+/// With more failures than this, all are folded.
+const UNFOLDED: usize = 3;
+/// With more cases than this that passed, they are folded.
+const UNFOLDED_PASSED: usize = 12;
+
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    Page::of(report).write_into(out).map_err(io::Error::other)
+}
+
+#[derive(Template)]
+#[template(path = "report.html", whitespace = "minimize")]
+struct Page<'r> {
+    report: &'r Report,
+    verdict: &'static str,
+    machines: Vec<String>,
+    /// Of the cases, the columns of the matrix; a comparison of dumps has none.
+    directions: Vec<Direction>,
+    /// Of all legs: a loop goes both ways.
+    moved: Vec<Direction>,
+    /// Why nothing is known.
+    untested: Option<String>,
+    /// How many there are of what, and where.
+    counts: Vec<Count>,
+    matrix: Vec<Row<'r>>,
+    failures: Vec<Failure<'r>>,
+    /// By level.
+    findings: Vec<Findings<'r>>,
+    allowed_failures: Vec<Failure<'r>>,
+    allowed_findings: Vec<OfRule<'r>>,
+    coverage: Option<Covered<'r>>,
+    skipped: BTreeMap<&'r str, Vec<&'r str>>,
+    unchecked: BTreeMap<&'r str, Vec<&'r str>>,
+    swept: Vec<Machine<'r>>,
+    /// What the sets of other runs lack, by the case.
+    lacking: Vec<(&'r str, BTreeMap<&'r str, Vec<&'r str>>)>,
+    passed: Vec<Passed<'r>>,
+    unfolded: bool,
+}
+
+struct Count {
+    number: usize,
+    what: &'static str,
+    /// The part of the page.
+    place: &'static str,
+    class: &'static str,
+}
+
+/// What the cases of one machine and one set of devices came to, a cell a direction.
+struct Row<'r> {
+    machine: &'r str,
+    /// The case without its direction.
+    what: String,
+    cells: Vec<Option<Cell>>,
+}
+
+struct Cell {
+    outcome: Outcome,
+    allowed: bool,
+    /// Of the failure that tells more.
+    number: Option<usize>,
+}
+
+/// Cases of one cause; the first is told whole.
+struct Failure<'r> {
+    number: usize,
+    case: &'r Case,
+    others: Vec<&'r Case>,
+    rule: Option<&'r RuleText>,
+}
+
+impl Failure<'_> {
+    fn cause(&self) -> &str {
+        let cause = self.case.cause.as_ref();
+        cause.map_or("no cause is known", |cause| cause.message.as_str())
+    }
+
+    /// The end of what each side printed.
+    fn said(&self) -> [(&'static str, &str); 2] {
+        [
+            ("source", &self.case.source_stderr),
+            ("destination", &self.case.destination_stderr),
+        ]
+    }
+
+    /// The leg of a loop that failed.
+    fn leg(&self) -> Option<usize> {
+        Some(self.case.legs.len()).filter(|&legs| legs > 1)
+    }
+}
+
+struct Findings<'r> {
+    level: Level,
+    title: &'static str,
+    number: usize,
+    rules: Vec<OfRule<'r>>,
+}
+
+/// What one rule found: its meaning is told once.
+struct OfRule<'r> {
+    id: &'r str,
+    text: Option<&'r RuleText>,
+    places: Vec<Told<'r>>,
+}
+
+impl OfRule<'_> {
+    /// Notes and what is allowed are there to be looked up.
+    fn unfolded(&self) -> bool {
+        let first = self.places.first().map(|told| told.finding);
+        first.is_some_and(|f| f.allowed_by.is_none() && f.level != Level::Note)
+    }
+}
+
+/// Findings that differ in nothing but the direction.
+struct Told<'r> {
+    finding: &'r Finding,
+    directions: String,
+    messages: Vec<(String, &'r str)>,
+    /// Types that one build lacks, instead of a place.
+    lacks: Vec<&'r str>,
+    confirmed_by: Vec<&'r str>,
+}
+
+struct DiffLine<'r> {
+    sign: char,
+    class: &'static str,
+    text: &'r str,
+}
+
+impl Told<'_> {
+    fn place(&self) -> String {
+        let section = std::iter::once(self.finding.section.as_str());
+        let path = self.finding.path.iter().map(String::as_str);
+        section.chain(path).collect::<Vec<_>>().join(" › ")
+    }
+
+    /// The structured diff.
+    fn context(&self) -> impl Iterator<Item = DiffLine<'_>> {
+        self.finding.context.iter().map(|line| {
+            let (sign, class) = match line.side {
+                Side::Both => (' ', "both"),
+                Side::Old => ('-', "old"),
+                Side::New => ('+', "new"),
+            };
+            DiffLine {
+                sign,
+                class,
+                text: &line.text,
+            }
+        })
+    }
+
+    fn lacking(&self) -> &'static str {
+        match self.finding.direction {
+            Direction::Forward => "new lacks",
+            Direction::Backward => "old lacks",
+        }
+    }
+}
+
+struct Covered<'r> {
+    coverage: &'r Coverage,
+    /// The bar, and the tables below it.
+    parts: Vec<Part<'r>>,
+}
+
+struct Part<'r> {
+    class: &'static str,
+    title: &'static str,
+    sections: Vec<&'r CoveredSection>,
+}
+
+struct Machine<'r> {
+    swept: &'r Swept,
+    /// Neither exercised nor left out.
+    others: usize,
+    left_out: BTreeMap<&'r str, Vec<&'r str>>,
+}
+
+impl Machine<'_> {
+    /// Device types that one build has and the other does not.
+    fn alone(&self) -> [(&'static str, &[String]); 2] {
+        [("old", &self.swept.only_old), ("new", &self.swept.only_new)]
+    }
+}
+
+struct Passed<'r> {
+    case: &'r Case,
+    total: String,
+    downtime: String,
+}
+
+impl<'r> Page<'r> {
+    fn of(report: &'r Report) -> Self {
+        let of_cases = |case: &Case, way| case.direction == way;
+        let of_legs = |case: &Case, way| case.legs.iter().any(|leg| leg.direction == way);
+        let ways = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
+            let both = Direction::BOTH.into_iter();
+            both.filter(|&way| report.cases.iter().any(|case| taken(case, way)))
+                .collect()
+        };
+        let directions = ways(&of_cases);
+        let failures = failures(report);
+        let matrix = matrix(report, &directions, &failures);
+        let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
+            .into_iter()
+            .partition(|failure| failure.case.allowed_by.is_some());
+        let allowed = report.findings.iter().filter(|f| f.allowed_by.is_some());
+        let skipped = groups::skipped(&report.cases);
+        Page {
+            report,
+            verdict: match report.verdict {
+                Verdict::Compatible => "compatible",
+                Verdict::Incompatible => "incompatible",
+                Verdict::Untested => "untested",
+            },
+            machines: machines(report),
+            directions,
+            moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),
+            untested: untested(report),
+            counts: counts(report),
+            matrix,
+            unfolded: failures.len() <= UNFOLDED,
+            failures,
+            findings: findings(report),
+            allowed_failures,
+            allowed_findings: of_rules(report, allowed),
+            coverage: report.coverage.as_ref().map(covered),
+            skipped,
+            unchecked: groups::unchecked(&report.cases),
+            swept: report.swept.iter().map(machine).collect(),
+            lacking: lacking(report),
+            passed: passed(report),
+        }
+    }
+
+    fn builds(&self) -> [(&'static str, &BuildRef); 2] {
+        [("old", &self.report.old), ("new", &self.report.new)]
+    }
+
+    /// What passed is shown where it is little.
+    fn shows_passed(&self) -> bool {
+        self.passed.len() <= UNFOLDED_PASSED
+    }
+
+    fn has_allowed(&self) -> bool {
+        !self.allowed_failures.is_empty() || !self.allowed_findings.is_empty()
+    }
+
+    fn has_left_out(&self) -> bool {
+        !self.swept.is_empty() || !self.lacking.is_empty() || !self.skipped.is_empty()
+    }
+}
+
+fn kind(build: &BuildRef) -> &'static str {
+    match build.kind {
+        BuildKind::Dump => "dump",
+        BuildKind::Binary => "binary",
+        BuildKind::Package => "package",
+    }
+}
+
+/// Devices of a failed set that are not to blame, or not known to be.
+fn apart(split: &Split) -> [(&'static str, &[String]); 3] {
+    [
+        ("passing", &split.passed),
+        ("hidden", &split.hidden),
+        ("undecided", &split.undecided),
+    ]
+}
+
+fn machines(report: &Report) -> Vec<String> {
+    if !report.swept.is_empty() {
+        let swept = report.swept.iter();
+        return swept
+            .map(|s| format!("{} {}", s.architecture, s.machine))
+            .collect();
+    }
+    report.machine.iter().cloned().collect()
+}
+
+fn untested(report: &Report) -> Option<String> {
+    if report.verdict != Verdict::Untested {
+        return None;
+    }
+    let short = report.coverage.as_ref().filter(|c| !c.is_enough());
+    Some(match short.and_then(|c| Some((c, c.required?))) {
+        Some((coverage, least)) => format!(
+            "Nothing that was tried fails, but only {}% of the sections were sent, and {least}% were \
+             asked for.",
+            coverage.counts.percent
+        ),
+        None if groups::ran(&report.cases) => {
+            "Nothing that was tried fails, but the run is not whole, or nobody knows what it covers."
+                .to_owned()
+        }
+        None => "No case could be run between the builds.".to_owned(),
+    })
+}
+
+fn counts(report: &Report) -> Vec<Count> {
+    let gating = report.cases.iter().filter(|case| case.gates()).count();
+    let of = |outcome| {
+        let cases = report.cases.iter();
+        cases.filter(|case| case.outcome == outcome).count()
+    };
+    let summary = report.summary;
+    let excused = |case: &&Case| case.allowed_by.is_some() && groups::is_bad(case);
+    let allowed = summary.allowed + report.cases.iter().filter(excused).count();
+    let all = [
+        (gating, "failed", "failed", "bad"),
+        (summary.errors, "errors", "error", "bad"),
+        (summary.warnings, "warnings", "warning", "doubt"),
+        (
+            of(Outcome::Broken),
+            "broken within a build",
+            "failed",
+            "doubt",
+        ),
+        (of(Outcome::Skip), "not tried", "left-out", "doubt"),
+        (allowed, "allowed", "allowed", "note"),
+        (summary.notes, "notes", "note", "note"),
+        (summary.passed, "passed", "passed", "good"),
+    ];
+    let some = all.into_iter().filter(|(number, ..)| *number > 0);
+    some.map(|(number, what, place, class)| Count {
+        number,
+        what,
+        place,
+        class,
+    })
+    .collect()
+}
+
+/// Those that fail the run first, then what one build breaks alone, then what is allowed.
+fn failures(report: &Report) -> Vec<Failure<'_>> {
+    let mut found = groups::causes(&report.cases);
+    found.sort_by_key(|group| groups::urgency(group[0]));
+    let mut failures = Vec::new();
+    for mut group in found {
+        // The fewer devices, the shorter the way to the culprit.
+        group.sort_by_key(|case| case.devices.len());
+        let Some((&case, others)) = group.split_first() else {
+            continue;
+        };
+        let rule = case.cause.as_ref().and_then(|cause| cause.rule);
+        failures.push(Failure {
+            number: failures.len() + 1,
+            case,
+            others: others.to_vec(),
+            rule: rule.and_then(|rule| report.rules.get(&rule)),
+        });
+    }
+    failures
+}
+
+/// Only of what did not pass one way or the other.
+fn matrix<'r>(
+    report: &'r Report,
+    directions: &[Direction],
+    failures: &[Failure<'r>],
+) -> Vec<Row<'r>> {
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for failure in failures {
+        let cases = std::iter::once(&failure.case).chain(&failure.others);
+        numbers.extend(cases.map(|case| (case.id.as_str(), failure.number)));
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for case in &report.cases {
+        let what = without_direction(case);
+        let at = *places
+            .entry((&case.machine, what.clone()))
+            .or_insert_with(|| {
+                rows.push(Row {
+                    machine: &case.machine,
+                    what,
+                    cells: directions.iter().map(|_| None).collect(),
+                });
+                rows.len() - 1
+            });
+        if let Some(column) = directions.iter().position(|way| *way == case.direction) {
+            rows[at].cells[column] = Some(Cell {
+                outcome: case.outcome,
+                allowed: case.allowed_by.is_some(),
+                number: numbers.get(case.id.as_str()).copied(),
+            });
+        }
+    }
+    rows.retain(|row| row.cells.iter().flatten().any(|cell| cell.number.is_some()));
+    // By the cause, so that what belongs together stands together.
+    rows.sort_by_key(|row| row.cells.iter().flatten().filter_map(|c| c.number).min());
+    rows
+}
+
+fn without_direction(case: &Case) -> String {
+    let direction = case.direction.to_string();
+    let parts = case.id.split('/').filter_map(|part| {
+        let rest = part.strip_prefix(direction.as_str());
+        match rest {
+            Some("") => None,
+            // Of a loop: what is behind the direction of its first leg.
+            Some(rest) if rest.starts_with('-') => Some(&rest[1..]),
+            _ => Some(part),
+        }
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn findings(report: &Report) -> Vec<Findings<'_>> {
+    let of = |level, title| {
+        let own = report.findings.iter();
+        let own = own.filter(move |f| f.level == level && f.allowed_by.is_none());
+        Findings {
+            level,
+            title,
+            number: own.clone().count(),
+            rules: of_rules(report, own),
+        }
+    };
+    let all = [
+        of(Level::Error, "Errors"),
+        of(Level::Warning, "Warnings"),
+        of(Level::Note, "Notes"),
+    ];
+    all.into_iter().filter(|f| f.number > 0).collect()
+}
+
+fn of_rules<'r>(
+    report: &'r Report,
+    findings: impl IntoIterator<Item = &'r Finding>,
+) -> Vec<OfRule<'r>> {
+    let mut rules: Vec<OfRule> = Vec::new();
+    for group in groups::findings(findings) {
+        let finding = group[0];
+        let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
+        let lone = groups::is_lone(finding);
+        let told = Told {
+            finding,
+            directions: match lone {
+                true => finding.direction.to_string(),
+                false => directions.join(", "),
+            },
+            messages: match lone {
+                true => Vec::new(),
+                false => groups::messages(&group),
+            },
+            lacks: match lone {
+                true => group.iter().map(|f| f.section.as_str()).collect(),
+                false => Vec::new(),
+            },
+            confirmed_by: group
+                .iter()
+                .filter_map(|f| f.confirmed_by.as_deref())
+                .collect(),
+        };
+        match rules.iter_mut().find(|rule| rule.id == finding.rule.id()) {
+            Some(rule) => rule.places.push(told),
+            None => rules.push(OfRule {
+                id: finding.rule.id(),
+                text: report.rules.get(&finding.rule),
+                places: vec![told],
+            }),
+        }
+    }
+    rules
+}
+
+fn covered(coverage: &Coverage) -> Covered<'_> {
+    let part = |reached, class, title| Part {
+        class,
+        title,
+        sections: coverage
+            .sections
+            .iter()
+            .filter(|section| section.possible && section.reached == reached)
+            .collect(),
+    };
+    let parts = vec![
+        part(Reached::Passed, "good", "sent in a case that passed"),
+        part(Reached::Sent, "bad", "sent, but in no case that passed"),
+        part(Reached::NotCreated, "doubt", "could not be created"),
+        part(Reached::Compared, "note", "compared statically only"),
+    ];
+    Covered {
+        coverage,
+        parts: parts
+            .into_iter()
+            .filter(|part| !part.sections.is_empty())
+            .collect(),
+    }
+}
+
+/// The subsections of a section that no case sent.
+fn silent(section: &CoveredSection) -> Vec<&str> {
+    let silent = section.subsections.iter().filter(|s| !s.sent);
+    silent.map(|s| s.name.as_str()).collect()
+}
+
+fn machine(swept: &Swept) -> Machine<'_> {
+    Machine {
+        swept,
+        others: swept
+            .shared
+            .saturating_sub(swept.exercised + swept.left_out.len()),
+        left_out: groups::left_out(&swept.left_out),
+    }
+}
+
+/// Both directions of a set lack the same.
+fn lacking(report: &Report) -> Vec<(&str, BTreeMap<&str, Vec<&str>>)> {
+    let mut all: Vec<(&str, BTreeMap<&str, Vec<&str>>)> = Vec::new();
+    for case in report.cases.iter().filter(|c| !c.left_out.is_empty()) {
+        let entry = (case.device_set.as_str(), groups::left_out(&case.left_out));
+        if !all.contains(&entry) {
+            all.push(entry);
+        }
+    }
+    all
+}
+
+fn passed(report: &Report) -> Vec<Passed<'_>> {
+    let passed = report.cases.iter().filter(|c| c.outcome == Outcome::Pass);
+    passed
+        .map(|case| {
+            // Of a loop, the slowest leg.
+            let most = |of: fn(&Leg) -> Option<u64>| {
+                let most = case.legs.iter().filter_map(of).max();
+                most.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"))
+            };
+            Passed {
+                case,
+                total: most(|leg| leg.total_ms),
+                downtime: most(|leg| leg.downtime_ms),
+            }
+        })
+        .collect()
+}

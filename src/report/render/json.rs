@@ -1,0 +1,13 @@
+//! The report for programs: `migcompat-report-1`, described by `report-schema.json`.
+
+use std::io::{self, Write};
+
+use crate::report::Report;
+
+/// The JSON Schema of what [`write()`] writes.
+pub const SCHEMA: &str = include_str!("../../../report-schema.json");
+
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    writeln!(out)
+}

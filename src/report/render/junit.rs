@@ -1,0 +1,133 @@
+//! The report for CI systems: JUnit XML with one test case a finding above a note and one a
+//! migration.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+
+use crate::model::BuildRef;
+use crate::report::{Case, Finding, Level, Outcome, Report, Verdict};
+
+pub fn write(report: &Report, strict: bool, out: &mut dyn Write) -> io::Result<()> {
+    let mut junit = Junit::new("migcompat");
+    junit.add_test_suite(comparison(report, strict));
+    if !report.cases.is_empty() {
+        let mut suite = TestSuite::new("migration");
+        suite.add_test_cases(report.cases.iter().map(migration));
+        junit.add_test_suite(suite);
+    }
+    let text = junit.to_string().map_err(io::Error::other)?;
+    out.write_all(text.as_bytes())
+}
+
+/// What decides the exit status fails, what a list allows or only warns is skipped with its reason,
+/// and a comparison without either is one test that passed.
+fn comparison(report: &Report, strict: bool) -> TestSuite {
+    let mut suite = TestSuite::new("comparison");
+    for (key, build) in [("old", &report.old), ("new", &report.new)] {
+        suite.add_property((key.to_owned(), name_of(build)));
+    }
+    if let Some(machine) = &report.machine {
+        suite.add_property(("machine".to_owned(), machine.clone()));
+    }
+    let above_note = report.findings.iter().filter(|f| f.level != Level::Note);
+    suite.add_test_cases(above_note.map(|f| finding(f, strict)));
+    if suite.test_cases.is_empty() {
+        let status = match report.verdict {
+            Verdict::Untested if report.cases.is_empty() => {
+                TestCaseStatus::skipped().set_message("untested").clone()
+            }
+            _ => TestCaseStatus::success(),
+        };
+        suite.add_test_case(TestCase::new("no difference above a note", status));
+    }
+    suite
+}
+
+fn name_of(build: &BuildRef) -> String {
+    match build.version {
+        Some(version) => format!("{} ({version})", build.label),
+        None => build.label.clone(),
+    }
+}
+
+fn finding(finding: &Finding, strict: bool) -> TestCase {
+    let status = if finding.gates(strict) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status
+            .set_message(&finding.message)
+            .set_type(finding.rule.id());
+        let mut lines: Vec<String> = Vec::new();
+        if !finding.also_in.is_empty() {
+            lines.push(format!("also in: {}", finding.also_in.join(", ")));
+        }
+        lines.extend(finding.context.iter().map(|line| {
+            let mark = match line.side {
+                crate::model::Side::Both => ' ',
+                crate::model::Side::Old => '-',
+                crate::model::Side::New => '+',
+            };
+            format!("{mark} {}", line.text)
+        }));
+        status.set_description(lines.join("\n"));
+        status
+    } else {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(match &finding.allowed_by {
+            Some(reason) => format!("allowed {}: {reason}", finding.level),
+            None => format!("{}: {}", finding.level, finding.message),
+        });
+        status
+    };
+    let place = [std::slice::from_ref(&finding.section), &finding.path].concat();
+    let name = format!("{} {} {}", finding.direction, finding.rule, place.join("/"));
+    let mut case = TestCase::new(name, status);
+    case.set_classname(format!("migcompat.comparison.{}", finding.section));
+    case
+}
+
+fn migration(case: &Case) -> TestCase {
+    let message = case
+        .cause
+        .as_ref()
+        .map_or_else(|| case.outcome.to_string(), |cause| cause.message.clone());
+    let status = match case.outcome {
+        Outcome::Pass => TestCaseStatus::success(),
+        Outcome::Skip | Outcome::Broken => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(format!("{}: {message}", case.outcome));
+            status
+        }
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => match &case.allowed_by {
+            Some(reason) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(format!("allowed {}: {reason}", case.outcome));
+                status
+            }
+            None => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status
+                    .set_message(&message)
+                    .set_type(case.outcome.to_string());
+                let again = case.repeated.map_or_else(String::new, |r| {
+                    format!("failed {} of {} times\n", r.failed, r.of)
+                });
+                let by_hand = case.reproduce.as_deref().unwrap_or("-");
+                status.set_description(format!("{again}by hand: {by_hand}"));
+                status
+            }
+        },
+    };
+    let mut test = TestCase::new(&*case.id, status);
+    test.set_classname(format!("migcompat.migration.{}", case.machine));
+    test.set_time(Duration::from_millis(case.elapsed_ms));
+    if case.outcome != Outcome::Pass {
+        let stderr = format!(
+            "source:\n{}\ndestination:\n{}",
+            case.source_stderr, case.destination_stderr
+        );
+        test.set_system_err(stderr);
+    }
+    test
+}

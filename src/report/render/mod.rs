@@ -1,0 +1,10 @@
+//! Output formats. Each reads the report and nothing else.
+
+mod cases;
+mod coverage;
+mod groups;
+pub mod html;
+pub mod json;
+pub mod junit;
+pub mod sweep;
+pub mod text;

@@ -1,0 +1,147 @@
+//! A sweep for people: what there was to try, what did not pass, and why. A line a device, and the
+//! cause once where many share it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use crate::report::render::cases::{colour, failure};
+use crate::report::render::groups;
+use crate::report::{Case, Grafted, Outcome, Report};
+
+const BOLD: Style = Style::new().bold();
+
+/// `verbose` lists what passed and what was left out as well.
+pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet {
+        machines(report, verbose, out)?;
+    }
+    // What fails the run comes first, in the table and below it.
+    let mut cases: Vec<&Case> = report.cases.iter().collect();
+    cases.sort_by_key(|case| groups::urgency(case));
+    let causes = groups::causes(cases.iter().copied());
+    let mut numbers = BTreeMap::new();
+    for (at, group) in causes.iter().enumerate() {
+        numbers.extend(group.iter().map(|case| (case.id.as_str(), at + 1)));
+    }
+    table(&cases, &numbers, verbose, quiet, out)?;
+    // Of those with one cause, the first alone is told whole.
+    for (at, group) in causes.iter().enumerate() {
+        if let Some((first, others)) = group.split_first() {
+            failure(first, Some(at + 1), others, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+    for swept in &report.swept {
+        let others = swept.shared - (swept.exercised + swept.left_out.len()).min(swept.shared);
+        let others = match others {
+            0 => String::new(),
+            others if report.shard.is_some() => format!(", {others} in other shards"),
+            // The machine alone does not get across, or a shard is missing.
+            others => format!(", {others} not tried"),
+        };
+        writeln!(
+            out,
+            "{BOLD}{} {}{BOLD:#}: {} device types in both builds: {} exercised, {} left out{others}; \
+             {} in the old build alone, {} in the new one alone",
+            swept.architecture,
+            swept.machine,
+            swept.shared,
+            swept.exercised,
+            swept.left_out.len(),
+            swept.only_old.len(),
+            swept.only_new.len()
+        )?;
+        for Grafted {
+            direction,
+            sections,
+        } in &swept.grafted
+        {
+            writeln!(
+                out,
+                "  {direction}: the machine does not get across by itself; for the devices, the destination was \
+                 given its own build's {} in the place of what was sent",
+                sections.join(", ")
+            )?;
+        }
+        if verbose {
+            for (reason, devices) in groups::left_out(&swept.left_out) {
+                writeln!(out, "  left out: {reason}: {}", devices.join(", "))?;
+            }
+            for (which, devices) in [("old", &swept.only_old), ("new", &swept.only_new)] {
+                if !devices.is_empty() {
+                    writeln!(out, "  in the {which} build alone: {}", devices.join(", "))?;
+                }
+            }
+        }
+    }
+    let left_out = report.swept.iter().any(|swept| !swept.left_out.is_empty());
+    if left_out && !verbose {
+        writeln!(out, "-v says what was left out and why, and what passed")?;
+    }
+    writeln!(out)
+}
+
+/// A line a case; `numbers` are of the causes below, by the case.
+fn table(
+    cases: &[&Case],
+    numbers: &BTreeMap<&str, usize>,
+    verbose: bool,
+    quiet: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let shown = |case: &&Case| match case.outcome {
+        Outcome::Pass => verbose,
+        Outcome::Skip => !quiet,
+        _ => true,
+    };
+    // Where a whole machine does not get across, its devices are as many lines that say the same.
+    let (mut lines, mut same): (Vec<&Case>, BTreeMap<&str, usize>) = Default::default();
+    for case in cases.iter().copied().filter(shown) {
+        let reason = case.cause.as_ref().map(|cause| cause.message.as_str());
+        match reason.filter(|_| case.outcome == Outcome::Skip && !verbose) {
+            Some(reason) => {
+                let count = same.entry(reason).or_default();
+                *count += 1;
+                if *count == 1 {
+                    lines.push(case);
+                }
+            }
+            None => lines.push(case),
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let width = lines.iter().map(|case| case.id.len()).max().unwrap_or(0);
+    writeln!(out, "{BOLD}outcome  {:width$}  cause{BOLD:#}", "case")?;
+    for case in lines {
+        let style = colour(case.outcome).on_default().bold();
+        let cause = case.cause.as_ref();
+        let message = cause.map_or("", |cause| cause.message.lines().next().unwrap_or_default());
+        let more = same.get(message).filter(|_| case.outcome == Outcome::Skip);
+        let more = match more {
+            Some(count @ 2..) => format!(" (and {} more)", count - 1),
+            _ => String::new(),
+        };
+        let number = numbers.get(case.id.as_str());
+        let allowed = if case.allowed_by.is_some() {
+            "allowed: "
+        } else {
+            ""
+        };
+        let number = number.map_or_else(String::new, |number| format!("[{number}] {allowed}"));
+        let line = format!("{:width$}  {number}{message}{more}", case.id);
+        writeln!(
+            out,
+            "{style}{:7}{style:#}  {}",
+            case.outcome,
+            line.trim_end()
+        )?;
+    }
+    writeln!(out)
+}

@@ -1,0 +1,299 @@
+//! The report for people: what, where, old beside new, what it means, what to do.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::Direction;
+use crate::model::Rule;
+use crate::model::{BuildRef, Side};
+use crate::report::render::groups;
+use crate::report::render::groups::Urgency;
+use crate::report::{Described, Finding, Level, Report, RuleText, Verdict};
+
+/// How to print; colour is the stream's business, which strips what is not wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Columns to wrap prose at.
+    pub width: usize,
+    /// Notes too, and the explanation at every finding.
+    pub verbose: bool,
+    /// Errors and the closing line alone.
+    pub quiet: bool,
+}
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const OLD: Style = AnsiColor::Red.on_default();
+const NEW: Style = AnsiColor::Green.on_default();
+const FRAME: Style = AnsiColor::Blue.on_default().bold();
+
+pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let mut explained = BTreeSet::new();
+    for group in groups::findings(&report.findings) {
+        let Some(&first) = group.first() else {
+            continue;
+        };
+        // A sweep is a page of what broke; what may break by some state is a list as long again.
+        if !report.swept.is_empty() && !options.verbose && !breaks(first) {
+            continue;
+        }
+        let shown = match (first.level, options.quiet) {
+            (Level::Error, _) => first.allowed_by.is_none() || !options.quiet,
+            (Level::Warning, quiet) => !quiet,
+            (Level::Note, quiet) => options.verbose && !quiet,
+        };
+        if shown {
+            let text = report.rules.get(&first.rule);
+            finding(&group, text, options, &mut explained, out)?;
+        }
+    }
+    if report.swept.is_empty() {
+        crate::report::render::cases::write(&report.cases, options.quiet, out)?;
+    } else {
+        crate::report::render::sweep::write(report, options.verbose, options.quiet, out)?;
+    }
+    if let Some(Described { old, new }) = &report.described {
+        writeln!(
+            out,
+            "kinds of section that were sent: {} by old, of which its dump describes {}; {} by new, {} \
+             described",
+            old.count(),
+            old.described.len(),
+            new.count(),
+            new.described.len()
+        )?;
+        let neither = &old.undescribed | &new.undescribed;
+        if options.verbose && !neither.is_empty() {
+            let names: Vec<&str> = neither.iter().map(String::as_str).collect();
+            writeln!(out, "  a dump lacks: {}", names.join(", "))?;
+        }
+    }
+    if let Some(coverage) = &report.coverage {
+        crate::report::render::coverage::write(coverage, options.verbose, out)?;
+    }
+    closing(report, options, out)
+}
+
+/// Whether a finding is a break that nobody has chosen.
+fn breaks(finding: &Finding) -> bool {
+    finding.level == Level::Error && finding.allowed_by.is_none()
+}
+
+fn finding(
+    group: &[&Finding],
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<Rule>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let first = group[0];
+    let (name, colour) = match (&first.allowed_by, first.level) {
+        (Some(_), level) => (format!("allowed {level}"), AnsiColor::Cyan),
+        (None, Level::Error) => ("error".to_owned(), AnsiColor::Red),
+        (None, Level::Warning) => ("warning".to_owned(), AnsiColor::Yellow),
+        (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
+    };
+    let style = colour.on_default().bold();
+    let headline = rule.map_or("", |rule| rule.name.as_str());
+    writeln!(
+        out,
+        "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
+        first.rule
+    )?;
+    if groups::is_lone(first) {
+        return lone_types(group, rule, options, explained, out);
+    }
+    let place: Vec<&str> = std::iter::once(first.section.as_str())
+        .chain(first.path.iter().map(String::as_str))
+        .collect();
+    let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
+    writeln!(
+        out,
+        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+        place.join(" › "),
+        directions.join(", ")
+    )?;
+    if !first.also_in.is_empty() {
+        labelled("also in", &names(&first.also_in, options), options, out)?;
+    }
+    if !first.machines.is_empty() {
+        labelled("machines", &names(&first.machines, options), options, out)?;
+    }
+    if !first.context.is_empty() {
+        writeln!(out, "   {FRAME}|{FRAME:#}")?;
+        for line in &first.context {
+            let (mark, style) = match line.side {
+                Side::Both => (' ', Style::new()),
+                Side::Old => ('-', OLD),
+                Side::New => ('+', NEW),
+            };
+            writeln!(
+                out,
+                "   {FRAME}|{FRAME:#} {style}{mark} {}{style:#}",
+                line.text
+            )?;
+        }
+        writeln!(out, "   {FRAME}|{FRAME:#}")?;
+    }
+    for (label, message) in groups::messages(group) {
+        labelled(&label, message, options, out)?;
+    }
+    ending(first, rule, options, explained, out)
+}
+
+/// Types that one build lacks, told together.
+fn lone_types(
+    group: &[&Finding],
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<Rule>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
+    let first = group[0];
+    writeln!(
+        out,
+        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+        count(types.len(), "device type"),
+        first.direction
+    )?;
+    let lacking = match first.direction {
+        Direction::Forward => "new lacks",
+        Direction::Backward => "old lacks",
+    };
+    labelled(lacking, &names(&types, options), options, out)?;
+    ending(first, rule, options, explained, out)
+}
+
+/// A few names, and how many more there are.
+fn names(all: &[String], options: Options) -> String {
+    const MOST: usize = 16;
+    if options.verbose || all.len() <= MOST {
+        all.join(", ")
+    } else {
+        let more = all.len() - MOST + 1;
+        format!("{} and {more} more (-v)", all[..MOST - 1].join(", "))
+    }
+}
+
+/// What excuses a finding, what its rule means, and a blank line.
+fn ending(
+    first: &Finding,
+    rule: Option<&RuleText>,
+    options: Options,
+    explained: &mut BTreeSet<Rule>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if let Some(reason) = &first.allowed_by {
+        labelled("allowed by", reason, options, out)?;
+    }
+    if let Some(rule) = rule {
+        if explained.insert(first.rule) || options.verbose {
+            if first.level != Level::Note {
+                labelled("effect", &rule.effect, options, out)?;
+                labelled("fix", &rule.fix, options, out)?;
+            }
+        } else {
+            labelled(
+                "see",
+                &format!("migcompat rules explain {}", first.rule),
+                options,
+                out,
+            )?;
+        }
+    }
+    writeln!(out)
+}
+
+/// `   = label: text`, wrapped under itself.
+fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let hanging = " ".repeat(5 + label.len() + 2);
+    let wrap = textwrap::Options::new(options.width.max(hanging.len() + 30))
+        .initial_indent(&hanging)
+        .subsequent_indent(&hanging)
+        .break_words(false)
+        // Names have hyphens; they are to be found by a search.
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    for (at, line) in textwrap::wrap(text.trim(), wrap).iter().enumerate() {
+        if at == 0 {
+            let rest = line.trim_start();
+            writeln!(out, "   {FRAME}={FRAME:#} {BOLD}{label}:{BOLD:#} {rest}")?;
+        } else {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let summary = report.summary;
+    let mut counts = vec![
+        count(summary.errors, "error"),
+        count(summary.warnings, "warning"),
+        count(summary.notes, "note"),
+    ];
+    if !options.verbose {
+        if summary.warnings > 0 && !report.swept.is_empty() {
+            counts[1].push_str(" (-v shows them)");
+        }
+        if summary.notes > 0 {
+            counts[2].push_str(" (-v shows them)");
+        }
+    }
+    if summary.allowed > 0 {
+        counts.push(format!("{} allowed", summary.allowed));
+    }
+    if summary.cases > 0 {
+        counts.push(format!(
+            "{} of {} passed",
+            summary.passed,
+            count(summary.cases, "migration case")
+        ));
+        let others = [
+            (Urgency::Failed, "failed"),
+            (Urgency::Broken, "broken within a build"),
+            (Urgency::Allowed, "allowed to fail"),
+            (Urgency::NotTried, "not tried"),
+        ];
+        for (urgency, word) in others {
+            let cases = report.cases.iter();
+            let number = cases.filter(|c| groups::urgency(c) == urgency).count();
+            if number > 0 {
+                counts.push(format!("{number} {word}"));
+            }
+        }
+    }
+    let (word, colour) = match report.verdict {
+        Verdict::Compatible => ("compatible", AnsiColor::Green),
+        Verdict::Incompatible => ("incompatible", AnsiColor::Red),
+        Verdict::Untested => ("untested", AnsiColor::Yellow),
+    };
+    let style = colour.on_default().bold();
+    let several = format!("{} machines", report.swept.len());
+    let machine = match &report.machine {
+        Some(machine) => machine,
+        None if report.swept.len() > 1 => &several,
+        None => "any machine",
+    };
+    writeln!(
+        out,
+        "{style}{word}{style:#}: {machine}, old {}, new {}: {}",
+        build(&report.old),
+        build(&report.new),
+        counts.join(", ")
+    )
+}
+
+fn build(build: &BuildRef) -> String {
+    match build.version {
+        Some(version) => format!("{} ({version})", build.label),
+        None => build.label.clone(),
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}

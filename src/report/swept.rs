@@ -1,0 +1,55 @@
+//! What a sweep found to try, and the part of it that a shard is of.
+
+use serde::{Deserialize, Serialize};
+
+use super::LeftOut;
+use crate::model::Direction;
+
+/// Sections that a destination was given from its own build, one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grafted {
+    pub direction: Direction,
+    pub sections: Vec<String>,
+}
+
+/// What a sweep found to try on one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// The end of `qemu-system-ARCH`.
+    pub architecture: String,
+    pub machine: String,
+    /// Device types that a user can create in both builds.
+    pub shared: usize,
+    /// CPU models that both builds list among their devices; they are not counted in `shared`.
+    #[serde(default)]
+    pub cpu_models: usize,
+    /// Those of them that were in a guest that moved, or failed to.
+    pub exercised: usize,
+    /// Those of them that no recipe is for: plugged in by their bus and their properties.
+    pub by_fall_back: usize,
+    /// The others of the shared ones, with what keeps each out.
+    pub left_out: Vec<LeftOut>,
+    /// Where the machine does not get across by itself: what the destination was given from its own
+    /// build, so that the devices could be tried.
+    #[serde(default)]
+    pub grafted: Vec<Grafted>,
+    /// Device types that one build has and the other does not.
+    pub only_old: Vec<String>,
+    pub only_new: Vec<String>,
+    /// How many guests were sent on their way, controls among them.
+    pub guests: usize,
+    /// From the first guest of this machine to the last one, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Which part of a run that was spread over several a report is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRef {
+    /// From 1 to `of`.
+    pub index: u32,
+    pub of: u32,
+    /// A digest of all that the whole run was to do: equal for its shards, and for no other run's.
+    pub plan: String,
+    /// The options that bear on the results, as one would type them; sorted.
+    pub options: Vec<String>,
+}

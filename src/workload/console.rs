@@ -1,0 +1,337 @@
+//! What a guest says on its serial port, across all builds that it runs in.
+
+use crate::workload::fault::{Check, Mismatch, WorkloadError};
+use crate::workload::guest::guests;
+use crate::workload::memory::Header;
+
+/// An unfinished line is kept up to here: the guests' own lines are under 100 bytes, and firmware may
+/// write without end.
+const MAX_LINE: usize = 4096;
+
+/// What a line on a guest's console means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SerialEvent {
+    /// `S migcompat ARCH 1`: the guest works from now on.
+    Started { arch: String },
+    /// The same again: the machine was reset.
+    Restarted { arch: String },
+    /// The beat that was due.
+    Beat(u32),
+    /// A beat that was said before: the guest runs twice, or was set back.
+    Repeated { want: u32, got: u32 },
+    /// Beats before this one never came.
+    Skipped { want: u32, got: u32 },
+    /// The guest found its memory changed.
+    Guest(Mismatch),
+    /// A line that no guest writes: lost or mixed bytes. Escaped to ASCII.
+    Garbage(String),
+}
+
+impl SerialEvent {
+    /// Whether an intact guest, migrated well, can cause this.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Started { .. } | Self::Beat(_))
+    }
+}
+
+/// A guest's console, across all builds that it runs in.
+///
+/// Whatever comes before the guest's first line is the firmware's and is passed over. From there on
+/// every byte counts.
+#[derive(Debug, Clone, Default)]
+pub struct SerialLog {
+    line: Vec<u8>,
+    overlong: bool,
+    started: bool,
+    last: Option<u32>,
+}
+
+impl SerialLog {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes, cut anywhere, and returns what the lines that they end mean.
+    ///
+    /// Bytes of a destination follow those of its source in the same log.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<SerialEvent> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                let overlong = std::mem::take(&mut self.overlong);
+                events.extend(self.line(&line, overlong));
+            } else if self.line.len() < MAX_LINE {
+                self.line.push(byte);
+            } else {
+                self.overlong = true;
+            }
+        }
+        events
+    }
+
+    /// The last beat that came completely; 1 is the first one.
+    #[must_use]
+    pub fn last_beat(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// Whether the guest has said its first line.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Compares with the header of the same guest, which is stopped, and all of whose serial bytes
+    /// have been fed.
+    ///
+    /// # Errors
+    /// [`WorkloadError::Console`] if the last line is neither the header's last beat nor, since that
+    /// one may be on its way, the one before it.
+    pub fn check_against(&self, header: &Header) -> Result<(), WorkloadError> {
+        let said = u64::from(self.last.unwrap_or(0));
+        // The console has the low 32 bits alone.
+        let counted = header.beats & u64::from(u32::MAX);
+        let before = header.beats.wrapping_sub(1) & u64::from(u32::MAX);
+        if said == counted || (header.beats != 0 && said == before) {
+            Ok(())
+        } else {
+            Err(WorkloadError::Console {
+                header: header.beats,
+                serial: self.last,
+            })
+        }
+    }
+
+    fn line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
+        if !self.started {
+            let arch = start_line(line)?;
+            self.started = true;
+            return Some(SerialEvent::Started { arch });
+        }
+        if overlong {
+            return Some(garbage(line));
+        }
+        if let Some(got) = beat_line(line) {
+            let want = self.last.unwrap_or(0).wrapping_add(1);
+            // Go on from here, so that one loss is one event.
+            self.last = Some(got);
+            return Some(if got == want {
+                SerialEvent::Beat(got)
+            } else if got.wrapping_sub(want) < 1 << 31 {
+                SerialEvent::Skipped { want, got }
+            } else {
+                SerialEvent::Repeated { want, got }
+            });
+        }
+        if let Some(mismatch) = error_line(line) {
+            return Some(SerialEvent::Guest(mismatch));
+        }
+        // After a reset the firmware may speak first, and the lines before this one were garbage.
+        if let Some(arch) = start_line(line) {
+            self.last = None;
+            return Some(SerialEvent::Restarted { arch });
+        }
+        Some(garbage(line))
+    }
+}
+
+fn garbage(line: &[u8]) -> SerialEvent {
+    let shown = line.get(..200).unwrap_or(line);
+    SerialEvent::Garbage(shown.escape_ascii().to_string())
+}
+
+/// `S migcompat ARCH 1`, also after other text in the same line: firmware may leave its cursor anywhere.
+fn start_line(line: &[u8]) -> Option<String> {
+    const START: &[u8] = b"S migcompat ";
+    let at = line.windows(START.len()).position(|w| w == START)?;
+    let rest = str::from_utf8(line.get(at + START.len()..)?).ok()?;
+    let (arch, version) = rest.split_once(' ')?;
+    let known = guests().iter().any(|guest| guest.arch == arch);
+    (known && version == "1").then(|| arch.to_owned())
+}
+
+/// `B` and eight hexadecimal digits.
+fn beat_line(line: &[u8]) -> Option<u32> {
+    let digits = line.strip_prefix(b"B ")?;
+    u32::try_from(hex(digits, 8)?).ok()
+}
+
+/// `E kind=8 page=8 want=16 got=16`, the numbers as so many hexadecimal digits.
+fn error_line(line: &[u8]) -> Option<Mismatch> {
+    let line = str::from_utf8(line).ok()?;
+    let mut words = line.split(' ');
+    if words.next()? != "E" {
+        return None;
+    }
+    let mut field = |name: &str, digits| {
+        let value = words.next()?.strip_prefix(name)?.strip_prefix('=')?;
+        hex(value.as_bytes(), digits)
+    };
+    let mismatch = Mismatch {
+        check: Check::from(field("kind", 8)?),
+        page: field("page", 8)?,
+        want: field("want", 16)?,
+        got: field("got", 16)?,
+    };
+    words.next().is_none().then_some(mismatch)
+}
+
+/// Exactly so many lower-case hexadecimal digits.
+fn hex(text: &[u8], digits: usize) -> Option<u64> {
+    if text.len() != digits {
+        return None;
+    }
+    text.iter().try_fold(0u64, |value, &byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::memory::Endian;
+    use crate::workload::memory::sample::*;
+
+    fn started() -> SerialLog {
+        let mut log = SerialLog::new();
+        log.feed(b"S migcompat x86 1\nB 00000001\n");
+        log
+    }
+
+    #[test]
+    fn a_line_may_be_cut_anywhere() {
+        let text = b"SLOF\r\nBooting S migcompat ppc64 1\nB 00000001\nB 00000002\n";
+        for cut in 0..=text.len() {
+            let mut log = SerialLog::new();
+            let mut events = log.feed(&text[..cut]);
+            events.extend(log.feed(&text[cut..]));
+            assert_eq!(
+                events,
+                [
+                    SerialEvent::Started {
+                        arch: "ppc64".to_owned()
+                    },
+                    SerialEvent::Beat(1),
+                    SerialEvent::Beat(2)
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn firmware_may_say_anything_first() {
+        let mut log = SerialLog::new();
+        assert_eq!(log.feed(b"B 00000007\nE oops\n\x1b[2J\xff\n"), []);
+        assert_eq!(log.feed(&[b'x'; 3 * MAX_LINE]), []);
+        assert_eq!(log.feed(b"\nS migcompat vax 1\n"), []);
+        assert!(!log.started());
+        assert_eq!(log.feed(b"S migcompat s390x 1\n").len(), 1);
+        assert!(log.started());
+        assert_eq!(log.last_beat(), None);
+    }
+
+    #[test]
+    fn repeated_and_skipped_beats_are_told_once() {
+        let mut log = started();
+        assert_eq!(
+            log.feed(b"B 00000002\nB 00000002\nB 00000003\nB 00000006\nB 00000007\n"),
+            [
+                SerialEvent::Beat(2),
+                SerialEvent::Repeated { want: 3, got: 2 },
+                SerialEvent::Beat(3),
+                SerialEvent::Skipped { want: 4, got: 6 },
+                SerialEvent::Beat(7),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_counter_wraps() {
+        let mut log = started();
+        log.last = Some(u32::MAX - 1);
+        assert_eq!(
+            log.feed(b"B ffffffff\nB 00000000\n"),
+            [SerialEvent::Beat(u32::MAX), SerialEvent::Beat(0)]
+        );
+    }
+
+    #[test]
+    fn broken_lines_are_garbage() {
+        for line in [
+            "",
+            "B 0000002",
+            "B 000000022",
+            "B 0000000G",
+            "B 0000000A",
+            " B 00000002",
+            "B 00000002\r",
+            "B 000B 00000002",
+            "E kind=00000001",
+            "E kind=00000001 page=00000001 want=0000000000000001 got=0000000000000002 ",
+        ] {
+            let mut log = started();
+            let events = log.feed(format!("{line}\n").as_bytes());
+            assert!(
+                matches!(events[..], [SerialEvent::Garbage(_)]),
+                "{line:?}: {events:?}"
+            );
+        }
+        let mut log = started();
+        let events = log.feed(&[&[b'B'; 2 * MAX_LINE][..], b"\n"].concat());
+        assert!(matches!(events[..], [SerialEvent::Garbage(_)]));
+    }
+
+    #[test]
+    fn the_guests_own_report_is_read() {
+        let mut log = started();
+        assert_eq!(
+            log.feed(b"E kind=00000006 page=000003df want=00000000001367df got=0102030405060708\n"),
+            [SerialEvent::Guest(Mismatch {
+                check: Check::Progress,
+                page: 0x3df,
+                want: 0x1367df,
+                got: 0x0102_0304_0506_0708,
+            })]
+        );
+    }
+
+    #[test]
+    fn a_reset_is_no_continuation() {
+        let mut log = started();
+        assert_eq!(
+            log.feed(b"SeaBIOS S migcompat x86 1\nB 00000001\n"),
+            [
+                SerialEvent::Restarted {
+                    arch: "x86".to_owned()
+                },
+                SerialEvent::Beat(1)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_console_agrees_with_the_header() {
+        let (header, _) = memory(Endian::Little, 4 * PAGES);
+        let header = Header::parse(&header).expect("an intact header");
+        assert_eq!(header.beats, 2);
+        let mut log = SerialLog::new();
+        assert!(log.check_against(&header).is_err());
+        log.feed(b"S migcompat x86 1\nB 00000001\nB 0000");
+        assert_eq!(log.check_against(&header), Ok(()));
+        log.feed(b"0002\n");
+        assert_eq!(log.check_against(&header), Ok(()));
+        log.feed(b"B 00000003\n");
+        assert_eq!(
+            log.check_against(&header).map_err(|e| e.to_string()),
+            Err("the header counts 2 beats, the console's last one is 3".to_owned())
+        );
+    }
+}

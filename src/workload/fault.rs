@@ -1,0 +1,119 @@
+//! What can be wrong with a guest that was moved.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::workload::ABI_VERSION;
+
+/// What a guest checks before it overwrites it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The magic of a page.
+    Magic,
+    /// A page's own number.
+    Index,
+    /// The pass at a page's beginning.
+    Head,
+    /// Pass and number mixed, in the middle of a page.
+    Middle,
+    /// The pass at a page's end.
+    Tail,
+    /// The header's count of written pages, against the CPU's registers.
+    Progress,
+    /// A number that this version does not know.
+    Unknown(u64),
+}
+
+impl From<u64> for Check {
+    fn from(kind: u64) -> Self {
+        match kind {
+            1 => Self::Magic,
+            2 => Self::Index,
+            3 => Self::Head,
+            4 => Self::Middle,
+            5 => Self::Tail,
+            6 => Self::Progress,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => f.write_str("magic"),
+            Self::Index => f.write_str("page number"),
+            Self::Head => f.write_str("pass at the beginning"),
+            Self::Middle => f.write_str("mix in the middle"),
+            Self::Tail => f.write_str("pass at the end"),
+            Self::Progress => f.write_str("header's progress"),
+            Self::Unknown(kind) => write!(f, "check {kind}"),
+        }
+    }
+}
+
+/// Something that a guest found changed behind its back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    pub check: Check,
+    /// The page that the guest was about to write, or for [`Check::Progress`] had just written.
+    pub page: u64,
+    /// The 64 bits that had to be there, as the guest's CPU loads them.
+    pub want: u64,
+    /// The 64 bits that were there.
+    pub got: u64,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "page {}: the {} is {:#x}, not {:#x}",
+            self.page, self.check, self.got, self.want
+        )
+    }
+}
+
+/// Why a guest's memory or console is not what an intact guest leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WorkloadError {
+    #[error("{what} needs {need} bytes, only {have} were read")]
+    Short {
+        what: &'static str,
+        need: usize,
+        have: usize,
+    },
+    /// The guest has not started yet, or its header page is lost.
+    #[error("there is no workload header: it begins with {}", .found.escape_ascii())]
+    NoHeader { found: [u8; 8] },
+    #[error("the workload header has ABI version bytes {found:02x?}, which are not {ABI_VERSION}")]
+    Abi { found: [u8; 4] },
+    #[error("the workload header cannot be true: {what} is {value:#x}")]
+    Header { what: &'static str, value: u64 },
+    #[error("the guest found {count} change(s) in its memory, the first in {first}")]
+    Guest { count: u64, first: Mismatch },
+    #[error("the header counts {beats} beats where {passes} passes make {want}")]
+    Beats { beats: u64, passes: u64, want: u64 },
+    #[error("page {page} is no page of the region: it begins with {}", .found.escape_ascii())]
+    NoPage { page: u64, found: [u8; 8] },
+    #[error("page {page} holds page {found}")]
+    Misplaced { page: u64, found: u64 },
+    #[error(
+        "page {page} is torn: pass {head} at its beginning, {middle} in the middle, {tail} at its end"
+    )]
+    Torn {
+        page: u64,
+        head: u64,
+        middle: u64,
+        tail: u64,
+    },
+    #[error("page {page} is stale: it holds pass {got}, the header says {want}")]
+    Stale { page: u64, want: u64, got: u64 },
+    /// The page is newer than the header knows: it is the header that is stale.
+    #[error("the header is stale: it says that page {page} holds pass {want}, and it holds {got}")]
+    StaleHeader { page: u64, want: u64, got: u64 },
+    /// The lines on the console are not those that the header counts.
+    #[error("the header counts {header} beats, the console's last one is {}", .serial.map_or_else(|| "missing".to_owned(), |beat| beat.to_string()))]
+    Console { header: u64, serial: Option<u32> },
+}
