@@ -200,12 +200,75 @@ fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether no process of a killed group is left. Those that are our children are waited for: nobody
+/// Whether every process of a killed group has ended. Those that are our children are waited for: nobody
 /// else does so any more.
 fn is_gone(group: Pid) -> bool {
     let members = Pid::from_raw(-group.as_raw());
     while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
         waitpid(members, Some(WaitPidFlag::WNOHANG))
     {}
-    killpg(group, None).is_err()
+    // An orphan that has ended may have nobody who waits for it.
+    killpg(group, None).is_err() || !runs(group)
+}
+
+/// Whether a process of the group has not ended; so it is taken where the system does not tell.
+fn runs(group: Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        is_running_in(group, &stat)
+    })
+}
+
+/// Whether a `/proc/PID/stat` is that of a process in the group that has not ended.
+fn is_running_in(group: Pid, stat: &str) -> bool {
+    // A program's name may have anything in it, parentheses too.
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let mut fields = rest.split_whitespace();
+    let (state, of) = (fields.next(), fields.nth(1));
+    !matches!(state, Some("Z" | "X")) && of.and_then(|of| of.parse().ok()) == Some(group.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_does_not_run() {
+        let running = |stat| is_running_in(Pid::from_raw(40), stat);
+        assert!(running("41 (a) b) S 1 40 39 0 -1"));
+        assert!(!running("41 (a) b) Z 1 40 39 0 -1"));
+        assert!(!running("41 (40 40) S 40 39 40 0 -1"));
+        assert!(!running(""));
+    }
+
+    #[test]
+    fn steps_may_be_parts_of_steps() {
+        let sum = uninterrupted(|| 1 + uninterrupted(|| 2) + uninterrupted(|| 3));
+        assert_eq!(sum, 6);
+        assert!(!IN_STEP.get());
+    }
+
+    #[test]
+    fn a_folder_is_registered_until_it_is_gone_or_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = || TempFolder::new(&mut tempfile::Builder::new(), parent.path()).unwrap();
+        let known = |path: &Path| registered().folders.contains(path);
+        for (end, stays) in [
+            (drop as fn(TempFolder), false),
+            (|folder| folder.close().unwrap(), false),
+            (TempFolder::keep, true),
+        ] {
+            let folder = make();
+            let path = folder.path().to_owned();
+            assert!(known(&path));
+            end(folder);
+            assert!(!known(&path));
+            assert_eq!(path.exists(), stays);
+        }
+    }
 }
