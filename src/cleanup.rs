@@ -35,7 +35,7 @@ static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
 });
 
 thread_local! {
-    /// Whether this thread is in a step already: a second hold on the gate might wait for ever.
+    /// True while this thread is in a step: a second hold on the gate might wait for ever.
     static IN_STEP: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -148,10 +148,10 @@ impl TempFolder {
         removed
     }
 
-    /// Leaves the folder where it is.
+    /// Leaves the folder where it is, unless a signal ends the process: then nobody is told of it.
     pub fn keep(self) {
         let TempFolder { dir, registration } = self;
-        drop(registration);
+        std::mem::forget(registration);
         let _as_before = dir.keep();
     }
 }
@@ -200,7 +200,7 @@ fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether every process of a killed group has ended. Those that are our children are waited for: nobody
+/// Returns whether every process of a killed group has ended. Those that are our children are waited for: nobody
 /// else does so any more.
 fn is_gone(group: Pid) -> bool {
     let members = Pid::from_raw(-group.as_raw());
@@ -211,7 +211,7 @@ fn is_gone(group: Pid) -> bool {
     killpg(group, None).is_err() || !runs(group)
 }
 
-/// Whether a process of the group has not ended; so it is taken where the system does not tell.
+/// Returns whether a process of the group has not ended, or the system does not tell.
 fn runs(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;
@@ -222,7 +222,7 @@ fn runs(group: Pid) -> bool {
     })
 }
 
-/// Whether a `/proc/PID/stat` is that of a process in the group that has not ended.
+/// Returns whether a `/proc/PID/stat` is that of a process in the group that has not ended.
 fn is_running_in(group: Pid, stat: &str) -> bool {
     // A program's name may have anything in it, parentheses too.
     let Some((_, rest)) = stat.rsplit_once(')') else {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_registered_until_it_is_gone_or_kept() {
+    fn a_folder_is_registered_until_it_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let make = || TempFolder::new(&mut tempfile::Builder::new(), parent.path()).unwrap();
         let known = |path: &Path| registered().folders.contains(path);
@@ -267,8 +267,7 @@ mod tests {
             let path = folder.path().to_owned();
             assert!(known(&path));
             end(folder);
-            assert!(!known(&path));
-            assert_eq!(path.exists(), stays);
+            assert_eq!((path.exists(), known(&path)), (stays, stays));
         }
     }
 }

@@ -13,8 +13,7 @@ const PIPE_WIDTH: usize = 100;
 /// Wider lines than this are hard to read.
 const MOST_WIDTH: usize = 120;
 
-/// Writes the report and gives the status that its verdict stands for. With `strict`, warnings fail too,
-/// as they did for the verdict.
+/// Writes the report in the form that was asked for; its verdict decides the exit status.
 ///
 /// # Errors
 /// It cannot be written.
@@ -22,7 +21,6 @@ pub(crate) fn write_report(
     report: &Report,
     target: Target,
     args: &OutputArgs,
-    strict: bool,
 ) -> Result<Exit, Failure> {
     let to_terminal = target.is_stdout() && io::stdout().is_terminal();
     let options = text::Options {
@@ -37,7 +35,7 @@ pub(crate) fn write_report(
     target.write_text(|out: &mut dyn Write| match args.format {
         Format::Text => text::write(report, options, out),
         Format::Json => json::write(report, out),
-        Format::Junit => junit::write(report, strict, out),
+        Format::Junit => junit::write(report, out),
         Format::Html => html::write(report, out),
     })?;
     Ok(match report.verdict {

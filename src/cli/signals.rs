@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::thread;
 
 use nix::sys::signal::Signal;
-use tokio::signal::unix::{self, SignalKind};
+use tokio::signal::unix;
+use tokio::signal::unix::SignalKind;
 
 use crate::cleanup;
 
@@ -49,7 +50,7 @@ pub(crate) fn listen(tell: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Re
     Ok(())
 }
 
-/// Whether our caller wants us to go on in spite of this signal, as `nohup` does. Of the others this
+/// Returns whether our caller wants us to go on in spite of this signal, as `nohup` does. Of the others this
 /// cannot be told: a shell has its background jobs ignore Ctrl-C unasked.
 fn is_declined(signal: Signal) -> bool {
     signal == Signal::SIGHUP
@@ -57,7 +58,7 @@ fn is_declined(signal: Signal) -> bool {
             .is_ok_and(|status| is_ignored(signal, &status))
 }
 
-/// Whether a `/proc/PID/status` says that a signal is ignored.
+/// Returns whether a `/proc/PID/status` says that a signal is ignored.
 fn is_ignored(signal: Signal, status: &str) -> bool {
     let mask = status
         .lines()

@@ -61,7 +61,7 @@ impl Target {
         })
     }
 
-    /// Whether no file was named.
+    /// Returns whether no file was named.
     pub fn is_stdout(&self) -> bool {
         self.name.is_none()
     }
@@ -271,7 +271,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Whether a name may not be made or not be replaced, whatever may be written into the file.
+/// Returns whether a name may not be made or not be replaced, whatever may be written into the file.
 fn is_refused(error: &io::Error) -> bool {
     matches!(
         error.kind(),

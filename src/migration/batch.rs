@@ -31,7 +31,7 @@ pub struct Subject<'c> {
 /// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
-/// No resources.
+/// The system gives no runtime.
 pub fn run(
     config: &MigrationConfig,
     cases: &[CaseSpec],

@@ -64,7 +64,7 @@ struct Queue<J> {
 /// ask for more.
 ///
 /// # Errors
-/// No resources.
+/// The system gives no runtime.
 pub fn run<J: Send, R: Send>(
     workers: usize,
     first: Vec<Job<J>>,
@@ -194,7 +194,7 @@ mod tests {
             order.push(job);
             jobs(if job == 2 { &[1] } else { &[] })
         })
-        .expect("all resources");
+        .expect("a runtime");
         let early: Vec<usize> = order.iter().copied().filter(|&job| job > 1).collect();
         assert_eq!(early, [9, 5, 2, 2]);
         assert_eq!(order.len(), 6);
@@ -213,7 +213,7 @@ mod tests {
                     Vec::new()
                 },
             )
-            .expect("all resources");
+            .expect("a runtime");
             assert_eq!(sum, 15);
         }
         run(2, jobs(&[]), async |job| *job, |_, _: usize| Vec::new()).expect("nothing to do");
