@@ -53,10 +53,10 @@ pub(crate) enum Problem {
     Read(#[from] ReadError),
     #[error(transparent)]
     Merge(#[from] MergeError),
-    #[error("cannot make {}: {source}", folder.display())]
-    NoLogFolder { folder: PathBuf, source: io::Error },
-    #[error("cannot use {}: {source}", folder.display())]
-    BadLogFolder { folder: PathBuf, source: io::Error },
+    #[error("cannot make {}: {error}", folder.display())]
+    NoLogFolder { folder: PathBuf, error: io::Error },
+    #[error("cannot keep logs in {}: {error}", folder.display())]
+    BadLogFolder { folder: PathBuf, error: io::Error },
     #[error("no folder for logs: {0}")]
     NoTemporaryFolder(io::Error),
     #[error("{label} is a build for {target}, and {wanted} was asked for")]

@@ -28,19 +28,19 @@ impl LogFolder {
             return Ok(LogFolder::Temporary(folder));
         };
         let folder = folder.to_owned();
-        if let Err(source) = std::fs::create_dir_all(&folder) {
-            return Err(Problem::NoLogFolder { folder, source }.into());
+        if let Err(error) = std::fs::create_dir_all(&folder) {
+            return Err(Problem::NoLogFolder { folder, error }.into());
         }
         // The lines that reproduce a case name it from wherever they are typed.
         let folder = match folder.canonicalize() {
             Ok(folder) => folder,
-            Err(source) => return Err(Problem::BadLogFolder { folder, source }.into()),
+            Err(error) => return Err(Problem::BadLogFolder { folder, error }.into()),
         };
         // Every case has a folder of its own in it.
         let tried = uninterrupted(|| tempfile::tempdir_in(&folder)?.close());
         match tried {
             Ok(()) => Ok(LogFolder::Named(folder)),
-            Err(source) => Err(Problem::BadLogFolder { folder, source }.into()),
+            Err(error) => Err(Problem::BadLogFolder { folder, error }.into()),
         }
     }
 
