@@ -23,14 +23,18 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
-use crate::sweep::place;
-use crate::sweep::place::{Absent, Asked, MachineSelection, Machines, Place};
-use crate::sweep::{Found, Options, Packing, Told, absent, is_held, merge, sweep};
+use crate::sweep::selection::{
+    ArchitectureSelection, MachineSelection, Machines, ResolvedMachines, UnavailableMachine,
+    resolve,
+};
+use crate::sweep::target;
+use crate::sweep::target::SweepTarget;
+use crate::sweep::{MachineResult, Options, Packing, SweepEvent, merge, sweep};
 use crate::vmstate::dump::Dump;
 
 pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let (old, new) = (qemu::parse(&args.old)?, qemu::parse(&args.new)?);
-    let wish = MachineSelection {
+    let selection = MachineSelection {
         machines: args.machine.clone(),
         architectures: args.arch.clone(),
         all_machines: args.all_machines,
@@ -49,18 +53,21 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let (logs, temporary) = log_folder(args.keep_logs.as_deref())?;
     let lists = load_lists(&args.judge)?;
     let wishes = wishes(&args.judge);
-    let asked = wish.asked();
+    let asked = selection.by_architecture();
     let (pairs, mut missing) = pairs(args, &asked, &old, &new)?;
     // Machines first: what is known of each borrows its name.
     let mut machines = Vec::new();
     for (asked, pair) in &pairs {
-        let (found, lacking) = place::machines(&asked.machines, pair);
-        missing.extend(lacking);
+        let ResolvedMachines {
+            machines: found,
+            unavailable,
+        } = resolve(&asked.machines, pair);
+        missing.extend(unavailable);
         machines.push(found);
     }
-    let mut places = Vec::new();
+    let mut targets = Vec::new();
     let mut assessments = Vec::new();
-    // Of each place, its pair.
+    // Of each target, its pair.
     let mut owners = Vec::new();
     // Of each pair, its dumps.
     let mut known = Vec::new();
@@ -89,18 +96,18 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
             &lists,
             dumps.as_ref(),
         )?;
-        for (mut place, machine) in ready.into_iter().zip(machines) {
+        for (mut target, machine) in ready.into_iter().zip(machines) {
             let scope = scope(&lists, pair, machine);
             let directions = &options.directions;
             // What a user plugs in, and nobody asked for, is in no guest.
             let only = &options.only;
-            let plugged = place.config.old.drivers.as_ref();
+            let plugged = target.config.old.drivers.as_ref();
             let concerns =
                 |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
             let dumps = dumps.clone();
             let assessment = Assessment::of_dumps(scope, &wishes, directions, dumps, concerns);
-            place.forecast = assessment.forecast();
-            places.push(place);
+            target.forecast = assessment.forecast();
+            targets.push(target);
             assessments.push(assessment);
         }
         known.push(dumps);
@@ -109,14 +116,14 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    let total = places.len();
+    let total = targets.len();
     let mut done = 0;
-    let found = sweep(&places, &options, jobs, |told| match told {
-        Told::Sent(at, sent) => assessments[at].sent(&sent),
-        Told::Done(at, found) => {
+    let found = sweep(&targets, &options, jobs, |event| match event {
+        SweepEvent::Sent { target, sent } => assessments[target].compare_streams(&sent),
+        SweepEvent::Done { target, result } => {
             done += 1;
             if !args.output.quiet {
-                progress(done, total, &places[at], found);
+                progress(done, total, &targets[target], result);
             }
         }
     });
@@ -125,30 +132,31 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
         let _in_use = std::fs::remove_dir(&logs);
     }
     let mut found = found?;
-    for ((assessment, place), found) in assessments.iter_mut().zip(&places).zip(&mut found) {
-        if let Err(error) = assessment.conclude(place, found) {
+    for ((assessment, target), found) in assessments.iter_mut().zip(&targets).zip(&mut found) {
+        if let Err(error) = assessment.conclude(target, found) {
             eprintln!("whether a property explains a failure is unknown: {error}");
         }
     }
 
-    let transport = Transport::default().to_string();
-    let directions = options.directions.iter();
-    let mut cases: Vec<Case> = directions
-        .flat_map(|&direction| {
-            let transport = &transport;
-            let case = move |machine| absent(machine, transport, direction);
-            missing.iter().map(case)
-        })
-        .collect();
-    let machine = match (places.as_slice(), missing.as_slice()) {
+    let transport = Transport::default();
+    let mut planned = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
+    for &direction in &options.directions {
+        for machine in &missing {
+            let id = machine.case_id(transport, direction);
+            if id.family.is_in(args.shard) {
+                cases.push(machine.case(transport, direction));
+            }
+            planned.push(id);
+        }
+    }
+    let machine = match (targets.as_slice(), missing.as_slice()) {
         ([one], []) => Some(one.config.machine.clone()),
         _ => None,
     };
-    let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
-    cases.retain(|case| is_held(&case.id, args.shard));
     let mut swept = Vec::new();
     let covered = coverage(&known, &owners, &found);
-    for Found {
+    for MachineResult {
         swept: of,
         cases: all,
         planned: ids,
@@ -166,15 +174,14 @@ pub(crate) fn run(args: &SweepArgs) -> Result<Exit, Failure> {
     let (old, new) = (pair.old.reference(), pair.new.reference());
     let described = Described::join(assessments.iter().filter_map(Assessment::described));
     let judged = assessments.into_iter().map(Assessment::into_findings);
-    let names = places.iter().map(|place| place.name(pairs.len()));
+    let names = targets.iter().map(|target| target.name(pairs.len()));
     let findings = findings::join(names.zip(judged).collect());
     let rules = catalogue::texts(&findings, &cases);
     let strict = args.judge.strict;
     let report = Report::of_findings(old, new, machine, findings, rules, strict);
-    let ids = planned.iter().map(String::as_str);
     let shard = args
         .shard
-        .map(|shard| shard.reference(ids, asked_for(args, &lists)));
+        .map(|shard| shard.reference(planned, asked_for(args, &lists)));
     let mut report = Report {
         swept,
         shard,
@@ -206,8 +213,12 @@ fn scope<'l>(lists: &'l Lists, pair: &Pair, machine: &'l str) -> Scope<'l> {
 type Dumps = (Arc<Dump>, Arc<Dump>);
 
 /// How much of the sections that the builds know was sent, on all machines together.
-fn coverage(known: &[Option<Dumps>], owners: &[usize], found: &[Found]) -> Option<Coverage> {
-    let of = |(owner, found): (&usize, &Found)| {
+fn coverage(
+    known: &[Option<Dumps>],
+    owners: &[usize],
+    found: &[MachineResult],
+) -> Option<Coverage> {
+    let of = |(owner, found): (&usize, &MachineResult)| {
         let (old, new) = known.get(*owner)?.as_ref()?;
         Some(cover([old, new], &found.observed, &found.reach))
     };
@@ -253,13 +264,16 @@ fn asked_for(args: &SweepArgs, lists: &Lists) -> Vec<String> {
 }
 
 /// What could be opened of what is asked for, and what could not.
-type Opened<'a> = (Vec<(&'a Asked, Pair)>, Vec<Absent>);
+type Opened<'a> = (
+    Vec<(&'a ArchitectureSelection, Pair)>,
+    Vec<UnavailableMachine>,
+);
 
 /// The builds for each architecture that is asked for. Of several, one that is not to be had is told
 /// in the report.
 fn pairs<'a>(
     args: &SweepArgs,
-    asked: &'a [Asked],
+    asked: &'a [ArchitectureSelection],
     old: &BuildArg,
     new: &BuildArg,
 ) -> Result<Opened<'a>, Failure> {
@@ -294,7 +308,7 @@ fn pairs<'a>(
             Machines::Named(names) => names.join(" "),
             Machines::Usual | Machines::Versioned => "none".to_owned(),
         };
-        missing.push(Absent {
+        missing.push(UnavailableMachine {
             architecture: means.architecture,
             machine: name,
             reason: error.to_string(),
@@ -316,7 +330,7 @@ fn prepare(
     logs: &Path,
     lists: &Lists,
     dumps: Option<&Dumps>,
-) -> Result<Vec<Place>, Failure> {
+) -> Result<Vec<SweepTarget>, Failure> {
     let (mut old, mut new) = Endpoint::both(pair);
     if let Some((of_old, of_new)) = dumps {
         old.dump = Some(Arc::clone(of_old));
@@ -341,19 +355,19 @@ fn prepare(
         logs: logs.to_owned(),
         names: Names::of(&scope(lists, pair, name), arch),
     };
-    let benches: Vec<MigrationConfig> = machines.iter().map(config).collect();
-    let properties = place::properties(&benches, &options.only)?;
-    let place = |config: MigrationConfig| Place {
-        label: place::label(arch, &config.machine, machines),
+    let configs: Vec<MigrationConfig> = machines.iter().map(config).collect();
+    let properties = target::properties(&configs, &options.only)?;
+    let target = |config: MigrationConfig| SweepTarget {
+        label: target::label(arch, &config.machine, machines),
         properties: properties.clone(),
         forecast: Forecast::default(),
         config,
     };
-    Ok(benches.into_iter().map(place).collect())
+    Ok(configs.into_iter().map(target).collect())
 }
 
 /// A line a machine, written at once.
-fn progress(done: usize, total: usize, place: &Place, found: &Found) {
+fn progress(done: usize, total: usize, target: &SweepTarget, found: &MachineResult) {
     let swept = &found.swept;
     let count = |outcome| {
         let cases = found.cases.iter();
@@ -376,8 +390,8 @@ fn progress(done: usize, total: usize, place: &Place, found: &Found) {
         .collect();
     eprintln!(
         "[{done}/{total}] {} {}: {}; {} of {} device types, {} guests, {:.1} s",
-        place.config.arch,
-        place.config.machine,
+        target.config.arch,
+        target.config.machine,
         counts.join(", "),
         swept.exercised,
         swept.shared,

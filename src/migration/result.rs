@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::migration::checks::state::Seen;
 use crate::migration::endpoint::buses::Buses;
-use crate::qemu::StartError;
+use crate::qemu::{StartError, output};
 use crate::report::{Cause, Leg, Outcome, StateDiff};
 
 /// How much of the end of a build's error output a report quotes, in characters.
@@ -20,8 +20,8 @@ pub(crate) struct RunResult {
     pub destination_stderr: String,
     /// Transcripts and the like, by file name.
     pub files: Vec<(String, String)>,
-    /// What builds said that did not start, by their labels.
-    pub refusals: Vec<(String, String)>,
+    /// The builds that did not start.
+    pub refusals: Vec<Refusal>,
     pub state: Seen,
     /// All that is wrong is that values differ; `state` says which.
     pub values_differ: bool,
@@ -32,6 +32,27 @@ pub(crate) struct RunResult {
     pub suspect: Option<String>,
     /// Where the recipe wants it, and both builds started.
     pub buses: Option<Surveyed>,
+}
+
+/// A build that did not start.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    /// The build, as the user wrote it.
+    pub label: String,
+    /// The build's own words, or else what happened.
+    pub reason: String,
+    /// Id of the device that it names.
+    pub device: Option<String>,
+}
+
+impl Refusal {
+    fn of(error: &StartError) -> Self {
+        Refusal {
+            label: error.label.clone(),
+            reason: error.reason(),
+            device: output::start::named_device(&error.stderr).map(str::to_owned),
+        }
+    }
 }
 
 /// What both builds have to plug a device into, or why that is not known.
@@ -73,9 +94,8 @@ impl RunResult {
 
     pub(crate) fn refused(errors: &[StartError]) -> RunResult {
         let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let refusal = |error: &StartError| (error.label.clone(), error.reason());
         RunResult {
-            refusals: errors.iter().map(refusal).collect(),
+            refusals: errors.iter().map(Refusal::of).collect(),
             // One is enough for a reader.
             ..RunResult::skip(words.into_iter().next().unwrap_or_default())
         }
