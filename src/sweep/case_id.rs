@@ -11,15 +11,15 @@ pub(crate) const BARE: &str = "bare";
 
 /// The name of the cases of one subject on one machine, without their direction. It decides on their
 /// shard: both directions are in one, for a device that starts in neither has no case at all.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseFamily {
     machine: String,
     subject: Subject,
-    transport: String,
+    transport: Transport,
 }
 
 /// What a case is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
     /// The machine alone.
     Bare,
@@ -50,8 +50,12 @@ impl CaseFamily {
         CaseFamily {
             machine: machine.to_owned(),
             subject,
-            transport: transport.to_string(),
+            transport,
         }
+    }
+
+    pub fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Tells whether these cases are in a part of the run, or in the whole.
@@ -97,7 +101,7 @@ impl fmt::Display for Subject {
 }
 
 /// The name of a case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseId {
     pub family: CaseFamily,
     pub direction: Direction,

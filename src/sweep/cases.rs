@@ -29,12 +29,12 @@ impl UnavailableMachine {
         CaseFamily::bare(&name, transport).case(direction)
     }
 
-    /// Returns the case of a machine that could not be swept.
-    pub fn case(&self, transport: Transport, direction: Direction) -> Case {
-        let id = self.case_id(transport, direction).to_string();
+    /// Returns the case of this name.
+    pub fn case(&self, id: &CaseId) -> Case {
+        let transport = id.family.transport();
         Case {
             cause: message(self.reason.clone()),
-            ..Case::untried(id, &self.machine, BARE, transport, direction)
+            ..Case::untried(id.to_string(), &self.machine, BARE, transport, id.direction)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The machines of which architectures a user selects.
 
+use std::fmt;
+
 use crate::qemu::{Pair, machine};
 
 /// The machines that a user selects, before any build has been looked at.
@@ -30,6 +32,15 @@ pub enum Machines {
     Named(Vec<String>),
     /// Every versioned one that both builds list.
     Versioned,
+}
+
+impl fmt::Display for Machines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machines::Named(names) => f.write_str(&names.join(" ")),
+            Machines::Usual | Machines::Versioned => f.write_str("none"),
+        }
+    }
 }
 
 impl MachineSelection {
