@@ -19,7 +19,7 @@ use crate::qemu;
 use crate::qemu::{BuildArg, Means, Pair, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
 use crate::rules::catalogue;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
@@ -74,7 +74,7 @@ struct Builds {
 }
 
 impl Builds {
-    fn scope<'t>(&'t self, lists: &'t Lists, machine: &'t str) -> Scope<'t> {
+    fn scope<'t>(&'t self, lists: &'t KnownIssues, machine: &'t str) -> Scope<'t> {
         Scope {
             lists,
             old: Some(self.pair.old.info.version),
@@ -209,7 +209,7 @@ impl<'t> Sites<'t> {
         config: &'t SweepConfig,
         options: &'t Options,
         opened: &'t Opened,
-        lists: &'t Lists,
+        lists: &'t KnownIssues,
         logs: &Path,
     ) -> Result<Sites<'t>, Error> {
         let levels = &config.judging.policy.levels;
@@ -283,7 +283,7 @@ impl<'t> Sites<'t> {
         config: &SweepConfig,
         options: &Options,
         opened: &Opened,
-        lists: &Lists,
+        lists: &KnownIssues,
         results: Vec<MachineResult>,
     ) -> Report {
         let coverage = self.coverage(&results);
@@ -347,7 +347,7 @@ fn targets(
     config: &SweepConfig,
     options: &Options,
     builds: &Builds,
-    lists: &Lists,
+    lists: &KnownIssues,
     logs: &Path,
 ) -> Result<Vec<SweepTarget>, Error> {
     if builds.machines.is_empty() {
@@ -389,7 +389,7 @@ fn targets(
 }
 
 /// The options that bear on the results, as one would type them; of lists, what is in them.
-fn as_typed(config: &SweepConfig, lists: &Lists) -> Vec<String> {
+fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));
         typed.collect()

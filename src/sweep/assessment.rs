@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
-use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::model::Direction;
@@ -12,7 +12,7 @@ use crate::model::Rule;
 use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
 use crate::sweep::pairing::{Sent, own};
 use crate::sweep::result::MachineResult;
@@ -129,12 +129,13 @@ impl<'l> Assessment<'l> {
         &mut self,
         target: &SweepTarget,
         result: &mut MachineResult,
-    ) -> Result<(), properties::Unknown> {
+    ) -> Result<(), properties::ProbeError> {
         self.settle();
         let mut asked = Ok(());
         for case in &mut result.cases {
             let predicted = link(case, &mut self.findings);
-            case.allowed_by = self.scope.allows_case(case, predicted);
+            let allowed = self.scope.allows_case(case, predicted);
+            case.allowed_by = allowed.map(|found| found.reason);
             if let Some(set) = result.failed.get(&case.id)
                 && asked.is_ok()
             {
@@ -189,7 +190,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rules::lists::Lists;
+    use crate::rules::known_issues::KnownIssues;
 
     fn streamed(rule: Rule, direction: &str, bytes: usize, level: &str) -> Finding {
         serde_json::from_value(json!({
@@ -204,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_length_that_each_guest_has_of_its_own_is_one_finding() {
-        let lists = Lists::default();
+        let lists = KnownIssues::default();
         let scope = Scope {
             lists: &lists,
             old: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::culprit::{Group, Item, Verdict};
 use crate::devices::Composition;
+use crate::migration::case;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::quote;
@@ -43,7 +44,7 @@ impl UnavailableMachine {
 pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Direction) -> Case {
     let id = target.bare_family().case(direction).to_string();
     let nothing = Composition::default();
-    let mut case = target.config.blank(id, BARE, &nothing, direction);
+    let mut case = case::untried(&target.config, id, BARE, &nothing, direction);
     let run = |route| bare.runs.get(&route).map(|run| &**run);
     let Some(across) = run(Route::Across(direction)) else {
         return case;
@@ -70,7 +71,7 @@ pub(crate) fn device_case(
     let composition = target.config.compose(&candidate.set);
     let driver = candidate.driver.as_str();
     let id = target.device_family(driver).case(direction).to_string();
-    let mut case = target.config.blank(id, driver, &composition, direction);
+    let mut case = case::untried(&target.config, id, driver, &composition, direction);
     let route = Route::Across(direction);
     let Some(verdict) = across.search.verdict(route, item) else {
         case.cause = message(format!(
@@ -146,7 +147,7 @@ pub(crate) fn group_case(
     let transport = target.config.transport;
     let family = CaseFamily::group(&target.label, options.shard, at + 1, transport);
     let id = family.case(direction).to_string();
-    let mut case = target.config.blank(id, "together", &composition, direction);
+    let mut case = case::untried(&target.config, id, "together", &composition, direction);
     let control = |route| controls.of_group(at, route);
     conclude(target, &mut case, &group.evidence, &composition, control);
     case.repeated = Some(Repeated {
@@ -193,7 +194,11 @@ fn conclude<'r>(
     }
     let launch = target.config.launch(composition.args.clone());
     let endpoints = endpoints(target, Route::Across(case.direction));
-    target
-        .config
-        .record(case, run.attempt.clone(), &launch, &endpoints);
+    case::record_failure(
+        &target.config,
+        case,
+        run.attempt.clone(),
+        &launch,
+        &endpoints,
+    );
 }

@@ -1,4 +1,4 @@
-//! Which devices of a failed case are to blame, and a case for each of them.
+//! Finding the devices that make a case fail, and a case for each of them.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,61 +7,56 @@ use crate::culprit::{Answer, Item, Search, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::run;
 use crate::model::{Direction, Route};
 use crate::report::{Case, Outcome, Split};
 
-impl MigrationConfig {
-    /// Splits a set of which these devices fail together on a route, as far as the time for it allows.
-    pub(crate) async fn blame(
-        &self,
-        set: &DeviceSet,
-        devices: &[String],
-        route: &[&Endpoint],
-        direction: Direction,
-    ) -> Split {
-        let end = Instant::now() + self.timeouts.blame;
-        let across = Route::Across(direction);
-        let all = (0..devices.len()).collect();
-        let (mut search, mut next) = Search::of_failure(all, needs(set, devices), across);
-        while let Some(trial) = next.pop().filter(|_| Instant::now() < end) {
-            let ids: Vec<&str> = trial
-                .items
-                .iter()
-                .map(|&item| devices[item].as_str())
-                .collect();
-            let Ok(tried) = set.select(&ids) else {
-                break;
-            };
-            let launch = self.launch(self.compose(&tried).args);
-            let attempt = self.attempt(route, &launch, direction, &|_| {}).await;
-            let answer = match attempt.outcome {
-                Outcome::Skip => break,
-                Outcome::Pass => Answer::passed(()),
-                _ => Answer::failed(()),
-            };
-            next = search.record(&trial, answer);
-        }
-        split(&search, across, devices)
+/// Splits a set whose `devices` fail together on a route, as far as the time for it allows.
+pub(crate) async fn find(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+    devices: &[String],
+    route: &[&Endpoint],
+    direction: Direction,
+) -> Split {
+    let end = Instant::now() + config.timeouts.culprits;
+    let across = Route::Across(direction);
+    let all = (0..devices.len()).collect();
+    let (mut search, mut next) = Search::of_failure(all, needs(set, devices), across);
+    while let Some(trial) = next.pop().filter(|_| Instant::now() < end) {
+        let ids = trial.items.iter().map(|&item| devices[item].as_str());
+        let Ok(tried) = set.select(&ids.collect::<Vec<_>>()) else {
+            break;
+        };
+        let launch = config.launch(config.compose(&tried).args);
+        let run = run::run(config, route, &launch, direction, &|_| {}).await;
+        let answer = match run.outcome {
+            Outcome::Skip => break,
+            Outcome::Pass => Answer::passed(()),
+            _ => Answer::failed(()),
+        };
+        next = search.record(&trial, answer);
     }
+    split(&search, across, devices)
+}
 
-    /// What to run so that each culprit of a case has a cause and controls of its own: one that cannot
-    /// migrate at all must not hide another that only this pair of builds breaks.
-    pub fn culprits(&self, wanted: &CaseSpec, case: &Case) -> Vec<CaseSpec> {
-        let split = case.split.iter();
-        split
-            .flat_map(|split| &split.culprits)
-            .filter_map(|group| {
-                let ids: Vec<&str> = group.iter().map(String::as_str).collect();
-                let mut set = wanted.set.select(&ids).ok()?;
-                set.name = format!("{}:{}", wanted.set.name, group.join("+"));
-                Some(CaseSpec {
-                    set,
-                    direction: wanted.direction,
-                    part: Part::Culprit,
-                })
+/// Makes a case of each culprit, so that it has a cause and controls of its own: one that cannot migrate
+/// at all must not hide another that only this pair of builds breaks.
+pub(crate) fn cases(spec: &CaseSpec, case: &Case) -> Vec<CaseSpec> {
+    let split = case.split.iter();
+    split
+        .flat_map(|split| &split.culprits)
+        .filter_map(|group| {
+            let ids: Vec<&str> = group.iter().map(String::as_str).collect();
+            let mut set = spec.set.select(&ids).ok()?;
+            set.name = format!("{}:{}", spec.set.name, group.join("+"));
+            Some(CaseSpec {
+                set,
+                direction: spec.direction,
+                part: Part::Culprit,
             })
-            .collect()
-    }
+        })
+        .collect()
 }
 
 /// Returns which of the devices cannot be without which others.

@@ -11,8 +11,11 @@ use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
 use crate::migration::case::milliseconds;
 use crate::migration::coverage::SentSection;
+use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::section_override;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
+use crate::migration::run;
 use crate::model::{Direction, Route};
 use crate::report::Outcome;
 use crate::stream::Stream;
@@ -142,7 +145,7 @@ impl Run {
         match of_old.or(refusals.first()) {
             Some(refusal) => format!(
                 "{} does not start with it: {}",
-                refusal.label, refusal.reason
+                refusal.label, refusal.words
             ),
             None => {
                 let cause = self.attempt.cause.as_ref();
@@ -164,19 +167,17 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let begun = Instant::now();
     let guest = &task.guest;
     let launch = LaunchSpec {
-        graft: guest.section_override.clone(),
+        section_override: guest.section_override.clone(),
         survey: matches!(task.purpose, Purpose::BareMachine),
         ..config.launch(config.compose(&guest.set).args)
     };
     let endpoints = endpoints(target, guest.route);
     let direction = guest.route.direction().unwrap_or(Direction::Forward);
     if let Purpose::FindOverride(failed) = &task.purpose {
-        let found = config.bypass(&endpoints, &launch, direction, &failed.attempt);
+        let found = section_override::find(config, &endpoints, &launch, direction, &failed.attempt);
         return TaskResult::Override(found.await);
     }
-    let mut attempt = config
-        .attempt(&endpoints, &launch, direction, &|_| {})
-        .await;
+    let mut attempt = run::run(config, &endpoints, &launch, direction, &|_| {}).await;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
@@ -193,9 +194,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             ) => Some(beside(more, refused)),
             _ => None,
         };
-        config
-            .explain(&mut attempt, &launch, &endpoints, expected)
-            .await;
+        explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
     }
     // A stream that nobody looks at any more is not kept.
     let state = &mut attempt.state;
