@@ -28,7 +28,7 @@ struct TargetTask {
 /// Sweeps the targets and reports events meanwhile. The results come back in their order.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// The system gives no runtime.
 pub fn sweep(
     targets: &[SweepTarget],
     options: &Options,
