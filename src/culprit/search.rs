@@ -29,7 +29,7 @@ pub struct Search<E> {
     fails_without_any: bool,
 }
 
-/// How the culprits in a pack that fails are found.
+/// The method to find the culprits in a pack that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     /// By parts that are tried side by side.
@@ -44,14 +44,14 @@ struct Node<E> {
     route: Route,
     items: Vec<Item>,
     parent: Option<usize>,
-    /// How many of its parts are not through.
+    /// The number of its parts that are not through.
     open: usize,
-    /// Whether a part explains why this fails.
+    /// Set where a part explains why this fails.
     is_explained: bool,
     /// The evidence of the failure, if it failed.
     failure: Option<E>,
     density: Density,
-    /// Whether all that was wrong was put down to one item.
+    /// Set where all that was wrong was put down to one item.
     has_single_culprit: bool,
     stage: Stage,
 }

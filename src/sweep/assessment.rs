@@ -37,7 +37,7 @@ pub struct Assessment<'l> {
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
-    /// Whether the guest came through all the same.
+    /// Set where the guest came through all the same.
     survived: bool,
 }
 

@@ -18,7 +18,7 @@ pub struct CaseFamily {
     transport: Transport,
 }
 
-/// What a case is about.
+/// The subject of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Subject {
     /// The machine alone.

@@ -43,7 +43,7 @@ pub struct Catalogue {
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,
-    /// How many CPU models both builds list: a guest is given one by `-cpu`, and none by `-device`.
+    /// The number of CPU models that both builds list: a guest is given one by `-cpu`, and none by `-device`.
     pub cpu_models: usize,
     /// Device types that one build can create and the other cannot.
     pub only_old: Vec<String>,

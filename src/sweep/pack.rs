@@ -6,12 +6,12 @@ use crate::culprit::Item;
 use crate::devices::{Device, Drivers};
 use crate::sweep::catalogue::{Candidate, How};
 
-/// How many slots of a root bus devices may take: 32, of which the board has some.
+/// The slots of a root bus that devices may take: 32, of which the board has some.
 const SLOTS: usize = 28;
-/// How many devices are in one guest. More take longer to split than they save.
+/// The most devices in one guest. More take longer to split than they save.
 const DEVICES: usize = 48;
 
-/// As many as this alone are not worth a guest of their own.
+/// The most devices that are not worth a guest of their own.
 const FEW: usize = 2;
 
 /// The share of a guest that a device takes.
@@ -27,7 +27,7 @@ struct Share {
 #[derive(Debug, Clone, Default)]
 struct Guest {
     items: Vec<Item>,
-    /// What they take.
+    /// Their share.
     share: Share,
 }
 
@@ -52,7 +52,7 @@ impl Guest {
 
 /// Distributes some of the candidates over as few guests as it takes. Every item is in exactly one.
 ///
-/// What hangs on one controller, and what is named alike, goes together: what is like it tends to fail
+/// Devices that hang on one controller, or are named alike, go together: what is like it tends to fail
 /// with it, and where all of a guest fail none that pass is tried again. Apart travel what changes where others
 /// land, and what nobody has tried before, which may not start. What comes with options for the machine
 /// itself, memory mostly, is put where there is room last, so that few guests have them. The last few of

@@ -23,7 +23,7 @@ pub(crate) struct Half {
     pub direction: Direction,
     pub stream: Arc<Stream>,
     pub passed: bool,
-    /// How many device types were in the guest.
+    /// The number of device types in the guest.
     pub in_guest: usize,
 }
 

@@ -20,9 +20,9 @@ pub struct MachineResult {
     /// The cases of the whole run, whichever part of it this is; without those that only come up in a
     /// run.
     pub planned: Vec<CaseId>,
-    /// What was sent from one build to the other.
+    /// The sections that were sent from one build to the other.
     pub observed: Vec<Observed>,
-    /// What the machine can have of what a user can add.
+    /// The device types that a user can add to the machine.
     pub reach: Reach,
     /// The devices of the cases that did not pass, by their ids.
     pub failed: BTreeMap<String, DeviceSet>,
@@ -166,7 +166,7 @@ impl Collected {
     }
 }
 
-/// What became of a device on all routes together.
+/// The fate of a device on all routes together.
 enum Fate {
     /// No route was open to it.
     Untried,

@@ -6,16 +6,16 @@ use crate::culprit::{Answer, Group, Item, Trial};
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
 pub(super) const FEW: usize = 8;
 
-/// How often a pack is divided into what the evidence points at and the rest. Where that does not
+/// The number of times that a pack is divided into what the evidence points at and the rest. Where that does not
 /// help, there are too many culprits to take out one by one.
 pub(super) const HINTS: usize = 6;
 
-/// How the search went on its way to a node.
+/// The course of the search on its way to a node.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Density {
-    /// Whether failures are many around here.
+    /// Set where failures are many.
     is_high: bool,
-    /// How many hints were followed.
+    /// The number of hints that were followed.
     hints: usize,
 }
 

@@ -15,13 +15,13 @@ struct World {
     culprits: BTreeSet<Item>,
     refused: BTreeSet<Item>,
     pair: Option<(Item, Item)>,
-    /// What every piece of evidence points at, rightly or not.
+    /// The item that every piece of evidence points at, rightly or not.
     suspect: Option<Item>,
     /// Evidence points at the first culprit.
     hints: bool,
     /// Items that are expected to fail on the way back, rightly or not.
     likely_to_fail: BTreeSet<Item>,
-    /// What one culprit does to a guest is told from what the others do.
+    /// The evidence tells what one culprit does to a guest from what the others do.
     is_told_apart: bool,
 }
 

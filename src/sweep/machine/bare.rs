@@ -15,7 +15,7 @@ use crate::sweep::machine::guest::{Guest, Purpose, Run, Task};
 #[derive(Debug, Default)]
 pub(crate) struct BareMachine {
     pub runs: BTreeMap<Route, Arc<Run>>,
-    /// What there is to plug a device into, or why that is not known; of the first guest.
+    /// The buses to plug a device into, or why they are not known; of the first guest.
     pub buses: Option<Result<Buses, String>>,
     /// The sections that get a machine across that does not get there by itself.
     pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,

@@ -1,4 +1,4 @@
-//! What was sent from one build to the other.
+//! Collecting what was sent from one build to the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crate::stream::Stream;
 use crate::sweep::machine::guest::{Moved, Run};
 use crate::sweep::pairing::{Half, Pairing};
 
-/// What the guests of a machine sent from one build to the other. Controls say nothing of it.
+/// The sections and streams that the guests of a machine sent from one build to the other. Controls say
+/// nothing of it.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub observed: Vec<Observed>,

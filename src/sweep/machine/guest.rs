@@ -52,9 +52,9 @@ pub(crate) enum Purpose {
     /// Move a pack between the builds.
     Search {
         trial: Trial,
-        /// Whether what arrives is to tell which devices are likely to fail on the way back.
+        /// Set where what arrives is to tell which devices are likely to fail on the way back.
         goes_back: bool,
-        /// What the build that is to take it sent of the same devices.
+        /// The stream of the build that is to take it, of the same devices.
         expected: Option<Arc<Stream>>,
     },
     /// Move culprits from a build to itself.
@@ -119,7 +119,7 @@ pub(crate) struct Moved {
 pub(crate) struct Run {
     pub attempt: RunResult,
     pub elapsed_ms: u64,
-    /// How many device types shared it.
+    /// The number of device types that shared it.
     pub shared_by: usize,
     /// The sections that the source sent.
     pub sent: BTreeSet<SentSection>,

@@ -26,7 +26,7 @@ pub(crate) use guest::{Run, Task, TaskResult, endpoints, perform};
 
 use guest::{Moved, Purpose};
 
-/// How many devices travel in one guest.
+/// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// As many as there is room for.
@@ -35,7 +35,7 @@ pub enum Packing {
     OneByOne,
 }
 
-/// What is wanted of every machine.
+/// The options of a sweep, for every machine.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub directions: Vec<Direction>,
@@ -59,11 +59,11 @@ pub(crate) struct MachineSweep<'t> {
     phase: Phase,
     pub evidence: Evidence,
     pub cost: Cost,
-    /// How many tasks are under way.
+    /// The number of tasks under way.
     open: usize,
 }
 
-/// What a machine's sweep took.
+/// The guests and the time that a machine's sweep took.
 #[derive(Debug, Default)]
 pub(crate) struct Cost {
     started: Option<Instant>,
@@ -71,7 +71,7 @@ pub(crate) struct Cost {
     pub guests: usize,
 }
 
-/// Where a machine's sweep is; each phase has what the ones before it found out. A phase begins when all
+/// The phase of a machine's sweep; each has what the ones before it found out. A phase begins when all
 /// that was to be done in the one before it is done.
 #[derive(Debug)]
 enum Phase {
@@ -79,15 +79,15 @@ enum Phase {
     BareMachine(BareMachine),
     /// Every device moves between the builds.
     Across(AcrossSearch),
-    /// What does not get across moves from each build to itself.
+    /// Every device that does not get across moves from each build to itself.
     Controls(Controls),
     Done(Finished),
 }
 
-/// What there is to know of a machine at the end.
+/// The results of a machine's sweep.
 #[derive(Debug)]
 pub(crate) enum Finished {
-    /// It was not to be had, so that no device was tried.
+    /// The machine could not be surveyed, so that no device was tried.
     BareMachine(BareMachine),
     Devices(Box<Controls>),
 }
@@ -214,7 +214,7 @@ impl<'t> MachineSweep<'t> {
         }
     }
 
-    /// Returns what there is to know, once nothing is left to be done.
+    /// Returns the results, once nothing is left to be done.
     pub fn finished(&self) -> Option<&Finished> {
         match &self.phase {
             Phase::Done(finished) => Some(finished),

@@ -17,11 +17,11 @@ pub use read::{Input, ReadError, parse, read};
 use same_run::{Reports, shard_of};
 use swept::join_swept;
 
-/// What to do when not all shards are there.
+/// The choice when not all shards are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     Refuse,
-    /// What is there is joined, and the verdict is never better than untested.
+    /// The shards that are there are joined, and the verdict is never better than untested.
     Allow,
 }
 
