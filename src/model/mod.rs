@@ -2,10 +2,12 @@
 
 mod build;
 mod direction;
+mod route;
 pub(crate) mod rule;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use route::Route;
 pub use rule::Rule;
 pub use version::{BadVersion, Version};
