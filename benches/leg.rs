@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use migcompat::devices::DeviceSet;
+use migcompat::migration::case;
 use migcompat::migration::channel::transport::Transport;
 use migcompat::migration::checks::state::Names;
 use migcompat::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
@@ -15,7 +16,7 @@ use migcompat::model::Direction;
 use migcompat::qemu;
 use migcompat::qemu::{Means, Pair, private_dir};
 use migcompat::report::Outcome;
-use migcompat::rules::lists::{Lists, Scope};
+use migcompat::rules::known_issues::{KnownIssues, Scope};
 use qapi::Command;
 use qapi::qmp::QmpCommand;
 use serde::Serialize;
@@ -103,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     let (old, new) = Endpoint::both(&pair);
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
-    let lists = Lists::load(&[])?;
+    let lists = KnownIssues::load(&[])?;
     let scope = Scope {
         lists: &lists,
         old: Some(old.info.version),
@@ -141,7 +142,7 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(bare(&config))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(config.run(&wanted, &|_| {})).case;
+        let case = runtime.block_on(case::run(&config, &wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

@@ -7,7 +7,7 @@ use crate::api::dumps::ObtainError;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
-use crate::rules::lists::ListError;
+use crate::rules::known_issues::ListError;
 use crate::sweep::merge::{MergeError, ReadError};
 
 /// Why a function of this library returns no report.
@@ -22,15 +22,12 @@ pub enum Error {
     /// they have no such machine.
     #[error(transparent)]
     Untestable(Reason),
-    /// A signal ended the run; every QEMU is gone.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// What is wrong; its text is a sentence for people.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Reason(Problem);
+pub struct Reason(Box<Problem>);
 
 /// Everything that can be wrong.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +92,8 @@ impl Problem {
 impl<P: Into<Problem>> From<P> for Error {
     fn from(problem: P) -> Self {
         match problem.into() {
-            Problem::Run(RunFailure::Interrupted) => Error::Interrupted,
-            problem if problem.is_usage() => Error::Usage(Reason(problem)),
-            problem => Error::Untestable(Reason(problem)),
+            problem if problem.is_usage() => Error::Usage(Reason(Box::new(problem))),
+            problem => Error::Untestable(Reason(Box::new(problem))),
         }
     }
 }

@@ -9,17 +9,27 @@ mod output;
 mod progress;
 mod questions;
 mod rules;
+mod signals;
 mod stream;
+mod target;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
+use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
 use crate::api;
 use crate::api::dumps::ObtainError;
+use crate::cleanup;
 use crate::qemu::QemuError;
+
+/// How long the last words of an interrupted run may take.
+const TELLING: Duration = Duration::from_millis(300);
 
 /// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +59,9 @@ pub(crate) enum Failure {
     /// The question is sound, but a build will not start or has no such machine: exit status 125.
     #[error("{0:#}")]
     Untestable(anyhow::Error),
-    /// Ended by a signal: exit status 130.
-    #[error("interrupted")]
-    Interrupted,
+    /// Ended by a signal: exit status 128 and its number.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
 }
 
 impl Failure {
@@ -67,7 +77,8 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
-            Failure::Interrupted => 130,
+            // A shell says the same of a process that a signal has killed.
+            Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
 }
@@ -77,7 +88,6 @@ impl From<api::Error> for Failure {
         match error {
             api::Error::Usage(reason) => Failure::usage(reason),
             api::Error::Untestable(reason) => Failure::untestable(reason),
-            api::Error::Interrupted => Failure::Interrupted,
         }
     }
 }
@@ -101,27 +111,57 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     cli.color.write_global();
-    let result = match cli.command {
-        Command::Check(args) => questions::check(&args),
-        Command::Live(args) => questions::live(&args),
-        Command::Merge(args) => questions::merge(&args),
-        Command::Sweep(args) => questions::sweep(&args),
-        Command::Static(args) => questions::static_(&args),
-        Command::Dump(args) => dump::run(&args),
-        Command::Rules(args) => rules::run(&args),
-        Command::Stream(args) => stream::run(&args),
-        Command::Builds(args) => builds::run(&args),
-    };
+    let result = signals::listen(interrupted)
+        .context("cannot listen for signals")
+        .map_err(Failure::untestable)
+        .and_then(|()| run(&cli.command));
+    // A signal that came before the end decides how it ends.
+    cleanup::uninterrupted(|| ());
     match result {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            let style = anstyle::AnsiColor::Red.on_default().bold();
-            let word = match failure {
-                Failure::Usage(_) => "error",
-                Failure::Untestable(_) | Failure::Interrupted => "untested",
-            };
-            anstream::eprintln!("{style}{word}{style:#}: {failure}");
-            ExitCode::from(failure.status())
-        }
+        Err(failure) => ExitCode::from(fail(&failure)),
     }
+}
+
+/// Says by which signal the run is ended and gives the exit status for it.
+fn interrupted(signal: Signal) -> u8 {
+    let failure = Failure::Interrupted(signal);
+    let status = failure.status();
+    // Who reads the error output may have stopped to.
+    cleanup::within(TELLING, move || {
+        fail(&failure);
+    });
+    status
+}
+
+fn run(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Check(args) => questions::check(args),
+        Command::Live(args) => questions::live(args),
+        Command::Merge(args) => questions::merge(args),
+        Command::Sweep(args) => questions::sweep(args),
+        Command::Static(args) => questions::static_(args),
+        Command::Dump(args) => dump::run(args),
+        Command::Rules(args) => rules::run(args),
+        Command::Stream(args) => stream::run(args),
+        Command::Builds(args) => builds::run(args),
+    }
+}
+
+/// Says why there is no answer and gives the exit status for it.
+fn fail(failure: &Failure) -> u8 {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    let word = match failure {
+        Failure::Usage(_) => "error",
+        Failure::Untestable(_) | Failure::Interrupted(_) => "untested",
+    };
+    // A line that moves is still there when a signal comes.
+    let clear = match failure {
+        Failure::Interrupted(_) if io::stderr().is_terminal() => "\r\x1b[2K",
+        _ => "",
+    };
+    let mut out = anstream::stderr();
+    // The status tells it to whom this cannot be told.
+    let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
+    failure.status()
 }

@@ -7,11 +7,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
+
+use crate::cleanup::{Group, uninterrupted};
 
 /// How much of the end of a child's error output is kept, in bytes.
 const TAIL: usize = 8 * 1024;
@@ -79,6 +80,8 @@ pub(crate) fn said(stderr: &str) -> String {
 pub struct Running {
     program: String,
     child: Child,
+    /// Of the child, until it has been waited for: the number may belong to somebody else then.
+    group: Option<Group>,
     stderr: Tail,
 }
 
@@ -92,16 +95,20 @@ impl Running {
         let program = command.get_program().to_string_lossy().into_owned();
         tie_to_us(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = tokio::process::Command::from(command)
-            .spawn()
-            .map_err(|source| RunError::Spawn {
-                program: program.clone(),
-                source,
-            })?;
+        let started = uninterrupted(|| {
+            let child = tokio::process::Command::from(command).spawn()?;
+            let leader = child.id().and_then(|id| i32::try_from(id).ok());
+            Ok((child, leader.map(Group::register)))
+        });
+        let (mut child, group) = started.map_err(|source| RunError::Spawn {
+            program: program.clone(),
+            source,
+        })?;
         let stderr = Tail::of(child.stderr.take());
         Ok(Running {
             program,
             child,
+            group,
             stderr,
         })
     }
@@ -113,6 +120,7 @@ impl Running {
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, RunError> {
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(Ok(status)) => {
+                self.group = None;
                 self.stderr.drain().await;
                 Ok(status)
             }
@@ -134,7 +142,9 @@ impl Running {
     /// Kills the process and everything in its group, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal_group();
-        let _gone = self.child.wait().await;
+        if self.child.wait().await.is_ok() {
+            self.group = None;
+        }
         self.stderr.drain().await;
     }
 
@@ -144,9 +154,8 @@ impl Running {
     }
 
     fn signal_group(&self) {
-        // Without an id it has been waited for, and the number may belong to somebody else by now.
-        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            let _already_gone = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        if let Some(group) = &self.group {
+            group.kill();
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum Told<'t> {
 /// Sweeps the places and tells of it meanwhile. What was found comes back in their order.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// The system gives no runtime.
 pub fn sweep(
     places: &[Place],
     options: &Options,

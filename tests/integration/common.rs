@@ -88,7 +88,7 @@ pub fn build(name: &str) -> Build {
 }
 
 /// Returns once it holds.
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "{what}: not within a minute");
