@@ -98,13 +98,8 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A shell script that can be run, and its path.
 pub fn script(folder: &Path, name: &str, text: &str) -> String {
-    executable(folder, name, &format!("#!/bin/sh\n{text}\n"))
-}
-
-/// The same of any language.
-pub fn executable(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
-    fs::write(&path, text).expect("written");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("ours");
     path.display().to_string()
 }

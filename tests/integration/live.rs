@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, executable, script, stderr, with_builds};
+use crate::common::{build, script, stderr, with_builds};
 use crate::needs::mounted;
+use crate::processes::monitor;
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -335,18 +336,11 @@ fn a_failed_case_that_a_list_allows_does_not_gate() {
 }
 
 #[apply(test)]
-#[needs(Builds, Program("python3"))]
+#[needs(Builds)]
 fn garbage_on_the_monitor_socket_leaves_it_untested() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = executable(
-        dir.path(),
-        "fake",
-        "#!/usr/bin/env python3\n\
-         import socket, sys, time\n\
-         path = [a for a in sys.argv if 'path=' in a][-1].split('path=')[1].split(',')[0]\n\
-         s = socket.socket(socket.AF_UNIX); s.connect(path)\n\
-         s.sendall(b'Segmentation fault\\n' * 9); time.sleep(60)\n",
-    );
+    let garbage = ["Segmentation fault"; 9].join("\n");
+    let fake = script(dir.path(), "fake", &monitor(&garbage));
     let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
     assert_eq!(run.status(), Some(125), "{}", run.said());
     assert!(

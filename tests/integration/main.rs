@@ -8,6 +8,7 @@
 mod harness;
 mod common;
 mod needs;
+mod processes;
 
 mod builds;
 mod cli;
@@ -29,8 +30,7 @@ mod sweep;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Some tests start this program again, to have another process do something.
-    if builds::done_for_a_test() {
+    if processes::done_for_a_test() {
         return ExitCode::SUCCESS;
     }
     harness::run()
