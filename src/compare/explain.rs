@@ -104,11 +104,7 @@ fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s S
     if name.is_empty() {
         return None;
     }
-    let called = |section: &&Section| {
-        let end = section.name.strip_suffix(name);
-        end.is_some_and(|before| before.is_empty() || before.ends_with('/'))
-            || layouts::vmsd_name(section) == name
-    };
+    let called = |section: &&Section| section.name.ends_in(name);
     let holds = |section: &&Section| {
         let structure = section.content.structure();
         structure.is_some_and(|structure| has_description(structure, name))
@@ -196,7 +192,7 @@ impl Case<'_> {
         let named = self
             .expected
             .stream
-            .section(&section.name, section.instance_id);
+            .section(section.name.as_str(), section.instance_id);
         let Some(expected) = named else {
             return vec![(Grade::Likely, self.unknown(section))];
         };
@@ -221,12 +217,12 @@ impl Case<'_> {
             Direction::Backward => Rule::SectionAdded,
         };
         let known = self.expected.dump.is_some_and(|dump| {
-            let name = layouts::vmsd_name(section);
+            let name = section.name.vmsd_name();
             dump.sections.iter().any(|s| s.description.name == name)
         });
         // A section of another name that only the destination has is a hint.
         let mut others = self.expected.stream.devices().filter(|other| {
-            let ours = self.sent.section(&other.name, other.instance_id);
+            let ours = self.sent.section(other.name.as_str(), other.instance_id);
             ours.is_none()
         });
         let instead = match (others.next(), others.next()) {
@@ -335,7 +331,7 @@ impl Case<'_> {
         let expected = self
             .expected
             .stream
-            .section(&section.name, section.instance_id)?;
+            .section(section.name.as_str(), section.instance_id)?;
         // Where a section could not be read, its layout is not known to agree.
         section.content.structure()?;
         expected.content.structure()?;

@@ -30,14 +30,14 @@ pub(crate) use judge::{is_state, is_undescribed, known};
 pub(crate) use leaves::{Leaf, leaves};
 pub use words::layout;
 use words::{empty_in, section};
-pub(crate) use words::{label, layout_name, lists_not_seen, vmsd_name};
+pub(crate) use words::{label, layout_name, lists_not_seen};
 
 /// The kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
 /// dump of the build describes them.
 pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
     let mut kinds = Kinds::default();
     for section in stream.devices() {
-        let name = vmsd_name(section);
+        let name = section.name.vmsd_name();
         let known = dump.sections.iter().any(|s| s.description.name == name);
         let of_these = match known {
             true => &mut kinds.described,
@@ -79,7 +79,7 @@ pub fn compare<'s>(
 ) -> Vec<Finding> {
     let (old, new) = (old.into(), new.into());
     let dumps = (old.dump, new.dump);
-    let key = |section: &'s Section| (section.name.as_str(), section.instance_id);
+    let key = |section: &'s Section| (&section.name, section.instance_id);
     let by_key = |side: Side<'s>| -> HashMap<_, &'s Section> {
         side.stream.devices().map(|s| (key(s), s)).collect()
     };
@@ -175,7 +175,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         section: name.clone(),
         also_in: Vec::new(),
         machines: Vec::new(),
-        path: vec![vmsd_name(section).to_owned()],
+        path: vec![section.name.vmsd_name().to_owned()],
         message: format!(
             "{source} sent the section {name}, {destination} sent none of this name for the same \
              configuration"

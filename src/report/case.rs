@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, Rule};
+use crate::model::{Direction, Rule, SectionName};
 
 /// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl fmt::Display for Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
-    pub section: Option<String>,
+    pub section: Option<SectionName>,
     pub instance: Option<u64>,
     pub field: Option<String>,
     /// Rule of the finding that explains it.
@@ -98,7 +98,7 @@ pub struct StateDiff {
     /// The leg after which it was seen.
     pub leg: usize,
     /// As the stream names it.
-    pub section: String,
+    pub section: SectionName,
     pub instance: u64,
     pub field: String,
     pub change: Change,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::model::SectionName;
 use crate::stream::vmdesc::{Description, Occurs, VmDesc};
 use crate::stream::{Content, Section, SectionKind, Stream, decode, open};
 
@@ -72,7 +73,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
         assert_eq!(decoded.error, None, "{}", made.name);
         stream.sections.push(Section {
             id: index as u32,
-            name: made.name.to_owned(),
+            name: SectionName::described(made.name, description.name()),
             instance_id: 0,
             version_id: made.version_id,
             kind: SectionKind::Device,

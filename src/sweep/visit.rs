@@ -14,12 +14,12 @@ use crate::migration::case::milliseconds;
 use crate::migration::coverage::Observed;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::pool::Job;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Outcome;
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::catalogue::{Catalogue, Only};
-use crate::sweep::pairing::{Half, Pairing, own};
+use crate::sweep::pairing::{Half, Pairing};
 use crate::sweep::place::Place;
 use crate::sweep::shard::Shard;
 
@@ -336,10 +336,11 @@ impl MachineSweep {
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
             // Which field it was, only a guest of its own is asked.
-            let section = cause.section.as_deref().or(cause.field.as_deref());
+            let section = cause.section.as_ref().map(SectionName::as_str);
+            let section = section.or(cause.field.as_deref());
             Some((
                 run.attempt.outcome,
-                section.map(|name| own(name).to_owned()),
+                section.map(|name| SectionName::new(name).vmsd_name().to_owned()),
             ))
         };
         (place(pack) == place(alone)).then_some(pack)

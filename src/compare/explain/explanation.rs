@@ -1,14 +1,13 @@
 //! What an explanation is made of.
 
-use crate::model::Rule;
+use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
 /// Where and why a stream does not load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     pub kind: ExplanationKind,
-    /// The idstr, as sent.
-    pub section: String,
+    pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down to the field, names joined by `/`.
     pub field: Option<String>,

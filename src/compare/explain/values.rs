@@ -2,7 +2,7 @@
 
 use crate::compare::explain::explanation::{Explanation, Grade, blank};
 use crate::compare::layouts;
-use crate::compare::layouts::{Leaf, leaves, vmsd_name};
+use crate::compare::layouts::{Leaf, leaves};
 use crate::stream::tree::{Leaf as Held, Section};
 
 /// The values of a section that a loader does not take, with its own ones beside them.
@@ -118,7 +118,7 @@ impl Register {
 fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, Explanation)> {
     /// A guest that ran has written to more than these.
     const CONSTANT: usize = 16;
-    if vmsd_name(section) != "cpu" {
+    if section.name.vmsd_name() != "cpu" {
         return None;
     }
     let (sent, own) = (Register::all(sent)?, Register::all(own)?);

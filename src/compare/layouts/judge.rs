@@ -1,7 +1,7 @@
 //! What a difference between two layouts is worth where streams are all that is known, or nearly so.
 
 use crate::compare::layouts::leaves::leaves;
-use crate::compare::layouts::words::{layout_name, vmsd_name};
+use crate::compare::layouts::words::layout_name;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::report::{Changed, Evidence, Finding, Level, Shape};
@@ -249,7 +249,7 @@ pub(crate) fn known<'d>(
     section: &Section,
     dump: Option<&'d Dump>,
 ) -> Option<&'d dump::Description> {
-    let name = vmsd_name(section);
+    let name = section.name.vmsd_name();
     let mut all = dump?.sections.iter().map(|s| &s.description);
     all.find(|description| description.name == name)
 }

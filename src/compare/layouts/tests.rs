@@ -175,7 +175,7 @@ fn a_dump_describes_devices_but_no_cpu() {
     let found = kinds(&stream, &dump("10.0.13", "x86_64-q35"));
     assert!(found.described.contains("mch"), "{found:?}");
     assert!(found.undescribed.contains("cpu"), "{found:?}");
-    let all: BTreeSet<&str> = stream.devices().map(vmsd_name).collect();
+    let all: BTreeSet<&str> = stream.devices().map(|s| s.name.vmsd_name()).collect();
     assert_eq!(found.count(), all.len());
     let none = Dump {
         machine: None,

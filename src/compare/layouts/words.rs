@@ -65,7 +65,7 @@ pub(crate) fn section(section: &Section, empty: &Lists) -> Option<dump::Section>
         return None;
     };
     let mut description = description(structure, empty);
-    description.name = vmsd_name(section).to_owned();
+    description.name = section.name.vmsd_name().to_owned();
     description.version_id = section.version_id.into();
     Some(dump::Section {
         type_name: label(section),
@@ -193,20 +193,7 @@ pub(crate) fn layout_name(node: &Node) -> &str {
 /// The name of a section with its instance, where it is not the first of that name.
 pub(crate) fn label(section: &Section) -> String {
     match section.instance_id {
-        0 => section.name.clone(),
+        0 => section.name.to_string(),
         instance => format!("{} {instance}", section.name),
-    }
-}
-
-/// The name of the section's description, which its own name ends in. One that is saved the old way
-/// has no description: the end of the name stands for it.
-pub(crate) fn vmsd_name(section: &Section) -> &str {
-    let name = section.content.structure().map(|s| &*s.vmsd_name);
-    match name {
-        Some(name) if !name.is_empty() => name,
-        _ => section
-            .name
-            .rsplit_once('/')
-            .map_or(&*section.name, |(_, name)| name),
     }
 }

@@ -104,7 +104,7 @@ impl Seen {
     /// where not everything was looked at.
     pub fn wrong(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
-        let sections = self.diffs.iter().map(|diff| diff.section.clone());
+        let sections = self.diffs.iter().map(|diff| diff.section.to_string());
         whole.then(|| sections.chain(blocks).collect())
     }
 

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::Direction;
-use crate::model::Rule;
+use crate::model::{Rule, SectionName};
 use crate::report::{Case, Cause, Finding, Level, Outcome};
 
 /// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`;
@@ -113,7 +113,8 @@ pub fn read(texts: &[&str], fallback: &str) -> Cause {
         // What was being loaded may be a part that many sections have: the section is the place.
         section: group("section")
             .or_else(|| at("section"))
-            .or_else(|| group("inner")),
+            .or_else(|| group("inner"))
+            .map(SectionName::from),
         instance,
         field: group("field"),
         rule: None,
@@ -132,9 +133,8 @@ pub fn minimum_version(cause: &Cause) -> Option<i64> {
             .unwrap_or_else(|error| unreachable!("{error}"))
     });
     let groups = MINIMUM.captures(&cause.message)?;
-    let section = cause.section.as_deref()?;
-    let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
-    (&groups["of"] == name).then(|| groups["n"].parse().ok())?
+    let section = cause.section.as_ref()?;
+    (&groups["of"] == section.vmsd_name()).then(|| groups["n"].parse().ok())?
 }
 
 /// The line without the program's name before it.
@@ -181,9 +181,7 @@ fn explain<'f>(
     direction: Direction,
     findings: &'f mut [Finding],
 ) -> Option<&'f mut Finding> {
-    let section = cause.section.as_deref()?;
-    // `0000:00:01.0/pciespscsi`: where it sits, and the description.
-    let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
+    let name = cause.section.as_ref()?.vmsd_name();
     // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
     let names_it = |finding: &Finding| {
         let last = finding.path.iter().skip(1).next_back();
@@ -269,7 +267,7 @@ mod tests {
             ),
         ] {
             let cause = Cause {
-                section: Some(section.to_owned()),
+                section: Some(section.into()),
                 message: said.to_owned(),
                 ..Cause::default()
             };
@@ -380,7 +378,7 @@ mod tests {
     fn causes_are_read_from_the_wordings_of_all_versions() {
         for (said, section, instance, field) in SAID {
             let cause = read(&[said], "it failed");
-            assert_eq!(cause.section.as_deref(), *section, "{said}");
+            assert_eq!(cause.section, section.map(SectionName::new), "{said}");
             assert_eq!(cause.instance, *instance, "{said}");
             assert_eq!(cause.field.as_deref(), *field, "{said}");
             assert!(!cause.message.starts_with("qemu-system"), "{said}");

@@ -43,7 +43,7 @@ impl MigrationConfig {
         // Without it the cause is what the build said.
         let known = known.filter(|known| {
             let mut sections = known.devices();
-            let blamed = (cause.section.as_deref(), cause.instance);
+            let blamed = (cause.section.as_ref(), cause.instance);
             sections.any(|s| blamed == (Some(&s.name), Some(s.instance_id.into())))
         });
         let saved = async {
@@ -57,8 +57,8 @@ impl MigrationConfig {
             return;
         };
         let instance = cause.instance.and_then(|number| number.try_into().ok());
-        let blamed = cause.section.as_deref().map(|section| Blamed {
-            section,
+        let blamed = cause.section.as_ref().map(|section| Blamed {
+            section: section.as_str(),
             instance,
             field: cause.field.as_deref(),
             minimum: minimum_version(cause),

@@ -8,6 +8,7 @@ use crate::migration::endpoint::commands::QueryPci;
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{End, LegError};
 use crate::migration::result::{RunResult, tail};
+use crate::model::SectionName;
 use crate::report::{Cause, Leg, Outcome};
 
 /// The end of a case with a failed leg.
@@ -68,7 +69,7 @@ pub(crate) async fn of_leg(
         }
     };
     place(&mut cause, &unfit, reached);
-    let suspect = suspect(&layout, cause.section.as_deref());
+    let suspect = suspect(&layout, cause.section.as_ref());
     RunResult {
         outcome: unfit.outcome,
         cause: Some(cause),
@@ -122,16 +123,14 @@ fn place(cause: &mut Cause, unfit: &LegError, reached: Reached) {
         Outcome::Fail | Outcome::Hang => format!("{told}, loading {reached}{rest}"),
         _ => return,
     };
-    cause.section = Some(name.clone());
+    cause.section = Some(name.as_str().into());
     cause.instance = Some(*instance);
 }
 
 /// The device that a section such as `0000:00:05.0/pciespscsi` belongs to.
-fn suspect(layout: &[(String, String)], section: Option<&str>) -> Option<String> {
-    let found = layout.iter().find(|(address, _)| {
-        let rest = section.and_then(|section| section.strip_prefix(address.as_str()));
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
-    });
+fn suspect(layout: &[(String, String)], section: Option<&SectionName>) -> Option<String> {
+    let section = section?;
+    let found = layout.iter().find(|(address, _)| section.is_at(address));
     found.map(|(_, id)| id.clone())
 }
 
@@ -193,7 +192,7 @@ mod tests {
         ] {
             let cause = placed(outcome, ended, said);
             assert_eq!(cause.message, tells);
-            assert_eq!(cause.section.as_deref(), Some("vga"));
+            assert_eq!(cause.section, Some("vga".into()));
             assert_eq!(cause.instance, Some(2));
         }
     }
@@ -229,7 +228,12 @@ mod tests {
             (Some("vga"), None),
             (None, None),
         ] {
-            assert_eq!(suspect(&layout, section).as_deref(), id, "{section:?}");
+            let section = section.map(SectionName::new);
+            assert_eq!(
+                suspect(&layout, section.as_ref()).as_deref(),
+                id,
+                "{section:?}"
+            );
         }
     }
 }

@@ -355,7 +355,7 @@ pub async fn explain(
     let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
         return Ok(Vec::new());
     };
-    let name = section.rsplit_once('/').map_or(&*section, |(_, name)| name);
+    let name = section.vmsd_name();
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
     let snapshots = look(old, new, launch, |objects| concerned(objects, name, types)).await?;

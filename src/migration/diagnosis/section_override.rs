@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Outcome;
 use crate::stream::section_override::SectionOverride;
 
@@ -29,7 +29,7 @@ impl MigrationConfig {
         let own = self.saved_by(destination, launch).await.ok()?;
         let mut graft = SectionOverride::default();
         for _ in 0..MOST {
-            if !graft.take(&refused, &own) {
+            if !graft.take(refused.as_str(), &own) {
                 return None;
             }
             let grafted = Arc::new(graft.clone());
@@ -48,7 +48,7 @@ impl MigrationConfig {
 }
 
 /// Which section a destination refused, or died of.
-fn refused_section(attempt: &RunResult) -> Option<String> {
+fn refused_section(attempt: &RunResult) -> Option<SectionName> {
     if !matches!(attempt.outcome, Outcome::Fail | Outcome::Crash) {
         return None;
     }

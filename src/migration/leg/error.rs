@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::migration::endpoint::vm::Vm;
+use crate::model::SectionName;
 use crate::qemu::Ended;
 use crate::qemu::qmp::QmpError;
 use crate::report::Outcome;
@@ -36,7 +37,7 @@ pub struct LegError {
     /// What the builds gave as reasons over their monitors.
     pub reasons: Vec<String>,
     /// The section that differs, and its instance.
-    pub section: Option<(String, u64)>,
+    pub section: Option<(SectionName, u64)>,
     /// The field, or the memory by the build's name for it, that differs.
     pub place: Option<String>,
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::culprit::search::{Item, Trial, Way};
 use crate::devices::Device;
 use crate::migration::coverage::SentSection;
+use crate::model::SectionName;
 use crate::report::Outcome;
-use crate::sweep::pairing::own;
 use crate::sweep::place::Place;
 use crate::sweep::rom;
 use crate::sweep::visit::MachineSweep;
@@ -32,7 +32,9 @@ pub(crate) fn but(items: &[Item], without: Option<Item>) -> Vec<Item> {
 pub(crate) fn accounts(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.iter().flatten();
-        let names = wrong.map(|name| own(name).to_owned()).collect();
+        let names = wrong
+            .map(|name| SectionName::new(name).vmsd_name().to_owned())
+            .collect();
         run.attempt.wrong.is_some().then_some(names)
     };
     match (names(pack), names(alone)) {
@@ -56,7 +58,7 @@ impl MachineSweep {
         let fits = |item: &Item, name: &str| {
             let devices = &self.catalogue.candidates[*item].set.devices;
             let mut drivers = devices.iter().map(|device| device.driver(arch));
-            drivers.any(|driver| place.may_send(driver, own(name)))
+            drivers.any(|driver| place.may_send(driver, SectionName::new(name).vmsd_name()))
         };
         let owners = wrong.iter().map(|name| {
             let mut owners = trial.items.iter().filter(|item| fits(item, name));
@@ -89,13 +91,14 @@ impl MachineSweep {
         let section = || {
             let cause = run.attempt.cause.as_ref()?;
             // Of memory that differs, only what it is called is known.
-            cause.section.as_deref().or(cause.field.as_deref())
+            let section = cause.section.clone();
+            section.or_else(|| Some(cause.field.as_deref()?.into()))
         };
         let fits = |device: &Device| match &run.attempt.suspect {
             Some(id) => device.id == *id,
-            None => {
-                section().is_some_and(|section| place.may_send(device.driver(arch), own(section)))
-            }
+            None => section().is_some_and(|section: SectionName| {
+                place.may_send(device.driver(arch), section.vmsd_name())
+            }),
         };
         let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
         let has = |item: &&Item| devices(**item).iter().any(fits);
@@ -119,7 +122,7 @@ impl MachineSweep {
         let arch = place.config.arch.as_str();
         let sends = |device: &Device| {
             let mut names = run.doubtful.iter();
-            names.any(|section| place.may_send(device.driver(arch), own(section)))
+            names.any(|section| place.may_send(device.driver(arch), section.vmsd_name()))
         };
         let devices = |item: Item| &self.catalogue.candidates[item].set.devices;
         let has = |item: Item| devices(item).iter().any(sends);

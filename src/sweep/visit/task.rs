@@ -13,7 +13,7 @@ use crate::migration::case::milliseconds;
 use crate::migration::coverage::SentSection;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::pairing::beside;
@@ -118,7 +118,7 @@ pub(crate) struct Run {
     /// What the source sent; the streams themselves are not kept.
     pub sent: BTreeSet<SentSection>,
     /// Names of sections that the source is to be expected to refuse on the way back.
-    pub doubtful: BTreeSet<String>,
+    pub doubtful: BTreeSet<SectionName>,
 }
 
 impl Run {
@@ -214,7 +214,7 @@ fn doubtful(
     direction: Direction,
     first: &Stream,
     arrived: &Stream,
-) -> BTreeSet<String> {
+) -> BTreeSet<SectionName> {
     let back = direction.reversed();
     let source = direction
         .source_destination(&place.config.old, &place.config.new)
