@@ -21,7 +21,7 @@ pub use case::{
 pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };
-pub use finding::{Changed, ContextLine, Evidence, Finding, Level, Shape};
+pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
 pub use swept::{Grafted, ShardRef, Swept};
 
 /// What one run of migcompat found out; every output format is a reader of this.

@@ -26,7 +26,7 @@ use crate::stream::record::{
 use crate::stream::tail;
 use crate::stream::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
 use crate::stream::values;
-use crate::stream::vmdesc::{Device, VmDesc};
+use crate::stream::vmdesc::{DeviceDesc, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
@@ -681,7 +681,7 @@ impl Stream {
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
         // Of devices of one name and instance, which there should not be, the order decides.
-        let mut listed: FxHashMap<(SectionName, u32), VecDeque<&Device>> = FxHashMap::default();
+        let mut listed: FxHashMap<(SectionName, u32), VecDeque<&DeviceDesc>> = FxHashMap::default();
         for device in &vmdesc.devices {
             let same = listed.entry((SectionName::new(&device.name), device.instance_id));
             same.or_default().push_back(device);

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::model::SectionName;
-use crate::stream::vmdesc::{Description, Occurs, VmDesc};
+use crate::stream::vmdesc::{Occurs, StructDesc, VmDesc};
 use crate::stream::{Content, Section, SectionKind, Stream, decode, open};
 
 fn folder() -> &'static Path {
@@ -88,7 +88,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
 }
 
 /// What a device whose state is all zero sends.
-fn zeros(description: &Description) -> Vec<u8> {
+fn zeros(description: &StructDesc) -> Vec<u8> {
     let mut bytes = Vec::new();
     for field in &description.fields {
         let count = match field.occurs {

@@ -714,7 +714,12 @@ fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
                 });
                 let mut losses = Losses::of(section);
                 compare_bodies(&ours, &theirs, &StateNames::default(), &mut losses);
-                assert_eq!(told(&losses.found), [], "{name} to {other}: {}", section.name);
+                assert_eq!(
+                    told(&losses.found),
+                    [],
+                    "{name} to {other}: {}",
+                    section.name
+                );
             }
         }
     }
@@ -727,7 +732,7 @@ fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
 /// A section of a real stream with all of its values, and how it is described.
 struct Real {
     section: Section,
-    description: crate::stream::Description,
+    description: crate::stream::StructDesc,
     leaves: Vec<Leaf>,
 }
 

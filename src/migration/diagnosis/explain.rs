@@ -76,14 +76,14 @@ impl MigrationConfig {
         let found = found.filter(|found| attempt.outcome == Outcome::Fail || parts(found));
         if let Some(found) = found {
             *cause = Cause {
+                message: format!("{}; {found}", cause.message),
+                sent: found.sent(),
+                expected: found.expected(),
                 section: Some(found.section),
                 instance: Some(found.instance_id.into()),
                 field: found.field.or(cause.field.take()),
                 rule: found.rule,
-                message: format!("{}; {}", cause.message, found.message),
                 offset: found.offset,
-                sent: found.sent,
-                expected: found.expected,
             };
         }
     }

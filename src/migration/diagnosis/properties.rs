@@ -13,7 +13,7 @@ use crate::model::Direction;
 use crate::model::Rule;
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
 use crate::qemu::{Problem, StartError, block_on, private_dir};
-use crate::report::{Case, Cause, Evidence, Finding, Level, Outcome, Shape};
+use crate::report::{Case, Cause, ChangeKey, Evidence, Finding, Level, Outcome, Shape};
 use crate::rules::lists::Lists;
 use crate::vmstate::dump::Dump;
 
@@ -294,7 +294,11 @@ impl Difference {
             path: vec![self.property.clone()],
             message: self.message(machine),
             // One change of a base class shows in every type that is built on it.
-            cause: format!("property {} {old:?} {new:?}", self.property),
+            change: ChangeKey::Property {
+                name: self.property.clone(),
+                old: old.clone(),
+                new: new.clone(),
+            },
             old: old.map(shape),
             new: new.map(shape),
             allowed_by: None,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::compare::layouts::*;
+use crate::compare::renames::NoRenames;
+use crate::compare::streams::*;
 use crate::stream::parse;
 use crate::stream::testing::{HandMade, fixture, hand_made};
 
