@@ -113,8 +113,8 @@ pub enum ChangeKey {
     /// Of a section as a whole.
     Section {
         vmsd: String,
-        old: Option<Shape>,
-        new: Option<Shape>,
+        /// What the old and the new build have.
+        sides: Box<[Option<Shape>; 2]>,
     },
     /// Of a subsection as a whole.
     Subsection(String),

@@ -335,8 +335,7 @@ impl<'d> Comparison<'d, '_> {
         let path = [vmsd.clone()];
         let key = ChangeKey::Section {
             vmsd,
-            old: sides.0.clone(),
-            new: sides.1.clone(),
+            sides: Box::new([sides.0.clone(), sides.1.clone()]),
         };
         let scope = Scope {
             path: &path,
