@@ -13,7 +13,7 @@ use migcompat::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use migcompat::migration::endpoint::vm::{Endpoint, Role, Vm};
 use migcompat::model::Direction;
 use migcompat::qemu;
-use migcompat::qemu::{Means, Pair, Progress, private_dir};
+use migcompat::qemu::{Means, Pair, private_dir};
 use migcompat::report::Outcome;
 use migcompat::rules::lists::{Lists, Scope};
 use qapi::Command;
@@ -95,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     let means = Means {
         architecture: "x86_64".to_owned(),
         cache: Some(PathBuf::from(cache)),
-        progress: Progress::Lines,
+        watcher: &|event| eprintln!("{event}"),
     };
     let [old, new] = ["debian:bookworm", "debian:trixie"].map(qemu::parse);
     let pair = Pair::open(&old?, &new?, &means)?;

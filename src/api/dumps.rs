@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::model::{BuildKind, BuildRef};
 use crate::qemu;
 use crate::qemu::{
-    BuildArg, Means, Opened, Pair as Builds, PairError, Progress, QemuError, machine, side_by_side,
+    BuildArg, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError, machine,
+    side_by_side,
 };
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::{DumpError, parse_dump, read_dump};
@@ -15,22 +16,22 @@ use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 const NO_MACHINE: &str = "none";
 
 /// What to compare.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DumpRequest<'w> {
     pub old: &'w str,
     pub new: &'w str,
     pub machine: Option<&'w str>,
     pub architecture: Option<&'w str>,
     pub cache: Option<PathBuf>,
-    pub progress: Progress,
+    pub watcher: FetchWatcher<'w>,
 }
 
-impl DumpRequest<'_> {
-    fn means(&self) -> Means {
+impl<'w> DumpRequest<'w> {
+    fn means(&self) -> Means<'w> {
         Means {
             architecture: machine::architecture(self.architecture, self.machine).to_owned(),
             cache: self.cache.clone(),
-            progress: self.progress,
+            watcher: self.watcher,
         }
     }
 }
@@ -94,7 +95,7 @@ pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
     let arg = qemu::parse(wanted.old)?;
     let means = wanted.means();
     let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
-    let build = qemu::open(&arg, &means.architecture, &cache, means.progress)?;
+    let build = qemu::open(&arg, &means.architecture, &cache, means.watcher)?;
     let machine = match wanted.machine {
         Some(wanted) => machine::resolve_one(wanted, &build.info()?).map_err(QemuError::from)?,
         None => NO_MACHINE.to_owned(),

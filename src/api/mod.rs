@@ -1,3 +1,133 @@
-//! The library: what a program that embeds this one calls.
+//! The library: what a program calls that asks for itself whether guests migrate between two builds.
+//!
+//! Each function takes a configuration and a reader of [`Event`]s, blocks until the question is answered
+//! and returns an [`Outcome`] with the [`Report`], or an [`Error`] where there is no answer. An answer
+//! that is `incompatible` is no error. What was degraded on the way is a [`Notice`] of the report.
+//!
+//! Nothing here prints, ends the process or changes how signals are handled. The functions start runtimes
+//! and threads of their own and must not be called inside a runtime: that is an error. A caller that is
+//! asynchronous gives them a thread:
+//!
+//! ```
+//! use migcompat::api::{Outcome, Silent, StaticConfig, static_check};
+//!
+//! let config = StaticConfig::new(
+//!     "fixtures/rules/field-renamed/old.json",
+//!     "fixtures/rules/field-renamed/new.json",
+//! );
+//! let asked = std::thread::spawn(move || static_check(&config, &Silent));
+//! let Outcome { report, .. } = asked.join().expect("no panic")?;
+//! println!("{}: {} notes", report.verdict, report.summary.notes);
+//! # assert_eq!(report.verdict, migcompat::report::Verdict::Compatible);
+//! # Ok::<(), migcompat::api::Error>(())
+//! ```
+//!
+//! [`Notice`]: crate::report::Notice
 
-pub mod dumps;
+mod check;
+mod config;
+pub(crate) mod dumps;
+mod error;
+mod inquiry;
+mod live;
+pub(crate) mod logs;
+mod merge;
+mod progress;
+mod static_check;
+mod sweep;
+
+use std::path::PathBuf;
+
+pub use check::check;
+pub use config::{
+    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
+    SweepConfig,
+};
+pub use error::{Error, Reason};
+pub use live::live;
+pub use merge::merge;
+pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use static_check::static_check;
+pub use sweep::sweep;
+
+pub use crate::migration::channel::transport::Transport;
+pub use crate::migration::config::Step as CaseStep;
+pub use crate::migration::endpoint::capability::Capability;
+pub use crate::qemu::{FetchEvent, FetchStep};
+pub use crate::sweep::shard::{BadShard, Shard};
+
+use crate::report::Report;
+use crate::rules::lists::Lists;
+use error::Problem;
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Everything that was found out, the verdict and the notices.
+    pub report: Report,
+}
+
+impl Outcome {
+    fn of(report: Report) -> Outcome {
+        Outcome { report }
+    }
+}
+
+/// Refuses to block a runtime that is already running.
+fn outside_runtime() -> Result<(), Error> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Err(Problem::InsideRuntime.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The shipped lists, and those of the folders.
+fn load_lists(folders: &[PathBuf]) -> Result<Lists, Error> {
+    Ok(Lists::load(folders)?)
+}
+
+/// Jobs at once; by default one a processor.
+fn jobs(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(rule: &str) -> StaticConfig {
+        let file = |side: &str| format!("fixtures/rules/{rule}/{side}.json");
+        StaticConfig::new(file("old"), file("new"))
+    }
+
+    #[test]
+    fn a_running_runtime_is_not_blocked() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let error = runtime.block_on(async {
+            static_check(&pair("field-added"), &Silent).expect_err("it is inside")
+        });
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        assert!(error.to_string().contains("thread"), "{error}");
+        static_check(&pair("field-added"), &Silent).expect("it is outside");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_apart() {
+        let missing = StaticConfig::new("none.json", "none.json");
+        let error = static_check(&missing, &Silent).expect_err("there is no such file");
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        let wrong = pair("field-added").judging(Judging::new().lists("nowhere"));
+        let error = static_check(&wrong, &Silent).expect_err("there is no such folder");
+        assert!(
+            error.to_string().starts_with("cannot use the lists: "),
+            "{error}"
+        );
+        // The shell is no QEMU.
+        let error = live(&LiveConfig::new("/bin/false", "/bin/false", "q35"), &Silent)
+            .expect_err("it does not start");
+        assert!(matches!(error, Error::Untestable(_)), "{error:?}");
+    }
+}

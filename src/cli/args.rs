@@ -119,8 +119,8 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
     /// Own lists beside the shipped ones (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub rules: Vec<PathBuf>,
+    #[arg(long, alias = "rules", value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     /// Take findings of RULE for errors (repeatable, as the next two)
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub deny: Vec<Rule>,
@@ -242,8 +242,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub migration: MigrationArgs,
     /// Own lists beside the shipped ones (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub rules: Vec<PathBuf>,
+    #[arg(long, alias = "rules", value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -415,8 +415,8 @@ pub(crate) enum RulesCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// Own lists beside the shipped ones (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub rules: Vec<PathBuf>,
+    #[arg(long, alias = "rules", value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     /// Folder of dumps to try the entries on, as VERSION/NAME.json[.gz|.zst]; dumps of one NAME are
     /// compared with each other
     #[arg(long, value_name = "DIR")]
@@ -484,8 +484,8 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_name = "VERSION", value_parser = version)]
     pub new_version: Option<Version>,
     /// Own lists beside the shipped ones (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub rules: Vec<PathBuf>,
+    #[arg(long, alias = "rules", value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     #[command(flatten)]
     pub output: StreamOutputArgs,
 }

@@ -4,9 +4,10 @@ use anyhow::Context;
 use indicatif::HumanBytes;
 
 use crate::cli::args::{BuildsArgs, BuildsCommand};
+use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, output};
 use crate::qemu;
-use crate::qemu::{BuildArg, Cache, Progress, QemuError};
+use crate::qemu::{BuildArg, Cache, QemuError};
 
 pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
     let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
@@ -21,8 +22,8 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
                 if *refresh {
                     cache.remove(&build).map_err(QemuError::from)?;
                 }
-                let progress = Progress::auto(args.quiet);
-                let build = qemu::open(&build, arch, &cache, progress)?;
+                let display = Display::new(args.quiet);
+                let build = qemu::open(&build, arch, &cache, &|event| display.fetch(event))?;
                 let info = build.info()?;
                 say(&format!(
                     "{}: QEMU {} {} for {}, {} machine types",

@@ -8,21 +8,22 @@ use anyhow::Context;
 use crate::api::dumps;
 use crate::api::dumps::DumpRequest;
 use crate::cli::args::DumpArgs;
+use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, output};
-use crate::qemu::Progress;
 
 /// Level of the compressed forms: dumps shrink to a twentieth at any.
 const GZIP: flate2::Compression = flate2::Compression::new(6);
 const ZSTD: i32 = 9;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+    let display = Display::new(args.quiet);
     let bytes = dumps::dump_of(&DumpRequest {
         old: &args.build_arg,
         new: &args.build_arg,
         machine: args.build.machine.as_deref(),
         architecture: args.build.arch.as_deref(),
         cache: args.build.cache.clone(),
-        progress: Progress::auto(args.quiet),
+        watcher: &|event| display.fetch(event),
     })
     .map_err(Failure::from)?;
     if args.output == Path::new("-") {

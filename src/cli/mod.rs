@@ -1,17 +1,15 @@
-//! Arguments in, exit status out. One module a command; what they do lives in the other rooms.
+//! The command line: arguments to a configuration of the library, progress on a terminal, the report to a
+//! renderer, its verdict to an exit status. What a command does is the library's.
 
 mod args;
-mod board;
 mod builds;
-mod check;
+mod config;
 mod dump;
-mod live;
-mod merge;
 mod output;
+mod progress;
+mod questions;
 mod rules;
-mod static_;
 mod stream;
-mod sweep;
 
 use std::process::ExitCode;
 
@@ -19,6 +17,7 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+use crate::api;
 use crate::api::dumps::ObtainError;
 use crate::qemu::QemuError;
 
@@ -73,27 +72,29 @@ impl Failure {
     }
 }
 
+impl From<api::Error> for Failure {
+    fn from(error: api::Error) -> Self {
+        match error {
+            api::Error::Usage(reason) => Failure::usage(reason),
+            api::Error::Untestable(reason) => Failure::untestable(reason),
+            api::Error::Interrupted => Failure::Interrupted,
+        }
+    }
+}
+
 impl From<QemuError> for Failure {
     fn from(error: QemuError) -> Self {
-        if error.is_usage() {
-            Failure::usage(error)
-        } else {
-            Failure::untestable(error)
-        }
+        api::Error::from(error).into()
     }
 }
 
 impl From<ObtainError> for Failure {
     fn from(error: ObtainError) -> Self {
-        if error.is_usage() {
-            Failure::usage(error)
-        } else {
-            Failure::untestable(error)
-        }
+        api::Error::from(error).into()
     }
 }
 
-/// Runs the command line; the process's exit status comes back.
+/// Runs the command line, and returns the process's exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -101,11 +102,11 @@ pub fn main() -> ExitCode {
     };
     cli.color.write_global();
     let result = match cli.command {
-        Command::Check(args) => check::run(&args),
-        Command::Live(args) => live::run(&args),
-        Command::Merge(args) => merge::run(&args),
-        Command::Sweep(args) => sweep::run(&args),
-        Command::Static(args) => static_::run(&args),
+        Command::Check(args) => questions::check(&args),
+        Command::Live(args) => questions::live(&args),
+        Command::Merge(args) => questions::merge(&args),
+        Command::Sweep(args) => questions::sweep(&args),
+        Command::Static(args) => questions::static_(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Stream(args) => stream::run(&args),

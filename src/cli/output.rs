@@ -15,12 +15,8 @@ const PIPE_WIDTH: usize = 100;
 /// Wider lines than this are hard to read.
 const MOST_WIDTH: usize = 120;
 
-/// `strict`: warnings fail too, as they did for the verdict.
-pub(crate) fn write_report(
-    report: &Report,
-    args: &OutputArgs,
-    strict: bool,
-) -> Result<Exit, Failure> {
+/// Writes the report in the form that was asked for; its verdict decides the exit status.
+pub(crate) fn write_report(report: &Report, args: &OutputArgs) -> Result<Exit, Failure> {
     let to_terminal = args.output.is_none() && io::stdout().is_terminal();
     let options = text::Options {
         width: if to_terminal {
@@ -34,7 +30,7 @@ pub(crate) fn write_report(
     let render = |out: &mut dyn Write| match args.format {
         Format::Text => text::write(report, options, out),
         Format::Json => json::write(report, out),
-        Format::Junit => junit::write(report, strict, out),
+        Format::Junit => junit::write(report, out),
         Format::Html => html::write(report, out),
     };
     match &args.output {

@@ -61,7 +61,7 @@ fn explain(rule: Rule) -> Result<Exit, Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let lists = Lists::load(&args.rules)
+    let lists = Lists::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
     let mut complaints = check::read_over(&lists);

@@ -40,7 +40,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let sections = Sections::new(&args.output.section)?;
-    let lists = Lists::load(&args.rules)
+    let lists = Lists::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
     let mut streams = Vec::new();

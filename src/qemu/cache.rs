@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::qemu::{BuildArg, Progress};
+use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
 
 /// The form of an entry. An entry of another form is fetched again.
 const FORMAT: u32 = 1;
@@ -256,7 +256,7 @@ impl Cache {
     pub(crate) fn start_fetch(
         &self,
         suite: &str,
-        progress: Progress,
+        watcher: FetchWatcher<'_>,
     ) -> Result<Fetching, CacheError> {
         let suite_dir = self.suite(suite);
         fs::create_dir_all(&suite_dir).map_err(at("making a folder", &suite_dir))?;
@@ -266,9 +266,7 @@ impl Cache {
         let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
-                progress.say(&format!(
-                    "another run is fetching debian:{suite}; waiting for it"
-                ));
+                watcher(FetchEvent::Waiting { suite });
                 Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno))?
             }
             Err((_, errno)) => return Err(failed(errno)),
@@ -412,7 +410,7 @@ mod tests {
     }
 
     fn fetch(cache: &Cache, suite: &str, package: &str) {
-        let fetching = cache.start_fetch(suite, Progress::Quiet).unwrap();
+        let fetching = cache.start_fetch(suite, &|_| ()).unwrap();
         fs::create_dir(fetching.work().join("root")).unwrap();
         fetching
             .finish(&Record::new(suite, package, "1:1.0"))
@@ -457,7 +455,7 @@ mod tests {
     fn a_fetch_under_way_is_not_swept_away() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
-        let busy = cache.start_fetch("one", Progress::Quiet).unwrap();
+        let busy = cache.start_fetch("one", &|_| ()).unwrap();
         fetch(&cache, "two", "q");
         assert!(busy.work().exists());
     }

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::qemu::build::Build;
 use crate::qemu::cache::{Cache, Fetching, InUse, Record};
 use crate::qemu::process::said;
-use crate::qemu::{CacheError, Progress, QemuError, RunError, block_on};
+use crate::qemu::progress::{FetchStep, Step};
+use crate::qemu::{CacheError, FetchEvent, FetchWatcher, QemuError, RunError, block_on};
 use apt::Apt;
 
 const INSTEAD: &str = "pass a QEMU binary or a vmstate dump instead of debian:SUITE";
@@ -75,7 +76,7 @@ pub(crate) fn open(
     arch: &str,
     packages: &[String],
     cache: &Cache,
-    progress: Progress,
+    watcher: FetchWatcher<'_>,
 ) -> Result<Build, QemuError> {
     let label = format!("debian:{suite}");
     let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
@@ -92,18 +93,19 @@ pub(crate) fn open(
     if let Some(build) = cached()? {
         return Ok(build);
     }
-    let fetching = cache.start_fetch(suite, progress)?;
+    let fetching = cache.start_fetch(suite, watcher)?;
     // Whoever held the lock until now may have fetched what we want.
     if let Some(build) = cached()? {
         return Ok(build);
     }
-    let fetched = block_on(fetch(suite, arch, packages, cache, &fetching, progress)).map_err(
-        |source| FetchError::Io {
-            suite: suite.to_owned(),
-            path: fetching.work().to_owned(),
-            source,
-        },
-    )??;
+    let fetched =
+        block_on(fetch(suite, arch, packages, cache, &fetching, watcher)).map_err(|source| {
+            FetchError::Io {
+                suite: suite.to_owned(),
+                path: fetching.work().to_owned(),
+                source,
+            }
+        })??;
     let program = |record: &Record| FetchError::NoProgram {
         suite: suite.to_owned(),
         package: record.package.clone(),
@@ -111,12 +113,12 @@ pub(crate) fn open(
         arch: arch.to_owned(),
     };
     fetching.finish(&fetched)?;
-    progress.say(&format!(
-        "fetched {label}: {} {}, {} MB unpacked",
-        fetched.package,
-        fetched.version,
-        fetched.unpacked_bytes / 1_000_000
-    ));
+    watcher(FetchEvent::Fetched {
+        suite,
+        package: &fetched.package,
+        version: &fetched.version,
+        unpacked_bytes: fetched.unpacked_bytes,
+    });
     Ok(cached()?.ok_or_else(|| program(&fetched))?)
 }
 
@@ -126,11 +128,11 @@ async fn fetch(
     packages: &[String],
     cache: &Cache,
     fetching: &Fetching,
-    progress: Progress,
+    watcher: FetchWatcher<'_>,
 ) -> Result<Record, FetchError> {
     let apt = Apt::new(suite, fetching.work()).await?;
     {
-        let _step = progress.spinner(format!("fetching debian:{suite}: the list of packages"));
+        let _step = Step::begin(watcher, suite, FetchStep::PackageList);
         apt.update().await?;
     }
     let Some((package, version)) = apt.choose(packages).await? else {
@@ -154,10 +156,10 @@ async fn fetch(
         });
     }
     let mut record = Record::new(suite, &package, &version);
-    let files = apt.download(&package, &version, progress).await?;
+    let files = apt.download(&package, &version, watcher).await?;
     record.download_bytes = files.iter().map(|file| file.size).sum();
     record.files = files.iter().map(|file| file.name.clone()).collect();
     record.files.sort();
-    record.unpacked_bytes = apt.unpack(&files, progress).await?;
+    record.unpacked_bytes = apt.unpack(&files, watcher).await?;
     Ok(record)
 }

@@ -16,6 +16,7 @@ mod info;
 mod introspect;
 pub mod machine;
 mod monitor;
+pub mod output;
 mod pair;
 mod process;
 mod progress;
@@ -34,7 +35,7 @@ pub use machine::NoCommonMachine;
 pub use monitor::{Monitored, Problem, StartError, option_value, private_dir};
 pub use pair::{Means, Opened, Pair, PairError, side_by_side};
 pub use process::{Ended, RunError, Running};
-pub use progress::Progress;
+pub use progress::{FetchEvent, FetchStep, FetchWatcher};
 pub use spec::{BuildArg, SpecError};
 
 /// Reads a BUILD argument and looks whether what it names is there.
@@ -52,7 +53,7 @@ pub fn open(
     arg: &BuildArg,
     arch: &str,
     cache: &Cache,
-    progress: Progress,
+    watcher: FetchWatcher<'_>,
 ) -> Result<Build, QemuError> {
     match arg {
         BuildArg::Dump(path) => Err(SpecError::DumpCannotRun(path.clone()).into()),
@@ -60,7 +61,7 @@ pub fn open(
         BuildArg::Debian { suite } => {
             let packages = machine::packages(arch)
                 .ok_or_else(|| SpecError::UnknownArchitecture(arch.to_owned()))?;
-            debian::open(suite, arch, packages, cache, progress)
+            debian::open(suite, arch, packages, cache, watcher)
         }
     }
 }

@@ -5,17 +5,18 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::BuildRef;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, NoCommonMachine, Progress, QemuError, machine,
+    Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
 };
 
 /// How builds are made ready.
-#[derive(Debug, Clone)]
-pub struct Means {
+#[derive(Clone)]
+pub struct Means<'w> {
     /// The target that a suite's program is chosen for; see [`machine::architecture`].
     pub architecture: String,
     /// Where fetched builds are kept, unless the usual place is meant.
     pub cache: Option<PathBuf>,
-    pub progress: Progress,
+    /// Who watches what is fetched.
+    pub watcher: FetchWatcher<'w>,
 }
 
 /// A build that was started once and said what it is.
@@ -31,9 +32,9 @@ impl Opened {
     ///
     /// # Errors
     /// It is not to be had, does not start or does not answer.
-    pub fn new(arg: &BuildArg, means: &Means) -> Result<Opened, QemuError> {
+    pub fn new(arg: &BuildArg, means: &Means<'_>) -> Result<Opened, QemuError> {
         let cache = Cache::new(means.cache.clone())?;
-        let build = crate::qemu::open(arg, &means.architecture, &cache, means.progress)?;
+        let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
         let info = build.info()?;
         Ok(Opened {
             build,
@@ -94,7 +95,7 @@ impl Pair {
     ///
     /// # Errors
     /// One is not to be had or does not start, or they are for different targets.
-    pub fn open(old: &BuildArg, new: &BuildArg, means: &Means) -> Result<Pair, PairError> {
+    pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
         let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
         let (old, new) = (old?, new?);
         if old.info.target != new.info.target {

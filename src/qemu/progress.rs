@@ -1,90 +1,146 @@
-//! What a person sees while a build is fetched.
+//! What happens while a build is fetched, for whoever watches.
 
-use std::borrow::Cow;
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::fmt;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
-/// How much is said on standard error while something takes long.
+/// Something that happens while a build is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    Quiet,
-    /// A line when a step starts and one when everything is done: for logs.
-    Lines,
-    /// A bar that moves.
-    Bar,
+#[non_exhaustive]
+pub enum FetchEvent<'e> {
+    /// Another run fetches from the same suite, and this one waits for it.
+    Waiting {
+        /// The suite, for instance `bookworm`.
+        suite: &'e str,
+    },
+    /// A step began.
+    Began {
+        /// The suite.
+        suite: &'e str,
+        /// The step.
+        step: FetchStep<'e>,
+    },
+    /// The step of a suite went on.
+    Advanced {
+        /// The suite.
+        suite: &'e str,
+        /// Bytes or packages so far, by the step.
+        position: u64,
+    },
+    /// The step of a suite is over, well or not.
+    Ended {
+        /// The suite.
+        suite: &'e str,
+    },
+    /// The build is in the cache.
+    Fetched {
+        /// The suite.
+        suite: &'e str,
+        /// The package with the program.
+        package: &'e str,
+        /// The package's version.
+        version: &'e str,
+        /// Bytes of all files.
+        unpacked_bytes: u64,
+    },
 }
 
-impl Progress {
-    /// Quiet if asked to be; else a bar on a terminal and lines anywhere else.
-    pub fn auto(quiet: bool) -> Self {
-        match quiet {
-            true => Progress::Quiet,
-            false if std::io::stderr().is_terminal() => Progress::Bar,
-            false => Progress::Lines,
+/// A step of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchStep<'e> {
+    /// The list of packages is fetched; how long that takes is not known.
+    PackageList,
+    /// A package is fetched with all that it depends on.
+    Download {
+        /// The package with the program.
+        package: &'e str,
+        /// The package's version.
+        version: &'e str,
+        /// Bytes to fetch.
+        bytes: u64,
+    },
+    /// The packages are unpacked.
+    Unpack {
+        /// How many there are.
+        packages: u64,
+    },
+}
+
+impl FetchStep<'_> {
+    /// Returns the position at which the step is through; of some it is not known.
+    pub fn total(&self) -> Option<u64> {
+        match *self {
+            FetchStep::PackageList => None,
+            FetchStep::Download { bytes, .. } => Some(bytes),
+            FetchStep::Unpack { packages } => Some(packages),
         }
     }
+}
 
-    /// Something said once.
-    pub(crate) fn say(self, text: &str) {
-        if self != Progress::Quiet {
-            eprintln!("{text}");
-        }
-    }
-
-    /// A step of which the length is not known.
-    pub(crate) fn spinner(self, text: impl Into<Cow<'static, str>>) -> Step {
-        let bar = ProgressBar::new_spinner();
-        self.step(bar, "{spinner} {msg} {elapsed}", text.into())
-    }
-
-    /// A step of so many bytes.
-    pub(crate) fn bytes(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
-        let template =
-            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
-        self.step(ProgressBar::new(total), template, text.into())
-    }
-
-    /// A step of so many things.
-    pub(crate) fn count(self, total: u64, text: impl Into<Cow<'static, str>>) -> Step {
-        self.step(
-            ProgressBar::new(total),
-            "{msg} {wide_bar} {pos}/{len}",
-            text.into(),
-        )
-    }
-
-    fn step(self, bar: ProgressBar, template: &str, text: Cow<'static, str>) -> Step {
+/// A line for a log.
+impl fmt::Display for FetchEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Progress::Quiet => bar.set_draw_target(indicatif::ProgressDrawTarget::hidden()),
-            Progress::Lines => {
-                bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-                eprintln!("{text}");
+            FetchEvent::Waiting { suite } => {
+                write!(f, "another run is fetching debian:{suite}; waiting for it")
             }
-            Progress::Bar => {
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style);
+            FetchEvent::Began { suite, step } => match step {
+                FetchStep::PackageList => {
+                    write!(f, "fetching debian:{suite}: the list of packages")
                 }
-                bar.set_message(text);
-                bar.enable_steady_tick(Duration::from_millis(200));
+                FetchStep::Download {
+                    package,
+                    version,
+                    bytes,
+                } => write!(
+                    f,
+                    "fetching debian:{suite}: {package} {version}, {} MB",
+                    bytes / 1_000_000
+                ),
+                FetchStep::Unpack { packages } => {
+                    write!(f, "unpacking debian:{suite}: {packages} packages")
+                }
+            },
+            FetchEvent::Advanced { suite, position } => {
+                write!(f, "debian:{suite}: {position} so far")
             }
+            FetchEvent::Ended { suite } => write!(f, "debian:{suite}: the step is over"),
+            FetchEvent::Fetched {
+                suite,
+                package,
+                version,
+                unpacked_bytes,
+            } => write!(
+                f,
+                "fetched debian:{suite}: {package} {version}, {} MB unpacked",
+                unpacked_bytes / 1_000_000
+            ),
         }
-        Step(bar)
     }
 }
 
-/// A step under way; it leaves the screen when dropped.
-pub(crate) struct Step(ProgressBar);
+/// Who watches a fetch; called from any thread.
+pub type FetchWatcher<'w> = &'w (dyn Fn(FetchEvent<'_>) + Sync);
 
-impl Step {
-    pub(crate) fn at(&self, position: u64) {
-        self.0.set_position(position);
+/// A step under way; its end is reported when this is dropped.
+pub(crate) struct Step<'w> {
+    watcher: FetchWatcher<'w>,
+    suite: &'w str,
+}
+
+impl<'w> Step<'w> {
+    pub(crate) fn begin(watcher: FetchWatcher<'w>, suite: &'w str, step: FetchStep<'_>) -> Self {
+        watcher(FetchEvent::Began { suite, step });
+        Step { watcher, suite }
+    }
+
+    pub(crate) fn advance(&self, position: u64) {
+        let suite = self.suite;
+        (self.watcher)(FetchEvent::Advanced { suite, position });
     }
 }
 
-impl Drop for Step {
+impl Drop for Step<'_> {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        (self.watcher)(FetchEvent::Ended { suite: self.suite });
     }
 }

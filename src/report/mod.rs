@@ -6,8 +6,11 @@
 mod case;
 mod coverage;
 mod finding;
+mod notice;
+mod policy;
 pub mod render;
 mod swept;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +25,10 @@ pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };
 pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
+pub use notice::{Notice, NoticeKind};
+pub use policy::{LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
+pub use verdict::Verdict;
 
 /// What one run of migcompat found out; every output format is a reader of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,9 @@ pub struct Report {
     /// The machine type, where one was asked for or the dumps name one.
     pub machine: Option<String>,
     pub verdict: Verdict,
+    /// What the verdict was drawn by.
+    #[serde(default)]
+    pub policy: Policy,
     pub findings: Vec<Finding>,
     /// Migrations; a dump comparison has none.
     pub cases: Vec<Case>,
@@ -47,18 +56,12 @@ pub struct Report {
     /// How much of what both builds really sent their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// Evidence that could not be had.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
     pub rules: BTreeMap<Rule, RuleText>,
-}
-
-/// The answer in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    Compatible,
-    Incompatible,
-    Untested,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,15 +102,8 @@ pub struct RuleText {
 }
 
 impl Report {
-    /// A report of a comparison: counts the findings and draws the verdict.
-    pub fn of_findings(
-        old: BuildRef,
-        new: BuildRef,
-        machine: Option<String>,
-        findings: Vec<Finding>,
-        rules: BTreeMap<Rule, RuleText>,
-        strict: bool,
-    ) -> Self {
+    /// A report without any evidence yet; [`Report::judged_by`] completes it.
+    pub fn new(old: BuildRef, new: BuildRef, machine: Option<String>) -> Self {
         Report {
             schema: REPORT_SCHEMA.to_owned(),
             tool: Tool::this(),
@@ -116,22 +112,38 @@ impl Report {
             shard: None,
             machine,
             verdict: Verdict::Untested,
-            findings,
+            policy: Policy::default(),
+            findings: Vec::new(),
             cases: Vec::new(),
             swept: Vec::new(),
             coverage: None,
             described: None,
+            notices: Vec::new(),
             summary: Summary::default(),
-            rules,
+            rules: BTreeMap::new(),
         }
-        .with_cases(Vec::new(), strict)
     }
 
-    /// The same with migrations; counts and verdict are drawn again. A report without any case that
-    /// could be run, where some were wanted, is untested.
-    pub fn with_cases(mut self, cases: Vec<Case>, strict: bool) -> Self {
-        let mut summary = Summary::default();
-        for finding in &self.findings {
+    /// Counts the evidence and draws the verdict, by a policy that the report names from then on.
+    pub fn judged_by(mut self, policy: Policy) -> Self {
+        self.summary = Summary::of(&self.findings, &self.cases);
+        self.verdict = Verdict::of(&self, &policy);
+        if let Some(coverage) = &mut self.coverage {
+            coverage.required = policy.required_coverage;
+        }
+        self.policy = policy;
+        self
+    }
+}
+
+impl Summary {
+    fn of(findings: &[Finding], cases: &[Case]) -> Summary {
+        let mut summary = Summary {
+            cases: cases.len(),
+            passed: cases.iter().filter(|c| c.outcome == Outcome::Pass).count(),
+            ..Summary::default()
+        };
+        for finding in findings {
             match (&finding.allowed_by, finding.level) {
                 (Some(_), _) => summary.allowed += 1,
                 (None, Level::Error) => summary.errors += 1,
@@ -139,33 +151,7 @@ impl Report {
                 (None, Level::Note) => summary.notes += 1,
             }
         }
-        summary.cases = cases.len();
-        summary.passed = cases.iter().filter(|c| c.outcome == Outcome::Pass).count();
-        let gates = self.findings.iter().any(|f| f.gates(strict)) || cases.iter().any(Case::gates);
-        let nothing_ran = !cases.is_empty()
-            && cases
-                .iter()
-                .all(|c| matches!(c.outcome, Outcome::Skip | Outcome::Broken));
-        self.verdict = if gates {
-            Verdict::Incompatible
-        } else if nothing_ran {
-            Verdict::Untested
-        } else {
-            Verdict::Compatible
-        };
-        self.summary = summary;
-        self.cases = cases;
-        self
-    }
-
-    /// The same with coverage, after the cases. Where less was covered than was asked for, what is
-    /// not incompatible is untested: nothing is known to break, and too little is known.
-    pub fn with_coverage(mut self, coverage: Coverage) -> Self {
-        if self.verdict == Verdict::Compatible && !coverage.is_enough() {
-            self.verdict = Verdict::Untested;
-        }
-        self.coverage = Some(coverage);
-        self
+        summary
     }
 }
 

@@ -3,23 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Rule;
 use crate::report::{Finding, Level};
 use crate::rules::lists::Scope;
 
-/// What a user wants of a rule, whatever its own level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LevelOverride {
-    /// An error.
-    Deny,
-    /// A warning.
-    Warn,
-    /// Reported, but it does not gate.
-    Allow,
-}
-
-/// Levels for rules, from the command line; of two for one rule the last counts.
-pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;
+pub use crate::report::{LevelOverride, LevelOverrides};
 
 /// Judges findings and joins those that have one cause. The result is sorted: errors first, then by
 /// section and path.

@@ -4,26 +4,26 @@ use std::io::{self, Write};
 
 use crate::model::Rule;
 use crate::model::Version;
-use crate::report::{Changed, Finding, Level};
-use crate::rules::lists::Scope;
+use crate::report::{Changed, Finding, Level, Report};
 
 /// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
 const FILL_IN: &str = "FILL IN";
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
 /// be written by whoever knows it.
-pub fn write(findings: &[Finding], scope: &Scope, out: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut stanzas = 0;
-    for finding in findings {
+    for finding in &report.findings {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
-        let Some(rule) = Some(finding.rule) else {
-            continue;
-        };
+        let rule = finding.rule;
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
         for section in sections {
-            stanza(rule, section, finding, scope, out)?;
+            stanza(rule, section, finding, report, out)?;
             stanzas += 1;
         }
     }
@@ -37,7 +37,7 @@ fn stanza(
     rule: Rule,
     section: &str,
     finding: &Finding,
-    scope: &Scope,
+    report: &Report,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
@@ -116,13 +116,13 @@ fn stanza(
             writeln!(
                 out,
                 "machines = [{}]",
-                quote(scope.machine.unwrap_or(FILL_IN))
+                quote(report.machine.as_deref().unwrap_or(FILL_IN))
             )?;
             false
         }
     };
-    version("after", scope.old, out)?;
-    version("by", scope.new, out)?;
+    version("after", report.old.version, out)?;
+    version("by", report.new.version, out)?;
     if needs_source {
         writeln!(out, "source = {}", quote(FILL_IN))?;
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::migration::coverage;
 use crate::model::{BuildKind, BuildRef};
 use crate::report::{
-    Case, Coverage, Described, Finding, REPORT_SCHEMA, Report, ShardRef, Swept, Verdict,
+    Case, Described, Finding, Notice, NoticeKind, Policy, REPORT_SCHEMA, Report, ShardRef, Swept,
 };
 use crate::sweep::findings::unite;
 use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
@@ -106,17 +106,6 @@ pub enum Missing {
     Allow,
 }
 
-/// Shards joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
-    pub report: Report,
-    /// Whether warnings counted in the run.
-    pub strict: bool,
-    /// Shards that were not there, by index.
-    pub missing: Vec<u32>,
-    pub of: u32,
-}
-
 /// Why reports cannot be joined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
@@ -193,7 +182,7 @@ pub fn merge(
     inputs: Vec<Input>,
     missing: Missing,
     required: Option<u8>,
-) -> Result<Merged, MergeError> {
+) -> Result<Report, MergeError> {
     let mut shards: BTreeMap<u32, Input> = BTreeMap::new();
     let first = inputs.first().cloned().ok_or(MergeError::Nothing)?;
     let of_first = shard(&first)?;
@@ -221,43 +210,52 @@ pub fn merge(
     let shards: Vec<Input> = shards.into_values().collect();
     let cases = cases(&shards)?;
     let swept = swept(&shards)?;
-    let strict = of_first.options.iter().any(|option| option == "--strict");
+    let covered = shards
+        .iter()
+        .filter_map(|shard| shard.report.coverage.as_ref());
+    let coverage = coverage::join(covered);
+    if coverage.is_none() && required.is_some() {
+        return Err(MergeError::NoCoverage);
+    }
+    let policy = Policy {
+        // A report of an earlier version names its options alone.
+        strict: first.report.policy.strict || of_first.options.iter().any(|o| o == "--strict"),
+        required_coverage: required,
+        ..first.report.policy.clone()
+    };
     let described = shards
         .iter()
         .filter_map(|shard| shard.report.described.clone());
-    let mut report = Report {
+    let report = Report {
         shard: None,
-        coverage: None,
+        coverage,
         described: Described::join(described),
         swept,
         findings: findings(&shards, &cases),
+        notices: notices(&shards, &lacking, of),
         rules: shards
             .iter()
             .flat_map(|shard| shard.report.rules.clone())
             .collect(),
+        cases,
         ..first.report
+    };
+    Ok(report.judged_by(policy))
+}
+
+/// The notices of all shards, each once, behind those of shards that are missing.
+fn notices(shards: &[Input], missing: &[u32], of: u32) -> Vec<Notice> {
+    let missing = missing.iter().map(|index| {
+        let shard = format!("{index}/{of}");
+        Notice::new(NoticeKind::ShardMissing, shard, "the report is not whole")
+    });
+    let mut notices: Vec<Notice> = missing.collect();
+    for notice in shards.iter().flat_map(|shard| &shard.report.notices) {
+        if !notices.contains(notice) {
+            notices.push(notice.clone());
+        }
     }
-    .with_cases(cases, strict);
-    let covered = shards
-        .iter()
-        .filter_map(|shard| shard.report.coverage.as_ref());
-    if let Some(coverage) = coverage::join(covered) {
-        report = report.with_coverage(Coverage {
-            required,
-            ..coverage
-        });
-    } else if required.is_some() {
-        return Err(MergeError::NoCoverage);
-    }
-    if !lacking.is_empty() && report.verdict == Verdict::Compatible {
-        report.verdict = Verdict::Untested;
-    }
-    Ok(Merged {
-        report,
-        strict,
-        missing: lacking,
-        of,
-    })
+    notices
 }
 
 /// Of which shard a report is.

@@ -1,6 +1,7 @@
 //! Which machines of which architectures are swept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
@@ -36,6 +37,15 @@ pub enum Machines {
     Named(Vec<String>),
     /// Every versioned one that both builds list.
     Versioned,
+}
+
+impl fmt::Display for Machines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machines::Named(names) => f.write_str(&names.join(" ")),
+            Machines::Usual | Machines::Versioned => f.write_str("none"),
+        }
+    }
 }
 
 impl MachineSelection {

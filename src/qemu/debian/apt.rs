@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::qemu::Progress;
+use crate::qemu::FetchWatcher;
 use crate::qemu::debian::FetchError;
 use crate::qemu::debian::files::{bytes_in, tame};
 use crate::qemu::debian::sources;
 use crate::qemu::debian::sources::Archive;
 use crate::qemu::process::{Output, output};
+use crate::qemu::progress::{FetchStep, Step};
 
 /// For a question to apt about what it has on disk.
 const ASK: Duration = Duration::from_secs(60);
@@ -254,7 +255,7 @@ impl<'a> Apt<'a> {
         &self,
         package: &str,
         version: &str,
-        progress: Progress,
+        watcher: FetchWatcher<'_>,
     ) -> Result<Vec<PackageFile>, FetchError> {
         let install = |more: &[&str]| {
             let mut command = self.command(&self.get);
@@ -268,13 +269,12 @@ impl<'a> Apt<'a> {
         let files: Vec<PackageFile> = list.lines().filter_map(package_file).collect();
         let total = files.iter().map(|file| file.size).sum();
         let suite = self.suite;
-        let step = progress.bytes(
-            total,
-            format!(
-                "fetching debian:{suite}: {package} {version}, {} MB",
-                total / 1_000_000
-            ),
-        );
+        let download = FetchStep::Download {
+            package,
+            version,
+            bytes: total,
+        };
+        let step = Step::begin(watcher, suite, download);
         let archives = self.dir.join("cache/archives");
         let download = self.run(install(&[]), DOWNLOAD);
         tokio::pin!(download);
@@ -283,7 +283,7 @@ impl<'a> Apt<'a> {
                 run = &mut download => break run?,
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     let partial = archives.join("partial");
-                    step.at(bytes_in(&archives) + bytes_in(&partial));
+                    step.advance(bytes_in(&archives) + bytes_in(&partial));
                 }
             }
         };
@@ -305,14 +305,14 @@ impl<'a> Apt<'a> {
     pub(crate) async fn unpack(
         &self,
         files: &[PackageFile],
-        progress: Progress,
+        watcher: FetchWatcher<'_>,
     ) -> Result<u64, FetchError> {
         let root = self.dir.join("root");
         fs::create_dir(&root).map_err(self.io(&root))?;
-        let text = format!("unpacking debian:{}: {} packages", self.suite, files.len());
-        let step = progress.count(files.len() as u64, text);
+        let packages = files.len() as u64;
+        let step = Step::begin(watcher, self.suite, FetchStep::Unpack { packages });
         for (done, file) in files.iter().enumerate() {
-            step.at(done as u64);
+            step.advance(done as u64);
             let fetched = self.dir.join("cache/archives").join(&file.name);
             let path = file.local.as_ref().unwrap_or(&fetched);
             let mut command = Command::new(&self.deb);

@@ -23,6 +23,10 @@ const UNFOLDED: usize = 3;
 /// With more cases than this that passed, they are folded.
 const UNFOLDED_PASSED: usize = 12;
 
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     Page::of(report).write_into(out).map_err(io::Error::other)
 }
@@ -31,7 +35,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'r> {
     report: &'r Report,
-    verdict: &'static str,
+    verdict: Verdict,
     machines: Vec<String>,
     /// Of the cases, the columns of the matrix; a comparison of dumps has none.
     directions: Vec<Direction>,
@@ -228,11 +232,7 @@ impl<'r> Page<'r> {
         let skipped = groups::skipped(&report.cases);
         Page {
             report,
-            verdict: match report.verdict {
-                Verdict::Compatible => "compatible",
-                Verdict::Incompatible => "incompatible",
-                Verdict::Untested => "untested",
-            },
+            verdict: report.verdict,
             machines: machines(report),
             directions,
             moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),

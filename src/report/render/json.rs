@@ -7,6 +7,10 @@ use crate::report::Report;
 /// The JSON Schema of what [`write()`] writes.
 pub const SCHEMA: &str = include_str!("../../../report-schema.json");
 
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)

@@ -9,9 +9,13 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use crate::model::BuildRef;
 use crate::report::{Case, Finding, Level, Outcome, Report, Verdict};
 
-pub fn write(report: &Report, strict: bool, out: &mut dyn Write) -> io::Result<()> {
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut junit = Junit::new("migcompat");
-    junit.add_test_suite(comparison(report, strict));
+    junit.add_test_suite(comparison(report));
     if !report.cases.is_empty() {
         let mut suite = TestSuite::new("migration");
         suite.add_test_cases(report.cases.iter().map(migration));
@@ -23,7 +27,8 @@ pub fn write(report: &Report, strict: bool, out: &mut dyn Write) -> io::Result<(
 
 /// What decides the exit status fails, what a list allows or only warns is skipped with its reason,
 /// and a comparison without either is one test that passed.
-fn comparison(report: &Report, strict: bool) -> TestSuite {
+fn comparison(report: &Report) -> TestSuite {
+    let strict = report.policy.strict;
     let mut suite = TestSuite::new("comparison");
     for (key, build) in [("old", &report.old), ("new", &report.new)] {
         suite.add_property((key.to_owned(), name_of(build)));
@@ -41,6 +46,10 @@ fn comparison(report: &Report, strict: bool) -> TestSuite {
             _ => TestCaseStatus::success(),
         };
         suite.add_test_case(TestCase::new("no difference above a note", status));
+    }
+    if !report.notices.is_empty() {
+        let lines = report.notices.iter().map(|n| format!("notice: {n}\n"));
+        suite.set_system_out(lines.collect::<String>());
     }
     suite
 }
@@ -128,6 +137,8 @@ fn migration(case: &Case) -> TestCase {
             case.source_stderr, case.destination_stderr
         );
         test.set_system_err(stderr);
+    } else if let Some(reason) = &case.state_unchecked {
+        test.set_system_out(format!("device state not compared: {reason}"));
     }
     test
 }

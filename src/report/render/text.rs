@@ -29,6 +29,10 @@ const OLD: Style = AnsiColor::Red.on_default();
 const NEW: Style = AnsiColor::Green.on_default();
 const FRAME: Style = AnsiColor::Blue.on_default().bold();
 
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let mut explained = BTreeSet::new();
     for group in groups::findings(&report.findings) {
@@ -72,6 +76,11 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     }
     if let Some(coverage) = &report.coverage {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
+    }
+    // With few words too: a verdict is not to be read without what it does not rest on.
+    for notice in &report.notices {
+        let style = AnsiColor::Yellow.on_default().bold();
+        writeln!(out, "{style}notice{style:#}: {notice}")?;
     }
     closing(report, options, out)
 }
@@ -265,10 +274,10 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             }
         }
     }
-    let (word, colour) = match report.verdict {
-        Verdict::Compatible => ("compatible", AnsiColor::Green),
-        Verdict::Incompatible => ("incompatible", AnsiColor::Red),
-        Verdict::Untested => ("untested", AnsiColor::Yellow),
+    let colour = match report.verdict {
+        Verdict::Compatible => AnsiColor::Green,
+        Verdict::Incompatible => AnsiColor::Red,
+        Verdict::Untested => AnsiColor::Yellow,
     };
     let style = colour.on_default().bold();
     let several = format!("{} machines", report.swept.len());
@@ -279,7 +288,8 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
     };
     writeln!(
         out,
-        "{style}{word}{style:#}: {machine}, old {}, new {}: {}",
+        "{style}{}{style:#}: {machine}, old {}, new {}: {}",
+        report.verdict,
         build(&report.old),
         build(&report.new),
         counts.join(", ")

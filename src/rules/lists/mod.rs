@@ -1,6 +1,6 @@
 //! The lists: names that changed and breaks that upstream chose.
 //!
-//! The shipped ones are `rename-lists/*.toml`; `--rules DIR` adds a folder of the same form. An
+//! The shipped ones are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form. An
 //! entry holds between the releases that it names and nowhere else; where a build's version is not
 //! known, as for a dump file, it is taken to hold.
 

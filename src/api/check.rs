@@ -1,0 +1,44 @@
+//! The dumps compared and guests moved, for one verdict.
+
+use crate::api::config::CheckConfig;
+use crate::api::dumps::dumps;
+use crate::api::error::Error;
+use crate::api::inquiry::{Inquiry, Opened};
+use crate::api::logs::LogFolder;
+use crate::api::progress::Progress;
+use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::workload;
+
+/// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
+/// both.
+///
+/// A finding that a case proves is confirmed by it, and a case that fails is explained by what was found.
+/// The report says how much of the machine's sections was sent.
+///
+/// This blocks until it is done, for seconds to minutes. The guests are children of this process; none
+/// is left when it returns.
+///
+/// # Errors
+/// As for [`live`](crate::api::live); a build that writes no dump is an error too.
+pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let logs = LogFolder::new(config.guests.logs.as_deref())?;
+    let lists = load_lists(&config.judging.lists)?;
+    let policy = config.judging.policy.clone();
+    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
+    let dumps = (&dumps.old.1, &dumps.new.1);
+    // Without a guest of ours the machine can at least be moved as it is after reset.
+    let running = !config.guests.paused && workload::guest(opened.pair.arch()).is_some();
+    let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
+    inquiry.compare_dumps(dumps);
+    inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.link();
+    inquiry.compare_properties();
+    inquiry.compare_streams(dumps);
+    inquiry.explain(dumps);
+    inquiry.cover(dumps);
+    let report = inquiry.into_report().judged_by(policy);
+    logs.keep();
+    Ok(Outcome::of(report))
+}

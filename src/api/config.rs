@@ -1,0 +1,451 @@
+//! What a question is made of.
+//!
+//! Every structure is made by `new` with what it cannot be without, and changed by methods of its own or
+//! field by field.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::migration::channel::transport::Transport;
+use crate::migration::endpoint::capability::Capability;
+use crate::model::Direction;
+use crate::report::Policy;
+use crate::sweep::shard::Shard;
+
+/// Two builds of QEMU, and the ways that a guest moves between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Builds {
+    /// The build that a guest comes from: a QEMU program or wrapper script, `debian:SUITE`, or for a
+    /// comparison of dumps a dump (`.json`, `.json.gz`, `.json.zst`).
+    pub old: String,
+    /// The build that it moves to, and back from.
+    pub new: String,
+    /// The guest's architecture as QEMU names it, which chooses the program out of a suite; by default
+    /// what the machine type implies, else x86_64.
+    pub architecture: Option<String>,
+    /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
+    pub cache: Option<PathBuf>,
+    /// The ways; by default both.
+    pub directions: Vec<Direction>,
+}
+
+impl Builds {
+    /// Two builds, both ways.
+    pub fn new(old: impl Into<String>, new: impl Into<String>) -> Builds {
+        Builds {
+            old: old.into(),
+            new: new.into(),
+            architecture: None,
+            cache: None,
+            directions: Direction::BOTH.to_vec(),
+        }
+    }
+
+    /// Sets the guest's architecture.
+    pub fn architecture(mut self, architecture: impl Into<String>) -> Builds {
+        self.architecture = Some(architecture.into());
+        self
+    }
+
+    /// Sets the folder for fetched builds.
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Builds {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Sets one way alone.
+    pub fn direction(mut self, direction: Direction) -> Builds {
+        self.directions = vec![direction];
+        self
+    }
+}
+
+/// What findings are judged by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judging {
+    /// Folders with lists of known issues, beside the shipped ones.
+    pub lists: Vec<PathBuf>,
+    /// What counts, and how much has to be known.
+    pub policy: Policy,
+}
+
+impl Judging {
+    /// The shipped lists, and every rule with its own level.
+    pub fn new() -> Judging {
+        Judging::default()
+    }
+
+    /// Adds a folder with lists.
+    pub fn lists(mut self, folder: impl Into<PathBuf>) -> Judging {
+        self.lists.push(folder.into());
+        self
+    }
+
+    /// Sets what counts, and how much has to be known.
+    pub fn policy(mut self, policy: Policy) -> Judging {
+        self.policy = policy;
+        self
+    }
+}
+
+/// A comparison of two dumps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StaticConfig {
+    /// The builds, or files with their dumps.
+    pub builds: Builds,
+    /// The machine type that builds write their dumps with; an alias like `q35` is the newest versioned
+    /// one that both have. By default none, which knows the same device types.
+    pub machine: Option<String>,
+    /// What findings are judged by. No coverage is required: nothing is sent.
+    pub judging: Judging,
+}
+
+impl StaticConfig {
+    /// A comparison of two builds or two files.
+    pub fn new(old: impl Into<String>, new: impl Into<String>) -> StaticConfig {
+        StaticConfig::of(Builds::new(old, new))
+    }
+
+    /// A comparison of builds that are already described.
+    pub fn of(builds: Builds) -> StaticConfig {
+        StaticConfig {
+            builds,
+            machine: None,
+            judging: Judging::new(),
+        }
+    }
+
+    /// Sets the machine type.
+    pub fn machine(mut self, machine: impl Into<String>) -> StaticConfig {
+        self.machine = Some(machine.into());
+        self
+    }
+
+    /// Sets what findings are judged by.
+    pub fn judging(mut self, judging: Judging) -> StaticConfig {
+        self.judging = judging;
+        self
+    }
+}
+
+/// Round trips of one guest, instead of one move each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loops {
+    /// How many.
+    pub count: u16,
+    /// The way of the first leg: forward where the guest starts in the old build.
+    pub first: Direction,
+}
+
+impl Loops {
+    /// So many round trips that start that way.
+    pub fn new(count: u16, first: Direction) -> Loops {
+        Loops { count, first }
+    }
+}
+
+/// The guests of a run, and how they are moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Guests {
+    /// Shipped device sets by name, or files by path. Where neither a set nor a device is named, the
+    /// default set.
+    pub device_sets: Vec<String>,
+    /// Devices as `-device` takes them, all in one more guest.
+    pub devices: Vec<String>,
+    /// Round trips, instead of one move each way.
+    pub loops: Option<Loops>,
+    /// The machine never runs: its state after reset is moved. Otherwise a small guest works meanwhile.
+    pub paused: bool,
+    /// The CPU model; by default the machine's.
+    pub cpu: Option<String>,
+    /// How the stream gets from source to destination.
+    pub transport: Transport,
+    /// What the migrations use beyond the usual.
+    pub capabilities: Vec<Capability>,
+    /// Cases at once; by default one a processor.
+    pub jobs: Option<usize>,
+    /// How often a case that failed is tried again.
+    pub retries: u16,
+    /// How long one migration may take.
+    pub timeout: Duration,
+    /// The folder where the logs of cases that did not pass are kept; by default a new one among the
+    /// temporary ones, which is there afterwards only if something is in it.
+    pub logs: Option<PathBuf>,
+}
+
+impl Default for Guests {
+    fn default() -> Guests {
+        Guests {
+            device_sets: Vec::new(),
+            devices: Vec::new(),
+            loops: None,
+            paused: false,
+            cpu: None,
+            transport: Transport::default(),
+            capabilities: Vec::new(),
+            jobs: None,
+            retries: 2,
+            timeout: Duration::from_secs(60),
+            logs: None,
+        }
+    }
+}
+
+impl Guests {
+    /// The default device set, moved once each way while it works.
+    pub fn new() -> Guests {
+        Guests::default()
+    }
+
+    /// Adds a device set: a shipped one by its name, or a file by its path.
+    pub fn device_set(mut self, name: impl Into<String>) -> Guests {
+        self.device_sets.push(name.into());
+        self
+    }
+
+    /// Adds a device as `-device` takes it.
+    pub fn device(mut self, arguments: impl Into<String>) -> Guests {
+        self.devices.push(arguments.into());
+        self
+    }
+
+    /// Sets that one guest moves to and fro.
+    pub fn loops(mut self, loops: Loops) -> Guests {
+        self.loops = Some(loops);
+        self
+    }
+
+    /// Sets that the machine never runs.
+    pub fn paused(mut self) -> Guests {
+        self.paused = true;
+        self
+    }
+}
+
+/// Migrations between two builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveConfig {
+    /// The builds; a dump cannot run.
+    pub builds: Builds,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have.
+    pub machine: String,
+    /// The guests, and how they are moved.
+    pub guests: Guests,
+    /// Folders with lists of known issues, beside the shipped ones.
+    pub lists: Vec<PathBuf>,
+}
+
+impl LiveConfig {
+    /// The default device set on a machine, moved both ways.
+    pub fn new(
+        old: impl Into<String>,
+        new: impl Into<String>,
+        machine: impl Into<String>,
+    ) -> LiveConfig {
+        LiveConfig::of(Builds::new(old, new), machine)
+    }
+
+    /// The same of builds that are already described.
+    pub fn of(builds: Builds, machine: impl Into<String>) -> LiveConfig {
+        LiveConfig {
+            builds,
+            machine: machine.into(),
+            guests: Guests::new(),
+            lists: Vec::new(),
+        }
+    }
+
+    /// Sets the guests, and how they are moved.
+    pub fn guests(mut self, guests: Guests) -> LiveConfig {
+        self.guests = guests;
+        self
+    }
+}
+
+/// Dumps compared and guests moved, for one verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckConfig {
+    /// The builds; a dump cannot run.
+    pub builds: Builds,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have.
+    pub machine: String,
+    /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
+    /// moved as it is after reset.
+    pub guests: Guests,
+    /// What is judged by.
+    pub judging: Judging,
+}
+
+impl CheckConfig {
+    /// The dumps of a machine, and the default device set moved both ways.
+    pub fn new(
+        old: impl Into<String>,
+        new: impl Into<String>,
+        machine: impl Into<String>,
+    ) -> CheckConfig {
+        CheckConfig::of(Builds::new(old, new), machine)
+    }
+
+    /// The same of builds that are already described.
+    pub fn of(builds: Builds, machine: impl Into<String>) -> CheckConfig {
+        CheckConfig {
+            builds,
+            machine: machine.into(),
+            guests: Guests::new(),
+            judging: Judging::new(),
+        }
+    }
+
+    /// Sets the guests, and how they are moved.
+    pub fn guests(mut self, guests: Guests) -> CheckConfig {
+        self.guests = guests;
+        self
+    }
+
+    /// Sets what is judged by.
+    pub fn judging(mut self, judging: Judging) -> CheckConfig {
+        self.judging = judging;
+        self
+    }
+}
+
+/// The machines of a sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Machines {
+    /// Machine types, with the architecture where the name alone means another one: `q35`,
+    /// `riscv64/virt`. By default the usual one of the architecture.
+    pub names: Vec<String>,
+    /// Architectures; a name without one is swept on each of them. By default what the names imply.
+    pub architectures: Vec<String>,
+    /// Every versioned machine type that both builds have.
+    pub all_machines: bool,
+    /// Every architecture that has a usual machine.
+    pub all_architectures: bool,
+}
+
+impl Machines {
+    /// The usual machine of the builds' architecture.
+    pub fn new() -> Machines {
+        Machines::default()
+    }
+
+    /// Adds a machine type.
+    pub fn name(mut self, name: impl Into<String>) -> Machines {
+        self.names.push(name.into());
+        self
+    }
+
+    /// Adds an architecture.
+    pub fn architecture(mut self, architecture: impl Into<String>) -> Machines {
+        self.architectures.push(architecture.into());
+        self
+    }
+}
+
+/// Every device that two builds have, moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SweepConfig {
+    /// The builds; a dump cannot run. Of the architecture, [`SweepConfig::machines`] decides.
+    pub builds: Builds,
+    /// The machines.
+    pub machines: Machines,
+    /// Device types to try, with `*` for any text; by default all.
+    pub only: Vec<String>,
+    /// Every device has a guest of its own, which takes long and changes no result.
+    pub one_by_one: bool,
+    /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
+    pub shard: Option<Shard>,
+    /// What is judged by.
+    pub judging: Judging,
+    /// Guests at once; by default one a processor.
+    pub jobs: Option<usize>,
+    /// How long one migration may take.
+    pub timeout: Duration,
+    /// The folder where the logs of cases that did not pass are kept; by default a new one among the
+    /// temporary ones, which is there afterwards only if something is in it.
+    pub logs: Option<PathBuf>,
+}
+
+impl SweepConfig {
+    /// Every device on the usual machine, both ways.
+    pub fn new(old: impl Into<String>, new: impl Into<String>) -> SweepConfig {
+        SweepConfig::of(Builds::new(old, new))
+    }
+
+    /// The same of builds that are already described.
+    pub fn of(builds: Builds) -> SweepConfig {
+        SweepConfig {
+            builds,
+            machines: Machines::new(),
+            only: Vec::new(),
+            one_by_one: false,
+            shard: None,
+            judging: Judging::new(),
+            jobs: None,
+            timeout: Duration::from_secs(30),
+            logs: None,
+        }
+    }
+
+    /// Sets the machines.
+    pub fn machines(mut self, machines: Machines) -> SweepConfig {
+        self.machines = machines;
+        self
+    }
+
+    /// Adds device types to try, with `*` for any text.
+    pub fn only(mut self, pattern: impl Into<String>) -> SweepConfig {
+        self.only.push(pattern.into());
+        self
+    }
+
+    /// Sets the part of the run to do.
+    pub fn shard(mut self, shard: Shard) -> SweepConfig {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// Sets what is judged by.
+    pub fn judging(mut self, judging: Judging) -> SweepConfig {
+        self.judging = judging;
+        self
+    }
+}
+
+/// Reports of the shards of one sweep, joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeConfig {
+    /// The reports in JSON, plain, `.gz` or `.zst`.
+    pub reports: Vec<PathBuf>,
+    /// Shards may be missing; nothing is compatible without them.
+    pub partial: bool,
+    /// The least percentage of sections that guests have to have sent.
+    pub required_coverage: Option<u8>,
+}
+
+impl MergeConfig {
+    /// All shards of a run.
+    pub fn new(reports: impl IntoIterator<Item = impl Into<PathBuf>>) -> MergeConfig {
+        MergeConfig {
+            reports: reports.into_iter().map(Into::into).collect(),
+            partial: false,
+            required_coverage: None,
+        }
+    }
+
+    /// Sets that shards may be missing.
+    pub fn partial(mut self) -> MergeConfig {
+        self.partial = true;
+        self
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a question has no answer.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::api::dumps::ObtainError;
+use crate::devices::DeviceError;
+use crate::migration::pool::RunFailure;
+use crate::qemu::{PairError, QemuError};
+use crate::rules::lists::ListError;
+use crate::sweep::merge::{MergeError, ReadError};
+
+/// Why a function of this library returns no report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong, or names something that cannot be read. It is wrong whatever the
+    /// builds do.
+    #[error(transparent)]
+    Usage(Reason),
+    /// The question is sound, but these builds cannot be asked here and now: one does not start, or
+    /// they have no such machine.
+    #[error(transparent)]
+    Untestable(Reason),
+    /// A signal ended the run; every QEMU is gone.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What is wrong; its text is a sentence for people.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Reason(Problem);
+
+/// Everything that can be wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error(
+        "these functions block and must not be called inside a runtime: use a thread of its own, for \
+         instance std::thread::spawn"
+    )]
+    InsideRuntime,
+    #[error("cannot use the lists: {0}")]
+    Lists(#[from] ListError),
+    #[error(transparent)]
+    Dumps(#[from] ObtainError),
+    #[error(transparent)]
+    Builds(#[from] PairError),
+    #[error(transparent)]
+    Build(#[from] QemuError),
+    #[error(transparent)]
+    Devices(#[from] DeviceError),
+    #[error(transparent)]
+    Run(#[from] RunFailure),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("cannot make {}: {source}", folder.display())]
+    NoLogFolder { folder: PathBuf, source: io::Error },
+    #[error("cannot use {}: {source}", folder.display())]
+    BadLogFolder { folder: PathBuf, source: io::Error },
+    #[error("no folder for logs: {0}")]
+    NoTemporaryFolder(io::Error),
+    #[error("{label} is a build for {target}, and {wanted} was asked for")]
+    OtherTarget {
+        label: String,
+        target: String,
+        wanted: String,
+    },
+    #[error("no build to sweep")]
+    NoBuild,
+}
+
+impl Problem {
+    /// Whether the configuration is to blame, rather than a build or this computer.
+    fn is_usage(&self) -> bool {
+        match self {
+            Problem::Dumps(error) => error.is_usage(),
+            Problem::Builds(error) => error.is_usage(),
+            Problem::Build(error) => error.is_usage(),
+            Problem::Merge(error) => error.is_usage(),
+            Problem::InsideRuntime
+            | Problem::Lists(_)
+            | Problem::Devices(_)
+            | Problem::Read(_)
+            | Problem::NoLogFolder { .. }
+            | Problem::BadLogFolder { .. }
+            | Problem::OtherTarget { .. } => true,
+            Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
+        }
+    }
+}
+
+impl<P: Into<Problem>> From<P> for Error {
+    fn from(problem: P) -> Self {
+        match problem.into() {
+            Problem::Run(RunFailure::Interrupted) => Error::Interrupted,
+            problem if problem.is_usage() => Error::Usage(Reason(problem)),
+            problem => Error::Untestable(Reason(problem)),
+        }
+    }
+}

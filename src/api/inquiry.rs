@@ -1,0 +1,384 @@
+//! The steps that `live` and `check` are made of. Each adds evidence.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::api::config::{Builds, Guests};
+use crate::api::error::{Error, Problem};
+use crate::api::jobs;
+use crate::api::progress::{CaseEvent, Event, Progress};
+use crate::compare::dump::compare::compare;
+use crate::devices::{DeviceError, DeviceSet};
+use crate::migration::batch;
+use crate::migration::checks::state::Names;
+use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
+use crate::migration::coverage::{Observed, Reach, cover};
+use crate::migration::diagnosis::cause::link;
+use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::properties;
+use crate::migration::diagnosis::properties::suspect;
+use crate::migration::endpoint::vm::Endpoint;
+use crate::model::Direction;
+use crate::qemu;
+use crate::qemu::{Means, Pair, QemuError, machine};
+use crate::report::{Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report};
+use crate::rules::catalogue;
+use crate::rules::judge::judge;
+use crate::rules::lists::{Lists, Scope};
+use crate::vmstate::dump::Dump;
+
+/// The set of a run that asks for none.
+const DEFAULT_SET: &str = "default";
+
+/// Two builds for a machine, and what guests have.
+pub(crate) struct Opened {
+    pub pair: Pair,
+    /// The machine type, resolved: both builds have it.
+    pub machine: String,
+    directions: Vec<Direction>,
+    sets: Vec<DeviceSet>,
+}
+
+impl Opened {
+    /// Opens both builds, and finds what guests are to have.
+    ///
+    /// # Errors
+    /// A build cannot be had or does not start, they have no such machine in common, or there is no such
+    /// device set.
+    pub(crate) fn new(
+        builds: &Builds,
+        machine: &str,
+        guests: &Guests,
+        progress: &dyn Progress,
+    ) -> Result<Opened, Error> {
+        let architecture = machine::architecture(builds.architecture.as_deref(), Some(machine));
+        let means = Means {
+            architecture: architecture.to_owned(),
+            cache: builds.cache.clone(),
+            watcher: &|event| progress.event(Event::Fetch(event)),
+        };
+        let pair = Pair::open(
+            &qemu::parse(&builds.old)?,
+            &qemu::parse(&builds.new)?,
+            &means,
+        )?;
+        let machine = pair.machine(machine).map_err(QemuError::from)?;
+        let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
+        Ok(Opened {
+            pair,
+            machine,
+            directions: builds.directions.clone(),
+            sets,
+        })
+    }
+}
+
+/// The sets that are asked for, and one more of single devices.
+fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, DeviceError> {
+    let mut sets = Vec::new();
+    for name in &guests.device_sets {
+        sets.extend(device_set(name)?.guests());
+    }
+    if !guests.devices.is_empty() {
+        sets.push(DeviceSet::ad_hoc(&guests.devices, arch)?);
+    }
+    if sets.is_empty() {
+        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
+    }
+    Ok(sets)
+}
+
+/// A shipped set, or one in a file.
+fn device_set(name: &str) -> Result<DeviceSet, DeviceError> {
+    if name.contains('/') || name.ends_with(".toml") {
+        return DeviceSet::load(Path::new(name));
+    }
+    Ok(DeviceSet::shipped(name)?.clone())
+}
+
+/// What a run has found out so far.
+pub(crate) struct Inquiry<'i> {
+    opened: &'i Opened,
+    scope: Scope<'i>,
+    policy: &'i Policy,
+    guests: &'i Guests,
+    findings: Vec<Finding>,
+    notices: Vec<Notice>,
+    described: Option<Described>,
+    coverage: Option<Coverage>,
+    /// Nothing before the guests have moved.
+    moved: Option<Moved>,
+}
+
+/// Cases that were run, and what they were run with.
+struct Moved {
+    config: MigrationConfig,
+    specs: Vec<CaseSpec>,
+    cases: Vec<Case>,
+    /// What was sent in them.
+    observed: Vec<Observed>,
+}
+
+impl<'i> Inquiry<'i> {
+    pub(crate) fn new(
+        opened: &'i Opened,
+        lists: &'i Lists,
+        policy: &'i Policy,
+        guests: &'i Guests,
+    ) -> Inquiry<'i> {
+        let scope = Scope {
+            lists,
+            old: Some(opened.pair.old.info.version),
+            new: Some(opened.pair.new.info.version),
+            machine: Some(&opened.machine),
+            any_machine: false,
+        };
+        Inquiry {
+            opened,
+            scope,
+            policy,
+            guests,
+            findings: Vec::new(),
+            notices: Vec::new(),
+            described: None,
+            coverage: None,
+            moved: None,
+        }
+    }
+
+    /// Takes note of evidence that could not be had.
+    pub(crate) fn add(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Compares the dumps of both builds.
+    pub(crate) fn compare_dumps(&mut self, (old, new): (&Dump, &Dump)) {
+        let found = compare(old, new, &self.opened.directions, &self.scope);
+        self.findings = judge(found, &self.scope, &self.policy.levels);
+    }
+
+    /// Moves every set in every direction, or in a loop.
+    ///
+    /// # Errors
+    /// A signal, or no resources.
+    pub(crate) fn migrate(
+        &mut self,
+        running: bool,
+        logs: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let Opened { pair, machine, .. } = self.opened;
+        let guests = self.guests;
+        let first = guests.loops.map(|loops| [loops.first]);
+        let directions = first.as_ref().map_or(&*self.opened.directions, |d| &d[..]);
+        let specs: Vec<CaseSpec> = self
+            .opened
+            .sets
+            .iter()
+            .flat_map(|set| {
+                directions.iter().map(|&direction| CaseSpec {
+                    set: set.clone(),
+                    direction,
+                    part: Part::Whole,
+                })
+            })
+            .collect();
+        let (old, new) = Endpoint::both(pair);
+        let config = MigrationConfig {
+            old,
+            new,
+            machine: machine.clone(),
+            arch: pair.arch().to_owned(),
+            cpu: guests.cpu.clone(),
+            transport: guests.transport,
+            capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
+                .into_iter()
+                .collect(),
+            running,
+            loops: guests.loops.map(|loops| usize::from(loops.count)),
+            retries: guests.retries.into(),
+            timeouts: Timeouts {
+                leg: guests.timeout,
+                ..Timeouts::default()
+            },
+            logs: logs.to_owned(),
+            names: Names::of(&self.scope, pair.arch()),
+        };
+        progress.event(Event::CasesPlanned(specs.len()));
+        let ran = batch::run(&config, &specs, jobs(guests.jobs), |subject, event| {
+            let event = match event {
+                batch::Event::Began => CaseEvent::Began,
+                batch::Event::Step(step) => CaseEvent::Step(step),
+                batch::Event::Ended(case) => CaseEvent::Ended(case),
+            };
+            progress.event(Event::Case {
+                number: subject.number,
+                id: subject.id,
+                culprit: subject.part == Part::Culprit,
+                event,
+            });
+        })?;
+        let (cases, observed) = ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
+        self.moved = Some(Moved {
+            config,
+            specs,
+            cases,
+            observed,
+        });
+        Ok(())
+    }
+
+    /// Ties cases to findings that they prove, and has the lists allow what they allow.
+    pub(crate) fn link(&mut self) {
+        for case in self.moved.iter_mut().flat_map(|moved| &mut moved.cases) {
+            let predicted = link(case, &mut self.findings);
+            case.allowed_by = self.scope.allows_case(case, predicted);
+        }
+    }
+
+    /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
+    pub(crate) fn excuse(&mut self) {
+        for case in self.moved.iter().flat_map(|moved| &moved.cases) {
+            let confirmed =
+                |finding: &&mut Finding| finding.confirmed_by.as_ref() == Some(&case.id);
+            for finding in self.findings.iter_mut().filter(confirmed) {
+                if finding.allowed_by.is_none() {
+                    finding.allowed_by.clone_from(&case.allowed_by);
+                }
+            }
+        }
+    }
+
+    /// Compares how the builds set up the devices of each set.
+    pub(crate) fn compare_properties(&mut self) {
+        let Some(moved) = &self.moved else {
+            return;
+        };
+        for set in &self.opened.sets {
+            let directions = &self.opened.directions;
+            match properties::survey(&moved.config, set, directions, self.scope.lists) {
+                Ok(found) => {
+                    let found = judge(found, &self.scope, &self.policy.levels);
+                    properties::absorb(&mut self.findings, found);
+                }
+                Err(error) => self.notices.push(Notice::new(
+                    NoticeKind::PropertiesNotCompared,
+                    &set.name,
+                    error,
+                )),
+            }
+        }
+    }
+
+    /// Compares what both builds send of each set's machine, before it runs.
+    pub(crate) fn compare_streams(&mut self, dumps: (&Dump, &Dump)) {
+        let Some(moved) = &self.moved else {
+            return;
+        };
+        let mut described = Vec::new();
+        for set in &self.opened.sets {
+            let (old, new) = match layouts::streams(&moved.config, set) {
+                Ok(streams) => streams,
+                Err(error) => {
+                    self.notices.push(Notice::new(
+                        NoticeKind::StreamsNotCompared,
+                        &set.name,
+                        error,
+                    ));
+                    continue;
+                }
+            };
+            described.push(layouts::described((&old, &new), dumps));
+            let cases = moved.cases.iter();
+            let cases: Vec<&Case> = cases.filter(|case| case.device_set == set.name).collect();
+            let found = layouts::findings(
+                (&old, &new),
+                dumps,
+                &self.opened.directions,
+                &self.scope,
+                &mut self.findings,
+                |direction| layouts::survived(&cases, direction),
+            );
+            let found = judge(found, &self.scope, &self.policy.levels);
+            properties::absorb(&mut self.findings, found);
+        }
+        self.described = Described::join(described);
+    }
+
+    /// Looks for what the builds set up differently on the devices of cases that nothing else explains.
+    pub(crate) fn explain(&mut self, (old, new): (&Dump, &Dump)) {
+        let Some(moved) = &mut self.moved else {
+            return;
+        };
+        let Moved {
+            config,
+            specs,
+            cases,
+            ..
+        } = moved;
+        if !cases.iter().any(|case| suspect(case).is_some()) {
+            return;
+        }
+        let senders = properties::senders(&[old, new]);
+        match properties::explain_all(config, specs, cases, &senders, self.scope.lists) {
+            Ok(found) => {
+                let found = judge(found, &self.scope, &self.policy.levels);
+                properties::absorb(&mut self.findings, found);
+            }
+            // The case has failed all the same, and says so.
+            Err(error) => self.notices.push(Notice::new(
+                NoticeKind::FailuresNotExplained,
+                &*config.machine,
+                error,
+            )),
+        }
+    }
+
+    /// Counts how much of the sections that the builds know was sent.
+    pub(crate) fn cover(&mut self, (old, new): (&Dump, &Dump)) {
+        let Some(moved) = &self.moved else {
+            return;
+        };
+        match moved.unread() {
+            None => {
+                let reach = Reach::of(&moved.config, &self.opened.sets);
+                self.coverage = Some(cover([old, new], &moved.observed, &reach));
+            }
+            Some(why) => self.notices.push(Notice::new(
+                NoticeKind::CoverageUnknown,
+                &*self.opened.machine,
+                why,
+            )),
+        }
+    }
+
+    /// Puts everything into a report, which has no verdict yet.
+    pub(crate) fn into_report(self) -> Report {
+        let Opened { pair, machine, .. } = self.opened;
+        let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        Report {
+            rules: catalogue::texts(&self.findings, &cases),
+            findings: self.findings,
+            cases,
+            coverage: self.coverage,
+            described: self.described,
+            notices: self.notices,
+            ..Report::new(
+                pair.old.reference(),
+                pair.new.reference(),
+                Some(machine.clone()),
+            )
+        }
+    }
+}
+
+impl Moved {
+    /// Returns why nothing of what was sent could be read, where guests moved all the same.
+    fn unread(&self) -> Option<String> {
+        let sent = self.observed.iter().any(|case| !case.sections.is_empty());
+        let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());
+        let first = went.next().filter(|_| !sent)?;
+        let why = first.state_unchecked.clone();
+        Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
+    }
+}

@@ -1,0 +1,71 @@
+//! Guests moved between two builds.
+
+use crate::api::config::LiveConfig;
+use crate::api::dumps::dumps;
+use crate::api::error::Error;
+use crate::api::inquiry::{Inquiry, Opened};
+use crate::api::logs::LogFolder;
+use crate::api::progress::Progress;
+use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::report::{Notice, NoticeKind, Policy};
+
+/// Moves guests between two builds, and compares what arrived with what was sent.
+///
+/// The report has a case for every device set and direction. Differences between what the builds send are
+/// findings of it where they explain a case or are confirmed by one.
+///
+/// This blocks until it is done, for seconds to minutes. The guests are children of this process; none
+/// is left when it returns.
+///
+/// # Errors
+/// A build does not start or has no such machine, a device set or a list is malformed, or the call is
+/// made inside a runtime. A migration that fails is no error, but a case of the report.
+///
+/// # Examples
+/// Builds are needed for this, so it is not run with the other examples:
+/// ```no_run
+/// use migcompat::api::{Event, Guests, LiveConfig, live};
+///
+/// let guests = Guests::new().device("am53c974").paused();
+/// let config = LiveConfig::new("debian:bookworm", "debian:trixie", "q35").guests(guests);
+/// let progress = |event: Event<'_>| {
+///     if let Event::Fetch(fetch) = event {
+///         eprintln!("{fetch}");
+///     }
+/// };
+/// let report = live(&config, &progress)?.report;
+/// for case in &report.cases {
+///     println!("{} {}", case.outcome, case.id);
+/// }
+/// println!("{}", report.verdict);
+/// # Ok::<(), migcompat::api::Error>(())
+/// ```
+pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let logs = LogFolder::new(config.guests.logs.as_deref())?;
+    let lists = load_lists(&config.lists)?;
+    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let policy = Policy::default();
+    let running = !config.guests.paused;
+    let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
+    inquiry.migrate(running, logs.path(), progress)?;
+    // The dumps say which device sends a section, and tell more of its fields. A build that cannot dump
+    // leaves the cases as they are.
+    match dumps(&opened.pair, Some(opened.machine.clone())) {
+        Ok(dumps) => {
+            let dumps = (&dumps.old.1, &dumps.new.1);
+            inquiry.compare_streams(dumps);
+            inquiry.explain(dumps);
+        }
+        Err(error) => inquiry.add(Notice::new(
+            NoticeKind::DumpsMissing,
+            &*opened.machine,
+            error,
+        )),
+    }
+    inquiry.link();
+    inquiry.excuse();
+    let report = inquiry.into_report().judged_by(policy);
+    logs.keep();
+    Ok(Outcome::of(report))
+}

@@ -1,0 +1,70 @@
+//! What happens while a question is worked on, as typed events.
+
+use crate::migration::config::Step;
+use crate::qemu::FetchEvent;
+use crate::report::{Case, Swept};
+
+/// Something to know while a question is worked on.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// A build is fetched into the cache.
+    Fetch(FetchEvent<'e>),
+    /// So many cases are about to be run; there are more when a failure is split into its culprits.
+    CasesPlanned(usize),
+    /// Something happened to a case.
+    Case {
+        /// The number of the case in this run, which nothing else has.
+        number: usize,
+        /// The case's id, as in the report.
+        id: &'e str,
+        /// Whether it was not planned, but tries a culprit of a larger case that failed.
+        culprit: bool,
+        /// The event.
+        event: CaseEvent<'e>,
+    },
+    /// A machine of a sweep is through.
+    MachineSwept {
+        /// How many machines are through, this one among them.
+        done: usize,
+        /// Of how many.
+        of: usize,
+        /// The machine, and what there was to try on it.
+        swept: &'e Swept,
+        /// Its cases.
+        cases: &'e [Case],
+    },
+}
+
+/// Something that happens to a case.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum CaseEvent<'e> {
+    /// It began.
+    Began,
+    /// It does something else from now on.
+    Step(Step),
+    /// It is over.
+    Ended(&'e Case),
+}
+
+/// A reader of events. It is called from several threads at once, and the work waits for it.
+pub trait Progress: Sync {
+    /// Takes an event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// Every function that takes an event is a reader of events.
+impl<F: Fn(Event<'_>) + Sync> Progress for F {
+    fn event(&self, event: Event<'_>) {
+        self(event);
+    }
+}
+
+/// A reader that nothing matters to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _event: Event<'_>) {}
+}

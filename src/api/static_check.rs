@@ -1,0 +1,70 @@
+//! Two dumps compared.
+
+use crate::api::config::StaticConfig;
+use crate::api::dumps::{DumpRequest, obtain};
+use crate::api::error::Error;
+use crate::api::progress::{Event, Progress};
+use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::compare::dump::compare::compare;
+use crate::report::Report;
+use crate::rules::catalogue;
+use crate::rules::judge::judge;
+use crate::rules::lists::Scope;
+
+/// Compares the vmstate dumps of two builds by what goes over the wire. No guest is started; a build is
+/// asked for its dump, a file is read.
+///
+/// This blocks until it is done.
+///
+/// # Errors
+/// A file is no dump, a build does not write one, a list is malformed, or the call is made inside a
+/// runtime.
+///
+/// # Examples
+/// ```
+/// use migcompat::api::{Silent, StaticConfig, static_check};
+/// use migcompat::report::Verdict;
+///
+/// let config = StaticConfig::new(
+///     "fixtures/rules/field-added/old.json",
+///     "fixtures/rules/field-added/new.json",
+/// );
+/// let report = static_check(&config, &Silent)?.report;
+/// for finding in &report.findings {
+///     println!("{} {}: {}", finding.level, finding.direction, finding.message);
+/// }
+/// assert_eq!(report.verdict, Verdict::Incompatible);
+/// assert_eq!(report.findings.len(), 2);
+/// # Ok::<(), migcompat::api::Error>(())
+/// ```
+pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let lists = load_lists(&config.judging.lists)?;
+    let policy = config.judging.policy.clone();
+    let pair = obtain(&DumpRequest {
+        old: &config.builds.old,
+        new: &config.builds.new,
+        machine: config.machine.as_deref(),
+        architecture: config.builds.architecture.as_deref(),
+        cache: config.builds.cache.clone(),
+        watcher: &|event| progress.event(Event::Fetch(event)),
+    })?;
+    let (old, old_dump) = pair.old;
+    let (new, new_dump) = pair.new;
+    let scope = Scope {
+        lists: &lists,
+        old: old.version,
+        new: new.version,
+        machine: pair.machine.as_deref(),
+        any_machine: false,
+    };
+    let findings = compare(&old_dump, &new_dump, &config.builds.directions, &scope);
+    let findings = judge(findings, &scope, &policy.levels);
+    let rules = catalogue::texts(&findings, &[]);
+    let report = Report {
+        findings,
+        rules,
+        ..Report::new(old, new, pair.machine.clone())
+    };
+    Ok(Outcome::of(report.judged_by(policy)))
+}

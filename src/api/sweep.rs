@@ -1,0 +1,425 @@
+//! Every device that two builds have, moved.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::api::config::SweepConfig;
+use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
+use crate::api::error::{Error, Problem};
+use crate::api::logs::LogFolder;
+use crate::api::progress::{Event, Progress};
+use crate::api::{Outcome, jobs, load_lists, outside_runtime};
+use crate::migration::channel::transport::Transport;
+use crate::migration::checks::state::Names;
+use crate::migration::config::{MigrationConfig, Timeouts};
+use crate::migration::coverage::{cover, join};
+use crate::migration::endpoint::vm::Endpoint;
+use crate::model::BuildRef;
+use crate::qemu;
+use crate::qemu::{BuildArg, Means, Pair, machine};
+use crate::report::{Case, Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
+use crate::rules::catalogue;
+use crate::rules::lists::{Lists, Scope};
+use crate::sweep::assessment::Assessment;
+use crate::sweep::catalogue::Only;
+use crate::sweep::findings;
+use crate::sweep::findings::Forecast;
+use crate::sweep::place;
+use crate::sweep::place::{Absent, MachineSelection, Place};
+use crate::sweep::{Found, Options, Packing, Told, absent, is_held, merge};
+use crate::vmstate::dump::Dump;
+
+/// Moves every device type that both builds have, on every machine asked for.
+///
+/// The report has a case for every device type and direction, says of the types that no guest had what
+/// keeps them out, and how much of the machines' sections was sent.
+///
+/// This blocks until it is done, for seconds to many minutes. The guests are children of this process;
+/// none is left when it returns.
+///
+/// # Errors
+/// A build does not start, is for another architecture or does not answer, a list is malformed, or the
+/// call is made inside a runtime. Of several architectures, one for which there is no build is no error,
+/// but a case of the report. Where coverage is required, a build that writes no dump is an error.
+pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let logs = LogFolder::new(config.logs.as_deref())?;
+    let lists = load_lists(&config.judging.lists)?;
+    let options = Options {
+        directions: config.builds.directions.clone(),
+        packing: if config.one_by_one {
+            Packing::OneByOne
+        } else {
+            Packing::Packed
+        },
+        only: Only(config.only.clone()),
+        shard: config.shard,
+    };
+    let targets = Targets::open(config, progress)?;
+    let mut sites = Sites::prepare(config, &options, &targets, &lists, logs.path())?;
+    let found = sites.sweep(config, &options, progress)?;
+    let report = sites.into_report(config, &options, &targets, &lists, found);
+    let report = report.judged_by(config.judging.policy.clone());
+    logs.keep();
+    Ok(Outcome::of(report))
+}
+
+/// Two builds for one architecture, and their machines to sweep.
+struct Target {
+    pair: Pair,
+    machines: Vec<String>,
+    /// What a build knows does not depend on the machine: one dump is for all of them.
+    dumps: Option<(Arc<Dump>, Arc<Dump>)>,
+}
+
+impl Target {
+    fn scope<'t>(&'t self, lists: &'t Lists, machine: &'t str) -> Scope<'t> {
+        Scope {
+            lists,
+            old: Some(self.pair.old.info.version),
+            new: Some(self.pair.new.info.version),
+            machine: Some(machine),
+            any_machine: false,
+        }
+    }
+}
+
+/// Everything that is asked for, as far as it can be had.
+struct Targets {
+    /// The builds as a report names them, of the first target.
+    old: BuildRef,
+    new: BuildRef,
+    targets: Vec<Target>,
+    missing: Vec<Absent>,
+    notices: Vec<Notice>,
+}
+
+impl Targets {
+    /// Opens the builds for each architecture that is asked for.
+    fn open(config: &SweepConfig, progress: &dyn Progress) -> Result<Targets, Error> {
+        let builds = &config.builds;
+        let (old, new) = (qemu::parse(&builds.old)?, qemu::parse(&builds.new)?);
+        let selection = MachineSelection {
+            machines: config.machines.names.clone(),
+            architectures: config.machines.architectures.clone(),
+            all_machines: config.machines.all_machines,
+            all_architectures: config.machines.all_architectures,
+        };
+        let mut targets = Vec::new();
+        let mut missing = Vec::new();
+        let mut notices = Vec::new();
+        let mut first = None;
+        let required = config.judging.policy.required_coverage.is_some();
+        for asked in selection.asked() {
+            let wanted = asked.architecture.as_deref();
+            let means = Means {
+                architecture: machine::architecture(wanted, None).to_owned(),
+                cache: builds.cache.clone(),
+                watcher: &|event| progress.event(Event::Fetch(event)),
+            };
+            match pair(&old, &new, wanted, &means) {
+                Ok(pair) => {
+                    let (machines, absent) = place::machines(&asked.machines, &pair);
+                    missing.extend(absent);
+                    let dumps = match of_first(&pair, &machines) {
+                        Some(Err(error)) if required => return Err(error.into()),
+                        // What can be moved is worth more than what is known beforehand.
+                        Some(Err(error)) => {
+                            let kind = NoticeKind::DumpsMissing;
+                            notices.push(Notice::new(kind, pair.arch(), error));
+                            None
+                        }
+                        Some(Ok(dumps)) => Some((Arc::new(dumps.old.1), Arc::new(dumps.new.1))),
+                        None => None,
+                    };
+                    targets.push(Target {
+                        pair,
+                        machines,
+                        dumps,
+                    });
+                }
+                Err(error @ Error::Untestable(_)) => {
+                    missing.push(Absent {
+                        architecture: means.architecture,
+                        machine: asked.machines.to_string(),
+                        reason: error.to_string(),
+                    });
+                    first = first.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match (targets.first(), first) {
+            (Some(Target { pair, .. }), _) => Ok(Targets {
+                old: pair.old.reference(),
+                new: pair.new.reference(),
+                targets,
+                missing,
+                notices,
+            }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(Problem::NoBuild.into()),
+        }
+    }
+}
+
+/// Has the builds write their dumps for the first machine, if there is one.
+fn of_first(pair: &Pair, machines: &[String]) -> Option<Result<Dumps, ObtainError>> {
+    let machine = machines.first()?;
+    Some(dumps(pair, Some(machine.clone())))
+}
+
+/// Opens both builds for an architecture, where one is wanted.
+fn pair(
+    old: &BuildArg,
+    new: &BuildArg,
+    wanted: Option<&str>,
+    means: &Means<'_>,
+) -> Result<Pair, Error> {
+    let pair = Pair::open(old, new, means)?;
+    match wanted.filter(|wanted| *wanted != pair.arch()) {
+        None => Ok(pair),
+        Some(wanted) => Err(Problem::OtherTarget {
+            label: pair.old.build.label().to_owned(),
+            target: pair.arch().to_owned(),
+            wanted: wanted.to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// The machines of all targets, each with what is known of it.
+struct Sites<'t> {
+    places: Vec<Place>,
+    assessments: Vec<Assessment<'t>>,
+    /// The target of each place.
+    owners: Vec<&'t Target>,
+    notices: Vec<Notice>,
+}
+
+impl<'t> Sites<'t> {
+    /// Makes all machines ready to be swept, and compares their dumps.
+    fn prepare(
+        config: &'t SweepConfig,
+        options: &'t Options,
+        targets: &'t Targets,
+        lists: &'t Lists,
+        logs: &Path,
+    ) -> Result<Sites<'t>, Error> {
+        let levels = &config.judging.policy.levels;
+        let directions = &options.directions;
+        let mut sites = Sites {
+            places: Vec::new(),
+            assessments: Vec::new(),
+            owners: Vec::new(),
+            notices: targets.notices.clone(),
+        };
+        for target in &targets.targets {
+            let places = places(config, options, target, lists, logs)?;
+            for (mut place, machine) in places.into_iter().zip(&target.machines) {
+                let scope = target.scope(lists, machine);
+                // What a user plugs in, and nobody asked for, is in no guest.
+                let only = &options.only;
+                let plugged = place.config.old.drivers.as_ref();
+                let concerns =
+                    |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
+                let dumps = target.dumps.clone();
+                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                place.forecast = assessment.forecast();
+                sites.places.push(place);
+                sites.assessments.push(assessment);
+                sites.owners.push(target);
+            }
+        }
+        Ok(sites)
+    }
+
+    /// Sweeps all machines, and explains what failed.
+    fn sweep(
+        &mut self,
+        config: &SweepConfig,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Found>, Error> {
+        let Sites {
+            places,
+            assessments,
+            notices,
+            ..
+        } = self;
+        let mut done = 0;
+        let jobs = jobs(config.jobs);
+        let mut all = crate::sweep::sweep(places, options, jobs, |told| match told {
+            Told::Sent(at, sent) => assessments[at].sent(&sent),
+            Told::Done(_, found) => {
+                done += 1;
+                progress.event(Event::MachineSwept {
+                    done,
+                    of: places.len(),
+                    swept: &found.swept,
+                    cases: &found.cases,
+                });
+            }
+        })?;
+        for ((assessment, place), found) in assessments.iter_mut().zip(places).zip(&mut all) {
+            if let Err(error) = assessment.conclude(place, found) {
+                let kind = NoticeKind::FailuresNotExplained;
+                notices.push(Notice::new(kind, &*place.config.machine, error));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Puts everything into a report, which has no verdict yet.
+    fn into_report(
+        self,
+        config: &SweepConfig,
+        options: &Options,
+        targets: &Targets,
+        lists: &Lists,
+        found: Vec<Found>,
+    ) -> Report {
+        let coverage = self.coverage(&found);
+        let mut cases = absent_cases(&targets.missing, options);
+        let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
+        cases.retain(|case| is_held(&case.id, options.shard));
+        let mut swept = Vec::new();
+        for found in found {
+            planned.extend(found.planned);
+            cases.extend(found.cases);
+            swept.push(found.swept);
+        }
+        merge::order(&mut cases);
+        let machine = match (self.places.as_slice(), targets.missing.as_slice()) {
+            ([one], []) => Some(one.config.machine.clone()),
+            _ => None,
+        };
+        let described = self.assessments.iter().filter_map(Assessment::described);
+        let described = Described::join(described);
+        let architectures = targets.targets.len();
+        let names = self.places.iter().map(|place| place.name(architectures));
+        let judged = self.assessments.into_iter().map(Assessment::into_findings);
+        let findings = findings::join(names.zip(judged).collect());
+        let shard = options.shard.map(|shard| {
+            let ids = planned.iter().map(String::as_str);
+            shard.reference(ids, as_typed(config, lists))
+        });
+        Report {
+            rules: catalogue::texts(&findings, &cases),
+            findings,
+            cases,
+            swept,
+            shard,
+            coverage,
+            described,
+            notices: self.notices,
+            ..Report::new(targets.old.clone(), targets.new.clone(), machine)
+        }
+    }
+
+    /// Counts how much of the sections that the builds know was sent, on all machines together.
+    fn coverage(&self, found: &[Found]) -> Option<Coverage> {
+        let of = |(owner, found): (&&Target, &Found)| {
+            let (old, new) = owner.dumps.as_ref()?;
+            Some(cover([old, new], &found.observed, &found.reach))
+        };
+        let all: Vec<Coverage> = self.owners.iter().zip(found).filter_map(of).collect();
+        join(&all)
+    }
+}
+
+/// The machines of a target, ready to be swept.
+fn places(
+    config: &SweepConfig,
+    options: &Options,
+    target: &Target,
+    lists: &Lists,
+    logs: &Path,
+) -> Result<Vec<Place>, Error> {
+    if target.machines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut old, mut new) = Endpoint::both(&target.pair);
+    if let Some((of_old, of_new)) = &target.dumps {
+        old.dump = Some(Arc::clone(of_old));
+        new.dump = Some(Arc::clone(of_new));
+    }
+    let arch = target.pair.arch();
+    let configured = |name: &String| MigrationConfig {
+        old: old.clone(),
+        new: new.clone(),
+        machine: name.clone(),
+        arch: arch.to_owned(),
+        cpu: None,
+        transport: Transport::default(),
+        capabilities: Vec::new(),
+        running: false,
+        loops: None,
+        retries: 0,
+        timeouts: Timeouts {
+            leg: config.timeout,
+            ..Timeouts::default()
+        },
+        logs: logs.to_owned(),
+        names: Names::of(&target.scope(lists, name), arch),
+    };
+    let configs: Vec<MigrationConfig> = target.machines.iter().map(configured).collect();
+    let properties = place::properties(&configs, &options.only)?;
+    let place = |config: MigrationConfig| Place {
+        label: place::label(arch, &config.machine, &target.machines),
+        properties: properties.clone(),
+        forecast: Forecast::default(),
+        config,
+    };
+    Ok(configs.into_iter().map(place).collect())
+}
+
+/// The cases of machines that cannot be swept.
+fn absent_cases(missing: &[Absent], options: &Options) -> Vec<Case> {
+    let transport = Transport::default().to_string();
+    let directions = options.directions.iter();
+    let cases = directions.flat_map(|&direction| {
+        let transport = &transport;
+        let case = move |machine| absent(machine, transport, direction);
+        missing.iter().map(case)
+    });
+    cases.collect()
+}
+
+/// The options that bear on the results, as one would type them; of lists, what is in them.
+fn as_typed(config: &SweepConfig, lists: &Lists) -> Vec<String> {
+    let repeated = |option: &str, values: &[String]| -> Vec<String> {
+        let typed = values.iter().map(|value| format!("{option} {value}"));
+        typed.collect()
+    };
+    let direction = match config.builds.directions.as_slice() {
+        [only] => only.to_string(),
+        _ => "both".to_owned(),
+    };
+    let mut options = vec![
+        format!("--direction {direction}"),
+        format!("--timeout {}", config.timeout.as_secs()),
+    ];
+    options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
+    options.extend(repeated("-M", &config.machines.names));
+    options.extend(repeated("--arch", &config.machines.architectures));
+    options.extend(repeated("--only", &config.only));
+    let policy = &config.judging.policy;
+    for (&rule, level) in &policy.levels {
+        let option = match level {
+            LevelOverride::Deny => "--deny",
+            LevelOverride::Warn => "--warn",
+            LevelOverride::Allow => "--allow",
+        };
+        options.push(format!("{option} {rule}"));
+    }
+    let flags = [
+        ("--strict", policy.strict),
+        ("--all-machines", config.machines.all_machines),
+        ("--all-arches", config.machines.all_architectures),
+        ("--one-by-one", config.one_by_one),
+    ];
+    let given = flags.into_iter().filter(|(_, given)| *given);
+    options.extend(given.map(|(flag, _)| flag.to_owned()));
+    options
+}

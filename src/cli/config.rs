@@ -1,0 +1,150 @@
+//! The one place where arguments become configurations of the library.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::api::{
+    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
+    SweepConfig,
+};
+use crate::cli::Failure;
+use crate::cli::args::{
+    CheckBuildsArgs, JudgeArgs, LiveArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs,
+};
+use crate::report::{LevelOverride, LevelOverrides, Policy};
+
+impl From<&StaticArgs> for StaticConfig {
+    fn from(args: &StaticArgs) -> StaticConfig {
+        StaticConfig {
+            builds: Builds::from(&args.pair),
+            machine: args.pair.build.machine.clone(),
+            judging: judging(&args.judge, None),
+        }
+    }
+}
+
+impl TryFrom<&LiveArgs> for LiveConfig {
+    type Error = Failure;
+
+    fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
+        Ok(LiveConfig {
+            builds: Builds::from(&args.pair),
+            machine: machine(&args.pair)?,
+            guests: Guests::from(&args.migration),
+            lists: args.lists.clone(),
+        })
+    }
+}
+
+impl TryFrom<&CheckBuildsArgs> for CheckConfig {
+    type Error = Failure;
+
+    fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
+        Ok(CheckConfig {
+            builds: Builds::from(&args.pair),
+            machine: machine(&args.pair)?,
+            guests: Guests::from(&args.migration),
+            judging: judging(&args.judge, args.coverage.min_coverage),
+        })
+    }
+}
+
+impl From<&SweepArgs> for SweepConfig {
+    fn from(args: &SweepArgs) -> SweepConfig {
+        SweepConfig {
+            builds: Builds {
+                old: args.old.clone(),
+                new: args.new.clone(),
+                architecture: None,
+                cache: args.cache.clone(),
+                directions: args.direction.list().to_vec(),
+            },
+            machines: Machines {
+                names: args.machine.clone(),
+                architectures: args.arch.clone(),
+                all_machines: args.all_machines,
+                all_architectures: args.all_arches,
+            },
+            only: args.only.clone(),
+            one_by_one: args.one_by_one,
+            shard: args.shard,
+            judging: judging(&args.judge, args.coverage.min_coverage),
+            jobs: args.jobs.map(usize::from),
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+        }
+    }
+}
+
+impl From<&MergeArgs> for MergeConfig {
+    fn from(args: &MergeArgs) -> MergeConfig {
+        MergeConfig {
+            reports: args.reports.clone(),
+            partial: args.partial,
+            required_coverage: args.coverage.min_coverage,
+        }
+    }
+}
+
+impl From<&PairArgs> for Builds {
+    fn from(args: &PairArgs) -> Builds {
+        Builds {
+            old: args.old.clone(),
+            new: args.new.clone(),
+            architecture: args.build.arch.clone(),
+            cache: args.build.cache.clone(),
+            directions: args.direction.list().to_vec(),
+        }
+    }
+}
+
+impl From<&MigrationArgs> for Guests {
+    fn from(args: &MigrationArgs) -> Guests {
+        Guests {
+            device_sets: args.device_set.clone(),
+            devices: args.device.clone(),
+            loops: args.loops.map(|count| Loops {
+                count,
+                first: args.first.direction(),
+            }),
+            paused: args.paused,
+            cpu: args.cpu.clone(),
+            transport: args.transport,
+            capabilities: args.capability.clone(),
+            jobs: args.jobs.map(usize::from),
+            retries: args.retries,
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+        }
+    }
+}
+
+fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
+    let mut levels = LevelOverrides::new();
+    // Of two for one rule the last counts.
+    for (rules, level) in [
+        (&args.allow, LevelOverride::Allow),
+        (&args.warn, LevelOverride::Warn),
+        (&args.deny, LevelOverride::Deny),
+    ] {
+        levels.extend(rules.iter().map(|&rule| (rule, level)));
+    }
+    Judging {
+        lists: args.lists.clone(),
+        policy: Policy {
+            strict: args.strict,
+            required_coverage,
+            levels,
+        },
+    }
+}
+
+/// The machine type of a migration, which has to be named.
+fn machine(args: &PairArgs) -> Result<String, Failure> {
+    args.build.machine.clone().ok_or_else(|| {
+        Failure::usage(anyhow!(
+            "a migration needs a machine: give one with -M, for instance -M q35"
+        ))
+    })
+}

@@ -1,0 +1,71 @@
+//! Notices: evidence that could not be had, so that a reader knows what a verdict rests on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of evidence that a run could have had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NoticeKind {
+    /// A shard of the run has no report. The subject is the shard, as `2/4`.
+    ShardMissing,
+    /// A build wrote no dump that can be read. The subject is the machine or the architecture.
+    DumpsMissing,
+    /// A build did not save the machine of a device set. The subject is the device set.
+    StreamsNotCompared,
+    /// A build could not be asked how it sets up devices. The subject is the device set.
+    PropertiesNotCompared,
+    /// A build could not be asked for what explains a failure. The subject is the machine.
+    FailuresNotExplained,
+    /// The sections that guests sent could not be counted. The subject is the machine.
+    CoverageUnknown,
+}
+
+/// Evidence that a run lacks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Notice {
+    /// The evidence.
+    pub kind: NoticeKind,
+    /// What it would have been about; the kind says what that is.
+    pub subject: String,
+    /// Why there is none.
+    pub detail: String,
+}
+
+impl Notice {
+    /// A notice of this kind about a subject.
+    pub fn new(kind: NoticeKind, subject: impl Into<String>, detail: impl fmt::Display) -> Notice {
+        Notice {
+            kind,
+            subject: subject.into(),
+            detail: detail.to_string(),
+        }
+    }
+
+    /// Returns the sentence for it, without the reason.
+    pub fn statement(&self) -> String {
+        let subject = &self.subject;
+        match self.kind {
+            NoticeKind::ShardMissing => format!("shard {subject} is missing"),
+            NoticeKind::DumpsMissing => format!("the dumps of {subject} are not compared"),
+            NoticeKind::StreamsNotCompared => {
+                format!("the streams of device set {subject} are not compared")
+            }
+            NoticeKind::PropertiesNotCompared => {
+                format!("the properties of device set {subject} are not compared")
+            }
+            NoticeKind::FailuresNotExplained => {
+                format!("the failures of {subject} are not explained by properties")
+            }
+            NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.statement(), self.detail)
+    }
+}

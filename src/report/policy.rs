@@ -1,0 +1,34 @@
+//! What a run was judged by, beside its evidence.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Rule;
+
+/// What counts against two builds, and how much has to be known of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// Warnings count as errors do.
+    pub strict: bool,
+    /// The least percentage of sections that guests have to send; with less, nothing is compatible.
+    pub required_coverage: Option<u8>,
+    /// Rules with another level than their own.
+    pub levels: LevelOverrides,
+}
+
+/// The level that a user gives a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LevelOverride {
+    /// An error.
+    Deny,
+    /// A warning.
+    Warn,
+    /// Reported, but not counted.
+    Allow,
+}
+
+/// Levels of rules, where they are not their own.
+pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;

@@ -1,0 +1,241 @@
+//! The verdict: evidence and a policy in, one word out.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy, Report};
+
+/// The answer in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing that counts was found, and enough was looked at.
+    Compatible,
+    /// An error, or a migration that failed, and neither is allowed.
+    Incompatible,
+    /// Nothing that counts was found, and too little was looked at.
+    Untested,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Compatible => "compatible",
+            Verdict::Incompatible => "incompatible",
+            Verdict::Untested => "untested",
+        })
+    }
+}
+
+impl Verdict {
+    /// Draws the verdict from all that a report has of evidence. There is no other place that does.
+    pub(crate) fn of(report: &Report, policy: &Policy) -> Verdict {
+        let breaks = |finding: &Finding| finding.gates(policy.strict);
+        if report.findings.iter().any(breaks) || report.cases.iter().any(Case::gates) {
+            return Verdict::Incompatible;
+        }
+        let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);
+        if nothing_ran(&report.cases) || !covered || is_partial(&report.notices) {
+            return Verdict::Untested;
+        }
+        Verdict::Compatible
+    }
+}
+
+/// Whether migrations were wanted, and none could be run between the builds.
+fn nothing_ran(cases: &[Case]) -> bool {
+    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
+    !cases.is_empty() && cases.iter().all(idle)
+}
+
+/// Whether so much was sent as is required. Coverage that is not known is not enough.
+fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
+    required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
+}
+
+/// Whether a part of the run has no report.
+fn is_partial(notices: &[Notice]) -> bool {
+    let missing = |notice: &Notice| notice.kind == NoticeKind::ShardMissing;
+    notices.iter().any(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{BuildKind, BuildRef, Direction};
+    use crate::report::{CoveredSection, Level, Reached};
+
+    fn report() -> Report {
+        let build = BuildRef {
+            label: "build".to_owned(),
+            kind: BuildKind::Dump,
+            version: None,
+        };
+        Report::new(build.clone(), build, None)
+    }
+
+    fn finding(level: Level, allowed: bool) -> Finding {
+        serde_json::from_value(json!({
+            "rule": "field-added", "level": level, "direction": "forward", "section": "s",
+            "also_in": [], "path": ["s"], "message": "m", "old": null, "new": null,
+            "allowed_by": allowed.then_some("a list"), "evidence": "dump", "confirmed_by": null,
+            "context": []
+        }))
+        .expect("a finding")
+    }
+
+    fn case(outcome: Outcome, allowed: bool) -> Case {
+        Case {
+            outcome,
+            allowed_by: allowed.then(|| "a list".to_owned()),
+            ..Case::untried("id".to_owned(), "pc", "set", "unix", Direction::Forward)
+        }
+    }
+
+    fn half() -> Coverage {
+        let section = |name: &str, reached| CoveredSection {
+            section: name.to_owned(),
+            vmsd: name.to_owned(),
+            possible: true,
+            reached,
+            reason: None,
+            subsections: Vec::new(),
+        };
+        Coverage::of(vec![
+            section("a", Reached::Passed),
+            section("b", Reached::Compared),
+        ])
+    }
+
+    fn drawn(report: Report, policy: Policy) -> Verdict {
+        report.judged_by(policy).verdict
+    }
+
+    #[test]
+    fn what_counts_decides_before_what_is_missing() {
+        let lenient = Policy::default();
+        let strict = Policy {
+            strict: true,
+            ..Policy::default()
+        };
+        for (findings, cases, strictly, wanted) in [
+            (vec![], vec![], false, Verdict::Compatible),
+            (
+                vec![finding(Level::Error, false)],
+                vec![],
+                false,
+                Verdict::Incompatible,
+            ),
+            (
+                vec![finding(Level::Error, true)],
+                vec![],
+                false,
+                Verdict::Compatible,
+            ),
+            (
+                vec![finding(Level::Warning, false)],
+                vec![],
+                false,
+                Verdict::Compatible,
+            ),
+            (
+                vec![finding(Level::Warning, false)],
+                vec![],
+                true,
+                Verdict::Incompatible,
+            ),
+            (
+                vec![finding(Level::Note, false)],
+                vec![],
+                true,
+                Verdict::Compatible,
+            ),
+            (
+                vec![],
+                vec![case(Outcome::Lost, false)],
+                false,
+                Verdict::Incompatible,
+            ),
+            (
+                vec![],
+                vec![case(Outcome::Lost, true)],
+                false,
+                Verdict::Compatible,
+            ),
+            (
+                vec![],
+                vec![case(Outcome::Skip, false)],
+                false,
+                Verdict::Untested,
+            ),
+            (
+                vec![],
+                vec![case(Outcome::Broken, false)],
+                false,
+                Verdict::Untested,
+            ),
+            (
+                vec![],
+                vec![case(Outcome::Skip, false), case(Outcome::Pass, false)],
+                false,
+                Verdict::Compatible,
+            ),
+            (
+                vec![finding(Level::Error, false)],
+                vec![case(Outcome::Skip, false)],
+                false,
+                Verdict::Incompatible,
+            ),
+        ] {
+            let policy = if strictly { &strict } else { &lenient };
+            let known = format!("{findings:?} {cases:?}");
+            let report = Report {
+                findings,
+                cases,
+                ..report()
+            };
+            assert_eq!(drawn(report, policy.clone()), wanted, "{known}");
+        }
+    }
+
+    #[test]
+    fn too_little_coverage_and_a_missing_shard_leave_it_untested() {
+        let required = |least| Policy {
+            required_coverage: least,
+            ..Policy::default()
+        };
+        let covered = |coverage| Report {
+            coverage,
+            ..report()
+        };
+        for (coverage, least, wanted) in [
+            (Some(half()), Some(50), Verdict::Compatible),
+            (Some(half()), Some(51), Verdict::Untested),
+            (Some(half()), None, Verdict::Compatible),
+            (None, Some(1), Verdict::Untested),
+            (None, None, Verdict::Compatible),
+        ] {
+            let judged = covered(coverage).judged_by(required(least));
+            assert_eq!(judged.verdict, wanted, "{least:?}");
+            let said = judged.coverage.map(|coverage| coverage.required);
+            assert!(said.is_none_or(|said| said == least), "{least:?}");
+        }
+        let broken = Report {
+            findings: vec![finding(Level::Error, false)],
+            ..covered(None)
+        };
+        assert_eq!(drawn(broken, required(Some(1))), Verdict::Incompatible);
+        let partial = Report {
+            notices: vec![Notice::new(
+                NoticeKind::ShardMissing,
+                "2/3",
+                "there is no report of it",
+            )],
+            ..report()
+        };
+        assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+    }
+}

@@ -1,0 +1,415 @@
+//! The command line as a user meets it: exit status, messages, formats.
+
+use std::path::Path;
+
+use macro_rules_attribute::apply;
+use migcompat::report::Evidence;
+use serde_json::Value;
+
+use crate::common::{dump, migcompat, root, stderr, stdout};
+
+const PAIR: [&str; 2] = [
+    "fixtures/rules/field-added/old.json",
+    "fixtures/rules/field-added/new.json",
+];
+
+fn report(args: &[&str]) -> Value {
+    crate::common::report(&migcompat(&[args, &["--format", "json"]].concat()))
+}
+
+fn findings<'r>(report: &'r Value, section: &str) -> Vec<&'r Value> {
+    report["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|f| {
+            f["section"] == section
+                || f["also_in"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|s| s == section))
+        })
+        .collect()
+}
+
+#[apply(test)]
+fn a_real_break_is_told_like_a_compiler_does() {
+    let output = migcompat(&[
+        "static",
+        &dump("7.2.22", "x86_64-q35"),
+        &dump("10.0.13", "x86_64-q35"),
+        "-q",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(stdout(&output));
+}
+
+#[apply(test)]
+fn the_levels_of_the_known_cases() {
+    let between =
+        |old, new| report(&["static", &dump(old, "x86_64-q35"), &dump(new, "x86_64-q35")]);
+    let levels = |report: &Value, section: &str| -> Vec<String> {
+        findings(report, section)
+            .iter()
+            .map(|f| f["level"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let to_10 = between("7.2.22", "10.0.13");
+    let e1000e = levels(&to_10, "e1000e");
+    assert!(
+        !e1000e.is_empty() && e1000e.iter().all(|l| l == "note"),
+        "{e1000e:?}"
+    );
+
+    let forward: Vec<&Value> = findings(&to_10, "am53c974")
+        .into_iter()
+        .filter(|f| f["level"] == "error" && f["direction"] == "forward")
+        .collect();
+    assert_eq!(forward.len(), 1);
+    assert_eq!(forward[0]["rule"], "field-added");
+    assert_eq!(
+        forward[0]["path"],
+        serde_json::json!(["pciespscsi", "esp", "drq_state"])
+    );
+    assert_eq!(forward[0]["old"], Value::Null);
+    assert_eq!(forward[0]["new"], serde_json::json!({"size": 1}));
+
+    let to_11 = between("10.0.13", "11.1.3");
+    let rtc = levels(&to_11, "mc146818rtc");
+    assert!(
+        !rtc.is_empty() && rtc.iter().all(|l| l == "note"),
+        "{rtc:?}"
+    );
+    let pvscsi = levels(&to_11, "pvscsi");
+    assert!(!pvscsi.contains(&"error".to_owned()), "{pvscsi:?}");
+}
+
+#[apply(test)]
+fn every_fixture_report_follows_the_schema() {
+    for entry in std::fs::read_dir(root().join("fixtures/rules")).expect("the fixtures") {
+        let folder = entry.expect("readable").path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let rule = migcompat::model::Rule::from_id(&name);
+        // Others show how builds set up a machine, which is not compared from files.
+        let dumps = |rule: migcompat::model::Rule| rule.entry().fixture.evidence == Evidence::Dump;
+        if rule.is_some_and(dumps) {
+            let file = |name: &str| folder.join(name).display().to_string();
+            report(&["static", &file("old.json"), &file("new.json")]);
+        }
+    }
+}
+
+#[apply(test)]
+fn options_say_what_a_rule_is_worth() {
+    let pair = [
+        "fixtures/rules/field-added/old.json",
+        "fixtures/rules/field-added/new.json",
+    ];
+    let warning = [
+        "fixtures/rules/condition-added/old.json",
+        "fixtures/rules/condition-added/new.json",
+    ];
+    let note = [
+        "fixtures/rules/field-renamed/old.json",
+        "fixtures/rules/field-renamed/new.json",
+    ];
+    for (files, options, status) in [
+        (pair, &[][..], 1),
+        (pair, &["--allow", "field-added"], 0),
+        (pair, &["--warn", "field-added"], 0),
+        (pair, &["--warn", "field-added", "--strict"], 1),
+        (pair, &["--direction", "forward"], 1),
+        (warning, &[], 0),
+        (warning, &["--strict"], 1),
+        (warning, &["--deny", "condition-added"], 1),
+        (note, &["--strict"], 0),
+        (note, &["--deny", "field-renamed"], 1),
+    ] {
+        let output = migcompat(&[&["static", files[0], files[1]], options].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{files:?} {options:?}: {}",
+            stdout(&output)
+        );
+    }
+    let forward = report(&["static", pair[0], pair[1], "--direction", "forward"]);
+    let directions: Vec<&Value> = forward["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|f| &f["direction"])
+        .collect();
+    assert_eq!(directions, ["forward"]);
+}
+
+#[apply(test)]
+fn bad_input_ends_with_2_and_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, content: &[u8]| -> String {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("writable");
+        file.display().to_string()
+    };
+    let good = dump("7.2.22", "x86_64-q35");
+    let whole = zstd::decode_all(
+        std::fs::read(root().join(&good))
+            .expect("a dump")
+            .as_slice(),
+    )
+    .expect("a good file");
+    let cases = [
+        (write("empty.json", b""), "is empty"),
+        (
+            write("cut.json", &whole[..whole.len() / 2]),
+            "the file is cut off",
+        ),
+        (
+            write(
+                "cut.json.zst",
+                &zstd::encode_all(&whole[..], 1).expect("in memory")[..999],
+            ),
+            "cannot unpack",
+        ),
+        (write("text.json", b"hello"), "1:1"),
+        (
+            write("other.json", b"{\"name\": \"package\", \"version\": 1}"),
+            "at name",
+        ),
+        (write("deep.json", "[".repeat(10_000).as_bytes()), "1:"),
+        (write("latin.json", b"{\"\xe9\": 1}"), "not UTF-8"),
+        (folder.path().display().to_string(), "folder"),
+        (
+            folder.path().join("none.json").display().to_string(),
+            "no such file",
+        ),
+    ];
+    for (file, wanted) in &cases {
+        for args in [["static", file, &good], ["static", &good, file]] {
+            let output = migcompat(&args);
+            let message = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{file}: {message}");
+            assert!(message.contains(wanted), "wanted {wanted:?} in {message:?}");
+            assert!(message.contains(&**file), "the file is named: {message:?}");
+        }
+    }
+    for args in [
+        &["static", &good][..],
+        &["static", &good, &good, "--deny", "no-such-rule"],
+        &["static", &good, &good, "-M", "pc-q35-7.2"],
+        &["static", "fedora:40", &good],
+        &["static", &good, &good, "--lists", "/nonexistent"],
+        &["static", &good, &good, "--rules", "/nonexistent"],
+        &["rules", "explain", "no-such-rule"],
+        &["frobnicate"],
+    ] {
+        assert_eq!(migcompat(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[apply(test)]
+fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
+    let pair = [
+        "fixtures/rules/field-added/old.json",
+        "fixtures/rules/field-added/new.json",
+    ];
+    let output = migcompat(&["static", pair[0], pair[1], "--suggest"]);
+    assert_eq!(output.status.code(), Some(0));
+    let stanzas = stdout(&output);
+    insta::assert_snapshot!(stanzas);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = folder.path().join("own.toml");
+    let check = |text: &str| {
+        std::fs::write(&list, text).expect("writable");
+        migcompat(&[
+            "static",
+            pair[0],
+            pair[1],
+            "--lists",
+            &folder.path().display().to_string(),
+        ])
+    };
+    let unfilled = check(&stanzas);
+    assert_eq!(
+        unfilled.status.code(),
+        Some(2),
+        "an entry must not be pasted unread"
+    );
+    assert!(
+        stderr(&unfilled).contains("own.toml"),
+        "{}",
+        stderr(&unfilled)
+    );
+
+    let filled = stanzas
+        .replace("machines = [\"FILL IN\"]", "machines = [\"*\"]")
+        .replace("after = \"FILL IN\"", "")
+        .replace("by = \"FILL IN\"", "by = \"10.0\"")
+        .replace("reason = \"FILL IN\"", "reason = \"meant\"");
+    let settled = check(&filled);
+    assert_eq!(
+        settled.status.code(),
+        Some(0),
+        "{}{}",
+        stdout(&settled),
+        stderr(&settled)
+    );
+    assert!(
+        stdout(&settled).contains("2 allowed"),
+        "{}",
+        stdout(&settled)
+    );
+}
+
+#[apply(test)]
+fn own_lists_are_named_by_both_options_and_help_shows_the_new_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entry = "[[break]]\nsection = \"*\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"10.0\"\nreason = \"meant\"\n";
+    let section = report(&["static", PAIR[0], PAIR[1]])["findings"][0]["section"].clone();
+    let section = section.as_str().expect("a name");
+    let entry = entry.replace("\"*\"\nrule", &format!("{section:?}\nrule"));
+    std::fs::write(folder.path().join("own.toml"), entry).expect("writable");
+    let folder = folder.path().display().to_string();
+    for option in ["--lists", "--rules"] {
+        let output = migcompat(&["static", PAIR[0], PAIR[1], option, &folder]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{option}: {text}");
+        assert!(text.contains("allowed"), "{option}: {text}");
+    }
+    for command in [
+        &["static"][..],
+        &["live"],
+        &["check"],
+        &["sweep"],
+        &["rules", "check"],
+        &["stream", "diff"],
+    ] {
+        let help = stdout(&migcompat(&[command, &["--help"]].concat()));
+        assert!(help.contains("--lists <DIR>"), "{command:?}: {help}");
+        assert!(!help.contains("--rules"), "{command:?}: {help}");
+    }
+}
+
+#[apply(test)]
+fn a_report_names_the_policy_that_its_verdict_was_drawn_by() {
+    let plain = report(&["static", PAIR[0], PAIR[1]]);
+    let none = serde_json::json!({"strict": false, "required_coverage": null, "levels": {}});
+    assert_eq!(plain["policy"], none);
+    assert_eq!(plain["notices"], serde_json::json!([]));
+    let options = [
+        "--strict",
+        "--warn",
+        "field-added",
+        "--allow",
+        "field-removed",
+    ];
+    let judged = report(&[&["static", PAIR[0], PAIR[1]][..], &options].concat());
+    assert_eq!(
+        judged["policy"],
+        serde_json::json!({
+            "strict": true, "required_coverage": null,
+            "levels": {"field-added": "warn", "field-removed": "allow"},
+        })
+    );
+    assert_eq!(judged["verdict"], "incompatible");
+}
+
+#[apply(test)]
+fn the_shipped_lists_are_in_order() {
+    let output = migcompat(&["rules", "check", "--dumps", "fixtures/dumps"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).contains(" 0 stale"), "{}", stdout(&output));
+}
+
+#[apply(test)]
+fn a_stale_an_over_wide_and_a_double_entry_are_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entry = "[[break]]\nsection = \"e1000e\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"8.0\"\nreason = \"no such break\"\n";
+    let volatile =
+        "[[volatile]]\ndescription = \"cpu\"\nfields = [\"x\"]\nsource = \"y\"\nreason = \"z\"\n";
+    let entries = format!("{entry}\n{entry}\n{volatile}\n{volatile}");
+    std::fs::write(folder.path().join("own.toml"), entries).expect("writable");
+    let rules = folder.path().display().to_string();
+    let output = migcompat(&[
+        "rules",
+        "check",
+        "--dumps",
+        "fixtures/dumps",
+        "--lists",
+        &rules,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    for complaint in [
+        "own.toml:1: stale",
+        "own.toml:1: too wide",
+        "own.toml:9: double",
+        "own.toml:17: too wide: every target has a `cpu` of its own",
+        "own.toml:23: double",
+    ] {
+        assert!(stdout(&output).contains(complaint), "{}", stdout(&output));
+    }
+}
+
+#[apply(test)]
+fn a_report_file_appears_whole_and_without_colour() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.txt");
+    let pair = [
+        "fixtures/rules/field-added/old.json",
+        "fixtures/rules/field-added/new.json",
+    ];
+    let output = migcompat(&[
+        "static",
+        pair[0],
+        pair[1],
+        "--color",
+        "always",
+        "-o",
+        &file.display().to_string(),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "");
+    let text = std::fs::read_to_string(&file).expect("the report");
+    assert!(
+        text.contains("error[field-added]") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("readable")
+        .collect();
+    assert_eq!(left.len(), 1, "no temporary file stays");
+    let coloured = migcompat(&["static", pair[0], pair[1], "--color", "always"]);
+    assert!(stdout(&coloured).contains('\u{1b}'));
+    assert!(!stdout(&migcompat(&["static", pair[0], pair[1]])).contains('\u{1b}'));
+
+    let nowhere = Path::new("/nonexistent/report.txt").display().to_string();
+    let output = migcompat(&["static", pair[0], pair[1], "-o", &nowhere]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[apply(test)]
+fn rules_are_listed_and_explained() {
+    let list = stdout(&migcompat(&["rules", "list"]));
+    for rule in migcompat::model::Rule::ALL {
+        assert!(list.contains(rule.id()), "{rule}");
+        let explained = migcompat(&["rules", "explain", rule.id()]);
+        assert_eq!(explained.status.code(), Some(0));
+        assert!(stdout(&explained).contains("What to do"), "{rule}");
+    }
+}
+
+#[apply(test)]
+fn junit_fails_what_gates_and_skips_what_does_not() {
+    let junit = |rule: &str, options: &[&str]| -> String {
+        let file = |side: &str| format!("fixtures/rules/{rule}/{side}.json");
+        let (old, new) = (file("old"), file("new"));
+        stdout(&migcompat(
+            &[&["static", &old, &new, "--format", "junit"], options].concat(),
+        ))
+    };
+    insta::assert_snapshot!(junit("field-added", &[]));
+    assert!(junit("field-added", &["--allow", "field-added"]).contains("failures=\"0\""));
+    assert!(junit("condition-added", &[]).contains("failures=\"0\""));
+    assert!(junit("condition-added", &["--strict"]).contains("failures=\"2\""));
+    assert!(junit("field-renamed", &[]).contains("tests=\"1\""));
+}

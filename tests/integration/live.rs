@@ -1,0 +1,777 @@
+//! Migrations between real builds, and what becomes of a case when a build misbehaves.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use macro_rules_attribute::apply;
+use serde_json::Value;
+
+use crate::common::{build, executable, script, stderr, wait_until, with_builds};
+use crate::needs::mounted;
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+
+/// A run with folders of its own, so that what it leaves can be counted.
+struct Run {
+    output: Output,
+    report: Value,
+    temp: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(args: &[&str]) -> Run {
+        let temp = tempfile::tempdir().unwrap();
+        let output = command(&temp, args).output().unwrap();
+        // One that cannot be tested has none.
+        let report = match output.stdout.is_empty() {
+            true => Value::Null,
+            false => crate::common::report(&output),
+        };
+        Run {
+            output,
+            report,
+            temp,
+        }
+    }
+
+    fn status(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    fn said(&self) -> String {
+        stderr(&self.output)
+    }
+
+    fn case(&self, index: usize) -> &Value {
+        &self.report["cases"][index]
+    }
+
+    fn outcomes(&self) -> Vec<&str> {
+        let cases = self.report["cases"].as_array();
+        cases
+            .into_iter()
+            .flatten()
+            .map(|case| case["outcome"].as_str().unwrap())
+            .collect()
+    }
+
+    /// Nothing stays but the logs of cases that did not pass.
+    fn leaves_nothing(&self) {
+        leaves_nothing(self.temp.path());
+    }
+}
+
+fn leaves_nothing(temp: &Path) {
+    let left: Vec<_> = fs::read_dir(temp)
+        .unwrap()
+        .flatten()
+        .map(|item| item.file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("migcompat-logs-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Every QEMU of the run has its temporary folder in its arguments.
+    let temp = temp.to_str().unwrap().as_bytes().to_vec();
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let running = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|item| fs::read(item.path().join("cmdline")).ok())
+            .filter(|line| line.windows(temp.len()).any(|part| part == temp))
+            .count();
+        if running == 0 {
+            return;
+        }
+        assert!(Instant::now() < end, "{running} processes are left");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
+    let mut command = with_builds(args);
+    command
+        .args(["--format", "json"])
+        .env("TMPDIR", temp.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Source,
+    Destination,
+}
+
+/// A script that is a build, but does something else first in one role.
+fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
+    let build = build(suite);
+    let role = match role {
+        Role::Source => "*-incoming*) ;; *pc-q35*",
+        Role::Destination => "*-incoming*",
+    };
+    let text = format!(
+        "case \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"",
+        build.shell_prefix()
+    );
+    script(dir, "qemu-system-x86_64", &text)
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_default_set_moves_both_ways() {
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--paused"]);
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.outcomes(), ["pass", "pass"]);
+    assert_eq!(run.report["machine"], "pc-q35-7.2");
+    assert_eq!(run.case(0)["direction"], "forward");
+    assert_eq!(run.case(1)["direction"], "backward");
+    assert!(run.case(0)["legs"][0]["pages"].as_u64().unwrap() > 1000);
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_working_guest_survives_two_round_trips() {
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--loops", "2"]);
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    let legs = run.case(0)["legs"].as_array().unwrap();
+    let ways: Vec<_> = legs
+        .iter()
+        .map(|leg| leg["direction"].as_str().unwrap())
+        .collect();
+    assert_eq!(ways, ["forward", "backward", "forward", "backward"]);
+    assert_eq!(run.case(0)["running"], true);
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn every_transport_carries_a_guest() {
+    for transport in ["tcp", "fd", "exec"] {
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let run = Run::new(&[&args[..], &["--paused", "--transport", transport]].concat());
+        assert_eq!(
+            run.outcomes(),
+            ["pass", "pass"],
+            "{transport}: {}",
+            run.said()
+        );
+        run.leaves_nothing();
+    }
+    // The older build cannot: said, not tried, and nothing was tested.
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "file"]);
+    assert_eq!(run.status(), Some(125));
+    assert_eq!(run.report["verdict"], "untested");
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("8.2") && why.contains("old build"), "{why}");
+    let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "pigeon"]);
+    assert_eq!(run.status(), Some(2));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn descriptors_are_taken_by_the_oldest_and_the_newest_build() {
+    let args = ["live", "debian:bullseye", "debian:trixie-backports"];
+    let how = ["-M", "q35", "--device-set", "bare", "--transport", "fd"];
+    let run = Run::new(&[&args[..], &how, &["--loops", "2"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["legs"].as_array().unwrap().len(), 4);
+    run.leaves_nothing();
+}
+
+fn is_used_between_the_generations_and_named(capability: &str) {
+    for (old, new) in [("debian:bullseye", OLD), (OLD, "debian:trixie-backports")] {
+        let args = ["live", old, new, "-M", "q35", "--device-set", "bare"];
+        let how = ["--loops", "1", "--capability", capability];
+        let run = Run::new(&[&args[..], &how].concat());
+        let case = run.case(0);
+        let id = format!("q35/bare/unix+{capability}/forward-loop1");
+        assert_eq!(case["id"], id, "{}", run.said());
+        assert_eq!(case["capabilities"], serde_json::json!([capability]));
+        assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+        run.leaves_nothing();
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn multifd_is_used_between_the_generations_and_named() {
+    is_used_between_the_generations_and_named("multifd");
+}
+
+#[apply(test)]
+#[needs(Builds, PageFaults)]
+fn postcopy_is_used_between_the_generations_and_named() {
+    is_used_between_the_generations_and_named("postcopy-ram");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
+    let multifd = ["--capability", "multifd"];
+    let postcopy = ["--capability", "postcopy-ram"];
+    for (how, says) in [
+        (
+            [multifd, ["--transport", "fd"]].concat(),
+            "several connections",
+        ),
+        (
+            [postcopy, ["--transport", "exec"]].concat(),
+            "leads one way",
+        ),
+        // The new build says so itself.
+        (
+            [multifd, postcopy].concat(),
+            "not yet compatible with multifd",
+        ),
+    ] {
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let run = Run::new(&[&args[..], &["--direction", "forward"], &how].concat());
+        assert_eq!(run.outcomes(), ["skip"], "{}", run.said());
+        assert_eq!(run.status(), Some(125));
+        let why = run.case(0)["cause"]["message"].as_str().unwrap();
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_break_names_its_section_and_the_finding_that_predicts_it() {
+    let args = ["live", OLD, NEW, "-M", "pc-q35-7.2", "--device", "am53c974"];
+    let run = Run::new(&[&args[..], &["--paused", "--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["outcome"], "fail");
+    let section = case["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    assert_eq!(case["control"]["old_to_old"], "pass");
+    assert_eq!(case["control"]["new_to_new"], "pass");
+    assert_eq!(case["repeated"]["failed"], 3);
+    assert_eq!(case["repeated"]["of"], 3);
+    let logs = Path::new(case["logs"].as_str().unwrap());
+    assert!(logs.join("destination.qmp").is_file());
+
+    // By hand it fails for the same reason.
+    let line = case["reproduce"].as_str().unwrap();
+    let by_hand = Command::new("sh")
+        .args(["-c", line])
+        .env("TMPDIR", run.temp.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&by_hand.stderr);
+    assert!(said.contains("pciespscsi"), "{said}\n{line}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    // The machine starts twice: as the source of leg 1 in each attempt, never for leg 2.
+    let old = wrapper(
+        dir.path(),
+        OLD,
+        Role::Destination,
+        "echo worn out >&2; exit 1",
+    );
+    let logs = dir.path().join("logs");
+    let args = [
+        "live",
+        &old,
+        NEW,
+        "-M",
+        "q35",
+        "--device-set",
+        "bare",
+        "--loops",
+        "1",
+    ];
+    let keep = ["--retries", "0", "--keep-logs", logs.to_str().unwrap()];
+    for runs in 1..=2 {
+        let run = Run::new(&[&args[..], &keep].concat());
+        // The control from the old build to itself cannot be set up: no reason to call it broken.
+        assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+        let cause = run.case(0)["cause"]["message"].as_str().unwrap();
+        assert!(
+            cause.contains("leg 2") && cause.contains("status 1"),
+            "{cause}"
+        );
+        assert_eq!(run.case(0)["destination_stderr"], "worn out");
+        assert_eq!(fs::read_dir(&logs).unwrap().count(), runs);
+        run.leaves_nothing();
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_failed_case_that_a_list_allows_does_not_gate() {
+    let lists = tempfile::tempdir().unwrap();
+    let entry = "[[migration]]\nsection = \"pciespscsi\"\nmachines = [\"pc-q35\"]\nby = \"8.0\"\n\
+                 source = \"a test\"\nreason = \"meant to\"\n";
+    fs::write(lists.path().join("own.toml"), entry).unwrap();
+    let args = [
+        "live",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+        "--paused",
+    ];
+    let rules = ["--lists", lists.path().to_str().unwrap()];
+    for (retries, status) in [("1", 0), ("0", 1)] {
+        // Tried once, nobody knows whether it always fails.
+        let how = ["--direction", "forward", "--retries", retries];
+        let run = Run::new(&[&args[..], &rules, &how].concat());
+        assert_eq!(run.status(), Some(status), "{}", run.said());
+        assert_eq!(run.outcomes(), ["fail"]);
+        assert_eq!(run.case(0)["allowed_by"].is_string(), status == 0);
+    }
+}
+
+#[apply(test)]
+#[needs(Builds, Program("python3"))]
+fn garbage_on_the_monitor_socket_leaves_it_untested() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = executable(
+        dir.path(),
+        "fake",
+        "#!/usr/bin/env python3\n\
+         import socket, sys, time\n\
+         path = [a for a in sys.argv if 'path=' in a][-1].split('path=')[1].split(',')[0]\n\
+         s = socket.socket(socket.AF_UNIX); s.connect(path)\n\
+         s.sendall(b'Segmentation fault\\n' * 9); time.sleep(60)\n",
+    );
+    let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+    assert!(
+        run.said().contains("no QMP: \"Segmentation fault\""),
+        "{}",
+        run.said()
+    );
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_failed_set_names_the_devices_to_blame_and_clears_the_others() {
+    // The first of them cannot move at all, which must not hide that the last one breaks.
+    let mut args = vec!["live", OLD, NEW, "-M", "pc-q35-7.2", "--paused"];
+    for device in ["rocker,id=r", "e1000", "virtio-rng-pci", "am53c974"] {
+        args.extend(["--device", device]);
+    }
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(
+        run.outcomes(),
+        ["broken", "broken", "fail"],
+        "{}",
+        run.said()
+    );
+    assert_eq!(run.status(), Some(1));
+    let split = &run.case(0)["split"];
+    let culprits: Vec<&str> = split["culprits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group[0].as_str().unwrap())
+        .collect();
+    assert_eq!(culprits, ["r", "am53c974"]);
+    assert_eq!(split["passed"].as_array().unwrap().len(), 2, "{split}");
+    assert_eq!(split["undecided"], serde_json::json!([]));
+    let section = run.case(2)["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_no_build_can_move_is_broken() {
+    // With an argument of its own, so that no set has a say in it.
+    let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
+    let run = Run::new(&[&args[..], &["--device", "rocker,id=r"]].concat());
+    assert_eq!(run.outcomes(), ["broken", "broken"], "{}", run.said());
+    assert_eq!(run.report["verdict"], "untested");
+    assert_eq!(run.status(), Some(125));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_destination_that_dies_while_it_loads_has_a_place() {
+    // No build up to 10.0 survives its own.
+    let args = ["live", OLD, NEW, "-M", "q35", "--paused"];
+    let how = ["--direction", "backward", "--device", "isa-vga"];
+    let run = Run::new(&[&args[..], &how].concat());
+    let case = run.case(0);
+    assert_eq!(case["control"]["new_to_new"], "crash", "{}", run.said());
+    let cause = &case["cause"];
+    assert_eq!(cause["section"], "vga");
+    assert_eq!(cause["instance"], 0);
+    let why = cause["message"].as_str().unwrap();
+    let says = "the destination was killed by SIGSEGV while it loaded vga";
+    assert!(why.starts_with(says), "{why}");
+    // By hand nothing is traced.
+    let line = case["reproduce"].as_str().unwrap();
+    assert!(!line.contains(" -D "), "{line}");
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
+    let args = ["live", "debian:bullseye", "debian:trixie-backports"];
+    let how = ["-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(&[&args[..], &how, &["--device", "am53c974"]].concat());
+    // Both say where themselves; nothing of the trace is on their error output.
+    assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
+    for case in run.report["cases"].as_array().unwrap() {
+        let logs = Path::new(case["logs"].as_str().unwrap());
+        let trace = fs::read_to_string(logs.join("destination.trace")).unwrap();
+        assert!(trace.contains("(0000:00:01.0/pciespscsi) 0 "), "{trace}");
+        let said = fs::read_to_string(logs.join("destination.stderr")).unwrap();
+        assert!(!said.contains("startfull"), "{said}");
+    }
+    run.leaves_nothing();
+}
+
+/// A build that gets a signal in the middle of the first migration, and never again.
+fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
+    let once = format!(
+        "if mkdir {}/struck 2>/dev/null; then \
+         (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
+         if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
+        dir.display()
+    );
+    wrapper(dir, suite, role, &once)
+}
+
+/// Devices with so much memory that a migration lasts: whoever strikes in the middle of it has the time,
+/// however busy the machine is.
+fn roomy(dir: &Path) -> String {
+    let file = dir.join("roomy.toml");
+    let text = "name = \"roomy\"\ndescription = \"much memory\"\n\n[[device]]\nid = \"roomy\"\n\
+                driver = \"pc-dimm\"\nproperties = { memdev = \"roomy-mem\" }\n\
+                backend = [\"-m\", \"slots=2,maxmem=4G\", \
+                \"-object\", \"memory-backend-ram,id=roomy-mem,size=512M\"]\n";
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_killed_destination_is_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = struck(dir.path(), NEW, Role::Destination, "KILL");
+    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device-set", &room, "--direction", "forward"],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("SIGKILL"), "{why}");
+    // Said, though it happened once: a failure is never outvoted.
+    assert_eq!(run.case(0)["repeated"]["failed"], 1);
+    assert_eq!(run.case(0)["repeated"]["of"], 2);
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_killed_source_is_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = struck(dir.path(), OLD, Role::Source, "KILL");
+    let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device-set", &room, "--direction", "forward"],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(why.contains("the source was killed by SIGKILL"), "{why}");
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_stopped_destination_is_a_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = struck(dir.path(), NEW, Role::Destination, "STOP");
+    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
+    let room = roomy(dir.path());
+    let run = Run::new(
+        &[
+            &args[..],
+            &[
+                "--device-set",
+                &room,
+                "--direction",
+                "forward",
+                "--timeout",
+                "3",
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
+    run.leaves_nothing();
+}
+
+/// A run in a folder on a file system of its own, which is full. Of each file that it leaves there its
+/// error output has a line.
+fn run_on_a_full_disk(mount: &str, args: &[&str]) -> (Output, Value) {
+    let temp = tempfile::tempdir().unwrap();
+    let script = "{ cat /dev/zero >full 2>&-; \"$@\"; was=$?; \
+                  find . -type f ! -name full -exec echo left {} \\; >&2; exit $was; }";
+    let output = mounted(temp.path(), mount, script)
+        .arg(env!("CARGO_BIN_EXE_migcompat"))
+        .args(args)
+        .arg("--cache")
+        .arg(crate::common::cache_dir())
+        .args(["--format", "json"])
+        .env("TMPDIR", temp.path())
+        .output()
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    leaves_nothing(temp.path());
+    (output, report)
+}
+
+#[apply(test)]
+#[needs(Builds, Mount)]
+fn a_full_disk_is_no_break() {
+    let bare = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+    let once = ["--direction", "forward", "--retries", "0"];
+    for (mount, how, status, outcome, says) in [
+        // The image of the guest does not fit.
+        ("size=64k", &[][..], 125, "skip", "No space left"),
+        // Nothing of a machine that never runs has to be written, not even the trace of its load.
+        ("size=64k", &["--paused"], 0, "pass", ""),
+        (
+            "size=64k",
+            &["--paused", "--transport", "exec"],
+            125,
+            "broken",
+            "No space left",
+        ),
+        // Not even a socket can be made.
+        (
+            "size=64k,nr_inodes=9",
+            &["--paused"],
+            125,
+            "skip",
+            "No space left",
+        ),
+    ] {
+        let args = [&bare[..], &once, how].concat();
+        let (output, report) = run_on_a_full_disk(mount, &args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{how:?}: {said}");
+        assert!(!said.contains("\nleft "), "{said}");
+        let case = &report["cases"][0];
+        assert_eq!(case["outcome"], outcome, "{how:?}: {said}");
+        let why = case["cause"]["message"].as_str().unwrap_or_default();
+        assert!(why.contains(says), "{how:?}: {why}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds, Mount)]
+fn a_break_is_told_where_no_log_of_it_can_be_kept() {
+    let args = ["live", OLD, NEW, "-M", "q35", "--device", "am53c974"];
+    let once = ["--direction", "forward", "--paused", "--retries", "0"];
+    for keep in [&["--keep-logs", "logs"][..], &[]] {
+        let args = [&args[..], &once, keep].concat();
+        let (output, report) = run_on_a_full_disk("size=64k", &args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(!said.contains("\nleft "), "{said}");
+        let case = &report["cases"][0];
+        assert_eq!(case["outcome"], "fail", "{said}");
+        assert!(case["cause"]["section"].is_string(), "{case}");
+        assert_eq!(case["logs"], Value::Null);
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn builds_that_are_none_leave_it_untested() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text, says) in [
+        ("garbage", "echo garbage >&2", "garbage"),
+        ("gone", "exit 3", "exited with status 3"),
+    ] {
+        let fake = script(dir.path(), name, text);
+        let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
+        assert_eq!(run.status(), Some(125), "{name}: {}", run.said());
+        assert!(run.said().contains(says), "{}", run.said());
+        run.leaves_nothing();
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn an_interrupt_leaves_nothing() {
+    for signal in ["INT", "TERM"] {
+        let temp = tempfile::tempdir().unwrap();
+        let args = ["live", OLD, NEW, "-M", "q35", "--loops", "500"];
+        let child = command(&temp, &args).spawn().unwrap();
+        // A guest has arrived, and is on its way back.
+        wait_until("the second leg", || {
+            let mut folders = fs::read_dir(temp.path()).unwrap().flatten();
+            folders.any(|folder| folder.path().join("m2").exists())
+        });
+        let killed = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", child.id())])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        leaves_nothing(temp.path());
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
+    let args = [
+        "check",
+        OLD,
+        NEW,
+        "-M",
+        "pc-q35-7.2",
+        "--device",
+        "am53c974",
+    ];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.outcomes(), ["fail"]);
+    let case = run.case(0);
+    let section = case["cause"]["section"].as_str().unwrap();
+    assert!(section.ends_with("/pciespscsi"), "{section}");
+    let findings = run.report["findings"].as_array().unwrap();
+    let confirmed: Vec<&Value> = findings
+        .iter()
+        .filter(|finding| finding["confirmed_by"] == case["id"])
+        .collect();
+    assert_eq!(confirmed.len(), 1, "one finding explains it");
+    assert_eq!(confirmed[0]["rule"], case["cause"]["rule"]);
+    assert_eq!(
+        confirmed[0]["path"],
+        serde_json::json!(["pciespscsi", "esp", "drq_state"])
+    );
+    assert_eq!(case["cause"]["field"], "esp/drq_state");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_check_joins_both_kinds_of_evidence() {
+    let run = Run::new(&["check", OLD, NEW, "-M", "q35"]);
+    assert!(
+        run.status().is_some_and(|status| status < 2),
+        "{}",
+        run.said()
+    );
+    assert_eq!(run.outcomes(), ["pass", "pass"]);
+    assert!(!run.report["findings"].as_array().unwrap().is_empty());
+}
+
+/// What no guest of the run had is told apart from what was moved, and counts.
+#[apply(test)]
+#[needs(Builds)]
+fn a_check_says_how_much_was_put_to_the_test() {
+    // The same build: nothing but coverage can keep it from being compatible.
+    let check = |more: &[&str]| {
+        let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
+        Run::new(&[&args[..], more].concat())
+    };
+    let bare = check(&["--device-set", "bare"]);
+    assert_eq!(bare.status(), Some(0), "{}", bare.said());
+    let section = |run: &Run, name: &str| {
+        let sections = run.report["coverage"]["sections"].as_array().unwrap();
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    for (name, possible, reached) in [
+        ("mch", true, "passed"),
+        ("e1000e", true, "compared"),
+        ("usb-host", true, "not-created"),
+        // Both builds know it, and no guest of the machine has it.
+        ("sysbus-esp", false, "compared"),
+    ] {
+        let section = section(&bare, name);
+        assert_eq!(section["possible"], possible, "{section}");
+        assert_eq!(section["reached"], reached, "{section}");
+    }
+    let percent = |run: &Run| {
+        run.report["coverage"]["counts"]["percent"]
+            .as_u64()
+            .unwrap()
+    };
+    let least = (percent(&bare) + 1).to_string();
+
+    let more = ["--device-set", "default", "--device", "e1000e"];
+    let more = check(&[&more[..], &["--min-coverage", &least]].concat());
+    assert_eq!(more.status(), Some(0), "{}", more.said());
+    assert_eq!(section(&more, "e1000e")["reached"], "passed");
+    assert!(percent(&more) > percent(&bare));
+
+    let less = check(&["--device-set", "bare", "--min-coverage", &least]);
+    assert_eq!(less.status(), Some(125), "{}", less.said());
+    assert_eq!(less.report["verdict"], "untested");
+    assert_eq!(less.outcomes(), ["pass", "pass"]);
+}
+
+/// With multifd the stream cannot be read on its way: that is not the same as nothing sent.
+#[apply(test)]
+#[needs(Builds)]
+fn what_cannot_be_seen_is_not_taken_for_uncovered() {
+    let args = ["check", OLD, OLD, "-M", "q35", "--paused"];
+    let how = ["--device-set", "bare", "--capability", "multifd"];
+    let run = Run::new(&[&args[..], &how].concat());
+    assert_eq!(run.status(), Some(0), "{}", run.said());
+    assert_eq!(run.report["coverage"], Value::Null);
+    assert!(run.said().contains("no coverage is told"), "{}", run.said());
+    let asked = Run::new(&[&args[..], &how, &["--min-coverage", "1"]].concat());
+    assert_eq!(asked.status(), Some(125), "{}", asked.said());
+}
+
+/// A device that did not get across was sent, and that is all.
+#[apply(test)]
+#[needs(Builds)]
+fn what_was_sent_in_vain_is_covered_as_such() {
+    let args = ["check", OLD, NEW, "-M", "q35", "--paused", "--retries", "0"];
+    let run = Run::new(
+        &[
+            &args[..],
+            &["--device", "am53c974", "--direction", "forward"],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    let sections = run.report["coverage"]["sections"].as_array().unwrap();
+    let reached = |name: &str| {
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}"))["reached"].clone()
+    };
+    assert_eq!(reached("am53c974"), "sent");
+    // It has the same description, and was in no guest.
+    assert_eq!(reached("dc390"), "compared");
+}

@@ -1,0 +1,35 @@
+//! The program and the library as a user of either meets them: all in one binary, which links once.
+//!
+//! A test is a function with `#[apply(test)]`, and with `#[needs(..)]` if it needs something that not
+//! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
+//! absent the test is ignored, with its reason, and never passes.
+
+#[macro_use]
+mod harness;
+mod common;
+mod needs;
+
+mod builds;
+mod cli;
+mod device_sets;
+mod guests;
+mod live;
+mod merge;
+mod pages;
+mod properties;
+mod record;
+mod rules;
+mod set_up;
+mod state;
+mod stream;
+mod sweep;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Some tests start this program again, to have another process do something.
+    if builds::done_for_a_test() {
+        return ExitCode::SUCCESS;
+    }
+    harness::run()
+}

@@ -1,0 +1,107 @@
+//! What a test needs that not every machine has, and how to tell that it is absent.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::common::root;
+
+/// Set to 1 where no real build can be had.
+pub const OFFLINE: &str = "MIGCOMPAT_OFFLINE";
+
+/// Needed by a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// Real builds, from the network or the cache. They are absent only where that is announced:
+    /// elsewhere a test that cannot have them fails.
+    Builds,
+    /// A program in the path.
+    Program(&'static str),
+    /// The assembler of a guest's architecture.
+    Assembler(&'static str),
+    /// A file system of one's own.
+    Mount,
+    /// Page faults of a process told to it, without which nothing is copied after the switch.
+    PageFaults,
+}
+
+impl Need {
+    /// Returns why it cannot be had here, or `None` if it can.
+    pub fn absent(self) -> Option<String> {
+        match self {
+            Need::Builds => std::env::var_os(OFFLINE)
+                .is_some_and(|value| value == "1")
+                .then(|| format!("{OFFLINE}=1 is set: no real build is fetched or run")),
+            Need::Program(name) => which::which(name)
+                .is_err()
+                .then(|| format!("there is no {name}")),
+            Need::Assembler(arch) => no_assembler(arch),
+            Need::Mount => no_mount(),
+            Need::PageFaults => no_page_faults(),
+        }
+    }
+}
+
+/// Starts `guests/build.sh`.
+pub fn assemble(arch: &str, image: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg(root().join("guests/build.sh"))
+        .arg(arch)
+        .arg(image);
+    command
+}
+
+fn no_assembler(arch: &str) -> Option<String> {
+    /// `guests/build.sh` exits with it where the assembler is missing.
+    const NO_ASSEMBLER: i32 = 3;
+    // CI has to rebuild every guest.
+    if std::env::var("CI").as_deref() == Ok("true") {
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder for the image");
+    let build = assemble(arch, &folder.path().join("guest.bin"))
+        .output()
+        .expect("a shell");
+    (build.status.code() == Some(NO_ASSEMBLER)).then(|| {
+        let said = String::from_utf8_lossy(&build.stderr);
+        format!("there is no assembler for {arch} ({})", said.trim())
+    })
+}
+
+/// A command that runs a shell script in `folder`, on a file system mounted there with `options`.
+pub fn mounted(folder: &Path, options: &str, script: &str) -> Command {
+    let script = format!("mount -t tmpfs -o {options} none \"$0\" && cd \"$0\" && {script}");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+fn no_mount() -> Option<String> {
+    let folder = tempfile::tempdir().expect("a folder to mount at");
+    let tried = match mounted(folder.path(), "size=64k", "true").output() {
+        Ok(tried) if tried.status.success() => return None,
+        Ok(tried) => String::from_utf8_lossy(&tried.stderr).trim().to_owned(),
+        Err(error) => format!("unshare: {error}"),
+    };
+    Some(format!("nothing can be mounted ({tried})"))
+}
+
+fn no_page_faults() -> Option<String> {
+    /// Its number in the kernel's lists.
+    const CAP_SYS_PTRACE: u64 = 19;
+    let switch = "/proc/sys/vm/unprivileged_userfaultfd";
+    let Ok(open) = fs::read_to_string(switch) else {
+        return Some("the kernel has no userfaultfd".to_owned());
+    };
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let held = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let privileged = held.is_some_and(|held| held >> CAP_SYS_PTRACE & 1 == 1);
+    (open.trim() != "1" && !privileged)
+        .then(|| format!("userfaultfd is kept to the privileged ({switch})"))
+}

@@ -1,0 +1,339 @@
+//! What must hold whatever a dump contains, tried on the real ones with random changes.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use macro_rules_attribute::apply;
+use migcompat::compare::dump::compare::compare;
+use migcompat::compare::renames::NoRenames;
+use migcompat::model::Direction;
+use migcompat::model::Rule;
+use migcompat::report::{Finding, Level, Shape};
+use migcompat::vmstate::dump::{Dump, Section, Vmsd, VmsdField};
+use migcompat::vmstate::read::read_dump;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+static DUMPS: LazyLock<Vec<(String, Dump)>> = LazyLock::new(|| {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");
+    let mut dumps = Vec::new();
+    for version in ["5.2.0", "7.2.22", "10.0.13", "11.1.3"] {
+        let mut files: Vec<_> = std::fs::read_dir(root.join(version))
+            .expect("the dumps")
+            .map(|e| e.expect("readable").path())
+            .collect();
+        files.sort();
+        for file in files {
+            let name = format!(
+                "{version}/{}",
+                file.file_name().unwrap_or_default().to_string_lossy()
+            );
+            dumps.push((name, read_dump(&file).expect("a good dump")));
+        }
+    }
+    dumps
+});
+
+fn compare_both(old: &Dump, new: &Dump) -> Vec<Finding> {
+    compare(old, new, &Direction::BOTH, &NoRenames)
+}
+
+/// The way to a field: indices of fields from the section's description down.
+type Way = Vec<usize>;
+
+/// Ways to all fields that are surely on the wire: no test, no closed gate, not in a subsection.
+fn certain_fields(section: &Section) -> Vec<Way> {
+    fn walk(description: &Vmsd, version: i64, way: &Way, ways: &mut Vec<Way>) {
+        for (at, field) in description.fields().iter().enumerate() {
+            if field.conditional || field.version_id > version || field.num == Some(0) {
+                continue;
+            }
+            let mut here = way.clone();
+            here.push(at);
+            if let Some(inner) = &field.description {
+                walk(inner, inner.version_id, &here, ways);
+            }
+            ways.push(here);
+        }
+    }
+    let mut ways = Vec::new();
+    walk(
+        &section.description,
+        section.description.version_id,
+        &Vec::new(),
+        &mut ways,
+    );
+    ways
+}
+
+fn description_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vmsd {
+    let mut description = &mut section.description;
+    for &at in way {
+        let fields = description
+            .fields
+            .as_mut()
+            .expect("a way leads through fields");
+        description = fields[at]
+            .description
+            .as_mut()
+            .expect("a way leads through structures");
+    }
+    description
+}
+
+fn siblings<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vec<VmsdField> {
+    let (_, parents) = way.split_last().expect("a way is never empty");
+    description_at(section, parents)
+        .fields
+        .as_mut()
+        .expect("the field's siblings")
+}
+
+fn field_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut VmsdField {
+    let at = *way.last().expect("a way is never empty");
+    &mut siblings(section, way)[at]
+}
+
+/// A plain field: a width that is the same in memory and on the wire.
+fn is_plain(field: &Field) -> bool {
+    field.description.is_none() && !matches!(field.size, 0 | 48)
+}
+
+/// A dump with one section only, to keep a thousand comparisons quick, and a way into it. The array
+/// that follows keeps the dump's habit of stating lengths.
+fn one_section(pick: Index, section: Index) -> (Dump, Dump) {
+    let (_, dump) = pick.get(&DUMPS);
+    let with_fields: Vec<&Section> = dump
+        .sections
+        .iter()
+        .filter(|s| !certain_fields(s).is_empty())
+        .collect();
+    let mut sections = vec![(*section.get(&with_fields)).clone()];
+    if dump.states_array_lengths() {
+        let mut witness = sections[0].clone();
+        witness.type_name = "witness".to_owned();
+        witness.description.name = "witness".to_owned();
+        witness.description.subsections.clear();
+        witness.description.fields = Some(vec![VmsdField {
+            num: Some(2),
+            ..plain("a", 1)
+        }]);
+        sections.push(witness);
+    }
+    let dump = Dump {
+        machine: dump.machine.clone(),
+        sections,
+    };
+    (dump.clone(), dump)
+}
+
+fn plain(name: &str, size: u64) -> VmsdField {
+    VmsdField {
+        name: name.to_owned(),
+        version_id: 0,
+        conditional: false,
+        num: None,
+        size,
+        description: None,
+    }
+}
+
+fn errors(findings: &[Finding]) -> Vec<&Finding> {
+    findings
+        .iter()
+        .filter(|f| f.level == Level::Error)
+        .collect()
+}
+
+fn directions_of(findings: &[&Finding]) -> BTreeSet<Direction> {
+    findings.iter().map(|f| f.direction).collect()
+}
+
+#[apply(test)]
+fn a_dump_against_itself_has_no_findings() {
+    for (name, dump) in DUMPS.iter() {
+        assert_eq!(compare_both(dump, dump), [], "{name}");
+    }
+}
+
+/// What a finding says, without the names that are the old build's: rule, level, direction, section
+/// and which side has what, told for the builds in their order or swapped.
+fn told(finding: &Finding, swapped: bool) -> String {
+    let rule = finding.rule;
+    let (rule, direction, old, new) = if swapped {
+        (
+            rule.mirror(),
+            finding.direction.reversed(),
+            &finding.new,
+            &finding.old,
+        )
+    } else {
+        (rule, finding.direction, &finding.old, &finding.new)
+    };
+    let vmsd = match (rule, old) {
+        (Rule::VmsdRenamed, Some(old)) => old.name.clone().unwrap_or_default(),
+        _ => finding.path[0].clone(),
+    };
+    let width = |shape: &Option<Shape>| shape.as_ref().map(|s| (s.size, s.num, s.fields.len()));
+    format!(
+        "{direction} {} {rule} {vmsd} {:?} {:?}",
+        finding.level,
+        width(old),
+        width(new)
+    )
+}
+
+#[apply(test)]
+fn swapping_the_builds_swaps_the_directions() {
+    for (a, old) in DUMPS.iter() {
+        let kind = &a[a.find('/').unwrap_or(0)..];
+        for (b, new) in DUMPS.iter().filter(|(b, _)| b.ends_with(kind)) {
+            // Only the loss of a type matters to a guest, so these two are no mirror images.
+            let all = |findings: Vec<Finding>, swapped: bool| -> Vec<String> {
+                let mut all: Vec<String> = findings
+                    .iter()
+                    .filter(|f| !matches!(f.rule.id(), "section-removed" | "section-added"))
+                    .map(|f| told(f, swapped))
+                    .collect();
+                all.sort();
+                all
+            };
+            let there = all(compare_both(old, new), false);
+            let back = all(compare_both(new, old), true);
+            assert_eq!(there, back, "{a} and {b}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, max_global_rejects: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[apply(test)]
+    fn a_new_name_is_never_an_error(dump: Index, section: Index, field: Index) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        field_at(&mut new.sections[0], way).name = "quite_another_name".to_owned();
+        let findings = compare_both(&old, &new);
+        prop_assert!(errors(&findings).is_empty(), "{way:?}: {findings:#?}");
+        prop_assert!(errors(&compare_both(&new, &old)).is_empty());
+    }
+
+    #[apply(test)]
+    fn regrouping_a_run_into_a_structure_is_never_an_error(
+        dump: Index, section: Index, field: Index, length in 1usize..12,
+    ) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        let version_id = description_at(&mut new.sections[0], &way[..way.len() - 1]).version_id;
+        let from = way[way.len() - 1];
+        let fields = siblings(&mut new.sections[0], way);
+        let to = (from + length).min(fields.len());
+        let run: Vec<VmsdField> = fields.drain(from..to).collect();
+        fields.insert(from, VmsdField {
+            description: Some(Box::new(Vmsd {
+                name: "a new structure".to_owned(),
+                version_id,
+                minimum_version_id: 0,
+                fields: Some(run),
+                subsections: Vec::new(),
+            })),
+            ..plain("grouped", 123)
+        });
+        let findings = compare_both(&old, &new);
+        prop_assert!(errors(&findings).is_empty(), "{way:?}: {findings:#?}");
+        prop_assert!(errors(&compare_both(&new, &old)).is_empty());
+    }
+
+    #[apply(test)]
+    fn padding_of_the_same_size_is_never_an_error(dump: Index, section: Index, field: Index) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        let field = field_at(&mut new.sections[0], way);
+        prop_assume!(is_plain(field));
+        *field = VmsdField {
+            version_id: field.version_id,
+            ..plain("unused", field.size * field.num.unwrap_or(1))
+        };
+        let findings = compare_both(&old, &new);
+        prop_assert!(errors(&findings).is_empty(), "{way:?}: {findings:#?}");
+        prop_assert!(errors(&compare_both(&new, &old)).is_empty());
+    }
+
+    #[apply(test)]
+    fn deleting_or_inserting_a_plain_field_is_always_an_error(
+        dump: Index, section: Index, field: Index,
+    ) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        prop_assume!(is_plain(field_at(&mut new.sections[0], way)));
+        let at = way[way.len() - 1];
+        siblings(&mut new.sections[0], way).remove(at);
+        for (old, new) in [(&old, &new), (&new, &old)] {
+            let findings = compare_both(old, new);
+            let errors = errors(&findings);
+            prop_assert_eq!(directions_of(&errors).len(), 2, "{:?}: {:#?}", way, findings);
+        }
+    }
+
+    #[apply(test)]
+    fn another_size_of_a_plain_field_is_always_an_error(
+        dump: Index, section: Index, field: Index, size in prop::sample::select(vec![1u64, 2, 3, 4, 8, 16, 17, 64, 100]),
+    ) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        let field = field_at(&mut new.sections[0], way);
+        prop_assume!(is_plain(field) && field.size != size);
+        field.size = size;
+        for (old, new) in [(&old, &new), (&new, &old)] {
+            let findings = compare_both(old, new);
+            let errors = errors(&findings);
+            prop_assert_eq!(directions_of(&errors).len(), 2, "{:?}: {:#?}", way, findings);
+        }
+    }
+
+    #[apply(test)]
+    fn another_length_of_an_array_is_always_an_error(
+        dump: Index, section: Index, field: Index, length in 2u64..300,
+    ) {
+        let (old, mut new) = one_section(dump, section);
+        let arrays: Vec<Way> = certain_fields(&new.sections[0])
+            .into_iter()
+            .filter(|way| {
+                let field = field_at(&mut new.sections[0], way);
+                is_plain(field) && field.num.is_some_and(|num| num > 1 && num != length)
+            })
+            .collect();
+        prop_assume!(!arrays.is_empty());
+        let way = field.get(&arrays);
+        field_at(&mut new.sections[0], way).num = Some(length);
+        for (old, new) in [(&old, &new), (&new, &old)] {
+            let findings = compare_both(old, new);
+            let errors = errors(&findings);
+            prop_assert_eq!(directions_of(&errors).len(), 2, "{:?}: {:#?}", way, findings);
+        }
+    }
+
+    #[apply(test)]
+    fn swapping_two_neighbours_of_other_names_is_an_error(
+        dump: Index, section: Index, field: Index,
+    ) {
+        let (old, mut new) = one_section(dump, section);
+        let ways = certain_fields(&new.sections[0]);
+        let way = field.get(&ways);
+        let at = way[way.len() - 1];
+        let fields = siblings(&mut new.sections[0], way);
+        prop_assume!(at + 1 < fields.len());
+        let version = 0;
+        let plain = |f: &Field| is_plain(f) && !f.conditional && f.version_id <= version && f.name != "unused";
+        prop_assume!(plain(&fields[at]) && plain(&fields[at + 1]) && fields[at].name != fields[at + 1].name);
+        fields.swap(at, at + 1);
+        let findings = compare_both(&old, &new);
+        prop_assert_eq!(directions_of(&errors(&findings)).len(), 2, "{:?}: {:#?}", way, findings);
+    }
+}

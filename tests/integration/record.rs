@@ -1,0 +1,127 @@
+//! The record of what is reported on real dumps, each row judged: `fixtures/judged.tsv`.
+//!
+//! A change in what is found shows here first. Judge every new row by a migration of that device or
+//! by QEMU's source before it goes into the record.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use macro_rules_attribute::apply;
+use migcompat::compare::dump::compare::compare;
+use migcompat::model::{Direction, Version};
+use migcompat::report::{Finding, Level};
+use migcompat::rules::judge::{LevelOverrides, judge};
+use migcompat::rules::lists::{Lists, Scope};
+use migcompat::vmstate::read::read_dump;
+
+/// Columns of the record that the comparison itself gives; judgements follow them.
+const COMPARED: usize = 9;
+
+fn row(dump: &str, pair: &str, finding: &Finding) -> String {
+    let path = &finding.path[1..];
+    let path = if path.is_empty() {
+        "-".to_owned()
+    } else {
+        path.join(" ")
+    };
+    let allowed = if finding.allowed_by.is_some() {
+        "allowed"
+    } else {
+        "-"
+    };
+    [
+        dump,
+        pair,
+        &finding.direction.to_string(),
+        &finding.section,
+        &finding.also_in.len().to_string(),
+        &path,
+        finding.rule.id(),
+        &finding.level.to_string(),
+        allowed,
+    ]
+    .join("\t")
+}
+
+/// Findings above a note, of every two versions of every dump. Types that are gone are left out:
+/// they say what a build has, not what it sends.
+fn reported() -> BTreeSet<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");
+    let lists = Lists::load(&[]).expect("the shipped lists");
+    let versions = ["5.2.0", "7.2.22", "10.0.13", "11.1.3"];
+    let short = |version: &str| version.rsplit_once('.').map_or("", |(v, _)| v).to_owned();
+    let mut rows = BTreeSet::new();
+    for name in [
+        "x86_64-q35",
+        "x86_64-i440fx",
+        "aarch64-virt",
+        "ppc64-pseries",
+        "s390x-ccw",
+        "riscv64-virt",
+        "m68k-virt",
+    ] {
+        let file = |version: &str| root.join(version).join(format!("{name}.json.zst"));
+        for (at, old) in versions.iter().enumerate() {
+            for new in &versions[at + 1..] {
+                if !file(old).exists() || !file(new).exists() {
+                    continue;
+                }
+                let (a, b) = (read_dump(&file(old)), read_dump(&file(new)));
+                let (a, b) = (a.expect("a good dump"), b.expect("a good dump"));
+                // As `static` runs on the two files: their versions are not known to it.
+                let scope = Scope {
+                    lists: &lists,
+                    old: None::<Version>,
+                    new: None,
+                    machine: a.machine.as_deref(),
+                    any_machine: false,
+                };
+                let findings = compare(&a, &b, &Direction::BOTH, &scope);
+                for finding in judge(findings, &scope, &LevelOverrides::new()) {
+                    if finding.level != Level::Note
+                        && finding.rule != migcompat::model::Rule::SectionRemoved
+                    {
+                        let pair = format!("{}-{}", short(old), short(new));
+                        rows.insert(row(name, &pair, &finding));
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn record() -> Vec<Vec<String>> {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/judged.tsv");
+    let text = std::fs::read_to_string(file).expect("the record");
+    text.lines()
+        .skip(1)
+        .map(|line| line.split('\t').map(str::to_owned).collect())
+        .collect()
+}
+
+#[apply(test)]
+fn what_is_reported_on_real_dumps_is_what_was_judged() {
+    let judged: BTreeSet<String> = record().iter().map(|r| r[..COMPARED].join("\t")).collect();
+    let reported = reported();
+    let new: Vec<_> = reported.difference(&judged).collect();
+    let gone: Vec<_> = judged.difference(&reported).collect();
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "not judged yet: {new:#?}\nno longer reported: {gone:#?}"
+    );
+}
+
+#[apply(test)]
+fn every_row_is_judged_and_no_error_is_wrong() {
+    for row in record() {
+        assert_eq!(row.len(), COMPARED + 3, "{row:?}");
+        let (judgement, why) = (&row[COMPARED + 1], &row[COMPARED + 2]);
+        assert!(["right", "wrong"].contains(&judgement.as_str()), "{row:?}");
+        assert!(!why.is_empty(), "{row:?}");
+        assert!(
+            row[7] != "error" || judgement == "right",
+            "a false alarm: {row:?}"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! Every rule is shown by a pair that triggers it and nothing else: minimal dumps, or how two builds
+//! set up a machine.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use macro_rules_attribute::apply;
+use migcompat::compare::dump::compare::compare;
+use migcompat::compare::renames::NoRenames;
+use migcompat::migration::diagnosis::properties;
+use migcompat::migration::diagnosis::properties::{Look, Snapshots};
+use migcompat::model::Direction;
+use migcompat::model::Rule;
+use migcompat::qemu::properties::Snapshot;
+use migcompat::report::{Evidence, Finding};
+use migcompat::rules::lists::Lists;
+use migcompat::vmstate::dump::Dump;
+use migcompat::vmstate::read::read_dump;
+
+fn folder(rule: Rule) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/rules")
+        .join(rule.id())
+}
+
+/// What one build has.
+enum Half {
+    Dump(Dump),
+    Properties(Snapshot),
+}
+
+fn pair(rule: Rule) -> (Half, Half) {
+    let read = |name: &str| {
+        let file = folder(rule).join(name);
+        match rule.entry().fixture.evidence {
+            Evidence::Dump => Half::Dump(
+                read_dump(&file).unwrap_or_else(|e| panic!("{rule} needs a fixture: {e}")),
+            ),
+            Evidence::Properties => {
+                let text = std::fs::read(&file).expect("a fixture");
+                Half::Properties(serde_json::from_slice(&text).expect("a snapshot"))
+            }
+            other => panic!("{rule}: there are no fixtures of {other:?}"),
+        }
+    };
+    (read("old.json"), read("new.json"))
+}
+
+fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Finding>) {
+    let findings = match (old, new) {
+        (Half::Dump(old), Half::Dump(new)) => compare(old, new, &Direction::BOTH, &NoRenames),
+        (Half::Properties(old), Half::Properties(new)) => {
+            let snapshots = Snapshots {
+                old: old.clone(),
+                new: new.clone(),
+            };
+            let lists = Lists::load(&[]).expect("the shipped lists");
+            let differences = properties::compare(&snapshots, Look::Everything, &lists);
+            properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
+        }
+        _ => panic!("one half of each kind"),
+    };
+    let rules = findings
+        .iter()
+        .map(|f| (f.rule.to_string(), f.direction))
+        .collect();
+    (rules, findings)
+}
+
+#[apply(test)]
+fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
+    for &rule in Rule::ALL {
+        let (old, new) = pair(rule);
+        let (rules, findings) = triggered(&old, &new);
+        let stated: BTreeSet<_> = rule
+            .entry()
+            .fixture
+            .directions
+            .iter()
+            .map(|&direction| (rule.id().to_owned(), direction))
+            .collect();
+        assert_eq!(rules, stated, "{rule}: {findings:#?}");
+        assert_eq!(
+            findings.len(),
+            stated.len(),
+            "{rule}: one finding a direction"
+        );
+        for finding in &findings {
+            assert_eq!(finding.level, rule.level(), "{rule}");
+        }
+    }
+}
+
+#[apply(test)]
+fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
+    for &rule in Rule::ALL {
+        // These say which build lacks a type, and only the removal matters to a guest.
+        if matches!(rule, Rule::SectionAdded | Rule::SectionRemoved) {
+            continue;
+        }
+        let (old, new) = pair(rule);
+        let (rules, _) = triggered(&old, &new);
+        let swapped: BTreeSet<_> = rules
+            .into_iter()
+            .map(|(_, direction)| (rule.mirror().id().to_owned(), direction.reversed()))
+            .collect();
+        assert_eq!(triggered(&new, &old).0, swapped, "{rule}");
+    }
+}
+
+#[apply(test)]
+fn no_fixture_is_left_without_a_rule() {
+    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/rules");
+    for entry in std::fs::read_dir(all).expect("the fixtures") {
+        let name = entry.expect("readable").file_name();
+        let id = name.to_string_lossy();
+        assert!(
+            id == "README.md" || Rule::from_id(&id).is_some(),
+            "fixtures/rules/{id} belongs to no rule"
+        );
+    }
+}

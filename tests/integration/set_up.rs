@@ -1,0 +1,105 @@
+//! Builds that set up one machine type differently: what no dump shows, and what a failed migration
+//! is explained by.
+
+use std::path::Path;
+
+use macro_rules_attribute::apply;
+use serde_json::Value;
+
+use crate::common::{build, script, with_builds};
+
+/// A real build that has other defaults: a script around it that sets them.
+fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
+    let build = build(&format!("debian:{suite}"));
+    let mut line = format!("exec env {}", build.shell_prefix());
+    for global in globals {
+        line.push_str(&format!(" -global {global}"));
+    }
+    script(folder, "qemu-system-x86_64", &format!("{line} \"$@\""))
+}
+
+fn report(args: &[&str]) -> (Value, Option<i32>) {
+    let temp = tempfile::tempdir().unwrap();
+    let args = [args, &["--format", "json"]].concat();
+    let output = with_builds(&args).env("TMPDIR", temp.path()).output();
+    let output = output.unwrap();
+    (crate::common::report(&output), output.status.code())
+}
+
+fn by_properties(report: &Value) -> Vec<&Value> {
+    let findings = report["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .filter(|finding| finding["evidence"] == "properties")
+        .collect()
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_changed_default_explains_the_load_that_fails_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = other_defaults(folder.path(), "bookworm", &["intel-hda.msi=off"]);
+    let new = "debian:bookworm";
+    // One and the same program: the dumps are equal.
+    let (by_dump, status) = report(&["static", &old, new, "-M", "q35"]);
+    assert_eq!(status, Some(0));
+    assert_eq!(by_dump["findings"], serde_json::json!([]));
+
+    let live = ["live", &old, new, "-M", "q35", "--paused", "--retries", "0"];
+    let (moved, status) = report(&[&live[..], &["--device", "intel-hda"]].concat());
+    assert_eq!(status, Some(1));
+    let words = "old sets `msi` to off with pc-q35-7.2; new leaves it at its default, auto";
+    for case in moved["cases"].as_array().unwrap() {
+        assert_eq!(case["outcome"], "fail", "{case:#}");
+        let cause = &case["cause"];
+        assert_eq!(cause["section"], "0000:00:01.0/intel-hda");
+        assert_eq!(cause["rule"], "property-default-changed");
+        let message = cause["message"].as_str().unwrap();
+        assert!(message.contains("Bad config data"), "{message}");
+        assert!(message.ends_with(words), "{message}");
+    }
+    let found = by_properties(&moved);
+    assert_eq!(found.len(), 2, "one a direction: {found:#?}");
+    for (finding, direction) in found.iter().zip(["forward", "backward"]) {
+        assert_eq!(finding["section"], "intel-hda");
+        assert_eq!(finding["path"], serde_json::json!(["msi"]));
+        assert_eq!(finding["level"], "warning");
+        assert_eq!(finding["direction"], direction);
+        assert_eq!(finding["old"]["value"], "off");
+        assert_eq!(finding["new"]["value"], "auto");
+        assert_eq!(
+            finding["confirmed_by"],
+            format!("q35/ad-hoc/unix/{direction}/paused")
+        );
+    }
+    assert!(moved["rules"]["property-default-changed"]["fix"].is_string());
+
+    // A failure of another device has another cause.
+    let neighbours = ["--device", "e1000e", "--device", "intel-hda"];
+    let (moved, _) = report(&[&live[..], &neighbours].concat());
+    assert!(
+        by_properties(&moved)
+            .iter()
+            .all(|f| f["section"] == "intel-hda")
+    );
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_nothing_fails_by_is_a_note_and_noise_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    // A property of a device of the default set that a stopped migration does not mind.
+    let globals = ["VGA.xres=1024", "virtio-balloon-pci.rombar=1"];
+    let old = other_defaults(folder.path(), "bookworm", &globals);
+    let args = ["check", &old, "debian:bookworm", "-M", "q35", "--paused"];
+    let (checked, status) = report(&args);
+    assert_eq!(status, Some(0), "{checked:#}");
+    let found = by_properties(&checked);
+    assert_eq!(found.len(), 2, "one a direction: {found:#?}");
+    for finding in found {
+        assert_eq!(finding["section"], "VGA");
+        assert_eq!(finding["path"], serde_json::json!(["xres"]));
+        assert_eq!(finding["level"], "note");
+        assert_eq!(finding["confirmed_by"], Value::Null);
+    }
+}

@@ -1,0 +1,247 @@
+//! What devices hold after a migration between real builds, and how a refused stream is explained.
+
+use macro_rules_attribute::apply;
+use serde_json::{Value, json};
+
+use crate::common::with_builds;
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+const NEWEST: &str = "debian:trixie-backports";
+
+/// The cases of a `live` run.
+fn live(old: &str, new: &str, args: &[&str]) -> Vec<Value> {
+    let temp = tempfile::tempdir().unwrap();
+    let args = [&["live", old, new, "--format", "json"], args].concat();
+    let output = with_builds(&args).env("TMPDIR", temp.path()).output();
+    let report = crate::common::report(&output.unwrap());
+    report["cases"].as_array().unwrap().clone()
+}
+
+/// All of it was compared, and nothing was lost.
+fn nothing_lost(case: &Value, legs: u64) {
+    assert_eq!(case["outcome"], "pass", "{case:#}");
+    assert_eq!(case["state_diff"], json!([]), "{case:#}");
+    assert_eq!(case["state_unchecked"], Value::Null, "{case:#}");
+    let checked = &case["state_checked"];
+    assert_eq!(checked["legs"], legs, "{case:#}");
+    assert!(checked["sections"].as_u64().unwrap() > 20, "{checked}");
+    assert!(checked["bytes"].as_u64().unwrap() > 10_000, "{checked}");
+}
+
+/// A conditional byte leaves as an unconditional one enters: the load succeeds, and is wrong.
+#[apply(test)]
+#[needs(Builds)]
+fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
+    let args = ["-M", "pc-q35-7.2", "--device", "am53c974", "--paused"];
+    let cases = live(OLD, NEW, &args);
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    let section = "0000:00:01.0/pciespscsi";
+    for case in &cases {
+        assert_eq!(case["control"]["old_to_old"], "pass");
+        assert_eq!(case["control"]["new_to_new"], "pass");
+        assert_eq!(case["cause"]["section"], section, "{case:#}");
+        assert_eq!(case["repeated"]["failed"], case["repeated"]["of"]);
+    }
+
+    assert_eq!(backward["outcome"], "lost", "{backward:#}");
+    assert_eq!(
+        backward["state_diff"],
+        json!([{
+            "leg": 0,
+            "section": section,
+            "instance": 0,
+            "field": "esp/lun",
+            "change": "displaced",
+            "sent": "0x0",
+            "held": "0x0",
+            "landed_in": "esp/ti_cmd",
+            "fresh": null,
+        }])
+    );
+    assert_eq!(backward["cause"]["field"], "esp/lun");
+
+    assert_eq!(forward["outcome"], "fail", "{forward:#}");
+    let cause = &forward["cause"];
+    assert_eq!(cause["field"], "esp/drq_state", "{cause:#}");
+    assert_eq!(cause["rule"], "field-added");
+    assert!(cause["offset"].as_u64().unwrap() > 0);
+    assert_eq!(cause["sent"], "the end of the section");
+    assert_eq!(cause["expected"], "esp/drq_state (bool, 1 byte)");
+    let message = cause["message"].as_str().unwrap();
+    // What the build said stays, and what it means follows.
+    let (said, meant) = message.split_once("; ").unwrap();
+    assert_eq!(said, format!("Missing section footer for {section}"));
+    assert!(meant.contains("esp/drq_state"), "{message}");
+}
+
+/// 10.0 sends filler where 7.2 has fields, of sb16 for what the command line says and of e1000e for
+/// what is 0 on a machine that never ran, too.
+#[apply(test)]
+#[needs(Builds)]
+fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
+    let args = ["-M", "pc-q35-7.2", "--paused"];
+    let cases = live(OLD, NEW, &[&args[..], &["--device", "sb16"]].concat());
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    nothing_lost(forward, 1);
+    assert_eq!(backward["outcome"], "lost", "{backward:#}");
+    assert_eq!(backward["control"]["old_to_old"], "pass");
+    assert_eq!(backward["control"]["new_to_new"], "pass");
+    let row = |field, sent, held, fresh| {
+        json!({
+            "leg": 0,
+            "section": "sb16",
+            "instance": 0,
+            "field": field,
+            "change": "filled",
+            "sent": sent,
+            "held": held,
+            "landed_in": null,
+            "fresh": fresh,
+        })
+    };
+    let bytes = "00 00 00 00";
+    assert_eq!(
+        backward["state_diff"],
+        json!([
+            row("irq", bytes, "0x0", "0x5"),
+            row("dma", bytes, "0x0", "0x1"),
+            row("hdma", bytes, "0x0", "0x5"),
+            row("port", bytes, "0x0", "0x220"),
+            row("ver", bytes, "0x0", "0x405"),
+        ])
+    );
+    let message = backward["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("does not send irq"), "{message}");
+
+    // In a loop it shows in the leg that arrives there.
+    let looped = ["--device", "sb16", "--loops", "2", "--retries", "0"];
+    let cases = live(OLD, NEW, &[&args[..], &looped].concat());
+    assert_eq!(cases[0]["outcome"], "lost", "{cases:#?}");
+    let legs: Vec<&Value> = cases[0]["state_diff"].as_array().unwrap().iter().collect();
+    assert!(legs.iter().all(|diff| diff["leg"] == 1), "{legs:#?}");
+
+    let cases = live(OLD, NEW, &[&args[..], &["--device", "e1000e"]].concat());
+    assert_eq!(cases.len(), 2);
+    for case in &cases {
+        nothing_lost(case, 1);
+    }
+}
+
+/// The CPU of this machine has other system registers in each release. One that the destination lacks
+/// ends the load, be the list longer or shorter; so does a list that is longer than its own.
+#[apply(test)]
+#[needs(Builds)]
+fn a_cpu_that_is_refused_is_explained_to_the_register() {
+    let args = ["--arch", "aarch64", "-M", "virt-7.2", "--paused"];
+    let cases = live(OLD, NEW, &[&args[..], &["--device-set", "bare"]].concat());
+    let [forward, backward] = cases.as_slice() else {
+        panic!("{cases:#?}");
+    };
+    for (case, field, sent, expected) in [
+        (
+            forward,
+            "cpreg_vmstate_indexes",
+            "cpreg_vmstate_indexes[86] = 0x40200000200f3a00",
+            "a system register that the CPU has",
+        ),
+        (
+            backward,
+            "cpreg_vmstate_array_len",
+            "cpreg_vmstate_array_len (int32 le, 4 bytes) = 275",
+            "cpreg_vmstate_array_len (int32 le, 4 bytes), at most 258",
+        ),
+    ] {
+        let cause = &case["cause"];
+        assert_eq!(case["outcome"], "fail", "{case:#}");
+        assert_eq!(cause["section"], "cpu", "{cause:#}");
+        assert_eq!(cause["field"], field, "{cause:#}");
+        assert_eq!(cause["sent"], sent, "{cause:#}");
+        assert_eq!(cause["expected"], expected, "{cause:#}");
+        // No property of the board has to do with it.
+        assert_ne!(cause["rule"], "property-default-changed", "{cause:#}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn ordinary_devices_hold_what_was_sent() {
+    let mut args = vec!["-M", "q35"];
+    for device in [
+        "e1000e",
+        "virtio-net-pci",
+        "virtio-blk-pci",
+        "virtio-gpu-pci",
+    ] {
+        args.extend(["--device", device]);
+    }
+    for how in [&[][..], &["--paused"]] {
+        let cases = live(OLD, NEW, &[&args, how].concat());
+        assert_eq!(cases.len(), 2);
+        for case in &cases {
+            nothing_lost(case, 1);
+        }
+    }
+}
+
+/// The guest never runs: what one leg sends is what the destination of the one before it holds.
+#[apply(test)]
+#[needs(Builds)]
+fn every_leg_of_a_loop_is_compared() {
+    for how in [&[][..], &["--paused"]] {
+        let args = ["-M", "q35", "--device-set", "bare", "--loops", "3"];
+        let cases = live(OLD, NEW, &[&args, how].concat());
+        assert_eq!(cases.len(), 1);
+        nothing_lost(&cases[0], 6);
+    }
+}
+
+/// 10.0.13 sends the sizes of queues once more, since its own default for them is another one, and 11.1,
+/// whose default they are, does not.
+#[apply(test)]
+#[needs(Builds)]
+fn a_subsection_that_a_build_adds_on_the_way_back_is_no_loss() {
+    // Of virtio-gpu 11.1 has the longer configuration space, too.
+    for device in ["virtio-rng-pci", "virtio-gpu-pci"] {
+        let args = ["-M", "q35", "--device", device, "--paused"];
+        let loops = ["--loops", "1", "--first", "new"];
+        let cases = live(NEW, NEWEST, &[&args[..], &loops].concat());
+        assert_eq!(cases.len(), 1);
+        nothing_lost(&cases[0], 2);
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_state_is_compared_whatever_way_the_stream_takes() {
+    let args = ["-M", "q35", "--device-set", "bare", "--paused"];
+    for transport in ["unix", "tcp", "fd", "exec", "file"] {
+        let cases = live(
+            NEW,
+            NEWEST,
+            &[&args[..], &["--transport", transport]].concat(),
+        );
+        assert_eq!(cases.len(), 2, "{transport}");
+        for case in &cases {
+            nothing_lost(case, 1);
+        }
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_cannot_be_compared_says_why() {
+    let args = ["-M", "q35", "--device-set", "bare", "--paused"];
+    let how = ["--direction", "forward", "--capability", "multifd"];
+    let cases = live(OLD, NEW, &[&args[..], &how].concat());
+    assert_eq!(cases.len(), 1);
+    let case = &cases[0];
+    assert_eq!(case["outcome"], "pass", "{case:#}");
+    assert_eq!(case["state_checked"], Value::Null);
+    let why = case["state_unchecked"].as_str().unwrap();
+    assert!(why.contains("multifd"), "{why}");
+}

@@ -1,0 +1,470 @@
+//! Sweeps of real builds: few devices, so that it stays quick, and what they have to tell apart.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Output;
+
+use macro_rules_attribute::apply;
+use serde_json::{Value, json};
+
+use crate::common::{program, stderr, stdout, with_builds};
+
+fn sweep(args: &[&str]) -> Output {
+    let args = [&["sweep"], args].concat();
+    with_builds(&args).output().expect("it runs")
+}
+
+fn report(args: &[&str]) -> (Value, Option<i32>) {
+    let output = sweep(&[args, &["--format", "json", "-q"]].concat());
+    (crate::common::report(&output), output.status.code())
+}
+
+/// Outcome and control of every case, by id.
+fn outcomes(report: &Value) -> BTreeMap<String, (String, Value)> {
+    let cases = report["cases"].as_array().expect("cases");
+    let entry = |case: &Value| {
+        let text = |key: &str| case[key].as_str().expect("a text").to_owned();
+        (text("id"), (text("outcome"), case["control"].clone()))
+    };
+    cases.iter().map(entry).collect()
+}
+
+fn outcome<'r>(outcomes: &'r BTreeMap<String, (String, Value)>, id: &str) -> &'r str {
+    let found = outcomes.get(id);
+    &found
+        .unwrap_or_else(|| panic!("no {id} in {outcomes:#?}"))
+        .0
+}
+
+/// Devices of which some break, one way or in one build, among many that do not.
+const MIXED: &[&str] = &[
+    "--only", "am53c974", "--only", "dc390", "--only", "isa-vga", "--only", "e1000*", "--only",
+    "usb-*", "--only", "virtio-*", "--only", "pxb*",
+];
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_pack_tells_what_one_by_one_tells() {
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    let (packed, status) = report(&[&pair, MIXED].concat());
+    assert_eq!(status, Some(1));
+    let (alone, status) = report(&[&pair, MIXED, &["--one-by-one"]].concat());
+    assert_eq!(status, Some(1));
+    let found = outcomes(&packed);
+    assert_eq!(found, outcomes(&alone));
+    let whole = packed.clone();
+    let (packed, alone) = (&packed["swept"][0], &alone["swept"][0]);
+    assert_eq!(packed["left_out"], alone["left_out"]);
+    let guests = |swept: &Value| swept["guests"].as_u64().expect("a number");
+    assert!(
+        guests(packed) * 2 < guests(alone),
+        "{} guests, alone {}",
+        guests(packed),
+        guests(alone)
+    );
+
+    // The controller of the board is in both builds, and they disagree about its wire form.
+    for device in ["am53c974", "dc390"] {
+        let (outcome, control) = &found[&format!("q35/{device}/unix/forward")];
+        assert_eq!(outcome, "fail", "{device}");
+        assert_eq!(control["old_to_old"], "pass");
+        assert_eq!(control["new_to_new"], "pass");
+    }
+    assert_eq!(outcome(&found, "q35/isa-vga/unix/backward"), "broken");
+    for device in ["e1000", "e1000e", "usb-kbd", "virtio-net-pci", "bare"] {
+        for direction in ["forward", "backward"] {
+            let id = format!("q35/{device}/unix/{direction}");
+            assert_eq!(outcome(&found, &id), "pass", "{id}");
+        }
+    }
+    // The dumps foretold it, the guests confirm it, and the stream says where.
+    let case = |report: &Value, id: &str| {
+        let cases = report["cases"].as_array().expect("cases");
+        let found = cases.iter().find(|case| case["id"] == id);
+        found.unwrap_or_else(|| panic!("no {id}")).clone()
+    };
+    for device in ["am53c974", "dc390"] {
+        let case = case(&whole, &format!("q35/{device}/unix/forward"));
+        assert_eq!(case["cause"]["field"], "esp/drq_state", "{device}");
+        assert_eq!(case["cause"]["rule"], "field-added", "{device}");
+        assert_eq!(case["cause"]["expected"], "esp/drq_state (bool, 1 byte)");
+        assert!(case["cause"]["offset"].is_u64(), "{case}");
+        // What is explained is not tried again; what nobody foretold is.
+        assert_eq!(case["repeated"], Value::Null);
+    }
+    let crash = case(&whole, "q35/isa-vga/unix/backward");
+    assert_eq!(crash["repeated"], json!({"failed": 2, "of": 2}));
+    let findings = whole["findings"].as_array().expect("findings");
+    let errors: Vec<&Value> = findings
+        .iter()
+        .filter(|f| f["level"] == "error" && f["allowed_by"] == Value::Null)
+        .collect();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    for error in errors {
+        let direction = error["direction"].as_str().expect("a direction");
+        assert_eq!(error["section"], "am53c974");
+        assert_eq!(error["also_in"], json!(["dc390"]));
+        assert_eq!(
+            error["confirmed_by"],
+            format!("q35/am53c974/unix/{direction}")
+        );
+    }
+    // What both builds sent of the same guests was compared as well, and names no place in a guest.
+    let sent = findings.iter().filter(|f| f["evidence"] == "stream");
+    let sections: Vec<&str> = sent.filter_map(|f| f["section"].as_str()).collect();
+    assert!(sections.contains(&"globalstate"), "{sections:?}");
+    assert!(sections.iter().all(|s| !s.contains('/')), "{sections:?}");
+    // In words of ours, of the data, and of the build.
+    let left_out = packed["left_out"].as_array().expect("a list");
+    let reason = |device: &str| {
+        let entry = left_out.iter().find(|entry| entry["device"] == device);
+        entry.unwrap_or_else(|| panic!("{device}: {left_out:#?}"))["reason"].clone()
+    };
+    assert_eq!(reason("usb-host"), "needs a device of the host");
+    assert_eq!(
+        reason("pxb"),
+        "debian:bookworm does not start with it: -device pxb,id=any-pxb: pxb devices cannot reside on a PCIe bus"
+    );
+    let exercised = packed["exercised"].as_u64().expect("a number") as usize;
+    let shared = packed["shared"].as_u64().expect("a number") as usize;
+    assert_eq!(exercised + left_out.len(), shared, "nothing is silent");
+}
+
+/// A report without what no two runs have in common: times, how much RAM was sent, folders, guests.
+fn lasting(mut report: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| {
+                    let measured = matches!(key.as_str(), "bytes" | "pages" | "logs" | "guests");
+                    !measured && !key.ends_with("_ms")
+                });
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut report);
+    report
+}
+
+fn merge(files: &[PathBuf], args: &[&str]) -> Output {
+    let mut command = program(&["merge"]);
+    command.args(files).args(args).output().expect("it runs")
+}
+
+/// Some hang on others that break, some start in no build, and some pass.
+#[apply(test)]
+#[needs(Builds)]
+fn shards_joined_are_the_whole_run() {
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    let only = [
+        "am53c974",
+        "dc390",
+        "e1000",
+        "isa-vga",
+        "pxb*",
+        "scsi-hd",
+        "usb-host",
+        "usb-kbd",
+        "virtio-rng-pci",
+    ];
+    let only: Vec<&str> = only.iter().flat_map(|glob| ["--only", glob]).collect();
+    let args = [&pair, only.as_slice()].concat();
+    let (whole, status) = report(&args);
+    assert_eq!(status, Some(1));
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, report: &Value| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, report.to_string()).expect("written");
+        file
+    };
+    let mut files = Vec::new();
+    let mut sizes = Vec::new();
+    for shard in ["1/3", "2/3", "3/3"] {
+        let (part, _) = report(&[&args[..], &["--shard", shard]].concat());
+        sizes.push(part["cases"].as_array().expect("cases").len());
+        files.push(written(&shard.replace('/', "-"), &part));
+    }
+    let cases = whole["cases"].as_array().expect("cases").len();
+    assert_eq!(sizes.iter().sum::<usize>(), cases, "{sizes:?}");
+    assert!(
+        sizes.iter().filter(|size| **size > 0).count() > 1,
+        "{sizes:?}"
+    );
+
+    let merged = merge(&files, &["--format", "json"]);
+    assert_eq!(merged.status.code(), Some(1));
+    let merged: Value = serde_json::from_slice(&merged.stdout).expect("a report");
+    let text = |report: Value| serde_json::to_string_pretty(&lasting(report)).expect("JSON");
+    same_lines(&text(merged), &text(whole));
+
+    let lacking = merge(&files[..2], &[]);
+    assert_eq!(lacking.status.code(), Some(125));
+    let said = stderr(&lacking);
+    assert!(said.contains("shard 3 is missing of 3"), "{said}");
+
+    // The same machine and devices, and another build.
+    let other = [
+        "debian:bookworm",
+        "debian:trixie-backports",
+        "-M",
+        "pc-q35-7.2",
+    ];
+    let (part, _) = report(&[&other, only.as_slice(), &["--shard", "3/3"]].concat());
+    files[2] = written("other", &part);
+    let mixed = merge(&files, &[]);
+    assert_eq!(mixed.status.code(), Some(2));
+    let said = stderr(&mixed);
+    assert!(said.contains("not of one run: the new build is"), "{said}");
+}
+
+/// The first line that differs says more than two reports.
+fn same_lines(one: &str, other: &str) {
+    for (at, (one, other)) in one.lines().zip(other.lines()).enumerate() {
+        assert_eq!(one, other, "line {}", at + 1);
+    }
+    assert_eq!(one.lines().count(), other.lines().count());
+}
+
+/// Of an e1000 alone, all that a guest with it can send is sent; of a vhost device, nothing is.
+#[apply(test)]
+#[needs(Builds)]
+fn coverage_gates_where_it_is_asked_for() {
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    let all = [&pair[..], &["--only", "e1000", "--min-coverage", "100"]].concat();
+    let (enough, status) = report(&all);
+    assert_eq!(status, Some(0));
+    assert_eq!(enough["coverage"]["counts"]["percent"], 100);
+    let sections = enough["coverage"]["sections"].as_array().expect("a list");
+    let of = |name: &str| {
+        let found = sections.iter().find(|section| section["section"] == name);
+        found.unwrap_or_else(|| panic!("no {name}"))
+    };
+    assert_eq!(of("e1000")["reached"], "passed");
+    assert_eq!(of("rtl8139")["possible"], false, "it was not asked for");
+    // What is in every guest of the machine.
+    assert_eq!(of("mch")["reached"], "passed");
+
+    let less = [&all[..], &["--only", "vhost-vsock*"]].concat();
+    let (less, status) = report(&less);
+    assert_eq!(status, Some(125));
+    assert_eq!(less["verdict"], "untested");
+    assert_eq!(less["coverage"]["required"], 100);
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn several_machines_of_several_architectures_are_one_report() {
+    let (report, status) = report(&[
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "q35",
+        "-M",
+        "pc",
+        "-M",
+        "m68k/virt",
+        "-M",
+        "virt",
+        "-M",
+        "pc-q35-99.0",
+        "--only",
+        "virtio-rng*",
+    ]);
+    assert_eq!(status, Some(1), "aarch64 does not get across");
+    assert_eq!(report["machine"], Value::Null);
+    let places: Vec<(&str, &str)> = report["swept"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|s| Some((s["architecture"].as_str()?, s["machine"].as_str()?)))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("x86_64", "pc-q35-7.2"),
+            ("x86_64", "pc-i440fx-7.2"),
+            ("m68k", "virt-7.2"),
+            ("aarch64", "virt-7.2"),
+        ]
+    );
+    let found = outcomes(&report);
+    for id in [
+        "q35/virtio-rng-pci/unix/forward",
+        "i440fx/virtio-rng-pci/unix/backward",
+        "m68k/virt/virtio-rng-device/unix/forward",
+    ] {
+        assert_eq!(outcome(&found, id), "pass", "{id}");
+    }
+    // Said once of the machine; its devices are tried with the destination's own CPU, and each says so.
+    assert_eq!(outcome(&found, "aarch64/virt/bare/unix/forward"), "fail");
+    let virt = &report["swept"][3];
+    assert_eq!(
+        virt["grafted"],
+        json!([
+            {"direction": "forward", "sections": ["cpu"]},
+            {"direction": "backward", "sections": ["cpu"]},
+        ])
+    );
+    assert!(virt["exercised"].as_u64() > Some(0), "{virt}");
+    let cases = report["cases"].as_array().expect("cases");
+    let grafted = |id: &str| {
+        let case = cases.iter().find(|case| case["id"] == id);
+        case.unwrap_or_else(|| panic!("no {id}"))["grafted"].clone()
+    };
+    for direction in ["forward", "backward"] {
+        let id = format!("aarch64/virt/virtio-rng-pci/unix/{direction}");
+        assert_eq!(outcome(&found, &id), "pass");
+        assert_eq!(grafted(&id), json!(["cpu"]));
+        let whole = format!("q35/virtio-rng-pci/unix/{direction}");
+        assert_eq!(grafted(&whole), json!([]));
+    }
+    assert_eq!(outcome(&found, "q35/bare/unix/forward"), "pass");
+    assert_eq!(outcome(&found, "pc-q35-99.0/bare/unix/forward"), "skip");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_page_shows_what_did_not_pass_and_no_more() {
+    let args = [
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+        "--direction",
+        "forward",
+        "--only",
+        "am53c974",
+        "--only",
+        "dc390",
+        "--only",
+        "e1000",
+    ];
+    let output = sweep(&args);
+    let text = stdout(&output);
+    assert!(
+        text.contains("3 device types in both builds: 3 exercised, 0 left out"),
+        "{text}"
+    );
+    assert!(
+        text.contains("fail     q35/am53c974/unix/forward"),
+        "{text}"
+    );
+    assert!(
+        text.contains("same in    q35/dc390/unix/forward"),
+        "one cause, once: {text}"
+    );
+    assert!(text.contains("by hand    d=$(mktemp -d); "), "{text}");
+    assert!(!text.contains("q35/e1000/"), "{text}");
+    let verbose = sweep(&[&args[..], &["-v"]].concat());
+    let text = stdout(&verbose);
+    assert!(text.contains("pass     q35/e1000/unix/forward"), "{text}");
+}
+
+/// No build moves the page of vmclock, not even to itself: the guest comes through, and so do its other
+/// devices.
+#[apply(test)]
+#[needs(Builds)]
+fn what_one_device_loses_says_nothing_against_its_neighbours() {
+    let pair = ["debian:trixie", "debian:trixie", "-M", "pc-q35-10.0"];
+    let only = ["--only", "vmclock", "--only", "e1000*", "--only", "rtl8139"];
+    let (packed, status) = report(&[&pair[..], &only].concat());
+    assert_eq!(status, Some(0));
+    let (alone, _) = report(&[&pair[..], &only, &["--one-by-one"]].concat());
+    let found = outcomes(&packed);
+    assert_eq!(found, outcomes(&alone));
+    assert_eq!(outcome(&found, "q35/vmclock/unix/forward"), "broken");
+    assert_eq!(outcome(&found, "q35/e1000/unix/forward"), "pass");
+    let standing = |report: &Value| report["coverage"]["sections"].clone();
+    assert_eq!(standing(&packed), standing(&alone));
+    // The bare machine both ways, the pack there and what came through back, vmclock alone both ways, its
+    // way back once more, and its controls.
+    assert_eq!(packed["swept"][0]["guests"], json!(9));
+}
+
+/// A break that somebody chose is one for the guests that meet it, too; and what is swept decides what
+/// the findings are about.
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_list_allows_does_not_gate() {
+    let lists = tempfile::tempdir().expect("a folder");
+    let entry = |section: &str| {
+        format!(
+            "[[break]]\nsection = \"{section}\"\nrule = \"field-added\"\n\
+             path = [\"pciespscsi\", \"esp\", \"drq_state\"]\ndirection = \"forward\"\n\
+             machines = [\"pc-q35\"]\nby = \"8.0\"\ncommit = \"0123456\"\nreason = \"meant to\"\n"
+        )
+    };
+    let text = ["am53c974", "dc390"].map(entry).concat();
+    std::fs::write(lists.path().join("own.toml"), text).expect("written");
+    let rules = lists.path().to_str().expect("a name");
+    let args = [
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+        "--direction",
+        "forward",
+        "--only",
+        "am53c974",
+        "--only",
+        "e1000",
+    ];
+    let (gated, status) = report(&args);
+    assert_eq!(status, Some(1));
+    assert_eq!(gated["summary"]["errors"], 1);
+    let (allowed, status) = report(&[&args[..], &["--lists", rules]].concat());
+    assert_eq!(status, Some(0), "{allowed:#}");
+    let case = &allowed["cases"][0];
+    assert_eq!(case["id"], "q35/am53c974/unix/forward");
+    assert_eq!(case["outcome"], "fail");
+    let by = case["allowed_by"].as_str().expect("an entry");
+    assert!(by.contains("meant to"), "{by}");
+    let (denied, status) = report(&[
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+        "--only",
+        "e1000",
+        "--deny",
+        "subsection-unknown",
+    ]);
+    // What is built into boards concerns every guest; a SCSI controller that was not asked for, none.
+    assert_eq!(status, Some(1), "{denied:#}");
+    let findings = denied["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|f| f["section"] != "am53c974"));
+}
+
+#[apply(test)]
+fn wrong_wishes_are_told() {
+    for (args, wanted) in [
+        (
+            &["a", "b", "--all-machines", "-M", "q35"][..],
+            "cannot be used with",
+        ),
+        (
+            &["a", "b", "--arch", "x86_64", "--all-arches"],
+            "cannot be used with",
+        ),
+        (&["a", "b", "--timeout", "0"], "0 is not in"),
+        (&["a", "b", "--shard", "4/3"], "there is no shard 4 of 3"),
+        (
+            &["a", "b", "--shard", "1/3", "--min-coverage", "1"],
+            "cannot be used with",
+        ),
+        (&["a", "b", "--min-coverage", "101"], "101 is not in"),
+        (&["/no/such/build", "b"], "/no/such/build"),
+        (
+            &["debian:bookworm", "debian:trixie", "--arch", "vax"],
+            "vax",
+        ),
+    ] {
+        let output = sweep(args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(wanted), "{args:?}: {said}");
+    }
+}
