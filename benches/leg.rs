@@ -16,7 +16,7 @@ use migcompat::model::Direction;
 use migcompat::qemu;
 use migcompat::qemu::{Means, Pair, private_dir};
 use migcompat::report::Outcome;
-use migcompat::rules::lists::{Lists, Scope};
+use migcompat::rules::known_issues::{KnownIssues, Scope};
 use qapi::Command;
 use qapi::qmp::QmpCommand;
 use serde::Serialize;
@@ -104,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     let (old, new) = Endpoint::both(&pair);
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
-    let lists = Lists::load(&[])?;
+    let lists = KnownIssues::load(&[])?;
     let scope = Scope {
         lists: &lists,
         old: Some(old.info.version),

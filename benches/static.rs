@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use migcompat::compare::dump::compare::compare;
 use migcompat::model::Direction;
 use migcompat::rules::judge::{LevelOverrides, judge};
-use migcompat::rules::lists::{Lists, Scope};
+use migcompat::rules::known_issues::{KnownIssues, Scope};
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::parse_dump;
 
@@ -26,7 +26,7 @@ fn plain_json(name: &str) -> Vec<u8> {
 }
 
 fn whole(old: &[u8], new: &[u8]) -> usize {
-    let lists = Lists::load(&[]).expect("the shipped lists");
+    let lists = KnownIssues::load(&[]).expect("the shipped lists");
     let (old, new) = (parse(old), parse(new));
     let scope = Scope {
         lists: &lists,
@@ -79,7 +79,7 @@ fn side_by_side(c: &mut Criterion) {
         b.iter(|| black_box((parse(&old), parse(&new))))
     });
     group.bench_function("compare", |b| {
-        let lists = Lists::default();
+        let lists = KnownIssues::default();
         let scope = Scope {
             lists: &lists,
             old: None,
@@ -90,7 +90,7 @@ fn side_by_side(c: &mut Criterion) {
         b.iter(|| black_box(compare(&old_dump, &new_dump, &Direction::BOTH, &scope)));
     });
     group.bench_function("lists", |b| {
-        b.iter(|| black_box(Lists::load(&[]).expect("the shipped lists")));
+        b.iter(|| black_box(KnownIssues::load(&[]).expect("the shipped lists")));
     });
     group.bench_function("whole", |b| b.iter(|| black_box(whole(&old, &new))));
     group.finish();

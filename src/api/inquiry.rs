@@ -25,7 +25,7 @@ use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::dump::Dump;
 
 /// The set of a run that asks for none.
@@ -123,7 +123,7 @@ struct Moved {
 impl<'i> Inquiry<'i> {
     pub(crate) fn new(
         opened: &'i Opened,
-        lists: &'i Lists,
+        lists: &'i KnownIssues,
         policy: &'i Policy,
         guests: &'i Guests,
     ) -> Inquiry<'i> {
@@ -233,7 +233,10 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn link(&mut self) {
         for case in self.moved.iter_mut().flat_map(|moved| &mut moved.cases) {
             let predicted = link(case, &mut self.findings);
-            case.allowed_by = self.scope.allows_case(case, predicted);
+            case.allowed_by = self
+                .scope
+                .allows_case(case, predicted)
+                .map(|found| found.reason);
         }
     }
 

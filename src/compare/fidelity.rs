@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::SectionName;
 use crate::report::Change;
-use crate::rules::lists::StateNames;
+use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Section, Stream};
 
 use body::{Body, Leaf, bodies, holder, within};

@@ -148,6 +148,8 @@ pub struct Changed {
     pub description: String,
     pub old: Option<String>,
     pub new: Option<String>,
+    /// A known issue says that both names are one, and the finding's message gives its reason.
+    pub known: bool,
 }
 
 impl Finding {

@@ -96,7 +96,7 @@ fn field_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut VmsdField {
 }
 
 /// A plain field: a width that is the same in memory and on the wire.
-fn is_plain(field: &Field) -> bool {
+fn is_plain(field: &VmsdField) -> bool {
     field.description.is_none() && !matches!(field.size, 0 | 48)
 }
 
@@ -330,7 +330,7 @@ proptest! {
         let fields = siblings(&mut new.sections[0], way);
         prop_assume!(at + 1 < fields.len());
         let version = 0;
-        let plain = |f: &Field| is_plain(f) && !f.conditional && f.version_id <= version && f.name != "unused";
+        let plain = |f: &VmsdField| is_plain(f) && !f.conditional && f.version_id <= version && f.name != "unused";
         prop_assume!(plain(&fields[at]) && plain(&fields[at + 1]) && fields[at].name != fields[at + 1].name);
         fields.swap(at, at + 1);
         let findings = compare_both(&old, &new);

@@ -11,7 +11,7 @@ use migcompat::compare::dump::compare::compare;
 use migcompat::model::{Direction, Version};
 use migcompat::report::{Finding, Level};
 use migcompat::rules::judge::{LevelOverrides, judge};
-use migcompat::rules::lists::{Lists, Scope};
+use migcompat::rules::known_issues::{KnownIssues, Scope};
 use migcompat::vmstate::read::read_dump;
 
 /// Columns of the record that the comparison itself gives; judgements follow them.
@@ -47,7 +47,7 @@ fn row(dump: &str, pair: &str, finding: &Finding) -> String {
 /// they say what a build has, not what it sends.
 fn reported() -> BTreeSet<String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");
-    let lists = Lists::load(&[]).expect("the shipped lists");
+    let lists = KnownIssues::load(&[]).expect("the shipped lists");
     let versions = ["5.2.0", "7.2.22", "10.0.13", "11.1.3"];
     let short = |version: &str| version.rsplit_once('.').map_or("", |(v, _)| v).to_owned();
     let mut rows = BTreeSet::new();

@@ -13,7 +13,7 @@ use migcompat::model::Direction;
 use migcompat::model::Rule;
 use migcompat::qemu::properties::Snapshot;
 use migcompat::report::{Evidence, Finding};
-use migcompat::rules::lists::Lists;
+use migcompat::rules::known_issues::KnownIssues;
 use migcompat::vmstate::dump::Dump;
 use migcompat::vmstate::read::read_dump;
 
@@ -54,7 +54,7 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
                 old: old.clone(),
                 new: new.clone(),
             };
-            let lists = Lists::load(&[]).expect("the shipped lists");
+            let lists = KnownIssues::load(&[]).expect("the shipped lists");
             let differences = properties::compare(&snapshots, Look::Everything, &lists);
             properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
         }

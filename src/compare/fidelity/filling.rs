@@ -16,7 +16,7 @@ use crate::compare::fidelity::alike::alike;
 use crate::compare::fidelity::body::{Body, Leaf, bodies, holder, within};
 use crate::compare::fidelity::resized::as_long;
 use crate::model::SectionName;
-use crate::rules::lists::StateNames;
+use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
 
 /// A field of the destination that holds what the source sent as filler.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::compare::fidelity::body::{Body, Leaf};
-use crate::rules::lists::StateNames;
+use crate::rules::known_issues::StateNames;
 use crate::stream::tree::Kind;
 
 /// The receiving side as it would be if its fields had the lengths that were sent, where another length

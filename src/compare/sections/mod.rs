@@ -15,7 +15,7 @@ use crate::compare::layout::{Interner, Item, Kind, Layout};
 use crate::compare::renames::Renames;
 use crate::model::Rule;
 use crate::model::Side as Build;
-use crate::report::{ChangeKey, Finding, Level, Shape};
+use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
 
 use align::{Step, align};
 use gap::Change;
@@ -81,6 +81,14 @@ impl<'d> Comparison<'d, '_> {
                 .type_renamed(old_type, new_type, old.name(), known);
             let sides = (named(old_type), named(new_type));
             self.section_finding(Rule::SectionRenamed, message, sides);
+            if let Some(finding) = self.findings.last_mut() {
+                finding.items = vec![Changed {
+                    description: old.name().to_owned(),
+                    old: Some(old_type.to_owned()),
+                    new: Some(new_type.to_owned()),
+                    known: known.is_some(),
+                }];
+            }
         }
         if old.is_same(new) {
             return;
@@ -318,7 +326,7 @@ impl<'d> Comparison<'d, '_> {
         let sides = (spot.shape(Build::Old), spot.shape(Build::New));
         let key = spot.change();
         let context = run.context(&self.interner, change);
-        let items = spot.items(change.rule);
+        let items = spot.items(change.rule, change.known.is_some());
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,

@@ -45,7 +45,7 @@ impl<'d> Spot<'_, 'd> {
     }
 
     /// Returns what changed, as the lists name it. Items pair up where both sides have as many.
-    pub fn items(&self, rule: Rule) -> Vec<Changed> {
+    pub fn items(&self, rule: Rule, known: bool) -> Vec<Changed> {
         let name = |item: &&Item| {
             let name = match rule {
                 Rule::DescriptionRenamed => item.description,
@@ -64,6 +64,7 @@ impl<'d> Spot<'_, 'd> {
                     .unwrap_or_default(),
                 old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
                 new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
+                known,
             })
             .collect();
         items.dedup();

@@ -6,7 +6,7 @@ use crate::compare::fidelity;
 use crate::compare::fidelity::{Filling, Loss};
 use crate::model::Direction;
 use crate::report::{Change, StateChecked, StateDiff};
-use crate::rules::lists::{Scope, StateNames};
+use crate::rules::known_issues::{Scope, StateNames};
 use crate::stream::{Kind, Leaf, Stream};
 
 /// Bytes of a buffer that a report shows.

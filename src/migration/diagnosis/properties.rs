@@ -15,7 +15,7 @@ use crate::model::Rule;
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
 use crate::qemu::{Problem, StartError, private_dir};
 use crate::report::{Case, Cause, ChangeKey, Evidence, Finding, Level, Outcome, Shape};
-use crate::rules::lists::Lists;
+use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
 /// How both builds set up one and the same machine.
@@ -132,7 +132,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
 
 /// What differs, each once however many devices show it, without what the lists say is unrelated.
 /// Devices are compared with their like: the second of a type with the second of that type.
-pub fn compare(snapshots: &Snapshots, what: Look, lists: &Lists) -> Vec<Difference> {
+pub fn compare(snapshots: &Snapshots, what: Look, lists: &KnownIssues) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |difference: Difference| {
         if !is_unrelated(&difference, lists) && !differences.contains(&difference) {
@@ -221,7 +221,7 @@ fn is_idle(value: &Value) -> bool {
     }
 }
 
-fn is_unrelated(difference: &Difference, lists: &Lists) -> bool {
+fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
     let text = |setting: &Setting| setting.value.to_string();
     let (old, new) = match &difference.how {
         How::Changed { old, new } => (Some(text(old)), Some(text(new))),
@@ -355,7 +355,7 @@ pub async fn explain(
     new: &Endpoint,
     launch: &LaunchSpec,
     senders: &Senders,
-    lists: &Lists,
+    lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
     let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
         return Ok(Vec::new());
@@ -426,7 +426,7 @@ pub async fn survey(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],
-    lists: &Lists,
+    lists: &KnownIssues,
 ) -> Result<Vec<Finding>, ProbeError> {
     let launch = config.launch(config.compose(set).args);
     let all = |objects: &[Object]| vec![true; objects.len()];
@@ -444,7 +444,7 @@ pub async fn explain_all(
     specs: &[CaseSpec],
     cases: &mut [Case],
     senders: &Senders,
-    lists: &Lists,
+    lists: &KnownIssues,
 ) -> Result<Vec<Finding>, ProbeError> {
     let mut all = Vec::new();
     for case in cases.iter_mut().filter(|case| suspect(case).is_some()) {
