@@ -7,7 +7,7 @@ use crate::migration::config::MigrationConfig;
 use crate::report::{Coverage, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
 use crate::stream::VmDesc;
-use crate::vmstate::dump::{Description, Dump};
+use crate::vmstate::dump::{Dump, Vmsd};
 
 /// A section that a source really sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +35,7 @@ impl SentSection {
     }
 }
 
-fn sent_below(description: &stream::Description, names: &mut BTreeSet<String>) {
+fn sent_below(description: &stream::StructDesc, names: &mut BTreeSet<String>) {
     for subsection in &description.subsections {
         names.extend(subsection.vmsd_name.as_deref().map(str::to_owned));
         sent_below(subsection, names);
@@ -178,7 +178,7 @@ fn mark(section: &mut CoveredSection, sent: &SentSection, passed: bool) {
     }
 }
 
-fn known_below(description: &Description, names: &mut BTreeSet<String>) {
+fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
     for subsection in &description.subsections {
         names.insert(subsection.name.clone());
         known_below(subsection, names);

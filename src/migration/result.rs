@@ -63,7 +63,7 @@ impl RunResult {
         evidence: Evidence,
     ) -> RunResult {
         let diagnosis = diagnose(&error, &evidence.stderr, &evidence.reached);
-        let suspect = evidence.owner(diagnosis.cause.section.as_deref());
+        let suspect = evidence.owner(diagnosis.cause.section.as_ref());
         let outcome = error.outcome();
         RunResult {
             cause: Some(diagnosis.cause),

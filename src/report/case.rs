@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Cause;
 
 /// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
@@ -82,7 +82,7 @@ pub struct StateDiff {
     /// The leg after which it was seen.
     pub leg: usize,
     /// As the stream names it.
-    pub section: String,
+    pub section: SectionName,
     pub instance: u64,
     pub field: String,
     pub change: Change,

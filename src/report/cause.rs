@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Rule;
+use crate::model::{Rule, SectionName};
 
 /// Why a case did not pass, as far as the builds said it or other evidence explains it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Cause {
     #[serde(default)]
     pub kind: Option<FailureKind>,
     /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
-    pub section: Option<String>,
+    pub section: Option<SectionName>,
     pub instance: Option<u64>,
     pub field: Option<String>,
     /// Rule of the finding that explains it.
@@ -29,6 +29,14 @@ pub struct Cause {
     /// What the source sent there, and what the destination reads there.
     pub sent: Option<String>,
     pub expected: Option<String>,
+}
+
+impl Cause {
+    /// Returns the section, or of memory that differs the block: of that only what it is called is known.
+    pub(crate) fn section_or_memory(&self) -> Option<SectionName> {
+        let block = || self.field.as_deref().map(SectionName::from);
+        self.section.clone().or_else(block)
+    }
 }
 
 /// One of the two QEMUs of a leg.

@@ -94,13 +94,51 @@ pub struct Finding {
     pub confirmed_by: Option<String>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
-    /// Equal for findings of one rule that one and the same change in QEMU caused, in whichever
-    /// section it shows.
+    /// The change in QEMU that it shows.
     #[serde(skip)]
-    pub cause: String,
+    pub change: ChangeKey,
     /// What changed, as the lists name it.
     #[serde(skip)]
     pub items: Vec<Changed>,
+}
+
+/// A change in QEMU, equal for all findings of one rule that show it, in whichever section.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKey {
+    /// A report does not have it.
+    #[default]
+    Unknown,
+    /// One build has no such type or section.
+    Lone(String),
+    /// Of a section as a whole.
+    Section {
+        vmsd: String,
+        /// What the old and the new build have.
+        sides: Box<[Option<Shape>; 2]>,
+    },
+    /// Of a subsection as a whole.
+    Subsection(String),
+    Fields {
+        old: Vec<FieldKey>,
+        new: Vec<FieldKey>,
+    },
+    /// How a type is set up, in the values of both builds.
+    Property {
+        name: String,
+        old: Option<String>,
+        new: Option<String>,
+    },
+}
+
+/// A field by what is the same wherever the description around it is embedded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldKey {
+    /// The innermost description around it.
+    pub description: String,
+    pub name: String,
+    /// Bytes of one element.
+    pub size: u64,
+    pub num: Option<u64>,
 }
 
 /// A field, subsection or description that a finding is about, by the names that lists use.

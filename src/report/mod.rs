@@ -26,7 +26,7 @@ pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };
-pub use finding::{Changed, ContextLine, Evidence, Finding, Level, Shape};
+pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
 pub use notice::{Notice, NoticeKind};
 pub use policy::{LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};

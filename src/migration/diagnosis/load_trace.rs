@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::model::SectionName;
+
 /// What a destination is told to trace: the beginning of each section and of each further part of one,
 /// and the end of it all. By name: a build holds a pattern against thousands of events, for a
 /// millisecond.
@@ -39,7 +41,7 @@ pub(crate) enum Reached {
     #[default]
     Nothing,
     /// The last section that was begun.
-    Section { name: String, instance: u64 },
+    Section { name: SectionName, instance: u64 },
     /// The whole stream was loaded.
     Everything,
 }
@@ -54,7 +56,7 @@ impl Reached {
             if let (Some(id), Some(name)) = (group("id"), group("name")) {
                 let instance = group("instance").and_then(|n| n.parse().ok()).unwrap_or(0);
                 reached = Reached::Section {
-                    name: name.to_owned(),
+                    name: name.into(),
                     instance,
                 };
                 begun.insert(id, reached.clone());
@@ -72,7 +74,7 @@ impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reached::Nothing => f.write_str("nothing"),
-            Reached::Section { name, instance: 0 } => f.write_str(name),
+            Reached::Section { name, instance: 0 } => name.fmt(f),
             Reached::Section { name, instance } => write!(f, "{name} instance {instance}"),
             Reached::Everything => f.write_str("everything"),
         }
@@ -111,7 +113,7 @@ qemu_loadvm_state_section_partend 1
     #[test]
     fn the_last_section_begun_is_where_a_load_was() {
         let section = |name: &str, instance| Reached::Section {
-            name: name.to_owned(),
+            name: name.into(),
             instance,
         };
         for (more, reached) in [

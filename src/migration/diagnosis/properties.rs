@@ -14,7 +14,7 @@ use crate::model::Direction;
 use crate::model::Rule;
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
 use crate::qemu::{Problem, StartError, private_dir};
-use crate::report::{Case, Cause, Evidence, Finding, Level, Outcome, Shape};
+use crate::report::{Case, Cause, ChangeKey, Evidence, Finding, Level, Outcome, Shape};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
@@ -295,7 +295,11 @@ impl Difference {
             path: vec![self.property.clone()],
             message: self.message(machine),
             // One change of a base class shows in every type that is built on it.
-            cause: format!("property {} {old:?} {new:?}", self.property),
+            change: ChangeKey::Property {
+                name: self.property.clone(),
+                old: old.clone(),
+                new: new.clone(),
+            },
             old: old.map(shape),
             new: new.map(shape),
             allowed_by: None,
@@ -356,7 +360,7 @@ pub async fn explain(
     let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
         return Ok(Vec::new());
     };
-    let name = section.rsplit_once('/').map_or(&*section, |(_, name)| name);
+    let name = section.vmsd_name();
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
     let snapshots = look(old, new, launch, |objects| concerned(objects, name, types)).await?;

@@ -8,7 +8,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
 use crate::migration::run;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Outcome;
 use crate::stream::section_override::SectionOverride;
 
@@ -31,7 +31,7 @@ pub(crate) async fn find(
         .ok()?;
     let mut replaced = SectionOverride::default();
     for _ in 0..MAX_SECTIONS {
-        if !replaced.take(&refused, &own) {
+        if !replaced.take(refused.as_str(), &own) {
             return None;
         }
         let tried = Arc::new(replaced.clone());
@@ -49,7 +49,7 @@ pub(crate) async fn find(
 }
 
 /// Returns the section that a destination refused, or died of.
-fn refused_section(run: &RunResult) -> Option<String> {
+fn refused_section(run: &RunResult) -> Option<SectionName> {
     if !matches!(run.outcome, Outcome::Fail | Outcome::Crash) {
         return None;
     }

@@ -9,7 +9,7 @@ use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{HeartbeatError, Vm};
-use crate::model::Version;
+use crate::model::{SectionName, Version};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{Ended, StartError};
 use crate::report::{FailureKind, LegSide, Outcome, Phase, StateDiff};
@@ -253,7 +253,7 @@ impl LegError {
     }
 
     /// Returns the section that differs, and its instance.
-    pub fn section(&self) -> Option<(&str, u64)> {
+    pub fn section(&self) -> Option<(&SectionName, u64)> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some((&first.section, first.instance)),
             _ => None,

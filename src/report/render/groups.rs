@@ -146,7 +146,7 @@ fn kind(case: &Case) -> String {
         Some(section) => {
             // Of a section the bus address says nothing, and of a known field not even the device does:
             // many embed the same description.
-            let device = section.rsplit('/').next().unwrap_or_default();
+            let device = section.vmsd_name();
             let kept = cause.field.as_ref().map_or(device, |_| "");
             words = words.replace(section.as_str(), kept);
         }
@@ -207,7 +207,7 @@ mod tests {
         let case = |id: &str, section: Option<&str>, field: Option<&str>, words: &str| Case {
             outcome: Outcome::Fail,
             cause: Some(Cause {
-                section: section.map(str::to_owned),
+                section: section.map(Into::into),
                 field: field.map(str::to_owned),
                 message: format!("{words} {}", section.unwrap_or_default()),
                 ..Cause::default()
