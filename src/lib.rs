@@ -9,6 +9,7 @@
 pub mod api;
 pub mod cli;
 pub mod compare;
+pub mod compression;
 pub mod culprit;
 pub mod devices;
 pub mod migration;

@@ -52,7 +52,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         } else {
             Packing::Packed
         },
-        only: Only(config.only.clone()),
+        only: Only::new(&config.only),
         shard: config.shard,
     };
     let targets = Targets::open(config, progress)?;

@@ -21,7 +21,7 @@ pub use compose::{Composition, Exclusion, Known, Reason, Target};
 pub use drivers::{Driver, Drivers};
 pub use fallback::{FallBack, Property};
 
-use crate::model::Version;
+use crate::model::{Pattern, Version};
 
 macro_rules! shipped_file {
     ($name:literal) => {
@@ -157,22 +157,13 @@ impl fmt::Display for Value {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
-    /// Names; a `*` at the end stands for any rest.
-    pub drivers: Vec<String>,
+    pub drivers: Vec<Pattern>,
     pub reason: String,
 }
 
 impl LeftOut {
     fn covers(&self, driver: &str) -> bool {
-        LeftOut::any(&self.drivers, driver)
-    }
-
-    /// Whether one of the names is the driver's; a `*` at the end stands for any rest.
-    fn any(names: &[String], driver: &str) -> bool {
-        names.iter().any(|name| match name.strip_suffix('*') {
-            Some(start) => driver.starts_with(start),
-            None => driver == name,
-        })
+        Pattern::any(&self.drivers, driver)
     }
 }
 

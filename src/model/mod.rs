@@ -2,10 +2,12 @@
 
 mod build;
 mod direction;
+mod pattern;
 pub(crate) mod rule;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use pattern::Pattern;
 pub use rule::Rule;
 pub use version::{BadVersion, Version};

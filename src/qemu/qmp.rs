@@ -1,9 +1,12 @@
 //! A session on a build's monitor.
 //!
-//! The `qapi` crate carries commands and replies. Events never reach it: it gives up on the stream
-//! at the first one that its schema does not know, and the schema is one version's. They are told
-//! apart line by line before it and kept as they came. For the same reason the replies here are
-//! types of our own wherever versions differ.
+//! The `qapi` crate carries commands and replies, and its types serve where all versions since 5.2 agree:
+//! a command without a reply, a string, a list of names. Its schema is one version's: it refuses a
+//! reply that lacks a key which came later (`query-machines`) or has a word that it does not know (a
+//! target, a run state, the status or a capability of a migration). For those the commands have
+//! replies of our own, with the keys that are read. Events never reach the crate: it gives up on the
+//! stream at the first one that its schema does not know. They are told apart line by line before it
+//! and kept as they came.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
-use qapi::{Command, ExecuteError};
+use qapi::{Command, ExecuteError, qmp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -185,8 +188,8 @@ impl Session {
             MsgFlags::MSG_NOSIGNAL,
             None,
         )
-        .map_err(|error| broken(&self.garbage, GetFd::NAME, error.into()))?;
-        let command = GetFd {
+        .map_err(|error| broken(&self.garbage, qmp::getfd::NAME, error.into()))?;
+        let command = qmp::getfd {
             fdname: name.to_owned(),
         };
         self.execute(command, deadline).await.map(drop)
@@ -220,7 +223,7 @@ impl Session {
     /// # Errors
     /// It does not react.
     pub async fn quit(&self, deadline: Duration) -> Result<(), QmpError> {
-        match self.execute(Quit {}, deadline).await {
+        match self.execute(qmp::quit {}, deadline).await {
             Ok(_) | Err(QmpError::Closed) => Ok(()),
             Err(error) => Err(error),
         }
@@ -327,40 +330,15 @@ impl Transcript {
 /// Makes a type a command, with a reply of our own.
 macro_rules! command {
     ($type:ident, $name:literal, $reply:ty) => {
-        impl Command for $type {
+        impl ::qapi::Command for $type {
             type Ok = $reply;
             const NAME: &'static str = $name;
             const ALLOW_OOB: bool = false;
         }
-        impl QmpCommand for $type {}
+        impl ::qapi::qmp::QmpCommand for $type {}
     };
 }
-
-/// Names the descriptor that came last.
-#[derive(Debug, Clone, Serialize)]
-struct GetFd {
-    fdname: String,
-}
-command!(GetFd, "getfd", Value);
-
-#[derive(Debug, Clone, Serialize)]
-pub struct QueryVersion {}
-command!(QueryVersion, "query-version", VersionReply);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct VersionReply {
-    pub qemu: Triple,
-    /// What the distribution calls it; may be empty.
-    #[serde(default)]
-    pub package: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Triple {
-    pub major: u32,
-    pub minor: u32,
-    pub micro: u32,
-}
+pub(crate) use command;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}
@@ -371,43 +349,11 @@ pub struct TargetReply {
     pub arch: String,
 }
 
-/// Which types there are of a kind.
-#[derive(Debug, Clone, Serialize)]
-pub struct QomListTypes {
-    pub implements: String,
-    #[serde(rename = "abstract")]
-    pub is_abstract: bool,
-}
-command!(QomListTypes, "qom-list-types", Vec<TypeReply>);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct TypeReply {
-    pub name: String,
-}
-
-/// Which properties a device type has.
-#[derive(Debug, Clone, Serialize)]
-pub struct DeviceListProperties {
-    pub typename: String,
-}
-command!(
-    DeviceListProperties,
-    "device-list-properties",
-    Vec<PropertyReply>
-);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct PropertyReply {
-    pub name: String,
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryMachines {}
 command!(QueryMachines, "query-machines", Vec<MachineReply>);
 
-/// Of a machine type, what all versions since 5.2 tell.
+/// A machine type, by the keys that all versions since 5.2 have.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MachineReply {
@@ -419,10 +365,6 @@ pub struct MachineReply {
     #[serde(default)]
     pub deprecated: bool,
 }
-
-#[derive(Debug, Clone, Serialize)]
-pub struct Quit {}
-command!(Quit, "quit", Value);
 
 #[cfg(test)]
 mod tests {

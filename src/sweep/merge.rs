@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::compression::{UnpackError, unpacked};
 use crate::migration::coverage;
 use crate::model::{BuildKind, BuildRef};
 use crate::report::{
     Case, Described, Finding, Notice, NoticeKind, Policy, REPORT_SCHEMA, Report, ShardRef, Swept,
 };
 use crate::sweep::findings::unite;
-use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
+
+/// A report that unpacks to more than this is refused. Real ones have some megabytes.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// A report, and the file that it is from.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ pub enum ReadError {
     #[error("{} has more than {MAX_BYTES} bytes, which no report has", file.display())]
     TooLarge { file: PathBuf },
     #[error(transparent)]
-    Unpack(#[from] DumpError),
+    Unpack(#[from] UnpackError),
     #[error("{origin} is no report: {reason}; `--format json` writes one")]
     NoReport { origin: String, reason: String },
     #[error("{origin} is a report of the form {schema:?}; this migcompat reads {REPORT_SCHEMA:?}")]
@@ -72,7 +75,7 @@ pub fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
         origin: origin.to_owned(),
         reason,
     };
-    let text = unpacked(bytes, origin)?;
+    let text = unpacked(bytes, origin, MAX_BYTES)?;
     // First what form it is of: of another one every key may be in another place.
     let any: Value = serde_json::from_slice(&text).map_err(|error| no_report(error.to_string()))?;
     match any.get("schema").and_then(Value::as_str) {

@@ -12,9 +12,10 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::memory::Memory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::commands::QueryMigrate;
-use crate::migration::endpoint::vm::{Vm, quote};
+use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{End, LegError, broken};
 use crate::qemu::qmp::QmpError;
+use crate::qemu::quote;
 use crate::report::Outcome;
 
 /// What a descriptor is called on the monitor that it is handed over by.
