@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use migcompat::devices::DeviceSet;
+use migcompat::migration::case;
 use migcompat::migration::channel::transport::Transport;
 use migcompat::migration::checks::state::Names;
 use migcompat::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
@@ -141,7 +142,7 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(bare(&config))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(config.run(&wanted, &|_| {})).case;
+        let case = runtime.block_on(case::run(&config, &wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

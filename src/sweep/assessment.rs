@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
-use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::model::Direction;
@@ -122,7 +122,7 @@ impl<'l> Assessment<'l> {
         &mut self,
         place: &Place,
         found: &mut Found,
-    ) -> Result<(), properties::Unknown> {
+    ) -> Result<(), properties::ProbeError> {
         self.settle();
         let mut asked = Ok(());
         for case in &mut found.cases {
