@@ -5,6 +5,7 @@ mod args;
 mod builds;
 mod config;
 mod dump;
+mod log;
 mod output;
 mod progress;
 mod questions;
@@ -101,7 +102,12 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     cli.color.write_global();
-    let result = match cli.command {
+    let result = log::start(cli.log.as_deref()).and_then(|()| run(cli.command));
+    finish(result)
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
         Command::Check(args) => questions::check(&args),
         Command::Live(args) => questions::live(&args),
         Command::Merge(args) => questions::merge(&args),
@@ -111,15 +117,23 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => rules::run(&args),
         Command::Stream(args) => stream::run(&args),
         Command::Builds(args) => builds::run(&args),
-    };
+    }
+}
+
+/// Tells a failure, and returns the exit status.
+fn finish(result: Result<Exit, Failure>) -> ExitCode {
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => {
+            tracing::info!(?exit, "ended");
+            exit.into()
+        }
         Err(failure) => {
             let style = anstyle::AnsiColor::Red.on_default().bold();
             let word = match failure {
                 Failure::Usage(_) => "error",
                 Failure::Untestable(_) | Failure::Interrupted => "untested",
             };
+            tracing::info!(%failure, "ended");
             anstream::eprintln!("{style}{word}{style:#}: {failure}");
             ExitCode::from(failure.status())
         }

@@ -7,6 +7,7 @@ use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing::{Instrument, debug, debug_span};
 
 /// The run was ended by Ctrl-C or the like, or could not begin; every QEMU is gone.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,8 @@ pub fn run<J: Send, R: Send>(
         // The listener ends with the workers: it holds the other end of this.
         let (alive, mut over) = watch::channel(());
         scope.spawn(move || listen(&stop, &mut over));
-        for _ in 0..workers.max(1) {
+        for worker in 0..workers.max(1) {
+            let span = debug_span!("worker", worker);
             let (queue, ready, work) = (&queue, &ready, &work);
             let (sender, mut stopped) = (sender.clone(), stopped.clone());
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
@@ -102,14 +104,17 @@ pub fn run<J: Send, R: Send>(
                     }
                 };
                 while let Some(job) = next(queue, ready) {
-                    let result = runtime.block_on(async {
+                    let bounded = async {
+                        debug!("a job begins");
                         tokio::select! {
                             biased;
                             // Dropping the job kills its QEMUs and removes its folder.
                             Ok(_) = stopped.wait_for(|&stopped| stopped) => None,
                             result = work(&job) => Some(result),
                         }
-                    });
+                    };
+                    let result = runtime.block_on(bounded.instrument(span.clone()));
+                    span.in_scope(|| debug!(stopped = result.is_none(), "a job is over"));
                     let result = match result {
                         Some(result) => Ok((job, result)),
                         None => Err(RunFailure::Interrupted),

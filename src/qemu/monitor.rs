@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::UnixListener;
+use tracing::Instrument;
 
 use crate::qemu::process::said;
 use crate::qemu::qmp::{QmpError, Session};
@@ -102,6 +103,7 @@ impl Monitored {
         };
         let opened = match connected {
             Ok((connection, _)) => Session::open(connection, deadline)
+                .instrument(process.span())
                 .await
                 .map_err(Problem::from),
             Err(problem) => Err(problem),

@@ -12,6 +12,9 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
+use tracing::{Level, Span, debug, debug_span};
+
+use crate::qemu::quote;
 
 /// How much of the end of a child's error output is kept, in bytes.
 const TAIL: usize = 8 * 1024;
@@ -74,12 +77,21 @@ pub(crate) fn said(stderr: &str) -> String {
     }
 }
 
+/// Returns the command as one types it.
+fn shell_line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
 /// A child process under way; dropping it kills its whole group.
 #[derive(Debug)]
 pub struct Running {
     program: String,
     child: Child,
     stderr: Tail,
+    /// Names the process in the log.
+    span: Span,
 }
 
 impl Running {
@@ -90,6 +102,7 @@ impl Running {
     /// What the system says, for instance that there is no such program.
     pub fn start(mut command: Command) -> Result<Running, RunError> {
         let program = command.get_program().to_string_lossy().into_owned();
+        let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
         tie_to_us(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = tokio::process::Command::from(command)
@@ -98,11 +111,14 @@ impl Running {
                 program: program.clone(),
                 source,
             })?;
+        let span = debug_span!("process", pid = child.id());
+        span.in_scope(|| debug!(line, "started"));
         let stderr = Tail::of(child.stderr.take());
         Ok(Running {
             program,
             child,
             stderr,
+            span,
         })
     }
 
@@ -113,7 +129,9 @@ impl Running {
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, RunError> {
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(Ok(status)) => {
-                self.stderr.drain().await;
+                if self.stderr.drain().await {
+                    self.log_end(&Ended(status).to_string());
+                }
                 Ok(status)
             }
             Ok(Err(source)) => Err(RunError::Wait {
@@ -135,10 +153,22 @@ impl Running {
     pub async fn kill(&mut self) {
         self.signal_group();
         let _gone = self.child.wait().await;
-        self.stderr.drain().await;
+        if self.stderr.drain().await {
+            self.log_end("was killed by us");
+        }
     }
 
-    /// The last few kilobytes of its error output so far.
+    /// Returns the span that names the process in the log.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    fn log_end(&self, how: &str) {
+        self.span
+            .in_scope(|| debug!(stderr = self.stderr(), "{how}"));
+    }
+
+    /// Returns the last few kilobytes of its error output so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -183,17 +213,19 @@ impl Tail {
     }
 
     /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
-    /// not for long.
-    async fn drain(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            let abort = reader.abort_handle();
-            if tokio::time::timeout(Duration::from_millis(500), reader)
-                .await
-                .is_err()
-            {
-                abort.abort();
-            }
+    /// not for long. Tells if this was the first time.
+    async fn drain(&mut self) -> bool {
+        let Some(reader) = self.reader.take() else {
+            return false;
+        };
+        let abort = reader.abort_handle();
+        if tokio::time::timeout(Duration::from_millis(500), reader)
+            .await
+            .is_err()
+        {
+            abort.abort();
         }
+        true
     }
 
     fn text(&self) -> String {

@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
 const MAX_LINE: u64 = 64 << 20;
@@ -98,7 +99,7 @@ impl Session {
         let (feed, fed) = tokio::io::duplex(64 << 10);
         let (sender, events) = mpsc::unbounded_channel();
         let garbage = Arc::new(Mutex::new(None));
-        let transcript = Transcript::default();
+        let transcript = Transcript::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(sort_lines(
             read,
@@ -124,6 +125,7 @@ impl Session {
         };
         let (service, replies) = stream.into_parts();
         tasks.spawn(replies.into_future());
+        tracing::debug!("the monitor is open");
         Ok(Session {
             service,
             events,
@@ -195,7 +197,7 @@ impl Session {
         self.execute(command, deadline).await.map(drop)
     }
 
-    /// The next event, those included that came while nobody asked. `None` once the session is over.
+    /// Returns the next event, those included that came while nobody asked. `None` once the session is over.
     ///
     /// # Errors
     /// There was none within the deadline.
@@ -213,7 +215,7 @@ impl Session {
         while self.events.try_recv().is_ok() {}
     }
 
-    /// What was said so far, a line a message.
+    /// Returns the conversation so far, a line a message.
     pub fn transcript(&self) -> String {
         self.transcript.text()
     }
@@ -305,14 +307,26 @@ fn event(message: &serde_json::Map<String, Value>) -> Event {
 }
 
 /// A conversation as it went, up to a size that a polled session does not reach.
-#[derive(Clone, Default)]
-struct Transcript(Arc<Mutex<String>>);
+#[derive(Clone)]
+struct Transcript {
+    text: Arc<Mutex<String>>,
+    /// Names the process in the log.
+    span: Span,
+}
 
 impl Transcript {
     const MOST: usize = 1 << 20;
 
+    fn new() -> Transcript {
+        Transcript {
+            text: Arc::default(),
+            span: Span::current(),
+        }
+    }
+
     fn add(&self, way: &str, message: &str) {
-        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.span.in_scope(|| trace!("{way} {message}"));
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if text.len() + message.len() < Self::MOST {
             text.push_str(way);
             text.push(' ');
@@ -322,7 +336,7 @@ impl Transcript {
     }
 
     fn text(&self) -> String {
-        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         text.clone()
     }
 }

@@ -69,7 +69,9 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(io_error)?;
-    parse_dump(&bytes, &file.display().to_string())
+    let dump = parse_dump(&bytes, &file.display().to_string())?;
+    tracing::debug!(file = %file.display(), machine = dump.machine, sections = dump.sections.len(), "read a dump");
+    Ok(dump)
 }
 
 /// Parses a dump from memory; `origin` names it in errors.

@@ -14,6 +14,7 @@ mod cli;
 mod device_sets;
 mod guests;
 mod live;
+mod log;
 mod merge;
 mod pages;
 mod properties;

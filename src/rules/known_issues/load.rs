@@ -187,6 +187,7 @@ impl KnownIssues {
         }
         for folder in folders {
             lists.add_folder(folder)?;
+            tracing::debug!(folder = %folder.display(), "read lists");
         }
         Ok(lists)
     }
