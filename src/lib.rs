@@ -10,6 +10,7 @@ pub mod api;
 mod cleanup;
 pub mod cli;
 pub mod compare;
+pub mod compression;
 pub mod culprit;
 pub mod devices;
 pub mod migration;

@@ -53,7 +53,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         } else {
             Packing::Packed
         },
-        only: Only(config.only.clone()),
+        only: Only::new(&config.only),
         shard: config.shard,
     };
     let opened = Opened::open(config, progress)?;

@@ -17,6 +17,10 @@ pub(crate) struct Cli {
     /// Colour in the output
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
+    /// Write a debug log: every QEMU started, with its arguments and its end, every leg, every fetch;
+    /// MIGCOMPAT_LOG=trace adds what is said on the monitors
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub log: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow};
-use regex::RegexSet;
 
 use crate::cli::args::{
     DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs,
@@ -13,6 +12,7 @@ use crate::cli::args::{
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
+use crate::model::Pattern;
 use crate::model::SectionName;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
 
 fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let sections = Sections::new(&args.output.section)?;
+    let sections = Sections::new(&args.output.section);
     let reading = read(&args.file, &args.output)?;
     let Reading { stream, error, .. } = &reading;
     let wanted = |section: &Section| sections.wanted(section.name.as_str());
@@ -42,7 +42,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let sections = Sections::new(&args.output.section)?;
+    let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
@@ -125,42 +125,31 @@ fn sound(file: &Path, reading: &Reading) -> Result<(), Failure> {
 }
 
 /// The sections that `--section` names; all without it.
-struct Sections<'a> {
-    globs: &'a [String],
-    set: RegexSet,
-}
+struct Sections(Vec<Pattern>);
 
-impl<'a> Sections<'a> {
-    fn new(globs: &'a [String]) -> Result<Self, Failure> {
-        let patterns = globs.iter().map(|glob| {
-            let body: String = glob
-                .chars()
-                .map(|c| match c {
-                    '*' => ".*".to_owned(),
-                    '?' => ".".to_owned(),
-                    c => regex::escape(c.encode_utf8(&mut [0; 4])),
-                })
-                .collect();
-            // A device path need not be known: `e1000e` is enough for `0000:00:02.0/e1000e`.
-            format!("^(?:.*/)?{body}$")
-        });
-        let set = RegexSet::new(patterns)
-            .context("cannot use --section")
-            .map_err(Failure::usage)?;
-        Ok(Sections { globs, set })
+impl Sections {
+    fn new(globs: &[String]) -> Self {
+        Sections(globs.iter().map(|glob| glob.as_str().into()).collect())
     }
 
     fn wanted(&self, name: &str) -> bool {
-        self.globs.is_empty() || self.set.is_match(name)
+        self.0.is_empty() || self.0.iter().any(|glob| Sections::fits(glob, name))
+    }
+
+    /// Tells if a pattern fits a name. A device path need not be known: `e1000e` is enough for
+    /// `0000:00:02.0/e1000e`.
+    fn fits(glob: &Pattern, name: &str) -> bool {
+        let ends = name.match_indices('/').map(|(at, _)| &name[at + 1..]);
+        std::iter::once(name).chain(ends).any(|end| glob.fits(end))
     }
 
     /// Refuses a pattern that fits nothing: it is a typing error more often than not.
     fn all_found<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
-        for (i, glob) in self.globs.iter().enumerate() {
-            if !names.clone().any(|name| self.set.matches(name).matched(i)) {
+        for glob in &self.0 {
+            if !names.clone().any(|name| Sections::fits(glob, name)) {
                 let near = names.min_by_key(|name| {
                     let name = SectionName::new(name);
-                    strsim::damerau_levenshtein(name.vmsd_name(), glob)
+                    strsim::damerau_levenshtein(name.vmsd_name(), &glob.to_string())
                 });
                 return Err(Failure::usage(anyhow!(
                     "no section fits --section {glob}{}",

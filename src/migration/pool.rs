@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use crate::cleanup::until_the_end;
+use tracing::{Instrument, debug, debug_span};
 
 /// The run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,8 @@ pub fn run<J: Send, R: Send>(
     let ready = Condvar::new();
     let (sender, results) = mpsc::channel::<Result<(J, R), RunFailure>>();
     thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
+        for worker in 0..workers.max(1) {
+            let span = debug_span!("worker", worker);
             let (queue, ready, work) = (&queue, &ready, &work);
             let sender = sender.clone();
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
@@ -95,7 +97,12 @@ pub fn run<J: Send, R: Send>(
                     }
                 };
                 while let Some(job) = next(queue, ready) {
-                    let result = runtime.block_on(until_the_end(work(&job)));
+                    let ended = async {
+                        debug!("a job begins");
+                        work(&job).await
+                    };
+                    let result = runtime.block_on(until_the_end(ended).instrument(span.clone()));
+                    span.in_scope(|| debug!("a job is over"));
                     if sender.send(Ok((job, result))).is_err() {
                         return;
                     }

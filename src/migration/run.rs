@@ -4,6 +4,8 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::{Instrument, debug, debug_span};
+
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
@@ -55,7 +57,13 @@ pub(crate) async fn run(
         not_compared: None,
         buses: None,
     };
-    let result = run.drive(from, first, watcher).await;
+    let labels: Vec<&str> = route.iter().map(|end| end.build.label()).collect();
+    let span = debug_span!(
+        "guest",
+        machine = config.machine,
+        route = labels.join(" to ")
+    );
+    let result = run.drive(from, first, watcher).instrument(span).await;
     RunResult {
         buses: run.buses,
         ..result
@@ -200,6 +208,7 @@ impl MigrationRun<'_> {
         let mut direction = first;
         for index in 0..plan.destinations.len() {
             let of = plan.destinations.len();
+            debug!(leg = index, %direction, "the leg begins");
             watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
@@ -214,6 +223,7 @@ impl MigrationRun<'_> {
                     next = started;
                 }
                 Err(failed) => {
+                    debug!(leg = failed.leg, error = ?failed.error, "the leg failed");
                     return self.end(failed, direction, source.vm, destination.vm).await;
                 }
             }
@@ -377,6 +387,8 @@ impl MigrationRun<'_> {
     }
 
     fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
+        let leg = self.legs.len();
+        debug!(leg, %direction, ?outcome, total_ms = stats.total_ms, "the leg is over");
         self.legs.push(Leg {
             index: self.legs.len(),
             direction,

@@ -3,6 +3,7 @@
 
 mod build;
 mod direction;
+mod pattern;
 mod route;
 pub(crate) mod rule;
 mod section;
@@ -10,6 +11,7 @@ mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;
 pub use section::SectionName;

@@ -24,6 +24,7 @@ pub mod properties;
 pub mod qmp;
 mod spec;
 
+pub(crate) use build::quote;
 pub use build::{Build, Deadlines};
 pub use cache::{Cache, CacheError, Entry};
 pub use debian::FetchError;

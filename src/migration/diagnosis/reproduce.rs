@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, quote};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's

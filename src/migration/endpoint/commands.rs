@@ -1,25 +1,14 @@
-//! The monitor commands of a migration, with replies that every version since 5.2 can fill.
+//! The monitor commands of a migration, with the options that are used and replies that every version
+//! since 5.2 can fill.
 
-use qapi::Command;
-use qapi::qmp::QmpCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-macro_rules! command {
-    ($type:ident, $name:literal, $reply:ty) => {
-        impl Command for $type {
-            type Ok = $reply;
-            const NAME: &'static str = $name;
-            const ALLOW_OOB: bool = false;
-        }
-        impl QmpCommand for $type {}
-    };
-}
+pub(crate) use qapi::qmp::{
+    cont as Cont, migrate_start_postcopy as StartPostcopy, pmemsave as PmemSave,
+};
 
-/// Lets the guest run.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Cont {}
-command!(Cont, "cont", Value);
+use crate::qemu::qmp::command;
 
 /// Starts an outgoing migration.
 #[derive(Debug, Clone, Serialize)]
@@ -106,19 +95,6 @@ pub(crate) struct SetParameters {
     pub multifd_channels: Option<u8>,
 }
 command!(SetParameters, "migrate-set-parameters", Value);
-
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct StartPostcopy {}
-command!(StartPostcopy, "migrate-start-postcopy", Value);
-
-/// Writes guest-physical memory into a file.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct PmemSave {
-    pub val: u64,
-    pub size: u64,
-    pub filename: String,
-}
-command!(PmemSave, "pmemsave", Value);
 
 /// A command of the human monitor.
 #[derive(Debug, Clone, Serialize)]

@@ -15,7 +15,7 @@ use crate::migration::endpoint::commands::{Cont, HumanCommand};
 use crate::model::Version;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value,
+    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
     side_by_side,
 };
 use crate::stream::section_override::SectionOverride;
@@ -361,9 +361,4 @@ fn typed(build: &Build, args: &[OsString]) -> String {
         line.push_str(&quote(&arg.to_string_lossy()));
     }
     line
-}
-
-/// Quotes a word for a shell.
-pub(crate) fn quote(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
 }

@@ -47,7 +47,7 @@ impl<'k> Scope<'k> {
             Holds::Perhaps | Holds::No => None,
         };
         let way = direction.is_some_and(|way| entry.direction.is_none_or(|wanted| wanted == way));
-        let machine = self.on(&entry.machines);
+        let machine = entry.machines.include(self.machine);
         named && field && way && machine && (entry.intermittent || fails_always(case))
     }
 }
