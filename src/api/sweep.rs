@@ -251,7 +251,7 @@ impl<'t> Sites<'t> {
         let jobs = jobs(config.jobs);
         let mut all = crate::sweep::sweep(places, options, jobs, |told| match told {
             Told::Sent(at, sent) => assessments[at].sent(&sent),
-            Told::Done(_, found) => {
+            Told::Done(found) => {
                 done += 1;
                 progress.event(Event::MachineSwept {
                     done,

@@ -10,6 +10,7 @@ use crate::model::{Direction, Rule};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// It loaded, and everything that was compared is the same.
     Pass,
     /// The destination refused.
     Fail,
@@ -44,36 +45,49 @@ impl fmt::Display for Outcome {
 pub struct Cause {
     /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
     pub section: Option<String>,
+    /// The section's instance id.
     pub instance: Option<u64>,
+    /// The field, as a path within the section.
     pub field: Option<String>,
     /// Rule of the finding that explains it.
     pub rule: Option<Rule>,
+    /// A sentence for people.
     pub message: String,
     /// Where in the source's stream the two sides part, in bytes from its start.
     pub offset: Option<u64>,
     /// What the source sent there, and what the destination reads there.
     pub sent: Option<String>,
+    /// What the destination reads there.
     pub expected: Option<String>,
 }
 
 /// The same set from each build to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
+    /// From the old build to itself.
     pub old_to_old: Outcome,
+    /// From the new build to itself.
     pub new_to_new: Outcome,
 }
 
 /// One migration within a case. Times are milliseconds as QEMU tells them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
+    /// Its place among the case's legs, from 0.
     pub index: usize,
+    /// The way that the guest moved.
     pub direction: Direction,
+    /// How it ended.
     pub outcome: Outcome,
+    /// From its start to its end, in milliseconds.
     pub total_ms: Option<u64>,
+    /// While the guest ran on neither side, in milliseconds.
     pub downtime_ms: Option<u64>,
+    /// Before the first page was sent, in milliseconds.
     pub setup_ms: Option<u64>,
     /// RAM bytes and pages that were transferred.
     pub bytes: Option<u64>,
+    /// Pages of RAM that were transferred.
     pub pages: Option<u64>,
 }
 
@@ -99,8 +113,11 @@ pub struct StateDiff {
     pub leg: usize,
     /// As the stream names it.
     pub section: String,
+    /// The section's instance id.
     pub instance: u64,
+    /// The field, as a path within the section.
     pub field: String,
+    /// What became of its value.
     pub change: Change,
     /// The value as the source sent it; of a filled field, the bytes of the filler.
     pub sent: String,
@@ -120,20 +137,25 @@ pub struct StateChecked {
     pub legs: usize,
     /// Device sections and bytes in them, of the first of these legs.
     pub sections: usize,
+    /// Bytes in these sections.
     pub bytes: u64,
 }
 
 /// A device that was left out of a case, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
+    /// The device, by its id in the set, or its type.
     pub device: String,
+    /// What keeps it out.
     pub reason: String,
 }
 
 /// How often a case that failed did so when it was tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
+    /// Tries that failed, the first one among them.
     pub failed: usize,
+    /// All tries.
     pub of: usize,
 }
 
@@ -158,10 +180,15 @@ pub struct Split {
 pub struct Case {
     /// For instance `q35/am53c974/unix/forward`.
     pub id: String,
+    /// The machine type.
     pub machine: String,
+    /// The device set's name.
     pub device_set: String,
+    /// The devices that the guest had, by their ids.
     pub devices: Vec<String>,
+    /// The devices of the set that it did not have.
     pub left_out: Vec<LeftOut>,
+    /// How the stream got from source to destination.
     pub transport: String,
     /// What the migrations used beyond the usual, by QEMU's names: `multifd`.
     #[serde(default)]
@@ -174,25 +201,33 @@ pub struct Case {
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
+    /// How it ended.
     pub outcome: Outcome,
+    /// Why it did not pass.
     pub cause: Option<Cause>,
+    /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
+    /// How often it failed, where it was tried again.
     pub repeated: Option<Repeated>,
     /// Of a failed case with several devices, which ones are to blame.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Its migrations, as far as it came.
     pub legs: Vec<Leg>,
     /// What the destination held after a leg that was not what it was sent.
     pub state_diff: Vec<StateDiff>,
     /// How much of the state was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,
+    /// Why the state was not compared after some leg.
     pub state_unchecked: Option<String>,
+    /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
     pub source_stderr: String,
+    /// The end of what the destination printed.
     pub destination_stderr: String,
     /// Folder with everything both sides said; kept where the case did not pass.
     pub logs: Option<String>,

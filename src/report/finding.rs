@@ -32,10 +32,13 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
+    /// The vmstate dumps.
     Dump,
     /// How the builds set up a machine that never ran.
     Properties,
+    /// What the builds sent of one configuration.
     Stream,
+    /// A migration that was tried.
     Live,
 }
 
@@ -56,8 +59,10 @@ pub struct Shape {
     /// Whether a run-time test decides that the field is sent.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub conditional: bool,
+    /// The version that is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<i64>,
+    /// The oldest version that is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_version_id: Option<i64>,
     /// What a property is set to, as `-device` takes it.
@@ -73,7 +78,9 @@ pub struct Shape {
 pub struct Finding {
     /// Id of a rule in the catalogue.
     pub rule: Rule,
+    /// How bad it is.
     pub level: Level,
+    /// The way that it is about.
     pub direction: Direction,
     /// The QOM type: the key of the dump.
     pub section: String,
@@ -84,11 +91,15 @@ pub struct Finding {
     pub machines: Vec<String>,
     /// From the section's vmsd name down to the field or subsection.
     pub path: Vec<String>,
+    /// A sentence for people.
     pub message: String,
+    /// What the old build has there.
     pub old: Option<Shape>,
+    /// What the new build has there.
     pub new: Option<Shape>,
     /// Which list entry or command-line option excuses it, and why.
     pub allowed_by: Option<String>,
+    /// What it was concluded from.
     pub evidence: Evidence,
     /// Id of the case that proved it.
     pub confirmed_by: Option<String>,
@@ -108,7 +119,9 @@ pub struct Finding {
 pub struct Changed {
     /// The innermost description around it.
     pub description: String,
+    /// Its name in the old build.
     pub old: Option<String>,
+    /// Its name in the new build.
     pub new: Option<String>,
 }
 
@@ -138,6 +151,8 @@ impl Finding {
 /// A line of the structured diff that a finding shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContextLine {
+    /// The build that has it.
     pub side: Side,
+    /// The line, without a mark of the side.
     pub text: String,
 }

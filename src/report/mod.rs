@@ -33,25 +33,32 @@ pub use verdict::Verdict;
 /// What one run of migcompat found out; every output format is a reader of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// The format's name, [`REPORT_SCHEMA`].
     pub schema: String,
+    /// The program that wrote the report.
     pub tool: Tool,
+    /// The build that guests come from.
     pub old: BuildRef,
+    /// The build that they move to, and back from.
     pub new: BuildRef,
     /// Of a whole run, nothing.
     #[serde(default)]
     pub shard: Option<ShardRef>,
     /// The machine type, where one was asked for or the dumps name one.
     pub machine: Option<String>,
+    /// The answer.
     pub verdict: Verdict,
     /// What the verdict was drawn by.
     #[serde(default)]
     pub policy: Policy,
+    /// Differences between the builds, errors first.
     pub findings: Vec<Finding>,
     /// Migrations; a dump comparison has none.
     pub cases: Vec<Case>,
     /// Of a sweep, what there was to try on each machine.
     #[serde(default)]
     pub swept: Vec<Swept>,
+    /// How much of the state that the builds know was sent, where that was counted.
     pub coverage: Option<Coverage>,
     /// How much of what both builds really sent their dumps describe.
     #[serde(default)]
@@ -59,18 +66,23 @@ pub struct Report {
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// Counts of the findings and cases.
     pub summary: Summary,
     /// What the rules mean that occur in the findings, by id.
     pub rules: BTreeMap<Rule, RuleText>,
 }
 
+/// The program that wrote a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
+    /// Its name.
     pub name: String,
+    /// Its version.
     pub version: String,
 }
 
 impl Tool {
+    /// This program.
     pub fn this() -> Self {
         Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -79,21 +91,27 @@ impl Tool {
     }
 }
 
+/// Counts of a report's findings and cases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Findings that no list allows, by level.
     pub errors: usize,
+    /// Warnings that no list allows.
     pub warnings: usize,
+    /// Notes that no list allows.
     pub notes: usize,
     /// Findings of any level that a list or an option allows.
     pub allowed: usize,
+    /// Migrations that were wanted.
     pub cases: usize,
+    /// Those of them that passed.
     pub passed: usize,
 }
 
 /// What a rule means, for a reader who has the report alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
+    /// A headline.
     pub name: String,
     /// What happens when a guest migrates.
     pub effect: String,

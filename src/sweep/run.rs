@@ -13,7 +13,7 @@ pub enum Told<'t> {
     /// What both builds sent of one guest.
     Sent(usize, Sent<'t>),
     /// A machine is through.
-    Done(usize, &'t Found),
+    Done(&'t Found),
 }
 
 /// Sweeps the places and tells of it meanwhile. What was found comes back in their order.
@@ -47,7 +47,7 @@ pub fn sweep(
         visit.pairing.told(|sent| told(Told::Sent(index, sent)));
         if visit.done {
             let found = found(place, visit, options);
-            told(Told::Done(index, &found));
+            told(Told::Done(&found));
             results[index] = Some(found);
         }
         next.into_iter().map(at(index)).collect()
