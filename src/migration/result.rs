@@ -73,7 +73,7 @@ impl RunResult {
 
     pub(crate) fn refused(errors: &[StartError]) -> RunResult {
         let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let refusal = |error: &StartError| (error.label.clone(), error.words());
+        let refusal = |error: &StartError| (error.label.clone(), error.reason());
         RunResult {
             refusals: errors.iter().map(refusal).collect(),
             // One is enough for a reader.

@@ -6,7 +6,6 @@ use crate::migration::channel::proxy::Passed;
 use crate::migration::checks::padding::{Arrival, NeverRan};
 use crate::migration::checks::state::Seen;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
-use crate::migration::diagnosis::cause;
 use crate::migration::diagnosis::post_mortem;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::error::{End, LegError};
@@ -15,7 +14,7 @@ use crate::migration::leg::transfer;
 use crate::migration::leg::transfer::Stats;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::model::Direction;
-use crate::qemu::{StartError, private_dir};
+use crate::qemu::{StartError, output, private_dir};
 use crate::report::{Leg, Outcome};
 use crate::workload::SerialLog;
 
@@ -385,7 +384,7 @@ impl CompletedLegs {
         let said = [&attempt.source_stderr, &attempt.destination_stderr];
         let quiet = said
             .into_iter()
-            .all(|text| cause::complaint(text).is_none());
+            .all(|text| output::complaint(text).is_none());
         RunResult {
             wrong: wrong.filter(|_| quiet),
             ..attempt

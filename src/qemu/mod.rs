@@ -16,6 +16,7 @@ mod info;
 mod introspect;
 pub mod machine;
 mod monitor;
+pub mod output;
 mod pair;
 mod process;
 mod progress;

@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 
 use crate::qemu::process::said;
 use crate::qemu::qmp::{QmpError, Session};
-use crate::qemu::{Build, Ended, RunError, Running};
+use crate::qemu::{Build, Ended, RunError, Running, output};
 
 /// A build could not be started, or not be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -28,23 +28,9 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// The build's own words on a line, without its name and what says nothing; else what happened.
-    pub fn words(&self) -> String {
-        let telling = |line: &&str| {
-            !line.is_empty() && !line.contains("warning:") && !line.contains("deprecated")
-        };
-        let lines = || self.stderr.lines().map(str::trim).filter(telling);
-        // An assertion's line tells more than one that comes before it.
-        let line = lines()
-            .find(|line| line.contains("Assertion"))
-            .or_else(|| lines().next());
-        let Some(line) = line else {
-            return self.problem.to_string();
-        };
-        match line.split_once(": ") {
-            Some((program, rest)) if program.contains("qemu-system-") => rest.to_owned(),
-            _ => line.to_owned(),
-        }
+    /// Returns the line in which the build says why, without its name; else what happened.
+    pub fn reason(&self) -> String {
+        output::reason(&self.stderr).map_or_else(|| self.problem.to_string(), str::to_owned)
     }
 }
 

@@ -7,6 +7,7 @@ use regex::Regex;
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::Direction;
 use crate::model::Rule;
+use crate::qemu::output;
 use crate::report::{Case, Cause, Finding, Level, Outcome};
 
 /// A wording and what it tells. Groups of the expression are called `section`, `instance` and `field`;
@@ -85,8 +86,9 @@ static PLACE: LazyLock<Regex> = LazyLock::new(|| {
 /// without any of it.
 pub fn read(texts: &[&str], fallback: &str) -> Cause {
     let lines = || {
-        let told = texts.iter().flat_map(|text| complaints(text));
-        told.map(plain).filter(|line| !line.is_empty())
+        let told = texts.iter().flat_map(|text| output::complaints(text));
+        told.map(output::without_program)
+            .filter(|line| !line.is_empty())
     };
     let found = EXPRESSIONS
         .iter()
@@ -135,43 +137,6 @@ pub fn minimum_version(cause: &Cause) -> Option<i64> {
     let section = cause.section.as_deref()?;
     let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
     (&groups["of"] == name).then(|| groups["n"].parse().ok())?
-}
-
-/// The line without the program's name before it.
-fn plain(line: &str) -> &str {
-    let line = line.trim();
-    match line.split_once(": ") {
-        Some((program, rest)) if program.contains("qemu-system-") && !program.contains(' ') => rest,
-        _ => line,
-    }
-}
-
-/// Whether a line on a build's error output says nothing about the migration.
-pub fn is_harmless(line: &str) -> bool {
-    let line = line.trim();
-    line.is_empty()
-        || line.contains("warning:")
-        || line.contains("deprecated")
-        || line.contains("info:")
-        || line.ends_with("has no peer")
-        // What a source says when the destination has gone: an effect, not a cause.
-        || line.contains("terminating on signal")
-}
-
-/// The first line that a QEMU which did its work should not have printed.
-pub fn complaint(stderr: &str) -> Option<&str> {
-    complaints(stderr).next()
-}
-
-/// What a build said but for what is harmless.
-fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
-    let mut warned = false;
-    stderr.lines().filter(move |line| {
-        // A warning of several lines: those that follow have neither a program's name nor a place.
-        let goes_on = warned && !line.contains(':');
-        warned = goes_on || line.contains("warning:");
-        !goes_on && !is_harmless(line)
-    })
 }
 
 /// The finding of a comparison that predicted the failure: same direction, same description, and the
@@ -411,18 +376,11 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_no_complaints() {
-        let quiet = "qemu-system-x86_64: warning: nic x has no peer\n\
-                     qemu-system-x86_64: Machine type 'pc-q35-5.2' is deprecated: use a newer one";
-        assert_eq!(complaint(quiet), None);
+    fn a_warning_of_two_lines_is_no_cause() {
         let two_lines = "q: warning: multiple floppy disk controllers have been found\n\
                          the one being picked for CMOS setup might not reflect your intent";
-        assert_eq!(complaint(two_lines), None);
         let said = read(&[two_lines], "the source exited").message;
-        assert_eq!(said, "the source exited", "nor a cause");
-        let then = format!("{two_lines}\nx: it broke\nand ended");
-        assert_eq!(complaint(&then), Some("x: it broke"));
-        assert_eq!(complaint("x: it broke"), Some("x: it broke"));
+        assert_eq!(said, "the source exited");
     }
 
     fn case(outcome: &str, field: Option<&str>) -> Case {

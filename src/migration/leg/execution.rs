@@ -7,12 +7,12 @@ use crate::migration::checks::integrity;
 use crate::migration::checks::integrity::IntegrityError;
 use crate::migration::checks::memory::Difference;
 use crate::migration::config::MigrationConfig;
-use crate::migration::diagnosis::cause;
 use crate::migration::endpoint::vm::{LaunchSpec, Vm};
 use crate::migration::leg::error;
 use crate::migration::leg::error::{End, LegError};
 use crate::migration::leg::transfer;
 use crate::migration::leg::transfer::Stats;
+use crate::qemu::output;
 use crate::report::Outcome;
 use crate::workload::SerialLog;
 
@@ -141,7 +141,7 @@ impl MigrationConfig {
                 });
             }
         }
-        if let Some(line) = cause::complaint(&destination.monitored.process.stderr()) {
+        if let Some(line) = output::complaint(&destination.monitored.process.stderr()) {
             return Err(LegError::new(
                 Outcome::Lost,
                 format!("it loaded, but the destination says: {line}"),
@@ -193,7 +193,7 @@ pub(crate) async fn leave(source: &mut Vm) -> Result<(), LegError> {
             ));
         }
     }
-    match cause::complaint(&source.monitored.process.stderr()) {
+    match output::complaint(&source.monitored.process.stderr()) {
         None => Ok(()),
         Some(line) => Err(LegError::new(
             Outcome::Lost,

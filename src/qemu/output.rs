@@ -1,0 +1,101 @@
+//! Reading what QEMU prints: which lines complain, which are harmless, and where a line's text begins.
+//!
+//! QEMU writes `program: text`, where a text that starts with `warning:` or `info:` is no failure.
+//! Wordings that are read for what they say live here too, so that a new release is met in one place.
+
+/// Returns the line without the program's name before it.
+pub fn without_program(line: &str) -> &str {
+    let line = line.trim();
+    match line.split_once(": ") {
+        Some((program, rest)) if program.contains("qemu-system-") && !program.contains(' ') => rest,
+        _ => line,
+    }
+}
+
+/// Tells a line that says nothing about a failure.
+pub fn is_harmless(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty()
+        || line.contains("warning:")
+        || line.contains("deprecated")
+        || line.contains("info:")
+        || line.ends_with("has no peer")
+        // Printed by a source when the destination has gone: an effect, not a cause.
+        || line.contains("terminating on signal")
+}
+
+/// Returns the lines of an error output but for the harmless ones.
+pub fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
+    let mut warned = false;
+    stderr.lines().filter(move |line| {
+        // A warning of several lines: those that follow have neither a program's name nor a place.
+        let goes_on = warned && !line.contains(':');
+        warned = goes_on || line.contains("warning:");
+        !goes_on && !is_harmless(line)
+    })
+}
+
+/// Returns the first line that a QEMU which did its work should not have printed.
+pub fn complaint(stderr: &str) -> Option<&str> {
+    complaints(stderr).next()
+}
+
+/// Returns the line that best says why a build ended, without the program's name: a failed assertion,
+/// else the first complaint.
+pub fn reason(stderr: &str) -> Option<&str> {
+    complaints(stderr)
+        .find(|line| line.contains("Assertion"))
+        .or_else(|| complaint(stderr))
+        .map(without_program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_no_complaints() {
+        let quiet = "qemu-system-x86_64: warning: nic x has no peer\n\
+                     qemu-system-x86_64: Machine type 'pc-q35-5.2' is deprecated: use a newer one";
+        assert_eq!(complaint(quiet), None);
+        let two_lines = "q: warning: multiple floppy disk controllers have been found\n\
+                         the one being picked for CMOS setup might not reflect your intent";
+        assert_eq!(complaint(two_lines), None);
+        let then = format!("{two_lines}\nx: it broke\nand ended");
+        assert_eq!(complaint(&then), Some("x: it broke"));
+        assert_eq!(complaint("x: it broke"), Some("x: it broke"));
+    }
+
+    #[test]
+    fn the_program_stands_before_the_text() {
+        for (line, text) in [
+            ("qemu-system-x86_64: it broke: badly", "it broke: badly"),
+            (" /usr/bin/qemu-system-arm: it broke ", "it broke"),
+            ("it broke: badly", "it broke: badly"),
+            (
+                "no qemu-system-arm: it broke",
+                "no qemu-system-arm: it broke",
+            ),
+        ] {
+            assert_eq!(without_program(line), text);
+        }
+    }
+
+    #[test]
+    fn an_assertion_tells_more_than_a_line_before_it() {
+        for (stderr, expected) in [
+            (
+                "qemu-system-arm: first\nqemu-system-arm: ../x.c:1: f: Assertion `a' failed.\n",
+                Some("../x.c:1: f: Assertion `a' failed."),
+            ),
+            (
+                "\nqemu-system-arm: warning: old\nqemu-system-arm: -device x: no such\nqemu-system-arm: second",
+                Some("-device x: no such"),
+            ),
+            ("qemu-system-arm: warning: old\n", None),
+            ("", None),
+        ] {
+            assert_eq!(reason(stderr), expected, "{stderr}");
+        }
+    }
+}
