@@ -39,10 +39,7 @@ pub mod rules {
 
 /// Reading streams: the tests of the reader, its bench and its fuzz targets.
 pub mod stream {
-    pub use crate::stream::{
-        Content, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open, parse, read,
-        show,
-    };
+    pub use crate::stream::*;
 }
 
 /// Reading dumps: the record, the rule fixtures, the property tests and the bench of `static`.

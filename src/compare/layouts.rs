@@ -28,7 +28,6 @@ use crate::vmstate::dump::Dump;
 use judge::Pair;
 pub(crate) use judge::{is_state, is_undescribed, known};
 pub(crate) use leaves::{Leaf, leaves};
-pub use words::layout;
 use words::{empty_in, section};
 pub(crate) use words::{label, layout_name, lists_not_seen, vmsd_name};
 

@@ -2,24 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::stream::tree::{Content, Kind, Node, Section, Stream, Structure, Value};
+use crate::stream::tree::{Content, Kind, Node, Section, Structure, Value};
 use crate::vmstate::dump;
-use crate::vmstate::dump::Dump;
 
 /// Before this size the comparison of dumps would see a timer, which has 8 bytes on the wire.
 const TIMER_IN_MEMORY: u64 = 48;
-
-/// The layout of a stream in the words of a dump: every field unconditional and ungated, its size the
-/// one on the wire, and every version taken. Sections that are not decoded are left out.
-pub fn layout(stream: &Stream) -> Dump {
-    Dump {
-        machine: stream.machine().map(str::to_owned),
-        sections: stream
-            .devices()
-            .filter_map(|s| section(s, &Lists::new()))
-            .collect(),
-    }
-}
 
 /// More than one: a single element would count as a field of its own.
 const SOME: u64 = 2;
