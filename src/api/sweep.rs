@@ -31,8 +31,8 @@ use crate::vmstate::dump::Dump;
 
 /// Moves every device type that both builds have, on every machine asked for.
 ///
-/// The report has a case for every device type and direction, says of the types that no guest had what
-/// keeps them out, and how much of the machines' sections was sent.
+/// The report has a case for every device type and direction, the reason why a type was left out of all
+/// guests, and how much of the machines' sections was sent.
 ///
 /// This blocks until it is done, for seconds to many minutes. The guests are children of this process;
 /// none is left when it returns.
@@ -68,7 +68,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
 struct Target {
     pair: Pair,
     machines: Vec<String>,
-    /// What a build knows does not depend on the machine: one dump is for all of them.
+    /// One dump of each build: the device types in it do not depend on the machine.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
 }
 
@@ -249,7 +249,7 @@ impl<'t> Sites<'t> {
         } = self;
         let mut done = 0;
         let jobs = jobs(config.jobs);
-        let mut all = crate::sweep::sweep(places, options, jobs, |told| match told {
+        let mut all = crate::sweep::sweep(places, options, jobs, |event| match event {
             Told::Sent(at, sent) => assessments[at].sent(&sent),
             Told::Done(found) => {
                 done += 1;

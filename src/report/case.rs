@@ -26,6 +26,19 @@ pub enum Outcome {
     Skip,
 }
 
+impl Outcome {
+    /// Returns what the word means, where it does not say so itself.
+    pub fn explanation(self) -> Option<&'static str> {
+        match self {
+            Outcome::Lost => Some("it loaded, but memory, device state or the guest's work differ"),
+            Outcome::Broken => {
+                Some("it also fails from a build to itself, so it is no break between the two")
+            }
+            Outcome::Pass | Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Skip => None,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -40,7 +53,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a case did not pass, as far as the builds said it or other evidence explains it.
+/// The reason why a case did not pass, as far as the builds print it or other evidence explains it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
@@ -55,9 +68,9 @@ pub struct Cause {
     pub message: String,
     /// Where in the source's stream the two sides part, in bytes from its start.
     pub offset: Option<u64>,
-    /// What the source sent there, and what the destination reads there.
+    /// The bytes or field that the source sent there.
     pub sent: Option<String>,
-    /// What the destination reads there.
+    /// The field that the destination reads there.
     pub expected: Option<String>,
 }
 
@@ -70,7 +83,7 @@ pub struct Control {
     pub new_to_new: Outcome,
 }
 
-/// One migration within a case. Times are milliseconds as QEMU tells them.
+/// One migration within a case. Times are milliseconds as QEMU reports them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
     /// Its place among the case's legs, from 0.
@@ -91,7 +104,7 @@ pub struct Leg {
     pub pages: Option<u64>,
 }
 
-/// What became of a value on its way.
+/// The change of a value on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -99,7 +112,7 @@ pub enum Change {
     Changed,
     /// The bytes of the field were taken for another one.
     Displaced,
-    /// What the destination saved again does not have the field.
+    /// The field is not in what the destination saved again.
     Vanished,
     /// The source does not have the field: what it sent as filler was taken for its value, which is not
     /// the one that a machine has that never ran.
@@ -117,15 +130,15 @@ pub struct StateDiff {
     pub instance: u64,
     /// The field, as a path within the section.
     pub field: String,
-    /// What became of its value.
+    /// The change of its value.
     pub change: Change,
     /// The value as the source sent it; of a filled field, the bytes of the filler.
     pub sent: String,
-    /// What the field of that name held on the destination.
+    /// The value of the field of that name on the destination.
     pub held: Option<String>,
     /// The field that the bytes went into, where it was another.
     pub landed_in: Option<String>,
-    /// What a filled field holds on a machine of the destination's build that never ran.
+    /// The value of a filled field on a machine of the destination's build that never ran.
     #[serde(default)]
     pub fresh: Option<String>,
 }
@@ -146,7 +159,7 @@ pub struct StateChecked {
 pub struct LeftOut {
     /// The device, by its id in the set, or its type.
     pub device: String,
-    /// What keeps it out.
+    /// The reason.
     pub reason: String,
 }
 
@@ -159,7 +172,7 @@ pub struct Repeated {
     pub of: usize,
 }
 
-/// What became of the devices of a set that failed as a whole, by their ids. Each culprit has a case of
+/// The devices of a set that failed as a whole, split into culprits and others. Each culprit has a case of
 /// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -171,7 +184,7 @@ pub struct Split {
     pub passed: Vec<String>,
     /// These hang on a culprit and cannot be without it.
     pub hidden: Vec<String>,
-    /// These were not told apart.
+    /// These were not separated.
     pub undecided: Vec<String>,
 }
 
@@ -190,14 +203,14 @@ pub struct Case {
     pub left_out: Vec<LeftOut>,
     /// How the stream got from source to destination.
     pub transport: String,
-    /// What the migrations used beyond the usual, by QEMU's names: `multifd`.
+    /// The capabilities that the migrations used, by QEMU's names: `multifd`.
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// Sections that the destination refuses of this machine, whatever devices it has, and that it was
     /// given from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
-    /// Of the first leg.
+    /// The way of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
@@ -209,12 +222,12 @@ pub struct Case {
     pub control: Option<Control>,
     /// How often it failed, where it was tried again.
     pub repeated: Option<Repeated>,
-    /// Of a failed case with several devices, which ones are to blame.
+    /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
     pub split: Option<Split>,
     /// Its migrations, as far as it came.
     pub legs: Vec<Leg>,
-    /// What the destination held after a leg that was not what it was sent.
+    /// The fields that the destination had with another value than was sent, after a leg.
     pub state_diff: Vec<StateDiff>,
     /// How much of the state was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
@@ -229,7 +242,7 @@ pub struct Case {
     pub source_stderr: String,
     /// The end of what the destination printed.
     pub destination_stderr: String,
-    /// Folder with everything both sides said; kept where the case did not pass.
+    /// The folder with everything that both sides printed; kept where the case did not pass.
     pub logs: Option<String>,
     /// Wall time of the whole case, controls and repetitions included.
     pub elapsed_ms: u64,
@@ -273,7 +286,7 @@ impl Case {
         }
     }
 
-    /// Whether this case alone makes the pair of builds incompatible.
+    /// Returns whether this case alone makes the pair of builds incompatible.
     pub fn gates(&self) -> bool {
         self.allowed_by.is_none()
             && matches!(

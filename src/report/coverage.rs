@@ -23,7 +23,7 @@ pub enum Reached {
 pub struct CoveredSubsection {
     /// Its vmsd name.
     pub name: String,
-    /// Whether any case sent it.
+    /// True if any case sent it.
     pub sent: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct CoveredSection {
     pub section: String,
     /// The vmsd name, as the stream has it.
     pub vmsd: String,
-    /// Whether a guest of the machine can send it: it is built in, or a user can add it, and a build
+    /// True if a guest of the machine can send it: it is built in, or a user can add it, and a build
     /// does not mark it as unmigratable.
     pub possible: bool,
     /// How far it got.
@@ -52,7 +52,7 @@ pub struct CoverageCounts {
     pub sections: usize,
     /// Sent in any case.
     pub sent: usize,
-    /// Of those, sent in a case that passed.
+    /// Sent in a case that passed.
     pub passed: usize,
     /// Compared in the dumps, and no more.
     pub compared: usize,
@@ -68,7 +68,7 @@ pub struct CoverageCounts {
     pub elsewhere: usize,
 }
 
-/// What of the state that two builds know was put to the test.
+/// The sections that two builds know, and how far each got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Counts of the sections.
@@ -119,7 +119,7 @@ impl Coverage {
     }
 }
 
-/// What both builds sent.
+/// The kinds of section that both builds sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// The old build.
@@ -157,7 +157,7 @@ impl Described {
         self.new.add(other.new);
     }
 
-    /// What is told together; `None` of nothing.
+    /// Joins those of several guests, machines or shards; `None` if there are none.
     pub fn join(all: impl IntoIterator<Item = Described>) -> Option<Described> {
         all.into_iter().reduce(|mut one, other| {
             one.add(other);

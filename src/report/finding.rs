@@ -28,7 +28,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a finding was concluded from, weakest first.
+/// The source of a finding, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
@@ -36,7 +36,7 @@ pub enum Evidence {
     Dump,
     /// How the builds set up a machine that never ran.
     Properties,
-    /// What the builds sent of one configuration.
+    /// The streams of one configuration.
     Stream,
     /// A migration that was tried.
     Live,
@@ -56,7 +56,7 @@ pub struct Shape {
     /// Number of elements, where the dump states one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num: Option<u64>,
-    /// Whether a run-time test decides that the field is sent.
+    /// True if a run-time test decides that the field is sent.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub conditional: bool,
     /// The version that is sent.
@@ -65,7 +65,7 @@ pub struct Shape {
     /// The oldest version that is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_version_id: Option<i64>,
-    /// What a property is set to, as `-device` takes it.
+    /// The value of a property, as `-device` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// The fields of a run, in wire order, each as `name size` or `name size×num`.
@@ -86,20 +86,20 @@ pub struct Finding {
     pub section: String,
     /// Other sections in which the same cause shows, sorted: they embed the same description.
     pub also_in: Vec<String>,
-    /// Of a run over several machines, those that it is about, sorted.
+    /// The machines that it is about, sorted, in a run over several.
     #[serde(default)]
     pub machines: Vec<String>,
     /// From the section's vmsd name down to the field or subsection.
     pub path: Vec<String>,
     /// A sentence for people.
     pub message: String,
-    /// What the old build has there.
+    /// The shape in the old build, if there is any.
     pub old: Option<Shape>,
-    /// What the new build has there.
+    /// The shape in the new build, if there is any.
     pub new: Option<Shape>,
     /// Which list entry or command-line option excuses it, and why.
     pub allowed_by: Option<String>,
-    /// What it was concluded from.
+    /// The evidence that it was concluded from.
     pub evidence: Evidence,
     /// Id of the case that proved it.
     pub confirmed_by: Option<String>,
@@ -109,7 +109,7 @@ pub struct Finding {
     /// section it shows.
     #[serde(skip)]
     pub cause: String,
-    /// What changed, as the lists name it.
+    /// The fields, subsections or descriptions that changed, as the lists name them.
     #[serde(skip)]
     pub items: Vec<Changed>,
 }
@@ -132,7 +132,7 @@ impl Finding {
         (self.level, place, self.direction, self.rule.id())
     }
 
-    /// Whether another one tells of the same difference in the same direction, in whatever section.
+    /// Returns true if another one is about the same difference in the same direction, in whatever section.
     pub fn tells_like(&self, other: &Finding) -> bool {
         self.rule == other.rule
             && self.direction == other.direction
@@ -141,7 +141,7 @@ impl Finding {
             && self.new == other.new
     }
 
-    /// Whether this finding alone makes the pair of builds incompatible.
+    /// Returns true if this finding alone makes the pair of builds incompatible.
     pub fn gates(&self, strict: bool) -> bool {
         self.allowed_by.is_none()
             && (self.level == Level::Error || (strict && self.level == Level::Warning))

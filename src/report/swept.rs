@@ -1,4 +1,4 @@
-//! What a sweep found to try, and the part of it that a shard is of.
+//! The device types that a sweep found to try, and the part of them that a shard is of.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct Grafted {
     pub sections: Vec<String>,
 }
 
-/// What a sweep found to try on one machine.
+/// The device types that a sweep found to try on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
     /// The end of `qemu-system-ARCH`.
