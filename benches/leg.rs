@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
+use migcompat::internals::migration::case;
 use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
-use migcompat::internals::rules::{Lists, Scope};
+use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
 use migcompat::report::Outcome;
 use qapi::Command;
@@ -103,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     let (old, new) = Endpoint::both(&pair);
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
-    let lists = Lists::load(&[])?;
+    let lists = KnownIssues::load(&[])?;
     let scope = Scope {
         lists: &lists,
         old: Some(old.info.version),
@@ -141,7 +142,7 @@ fn main() -> anyhow::Result<()> {
         runtime.block_on(bare(&config))?;
         theirs.push(begun.elapsed());
         let begun = Instant::now();
-        let case = runtime.block_on(config.run(&wanted, &|_| {})).case;
+        let case = runtime.block_on(case::run(&config, &wanted, &|_| {})).case;
         ours.push(begun.elapsed());
         anyhow::ensure!(case.outcome == Outcome::Pass, "{case:?}");
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use migcompat::internals::compare::compare;
 use migcompat::internals::rules::judge;
-use migcompat::internals::rules::{Lists, Scope};
+use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::internals::vmstate::Dump;
 use migcompat::internals::vmstate::parse_dump;
 use migcompat::model::Direction;
@@ -27,7 +27,7 @@ fn plain_json(name: &str) -> Vec<u8> {
 }
 
 fn whole(old: &[u8], new: &[u8]) -> usize {
-    let lists = Lists::load(&[]).expect("the shipped lists");
+    let lists = KnownIssues::load(&[]).expect("the shipped lists");
     let (old, new) = (parse(old), parse(new));
     let scope = Scope {
         lists: &lists,
@@ -80,7 +80,7 @@ fn side_by_side(c: &mut Criterion) {
         b.iter(|| black_box((parse(&old), parse(&new))))
     });
     group.bench_function("compare", |b| {
-        let lists = Lists::default();
+        let lists = KnownIssues::default();
         let scope = Scope {
             lists: &lists,
             old: None,
@@ -91,7 +91,7 @@ fn side_by_side(c: &mut Criterion) {
         b.iter(|| black_box(compare(&old_dump, &new_dump, &Direction::BOTH, &scope)));
     });
     group.bench_function("lists", |b| {
-        b.iter(|| black_box(Lists::load(&[]).expect("the shipped lists")));
+        b.iter(|| black_box(KnownIssues::load(&[]).expect("the shipped lists")));
     });
     group.bench_function("whole", |b| b.iter(|| black_box(whole(&old, &new))));
     group.finish();

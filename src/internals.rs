@@ -16,6 +16,7 @@ pub mod devices {
 
 /// Moving a guest: the bench of a leg, and the tests of how builds set up a machine.
 pub mod migration {
+    pub use crate::migration::case;
     pub use crate::migration::checks::state::Names;
     pub use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
     pub use crate::migration::diagnosis::properties;
@@ -34,7 +35,7 @@ pub mod qemu {
 /// Judging findings: the record, the benches and the fuzz target of differences.
 pub mod rules {
     pub use crate::rules::judge::judge;
-    pub use crate::rules::lists::{Lists, Scope};
+    pub use crate::rules::known_issues::{KnownIssues, Scope};
 }
 
 /// Reading streams: the tests of the reader, its bench and its fuzz targets.

@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::internals::rules::{Lists, Scope};
+use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::internals::compare::diff;
 use migcompat::internals::stream::parse;
 
 fuzz_target!(|data: &[u8]| {
     thread_local! {
-        static LISTS: Lists = Lists::load(&[]).expect("the shipped lists are sound");
+        static LISTS: KnownIssues = KnownIssues::load(&[]).expect("the shipped lists are sound");
     }
     let Some(&[a, b, c]) = data.last_chunk::<3>() else {
         return;

@@ -7,7 +7,7 @@ use crate::api::dumps::ObtainError;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
-use crate::rules::lists::ListError;
+use crate::rules::known_issues::ListError;
 use crate::sweep::merge::{MergeError, ReadError};
 
 /// The reason why a function of this library returns no report.

@@ -13,18 +13,19 @@ use crate::migration::batch;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use crate::migration::coverage::{Observed, Reach, cover};
-use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
-use crate::migration::diagnosis::properties::suspect;
+use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
+use crate::qemu::block_on;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::dump::Dump;
 
 /// The set of a run that asks for none.
@@ -122,7 +123,7 @@ struct Moved {
 impl<'i> Inquiry<'i> {
     pub(crate) fn new(
         opened: &'i Opened,
-        lists: &'i Lists,
+        lists: &'i KnownIssues,
         policy: &'i Policy,
         guests: &'i Guests,
     ) -> Inquiry<'i> {
@@ -232,7 +233,10 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn link(&mut self) {
         for case in self.moved.iter_mut().flat_map(|moved| &mut moved.cases) {
             let predicted = link(case, &mut self.findings);
-            case.allowed_by = self.scope.allows_case(case, predicted);
+            case.allowed_by = self
+                .scope
+                .allows_case(case, predicted)
+                .map(|found| found.reason);
         }
     }
 
@@ -256,7 +260,12 @@ impl<'i> Inquiry<'i> {
         };
         for set in &self.opened.sets {
             let directions = &self.opened.directions;
-            match properties::survey(&moved.config, set, directions, self.scope.lists) {
+            match probe(properties::survey(
+                &moved.config,
+                set,
+                directions,
+                self.scope.lists,
+            )) {
                 Ok(found) => {
                     let found = judge(found, &self.scope, &self.policy.levels);
                     properties::absorb(&mut self.findings, found);
@@ -277,7 +286,7 @@ impl<'i> Inquiry<'i> {
         };
         let mut described = Vec::new();
         for set in &self.opened.sets {
-            let (old, new) = match layouts::streams(&moved.config, set) {
+            let (old, new) = match probe(layouts::streams(&moved.config, set)) {
                 Ok(streams) => streams,
                 Err(error) => {
                     self.notices.push(Notice::new(
@@ -320,7 +329,13 @@ impl<'i> Inquiry<'i> {
             return;
         }
         let senders = properties::senders(&[old, new]);
-        match properties::explain_all(config, specs, cases, &senders, self.scope.lists) {
+        match probe(properties::explain_all(
+            config,
+            specs,
+            cases,
+            &senders,
+            self.scope.lists,
+        )) {
             Ok(found) => {
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
@@ -381,4 +396,9 @@ impl Moved {
         let why = first.state_unchecked.clone();
         Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
     }
+}
+
+/// Runs a question to both builds to its end.
+fn probe<T>(question: impl Future<Output = Result<T, ProbeError>>) -> Result<T, ProbeError> {
+    block_on(question)?
 }

@@ -57,7 +57,7 @@ pub use crate::qemu::{FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;
-use crate::rules::lists::Lists;
+use crate::rules::known_issues::KnownIssues;
 use error::Problem;
 
 /// The answer to a question.
@@ -83,8 +83,8 @@ fn outside_runtime() -> Result<(), Error> {
 }
 
 /// The shipped lists, and those of the folders.
-fn load_lists(folders: &[PathBuf]) -> Result<Lists, Error> {
-    Ok(Lists::load(folders)?)
+fn load_lists(folders: &[PathBuf]) -> Result<KnownIssues, Error> {
+    Ok(KnownIssues::load(folders)?)
 }
 
 /// Jobs at once; by default one a processor.

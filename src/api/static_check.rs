@@ -9,7 +9,7 @@ use crate::compare::dump::compare::compare;
 use crate::report::Report;
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 
 /// Compares the vmstate dumps of two builds by what goes over the wire. No guest is started; a build is
 /// asked for its dump, a file is read.

@@ -19,7 +19,7 @@ use crate::qemu;
 use crate::qemu::{BuildArg, Means, Pair, machine};
 use crate::report::{Case, Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
 use crate::rules::catalogue;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
@@ -73,7 +73,7 @@ struct Target {
 }
 
 impl Target {
-    fn scope<'t>(&'t self, lists: &'t Lists, machine: &'t str) -> Scope<'t> {
+    fn scope<'t>(&'t self, lists: &'t KnownIssues, machine: &'t str) -> Scope<'t> {
         Scope {
             lists,
             old: Some(self.pair.old.info.version),
@@ -203,7 +203,7 @@ impl<'t> Sites<'t> {
         config: &'t SweepConfig,
         options: &'t Options,
         targets: &'t Targets,
-        lists: &'t Lists,
+        lists: &'t KnownIssues,
         logs: &Path,
     ) -> Result<Sites<'t>, Error> {
         let levels = &config.judging.policy.levels;
@@ -276,7 +276,7 @@ impl<'t> Sites<'t> {
         config: &SweepConfig,
         options: &Options,
         targets: &Targets,
-        lists: &Lists,
+        lists: &KnownIssues,
         found: Vec<Found>,
     ) -> Report {
         let coverage = self.coverage(&found);
@@ -333,7 +333,7 @@ fn places(
     config: &SweepConfig,
     options: &Options,
     target: &Target,
-    lists: &Lists,
+    lists: &KnownIssues,
     logs: &Path,
 ) -> Result<Vec<Place>, Error> {
     if target.machines.is_empty() {
@@ -387,7 +387,7 @@ fn absent_cases(missing: &[Absent], options: &Options) -> Vec<Case> {
 }
 
 /// The options that bear on the results, as one would type them; of lists, what is in them.
-fn as_typed(config: &SweepConfig, lists: &Lists) -> Vec<String> {
+fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));
         typed.collect()

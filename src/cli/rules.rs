@@ -11,9 +11,9 @@ use crate::compare::dump::compare::{compare, names};
 use crate::model::Rule;
 use crate::model::{Direction, Version};
 use crate::rules::check;
-use crate::rules::check::Tried;
-use crate::rules::judge::{LevelOverrides, judge};
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::check::Comparison;
+use crate::rules::judge::{LevelOverrides, judge_and_note};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::read::read_dump;
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
@@ -61,10 +61,10 @@ fn explain(rule: Rule) -> Result<Exit, Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let lists = Lists::load(&args.lists)
+    let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
-    let mut complaints = check::read_over(&lists);
+    let mut defects = check::review(&lists);
     let total = lists.renames.len()
         + lists.conditions.len()
         + lists.breaks.len()
@@ -74,7 +74,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     match &args.dumps {
         Some(folder) => {
             let tried = try_on(&lists, folder)?;
-            let outcome = check::hold_against(&lists, &tried);
+            let outcome = check::check_against(&lists, &tried);
             closing.push_str(&format!(
                 " tried on {} comparisons: {} matched, {} stale, {} untried (no dumps of theirs)",
                 tried.len(),
@@ -82,19 +82,19 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
                 outcome.stale.len(),
                 outcome.untried
             ));
-            complaints.extend(outcome.stale);
+            defects.extend(outcome.stale);
         }
         None => closing.push_str(" read over; with --dumps DIR they are tried on real dumps"),
     }
     output::print(|out| {
-        for complaint in &complaints {
-            writeln!(out, "{complaint}")?;
+        for defect in &defects {
+            writeln!(out, "{defect}")?;
         }
         writeln!(out, "{closing}")
     })
     .context("cannot print")
     .map_err(Failure::usage)?;
-    Ok(if complaints.is_empty() {
+    Ok(if defects.is_empty() {
         Exit::Compatible
     } else {
         Exit::Incompatible
@@ -102,7 +102,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
 }
 
 /// Compares every two versions of each dump in the folder with the lists.
-fn try_on(lists: &Lists, folder: &Path) -> Result<Vec<Tried>, Failure> {
+fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k>>, Failure> {
     let mut by_name: BTreeMap<String, BTreeMap<Version, PathBuf>> = BTreeMap::new();
     let read = |folder: &Path| -> Result<Vec<PathBuf>, Failure> {
         std::fs::read_dir(folder)
@@ -153,11 +153,12 @@ fn try_on(lists: &Lists, folder: &Path) -> Result<Vec<Tried>, Failure> {
                     any_machine: true,
                 };
                 let findings = compare(old_dump, new_dump, &Direction::BOTH, &scope);
-                judge(findings, &scope, &LevelOverrides::new());
-                tried.push(Tried {
+                let judged = judge_and_note(findings, &scope, &LevelOverrides::new());
+                tried.push(Comparison {
                     old: *old,
                     new: *new,
                     names: names(&[old_dump, new_dump]),
+                    used: judged.used,
                 });
             }
         }

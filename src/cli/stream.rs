@@ -12,7 +12,7 @@ use crate::cli::args::{
 };
 use crate::cli::{Exit, Failure, output};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
 use crate::stream::{Options, Reading, Section, show};
 
@@ -39,7 +39,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let sections = Sections::new(&args.output.section)?;
-    let lists = Lists::load(&args.lists)
+    let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
     let mut streams = Vec::new();

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 use crate::stream::show;
 use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
 
@@ -369,11 +369,11 @@ impl Walk<'_> {
 
     /// Why two fields of other names stand for one another.
     fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
-        let reason = self
+        let found = self
             .scope
             .field_on_wire(description, &plain(old), &plain(new));
-        match reason {
-            Some(reason) => Some(Pairing::Renamed(reason)),
+        match found {
+            Some(found) => Some(Pairing::Renamed(found.reason)),
             None => {
                 let filler = |node: &Node| &*node.type_name == "unused_buffer";
                 (old.bytes.len() == new.bytes.len() && filler(old) != filler(new))

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use crate::report::Change;
-use crate::rules::lists::StateNames;
+use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Node, Section, Stream, Structure, Value};
 
 pub use filling::{Filling, fillings, to_be_filled};

@@ -1,6 +1,6 @@
 //! What the comparison asks of the lists.
 
-use crate::rules::lists;
+use crate::rules::known_issues;
 
 /// What is known about names that changed; the comparison works without.
 pub trait Renames {
@@ -28,14 +28,14 @@ impl Renames for NoRenames {
     }
 }
 
-impl Renames for lists::Scope<'_> {
+impl Renames for known_issues::Scope<'_> {
     fn mentions(&self, field: &str) -> bool {
         self.lists.mentions_field(field)
     }
     fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
-        lists::Scope::field(self, section, description, old, new)
+        known_issues::Scope::field(self, section, description, old, new).map(|found| found.reason)
     }
     fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
-        lists::Scope::section(self, description, old, new)
+        known_issues::Scope::section(self, description, old, new).map(|found| found.reason)
     }
 }

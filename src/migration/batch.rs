@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::migration::case;
 use crate::migration::case::Ran;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step};
+use crate::migration::diagnosis::culprits;
 use crate::migration::pool;
 use crate::migration::pool::Job;
 use crate::report::Case;
 
 pub use crate::migration::pool::RunFailure;
 
-/// Something that happened to a case.
+/// An event in the life of a case.
 #[derive(Debug)]
 pub enum Event<'c> {
     Began,
@@ -18,16 +20,16 @@ pub enum Event<'c> {
     Ended(&'c Case),
 }
 
-/// Which case it happened to.
+/// The case that an event is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'c> {
-    /// Of its own in this run.
+    /// Its number in this run.
     pub number: usize,
     pub id: &'c str,
     pub part: Part,
 }
 
-/// Runs the cases, so many at once, and tells what happens, from several threads. They come back in
+/// Runs the cases, so many at once, and reports what happens, from several threads. They come back in
 /// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
@@ -36,35 +38,35 @@ pub fn run(
     config: &MigrationConfig,
     cases: &[CaseSpec],
     jobs: usize,
-    told: impl Fn(Subject, Event) + Sync,
+    on_event: impl Fn(Subject, Event) + Sync,
 ) -> Result<Vec<Ran>, RunFailure> {
     let mut done: Vec<Vec<(usize, Ran)>> = cases.iter().map(|_| Vec::new()).collect();
     let count = AtomicUsize::new(0);
     // In the order of the list, as far as they begin one after the other.
     let first = cases.iter().cloned().enumerate();
-    let first = first.map(|(at, wanted)| Job {
+    let first = first.map(|(at, spec)| Job {
         weight: 0,
-        job: (at, 0, wanted),
+        job: (at, 0, spec),
     });
-    let work = async |(_, _, wanted): &(usize, usize, CaseSpec)| {
-        let id = config.id(wanted);
+    let work = async |(_, _, spec): &(usize, usize, CaseSpec)| {
+        let id = case::id(config, spec);
         let subject = Subject {
             number: count.fetch_add(1, Ordering::Relaxed),
             id: &id,
-            part: wanted.part,
+            part: spec.part,
         };
-        told(subject, Event::Began);
-        let watcher = |step| told(subject, Event::Step(step));
-        let ran = config.run(wanted, &watcher).await;
-        told(subject, Event::Ended(&ran.case));
+        on_event(subject, Event::Began);
+        let watcher = |step| on_event(subject, Event::Step(step));
+        let ran = case::run(config, spec, &watcher).await;
+        on_event(subject, Event::Ended(&ran.case));
         ran
     };
-    pool::run(jobs, first.collect(), work, |(at, place, wanted), ran| {
-        let culprits = config.culprits(&wanted, &ran.case).into_iter();
-        let more = culprits.enumerate().map(|(index, wanted)| Job {
+    pool::run(jobs, first.collect(), work, |(at, place, spec), ran| {
+        let culprits = culprits::cases(&spec, &ran.case).into_iter();
+        let more = culprits.enumerate().map(|(index, spec)| Job {
             // What explains a failure comes before what is still to be tried.
             weight: 1,
-            job: (at, index + 1, wanted),
+            job: (at, index + 1, spec),
         });
         let more = more.collect();
         if let Some(cases) = done.get_mut(at) {

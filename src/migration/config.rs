@@ -1,4 +1,4 @@
-//! What a case is made of: the bench that all cases of a run share, and what is wanted of each.
+//! The configuration that all cases of a run share, and the specification of each.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,12 +20,12 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 pub struct Timeouts {
     /// One migration.
     pub leg: Duration,
-    /// From the start of the machine to the guest's first beat, firmware included.
+    /// From the start of the machine to the guest's first heartbeat, firmware included.
     pub boot: Duration,
-    /// From one beat to the next.
-    pub beat: Duration,
-    /// Finding out which devices are to blame.
-    pub blame: Duration,
+    /// From one heartbeat to the next.
+    pub heartbeat: Duration,
+    /// Finding the devices that make a case fail.
+    pub culprits: Duration,
 }
 
 impl Default for Timeouts {
@@ -33,13 +33,13 @@ impl Default for Timeouts {
         Timeouts {
             leg: Duration::from_secs(60),
             boot: Duration::from_secs(120),
-            beat: Duration::from_secs(60),
-            blame: Duration::from_secs(90),
+            heartbeat: Duration::from_secs(60),
+            culprits: Duration::from_secs(90),
         }
     }
 }
 
-/// What all cases of a run have in common.
+/// The configuration that all cases of a run share.
 #[derive(Debug, Clone)]
 pub struct MigrationConfig {
     pub old: Endpoint,
@@ -53,16 +53,16 @@ pub struct MigrationConfig {
     pub transport: Transport,
     /// In order, each once.
     pub capabilities: Vec<Capability>,
-    /// Whether the guest works while it moves.
+    /// The guest works while it moves.
     pub running: bool,
     /// Round trips of one guest; without them each direction is a case of one leg.
     pub loops: Option<usize>,
-    /// How often a failed case is tried again.
+    /// Number of times that a failed case is tried again.
     pub retries: usize,
     pub timeouts: Timeouts,
-    /// Where the logs of cases that did not pass are kept.
+    /// The folder for logs of cases that did not pass.
     pub logs: PathBuf,
-    /// What the lists know of the names of fields.
+    /// The names of fields, as the lists know them.
     pub names: Names,
 }
 
@@ -70,12 +70,12 @@ pub struct MigrationConfig {
 #[derive(Debug, Clone)]
 pub struct CaseSpec {
     pub set: DeviceSet,
-    /// Of the first leg.
+    /// Direction of the first leg.
     pub direction: Direction,
     pub part: Part,
 }
 
-/// Why a case is run.
+/// The reason for which a case is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// It was asked for.
@@ -84,7 +84,7 @@ pub enum Part {
     Culprit,
 }
 
-/// What a case is doing, for who watches.
+/// The step that a case is at, for who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Legs count from 0.
@@ -97,11 +97,11 @@ pub enum Step {
     Blame,
 }
 
-/// Who watches a case.
+/// A callback that watches a case.
 pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 impl MigrationConfig {
-    /// The set without what the workload guest itself needs, and what that is.
+    /// Returns the set without what the workload guest itself needs, and what that is.
     pub(crate) fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
         let mut set = set.clone();
         let mut taken = Vec::new();
@@ -121,7 +121,7 @@ impl MigrationConfig {
         (set, taken)
     }
 
-    /// The command line of a set for these builds.
+    /// Composes the command line of a set for these builds.
     pub fn compose(&self, set: &DeviceSet) -> Composition {
         let (set, _) = self.fitting(set);
         set.compose(&Target {
@@ -132,7 +132,7 @@ impl MigrationConfig {
         })
     }
 
-    /// What every QEMU of a case is started with.
+    /// Returns what every QEMU of a case is started with.
     pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
         LaunchSpec {
             machine: self.machine.clone(),
@@ -140,12 +140,12 @@ impl MigrationConfig {
             cpu: self.cpu.clone(),
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
-            graft: None,
+            section_override: None,
             survey: false,
         }
     }
 
-    /// The builds that the guest goes through.
+    /// Returns the builds that the guest goes through.
     pub(crate) fn route(&self, first: Direction) -> Vec<&Endpoint> {
         let (from, to) = first.source_destination(&self.old, &self.new);
         match self.loops {

@@ -1,4 +1,5 @@
-//! One migration case: how a guest is moved, what is checked on its way, and why it failed.
+//! Migrations between two builds. A case runs a guest along its builds, leg by leg; each leg transfers the
+//! guest, checks what arrived and lets it go on; a failure is diagnosed.
 
 pub mod batch;
 pub mod case;
@@ -11,4 +12,4 @@ pub mod endpoint;
 pub(crate) mod leg;
 pub mod pool;
 pub(crate) mod result;
-mod run;
+pub(crate) mod run;

@@ -1,143 +1,210 @@
-//! What came of one pass of a guest through the builds of a case.
+//! The result of one run: a guest that was sent through the builds of a case.
 
 use std::collections::BTreeSet;
 
-use crate::migration::checks::state::Seen;
+use crate::migration::checks::state::StateChecks;
+use crate::migration::diagnosis::cause;
+use crate::migration::diagnosis::cause::diagnose;
+use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::endpoint::buses::Buses;
-use crate::qemu::StartError;
-use crate::report::{Cause, Leg, Outcome, StateDiff};
+use crate::migration::leg::error::{LegError, LegErrorKind};
+use crate::qemu::output;
+use crate::qemu::output::load::LoadFailure;
+use crate::report::{Cause, FailureKind, Leg, Outcome, StateDiff};
 
 /// How much of the end of a build's error output a report quotes, in characters.
 const QUOTED: usize = 2000;
 
-/// One pass through the builds.
+/// One guest's run through the builds.
 #[derive(Debug, Clone)]
 pub(crate) struct RunResult {
     pub outcome: Outcome,
     pub cause: Option<Cause>,
+    /// The error that ended it.
+    pub error: Option<LegError>,
+    /// What QEMU printed about a load that failed.
+    pub printed: Option<LoadFailure>,
     pub legs: Vec<Leg>,
     pub source_stderr: String,
     pub destination_stderr: String,
     /// Transcripts and the like, by file name.
     pub files: Vec<(String, String)>,
-    /// What builds said that did not start, by their labels.
-    pub refusals: Vec<(String, String)>,
-    pub state: Seen,
-    /// All that is wrong is that values differ; `state` says which.
-    pub values_differ: bool,
+    /// The builds that did not start.
+    pub refusals: Vec<Refusal>,
+    pub state: StateChecks,
     /// All that did not arrive, by the names of sections and of blocks of memory, where the guest came
-    /// through and everything was looked at.
+    /// through and everything was compared.
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// Where the recipe wants it, and both builds started.
+    /// Where the launch asks for it, and both builds started.
     pub buses: Option<Surveyed>,
 }
 
-/// What both builds have to plug a device into, or why that is not known.
+/// A build that did not start with what it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub label: String,
+    /// The reason in its own words.
+    pub words: String,
+}
+
+/// The buses that both builds have to plug a device into, or why that is not known.
 pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
-    pub fn failed(&self) -> bool {
-        !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
-    }
-
-    /// Whether this control, from a build to itself, fails in a way that says that a failure between
-    /// the builds is not theirs. A control whose values alone differ does so only for the same ones.
-    pub fn accounts_for(&self, between: &RunResult) -> bool {
-        if !self.failed() {
-            return false;
-        }
-        if !self.values_differ {
-            return true;
-        }
-        let name = |diff: &StateDiff| (diff.section.clone(), diff.field.clone());
-        let here: BTreeSet<_> = self.state.diffs.iter().map(name).collect();
-        between.values_differ
-            && between
-                .state
-                .diffs
-                .iter()
-                .map(name)
-                .all(|d| here.contains(&d))
-    }
-
-    /// Whether both end the same way, at the same place.
-    pub fn fails_like(&self, other: &RunResult) -> bool {
-        let place = |attempt: &RunResult| {
-            let cause = attempt.cause.as_ref()?;
-            Some((cause.section.clone(), cause.field.clone()))
-        };
-        self.outcome == other.outcome && place(self) == place(other)
-    }
-
-    pub(crate) fn refused(errors: &[StartError]) -> RunResult {
-        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let refusal = |error: &StartError| (error.label.clone(), error.reason());
+    /// Makes the result of a run that ended in a leg; `legs` and `state` include that one.
+    pub fn of_failed_leg(
+        error: LegError,
+        legs: Vec<Leg>,
+        state: StateChecks,
+        evidence: Evidence,
+    ) -> RunResult {
+        let diagnosis = diagnose(&error, &evidence.stderr, &evidence.reached);
+        let suspect = evidence.owner(diagnosis.cause.section.as_deref());
+        let outcome = error.outcome();
         RunResult {
-            refusals: errors.iter().map(refusal).collect(),
-            // One is enough for a reader.
-            ..RunResult::skip(words.into_iter().next().unwrap_or_default())
-        }
-    }
-
-    /// A destination that does not start in a later leg.
-    pub(crate) fn stillborn(index: usize, error: &StartError, legs: Vec<Leg>) -> RunResult {
-        RunResult {
-            outcome: Outcome::Crash,
-            cause: Some(Cause {
-                message: format!(
-                    "the destination of leg {} does not start, as its build did before: {}: {}",
-                    index + 1,
-                    error.label,
-                    error.problem
-                ),
-                ..Cause::default()
-            }),
+            cause: Some(diagnosis.cause),
+            error: Some(error),
+            printed: diagnosis.printed,
             legs,
-            source_stderr: String::new(),
-            destination_stderr: tail(&error.stderr),
-            files: vec![("destination.stderr".to_owned(), error.stderr.clone())],
-            ..RunResult::skip(String::new())
+            source_stderr: tail(&evidence.stderr.source),
+            destination_stderr: tail(&evidence.stderr.destination),
+            files: evidence.files,
+            state,
+            suspect,
+            ..RunResult::empty(outcome)
         }
     }
 
-    pub(crate) fn skip(message: String) -> RunResult {
-        let lines: Vec<&str> = message.lines().map(str::trim).collect();
-        let message = lines.join(" ");
+    /// Makes the result of a destination that does not start in a later leg.
+    pub fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
+        let stderr = match &error.kind {
+            LegErrorKind::NoLongerStarts { error, .. } => error.stderr.clone(),
+            _ => String::new(),
+        };
         RunResult {
-            outcome: Outcome::Skip,
+            cause: Some(cause::of_error(&error)),
+            legs,
+            destination_stderr: tail(&stderr),
+            files: vec![("destination.stderr".to_owned(), stderr)],
+            ..RunResult::empty(error.outcome())
+        }
+    }
+
+    /// Makes the result of a guest that is not moved at all. One error is enough for a reader.
+    pub fn not_started(errors: Vec<LegError>) -> RunResult {
+        let refusals = errors.iter().filter_map(|error| match &error.kind {
+            LegErrorKind::DoesNotStart(error) => Some(Refusal {
+                label: error.label.clone(),
+                words: error.reason(),
+            }),
+            _ => None,
+        });
+        let refusals = refusals.collect();
+        let cause = errors.first().map(|error| {
+            let cause = cause::of_error(error);
+            Cause {
+                message: on_one_line(&cause.message),
+                ..cause
+            }
+        });
+        RunResult {
+            cause,
+            refusals,
+            ..RunResult::empty(Outcome::Skip)
+        }
+    }
+
+    /// Makes the result of a run that cannot be tried here.
+    pub fn skip(message: &str) -> RunResult {
+        RunResult {
             cause: Some(Cause {
-                message,
+                kind: Some(FailureKind::CannotBeSetUp),
+                message: on_one_line(message),
                 ..Cause::default()
             }),
+            ..RunResult::empty(Outcome::Skip)
+        }
+    }
+
+    /// Makes the result of a run in which every leg passed.
+    pub fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
+        RunResult {
+            legs,
+            state,
+            ..RunResult::empty(Outcome::Pass)
+        }
+    }
+
+    fn empty(outcome: Outcome) -> RunResult {
+        RunResult {
+            outcome,
+            cause: None,
+            error: None,
+            printed: None,
             legs: Vec::new(),
             source_stderr: String::new(),
             destination_stderr: String::new(),
             files: Vec::new(),
             refusals: Vec::new(),
-            state: Seen::default(),
-            values_differ: false,
+            state: StateChecks::default(),
             wrong: None,
             suspect: None,
             buses: None,
         }
     }
 
-    /// Every leg passed.
-    pub(crate) fn passed(legs: Vec<Leg>, state: Seen) -> RunResult {
-        RunResult {
-            outcome: Outcome::Pass,
-            cause: None,
-            legs,
-            state,
-            ..RunResult::skip(String::new())
+    pub fn failed(&self) -> bool {
+        !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
+    }
+
+    /// Tells whether all that is wrong is that fields differ; `state` says which.
+    fn only_state_differs(&self) -> bool {
+        self.error.as_ref().is_some_and(LegError::is_of_state)
+    }
+
+    /// Tells whether this control, from a build to itself, fails in a way that says that a failure
+    /// between the builds is not theirs. A control in which only fields differ does so only for the same
+    /// ones.
+    pub fn accounts_for(&self, between: &RunResult) -> bool {
+        if !self.failed() {
+            return false;
         }
+        if !self.only_state_differs() {
+            return true;
+        }
+        let name = |diff: &StateDiff| (diff.section.clone(), diff.field.clone());
+        let here: BTreeSet<_> = self.state.diffs.iter().map(name).collect();
+        let mut differing = between.state.diffs.iter().map(name);
+        between.only_state_differs() && differing.all(|field| here.contains(&field))
+    }
+
+    /// Tells whether both end the same way, at the same place.
+    pub fn fails_like(&self, other: &RunResult) -> bool {
+        let place = |run: &RunResult| {
+            let cause = run.cause.as_ref()?;
+            Some((cause.section.clone(), cause.field.clone()))
+        };
+        self.outcome == other.outcome && place(self) == place(other)
+    }
+
+    /// Tells whether neither side printed a complaint.
+    pub fn is_quiet(&self) -> bool {
+        [&self.source_stderr, &self.destination_stderr]
+            .into_iter()
+            .all(|text| output::complaint(text).is_none())
     }
 }
 
-/// The end of what a build said.
-pub(crate) fn tail(text: &str) -> String {
+/// Joins the lines of a message.
+fn on_one_line(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    lines.join(" ")
+}
+
+/// Returns the end of what a build printed.
+fn tail(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(QUOTED);
     text.chars().skip(skip).collect()
 }

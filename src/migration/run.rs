@@ -1,350 +1,382 @@
-//! The way of one guest through the builds of a case, leg by leg.
+//! One run: a guest that is sent through the builds of a case, leg by leg.
 
+use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::migration::channel::proxy::Passed;
-use crate::migration::checks::padding::{Arrival, NeverRan};
-use crate::migration::checks::state::Seen;
+use crate::migration::channel::proxy::Captured;
+use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
+use crate::migration::checks::state::StateChecks;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
-use crate::migration::diagnosis::post_mortem;
+use crate::migration::diagnosis::evidence;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
-use crate::migration::leg::error::{End, LegError};
-use crate::migration::leg::execution::{LegExecution, Look, leave, unlike};
-use crate::migration::leg::transfer;
-use crate::migration::leg::transfer::Stats;
+use crate::migration::leg;
+use crate::migration::leg::error::{LegError, LegErrorKind};
+use crate::migration::leg::result::{LegResult, StateCheck, memory_differs, memory_sent_on};
+use crate::migration::leg::resume::{quit_source, resume};
+use crate::migration::leg::set_up::set_up;
+use crate::migration::leg::watch::Stats;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::model::Direction;
-use crate::qemu::{StartError, output, private_dir};
-use crate::report::{Leg, Outcome};
+use crate::qemu::private_dir;
+use crate::report::{Leg, LegSide, Outcome, Phase};
+use crate::stream::Stream;
 use crate::workload::SerialLog;
 
+/// Sends one guest along a route.
+pub(crate) async fn run(
+    config: &MigrationConfig,
+    route: &[&Endpoint],
+    launch: &LaunchSpec,
+    first: Direction,
+    watcher: Watcher<'_>,
+) -> RunResult {
+    let folder = match private_dir() {
+        Ok(folder) => folder,
+        Err(error) => return RunResult::skip(&format!("no folder to run in: {error}")),
+    };
+    if let Err(error) = launch.prepare(folder.path()) {
+        return RunResult::skip(&format!("cannot write the guest: {error}"));
+    }
+    let Some((from, destinations)) = route.split_first() else {
+        return RunResult::skip("there is no way to go");
+    };
+    let mut run = MigrationRun {
+        plan: Plan {
+            config,
+            launch,
+            destinations,
+            folder: folder.path(),
+        },
+        log: SerialLog::new(),
+        legs: Vec::new(),
+        state: StateChecks::default(),
+        new_machines: NewMachines::default(),
+        not_compared: None,
+        buses: None,
+    };
+    let result = run.drive(from, first, watcher).await;
+    RunResult {
+        buses: run.buses,
+        ..result
+    }
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy)]
+struct Plan<'r> {
+    config: &'r MigrationConfig,
+    launch: &'r LaunchSpec,
+    /// Of each leg.
+    destinations: &'r [&'r Endpoint],
+    folder: &'r Path,
+}
+
 /// A started build, and whether it could be set up for a migration.
-struct Side {
+struct Started {
     vm: Vm,
     ready: Result<(), LegError>,
 }
 
-/// Why a guest does not get as far as a migration.
-enum NoStart {
-    Refused(Box<StartError>),
-    Idle(String),
+impl Plan<'_> {
+    /// Starts the first build; its guest works then, if there is one.
+    async fn start_source(self, from: &Endpoint, log: &mut SerialLog) -> Result<Started, LegError> {
+        let side = LegSide::Source;
+        let mut vm = Vm::start(from, self.launch, Role::First, self.folder, 0)
+            .await
+            .map_err(|error| {
+                let kind = LegErrorKind::DoesNotStart(Arc::new(error));
+                LegError::new(side, Phase::Launch, kind)
+            })?;
+        let ready = set_up(&mut vm, side, &self.config.capabilities).await;
+        if self.launch.guest.is_some() {
+            let boot = async {
+                vm.cont().await.map_err(|error| error.to_string())?;
+                vm.wait_for_heartbeat(log, None, self.config.timeouts.boot)
+                    .await
+                    .map_err(|error| error.to_string())
+            };
+            if let Err(why) = boot.await {
+                let kind = LegErrorKind::NoWorkload {
+                    label: from.build.label().to_owned(),
+                    why,
+                    stderr: vm.monitored.process.stderr(),
+                };
+                return Err(LegError::new(side, Phase::Boot, kind));
+            }
+        }
+        Ok(Started { vm, ready })
+    }
+
+    /// Starts the destination of a leg. `None` behind the last one.
+    async fn start_destination(self, leg: usize) -> Option<Result<Started, LegError>> {
+        let &to = self.destinations.get(leg)?;
+        let side = LegSide::Destination;
+        let started = Vm::start(to, self.launch, Role::Destination, self.folder, leg + 1).await;
+        let mut vm = match started {
+            Ok(vm) => vm,
+            Err(error) => {
+                let error = Arc::new(error);
+                let kind = match leg {
+                    0 => LegErrorKind::DoesNotStart(error),
+                    // The same build, with the same guest, has started before.
+                    _ => LegErrorKind::NoLongerStarts {
+                        leg: leg + 1,
+                        error,
+                    },
+                };
+                return Some(Err(LegError::new(side, Phase::Launch, kind)));
+            }
+        };
+        let ready = set_up(&mut vm, side, &self.config.capabilities).await;
+        Some(Ok(Started { vm, ready }))
+    }
+
+    fn is_last(self, leg: usize) -> bool {
+        leg + 1 == self.destinations.len()
+    }
 }
 
-/// What ends a guest's way before its end.
-struct Stopped {
-    why: Why,
-    /// The leg before turns out not to have passed, and not this one.
-    before: bool,
-    /// Blocks of memory that did not arrive, where everything else was looked at.
-    blocks: Option<Vec<String>>,
-    /// Of this one.
+/// A guest on its route.
+struct MigrationRun<'r> {
+    plan: Plan<'r>,
+    log: SerialLog,
+    /// Those that are over.
+    legs: Vec<Leg>,
+    state: StateChecks,
+    new_machines: NewMachines,
+    /// What was sent in the last leg, where the state that arrived is compared in the next one.
+    not_compared: Option<Captured>,
+    buses: Option<Surveyed>,
+}
+
+/// A leg that ends the run.
+struct FailedLeg {
+    error: LegError,
+    /// Counted from 0: the leg that was under way, or the one before it.
+    leg: usize,
     stats: Stats,
+    /// The blocks of memory that did not arrive, where nothing else is wrong but contents.
+    damaged_blocks: Option<Vec<String>>,
 }
 
-enum Why {
-    LegError(Box<LegError>),
-    /// It loaded, but values did not arrive.
-    Values,
-}
-
-impl From<LegError> for Stopped {
-    fn from(unfit: LegError) -> Self {
-        Stopped {
-            why: Why::LegError(Box::new(unfit)),
-            before: false,
-            blocks: None,
+impl FailedLeg {
+    fn new(leg: usize, error: LegError) -> FailedLeg {
+        FailedLeg {
+            error,
+            leg,
             stats: Stats::default(),
+            damaged_blocks: None,
         }
     }
-}
-
-impl MigrationConfig {
-    /// Sends one guest along the builds.
-    pub(crate) async fn attempt(
-        &self,
-        route: &[&Endpoint],
-        launch: &LaunchSpec,
-        first: Direction,
-        watcher: Watcher<'_>,
-    ) -> RunResult {
-        let folder = match private_dir() {
-            Ok(folder) => folder,
-            Err(error) => return RunResult::skip(format!("no folder to run in: {error}")),
-        };
-        if let Err(error) = launch.prepare(folder.path()) {
-            return RunResult::skip(format!("cannot write the guest: {error}"));
-        }
-        let Some((from, destinations)) = route.split_first() else {
-            return RunResult::skip("there is no way to go".to_owned());
-        };
-        let journey = MigrationRun {
-            config: self,
-            launch,
-            destinations,
-            folder: folder.path(),
-        };
-        let mut buses = None;
-        let travelled = journey.travel(from, first, watcher, &mut buses).await;
-        RunResult { buses, ..travelled }
-    }
-}
-
-/// The way that is ahead.
-struct MigrationRun<'j> {
-    config: &'j MigrationConfig,
-    launch: &'j LaunchSpec,
-    /// Of each leg.
-    destinations: &'j [&'j Endpoint],
-    folder: &'j Path,
 }
 
 impl MigrationRun<'_> {
-    async fn travel(
-        &self,
+    /// Drives the guest along the route until its end, or until a leg fails.
+    async fn drive(
+        &mut self,
         from: &Endpoint,
         first: Direction,
         watcher: Watcher<'_>,
-        surveyed: &mut Option<Surveyed>,
     ) -> RunResult {
-        let mut log = SerialLog::new();
+        let plan = self.plan;
         // A destination starts while the guest before it still gets going: half of a short case.
-        let (source, mut next) =
-            tokio::join!(self.begin(from, &mut log), self.destination_of_leg(0));
-        let mut source = match (source, &mut next) {
-            (Ok(source), _) => source,
-            (Err(NoStart::Idle(message)), _) => return RunResult::skip(message),
-            (Err(NoStart::Refused(error)), next) => {
-                let also = next.take().and_then(Result::err);
-                let errors: Vec<StartError> = std::iter::once(*error).chain(also).collect();
-                return RunResult::refused(&errors);
+        let (source, mut next) = tokio::join!(
+            plan.start_source(from, &mut self.log),
+            plan.start_destination(0)
+        );
+        let mut source = match source {
+            Ok(source) => source,
+            Err(error) => {
+                // Where the guest alone is at fault, the destination does not matter.
+                let refused = matches!(error.kind, LegErrorKind::DoesNotStart(_));
+                let also = next.and_then(Result::err).filter(|_| refused);
+                return RunResult::not_started(std::iter::once(error).chain(also).collect());
             }
         };
-        if let (true, Some(Ok(destination))) = (self.launch.survey, &next) {
-            let asked = tokio::try_join!(source.vm.buses(), destination.vm.buses());
-            let shared = asked.map(|(ours, theirs)| ours.shared(&theirs));
-            *surveyed = Some(shared.map_err(|error| error.to_string()));
+        if let (true, Some(Ok(destination))) = (plan.launch.survey, &next) {
+            self.buses = Some(survey(&source.vm, &destination.vm).await);
         }
-        let mut behind = CompletedLegs::default();
         let mut direction = first;
-        for (index, &party) in self.destinations.iter().enumerate() {
-            let of = self.destinations.len();
+        for index in 0..plan.destinations.len() {
+            let of = plan.destinations.len();
             watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
-                // The same build, with the same guest, has started before.
-                Some(Err(error)) if index > 0 => {
-                    behind.push(direction, Outcome::Crash, Stats::default());
-                    return RunResult::stillborn(index, &error, behind.legs);
-                }
-                Some(Err(error)) => return RunResult::refused(&[error]),
-                None => return RunResult::skip("there is no destination".to_owned()),
+                Some(Err(error)) => return self.without_destination(direction, error),
+                None => return RunResult::skip("there is no destination"),
             };
-            let last = index + 1 == of;
-            let look = match self.launch.guest {
-                None if !last => Look::InNextLeg,
-                _ => Look::Now,
-            };
-            let (from, to) = (&mut source.vm, &mut destination.vm);
             let ready = source.ready.and(destination.ready);
-            let staged = match ready {
-                Ok(()) => {
-                    let stage = self.config.stage(from, to, self.launch, &mut log, look);
-                    stage.await
+            let sides = (&mut source.vm, &mut destination.vm);
+            match self.leg(direction, sides, ready).await {
+                Ok((stats, started)) => {
+                    self.record(direction, Outcome::Pass, stats);
+                    next = started;
                 }
-                Err(unfit) => LegExecution::unfit(unfit, Passed::nothing("there was no migration")),
-            };
-            let arrived = staged.outcome.is_ok();
-            let judged = behind.judge(self, party, direction, staged);
-            let (outcome, started) = if arrived {
-                // The source has done its work: it leaves while what arrived is looked at.
-                let on = async {
-                    let stats = judged.await?;
-                    self.config.resume(to, self.launch, &mut log).await?;
-                    if last {
-                        // It has answered all that was asked, and has nothing to put in order.
-                        to.monitored.process.kill().await;
-                    }
-                    Ok(stats)
-                };
-                let next = self.destination_of_leg(index + 1);
-                let (on, left, started) = tokio::join!(on, leave(from), next);
-                let outcome = match (on, left) {
-                    (Ok(stats), Ok(())) => Ok(stats),
-                    (Ok(_), Err(unfit)) => Err(unfit.into()),
-                    (Err(stopped), Ok(())) => Err(stopped),
-                    // There is more that is wrong.
-                    (Err(stopped), Err(_)) => Err(Stopped {
-                        blocks: None,
-                        ..stopped
-                    }),
-                };
-                (outcome, started)
-            } else {
-                (judged.await, None)
-            };
-            match outcome {
-                Ok(stats) => behind.push(direction, Outcome::Pass, stats),
-                Err(stopped) => {
-                    let (source, destination) = (source.vm, destination.vm);
-                    return behind.end(stopped, direction, source, destination).await;
+                Err(failed) => {
+                    return self.end(failed, direction, source.vm, destination.vm).await;
                 }
             }
-            next = started;
-            // A loop has the ways alternate; a control's builds are the same anyway.
+            // A loop has the directions alternate; a control's builds are the same anyway.
             direction = direction.reversed();
-            source.vm.sweep();
-            source = Side {
+            source.vm.remove_files();
+            source = Started {
                 vm: destination.vm,
                 ready: Ok(()),
             };
         }
-        RunResult::passed(behind.legs, behind.state)
+        RunResult::passed(mem::take(&mut self.legs), mem::take(&mut self.state))
     }
 
-    /// Starts the first build; its guest works then, if it is to.
-    async fn begin(&self, from: &Endpoint, log: &mut SerialLog) -> Result<Side, NoStart> {
-        let mut vm = Vm::start(from, self.launch, Role::First, self.folder, 0)
-            .await
-            .map_err(|error| NoStart::Refused(Box::new(error)))?;
-        let ready = self.set_up(&mut vm, End::Source).await;
-        if self.launch.guest.is_some() {
-            let started = async {
-                vm.cont().await.map_err(|error| error.to_string())?;
-                vm.wait_for_beat(log, None, self.config.timeouts.boot)
-                    .await
-                    .map_err(|why| why.to_string())
-            };
-            if let Err(why) = started.await {
-                let stderr = vm.monitored.process.stderr();
-                let label = from.build.label();
-                return Err(NoStart::Idle(format!(
-                    "{label}: the guest does not work before any migration: {why} {stderr}"
-                )));
-            }
-        }
-        Ok(Side { vm, ready })
-    }
-
-    /// Starts where a leg goes to. `None` behind the last one.
-    async fn destination_of_leg(&self, index: usize) -> Option<Result<Side, StartError>> {
-        let &to = self.destinations.get(index)?;
-        let role = Role::Destination;
-        let started = Vm::start(to, self.launch, role, self.folder, index + 1).await;
-        let mut vm = match started {
-            Ok(vm) => vm,
-            Err(error) => return Some(Err(error)),
-        };
-        let ready = self.set_up(&mut vm, End::Destination).await;
-        Some(Ok(Side { vm, ready }))
-    }
-
-    async fn set_up(&self, vm: &mut Vm, end: End) -> Result<(), LegError> {
-        transfer::prepare(vm, end, &self.config.capabilities).await
-    }
-}
-
-/// The way that is behind the guest, and what was seen on it.
-#[derive(Default)]
-struct CompletedLegs {
-    legs: Vec<Leg>,
-    state: Seen,
-    never_ran: NeverRan,
-    /// What was sent in the last leg, where nobody has looked yet how it arrived.
-    sent: Option<Passed>,
-}
-
-impl CompletedLegs {
-    /// Looks at what a leg did and left.
-    async fn judge(
+    /// Runs one leg: the transfer, the checks, and then the guest goes on while the source leaves and the
+    /// destination of the next leg starts, which is returned.
+    async fn leg(
         &mut self,
-        journey: &MigrationRun<'_>,
-        to: &Endpoint,
         direction: Direction,
-        staged: LegExecution,
-    ) -> Result<Stats, Stopped> {
-        let MigrationRun { config, launch, .. } = *journey;
-        let LegExecution {
+        (source, destination): (&mut Vm, &mut Vm),
+        ready: Result<(), LegError>,
+    ) -> Result<(Stats, Option<Result<Started, LegError>>), FailedLeg> {
+        let plan = self.plan;
+        let index = self.legs.len();
+        let result = match ready {
+            Ok(()) => {
+                let state_check = match plan.launch.guest {
+                    None if !plan.is_last(index) => StateCheck::InNextLeg,
+                    _ => StateCheck::Now,
+                };
+                let (config, launch, log) = (plan.config, plan.launch, &mut self.log);
+                leg::result::run(config, source, destination, launch, log, state_check).await
+            }
+            Err(error) => LegResult::failed(error, Captured::nothing("there was no migration")),
+        };
+        if result.outcome.is_err() {
+            let stats = self.check(direction, result).await?;
+            return Ok((stats, None));
+        }
+        let go_on = async {
+            let stats = self.check(direction, result).await?;
+            resume(destination, &mut self.log, plan.config.timeouts.heartbeat)
+                .await
+                .map_err(|error| FailedLeg::new(index, error))?;
+            if plan.is_last(index) {
+                // It has answered all that was asked, and has nothing to put in order.
+                destination.monitored.process.kill().await;
+            }
+            Ok(stats)
+        };
+        // The source has done its work: it leaves while what arrived is compared.
+        let next = plan.start_destination(index + 1);
+        let (stats, left, next) = tokio::join!(go_on, quit_source(source), next);
+        match (stats, left) {
+            (Ok(stats), Ok(())) => Ok((stats, next)),
+            (Ok(_), Err(error)) => Err(FailedLeg::new(index, error)),
+            (Err(failed), Ok(())) => Err(failed),
+            // There is more that is wrong.
+            (Err(failed), Err(_)) => Err(FailedLeg {
+                damaged_blocks: None,
+                ..failed
+            }),
+        }
+    }
+
+    /// Checks what a leg left: memory and state.
+    async fn check(&mut self, direction: Direction, result: LegResult) -> Result<Stats, FailedLeg> {
+        let LegResult {
             outcome,
-            differs,
+            memory,
             sent,
-            held,
-        } = staged;
+            arrived,
+        } = result;
         let index = self.legs.len();
         if index == 0 {
             self.state.first = sent.stream.clone().ok();
         }
         // A guest that did not run between two legs is sent on as it arrived.
-        if let (Some(before), Some(index)) = (self.sent.take(), index.checked_sub(1)) {
-            let stopped = |why| Stopped {
-                why,
-                before: true,
-                blocks: None,
-                stats: Stats::default(),
-            };
+        if let (Some(before), Some(leg)) = (self.not_compared.take(), index.checked_sub(1)) {
             if outcome.is_ok()
-                && let Some(unfit) = unlike(index, &before, &sent)
+                && let Some(error) = memory_sent_on(leg, &before, &sent)
             {
-                return Err(stopped(Why::LegError(Box::new(unfit))));
+                return Err(FailedLeg::new(leg, error));
             }
             if let (Ok(before), Ok(sent)) = (&before.stream, &sent.stream) {
-                let arrival = Arrival {
-                    leg: index,
-                    direction: direction.reversed(),
-                    destination: journey.destinations[index],
-                    sent: before,
-                    held: sent,
-                };
-                let (state, never_ran) = (&mut self.state, &mut self.never_ran);
-                if !config.holds(state, arrival, launch, never_ran).await {
-                    return Err(stopped(Why::Values));
-                }
+                self.compare_state(leg, direction.reversed(), before, sent)
+                    .await
+                    .map_err(|error| FailedLeg::new(leg, error))?;
             }
         }
         let stats = match outcome {
             Ok(stats) => stats,
-            Err(unfit) => {
+            Err(error) => {
                 self.state.refused = sent.stream.ok();
-                return Err(unfit.into());
+                return Err(FailedLeg::new(index, error));
             }
         };
-        let mut kept = true;
-        match (&sent.stream, held) {
-            (Ok(sent), Some(held)) => match held.stream {
-                Ok(held) => {
-                    let arrival = Arrival {
-                        leg: index,
-                        direction,
-                        destination: to,
-                        sent,
-                        held: &held,
-                    };
-                    let (state, never_ran) = (&mut self.state, &mut self.never_ran);
-                    kept = config.holds(state, arrival, launch, never_ran).await;
-                    self.state.arrived = Some(held);
-                }
-                Err(why) => self.state.leave(format!(
-                    "after leg {index} the destination could not save again: {why}"
-                )),
-            },
-            // The next leg shows what arrived.
-            (Ok(_), None) => self.sent = Some(sent),
-            (Err(why), _) => self.state.leave(why.clone()),
-        }
-        let blocks = differs.as_ref().map(|found| found.blocks.clone());
-        let why = match differs {
-            Some(found) => Why::LegError(Box::new(found.into())),
-            None if !kept => Why::Values,
-            None => return Ok(stats),
+        let compared = self.check_arrived(index, direction, sent, arrived).await;
+        let blocks = memory.as_ref().map(|pages| pages.blocks.clone());
+        let error = match (memory, compared) {
+            (Some(pages), _) => memory_differs(pages),
+            (None, Err(error)) => error,
+            (None, Ok(())) => return Ok(stats),
         };
-        Err(Stopped {
-            why,
-            before: false,
-            blocks: Some(blocks.unwrap_or_default()),
+        Err(FailedLeg {
+            error,
+            leg: index,
             stats,
+            damaged_blocks: Some(blocks.unwrap_or_default()),
         })
     }
 
-    fn push(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
+    /// Checks the state that arrived, as far as it can be seen already.
+    async fn check_arrived(
+        &mut self,
+        leg: usize,
+        direction: Direction,
+        sent: Captured,
+        arrived: Option<Captured>,
+    ) -> Result<(), LegError> {
+        match (&sent.stream, arrived.map(|arrived| arrived.stream)) {
+            (Ok(sent), Some(Ok(arrived))) => {
+                let compared = self.compare_state(leg, direction, sent, &arrived).await;
+                self.state.arrived = Some(arrived);
+                return compared;
+            }
+            (Ok(_), Some(Err(why))) => self.state.not_compared(format!(
+                "after leg {leg} the destination could not save again: {why}"
+            )),
+            // The next leg shows what arrived.
+            (Ok(_), None) => self.not_compared = Some(sent),
+            (Err(why), _) => self.state.not_compared(why.clone()),
+        }
+        Ok(())
+    }
+
+    async fn compare_state(
+        &mut self,
+        leg: usize,
+        direction: Direction,
+        sent: &Stream,
+        arrived: &Stream,
+    ) -> Result<(), LegError> {
+        let Plan {
+            config,
+            launch,
+            destinations,
+            ..
+        } = self.plan;
+        let arrival = Arrival {
+            leg,
+            direction,
+            destination: destinations[leg],
+            sent,
+            arrived,
+        };
+        let (state, new_machines) = (&mut self.state, &mut self.new_machines);
+        compare_state(config, state, arrival, launch, new_machines).await;
+        // A run ends with the first leg in which something is lost.
+        LegError::of_state(&self.state.diffs).map_or(Ok(()), Err)
+    }
+
+    fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
         self.legs.push(Leg {
             index: self.legs.len(),
             direction,
@@ -357,37 +389,43 @@ impl CompletedLegs {
         });
     }
 
-    /// The end of a way in a leg of this direction.
+    /// Ends a run whose next destination does not start.
+    fn without_destination(&mut self, direction: Direction, error: LegError) -> RunResult {
+        if self.legs.is_empty() {
+            return RunResult::not_started(vec![error]);
+        }
+        self.record(direction, error.outcome(), Stats::default());
+        RunResult::of_missing_destination(error, mem::take(&mut self.legs))
+    }
+
+    /// Ends a run with a failed leg of this direction.
     async fn end(
-        mut self,
-        stopped: Stopped,
+        &mut self,
+        failed: FailedLeg,
         direction: Direction,
         source: Vm,
         destination: Vm,
     ) -> RunResult {
-        let outcome = match &stopped.why {
-            Why::LegError(unfit) => unfit.outcome,
-            Why::Values => Outcome::Lost,
-        };
-        match self.legs.last_mut() {
-            Some(leg) if stopped.before => leg.outcome = outcome,
-            _ => self.push(direction, outcome, stopped.stats),
+        let outcome = failed.error.outcome();
+        match self.legs.get_mut(failed.leg) {
+            Some(leg) => leg.outcome = outcome,
+            None => self.record(direction, outcome, failed.stats),
         }
-        let (legs, state) = (self.legs, self.state);
-        let wrong = stopped.blocks.and_then(|blocks| state.wrong(blocks));
-        let attempt = match stopped.why {
-            Why::LegError(unfit) => {
-                post_mortem::of_leg(*unfit, legs, state, source, destination).await
-            }
-            Why::Values => post_mortem::of_values(state, legs, source, destination).await,
-        };
-        let said = [&attempt.source_stderr, &attempt.destination_stderr];
-        let quiet = said
-            .into_iter()
-            .all(|text| output::complaint(text).is_none());
+        let evidence = evidence::collect(source, destination).await;
+        let (legs, state) = (mem::take(&mut self.legs), mem::take(&mut self.state));
+        let damaged = failed.damaged_blocks;
+        let damaged = damaged.and_then(|blocks| state.damaged(blocks));
+        let result = RunResult::of_failed_leg(failed.error, legs, state, evidence);
         RunResult {
-            wrong: wrong.filter(|_| quiet),
-            ..attempt
+            wrong: damaged.filter(|_| result.is_quiet()),
+            ..result
         }
     }
+}
+
+/// Asks both builds what there is to plug a device into.
+async fn survey(source: &Vm, destination: &Vm) -> Surveyed {
+    let asked = tokio::try_join!(source.buses(), destination.buses());
+    let shared = asked.map(|(source, destination)| source.shared(&destination));
+    shared.map_err(|error| error.to_string())
 }

@@ -3,6 +3,8 @@
 //! QEMU writes `program: text`, where a text that starts with `warning:` or `info:` is no failure.
 //! Wordings that are read for what they say live here too, so that a new release is met in one place.
 
+pub mod load;
+
 /// Returns the line without the program's name before it.
 pub fn without_program(line: &str) -> &str {
     let line = line.trim();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, Rule};
+use crate::model::Direction;
+use crate::report::Cause;
 
 /// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,27 +52,6 @@ impl fmt::Display for Outcome {
             Outcome::Skip => "skip",
         })
     }
-}
-
-/// The reason why a case did not pass, as far as the builds print it or other evidence explains it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
-    /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
-    pub section: Option<String>,
-    /// The section's instance id.
-    pub instance: Option<u64>,
-    /// The field, as a path within the section.
-    pub field: Option<String>,
-    /// Rule of the finding that explains it.
-    pub rule: Option<Rule>,
-    /// A sentence for people.
-    pub message: String,
-    /// Where in the source's stream the two sides part, in bytes from its start.
-    pub offset: Option<u64>,
-    /// The bytes or field that the source sent there.
-    pub sent: Option<String>,
-    /// The field that the destination reads there.
-    pub expected: Option<String>,
 }
 
 /// The same set from each build to itself.

@@ -123,6 +123,8 @@ pub struct Changed {
     pub old: Option<String>,
     /// Its name in the new build.
     pub new: Option<String>,
+    /// A known issue says that both names are one, and the finding's message gives its reason.
+    pub known: bool,
 }
 
 impl Finding {

@@ -4,6 +4,7 @@
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
 mod case;
+mod cause;
 mod coverage;
 mod finding;
 mod notice;
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{BuildRef, Rule};
 
 pub use case::{
-    Case, Cause, Change, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked, StateDiff,
+    Case, Change, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked, StateDiff,
 };
+pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };

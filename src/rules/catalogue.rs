@@ -1,13 +1,12 @@
-//! What each rule means, read from its data file.
+//! The meaning of each rule, read from its data file.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use crate::model::Direction;
-use crate::model::Rule;
 use crate::model::rule::for_each_rule;
+use crate::model::{Direction, Rule};
 use crate::report::{Case, Evidence, Finding, Level, RuleText};
 
 /// The content of `rules/ID.toml`.
@@ -22,24 +21,24 @@ pub struct Entry {
     pub level: Level,
     /// The rule that the same pair triggers when its builds are swapped; itself when absent.
     pub mirror: Option<String>,
-    /// What the two builds put on the wire.
+    /// Description of what the two builds put on the wire.
     pub wire: String,
-    /// What happens then.
+    /// The effect on a migration.
     pub why: String,
-    /// What to do about it in QEMU.
+    /// The remedy in QEMU.
     pub fix: String,
     /// The file or commit of QEMU that shows it.
     pub source: String,
     pub fixture: Fixture,
 }
 
-/// What the pair in `fixtures/rules/ID/` shows: dumps, or how two builds set up a machine.
+/// The pair in `fixtures/rules/ID/`: dumps, or how two builds set up a machine.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixture {
     /// The directions in which the pair triggers the rule, and nothing but the rule.
     pub directions: Vec<Direction>,
-    /// What the pair is.
+    /// The kind of the pair.
     #[serde(default = "dumps")]
     pub evidence: Evidence,
 }
@@ -64,6 +63,7 @@ macro_rules! sources {
 for_each_rule!(sources);
 
 impl Rule {
+    /// Returns what the rule's data file says.
     pub fn entry(self) -> &'static Entry {
         ENTRIES[self as usize].get_or_init(|| match toml::from_str(source(self)) {
             Ok(entry) => entry,
@@ -72,12 +72,12 @@ impl Rule {
         })
     }
 
-    /// The rule's level where the finding is certain.
+    /// Returns the rule's level where the finding is certain.
     pub fn level(self) -> Level {
         self.entry().level
     }
 
-    /// The rule that is triggered when old and new are swapped.
+    /// Returns the rule that is triggered when old and new are swapped.
     pub fn mirror(self) -> Rule {
         self.entry()
             .mirror
@@ -87,7 +87,7 @@ impl Rule {
     }
 }
 
-/// The texts of the rules that occur in findings and in the causes of cases, for a report.
+/// Returns the texts of the rules that occur in findings and in the causes of cases, for a report.
 pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
     let causes = cases.iter().filter_map(|case| case.cause.as_ref());
     let named = causes.filter_map(|cause| cause.rule);

@@ -1,22 +1,25 @@
-//! Are the lists in order? Looks for entries that say the same twice, allow too much, or match
-//! nothing in the very releases they speak of.
+//! Checks the lists: entries that say the same twice, allow too much, or match nothing in the very
+//! releases that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::Version;
-use crate::rules::lists::{Break, Condition, Holds, Lists, Place, Rename, Renamed, Span};
+use crate::rules::known_issues::{
+    Break, Condition, Holds, KnownIssues, Place, Rename, Renamed, Span,
+};
 
-/// Something wrong with an entry.
+/// Something wrong with an entry; sorted by where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Complaint {
+pub struct Defect {
     pub place: Place,
-    pub kind: Kind,
+    pub kind: DefectKind,
     pub text: String,
 }
 
+/// The ways in which an entry is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum DefectKind {
     /// Matches nothing in its own version range.
     Stale,
     /// Allows more than one known fact.
@@ -25,26 +28,26 @@ pub enum Kind {
     Double,
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Stale => "stale",
-            Kind::Wide => "too wide",
-            Kind::Double => "double",
+            DefectKind::Stale => "stale",
+            DefectKind::Wide => "too wide",
+            DefectKind::Double => "double",
         };
         write!(f, "{}: {kind}: {}", self.place, self.text)
     }
 }
 
-/// What can be said of the entries by themselves.
-pub fn read_over(lists: &Lists) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
+/// Checks the entries by themselves.
+pub fn review(lists: &KnownIssues) -> Vec<Defect> {
+    let mut defects = Vec::new();
     let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
-    let mut once = |key: String, place, complaints: &mut Vec<Complaint>| {
+    let mut once = |key: String, place, defects: &mut Vec<Defect>| {
         if let Some(first) = seen.get(&key) {
-            complaints.push(Complaint {
+            defects.push(Defect {
                 place: Place::clone(place),
-                kind: Kind::Double,
+                kind: DefectKind::Double,
                 text: format!("{first} says the same"),
             });
         } else {
@@ -56,25 +59,25 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             "{:?} {:?} {:?} {} {} {}",
             r.what, r.section, r.description, r.old, r.new, r.span.by
         );
-        once(key, &r.place, &mut complaints);
+        once(key, &r.place, &mut defects);
     }
     for c in &lists.conditions {
         let key = format!(
             "{:?} {} {:?} {}",
             c.section, c.description, c.items, c.span.by
         );
-        once(key, &c.place, &mut complaints);
+        once(key, &c.place, &mut defects);
     }
     for b in &lists.breaks {
         let key = format!(
             "{} {} {:?} {:?} {:?} {}",
             b.section, b.rule, b.path, b.direction, b.machines, b.span.by
         );
-        once(key, &b.place, &mut complaints);
+        once(key, &b.place, &mut defects);
         if b.machines.iter().any(|m| m == "*") && b.path.is_empty() && b.whole_section {
-            complaints.push(Complaint {
+            defects.push(Defect {
                 place: b.place.clone(),
-                kind: Kind::Wide,
+                kind: DefectKind::Wide,
                 text: format!(
                     "allows every {} in `{}` on every machine; name the machines or the path",
                     b.rule, b.section
@@ -87,11 +90,11 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             "{} {:?} {:?} {:?} {}",
             m.section, m.field, m.direction, m.machines, m.span.by
         );
-        once(key, &m.place, &mut complaints);
+        once(key, &m.place, &mut defects);
         if m.machines.iter().any(|name| name == "*") && m.field.is_none() {
-            complaints.push(Complaint {
+            defects.push(Defect {
                 place: m.place.clone(),
-                kind: Kind::Wide,
+                kind: DefectKind::Wide,
                 text: format!(
                     "allows every refusal of `{}` on every machine; name the machines or the field",
                     m.section
@@ -104,11 +107,11 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             v.description, v.fields, v.bytes, v.run, v.resized, v.sent_length, v.arch, v.machines
         );
-        once(key, &v.place, &mut complaints);
+        once(key, &v.place, &mut defects);
         if v.arch.is_empty() && v.machines.is_empty() && is_of_every_target(&v.description) {
-            complaints.push(Complaint {
+            defects.push(Defect {
                 place: v.place.clone(),
-                kind: Kind::Wide,
+                kind: DefectKind::Wide,
                 text: format!(
                     "every target has a `{}` of its own; name the targets in arch",
                     v.description
@@ -116,18 +119,18 @@ pub fn read_over(lists: &Lists) -> Vec<Complaint> {
             });
         }
     }
-    complaints.sort();
-    complaints
+    defects.sort();
+    defects
 }
 
-/// Whether a description of this name is in the streams of all targets, with other fields or another
+/// Tells if a description of this name is in the streams of all targets, with other fields or another
 /// meaning of theirs in each.
 fn is_of_every_target(description: &str) -> bool {
     let (name, _) = description.split_once('/').unwrap_or((description, ""));
     matches!(name, "cpu" | "cpu_common")
 }
 
-/// Which names the two builds of a comparison have, to tell an entry that should have matched from
+/// The names that the two builds of a comparison have, to tell an entry that should have matched from
 /// one that is about something else.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
@@ -135,38 +138,40 @@ pub struct Names {
     pub descriptions: BTreeSet<String>,
 }
 
-/// A comparison that was made with the lists.
+/// A comparison that was judged with the lists.
 #[derive(Debug, Clone)]
-pub struct Tried {
+pub struct Comparison<'k> {
     pub old: Version,
     pub new: Version,
     pub names: Names,
+    /// The entries that had a part in it.
+    pub used: BTreeSet<&'k Place>,
 }
 
-/// How many entries a set of comparisons put to the test, and which of them matched nothing.
+/// The number of entries that a set of comparisons put to the test, and those that matched nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     pub matched: usize,
     /// No comparison spans the entry's releases with builds that have its section.
     pub untried: usize,
-    pub stale: Vec<Complaint>,
+    pub stale: Vec<Defect>,
 }
 
-/// Holds the entries against comparisons that were made with them.
-pub fn hold_against(lists: &Lists, tried: &[Tried]) -> Outcome {
-    let used = lists.used();
+/// Looks which entries served in comparisons that were judged with them.
+pub fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
         |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Names) -> bool| {
-            let put_to_test = tried.iter().any(|t| {
-                span.holds(Some(t.old), Some(t.new)) == Holds::InOrder && concerns(&t.names)
+            let put_to_test = comparisons.iter().any(|made| {
+                span.holds(Some(made.old), Some(made.new)) == Holds::InOrder
+                    && concerns(&made.names)
             });
-            if used.get(place).copied().unwrap_or(false) {
+            if comparisons.iter().any(|made| made.used.contains(place)) {
                 outcome.matched += 1;
             } else if put_to_test {
-                outcome.stale.push(Complaint {
+                outcome.stale.push(Defect {
                     place: place.clone(),
-                    kind: Kind::Stale,
+                    kind: DefectKind::Stale,
                     text,
                 });
             } else {

@@ -1,30 +1,37 @@
-//! Findings in, judged findings out: what the lists allow, what the user said of a rule, and which
-//! findings are one.
+//! Findings in, judged findings out: what the known issues allow, what the user set for a rule, and
+//! which findings are one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::{Finding, Level};
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::{Match, Place, Scope};
 
 pub use crate::report::{LevelOverride, LevelOverrides};
 
+/// Findings as they are reported, and the entries that had a part in them.
+#[derive(Debug, Clone, Default)]
+pub struct Judged<'k> {
+    /// Errors first, then by section and path.
+    pub findings: Vec<Finding>,
+    pub used: BTreeSet<&'k Place>,
+}
+
 /// Judges findings and joins those that have one cause. The result is sorted: errors first, then by
 /// section and path.
-pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &LevelOverrides) -> Vec<Finding> {
-    let mut judged = findings;
-    for finding in &mut judged {
-        finding.allowed_by = scope.allows(finding);
-        if finding.level == Level::Warning
-            && let Some(reason) = scope.settles(finding)
-        {
-            finding.level = Level::Note;
-            finding.message = format!("{}; it cannot matter here: {reason}", finding.message);
-        }
-        if let Some(reason) = scope.explains(finding) {
-            finding.message = format!("{}: {reason}", finding.message);
-        }
-        let wish = Some(finding.rule).and_then(|rule| wishes.get(&rule));
-        match wish {
+pub fn judge(findings: Vec<Finding>, scope: &Scope, overrides: &LevelOverrides) -> Vec<Finding> {
+    judge_and_note(findings, scope, overrides).findings
+}
+
+/// As [`judge`], and notes which entries were used.
+pub fn judge_and_note<'k>(
+    mut findings: Vec<Finding>,
+    scope: &Scope<'k>,
+    overrides: &LevelOverrides,
+) -> Judged<'k> {
+    let mut used = BTreeSet::new();
+    for finding in &mut findings {
+        apply(finding, scope, &mut used);
+        match overrides.get(&finding.rule) {
             Some(LevelOverride::Deny) => finding.level = Level::Error,
             Some(LevelOverride::Warn) => finding.level = Level::Warning,
             Some(LevelOverride::Allow)
@@ -35,7 +42,52 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, wishes: &LevelOverrides) -> 
             Some(LevelOverride::Allow) | None => {}
         }
     }
-    join(judged)
+    Judged {
+        findings: join(findings),
+        used,
+    }
+}
+
+/// Applies the known issues to a finding.
+fn apply<'k>(finding: &mut Finding, scope: &Scope<'k>, used: &mut BTreeSet<&'k Place>) {
+    finding.allowed_by = scope.allows(finding).map(|found| {
+        used.insert(found.entry);
+        found.reason
+    });
+    if finding.level == Level::Warning {
+        let settled = scope.settles(finding);
+        if !settled.is_empty() {
+            finding.level = Level::Note;
+            let reasons = reasons(settled, used);
+            finding.message = format!("{}; it cannot matter here: {reasons}", finding.message);
+        }
+    }
+    let mut explained = Vec::new();
+    for item in &finding.items {
+        if let (Some(old), Some(new)) = (&item.old, &item.new)
+            && let Some(found) = scope.explains(finding, &item.description, old, new)
+        {
+            used.insert(found.entry);
+            if !item.known {
+                explained.push(found);
+            }
+        }
+    }
+    if !explained.is_empty() {
+        finding.message = format!("{}: {}", finding.message, reasons(explained, used));
+    }
+}
+
+/// Joins the reasons of entries, each once.
+fn reasons<'k>(matches: Vec<Match<'k>>, used: &mut BTreeSet<&'k Place>) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for found in matches {
+        used.insert(found.entry);
+        if !reasons.contains(&found.reason) {
+            reasons.push(found.reason);
+        }
+    }
+    reasons.join("; ")
 }
 
 /// One change in QEMU shows in every section that embeds the description it was made in. It is one

@@ -1,4 +1,4 @@
-//! The rule catalogue and the lists: what a finding means, and which ones are known.
+//! The rule catalogue and the known issues: what a finding means, and which ones have a reason.
 //!
 //! All of it is data: `rules/*.toml` holds one rule a file, `rename-lists/*.toml` the names that
 //! changed and the breaks that upstream chose.
@@ -6,5 +6,5 @@
 pub mod catalogue;
 pub mod check;
 pub mod judge;
-pub mod lists;
+pub mod known_issues;
 pub mod suggest;

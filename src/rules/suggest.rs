@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::model::Rule;
-use crate::model::Version;
+use crate::model::{Rule, Version};
 use crate::report::{Changed, Finding, Level, Report};
 
 /// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
@@ -20,10 +19,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
-        let rule = finding.rule;
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
         for section in sections {
-            stanza(rule, section, finding, report, out)?;
+            stanza(section, finding, report, out)?;
             stanzas += 1;
         }
     }
@@ -34,13 +32,13 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn stanza(
-    rule: Rule,
     section: &str,
     finding: &Finding,
     report: &Report,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
+    let rule = finding.rule;
     // A break names its commit where there is one; the others say what shows them.
     let needs_source = match (rule, finding.items.as_slice()) {
         (
@@ -78,6 +76,7 @@ fn stanza(
                     description,
                     old: Some(old),
                     new: Some(new),
+                    ..
                 },
             ],
         ) => {

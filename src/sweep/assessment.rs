@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
-use crate::migration::diagnosis::cause::link;
 use crate::migration::diagnosis::layouts;
+use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::model::Direction;
@@ -12,7 +12,7 @@ use crate::model::Rule;
 use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
-use crate::rules::lists::Scope;
+use crate::rules::known_issues::Scope;
 use crate::sweep::cases::Found;
 use crate::sweep::findings::Forecast;
 use crate::sweep::pairing::{Sent, own};
@@ -122,12 +122,15 @@ impl<'l> Assessment<'l> {
         &mut self,
         place: &Place,
         found: &mut Found,
-    ) -> Result<(), properties::Unknown> {
+    ) -> Result<(), properties::ProbeError> {
         self.settle();
         let mut asked = Ok(());
         for case in &mut found.cases {
             let foreseen = link(case, &mut self.findings);
-            case.allowed_by = self.scope.allows_case(case, foreseen);
+            case.allowed_by = self
+                .scope
+                .allows_case(case, foreseen)
+                .map(|found| found.reason);
             if let Some(set) = found.failed.get(&case.id)
                 && asked.is_ok()
             {
@@ -179,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rules::lists::Lists;
+    use crate::rules::known_issues::KnownIssues;
 
     fn streamed(rule: Rule, direction: &str, bytes: usize, level: &str) -> Finding {
         serde_json::from_value(json!({
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_length_that_each_guest_has_of_its_own_is_told_once() {
-        let lists = Lists::default();
+        let lists = KnownIssues::default();
         let scope = Scope {
             lists: &lists,
             old: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::culprit::search::{Item, Together, Verdict, Way};
 use crate::devices::{Composition, DeviceSet};
+use crate::migration::case;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{Observed, Reach};
 use crate::migration::endpoint::vm::quote;
@@ -186,9 +187,13 @@ pub fn absent(absent: &Absent, transport: &str, direction: Direction) -> Case {
 /// The machine alone.
 fn bare(place: &Place, visit: &MachineSweep, direction: Direction) -> Case {
     let nothing = Composition::default();
-    let mut case = place
-        .config
-        .blank(id(place, BARE, direction), BARE, &nothing, direction);
+    let mut case = case::untried(
+        &place.config,
+        id(place, BARE, direction),
+        BARE,
+        &nothing,
+        direction,
+    );
     let Some(run) = visit.bare.get(&Way::Across(direction)) else {
         return case;
     };
@@ -208,7 +213,7 @@ fn device(place: &Place, visit: &MachineSweep, item: Item, direction: Direction)
     let composition = place.config.compose(&candidate.set);
     let driver = candidate.driver.as_str();
     let name = id(place, driver, direction);
-    let mut case = place.config.blank(name, driver, &composition, direction);
+    let mut case = case::untried(&place.config, name, driver, &composition, direction);
     let way = Way::Across(direction);
     let verdict = visit
         .search
@@ -289,9 +294,7 @@ fn combination(
         None => format!("together-{}", at + 1),
     };
     let name = id(place, &name, direction);
-    let mut case = place
-        .config
-        .blank(name, "together", &composition, direction);
+    let mut case = case::untried(&place.config, name, "together", &composition, direction);
     let control = |way| visit.whole.get(&(at, way)).map(|run| &**run);
     let run = &together.evidence;
     conclude(place, &mut case, run, direction, &composition, control);
@@ -340,7 +343,5 @@ fn conclude<'r>(
     }
     let launch = place.config.launch(composition.args.clone());
     let (route, _) = route(place, Way::Across(direction));
-    place
-        .config
-        .record(case, run.attempt.clone(), &launch, &route);
+    case::record_failure(&place.config, case, run.attempt.clone(), &launch, &route);
 }

@@ -1,4 +1,6 @@
-//! What a guest says on its serial port, across all builds that it runs in.
+//! A guest's output on its serial port, across all builds that it runs in.
+
+use std::fmt;
 
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
@@ -8,18 +10,18 @@ use crate::workload::memory::Header;
 /// write without end.
 const MAX_LINE: usize = 4096;
 
-/// What a line on a guest's console means.
+/// The meaning of a line on a guest's console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SerialEvent {
     /// `S migcompat ARCH 1`: the guest works from now on.
     Started { arch: String },
     /// The same again: the machine was reset.
     Restarted { arch: String },
-    /// The beat that was due.
-    Beat(u32),
-    /// A beat that was said before: the guest runs twice, or was set back.
+    /// The heartbeat that was due.
+    Heartbeat(u32),
+    /// A heartbeat that was printed before: the guest runs twice, or was set back.
     Repeated { want: u32, got: u32 },
-    /// Beats before this one never came.
+    /// Heartbeats before this one never came.
     Skipped { want: u32, got: u32 },
     /// The guest found its memory changed.
     Guest(Mismatch),
@@ -28,10 +30,31 @@ pub enum SerialEvent {
 }
 
 impl SerialEvent {
-    /// Whether an intact guest, migrated well, can cause this.
+    /// Tells whether an intact guest, migrated well, can cause this.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Started { .. } | Self::Beat(_))
+        matches!(self, Self::Started { .. } | Self::Heartbeat(_))
+    }
+}
+
+impl fmt::Display for SerialEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { arch } => write!(f, "the {arch} guest started"),
+            Self::Restarted { arch } => write!(f, "the {arch} guest started over"),
+            Self::Heartbeat(number) => write!(f, "the guest printed heartbeat {number}"),
+            Self::Repeated { want, got } => {
+                write!(
+                    f,
+                    "the guest printed heartbeat {got} again where {want} was due"
+                )
+            }
+            Self::Skipped { want, got } => {
+                write!(f, "the guest's heartbeat {want} never came, {got} did")
+            }
+            Self::Guest(mismatch) => write!(f, "the guest found its memory changed: {mismatch}"),
+            Self::Garbage(line) => write!(f, "the guest's console has {line:?}"),
+        }
     }
 }
 
@@ -72,13 +95,13 @@ impl SerialLog {
         events
     }
 
-    /// The last beat that came completely; 1 is the first one.
+    /// Returns the last heartbeat that came completely; 1 is the first one.
     #[must_use]
-    pub fn last_beat(&self) -> Option<u32> {
+    pub fn last_heartbeat(&self) -> Option<u32> {
         self.last
     }
 
-    /// Whether the guest has said its first line.
+    /// Tells whether the guest has printed its first line.
     #[must_use]
     pub fn started(&self) -> bool {
         self.started
@@ -88,18 +111,18 @@ impl SerialLog {
     /// have been fed.
     ///
     /// # Errors
-    /// [`WorkloadError::Console`] if the last line is neither the header's last beat nor, since that
+    /// [`WorkloadError::Console`] if the last line is neither the header's last heartbeat nor, since that
     /// one may be on its way, the one before it.
     pub fn check_against(&self, header: &Header) -> Result<(), WorkloadError> {
-        let said = u64::from(self.last.unwrap_or(0));
+        let printed = u64::from(self.last.unwrap_or(0));
         // The console has the low 32 bits alone.
-        let counted = header.beats & u64::from(u32::MAX);
-        let before = header.beats.wrapping_sub(1) & u64::from(u32::MAX);
-        if said == counted || (header.beats != 0 && said == before) {
+        let counted = header.heartbeats & u64::from(u32::MAX);
+        let before = header.heartbeats.wrapping_sub(1) & u64::from(u32::MAX);
+        if printed == counted || (header.heartbeats != 0 && printed == before) {
             Ok(())
         } else {
             Err(WorkloadError::Console {
-                header: header.beats,
+                header: header.heartbeats,
                 serial: self.last,
             })
         }
@@ -114,12 +137,12 @@ impl SerialLog {
         if overlong {
             return Some(garbage(line));
         }
-        if let Some(got) = beat_line(line) {
+        if let Some(got) = heartbeat_line(line) {
             let want = self.last.unwrap_or(0).wrapping_add(1);
             // Go on from here, so that one loss is one event.
             self.last = Some(got);
             return Some(if got == want {
-                SerialEvent::Beat(got)
+                SerialEvent::Heartbeat(got)
             } else if got.wrapping_sub(want) < 1 << 31 {
                 SerialEvent::Skipped { want, got }
             } else {
@@ -143,7 +166,7 @@ fn garbage(line: &[u8]) -> SerialEvent {
     SerialEvent::Garbage(shown.escape_ascii().to_string())
 }
 
-/// `S migcompat ARCH 1`, also after other text in the same line: firmware may leave its cursor anywhere.
+/// Reads `S migcompat ARCH 1`, also after other text in the same line: firmware may leave its cursor anywhere.
 fn start_line(line: &[u8]) -> Option<String> {
     const START: &[u8] = b"S migcompat ";
     let at = line.windows(START.len()).position(|w| w == START)?;
@@ -153,13 +176,13 @@ fn start_line(line: &[u8]) -> Option<String> {
     (known && version == "1").then(|| arch.to_owned())
 }
 
-/// `B` and eight hexadecimal digits.
-fn beat_line(line: &[u8]) -> Option<u32> {
+/// Reads `B` and eight hexadecimal digits.
+fn heartbeat_line(line: &[u8]) -> Option<u32> {
     let digits = line.strip_prefix(b"B ")?;
     u32::try_from(hex(digits, 8)?).ok()
 }
 
-/// `E kind=8 page=8 want=16 got=16`, the numbers as so many hexadecimal digits.
+/// Reads `E kind=8 page=8 want=16 got=16`, the numbers as so many hexadecimal digits.
 fn error_line(line: &[u8]) -> Option<Mismatch> {
     let line = str::from_utf8(line).ok()?;
     let mut words = line.split(' ');
@@ -179,7 +202,7 @@ fn error_line(line: &[u8]) -> Option<Mismatch> {
     words.next().is_none().then_some(mismatch)
 }
 
-/// Exactly so many lower-case hexadecimal digits.
+/// Reads exactly so many lower-case hexadecimal digits.
 fn hex(text: &[u8], digits: usize) -> Option<u64> {
     if text.len() != digits {
         return None;
@@ -219,15 +242,15 @@ mod tests {
                     SerialEvent::Started {
                         arch: "ppc64".to_owned()
                     },
-                    SerialEvent::Beat(1),
-                    SerialEvent::Beat(2)
+                    SerialEvent::Heartbeat(1),
+                    SerialEvent::Heartbeat(2)
                 ]
             );
         }
     }
 
     #[test]
-    fn firmware_may_say_anything_first() {
+    fn firmware_may_print_anything_first() {
         let mut log = SerialLog::new();
         assert_eq!(log.feed(b"B 00000007\nE oops\n\x1b[2J\xff\n"), []);
         assert_eq!(log.feed(&[b'x'; 3 * MAX_LINE]), []);
@@ -235,20 +258,20 @@ mod tests {
         assert!(!log.started());
         assert_eq!(log.feed(b"S migcompat s390x 1\n").len(), 1);
         assert!(log.started());
-        assert_eq!(log.last_beat(), None);
+        assert_eq!(log.last_heartbeat(), None);
     }
 
     #[test]
-    fn repeated_and_skipped_beats_are_told_once() {
+    fn repeated_and_skipped_heartbeats_are_reported_once() {
         let mut log = started();
         assert_eq!(
             log.feed(b"B 00000002\nB 00000002\nB 00000003\nB 00000006\nB 00000007\n"),
             [
-                SerialEvent::Beat(2),
+                SerialEvent::Heartbeat(2),
                 SerialEvent::Repeated { want: 3, got: 2 },
-                SerialEvent::Beat(3),
+                SerialEvent::Heartbeat(3),
                 SerialEvent::Skipped { want: 4, got: 6 },
-                SerialEvent::Beat(7),
+                SerialEvent::Heartbeat(7),
             ]
         );
     }
@@ -259,7 +282,7 @@ mod tests {
         log.last = Some(u32::MAX - 1);
         assert_eq!(
             log.feed(b"B ffffffff\nB 00000000\n"),
-            [SerialEvent::Beat(u32::MAX), SerialEvent::Beat(0)]
+            [SerialEvent::Heartbeat(u32::MAX), SerialEvent::Heartbeat(0)]
         );
     }
 
@@ -312,7 +335,7 @@ mod tests {
                 SerialEvent::Restarted {
                     arch: "x86".to_owned()
                 },
-                SerialEvent::Beat(1)
+                SerialEvent::Heartbeat(1)
             ]
         );
     }
@@ -321,7 +344,7 @@ mod tests {
     fn the_console_agrees_with_the_header() {
         let (header, _) = memory(Endian::Little, 4 * PAGES);
         let header = Header::parse(&header).expect("an intact header");
-        assert_eq!(header.beats, 2);
+        assert_eq!(header.heartbeats, 2);
         let mut log = SerialLog::new();
         assert!(log.check_against(&header).is_err());
         log.feed(b"S migcompat x86 1\nB 00000001\nB 0000");
@@ -331,7 +354,7 @@ mod tests {
         log.feed(b"B 00000003\n");
         assert_eq!(
             log.check_against(&header).map_err(|e| e.to_string()),
-            Err("the header counts 2 beats, the console's last one is 3".to_owned())
+            Err("the header counts 2 heartbeats, the console's last one is 3".to_owned())
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a guest that was moved.
+//! The faults of a guest that was moved.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::workload::ABI_VERSION;
 
-/// What a guest checks before it overwrites it.
+/// The part of a page that a guest checks before it overwrites it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The magic of a page.
@@ -93,8 +93,12 @@ pub enum WorkloadError {
     Header { what: &'static str, value: u64 },
     #[error("the guest found {count} change(s) in its memory, the first in {first}")]
     Guest { count: u64, first: Mismatch },
-    #[error("the header counts {beats} beats where {passes} passes make {want}")]
-    Beats { beats: u64, passes: u64, want: u64 },
+    #[error("the header counts {heartbeats} heartbeats where {passes} passes make {want}")]
+    Heartbeats {
+        heartbeats: u64,
+        passes: u64,
+        want: u64,
+    },
     #[error("page {page} is no page of the region: it begins with {}", .found.escape_ascii())]
     NoPage { page: u64, found: [u8; 8] },
     #[error("page {page} holds page {found}")]
@@ -114,6 +118,6 @@ pub enum WorkloadError {
     #[error("the header is stale: it says that page {page} holds pass {want}, and it holds {got}")]
     StaleHeader { page: u64, want: u64, got: u64 },
     /// The lines on the console are not those that the header counts.
-    #[error("the header counts {header} beats, the console's last one is {}", .serial.map_or_else(|| "missing".to_owned(), |beat| beat.to_string()))]
+    #[error("the header counts {header} heartbeats, the console's last one is {}", .serial.map_or_else(|| "missing".to_owned(), |number| number.to_string()))]
     Console { header: u64, serial: Option<u32> },
 }

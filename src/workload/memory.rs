@@ -40,9 +40,9 @@ fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 /// | 16 | 8 | guest-physical address of the region |
 /// | 24 | 8 | pages in the region |
 /// | 32 | 8 | progress: pages written since the start |
-/// | 40 | 8 | beats: lines begun on the console |
+/// | 40 | 8 | heartbeats: lines begun on the console |
 /// | 48 | 8 | errors: mismatches found |
-/// | 56 | 8 | passes per beat |
+/// | 56 | 8 | passes per heartbeat |
 /// | 64 | 32 | the first mismatch: check, page, want, got (8 bytes each) |
 /// | 96 | 8 | ASCII name of the guest, zero padded |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +57,10 @@ pub struct Header {
     /// any two instructions finds it right.
     pub progress: u64,
     /// Beats begun: the line of the last one may not have left the guest completely.
-    pub beats: u64,
+    pub heartbeats: u64,
     /// Mismatches that the guest has found.
     pub errors: u64,
-    pub passes_per_beat: u64,
+    pub passes_per_heartbeat: u64,
     /// The first of [`Header::errors`].
     pub first_error: Option<Mismatch>,
     /// The guest's name for itself, as in [`Guest::arch`](crate::workload::Guest::arch).
@@ -117,9 +117,9 @@ impl Header {
             page_size,
             pages: word(24)?,
             progress: word(32)?,
-            beats: word(40)?,
+            heartbeats: word(40)?,
             errors: word(48)?,
-            passes_per_beat: word(56)?,
+            passes_per_heartbeat: word(56)?,
             first_error: (first.check != Check::Unknown(0)).then_some(first),
             arch: String::from_utf8_lossy(name).into_owned(),
             endian,
@@ -139,8 +139,8 @@ impl Header {
         if self.region.checked_add(self.region_size()).is_none() {
             return refuse("the region's address", self.region);
         }
-        if self.passes_per_beat == 0 {
-            return refuse("the number of passes per beat", 0);
+        if self.passes_per_heartbeat == 0 {
+            return refuse("the number of passes per heartbeat", 0);
         }
         // Both are stored before the guest goes on, in this order.
         if self.errors == 0 && self.first_error.is_some() {
@@ -177,7 +177,7 @@ pub struct Progress {
     /// Pages written of the pass that is under way.
     pub page: u64,
     /// Beats begun on the console.
-    pub beats: u64,
+    pub heartbeats: u64,
 }
 
 /// Checks that header and region of a stopped guest agree: that every page holds exactly the pass
@@ -207,12 +207,12 @@ pub fn check_region(header: &Header, region: &[u8]) -> Result<Progress, Workload
 
     let done = header.passes();
     let current = header.page();
-    let want = done / header.passes_per_beat.max(1);
-    // A stop may fall between the last page of a pass and its beat.
-    let pending = current == 0 && done.is_multiple_of(header.passes_per_beat.max(1));
-    if header.beats != want && !(pending && header.beats.checked_add(1) == Some(want)) {
-        return Err(WorkloadError::Beats {
-            beats: header.beats,
+    let want = done / header.passes_per_heartbeat.max(1);
+    // A stop may fall between the last page of a pass and its heartbeat.
+    let pending = current == 0 && done.is_multiple_of(header.passes_per_heartbeat.max(1));
+    if header.heartbeats != want && !(pending && header.heartbeats.checked_add(1) == Some(want)) {
+        return Err(WorkloadError::Heartbeats {
+            heartbeats: header.heartbeats,
             passes: done,
             want,
         });
@@ -236,7 +236,7 @@ pub fn check_region(header: &Header, region: &[u8]) -> Result<Progress, Workload
     Ok(Progress {
         passes: done,
         page: current,
-        beats: header.beats,
+        heartbeats: header.heartbeats,
     })
 }
 
@@ -376,7 +376,7 @@ mod tests {
                     Ok(Progress {
                         passes: progress / PAGES,
                         page: progress % PAGES,
-                        beats: progress / PAGES / PER_BEAT,
+                        heartbeats: progress / PAGES / PER_BEAT,
                     })
                 );
             }
@@ -508,10 +508,10 @@ mod tests {
     }
 
     #[test]
-    fn beats_follow_the_passes() {
+    fn heartbeats_follow_the_passes() {
         let endian = Endian::Big;
-        // Pass 4 is complete, its beat may be due; a page later it is not any more.
-        for (progress, beats, good) in [
+        // Pass 4 is complete, its heartbeat may be due; a page later it is not any more.
+        for (progress, heartbeats, good) in [
             (4 * PAGES, 2, true),
             (4 * PAGES, 1, true),
             (4 * PAGES, 0, false),
@@ -521,8 +521,12 @@ mod tests {
             (0, u64::MAX, false),
         ] {
             let (mut header, region) = memory(endian, progress);
-            put(endian, &mut header, 40, beats);
-            assert_eq!(check(&header, &region).is_ok(), good, "{progress} {beats}");
+            put(endian, &mut header, 40, heartbeats);
+            assert_eq!(
+                check(&header, &region).is_ok(),
+                good,
+                "{progress} {heartbeats}"
+            );
         }
     }
 

@@ -1,8 +1,8 @@
 //! The guests that work while they are migrated, and the checks that their work arrived whole.
 //!
 //! A guest rewrites every page of a region over and over, in order, each time with the number of the
-//! pass, and checks before it writes a page that the page still holds the pass before. It says on the
-//! serial port how far it is ([`SerialLog`]), and keeps a header page that says where the region is
+//! pass, and checks before it writes a page that the page still holds the pass before. It prints on
+//! the serial port how far it is ([`SerialLog`]), and keeps a header page that says where the region is
 //! and how many pages it has written ([`Header`]). So memory and header of a stopped guest have to
 //! agree to the page ([`check_region`]), whichever build it was stopped in.
 //!
@@ -11,7 +11,7 @@
 //! # How to use it
 //! 1. Start the source with [`Guest::attach_args`] and [`Guest::serial_args`]; a destination gets the
 //!    same ones. Connect the serial port before the guest runs: bytes without a reader are lost.
-//! 2. Feed [`SerialLog`] with what the source's port says; once [`SerialLog::last_beat`] is not `None`
+//! 2. Feed [`SerialLog`] with what the source's port prints; once [`SerialLog::last_heartbeat`] is not `None`
 //!    the guest works.
 //! 3. Whenever the guest is stopped (source after the migration, destination before `cont`), save
 //!    [`Guest::HEADER_SIZE`] bytes at [`Guest::header`] with QMP's `pmemsave`, parse them, save the

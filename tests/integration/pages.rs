@@ -98,6 +98,7 @@ fn everything() -> Report {
                 offset: Some(316_834),
                 sent: Some("the end of the section".to_owned()),
                 expected: Some("esp/drq_state (bool, 1 byte)".to_owned()),
+                ..Cause::default()
             }),
             control: control.clone(),
             repeated: Some(Repeated { failed: 3, of: 3 }),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use macro_rules_attribute::apply;
 use migcompat::internals::compare::compare;
 use migcompat::internals::rules::judge;
-use migcompat::internals::rules::{Lists, Scope};
+use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::internals::vmstate::read_dump;
 use migcompat::model::{Direction, Version};
 use migcompat::report::LevelOverrides;
@@ -48,7 +48,7 @@ fn row(dump: &str, pair: &str, finding: &Finding) -> String {
 /// they say what a build has, not what it sends.
 fn reported() -> BTreeSet<String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");
-    let lists = Lists::load(&[]).expect("the shipped lists");
+    let lists = KnownIssues::load(&[]).expect("the shipped lists");
     let versions = ["5.2.0", "7.2.22", "10.0.13", "11.1.3"];
     let short = |version: &str| version.rsplit_once('.').map_or("", |(v, _)| v).to_owned();
     let mut rows = BTreeSet::new();

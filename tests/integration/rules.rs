@@ -10,7 +10,7 @@ use migcompat::internals::compare::compare;
 use migcompat::internals::migration::properties;
 use migcompat::internals::migration::properties::{Look, Snapshots};
 use migcompat::internals::qemu::properties::Snapshot;
-use migcompat::internals::rules::Lists;
+use migcompat::internals::rules::KnownIssues;
 use migcompat::internals::vmstate::Dump;
 use migcompat::internals::vmstate::read_dump;
 use migcompat::model::Direction;
@@ -54,7 +54,7 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
                 old: old.clone(),
                 new: new.clone(),
             };
-            let lists = Lists::load(&[]).expect("the shipped lists");
+            let lists = KnownIssues::load(&[]).expect("the shipped lists");
             let differences = properties::compare(&snapshots, Look::Everything, &lists);
             properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
         }

@@ -12,7 +12,7 @@ use crate::compare::renames::Renames;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::Side as Build;
-use crate::report::{Evidence, Finding, Level, Shape};
+use crate::report::{Changed, Evidence, Finding, Level, Shape};
 use crate::rules::check;
 use crate::vmstate::dump::{Description, Dump, Section};
 use crate::vmstate::layout::{Interner, Item, Kind, Side, lay_out};
@@ -144,6 +144,14 @@ impl<'d> Comparison<'d, '_> {
                 named(&self.old.type_name),
                 named(&self.new.type_name),
             );
+            if let Some(finding) = self.findings.last_mut() {
+                finding.items = vec![Changed {
+                    description: old.name.clone(),
+                    old: Some(self.old.type_name.clone()),
+                    new: Some(self.new.type_name.clone()),
+                    known: known.is_some(),
+                }];
+            }
         }
         if old == new {
             return;
@@ -407,7 +415,10 @@ impl<'d> Comparison<'d, '_> {
         let (old_shape, new_shape) = (spot.shape(Build::Old), spot.shape(Build::New));
         let cause = spot.cause(change.rule);
         let context = run.context(&self.interner, change);
-        let items = spot.items(change.rule);
+        let mut items = spot.items(change.rule);
+        for item in &mut items {
+            item.known = change.known.is_some();
+        }
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,

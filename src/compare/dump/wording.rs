@@ -64,6 +64,7 @@ impl<'d> Spot<'_, 'd> {
                     .unwrap_or_default(),
                 old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
                 new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
+                known: false,
             })
             .collect();
         items.dedup();

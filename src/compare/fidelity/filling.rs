@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::compare::fidelity::alike::alike;
 use crate::compare::fidelity::{Body, Leaf, as_long, bodies, holder, within};
-use crate::rules::lists::StateNames;
+use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
 
 /// A field of the destination that holds what the source sent as filler.

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 
 use crate::compare::fidelity::*;
 use crate::model::Direction;
-use crate::rules::lists::{Lists, Scope};
+use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream::testing::{fixture, fixtures};
 use crate::stream::{Content, SectionKind, VmDesc, decode, parse};
 
@@ -52,7 +52,7 @@ fn fields(fields: &[(&str, &str, usize)]) -> String {
 
 /// What a list says, for a forward leg between builds of which no version is known.
 fn names(list: &str) -> StateNames {
-    let mut lists = Lists::default();
+    let mut lists = KnownIssues::default();
     lists.add("own.toml", list).expect("a list");
     let scope = Scope {
         lists: &lists,

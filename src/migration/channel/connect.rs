@@ -9,26 +9,26 @@ use tokio::net::UnixListener;
 
 use crate::migration::channel::proxy::{Ends, StreamProxy, loopback};
 use crate::migration::channel::transport::Transport;
-use crate::migration::checks::memory::Memory;
+use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::commands::QueryMigrate;
 use crate::migration::endpoint::vm::{Vm, quote};
-use crate::migration::leg::error::{End, LegError, broken};
+use crate::migration::leg::error::{LegError, Obstacle, command_failed};
 use crate::qemu::qmp::QmpError;
-use crate::report::Outcome;
+use crate::report::{LegSide, Phase};
 
-/// What a descriptor is called on the monitor that it is handed over by.
+/// The name of a descriptor on the monitor that it is handed over by.
 const DESCRIPTOR: &str = "migcompat";
 
-/// Where the two sides find each other.
+/// The addresses by which the two sides find each other.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Channel {
     /// For `migrate-incoming`.
     pub incoming: String,
     pub outgoing: Outgoing,
 }
 
-/// What the source is given for `migrate`, and who listens on the way.
+/// The source's address for `migrate`, and the proxy that listens there.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Known(String, StreamProxy),
@@ -36,56 +36,53 @@ pub(crate) enum Outgoing {
     AskForPort,
 }
 
-/// Whether the stream passes by us.
+/// Tells whether the stream passes by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tapped {
+pub(crate) enum Relayed {
     Yes,
-    /// Several connections, or one that both sides speak on, are not for a relay.
+    /// Several connections, or one that both sides send on, cannot be relayed.
     No(Capability),
 }
 
-/// Makes what both sides need before either is told to begin.
-pub(crate) async fn lay(
+/// Makes the sockets, pipes and addresses that both sides need before either begins.
+pub(crate) async fn open(
     transport: Transport,
-    tapped: Tapped,
+    relayed: Relayed,
     source: &mut Vm,
     destination: &mut Vm,
-) -> Result<Way, LegError> {
+) -> Result<Channel, LegError> {
     let path = destination.folder.join(format!("m{}", destination.index));
     let ours = destination.folder.join(format!("t{}", destination.index));
-    let cannot = |what: &str, error: &dyn fmt::Display| {
-        LegError::new(Outcome::Skip, format!("no {what} for the stream: {error}"))
-    };
-    let direct = |uri: String, capability| Way {
+    let direct = |uri: String, capability| Channel {
         incoming: uri.clone(),
         outgoing: Outgoing::Known(uri, StreamProxy::None(capability)),
     };
-    let memory = Memory::of(source);
-    Ok(match (transport, tapped) {
-        (Transport::Unix, Tapped::No(capability)) => {
+    let memory = StreamMemory::sent_by(source);
+    Ok(match (transport, relayed) {
+        (Transport::Unix, Relayed::No(capability)) => {
             direct(format!("unix:{}", path.display()), capability)
         }
-        (Transport::Unix, Tapped::Yes) => {
+        (Transport::Unix, Relayed::Yes) => {
             let uri = format!("unix:{}", ours.display());
             let incoming = format!("unix:{}", path.display());
-            let listener = UnixListener::bind(&ours).map_err(|e| cannot("socket", &e))?;
-            let tap = StreamProxy::start(
-                Ends::Unix(listener, path, destination.graft.clone()),
+            let listener = UnixListener::bind(&ours).map_err(|e| no_channel("socket", &e))?;
+            let proxy = StreamProxy::start(
+                Ends::Unix(listener, path, destination.section_override.clone()),
                 memory,
             );
-            Way {
+            Channel {
                 incoming,
-                outgoing: Outgoing::Known(uri, tap),
+                outgoing: Outgoing::Known(uri, proxy),
             }
         }
         (Transport::File, _) => {
             let uri = format!("file:{}", path.display());
-            Way {
+            Channel {
                 incoming: uri.clone(),
                 outgoing: Outgoing::Known(uri, StreamProxy::start(Ends::File(path), memory)),
             }
         }
-        (Transport::Tcp, _) => Way {
+        (Transport::Tcp, _) => Channel {
             // The port is the destination's choice.
             incoming: "tcp:127.0.0.1:0".to_owned(),
             outgoing: Outgoing::AskForPort,
@@ -93,62 +90,66 @@ pub(crate) async fn lay(
         (Transport::Exec, _) => {
             // Whichever side opens its end first waits for the other one.
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)
-                .map_err(|e| cannot("pipe", &e))?;
+                .map_err(|e| no_channel("pipe", &e))?;
             let word = |path: &std::path::Path| quote(&path.to_string_lossy());
             let (pipe, copy) = (word(&path), word(&ours));
             // The copy goes on where the destination does not.
             let outgoing = format!("exec:trap '' PIPE; tee {copy} > {pipe}");
-            Way {
+            Channel {
                 incoming: format!("exec:cat {pipe}"),
                 outgoing: Outgoing::Known(outgoing, StreamProxy::start(Ends::File(ours), memory)),
             }
         }
-        (Transport::Fd, Tapped::Yes) => {
+        (Transport::Fd, Relayed::Yes) => {
             let (from, theirs) = pair()?;
-            give(source, End::Source, &theirs).await?;
+            give(source, LegSide::Source, &theirs).await?;
             let (to, theirs) = pair()?;
-            give(destination, End::Destination, &theirs).await?;
+            give(destination, LegSide::Destination, &theirs).await?;
             let socket = |ours: UnixStream| {
                 ours.set_nonblocking(true)?;
                 tokio::net::UnixStream::from_std(ours)
             };
             let ends = socket(from).and_then(|from| Ok(Ends::Sockets(from, socket(to)?)));
-            let tap = StreamProxy::start(ends.map_err(|e| cannot("sockets", &e))?, memory);
+            let proxy = StreamProxy::start(ends.map_err(|e| no_channel("sockets", &e))?, memory);
             let uri = format!("fd:{DESCRIPTOR}");
-            Way {
+            Channel {
                 incoming: uri.clone(),
-                outgoing: Outgoing::Known(uri, tap),
+                outgoing: Outgoing::Known(uri, proxy),
             }
         }
-        (Transport::Fd, Tapped::No(capability)) => {
+        (Transport::Fd, Relayed::No(capability)) => {
             let (ours, theirs) = pair()?;
-            give(source, End::Source, &ours).await?;
-            give(destination, End::Destination, &theirs).await?;
+            give(source, LegSide::Source, &ours).await?;
+            give(destination, LegSide::Destination, &theirs).await?;
             direct(format!("fd:{DESCRIPTOR}"), capability)
         }
     })
 }
 
-/// Connected sockets. What is given away is to be closed here at once: only then is it seen when the
-/// side that has it goes.
-fn pair() -> Result<(UnixStream, UnixStream), LegError> {
-    UnixStream::pair()
-        .map_err(|error| LegError::new(Outcome::Skip, format!("no sockets for fd: {error}")))
+fn no_channel(needs: &'static str, error: &dyn fmt::Display) -> LegError {
+    let error = error.to_string();
+    LegError::new(None, Phase::SetUp, Obstacle::NoChannel { needs, error })
 }
 
-async fn give(vm: &mut Vm, end: End, socket: &UnixStream) -> Result<(), LegError> {
+/// Makes connected sockets. What is given away is to be closed here at once: only then is it seen when the
+/// side that has it goes.
+fn pair() -> Result<(UnixStream, UnixStream), LegError> {
+    UnixStream::pair().map_err(|error| no_channel("sockets", &error))
+}
+
+async fn give(vm: &mut Vm, side: LegSide, socket: &UnixStream) -> Result<(), LegError> {
     let given = vm
         .monitored
         .session
         .give(socket.as_fd(), DESCRIPTOR, vm.command);
     match given.await {
         Ok(()) => Ok(()),
-        Err(error) => Err(broken(vm, end, error).await),
+        Err(error) => Err(command_failed(vm, side, Phase::SetUp, error).await),
     }
 }
 
-/// A port of ours, which leads to the one that the destination listens on, or that one itself.
-pub(crate) async fn port(vm: &Vm, tapped: Tapped) -> Result<(String, StreamProxy), QmpError> {
+/// Returns a port of ours, which leads to the one that the destination listens on, or that one itself.
+pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamProxy), QmpError> {
     let reply = vm
         .monitored
         .session
@@ -158,19 +159,19 @@ pub(crate) async fn port(vm: &Vm, tapped: Tapped) -> Result<(String, StreamProxy
         .socket_address
         .iter()
         .find_map(|address| address.get("port")?.as_str()?.parse::<u16>().ok());
-    match (port, tapped) {
-        (Some(port), Tapped::No(capability)) => Ok((
+    match (port, relayed) {
+        (Some(port), Relayed::No(capability)) => Ok((
             format!("tcp:127.0.0.1:{port}"),
             StreamProxy::None(capability),
         )),
-        (Some(port), Tapped::Yes) => {
+        (Some(port), Relayed::Yes) => {
             let cannot = |error: std::io::Error| QmpError::Io(error.to_string());
             let listener = loopback().await.map_err(cannot)?;
             let ours = listener.local_addr().map_err(cannot)?;
             let theirs = (Ipv4Addr::LOCALHOST, port).into();
             Ok((
                 format!("tcp:{ours}"),
-                StreamProxy::start(Ends::Tcp(listener, theirs), Memory::of(vm)),
+                StreamProxy::start(Ends::Tcp(listener, theirs), StreamMemory::sent_by(vm)),
             ))
         }
         (None, _) => Err(QmpError::Reply {

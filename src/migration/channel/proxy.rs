@@ -1,4 +1,4 @@
-//! Between the two QEMUs of a leg: passes the stream on and reads it on its way.
+//! A proxy between the two QEMUs of a leg: it passes the stream on and reads it on its way.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
-use crate::migration::checks::memory::Memory;
+use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::stream::section_override::SectionOverride;
 use crate::stream::{Options, Parser, Reading, Stream};
@@ -18,11 +18,11 @@ use crate::stream::{Options, Parser, Reading, Stream};
 /// Bytes passed on at once.
 const CHUNK: usize = 128 << 10;
 /// Bytes of a stream that is changed on its way: machines that never ran send a few megabytes.
-const MOST_GRAFTED: u64 = 256 << 20;
+const MAX_REPLACED: u64 = 256 << 20;
 /// How long the rest of a stream may take once both sides have said that they are done.
 const REST: Duration = Duration::from_secs(10);
 
-/// The two ends of a way that a stream takes, ours to connect.
+/// The two ends of a channel, ours to connect.
 #[derive(Debug)]
 pub(crate) enum Ends {
     /// The source connects here, the destination listens there, and may be given other sections.
@@ -38,13 +38,13 @@ pub(crate) enum Ends {
 #[derive(Debug)]
 pub(crate) enum StreamProxy {
     Relay(Relay),
-    File(PathBuf, Memory),
-    /// The stream goes another way.
+    File(PathBuf, StreamMemory),
+    /// The stream does not pass by us.
     None(Capability),
 }
 
 #[derive(Debug)]
-pub(crate) struct Relay(JoinHandle<io::Result<Reading<Memory>>>);
+pub(crate) struct Relay(JoinHandle<io::Result<Reading<StreamMemory>>>);
 
 impl Drop for Relay {
     fn drop(&mut self) {
@@ -53,50 +53,50 @@ impl Drop for Relay {
 }
 
 impl StreamProxy {
-    pub fn start(ends: Ends, memory: Memory) -> StreamProxy {
+    pub fn start(ends: Ends, memory: StreamMemory) -> StreamProxy {
         match ends {
-            Ends::Unix(listener, path, Some(graft)) => StreamProxy::relay(async move {
+            Ends::Unix(listener, path, Some(replaced)) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
                 let to = UnixStream::connect(path).await.ok();
-                pass_grafted(from, to, &graft, memory).await
+                relay_with_override(from, to, &replaced, memory).await
             }),
-            Ends::Unix(listener, path, None) => StreamProxy::relay(async move {
+            Ends::Unix(listener, path, None) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
                 // A destination that has gone by then leaves a stream that explains why.
-                pass(from, UnixStream::connect(path).await.ok(), memory).await
+                relay(from, UnixStream::connect(path).await.ok(), memory).await
             }),
-            Ends::Tcp(listener, address) => StreamProxy::relay(async move {
+            Ends::Tcp(listener, address) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
-                pass(from, TcpStream::connect(address).await.ok(), memory).await
+                relay(from, TcpStream::connect(address).await.ok(), memory).await
             }),
-            Ends::Sockets(from, to) => StreamProxy::relay(pass(from, Some(to), memory)),
+            Ends::Sockets(from, to) => StreamProxy::spawn(relay(from, Some(to), memory)),
             Ends::File(path) => StreamProxy::File(path, memory),
         }
     }
 
-    /// Takes what a stopped machine saves to our socket, and gives it to nobody.
-    pub fn sink(listener: UnixListener, memory: Memory) -> StreamProxy {
-        StreamProxy::relay(async move {
+    /// Reads what a stopped machine saves to our socket, and passes it on to nobody.
+    pub fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
+        StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
-            pass(from, None::<UnixStream>, memory).await
+            relay(from, None::<UnixStream>, memory).await
         })
     }
 
-    fn relay(
-        relay: impl Future<Output = io::Result<Reading<Memory>>> + Send + 'static,
+    fn spawn(
+        relay: impl Future<Output = io::Result<Reading<StreamMemory>>> + Send + 'static,
     ) -> StreamProxy {
         StreamProxy::Relay(Relay(tokio::spawn(relay)))
     }
 
-    /// What came by, once both sides are done.
-    pub async fn passed(self) -> Passed {
+    /// Returns what was sent, once both sides are done.
+    pub async fn captured(self) -> Captured {
         match self.reading().await {
-            Ok(reading) => Passed::of(reading),
-            Err(why) => Passed::nothing(&why),
+            Ok(reading) => Captured::of(reading),
+            Err(why) => Captured::nothing(&why),
         }
     }
 
-    async fn reading(self) -> Result<Reading<Memory>, String> {
+    async fn reading(self) -> Result<Reading<StreamMemory>, String> {
         let reading = match self {
             StreamProxy::Relay(mut relay) => match timeout(REST, &mut relay.0).await {
                 Ok(Ok(reading)) => reading,
@@ -116,34 +116,34 @@ impl StreamProxy {
     }
 }
 
-/// What there is to look at of a stream, or why there is nothing.
+/// A stream that was read on its way, or why there is nothing of it.
 #[derive(Debug, Clone)]
-pub struct Passed {
-    /// A stream that names its fields.
+pub(crate) struct Captured {
+    /// The stream, if it names its fields.
     pub stream: Result<Stream, String>,
     /// Every page of the guest, as it was last sent.
-    pub memory: Result<Memory, String>,
+    pub memory: Result<StreamMemory, String>,
 }
 
-impl Passed {
-    pub(crate) fn nothing(why: &str) -> Passed {
-        Passed {
+impl Captured {
+    pub(crate) fn nothing(why: &str) -> Captured {
+        Captured {
             stream: Err(why.to_owned()),
             memory: Err(why.to_owned()),
         }
     }
 
-    fn of(reading: Reading<Memory>) -> Passed {
+    fn of(reading: Reading<StreamMemory>) -> Captured {
         let Reading {
             stream,
             error,
             visitor: memory,
         } = reading;
         if let Some(error) = error {
-            return Passed::nothing(&format!("the stream cannot be read: {error}"));
+            return Captured::nothing(&format!("the stream cannot be read: {error}"));
         }
         let described = stream.vmdesc().is_some();
-        Passed {
+        Captured {
             stream: match described {
                 true => Ok(stream),
                 false => Err("the stream does not say what its sections hold".to_owned()),
@@ -158,11 +158,11 @@ impl Passed {
 
 /// Copies until the source has nothing more. A destination that closes its end stops the copying
 /// alone: what it refused is to be explained, and that takes the end of the stream.
-async fn pass(
+async fn relay(
     mut from: impl AsyncRead + Unpin,
     mut to: Option<impl AsyncWrite + Unpin>,
-    memory: Memory,
-) -> io::Result<Reading<Memory>> {
+    memory: StreamMemory,
+) -> io::Result<Reading<StreamMemory>> {
     let mut parser = Parser::new(Options::default(), memory);
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -187,27 +187,27 @@ async fn pass(
     Ok(parser.finish())
 }
 
-/// The same with sections of another stream in the place of some. That takes the whole stream: what
-/// a section is called is known when it begins, where it ends only by its description.
-async fn pass_grafted(
+/// Copies with sections of another stream in the place of some. That takes the whole stream: a
+/// section's name is known when it begins, its end only by its description.
+async fn relay_with_override(
     mut from: impl AsyncRead + Unpin,
     to: Option<impl AsyncWrite + Unpin>,
-    graft: &SectionOverride,
-    memory: Memory,
-) -> io::Result<Reading<Memory>> {
+    replaced: &SectionOverride,
+    memory: StreamMemory,
+) -> io::Result<Reading<StreamMemory>> {
     let mut bytes = Vec::new();
     (&mut from)
-        .take(MOST_GRAFTED)
+        .take(MAX_REPLACED)
         .read_to_end(&mut bytes)
         .await?;
-    if bytes.len() as u64 == MOST_GRAFTED {
+    if bytes.len() as u64 == MAX_REPLACED {
         return Err(io::Error::other("the stream is too large to be changed"));
     }
     let reading = crate::stream::read(bytes.as_slice(), Options::default(), memory);
     if let Some(mut destination) = to {
-        let grafted = graft.apply(&bytes, &reading.stream);
+        let changed = replaced.apply(&bytes, &reading.stream);
         // One that refuses closes its end.
-        let _refused = destination.write_all(&grafted).await;
+        let _refused = destination.write_all(&changed).await;
         let _gone_already = destination.shutdown().await;
     }
     Ok(reading)

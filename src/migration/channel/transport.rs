@@ -1,4 +1,4 @@
-//! The kinds of way that a stream can take.
+//! The transports that a stream can take.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,8 @@ use crate::model::Version;
 
 /// The first QEMU with `file:` addresses.
 const FILE_SINCE: Version = Version::new(8, 2, 0);
-/// The kind of way.
+
+/// A transport of a migration stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {
     /// A socket in the file system.
@@ -33,7 +34,7 @@ impl Transport {
         Transport::File,
     ];
 
-    /// Why a pair of builds cannot use it.
+    /// Returns why a pair of builds cannot use it, if so.
     pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
         let (side, version) = if old < new {
             ("old", old)

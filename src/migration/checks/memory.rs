@@ -1,135 +1,214 @@
-//! Guest memory as streams carry it. A machine that never runs has the same memory in what it sends
-//! and in what its destination saves again: nothing has to be read from either side for that.
+//! Comparing the memory of two stopped guests, as their CPUs see it, and what the workload left in it.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-use xxhash_rust::xxh3::xxh3_64;
+use nix::sys::stat::Mode;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
+use crate::migration::checks::memory_map::MemoryMap;
+use crate::migration::checks::pages;
+use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference};
+use crate::migration::endpoint::commands::{HumanCommand, PmemSave};
 use crate::migration::endpoint::vm::Vm;
-use crate::stream::{Page, RamBlock, RamVisitor};
+use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, MemoryFault};
+use crate::qemu::qmp::QmpError;
+use crate::report::{LegSide, Phase};
+use crate::workload::{Guest, Header, Progress, SerialLog, WorkloadError, check_region};
 
-/// The page size of nearly every target.
-const USUAL_PAGE_SIZE: u64 = 4096;
+/// Writing guest memory into a pipe takes milliseconds.
+const SAVE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A hash of every page that passed by.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    blocks: Vec<Block>,
-    names: FxHashMap<Arc<str>, usize>,
-    /// Bytes of a page, as far as one was sent in full.
-    page_size: Option<u64>,
-    /// Something passed by that is no page as the guest has it.
-    partial: bool,
+fn failed(side: Option<LegSide>, kind: impl Into<LegErrorKind>) -> LegError {
+    LegError::new(side, Phase::MemoryCheck, kind)
 }
 
-#[derive(Debug, Clone)]
-struct Block {
-    name: Arc<str>,
-    length: u64,
-    /// Hashes of the pages that were sent, by address in the block.
-    pages: FxHashMap<u64, u64>,
+/// Makes an error of a question to one side that was not answered. That side may have ended.
+fn unanswered(side: LegSide, error: QmpError) -> LegError {
+    LegError::of_command(side, Phase::MemoryCheck, error)
 }
 
-/// Stands for the hash of a page of zeros, which one build sends and another leaves out.
-const ZEROS: u64 = 0;
-
-impl RamVisitor for Memory {
-    fn blocks(&mut self, blocks: &[RamBlock]) {
-        let names = blocks.iter().map(|block| block.name.clone());
-        self.names = names.zip(0..).collect();
-        let empty = |block: &RamBlock| Block {
-            name: block.name.clone(),
-            length: block.length,
-            pages: FxHashMap::default(),
+/// Returns the memory that two stopped guests both have where their CPUs look for it.
+pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMap, LegError> {
+    let (sent, arrived) = tokio::try_join!(
+        map(source, LegSide::Source),
+        map(destination, LegSide::Destination)
+    )?;
+    let shared = sent.shared(&arrived);
+    // Windows onto devices may be elsewhere in another build; the memory itself may not.
+    let least = sent.size().min(arrived.size());
+    if shared.size() == 0 || shared.size() < least / 2 {
+        let sizes = MemoryFault::Sizes {
+            sent: sent.size(),
+            arrived: arrived.size(),
+            shared: shared.size(),
         };
-        self.blocks = blocks.iter().map(empty).collect();
+        return Err(failed(None, sizes));
     }
-
-    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
-        if self.partial {
-            // Nothing can make it whole any more.
-            return;
-        }
-        let known = self.names.get(block);
-        let Some(block) = known.and_then(|&index| self.blocks.get_mut(index)) else {
-            self.partial = true;
-            return;
-        };
-        let hash = match page {
-            Page::Filled(0) => ZEROS,
-            Page::Bytes(bytes) => {
-                self.page_size = Some(bytes.len() as u64);
-                // Without a way out in the middle this is a few instructions.
-                let any = bytes.iter().fold(0, |any, &byte| any | byte);
-                if any == 0 { ZEROS } else { xxh3_64(bytes) }
-            }
-            Page::Filled(_) | Page::Delta(_) | Page::Packed(_) => {
-                self.partial = true;
-                return;
-            }
-        };
-        block.pages.insert(address, hash);
-    }
+    Ok(shared)
 }
 
-/// Pages that are not the same in two streams.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Difference {
-    pub message: String,
-    /// The blocks that they are in, by their build's names.
-    pub blocks: Vec<String>,
+/// Compares the memory of two stopped guests, and what the workload left there and on its console.
+/// Returns how far the workload is. An error may be a side that does not answer: see
+/// [`LegError::with_end_of`].
+pub(crate) async fn compare(
+    source: &mut Vm,
+    destination: &Vm,
+    guest: Option<&Guest>,
+    log: &mut SerialLog,
+) -> Result<Option<Progress>, LegError> {
+    // The source is stopped: nothing more will come on its console.
+    let events = source.read_console(log);
+    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
+        return Err(failed(
+            Some(LegSide::Source),
+            GuestFault::OnSourceConsole(bad),
+        ));
+    }
+    let source = &*source;
+    let shared = shared_map(source, destination).await?;
+    let (sent, arrived) = tokio::try_join!(
+        hashes(source, LegSide::Source, &shared),
+        hashes(destination, LegSide::Destination, &shared)
+    )?;
+    let progress = match guest {
+        Some(guest) => Some(check_source(source, guest, log).await?),
+        None => None,
+    };
+    let Some(pages) = difference(&shared, &sent, &arrived) else {
+        return Ok(progress);
+    };
+    // The workload may tell which page is at fault.
+    let workload = match guest {
+        Some(guest) => {
+            let found = workload(destination, LegSide::Destination, guest).await;
+            found.ok().and_then(Result::err)
+        }
+        None => None,
+    };
+    let fault = match workload {
+        Some(error) => MemoryFault::PagesOfWorkload(pages, error),
+        None => MemoryFault::Pages(pages),
+    };
+    Err(failed(None, fault))
 }
 
-impl Memory {
-    /// Of what a machine sends. A guest that works writes while it is sent: its memory is read from both
-    /// sides, and nothing of it is taken here.
-    pub(crate) fn of(vm: &Vm) -> Memory {
-        Memory {
-            partial: vm.works(),
-            ..Memory::default()
-        }
-    }
+/// Checks what the workload left on the source: what is wrong there did not happen on the way.
+async fn check_source(source: &Vm, guest: &Guest, log: &SerialLog) -> Result<Progress, LegError> {
+    let fault = |fault| failed(Some(LegSide::Source), fault);
+    let state = workload(source, LegSide::Source, guest).await?;
+    let (header, progress) = state.map_err(|error| fault(GuestFault::BeforeTheMove(error)))?;
+    log.check_against(&header)
+        .map_err(|error| fault(GuestFault::SourceConsole(error)))?;
+    Ok(progress)
+}
 
-    /// Whether every page of the guest was in the stream, as the guest has it.
-    pub(crate) fn is_whole(&self) -> bool {
-        let size = self.page_size.unwrap_or(USUAL_PAGE_SIZE);
-        let sent = |block: &Block| block.pages.len() as u64 >= block.length.div_ceil(size);
-        !self.partial && !self.blocks.is_empty() && self.blocks.iter().all(sent)
-    }
+/// Compares the hashes of all pages in a map.
+fn difference(map: &MemoryMap, sent: &[u64], arrived: &[u64]) -> Option<PageDifference> {
+    let addresses = map.ranges().iter().flat_map(|range| {
+        let pages = (range.end - range.start).div_ceil(PAGE_SIZE);
+        (0..pages).map(|page| range.start + page * PAGE_SIZE)
+    });
+    let hashes = sent.iter().zip(arrived);
+    let mut differing = addresses
+        .zip(hashes)
+        .filter(|(_, (sent, arrived))| sent != arrived)
+        .map(|(address, _)| address);
+    let first = differing.next()?;
+    let region = map.region(first).filter(|name| !name.is_empty());
+    Some(PageDifference {
+        differing: 1 + differing.count(),
+        of: sent.len() as u64,
+        first: FirstPage::AtAddress(first),
+        blocks: region.map(str::to_owned).into_iter().collect(),
+    })
+}
 
-    /// What is not the same on the destination. Blocks that it alone has are its own.
-    pub(crate) fn difference(&self, held: &Memory) -> Option<Difference> {
-        let mut count = 0;
-        let mut first = None;
-        let mut blocks = Vec::new();
-        for sent in &self.blocks {
-            let none = FxHashMap::default();
-            let index = held.names.get(&sent.name);
-            let there = index.and_then(|&index| held.blocks.get(index));
-            let there = there.map_or(&none, |block| &block.pages);
-            let of =
-                |pages: &FxHashMap<u64, u64>, at: &u64| pages.get(at).copied().unwrap_or(ZEROS);
-            let added = there.keys().filter(|at| !sent.pages.contains_key(at));
-            let addresses = sent.pages.keys().chain(added).copied();
-            let differ = addresses.filter(|at| of(&sent.pages, at) != of(there, at));
-            let differ: Vec<u64> = differ.collect();
-            count += differ.len();
-            if !differ.is_empty() {
-                blocks.push(sent.name.to_string());
+async fn map(vm: &Vm, side: LegSide) -> Result<MemoryMap, LegError> {
+    let command = HumanCommand {
+        command_line: "info mtree -f".to_owned(),
+    };
+    let text = vm.monitored.session.execute(command, vm.command).await;
+    let text = text.map_err(|error| unanswered(side, error))?;
+    Ok(MemoryMap::from_mtree(&text))
+}
+
+async fn hashes(vm: &Vm, side: LegSide, map: &MemoryMap) -> Result<Vec<u64>, LegError> {
+    let mut hashes = Vec::new();
+    for range in map.ranges() {
+        let take = |page: &[u8]| hashes.push(pages::hash(page));
+        read(vm, range.clone(), take)
+            .await
+            .map_err(|error| unanswered(side, error))?;
+    }
+    Ok(hashes)
+}
+
+/// Reads header and region of the workload: what is wrong with them, or how far it is.
+async fn workload(
+    vm: &Vm,
+    side: LegSide,
+    guest: &Guest,
+) -> Result<Result<(Header, Progress), WorkloadError>, LegError> {
+    let mut bytes = Vec::new();
+    let header = guest.header..guest.header + Guest::HEADER_SIZE as u64;
+    read(vm, header, |page| bytes.extend_from_slice(page))
+        .await
+        .map_err(|error| unanswered(side, error))?;
+    let header = match Header::parse(&bytes) {
+        Ok(header) => header,
+        Err(error) => return Ok(Err(error)),
+    };
+    bytes.clear();
+    let region = header.region..header.region.saturating_add(header.region_size());
+    read(vm, region, |page| bytes.extend_from_slice(page))
+        .await
+        .map_err(|error| unanswered(side, error))?;
+    Ok(check_region(&header, &bytes).map(|progress| (header, progress)))
+}
+
+/// Reads guest memory page by page, through a pipe: nothing of it reaches a disk, and a page is all
+/// that is kept at a time.
+async fn read(vm: &Vm, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<(), QmpError> {
+    let io = |error: std::io::Error| QmpError::Io(error.to_string());
+    let path = vm.folder.join(format!("r{}", vm.index));
+    if !path.exists() {
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| io(e.into()))?;
+    }
+    let size = range.end - range.start;
+    // Open for writing too, so that no end of file is seen before the build has opened it.
+    let mut reader = pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(&path)
+        .map_err(io)?;
+    let command = PmemSave {
+        val: range.start,
+        size,
+        filename: path.display().to_string(),
+    };
+    let saved = vm.monitored.session.execute(command, SAVE_DEADLINE);
+    let taken = async {
+        let mut left = size;
+        let mut chunk = vec![0; 16 * PAGE_SIZE as usize];
+        while left > 0 {
+            let want = left.min(chunk.len() as u64) as usize;
+            reader.read_exact(&mut chunk[..want]).await.map_err(io)?;
+            for page in chunk[..want].chunks(PAGE_SIZE as usize) {
+                take(page);
             }
-            let here = differ.into_iter().min();
-            first = first.or(here.map(|address| (address, &sent.name)));
+            left -= want as u64;
         }
-        let (address, name) = first?;
-        let length: u64 = self.blocks.iter().map(|block| block.length).sum();
-        let pages = length / self.page_size.or(held.page_size).unwrap_or(USUAL_PAGE_SIZE);
-        Some(Difference {
-            message: format!(
-                "{count} of {pages} pages of memory differ, the first at {address:#x} of {name}"
-            ),
-            blocks,
-        })
+        Ok(())
+    };
+    // A build that refuses writes nothing, and we would read for ever.
+    let taken = tokio::time::timeout(SAVE_DEADLINE, async { tokio::try_join!(saved, taken) });
+    match taken.await {
+        Ok(result) => result.map(drop),
+        Err(_) => Err(QmpError::Deadline {
+            what: "pmemsave",
+            after: SAVE_DEADLINE,
+        }),
     }
 }
 
@@ -137,107 +216,29 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn memory(blocks: &[(&str, &[(u64, u8)])]) -> Memory {
-        let mut memory = Memory::default();
-        let list = blocks.iter().map(|(name, _)| RamBlock {
-            name: (*name).into(),
-            length: 0x10000,
-        });
-        memory.blocks(&list.collect::<Vec<_>>());
-        for (name, pages) in blocks {
-            for &(address, byte) in *pages {
-                memory.page(name, address, Page::Bytes(&[byte; 4096]));
-            }
-        }
-        memory
-    }
-
-    fn told(sent: &Memory, held: &Memory) -> Option<String> {
-        sent.difference(held).map(|found| found.message)
-    }
+    const MTREE: &str = "\
+FlatView #0
+ AS \"memory\", root: system
+ Root memory region: system
+  0000000000000000-0000000000001fff (prio 0, rom): low
+  0000000000100000-0000000000101fff (prio 0, ram): pc.ram
+  0000000000200000-0000000000200fff (prio 0, ram):
+";
 
     #[test]
-    fn a_page_counts_as_it_was_last_and_zeros_need_not_be_sent() {
-        let mut sent = memory(&[("pc.ram", &[(0, 1), (0x1000, 0), (0x2000, 5), (0x3000, 7)])]);
-        sent.page("pc.ram", 0, Page::Bytes(&[2; 4096]));
-        sent.page("pc.ram", 0x2000, Page::Filled(0));
-        let held = memory(&[("pc.ram", &[(0, 2), (0x3000, 7)])]);
-        assert!(!sent.is_whole(), "most pages were not sent");
-        for page in 4..16 {
-            sent.page("pc.ram", page * 4096, Page::Filled(0));
-        }
-        assert!(sent.is_whole());
-        assert_eq!(told(&sent, &held), None);
-        assert_eq!(told(&held, &sent), None);
-    }
-
-    #[test]
-    fn what_changed_vanished_or_turned_up_is_told_with_the_first_place() {
-        let sent = memory(&[("a", &[(0x3000, 1), (0x5000, 1)]), ("b", &[(0, 1)])]);
-        for (held, expected) in [
-            (
-                memory(&[("a", &[(0x3000, 1), (0x5000, 2)]), ("b", &[])]),
-                "2 of 32 pages of memory differ, the first at 0x5000 of a",
-            ),
-            (
-                memory(&[("a", &[(0x1000, 1), (0x3000, 1)]), ("b", &[(0, 1)])]),
-                "2 of 32 pages of memory differ, the first at 0x1000 of a",
-            ),
-            (
-                memory(&[("a", &[(0x3000, 1), (0x5000, 1)])]),
-                "1 of 32 pages of memory differ, the first at 0x0 of b",
-            ),
-        ] {
-            assert_eq!(told(&sent, &held).as_deref(), Some(expected));
-        }
-    }
-
-    #[test]
-    fn a_block_of_the_destination_alone_is_its_own() {
-        let sent = memory(&[("a", &[(0, 1)])]);
-        let held = memory(&[("a", &[(0, 1)]), ("own", &[(0, 9)])]);
-        assert_eq!(told(&sent, &held), None);
-    }
-
-    #[test]
-    fn memory_that_went_another_way_is_not_called_whole() {
-        assert!(!Memory::default().is_whole());
-        let mut packed = memory(&[("a", &[(0, 1)])]);
-        packed.page("a", 0, Page::Packed(&[1, 2, 3]));
-        assert!(!packed.is_whole());
-    }
-
-    /// The first page with anything in it, and where it belongs.
-    #[derive(Default)]
-    struct First(Option<(String, u64, Vec<u8>)>);
-
-    impl RamVisitor for First {
-        fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
-            if let (None, Page::Bytes(bytes)) = (&self.0, page)
-                && bytes.iter().any(|&byte| byte != 0)
-            {
-                self.0 = Some((block.to_owned(), address, bytes.to_vec()));
-            }
-        }
-    }
-
-    #[test]
-    fn one_byte_of_a_real_stream_is_told_with_its_block_and_page() {
-        use crate::stream::testing::fixture;
-        use crate::stream::{Options, read};
-        let of = |bytes: &[u8]| read(bytes, Options::default(), Memory::default()).visitor;
-        let mut bytes = fixture("10.0.13/x86_64-q35");
-        let sent = of(&bytes);
-        assert!(sent.is_whole());
-        assert_eq!(told(&sent, &of(&bytes)), None);
-        let first = read(bytes.as_slice(), Options::default(), First::default()).visitor;
-        let (block, address, page) = first.0.expect("a page");
-        let place = bytes.windows(page.len()).position(|window| window == page);
-        bytes[place.expect("there") + 17] ^= 1;
-        let found = sent.difference(&of(&bytes)).expect("a difference");
-        assert_eq!(found.blocks, std::slice::from_ref(&block));
-        assert!(found.message.starts_with("1 of "), "{}", found.message);
-        let end = format!("the first at {address:#x} of {block}");
-        assert!(found.message.ends_with(&end), "{}", found.message);
+    fn a_difference_names_the_first_page() {
+        let map = MemoryMap::from_mtree(MTREE);
+        let sentence = |sent: &[u64], arrived: &[u64]| {
+            difference(&map, sent, arrived).map(|found| found.to_string())
+        };
+        assert_eq!(
+            sentence(&[1, 2, 3, 4, 5], &[1, 2, 9, 9, 5]).as_deref(),
+            Some("2 of 5 pages of memory differ, the first at 0x100000, in pc.ram")
+        );
+        assert_eq!(
+            sentence(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 0]).as_deref(),
+            Some("1 of 5 pages of memory differ, the first at 0x200000")
+        );
+        assert_eq!(sentence(&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]), None);
     }
 }

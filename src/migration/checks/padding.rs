@@ -1,13 +1,14 @@
-//! Whether what a leg left on the destination is what was sent, and whether fields that were not sent
-//! hold what they should.
+//! Comparing the state that a leg left on the destination with what was sent, and fields that were not
+//! sent with what they should hold.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::compare::fidelity::fillings;
-use crate::migration::checks::state::Seen;
+use crate::migration::checks::state::StateChecks;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::stream::Stream;
 
@@ -18,57 +19,55 @@ pub(crate) struct Arrival<'l> {
     pub direction: Direction,
     pub destination: &'l Endpoint,
     pub sent: &'l Stream,
-    pub held: &'l Stream,
+    pub arrived: &'l Stream,
 }
 
-/// What builds save of the machine of an attempt where it never ran, by their labels. Hardly any attempt
-/// asks for it, and none twice.
+/// The streams that builds save of the machine of a run where it never ran, by their labels. Hardly any
+/// run needs one, and none needs it twice.
 #[derive(Default)]
-pub(crate) struct NeverRan(HashMap<String, Result<Stream, String>>);
+pub(crate) struct NewMachines(HashMap<String, Result<Stream, String>>);
 
-impl MigrationConfig {
-    /// Compares what was sent with what the destination holds. `true` if nothing is lost.
-    ///
-    /// A field that the source does not have, and for which it sends filler, is held against a machine of
-    /// the destination's build that never ran. That says nothing of a guest that did: what it would
-    /// have had there is not known.
-    pub(crate) async fn holds(
-        &self,
-        state: &mut Seen,
-        arrival: Arrival<'_>,
-        launch: &LaunchSpec,
-        never_ran: &mut NeverRan,
-    ) -> bool {
-        let Arrival {
-            leg,
-            direction,
-            destination,
-            sent,
-            held,
-        } = arrival;
-        let kept = state.compare(&self.names, (leg, direction), sent, held);
-        if launch.guest.is_some() {
-            return kept;
+/// Compares what was sent with what the destination holds.
+///
+/// A field that the source does not have, and for which it sends padding, is compared with a machine of
+/// the destination's build that never ran. That says nothing of a guest that did run: what it would
+/// have had there is not known.
+pub(crate) async fn compare_state(
+    config: &MigrationConfig,
+    state: &mut StateChecks,
+    arrival: Arrival<'_>,
+    launch: &LaunchSpec,
+    new_machines: &mut NewMachines,
+) {
+    let Arrival {
+        leg,
+        direction,
+        destination,
+        sent,
+        arrived,
+    } = arrival;
+    state.compare(&config.names, (leg, direction), sent, arrived);
+    if launch.guest.is_some() {
+        return;
+    }
+    let padded = fillings(sent, arrived, config.names.of_leg(direction));
+    if padded.is_empty() {
+        return;
+    }
+    let label = destination.build.label();
+    let machine = match new_machines.0.entry(label.to_owned()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => {
+            let saved = save_new_machine(destination, launch, config.timeouts.leg);
+            new.insert(saved.await)
         }
-        let found = fillings(sent, held, self.names.of_leg(direction));
-        if found.is_empty() {
-            return kept;
-        }
-        let label = destination.build.label();
-        let machine = match never_ran.0.entry(label.to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(self.saved_by(destination, launch).await),
-        };
-        match machine {
-            Ok(machine) => state.judge(leg, &found, machine) && kept,
-            Err(why) => {
-                state.leave(format!(
-                    "{} fields got filler for their value, and a machine of {label} that never ran, which \
-                     would tell whether that is theirs, could not be saved: {why}",
-                    found.len()
-                ));
-                kept
-            }
-        }
+    };
+    match machine {
+        Ok(machine) => state.compare_padded(leg, &padded, machine),
+        Err(why) => state.not_compared(format!(
+            "{} fields got padding for their value, and a machine of {label} that never ran, which \
+             would tell whether that is theirs, could not be saved: {why}",
+            padded.len()
+        )),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether devices hold what was sent to them, over all legs of a case.
+//! Comparing what devices hold with what was sent to them, over all legs of a case.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::compare::fidelity;
 use crate::compare::fidelity::{Filling, Loss};
 use crate::model::Direction;
 use crate::report::{Change, StateChecked, StateDiff};
-use crate::rules::lists::{Scope, StateNames};
+use crate::rules::known_issues::{Scope, StateNames};
 use crate::stream::{Kind, Leaf, Stream};
 
 /// Bytes of a buffer that a report shows.
@@ -14,7 +14,7 @@ const SHOWN: usize = 16;
 /// Fields that a report lists of one leg: what goes wrong early displaces everything after it.
 const LISTED: usize = 64;
 
-/// What is known of names between the two builds, either way.
+/// The names of fields and sections between the two builds, either way, as the lists know them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     forward: StateNames,
@@ -37,51 +37,51 @@ impl Names {
     }
 }
 
-/// What was seen of the state so far.
+/// Device state as far as it was compared, with the streams that explain a failure.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct StateChecks {
     pub diffs: Vec<StateDiff>,
     pub checked: StateChecked,
-    /// Why some leg was not looked at.
+    /// The first reason why something was not compared.
     pub unchecked: Option<String>,
-    /// What was sent in the first leg, and in the one that failed.
+    /// The stream of the first leg.
     pub first: Option<Stream>,
+    /// The stream of the leg that failed.
     pub refused: Option<Stream>,
-    /// What the last destination saved of what it was given.
+    /// The stream that the last destination saved of what it was given.
     pub arrived: Option<Stream>,
 }
 
-impl Seen {
-    /// Compares what was sent in a leg with what the destination holds. `true` if nothing is lost.
+impl StateChecks {
+    /// Compares what was sent in a leg with what the destination holds.
     pub fn compare(
         &mut self,
         names: &Names,
         (leg, direction): (usize, Direction),
         sent: &Stream,
-        held: &Stream,
-    ) -> bool {
+        arrived: &Stream,
+    ) {
         self.checked.legs += 1;
         if self.checked.legs == 1 {
             self.checked.sections = sent.devices().count();
             self.checked.bytes = sent.devices().map(|section| section.size).sum();
         }
-        let broken = sent.broken().chain(held.broken()).next();
+        let broken = sent.broken().chain(arrived.broken()).next();
         if let Some((section, error)) = broken {
-            self.leave(format!("{}: {error}", section.name));
+            self.not_compared(format!("{}: {error}", section.name));
         }
-        let losses = fidelity::compare(sent, held, names.of_leg(direction));
+        let losses = fidelity::compare(sent, arrived, names.of_leg(direction));
         let more = losses.len().saturating_sub(LISTED);
         if more > 0 {
-            self.leave(format!("{more} more fields differ than are listed"));
+            self.not_compared(format!("{more} more fields differ than are listed"));
         }
         let diffs = losses.iter().take(LISTED).map(|loss| diff(leg, loss));
         self.diffs.extend(diffs);
-        losses.is_empty()
     }
 
-    /// Of what the destination took from filler in a leg, that is lost which a machine that never ran
-    /// holds otherwise. `true` if nothing is.
-    pub fn judge(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) -> bool {
+    /// Compares fields that the destination took from padding in a leg with those of a machine that never
+    /// ran: one that is otherwise there is lost.
+    pub fn compare_padded(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) {
         let fresh = |filling: &Filling| filling.on(never_ran);
         let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);
         let lost: Vec<&Filling> = fillings.iter().filter(|filling| other(filling)).collect();
@@ -97,19 +97,18 @@ impl Seen {
             fresh: fresh(filling).map(|bytes| shown(filling.kind, &bytes)),
         });
         self.diffs.extend(diffs);
-        lost.is_empty()
     }
 
-    /// With these blocks of memory, all that did not arrive, by the names of blocks and sections. `None`
-    /// where not everything was looked at.
-    pub fn wrong(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+    /// Returns all that did not arrive, by the names of sections and of these blocks of memory. `None`
+    /// where not everything was compared.
+    pub fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
         let sections = self.diffs.iter().map(|diff| diff.section.clone());
         whole.then(|| sections.chain(blocks).collect())
     }
 
-    /// Says why something was not compared; the first reason stays.
-    pub fn leave(&mut self, why: String) {
+    /// Records why something was not compared; the first reason stays.
+    pub fn not_compared(&mut self, why: String) {
         self.unchecked.get_or_insert(why);
     }
 }
@@ -128,7 +127,7 @@ fn diff(leg: usize, loss: &Loss) -> StateDiff {
     }
 }
 
-/// A value as people read it: a number where the whole field is one, else bytes.
+/// Formats a value for people: a number where the whole field is one, else bytes.
 fn shown(kind: Kind, bytes: &[u8]) -> String {
     let number = matches!(bytes.len(), 1 | 2 | 4 | 8);
     match kind.leaf(bytes) {
@@ -153,7 +152,7 @@ fn shown(kind: Kind, bytes: &[u8]) -> String {
     }
 }
 
-/// In words, what was lost.
+/// Formats the first of so many fields that did not arrive.
 pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
     let StateDiff {
         section,
@@ -166,7 +165,7 @@ pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
         2 => "; 1 other field differs".to_owned(),
         n => format!("; {} other fields differ", n - 1),
     };
-    let what = match (diff.change, &diff.held, &diff.landed_in) {
+    let change = match (diff.change, &diff.held, &diff.landed_in) {
         (Change::Displaced, _, Some(landed)) => {
             format!("{field}, sent as {sent}, went into {landed}")
         }
@@ -183,10 +182,10 @@ pub(crate) fn sentence(diff: &StateDiff, count: usize) -> String {
             let held = held.as_deref().unwrap_or("nothing");
             let fresh = diff.fresh.as_deref().unwrap_or("nothing");
             return format!(
-                "it loaded, but {section} took filler for a value: the source does not send {field}, which \
+                "it loaded, but {section} took padding for a value: the source does not send {field}, which \
                  is {held} now and {fresh} on a machine of this build that never ran{others}"
             );
         }
     };
-    format!("it loaded, but {section} does not hold what was sent: {what}{others}")
+    format!("it loaded, but {section} does not hold what was sent: {change}{others}")
 }

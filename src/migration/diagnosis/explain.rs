@@ -1,121 +1,109 @@
-//! Why a destination refused a stream, out of the stream itself.
+//! Explaining why a destination refused a stream, out of the stream itself.
 
 use std::sync::Arc;
 
 use crate::compare::explain::{Blamed, Explanation, explain};
 use crate::compare::renames::NoRenames;
 use crate::migration::config::MigrationConfig;
-use crate::migration::diagnosis::cause::minimum_version;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
-use crate::migration::leg::error::End;
-use crate::migration::leg::transfer;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
-use crate::qemu::private_dir;
 use crate::report::{Cause, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
 
-impl MigrationConfig {
-    /// Adds to the cause of a failed leg where what was sent and what the destination reads part. For
-    /// that the destination's build is started once more, with the same machine, and saves it, unless
-    /// the section in question is among what is `known` of that already.
-    pub(crate) async fn explain(
-        &self,
-        attempt: &mut RunResult,
-        launch: &LaunchSpec,
-        route: &[&Endpoint],
-        known: Option<Stream>,
-    ) {
-        let Some(sent) = attempt.state.refused.take() else {
-            return;
-        };
-        let (Some(leg), Some(cause)) = (attempt.legs.last(), &mut attempt.cause) else {
-            return;
-        };
-        let Some(&refuser) = route.get(leg.index + 1) else {
-            return;
-        };
-        let of_source = cause.message.starts_with(&End::Source.to_string());
-        if !matches!(attempt.outcome, Outcome::Fail | Outcome::Crash) || of_source {
-            return;
-        }
-        // Without it the cause is what the build said.
-        let known = known.filter(|known| {
-            let mut sections = known.devices();
-            let blamed = (cause.section.as_deref(), cause.instance);
-            sections.any(|s| blamed == (Some(&s.name), Some(s.instance_id.into())))
-        });
-        let saved = async {
-            match known {
-                Some(known) => Ok(known),
-                None => self.saved_by(refuser, launch).await,
-            }
-        };
-        let (saved, dump) = tokio::join!(saved, self.dumped_by(refuser));
-        let Ok(expected) = saved else {
-            return;
-        };
-        let instance = cause.instance.and_then(|number| number.try_into().ok());
-        let blamed = cause.section.as_deref().map(|section| Blamed {
-            section,
-            instance,
-            field: cause.field.as_deref(),
-            minimum: minimum_version(cause),
-        });
-        // A rename that no list knows is told from a break by the bytes alone.
-        let found = explain(
-            &sent,
-            (&expected, dump.as_deref()),
-            blamed,
-            &NoRenames,
-            leg.direction,
-        );
-        // A build that died did not refuse: of that, only where the two sides part is an explanation.
-        let parts = |found: &Explanation| found.offset.is_some();
-        let found = found.filter(|found| attempt.outcome == Outcome::Fail || parts(found));
-        if let Some(found) = found {
-            *cause = Cause {
-                section: Some(found.section),
-                instance: Some(found.instance_id.into()),
-                field: found.field.or(cause.field.take()),
-                rule: found.rule,
-                message: format!("{}; {}", cause.message, found.message),
-                offset: found.offset,
-                sent: found.sent,
-                expected: found.expected,
-            };
-        }
+/// Adds to the cause of a run that failed where what was sent and what the destination reads part. For
+/// that the destination's build is started once more, with the same machine, and saves it, unless the
+/// section in question is in a stream of it that is `known` already.
+pub(crate) async fn explain_refusal(
+    config: &MigrationConfig,
+    run: &mut RunResult,
+    launch: &LaunchSpec,
+    route: &[&Endpoint],
+    known: Option<Stream>,
+) {
+    let Some(sent) = run.state.refused.take() else {
+        return;
+    };
+    let (Some(leg), Some(cause)) = (run.legs.last(), &mut run.cause) else {
+        return;
+    };
+    let Some(&destination) = route.get(leg.index + 1) else {
+        return;
+    };
+    let source_gave_up = run
+        .error
+        .as_ref()
+        .is_some_and(|error| error.source_gave_up());
+    if !matches!(run.outcome, Outcome::Fail | Outcome::Crash) || source_gave_up {
+        return;
     }
+    let known = known.filter(|known| {
+        let mut sections = known.devices();
+        let blamed = (cause.section.as_deref(), cause.instance);
+        sections.any(|s| blamed == (Some(&s.name), Some(s.instance_id.into())))
+    });
+    let save = async {
+        match known {
+            Some(known) => Ok(known),
+            None => save_new_machine(destination, launch, config.timeouts.leg).await,
+        }
+    };
+    let (saved, dump) = tokio::join!(save, dump_of(destination, &config.machine));
+    // Without it the cause is what the build said.
+    let Ok(expected) = saved else {
+        return;
+    };
+    let minimum = run.printed.as_ref().and_then(|printed| {
+        let minimum = printed.minimum_version.as_ref()?;
+        // Of a part of the section it says nothing about the section.
+        let section = cause.section.as_deref()?;
+        (minimum.of == description_name(section)).then_some(minimum.version)
+    });
+    let blamed = cause.section.as_deref().map(|section| Blamed {
+        section,
+        instance: cause.instance.and_then(|number| number.try_into().ok()),
+        field: cause.field.as_deref(),
+        minimum,
+    });
+    // A rename that no list knows is told from a break by the bytes alone.
+    let found = explain(
+        &sent,
+        (&expected, dump.as_deref()),
+        blamed,
+        &NoRenames,
+        leg.direction,
+    );
+    // A build that died did not refuse: of that, only where the two sides part is an explanation.
+    let parts = |found: &Explanation| found.offset.is_some();
+    let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
+    if let Some(found) = found {
+        *cause = Cause {
+            section: Some(found.section),
+            instance: Some(found.instance_id.into()),
+            field: found.field.or(cause.field.take()),
+            rule: found.rule,
+            message: format!("{}; {}", cause.message, found.message),
+            offset: found.offset,
+            sent: found.sent,
+            expected: found.expected,
+            ..std::mem::take(cause)
+        };
+    }
+}
 
-    /// What a build's dump says: it tells a field that is always read from one that a test decides.
-    async fn dumped_by(&self, party: &Endpoint) -> Option<Arc<Dump>> {
-        if party.dump.is_some() {
-            return party.dump.clone();
-        }
-        let json = party.build.dump(&self.machine).await.ok()?;
-        parse_dump(&json, party.build.label()).ok().map(Arc::new)
-    }
+/// Returns the description's name in a section's, which may begin with where the device sits.
+fn description_name(section: &str) -> &str {
+    section.rsplit_once('/').map_or(section, |(_, name)| name)
+}
 
-    /// What a build sends of a machine that never ran.
-    pub(crate) async fn saved_by(
-        &self,
-        party: &Endpoint,
-        launch: &LaunchSpec,
-    ) -> Result<Stream, String> {
-        let folder = private_dir().map_err(|error| error.to_string())?;
-        launch
-            .prepare(folder.path())
-            .map_err(|error| error.to_string())?;
-        let mut vm = Vm::start(party, launch, Role::First, folder.path(), 0)
-            .await
-            .map_err(|error| error.to_string())?;
-        let saved = match transfer::prepare(&mut vm, End::Source, &[]).await {
-            Ok(()) => transfer::save(&vm, self.timeouts.leg).await.stream,
-            Err(unfit) => Err(unfit.message),
-        };
-        // It has nothing to put in order.
-        vm.monitored.process.kill().await;
-        saved
+/// Returns a build's dump of the machine: it tells a field that is always read from one that a test
+/// decides.
+async fn dump_of(endpoint: &Endpoint, machine: &str) -> Option<Arc<Dump>> {
+    if endpoint.dump.is_some() {
+        return endpoint.dump.clone();
     }
+    let json = endpoint.build.dump(machine).await.ok()?;
+    parse_dump(&json, endpoint.build.label()).ok().map(Arc::new)
 }

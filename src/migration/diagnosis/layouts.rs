@@ -1,32 +1,35 @@
-//! What two builds really send for one configuration, as evidence beside their dumps.
+//! The layouts that two builds really send for one configuration, as evidence beside their dumps.
 
 use crate::compare::layouts;
 use crate::compare::layouts::Side;
 use crate::compare::renames::Renames;
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
-use crate::migration::diagnosis::properties::Unknown;
+use crate::migration::diagnosis::properties::ProbeError;
+use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::report::{Case, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 
-/// What confirms a finding that shows in what both builds send, until a case does.
+/// Confirms a finding that shows in what both builds send, until a case does.
 pub const BOTH_SEND: &str = "what both builds send";
 
 /// Has both builds save a guest that never ran.
 ///
 /// # Errors
 /// One does not start with the set, or does not save it.
-pub fn streams(config: &MigrationConfig, set: &DeviceSet) -> Result<(Stream, Stream), Unknown> {
+pub async fn streams(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+) -> Result<(Stream, Stream), ProbeError> {
     let launch = config.launch(config.compose(set).args);
-    let both = async {
-        tokio::try_join!(
-            config.saved_by(&config.old, &launch),
-            config.saved_by(&config.new, &launch)
-        )
-    };
-    crate::qemu::block_on(both)?.map_err(Unknown::Save)
+    let deadline = config.timeouts.leg;
+    tokio::try_join!(
+        save_new_machine(&config.old, &launch, deadline),
+        save_new_machine(&config.new, &launch, deadline)
+    )
+    .map_err(ProbeError::Save)
 }
 
 /// How much of what two builds sent their dumps describe.
@@ -37,7 +40,7 @@ pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Describe
     }
 }
 
-/// Whether a guest of one of these cases came through a move that way.
+/// Tells whether a guest of one of these cases came through a move in that direction.
 pub fn survived(cases: &[&Case], direction: Direction) -> bool {
     let there = |case: &Case| case.legs.iter().any(|leg| leg.direction == direction);
     cases
@@ -45,8 +48,8 @@ pub fn survived(cases: &[&Case], direction: Direction) -> bool {
         .any(|case| case.outcome == Outcome::Pass && there(case))
 }
 
-/// Compares the layouts of both streams. What the dumps told already, by rule and field, is confirmed
-/// there; what a guest has `survived` that way is no more than a note.
+/// Compares the layouts of both streams. A finding that the dumps gave already, by rule and
+/// field, is confirmed there; what a guest has `survived` in that direction is no more than a note.
 pub fn findings(
     (old, new): (&Stream, &Stream),
     (old_dump, new_dump): (&Dump, &Dump),
@@ -66,13 +69,13 @@ pub fn findings(
     let mut found = layouts::compare(old, new, directions, renames);
     let field = |finding: &Finding| finding.path.last().cloned();
     found.retain(|finding| {
-        let mut told = known.iter_mut().filter(|known| {
+        let mut same = known.iter_mut().filter(|known| {
             known.rule == finding.rule
                 && known.direction == finding.direction
                 && known.path.len() > 1
                 && field(known) == field(finding)
         });
-        match told.next() {
+        match same.next() {
             Some(known) => {
                 known
                     .confirmed_by

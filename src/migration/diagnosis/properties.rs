@@ -7,14 +7,15 @@ use std::io;
 use serde_json::Value;
 
 use crate::devices::DeviceSet;
+use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
-use crate::qemu::{Problem, StartError, block_on, private_dir};
+use crate::qemu::{Problem, StartError, private_dir};
 use crate::report::{Case, Cause, Evidence, Finding, Level, Outcome, Shape};
-use crate::rules::lists::Lists;
+use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
 /// How both builds set up one and the same machine.
@@ -131,7 +132,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
 
 /// What differs, each once however many devices show it, without what the lists say is unrelated.
 /// Devices are compared with their like: the second of a type with the second of that type.
-pub fn compare(snapshots: &Snapshots, what: Look, lists: &Lists) -> Vec<Difference> {
+pub fn compare(snapshots: &Snapshots, what: Look, lists: &KnownIssues) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |difference: Difference| {
         if !is_unrelated(&difference, lists) && !differences.contains(&difference) {
@@ -220,7 +221,7 @@ fn is_idle(value: &Value) -> bool {
     }
 }
 
-fn is_unrelated(difference: &Difference, lists: &Lists) -> bool {
+fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
     let text = |setting: &Setting| setting.value.to_string();
     let (old, new) = match &difference.how {
         How::Changed { old, new } => (Some(text(old)), Some(text(new))),
@@ -350,7 +351,7 @@ pub async fn explain(
     new: &Endpoint,
     launch: &LaunchSpec,
     senders: &Senders,
-    lists: &Lists,
+    lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
     let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
         return Ok(Vec::new());
@@ -413,49 +414,49 @@ pub fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// What both builds set up differently for a device set, as notes.
+/// Finds what both builds set up differently for a device set, as notes.
 ///
 /// # Errors
-/// A build does not start with it, or there is no runtime.
-pub fn survey(
+/// A build does not start with it.
+pub async fn survey(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],
-    lists: &Lists,
-) -> Result<Vec<Finding>, Unknown> {
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, ProbeError> {
     let launch = config.launch(config.compose(set).args);
     let all = |objects: &[Object]| vec![true; objects.len()];
-    let snapshots = block_on(look(&config.old, &config.new, &launch, all))??;
+    let snapshots = look(&config.old, &config.new, &launch, all).await?;
     let differences = compare(&snapshots, Look::Values, lists);
     Ok(findings(&differences, directions, &config.machine))
 }
 
-/// [`explain()`] for all cases of a run; `wanted` is what they were made of.
+/// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
 ///
 /// # Errors
-/// A build does not start any more, or there is no runtime.
-pub fn explain_all(
+/// A build does not start any more.
+pub async fn explain_all(
     config: &MigrationConfig,
-    wanted: &[CaseSpec],
+    specs: &[CaseSpec],
     cases: &mut [Case],
     senders: &Senders,
-    lists: &Lists,
-) -> Result<Vec<Finding>, Unknown> {
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, ProbeError> {
     let mut all = Vec::new();
     for case in cases.iter_mut().filter(|case| suspect(case).is_some()) {
-        let Some(wanted) = wanted.iter().find(|wanted| config.id(wanted) == case.id) else {
+        let Some(spec) = specs.iter().find(|spec| case::id(config, spec) == case.id) else {
             continue;
         };
-        let launch = config.launch(config.compose(&wanted.set).args);
+        let launch = config.launch(config.compose(&spec.set).args);
         let found = explain(case, &config.old, &config.new, &launch, senders, lists);
-        all.extend(block_on(found)??);
+        all.extend(found.await?);
     }
     Ok(all)
 }
 
-/// How the builds set a machine up could not be asked.
+/// A build could not be asked how it sets a machine up, or what it sends of it.
 #[derive(Debug, thiserror::Error)]
-pub enum Unknown {
+pub enum ProbeError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("no runtime: {0}")]

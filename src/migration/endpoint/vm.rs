@@ -25,19 +25,19 @@ use crate::workload::{Guest, SerialEvent, SerialLog};
 /// Between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
 
-/// A build that takes part, with what is known of it.
+/// A build that takes part, with its version, devices and dump.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub build: Build,
     pub info: BuildInfo,
-    /// What its `-device` takes, as far as it could be asked.
+    /// The devices that its `-device` takes, if it could be asked.
     pub drivers: Option<Drivers>,
-    /// What it knows of wire forms, where it has been asked already.
+    /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
 
 impl Endpoint {
-    /// What decides which devices it can have.
+    /// Returns what decides which devices it can have.
     pub fn known(&self) -> Known<'_> {
         Known {
             version: Some(self.info.version),
@@ -62,7 +62,7 @@ impl Endpoint {
     }
 }
 
-/// What every QEMU of a case is started with.
+/// The machine, devices and guest that every QEMU of a case is started with.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
     pub machine: String,
@@ -74,9 +74,9 @@ pub struct LaunchSpec {
     pub device_args: Vec<String>,
     /// Runs in the machine; without one the machine is never started.
     pub guest: Option<&'static Guest>,
-    /// What a destination is given in the place of sections that it does not take.
-    pub graft: Option<Arc<SectionOverride>>,
-    /// Whether both builds are asked what there is to plug a device into.
+    /// Sections that a destination is given in the place of those that it does not take.
+    pub section_override: Option<Arc<SectionOverride>>,
+    /// Both builds are asked what there is to plug a device into.
     pub survey: bool,
 }
 
@@ -87,7 +87,7 @@ impl LaunchSpec {
     /// less than the above.
     const IDLE_MEMORY_MIB: u32 = 8;
 
-    /// The machine's arguments on a build of this version, without anything of ours. `folder` holds
+    /// Returns the machine's arguments on a build of this version, without anything of ours. `folder` holds
     /// the files that [`LaunchSpec::prepare`] wrote.
     pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
         let profile = machine::profile(&self.machine, Some(&self.arch));
@@ -149,7 +149,7 @@ impl LaunchSpec {
 
 const BLANK_ROM: &str = "blank.rom";
 
-/// What a QEMU is started for.
+/// The role that a QEMU is started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The guest begins here.
@@ -171,10 +171,10 @@ pub struct Vm {
     pub command: Duration,
     /// As it was typed, for the logs.
     pub command_line: String,
-    /// Where a destination writes how its load goes.
+    /// The file in which a destination traces its load.
     pub(crate) trace: Option<PathBuf>,
-    /// What it is given in the place of sections that it does not take.
-    pub(crate) graft: Option<Arc<SectionOverride>>,
+    /// Sections that it is given in the place of those that it does not take.
+    pub(crate) section_override: Option<Arc<SectionOverride>>,
     console: Option<File>,
 }
 
@@ -184,18 +184,18 @@ impl Vm {
     /// # Errors
     /// It does not start, or does not talk.
     pub async fn start(
-        party: &Endpoint,
+        endpoint: &Endpoint,
         launch: &LaunchSpec,
         role: Role,
         folder: &Path,
         index: usize,
     ) -> Result<Vm, StartError> {
         let no_socket = |error: io::Error| StartError {
-            label: party.build.label().to_owned(),
+            label: endpoint.build.label().to_owned(),
             problem: Problem::Temp(error),
             stderr: String::new(),
         };
-        let mut args = launch.args(party.info.version, folder);
+        let mut args = launch.args(endpoint.info.version, folder);
         args.push("-S".into());
         let mut trace = None;
         if role == Role::Destination {
@@ -215,22 +215,22 @@ impl Vm {
             args.push(format!("file,id=migcompat-console,path={path}").into());
             args.extend(guest.serial_args("migcompat-console"));
         }
-        let command_line = typed(&party.build, &args);
-        let monitored = Monitored::start(&party.build, &args).await?;
+        let command_line = typed(&endpoint.build, &args);
+        let monitored = Monitored::start(&endpoint.build, &args).await?;
         Ok(Vm {
             monitored,
             index,
             folder: folder.to_owned(),
-            version: party.info.version,
-            command: party.build.deadlines().command,
+            version: endpoint.info.version,
+            command: endpoint.build.deadlines().command,
             command_line,
             trace,
-            graft: launch.graft.clone(),
+            section_override: launch.section_override.clone(),
             console,
         })
     }
 
-    /// What there is to plug a device into.
+    /// Asks what there is to plug a device into.
     ///
     /// # Errors
     /// The build does not say it.
@@ -246,23 +246,23 @@ impl Vm {
         Ok(Buses::from_qtree(&text))
     }
 
-    /// What a destination has traced of its load so far; nothing of any other build.
-    pub(crate) fn traced(&self) -> String {
+    /// Returns the trace of a destination's load so far; nothing of any other build.
+    pub(crate) fn read_trace(&self) -> String {
         let read = |path: &PathBuf| std::fs::read(path).ok();
         let bytes = self.trace.as_ref().and_then(read).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Removes its sockets, pipes and files, which a long loop would heap up.
-    pub(crate) fn sweep(&self) {
+    pub(crate) fn remove_files(&self) {
         for kind in ["c", "l", "m", "r", "t"] {
             // It may never have had one.
             let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
         }
     }
 
-    /// Whether there is a guest in it that works when it is let.
-    pub(crate) fn works(&self) -> bool {
+    /// Tells whether the workload guest is in it.
+    pub(crate) fn has_workload(&self) -> bool {
         self.console.is_some()
     }
 
@@ -278,8 +278,8 @@ impl Vm {
             .map(drop)
     }
 
-    /// Everything that the guest has said by now goes into the log.
-    pub fn hear(&mut self, log: &mut SerialLog) -> Vec<SerialEvent> {
+    /// Reads everything that the guest has printed by now into the log.
+    pub fn read_console(&mut self, log: &mut SerialLog) -> Vec<SerialEvent> {
         let mut events = Vec::new();
         let Some(console) = &mut self.console else {
             return events;
@@ -296,60 +296,47 @@ impl Vm {
         }
     }
 
-    /// Waits until the guest has said a beat after `beat`.
+    /// Waits until the guest has printed another heartbeat than the one `after` which it is due.
     ///
     /// # Errors
-    /// What an intact guest does not say, or silence until the deadline.
-    pub async fn wait_for_beat(
+    /// The guest prints what an intact one does not, or nothing until the deadline.
+    pub async fn wait_for_heartbeat(
         &mut self,
         log: &mut SerialLog,
         after: Option<u32>,
         deadline: Duration,
-    ) -> Result<u32, Silence> {
+    ) -> Result<u32, HeartbeatError> {
         let end = Instant::now() + deadline;
         loop {
-            if let Some(bad) = self.hear(log).into_iter().find(|event| !event.is_good()) {
-                return Err(Silence::Bad(bad));
+            if let Some(bad) = self
+                .read_console(log)
+                .into_iter()
+                .find(|event| !event.is_good())
+            {
+                return Err(HeartbeatError::Bad(bad));
             }
-            match log.last_beat() {
-                Some(beat) if Some(beat) != after => return Ok(beat),
-                _ if Instant::now() >= end => return Err(Silence::Deadline(deadline)),
+            match log.last_heartbeat() {
+                Some(heartbeat) if Some(heartbeat) != after => return Ok(heartbeat),
+                _ if Instant::now() >= end => return Err(HeartbeatError::Deadline(deadline)),
                 _ => {}
             }
             let exited = self.monitored.process.wait(Duration::MAX);
             if tokio::time::timeout(CONSOLE_PAUSE, exited).await.is_ok() {
-                return Err(Silence::Ended);
+                return Err(HeartbeatError::Ended);
             }
         }
     }
 }
 
-/// Why a guest's next beat did not come.
+/// Why a guest's next heartbeat did not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Silence {
-    #[error("{}", bad_event(.0))]
+pub enum HeartbeatError {
+    #[error("{0}")]
     Bad(SerialEvent),
     #[error("the guest said nothing for {} s", .0.as_secs_f32())]
     Deadline(Duration),
     #[error("the build ended while its guest ran")]
     Ended,
-}
-
-/// In words, what a guest said that it must not.
-pub(crate) fn bad_event(event: &SerialEvent) -> String {
-    match event {
-        SerialEvent::Started { arch } => format!("the {arch} guest started"),
-        SerialEvent::Restarted { arch } => format!("the {arch} guest started over"),
-        SerialEvent::Beat(beat) => format!("the guest said beat {beat}"),
-        SerialEvent::Repeated { want, got } => {
-            format!("the guest said beat {got} again where {want} was due")
-        }
-        SerialEvent::Skipped { want, got } => {
-            format!("the guest's beat {want} never came, {got} did")
-        }
-        SerialEvent::Guest(mismatch) => format!("the guest found its memory changed: {mismatch}"),
-        SerialEvent::Garbage(line) => format!("the guest's console says {line:?}"),
-    }
 }
 
 /// A new pipe, open for reading without waiting for a writer.
@@ -362,7 +349,7 @@ fn console_pipe(path: &Path) -> io::Result<File> {
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)?;
-    // More beats than a guest says while nobody listens; the usual size does too, mostly.
+    // More heartbeats than a guest prints while nobody reads; the usual size does too, mostly.
     let _smaller = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 18));
     Ok(pipe)
 }
@@ -376,7 +363,7 @@ fn typed(build: &Build, args: &[OsString]) -> String {
     line
 }
 
-/// One word for a shell.
+/// Quotes a word for a shell.
 pub(crate) fn quote(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)
 }

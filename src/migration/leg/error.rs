@@ -1,93 +1,385 @@
-//! Which side did what to a leg that did not pass.
+//! Why a leg did not pass: who failed, in which part of it and how. The sentence for people is made from
+//! that in `Display`, last.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::migration::endpoint::vm::Vm;
-use crate::qemu::Ended;
+use crate::migration::checks::pages::PageDifference;
+use crate::migration::checks::state::sentence;
+use crate::migration::endpoint::capability::Capability;
+use crate::migration::endpoint::vm::{HeartbeatError, Vm};
+use crate::model::Version;
 use crate::qemu::qmp::QmpError;
-use crate::report::Outcome;
+use crate::qemu::{Ended, StartError};
+use crate::report::{FailureKind, LegSide, Outcome, Phase, StateDiff};
+use crate::workload::{SerialEvent, WorkloadError};
 
 /// How long the other side gets to say why, once one side has failed.
-pub(crate) const AFTERWORD: Duration = Duration::from_secs(2);
-
-/// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Source,
-    Destination,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            End::Source => "the source",
-            End::Destination => "the destination",
-        })
-    }
-}
+pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 
 /// A leg that did not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LegError {
-    pub outcome: Outcome,
-    /// In our words.
-    pub message: String,
-    /// What the builds gave as reasons over their monitors.
+    /// The side that failed, where it is one of them alone.
+    pub side: Option<LegSide>,
+    pub phase: Phase,
+    pub kind: LegErrorKind,
+    /// The reasons that both builds gave over their monitors.
     pub reasons: Vec<String>,
-    /// The section that differs, and its instance.
-    pub section: Option<(String, u64)>,
-    /// The field, or the memory by the build's name for it, that differs.
-    pub place: Option<String>,
 }
 
-impl LegError {
-    pub(crate) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        LegError {
-            outcome,
-            message: message.into(),
-            reasons: Vec::new(),
-            section: None,
-            place: None,
+/// The ways in which a leg fails.
+#[derive(Debug, Clone)]
+pub enum LegErrorKind {
+    CannotBeSetUp(Obstacle),
+    /// A build does not start with the machine at all.
+    DoesNotStart(Arc<StartError>),
+    /// A build does not start as the destination of this leg, counted from 1, and did start before.
+    NoLongerStarts {
+        leg: usize,
+        error: Arc<StartError>,
+    },
+    /// The workload guest does not work in the first build.
+    NoWorkload {
+        label: String,
+        why: String,
+        stderr: String,
+    },
+    /// The monitor refused a command, with this reason.
+    CommandRefused(String),
+    /// The migration has the status "failed", for this reason if one is given.
+    MigrationFailed(Option<String>),
+    /// The process ended.
+    Ended(Ended),
+    TimedOut(Timeout),
+    /// The session on the monitor broke, and the process goes on.
+    Monitor(QmpError),
+    Memory(Box<MemoryFault>),
+    /// Fields do not hold what was sent: the first one, and how many.
+    State {
+        first: Box<StateDiff>,
+        count: usize,
+    },
+    Guest(GuestFault),
+    /// The line that a QEMU printed which had done its work.
+    Complaint(String),
+}
+
+/// Why a migration cannot be set up between two builds.
+#[derive(Debug, Clone)]
+pub enum Obstacle {
+    NoCapability {
+        version: Version,
+        capability: Capability,
+    },
+    CapabilityRefused {
+        version: Version,
+        reason: String,
+    },
+    /// This host does not give what the stream takes: a socket or a pipe.
+    NoChannel {
+        needs: &'static str,
+        error: String,
+    },
+    PostcopyTooLate,
+}
+
+/// A deadline that passed.
+#[derive(Debug, Clone)]
+pub enum Timeout {
+    /// One command.
+    Command(QmpError),
+    /// A side does not answer so long after the migration began.
+    NoAnswer(Duration),
+    /// A side answers, and has not completed.
+    NotCompleted(Duration),
+    Quit(Duration),
+}
+
+/// How memory did not arrive.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MemoryFault {
+    /// The two sides have memory at other addresses; in bytes.
+    #[error(
+        "the source has {sent} bytes of memory, the destination {arrived}, at the same addresses {shared}"
+    )]
+    Sizes {
+        sent: u64,
+        arrived: u64,
+        shared: u64,
+    },
+    #[error("{0}")]
+    Pages(PageDifference),
+    /// Pages differ, and the workload tells more of them.
+    #[error("{0}; {1}")]
+    PagesOfWorkload(PageDifference, WorkloadError),
+    #[error("what leg {leg} left in memory was not seen again: {why}")]
+    NotSeenAgain { leg: usize, why: String },
+}
+
+impl MemoryFault {
+    fn first_block(&self) -> Option<&str> {
+        match self {
+            MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
+                pages.blocks.first().map(String::as_str)
+            }
+            MemoryFault::Sizes { .. } | MemoryFault::NotSeenAgain { .. } => None,
         }
     }
 }
 
-/// What a failed command on one side means for the leg.
-pub(crate) async fn broken(vm: &mut Vm, end: End, error: QmpError) -> LegError {
-    match error {
-        QmpError::Refused { description, .. } => LegError {
-            outcome: Outcome::Fail,
-            message: format!("{end} refused: {description}"),
-            reasons: vec![description],
-            section: None,
-            place: None,
-        },
-        QmpError::Deadline { .. } => LegError::new(Outcome::Hang, format!("{end}: {error}")),
-        error => match ended(vm, AFTERWORD).await {
-            Some(how) => dead(end, how),
-            None => LegError::new(Outcome::Crash, format!("{end}: {error}")),
-        },
+/// Damage that the workload guest shows.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum GuestFault {
+    #[error("before the move was over, {0}")]
+    BeforeTheMove(WorkloadError),
+    #[error("on the source's console, {0}")]
+    SourceConsole(WorkloadError),
+    #[error("on the source, {0}")]
+    OnSourceConsole(SerialEvent),
+    #[error("after the move, {0}")]
+    AfterTheMove(HeartbeatError),
+}
+
+impl LegError {
+    pub(crate) fn new(
+        side: impl Into<Option<LegSide>>,
+        phase: Phase,
+        kind: impl Into<LegErrorKind>,
+    ) -> Self {
+        LegError {
+            side: side.into(),
+            phase,
+            kind: kind.into(),
+            reasons: Vec::new(),
+        }
+    }
+
+    /// Makes an error of a command that failed. Its process may have ended: see
+    /// [`LegError::with_end_of`].
+    pub(crate) fn of_command(side: LegSide, phase: Phase, error: QmpError) -> Self {
+        match error {
+            QmpError::Refused { description, .. } => LegError {
+                reasons: vec![description.clone()],
+                ..LegError::new(side, phase, LegErrorKind::CommandRefused(description))
+            },
+            QmpError::Deadline { .. } => LegError::new(side, phase, Timeout::Command(error)),
+            error => LegError::new(side, phase, LegErrorKind::Monitor(error)),
+        }
+    }
+
+    /// Makes an error of fields that did not arrive. `None` if there are none.
+    pub(crate) fn of_state(diffs: &[StateDiff]) -> Option<Self> {
+        let kind = LegErrorKind::State {
+            first: Box::new(diffs.first()?.clone()),
+            count: diffs.len(),
+        };
+        Some(LegError::new(None, Phase::StateCheck, kind))
+    }
+
+    /// Looks whether a monitor that broke is that of a process which ended, and says so then. `vm` is the
+    /// side of the error.
+    pub(crate) async fn with_end_of(self, vm: &mut Vm) -> Self {
+        match self.kind {
+            LegErrorKind::Monitor(_) => match ended(vm, TIME_TO_EXPLAIN).await {
+                Some(how) => LegError {
+                    kind: LegErrorKind::Ended(how),
+                    ..self
+                },
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
+    /// Returns the outcome of a leg that ends so.
+    pub fn outcome(&self) -> Outcome {
+        match &self.kind {
+            LegErrorKind::CannotBeSetUp(_)
+            | LegErrorKind::DoesNotStart(_)
+            | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
+            LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
+            LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
+            LegErrorKind::NoLongerStarts { .. }
+            | LegErrorKind::Ended(_)
+            | LegErrorKind::Monitor(_) => Outcome::Crash,
+            LegErrorKind::TimedOut(_) => Outcome::Hang,
+            LegErrorKind::Memory(_)
+            | LegErrorKind::State { .. }
+            | LegErrorKind::Guest(_)
+            | LegErrorKind::Complaint(_) => Outcome::Lost,
+        }
+    }
+
+    /// Tells a destination that refused the stream from one that died: up to 9.0 it exits with status 1
+    /// then.
+    fn is_refusal(&self, how: Ended) -> bool {
+        self.side == Some(LegSide::Destination)
+            && self.phase < Phase::Quit
+            && how.0.code() == Some(1)
+    }
+
+    /// Returns the kind of failure as reports name it.
+    pub fn failure_kind(&self) -> FailureKind {
+        match &self.kind {
+            LegErrorKind::CannotBeSetUp(_) => FailureKind::CannotBeSetUp,
+            LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
+                FailureKind::DoesNotStart
+            }
+            LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => {
+                FailureKind::Refused
+            }
+            LegErrorKind::Ended(how) if self.is_refusal(*how) => FailureKind::Refused,
+            LegErrorKind::Ended(_) => FailureKind::Died,
+            LegErrorKind::TimedOut(_) => FailureKind::TimedOut,
+            LegErrorKind::Monitor(_) => FailureKind::MonitorFailed,
+            LegErrorKind::Memory(_) => FailureKind::MemoryDiffers,
+            LegErrorKind::State { .. } => FailureKind::StateDiffers,
+            LegErrorKind::NoWorkload { .. } | LegErrorKind::Guest(_) => FailureKind::GuestFailed,
+            LegErrorKind::Complaint(_) => FailureKind::Complaint,
+        }
+    }
+
+    /// Tells whether the source gave up, so that the destination had no whole stream to refuse. A source
+    /// whose migration has the status "failed" may only have lost its destination.
+    pub fn source_gave_up(&self) -> bool {
+        self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
+    }
+
+    /// Tells whether fields differ, and nothing else is wrong.
+    pub fn is_of_state(&self) -> bool {
+        matches!(self.kind, LegErrorKind::State { .. })
+    }
+
+    /// Returns the section that differs, and its instance.
+    pub fn section(&self) -> Option<(&str, u64)> {
+        match &self.kind {
+            LegErrorKind::State { first, .. } => Some((&first.section, first.instance)),
+            _ => None,
+        }
+    }
+
+    /// Returns the field that differs, or the memory by the build's name for it.
+    pub fn field(&self) -> Option<&str> {
+        match &self.kind {
+            LegErrorKind::State { first, .. } => Some(&first.field),
+            LegErrorKind::Memory(fault) => fault.first_block(),
+            _ => None,
+        }
     }
 }
 
-/// How a process ended, if it does so in time; unlike a plain wait this kills nobody.
+impl fmt::Display for LegError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Every kind that is of one side has it.
+        let side = self.side.unwrap_or(LegSide::Destination);
+        match &self.kind {
+            LegErrorKind::CannotBeSetUp(Obstacle::NoCapability {
+                version,
+                capability,
+            }) => write!(f, "{side}, a QEMU {version}, has no {capability}"),
+            LegErrorKind::CannotBeSetUp(Obstacle::CapabilityRefused { version, reason }) => {
+                write!(f, "{side}, a QEMU {version}: {reason}")
+            }
+            LegErrorKind::CannotBeSetUp(Obstacle::NoChannel { needs, error }) => {
+                write!(f, "no {needs} for the stream: {error}")
+            }
+            LegErrorKind::CannotBeSetUp(Obstacle::PostcopyTooLate) => {
+                f.write_str("all memory was across before postcopy began")
+            }
+            LegErrorKind::DoesNotStart(error) => error.fmt(f),
+            LegErrorKind::NoLongerStarts { leg, error } => write!(
+                f,
+                "the destination of leg {leg} does not start, as its build did before: {}: {}",
+                error.label, error.problem
+            ),
+            LegErrorKind::NoWorkload { label, why, stderr } => write!(
+                f,
+                "{label}: the guest does not work before any migration: {why} {stderr}"
+            ),
+            LegErrorKind::CommandRefused(reason) => write!(f, "{side} refused: {reason}"),
+            LegErrorKind::MigrationFailed(Some(reason)) => f.write_str(reason),
+            LegErrorKind::MigrationFailed(None) => f.write_str(match side {
+                LegSide::Source => "the save failed",
+                LegSide::Destination => "the load failed",
+            }),
+            LegErrorKind::Ended(how) => {
+                let when = match self.phase {
+                    Phase::Quit => " when it was asked to quit",
+                    Phase::Resume => " when the guest went on",
+                    _ => "",
+                };
+                write!(f, "{side} {how}{when}")
+            }
+            LegErrorKind::TimedOut(Timeout::NoAnswer(after)) => write!(
+                f,
+                "{side} does not answer {} s after the migration began",
+                after.as_secs_f32()
+            ),
+            LegErrorKind::TimedOut(Timeout::NotCompleted(after)) => write!(
+                f,
+                "{side} is not through {} s after the migration began",
+                after.as_secs_f32()
+            ),
+            LegErrorKind::TimedOut(Timeout::Quit(after)) => {
+                write!(f, "{side} did not quit within {} s", after.as_secs())
+            }
+            LegErrorKind::TimedOut(Timeout::Command(error)) | LegErrorKind::Monitor(error) => {
+                write!(f, "{side}: {error}")
+            }
+            LegErrorKind::Memory(fault) => fault.fmt(f),
+            LegErrorKind::State { first, count } => f.write_str(&sentence(first, *count)),
+            LegErrorKind::Guest(fault) => fault.fmt(f),
+            LegErrorKind::Complaint(line) => match side {
+                LegSide::Source => {
+                    write!(f, "the migration completed, but the source says: {line}")
+                }
+                LegSide::Destination => write!(f, "it loaded, but the destination says: {line}"),
+            },
+        }
+    }
+}
+
+macro_rules! from {
+    ($($type:ident => $kind:ident),*) => {
+        $(impl From<$type> for LegErrorKind {
+            fn from(value: $type) -> Self {
+                LegErrorKind::$kind(value)
+            }
+        })*
+    };
+}
+from!(
+    Obstacle => CannotBeSetUp,
+    Timeout => TimedOut,
+    Ended => Ended,
+    GuestFault => Guest
+);
+
+impl From<MemoryFault> for LegErrorKind {
+    fn from(fault: MemoryFault) -> Self {
+        LegErrorKind::Memory(Box::new(fault))
+    }
+}
+
+/// Makes the error of a command that failed on one side.
+pub(crate) async fn command_failed(
+    vm: &mut Vm,
+    side: LegSide,
+    phase: Phase,
+    error: QmpError,
+) -> LegError {
+    LegError::of_command(side, phase, error)
+        .with_end_of(vm)
+        .await
+}
+
+/// Returns how a process ended, if it does so in time; unlike a plain wait this kills nobody.
 pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
     let exit = vm.monitored.process.wait(Duration::MAX);
     match tokio::time::timeout(within, exit).await {
         Ok(Ok(status)) => Some(Ended(status)),
         _ => None,
     }
-}
-
-/// A QEMU that ended where it should have gone on. A destination up to 9.0 exits with status 1 when
-/// it refuses a stream.
-pub(crate) fn dead(end: End, how: Ended) -> LegError {
-    let refused = end == End::Destination && how.0.code() == Some(1);
-    let outcome = if refused {
-        Outcome::Fail
-    } else {
-        Outcome::Crash
-    };
-    LegError::new(outcome, format!("{end} {how}"))
 }

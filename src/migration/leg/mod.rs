@@ -1,5 +1,9 @@
-//! One migration between two started QEMUs, and the checks that follow it.
+//! One leg: a migration between two started QEMUs, in its order. Set-up, transfer, checks, resume.
 
-pub mod error;
-pub(crate) mod execution;
-pub mod transfer;
+pub(crate) mod error;
+pub(crate) mod result;
+pub(crate) mod resume;
+pub(crate) mod save;
+pub(crate) mod set_up;
+pub(crate) mod transfer;
+pub(crate) mod watch;

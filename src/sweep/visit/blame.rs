@@ -135,8 +135,11 @@ impl MachineSweep {
 
     /// Whom a build that does not start names: `-device e1000,id=e1000: ...`
     pub(crate) fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
-        let (_, words) = run.attempt.refusals.first()?;
-        let named = words
+        let named = run
+            .attempt
+            .refusals
+            .first()?
+            .words
             .split([',', ':', ' '])
             .find_map(|part| part.strip_prefix("id="))?;
         let target = |item: &&Item| {

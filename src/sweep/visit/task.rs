@@ -11,8 +11,11 @@ use crate::culprit::search::{Item, Trial, Way};
 use crate::devices::DeviceSet;
 use crate::migration::case::milliseconds;
 use crate::migration::coverage::SentSection;
+use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::section_override;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
-use crate::migration::result::RunResult;
+use crate::migration::result::{Refusal, RunResult};
+use crate::migration::run;
 use crate::model::Direction;
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
@@ -126,9 +129,9 @@ impl Run {
     pub fn refusal(&self, old: &Endpoint) -> String {
         let refusals = &self.attempt.refusals;
         let label = old.build.label();
-        let first = refusals.iter().find(|(of, _)| of == label);
+        let first = refusals.iter().find(|refusal| refusal.label == label);
         match first.or(refusals.first()) {
-            Some((label, words)) => format!("{label} does not start with it: {words}"),
+            Some(Refusal { label, words }) => format!("{label} does not start with it: {words}"),
             None => {
                 let cause = self.attempt.cause.as_ref();
                 cause.map_or_else(String::new, |cause| cause.message.clone())
@@ -157,16 +160,16 @@ pub(crate) async fn perform(place: &Place, task: &Task) -> TaskResult {
     let begun = Instant::now();
     let args = task.set().map(|set| config.compose(set).args);
     let launch = LaunchSpec {
-        graft: task.graft().cloned(),
+        section_override: task.graft().cloned(),
         survey: matches!(task, Task::Bare(_)),
         ..config.launch(args.unwrap_or_default())
     };
     let (route, direction) = route(place, way);
     if let Task::Bypass(_, failed) = task {
-        let bypass = config.bypass(&route, &launch, direction, &failed.attempt);
+        let bypass = section_override::find(config, &route, &launch, direction, &failed.attempt);
         return TaskResult::Bypassed(bypass.await);
     }
-    let mut attempt = config.attempt(&route, &launch, direction, &|_| {}).await;
+    let mut attempt = run::run(config, &route, &launch, direction, &|_| {}).await;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
@@ -183,9 +186,7 @@ pub(crate) async fn perform(place: &Place, task: &Task) -> TaskResult {
             ) => Some(beside(more, refused)),
             _ => None,
         };
-        config
-            .explain(&mut attempt, &launch, &route, expected)
-            .await;
+        explain_refusal(config, &mut attempt, &launch, &route, expected).await;
     }
     // A stream that nobody looks at any more is not kept.
     let state = &mut attempt.state;

@@ -1,90 +1,83 @@
-//! What the lists say of a finding between two builds.
+//! Known issues between two builds, and what they say of a finding.
 
-use crate::model::Rule;
-use crate::model::{Direction, Version};
+use crate::model::{Direction, Rule, Version};
 use crate::report::{Finding, Level};
-use crate::rules::lists::{Break, Holds, Lists, Rename, Renamed, Sent};
+use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
 
-/// The lists as they hold between two builds.
+/// The known issues as they hold between two builds.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope<'l> {
-    pub lists: &'l Lists,
+pub struct Scope<'k> {
+    pub lists: &'k KnownIssues,
     pub old: Option<Version>,
     pub new: Option<Version>,
-    pub machine: Option<&'l str>,
+    pub machine: Option<&'k str>,
     /// Breaks hold whatever the machine: to see which entries match at all.
     pub any_machine: bool,
 }
 
-impl Scope<'_> {
+impl<'k> Scope<'k> {
     fn rename(
         &self,
         what: Renamed,
         matches: impl Fn(&Rename, &str, &str) -> bool,
-    ) -> Option<String> {
+    ) -> Option<Match<'k>> {
         self.lists
             .renames
             .iter()
             .filter(|entry| entry.what == what)
-            .find_map(|entry| {
+            .find(|entry| {
                 let in_order = || matches(entry, &entry.old, &entry.new);
                 let swapped = || matches(entry, &entry.new, &entry.old);
-                let hit = match entry.span.holds(self.old, self.new) {
+                match entry.span.holds(self.old, self.new) {
                     Holds::InOrder => in_order(),
                     Holds::Swapped => swapped(),
                     Holds::Perhaps => in_order() || swapped(),
                     Holds::No => false,
-                };
-                hit.then(|| {
-                    entry.used.set(true);
-                    format!("{} ({})", entry.reason, entry.source)
-                })
+                }
+            })
+            .map(|entry| Match {
+                entry: &entry.place,
+                reason: format!("{} ({})", entry.reason, entry.source),
             })
     }
 
-    /// Why the field `old` of a description is `new` in the other build.
-    pub fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
+    /// Returns the entry by which the field `old` of a description is `new` in the other build.
+    pub fn field(
+        &self,
+        section: &str,
+        description: &str,
+        old: &str,
+        new: &str,
+    ) -> Option<Match<'k>> {
         self.rename(Renamed::Field, |entry, a, b| {
             a == old
                 && b == new
-                && entry.section.as_deref().is_none_or(|s| s == section)
-                && entry
-                    .description
-                    .as_deref()
-                    .is_none_or(|d| d == description)
+                && is_or_any(entry.section.as_deref(), section)
+                && is_or_any(entry.description.as_deref(), description)
         })
     }
 
     /// As [`Scope::field`] where the QOM type is not known, as in a stream.
-    pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<String> {
+    pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
         self.rename(Renamed::Field, |entry, a, b| {
-            a == old
-                && b == new
-                && entry
-                    .description
-                    .as_deref()
-                    .is_none_or(|d| d == description)
+            a == old && b == new && is_or_any(entry.description.as_deref(), description)
         })
     }
 
-    /// Why the description `old` is called `new` in the other build, where the QOM type is not known.
-    pub fn description_on_wire(&self, old: &str, new: &str) -> Option<String> {
+    /// Returns the entry by which the description `old` is called `new` in the other build, where the
+    /// QOM type is not known.
+    pub fn description_on_wire(&self, old: &str, new: &str) -> Option<Match<'k>> {
         self.rename(Renamed::Description, |_, a, b| a == old && b == new)
     }
 
-    /// Why the QOM type `old` is `new` in the other build.
-    pub fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
+    /// Returns the entry by which the QOM type `old` is `new` in the other build.
+    pub fn section(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
         self.rename(Renamed::Section, |entry, a, b| {
-            a == old
-                && b == new
-                && entry
-                    .description
-                    .as_deref()
-                    .is_none_or(|d| d == description)
+            a == old && b == new && is_or_any(entry.description.as_deref(), description)
         })
     }
 
-    /// Whether the machine is one of those, or of one of those families.
+    /// Tells if the machine is one of those, or of one of those families.
     pub(crate) fn on(&self, machines: &[String]) -> bool {
         machines.iter().any(|wanted| {
             wanted == "*"
@@ -96,8 +89,8 @@ impl Scope<'_> {
         })
     }
 
-    /// Why the machine cannot have a device of the section's type.
-    fn lacks(&self, section: &str) -> Option<String> {
+    /// Returns the entry by which the machine cannot have a device of the section's type.
+    fn lacks(&self, section: &str) -> Option<Match<'k>> {
         let matches = |pattern: &String| match pattern.strip_suffix('*') {
             Some(front) => section.starts_with(front),
             None => section == pattern,
@@ -107,42 +100,42 @@ impl Scope<'_> {
             .absent
             .iter()
             .find(|entry| self.on(&entry.machines) && entry.types.iter().any(matches))?;
-        Some(format!(
-            "{} cannot have it: {} ({})",
-            self.machine.unwrap_or("the machine"),
-            entry.reason,
-            entry.source
-        ))
-    }
-
-    /// What the lists say of the names that a finding is about, if they know them.
-    pub fn explains(&self, finding: &Finding) -> Option<String> {
-        let rule = Some(finding.rule)?;
-        let mut reasons: Vec<String> = Vec::new();
-        for item in &finding.items {
-            let (Some(old), Some(new)) = (&item.old, &item.new) else {
-                continue;
-            };
-            let reason = match rule {
-                Rule::FieldRenamed => self.field(&finding.section, &item.description, old, new),
-                Rule::DescriptionRenamed => self.description(&finding.section, old, new),
-                _ => None,
-            };
-            reasons.extend(reason.filter(|reason| !finding.message.contains(reason.as_str())));
-        }
-        reasons.dedup();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
-    }
-
-    /// Why the description `old` is `new` in the other build.
-    fn description(&self, section: &str, old: &str, new: &str) -> Option<String> {
-        self.rename(Renamed::Description, |entry, a, b| {
-            a == old && b == new && entry.section.as_deref().is_none_or(|s| s == section)
+        Some(Match {
+            entry: &entry.place,
+            reason: format!(
+                "{} cannot have it: {} ({})",
+                self.machine.unwrap_or("the machine"),
+                entry.reason,
+                entry.source
+            ),
         })
     }
 
-    /// Which entry allows a finding, if one does.
-    pub fn allows(&self, finding: &Finding) -> Option<String> {
+    /// Returns the entry about a pair of names that a finding is about.
+    pub(crate) fn explains(
+        &self,
+        finding: &Finding,
+        description: &str,
+        old: &str,
+        new: &str,
+    ) -> Option<Match<'k>> {
+        match finding.rule {
+            Rule::FieldRenamed => self.field(&finding.section, description, old, new),
+            Rule::DescriptionRenamed => self.description(&finding.section, old, new),
+            Rule::SectionRenamed => self.section(description, old, new),
+            _ => None,
+        }
+    }
+
+    /// Returns the entry by which the description `old` is `new` in the other build.
+    fn description(&self, section: &str, old: &str, new: &str) -> Option<Match<'k>> {
+        self.rename(Renamed::Description, |entry, a, b| {
+            a == old && b == new && is_or_any(entry.section.as_deref(), section)
+        })
+    }
+
+    /// Returns the entry that allows a finding, if one does.
+    pub fn allows(&self, finding: &Finding) -> Option<Match<'k>> {
         // A finding that the machine cannot meet is moot, but an entry about it says more.
         self.chosen(finding).or_else(|| {
             (finding.level != Level::Note)
@@ -151,59 +144,58 @@ impl Scope<'_> {
         })
     }
 
-    /// Which entry says that upstream chose what a finding tells, so that guests that have it fail.
-    pub(crate) fn chosen(&self, finding: &Finding) -> Option<String> {
+    /// Returns the entry by which upstream chose what a finding tells, so that guests that have it
+    /// fail.
+    pub(crate) fn chosen(&self, finding: &Finding) -> Option<Match<'k>> {
         if finding.rule == Rule::VmsdRenamed
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
             && let (Some(old), Some(new)) = (&old.name, &new.name)
-            && let Some(reason) = self.description(&finding.section, old, new)
+            && let Some(found) = self.description(&finding.section, old, new)
         {
-            return Some(reason);
+            return Some(found);
         }
         let mut breaks = self.lists.breaks.iter();
         let entry = breaks.find(|entry| self.applies(entry, finding))?;
-        entry.used.set(true);
         let only = if entry.only_there {
             format!(" (only on {})", entry.machines.join(", "))
         } else {
             String::new()
         };
-        Some(match &entry.commit {
-            Some(commit) => format!("{}: {}{only} (commit {commit})", entry.place, entry.reason),
-            None => format!("{}: {}{only}", entry.place, entry.reason),
+        let commit = match &entry.commit {
+            Some(commit) => format!(" (commit {commit})"),
+            None => String::new(),
+        };
+        Some(Match {
+            entry: &entry.place,
+            reason: format!("{}: {}{only}{commit}", entry.place, entry.reason),
         })
     }
 
-    /// Why the run-time test that a finding hangs on cannot matter between these builds.
-    pub fn settles(&self, finding: &Finding) -> Option<String> {
-        let rule = Some(finding.rule)?;
-        let wanted = match rule {
+    /// Returns the entries by which the run-time tests that a finding depends on cannot matter between
+    /// these builds; none unless there is one for each test.
+    pub fn settles(&self, finding: &Finding) -> Vec<Match<'k>> {
+        let wanted = match finding.rule {
             Rule::ConditionalFieldAdded
             | Rule::ConditionalFieldRemoved
             | Rule::SubsectionUnknown => Sent::Never,
             Rule::ConditionAdded | Rule::ConditionRemoved => Sent::Always,
-            _ => return None,
+            _ => return Vec::new(),
         };
-        let mut reasons: Vec<String> = Vec::new();
-        for item in &finding.items {
+        let settled = finding.items.iter().map(|item| {
             let name = item.new.as_ref().or(item.old.as_ref())?;
             let entry = self.lists.conditions.iter().find(|entry| {
                 entry.sent == wanted
                     && entry.span.holds(self.old, self.new) != Holds::No
-                    && entry
-                        .section
-                        .as_deref()
-                        .is_none_or(|s| s == finding.section)
+                    && is_or_any(entry.section.as_deref(), &finding.section)
                     && entry.description == item.description
                     && entry.items.contains(name)
             })?;
-            entry.used.set(true);
-            let reason = format!("{} ({})", entry.reason, entry.source);
-            if !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
-        }
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+            Some(Match {
+                entry: &entry.place,
+                reason: format!("{} ({})", entry.reason, entry.source),
+            })
+        });
+        settled.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
     fn applies(&self, entry: &Break, finding: &Finding) -> bool {
@@ -230,10 +222,15 @@ impl Scope<'_> {
     }
 }
 
+/// Tells if an entry that may be limited to one name holds for this one.
+fn is_or_any(limit: Option<&str>, name: &str) -> bool {
+    limit.is_none_or(|limit| limit == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::lists::load::tests::{APIC, lists};
+    use crate::rules::known_issues::load::tests::{APIC, lists};
 
     #[test]
     fn a_rename_is_a_pair_with_a_direction_in_time() {

@@ -1,18 +1,16 @@
 //! Reads lists from TOML: the shipped files and the user's folders.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::Rule;
-use crate::model::{Direction, Version};
+use crate::model::{Direction, Rule, Version};
 use crate::qemu::machine;
-use crate::rules::lists::{
-    Absent, Break, Condition, Lists, Place, Refused, Rename, Renamed, Run, Sent, Span, Unrelated,
-    Volatile,
+use crate::rules::known_issues::{
+    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
+    Unrelated, Volatile,
 };
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -71,7 +69,7 @@ struct File {
     description: Vec<Spanned<RawRename>>,
     field: Vec<Spanned<RawRename>>,
     condition: Vec<Spanned<RawCondition>>,
-    absent: Vec<RawAbsent>,
+    absent: Vec<Spanned<RawAbsent>>,
     property: Vec<Spanned<RawProperty>>,
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
@@ -176,10 +174,14 @@ struct RawBreak {
     whole_section: bool,
 }
 
-impl Lists {
-    /// The shipped lists and those of the folders.
-    pub fn load(folders: &[PathBuf]) -> Result<Lists, ListError> {
-        let mut lists = Lists::default();
+impl KnownIssues {
+    /// Reads the shipped lists and those of the folders.
+    ///
+    /// # Errors
+    /// A folder or file cannot be read, or an entry is malformed or says too much; the error names
+    /// the file and, of an entry, the line.
+    pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
+        let mut lists = KnownIssues::default();
         for (name, text) in SHIPPED {
             lists.add(name, text)?;
         }
@@ -211,6 +213,10 @@ impl Lists {
         Ok(())
     }
 
+    /// Adds the entries of one list; `name` is its file, for messages.
+    ///
+    /// # Errors
+    /// It is no TOML of a list's form, or an entry says too much.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
         let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
             file: name.to_owned(),
@@ -252,16 +258,19 @@ impl Lists {
                 source: raw.source,
                 reason: raw.reason,
                 place,
-                used: Cell::new(false),
             });
         }
-        self.absent
-            .extend(file.absent.into_iter().map(|raw| Absent {
+        for entry in file.absent {
+            let place = place(entry.span().start);
+            let raw = entry.into_inner();
+            self.absent.push(Absent {
                 machines: raw.machines,
                 types: raw.types,
                 source: raw.source,
                 reason: raw.reason,
-            }));
+                place,
+            });
+        }
         for entry in file.volatile {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
@@ -341,7 +350,6 @@ impl Lists {
                 source: raw.source,
                 reason: raw.reason,
                 place,
-                used: Cell::new(false),
             });
         }
         Ok(())
@@ -383,7 +391,6 @@ fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListErr
         source: raw.source,
         reason: raw.reason,
         place,
-        used: Cell::new(false),
     })
 }
 
@@ -421,11 +428,10 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
         commit: raw.commit,
         whole_section: raw.whole_section,
         place,
-        used: Cell::new(false),
     })
 }
 
-/// Rules of which a section has at most one finding a direction, so that a path says no more.
+/// Tells the rules of which a section has at most one finding a direction, so that a path says no more.
 fn names_section(rule: Rule) -> bool {
     matches!(
         rule,
@@ -441,8 +447,8 @@ fn names_section(rule: Rule) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::rules::lists) fn lists(text: &str) -> Result<Lists, ListError> {
-        let mut lists = Lists::default();
+    pub(in crate::rules::known_issues) fn lists(text: &str) -> Result<KnownIssues, ListError> {
+        let mut lists = KnownIssues::default();
         lists.add("own.toml", text)?;
         Ok(lists)
     }
@@ -454,17 +460,17 @@ pub(crate) mod tests {
             for (index, text) in texts.iter().enumerate() {
                 std::fs::write(folder.path().join(format!("{index}.toml")), text).unwrap();
             }
-            let lists = Lists::load(&[folder.path().to_owned()]).unwrap();
+            let lists = KnownIssues::load(&[folder.path().to_owned()]).unwrap();
             lists.fingerprint()
         };
-        assert_eq!(Lists::load(&[]).unwrap().fingerprint(), None);
+        assert_eq!(KnownIssues::load(&[]).unwrap().fingerprint(), None);
         assert_eq!(of(&[]), None);
         assert!(of(&[APIC]).is_some());
         assert_eq!(of(&[APIC]), of(&[APIC]), "wherever they are");
         assert_ne!(of(&[APIC]), of(&[APIC, "# more"]));
     }
 
-    pub(in crate::rules::lists) const APIC: &str = r#"
+    pub(in crate::rules::known_issues) const APIC: &str = r#"
 [[field]]
 description = "apic"
 old = "timer"
@@ -476,7 +482,7 @@ reason = "the same 8 bytes"
 
     #[test]
     fn the_shipped_lists_can_be_read() {
-        let lists = Lists::load(&[]).expect("they are part of the program");
+        let lists = KnownIssues::load(&[]).expect("they are part of the program");
         assert!(lists.renames.len() > 50, "{}", lists.renames.len());
         assert!(!lists.breaks.is_empty());
     }

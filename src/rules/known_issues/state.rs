@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::model::Direction;
-use crate::rules::lists::{Holds, Place, Renamed, Scope};
+use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
 /// A field that may hold something else on the destination without harm.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl Scope<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::lists::load::tests::lists;
+    use crate::rules::known_issues::load::tests::lists;
 
     const RTC: &str = r#"
 [[volatile]]

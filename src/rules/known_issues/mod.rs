@@ -1,30 +1,27 @@
-//! The lists: names that changed and breaks that upstream chose.
+//! The known issues: names that changed, breaks that upstream chose, values that no guest misses.
 //!
-//! The shipped ones are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form. An
-//! entry holds between the releases that it names and nowhere else; where a build's version is not
-//! known, as for a dump file, it is taken to hold.
+//! The shipped lists of them are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form.
+//! An entry holds between the releases that it names and nowhere else; where a build's version is not
+//! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
+//! ([`Match`]): whoever wants to know which entries serve collects them.
 
 mod load;
+mod migration;
 mod scope;
 mod state;
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::Rule;
-use crate::model::{Direction, Version};
-
-mod migration;
+use crate::model::{Direction, Rule, Version};
 
 pub use load::ListError;
 pub use scope::Scope;
 pub use state::{Run, StateNames, Volatile};
 
-/// Where an entry stands.
+/// An entry's file and line, by which it is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub file: String,
@@ -37,6 +34,14 @@ impl fmt::Display for Place {
     }
 }
 
+/// An entry that answers a question, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match<'k> {
+    pub entry: &'k Place,
+    /// The reason, with its source where a report quotes that.
+    pub reason: String,
+}
+
 /// The releases between which something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -46,7 +51,7 @@ pub struct Span {
     pub by: Version,
 }
 
-/// How two builds lie around a change.
+/// The order of two builds around a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
     /// The old build is before it, the new one has it.
@@ -59,6 +64,7 @@ pub enum Holds {
 }
 
 impl Span {
+    /// Returns how builds of these versions lie around the change.
     pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
         // Distributions carry changes back into point releases, so only the release counts.
         let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);
@@ -73,7 +79,7 @@ impl Span {
     }
 }
 
-/// What an entry renames.
+/// The kind of thing that an entry renames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Renamed {
     /// A QOM type whose vmsd name stayed.
@@ -83,6 +89,7 @@ pub enum Renamed {
     Field,
 }
 
+/// A name that changed while the bytes stayed.
 #[derive(Debug, Clone)]
 pub struct Rename {
     pub what: Renamed,
@@ -98,9 +105,9 @@ pub struct Rename {
     pub source: String,
     pub reason: String,
     pub place: Place,
-    used: Cell<bool>,
 }
 
+/// A break that upstream chose.
 #[derive(Debug, Clone)]
 pub struct Break {
     pub section: String,
@@ -118,7 +125,6 @@ pub struct Break {
     /// The entry means to allow every finding of the rule in the section.
     pub whole_section: bool,
     pub place: Place,
-    used: Cell<bool>,
 }
 
 /// A migration that upstream chose to have refused.
@@ -137,10 +143,9 @@ pub struct Refused {
     pub source: String,
     pub reason: String,
     pub place: Place,
-    pub(crate) used: Cell<bool>,
 }
 
-/// What a run-time test says for every machine type that both builds know.
+/// The answer of a run-time test for every machine type that both builds know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
@@ -161,7 +166,6 @@ pub struct Condition {
     pub source: String,
     pub reason: String,
     pub place: Place,
-    used: Cell<bool>,
 }
 
 /// Device types that some machines cannot have.
@@ -172,6 +176,7 @@ pub struct Absent {
     pub types: Vec<String>,
     pub source: String,
     pub reason: String,
+    pub place: Place,
 }
 
 /// Properties that differ between builds without any bearing on a migration.
@@ -186,8 +191,9 @@ pub struct Unrelated {
     pub reason: String,
 }
 
+/// The entries of all lists that were read.
 #[derive(Debug, Clone, Default)]
-pub struct Lists {
+pub struct KnownIssues {
     pub absent: Vec<Absent>,
     pub unrelated: Vec<Unrelated>,
     pub renames: Vec<Rename>,
@@ -197,22 +203,23 @@ pub struct Lists {
     pub migrations: Vec<Refused>,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
-    /// Of the files that are not ours, in their order.
+    /// A hash of the user's own files, in their order.
     own: Option<u64>,
 }
 
-impl Lists {
-    /// Tells a user's own lists from others by what is in them, wherever they are; none has none.
+impl KnownIssues {
+    /// Returns a fingerprint of the content of the user's own lists, wherever they are; `None` without
+    /// any.
     pub fn fingerprint(&self) -> Option<String> {
         self.own.map(|hash| format!("{hash:016x}"))
     }
 
-    /// Whether any entry about fields has this name.
+    /// Tells quickly if any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
     }
 
-    /// Why a difference between these values of a property, as JSON, is of no interest. A side
+    /// Returns why a difference between these values of a property, as JSON, is of no interest. A side
     /// without the property has no value.
     pub fn unrelated(
         &self,
@@ -238,18 +245,5 @@ impl Lists {
             .iter()
             .find(|e| any(&e.types, type_name) && any(&e.names, property) && same(&e.same))
             .map(|e| e.reason.as_str())
-    }
-
-    /// Entries that some comparison made use of, by place, since the lists were loaded.
-    pub fn used(&self) -> BTreeMap<&Place, bool> {
-        let renames = self.renames.iter().map(|r| (&r.place, r.used.get()));
-        let conditions = self.conditions.iter().map(|c| (&c.place, c.used.get()));
-        let breaks = self.breaks.iter().map(|b| (&b.place, b.used.get()));
-        let migrations = self.migrations.iter().map(|m| (&m.place, m.used.get()));
-        renames
-            .chain(conditions)
-            .chain(breaks)
-            .chain(migrations)
-            .collect()
     }
 }

@@ -1,13 +1,13 @@
-//! What the lists say of a migration that failed.
+//! Known issues about migrations that failed.
 
 use crate::report::{Case, Finding, Level, Outcome};
-use crate::rules::lists::{Holds, Refused, Scope};
+use crate::rules::known_issues::{Holds, Match, Refused, Scope};
 
-impl Scope<'_> {
-    /// Which entry allows that a case failed, if one does: one about the migration, or the one that
+impl<'k> Scope<'k> {
+    /// Returns the entry that allows that a case failed, if one does: one about the migration, or the one that
     /// allows the finding which foresaw it. Only a refusal can be meant: a crash, a hang or lost memory
     /// is never chosen.
-    pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<String> {
+    pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<Match<'k>> {
         // Nobody knows what else there is in a set of which some devices were not told apart.
         let undecided = case
             .split
@@ -18,9 +18,11 @@ impl Scope<'_> {
         }
         let mut migrations = self.lists.migrations.iter();
         if let Some(found) = migrations.find(|entry| self.refuses(entry, case)) {
-            found.used.set(true);
             let (place, reason, source) = (&found.place, &found.reason, &found.source);
-            return Some(format!("{place}: {reason} ({source})"));
+            return Some(Match {
+                entry: place,
+                reason: format!("{place}: {reason} ({source})"),
+            });
         }
         let certain = foreseen.filter(|finding| finding.level == Level::Error);
         certain
@@ -50,7 +52,7 @@ impl Scope<'_> {
     }
 }
 
-/// Whether a case failed as often as it was tried. What a finding explains fails by it every time; what
+/// Tells if a case failed as often as it was tried. What a finding explains fails by it every time; what
 /// nothing explains may be an accident, if it was seen once.
 fn fails_always(case: &Case) -> bool {
     match case.repeated {
@@ -68,7 +70,7 @@ mod tests {
 
     use super::*;
     use crate::model::Version;
-    use crate::rules::lists::load::tests::lists;
+    use crate::rules::known_issues::load::tests::lists;
 
     const ENTRY: &str = r#"
 [[migration]]

@@ -1,0 +1,226 @@
+//! Guest memory as streams carry it. A machine that never runs has the same memory in what it sends
+//! and in what its destination saves again, so that nothing has to be read from either side.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::migration::checks::pages;
+use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, ZEROS};
+use crate::migration::endpoint::vm::Vm;
+use crate::stream::{Page, RamBlock, RamVisitor};
+
+/// A hash of every page that was sent.
+#[derive(Debug, Clone, Default)]
+pub struct StreamMemory {
+    blocks: Vec<Block>,
+    names: FxHashMap<Arc<str>, usize>,
+    /// Bytes of a page, as far as one was sent in full.
+    page_size: Option<u64>,
+    /// Something was sent that is no page as the guest has it.
+    partial: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    name: Arc<str>,
+    length: u64,
+    /// Hashes of the pages that were sent, by address in the block.
+    pages: FxHashMap<u64, u64>,
+}
+
+impl RamVisitor for StreamMemory {
+    fn blocks(&mut self, blocks: &[RamBlock]) {
+        let names = blocks.iter().map(|block| block.name.clone());
+        self.names = names.zip(0..).collect();
+        let empty = |block: &RamBlock| Block {
+            name: block.name.clone(),
+            length: block.length,
+            pages: FxHashMap::default(),
+        };
+        self.blocks = blocks.iter().map(empty).collect();
+    }
+
+    fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+        if self.partial {
+            // Nothing can make it whole any more.
+            return;
+        }
+        let known = self.names.get(block);
+        let Some(block) = known.and_then(|&index| self.blocks.get_mut(index)) else {
+            self.partial = true;
+            return;
+        };
+        let hash = match page {
+            Page::Filled(0) => ZEROS,
+            Page::Bytes(bytes) => {
+                self.page_size = Some(bytes.len() as u64);
+                pages::hash(bytes)
+            }
+            Page::Filled(_) | Page::Delta(_) | Page::Packed(_) => {
+                self.partial = true;
+                return;
+            }
+        };
+        block.pages.insert(address, hash);
+    }
+}
+
+impl StreamMemory {
+    /// Makes one for what a machine sends. A guest that works writes while it is sent: its memory is read
+    /// from both sides, and nothing of it is taken here.
+    pub(crate) fn sent_by(vm: &Vm) -> StreamMemory {
+        StreamMemory {
+            partial: vm.has_workload(),
+            ..StreamMemory::default()
+        }
+    }
+
+    /// Tells whether every page of the guest was in the stream, as the guest has it.
+    pub(crate) fn is_whole(&self) -> bool {
+        let size = self.page_size.unwrap_or(PAGE_SIZE);
+        let sent = |block: &Block| block.pages.len() as u64 >= block.length.div_ceil(size);
+        !self.partial && !self.blocks.is_empty() && self.blocks.iter().all(sent)
+    }
+
+    /// Compares with what arrived on the destination. Blocks that it alone has are its own.
+    pub(crate) fn difference(&self, arrived: &StreamMemory) -> Option<PageDifference> {
+        let mut differing = 0;
+        let mut first = None;
+        let mut blocks = Vec::new();
+        let none = FxHashMap::default();
+        for sent in &self.blocks {
+            let index = arrived.names.get(&sent.name);
+            let block = index.and_then(|&index| arrived.blocks.get(index));
+            let arrived = block.map_or(&none, |block| &block.pages);
+            let hash =
+                |pages: &FxHashMap<u64, u64>, at: &u64| pages.get(at).copied().unwrap_or(ZEROS);
+            let added = arrived.keys().filter(|at| !sent.pages.contains_key(at));
+            let addresses = sent.pages.keys().chain(added).copied();
+            let differ: Vec<u64> = addresses
+                .filter(|at| hash(&sent.pages, at) != hash(arrived, at))
+                .collect();
+            differing += differ.len();
+            if !differ.is_empty() {
+                blocks.push(sent.name.to_string());
+            }
+            first = first.or(differ.into_iter().min());
+        }
+        let length: u64 = self.blocks.iter().map(|block| block.length).sum();
+        let size = self.page_size.or(arrived.page_size).unwrap_or(PAGE_SIZE);
+        Some(PageDifference {
+            differing,
+            of: length / size,
+            first: FirstPage::InBlock(first?),
+            blocks,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(blocks: &[(&str, &[(u64, u8)])]) -> StreamMemory {
+        let mut memory = StreamMemory::default();
+        let list = blocks.iter().map(|(name, _)| RamBlock {
+            name: (*name).into(),
+            length: 0x10000,
+        });
+        memory.blocks(&list.collect::<Vec<_>>());
+        for (name, pages) in blocks {
+            for &(address, byte) in *pages {
+                memory.page(name, address, Page::Bytes(&[byte; 4096]));
+            }
+        }
+        memory
+    }
+
+    fn sentence(sent: &StreamMemory, arrived: &StreamMemory) -> Option<String> {
+        sent.difference(arrived).map(|found| found.to_string())
+    }
+
+    #[test]
+    fn a_page_counts_as_it_was_last_and_zeros_need_not_be_sent() {
+        let mut sent = memory(&[("pc.ram", &[(0, 1), (0x1000, 0), (0x2000, 5), (0x3000, 7)])]);
+        sent.page("pc.ram", 0, Page::Bytes(&[2; 4096]));
+        sent.page("pc.ram", 0x2000, Page::Filled(0));
+        let arrived = memory(&[("pc.ram", &[(0, 2), (0x3000, 7)])]);
+        assert!(!sent.is_whole(), "most pages were not sent");
+        for page in 4..16 {
+            sent.page("pc.ram", page * 4096, Page::Filled(0));
+        }
+        assert!(sent.is_whole());
+        assert_eq!(sentence(&sent, &arrived), None);
+        assert_eq!(sentence(&arrived, &sent), None);
+    }
+
+    #[test]
+    fn what_changed_vanished_or_turned_up_is_told_with_the_first_place() {
+        let sent = memory(&[("a", &[(0x3000, 1), (0x5000, 1)]), ("b", &[(0, 1)])]);
+        for (arrived, expected) in [
+            (
+                memory(&[("a", &[(0x3000, 1), (0x5000, 2)]), ("b", &[])]),
+                "2 of 32 pages of memory differ, the first at 0x5000 of a",
+            ),
+            (
+                memory(&[("a", &[(0x1000, 1), (0x3000, 1)]), ("b", &[(0, 1)])]),
+                "2 of 32 pages of memory differ, the first at 0x1000 of a",
+            ),
+            (
+                memory(&[("a", &[(0x3000, 1), (0x5000, 1)])]),
+                "1 of 32 pages of memory differ, the first at 0x0 of b",
+            ),
+        ] {
+            assert_eq!(sentence(&sent, &arrived).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_block_of_the_destination_alone_is_its_own() {
+        let sent = memory(&[("a", &[(0, 1)])]);
+        let arrived = memory(&[("a", &[(0, 1)]), ("own", &[(0, 9)])]);
+        assert_eq!(sentence(&sent, &arrived), None);
+    }
+
+    #[test]
+    fn memory_that_was_sent_in_parts_is_not_whole() {
+        assert!(!StreamMemory::default().is_whole());
+        let mut packed = memory(&[("a", &[(0, 1)])]);
+        packed.page("a", 0, Page::Packed(&[1, 2, 3]));
+        assert!(!packed.is_whole());
+    }
+
+    /// The first page with anything in it, and where it belongs.
+    #[derive(Default)]
+    struct First(Option<(String, u64, Vec<u8>)>);
+
+    impl RamVisitor for First {
+        fn page(&mut self, block: &str, address: u64, page: Page<'_>) {
+            if let (None, Page::Bytes(bytes)) = (&self.0, page)
+                && bytes.iter().any(|&byte| byte != 0)
+            {
+                self.0 = Some((block.to_owned(), address, bytes.to_vec()));
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_of_a_real_stream_is_told_with_its_block_and_page() {
+        use crate::stream::testing::fixture;
+        use crate::stream::{Options, read};
+        let of = |bytes: &[u8]| read(bytes, Options::default(), StreamMemory::default()).visitor;
+        let mut bytes = fixture("10.0.13/x86_64-q35");
+        let sent = of(&bytes);
+        assert!(sent.is_whole());
+        assert_eq!(sentence(&sent, &of(&bytes)), None);
+        let first = read(bytes.as_slice(), Options::default(), First::default()).visitor;
+        let (block, address, page) = first.0.expect("a page");
+        let place = bytes.windows(page.len()).position(|window| window == page);
+        bytes[place.expect("there") + 17] ^= 1;
+        let found = sent.difference(&of(&bytes)).expect("a difference");
+        assert_eq!(found.blocks, std::slice::from_ref(&block));
+        assert_eq!(found.differing, 1);
+        assert_eq!(found.first, FirstPage::InBlock(address));
+    }
+}

@@ -1,0 +1,106 @@
+//! Collecting what both sides leave of a leg that did not pass.
+
+use crate::migration::diagnosis::cause::Stderr;
+use crate::migration::diagnosis::load_trace::Reached;
+use crate::migration::endpoint::commands::QueryPci;
+use crate::migration::endpoint::vm::Vm;
+
+/// What both sides left.
+pub(crate) struct Evidence {
+    pub stderr: Stderr,
+    /// How far the destination got.
+    pub reached: Reached,
+    /// Transcripts and the like, by file name.
+    pub files: Vec<(String, String)>,
+    /// The devices on the root buses.
+    pub devices: Vec<RootDevice>,
+}
+
+/// A device on a root bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RootDevice {
+    /// Its address as sections are named by it, for instance `0000:00:05.0`.
+    address: String,
+    id: String,
+}
+
+/// Ends both sides and keeps what they left.
+pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
+    let mut files = Vec::new();
+    let devices = match root_devices(&source).await {
+        // A source that has done its work is gone.
+        none if none.is_empty() => root_devices(&destination).await,
+        some => some,
+    };
+    for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
+        vm.monitored.process.kill().await;
+        files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
+        files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
+        files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
+    }
+    let trace = destination.read_trace();
+    let reached = Reached::from_trace(&trace);
+    if !trace.is_empty() {
+        files.push(("destination.trace".to_owned(), trace));
+    }
+    Evidence {
+        stderr: Stderr {
+            source: source.monitored.process.stderr(),
+            destination: destination.monitored.process.stderr(),
+        },
+        reached,
+        files,
+        devices,
+    }
+}
+
+impl Evidence {
+    /// Returns the id of the device that a section such as `0000:00:05.0/pciespscsi` belongs to.
+    pub fn owner(&self, section: Option<&str>) -> Option<String> {
+        owner(&self.devices, section?).map(str::to_owned)
+    }
+}
+
+fn owner<'d>(devices: &'d [RootDevice], section: &str) -> Option<&'d str> {
+    let found = devices.iter().find(|device| {
+        let rest = section.strip_prefix(device.address.as_str());
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
+    });
+    found.map(|device| device.id.as_str())
+}
+
+/// Asks a build that still answers which device is where on its root buses.
+async fn root_devices(vm: &Vm) -> Vec<RootDevice> {
+    let asked = vm.monitored.session.execute(QueryPci {}, vm.command);
+    let buses = asked.await.unwrap_or_default();
+    buses
+        .into_iter()
+        .flat_map(|bus| bus.devices)
+        .filter(|device| !device.qdev_id.is_empty())
+        .map(|at| RootDevice {
+            address: format!("0000:{:02x}:{:02x}.{:x}", at.bus, at.slot, at.function),
+            id: at.qdev_id,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_belongs_to_the_device_at_its_address() {
+        let devices = [("0000:00:01.0", "a"), ("0000:00:01.1", "b")];
+        let devices = devices.map(|(address, id)| RootDevice {
+            address: address.to_owned(),
+            id: id.to_owned(),
+        });
+        for (section, id) in [
+            ("0000:00:01.1/vga", Some("b")),
+            ("0000:00:01.1f/vga", None),
+            ("vga", None),
+        ] {
+            assert_eq!(owner(&devices, section), id, "{section:?}");
+        }
+    }
+}

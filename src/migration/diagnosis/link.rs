@@ -1,0 +1,132 @@
+//! Linking cases that failed to the findings that predicted them.
+
+use crate::migration::diagnosis::layouts::BOTH_SEND;
+use crate::model::{Direction, Rule};
+use crate::report::{Case, Cause, Finding, Level, Outcome};
+
+/// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
+/// same field, unless nothing of that description gets across whatever the state is.
+fn explain<'f>(
+    cause: &Cause,
+    direction: Direction,
+    findings: &'f mut [Finding],
+) -> Option<&'f mut Finding> {
+    let section = cause.section.as_deref()?;
+    // `0000:00:01.0/pciespscsi`: where it sits, and the description.
+    let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
+    // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
+    let names_it = |finding: &Finding| {
+        let last = finding.path.iter().skip(1).next_back();
+        let rest = cause.field.as_deref().zip(last);
+        let rest = rest.and_then(|(field, last)| field.strip_suffix(last.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    let explains = |finding: &Finding| match finding.level {
+        Level::Error => true,
+        Level::Warning => names_it(finding),
+        // A note says that nothing breaks, which of bytes that are padded is true of the load alone.
+        Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
+    };
+    findings
+        .iter_mut()
+        .filter(|f| f.direction == direction && f.path.first().is_some_and(|p| p == name))
+        .filter(|f| explains(f))
+        .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
+}
+
+/// Links a case that failed to the finding that predicted it.
+pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+    if matches!(
+        case.outcome,
+        Outcome::Pass | Outcome::Skip | Outcome::Broken
+    ) {
+        return None;
+    }
+    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let cause = case.cause.as_mut()?;
+    let finding = explain(cause, direction, findings)?;
+    cause.rule = Some(finding.rule);
+    // Whoever reads the findings alone is to know that it happened.
+    finding.level = finding.level.min(Level::Warning);
+    // A build may say no more than the section: the finding knows the place in it.
+    if cause.field.is_none() && finding.path.len() > 1 {
+        cause.field = Some(finding.path[1..].join("/"));
+    }
+    // A migration that failed proves more than a layout that was seen.
+    match &finding.confirmed_by {
+        Some(by) if by != BOTH_SEND => {}
+        _ => finding.confirmed_by = Some(case.id.clone()),
+    }
+    Some(finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn case(outcome: &str, field: Option<&str>) -> Case {
+        serde_json::from_value(json!({
+            "id": "x", "machine": "pc-q35-7.2", "device_set": "x", "devices": [], "left_out": [],
+            "transport": "unix", "direction": "backward", "running": false, "outcome": outcome,
+            "cause": {"section": "0000:00:01.0/sd", "instance": 0, "field": field, "rule": null,
+                "message": "no"},
+            "control": null, "repeated": null, "legs": [], "state_diff": [], "state_checked": null,
+            "state_unchecked": null, "allowed_by": null, "reproduce": null, "source_stderr": "",
+            "destination_stderr": "", "logs": null, "elapsed_ms": 1
+        }))
+        .expect("a case")
+    }
+
+    fn finding(rule: Rule, level: &str, direction: &str, path: &[&str]) -> Finding {
+        serde_json::from_value(json!({
+            "rule": rule.id(), "level": level, "direction": direction, "section": "sd-card",
+            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
+            "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    #[test]
+    fn a_case_is_linked_to_the_finding_that_predicted_it_and_to_no_other() {
+        use Rule::{FieldAdded, FieldPadded, FieldRenamed, SubsectionUnknown};
+        let padded = finding(FieldPadded, "note", "backward", &["sd", "enable"]);
+        let renamed = finding(FieldRenamed, "note", "backward", &["sd", "enable"]);
+        let maybe = finding(
+            SubsectionUnknown,
+            "warning",
+            "backward",
+            &["sd", "sd/modes"],
+        );
+        let certain = finding(FieldAdded, "error", "backward", &["sd", "other"]);
+        let elsewhere = finding(FieldAdded, "error", "backward", &["mmc", "enable"]);
+        let forward = finding(FieldAdded, "error", "forward", &["sd", "enable"]);
+        // The findings, the field of the cause, and the rule that explains it.
+        let table: &[(&[&Finding], Option<&str>, Option<Rule>)] = &[
+            (&[&maybe, &padded], Some("enable"), Some(FieldPadded)),
+            (&[&maybe, &renamed], Some("enable"), None),
+            (&[&maybe], Some("inner/sd/modes"), Some(SubsectionUnknown)),
+            (&[&maybe], Some("inner/bsd/modes"), None),
+            (&[&maybe], Some("sd/modes"), Some(SubsectionUnknown)),
+            (&[&maybe, &certain], Some("enable"), Some(FieldAdded)),
+            (&[&maybe, &certain], None, Some(FieldAdded)),
+            (&[&maybe], None, None),
+            (&[&elsewhere, &forward], Some("enable"), None),
+        ];
+        for (known, field, rule) in table {
+            let mut findings: Vec<Finding> = known.iter().copied().cloned().collect();
+            let mut case = case("lost", *field);
+            link(&mut case, &mut findings);
+            let rule_found = case.cause.and_then(|cause| cause.rule);
+            assert_eq!(rule_found, *rule, "{field:?}: {findings:#?}");
+            for finding in findings {
+                let met = Some(finding.rule) == *rule;
+                assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
+                assert!(!met || finding.level != Level::Note, "{finding:#?}");
+            }
+        }
+        let mut findings = vec![certain];
+        assert!(link(&mut case("pass", None), &mut findings).is_none());
+    }
+}

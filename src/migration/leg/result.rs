@@ -1,0 +1,142 @@
+//! One leg up to the comparison of memory, after which both sides stand still.
+
+use crate::migration::channel::proxy::Captured;
+use crate::migration::checks::memory;
+use crate::migration::checks::pages::PageDifference;
+use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::vm::{LaunchSpec, Vm};
+use crate::migration::leg::error::{LegError, MemoryFault};
+use crate::migration::leg::save::{save, wait_until_saved};
+use crate::migration::leg::transfer::{Means, transfer};
+use crate::migration::leg::watch::Stats;
+use crate::report::{LegSide, Phase};
+use crate::workload::SerialLog;
+
+/// When the state that arrived is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateCheck {
+    /// The guest goes on, or there is no further leg.
+    Now,
+    /// A guest that does not run is sent on as it arrived.
+    InNextLeg,
+}
+
+/// What came of a leg whose source has not left yet.
+pub(crate) struct LegResult {
+    pub outcome: Result<Stats, LegError>,
+    /// Memory that did not arrive, of a machine that never runs.
+    pub memory: Option<PageDifference>,
+    pub sent: Captured,
+    /// What the destination saved, to be compared now.
+    pub arrived: Option<Captured>,
+}
+
+impl LegResult {
+    /// Makes the result of a leg that failed before anything could be compared.
+    pub fn failed(error: LegError, sent: Captured) -> LegResult {
+        LegResult {
+            outcome: Err(error),
+            memory: None,
+            sent,
+            arrived: None,
+        }
+    }
+}
+
+/// Moves the guest and compares its memory. Both sides are stopped then.
+pub(crate) async fn run(
+    config: &MigrationConfig,
+    source: &mut Vm,
+    destination: &mut Vm,
+    launch: &LaunchSpec,
+    log: &mut SerialLog,
+    state_check: StateCheck,
+) -> LegResult {
+    let deadline = config.timeouts.leg;
+    let means = Means {
+        transport: config.transport,
+        capabilities: &config.capabilities,
+        deadline,
+    };
+    let transferred = transfer(source, destination, means).await;
+    let mut sent = transferred.sent;
+    if let Some(replaced) = &launch.section_override {
+        // What the destination was not given is nothing that it could hold.
+        sent.stream = sent.stream.map(|stream| replaced.without(stream));
+    }
+    let stats = match transferred.outcome {
+        Ok(stats) => stats,
+        Err(error) => return LegResult::failed(error, sent),
+    };
+    // Nothing writes to the memory of a machine that does not run: what was sent is what it has.
+    // A guest that runs does write, and what was sent last need not be what it wrote last.
+    let by_stream = launch.guest.is_none() && sent.memory.is_ok();
+    let stopped = &*destination;
+    let compare = async {
+        match by_stream {
+            true => memory::shared_map(source, stopped).await.map(drop),
+            false => memory::compare(source, stopped, launch.guest, log)
+                .await
+                .map(drop),
+        }
+    };
+    let save_again = async {
+        if state_check == StateCheck::InNextLeg || (sent.stream.is_err() && !by_stream) {
+            return None;
+        }
+        let saved = save(stopped, deadline).await;
+        let ready = match launch.guest {
+            Some(_) => wait_until_saved(stopped, deadline).await,
+            None => Ok(()),
+        };
+        Some(match ready {
+            Ok(()) => saved,
+            Err(why) => Captured::nothing(&why),
+        })
+    };
+    // Saving changes nothing of what is compared, and takes as long.
+    let (arrived, mut compared) = tokio::join!(save_again, compare);
+    let mut differs = None;
+    if let (true, true, Some(arrived)) = (by_stream, compared.is_ok(), &arrived) {
+        match (&sent.memory, &arrived.memory) {
+            (Ok(sent), Ok(arrived)) => differs = sent.difference(arrived),
+            _ => {
+                let read = memory::compare(source, destination, None, log);
+                compared = read.await.map(drop);
+            }
+        }
+    }
+    let outcome = match compared {
+        Ok(()) => Ok(stats),
+        // A side that does not answer may have ended.
+        Err(error) => Err(match error.side {
+            Some(LegSide::Source) => error.with_end_of(source).await,
+            _ => error.with_end_of(destination).await,
+        }),
+    };
+    LegResult {
+        outcome,
+        memory: differs,
+        sent,
+        arrived,
+    }
+}
+
+/// Makes the error of memory that did not arrive.
+pub(crate) fn memory_differs(pages: PageDifference) -> LegError {
+    LegError::new(None, Phase::MemoryCheck, MemoryFault::Pages(pages))
+}
+
+/// Compares the memory that a guest was sent with in a leg with what it is sent on with.
+pub(crate) fn memory_sent_on(leg: usize, sent: &Captured, sent_on: &Captured) -> Option<LegError> {
+    match (&sent.memory, &sent_on.memory) {
+        (Ok(sent), Ok(sent_on)) => sent.difference(sent_on).map(memory_differs),
+        (Ok(_), Err(why)) => {
+            let why = why.clone();
+            let fault = MemoryFault::NotSeenAgain { leg, why };
+            Some(LegError::new(None, Phase::MemoryCheck, fault))
+        }
+        // It was read from both sides then.
+        (Err(_), _) => None,
+    }
+}

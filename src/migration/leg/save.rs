@@ -1,0 +1,87 @@
+//! Having a stopped machine save itself to us, so that what it holds can be compared.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+
+use crate::migration::channel::proxy::{Captured, StreamProxy};
+use crate::migration::checks::stream_memory::StreamMemory;
+use crate::migration::endpoint::commands::{Migrate, QueryStatus};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
+use crate::migration::leg::set_up;
+use crate::qemu::private_dir;
+use crate::report::LegSide;
+use crate::stream::Stream;
+
+/// Between two questions whether a machine that has saved itself is through.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Starts a build and has it save the machine, which never ran.
+///
+/// # Errors
+/// Why it does not: it does not start, cannot be set up or refuses.
+pub(crate) async fn save_new_machine(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    deadline: Duration,
+) -> Result<Stream, String> {
+    let said = |error: &dyn fmt::Display| error.to_string();
+    let folder = private_dir().map_err(|error| said(&error))?;
+    launch
+        .prepare(folder.path())
+        .map_err(|error| said(&error))?;
+    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
+        .await
+        .map_err(|error| said(&error))?;
+    let saved = match set_up::set_up(&mut vm, LegSide::Source, &[]).await {
+        Ok(()) => save(&vm, deadline).await.stream,
+        Err(error) => Err(error.to_string()),
+    };
+    // It has nothing to put in order.
+    vm.monitored.process.kill().await;
+    saved
+}
+
+/// Has a stopped machine save itself, with whatever [`set_up::set_up`] has set. It cannot be moved any
+/// more then until it has run.
+pub(crate) async fn save(vm: &Vm, deadline: Duration) -> Captured {
+    match try_save(vm, deadline).await {
+        Ok(captured) => captured,
+        Err(why) => Captured::nothing(&why),
+    }
+}
+
+async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
+    let path = vm.folder.join(format!("t{}", vm.index));
+    let said = |error: &dyn fmt::Display| error.to_string();
+    // The leg that brought the guest here has left its own.
+    let _absent = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).map_err(|error| said(&error))?;
+    let proxy = StreamProxy::sink(listener, StreamMemory::sent_by(vm));
+    let uri = format!("unix:{}", path.display());
+    let session = &vm.monitored.session;
+    let started = session.execute(Migrate { uri }, vm.command).await;
+    started.map_err(|error| said(&error))?;
+    tokio::time::timeout(deadline, proxy.captured())
+        .await
+        .map_err(|_| format!("it did not end within {} s", deadline.as_secs()))
+}
+
+/// Waits until a machine that has saved itself is ready for the next command, a moment after its last
+/// byte.
+///
+/// # Errors
+/// Why it is not.
+pub(crate) async fn wait_until_saved(vm: &Vm, deadline: Duration) -> Result<(), String> {
+    let end = Instant::now() + deadline;
+    while Instant::now() < end {
+        let asked = vm.monitored.session.execute(QueryStatus {}, vm.command);
+        let status = asked.await.map_err(|error| error.to_string())?.status;
+        if status != "finish-migrate" {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err("it was not through with the migration".to_owned())
+}

@@ -1,0 +1,268 @@
+//! Following both sides while the stream goes over.
+
+use std::time::{Duration, Instant};
+
+use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate};
+use crate::migration::endpoint::vm::Vm;
+use crate::migration::leg::error::{
+    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed,
+};
+use crate::qemu::Ended;
+use crate::qemu::qmp::{Event, QmpError};
+use crate::report::{LegSide, Phase};
+
+/// How often both sides are asked, in case an event is never sent.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The numbers that a source gives of a migration that completed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub total_ms: Option<u64>,
+    pub downtime_ms: Option<u64>,
+    pub setup_ms: Option<u64>,
+    pub bytes: Option<u64>,
+    pub pages: Option<u64>,
+}
+
+impl From<MigrationReply> for Stats {
+    fn from(reply: MigrationReply) -> Self {
+        let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
+        let ram = reply.ram.unwrap_or_default();
+        Stats {
+            total_ms: number(reply.total_time),
+            downtime_ms: number(reply.downtime),
+            setup_ms: number(reply.setup_time),
+            bytes: number(ram.transferred),
+            pages: number(ram.normal).map(|n| n + number(ram.duplicate).unwrap_or(0)),
+        }
+    }
+}
+
+/// The state of one side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    UnderWay,
+    Completed,
+    Failed(Option<String>),
+    Ended(Ended),
+}
+
+impl State {
+    fn of(status: &str, reason: Option<String>) -> State {
+        match status {
+            "completed" => State::Completed,
+            // A source waits like this for ever, once its destination has gone.
+            "failed" | "cancelled" | "postcopy-paused" => State::Failed(reason),
+            _ => State::UnderWay,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        *self != State::UnderWay
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self, State::Failed(_) | State::Ended(_))
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self, State::Ended(_))
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        if let Some(status) = status(event) {
+            let new = State::of(status, None);
+            if new.is_over() && !self.is_over() {
+                *self = new;
+            }
+        }
+    }
+}
+
+/// Both sides of a transfer that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    source: State,
+    destination: State,
+    /// A side that does not answer questions.
+    silent: Option<LegSide>,
+    /// The source has gone over to sending what was not sent yet after the guest.
+    pub postcopy: bool,
+    /// The numbers of a source that is through.
+    stats: Option<Stats>,
+}
+
+/// What a watch waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    Sent,
+    BothThrough,
+}
+
+impl Watch {
+    /// Follows the events until the source is through. Returns whether it has sent everything.
+    pub async fn until_sent(
+        &mut self,
+        source: &mut Vm,
+        destination: &mut Vm,
+        end: Instant,
+    ) -> bool {
+        self.until(Goal::Sent, source, destination, end).await;
+        self.source == State::Completed
+    }
+
+    /// Follows the events of both sides until both are through, or one has failed and the other one
+    /// had the time to say why, or the deadline passed.
+    pub async fn until_both_are_through(
+        &mut self,
+        source: &mut Vm,
+        destination: &mut Vm,
+        end: Instant,
+    ) {
+        self.until(Goal::BothThrough, source, destination, end)
+            .await;
+    }
+
+    async fn until(&mut self, goal: Goal, source: &mut Vm, destination: &mut Vm, end: Instant) {
+        let mut last = end;
+        loop {
+            let now = Instant::now();
+            let through =
+                self.source.is_over() && (goal == Goal::Sent || self.destination.is_over());
+            if through || now >= last {
+                // What is known of a failure from an event alone has no reason yet.
+                let soon = now + POLL;
+                self.ask(source, LegSide::Source, soon).await;
+                self.ask(destination, LegSide::Destination, soon).await;
+                return;
+            }
+            if self.source.has_failed() || self.destination.has_failed() {
+                if goal == Goal::Sent {
+                    return;
+                }
+                last = last.min(now + TIME_TO_EXPLAIN);
+            }
+            let quiet = self.next(source, destination, POLL.min(last - now)).await;
+            if self.source == State::Completed && self.stats.is_none() {
+                // The destination takes a moment longer. A source that does not answer is asked again.
+                let left = last.saturating_duration_since(Instant::now());
+                self.stats = query_stats(source, source.command.min(left)).await.ok();
+            }
+            if quiet {
+                self.silent = None;
+                self.ask(source, LegSide::Source, last).await;
+                self.ask(destination, LegSide::Destination, last).await;
+            }
+        }
+    }
+
+    /// Waits for the next thing that happens on either side. Returns whether nothing did.
+    async fn next(&mut self, source: &mut Vm, destination: &mut Vm, pause: Duration) -> bool {
+        let (s, d) = (&mut source.monitored, &mut destination.monitored);
+        tokio::select! {
+            Ok(Some(event)) = s.session.next_event(pause) => {
+                self.source.take_event(&event);
+                self.postcopy |= status(&event) == Some("postcopy-active");
+                false
+            }
+            Ok(Some(event)) = d.session.next_event(pause) => {
+                self.destination.take_event(&event);
+                false
+            }
+            Ok(status) = s.process.wait(Duration::MAX), if !self.source.has_ended() => {
+                self.source = State::Ended(Ended(status));
+                false
+            }
+            Ok(status) = d.process.wait(Duration::MAX), if !self.destination.has_ended() => {
+                self.destination = State::Ended(Ended(status));
+                false
+            }
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    async fn ask(&mut self, vm: &Vm, side: LegSide, last: Instant) {
+        let state = match side {
+            LegSide::Source => &mut self.source,
+            LegSide::Destination => &mut self.destination,
+        };
+        // A failure known from an event has no reason yet.
+        if !matches!(state, State::UnderWay | State::Failed(None)) {
+            return;
+        }
+        let left = last.saturating_duration_since(Instant::now());
+        let session = &vm.monitored.session;
+        match session.execute(QueryMigrate {}, vm.command.min(left)).await {
+            Ok(reply) => {
+                if let Some(status) = &reply.status {
+                    let new = State::of(status, reply.error_desc);
+                    if new.is_over() {
+                        *state = new;
+                    }
+                }
+            }
+            Err(QmpError::Deadline { .. }) => self.silent = Some(side),
+            // Its process is about to tell more.
+            Err(_) => {}
+        }
+    }
+
+    /// Concludes from how both sides stand.
+    ///
+    /// # Errors
+    /// One of them failed, ended or is not through.
+    pub async fn verdict(self, source: &mut Vm, deadline: Duration) -> Result<Stats, LegError> {
+        use LegSide::{Destination, Source};
+        let reasons = [&self.destination, &self.source]
+            .into_iter()
+            .filter_map(|state| match state {
+                State::Failed(reason) => reason.clone(),
+                _ => None,
+            })
+            .collect();
+        let failed = |side, kind| LegError::new(side, Phase::Transfer, kind);
+        let refused = |how: &Ended| how.0.code() == Some(1);
+        let error = match (self.source, self.destination) {
+            (State::Completed, State::Completed) => {
+                if let Some(stats) = self.stats {
+                    return Ok(stats);
+                }
+                return match query_stats(source, source.command).await {
+                    Ok(stats) => Ok(stats),
+                    Err(error) => Err(command_failed(source, Source, Phase::Transfer, error).await),
+                };
+            }
+            // A destination that refused the stream may be the effect of a source that died.
+            (_, State::Ended(how)) if !refused(&how) => failed(Destination, how.into()),
+            (State::Ended(how), _) => failed(Source, how.into()),
+            (_, State::Ended(how)) => failed(Destination, how.into()),
+            (_, State::Failed(reason)) => {
+                failed(Destination, LegErrorKind::MigrationFailed(reason))
+            }
+            (State::Failed(reason), _) => failed(Source, LegErrorKind::MigrationFailed(reason)),
+            (source, _) => match (self.silent, source) {
+                (Some(side), _) => failed(side, Timeout::NoAnswer(deadline).into()),
+                (None, State::Completed) => {
+                    failed(Destination, Timeout::NotCompleted(deadline).into())
+                }
+                (None, _) => failed(Source, Timeout::NotCompleted(deadline).into()),
+            },
+        };
+        Err(LegError { reasons, ..error })
+    }
+}
+
+/// Asks a source for the numbers of the migration that it made.
+async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
+    let asked = source.monitored.session.execute(QueryMigrate {}, deadline);
+    Ok(asked.await?.into())
+}
+
+/// Returns the status in a MIGRATION event.
+fn status(event: &Event) -> Option<&str> {
+    match event.name.as_str() {
+        "MIGRATION" => event.data.get("status")?.as_str(),
+        _ => None,
+    }
+}

@@ -1,0 +1,398 @@
+//! Reading why a load failed out of what QEMU prints: the wordings of 5.2 to 11.1.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::qemu::output::{complaints, without_program};
+
+/// Wordings, with what they name as groups: `section`, `instance` (in decimal), `hex` (the same in
+/// hexadecimal) and `field`; `inner` is a description within a section.
+/// The first one that matches any line wins, so that what names a place comes before what does not.
+const WORDINGS: &[&str] = &[
+    // The source: before it starts, or at once.
+    r"State blocked by non-migratable device '(?P<section>[^']+)'",
+    r"[Mm]igration is disabled (?:when|while|because|due).*",
+    r"(?:VM|Guest) state .*cannot be (?:saved|migrated).*",
+    // A section as a whole.
+    r"[Uu]nknown (?:savevm )?section or instance '(?P<section>[^']+)' (?P<instance>\d+)",
+    r"(?:savevm: )?[Uu]nsupported version (?P<v>\d+) for '(?P<section>[^']+)' v\d+",
+    r"Missing section footer for (?P<section>\S+)",
+    r"savevm: unexpected section id|Unknown section \d+",
+    // A description, a subsection, a field.
+    r"of device '(?P<section>[^']+)': (?P<field>\S+): incoming version_id \d+ is too (?:new|old) for local",
+    r"^(?:\S+: )?(?P<field>\S+): incoming version_id \d+ is too (?:new|old) for local",
+    r"of device '(?P<section>[^']+)': Failed to load element of type \S+ for (?P<field>\S+?):? ",
+    r"of device '(?P<section>[^']+)': Failed to load element of type \S+ for (?P<field>[^\s:]+)",
+    r"of device '(?P<section>[^']+)': (?:post|pre) load hook failed for: (?P<field>[^,\s]+)",
+    r"of device '(?P<section>[^']+)': .*[Ss]ubsection.*",
+    r"[Uu]nknown (?:vmstate )?subsection '?(?P<field>[^'\s]+)'?",
+    r"Failed to load (?P<inner>[^\s:]+):(?P<field>\S+)",
+    r"Input validation failed: (?P<field>\S+)",
+    // Memory.
+    r#"Unknown ramblock "(?P<field>[^"]+)", cannot accept migration"#,
+    r"(?:Length|Size) mismatch: (?P<field>\S+): ",
+    r"(?i)mismatched ram page size (?P<field>\S+)",
+    // The machine.
+    r"Machine type received is '(?P<field>[^']+)' and local is '[^']+'",
+    r"Configuration section missing|Not a migration stream|Unsupported migration stream version",
+    // A device's own reason.
+    r"VQ \d+ (?:vring\.num|size) .*",
+    r"system register \S+ in the incoming stream but unknown on the destination",
+    r"get_pci_config_device: Bad config data: .*",
+    r"Features 0x[0-9a-f]+ unsupported\. Allowed features: .*",
+    // Assertions and the like.
+    r"Assertion `[^']+' failed",
+    r"\*\* ?ERROR:.*|ERROR:\S+:\d+:.*",
+    // The section alone.
+    r"loading state for instance 0x(?P<hex>[0-9a-f]+) of device '(?P<section>[^']+)'",
+    r"(?:failed to save|Failed to save) SaveStateEntry with id\(name\): \d+\((?P<section>[^)]+)\)",
+    r"load of migration failed: (?P<rest>.*)",
+    r"[Ss]ection footer error",
+];
+
+/// Beginnings of the reasons that devices print when they refuse a state, without naming themselves.
+const DEVICE_REASONS: &[&str] = &[
+    "VQ ",
+    "system register",
+    "Bad config data",
+    "Features 0x",
+    "Invalid value ",
+    "incoming version_id",
+    "Input validation failed",
+];
+
+static EXPRESSIONS: LazyLock<Vec<Regex>> =
+    LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
+
+/// The section that was being loaded, where another line says more about the reason.
+static PLACE: LazyLock<Regex> = LazyLock::new(|| {
+    compile(
+        r"(?:for|loading state for) instance 0x(?P<hex>[0-9a-f]+) of device '(?P<section>[^']+)'",
+    )
+});
+
+static MINIMUM_VERSION: LazyLock<Regex> = LazyLock::new(|| {
+    compile(
+        r"(?P<of>\S+): incoming version_id \d+ is too old for local minimum version_id +(?P<n>\d+)",
+    )
+});
+
+fn compile(expression: &str) -> Regex {
+    // Not from outside: a test compiles them all.
+    Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
+}
+
+/// What QEMU printed about a load that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// The section's idstr, or the name of a description in it where that is all.
+    pub section: Option<String>,
+    pub instance: Option<u64>,
+    /// The field or the description, or the block of memory.
+    pub field: Option<String>,
+    /// The lowest version that the build takes of what it refused as too old.
+    pub minimum_version: Option<MinimumVersion>,
+    /// The stream ended early: the failure is the other side's.
+    pub io_error: bool,
+    /// In QEMU's words: the line, after a device's own reason where there is one.
+    pub words: String,
+}
+
+/// The lowest version that a build takes of a description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MinimumVersion {
+    /// The description's name.
+    pub of: String,
+    pub version: i64,
+}
+
+/// What was found in an error output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Printed {
+    /// No complaint at all.
+    Nothing,
+    /// Complaints in no known wording; the last line of them.
+    Unrecognised(String),
+    Failure(LoadFailure),
+}
+
+impl Printed {
+    /// Reads texts, the most telling one first.
+    pub fn read(texts: &[&str]) -> Printed {
+        let lines = || {
+            let complaints = texts.iter().flat_map(|text| complaints(text));
+            complaints
+                .map(without_program)
+                .filter(|line| !line.is_empty())
+        };
+        let found = EXPRESSIONS
+            .iter()
+            .find_map(|wording| lines().find_map(|line| Some((line, wording.captures(line)?))));
+        let Some((line, groups)) = found else {
+            let last = lines().last();
+            return last.map_or(Printed::Nothing, |line| {
+                Printed::Unrecognised(line.to_owned())
+            });
+        };
+        // A device gives its reason on a line of its own, and the section that was being loaded comes on
+        // another one.
+        let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
+        let reason = lines().find(|other| *other != line && is_reason(other));
+        let place = lines().find_map(|line| PLACE.captures(line));
+        Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
+    }
+
+    /// The failure, if it is a known one.
+    pub fn failure(&self) -> Option<&LoadFailure> {
+        match self {
+            Printed::Failure(failure) => Some(failure),
+            Printed::Nothing | Printed::Unrecognised(_) => None,
+        }
+    }
+
+    /// Tells a stream that ended early from one that was refused.
+    pub fn is_io_error(&self) -> bool {
+        match self {
+            Printed::Nothing => false,
+            Printed::Unrecognised(line) => is_io_error(line),
+            Printed::Failure(failure) => failure.io_error,
+        }
+    }
+}
+
+impl LoadFailure {
+    /// Takes what a line names. The place serves where the line has none.
+    fn new(
+        line: &str,
+        groups: &Captures<'_>,
+        reason: Option<&str>,
+        place: Option<&Captures<'_>>,
+    ) -> LoadFailure {
+        let group = |name| groups.name(name).map(|found| found.as_str().to_owned());
+        let in_place = |name| Some(place?.name(name)?.as_str().to_owned());
+        let instance = group("instance").and_then(|n| n.parse().ok()).or_else(|| {
+            let hex = group("hex").or_else(|| in_place("hex"))?;
+            u64::from_str_radix(&hex, 16).ok()
+        });
+        let words = match reason {
+            Some(reason) => format!("{reason}; {line}"),
+            None => line.to_owned(),
+        };
+        LoadFailure {
+            // What was being loaded may be a part that many sections have: the section is the place.
+            section: group("section")
+                .or_else(|| in_place("section"))
+                .or_else(|| group("inner")),
+            instance,
+            field: group("field"),
+            minimum_version: MINIMUM_VERSION.captures(&words).and_then(|groups| {
+                Some(MinimumVersion {
+                    of: groups["of"].to_owned(),
+                    version: groups["n"].parse().ok()?,
+                })
+            }),
+            io_error: is_io_error(&words),
+            words,
+        }
+    }
+}
+
+/// Tells what QEMU says of a stream that ended before it should.
+pub fn is_io_error(text: &str) -> bool {
+    text.contains("Input/output error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What real builds printed, with the section, instance and field in it.
+    type Case = (
+        &'static str,
+        Option<&'static str>,
+        Option<u64>,
+        Option<&'static str>,
+    );
+
+    const PRINTED: &[Case] = &[
+        (
+            "qemu-system-x86_64: State blocked by non-migratable device '0000:00:01.0/nvme'",
+            Some("0000:00:01.0/nvme"),
+            None,
+            None,
+        ),
+        (
+            "qemu-system-x86_64: savevm: unsupported version 2 for '0000:00:01.0/pciespscsi' v1\n\
+             qemu-system-x86_64: load of migration failed: Invalid argument",
+            Some("0000:00:01.0/pciespscsi"),
+            None,
+            None,
+        ),
+        (
+            "qemu-system-x86_64: Missing section footer for 0000:00:01.0/pciespscsi\n\
+             qemu-system-x86_64: load of migration failed: Invalid argument",
+            Some("0000:00:01.0/pciespscsi"),
+            None,
+            None,
+        ),
+        (
+            "qemu-system-x86_64: Unknown savevm section or instance 'ps2kbd' 1. Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices",
+            Some("ps2kbd"),
+            Some(1),
+            None,
+        ),
+        (
+            "load of migration failed: Invalid argument: Unknown section or instance 'vga' 0. Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices",
+            Some("vga"),
+            Some(0),
+            None,
+        ),
+        (
+            "qemu-system-ppc64: cpu/slb: incoming version_id 2 is too new for local version_id 1\n\
+             qemu-system-ppc64: error while loading state for instance 0x0 of device 'cpu'\n\
+             qemu-system-ppc64: load of migration failed: Invalid argument",
+            Some("cpu"),
+            Some(0),
+            Some("cpu/slb"),
+        ),
+        (
+            "load of migration failed: Invalid argument: error while loading state for instance 0x0 of device 'cpu': cpu: incoming version_id 1 is too old for local minimum version_id 12",
+            Some("cpu"),
+            Some(0),
+            Some("cpu"),
+        ),
+        (
+            "qemu-system-x86_64: VQ 0 vring.num 1024 exceeds allocated max 256\n\
+             qemu-system-x86_64: load of migration failed: Invalid argument: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-scsi': Failed to load element of type virtio for virtio",
+            Some("0000:00:01.0/virtio-scsi"),
+            Some(0),
+            Some("virtio"),
+        ),
+        (
+            "qemu-system-x86_64: get_pci_config_device: Bad config data: i=0x6 read: 0 device: 10 cmask: 10 wmask: 0 w1cmask:0\n\
+             qemu-system-x86_64: Failed to load PCIDevice:config\n\
+             qemu-system-x86_64: Failed to load intel-hda:pci\n\
+             qemu-system-x86_64: error while loading state for instance 0x0 of device '0000:00:01.0/intel-hda'\n\
+             qemu-system-x86_64: load of migration failed: Invalid argument",
+            Some("0000:00:01.0/intel-hda"),
+            Some(0),
+            Some("config"),
+        ),
+        (
+            "qemu-system-aarch64: Invalid value 258 expecting positive value <= 228\n\
+             qemu-system-aarch64: Failed to load cpu:cpreg_vmstate_array_len\n\
+             qemu-system-aarch64: error while loading state for instance 0x0 of device 'cpu'",
+            Some("cpu"),
+            Some(0),
+            Some("cpreg_vmstate_array_len"),
+        ),
+        (
+            "load of migration failed: Invalid argument: error while loading state for instance 0x0 of device 'cpu': post load hook failed for: cpu, version_id: 22, minimum_version: 22, ret: -1",
+            Some("cpu"),
+            Some(0),
+            Some("cpu"),
+        ),
+        (
+            "qemu-system-x86_64: Unknown ramblock \"/rom@etc/acpi/tables\", cannot accept migration\n\
+             qemu-system-x86_64: error while loading state for instance 0x0 of device 'ram'",
+            Some("ram"),
+            Some(0),
+            Some("/rom@etc/acpi/tables"),
+        ),
+        (
+            "qemu-system-x86_64: ../../migration/vmstate.c:361: vmstate_save_state_v: Assertion `first_elem || !n_elems || !size' failed.",
+            None,
+            None,
+            None,
+        ),
+        (
+            "qemu-system-aarch64: Failed to load uefi-vars:variables",
+            Some("uefi-vars"),
+            None,
+            Some("variables"),
+        ),
+    ];
+
+    fn failure(texts: &[&str]) -> LoadFailure {
+        match Printed::read(texts) {
+            Printed::Failure(failure) => failure,
+            other => panic!("{texts:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn failures_are_read_from_the_wordings_of_all_versions() {
+        for (printed, section, instance, field) in PRINTED {
+            let found = failure(&[printed]);
+            assert_eq!(found.section.as_deref(), *section, "{printed}");
+            assert_eq!(found.instance, *instance, "{printed}");
+            assert_eq!(found.field.as_deref(), *field, "{printed}");
+            assert!(!found.words.starts_with("qemu-system"), "{printed}");
+            assert!(!found.io_error, "{printed}");
+        }
+    }
+
+    #[test]
+    fn a_device_gives_its_own_reason() {
+        let words = failure(&[PRINTED[7].0]).words;
+        assert!(
+            words.starts_with("VQ 0 vring.num 1024 exceeds allocated max 256; "),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn the_lowest_version_is_read_with_what_it_is_of() {
+        for (printed, minimum) in [
+            (
+                "of device 'cpu': cpu: incoming version_id 10 is too old for local minimum version_id 12",
+                Some(("cpu", 12)),
+            ),
+            (
+                "virtio-iommu: incoming version_id 1 is too old for local minimum version_id  2",
+                Some(("virtio-iommu", 2)),
+            ),
+            (
+                "cpu/slb: incoming version_id 1 is too old for local minimum version_id  2",
+                Some(("cpu/slb", 2)),
+            ),
+            (
+                "cpu: incoming version_id 3 is too new for local version_id 2",
+                None,
+            ),
+        ] {
+            let found = failure(&[printed]).minimum_version;
+            let found = found.as_ref().map(|m| (m.of.as_str(), m.version));
+            assert_eq!(found, minimum, "{printed}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_no_known_wording_is_quoted() {
+        assert_eq!(Printed::read(&["qemu: warning: old\n"]), Printed::Nothing);
+        assert_eq!(
+            Printed::read(&["odd words\n", "qemu-system-arm: more\n"]),
+            Printed::Unrecognised("more".to_owned())
+        );
+        let two_lines = "q: warning: multiple floppy disk controllers have been found\n\
+                         the one being picked for CMOS setup might not reflect your intent";
+        assert_eq!(Printed::read(&[two_lines]), Printed::Nothing);
+    }
+
+    #[test]
+    fn a_stream_that_ended_early_is_no_refusal() {
+        for (printed, cut_off) in [
+            ("q: load of migration failed: Input/output error", true),
+            ("q: Unable to read: Input/output error", true),
+            ("q: load of migration failed: Invalid argument", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                Printed::read(&[printed]).is_io_error(),
+                cut_off,
+                "{printed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The reason why a case did not pass: the facts, and the sentence for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Rule;
+
+/// The reason why a case did not pass, as far as the builds print it or other evidence explains it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The side that failed; `None` where it is not one of them alone.
+    #[serde(default)]
+    pub side: Option<LegSide>,
+    /// The part of a migration in which it failed; `None` where no migration was tried.
+    #[serde(default)]
+    pub phase: Option<Phase>,
+    /// The way in which it failed; `None` where that is not known.
+    #[serde(default)]
+    pub kind: Option<FailureKind>,
+    /// The section, as the stream names it, for instance `0000:00:01.0/pciespscsi`.
+    pub section: Option<String>,
+    /// The section's instance id.
+    pub instance: Option<u64>,
+    /// The field, as a path within the section.
+    pub field: Option<String>,
+    /// Rule of the finding that explains it.
+    pub rule: Option<Rule>,
+    /// A sentence for people.
+    pub message: String,
+    /// The place in the source's stream where the two sides part, in bytes from its start.
+    pub offset: Option<u64>,
+    /// The bytes or field that the source sent there.
+    pub sent: Option<String>,
+    /// The field that the destination reads there.
+    pub expected: Option<String>,
+}
+
+/// One of the two QEMUs of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LegSide {
+    /// The one that sends.
+    Source,
+    /// The one that loads.
+    Destination,
+}
+
+impl fmt::Display for LegSide {
+    /// As the subject of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LegSide::Source => "the source",
+            LegSide::Destination => "the destination",
+        })
+    }
+}
+
+/// The parts of a case, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// A QEMU is started.
+    Launch,
+    /// The workload guest starts to work in the first build.
+    Boot,
+    /// Capabilities, parameters and the channel are set up.
+    SetUp,
+    /// The destination begins to listen.
+    Incoming,
+    /// The stream goes over.
+    Transfer,
+    /// Memory is compared, and what the workload left in it.
+    MemoryCheck,
+    /// Device state is compared.
+    StateCheck,
+    /// The source leaves.
+    Quit,
+    /// The guest goes on at the destination.
+    Resume,
+}
+
+/// The ways in which a case fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The builds, the transport or this host do not allow the migration that was asked for.
+    CannotBeSetUp,
+    /// A QEMU does not start.
+    DoesNotStart,
+    /// A QEMU refuses a command or the stream.
+    Refused,
+    /// A process ended where it should have gone on.
+    Died,
+    /// A deadline passed.
+    TimedOut,
+    /// The session on a monitor broke.
+    MonitorFailed,
+    /// Guest memory is not what was sent.
+    MemoryDiffers,
+    /// Device state is not what was sent.
+    StateDiffers,
+    /// The workload guest found damage, or does not go on.
+    GuestFailed,
+    /// A QEMU did its work and printed a complaint.
+    Complaint,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_of_an_older_report_is_read_and_the_facts_are_written() {
+        let older = r#"{"section": null, "instance": null, "field": null, "rule": null,
+            "message": "no", "offset": null, "sent": null, "expected": null}"#;
+        let cause: Cause = serde_json::from_str(older).expect("a cause");
+        assert_eq!((cause.side, cause.phase, cause.kind), (None, None, None));
+        let cause = Cause {
+            side: Some(LegSide::Destination),
+            phase: Some(Phase::MemoryCheck),
+            kind: Some(FailureKind::CannotBeSetUp),
+            ..cause
+        };
+        let json = serde_json::to_value(&cause).expect("JSON");
+        assert_eq!(json["side"], "destination");
+        assert_eq!(json["phase"], "memory-check");
+        assert_eq!(json["kind"], "cannot-be-set-up");
+        let again: Cause = serde_json::from_value(json).expect("a cause");
+        assert_eq!(again, cause);
+    }
+}
