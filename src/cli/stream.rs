@@ -170,7 +170,7 @@ const NEW: Style = AnsiColor::Green.on_default();
 
 fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs {
-        let said = match diff.difference {
+        let remark = match diff.difference {
             Difference::OnlyOld => " (only in old)",
             Difference::OnlyNew => " (only in new)",
             Difference::Differs => "",
@@ -178,7 +178,7 @@ fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(
             out,
-            "\n{HEADING}{} {}{HEADING:#}{said}",
+            "\n{HEADING}{} {}{HEADING:#}{remark}",
             diff.section, diff.instance_id
         )?;
         for change in &diff.changes {

@@ -23,8 +23,8 @@ use crate::model::{Direction, Rule};
 use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
+pub use explanation::Explanation;
 use explanation::Grade;
-pub use explanation::{Explanation, ExplanationKind};
 use memory::memory;
 pub use reason::Reason;
 use reason::{Instance, Parting, Takes};

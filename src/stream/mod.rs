@@ -16,7 +16,7 @@
 //!
 //! ```
 //! # let bytes = b"QEVM\0\0\0\x03";
-//! let reading = migcompat::stream::parse(bytes);
+//! let reading = migcompat::internals::stream::parse(bytes);
 //! for section in reading.stream.devices() {
 //!     println!("{} {}: {} bytes", section.name, section.instance_id, section.size);
 //!     for node in section.content.structure().into_iter().flat_map(|s| &s.fields) {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use macro_rules_attribute::apply;
-use migcompat::compare::dump::compare::compare;
-use migcompat::compare::renames::NoRenames;
+use migcompat::internals::compare::NoRenames;
+use migcompat::internals::compare::compare;
+use migcompat::internals::vmstate::read_dump;
+use migcompat::internals::vmstate::{Dump, Section, Vmsd, VmsdField};
 use migcompat::model::Direction;
 use migcompat::model::Rule;
 use migcompat::report::{Finding, Level, Shape};
-use migcompat::vmstate::dump::{Dump, Section, Vmsd, VmsdField};
-use migcompat::vmstate::read::read_dump;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

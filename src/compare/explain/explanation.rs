@@ -19,23 +19,6 @@ pub struct Explanation {
     pub only_one: bool,
 }
 
-/// The kinds of what stands against a load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExplanationKind {
-    /// The destination has no such section.
-    Section,
-    /// A block of guest memory that the destination does not have, or not in this length.
-    Memory,
-    /// The version in the header.
-    Version,
-    /// A subsection that the destination does not know, or not in this version.
-    Subsection,
-    /// The fields do not lie alike.
-    Layout,
-    /// The layouts agree: a check after or during the load refused what a field holds.
-    ValueCheck,
-}
-
 /// How sure an explanation is, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::compare::explain::explanation::{ExplanationKind, Grade};
+use crate::compare::explain::explanation::Grade;
 use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
@@ -193,29 +193,4 @@ pub struct Register {
     pub index: usize,
     pub number: u64,
     pub value: u64,
-}
-
-impl Reason {
-    /// Returns what kind of thing stands against the load.
-    pub fn kind(&self) -> ExplanationKind {
-        match self {
-            Reason::Section { .. } => ExplanationKind::Section,
-            Reason::Version { .. } => ExplanationKind::Version,
-            Reason::Memory { .. } => ExplanationKind::Memory,
-            Reason::Subsection { .. } => ExplanationKind::Subsection,
-            Reason::Layout {
-                weight: Weight::Given | Weight::Test,
-                ..
-            } => ExplanationKind::Layout,
-            Reason::Several { first, .. } => first.kind(),
-            // The load ends at the length's value.
-            Reason::Layout { .. }
-            | Reason::Unequal { .. }
-            | Reason::TooMany { .. }
-            | Reason::LacksRegisters { .. }
-            | Reason::OtherRegisters { .. }
-            | Reason::PciConfig { .. }
-            | Reason::ValueCheck { .. } => ExplanationKind::ValueCheck,
-        }
-    }
 }

@@ -2,17 +2,13 @@
 
 use std::fmt;
 
-use crate::compare::explain::explanation::{Explanation, ExplanationKind};
+use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::{
     FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
 use crate::stream::tree::Leaf;
 
 impl Explanation {
-    pub fn kind(&self) -> ExplanationKind {
-        self.reason.kind()
-    }
-
     /// Returns what stands at the place in what was sent: name, type, size and value.
     pub fn sent(&self) -> Option<String> {
         self.reason.sent()

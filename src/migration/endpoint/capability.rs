@@ -35,6 +35,7 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// All of them.
     pub const ALL: [Capability; 2] = [Capability::Multifd, Capability::PostcopyRam];
 
     /// Why it cannot be used with a transport, whatever the builds.
