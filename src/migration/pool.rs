@@ -57,14 +57,14 @@ impl<J> Ord for Queued<J> {
     }
 }
 
-/// What is to be done, and whether more may come.
+/// The jobs that wait, and whether more may come.
 struct Queue<J> {
     jobs: BinaryHeap<Queued<J>>,
     closed: bool,
 }
 
-/// Runs jobs, so many at once, until none is left. What each comes to is told to `done`, which may
-/// ask for more.
+/// Runs jobs, so many at once, until none is left. Each result is passed to `done`, which may ask for
+/// more jobs.
 ///
 /// # Errors
 /// A signal, or no resources.

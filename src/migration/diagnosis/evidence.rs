@@ -5,10 +5,10 @@ use crate::migration::diagnosis::load_trace::Reached;
 use crate::migration::endpoint::commands::QueryPci;
 use crate::migration::endpoint::vm::Vm;
 
-/// What both sides left.
+/// The traces that both sides left.
 pub(crate) struct Evidence {
     pub stderr: Stderr,
-    /// How far the destination got.
+    /// The place that the load had reached.
     pub reached: Reached,
     /// Transcripts and the like, by file name.
     pub files: Vec<(String, String)>,
