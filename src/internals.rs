@@ -19,7 +19,7 @@ pub mod migration {
     pub use crate::migration::case;
     pub use crate::migration::checks::state::Names;
     pub use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
-    pub use crate::migration::diagnosis::properties;
+    pub use crate::migration::diagnosis::property_diff::{Compared, Snapshots, compare, findings};
     pub use crate::migration::endpoint::vm::{Endpoint, Role, Vm};
 }
 

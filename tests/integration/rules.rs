@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use macro_rules_attribute::apply;
 use migcompat::internals::compare::NoRenames;
 use migcompat::internals::compare::compare;
-use migcompat::internals::migration::properties;
-use migcompat::internals::migration::properties::{Look, Snapshots};
+
+use migcompat::internals::migration::{self, Compared, Snapshots};
 use migcompat::internals::qemu::properties::Snapshot;
 use migcompat::internals::rules::KnownIssues;
 use migcompat::internals::vmstate::Dump;
@@ -55,8 +55,8 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
                 new: new.clone(),
             };
             let lists = KnownIssues::load(&[]).expect("the shipped lists");
-            let differences = properties::compare(&snapshots, Look::Everything, &lists);
-            properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
+            let differences = migration::compare(&snapshots, Compared::Everything, &lists);
+            migration::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
         }
         _ => panic!("one half of each kind"),
     };

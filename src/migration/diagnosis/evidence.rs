@@ -6,10 +6,10 @@ use crate::migration::endpoint::commands::QueryPci;
 use crate::migration::endpoint::vm::Vm;
 use crate::model::SectionName;
 
-/// What both sides left.
+/// The traces that both sides left.
 pub(crate) struct Evidence {
     pub stderr: Stderr,
-    /// How far the destination got.
+    /// The place that the load had reached.
     pub reached: Reached,
     /// Transcripts and the like, by file name.
     pub files: Vec<(String, String)>,

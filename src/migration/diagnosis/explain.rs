@@ -51,7 +51,7 @@ pub(crate) async fn explain_refusal(
         }
     };
     let (saved, dump) = tokio::join!(save, dump_of(destination, &config.machine));
-    // Without it the cause is what the build said.
+    // Without it the cause is what the build printed.
     let Ok(expected) = saved else {
         return;
     };

@@ -1,4 +1,5 @@
-//! How far a load got, by the destination's own trace: a build that dies or hangs names no section.
+//! Reading from the destination's own trace how far a load got: a build that dies or hangs names no
+//! section.
 //!
 //! The events go by the log of QEMU's trace backend into a file. A build without them goes on all the
 //! same, and nothing is known of its load then.
@@ -14,8 +15,8 @@ use regex::Regex;
 
 use crate::model::SectionName;
 
-/// What a destination is told to trace: the beginning of each section and of each further part of one,
-/// and the end of it all. By name: a build holds a pattern against thousands of events, for a
+/// The events that a destination traces: the beginning of each section and of each further part of one,
+/// and the end of it all. By name: a build matches a pattern against thousands of events, for a
 /// millisecond.
 const EVENTS: [&str; 3] = [
     "qemu_loadvm_state_section_startfull",
@@ -34,7 +35,7 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap_or_else(|error| unreachable!("{error}"))
 });
 
-/// Where a load was when its destination was last heard of.
+/// The place that a load had reached when its destination wrote its last trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// No section was begun, or that is not known.

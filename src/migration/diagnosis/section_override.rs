@@ -12,7 +12,7 @@ use crate::model::{Direction, SectionName};
 use crate::report::Outcome;
 use crate::stream::section_override::SectionOverride;
 
-/// How many sections are replaced at most: of a machine that differs in more, little is left.
+/// Most sections that are replaced: of a machine that differs in more, little is left.
 const MAX_SECTIONS: usize = 4;
 
 /// Finds the sections to replace so that a machine gets across which `failed` between two builds, and

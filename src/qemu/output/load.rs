@@ -84,7 +84,7 @@ fn compile(expression: &str) -> Regex {
     Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
 }
 
-/// What QEMU printed about a load that failed.
+/// A load that failed, as QEMU printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadFailure {
     /// The section's idstr, or the name of a description in it where that is all.
@@ -108,7 +108,7 @@ pub struct MinimumVersion {
     pub version: i64,
 }
 
-/// What was found in an error output.
+/// The complaints in an error output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Printed {
     /// No complaint at all.
