@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::rules::known_issues::{KnownIssues, Scope};
-use migcompat::compare::diff::diff;
-use migcompat::stream::parse;
+use migcompat::internals::rules::{KnownIssues, Scope};
+use migcompat::internals::compare::diff;
+use migcompat::internals::stream::parse;
 
 fuzz_target!(|data: &[u8]| {
     thread_local! {

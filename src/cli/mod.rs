@@ -5,6 +5,7 @@ mod args;
 mod builds;
 mod config;
 mod dump;
+mod log;
 mod output;
 mod progress;
 mod questions;
@@ -111,14 +112,20 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     cli.color.write_global();
-    let result = signals::listen(interrupted)
-        .context("cannot listen for signals")
-        .map_err(Failure::untestable)
+    let result = log::start(cli.log.as_deref())
+        .and_then(|()| {
+            signals::listen(interrupted)
+                .context("cannot listen for signals")
+                .map_err(Failure::untestable)
+        })
         .and_then(|()| run(&cli.command));
     // A signal that came before the end decides how it ends.
     cleanup::uninterrupted(|| ());
     match result {
-        Ok(exit) => exit.into(),
+        Ok(exit) => {
+            tracing::info!(?exit, "ended");
+            exit.into()
+        }
         Err(failure) => ExitCode::from(fail(&failure)),
     }
 }
@@ -160,6 +167,7 @@ fn fail(failure: &Failure) -> u8 {
         Failure::Interrupted(_) if io::stderr().is_terminal() => "\r\x1b[2K",
         _ => "",
     };
+    tracing::info!(%failure, "ended");
     let mut out = anstream::stderr();
     // The status tells it to whom this cannot be told.
     let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow};
-use regex::RegexSet;
 
 use crate::cli::args::{
     DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs,
@@ -13,6 +12,8 @@ use crate::cli::args::{
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
+use crate::model::Pattern;
+use crate::model::SectionName;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
 use crate::stream::{Options, Reading, Section, show};
@@ -26,10 +27,10 @@ pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
 
 fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let sections = Sections::new(&args.output.section)?;
+    let sections = Sections::new(&args.output.section);
     let reading = read(&args.file, &args.output)?;
     let Reading { stream, error, .. } = &reading;
-    let wanted = |section: &Section| sections.wanted(&section.name);
+    let wanted = |section: &Section| sections.wanted(section.name.as_str());
     target.write_text(|out| match args.output.format {
         StreamFormat::Text => show::text(stream, error.as_ref(), wanted, out),
         StreamFormat::Json => show::json(stream, error.as_ref(), wanted, out),
@@ -41,7 +42,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let sections = Sections::new(&args.output.section)?;
+    let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
         .map_err(Failure::usage)?;
@@ -55,7 +56,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Compatible);
     };
     let names = |stream: &stream::Stream| {
-        let names = stream.sections.iter().map(|s| s.name.clone());
+        let names = stream.sections.iter().map(|s| s.name.to_string());
         names.collect::<Vec<_>>()
     };
     let all = [names(old), names(new)].concat();
@@ -67,7 +68,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
         machine: None,
         any_machine: true,
     };
-    let diffs = diff(old, new, &scope, |s| sections.wanted(&s.name));
+    let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
     target.write_text(|out| match args.output.format {
         StreamFormat::Text => {
@@ -124,42 +125,31 @@ fn sound(file: &Path, reading: &Reading) -> Result<(), Failure> {
 }
 
 /// The sections that `--section` names; all without it.
-struct Sections<'a> {
-    globs: &'a [String],
-    set: RegexSet,
-}
+struct Sections(Vec<Pattern>);
 
-impl<'a> Sections<'a> {
-    fn new(globs: &'a [String]) -> Result<Self, Failure> {
-        let patterns = globs.iter().map(|glob| {
-            let body: String = glob
-                .chars()
-                .map(|c| match c {
-                    '*' => ".*".to_owned(),
-                    '?' => ".".to_owned(),
-                    c => regex::escape(c.encode_utf8(&mut [0; 4])),
-                })
-                .collect();
-            // A device path need not be known: `e1000e` is enough for `0000:00:02.0/e1000e`.
-            format!("^(?:.*/)?{body}$")
-        });
-        let set = RegexSet::new(patterns)
-            .context("cannot use --section")
-            .map_err(Failure::usage)?;
-        Ok(Sections { globs, set })
+impl Sections {
+    fn new(globs: &[String]) -> Self {
+        Sections(globs.iter().map(|glob| glob.as_str().into()).collect())
     }
 
     fn wanted(&self, name: &str) -> bool {
-        self.globs.is_empty() || self.set.is_match(name)
+        self.0.is_empty() || self.0.iter().any(|glob| Sections::fits(glob, name))
+    }
+
+    /// Tells if a pattern fits a name. A device path need not be known: `e1000e` is enough for
+    /// `0000:00:02.0/e1000e`.
+    fn fits(glob: &Pattern, name: &str) -> bool {
+        let ends = name.match_indices('/').map(|(at, _)| &name[at + 1..]);
+        std::iter::once(name).chain(ends).any(|end| glob.fits(end))
     }
 
     /// Refuses a pattern that fits nothing: it is a typing error more often than not.
     fn all_found<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
-        for (i, glob) in self.globs.iter().enumerate() {
-            if !names.clone().any(|name| self.set.matches(name).matched(i)) {
+        for glob in &self.0 {
+            if !names.clone().any(|name| Sections::fits(glob, name)) {
                 let near = names.min_by_key(|name| {
-                    let last = name.rsplit('/').next().unwrap_or(name);
-                    strsim::damerau_levenshtein(last, glob)
+                    let name = SectionName::new(name);
+                    strsim::damerau_levenshtein(name.vmsd_name(), &glob.to_string())
                 });
                 return Err(Failure::usage(anyhow!(
                     "no section fits --section {glob}{}",
@@ -180,7 +170,7 @@ const NEW: Style = AnsiColor::Green.on_default();
 
 fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs {
-        let said = match diff.difference {
+        let remark = match diff.difference {
             Difference::OnlyOld => " (only in old)",
             Difference::OnlyNew => " (only in new)",
             Difference::Differs => "",
@@ -188,7 +178,7 @@ fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(
             out,
-            "\n{HEADING}{} {}{HEADING:#}{said}",
+            "\n{HEADING}{} {}{HEADING:#}{remark}",
             diff.section, diff.instance_id
         )?;
         for change in &diff.changes {

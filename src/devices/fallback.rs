@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::devices::{Device, DeviceSet, Driver, Form, LeftOut, Value};
+use crate::devices::{Device, DeviceSet, Driver, Form, Value};
+use crate::model::Pattern;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +50,7 @@ struct Excluded {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    drivers: Vec<String>,
+    drivers: Vec<Pattern>,
     reason: String,
 }
 
@@ -88,7 +89,7 @@ impl FallBack {
                 same(&entry.category, Some(&facts.category))
                     && same(&entry.bus, facts.bus.as_deref())
                     && fits(&entry.arch, arch)
-                    && (entry.drivers.is_empty() || LeftOut::any(&entry.drivers, driver))
+                    && (entry.drivers.is_empty() || Pattern::any(&entry.drivers, driver))
             })
             .map(|entry| entry.reason.as_str())
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use crate::model::Pattern;
+
 use crate::devices::{Device, DeviceError};
 
 /// A named list of devices.
@@ -21,22 +23,14 @@ pub struct DeviceSet {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
-    /// Names; a `*` at the end stands for any rest.
-    pub drivers: Vec<String>,
+    /// Patterns of their names.
+    pub drivers: Vec<Pattern>,
     pub reason: String,
 }
 
 impl LeftOut {
     pub(super) fn covers(&self, driver: &str) -> bool {
-        LeftOut::any(&self.drivers, driver)
-    }
-
-    /// Tells whether one of the names is the driver's; a `*` at the end stands for any rest.
-    pub(super) fn any(names: &[String], driver: &str) -> bool {
-        names.iter().any(|name| match name.strip_suffix('*') {
-            Some(start) => driver.starts_with(start),
-            None => driver == name,
-        })
+        Pattern::any(&self.drivers, driver)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tracing::{Instrument, debug_span};
+
 use crate::migration::case;
 use crate::migration::case::Ran;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step};
@@ -57,7 +59,8 @@ pub fn run(
         };
         on_event(subject, Event::Began);
         let watcher = |step| on_event(subject, Event::Step(step));
-        let ran = case::run(config, spec, &watcher).await;
+        let span = debug_span!("case", id);
+        let ran = case::run(config, spec, &watcher).instrument(span).await;
         on_event(subject, Event::Ended(&ran.case));
         ran
     };

@@ -4,6 +4,8 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::{Instrument, debug, debug_span};
+
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
@@ -39,7 +41,7 @@ pub(crate) async fn run(
         return RunResult::skip(&format!("cannot write the guest: {error}"));
     }
     let Some((from, destinations)) = route.split_first() else {
-        return RunResult::skip("there is no way to go");
+        return RunResult::skip("the route has no build");
     };
     let mut run = MigrationRun {
         plan: Plan {
@@ -55,19 +57,25 @@ pub(crate) async fn run(
         not_compared: None,
         buses: None,
     };
-    let result = run.drive(from, first, watcher).await;
+    let labels: Vec<&str> = route.iter().map(|end| end.build.label()).collect();
+    let span = debug_span!(
+        "guest",
+        machine = config.machine,
+        route = labels.join(" to ")
+    );
+    let result = run.drive(from, first, watcher).instrument(span).await;
     RunResult {
         buses: run.buses,
         ..result
     }
 }
 
-/// What a run is made of.
+/// The configuration of a run.
 #[derive(Clone, Copy)]
 struct Plan<'r> {
     config: &'r MigrationConfig,
     launch: &'r LaunchSpec,
-    /// Of each leg.
+    /// The destination of each leg.
     destinations: &'r [&'r Endpoint],
     folder: &'r Path,
 }
@@ -145,7 +153,7 @@ struct MigrationRun<'r> {
     legs: Vec<Leg>,
     state: StateChecks,
     new_machines: NewMachines,
-    /// What was sent in the last leg, where the state that arrived is compared in the next one.
+    /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
     buses: Option<Surveyed>,
 }
@@ -200,6 +208,7 @@ impl MigrationRun<'_> {
         let mut direction = first;
         for index in 0..plan.destinations.len() {
             let of = plan.destinations.len();
+            debug!(leg = index, %direction, "the leg begins");
             watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
                 Some(Ok(destination)) => destination,
@@ -214,6 +223,7 @@ impl MigrationRun<'_> {
                     next = started;
                 }
                 Err(failed) => {
+                    debug!(leg = failed.leg, error = ?failed.error, "the leg failed");
                     return self.end(failed, direction, source.vm, destination.vm).await;
                 }
             }
@@ -377,6 +387,8 @@ impl MigrationRun<'_> {
     }
 
     fn record(&mut self, direction: Direction, outcome: Outcome, stats: Stats) {
+        let leg = self.legs.len();
+        debug!(leg, %direction, ?outcome, total_ms = stats.total_ms, "the leg is over");
         self.legs.push(Leg {
             index: self.legs.len(),
             direction,

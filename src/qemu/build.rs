@@ -218,7 +218,7 @@ fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     })
 }
 
-/// One word for a shell.
+/// Quotes one word for a shell.
 pub(crate) fn quote(word: &str) -> String {
     // The one thing that cannot be quoted is a NUL, which no argument can hold either.
     shlex::try_quote(word).map_or_else(|_| word.replace('\0', ""), String::from)

@@ -91,6 +91,12 @@ pub(crate) fn open(
         }))
     };
     if let Some(build) = cached()? {
+        tracing::debug!(
+            suite,
+            arch,
+            program = build.shell_prefix(),
+            "the build is in the cache"
+        );
         return Ok(build);
     }
     let fetching = cache.start_fetch(suite, watcher)?;

@@ -1,8 +1,10 @@
 //! What a build is and which machine types it has, asked from itself.
 
+use qapi::qmp;
+
 use crate::model::Version;
 use crate::qemu::process::output;
-use crate::qemu::qmp::{QmpError, QueryMachines, QueryTarget, QueryVersion};
+use crate::qemu::qmp::{QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
@@ -71,7 +73,8 @@ impl Build {
 async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, QmpError> {
     let deadline = build.deadlines().command;
     let session = &monitored.session;
-    let version = session.execute(QueryVersion {}, deadline).await?;
+    let version = session.execute(qmp::query_version {}, deadline).await?;
+    let part = |number: i64| u32::try_from(number).unwrap_or_default();
     let target = session.execute(QueryTarget {}, deadline).await?;
     let machines = session.execute(QueryMachines {}, deadline).await?;
     let mut machines: Vec<MachineType> = machines
@@ -86,7 +89,11 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
     // The order is that of a hash table.
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(BuildInfo {
-        version: Version::new(version.qemu.major, version.qemu.minor, version.qemu.micro),
+        version: Version::new(
+            part(version.qemu.major),
+            part(version.qemu.minor),
+            part(version.qemu.micro),
+        ),
         package: version.package,
         target: target.arch,
         machines,

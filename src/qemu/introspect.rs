@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use qapi::qmp;
+
 use crate::qemu::info::NO_MACHINE;
-use crate::qemu::qmp::{DeviceListProperties, QmpError, QomListTypes};
+use crate::qemu::qmp::QmpError;
 use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
 /// The devices of a build.
@@ -52,9 +54,9 @@ async fn questions(
 ) -> Result<Devices, QmpError> {
     let deadline = build.deadlines().command;
     let session = &monitored.session;
-    let list = QomListTypes {
-        implements: "device".to_owned(),
-        is_abstract: false,
+    let list = qmp::qom_list_types {
+        implements: Some("device".to_owned()),
+        abstract_: Some(false),
     };
     let types = session.execute(list, deadline).await?;
     let mut devices = Devices {
@@ -64,11 +66,11 @@ async fn questions(
     for name in asked {
         let typename = name.clone();
         match session
-            .execute(DeviceListProperties { typename }, deadline)
+            .execute(qmp::device_list_properties { typename }, deadline)
             .await
         {
             Ok(found) => {
-                let pairs = found.into_iter().map(|p| (p.name, p.kind)).collect();
+                let pairs = found.into_iter().map(|p| (p.name, p.type_)).collect();
                 devices.properties.insert(name.clone(), pairs);
             }
             // Some types tell none without a machine: they are tried as they are.

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
+use tracing::Instrument;
 
 use crate::cleanup::TempFolder;
 use crate::qemu::process::said;
@@ -102,6 +103,7 @@ impl Monitored {
         };
         let opened = match connected {
             Ok((connection, _)) => Session::open(connection, deadline)
+                .instrument(process.span())
                 .await
                 .map_err(Problem::from),
             Err(problem) => Err(problem),

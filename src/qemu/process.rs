@@ -11,6 +11,9 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
+use tracing::{Level, Span, debug, debug_span};
+
+use crate::qemu::quote;
 
 use crate::cleanup::{Group, uninterrupted};
 
@@ -75,6 +78,13 @@ pub(crate) fn said(stderr: &str) -> String {
     }
 }
 
+/// Returns the command as one types it.
+fn shell_line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
 /// A child process under way; dropping it kills its whole group.
 #[derive(Debug)]
 pub struct Running {
@@ -83,6 +93,8 @@ pub struct Running {
     /// Of the child, until it has been waited for: the number may belong to somebody else then.
     group: Option<Group>,
     stderr: Tail,
+    /// Names the process in the log.
+    span: Span,
 }
 
 impl Running {
@@ -93,6 +105,7 @@ impl Running {
     /// What the system says, for instance that there is no such program.
     pub fn start(mut command: Command) -> Result<Running, RunError> {
         let program = command.get_program().to_string_lossy().into_owned();
+        let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
         tie_to_us(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let started = uninterrupted(|| {
@@ -104,12 +117,15 @@ impl Running {
             program: program.clone(),
             source,
         })?;
+        let span = debug_span!("process", pid = child.id());
+        span.in_scope(|| debug!(line, "started"));
         let stderr = Tail::of(child.stderr.take());
         Ok(Running {
             program,
             child,
             group,
             stderr,
+            span,
         })
     }
 
@@ -121,7 +137,9 @@ impl Running {
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(Ok(status)) => {
                 self.group = None;
-                self.stderr.drain().await;
+                if self.stderr.drain().await {
+                    self.log_end(&Ended(status).to_string());
+                }
                 Ok(status)
             }
             Ok(Err(source)) => Err(RunError::Wait {
@@ -145,10 +163,22 @@ impl Running {
         if self.child.wait().await.is_ok() {
             self.group = None;
         }
-        self.stderr.drain().await;
+        if self.stderr.drain().await {
+            self.log_end("was killed by us");
+        }
     }
 
-    /// The last few kilobytes of its error output so far.
+    /// Returns the span that names the process in the log.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    fn log_end(&self, how: &str) {
+        self.span
+            .in_scope(|| debug!(stderr = self.stderr(), "{how}"));
+    }
+
+    /// Returns the last few kilobytes of its error output so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -192,17 +222,19 @@ impl Tail {
     }
 
     /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
-    /// not for long.
-    async fn drain(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            let abort = reader.abort_handle();
-            if tokio::time::timeout(Duration::from_millis(500), reader)
-                .await
-                .is_err()
-            {
-                abort.abort();
-            }
+    /// not for long. Tells if this was the first time.
+    async fn drain(&mut self) -> bool {
+        let Some(reader) = self.reader.take() else {
+            return false;
+        };
+        let abort = reader.abort_handle();
+        if tokio::time::timeout(Duration::from_millis(500), reader)
+            .await
+            .is_err()
+        {
+            abort.abort();
         }
+        true
     }
 
     fn text(&self) -> String {

@@ -129,7 +129,9 @@ pub(crate) struct Step<'w> {
 
 impl<'w> Step<'w> {
     pub(crate) fn begin(watcher: FetchWatcher<'w>, suite: &'w str, step: FetchStep<'_>) -> Self {
-        watcher(FetchEvent::Began { suite, step });
+        let event = FetchEvent::Began { suite, step };
+        tracing::debug!("{event}");
+        watcher(event);
         Step { watcher, suite }
     }
 
@@ -141,6 +143,8 @@ impl<'w> Step<'w> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        (self.watcher)(FetchEvent::Ended { suite: self.suite });
+        let event = FetchEvent::Ended { suite: self.suite };
+        tracing::debug!("{event}");
+        (self.watcher)(event);
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use qapi::Command;
-use qapi::qmp::QmpCommand;
+use qapi::qmp;
+use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,26 +84,25 @@ impl Snapshot {
         wanted: impl FnOnce(&[Object]) -> Vec<bool>,
     ) -> Result<Snapshot, QmpError> {
         let of_kind = async |implements: &str| -> Result<BTreeSet<String>, QmpError> {
-            let command = QomListTypes {
-                implements: implements.to_owned(),
+            let command = qmp::qom_list_types {
+                implements: Some(implements.to_owned()),
+                abstract_: None,
             };
             let types = session.execute(command, deadline).await?;
             Ok(types.into_iter().map(|of| of.name).collect())
         };
         let (devices, cpus) = (of_kind("device").await?, of_kind("cpu").await?);
         let mut found = Vec::new();
-        let root = session
-            .execute(QomGet::new(MACHINE, "type"), deadline)
-            .await?;
+        let root = session.execute(get(MACHINE, "type"), deadline).await?;
         let root = root.as_str().unwrap_or_default().to_owned();
         let mut open = vec![(MACHINE.to_owned(), root)];
         while let Some((path, type_name)) = open.pop() {
-            let command = QomList { path: path.clone() };
+            let command = qmp::qom_list { path: path.clone() };
             let Some(items) = unless_refused(session.execute(command, deadline).await)? else {
                 continue;
             };
             for item in &items {
-                let child = item.child();
+                let child = child(item);
                 if let Some(child) = child.filter(|&c| devices.contains(c) || c == CONTAINER) {
                     open.push((format!("{path}/{}", item.name), child.to_owned()));
                 }
@@ -133,8 +132,8 @@ impl Snapshot {
         let chosen = snapshot.objects.iter_mut().zip(found).zip(wanted);
         for ((object, (_, type_name, items)), _) in chosen.filter(|(_, wanted)| *wanted) {
             if object.kind == Kind::Machine {
-                for item in items.iter().filter(|item| item.is_plain()) {
-                    let command = QomGet::new(&object.path, &item.name);
+                for item in items.iter().filter(|item| is_plain(item)) {
+                    let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
                     if let Some(value) = answer {
                         // A machine's properties tell no default.
@@ -144,7 +143,7 @@ impl Snapshot {
                 continue;
             }
             if !types.contains_key(&type_name) {
-                let command = DeviceListProperties {
+                let command = qmp::device_list_properties {
                     typename: type_name.clone(),
                 };
                 let listed = unless_refused(session.execute(command, deadline).await)?;
@@ -155,11 +154,11 @@ impl Snapshot {
             let Some(defaults) = types.get(&type_name) else {
                 continue;
             };
-            for item in items.iter().filter(|item| item.is_plain()) {
+            for item in items.iter().filter(|item| is_plain(item)) {
                 let Some(default) = defaults.get(&item.name) else {
                     continue;
                 };
-                let command = QomGet::new(&object.path, &item.name);
+                let command = get(&object.path, &item.name);
                 // Some can only be set.
                 let answer = unless_refused(session.execute(command, deadline).await)?;
                 if let Some(value) = answer {
@@ -214,86 +213,21 @@ fn natural(path: &str) -> Vec<(String, u64)> {
     parts
 }
 
-macro_rules! command {
-    ($type:ident, $name:literal, $reply:ty) => {
-        impl Command for $type {
-            type Ok = $reply;
-            const NAME: &'static str = $name;
-            const ALLOW_OOB: bool = false;
-        }
-        impl QmpCommand for $type {}
-    };
+/// Returns the type of the child that a property is, if it is one.
+fn child(property: &ObjectPropertyInfo) -> Option<&str> {
+    property.type_.strip_prefix("child<")?.strip_suffix('>')
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct QomListTypes {
-    implements: String,
-}
-command!(QomListTypes, "qom-list-types", Vec<Named>);
-
-#[derive(Debug, Clone, Deserialize)]
-struct Named {
-    name: String,
+/// Tells if a property has a value of its own, and is no reference to another object.
+fn is_plain(property: &ObjectPropertyInfo) -> bool {
+    child(property).is_none() && !property.type_.starts_with("link<")
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct QomList {
-    path: String,
-}
-command!(QomList, "qom-list", Vec<Item>);
-
-/// A property of an object; its children are among them.
-#[derive(Debug, Clone, Deserialize)]
-struct Item {
-    name: String,
-    #[serde(rename = "type")]
-    of: String,
-}
-
-impl Item {
-    /// The type of the child that it is.
-    fn child(&self) -> Option<&str> {
-        self.of.strip_prefix("child<")?.strip_suffix('>')
+fn get(path: &str, property: &str) -> qmp::qom_get {
+    qmp::qom_get {
+        path: path.to_owned(),
+        property: property.to_owned(),
     }
-
-    /// Whether it has a value of its own, and is no reference to another object.
-    fn is_plain(&self) -> bool {
-        self.child().is_none() && !self.of.starts_with("link<")
-    }
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct QomGet {
-    path: String,
-    property: String,
-}
-command!(QomGet, "qom-get", Value);
-
-impl QomGet {
-    fn new(path: &str, property: &str) -> QomGet {
-        QomGet {
-            path: path.to_owned(),
-            property: property.to_owned(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct DeviceListProperties {
-    typename: String,
-}
-command!(
-    DeviceListProperties,
-    "device-list-properties",
-    Vec<PropertyInfo>
-);
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct PropertyInfo {
-    name: String,
-    #[serde(default)]
-    default_value: Option<Value>,
 }
 
 #[cfg(test)]

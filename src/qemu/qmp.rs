@@ -1,9 +1,12 @@
 //! A session on a build's monitor.
 //!
-//! The `qapi` crate carries commands and replies. Events never reach it: it gives up on the stream
-//! at the first one that its schema does not know, and the schema is one version's. They are told
-//! apart line by line before it and kept as they came. For the same reason the replies here are
-//! types of our own wherever versions differ.
+//! The `qapi` crate carries commands and replies, and its types serve where all versions since 5.2 agree:
+//! a command without a reply, a string, a list of names. Its schema is one version's: it refuses a
+//! reply that lacks a key which came later (`query-machines`) or has a word that it does not know (a
+//! target, a run state, the status or a capability of a migration). For those the commands have
+//! replies of our own, with the keys that are read. Events never reach the crate: it gives up on the
+//! stream at the first one that its schema does not know. They are told apart line by line before it
+//! and kept as they came.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
-use qapi::{Command, ExecuteError};
+use qapi::{Command, ExecuteError, qmp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -21,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
 const MAX_LINE: u64 = 64 << 20;
@@ -95,7 +99,7 @@ impl Session {
         let (feed, fed) = tokio::io::duplex(64 << 10);
         let (sender, events) = mpsc::unbounded_channel();
         let garbage = Arc::new(Mutex::new(None));
-        let transcript = Transcript::default();
+        let transcript = Transcript::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(sort_lines(
             read,
@@ -121,6 +125,7 @@ impl Session {
         };
         let (service, replies) = stream.into_parts();
         tasks.spawn(replies.into_future());
+        tracing::debug!("the monitor is open");
         Ok(Session {
             service,
             events,
@@ -185,14 +190,14 @@ impl Session {
             MsgFlags::MSG_NOSIGNAL,
             None,
         )
-        .map_err(|error| broken(&self.garbage, GetFd::NAME, error.into()))?;
-        let command = GetFd {
+        .map_err(|error| broken(&self.garbage, qmp::getfd::NAME, error.into()))?;
+        let command = qmp::getfd {
             fdname: name.to_owned(),
         };
         self.execute(command, deadline).await.map(drop)
     }
 
-    /// The next event, those included that came while nobody asked. `None` once the session is over.
+    /// Returns the next event, those included that came while nobody asked. `None` once the session is over.
     ///
     /// # Errors
     /// There was none within the deadline.
@@ -210,7 +215,7 @@ impl Session {
         while self.events.try_recv().is_ok() {}
     }
 
-    /// What was said so far, a line a message.
+    /// Returns the conversation so far, a line a message.
     pub fn transcript(&self) -> String {
         self.transcript.text()
     }
@@ -220,7 +225,7 @@ impl Session {
     /// # Errors
     /// It does not react.
     pub async fn quit(&self, deadline: Duration) -> Result<(), QmpError> {
-        match self.execute(Quit {}, deadline).await {
+        match self.execute(qmp::quit {}, deadline).await {
             Ok(_) | Err(QmpError::Closed) => Ok(()),
             Err(error) => Err(error),
         }
@@ -302,14 +307,26 @@ fn event(message: &serde_json::Map<String, Value>) -> Event {
 }
 
 /// A conversation as it went, up to a size that a polled session does not reach.
-#[derive(Clone, Default)]
-struct Transcript(Arc<Mutex<String>>);
+#[derive(Clone)]
+struct Transcript {
+    text: Arc<Mutex<String>>,
+    /// Names the process in the log.
+    span: Span,
+}
 
 impl Transcript {
     const MOST: usize = 1 << 20;
 
+    fn new() -> Transcript {
+        Transcript {
+            text: Arc::default(),
+            span: Span::current(),
+        }
+    }
+
     fn add(&self, way: &str, message: &str) {
-        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.span.in_scope(|| trace!("{way} {message}"));
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if text.len() + message.len() < Self::MOST {
             text.push_str(way);
             text.push(' ');
@@ -319,7 +336,7 @@ impl Transcript {
     }
 
     fn text(&self) -> String {
-        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         text.clone()
     }
 }
@@ -327,40 +344,15 @@ impl Transcript {
 /// Makes a type a command, with a reply of our own.
 macro_rules! command {
     ($type:ident, $name:literal, $reply:ty) => {
-        impl Command for $type {
+        impl ::qapi::Command for $type {
             type Ok = $reply;
             const NAME: &'static str = $name;
             const ALLOW_OOB: bool = false;
         }
-        impl QmpCommand for $type {}
+        impl ::qapi::qmp::QmpCommand for $type {}
     };
 }
-
-/// Names the descriptor that came last.
-#[derive(Debug, Clone, Serialize)]
-struct GetFd {
-    fdname: String,
-}
-command!(GetFd, "getfd", Value);
-
-#[derive(Debug, Clone, Serialize)]
-pub struct QueryVersion {}
-command!(QueryVersion, "query-version", VersionReply);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct VersionReply {
-    pub qemu: Triple,
-    /// What the distribution calls it; may be empty.
-    #[serde(default)]
-    pub package: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-pub struct Triple {
-    pub major: u32,
-    pub minor: u32,
-    pub micro: u32,
-}
+pub(crate) use command;
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}
@@ -371,43 +363,11 @@ pub struct TargetReply {
     pub arch: String,
 }
 
-/// Which types there are of a kind.
-#[derive(Debug, Clone, Serialize)]
-pub struct QomListTypes {
-    pub implements: String,
-    #[serde(rename = "abstract")]
-    pub is_abstract: bool,
-}
-command!(QomListTypes, "qom-list-types", Vec<TypeReply>);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct TypeReply {
-    pub name: String,
-}
-
-/// Which properties a device type has.
-#[derive(Debug, Clone, Serialize)]
-pub struct DeviceListProperties {
-    pub typename: String,
-}
-command!(
-    DeviceListProperties,
-    "device-list-properties",
-    Vec<PropertyReply>
-);
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct PropertyReply {
-    pub name: String,
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryMachines {}
 command!(QueryMachines, "query-machines", Vec<MachineReply>);
 
-/// Of a machine type, what all versions since 5.2 tell.
+/// A machine type, by the keys that all versions since 5.2 have.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MachineReply {
@@ -419,10 +379,6 @@ pub struct MachineReply {
     #[serde(default)]
     pub deprecated: bool,
 }
-
-#[derive(Debug, Clone, Serialize)]
-pub struct Quit {}
-command!(Quit, "quit", Value);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Checks the lists: entries that say the same twice, allow too much, or match nothing in the very
 //! releases that they name.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -42,85 +43,117 @@ impl fmt::Display for Defect {
 /// Checks the entries by themselves.
 pub fn review(lists: &KnownIssues) -> Vec<Defect> {
     let mut defects = Vec::new();
-    let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
-    let mut once = |key: String, place, defects: &mut Vec<Defect>| {
-        if let Some(first) = seen.get(&key) {
-            defects.push(Defect {
-                place: Place::clone(place),
-                kind: DefectKind::Double,
-                text: format!("{first} says the same"),
-            });
-        } else {
-            seen.insert(key, place);
-        }
+    doubles(
+        &lists.renames,
+        |entry| &entry.place,
+        &mut defects,
+        |r| {
+            (
+                r.what,
+                &r.section,
+                &r.description,
+                &r.old,
+                &r.new,
+                r.span.by,
+            )
+        },
+    );
+    doubles(
+        &lists.conditions,
+        |entry| &entry.place,
+        &mut defects,
+        |c| (&c.section, &c.description, &c.items, c.span.by),
+    );
+    doubles(
+        &lists.breaks,
+        |entry| &entry.place,
+        &mut defects,
+        |b| {
+            let wire = (&b.section, b.rule, &b.path, b.direction);
+            (wire, &b.machines, b.span.by)
+        },
+    );
+    doubles(
+        &lists.migrations,
+        |entry| &entry.place,
+        &mut defects,
+        |m| (&m.section, &m.field, m.direction, &m.machines, m.span.by),
+    );
+    doubles(
+        &lists.volatile,
+        |entry| &entry.place,
+        &mut defects,
+        |v| {
+            let fields: Vec<String> = v.fields.iter().map(ToString::to_string).collect();
+            let difference = (&v.bytes, v.run, v.resized, v.sent_length);
+            (&v.description, fields, difference, &v.arch, &v.machines)
+        },
+    );
+    let mut wide = |place: &Place, text: String| {
+        defects.push(Defect {
+            place: place.clone(),
+            kind: DefectKind::Wide,
+            text,
+        });
     };
-    for r in &lists.renames {
-        let key = format!(
-            "{:?} {:?} {:?} {} {} {}",
-            r.what, r.section, r.description, r.old, r.new, r.span.by
-        );
-        once(key, &r.place, &mut defects);
-    }
-    for c in &lists.conditions {
-        let key = format!(
-            "{:?} {} {:?} {}",
-            c.section, c.description, c.items, c.span.by
-        );
-        once(key, &c.place, &mut defects);
-    }
     for b in &lists.breaks {
-        let key = format!(
-            "{} {} {:?} {:?} {:?} {}",
-            b.section, b.rule, b.path, b.direction, b.machines, b.span.by
-        );
-        once(key, &b.place, &mut defects);
-        if b.machines.iter().any(|m| m == "*") && b.path.is_empty() && b.whole_section {
-            defects.push(Defect {
-                place: b.place.clone(),
-                kind: DefectKind::Wide,
-                text: format!(
+        if b.machines.are_all() && b.path.is_empty() && b.whole_section {
+            wide(
+                &b.place,
+                format!(
                     "allows every {} in `{}` on every machine; name the machines or the path",
                     b.rule, b.section
                 ),
-            });
+            );
         }
     }
     for m in &lists.migrations {
-        let key = format!(
-            "{} {:?} {:?} {:?} {}",
-            m.section, m.field, m.direction, m.machines, m.span.by
-        );
-        once(key, &m.place, &mut defects);
-        if m.machines.iter().any(|name| name == "*") && m.field.is_none() {
-            defects.push(Defect {
-                place: m.place.clone(),
-                kind: DefectKind::Wide,
-                text: format!(
+        if m.machines.are_all() && m.field.is_none() {
+            wide(
+                &m.place,
+                format!(
                     "allows every refusal of `{}` on every machine; name the machines or the field",
                     m.section
                 ),
-            });
+            );
         }
     }
     for v in &lists.volatile {
-        let key = format!(
-            "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-            v.description, v.fields, v.bytes, v.run, v.resized, v.sent_length, v.arch, v.machines
-        );
-        once(key, &v.place, &mut defects);
         if v.arch.is_empty() && v.machines.is_empty() && is_of_every_target(&v.description) {
-            defects.push(Defect {
-                place: v.place.clone(),
-                kind: DefectKind::Wide,
-                text: format!(
+            wide(
+                &v.place,
+                format!(
                     "every target has a `{}` of its own; name the targets in arch",
                     v.description
                 ),
-            });
+            );
         }
     }
     defects.sort();
     defects
+}
+
+/// Notes the entries that have the key of one before them.
+fn doubles<'k, T, K: Ord>(
+    entries: &'k [T],
+    place: impl Fn(&'k T) -> &'k Place,
+    defects: &mut Vec<Defect>,
+    key: impl Fn(&'k T) -> K,
+) {
+    let mut seen: BTreeMap<K, &Place> = BTreeMap::new();
+    for entry in entries {
+        let place = place(entry);
+        match seen.entry(key(entry)) {
+            Entry::Occupied(first) => defects.push(Defect {
+                place: place.clone(),
+                kind: DefectKind::Double,
+                text: format!("{} says the same", first.get()),
+            }),
+            Entry::Vacant(first) => {
+                first.insert(place);
+            }
+        }
+    }
 }
 
 /// Tells if a description of this name is in the streams of all targets, with other fields or another

@@ -1,8 +1,10 @@
-//! From a file to the bytes of a stream: plain, gzip or zstd, unpacked as they are read.
+//! From a file to the bytes of a stream, unpacked as they are read: guest memory may be any size.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::compression;
 
 /// Why a file cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +27,7 @@ pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
         file: file.to_owned(),
         source,
     };
-    let mut input: Box<dyn Read> = if file == Path::new("-") {
+    let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         let input = File::open(file).map_err(io_error)?;
@@ -36,23 +38,9 @@ pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
         }
         Box::new(input)
     };
-    let mut start = Vec::new();
-    input
-        .by_ref()
-        .take(4)
-        .read_to_end(&mut start)
-        .map_err(io_error)?;
-    let format = start.clone();
-    let whole = Cursor::new(start).chain(input);
-    Ok(match format.as_slice() {
-        [] => {
-            return Err(OpenError::Empty {
-                file: file.to_owned(),
-            });
-        }
-        // A multi-member file is what `cat a.gz b.gz` and parallel compressors make.
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(whole)),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(whole).map_err(io_error)?),
-        _ => Box::new(whole),
-    })
+    compression::reader(input)
+        .map_err(io_error)?
+        .ok_or_else(|| OpenError::Empty {
+            file: file.to_owned(),
+        })
 }

@@ -1,16 +1,16 @@
 //! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::compression::{UnpackError, unpacked};
 use crate::vmstate::dump::Dump;
 
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
-pub const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Why an input is no readable dump. All of these are the input's fault, not QEMU's.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +23,8 @@ pub enum DumpError {
         "{origin} is empty: a QEMU that failed to start leaves such a file; make the dump again and look at what QEMU printed"
     )]
     Empty { origin: String },
-    #[error("cannot unpack {origin} as {format}: {source}")]
-    Compression {
-        origin: String,
-        format: &'static str,
-        source: io::Error,
-    },
-    #[error(
-        "{origin} unpacks to more than {MAX_BYTES} bytes, which neither a vmstate dump nor a report does"
-    )]
-    TooLarge { origin: String },
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     #[error("{origin} is not UTF-8 text: byte {offset} (line {line}) does not belong")]
     NotUtf8 {
         origin: String,
@@ -77,7 +69,9 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(io_error)?;
-    parse_dump(&bytes, &file.display().to_string())
+    let dump = parse_dump(&bytes, &file.display().to_string())?;
+    tracing::debug!(file = %file.display(), machine = dump.machine, sections = dump.sections.len(), "read a dump");
+    Ok(dump)
 }
 
 /// Parses a dump from memory; `origin` names it in errors.
@@ -87,51 +81,10 @@ pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
             origin: origin.to_owned(),
         });
     }
-    parse_json(&unpacked(bytes, origin)?, origin)
-}
-
-/// The content of a file that may be gzip or zstd, which its first bytes tell.
-///
-/// # Errors
-/// It is damaged, or too large.
-pub(crate) fn unpacked<'b>(bytes: &'b [u8], origin: &str) -> Result<Cow<'b, [u8]>, DumpError> {
-    match bytes {
-        [0x1f, 0x8b, ..] => {
-            // A multi-member file is what `cat a.gz b.gz` and parallel compressors make.
-            unpack(flate2::read::MultiGzDecoder::new(bytes), origin, "gzip").map(Cow::Owned)
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder =
-                zstd::Decoder::with_buffer(bytes).map_err(|source| DumpError::Compression {
-                    origin: origin.to_owned(),
-                    format: "zstd",
-                    source,
-                })?;
-            unpack(decoder, origin, "zstd").map(Cow::Owned)
-        }
-        _ => Ok(Cow::Borrowed(bytes)),
-    }
-}
-
-fn unpack(decoder: impl Read, origin: &str, format: &'static str) -> Result<Vec<u8>, DumpError> {
-    let mut unpacked = Vec::new();
-    decoder
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut unpacked)
-        .map_err(|source| DumpError::Compression {
-            origin: origin.to_owned(),
-            format,
-            source,
-        })?;
-    Ok(unpacked)
+    parse_json(&unpacked(bytes, origin, MAX_BYTES)?, origin)
 }
 
 fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(DumpError::TooLarge {
-            origin: origin.to_owned(),
-        });
-    }
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(DumpError::Empty {
             origin: origin.to_owned(),

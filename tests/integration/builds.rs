@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use macro_rules_attribute::apply;
+use migcompat::internals::qemu;
+use migcompat::internals::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 use migcompat::model::BuildKind;
-use migcompat::qemu;
-use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 
 use crate::common::{build, script, stderr};
 use crate::processes::{monitor, open_elsewhere};

@@ -15,6 +15,7 @@ mod cli;
 mod device_sets;
 mod guests;
 mod live;
+mod log;
 mod merge;
 mod output_file;
 mod pages;

@@ -1,4 +1,4 @@
-//! How the stream gets from one QEMU to the other: addresses and descriptors for both ends.
+//! Setting up the channel between two QEMUs: addresses and descriptors for both ends.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -12,9 +12,10 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::commands::QueryMigrate;
-use crate::migration::endpoint::vm::{Vm, quote};
+use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{LegError, Obstacle, command_failed};
 use crate::qemu::qmp::QmpError;
+use crate::qemu::quote;
 use crate::report::{LegSide, Phase};
 
 /// The name of a descriptor on the monitor that it is handed over by.

@@ -1,25 +1,14 @@
-//! The monitor commands of a migration, with replies that every version since 5.2 can fill.
+//! The monitor commands of a migration, with the options that are used and replies that every version
+//! since 5.2 can fill.
 
-use qapi::Command;
-use qapi::qmp::QmpCommand;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-macro_rules! command {
-    ($type:ident, $name:literal, $reply:ty) => {
-        impl Command for $type {
-            type Ok = $reply;
-            const NAME: &'static str = $name;
-            const ALLOW_OOB: bool = false;
-        }
-        impl QmpCommand for $type {}
-    };
-}
+pub(crate) use qapi::qmp::{
+    cont as Cont, migrate_start_postcopy as StartPostcopy, pmemsave as PmemSave,
+};
 
-/// Lets the guest run.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Cont {}
-command!(Cont, "cont", Value);
+use crate::qemu::qmp::command;
 
 /// Starts an outgoing migration.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +17,7 @@ pub(crate) struct Migrate {
 }
 command!(Migrate, "migrate", Value);
 
-/// Tells a destination that was started with `-incoming defer` where the stream comes from.
+/// Has a destination that was started with `-incoming defer` listen for the stream.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct MigrateIncoming {
@@ -43,7 +32,7 @@ command!(MigrateIncoming, "migrate-incoming", Value);
 pub(crate) struct QueryMigrate {}
 command!(QueryMigrate, "query-migrate", MigrationReply);
 
-/// How a migration stands. A build that never started one says nothing at all.
+/// The state of a migration. A build that never started one gives nothing at all.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct MigrationReply {
@@ -53,7 +42,7 @@ pub(crate) struct MigrationReply {
     pub downtime: Option<i64>,
     pub setup_time: Option<i64>,
     pub ram: Option<RamReply>,
-    /// Where a destination listens.
+    /// The addresses on which a destination listens.
     pub socket_address: Vec<Value>,
 }
 
@@ -66,7 +55,7 @@ pub(crate) struct RamReply {
     pub duplicate: Option<i64>,
 }
 
-/// Whether the machine runs, and if not, why.
+/// Asks whether the machine runs, and if not, why.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryStatus {}
 command!(QueryStatus, "query-status", StatusReply);
@@ -107,19 +96,6 @@ pub(crate) struct SetParameters {
 }
 command!(SetParameters, "migrate-set-parameters", Value);
 
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct StartPostcopy {}
-command!(StartPostcopy, "migrate-start-postcopy", Value);
-
-/// Writes guest-physical memory into a file.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct PmemSave {
-    pub val: u64,
-    pub size: u64,
-    pub filename: String,
-}
-command!(PmemSave, "pmemsave", Value);
-
 /// A command of the human monitor.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,7 +104,7 @@ pub(crate) struct HumanCommand {
 }
 command!(HumanCommand, "human-monitor-command", String);
 
-/// What sits on the PCI buses.
+/// Asks which devices are on the PCI buses.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryPci {}
 command!(QueryPci, "query-pci", Vec<PciBusReply>);

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, Rule, Version};
+use crate::model::{Direction, Pattern, Rule, Version};
 use crate::qemu::machine;
 use crate::rules::known_issues::{
-    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
-    Unrelated, Volatile,
+    Absent, Break, Condition, KnownIssues, Machines, Place, Refused, Rename, Renamed, Run, Sent,
+    Span, Unrelated, Volatile,
 };
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -106,8 +106,8 @@ struct RawCondition {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAbsent {
-    machines: Vec<String>,
-    types: Vec<String>,
+    machines: Machines,
+    types: Vec<Pattern>,
     source: String,
     reason: String,
 }
@@ -116,7 +116,7 @@ struct RawAbsent {
 #[serde(deny_unknown_fields)]
 struct RawVolatile {
     description: String,
-    fields: Vec<String>,
+    fields: Vec<Pattern>,
     #[serde(default)]
     bytes: Vec<[usize; 2]>,
     run: Option<Run>,
@@ -125,7 +125,7 @@ struct RawVolatile {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Vec<String>,
+    machines: Machines,
     reason: String,
     source: String,
 }
@@ -136,7 +136,7 @@ struct RawMigration {
     section: String,
     field: Option<String>,
     direction: Option<Direction>,
-    machines: Vec<String>,
+    machines: Machines,
     after: Option<Version>,
     by: Version,
     #[serde(default)]
@@ -148,8 +148,8 @@ struct RawMigration {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawProperty {
-    types: Vec<String>,
-    names: Vec<String>,
+    types: Vec<Pattern>,
+    names: Vec<Pattern>,
     #[serde(default)]
     same: Vec<[String; 2]>,
     reason: String,
@@ -163,7 +163,7 @@ struct RawBreak {
     #[serde(default)]
     path: Vec<String>,
     direction: Option<Direction>,
-    machines: Vec<String>,
+    machines: Machines,
     #[serde(default)]
     only_there: bool,
     after: Option<Version>,
@@ -187,6 +187,7 @@ impl KnownIssues {
         }
         for folder in folders {
             lists.add_folder(folder)?;
+            tracing::debug!(folder = %folder.display(), "read lists");
         }
         Ok(lists)
     }
@@ -274,7 +275,7 @@ impl KnownIssues {
         for entry in file.volatile {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
-            if raw.fields.is_empty() || raw.fields.iter().any(|name| name == "*") {
+            if raw.fields.is_empty() || raw.fields.iter().any(Pattern::fits_all) {
                 return Err(ListError::Entry {
                     place,
                     reason: "name the fields: an entry for all of a description hides what is lost"
@@ -305,7 +306,7 @@ impl KnownIssues {
         for entry in file.property {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
-            let every = |patterns: &[String]| patterns.iter().any(|pattern| pattern == "*");
+            let every = |patterns: &[Pattern]| patterns.iter().any(Pattern::fits_all);
             let fault = if raw.types.is_empty() || raw.names.is_empty() {
                 Some("types and names may not be empty; write [\"*\"] for every one")
             } else if every(&raw.types) && every(&raw.names) {

@@ -6,6 +6,7 @@
 //! ([`Match`]): whoever wants to know which entries serve collects them.
 
 mod load;
+mod machines;
 mod migration;
 mod scope;
 mod state;
@@ -15,9 +16,10 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, Rule, Version};
+use crate::model::{Direction, Pattern, Rule, Version};
 
 pub use load::ListError;
+pub use machines::Machines;
 pub use scope::Scope;
 pub use state::{Run, StateNames, Volatile};
 
@@ -116,7 +118,7 @@ pub struct Break {
     pub path: Vec<String>,
     /// Both when absent.
     pub direction: Option<Direction>,
-    pub machines: Vec<String>,
+    pub machines: Machines,
     /// No other machine can have the device, so that the break is moot everywhere else.
     pub only_there: bool,
     pub span: Span,
@@ -136,7 +138,7 @@ pub struct Refused {
     pub field: Option<String>,
     /// Of the leg that failed; both when absent.
     pub direction: Option<Direction>,
-    pub machines: Vec<String>,
+    pub machines: Machines,
     pub span: Span,
     /// It need not fail every time.
     pub intermittent: bool,
@@ -171,9 +173,9 @@ pub struct Condition {
 /// Device types that some machines cannot have.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    pub machines: Vec<String>,
-    /// QOM types; a trailing `*` stands for any rest.
-    pub types: Vec<String>,
+    pub machines: Machines,
+    /// QOM types.
+    pub types: Vec<Pattern>,
     pub source: String,
     pub reason: String,
     pub place: Place,
@@ -182,10 +184,10 @@ pub struct Absent {
 /// Properties that differ between builds without any bearing on a migration.
 #[derive(Debug, Clone)]
 pub struct Unrelated {
-    /// QOM types; a trailing `*` stands for any rest.
-    pub types: Vec<String>,
-    /// Properties, likewise.
-    pub names: Vec<String>,
+    /// QOM types.
+    pub types: Vec<Pattern>,
+    /// Names of properties.
+    pub names: Vec<Pattern>,
     /// Pairs of values that mean the same, as JSON; without any, every difference is meant.
     pub same: Vec<[String; 2]>,
     pub reason: String,
@@ -228,12 +230,6 @@ impl KnownIssues {
         old: Option<&str>,
         new: Option<&str>,
     ) -> Option<&str> {
-        let any = |patterns: &[String], name: &str| {
-            patterns.iter().any(|p| match p.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => p == name,
-            })
-        };
         let same = |pairs: &[[String; 2]]| {
             pairs.is_empty()
                 || pairs.iter().any(|[a, b]| {
@@ -243,7 +239,23 @@ impl KnownIssues {
         };
         self.unrelated
             .iter()
-            .find(|e| any(&e.types, type_name) && any(&e.names, property) && same(&e.same))
-            .map(|e| e.reason.as_str())
+            .find(|entry| {
+                Pattern::any(&entry.types, type_name)
+                    && Pattern::any(&entry.names, property)
+                    && same(&entry.same)
+            })
+            .map(|entry| entry.reason.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_issues_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<KnownIssues>();
+        shared::<Scope>();
     }
 }

@@ -1,6 +1,6 @@
 //! Known issues between two builds, and what they say of a finding.
 
-use crate::model::{Direction, Rule, Version};
+use crate::model::{Direction, Pattern, Rule, Version};
 use crate::report::{Finding, Level};
 use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
 
@@ -77,29 +77,11 @@ impl<'k> Scope<'k> {
         })
     }
 
-    /// Tells if the machine is one of those, or of one of those families.
-    pub(crate) fn on(&self, machines: &[String]) -> bool {
-        machines.iter().any(|wanted| {
-            wanted == "*"
-                || self.machine.is_some_and(|machine| {
-                    machine
-                        .strip_prefix(wanted.as_str())
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-                })
-        })
-    }
-
     /// Returns the entry by which the machine cannot have a device of the section's type.
     fn lacks(&self, section: &str) -> Option<Match<'k>> {
-        let matches = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(front) => section.starts_with(front),
-            None => section == pattern,
-        };
-        let entry = self
-            .lists
-            .absent
-            .iter()
-            .find(|entry| self.on(&entry.machines) && entry.types.iter().any(matches))?;
+        let entry = self.lists.absent.iter().find(|entry| {
+            entry.machines.include(self.machine) && Pattern::any(&entry.types, section)
+        })?;
         Some(Match {
             entry: &entry.place,
             reason: format!(
@@ -157,7 +139,7 @@ impl<'k> Scope<'k> {
         let mut breaks = self.lists.breaks.iter();
         let entry = breaks.find(|entry| self.applies(entry, finding))?;
         let only = if entry.only_there {
-            format!(" (only on {})", entry.machines.join(", "))
+            format!(" (only on {})", entry.machines)
         } else {
             String::new()
         };
@@ -214,7 +196,7 @@ impl<'k> Scope<'k> {
             Holds::Perhaps => in_order() || swapped(),
             Holds::No => false,
         };
-        let machine = self.any_machine || entry.only_there || self.on(&entry.machines);
+        let machine = self.any_machine || entry.only_there || entry.machines.include(self.machine);
         holds
             && machine
             && entry.section == finding.section

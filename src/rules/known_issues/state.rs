@@ -1,37 +1,36 @@
-//! What the lists say of the values in a stream.
+//! Known issues about the values in a stream.
 
 use serde::Deserialize;
 
-use crate::model::Direction;
-use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
+use crate::model::{Direction, Pattern};
+use crate::rules::known_issues::{Holds, Machines, Place, Renamed, Scope};
 
 /// A field that may hold something else on the destination without harm.
 #[derive(Debug, Clone)]
 pub struct Volatile {
     /// The vmsd name of the description that the fields stand in, subsections included.
     pub description: String,
-    /// Names; a trailing `*` stands for any rest.
-    pub fields: Vec<String>,
+    pub fields: Vec<Pattern>,
     /// The bytes of the field that may differ, first and last ones, where it is not all of them.
     pub bytes: Vec<[usize; 2]>,
     /// The difference that is meant, where it is not any.
     pub run: Option<Run>,
-    /// By how many bytes the field may be longer or shorter, where it is its length that differs.
+    /// The number of bytes by which the field may be longer or shorter, where it is its length that differs.
     pub resized: Option<usize>,
     /// The length that was sent, where only that one is meant.
     pub sent_length: Option<usize>,
     /// Targets whose guests are meant, where it is not all of them: each has a `cpu` of its own.
     pub arch: Vec<String>,
-    /// Families of machines that are meant, likewise.
-    pub machines: Vec<String>,
+    /// Machines that are meant, where it is not all of them.
+    pub machines: Machines,
     pub reason: String,
-    /// Where in QEMU that is seen.
+    /// The file and function of QEMU that shows it.
     pub source: String,
     pub place: Place,
 }
 
 /// A number of equal bytes that all become another byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     pub count: usize,
@@ -41,11 +40,7 @@ pub struct Run {
 
 impl Volatile {
     fn names(&self, description: &str, field: &str) -> bool {
-        self.description == description
-            && self.fields.iter().any(|name| match name.strip_suffix('*') {
-                Some(start) => field.starts_with(start),
-                None => name == field,
-            })
+        self.description == description && Pattern::any(&self.fields, field)
     }
 
     fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
@@ -92,14 +87,14 @@ pub struct StateNames {
 }
 
 impl StateNames {
-    /// Whether in this description two names are one field.
+    /// Tells if in this description two names are one field.
     pub fn same(&self, description: &str, sent: &str, held: &str) -> bool {
         self.renamed.iter().any(|(of, a, b)| {
             a == sent && b == held && of.as_deref().is_none_or(|name| name == description)
         })
     }
 
-    /// By how many bytes the field is known to be longer or shorter on the destination, with the same
+    /// Returns by how many bytes the field is known to be longer or shorter on the destination, with the same
     /// meaning. Whether nothing else of it differs is for the comparison to see.
     pub fn resizes<'n>(
         &'n self,
@@ -111,7 +106,7 @@ impl StateNames {
         entries.filter_map(|entry| entry.resized)
     }
 
-    /// Why the field may differ in this way.
+    /// Returns why the field may differ in this way.
     pub fn volatile(
         &self,
         description: &str,
@@ -126,14 +121,15 @@ impl StateNames {
 }
 
 impl Scope<'_> {
-    /// The names as a leg in this direction meets them, of a guest for this target. Where that or the
+    /// Returns the names as a leg in this direction meets them, of a guest for this target. Where that or the
     /// machine is not known, an entry is taken to hold.
     pub fn state_names(&self, direction: Direction, arch: Option<&str>) -> StateNames {
         let here = |entry: &&Volatile| {
             let target = entry.arch.is_empty()
                 || arch.is_none_or(|arch| entry.arch.iter().any(|name| name == arch));
-            let machine =
-                entry.machines.is_empty() || self.machine.is_none() || self.on(&entry.machines);
+            let machine = entry.machines.is_empty()
+                || self.machine.is_none()
+                || entry.machines.include(self.machine);
             target && machine
         };
         let mut renamed = Vec::new();

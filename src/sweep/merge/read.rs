@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::compression::{UnpackError, unpacked};
 use crate::report::{REPORT_SCHEMA, Report};
-use crate::vmstate::read::{DumpError, MAX_BYTES, unpacked};
+
+/// A report that unpacks to more than this is refused. Real ones have some megabytes.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// A report, and the file that it is from.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ pub enum ReadError {
     #[error("{} has more than {MAX_BYTES} bytes, which no report has", file.display())]
     TooLarge { file: PathBuf },
     #[error(transparent)]
-    Unpack(#[from] DumpError),
+    Unpack(#[from] UnpackError),
     #[error("{origin} is no report: {reason}; `--format json` writes one")]
     NoReport { origin: String, reason: String },
     #[error("{origin} is a report of the form {schema:?}; this migcompat reads {REPORT_SCHEMA:?}")]
@@ -61,12 +64,12 @@ pub fn read(file: &Path) -> Result<Input, ReadError> {
 ///
 /// # Errors
 /// As [`read()`].
-pub fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
+fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
     let no_report = |reason: String| ReadError::NoReport {
         origin: origin.to_owned(),
         reason,
     };
-    let text = unpacked(bytes, origin)?;
+    let text = unpacked(bytes, origin, MAX_BYTES)?;
     // The schema first: in another one every key may be in another place.
     let any: Value = serde_json::from_slice(&text).map_err(|error| no_report(error.to_string()))?;
     match any.get("schema").and_then(Value::as_str) {
