@@ -7,6 +7,7 @@
 //! load that fails is explained by it. Many migrations make a sweep ([`sweep`]).
 
 pub mod api;
+mod cleanup;
 pub mod cli;
 pub mod compare;
 pub mod compression;

@@ -22,15 +22,12 @@ pub enum Error {
     /// they have no such machine.
     #[error(transparent)]
     Untestable(Reason),
-    /// A signal ended the run; every QEMU is gone.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// What is wrong; its text is a sentence for people.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Reason(Problem);
+pub struct Reason(Box<Problem>);
 
 /// Everything that can be wrong.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +53,10 @@ pub(crate) enum Problem {
     Read(#[from] ReadError),
     #[error(transparent)]
     Merge(#[from] MergeError),
-    #[error("cannot make {}: {source}", folder.display())]
-    NoLogFolder { folder: PathBuf, source: io::Error },
-    #[error("cannot use {}: {source}", folder.display())]
-    BadLogFolder { folder: PathBuf, source: io::Error },
+    #[error("cannot make {}: {error}", folder.display())]
+    NoLogFolder { folder: PathBuf, error: io::Error },
+    #[error("cannot keep logs in {}: {error}", folder.display())]
+    BadLogFolder { folder: PathBuf, error: io::Error },
     #[error("no folder for logs: {0}")]
     NoTemporaryFolder(io::Error),
     #[error("{label} is a build for {target}, and {wanted} was asked for")]
@@ -95,9 +92,8 @@ impl Problem {
 impl<P: Into<Problem>> From<P> for Error {
     fn from(problem: P) -> Self {
         match problem.into() {
-            Problem::Run(RunFailure::Interrupted) => Error::Interrupted,
-            problem if problem.is_usage() => Error::Usage(Reason(problem)),
-            problem => Error::Untestable(Reason(problem)),
+            problem if problem.is_usage() => Error::Usage(Reason(Box::new(problem))),
+            problem => Error::Untestable(Reason(Box::new(problem))),
         }
     }
 }

@@ -161,7 +161,7 @@ impl<'i> Inquiry<'i> {
     /// Moves every set in every direction, or in a loop.
     ///
     /// # Errors
-    /// A signal, or no resources.
+    /// The system gives no runtime.
     pub(crate) fn migrate(
         &mut self,
         running: bool,

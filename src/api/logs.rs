@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::api::error::{Error, Problem};
+use crate::cleanup::{TempFolder, uninterrupted};
 
 /// A folder for logs.
 #[derive(Debug)]
@@ -10,30 +11,36 @@ pub(crate) enum LogFolder {
     /// The user's own.
     Named(PathBuf),
     /// Gone with everything in it, unless a report names what is there.
-    Temporary(tempfile::TempDir),
+    Temporary(TempFolder),
 }
 
 impl LogFolder {
     /// Makes the folder, if it is not there.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or nothing can be made in it.
     pub(crate) fn new(wanted: Option<&Path>) -> Result<LogFolder, Error> {
         let Some(folder) = wanted else {
-            let folder = tempfile::Builder::new()
-                .prefix("migcompat-logs-")
-                .tempdir()
-                .map_err(Problem::NoTemporaryFolder)?;
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("migcompat-logs-");
+            let folder = TempFolder::new(&mut builder, &std::env::temp_dir());
+            let folder = folder.map_err(Problem::NoTemporaryFolder)?;
             return Ok(LogFolder::Temporary(folder));
         };
         let folder = folder.to_owned();
-        if let Err(source) = std::fs::create_dir_all(&folder) {
-            return Err(Problem::NoLogFolder { folder, source }.into());
+        if let Err(error) = std::fs::create_dir_all(&folder) {
+            return Err(Problem::NoLogFolder { folder, error }.into());
         }
         // The lines that reproduce a case name it from wherever they are typed.
-        match folder.canonicalize() {
-            Ok(folder) => Ok(LogFolder::Named(folder)),
-            Err(source) => Err(Problem::BadLogFolder { folder, source }.into()),
+        let folder = match folder.canonicalize() {
+            Ok(folder) => folder,
+            Err(error) => return Err(Problem::BadLogFolder { folder, error }.into()),
+        };
+        // Every case has a folder of its own in it.
+        let tried = uninterrupted(|| tempfile::tempdir_in(&folder)?.close());
+        match tried {
+            Ok(()) => Ok(LogFolder::Named(folder)),
+            Err(error) => Err(Problem::BadLogFolder { folder, error }.into()),
         }
     }
 
@@ -50,7 +57,7 @@ impl LogFolder {
         if let LogFolder::Temporary(folder) = self
             && std::fs::read_dir(folder.path()).is_ok_and(|mut items| items.next().is_some())
         {
-            let _as_before = folder.keep();
+            folder.keep();
         }
     }
 }

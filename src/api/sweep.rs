@@ -17,16 +17,17 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::BuildRef;
 use crate::qemu;
 use crate::qemu::{BuildArg, Means, Pair, machine};
-use crate::report::{Case, Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
+use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
-use crate::sweep::place;
-use crate::sweep::place::{Absent, MachineSelection, Place};
-use crate::sweep::{Found, Options, Packing, Told, absent, is_held, merge};
+use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
+use crate::sweep::target;
+use crate::sweep::target::SweepTarget;
+use crate::sweep::{MachineResult, Options, Packing, SweepEvent, merge};
 use crate::vmstate::dump::Dump;
 
 /// Moves every device type that both builds have, on every machine asked for.
@@ -55,24 +56,24 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         only: Only::new(&config.only),
         shard: config.shard,
     };
-    let targets = Targets::open(config, progress)?;
-    let mut sites = Sites::prepare(config, &options, &targets, &lists, logs.path())?;
-    let found = sites.sweep(config, &options, progress)?;
-    let report = sites.into_report(config, &options, &targets, &lists, found);
+    let opened = Opened::open(config, progress)?;
+    let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
+    let results = sites.sweep(config, &options, progress)?;
+    let report = sites.into_report(config, &options, &opened, &lists, results);
     let report = report.judged_by(config.judging.policy.clone());
     logs.keep();
     Ok(Outcome::of(report))
 }
 
 /// Two builds for one architecture, and their machines to sweep.
-struct Target {
+struct Builds {
     pair: Pair,
     machines: Vec<String>,
     /// What a build knows does not depend on the machine: one dump is for all of them.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
 }
 
-impl Target {
+impl Builds {
     fn scope<'t>(&'t self, lists: &'t KnownIssues, machine: &'t str) -> Scope<'t> {
         Scope {
             lists,
@@ -85,42 +86,47 @@ impl Target {
 }
 
 /// Everything that is asked for, as far as it can be had.
-struct Targets {
-    /// The builds as a report names them, of the first target.
+struct Opened {
+    /// The builds as a report names them, of the first architecture.
     old: BuildRef,
     new: BuildRef,
-    targets: Vec<Target>,
-    missing: Vec<Absent>,
+    builds: Vec<Builds>,
+    unavailable: Vec<UnavailableMachine>,
     notices: Vec<Notice>,
 }
 
-impl Targets {
+impl Opened {
     /// Opens the builds for each architecture that is asked for.
-    fn open(config: &SweepConfig, progress: &dyn Progress) -> Result<Targets, Error> {
-        let builds = &config.builds;
-        let (old, new) = (qemu::parse(&builds.old)?, qemu::parse(&builds.new)?);
+    fn open(config: &SweepConfig, progress: &dyn Progress) -> Result<Opened, Error> {
+        let (old, new) = (
+            qemu::parse(&config.builds.old)?,
+            qemu::parse(&config.builds.new)?,
+        );
         let selection = MachineSelection {
             machines: config.machines.names.clone(),
             architectures: config.machines.architectures.clone(),
             all_machines: config.machines.all_machines,
             all_architectures: config.machines.all_architectures,
         };
-        let mut targets = Vec::new();
-        let mut missing = Vec::new();
+        let mut builds = Vec::new();
+        let mut unavailable = Vec::new();
         let mut notices = Vec::new();
         let mut first = None;
         let required = config.judging.policy.required_coverage.is_some();
-        for asked in selection.asked() {
+        for asked in selection.by_architecture() {
             let wanted = asked.architecture.as_deref();
             let means = Means {
                 architecture: machine::architecture(wanted, None).to_owned(),
-                cache: builds.cache.clone(),
+                cache: config.builds.cache.clone(),
                 watcher: &|event| progress.event(Event::Fetch(event)),
             };
             match pair(&old, &new, wanted, &means) {
                 Ok(pair) => {
-                    let (machines, absent) = place::machines(&asked.machines, &pair);
-                    missing.extend(absent);
+                    let ResolvedMachines {
+                        machines,
+                        unavailable: lacking,
+                    } = resolve(&asked.machines, &pair);
+                    unavailable.extend(lacking);
                     let dumps = match of_first(&pair, &machines) {
                         Some(Err(error)) if required => return Err(error.into()),
                         // What can be moved is worth more than what is known beforehand.
@@ -132,14 +138,14 @@ impl Targets {
                         Some(Ok(dumps)) => Some((Arc::new(dumps.old.1), Arc::new(dumps.new.1))),
                         None => None,
                     };
-                    targets.push(Target {
+                    builds.push(Builds {
                         pair,
                         machines,
                         dumps,
                     });
                 }
                 Err(error @ Error::Untestable(_)) => {
-                    missing.push(Absent {
+                    unavailable.push(UnavailableMachine {
                         architecture: means.architecture,
                         machine: asked.machines.to_string(),
                         reason: error.to_string(),
@@ -149,12 +155,12 @@ impl Targets {
                 Err(error) => return Err(error),
             }
         }
-        match (targets.first(), first) {
-            (Some(Target { pair, .. }), _) => Ok(Targets {
+        match (builds.first(), first) {
+            (Some(Builds { pair, .. }), _) => Ok(Opened {
                 old: pair.old.reference(),
                 new: pair.new.reference(),
-                targets,
-                missing,
+                builds,
+                unavailable,
                 notices,
             }),
             (None, Some(error)) => Err(error),
@@ -188,12 +194,12 @@ fn pair(
     }
 }
 
-/// The machines of all targets, each with what is known of it.
+/// The machines of all builds, each with what is known of it.
 struct Sites<'t> {
-    places: Vec<Place>,
+    targets: Vec<SweepTarget>,
     assessments: Vec<Assessment<'t>>,
-    /// The target of each place.
-    owners: Vec<&'t Target>,
+    /// The builds of each machine.
+    owners: Vec<&'t Builds>,
     notices: Vec<Notice>,
 }
 
@@ -202,33 +208,33 @@ impl<'t> Sites<'t> {
     fn prepare(
         config: &'t SweepConfig,
         options: &'t Options,
-        targets: &'t Targets,
+        opened: &'t Opened,
         lists: &'t KnownIssues,
         logs: &Path,
     ) -> Result<Sites<'t>, Error> {
         let levels = &config.judging.policy.levels;
         let directions = &options.directions;
         let mut sites = Sites {
-            places: Vec::new(),
+            targets: Vec::new(),
             assessments: Vec::new(),
             owners: Vec::new(),
-            notices: targets.notices.clone(),
+            notices: opened.notices.clone(),
         };
-        for target in &targets.targets {
-            let places = places(config, options, target, lists, logs)?;
-            for (mut place, machine) in places.into_iter().zip(&target.machines) {
-                let scope = target.scope(lists, machine);
+        for builds in &opened.builds {
+            let targets = targets(config, options, builds, lists, logs)?;
+            for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
+                let scope = builds.scope(lists, machine);
                 // What a user plugs in, and nobody asked for, is in no guest.
                 let only = &options.only;
-                let plugged = place.config.old.drivers.as_ref();
+                let plugged = target.config.old.drivers.as_ref();
                 let concerns =
                     |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
-                let dumps = target.dumps.clone();
+                let dumps = builds.dumps.clone();
                 let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
-                place.forecast = assessment.forecast();
-                sites.places.push(place);
+                target.forecast = assessment.forecast();
+                sites.targets.push(target);
                 sites.assessments.push(assessment);
-                sites.owners.push(target);
+                sites.owners.push(builds);
             }
         }
         Ok(sites)
@@ -240,34 +246,35 @@ impl<'t> Sites<'t> {
         config: &SweepConfig,
         options: &Options,
         progress: &dyn Progress,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<MachineResult>, Error> {
         let Sites {
-            places,
+            targets,
             assessments,
             notices,
             ..
         } = self;
         let mut done = 0;
         let jobs = jobs(config.jobs);
-        let mut all = crate::sweep::sweep(places, options, jobs, |told| match told {
-            Told::Sent(at, sent) => assessments[at].sent(&sent),
-            Told::Done(_, found) => {
+        let mut results = crate::sweep::sweep(targets, options, jobs, |event| match event {
+            SweepEvent::Sent { target, sent } => assessments[target].compare_streams(&sent),
+            SweepEvent::Done { result, .. } => {
                 done += 1;
                 progress.event(Event::MachineSwept {
                     done,
-                    of: places.len(),
-                    swept: &found.swept,
-                    cases: &found.cases,
+                    of: targets.len(),
+                    swept: &result.swept,
+                    cases: &result.cases,
                 });
             }
         })?;
-        for ((assessment, place), found) in assessments.iter_mut().zip(places).zip(&mut all) {
-            if let Err(error) = assessment.conclude(place, found) {
+        for ((assessment, target), result) in assessments.iter_mut().zip(targets).zip(&mut results)
+        {
+            if let Err(error) = assessment.conclude(target, result) {
                 let kind = NoticeKind::FailuresNotExplained;
-                notices.push(Notice::new(kind, &*place.config.machine, error));
+                notices.push(Notice::new(kind, &*target.config.machine, error));
             }
         }
-        Ok(all)
+        Ok(results)
     }
 
     /// Puts everything into a report, which has no verdict yet.
@@ -275,35 +282,42 @@ impl<'t> Sites<'t> {
         self,
         config: &SweepConfig,
         options: &Options,
-        targets: &Targets,
+        opened: &Opened,
         lists: &KnownIssues,
-        found: Vec<Found>,
+        results: Vec<MachineResult>,
     ) -> Report {
-        let coverage = self.coverage(&found);
-        let mut cases = absent_cases(&targets.missing, options);
-        let mut planned: Vec<String> = cases.iter().map(|case| case.id.clone()).collect();
-        cases.retain(|case| is_held(&case.id, options.shard));
+        let coverage = self.coverage(&results);
+        let mut planned = Vec::new();
+        let mut cases = Vec::new();
+        for machine in &opened.unavailable {
+            for &direction in &options.directions {
+                let id = machine.case_id(Transport::default(), direction);
+                if id.family.is_in(options.shard) {
+                    cases.push(machine.case(&id));
+                }
+                planned.push(id);
+            }
+        }
         let mut swept = Vec::new();
-        for found in found {
-            planned.extend(found.planned);
-            cases.extend(found.cases);
-            swept.push(found.swept);
+        for result in results {
+            planned.extend(result.planned);
+            cases.extend(result.cases);
+            swept.push(result.swept);
         }
         merge::order(&mut cases);
-        let machine = match (self.places.as_slice(), targets.missing.as_slice()) {
+        let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
             ([one], []) => Some(one.config.machine.clone()),
             _ => None,
         };
         let described = self.assessments.iter().filter_map(Assessment::described);
         let described = Described::join(described);
-        let architectures = targets.targets.len();
-        let names = self.places.iter().map(|place| place.name(architectures));
+        let architectures = opened.builds.len();
+        let names = self.targets.iter().map(|target| target.name(architectures));
         let judged = self.assessments.into_iter().map(Assessment::into_findings);
         let findings = findings::join(names.zip(judged).collect());
-        let shard = options.shard.map(|shard| {
-            let ids = planned.iter().map(String::as_str);
-            shard.reference(ids, as_typed(config, lists))
-        });
+        let shard = options
+            .shard
+            .map(|shard| shard.reference(planned, as_typed(config, lists)));
         Report {
             rules: catalogue::texts(&findings, &cases),
             findings,
@@ -313,38 +327,38 @@ impl<'t> Sites<'t> {
             coverage,
             described,
             notices: self.notices,
-            ..Report::new(targets.old.clone(), targets.new.clone(), machine)
+            ..Report::new(opened.old.clone(), opened.new.clone(), machine)
         }
     }
 
     /// Counts how much of the sections that the builds know was sent, on all machines together.
-    fn coverage(&self, found: &[Found]) -> Option<Coverage> {
-        let of = |(owner, found): (&&Target, &Found)| {
+    fn coverage(&self, results: &[MachineResult]) -> Option<Coverage> {
+        let of = |(owner, result): (&&Builds, &MachineResult)| {
             let (old, new) = owner.dumps.as_ref()?;
-            Some(cover([old, new], &found.observed, &found.reach))
+            Some(cover([old, new], &result.observed, &result.reach))
         };
-        let all: Vec<Coverage> = self.owners.iter().zip(found).filter_map(of).collect();
+        let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
         join(&all)
     }
 }
 
-/// The machines of a target, ready to be swept.
-fn places(
+/// Returns the machines of two builds, ready to be swept.
+fn targets(
     config: &SweepConfig,
     options: &Options,
-    target: &Target,
+    builds: &Builds,
     lists: &KnownIssues,
     logs: &Path,
-) -> Result<Vec<Place>, Error> {
-    if target.machines.is_empty() {
+) -> Result<Vec<SweepTarget>, Error> {
+    if builds.machines.is_empty() {
         return Ok(Vec::new());
     }
-    let (mut old, mut new) = Endpoint::both(&target.pair);
-    if let Some((of_old, of_new)) = &target.dumps {
+    let (mut old, mut new) = Endpoint::both(&builds.pair);
+    if let Some((of_old, of_new)) = &builds.dumps {
         old.dump = Some(Arc::clone(of_old));
         new.dump = Some(Arc::clone(of_new));
     }
-    let arch = target.pair.arch();
+    let arch = builds.pair.arch();
     let configured = |name: &String| MigrationConfig {
         old: old.clone(),
         new: new.clone(),
@@ -361,29 +375,17 @@ fn places(
             ..Timeouts::default()
         },
         logs: logs.to_owned(),
-        names: Names::of(&target.scope(lists, name), arch),
+        names: Names::of(&builds.scope(lists, name), arch),
     };
-    let configs: Vec<MigrationConfig> = target.machines.iter().map(configured).collect();
-    let properties = place::properties(&configs, &options.only)?;
-    let place = |config: MigrationConfig| Place {
-        label: place::label(arch, &config.machine, &target.machines),
+    let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
+    let properties = target::properties(&configs, &options.only)?;
+    let target = |config: MigrationConfig| SweepTarget {
+        label: target::label(arch, &config.machine, &builds.machines),
         properties: properties.clone(),
         forecast: Forecast::default(),
         config,
     };
-    Ok(configs.into_iter().map(place).collect())
-}
-
-/// The cases of machines that cannot be swept.
-fn absent_cases(missing: &[Absent], options: &Options) -> Vec<Case> {
-    let transport = Transport::default().to_string();
-    let directions = options.directions.iter();
-    let cases = directions.flat_map(|&direction| {
-        let transport = &transport;
-        let case = move |machine| absent(machine, transport, direction);
-        missing.iter().map(case)
-    });
-    cases.collect()
+    Ok(configs.into_iter().map(target).collect())
 }
 
 /// The options that bear on the results, as one would type them; of lists, what is in them.

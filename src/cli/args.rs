@@ -30,7 +30,8 @@ A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper
 debian:SUITE (for instance debian:bookworm-backports), fetched once into a cache and run from there.
 
 Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be
-tested (a build will not start, no common machine), which git bisect run takes for \"skip\".";
+tested (a build will not start, no common machine), which git bisect run takes for \"skip\";
+128 + N ended by signal N.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -5,7 +5,7 @@ use indicatif::HumanBytes;
 
 use crate::cli::args::{BuildsArgs, BuildsCommand};
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, output};
+use crate::cli::{Exit, Failure, target};
 use crate::qemu;
 use crate::qemu::{BuildArg, Cache, QemuError};
 
@@ -66,7 +66,7 @@ fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
 
 fn list(cache: &Cache) -> Result<Exit, Failure> {
     let entries = cache.list().map_err(QemuError::from)?;
-    output::print(|out| {
+    target::print(|out| {
         for entry in &entries {
             writeln!(
                 out,
@@ -89,7 +89,7 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
 }
 
 fn say(line: &str) -> Result<(), Failure> {
-    output::print(|out| writeln!(out, "{line}"))
+    target::print(|out| writeln!(out, "{line}"))
         .context("cannot print")
         .map_err(Failure::usage)
 }

@@ -1,6 +1,11 @@
 //! The command line: arguments to a configuration of the library, progress on a terminal, the report to a
 //! renderer, its verdict to an exit status. What a command does is the library's.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "it talks to a person; the library reports"
+)]
+
 mod args;
 mod builds;
 mod config;
@@ -10,17 +15,27 @@ mod output;
 mod progress;
 mod questions;
 mod rules;
+mod signals;
 mod stream;
+mod target;
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
+use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
 
 use crate::api;
 use crate::api::dumps::ObtainError;
+use crate::cleanup;
 use crate::qemu::QemuError;
+
+/// How long the last words of an interrupted run may take.
+const TELLING: Duration = Duration::from_millis(300);
 
 /// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +65,9 @@ pub(crate) enum Failure {
     /// The question is sound, but a build will not start or has no such machine: exit status 125.
     #[error("{0:#}")]
     Untestable(anyhow::Error),
-    /// Ended by a signal: exit status 130.
-    #[error("interrupted")]
-    Interrupted,
+    /// Ended by a signal: exit status 128 and its number.
+    #[error("interrupted by {0}")]
+    Interrupted(Signal),
 }
 
 impl Failure {
@@ -68,7 +83,8 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
-            Failure::Interrupted => 130,
+            // A shell says the same of a process that a signal has killed.
+            Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
 }
@@ -78,7 +94,6 @@ impl From<api::Error> for Failure {
         match error {
             api::Error::Usage(reason) => Failure::usage(reason),
             api::Error::Untestable(reason) => Failure::untestable(reason),
-            api::Error::Interrupted => Failure::Interrupted,
         }
     }
 }
@@ -102,40 +117,62 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     cli.color.write_global();
-    let result = log::start(cli.log.as_deref()).and_then(|()| run(cli.command));
-    finish(result)
-}
-
-fn run(command: Command) -> Result<Exit, Failure> {
-    match command {
-        Command::Check(args) => questions::check(&args),
-        Command::Live(args) => questions::live(&args),
-        Command::Merge(args) => questions::merge(&args),
-        Command::Sweep(args) => questions::sweep(&args),
-        Command::Static(args) => questions::static_(&args),
-        Command::Dump(args) => dump::run(&args),
-        Command::Rules(args) => rules::run(&args),
-        Command::Stream(args) => stream::run(&args),
-        Command::Builds(args) => builds::run(&args),
-    }
-}
-
-/// Tells a failure, and returns the exit status.
-fn finish(result: Result<Exit, Failure>) -> ExitCode {
+    let result = signals::listen(interrupted)
+        .context("cannot listen for signals")
+        .map_err(Failure::untestable)
+        .and_then(|()| log::start(cli.log.as_deref()))
+        .and_then(|()| run(&cli.command));
+    // A signal that came before the end decides how it ends.
+    cleanup::uninterrupted(|| ());
     match result {
         Ok(exit) => {
             tracing::info!(?exit, "ended");
             exit.into()
         }
-        Err(failure) => {
-            let style = anstyle::AnsiColor::Red.on_default().bold();
-            let word = match failure {
-                Failure::Usage(_) => "error",
-                Failure::Untestable(_) | Failure::Interrupted => "untested",
-            };
-            tracing::info!(%failure, "ended");
-            anstream::eprintln!("{style}{word}{style:#}: {failure}");
-            ExitCode::from(failure.status())
-        }
+        Err(failure) => ExitCode::from(fail(&failure)),
     }
+}
+
+/// Says by which signal the run is ended and gives the exit status for it.
+fn interrupted(signal: Signal) -> u8 {
+    let failure = Failure::Interrupted(signal);
+    let status = failure.status();
+    // Who reads the error output may have stopped to.
+    cleanup::within(TELLING, move || {
+        fail(&failure);
+    });
+    status
+}
+
+fn run(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Check(args) => questions::check(args),
+        Command::Live(args) => questions::live(args),
+        Command::Merge(args) => questions::merge(args),
+        Command::Sweep(args) => questions::sweep(args),
+        Command::Static(args) => questions::static_(args),
+        Command::Dump(args) => dump::run(args),
+        Command::Rules(args) => rules::run(args),
+        Command::Stream(args) => stream::run(args),
+        Command::Builds(args) => builds::run(args),
+    }
+}
+
+/// Says why there is no answer and gives the exit status for it.
+fn fail(failure: &Failure) -> u8 {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    let word = match failure {
+        Failure::Usage(_) => "error",
+        Failure::Untestable(_) | Failure::Interrupted(_) => "untested",
+    };
+    // A line that moves is still there when a signal comes.
+    let clear = match failure {
+        Failure::Interrupted(_) if io::stderr().is_terminal() => "\r\x1b[2K",
+        _ => "",
+    };
+    tracing::info!(%failure, "ended");
+    let mut out = anstream::stderr();
+    // The status tells it to whom this cannot be told.
+    let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
+    failure.status()
 }

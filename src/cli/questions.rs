@@ -1,45 +1,47 @@
 //! The commands that ask the library whether guests migrate: arguments in, report out.
 
-use anyhow::Context;
-
 use crate::api;
 use crate::api::{CheckConfig, LiveConfig, MergeConfig, StaticConfig, SweepConfig};
 use crate::cli::args::{CheckBuildsArgs, LiveArgs, MergeArgs, StaticArgs, SweepArgs};
 use crate::cli::progress::Display;
+use crate::cli::target::Target;
 use crate::cli::{Exit, Failure, output};
 use crate::rules::suggest;
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let config = CheckConfig::try_from(args)?;
     let outcome = api::check(&config, &Display::new(args.output.quiet))?;
-    output::write_report(&outcome.report, &args.output)
+    output::write_report(&outcome.report, target, &args.output)
 }
 
 pub(crate) fn live(args: &LiveArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let config = LiveConfig::try_from(args)?;
     let outcome = api::live(&config, &Display::new(args.output.quiet))?;
-    output::write_report(&outcome.report, &args.output)
+    output::write_report(&outcome.report, target, &args.output)
 }
 
 pub(crate) fn sweep(args: &SweepArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let config = SweepConfig::from(args);
     let outcome = api::sweep(&config, &Display::new(args.output.quiet))?;
-    output::write_report(&outcome.report, &args.output)
+    output::write_report(&outcome.report, target, &args.output)
 }
 
 pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let config = StaticConfig::from(args);
     let outcome = api::static_check(&config, &Display::new(args.output.quiet))?;
     if args.suggest {
-        output::print(|out| suggest::write(&outcome.report, out))
-            .context("cannot print the entries")
-            .map_err(Failure::usage)?;
+        target.write_text(|out| suggest::write(&outcome.report, out))?;
         return Ok(Exit::Compatible);
     }
-    output::write_report(&outcome.report, &args.output)
+    output::write_report(&outcome.report, target, &args.output)
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let outcome = api::merge(&MergeConfig::from(args))?;
-    output::write_report(&outcome.report, &args.output)
+    output::write_report(&outcome.report, target, &args.output)
 }

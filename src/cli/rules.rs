@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
-use crate::cli::{Exit, Failure, output};
+use crate::cli::{Exit, Failure, target};
 use crate::compare::dump::compare::{compare, names};
 use crate::model::Rule;
 use crate::model::{Direction, Version};
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
 }
 
 fn list() -> Result<Exit, Failure> {
-    output::print(|out| {
+    target::print(|out| {
         for rule in Rule::ALL {
             let entry = rule.entry();
             writeln!(out, "{:8} {:26} {}", entry.level, rule, entry.name)?;
@@ -40,7 +40,7 @@ fn list() -> Result<Exit, Failure> {
 fn explain(rule: Rule) -> Result<Exit, Failure> {
     let entry = rule.entry();
     let width = textwrap::termwidth().min(100);
-    output::print(|out| {
+    target::print(|out| {
         writeln!(out, "{}[{rule}]: {}\n", entry.level, entry.name)?;
         for (heading, text) in [
             ("On the wire", &entry.wire),
@@ -86,7 +86,7 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         None => closing.push_str(" read over; with --dumps DIR they are tried on real dumps"),
     }
-    output::print(|out| {
+    target::print(|out| {
         for defect in &defects {
             writeln!(out, "{defect}")?;
         }

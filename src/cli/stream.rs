@@ -9,7 +9,8 @@ use anyhow::{Context, anyhow};
 use crate::cli::args::{
     DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs,
 };
-use crate::cli::{Exit, Failure, output};
+use crate::cli::target::Target;
+use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
 use crate::model::Pattern;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -24,11 +25,12 @@ pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
 }
 
 fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let sections = Sections::new(&args.output.section);
     let reading = read(&args.file, &args.output)?;
     let Reading { stream, error, .. } = &reading;
     let wanted = |section: &Section| sections.wanted(&section.name);
-    write(&args.output, |out| match args.output.format {
+    target.write_text(|out| match args.output.format {
         StreamFormat::Text => show::text(stream, error.as_ref(), wanted, out),
         StreamFormat::Json => show::json(stream, error.as_ref(), wanted, out),
     })?;
@@ -38,6 +40,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 }
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
     let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
@@ -66,7 +69,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     };
     let diffs = diff(old, new, &scope, |s| sections.wanted(&s.name));
     let labels = (args.old.display(), args.new.display());
-    write(&args.output, |out| match args.output.format {
+    target.write_text(|out| match args.output.format {
         StreamFormat::Text => {
             writeln!(out, "old: {}\nnew: {}", labels.0, labels.1)?;
             diff_text(&diffs, out)
@@ -118,25 +121,6 @@ fn sound(file: &Path, reading: &Reading) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-fn write(
-    args: &StreamOutputArgs,
-    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Failure> {
-    match &args.output {
-        Some(file) => output::write_file(file, |out| {
-            let mut coloured = Vec::new();
-            render(&mut coloured)?;
-            out.write_all(&anstream::adapter::strip_bytes(&coloured).into_vec())
-        }),
-        None => match output::print(render) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result
-                .context("cannot write to standard output")
-                .map_err(Failure::usage),
-        },
-    }
 }
 
 /// The sections that `--section` names; all without it.

@@ -1,4 +1,114 @@
-//! Group testing: which of many devices in one guest are to blame for its failure.
+//! Group testing: which of many devices in one guest keep it from migrating, or from starting.
+//!
+//! Nothing here runs anything: a [`Search`] says what to try and is given the answers. It looks in one of
+//! two ways.
+//!
+//! - *Halving*, for a sweep, which has workers to keep busy: a pack that fails is divided and its parts
+//!   are tried side by side, until what fails is alone. Evidence that points at one device is followed
+//!   first. A device that fails alone is a culprit, and no other of its pack is blamed.
+//! - *Narrowing*, for one failed case before a deadline: one trial after the other finds the smallest
+//!   group that fails; the rest is tried without it, until the rest passes. It takes about log2 n trials
+//!   to find a culprit among n, and two more to see that it fails alone and whether the rest passes.
+//!
+//! Both end in narrowing where devices fail only together.
 
-pub mod search;
-pub mod split;
+mod narrowing;
+mod search;
+
+use std::collections::BTreeSet;
+
+use crate::model::Route;
+
+pub use search::Search;
+
+/// A device, by its place in the list that is searched.
+pub type Item = usize;
+
+/// A guest that is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    pub route: Route,
+    /// The devices, in their order; none for a guest without any.
+    pub items: Vec<Item>,
+    node: usize,
+}
+
+/// The answer to a trial; `E` is the evidence.
+#[derive(Debug, Clone)]
+pub enum Answer<E> {
+    Passed {
+        evidence: E,
+        /// Items that are expected to fail on the way back.
+        likely_to_fail: BTreeSet<Item>,
+    },
+    /// A build did not start with these devices.
+    Refused {
+        evidence: E,
+        /// The item that the evidence points at; it is tried first.
+        suspect: Option<Item>,
+    },
+    Failed {
+        evidence: E,
+        /// The item that the evidence points at; it is tried first.
+        suspect: Option<Item>,
+    },
+    /// The guest failed, and all that was wrong was one item's: the others came through.
+    SingleCulprit {
+        failure: E,
+        culprit: Item,
+        /// Evidence for the others.
+        others: E,
+        likely_to_fail: BTreeSet<Item>,
+    },
+}
+
+impl<E> Answer<E> {
+    /// Returns a pass that says nothing about the way back.
+    pub fn passed(evidence: E) -> Self {
+        Answer::Passed {
+            evidence,
+            likely_to_fail: BTreeSet::new(),
+        }
+    }
+
+    /// Returns a failure that points at nobody.
+    pub fn failed(evidence: E) -> Self {
+        Answer::Failed {
+            evidence,
+            suspect: None,
+        }
+    }
+
+    /// Returns the same answer where neighbours do not count.
+    fn without_others(self) -> Self {
+        match self {
+            Answer::SingleCulprit {
+                failure, culprit, ..
+            } => Answer::Failed {
+                evidence: failure,
+                suspect: Some(culprit),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict<E> {
+    Passed(E),
+    Refused(E),
+    Culprit(E),
+    /// It cannot be without this culprit, and was not tried.
+    NeedsCulprit(Item),
+}
+
+/// Devices that fail in one guest, and no fewer of them do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<E> {
+    pub route: Route,
+    pub items: Vec<Item>,
+    pub evidence: E,
+    /// The group failed once, and passed when it was tried again.
+    pub passed_again: bool,
+}

@@ -1,4 +1,4 @@
-//! The command line of a set for a pair of builds, and why a device is not on it.
+//! The command line of a set for a pair of builds, and the reasons why devices are not on it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +9,15 @@ use crate::devices::{Device, DeviceSet, Drivers, Form};
 use crate::model::Side;
 use crate::model::Version;
 
-/// What is known of a build.
+/// The facts about a build that decide on its devices.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Known<'a> {
     pub version: Option<Version>,
-    /// What its `-device` takes. Without it, versions alone decide.
+    /// The drivers that its `-device` takes. Without them, versions alone decide.
     pub drivers: Option<&'a Drivers>,
 }
 
-/// For which builds and which machine a command line is wanted.
+/// The builds and the machine that a command line is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     /// The end of `qemu-system-ARCH`.
@@ -31,18 +31,18 @@ pub struct Target<'a> {
 /// Arguments that plug a set into a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Composition {
-    /// The same for source and destination; `-M`, memory and the like come before.
+    /// The arguments, the same for source and destination; `-M`, memory and the like come before.
     pub args: Vec<String>,
     /// Ids of the devices in the guest, in the order of the command line.
     pub included: Vec<String>,
-    /// The others.
+    /// The devices that are not in the guest.
     pub excluded: Vec<Exclusion>,
 }
 
 /// A device of the set that is not in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exclusion {
-    /// Its id.
+    /// The id.
     pub device: String,
     pub driver: String,
     pub reason: Reason,
@@ -54,7 +54,7 @@ impl fmt::Display for Exclusion {
     }
 }
 
-/// Why a device is not in the guest. It is written into reports as its text.
+/// The reason why a device is not in the guest. It is written into reports as its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The set has it for other architectures.
@@ -88,7 +88,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether the set itself limits the device to other places: nothing that a build lacks.
+    /// Tells whether the set itself limits the device to other places: nothing that a build lacks.
     pub fn is_by_design(&self) -> bool {
         matches!(
             self,
@@ -155,7 +155,7 @@ impl fmt::Display for Release {
     }
 }
 
-/// The release that a build is or becomes.
+/// Returns the release that a build is or becomes.
 fn release(version: Version) -> (u32, u32) {
     // 7.2.50 and 7.2.90 are on the way to 8.0; there are three releases a year, .0 to .2.
     match (version.micro >= 50, version.minor) {
@@ -166,7 +166,7 @@ fn release(version: Version) -> (u32, u32) {
 }
 
 impl DeviceSet {
-    /// The command line for a pair of builds.
+    /// Composes the command line for a pair of builds.
     pub fn compose(&self, target: &Target) -> Composition {
         let mut composition = Composition::default();
         let mut taken: BTreeMap<&String, &String> = BTreeMap::new();
@@ -210,7 +210,7 @@ impl DeviceSet {
 }
 
 impl Device {
-    /// What keeps the device itself out of the guest.
+    /// Returns what keeps the device itself out of the guest.
     fn obstacle(&self, target: &Target) -> Option<Reason> {
         if !self.is_for_arch(target.arch) {
             return Some(Reason::Architecture {
@@ -244,7 +244,7 @@ impl Device {
         }
         let driver = self.driver(target.arch);
         let lacks = |build: Known| build.drivers.is_some_and(|names| !names.contains(driver));
-        if let Some(side) = which(lacks(target.old), lacks(target.new)) {
+        if let Some(side) = side(lacks(target.old), lacks(target.new)) {
             return Some(Reason::Absent { side });
         }
         if let Some(reason) = &self.unmigratable {
@@ -254,7 +254,7 @@ impl Device {
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            if let Some(side) = which(stuck(target.old), stuck(target.new)) {
+            if let Some(side) = side(stuck(target.old), stuck(target.new)) {
                 return Some(Reason::Unmigratable {
                     side,
                     reason: reason.clone(),
@@ -290,8 +290,8 @@ impl Device {
     }
 }
 
-/// On which side something holds, if on any.
-fn which(old: bool, new: bool) -> Option<Side> {
+/// Returns the side on which something holds, if on any.
+fn side(old: bool, new: bool) -> Option<Side> {
     match (old, new) {
         (true, true) => Some(Side::Both),
         (true, false) => Some(Side::Old),

@@ -1,4 +1,4 @@
-//! What the `-device` of a build takes.
+//! The drivers that the `-device` of a build takes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Whether it is a CPU model, which `-device help` lists as well.
+    /// Tells whether it is a CPU model, which `-device help` lists as well.
     pub fn is_cpu(&self) -> bool {
         self.category == "CPU devices"
     }
@@ -22,7 +22,7 @@ impl Driver {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drivers {
     names: BTreeMap<String, Driver>,
-    /// Another name for a driver, and the driver.
+    /// Drivers by their other names.
     aliases: BTreeMap<String, String>,
 }
 
@@ -62,17 +62,17 @@ impl Drivers {
         drivers
     }
 
-    /// Whether `-device NAME` is known, be it by an alias.
+    /// Tells whether `-device NAME` is known, be it by an alias.
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name) || self.aliases.contains_key(name)
     }
 
-    /// The drivers, without aliases and sorted. CPU models are among them.
+    /// Returns the drivers, without aliases and sorted. CPU models are among them.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)
     }
 
-    /// What is known of a driver, be it asked for by an alias.
+    /// Returns what is known of a driver, be it asked for by an alias.
     pub fn get(&self, name: &str) -> Option<&Driver> {
         let name = self.aliases.get(name).map_or(name, String::as_str);
         self.names.get(name)

@@ -1,4 +1,4 @@
-//! How to plug in a device that no set has: by its bus and its properties.
+//! Plugging in a device that no set has: by its bus and its properties.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceSet, Driver, Form, Value};
-use crate::model::Pattern;
+use crate::model::{Machines, Pattern};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +29,7 @@ struct Bus {
     plug: Option<String>,
 }
 
-/// What a property wants.
+/// A rule for the value of a property.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
@@ -72,12 +72,12 @@ fn fits(wanted: &[String], arch: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|a| a == arch)
 }
 
-/// What the fall-backs have for a driver.
+/// The ways to plug in a driver that no set has.
 #[derive(Debug)]
 pub struct FallBack;
 
 impl FallBack {
-    /// Why a driver is not tried, where that is for a reason.
+    /// Returns why a driver is not tried, where that is for a reason.
     pub fn left_out(driver: &str, facts: &Driver, arch: &str) -> Option<&'static str> {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
@@ -94,13 +94,13 @@ impl FallBack {
             .map(|entry| entry.reason.as_str())
     }
 
-    /// Whether a bus of this type takes devices for that one.
+    /// Tells whether a bus of this type takes devices for that one.
     pub fn takes(bus: &str, wanted: &str) -> bool {
         let also = |entry: &Bus| entry.name == wanted && entry.also.iter().any(|also| also == bus);
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// The device with what its bus and its properties want, and nothing of the host. `number` tells
+    /// Returns the device with what its bus and its properties want, and nothing of the host. `number` tells
     /// it from other devices of the guest.
     pub fn recipe(
         driver: &str,
@@ -150,7 +150,7 @@ impl FallBack {
             driver: driver.to_owned(),
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
-            machines: Vec::new(),
+            machines: Machines::default(),
             since: None,
             until: None,
             needs,
@@ -173,7 +173,7 @@ impl FallBack {
     }
 }
 
-/// A driver's name as an id, apart from those of the shipped devices.
+/// Makes an id of a driver's name, apart from those of the shipped devices.
 fn id_of(driver: &str) -> String {
     let fit = |c: char| {
         if c.is_ascii_alphanumeric() || "-._".contains(c) {

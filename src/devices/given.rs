@@ -11,10 +11,13 @@ use crate::model::Version;
 const JSON_DEVICE: Version = Version::new(6, 2, 0);
 
 impl DeviceSet {
-    /// The set that `--device ARGS` options make up.
+    /// Makes a set of `--device ARGS` options.
     ///
     /// ARGS is what `-device` takes, JSON included, and reaches QEMU unchanged. The name of a driver
     /// alone means the device as a shipped set has it, with backend, controller and bus.
+    ///
+    /// # Errors
+    /// ARGS name no driver, or an id twice.
     pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
         let mut set = DeviceSet {
             name: "ad-hoc".to_owned(),
@@ -52,7 +55,7 @@ impl DeviceSet {
 }
 
 impl Device {
-    /// A device from the argument of a `-device`.
+    /// Makes a device of the argument of a `-device`.
     fn verbatim(argument: &str) -> Result<Device, DeviceError> {
         let refused = |reason: &str| DeviceError::Argument {
             argument: argument.to_owned(),
@@ -84,7 +87,7 @@ impl Device {
             driver,
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
-            machines: Vec::new(),
+            machines: Machines::default(),
             since: json.then_some(JSON_DEVICE),
             until: None,
             needs: Vec::new(),
@@ -97,14 +100,14 @@ impl Device {
     }
 }
 
-/// What is looked at in a device that is given as JSON; the rest is QEMU's business.
+/// The parts that are read of a device that is given as JSON; the rest is QEMU's business.
 #[derive(Deserialize)]
 struct JsonDevice {
     driver: String,
     id: Option<String>,
 }
 
-/// The parts of an option's argument; a doubled comma is a comma.
+/// Splits an option's argument into its parts; a doubled comma is a comma.
 fn items(argument: &str) -> Vec<String> {
     let mut items = vec![String::new()];
     let mut chars = argument.chars().peekable();

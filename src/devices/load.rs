@@ -1,4 +1,4 @@
-//! A set out of its file, and what is wrong with it.
+//! Reading a set from its file, and saying what is wrong with it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ struct File {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Vec<String>,
+    machines: Machines,
     #[serde(default)]
     device: Vec<Spanned<Entry>>,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Entry {
     #[serde(default)]
     driver_on: BTreeMap<String, String>,
     arch: Option<Vec<String>>,
-    machines: Option<Vec<String>>,
+    machines: Option<Machines>,
     since: Option<Version>,
     until: Option<Version>,
     #[serde(default)]
@@ -50,7 +50,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// What is wrong with the entry itself, whatever else is in the set.
+    /// Returns what is wrong with the entry itself, whatever else is in the set.
     fn fault(&self) -> Option<String> {
         if !is_id(&self.id) {
             return Some(format!(
@@ -88,7 +88,7 @@ impl Entry {
     }
 }
 
-/// What QEMU takes as an `id=`.
+/// Tells whether QEMU takes this as an `id=`.
 fn is_id(text: &str) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic())
@@ -96,7 +96,10 @@ fn is_id(text: &str) -> bool {
 }
 
 impl DeviceSet {
-    /// A set of the user's own.
+    /// Reads a set of the user's own.
+    ///
+    /// # Errors
+    /// The file cannot be read or is malformed.
     pub fn load(path: &Path) -> Result<DeviceSet, DeviceError> {
         let text = std::fs::read_to_string(path).map_err(|source| DeviceError::Io {
             file: path.to_owned(),
@@ -106,6 +109,9 @@ impl DeviceSet {
     }
 
     /// Reads a set; `file` is for messages.
+    ///
+    /// # Errors
+    /// The text is malformed; the error says in which line.
     pub fn parse(file: &str, text: &str) -> Result<DeviceSet, DeviceError> {
         let line = |offset: usize| 1 + text[..offset].matches('\n').count();
         let malformed = |line, reason: String| DeviceError::Malformed {
@@ -192,7 +198,8 @@ impl DeviceSet {
     }
 }
 
-/// Everything after what it needs and otherwise as it was; or an index that needs itself.
+/// Returns the order in which everything stands after what it needs and otherwise as it was; or an index
+/// that needs itself.
 fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
     fn visit(
         i: usize,
@@ -222,13 +229,13 @@ fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
 }
 
 impl Device {
-    fn new(entry: Entry, arch: &[String], machines: &[String]) -> Device {
+    fn new(entry: Entry, arch: &[String], machines: &Machines) -> Device {
         Device {
             driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
             id: entry.id,
             driver_on: entry.driver_on,
             arch: entry.arch.unwrap_or_else(|| arch.to_vec()),
-            machines: entry.machines.unwrap_or_else(|| machines.to_vec()),
+            machines: entry.machines.unwrap_or_else(|| machines.clone()),
             since: entry.since,
             until: entry.until,
             needs: entry.needs,

@@ -35,7 +35,7 @@ pub struct Subject<'c> {
 /// their own order, each with those of its culprits behind it.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// The system gives no runtime.
 pub fn run(
     config: &MigrationConfig,
     cases: &[CaseSpec],

@@ -1,19 +1,17 @@
-//! Many jobs at once on threads of their own, and the end of them all on a signal.
+//! Many jobs at once on threads of their own.
 
 use std::collections::BinaryHeap;
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing::{Instrument, debug, debug_span};
 
-/// The run was ended by Ctrl-C or the like, or could not begin; every QEMU is gone.
+use crate::cleanup::until_the_end;
+
+/// The run could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailure {
-    #[error("interrupted")]
-    Interrupted,
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
 }
@@ -68,7 +66,7 @@ struct Queue<J> {
 /// ask for more.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// The system gives no runtime.
 pub fn run<J: Send, R: Send>(
     workers: usize,
     first: Vec<Job<J>>,
@@ -80,16 +78,12 @@ pub fn run<J: Send, R: Send>(
         closed: false,
     });
     let ready = Condvar::new();
-    let (stop, stopped) = watch::channel(false);
     let (sender, results) = mpsc::channel::<Result<(J, R), RunFailure>>();
     thread::scope(|scope| {
-        // The listener ends with the workers: it holds the other end of this.
-        let (alive, mut over) = watch::channel(());
-        scope.spawn(move || listen(&stop, &mut over));
         for worker in 0..workers.max(1) {
             let span = debug_span!("worker", worker);
             let (queue, ready, work) = (&queue, &ready, &work);
-            let (sender, mut stopped) = (sender.clone(), stopped.clone());
+            let sender = sender.clone();
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
             // that thread has to last as long as the job.
             scope.spawn(move || {
@@ -104,22 +98,14 @@ pub fn run<J: Send, R: Send>(
                     }
                 };
                 while let Some(job) = next(queue, ready) {
-                    let bounded = async {
+                    let done = async {
                         debug!("a job begins");
-                        tokio::select! {
-                            biased;
-                            // Dropping the job kills its QEMUs and removes its folder.
-                            Ok(_) = stopped.wait_for(|&stopped| stopped) => None,
-                            result = work(&job) => Some(result),
-                        }
+                        let result = work(&job).await;
+                        debug!("a job is over");
+                        result
                     };
-                    let result = runtime.block_on(bounded.instrument(span.clone()));
-                    span.in_scope(|| debug!(stopped = result.is_none(), "a job is over"));
-                    let result = match result {
-                        Some(result) => Ok((job, result)),
-                        None => Err(RunFailure::Interrupted),
-                    };
-                    if sender.send(result).is_err() {
+                    let result = runtime.block_on(until_the_end(done.instrument(span.clone())));
+                    if sender.send(Ok((job, result))).is_err() {
                         return;
                     }
                 }
@@ -163,7 +149,6 @@ pub fn run<J: Send, R: Send>(
             }
         }
         drop(closing);
-        drop(alive);
         outcome
     })
 }
@@ -197,39 +182,6 @@ fn next<J>(queue: &Mutex<Queue<J>>, ready: &Condvar) -> Option<J> {
     }
 }
 
-/// Waits for a signal to end, or for the end of the run.
-fn listen(stop: &watch::Sender<bool>, over: &mut watch::Receiver<()>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return;
-    };
-    runtime.block_on(async {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
-        let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-                _ = hup.recv() => {}
-                _ = over.changed() => return,
-            }
-            if *stop.borrow() {
-                // Asked twice: the system ends the QEMUs when we are gone.
-                std::process::exit(130);
-            }
-            let _nobody_left = stop.send(true);
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +203,7 @@ mod tests {
             order.push(job);
             jobs(if job == 2 { &[1] } else { &[] })
         })
-        .expect("no signal");
+        .expect("a runtime");
         let early: Vec<usize> = order.iter().copied().filter(|&job| job > 1).collect();
         assert_eq!(early, [9, 5, 2, 2]);
         assert_eq!(order.len(), 6);
@@ -270,7 +222,7 @@ mod tests {
                     Vec::new()
                 },
             )
-            .expect("no signal");
+            .expect("a runtime");
             assert_eq!(sum, 15);
         }
         run(2, jobs(&[]), async |job| *job, |_, _: usize| Vec::new()).expect("nothing to do");

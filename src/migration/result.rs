@@ -47,6 +47,8 @@ pub(crate) struct Refusal {
     pub label: String,
     /// The reason in its own words.
     pub words: String,
+    /// Id of the device that it names.
+    pub device: Option<String>,
 }
 
 /// The buses that both builds have to plug a device into, or why that is not known.
@@ -98,6 +100,7 @@ impl RunResult {
             LegErrorKind::DoesNotStart(error) => Some(Refusal {
                 label: error.label.clone(),
                 words: error.reason(),
+                device: output::start::named_device(&error.stderr).map(str::to_owned),
             }),
             _ => None,
         });

@@ -2,12 +2,16 @@
 
 mod build;
 mod direction;
+mod machines;
 mod pattern;
+mod route;
 pub(crate) mod rule;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use machines::Machines;
 pub use pattern::Pattern;
+pub use route::Route;
 pub use rule::Rule;
 pub use version::{BadVersion, Version};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 
+use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
 use crate::qemu::process::tie_to_us;
 
@@ -207,12 +208,14 @@ impl Build {
 
 /// Puts a script where another run may be reading its like.
 fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(file.path(), mode)?;
-    file.persist(path)?;
-    Ok(())
+    uninterrupted(|| {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(file.path(), mode)?;
+        file.persist(path)?;
+        Ok(())
+    })
 }
 
 /// Quotes one word for a shell.

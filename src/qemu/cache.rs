@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::cleanup::{TempFolder, uninterrupted};
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
 
 /// The form of an entry. An entry of another form is fetched again.
@@ -127,7 +128,7 @@ pub(crate) struct InUse {
 #[derive(Debug)]
 pub(crate) struct Fetching {
     suite_dir: PathBuf,
-    work: tempfile::TempDir,
+    work: TempFolder,
     /// Declared last, so that it is let go after the folder was removed.
     _lock: Flock<File>,
 }
@@ -211,10 +212,7 @@ impl Cache {
             )?;
             // A folder half removed must not pass for a build: it loses its name first. If we die
             // here, the next fetch sweeps the rest away.
-            let doomed = tempfile::Builder::new()
-                .prefix(FETCH_PREFIX)
-                .tempdir_in(&suite_dir)
-                .map_err(at("making a folder", &suite_dir))?;
+            let doomed = fetch_folder(&suite_dir)?;
             let moved = fs::rename(&entry.path, doomed.path().join("old"));
             match moved {
                 // Another run was faster.
@@ -272,10 +270,7 @@ impl Cache {
             Err((_, errno)) => return Err(failed(errno)),
         };
         self.sweep(suite);
-        let work = tempfile::Builder::new()
-            .prefix(FETCH_PREFIX)
-            .tempdir_in(&suite_dir)
-            .map_err(at("making a folder", &suite_dir))?;
+        let work = fetch_folder(&suite_dir)?;
         Ok(Fetching {
             suite_dir,
             work,
@@ -346,14 +341,23 @@ impl Fetching {
         let lock = lock_file(&self.suite_dir, package)?;
         let _lock = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
-        if to.exists() {
-            let old = self.work().join("old");
-            fs::rename(&to, &old).map_err(at("renaming", &to))?;
-        }
-        fs::rename(&entry, &to).map_err(at("renaming", &to))?;
+        // Nobody removes our folder between one and the other.
+        uninterrupted(|| {
+            if to.exists() {
+                let old = self.work().join("old");
+                fs::rename(&to, &old).map_err(at("renaming", &to))?;
+            }
+            fs::rename(&entry, &to).map_err(at("renaming", &to))
+        })?;
         let suite = File::open(&self.suite_dir).map_err(at("opening", &self.suite_dir))?;
         suite.sync_all().map_err(at("syncing", &self.suite_dir))
     }
+}
+
+/// A folder that passes for no build, whatever is in it.
+fn fetch_folder(suite_dir: &Path) -> Result<TempFolder, CacheError> {
+    TempFolder::new(tempfile::Builder::new().prefix(FETCH_PREFIX), suite_dir)
+        .map_err(at("making a folder", suite_dir))
 }
 
 /// The record of a complete entry of this form.

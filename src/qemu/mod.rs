@@ -39,6 +39,8 @@ pub use process::{Ended, RunError, Running};
 pub use progress::{FetchEvent, FetchStep, FetchWatcher};
 pub use spec::{BuildArg, SpecError};
 
+use crate::cleanup::until_the_end;
+
 /// Reads a BUILD argument and looks whether what it names is there.
 pub fn parse(arg: &str) -> Result<BuildArg, QemuError> {
     Ok(arg.parse::<BuildArg>()?)
@@ -67,10 +69,11 @@ pub fn open(
     }
 }
 
-/// Runs a future to its end on a runtime that lives no longer.
+/// Runs a future to its end on a runtime that lives no longer; it goes no further once the process is
+/// ending.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(future))
+        .block_on(until_the_end(future)))
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
+use crate::cleanup::TempFolder;
 use crate::qemu::process::said;
 use crate::qemu::qmp::{QmpError, Session};
 use crate::qemu::{Build, Ended, RunError, Running, output};
@@ -56,7 +56,7 @@ pub struct Monitored {
     pub session: Session,
     pub process: Running,
     label: String,
-    _dir: TempDir,
+    _dir: TempFolder,
 }
 
 impl Monitored {
@@ -151,16 +151,17 @@ async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartE
 }
 
 /// A temporary folder for us alone, with a path short enough for a socket in it.
-pub fn private_dir() -> io::Result<TempDir> {
+pub fn private_dir() -> io::Result<TempFolder> {
     // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
     let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;
     let dir = Some(std::env::temp_dir())
         .filter(|dir| !long(dir))
         .unwrap_or_else(|| PathBuf::from("/tmp"));
-    tempfile::Builder::new()
+    let mut builder = tempfile::Builder::new();
+    builder
         .prefix("migcompat-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(dir)
+        .permissions(Permissions::from_mode(0o700));
+    TempFolder::new(&mut builder, &dir)
 }
 
 /// A path as a value in one of QEMU's option lists, where a comma is written twice.

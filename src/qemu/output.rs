@@ -4,6 +4,7 @@
 //! Wordings that are read for what they say live here too, so that a new release is met in one place.
 
 pub mod load;
+pub mod start;
 
 /// Returns the line without the program's name before it.
 pub fn without_program(line: &str) -> &str {

@@ -7,8 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
@@ -16,11 +15,17 @@ use tracing::{Level, Span, debug, debug_span};
 
 use crate::qemu::quote;
 
+use crate::cleanup::{Group, uninterrupted};
+
 /// How much of the end of a child's error output is kept, in bytes.
 const TAIL: usize = 8 * 1024;
 
 /// Makes a command's process the leader of a group of its own, killed when the thread that starts
 /// it ends: a terminal's Ctrl-C reaches us alone, and no QEMU outlives us.
+#[expect(
+    unsafe_code,
+    reason = "what has to run between fork and exec has no safe way in"
+)]
 pub fn tie_to_us(command: &mut Command) {
     command.process_group(0);
     let us = std::process::id();
@@ -89,6 +94,8 @@ fn shell_line(command: &Command) -> String {
 pub struct Running {
     program: String,
     child: Child,
+    /// Of the child, until it has been waited for: the number may belong to somebody else then.
+    group: Option<Group>,
     stderr: Tail,
     /// Names the process in the log.
     span: Span,
@@ -105,18 +112,22 @@ impl Running {
         let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
         tie_to_us(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = tokio::process::Command::from(command)
-            .spawn()
-            .map_err(|source| RunError::Spawn {
-                program: program.clone(),
-                source,
-            })?;
+        let started = uninterrupted(|| {
+            let child = tokio::process::Command::from(command).spawn()?;
+            let leader = child.id().and_then(|id| i32::try_from(id).ok());
+            Ok((child, leader.map(Group::register)))
+        });
+        let (mut child, group) = started.map_err(|source| RunError::Spawn {
+            program: program.clone(),
+            source,
+        })?;
         let span = debug_span!("process", pid = child.id());
         span.in_scope(|| debug!(line, "started"));
         let stderr = Tail::of(child.stderr.take());
         Ok(Running {
             program,
             child,
+            group,
             stderr,
             span,
         })
@@ -129,6 +140,7 @@ impl Running {
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, RunError> {
         match tokio::time::timeout(deadline, self.child.wait()).await {
             Ok(Ok(status)) => {
+                self.group = None;
                 if self.stderr.drain().await {
                     self.log_end(&Ended(status).to_string());
                 }
@@ -152,7 +164,9 @@ impl Running {
     /// Kills the process and everything in its group, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal_group();
-        let _gone = self.child.wait().await;
+        if self.child.wait().await.is_ok() {
+            self.group = None;
+        }
         if self.stderr.drain().await {
             self.log_end("was killed by us");
         }
@@ -174,9 +188,8 @@ impl Running {
     }
 
     fn signal_group(&self) {
-        // Without an id it has been waited for, and the number may belong to somebody else by now.
-        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            let _already_gone = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        if let Some(group) = &self.group {
+            group.kill();
         }
     }
 }

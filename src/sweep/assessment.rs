@@ -1,4 +1,4 @@
-//! One machine's findings, from the dumps alone to what the guests made of them.
+//! The findings of one machine: those of its dumps, and what the guests made of them.
 
 use std::sync::Arc;
 
@@ -13,32 +13,39 @@ use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
-use crate::sweep::cases::Found;
 use crate::sweep::findings::Forecast;
 use crate::sweep::pairing::{Sent, own};
-use crate::sweep::place::Place;
+use crate::sweep::result::MachineResult;
+use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::Dump;
 
-/// What is known of wire forms between the builds of one machine.
+/// The findings of one machine, as far as they are known.
 #[derive(Debug)]
 pub struct Assessment<'l> {
     scope: Scope<'l>,
-    wishes: &'l LevelOverrides,
+    overrides: &'l LevelOverrides,
     directions: &'l [Direction],
-    /// Of both builds, where they could be had.
+    /// The dumps of both builds, where they could be had.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
     described: Option<Described>,
-    /// What streams told, and whether a guest came through all the same.
-    streamed: Vec<(Finding, bool)>,
+    streamed: Vec<StreamFinding>,
+}
+
+/// A finding of streams.
+#[derive(Debug)]
+struct StreamFinding {
+    finding: Finding,
+    /// Set where the guest came through all the same.
+    survived: bool,
 }
 
 impl<'l> Assessment<'l> {
-    /// Begins with what the dumps say of the device types that the sweep is about.
+    /// Begins with the findings of the dumps; `concerns` says which sections the sweep is about.
     pub fn of_dumps(
         scope: Scope<'l>,
-        wishes: &'l LevelOverrides,
+        overrides: &'l LevelOverrides,
         directions: &'l [Direction],
         dumps: Option<(Arc<Dump>, Arc<Dump>)>,
         concerns: impl Fn(&str) -> bool,
@@ -48,13 +55,13 @@ impl<'l> Assessment<'l> {
                 let mut found = compare(old, new, directions, &scope);
                 found.retain(|finding| concerns(&finding.section));
                 let senders = properties::senders(&[old, new]);
-                (judge(found, &scope, wishes), senders)
+                (judge(found, &scope, overrides), senders)
             }
             None => (Vec::new(), Senders::new()),
         };
         Assessment {
             scope,
-            wishes,
+            overrides,
             directions,
             dumps,
             senders,
@@ -64,13 +71,14 @@ impl<'l> Assessment<'l> {
         }
     }
 
+    /// Returns the failures that the findings so far predict.
     pub fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)
     }
 
     /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
     /// business: the findings name the section alone.
-    pub fn sent(&mut self, sent: &Sent) {
+    pub fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
         };
@@ -87,54 +95,51 @@ impl<'l> Assessment<'l> {
         for mut finding in found {
             finding.section = own(&finding.section).to_owned();
             let survived = sent.survived.contains(&finding.direction);
-            self.streamed.push((finding, survived));
+            self.streamed.push(StreamFinding { finding, survived });
         }
     }
 
-    /// Takes what the streams told. What one guest came through with is no more than that, also where it
-    /// was in another one that failed of something else.
+    /// Takes over the findings of the streams. What one guest came through with is no more than that, also
+    /// where it was in another one that failed of something else.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
         // Of what is left the worst, in whatever order the guests came.
-        let order = |(finding, survived): &(Finding, bool)| {
-            (!survived, finding.level, finding.message.clone())
-        };
+        let order =
+            |of: &StreamFinding| (!of.survived, of.finding.level, of.finding.message.clone());
         streamed.sort_by_cached_key(order);
-        let mut told: Vec<Finding> = Vec::new();
-        for (finding, _) in streamed {
+        let mut distinct: Vec<Finding> = Vec::new();
+        for StreamFinding { finding, .. } in streamed {
             let is_same = |known: &Finding| {
                 known.section == finding.section
                     && (known.tells_like(&finding) || is_one_length(known, &finding))
             };
-            if !told.iter().any(is_same) {
-                told.push(finding);
+            if !distinct.iter().any(is_same) {
+                distinct.push(finding);
             }
         }
-        self.absorb(told);
+        self.absorb(distinct);
     }
 
-    /// Ties what failed to what foresaw it; what nothing foresaw, both builds are asked about; and the
-    /// lists say what is allowed.
+    /// Links each failure to the finding that predicted it; where none did, both builds are asked for the
+    /// properties of the devices; and the lists say what is allowed.
     ///
     /// # Errors
     /// A build could not be asked; the cases have failed all the same, and say so.
     pub fn conclude(
         &mut self,
-        place: &Place,
-        found: &mut Found,
+        target: &SweepTarget,
+        result: &mut MachineResult,
     ) -> Result<(), properties::ProbeError> {
         self.settle();
         let mut asked = Ok(());
-        for case in &mut found.cases {
-            let foreseen = link(case, &mut self.findings);
-            case.allowed_by = self
-                .scope
-                .allows_case(case, foreseen)
-                .map(|found| found.reason);
-            if let Some(set) = found.failed.get(&case.id)
+        for case in &mut result.cases {
+            let predicted = link(case, &mut self.findings);
+            let allowed = self.scope.allows_case(case, predicted);
+            case.allowed_by = allowed.map(|found| found.reason);
+            if let Some(set) = result.failed.get(&case.id)
                 && asked.is_ok()
             {
-                let config = &place.config;
+                let config = &target.config;
                 let launch = config.launch(config.compose(set).args);
                 let (old, new) = (&config.old, &config.new);
                 let lists = self.scope.lists;
@@ -156,22 +161,25 @@ impl<'l> Assessment<'l> {
         asked
     }
 
-    /// How much of what the guests sent the dumps describe.
+    /// Returns how much of what the guests sent the dumps describe.
     pub fn described(&self) -> Option<Described> {
         self.described.clone()
     }
 
-    /// All of them, judged.
+    /// Returns all findings, judged.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
 
     fn absorb(&mut self, found: Vec<Finding>) {
-        properties::absorb(&mut self.findings, judge(found, &self.scope, self.wishes));
+        properties::absorb(
+            &mut self.findings,
+            judge(found, &self.scope, self.overrides),
+        );
     }
 }
 
-/// Whether both are about the length of one field, which the state decides: each guest has its own.
+/// Tells whether both are about the length of one field, which the state decides: each guest has its own.
 fn is_one_length(one: &Finding, other: &Finding) -> bool {
     let resized = |finding: &Finding| finding.rule == Rule::FieldResized;
     resized(one) && resized(other) && one.direction == other.direction && one.path == other.path
@@ -196,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_each_guest_has_of_its_own_is_told_once() {
+    fn a_length_that_each_guest_has_of_its_own_is_one_finding() {
         let lists = KnownIssues::default();
         let scope = Scope {
             lists: &lists,
@@ -205,12 +213,12 @@ mod tests {
             machine: Some("pseries-7.2"),
             any_machine: false,
         };
-        let wishes = LevelOverrides::default();
+        let overrides = LevelOverrides::default();
         let both = [Direction::Forward, Direction::Backward];
-        let mut assessment = Assessment::of_dumps(scope, &wishes, &both, None, |_| true);
-        let resized = |direction, bytes, level| {
-            let finding = streamed(Rule::FieldResized, direction, bytes, level);
-            (finding, level == "note")
+        let mut assessment = Assessment::of_dumps(scope, &overrides, &both, None, |_| true);
+        let resized = |direction, bytes, level| StreamFinding {
+            finding: streamed(Rule::FieldResized, direction, bytes, level),
+            survived: level == "note",
         };
         assessment.streamed = vec![
             resized("forward", 14398, "warning"),
@@ -218,15 +226,18 @@ mod tests {
             resized("forward", 14402, "note"),
             resized("backward", 13962, "warning"),
             resized("forward", 14110, "note"),
-            (streamed(Rule::FieldAdded, "forward", 4, "error"), false),
+            StreamFinding {
+                finding: streamed(Rule::FieldAdded, "forward", 4, "error"),
+                survived: false,
+            },
         ];
         assessment.settle();
-        let told = assessment.findings.iter();
-        let told: Vec<_> = told
+        let found = assessment.findings.iter();
+        let found: Vec<_> = found
             .map(|f| (f.rule.id(), f.direction, f.message.as_str()))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 ("field-added", Direction::Forward, "4 bytes"),
                 ("field-resized", Direction::Backward, "13962 bytes"),

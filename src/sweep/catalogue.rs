@@ -1,4 +1,4 @@
-//! Which device types both builds can create on a machine, and how each is tried, or why not.
+//! The device types that both builds can create on a machine, and how each is tried, or why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Pattern;
 use crate::report::LeftOut;
 
-/// Where the way to plug in a device comes from.
+/// The source of the way to plug in a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
     /// A shipped set has it.
-    LaunchSpec,
+    DeviceSet,
     /// Its bus and its properties say it.
     FallBack,
 }
@@ -30,53 +30,55 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The drivers of what it needs, what they need before them.
+    /// Returns the drivers of what it needs, what they need before them.
     pub fn needs<'c>(&'c self, arch: &'c str) -> impl Iterator<Item = &'c str> {
         let drivers = self.set.devices.iter().map(move |d| d.driver(arch));
         drivers.filter(|driver| *driver != self.driver)
     }
 }
 
-/// What there is on one machine.
+/// The device types of one machine.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     /// By name.
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,
-    /// How many CPU models both builds list: a guest is given one by `-cpu`, and none by `-device`.
+    /// The number of CPU models that both builds list: a guest is given one by `-cpu`, and none by `-device`.
     pub cpu_models: usize,
     /// Device types that one build can create and the other cannot.
     pub only_old: Vec<String>,
     pub only_new: Vec<String>,
 }
 
-/// Properties of device types as both builds have them, by type.
+/// The properties of device types as both builds have them, by type.
 pub type Properties = BTreeMap<String, Vec<Property>>;
 
-/// The device types that are wanted: all, or those that a pattern fits.
+/// The device types that are selected: all, or those that a pattern matches.
 #[derive(Debug, Clone, Default)]
 pub struct Only(Vec<Pattern>);
 
 impl Only {
+    /// Selects by patterns; without any, every device type.
     pub fn new(patterns: &[String]) -> Only {
         let patterns = patterns.iter().map(|pattern| pattern.as_str().into());
         Only(patterns.collect())
     }
 
+    /// Tells whether a device type is selected.
     pub fn covers(&self, driver: &str) -> bool {
         self.0.is_empty() || Pattern::any(&self.0, driver)
     }
 }
 
 impl Catalogue {
-    /// Which candidate a device type is, if it is one.
+    /// Returns the candidate that a device type is, if it is one.
     pub fn find(&self, driver: &str) -> Option<usize> {
         let mut candidates = self.candidates.iter();
         candidates.position(|candidate| candidate.driver == driver)
     }
 
-    /// What the builds of a bench share, on its machine.
+    /// Looks up what both builds share, on their machine.
     pub fn of(
         config: &MigrationConfig,
         buses: &Buses,
@@ -85,7 +87,7 @@ impl Catalogue {
     ) -> Catalogue {
         let mut catalogue = Catalogue::default();
         let nothing = Drivers::default();
-        let drivers = |party: &'_ Endpoint| party.drivers.clone();
+        let drivers = |endpoint: &Endpoint| endpoint.drivers.clone();
         let (old, new) = (drivers(&config.old), drivers(&config.new));
         let (old, new) = (
             old.as_ref().unwrap_or(&nothing),
@@ -115,17 +117,17 @@ impl Catalogue {
         catalogue
     }
 
-    /// How many device types both builds can create.
+    /// Returns how many device types both builds can create.
     pub fn shared(&self) -> usize {
         self.candidates.len() + self.left_out.len()
     }
 }
 
-/// Device types whose properties are worth asking for: those that a fall-back may have to plug in on one
-/// of these machines.
-pub fn worth_asking(benches: &[MigrationConfig], only: &Only) -> BTreeSet<String> {
+/// Returns the device types whose properties are worth asking for: those that a fall-back may have to plug
+/// in on one of these machines.
+pub fn worth_asking(configs: &[MigrationConfig], only: &Only) -> BTreeSet<String> {
     let mut asked = BTreeSet::new();
-    for config in benches {
+    for config in configs {
         let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) else {
             continue;
         };
@@ -147,7 +149,7 @@ pub fn worth_asking(benches: &[MigrationConfig], only: &Only) -> BTreeSet<String
     asked
 }
 
-/// Whether no recipe is meant for the machine.
+/// Tells whether no recipe is meant for the machine.
 fn falls_back(config: &MigrationConfig, driver: &str) -> bool {
     let recipes = DeviceSet::recipes(driver, &config.arch);
     recipes.iter().all(|set| {
@@ -156,13 +158,13 @@ fn falls_back(config: &MigrationConfig, driver: &str) -> bool {
     })
 }
 
-/// Why a recipe is not for the machine, if it is not.
+/// Returns why a recipe is not for the machine, if it is not.
 fn exclusion(composition: &Composition) -> Option<&Exclusion> {
     let mut excluded = composition.excluded.iter();
     excluded.find(|exclusion| !matches!(exclusion.reason, Reason::Needs { .. }))
 }
 
-/// How a device is plugged in, or why it is not.
+/// Plans how a device is plugged in, or says why it is not.
 fn plan(
     config: &MigrationConfig,
     buses: &Buses,
@@ -199,7 +201,7 @@ fn plan(
             }
         };
         match obstacle {
-            None => return Ok(candidate(set, How::LaunchSpec)),
+            None => return Ok(candidate(set, How::DeviceSet)),
             // The plainest way's reason is the one to tell.
             Some(reason) => why = why.or(Some(reason)),
         }
@@ -231,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_pattern_every_device_is_wanted() {
+    fn without_a_pattern_every_device_is_selected() {
         let only = Only::new(&["virtio-*-pci".to_owned(), "e1000".to_owned()]);
         assert!(only.covers("virtio-net-pci") && only.covers("e1000"));
         assert!(!only.covers("e1000e"));

@@ -1,4 +1,4 @@
-//! Findings of a whole run, and what those of a machine foretell.
+//! Findings of a whole run, and what those of a machine predict.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use crate::devices::DeviceSet;
 use crate::model::Direction;
 use crate::report::{Finding, Level};
 
-/// Device types of which the dumps say that they do not get across, one way or the other.
+/// The device types of which the dumps say that they do not get across, one way or the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forecast(BTreeSet<(Direction, String)>);
 
 impl Forecast {
-    /// An error that a list allows is one for a guest all the same.
+    /// Predicts by findings. An error that a list allows is one for a guest all the same.
     pub fn of(findings: &[Finding]) -> Forecast {
         let errors = findings.iter().filter(|f| f.level == Level::Error);
         let types = errors.flat_map(|finding| {
@@ -21,18 +21,18 @@ impl Forecast {
         Forecast(types.collect())
     }
 
-    /// Whether a guest with these devices is expected to fail that way.
-    pub fn is_against(&self, set: &DeviceSet, arch: &str, direction: Direction) -> bool {
+    /// Tells whether a guest with these devices is expected to fail in a direction.
+    pub fn predicts_failure(&self, set: &DeviceSet, arch: &str, direction: Direction) -> bool {
         let mut drivers = set.devices.iter().map(|device| device.driver(arch));
         drivers.any(|driver| self.0.contains(&(direction, driver.to_owned())))
     }
 }
 
-/// The findings of all machines as those of one run. Of a run over one machine, which the report names
-/// anyway, nothing is added.
-pub fn join(places: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
-    let several = places.len() > 1;
-    let named = places.into_iter().flat_map(|(machine, findings)| {
+/// Joins the findings of all machines to those of one run. In a run over one machine, which the report
+/// names anyway, none names its machine.
+pub fn join(machines: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
+    let several = machines.len() > 1;
+    let named = machines.into_iter().flat_map(|(machine, findings)| {
         findings.into_iter().map(move |finding| match several {
             true => Finding {
                 machines: vec![machine.clone()],
@@ -44,8 +44,8 @@ pub fn join(places: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
     unite(named, |known, _| known.confirmed_by.is_none())
 }
 
-/// Tells once what is the same, of all machines that it is about. `later` says whether the confirmation
-/// of the first is to give way to that of the second.
+/// Makes one of the findings that are the same, on all machines that it is about. `later` says whether the
+/// confirmation of the first is to give way to that of the second.
 pub(crate) fn unite(
     findings: impl IntoIterator<Item = Finding>,
     later: impl Fn(&Finding, &Finding) -> bool,
@@ -71,7 +71,7 @@ pub(crate) fn unite(
     all
 }
 
-/// Whether two findings differ in nothing but where they hold and what a case had to do with them.
+/// Tells whether two findings differ in nothing but where they hold and what a case had to do with them.
 fn is_same(one: &Finding, other: &Finding) -> bool {
     one.tells_like(other)
         && one.section == other.section

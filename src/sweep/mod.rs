@@ -1,22 +1,24 @@
-//! Every device that two builds can create, on every machine asked for, both ways.
+//! Every device that two builds can create, on every machine selected, both ways.
 //!
 //! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
-//! ([`pack`]); a guest that fails is split until the culprits are alone ([`split`]). A sweep may be
-//! spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
+//! ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone. A sweep may
+//! be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
 pub mod assessment;
+pub mod case_id;
 mod cases;
 pub mod catalogue;
 pub mod findings;
+mod machine;
 pub mod merge;
 pub mod pack;
 mod pairing;
-pub mod place;
-mod rom;
+mod result;
 mod run;
+pub mod selection;
 pub mod shard;
-mod visit;
+pub mod target;
 
-pub use cases::{Found, absent, is_held};
-pub use run::{Told, sweep};
-pub use visit::{Options, Packing};
+pub use machine::{Options, Packing};
+pub use result::MachineResult;
+pub use run::{SweepEvent, sweep};

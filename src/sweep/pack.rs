@@ -1,25 +1,25 @@
-//! Which devices travel together.
+//! The distribution of devices over guests.
 
 use std::collections::BTreeMap;
 
-use crate::culprit::search::Item;
+use crate::culprit::Item;
 use crate::devices::{Device, Drivers};
 use crate::sweep::catalogue::{Candidate, How};
 
-/// Slots of a root bus that devices may take: 32, of which the board has some.
+/// The slots of a root bus that devices may take: 32, of which the board has some.
 const SLOTS: usize = 28;
-/// Devices in one guest. More take longer to split than they save.
+/// The most devices in one guest. More take longer to split than they save.
 const DEVICES: usize = 48;
 
-/// So many alone are not worth a guest of their own.
+/// The most devices that are not worth a guest of their own.
 const FEW: usize = 2;
 
-/// What a device takes of a guest.
+/// The share of a guest that a device takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Share {
     /// Ids of the devices, those that it needs among them, and whether each takes a slot.
     devices: BTreeMap<String, bool>,
-    /// What it is the only one of in a guest, and the id that is it.
+    /// Kinds of which a guest has one, and the id that is it.
     only: BTreeMap<String, String>,
 }
 
@@ -27,7 +27,7 @@ struct Share {
 #[derive(Debug, Clone, Default)]
 struct Guest {
     items: Vec<Item>,
-    /// What is taken.
+    /// Their share.
     share: Share,
 }
 
@@ -50,10 +50,10 @@ impl Guest {
     }
 }
 
-/// Some of the candidates in as few guests as it takes. Every item is in exactly one.
+/// Distributes some of the candidates over as few guests as it takes. Every item is in exactly one.
 ///
-/// What hangs on one controller, and what is named alike, goes together: what is like it tends to fail
-/// with it, and a guest in which all fail spoils none that pass. Apart travel what changes where others
+/// Devices that hang on one controller, or are named alike, go together: what is like it tends to fail
+/// with it, and where all of a guest fail none that pass is tried again. Apart travel what changes where others
 /// land, and what nobody has tried before, which may not start. What comes with options for the machine
 /// itself, memory mostly, is put where there is room last, so that few guests have them. The last few of
 /// a kind go to where others are apart, if they take no slot and so land where they would anyway.
@@ -101,8 +101,8 @@ pub fn pack(
         }
         packed.insert(key, guests);
     }
-    let mut apart = packed.remove(&(How::LaunchSpec, true)).unwrap_or_default();
-    if let Some(most) = packed.get_mut(&(How::LaunchSpec, false)) {
+    let mut apart = packed.remove(&(How::DeviceSet, true)).unwrap_or_default();
+    if let Some(most) = packed.get_mut(&(How::DeviceSet, false)) {
         most.retain(|few| {
             let slotless = few.share.devices.values().all(|slot| !slot);
             if few.items.len() > FEW || !slotless {
@@ -113,7 +113,7 @@ pub fn pack(
             moved.is_none()
         });
     }
-    packed.insert((How::LaunchSpec, true), apart);
+    packed.insert((How::DeviceSet, true), apart);
     let guests = packed.into_values().flatten();
     guests.map(|guest| guest.items).collect()
 }
@@ -156,7 +156,7 @@ mod tests {
                 candidates.push(Candidate {
                     driver: driver.to_owned(),
                     set,
-                    how: How::LaunchSpec,
+                    how: How::DeviceSet,
                 });
             }
         }

@@ -1,42 +1,43 @@
-//! What both builds sent of the same devices, brought together: packs may be other ones on the way back.
+//! The streams that both builds sent of the same devices, brought together: packs may be other ones on the
+//! way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::culprit::search::Item;
+use crate::culprit::Item;
 use crate::model::Direction;
 use crate::stream::{Section, Stream};
 
-/// What both builds sent of one and the same guest.
+/// The streams that both builds sent of one and the same guest.
 #[derive(Debug)]
 pub struct Sent<'s> {
     pub old: &'s Stream,
     pub new: &'s Stream,
-    /// Which ways the guest came through.
+    /// The directions in which the guest came through.
     pub survived: &'s [Direction],
 }
 
-/// One of the two streams of a guest: what its direction's source sent.
+/// One of the two streams of a guest, as its direction's source sent it.
 #[derive(Debug, Clone)]
 pub(crate) struct Half {
     pub direction: Direction,
     pub stream: Arc<Stream>,
     pub passed: bool,
-    /// How many device types were in it.
-    pub items: usize,
+    /// The number of device types in the guest.
+    pub in_guest: usize,
 }
 
 /// The streams of a machine's guests.
 #[derive(Debug, Default)]
 pub(crate) struct Pairing {
-    /// What one build sent of an item, or of none, that the other one has not sent yet.
+    /// Streams of an item, or of none, that the other build has not sent yet.
     lone: BTreeMap<Option<Item>, Half>,
-    /// What both sent, until somebody asks for it.
-    both: Vec<(Half, Half)>,
+    /// Pairs of streams that were not handed out yet.
+    complete: Vec<(Half, Half)>,
 }
 
 impl Pairing {
-    /// Takes what was sent of these items; of none, by the bare machine.
+    /// Takes the stream of these items; that of the bare machine has none.
     pub fn keep(&mut self, items: &[Item], half: Half) {
         let keys = match items {
             [] => vec![None],
@@ -44,7 +45,7 @@ impl Pairing {
         };
         let other = keys.first().and_then(|key| self.lone.get(key));
         match other.filter(|other| other.direction != half.direction) {
-            Some(other) => self.both.push((half, other.clone())),
+            Some(other) => self.complete.push((half, other.clone())),
             None => {
                 let halves = keys.into_iter().map(|key| (key, half.clone()));
                 self.lone.extend(halves);
@@ -52,23 +53,23 @@ impl Pairing {
         }
     }
 
-    /// What the other way's source sent with this item, maybe among others.
+    /// Returns the stream that the other direction's source sent with this item, maybe among others.
     pub fn across(&self, item: Item, direction: Direction) -> Option<Arc<Stream>> {
         let half = self.lone.get(&Some(item));
         half.filter(|half| half.direction != direction)
             .map(|half| Arc::clone(&half.stream))
     }
 
-    /// Tells of the guests that both builds have sent by now, of each once.
-    pub fn told(&mut self, mut told: impl FnMut(Sent)) {
+    /// Hands out the streams of the guests that both builds have sent by now, each once.
+    pub fn take_complete(&mut self, mut take: impl FnMut(Sent)) {
         let bare = self.lone.get(&None).map(|bare| Arc::clone(&bare.stream));
         let sections = bare.iter().flat_map(|bare| &bare.sections);
         let board: BTreeSet<&str> = sections.map(|section| own(&section.name)).collect();
-        for (one, other) in self.both.drain(..) {
+        for (one, other) in self.complete.drain(..) {
             let survived = [&one, &other].into_iter().filter(|half| half.passed);
             let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
             // The first guest may have had more in it, and a board that is made for more.
-            let (ours, theirs) = match one.items == other.items {
+            let (ours, theirs) = match one.in_guest == other.in_guest {
                 true => (one.stream, other.stream),
                 false => {
                     let ours = of_devices(&one.stream, &board);
@@ -77,7 +78,7 @@ impl Pairing {
                 }
             };
             let (old, new) = one.direction.source_destination(&*ours, &*theirs);
-            told(Sent {
+            take(Sent {
                 old,
                 new,
                 survived: &survived,
@@ -86,7 +87,7 @@ impl Pairing {
     }
 }
 
-/// A stream without the sections that the bare board has.
+/// Returns a stream without the sections that the bare board has.
 fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
     let mut stream = stream.clone();
     let devices = |section: &Section| !board.contains(own(&section.name));
@@ -94,8 +95,8 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
     stream
 }
 
-/// The sections of a stream that another one of fewer devices has, too, named as there: without the
-/// place of their devices, names tell which is which.
+/// Returns the sections of a stream that another one of fewer devices has, too, named as there: without
+/// the place of their devices, names tell which is which.
 pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();
@@ -117,7 +118,7 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     }
 }
 
-/// The name of a section, or of a block of memory, without the path of its device.
+/// Returns the name of a section, or of a block of memory, without the path of its device.
 pub(crate) fn own(section: &str) -> &str {
     section.rsplit('/').next().unwrap_or(section)
 }
@@ -140,17 +141,17 @@ mod tests {
         Arc::new(hand_made(&made))
     }
 
-    fn half(direction: Direction, stream: Arc<Stream>, items: usize) -> Half {
+    fn half(direction: Direction, stream: Arc<Stream>, in_guest: usize) -> Half {
         Half {
             direction,
             stream,
             passed: direction == Direction::Forward,
-            items,
+            in_guest,
         }
     }
 
     #[test]
-    fn a_pack_that_shrank_on_the_way_back_is_held_against_what_it_was() {
+    fn a_pack_that_shrank_on_the_way_back_is_compared_with_what_it_was() {
         let there = stream(&[
             "board",
             "0000:00:01.0/a",
@@ -168,14 +169,14 @@ mod tests {
         let names = |stream: &Stream| -> Vec<String> {
             stream.sections.iter().map(|s| s.name.clone()).collect()
         };
-        let mut told = 0;
-        pairing.told(|sent| {
+        let mut count = 0;
+        pairing.take_complete(|sent| {
             assert_eq!(names(sent.old), ["0000:00:01.0/b", "0000:00:02.0/c"]);
             assert_eq!(names(sent.old), names(sent.new));
             assert_eq!(sent.survived, [Direction::Forward]);
-            told += 1;
+            count += 1;
         });
-        assert_eq!(told, 1);
-        pairing.told(|_| panic!("once is enough"));
+        assert_eq!(count, 1);
+        pairing.take_complete(|_| panic!("once is enough"));
     }
 }

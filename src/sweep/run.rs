@@ -2,55 +2,70 @@
 
 use crate::migration::pool;
 use crate::migration::pool::{Job, RunFailure};
-use crate::sweep::cases::{Found, found};
+use crate::sweep::machine::{MachineSweep, Options, Task, perform};
 use crate::sweep::pairing::Sent;
-use crate::sweep::place::Place;
-use crate::sweep::visit::{MachineSweep, Options, Task, perform};
+use crate::sweep::result::MachineResult;
+use crate::sweep::target::SweepTarget;
 
-/// Something to know while a sweep lasts, of the place with this number.
+/// Something to know while a sweep lasts, of the target with this index.
 #[derive(Debug)]
-pub enum Told<'t> {
-    /// What both builds sent of one guest.
-    Sent(usize, Sent<'t>),
+pub enum SweepEvent<'e> {
+    /// Both builds have sent one guest.
+    Sent { target: usize, sent: Sent<'e> },
     /// A machine is through.
-    Done(usize, &'t Found),
+    Done {
+        target: usize,
+        result: &'e MachineResult,
+    },
 }
 
-/// Sweeps the places and tells of it meanwhile. What was found comes back in their order.
+/// A task, and the index of its target.
+struct TargetTask {
+    target: usize,
+    task: Task,
+}
+
+/// Sweeps the targets and reports events meanwhile. The results come back in their order.
 ///
 /// # Errors
-/// A signal, or no resources.
+/// The system gives no runtime.
 pub fn sweep(
-    places: &[Place],
+    targets: &[SweepTarget],
     options: &Options,
     jobs: usize,
-    mut told: impl FnMut(Told),
-) -> Result<Vec<Found>, RunFailure> {
-    let at = |at: usize| {
-        move |Job { weight, job }: Job<Task>| Job {
+    mut on_event: impl FnMut(SweepEvent),
+) -> Result<Vec<MachineResult>, RunFailure> {
+    let of_target = |target: usize| {
+        move |Job { weight, job: task }: Job<Task>| Job {
             weight,
-            job: (at, job),
+            job: TargetTask { target, task },
         }
     };
-    let mut visits = Vec::new();
+    let mut sweeps = Vec::new();
     let mut first = Vec::new();
-    for place in 0..places.len() {
-        let (visit, jobs) = MachineSweep::begin(options);
-        visits.push(visit);
-        first.extend(jobs.into_iter().map(at(place)));
+    for (index, target) in targets.iter().enumerate() {
+        let (sweep, jobs) = MachineSweep::begin(target, options);
+        sweeps.push(sweep);
+        first.extend(jobs.into_iter().map(of_target(index)));
     }
-    let mut results: Vec<Option<Found>> = places.iter().map(|_| None).collect();
-    let work = async |(place, task): &(usize, Task)| perform(&places[*place], task).await;
-    pool::run(jobs, first, work, |(index, task), came| {
-        let (place, visit) = (&places[index], &mut visits[index]);
-        let next = visit.told(place, options, task, came);
-        visit.pairing.told(|sent| told(Told::Sent(index, sent)));
-        if visit.done {
-            let found = found(place, visit, options);
-            told(Told::Done(index, &found));
-            results[index] = Some(found);
+    let mut results: Vec<Option<MachineResult>> = targets.iter().map(|_| None).collect();
+    let work = async |job: &TargetTask| perform(&targets[job.target], &job.task).await;
+    pool::run(jobs, first, work, |TargetTask { target, task }, result| {
+        let sweep = &mut sweeps[target];
+        let next = sweep.record(task, result);
+        sweep
+            .evidence
+            .pairing
+            .take_complete(|sent| on_event(SweepEvent::Sent { target, sent }));
+        if let Some(finished) = sweep.finished() {
+            let result = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
+            on_event(SweepEvent::Done {
+                target,
+                result: &result,
+            });
+            results[target] = Some(result);
         }
-        next.into_iter().map(at(index)).collect()
+        next.into_iter().map(of_target(target)).collect()
     })?;
     Ok(results.into_iter().flatten().collect())
 }

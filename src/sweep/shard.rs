@@ -1,4 +1,4 @@
-//! A sweep spread over several runs: which cases are whose.
+//! A sweep spread over several runs: the cases of each part.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ pub struct Shard {
     of: NonZeroU32,
 }
 
-/// Why a text names no shard.
+/// A text that names no shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadShard {
     #[error("{0:?} is no shard; write K/N, for instance 1/4 for the first of four")]
@@ -54,30 +54,30 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// Counted from 1.
+    /// Returns the number of the part, counted from 1.
     pub fn index(self) -> u32 {
         self.index.get()
     }
 
-    /// Whether the case of this id belongs to this shard. It depends on the id alone: a device that
-    /// comes or goes moves no other one.
-    pub fn holds(self, id: &str) -> bool {
-        xxh3_64(id.as_bytes()) % u64::from(self.of.get()) == u64::from(self.index.get() - 1)
+    /// Tells whether the cases of this name belong to this shard. It depends on the name alone: a device
+    /// that comes or goes moves no other one.
+    pub fn includes(self, name: &str) -> bool {
+        xxh3_64(name.as_bytes()) % u64::from(self.of.get()) == u64::from(self.index.get() - 1)
     }
 
-    /// The shard as its report names it. `ids` are those of all cases of the whole run, in any order;
+    /// Returns the shard as its report names it. `ids` are those of all cases of the whole run, in any order;
     /// `options` are those that bear on the results, as one would type them.
-    pub fn reference<'i>(
+    pub fn reference(
         self,
-        ids: impl IntoIterator<Item = &'i str>,
+        ids: impl IntoIterator<Item = impl ToString>,
         options: impl IntoIterator<Item = String>,
     ) -> ShardRef {
-        let mut ids: Vec<&str> = ids.into_iter().collect();
+        let mut ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
         let mut options: Vec<String> = options.into_iter().collect();
         ids.sort_unstable();
         options.sort_unstable();
         let mut digest = Xxh3::new();
-        for word in ids.into_iter().chain(options.iter().map(String::as_str)) {
+        for word in ids.iter().chain(&options) {
             digest.update(word.as_bytes());
             // So that `a` and `bc` are not `ab` and `c`.
             digest.update(&[0]);
@@ -138,7 +138,7 @@ mod tests {
             let sizes: Vec<usize> = (1..=of)
                 .map(|index| {
                     let shard = shard(&format!("{index}/{of}"));
-                    ids.iter().filter(|id| shard.holds(id)).count()
+                    ids.iter().filter(|id| shard.includes(id)).count()
                 })
                 .collect();
             assert_eq!(sizes.iter().sum::<usize>(), ids.len(), "{of}: {sizes:?}");
@@ -152,7 +152,7 @@ mod tests {
     /// Runners of one pipeline need not be of one day: where a case belongs never changes.
     #[test]
     fn the_assignment_is_the_same_for_ever() {
-        let of_three = |id: &str| (1..=3).find(|index| shard(&format!("{index}/3")).holds(id));
+        let of_three = |id: &str| (1..=3).find(|index| shard(&format!("{index}/3")).includes(id));
         for (id, index) in [
             ("q35/e1000e/unix/forward/paused", 1),
             ("q35/e1000e/unix/backward/paused", 2),

@@ -14,6 +14,7 @@ use migcompat::qemu;
 use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 
 use crate::common::{build, script, stderr};
+use crate::processes::{monitor, open_elsewhere};
 
 fn fetched(suite: &str) -> Build {
     build(&format!("debian:{suite}"))
@@ -116,39 +117,6 @@ fn a_suite_that_does_not_exist_is_named_as_such() {
     assert!(error.is_usage(), "{error}");
     assert!(error.to_string().contains("no such suite"), "{error}");
     assert!(cache.list().unwrap().is_empty());
-}
-
-/// Does what a test started this program for, if one did: a step that needs a process of its own, which
-/// can be killed or given another environment.
-pub fn done_for_a_test() -> bool {
-    if let Some(dir) = std::env::var_os("MIGCOMPAT_TEST_OPEN") {
-        open_here(dir.into());
-    } else if let Some(args) = std::env::var_os("MIGCOMPAT_TEST_ARGS") {
-        monitor_of_a_fake_build(&args.into_string().unwrap());
-    } else {
-        return false;
-    }
-    true
-}
-
-fn open_here(dir: PathBuf) {
-    let cache = Cache::new(Some(dir)).unwrap();
-    let arg = qemu::parse("debian:bookworm").unwrap();
-    match qemu::open(&arg, "x86_64", &cache, &|event| eprintln!("{event}")) {
-        Ok(build) => eprintln!("OPENED {}", build.label()),
-        Err(error) => eprintln!("REFUSED usage={} {error}", error.is_usage()),
-    }
-}
-
-/// Opens `debian:bookworm` in another process.
-fn open_elsewhere(dir: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .env("MIGCOMPAT_TEST_OPEN", dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command
 }
 
 /// The same with the `apt.conf` in the folder.
@@ -302,11 +270,7 @@ impl Fake {
     fn build(&self, dir: &Path) -> Build {
         let text = match self {
             Fake::Script(text) => (*text).to_owned(),
-            Fake::Monitor(line) => format!(
-                "echo some noise >&2\nMIGCOMPAT_TEST_ARGS=\"$*\" MIGCOMPAT_TEST_LINE='{line}' \
-                 exec '{}'",
-                std::env::current_exe().unwrap().display()
-            ),
+            Fake::Monitor(line) => format!("echo some noise >&2\n{}", monitor(line)),
         };
         let arg = qemu::parse(&script(dir, "qemu.sh", &text)).unwrap();
         let cache = Cache::new(Some(dir.join("cache"))).unwrap();
@@ -319,24 +283,6 @@ impl Fake {
                 dump: soon,
             })
     }
-}
-
-/// The monitor of a fake build: this program, started by a script. It connects to the socket in QEMU's
-/// arguments, says a line, and waits until nobody listens.
-fn monitor_of_a_fake_build(args: &str) {
-    let path = args
-        .split_once("path=")
-        .unwrap()
-        .1
-        .split(' ')
-        .next()
-        .unwrap();
-    let mut socket = UnixStream::connect(path).unwrap();
-    let line = std::env::var("MIGCOMPAT_TEST_LINE").unwrap();
-    if !line.is_empty() {
-        writeln!(socket, "{line}").unwrap();
-    }
-    let _ = io::copy(&mut socket, &mut io::sink());
 }
 
 #[apply(test)]

@@ -88,7 +88,7 @@ pub fn build(name: &str) -> Build {
 }
 
 /// Returns once it holds.
-pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "{what}: not within a minute");
@@ -98,13 +98,8 @@ pub fn wait_until(what: &str, holds: impl Fn() -> bool) {
 
 /// A shell script that can be run, and its path.
 pub fn script(folder: &Path, name: &str, text: &str) -> String {
-    executable(folder, name, &format!("#!/bin/sh\n{text}\n"))
-}
-
-/// The same of any language.
-pub fn executable(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
-    fs::write(&path, text).expect("written");
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("ours");
     path.display().to_string()
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, executable, script, stderr, wait_until, with_builds};
+use crate::common::{build, script, stderr, with_builds};
 use crate::needs::mounted;
+use crate::processes::monitor;
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -335,18 +336,11 @@ fn a_failed_case_that_a_list_allows_does_not_gate() {
 }
 
 #[apply(test)]
-#[needs(Builds, Program("python3"))]
+#[needs(Builds)]
 fn garbage_on_the_monitor_socket_leaves_it_untested() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = executable(
-        dir.path(),
-        "fake",
-        "#!/usr/bin/env python3\n\
-         import socket, sys, time\n\
-         path = [a for a in sys.argv if 'path=' in a][-1].split('path=')[1].split(',')[0]\n\
-         s = socket.socket(socket.AF_UNIX); s.connect(path)\n\
-         s.sendall(b'Segmentation fault\\n' * 9); time.sleep(60)\n",
-    );
+    let garbage = ["Segmentation fault"; 9].join("\n");
+    let fake = script(dir.path(), "fake", &monitor(&garbage));
     let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
     assert_eq!(run.status(), Some(125), "{}", run.said());
     assert!(
@@ -621,30 +615,6 @@ fn builds_that_are_none_leave_it_untested() {
         assert_eq!(run.status(), Some(125), "{name}: {}", run.said());
         assert!(run.said().contains(says), "{}", run.said());
         run.leaves_nothing();
-    }
-}
-
-#[apply(test)]
-#[needs(Builds)]
-fn an_interrupt_leaves_nothing() {
-    for signal in ["INT", "TERM"] {
-        let temp = tempfile::tempdir().unwrap();
-        let args = ["live", OLD, NEW, "-M", "q35", "--loops", "500"];
-        let child = command(&temp, &args).spawn().unwrap();
-        // A guest has arrived, and is on its way back.
-        wait_until("the second leg", || {
-            let mut folders = fs::read_dir(temp.path()).unwrap().flatten();
-            folders.any(|folder| folder.path().join("m2").exists())
-        });
-        let killed = Command::new("sh")
-            .args(["-c", &format!("kill -{signal} {}", child.id())])
-            .status()
-            .unwrap();
-        assert!(killed.success());
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(130), "{said}");
-        leaves_nothing(temp.path());
     }
 }
 

@@ -4,23 +4,34 @@
 //! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
 //! absent the test is ignored, with its reason, and never passes.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test prints what it did"
+)]
+
 #[macro_use]
 mod harness;
 mod common;
 mod needs;
+mod processes;
 
 mod builds;
 mod cli;
+mod dependencies;
 mod device_sets;
 mod guests;
 mod live;
 mod log;
 mod merge;
+mod new_rule;
+mod output_file;
 mod pages;
 mod properties;
 mod record;
 mod rules;
 mod set_up;
+mod signals;
 mod state;
 mod stream;
 mod sweep;
@@ -28,8 +39,7 @@ mod sweep;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Some tests start this program again, to have another process do something.
-    if builds::done_for_a_test() {
+    if processes::done_for_a_test() {
         return ExitCode::SUCCESS;
     }
     harness::run()

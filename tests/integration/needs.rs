@@ -1,8 +1,11 @@
 //! What a test needs that not every machine has, and how to tell that it is absent.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::common::root;
 
@@ -21,6 +24,8 @@ pub enum Need {
     Assembler(&'static str),
     /// A file system of one's own.
     Mount,
+    /// What root alone may: to make a device and to give a file away.
+    Root,
     /// Page faults of a process told to it, without which nothing is copied after the switch.
     PageFaults,
 }
@@ -37,6 +42,7 @@ impl Need {
                 .then(|| format!("there is no {name}")),
             Need::Assembler(arch) => no_assembler(arch),
             Need::Mount => no_mount(),
+            Need::Root => not_root(),
             Need::PageFaults => no_page_faults(),
         }
     }
@@ -88,6 +94,25 @@ fn no_mount() -> Option<String> {
         Err(error) => format!("unshare: {error}"),
     };
     Some(format!("nothing can be mounted ({tried})"))
+}
+
+/// Makes a device with this number among those of memory.
+pub fn device(folder: &Path, name: &str, number: u64) -> std::io::Result<PathBuf> {
+    let path = folder.join(name);
+    let everybody = Mode::from_bits_truncate(0o666);
+    mknod(&path, SFlag::S_IFCHR, everybody, makedev(1, number))?;
+    Ok(path)
+}
+
+fn not_root() -> Option<String> {
+    let folder = tempfile::tempdir().expect("a folder for a device");
+    let tried = device(folder.path(), "null", 3).and_then(|path| {
+        // Where devices are not taken for such, it cannot be opened.
+        fs::File::open(&path)?;
+        chown(&path, Some(1234), Some(4321))
+    });
+    let error = tried.err()?;
+    Some(format!("no device can be made, or given away ({error})"))
 }
 
 fn no_page_faults() -> Option<String> {

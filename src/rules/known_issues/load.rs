@@ -6,11 +6,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, Machines, Pattern, Rule, Version};
 use crate::qemu::machine;
 use crate::rules::known_issues::{
-    Absent, Break, Condition, KnownIssues, Machines, Place, Refused, Rename, Renamed, Run, Sent,
-    Span, Unrelated, Volatile,
+    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
+    Unrelated, Volatile,
 };
 
 const SHIPPED: &[(&str, &str)] = &[

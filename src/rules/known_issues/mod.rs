@@ -6,7 +6,6 @@
 //! ([`Match`]): whoever wants to know which entries serve collects them.
 
 mod load;
-mod machines;
 mod migration;
 mod scope;
 mod state;
@@ -16,10 +15,9 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, Machines, Pattern, Rule, Version};
 
 pub use load::ListError;
-pub use machines::Machines;
 pub use scope::Scope;
 pub use state::{Run, StateNames, Volatile};
 

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::model::{Direction, Pattern};
-use crate::rules::known_issues::{Holds, Machines, Place, Renamed, Scope};
+use crate::model::{Direction, Machines, Pattern};
+use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
 /// A field that may hold something else on the destination without harm.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The machines that an entry is about.
+//! Machines by name or family, as the lists and the device sets name them.
 
 use std::fmt;
 

@@ -1,0 +1,273 @@
+//! Child processes and temporary folders, which must not outlive this process however it ends.
+//!
+//! Their owners put them away when they are dropped. A signal ends the process while any number of
+//! threads use them, some of which may be waiting for what never comes: [`end`] puts away all that is
+//! registered here, and [`uninterrupted`] keeps the process from ending where a step must be whole.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// How long the process waits for steps that must be whole before it ends all the same.
+const STEP: Duration = Duration::from_millis(500);
+/// How long it waits for killed processes to be gone.
+const DEATH: Duration = Duration::from_secs(1);
+/// Between two looks at something that takes some milliseconds.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Shared by all steps that must be whole; taken alone, and never given back, by the end.
+static GATE: RwLock<()> = RwLock::new(());
+
+static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
+    groups: BTreeSet::new(),
+    folders: BTreeSet::new(),
+});
+
+thread_local! {
+    /// True while this thread is in a step: a second hold on the gate might wait for ever.
+    static IN_STEP: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Registered {
+    groups: BTreeSet<i32>,
+    folders: BTreeSet<PathBuf>,
+}
+
+fn registered() -> MutexGuard<'static, Registered> {
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a step that is done as a whole or not at all: once the process is ending, this never returns.
+/// For short steps, since a signal has to wait for them.
+pub(crate) fn uninterrupted<T>(step: impl FnOnce() -> T) -> T {
+    struct Step;
+    impl Drop for Step {
+        fn drop(&mut self) {
+            IN_STEP.set(false);
+        }
+    }
+    if IN_STEP.get() {
+        return step();
+    }
+    let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
+    IN_STEP.set(true);
+    let _step = Step;
+    step()
+}
+
+/// A future that goes no further once the process is ending: it sees nothing of processes that are
+/// killed and folders that are removed then.
+pub(crate) async fn until_the_end<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|context| uninterrupted(|| future.as_mut().poll(context))).await
+}
+
+/// A process group that is killed when the process ends, registered until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Group(i32);
+
+impl Group {
+    /// Registers the group that a process leads. To be called in one [`uninterrupted`] step with
+    /// starting that process.
+    pub(crate) fn register(leader: i32) -> Group {
+        registered().groups.insert(leader);
+        Group(leader)
+    }
+
+    /// Kills every process in the group.
+    pub(crate) fn kill(&self) {
+        let _already_gone = killpg(Pid::from_raw(self.0), Signal::SIGKILL);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        registered().groups.remove(&self.0);
+    }
+}
+
+/// A temporary folder, removed with all that is in it when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct TempFolder {
+    dir: TempDir,
+    /// Declared last: what is removed in part when the process ends is still registered.
+    registration: Registration,
+}
+
+#[derive(Debug)]
+struct Registration(PathBuf);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        registered().folders.remove(&self.0);
+    }
+}
+
+impl TempFolder {
+    /// Makes a folder in another one.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn new(builder: &mut tempfile::Builder, parent: &Path) -> io::Result<TempFolder> {
+        uninterrupted(|| {
+            let dir = builder.tempdir_in(parent)?;
+            // It must be found again from wherever the process has gone by then.
+            let path = std::path::absolute(dir.path())?;
+            registered().folders.insert(path.clone());
+            Ok(TempFolder {
+                dir,
+                registration: Registration(path),
+            })
+        })
+    }
+
+    /// Returns where the folder is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Removes the folder with all that is in it.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn close(self) -> io::Result<()> {
+        let TempFolder { dir, registration } = self;
+        let removed = dir.close();
+        drop(registration);
+        removed
+    }
+
+    /// Leaves the folder where it is, unless a signal ends the process: then nobody is told of it.
+    pub fn keep(self) {
+        let TempFolder { dir, registration } = self;
+        std::mem::forget(registration);
+        let _as_before = dir.keep();
+    }
+}
+
+/// Prepares for the end of the process: kills all that it started and removes its temporary folders.
+/// No step begins any more; threads that would begin one wait for the end.
+pub(crate) fn end() {
+    // A step that hangs, on a network drive for instance, is not waited for.
+    within(STEP, || {
+        std::mem::forget(GATE.write().unwrap_or_else(PoisonError::into_inner));
+    });
+    let (groups, folders) = {
+        let registered = registered();
+        (registered.groups.clone(), registered.folders.clone())
+    };
+    let groups: Vec<Pid> = groups.into_iter().map(Pid::from_raw).collect();
+    for &group in &groups {
+        let _already_gone = killpg(group, Signal::SIGKILL);
+    }
+    wait_until(DEATH, || groups.iter().all(|&group| is_gone(group)));
+    for folder in folders {
+        // Somebody may be in the middle of writing into it.
+        wait_until(DEATH, || match std::fs::remove_dir_all(&folder) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        });
+    }
+}
+
+/// Runs something on a thread of its own and waits for it no longer than that.
+pub(crate) fn within(limit: Duration, task: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let task = move || {
+        task();
+        let _nobody_waits = done.send(());
+    };
+    if thread::Builder::new().spawn(task).is_ok() {
+        let _in_time = is_done.recv_timeout(limit);
+    }
+}
+
+fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !is_so() && Instant::now() < end {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Returns whether every process of a killed group has ended. Those that are our children are waited for: nobody
+/// else does so any more.
+fn is_gone(group: Pid) -> bool {
+    let members = Pid::from_raw(-group.as_raw());
+    while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
+        waitpid(members, Some(WaitPidFlag::WNOHANG))
+    {}
+    // An orphan that has ended may have nobody who waits for it.
+    killpg(group, None).is_err() || !runs(group)
+}
+
+/// Returns whether a process of the group has not ended, or the system does not tell.
+fn runs(group: Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        is_running_in(group, &stat)
+    })
+}
+
+/// Returns whether a `/proc/PID/stat` is that of a process in the group that has not ended.
+fn is_running_in(group: Pid, stat: &str) -> bool {
+    // A program's name may have anything in it, parentheses too.
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let mut fields = rest.split_whitespace();
+    let (state, of) = (fields.next(), fields.nth(1));
+    !matches!(state, Some("Z" | "X")) && of.and_then(|of| of.parse().ok()) == Some(group.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_does_not_run() {
+        let running = |stat| is_running_in(Pid::from_raw(40), stat);
+        assert!(running("41 (a) b) S 1 40 39 0 -1"));
+        assert!(!running("41 (a) b) Z 1 40 39 0 -1"));
+        assert!(!running("41 (40 40) S 40 39 40 0 -1"));
+        assert!(!running(""));
+    }
+
+    #[test]
+    fn steps_may_be_parts_of_steps() {
+        let sum = uninterrupted(|| 1 + uninterrupted(|| 2) + uninterrupted(|| 3));
+        assert_eq!(sum, 6);
+        assert!(!IN_STEP.get());
+    }
+
+    #[test]
+    fn a_folder_is_registered_until_it_is_gone() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = || TempFolder::new(&mut tempfile::Builder::new(), parent.path()).unwrap();
+        let known = |path: &Path| registered().folders.contains(path);
+        for (end, stays) in [
+            (drop as fn(TempFolder), false),
+            (|folder| folder.close().unwrap(), false),
+            (TempFolder::keep, true),
+        ] {
+            let folder = make();
+            let path = folder.path().to_owned();
+            assert!(known(&path));
+            end(folder);
+            assert_eq!((path.exists(), known(&path)), (stays, stays));
+        }
+    }
+}

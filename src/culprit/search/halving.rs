@@ -1,0 +1,117 @@
+//! Packs that fail, divided into parts that are tried side by side.
+
+use crate::culprit::search::{Node, Search, Stage, without};
+use crate::culprit::{Answer, Group, Item, Trial};
+
+/// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
+pub(super) const FEW: usize = 8;
+
+/// The number of times that a pack is divided into what the evidence points at and the rest. Where that does not
+/// help, there are too many culprits to take out one by one.
+pub(super) const HINTS: usize = 6;
+
+/// The course of the search on its way to a node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Density {
+    /// Set where failures are many.
+    is_high: bool,
+    /// The number of hints that were followed.
+    hints: usize,
+}
+
+impl<E: Clone> Search<E> {
+    /// Divides a pack that failed or did not start: into what the evidence points at and the rest, or
+    /// into halves.
+    pub(super) fn divide(&mut self, at: usize, suspect: Option<Item>) -> Vec<Trial> {
+        let Node {
+            route,
+            parent,
+            density,
+            ..
+        } = self.nodes[at];
+        // A sibling that failed too: at least two culprits in what they came from.
+        let is_high = density.is_high
+            || self.nodes.iter().enumerate().any(|(other, node)| {
+                other != at && parent.is_some() && node.parent == parent && node.failure.is_some()
+            });
+        let items = &self.nodes[at].items;
+        let (parts, hints) = match suspect {
+            Some(suspect) if density.hints < HINTS => (
+                vec![vec![suspect], without(items, suspect)],
+                density.hints + 1,
+            ),
+            _ => {
+                let size = match is_high && items.len() <= FEW {
+                    true => 1,
+                    false => items.len().div_ceil(2),
+                };
+                let parts = items.chunks(size).map(<[Item]>::to_vec);
+                (parts.collect(), density.hints)
+            }
+        };
+        self.nodes[at].open = parts.len();
+        let density = Density { is_high, hints };
+        let parts = parts.into_iter();
+        parts
+            .map(|part| self.add(route, part, Some(at), density))
+            .collect()
+    }
+
+    /// Ends a part; so may end what it came from.
+    pub(super) fn close(&mut self, at: usize, explains: bool) -> Vec<Trial> {
+        let Some(parent) = self.nodes[at].parent else {
+            return Vec::new();
+        };
+        let node = &mut self.nodes[parent];
+        node.open -= 1;
+        node.is_explained |= explains;
+        if node.open > 0 {
+            return Vec::new();
+        }
+        if node.failure.is_none() || node.is_explained {
+            let explained = node.is_explained;
+            return self.close(parent, explained);
+        }
+        if std::mem::take(&mut node.has_single_culprit) {
+            // It was not that one, or not that one alone: nothing is known of the others.
+            return self.divide(parent, None);
+        }
+        node.stage = Stage::Again;
+        vec![Trial {
+            route: node.route,
+            items: node.items.clone(),
+            node: parent,
+        }]
+    }
+
+    pub(super) fn record_again(&mut self, at: usize, answer: Answer<E>) -> Vec<Trial> {
+        match answer {
+            Answer::Failed { evidence, .. } => {
+                let node = &mut self.nodes[at];
+                node.failure = Some(evidence);
+                // Of two, each passes alone.
+                match node.items.len() {
+                    0..=2 => self.unite(at, false),
+                    _ => self.narrow(at),
+                }
+            }
+            Answer::Passed { .. } | Answer::Refused { .. } | Answer::SingleCulprit { .. } => {
+                self.unite(at, true)
+            }
+        }
+    }
+
+    /// Ends a node of which no part is known to fail: all of it fails together.
+    pub(super) fn unite(&mut self, at: usize, passed_again: bool) -> Vec<Trial> {
+        let node = &self.nodes[at];
+        if let Some(evidence) = node.failure.clone() {
+            self.groups.push(Group {
+                route: node.route,
+                items: node.items.clone(),
+                evidence,
+                passed_again,
+            });
+        }
+        self.close(at, true)
+    }
+}

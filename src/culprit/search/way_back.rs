@@ -1,0 +1,113 @@
+//! The way back of what went there: together, but for what is likely to fail.
+
+use std::collections::BTreeSet;
+
+use crate::culprit::search::Search;
+use crate::culprit::search::halving::FEW;
+use crate::culprit::{Item, Trial, Verdict};
+use crate::model::Route;
+
+/// The route back, and the items that are not on it yet.
+#[derive(Debug)]
+pub(super) struct WayBack {
+    route: Route,
+    waiting: Vec<Waiting>,
+}
+
+/// An item that is likely to fail by the device that it needs, and waits for the result of that one.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    item: Item,
+    needed: Item,
+}
+
+impl WayBack {
+    pub(super) fn new(route: Route) -> Self {
+        WayBack {
+            route,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl<E: Clone> Search<E> {
+    /// Returns the way back of what went this route, if it is to go back.
+    pub(super) fn way_back_from(&self, route: Route) -> Option<Route> {
+        let back = self.way_back.as_ref()?.route;
+        (back != route).then_some(back)
+    }
+
+    /// Sends what went there back: together, except for what is likely to fail.
+    pub(super) fn send_back(
+        &mut self,
+        route: Route,
+        items: &[Item],
+        likely_to_fail: &BTreeSet<Item>,
+    ) -> Vec<Trial> {
+        let Some(back) = self.way_back_from(route) else {
+            return Vec::new();
+        };
+        let (mut apart, rest): (Vec<Item>, Vec<Item>) =
+            items.iter().partition(|item| likely_to_fail.contains(item));
+        let mut awaited = Vec::new();
+        apart.retain(|&item| match self.to_wait_for(item) {
+            Some(needed) => {
+                if let Some(way_back) = &mut self.way_back {
+                    way_back.waiting.push(Waiting { item, needed });
+                }
+                awaited.push(needed);
+                false
+            }
+            None => true,
+        });
+        let size = if apart.len() <= FEW { 1 } else { apart.len() };
+        let mut parts: Vec<Vec<Item>> = vec![rest];
+        parts.extend(apart.chunks(size).map(<[Item]>::to_vec));
+        parts.retain(|part| !part.is_empty());
+        let parts = parts.into_iter();
+        let mut next: Vec<Trial> = parts.map(|part| self.add_root(back, part)).collect();
+        // What they wait for may be known already.
+        awaited.retain(|&needed| self.verdict(back, needed).is_some());
+        next.extend(self.resume(back, &awaited));
+        next
+    }
+
+    /// Returns a device of this search that the item needs, and that does not wait itself: nobody waits
+    /// in a circle.
+    fn to_wait_for(&self, item: Item) -> Option<Item> {
+        let waiting = &self.way_back.as_ref()?.waiting;
+        let is_searched = |needed: &Item| self.nodes.iter().any(|node| node.items.contains(needed));
+        let waits = |needed: &Item| waiting.iter().any(|waiting| waiting.item == *needed);
+        let mut needed = self.needs.get(&item)?.iter().copied();
+        needed.find(|needed| *needed != item && is_searched(needed) && !waits(needed))
+    }
+
+    /// Ends the wait for items that are known by now on a route: what needs a culprit is known to fail
+    /// with it; the rest is tried after all.
+    pub(super) fn resume(&mut self, route: Route, known: &[Item]) -> Vec<Trial> {
+        let Some(way_back) = self.way_back.as_mut().filter(|back| back.route == route) else {
+            return Vec::new();
+        };
+        let all = std::mem::take(&mut way_back.waiting).into_iter();
+        let (over, still): (Vec<_>, Vec<_>) =
+            all.partition(|waiting| known.contains(&waiting.needed));
+        way_back.waiting = still;
+        let mut next = Vec::new();
+        for Waiting { item, needed } in over {
+            let culprit = match self.verdict(route, needed) {
+                Some(Verdict::Culprit(_)) => Some(needed),
+                Some(Verdict::NeedsCulprit(culprit)) => Some(*culprit),
+                Some(Verdict::Passed(_) | Verdict::Refused(_)) | None => None,
+            };
+            match culprit {
+                Some(culprit) => {
+                    let verdict = Verdict::NeedsCulprit(culprit);
+                    self.verdicts.insert((route, item), verdict);
+                    next.extend(self.resume(route, &[item]));
+                }
+                None => next.push(self.add_root(route, vec![item])),
+            }
+        }
+        next
+    }
+}

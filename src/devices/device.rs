@@ -1,0 +1,121 @@
+//! A device of a set.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::model::Version;
+
+/// A device of a set.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// The name in reports, and the `id=`.
+    pub id: String,
+    pub(super) driver: String,
+    /// Other names of the driver, by the architectures that have them.
+    pub(super) driver_on: BTreeMap<String, String>,
+    /// The architectures that have it, every one when empty; the same goes for the machines.
+    pub(super) arch: Vec<String>,
+    /// Families: `pc-q35` is every `pc-q35-*`.
+    pub(super) machines: Machines,
+    pub(super) since: Option<Version>,
+    pub(super) until: Option<Version>,
+    pub(super) needs: Vec<String>,
+    /// A guest has one of these: the devices of the set that name the same thing keep each other out.
+    pub(super) one_of: Option<String>,
+    /// A build cannot migrate it even to itself, for this reason.
+    pub(super) unmigratable: Option<String>,
+    /// The first release that can.
+    pub(super) migratable_since: Option<Version>,
+    /// Devices after it would land elsewhere than without it.
+    pub(super) alone: bool,
+    pub(super) form: Form,
+}
+
+/// The form that a device has on the command line.
+#[derive(Debug, Clone)]
+pub(super) enum Form {
+    Described {
+        bus: Option<String>,
+        backend: Vec<String>,
+        properties: BTreeMap<String, Value>,
+    },
+    /// Handed to `-device` as the user wrote it.
+    Verbatim(String),
+}
+
+/// The value of a property.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a property is a text, a whole number, true or false"
+)]
+pub(super) enum Value {
+    Switch(bool),
+    Number(i64),
+    Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Switch(true) => f.write_str("on"),
+            Value::Switch(false) => f.write_str("off"),
+            Value::Number(number) => number.fmt(f),
+            // QEMU's way to have a comma in a value.
+            Value::Text(text) => f.write_str(&text.replace(',', ",,")),
+        }
+    }
+}
+
+impl Device {
+    /// Returns the name that `-device` takes on an architecture.
+    pub fn driver(&self, arch: &str) -> &str {
+        self.driver_on.get(arch).unwrap_or(&self.driver)
+    }
+
+    /// Returns the ids of the devices that it needs directly.
+    pub fn needs(&self) -> &[String] {
+        &self.needs
+    }
+
+    /// Returns the bus that it sits on, if it says so.
+    pub fn bus(&self) -> Option<&str> {
+        match &self.form {
+            Form::Described { bus, .. } => bus.as_deref(),
+            Form::Verbatim(_) => None,
+        }
+    }
+
+    /// Returns the kind of which it is the only one in a guest.
+    pub fn one_of(&self) -> Option<&str> {
+        self.one_of.as_deref()
+    }
+
+    /// Tells whether it changes where the devices after it land.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Returns the options for the machine itself that it comes with, `-machine nvdimm=on` for instance.
+    pub fn board_options(&self) -> impl Iterator<Item = (&str, &str)> {
+        let backend = match &self.form {
+            Form::Described { backend, .. } => backend.as_slice(),
+            Form::Verbatim(_) => &[],
+        };
+        let pairs = backend.windows(2).filter_map(|pair| match pair {
+            [option, value] => Some((option.as_str(), value.as_str())),
+            _ => None,
+        });
+        pairs.filter(|(option, _)| matches!(*option, "-m" | "-machine" | "-M"))
+    }
+
+    pub(super) fn is_for_arch(&self, arch: &str) -> bool {
+        self.arch.is_empty() || self.arch.iter().any(|a| a == arch)
+    }
+
+    pub(super) fn is_for_machine(&self, machine: &str) -> bool {
+        self.machines.is_empty() || self.machines.include(Some(machine))
+    }
+}

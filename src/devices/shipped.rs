@@ -1,0 +1,101 @@
+//! The sets that come with the program, and how they plug in a driver.
+
+use std::sync::LazyLock;
+
+use crate::devices::{DeviceError, DeviceSet};
+
+macro_rules! shipped_file {
+    ($name:literal) => {
+        (
+            concat!("device-sets/", $name, ".toml"),
+            include_str!(concat!("../../device-sets/", $name, ".toml")),
+        )
+    };
+}
+
+/// The sets that come with the program; a run without a choice takes the first one.
+const SHIPPED: &[(&str, &str)] = &[
+    shipped_file!("default"),
+    shipped_file!("bare"),
+    shipped_file!("network"),
+    shipped_file!("storage"),
+    shipped_file!("usb"),
+    shipped_file!("display"),
+    shipped_file!("sound"),
+    shipped_file!("platform"),
+    shipped_file!("memory"),
+    shipped_file!("bridges"),
+    shipped_file!("can"),
+    shipped_file!("cxl"),
+];
+
+/// The shipped sets, parsed once; that they are good is a matter of this package's tests, not of any input.
+static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
+    SHIPPED
+        .iter()
+        .map(|(file, text)| {
+            DeviceSet::parse(file, text).unwrap_or_else(|e| panic!("a shipped device set: {e}"))
+        })
+        .collect()
+});
+
+impl DeviceSet {
+    /// Returns the shipped sets, `default` first.
+    pub fn all() -> &'static [DeviceSet] {
+        &SETS
+    }
+
+    /// Returns a shipped set by name.
+    ///
+    /// # Errors
+    /// There is no such set.
+    pub fn shipped(name: &str) -> Result<&'static DeviceSet, DeviceError> {
+        let found = SETS.iter().find(|set| set.name == name);
+        found.ok_or_else(|| DeviceError::UnknownSet {
+            wanted: name.to_owned(),
+            known: SETS
+                .iter()
+                .map(|s| s.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
+    /// Returns the plainest way to plug in one driver: the device as a shipped set has it, and what it
+    /// needs.
+    pub fn recipe(driver: &str, arch: &str) -> Option<DeviceSet> {
+        DeviceSet::recipes(driver, arch).into_iter().next()
+    }
+
+    /// Returns all ways to plug in one driver that the shipped sets have for an architecture, the
+    /// plainest first.
+    pub fn recipes(driver: &str, arch: &str) -> Vec<DeviceSet> {
+        let mut found: Vec<(bool, DeviceSet)> = SETS
+            .iter()
+            .flat_map(|set| set.devices.iter().map(move |device| (set, device)))
+            .filter(|(_, device)| device.driver(arch) == driver && device.is_for_arch(arch))
+            .filter_map(|(set, device)| {
+                let mut recipe = set.select(&[device.id.as_str()]).ok()?;
+                recipe.name = driver.to_owned();
+                Some((device.id != driver, recipe))
+            })
+            .collect();
+        // An entry of the driver's own name is plainer than one that another device wanted in a
+        // certain place.
+        found.sort_by_key(|&(elsewhere, _)| elsewhere);
+        found.into_iter().map(|(_, recipe)| recipe).collect()
+    }
+
+    /// Returns a shipped device by its id, with all that it needs.
+    pub fn with(id: &str) -> Option<DeviceSet> {
+        SETS.iter().find_map(|set| set.select(&[id]).ok())
+    }
+
+    /// Returns why no shipped set has a driver, where that is for a reason.
+    pub fn left_out(driver: &str) -> Option<&'static str> {
+        SETS.iter()
+            .flat_map(|set| &set.left_out)
+            .find(|entry| entry.covers(driver))
+            .map(|entry| entry.reason.as_str())
+    }
+}

@@ -1,0 +1,45 @@
+//! From which build to which a guest moves.
+
+use super::Direction;
+
+/// From which build to which a guest moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// From one build of the pair to the other.
+    Across(Direction),
+    /// From the old build to itself.
+    OldToOld,
+    /// From the new build to itself.
+    NewToNew,
+}
+
+impl Route {
+    /// The routes from each build to itself.
+    pub const CONTROLS: [Route; 2] = [Route::OldToOld, Route::NewToNew];
+
+    /// Returns the direction of a route between the builds.
+    pub fn direction(self) -> Option<Direction> {
+        match self {
+            Route::Across(direction) => Some(direction),
+            Route::OldToOld | Route::NewToNew => None,
+        }
+    }
+
+    /// Returns the way back; a build is its own.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Route::Across(direction) => Route::Across(direction.reversed()),
+            within_one_build => within_one_build,
+        }
+    }
+
+    /// Picks the source's and the destination's part out of something that old and new both have.
+    pub fn source_destination<T: Clone>(self, old: T, new: T) -> (T, T) {
+        match self {
+            Route::Across(direction) => direction.source_destination(old, new),
+            Route::OldToOld => (old.clone(), old),
+            Route::NewToNew => (new.clone(), new),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Reading why a build does not start: the device and the ROM that its error output names.
+
+use crate::qemu::output::{complaints, reason};
+
+/// Returns the id of the device that an error output names as the reason: `e1000` of
+/// `-device e1000,id=e1000: ...`.
+pub fn named_device(stderr: &str) -> Option<&str> {
+    let mut parts = reason(stderr)?.split([',', ':', ' ']);
+    parts.find_map(|part| part.strip_prefix("id="))
+}
+
+/// Returns the file of the ROM that a build complains about, without its folder and its ending: `vgabios`
+/// of `'/usr/share/x/vgabios.bin'`.
+pub fn missing_rom(stderr: &str) -> Option<&str> {
+    complaints(stderr).find_map(|line| {
+        let mut quoted = line.split('\'').skip(1).step_by(2);
+        quoted.find_map(|word| {
+            let file = word.rsplit('/').next()?;
+            file.strip_suffix(".bin").or(file.strip_suffix(".rom"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_names_the_device_that_it_refuses() {
+        for (stderr, device) in [
+            (
+                "qemu-system-x86_64: -device pxb,id=any-pxb: it cannot be here\n",
+                Some("any-pxb"),
+            ),
+            (
+                "qemu-system-x86_64: warning: -device a,id=a: old\nqemu-system-x86_64: -device b,bus=x,id=b: no",
+                Some("b"),
+            ),
+            ("qemu-system-x86_64: no machine\n", None),
+            ("", None),
+        ] {
+            assert_eq!(named_device(stderr), device, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn a_build_names_the_rom_that_it_does_not_find() {
+        for (stderr, rom) in [
+            (
+                "q: Could not open option rom 'vgabios.bin': No such file or directory",
+                Some("vgabios"),
+            ),
+            (
+                "q: failed to find romfile 'efi-e1000e.rom'",
+                Some("efi-e1000e"),
+            ),
+            (
+                "q: could not open '/usr/share/x/vgabios-ramfb.bin'",
+                Some("vgabios-ramfb"),
+            ),
+            ("q: warning: 'old.rom'\nq: no 'a' and no 'b.bin'", Some("b")),
+            ("q: could not open 'disk.img'", None),
+            ("", None),
+        ] {
+            assert_eq!(missing_rom(stderr), rom, "{stderr}");
+        }
+    }
+}

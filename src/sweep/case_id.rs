@@ -1,0 +1,153 @@
+//! Names of cases, made of their parts.
+
+use std::fmt;
+
+use crate::migration::channel::transport::Transport;
+use crate::model::Direction;
+use crate::sweep::shard::Shard;
+
+/// The set's name of a case without devices.
+pub(crate) const BARE: &str = "bare";
+
+/// The name of the cases of one subject on one machine, without their direction. It decides on their
+/// shard: both directions are in one, for a device that starts in neither has no case at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseFamily {
+    machine: String,
+    subject: Subject,
+    transport: Transport,
+}
+
+/// The subject of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    /// The machine alone.
+    Bare,
+    /// A device type.
+    Device(String),
+    /// Devices that fail only together. Each shard counts its own.
+    Group { shard: Option<u32>, number: usize },
+}
+
+impl CaseFamily {
+    /// Names the cases of a machine without devices; `machine` is what ids call it.
+    pub fn bare(machine: &str, transport: Transport) -> Self {
+        CaseFamily::new(machine, Subject::Bare, transport)
+    }
+
+    /// Names the cases of a device type.
+    pub fn device(machine: &str, driver: &str, transport: Transport) -> Self {
+        CaseFamily::new(machine, Subject::Device(driver.to_owned()), transport)
+    }
+
+    /// Names the case of the devices that fail together, counted from 1.
+    pub fn group(machine: &str, shard: Option<Shard>, number: usize, transport: Transport) -> Self {
+        let shard = shard.map(Shard::index);
+        CaseFamily::new(machine, Subject::Group { shard, number }, transport)
+    }
+
+    fn new(machine: &str, subject: Subject, transport: Transport) -> Self {
+        CaseFamily {
+            machine: machine.to_owned(),
+            subject,
+            transport,
+        }
+    }
+
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Tells whether these cases are in a part of the run, or in the whole.
+    pub fn is_in(&self, shard: Option<Shard>) -> bool {
+        shard.is_none_or(|shard| shard.includes(&self.to_string()))
+    }
+
+    /// Names the case of one direction.
+    pub fn case(&self, direction: Direction) -> CaseId {
+        CaseId {
+            family: self.clone(),
+            direction,
+        }
+    }
+}
+
+impl fmt::Display for CaseFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CaseFamily {
+            machine,
+            subject,
+            transport,
+        } = self;
+        write!(f, "{machine}/{subject}/{transport}")
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Bare => f.write_str(BARE),
+            Subject::Device(driver) => f.write_str(driver),
+            Subject::Group {
+                shard: Some(shard),
+                number,
+            } => write!(f, "together-{shard}-{number}"),
+            Subject::Group {
+                shard: None,
+                number,
+            } => write!(f, "together-{number}"),
+        }
+    }
+}
+
+/// The name of a case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseId {
+    pub family: CaseFamily,
+    pub direction: Direction,
+}
+
+impl fmt::Display for CaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.family, self.direction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_machine_subject_transport_and_direction() {
+        let shard: Shard = "2/3".parse().expect("a shard");
+        let unix = Transport::Unix;
+        for (family, id) in [
+            (CaseFamily::bare("q35", unix), "q35/bare/unix/forward"),
+            (
+                CaseFamily::device("m68k/virt", "virtio-rng-device", unix),
+                "m68k/virt/virtio-rng-device/unix/forward",
+            ),
+            (
+                CaseFamily::group("q35", None, 1, unix),
+                "q35/together-1/unix/forward",
+            ),
+            (
+                CaseFamily::group("q35", Some(shard), 1, unix),
+                "q35/together-2-1/unix/forward",
+            ),
+        ] {
+            assert_eq!(family.case(Direction::Forward).to_string(), id);
+        }
+    }
+
+    #[test]
+    fn both_directions_are_in_one_shard() {
+        let shards = ["1/3", "2/3", "3/3"].map(|shard| shard.parse().expect("a shard"));
+        for driver in ["e1000", "am53c974", "nvme", "virtio-net-pci"] {
+            let family = CaseFamily::device("q35", driver, Transport::Unix);
+            let owners = shards.iter().filter(|shard| family.is_in(Some(**shard)));
+            assert_eq!(owners.count(), 1, "{driver}");
+            assert!(family.is_in(None));
+        }
+    }
+}

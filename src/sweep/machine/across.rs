@@ -1,0 +1,175 @@
+//! The search for the devices that do not get from one build to the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::culprit::{Item, Search, Trial, Verdict};
+use crate::migration::endpoint::buses::Buses;
+use crate::model::Route;
+use crate::report::Outcome;
+use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
+use crate::sweep::machine::bare::BareMachine;
+use crate::sweep::machine::devices::Devices;
+use crate::sweep::machine::evidence::Evidence;
+use crate::sweep::machine::guest::{Guest, Moved, Purpose, Run, Task};
+use crate::sweep::machine::{Context, Packing};
+use crate::sweep::pairing::own;
+
+/// Every device between the builds.
+#[derive(Debug)]
+pub(crate) struct AcrossSearch {
+    pub bare: BareMachine,
+    pub devices: Devices,
+    pub search: Search<Arc<Run>>,
+    /// Failures on the way back that dumps or streams predicted before.
+    predicted: BTreeSet<(Route, Item)>,
+}
+
+impl AcrossSearch {
+    pub fn begin(
+        context: Context<'_>,
+        bare: BareMachine,
+        buses: &Buses,
+        evidence: &Evidence,
+    ) -> (Self, Vec<Task>) {
+        let Context { target, options } = context;
+        let devices = Devices::of(context, buses);
+        let arch = target.config.arch.as_str();
+        let routes = options.directions.iter().copied().map(Route::Across);
+        let routes: Vec<Route> = routes.filter(|&route| bare.gets_across(route)).collect();
+        let all = devices.to_try(arch);
+        // What is bound to fail on the way back alone still goes there with the others.
+        let at_once = match routes.as_slice() {
+            [there, _] => std::slice::from_ref(there),
+            routes => routes,
+        };
+        let attribution = Attribution {
+            target,
+            catalogue: &devices.catalogue,
+        };
+        // What is bound to fail would only have its neighbours tried again.
+        let is_predicted = |item| {
+            let mut routes = at_once.iter();
+            routes.any(|&route| attribution.is_predicted(route, item))
+        };
+        let apart = all.iter().copied().filter(|&item| is_predicted(item));
+        let packs = devices.packs(context, &all, &apart.collect());
+        let (search, trials) = match routes.as_slice() {
+            &[there, back] => Search::there_and_back(&packs, there, back),
+            routes => Search::of_packs(&packs, routes),
+        };
+        let search = search.with_likeness(accounts_for);
+        // One by one, every device is tried whatever is known.
+        let search = match options.packing {
+            Packing::Packed => search.with_needs(devices.needs(arch)),
+            Packing::OneByOne => search,
+        };
+        let across = AcrossSearch {
+            bare,
+            devices,
+            search,
+            predicted: BTreeSet::new(),
+        };
+        let tasks = across.tasks(trials, evidence);
+        (across, tasks)
+    }
+
+    fn tasks(&self, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
+        let task = |trial: Trial| {
+            let route = trial.route;
+            let expected = match (trial.items.as_slice(), route.direction()) {
+                (&[item], Some(direction)) => evidence.pairing.across(item, direction),
+                _ => None,
+            };
+            Task {
+                guest: Guest {
+                    route,
+                    set: self.devices.union(&trial.items),
+                    section_override: self.bare.section_override(route),
+                },
+                purpose: Purpose::Search {
+                    goes_back: self.search.goes_back(route),
+                    expected,
+                    trial,
+                },
+            }
+        };
+        trials.into_iter().map(task).collect()
+    }
+
+    /// Takes what came of a trial; returns what to do next.
+    pub fn record(
+        &mut self,
+        context: Context<'_>,
+        trial: &Trial,
+        moved: Moved,
+        evidence: &mut Evidence,
+    ) -> Vec<Task> {
+        let Moved { run, stream } = moved;
+        let attribution = Attribution {
+            target: context.target,
+            catalogue: &self.devices.catalogue,
+        };
+        let single = attribution.single_culprit(trial, &run);
+        // What is to be learned of a single culprit, its own guest shows.
+        let (others, culprit) = match &single {
+            Some(single) => (&single.others, Some(single.culprit)),
+            None => (&run, None),
+        };
+        let items = without(&trial.items, culprit);
+        let devices = self.devices.union(&items).devices;
+        let arch = context.target.config.arch.as_str();
+        let types = devices.iter().map(|d| d.driver(arch).to_owned()).collect();
+        evidence.add(trial, &items, types, others, stream.as_ref());
+
+        let likely_to_fail = match (run.attempt.outcome, &single) {
+            (Outcome::Pass, _) | (_, Some(_)) => attribution.likely_to_fail(&run, trial),
+            _ => BTreeSet::new(),
+        };
+        let back = trial.route.reversed();
+        let predicted = likely_to_fail.iter().map(|&item| (back, item));
+        self.predicted.extend(predicted);
+        let answer = attribution.answer(trial, run, single, likely_to_fail);
+        let trials = self.search.record(trial, answer);
+        self.tasks(trials, evidence)
+    }
+
+    /// Tells whether a failure was predicted, by the dumps or by what the other build sent.
+    pub fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
+        let attribution = Attribution {
+            target: context.target,
+            catalogue: &self.devices.catalogue,
+        };
+        attribution.is_predicted(route, item) || self.predicted.contains(&(route, item))
+    }
+
+    /// Returns the pack that failed in the same place as a culprit before that was tried alone.
+    pub fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
+        let pack = self.search.pointed_at(route, item)?;
+        let Some(Verdict::Culprit(alone)) = self.search.verdict(route, item) else {
+            return None;
+        };
+        let place = |run: &Run| {
+            let cause = run.attempt.cause.as_ref()?;
+            // Which field it was, only a guest of its own is asked.
+            let section = cause.section.as_deref().or(cause.field.as_deref());
+            let section = section.map(|name| own(name).to_owned());
+            Some((run.attempt.outcome, section))
+        };
+        (place(pack) == place(alone)).then_some(pack)
+    }
+
+    /// Returns the device that a culprit needs and that is a culprit itself: there the cause is.
+    pub fn needed_culprit(&self, context: Context<'_>, route: Route, item: Item) -> Option<&str> {
+        let arch = &context.target.config.arch;
+        let culprit = match self.search.verdict(route, item)? {
+            Verdict::NeedsCulprit(culprit) => *culprit,
+            Verdict::Culprit(_) => self.devices.needed_by(item, arch).find(|&needed| {
+                let verdict = self.search.verdict(route, needed);
+                needed != item && matches!(verdict, Some(Verdict::Culprit(_)))
+            })?,
+            Verdict::Passed(_) | Verdict::Refused(_) => return None,
+        };
+        Some(&self.devices.catalogue.candidates[culprit].driver)
+    }
+}

@@ -1,0 +1,188 @@
+//! Which of many devices in a guest something is put down to: its failure, an expected failure on the way
+//! back, a build that does not start.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::culprit::{Answer, Item, Trial};
+use crate::devices::Device;
+use crate::migration::coverage::SentSection;
+use crate::model::Route;
+use crate::qemu::output;
+use crate::report::Outcome;
+use crate::sweep::catalogue::Catalogue;
+use crate::sweep::machine::guest::Run;
+use crate::sweep::machine::rom;
+use crate::sweep::pairing::own;
+use crate::sweep::target::SweepTarget;
+
+/// The devices of a machine, and what they are known by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attribution<'a> {
+    pub target: &'a SweepTarget,
+    pub catalogue: &'a Catalogue,
+}
+
+/// A guest that came through but for one of its devices.
+#[derive(Debug)]
+pub(crate) struct SingleCulprit {
+    pub culprit: Item,
+    /// The run as it was for the others.
+    pub others: Arc<Run>,
+}
+
+/// Returns the items but for one.
+pub(crate) fn without(items: &[Item], left_out: Option<Item>) -> Vec<Item> {
+    let items = items.iter().copied();
+    items.filter(|item| Some(*item) != left_out).collect()
+}
+
+/// Tells whether what is wrong with one device alone accounts for what was with many.
+pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
+    let names = |run: &Run| -> Option<BTreeSet<String>> {
+        let wrong = run.attempt.wrong.as_ref()?.iter();
+        Some(wrong.map(|name| own(name).to_owned()).collect())
+    };
+    match (names(pack), names(alone)) {
+        (Some(pack), Some(alone)) => pack.is_subset(&alone),
+        _ => false,
+    }
+}
+
+impl Attribution<'_> {
+    fn devices(&self, item: Item) -> &[Device] {
+        &self.catalogue.candidates[item].set.devices
+    }
+
+    fn driver<'d>(&self, device: &'d Device) -> &'d str {
+        device.driver(&self.target.config.arch)
+    }
+
+    /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
+    fn may_send(&self, item: Item, section: &str) -> bool {
+        let mut devices = self.devices(item).iter();
+        devices.any(|device| self.target.may_send(self.driver(device), own(section)))
+    }
+
+    /// Returns the answer of a run to a trial.
+    pub fn answer(
+        &self,
+        trial: &Trial,
+        run: Arc<Run>,
+        single: Option<SingleCulprit>,
+        likely_to_fail: BTreeSet<Item>,
+    ) -> Answer<Arc<Run>> {
+        match (run.attempt.outcome, single) {
+            (_, Some(SingleCulprit { culprit, others })) => Answer::SingleCulprit {
+                failure: run,
+                culprit,
+                others,
+                likely_to_fail,
+            },
+            (Outcome::Pass, None) => Answer::Passed {
+                evidence: run,
+                likely_to_fail,
+            },
+            (Outcome::Skip, None) => Answer::Refused {
+                suspect: self.refused(&run, &trial.items),
+                evidence: run,
+            },
+            (_, None) => Answer::Failed {
+                suspect: self.suspect(&run, &trial.items),
+                evidence: run,
+            },
+        }
+    }
+
+    /// Returns the one item whose alone everything was that did not arrive, and the run without that.
+    pub fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
+        let wrong = run.attempt.wrong.as_ref();
+        let wrong = wrong.filter(|_| trial.items.len() > 1)?;
+        let owners = wrong.iter().map(|name| {
+            let items = trial.items.iter().copied();
+            let mut owners = items.filter(|&item| self.may_send(item, name));
+            owners.next().filter(|_| owners.next().is_none())
+        });
+        let owners: BTreeSet<Item> = owners.collect::<Option<_>>()?;
+        let culprit = owners.first().copied().filter(|_| owners.len() == 1)?;
+        let arrived = |section: &&SentSection| !self.may_send(culprit, &section.vmsd_name);
+        let mut attempt = run.attempt.clone();
+        attempt.outcome = Outcome::Pass;
+        attempt.cause = None;
+        attempt.state.diffs.clear();
+        for leg in &mut attempt.legs {
+            leg.outcome = Outcome::Pass;
+        }
+        let others = Arc::new(Run {
+            attempt,
+            elapsed_ms: run.elapsed_ms,
+            shared_by: run.shared_by,
+            sent: run.sent.iter().filter(arrived).cloned().collect(),
+            likely_refused: run.likely_refused.clone(),
+        });
+        Some(SingleCulprit { culprit, others })
+    }
+
+    /// Returns the item whose section failed: by its place on the root bus, or by its name.
+    fn suspect(&self, run: &Run, items: &[Item]) -> Option<Item> {
+        let section = || {
+            let cause = run.attempt.cause.as_ref()?;
+            // Of memory that differs, only what it is called is known.
+            cause.section.as_deref().or(cause.field.as_deref())
+        };
+        let is_suspect = |item: Item| match &run.attempt.suspect {
+            Some(id) => self.devices(item).iter().any(|device| device.id == *id),
+            None => section().is_some_and(|section| self.may_send(item, section)),
+        };
+        let suspects = items.iter().copied().filter(|&item| is_suspect(item));
+        // Of all that hang on a controller, the controller itself.
+        let suspect = suspects.min_by_key(|&item| self.devices(item).len());
+        suspect.or_else(|| self.lacks_rom(run, items))
+    }
+
+    /// Returns the item that a ROM may be for which a build did not find.
+    fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
+        let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
+        let rom = outputs
+            .into_iter()
+            .find_map(|stderr| output::start::missing_rom(stderr))?;
+        let drivers = items
+            .iter()
+            .filter_map(|&item| Some((item, self.driver(self.devices(item).last()?))));
+        rom::likely_owner(rom, drivers)
+    }
+
+    /// Returns the items whose sections are likely to be refused on the way back.
+    pub fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
+        let back = trial.route.reversed();
+        let sends = |item| {
+            let mut sections = run.likely_refused.iter();
+            sections.any(|section| self.may_send(item, section))
+        };
+        let items = trial.items.iter().copied();
+        items
+            .filter(|&item| sends(item) || self.is_predicted(back, item))
+            .collect()
+    }
+
+    /// Tells whether the dumps predict that an item fails on a route.
+    pub fn is_predicted(&self, route: Route, item: Item) -> bool {
+        let set = &self.catalogue.candidates[item].set;
+        route.direction().is_some_and(|direction| {
+            let SweepTarget {
+                forecast, config, ..
+            } = self.target;
+            forecast.predicts_failure(set, &config.arch, direction)
+        })
+    }
+
+    /// Returns the item that a build names as the reason why it does not start.
+    fn refused(&self, run: &Run, items: &[Item]) -> Option<Item> {
+        let named = run.attempt.refusals.first()?.device.as_ref()?;
+        let is_named = |item: &Item| {
+            let device = self.devices(*item).last();
+            device.is_some_and(|device| device.id == *named)
+        };
+        items.iter().copied().find(is_named)
+    }
+}

@@ -1,0 +1,71 @@
+//! The machine without any device: does it get across, and what could be plugged into it?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::devices::DeviceSet;
+use crate::migration::endpoint::buses::Buses;
+use crate::model::{Direction, Route};
+use crate::stream::section_override::SectionOverride;
+use crate::sweep::case_id::BARE;
+use crate::sweep::machine::Context;
+use crate::sweep::machine::guest::{Guest, Purpose, Run, Task};
+
+/// The machine without any device.
+#[derive(Debug, Default)]
+pub(crate) struct BareMachine {
+    pub runs: BTreeMap<Route, Arc<Run>>,
+    /// The buses to plug a device into, or why they are not known; of the first guest.
+    pub buses: Option<Result<Buses, String>>,
+    /// The sections that get a machine across that does not get there by itself.
+    pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,
+}
+
+impl BareMachine {
+    pub fn begin(directions: &[Direction]) -> Vec<Task> {
+        let routes = directions.iter().copied().map(Route::Across);
+        routes
+            .map(|route| task(route, Purpose::BareMachine))
+            .collect()
+    }
+
+    /// Takes a run; a machine that does not get across is controlled at once.
+    pub fn record(&mut self, context: Context<'_>, route: Route, run: &Arc<Run>) -> Vec<Task> {
+        let surveyed = run.attempt.buses.clone();
+        let refused = || Err(run.refusal(&context.target.config.old));
+        self.buses
+            .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
+        let mut tasks = Vec::new();
+        if route.direction().is_some() && run.attempt.failed() {
+            tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
+            let failed_before = self.runs.values().any(|run| run.attempt.failed());
+            if !failed_before {
+                tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
+            }
+        }
+        self.runs.insert(route, Arc::clone(run));
+        tasks
+    }
+
+    /// Tells whether devices can be tried on a route.
+    pub fn gets_across(&self, route: Route) -> bool {
+        let passed = self.runs.get(&route).is_some_and(|run| run.passed());
+        passed || self.section_override(route).is_some()
+    }
+
+    /// Returns the sections that guests need on a route.
+    pub fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
+        self.overrides.get(&route.direction()?).cloned()
+    }
+}
+
+fn task(route: Route, purpose: Purpose) -> Task {
+    Task {
+        purpose,
+        guest: Guest {
+            route,
+            set: DeviceSet::union(BARE, []),
+            section_override: None,
+        },
+    }
+}

@@ -1,0 +1,105 @@
+//! The devices of a machine that are tried: which there are, which of their cases are this run's, and how
+//! they are packed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::culprit::Item;
+use crate::devices::DeviceSet;
+use crate::migration::endpoint::buses::Buses;
+use crate::sweep::case_id::CaseId;
+use crate::sweep::catalogue::Catalogue;
+use crate::sweep::machine::{Context, Packing};
+use crate::sweep::pack::pack;
+
+/// The devices of a machine.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    pub catalogue: Catalogue,
+    /// Candidates whose cases are this run's. The others are another shard's; what these need of
+    /// them travels along, so that every case comes to what it does in a whole run.
+    pub own: BTreeSet<Item>,
+    /// The cases of the whole run, as far as they are known before it.
+    pub planned: Vec<CaseId>,
+}
+
+impl Devices {
+    pub fn of(context: Context<'_>, buses: &Buses) -> Self {
+        let Context { target, options } = context;
+        let catalogue = Catalogue::of(&target.config, buses, &target.properties, &options.only);
+        let candidates = &catalogue.candidates;
+        let families = candidates.iter().map(|c| target.device_family(&c.driver));
+        let own = (0..)
+            .zip(families.clone())
+            .filter(|(_, family)| family.is_in(options.shard))
+            .map(|(item, _)| item)
+            .collect();
+        let planned = std::iter::once(target.bare_family())
+            .chain(families)
+            .flat_map(|family| {
+                let directions = options.directions.iter();
+                directions.map(move |&direction| family.case(direction))
+            })
+            .collect();
+        Devices {
+            catalogue,
+            own,
+            planned,
+        }
+    }
+
+    /// Returns what this run has to try: the devices of its cases, and what they need.
+    pub fn to_try(&self, arch: &str) -> Vec<Item> {
+        let mut tried = self.own.clone();
+        for &item in &self.own {
+            tried.extend(self.needed_by(item, arch));
+        }
+        tried.into_iter().collect()
+    }
+
+    /// Returns the candidates that one needs, what they need before them.
+    pub fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
+        let needs = self.catalogue.candidates[item].needs(arch);
+        needs.filter_map(|driver| self.catalogue.find(driver))
+    }
+
+    /// Returns which candidates need which others.
+    pub fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
+        let items = 0..self.catalogue.candidates.len();
+        items
+            .map(|item| (item, self.needed_by(item, arch).collect()))
+            .collect()
+    }
+
+    /// Returns the devices of some items, in one guest.
+    pub fn union(&self, items: &[Item]) -> DeviceSet {
+        let sets = items
+            .iter()
+            .map(|&item| &self.catalogue.candidates[item].set);
+        DeviceSet::union("pack", sets)
+    }
+
+    /// Distributes items over guests; some get one of their own.
+    pub fn packs(
+        &self,
+        context: Context<'_>,
+        items: &[Item],
+        alone: &BTreeSet<Item>,
+    ) -> Vec<Vec<Item>> {
+        match context.options.packing {
+            Packing::OneByOne => items.iter().map(|&item| vec![item]).collect(),
+            Packing::Packed => {
+                let config = &context.target.config;
+                let rest = items.iter().filter(|item| !alone.contains(item));
+                let rest: Vec<Item> = rest.copied().collect();
+                let mut packs = pack(
+                    &self.catalogue.candidates,
+                    &rest,
+                    config.old.drivers.as_ref(),
+                    &config.arch,
+                );
+                packs.extend(alone.iter().map(|&item| vec![item]));
+                packs
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Collecting what was sent from one build to the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::culprit::{Item, Trial};
+use crate::migration::coverage::Observed;
+use crate::model::{Direction, Route};
+use crate::stream::Stream;
+use crate::sweep::machine::guest::{Moved, Run};
+use crate::sweep::pairing::{Half, Pairing};
+
+/// The sections and streams that the guests of a machine sent from one build to the other. Controls say
+/// nothing of it.
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    pub observed: Vec<Observed>,
+    pub pairing: Pairing,
+}
+
+impl Evidence {
+    /// Takes what the bare machine sent.
+    pub fn add_bare(&mut self, route: Route, moved: &Moved) {
+        let Some(direction) = route.direction() else {
+            return;
+        };
+        self.observe(&moved.run, BTreeSet::new());
+        self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
+    }
+
+    /// Takes what these of a trial's items sent, to be compared with what the other build sends of the
+    /// same devices. Of a pack that failed its parts are waited for.
+    pub fn add(
+        &mut self,
+        trial: &Trial,
+        items: &[Item],
+        types: BTreeSet<String>,
+        run: &Run,
+        stream: Option<&Arc<Stream>>,
+    ) {
+        let Some(direction) = trial.route.direction() else {
+            return;
+        };
+        self.observe(run, types);
+        if run.passed() || trial.items.len() == 1 {
+            self.keep(direction, items, trial.items.len(), run, stream);
+        }
+    }
+
+    fn observe(&mut self, run: &Run, types: BTreeSet<String>) {
+        self.observed.push(Observed {
+            sections: run.sent.iter().cloned().collect(),
+            passed: run.passed(),
+            types,
+        });
+    }
+
+    fn keep(
+        &mut self,
+        direction: Direction,
+        items: &[Item],
+        in_guest: usize,
+        run: &Run,
+        stream: Option<&Arc<Stream>>,
+    ) {
+        let Some(stream) = stream else {
+            return;
+        };
+        let half = Half {
+            direction,
+            stream: Arc::clone(stream),
+            passed: run.passed(),
+            in_guest,
+        };
+        self.pairing.keep(items, half);
+    }
+}

@@ -1,0 +1,245 @@
+//! One guest of a sweep: why it is moved, and the result of that.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::compare::explain;
+use crate::compare::fidelity::to_be_filled;
+use crate::compare::renames::NoRenames;
+use crate::culprit::{Item, Trial};
+use crate::devices::{Device, DeviceSet};
+use crate::migration::case::milliseconds;
+use crate::migration::coverage::SentSection;
+use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::section_override;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::result::RunResult;
+use crate::migration::run;
+use crate::model::{Direction, Route};
+use crate::report::Outcome;
+use crate::stream::Stream;
+use crate::stream::section_override::SectionOverride;
+use crate::sweep::pairing::beside;
+use crate::sweep::target::SweepTarget;
+
+/// More than any guest weighs: what others wait for comes first.
+const FIRST: usize = 10_000;
+
+/// Something to do on one machine.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub purpose: Purpose,
+    pub guest: Guest,
+}
+
+/// A guest that is to be moved.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub route: Route,
+    pub set: DeviceSet,
+    /// Sections that the destination is given from its own build.
+    pub section_override: Option<Arc<SectionOverride>>,
+}
+
+/// The reason to move a guest.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Move the machine without any device, and ask what one could be plugged into.
+    BareMachine,
+    /// Look for the sections that keep a machine, which failed like this, from getting across.
+    FindOverride(Arc<Run>),
+    /// Move a pack between the builds.
+    Search {
+        trial: Trial,
+        /// Set where what arrives is to tell which devices are likely to fail on the way back.
+        goes_back: bool,
+        /// The stream of the build that is to take it, of the same devices.
+        expected: Option<Arc<Stream>>,
+    },
+    /// Move culprits from a build to itself.
+    Control(Trial),
+    /// Move the devices that fail only together, by their place in the list, from a build to itself.
+    ControlGroup(usize),
+    /// Move once more what failed alone: does it every time?
+    Repeat(Item),
+}
+
+impl Task {
+    /// Returns how long the guest takes, beside others: memory that is plugged in is compared as well.
+    pub fn weight(&self) -> usize {
+        if matches!(
+            self.purpose,
+            Purpose::BareMachine | Purpose::FindOverride(_)
+        ) {
+            return FIRST;
+        }
+        let devices = &self.guest.set.devices;
+        let is_memory = |device: &Device| device.board_options().any(|(option, _)| option == "-m");
+        let memory = devices.iter().filter(|device| is_memory(device));
+        devices.len() + 100 * memory.count()
+    }
+
+    /// Returns how many device types share the guest.
+    fn shared_by(&self) -> usize {
+        match &self.purpose {
+            Purpose::Search { trial, .. } | Purpose::Control(trial) => trial.items.len(),
+            _ => 1,
+        }
+    }
+
+    /// Tells whether a failure of this is one of nothing else, so that it is worth an explanation.
+    fn is_worth_explaining(&self) -> bool {
+        match &self.purpose {
+            Purpose::BareMachine => self.guest.route.direction().is_some(),
+            Purpose::Search { trial, .. } => trial.items.len() == 1,
+            _ => false,
+        }
+    }
+}
+
+/// The result of a task.
+#[derive(Debug)]
+pub(crate) enum TaskResult {
+    Moved(Moved),
+    /// The sections that a machine needs to get across, if there are any.
+    Override(Option<Arc<SectionOverride>>),
+}
+
+/// A guest that was moved, or not.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub run: Arc<Run>,
+    /// The stream of the first source, where it got that far.
+    pub stream: Option<Arc<Stream>>,
+}
+
+/// The run of a guest, without its streams.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub attempt: RunResult,
+    pub elapsed_ms: u64,
+    /// The number of device types that shared it.
+    pub shared_by: usize,
+    /// The sections that the source sent.
+    pub sent: BTreeSet<SentSection>,
+    /// Names of sections that the source is likely to refuse on the way back.
+    pub likely_refused: BTreeSet<String>,
+}
+
+impl Run {
+    pub fn passed(&self) -> bool {
+        self.attempt.outcome == Outcome::Pass
+    }
+
+    /// Returns the time of the run, shared among its devices, in milliseconds.
+    pub fn share_ms(&self) -> u64 {
+        self.elapsed_ms / self.shared_by.max(1) as u64
+    }
+
+    /// Returns why the guest was not moved at all, in the words of the old build if that refused it.
+    pub fn refusal(&self, old: &Endpoint) -> String {
+        let refusals = &self.attempt.refusals;
+        let label = old.build.label();
+        let of_old = refusals.iter().find(|refusal| refusal.label == label);
+        match of_old.or(refusals.first()) {
+            Some(refusal) => format!(
+                "{} does not start with it: {}",
+                refusal.label, refusal.words
+            ),
+            None => {
+                let cause = self.attempt.cause.as_ref();
+                cause.map_or_else(String::new, |cause| cause.message.clone())
+            }
+        }
+    }
+}
+
+/// Returns source and destination of a route.
+pub(crate) fn endpoints(target: &SweepTarget, route: Route) -> [&Endpoint; 2] {
+    let (source, destination) = route.source_destination(&target.config.old, &target.config.new);
+    [source, destination]
+}
+
+/// Does a task, on a worker.
+pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
+    let config = &target.config;
+    let begun = Instant::now();
+    let guest = &task.guest;
+    let launch = LaunchSpec {
+        section_override: guest.section_override.clone(),
+        survey: matches!(task.purpose, Purpose::BareMachine),
+        ..config.launch(config.compose(&guest.set).args)
+    };
+    let endpoints = endpoints(target, guest.route);
+    let direction = guest.route.direction().unwrap_or(Direction::Forward);
+    if let Purpose::FindOverride(failed) = &task.purpose {
+        let found = section_override::find(config, &endpoints, &launch, direction, &failed.attempt);
+        return TaskResult::Override(found.await);
+    }
+    let mut attempt = run::run(config, &endpoints, &launch, direction, &|_| {}).await;
+    let streams = [&attempt.state.first, &attempt.state.refused];
+    let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
+    let sent = vmdescs
+        .flat_map(|vmdesc| SentSection::all(vmdesc))
+        .collect();
+    if task.is_worth_explaining() {
+        let expected = match (&task.purpose, &attempt.state.refused) {
+            (
+                Purpose::Search {
+                    expected: Some(more),
+                    ..
+                },
+                Some(refused),
+            ) => Some(beside(more, refused)),
+            _ => None,
+        };
+        explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
+    }
+    // A stream that nobody looks at any more is not kept.
+    let state = &mut attempt.state;
+    state.refused = None;
+    let (first, arrived) = (state.first.take(), state.arrived.take());
+    let goes_back = matches!(
+        task.purpose,
+        Purpose::Search {
+            goes_back: true,
+            ..
+        }
+    );
+    let likely_refused = match (&first, &arrived) {
+        (Some(first), Some(arrived)) if goes_back => {
+            likely_refused(target, direction.reversed(), first, arrived)
+        }
+        _ => BTreeSet::new(),
+    };
+    TaskResult::Moved(Moved {
+        run: Arc::new(Run {
+            sent,
+            likely_refused,
+            attempt,
+            elapsed_ms: milliseconds(begun),
+            shared_by: task.shared_by(),
+        }),
+        stream: first.map(Arc::new),
+    })
+}
+
+/// Returns the sections, of those that `arrived`, that the build which sent it `first` would refuse if it
+/// came back, or for which it would get padding.
+fn likely_refused(
+    target: &SweepTarget,
+    back: Direction,
+    first: &Stream,
+    arrived: &Stream,
+) -> BTreeSet<String> {
+    let home = back
+        .source_destination(&target.config.old, &target.config.new)
+        .1;
+    let expected = (first, home.dump.as_deref());
+    let refused = explain::doubtful(arrived, expected, &NoRenames, back);
+    let refused = refused.into_iter().map(|section| section.name.clone());
+    let filled = to_be_filled(arrived, first, target.config.names.of_leg(back));
+    let filled = filled.into_iter().map(|filling| filling.section);
+    refused.chain(filled).collect()
+}

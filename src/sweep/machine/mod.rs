@@ -1,0 +1,224 @@
+//! The sweep of one machine, from the first guest to the last control.
+
+mod across;
+mod attribution;
+mod bare;
+mod controls;
+mod devices;
+mod evidence;
+mod guest;
+mod rom;
+
+use std::time::Instant;
+
+use crate::migration::case::milliseconds;
+use crate::migration::pool::Job;
+use crate::model::Direction;
+use crate::sweep::catalogue::Only;
+use crate::sweep::shard::Shard;
+use crate::sweep::target::SweepTarget;
+
+pub(crate) use across::AcrossSearch;
+pub(crate) use bare::BareMachine;
+pub(crate) use controls::Controls;
+pub(crate) use evidence::Evidence;
+pub(crate) use guest::{Run, Task, TaskResult, endpoints, perform};
+
+use guest::{Moved, Purpose};
+
+/// The number of devices in one guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As many as there is room for.
+    Packed,
+    /// Each alone: slow, and the truth that packing has to equal.
+    OneByOne,
+}
+
+/// The options of a sweep, for every machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub directions: Vec<Direction>,
+    pub packing: Packing,
+    pub only: Only,
+    /// The part of the run that this is; a whole run has none.
+    pub shard: Option<Shard>,
+}
+
+/// The machine that is swept, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'t> {
+    pub target: &'t SweepTarget,
+    pub options: &'t Options,
+}
+
+/// The state of a machine's sweep.
+#[derive(Debug)]
+pub(crate) struct MachineSweep<'t> {
+    pub context: Context<'t>,
+    phase: Phase,
+    pub evidence: Evidence,
+    pub cost: Cost,
+    /// The number of tasks under way.
+    open: usize,
+}
+
+/// The guests and the time that a machine's sweep took.
+#[derive(Debug, Default)]
+pub(crate) struct Cost {
+    started: Option<Instant>,
+    pub elapsed_ms: u64,
+    pub guests: usize,
+}
+
+/// The phase of a machine's sweep; each has what the ones before it found out. A phase begins when all
+/// that was to be done in the one before it is done.
+#[derive(Debug)]
+enum Phase {
+    /// The machine moves without any device.
+    BareMachine(BareMachine),
+    /// Every device moves between the builds.
+    Across(AcrossSearch),
+    /// Every device that does not get across moves from each build to itself.
+    Controls(Controls),
+    Done(Finished),
+}
+
+/// The results of a machine's sweep.
+#[derive(Debug)]
+pub(crate) enum Finished {
+    /// The machine could not be surveyed, so that no device was tried.
+    BareMachine(BareMachine),
+    Devices(Box<Controls>),
+}
+
+impl Finished {
+    pub fn bare(&self) -> &BareMachine {
+        match self {
+            Finished::BareMachine(bare) => bare,
+            Finished::Devices(controls) => &controls.across.bare,
+        }
+    }
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase::BareMachine(BareMachine::default())
+    }
+}
+
+impl<'t> MachineSweep<'t> {
+    /// Begins with the machine alone.
+    pub fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
+        let mut sweep = MachineSweep {
+            context: Context { target, options },
+            phase: Phase::default(),
+            evidence: Evidence::default(),
+            cost: Cost::default(),
+            open: 0,
+        };
+        let jobs = sweep.jobs(BareMachine::begin(&options.directions));
+        (sweep, jobs)
+    }
+
+    fn jobs(&mut self, tasks: Vec<Task>) -> Vec<Job<Task>> {
+        self.open += tasks.len();
+        self.cost.guests += tasks.len();
+        let job = |job: Task| Job {
+            weight: job.weight(),
+            job,
+        };
+        tasks.into_iter().map(job).collect()
+    }
+
+    /// Takes the result of a task; returns what is to be done next.
+    pub fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
+        let started = *self.cost.started.get_or_insert_with(Instant::now);
+        self.open -= 1;
+        let mut tasks = match result {
+            TaskResult::Moved(moved) => self.record_move(task, moved),
+            TaskResult::Override(found) => {
+                let direction = task.guest.route.direction();
+                if let (Phase::BareMachine(bare), Some(direction), Some(found)) =
+                    (&mut self.phase, direction, found)
+                {
+                    bare.overrides.insert(direction, found);
+                }
+                Vec::new()
+            }
+        };
+        if tasks.is_empty() && self.open == 0 {
+            tasks = self.advance();
+        }
+        self.cost.elapsed_ms = milliseconds(started);
+        self.jobs(tasks)
+    }
+
+    fn record_move(&mut self, task: Task, moved: Moved) -> Vec<Task> {
+        let context = self.context;
+        let route = task.guest.route;
+        match (&mut self.phase, task.purpose) {
+            (Phase::BareMachine(bare), Purpose::BareMachine) => {
+                self.evidence.add_bare(route, &moved);
+                bare.record(context, route, &moved.run)
+            }
+            (Phase::Across(across), Purpose::Search { trial, .. }) => {
+                across.record(context, &trial, moved, &mut self.evidence)
+            }
+            (Phase::Controls(controls), Purpose::Control(trial)) => {
+                controls.record(context, &trial, moved.run)
+            }
+            (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
+                controls.record_group(at, route, moved.run);
+                Vec::new()
+            }
+            (Phase::Controls(controls), Purpose::Repeat(item)) => {
+                controls.record_repeat(item, route, moved.run);
+                Vec::new()
+            }
+            // Every task is of the phase that asked for it, and ends before the next one begins.
+            _ => Vec::new(),
+        }
+    }
+
+    /// Goes to the next phase that has something to do, or to the end.
+    fn advance(&mut self) -> Vec<Task> {
+        loop {
+            let (phase, tasks) = self.next_phase();
+            self.phase = phase;
+            if !tasks.is_empty() || self.finished().is_some() {
+                return tasks;
+            }
+        }
+    }
+
+    fn next_phase(&mut self) -> (Phase, Vec<Task>) {
+        match std::mem::take(&mut self.phase) {
+            Phase::BareMachine(bare) => match bare.buses.clone() {
+                Some(Ok(buses)) => {
+                    let (across, tasks) =
+                        AcrossSearch::begin(self.context, bare, &buses, &self.evidence);
+                    (Phase::Across(across), tasks)
+                }
+                _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),
+            },
+            Phase::Across(across) => {
+                let (controls, tasks) = Controls::begin(self.context, across);
+                (Phase::Controls(controls), tasks)
+            }
+            Phase::Controls(controls) => {
+                let finished = Finished::Devices(Box::new(controls));
+                (Phase::Done(finished), Vec::new())
+            }
+            Phase::Done(finished) => (Phase::Done(finished), Vec::new()),
+        }
+    }
+
+    /// Returns the results, once nothing is left to be done.
+    pub fn finished(&self) -> Option<&Finished> {
+        match &self.phase {
+            Phase::Done(finished) => Some(finished),
+            Phase::BareMachine(_) | Phase::Across(_) | Phase::Controls(_) => None,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The reports of shards made into the one that the whole run would have written.
+
+mod error;
+mod read;
+mod same_run;
+mod swept;
+
+use std::collections::BTreeMap;
+
+use crate::migration::coverage;
+use crate::report::{Case, Described, Finding, Notice, NoticeKind, Policy, Report};
+use crate::sweep::findings::unite;
+
+pub use error::MergeError;
+pub use read::{Input, ReadError, parse, read};
+
+use same_run::{Reports, shard_of};
+use swept::join_swept;
+
+/// The choice when not all shards are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Refuse,
+    /// The shards that are there are joined, and the verdict is never better than untested.
+    Allow,
+}
+
+/// Puts cases into the order that a report has them in, however a run came to them: by machine and id.
+pub fn order(cases: &mut [Case]) {
+    cases.sort_by(|a, b| (&a.machine, &a.id).cmp(&(&b.machine, &b.id)));
+}
+
+/// Joins the reports of shards into what the whole run would have written, but for times and logs.
+///
+/// # Errors
+/// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
+/// coverage, and none of them tells any.
+pub fn merge(
+    inputs: Vec<Input>,
+    missing: Missing,
+    required: Option<u8>,
+) -> Result<Report, MergeError> {
+    let mut shards: BTreeMap<u32, Input> = BTreeMap::new();
+    let first = inputs.first().cloned().ok_or(MergeError::Nothing)?;
+    let of_first = shard_of(&first)?;
+    for input in inputs {
+        let own = shard_of(&input)?;
+        let reports = Reports {
+            one: &first,
+            other: &input,
+        };
+        reports.are_of_one_run([&of_first, &own])?;
+        if let Some(other) = shards.get(&own.index) {
+            return Err(MergeError::Twice {
+                one: other.origin.clone(),
+                other: input.origin,
+                index: own.index,
+                of: own.of,
+            });
+        }
+        shards.insert(own.index, input);
+    }
+    let of = of_first.of;
+    let lacking: Vec<u32> = (1..=of).filter(|at| !shards.contains_key(at)).collect();
+    if !lacking.is_empty() && missing == Missing::Refuse {
+        return Err(MergeError::Incomplete {
+            missing: lacking,
+            of,
+        });
+    }
+    let shards: Vec<Input> = shards.into_values().collect();
+    let cases = cases(&shards)?;
+    let swept = join_swept(&shards)?;
+    let covered = shards
+        .iter()
+        .filter_map(|shard| shard.report.coverage.as_ref());
+    let coverage = coverage::join(covered);
+    if coverage.is_none() && required.is_some() {
+        return Err(MergeError::NoCoverage);
+    }
+    let policy = Policy {
+        // A report of an earlier version names its options alone.
+        strict: first.report.policy.strict || of_first.options.iter().any(|o| o == "--strict"),
+        required_coverage: required,
+        ..first.report.policy.clone()
+    };
+    let described = shards
+        .iter()
+        .filter_map(|shard| shard.report.described.clone());
+    let report = Report {
+        shard: None,
+        coverage,
+        described: Described::join(described),
+        swept,
+        findings: findings(&shards, &cases),
+        notices: notices(&shards, &lacking, of),
+        rules: shards
+            .iter()
+            .flat_map(|shard| shard.report.rules.clone())
+            .collect(),
+        cases,
+        ..first.report
+    };
+    Ok(report.judged_by(policy))
+}
+
+/// Joins the notices of all shards, each once, behind those of shards that are missing.
+fn notices(shards: &[Input], missing: &[u32], of: u32) -> Vec<Notice> {
+    let missing = missing.iter().map(|index| {
+        let shard = format!("{index}/{of}");
+        Notice::new(NoticeKind::ShardMissing, shard, "the report is not whole")
+    });
+    let mut notices: Vec<Notice> = missing.collect();
+    for notice in shards.iter().flat_map(|shard| &shard.report.notices) {
+        if !notices.contains(notice) {
+            notices.push(notice.clone());
+        }
+    }
+    notices
+}
+
+/// Joins the cases of all shards, in a report's order.
+fn cases(shards: &[Input]) -> Result<Vec<Case>, MergeError> {
+    let mut owners: BTreeMap<(&str, &str), &Input> = BTreeMap::new();
+    for input in shards {
+        for case in &input.report.cases {
+            let key = (case.machine.as_str(), case.id.as_str());
+            if let Some(owner) = owners.insert(key, input)
+                && owner.origin != input.origin
+            {
+                return Err(MergeError::SameCase {
+                    one: owner.origin.clone(),
+                    other: input.origin.clone(),
+                    id: case.id.clone(),
+                });
+            }
+        }
+    }
+    let mut cases: Vec<Case> = shards
+        .iter()
+        .flat_map(|input| input.report.cases.clone())
+        .collect();
+    order(&mut cases);
+    Ok(cases)
+}
+
+/// Joins the findings of the shards, each once. Every shard compares the same dumps, and each knows of its own
+/// cases alone what they confirm.
+fn findings(shards: &[Input], cases: &[Case]) -> Vec<Finding> {
+    // The whole run would have named the first case that confirms a finding, or else what was sent.
+    let rank = |finding: &Finding| match &finding.confirmed_by {
+        Some(by) => {
+            let case = cases.iter().position(|case| case.id == *by);
+            case.unwrap_or(cases.len())
+        }
+        None => usize::MAX,
+    };
+    let all = shards.iter().flat_map(|shard| &shard.report.findings);
+    unite(all.cloned(), |known, other| rank(other) < rank(known))
+}

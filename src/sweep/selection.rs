@@ -1,0 +1,227 @@
+//! The machines of which architectures a user selects.
+
+use std::fmt;
+
+use crate::qemu::{Pair, machine};
+
+/// The machines that a user selects, before any build has been looked at.
+#[derive(Debug, Clone, Default)]
+pub struct MachineSelection {
+    /// `q35`, or `aarch64/virt` where the name alone would mean another architecture.
+    pub machines: Vec<String>,
+    pub architectures: Vec<String>,
+    /// Every versioned machine type that both builds list.
+    pub all_machines: bool,
+    /// Every architecture that has a usual machine.
+    pub all_architectures: bool,
+}
+
+/// The machines selected of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchitectureSelection {
+    /// `None` is the architecture that the builds are for.
+    pub architecture: Option<String>,
+    pub machines: Machines,
+}
+
+/// Machine types of one architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Machines {
+    /// The one that people mostly run.
+    Usual,
+    Named(Vec<String>),
+    /// Every versioned one that both builds list.
+    Versioned,
+}
+
+impl fmt::Display for Machines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machines::Named(names) => f.write_str(&names.join(" ")),
+            Machines::Usual | Machines::Versioned => f.write_str("none"),
+        }
+    }
+}
+
+impl MachineSelection {
+    /// Returns the machines by architecture, in the order of the selection.
+    pub fn by_architecture(&self) -> Vec<ArchitectureSelection> {
+        let mut architectures: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
+        if self.all_architectures {
+            architectures.extend(machine::usual().map(|(target, _)| target));
+        }
+        let mut selected: Vec<ArchitectureSelection> = Vec::new();
+        for name in &self.machines {
+            match name.split_once('/') {
+                Some((architecture, name)) => add(&mut selected, Some(architecture), name),
+                None if architectures.is_empty() => {
+                    let implied = machine::default_architecture(name);
+                    add(&mut selected, implied, name);
+                }
+                None => {
+                    for architecture in &architectures {
+                        add(&mut selected, Some(architecture), name);
+                    }
+                }
+            }
+        }
+        let rest = if self.all_machines {
+            Machines::Versioned
+        } else {
+            Machines::Usual
+        };
+        for architecture in architectures {
+            let is_same =
+                |known: &ArchitectureSelection| known.architecture.as_deref() == Some(architecture);
+            if !selected.iter().any(is_same) {
+                selected.push(ArchitectureSelection {
+                    architecture: Some(architecture.to_owned()),
+                    machines: rest.clone(),
+                });
+            }
+        }
+        if selected.is_empty() {
+            selected.push(ArchitectureSelection {
+                architecture: None,
+                machines: rest,
+            });
+        }
+        selected
+    }
+}
+
+fn add(selected: &mut Vec<ArchitectureSelection>, architecture: Option<&str>, name: &str) {
+    let known = selected
+        .iter_mut()
+        .find(|known| known.architecture.as_deref() == architecture);
+    match known {
+        Some(ArchitectureSelection {
+            machines: Machines::Named(names),
+            ..
+        }) => {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        _ => selected.push(ArchitectureSelection {
+            architecture: architecture.map(str::to_owned),
+            machines: Machines::Named(vec![name.to_owned()]),
+        }),
+    }
+}
+
+/// A machine that cannot be swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnavailableMachine {
+    pub architecture: String,
+    pub machine: String,
+    pub reason: String,
+}
+
+/// The machine types of two builds that a selection means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvedMachines {
+    pub machines: Vec<String>,
+    pub unavailable: Vec<UnavailableMachine>,
+}
+
+/// Looks the selected machines up in two builds.
+pub fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
+    let unavailable = |machine: String, reason: String| UnavailableMachine {
+        architecture: pair.arch().to_owned(),
+        machine,
+        reason,
+    };
+    let names = match machines {
+        Machines::Named(names) => names.clone(),
+        Machines::Versioned => {
+            let versioned = machine::versioned(&pair.old.info, &pair.new.info);
+            let reason = "the builds have no versioned machine type in common";
+            let none = || unavailable("none".to_owned(), reason.to_owned());
+            return ResolvedMachines {
+                unavailable: versioned.is_empty().then(none).into_iter().collect(),
+                machines: versioned,
+            };
+        }
+        Machines::Usual => machine::usual()
+            .filter(|(target, _)| *target == pair.arch())
+            .map(|(_, family)| family.to_owned())
+            .collect(),
+    };
+    let mut resolved = ResolvedMachines::default();
+    for name in names {
+        match pair.machine(&name) {
+            // Two names may mean one type.
+            Ok(machine) if resolved.machines.contains(&machine) => {}
+            Ok(machine) => resolved.machines.push(machine),
+            Err(error) => resolved
+                .unavailable
+                .push(unavailable(name, error.to_string())),
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(machines: &[&str], architectures: &[&str]) -> Vec<(Option<String>, Machines)> {
+        let selection = MachineSelection {
+            machines: machines.iter().map(|m| (*m).to_owned()).collect(),
+            architectures: architectures.iter().map(|a| (*a).to_owned()).collect(),
+            ..MachineSelection::default()
+        };
+        let all = selection.by_architecture().into_iter();
+        all.map(|a| (a.architecture, a.machines)).collect()
+    }
+
+    fn named(architecture: &str, machines: &[&str]) -> (Option<String>, Machines) {
+        let machines = machines.iter().map(|m| (*m).to_owned()).collect();
+        (Some(architecture.to_owned()), Machines::Named(machines))
+    }
+
+    #[test]
+    fn machines_find_their_architecture() {
+        assert_eq!(selected(&[], &[]), [(None, Machines::Usual)]);
+        assert_eq!(
+            selected(&["q35", "pc", "pseries", "q35"], &[]),
+            [
+                named("x86_64", &["q35", "pc"]),
+                named("ppc64", &["pseries"])
+            ]
+        );
+        assert_eq!(
+            selected(&["riscv64/virt", "virt"], &[]),
+            [named("riscv64", &["virt"]), named("aarch64", &["virt"])]
+        );
+        assert_eq!(
+            selected(&["virt"], &["aarch64", "m68k"]),
+            [named("aarch64", &["virt"]), named("m68k", &["virt"])]
+        );
+        assert_eq!(
+            selected(&["x86_64/pc"], &["s390x"]),
+            [
+                named("x86_64", &["pc"]),
+                (Some("s390x".to_owned()), Machines::Usual)
+            ]
+        );
+        assert_eq!(
+            selected(&["board"], &[])[0].0,
+            None,
+            "a machine nobody knows"
+        );
+    }
+
+    #[test]
+    fn everything_is_every_usual_architecture() {
+        let all = MachineSelection {
+            all_architectures: true,
+            all_machines: true,
+            ..MachineSelection::default()
+        };
+        let selected = all.by_architecture();
+        assert_eq!(selected.len(), 8, "{selected:?}");
+        assert!(selected.iter().all(|a| a.machines == Machines::Versioned));
+    }
+}
