@@ -12,17 +12,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use migcompat::devices::DeviceSet;
-use migcompat::migration::case;
-use migcompat::migration::channel::transport::Transport;
-use migcompat::migration::checks::state::Names;
-use migcompat::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
-use migcompat::migration::endpoint::vm::{Endpoint, Role, Vm};
+use migcompat::api::Transport;
+use migcompat::internals::devices::DeviceSet;
+use migcompat::internals::migration::Names;
+use migcompat::internals::migration::case;
+use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
+use migcompat::internals::migration::{Endpoint, Role, Vm};
+use migcompat::internals::qemu;
+use migcompat::internals::qemu::{Means, Pair, private_dir};
+use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
-use migcompat::qemu;
-use migcompat::qemu::{Means, Pair, private_dir};
 use migcompat::report::Outcome;
-use migcompat::rules::known_issues::{KnownIssues, Scope};
 use qapi::Command;
 use qapi::qmp::QmpCommand;
 use serde::Serialize;

@@ -7,12 +7,13 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use migcompat::compare::dump::compare::compare;
+use migcompat::internals::compare::compare;
+use migcompat::internals::rules::judge;
+use migcompat::internals::rules::{KnownIssues, Scope};
+use migcompat::internals::vmstate::Dump;
+use migcompat::internals::vmstate::parse_dump;
 use migcompat::model::Direction;
-use migcompat::rules::judge::{LevelOverrides, judge};
-use migcompat::rules::known_issues::{KnownIssues, Scope};
-use migcompat::vmstate::dump::Dump;
-use migcompat::vmstate::read::parse_dump;
+use migcompat::report::LevelOverrides;
 
 const OLD: &str = "7.2.22/x86_64-q35.json.zst";
 const NEW: &str = "11.1.3/x86_64-q35.json.zst";

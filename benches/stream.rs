@@ -7,7 +7,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use migcompat::stream::{Options, open, parse, read};
+use migcompat::internals::stream::{Options, open, parse, read};
 
 const MEMORY: u64 = 1 << 30;
 const PAGE: u64 = 4096;

@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::compare::diff::diff;
-use migcompat::rules::known_issues::{KnownIssues, Scope};
-use migcompat::stream::parse;
+use migcompat::internals::rules::{KnownIssues, Scope};
+use migcompat::internals::compare::diff;
+use migcompat::internals::stream::parse;
 
 fuzz_target!(|data: &[u8]| {
     static LISTS: LazyLock<KnownIssues> =

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::stream::{Content, Options, Parser, parse};
+use migcompat::internals::stream::{Content, Options, Parser, parse};
 
 fuzz_target!(|data: &[u8]| {
     let whole = parse(data);

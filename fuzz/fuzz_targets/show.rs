@@ -4,7 +4,7 @@
 use std::io::sink;
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::stream::{parse, show};
+use migcompat::internals::stream::{parse, show};
 
 fuzz_target!(|data: &[u8]| {
     let reading = parse(data);

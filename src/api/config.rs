@@ -1,4 +1,4 @@
-//! What a question is made of.
+//! The configurations of the questions that can be asked.
 //!
 //! Every structure is made by `new` with what it cannot be without, and changed by methods of its own or
 //! field by field.
@@ -61,13 +61,13 @@ impl Builds {
     }
 }
 
-/// What findings are judged by.
+/// The lists and the policy that findings are judged by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Judging {
     /// Folders with lists of known issues, beside the shipped ones.
     pub lists: Vec<PathBuf>,
-    /// What counts, and how much has to be known.
+    /// The findings that count, and how much has to be known.
     pub policy: Policy,
 }
 
@@ -83,7 +83,7 @@ impl Judging {
         self
     }
 
-    /// Sets what counts, and how much has to be known.
+    /// Sets the findings that count, and how much has to be known.
     pub fn policy(mut self, policy: Policy) -> Judging {
         self.policy = policy;
         self
@@ -99,7 +99,7 @@ pub struct StaticConfig {
     /// The machine type that builds write their dumps with; an alias like `q35` is the newest versioned
     /// one that both have. By default none, which knows the same device types.
     pub machine: Option<String>,
-    /// What findings are judged by. No coverage is required: nothing is sent.
+    /// The lists and the policy. No coverage is required: nothing is sent.
     pub judging: Judging,
 }
 
@@ -124,7 +124,7 @@ impl StaticConfig {
         self
     }
 
-    /// Sets what findings are judged by.
+    /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> StaticConfig {
         self.judging = judging;
         self
@@ -165,7 +165,7 @@ pub struct Guests {
     pub cpu: Option<String>,
     /// How the stream gets from source to destination.
     pub transport: Transport,
-    /// What the migrations use beyond the usual.
+    /// The capabilities that the migrations use.
     pub capabilities: Vec<Capability>,
     /// Cases at once; by default one a processor.
     pub jobs: Option<usize>,
@@ -279,7 +279,7 @@ pub struct CheckConfig {
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.
     pub guests: Guests,
-    /// What is judged by.
+    /// The lists and the policy.
     pub judging: Judging,
 }
 
@@ -309,7 +309,7 @@ impl CheckConfig {
         self
     }
 
-    /// Sets what is judged by.
+    /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> CheckConfig {
         self.judging = judging;
         self
@@ -364,7 +364,7 @@ pub struct SweepConfig {
     pub one_by_one: bool,
     /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
     pub shard: Option<Shard>,
-    /// What is judged by.
+    /// The lists and the policy.
     pub judging: Judging,
     /// Guests at once; by default one a processor.
     pub jobs: Option<usize>,
@@ -414,7 +414,7 @@ impl SweepConfig {
         self
     }
 
-    /// Sets what is judged by.
+    /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> SweepConfig {
         self.judging = judging;
         self

@@ -1,4 +1,4 @@
-//! Why a question has no answer.
+//! The reasons why a question has no answer.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::qemu::{PairError, QemuError};
 use crate::rules::known_issues::ListError;
 use crate::sweep::merge::{MergeError, ReadError};
 
-/// Why a function of this library returns no report.
+/// The reason why a function of this library returns no report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,7 +24,7 @@ pub enum Error {
     Untestable(Reason),
 }
 
-/// What is wrong; its text is a sentence for people.
+/// A sentence for people that says what is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Reason(Box<Problem>);
@@ -70,7 +70,7 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    /// Whether the configuration is to blame, rather than a build or this computer.
+    /// Returns true if the configuration is to blame, rather than a build or this computer.
     fn is_usage(&self) -> bool {
         match self {
             Problem::Dumps(error) => error.is_usage(),

@@ -31,7 +31,7 @@ use crate::vmstate::dump::Dump;
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
 
-/// Two builds for a machine, and what guests have.
+/// Two builds for a machine, and the device sets of the guests.
 pub(crate) struct Opened {
     pub pair: Pair,
     /// The machine type, resolved: both builds have it.
@@ -97,7 +97,7 @@ fn device_set(name: &str) -> Result<DeviceSet, DeviceError> {
     Ok(DeviceSet::shipped(name)?.clone())
 }
 
-/// What a run has found out so far.
+/// The evidence that a run has found so far.
 pub(crate) struct Inquiry<'i> {
     opened: &'i Opened,
     scope: Scope<'i>,

@@ -1,4 +1,4 @@
-//! What happens while a question is worked on, as typed events.
+//! Progress as typed events.
 
 use crate::migration::config::Step;
 use crate::qemu::FetchEvent;
@@ -18,7 +18,7 @@ pub enum Event<'e> {
         number: usize,
         /// The case's id, as in the report.
         id: &'e str,
-        /// Whether it was not planned, but tries a culprit of a larger case that failed.
+        /// True if it was not planned, but tries a culprit of a larger case that failed.
         culprit: bool,
         /// The event.
         event: CaseEvent<'e>,

@@ -32,8 +32,8 @@ use crate::vmstate::dump::Dump;
 
 /// Moves every device type that both builds have, on every machine asked for.
 ///
-/// The report has a case for every device type and direction, says of the types that no guest had what
-/// keeps them out, and how much of the machines' sections was sent.
+/// The report has a case for every device type and direction, the reason why a type was left out of all
+/// guests, and how much of the machines' sections was sent.
 ///
 /// This blocks until it is done, for seconds to many minutes. The guests are children of this process;
 /// none is left when it returns.
@@ -69,7 +69,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
 struct Builds {
     pair: Pair,
     machines: Vec<String>,
-    /// What a build knows does not depend on the machine: one dump is for all of them.
+    /// One dump of each build: the device types in it do not depend on the machine.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
 }
 
@@ -257,7 +257,7 @@ impl<'t> Sites<'t> {
         let jobs = jobs(config.jobs);
         let mut results = crate::sweep::sweep(targets, options, jobs, |event| match event {
             SweepEvent::Sent { target, sent } => assessments[target].compare_streams(&sent),
-            SweepEvent::Done { result, .. } => {
+            SweepEvent::Done(result) => {
                 done += 1;
                 progress.event(Event::MachineSwept {
                     done,

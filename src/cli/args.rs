@@ -1,4 +1,4 @@
-//! Every flag, defined and documented in one place.
+//! Every argument, defined and documented in one place.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::model::Rule;
 use crate::model::{Direction, Version};
 use crate::sweep::shard::Shard;
 
-/// Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
+/// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
@@ -35,23 +35,23 @@ tested (a build will not start, no common machine), which git bisect run takes f
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare the dumps, and move a guest with the usual devices both ways: one verdict
+    /// Compare the dumps, migrate a guest with the usual devices both ways, and draw one verdict
     Check(CheckBuildsArgs),
-    /// Move guests between two builds, and see that nothing is lost on the way
+    /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
-    /// Join the reports of a run that was spread over several
+    /// Join the reports of a sweep that was split into shards
     Merge(MergeArgs),
-    /// Move every device that both builds have, on every machine asked for
+    /// Migrate every device that both builds have, on every machine that is named
     Sweep(SweepArgs),
-    /// Compare the vmstate dumps of two builds by what goes over the wire
+    /// Compare the vmstate dumps of two builds as they go over the wire
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
     Dump(DumpArgs),
-    /// The rules, what one means, and the lists
+    /// List and explain the rules, and check the lists of known issues
     Rules(RulesArgs),
-    /// A migration stream, readable; or what differs between two
+    /// Show a migration stream, or compare two
     Stream(StreamArgs),
-    /// The builds that were fetched
+    /// List, fetch and remove builds in the cache
     Builds(BuildsArgs),
 }
 
@@ -63,7 +63,7 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    /// For every stream of this process.
+    /// Sets it for every stream of this process.
     pub fn write_global(self) {
         match self {
             Color::Auto => anstream::ColorChoice::Auto,
@@ -95,52 +95,52 @@ impl Directions {
 pub(crate) enum Format {
     /// For a terminal
     Text,
-    /// For programs: all there is, as report-schema.json describes it
+    /// For programs: everything, as report-schema.json describes it
     Json,
     /// For CI systems
     Junit,
-    /// One page for a browser that stands alone: nothing is loaded from elsewhere
+    /// One page for a browser, which loads nothing from elsewhere
     Html,
 }
 
-/// How a report is written.
+/// The form of a report, and its place.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Form of the report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Errors and the closing line alone
+    /// Print errors, notices and the closing line only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Notes too, and the explanation at every finding
+    /// Print notes too, and the explanation of every finding
     #[arg(short, long)]
     pub verbose: bool,
 }
 
-/// How findings are judged.
+/// The lists and options by which findings are judged.
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
-    /// Own lists beside the shipped ones (repeatable)
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
-    /// Take findings of RULE for errors (repeatable, as the next two)
+    /// Treat findings of RULE as errors (repeatable, like the next two)
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub deny: Vec<Rule>,
-    /// Take findings of RULE for warnings
+    /// Treat findings of RULE as warnings
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub warn: Vec<Rule>,
     /// Report findings of RULE, but do not fail for them
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub allow: Vec<Rule>,
-    /// Fail for warnings too
+    /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
 }
 
-/// Which machine type of a build is meant, and where fetched builds are kept.
+/// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// Machine type; an alias like q35 is the newest versioned one that the builds share
@@ -154,18 +154,18 @@ pub(crate) struct BuildArgs {
     pub cache: Option<PathBuf>,
 }
 
-/// What is compared, and which way.
+/// The builds, and the direction.
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
-    /// The build that a guest comes from
+    /// Build that guests start on
     #[arg(value_name = "OLD")]
     pub old: String,
-    /// The build that it moves to, and back from
+    /// Build that they migrate to, and back from
     #[arg(value_name = "NEW")]
     pub new: String,
     #[command(flatten)]
     pub build: BuildArgs,
-    /// Which way the guest moves
+    /// Direction of the migration
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
 }
@@ -174,7 +174,7 @@ pub(crate) struct PairArgs {
 pub(crate) struct StaticArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Print the list entries that would settle the findings, ready to paste
+    /// Print list entries that would settle the findings, ready to paste
     #[arg(long, conflicts_with_all = ["format"])]
     pub suggest: bool,
     #[command(flatten)]
@@ -198,41 +198,41 @@ impl First {
     }
 }
 
-/// How guests are moved.
+/// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
-    /// Devices in the guest: a shipped set, or a file of one's own (repeatable) [default: default]
+    /// Devices in the guest: a shipped set, or a file of your own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,
-    /// A device as `-device` takes it, or the name of a driver alone (repeatable; one guest has all)
+    /// Device as `-device` takes it, or the name of a driver (repeatable; one guest has all of them)
     #[arg(long, value_name = "ARGS")]
     pub device: Vec<String>,
-    /// Move one guest to and fro N times instead of once in each direction
+    /// Migrate one guest back and forth N times, instead of once in each direction
     #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
     pub loops: Option<u16>,
-    /// The build in which the guest of --loops starts
+    /// Build on which the guest of --loops starts
     #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
     pub first: First,
-    /// Never start the machine: its state after reset is moved. By default a guest works meanwhile
+    /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
-    /// How the stream travels: unix, tcp (loopback), fd (a pair of sockets), exec, or file (from
+    /// Transport of the stream: unix, tcp (loopback), fd (a pair of sockets), exec, or file (from
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
     /// Migrate with multifd or postcopy-ram (repeatable)
     #[arg(long, value_name = "NAME")]
     pub capability: Vec<Capability>,
-    /// Cases at once [default: one a core]
+    /// Number of cases at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// How often a case that failed is tried again, to tell whether it always fails
+    /// How often to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
-    /// How long one migration may take, in seconds
+    /// Time limit of one migration, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
@@ -246,7 +246,7 @@ pub(crate) struct LiveArgs {
     pub pair: PairArgs,
     #[command(flatten)]
     pub migration: MigrationArgs,
-    /// Own lists beside the shipped ones (repeatable)
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
     #[command(flatten)]
@@ -255,10 +255,10 @@ pub(crate) struct LiveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
-    /// The build that a guest comes from
+    /// Build that guests start on
     #[arg(value_name = "OLD")]
     pub old: String,
-    /// The build that it moves to, and back from
+    /// Build that they migrate to, and back from
     #[arg(value_name = "NEW")]
     pub new: String,
     /// Machine type, with the architecture where the name alone means another: q35, riscv64/virt
@@ -282,23 +282,23 @@ pub(crate) struct SweepArgs {
     /// Device types to try, with * for any text (repeatable) [default: all]
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
-    /// Which way the guest moves
+    /// Direction of the migration
     #[arg(long, value_enum, default_value_t = Directions::Both)]
     pub direction: Directions,
     /// Give every device a guest of its own: the same results, slowly
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
-    /// Do part K of N of the run, for instance 1/4; `migcompat merge` joins the reports of all parts
+    /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
     #[arg(long, value_name = "K/N", conflicts_with = "min_coverage")]
     pub shard: Option<Shard>,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub coverage: CoverageArgs,
-    /// Guests on their way at once [default: one a core]
+    /// Number of guests at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// How long one migration may take, in seconds
+    /// Time limit of one migration, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
@@ -325,10 +325,11 @@ pub(crate) struct CheckBuildsArgs {
     pub output: OutputArgs,
 }
 
-/// How much has to be put to the test.
+/// The coverage that is required.
 #[derive(Debug, Args)]
 pub(crate) struct CoverageArgs {
-    /// With less than PERCENT of the sections sent, what is not incompatible is untested (125)
+    /// Percentage of sections that guests have to send; with less, a run is never compatible, but
+    /// untested (125)
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub min_coverage: Option<u8>,
 }
@@ -338,7 +339,7 @@ pub(crate) struct MergeArgs {
     /// Reports in JSON of runs with --shard, plain, .gz or .zst
     #[arg(value_name = "REPORT", required = true)]
     pub reports: Vec<PathBuf>,
-    /// Merge what there is, shards missing or not; without them nothing is compatible
+    /// Merge although shards are missing; the verdict is then never compatible
     #[arg(long)]
     pub partial: bool,
     #[command(flatten)]
@@ -354,10 +355,10 @@ pub(crate) struct DumpArgs {
     pub build_arg: String,
     #[command(flatten)]
     pub build: BuildArgs,
-    /// Where to write it; .gz and .zst compress, - is standard output
+    /// File to write; .gz and .zst compress, - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// No progress
+    /// Print no progress
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -369,7 +370,7 @@ pub(crate) struct BuildsArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR", global = true)]
     pub cache: Option<PathBuf>,
-    /// No progress
+    /// Print no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
@@ -378,7 +379,7 @@ pub(crate) struct BuildsArgs {
 pub(crate) enum BuildsCommand {
     /// List the builds in the cache
     List,
-    /// Fetch builds into the cache and say what they are
+    /// Fetch builds into the cache, and print their versions
     Fetch {
         /// debian:SUITE
         #[arg(value_name = "BUILD", required = true)]
@@ -386,7 +387,7 @@ pub(crate) enum BuildsCommand {
         /// Architecture of the guest
         #[arg(long, value_name = "ARCH", default_value = "x86_64")]
         arch: String,
-        /// Fetch again what is in the cache: suites get point releases
+        /// Fetch again even if it is in the cache: suites get point releases
         #[arg(long)]
         refresh: bool,
     },
@@ -408,7 +409,7 @@ pub(crate) struct RulesArgs {
 pub(crate) enum RulesCommand {
     /// List the rules with their levels
     List,
-    /// Say what a rule means, why it breaks a migration and how to fix it
+    /// Explain a rule: what it means, why it breaks a migration and how to fix it
     Explain {
         #[arg(value_name = "RULE", value_parser = rule)]
         rule: Rule,
@@ -419,7 +420,7 @@ pub(crate) enum RulesCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Own lists beside the shipped ones (repeatable)
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
     /// Folder of dumps to try the entries on, as VERSION/NAME.json[.gz|.zst]; dumps of one NAME are
@@ -438,23 +439,23 @@ pub(crate) struct StreamArgs {
 pub(crate) enum StreamCommand {
     /// Print sections, fields, types, sizes and values of a stream
     Show(ShowArgs),
-    /// Print what differs in layout and in value; exit status 1 if anything does
+    /// Print differences in layout and in value; exit status 1 if there are any
     Diff(DiffArgs),
 }
 
-/// Which sections, and how they are written.
+/// The sections to print, and the form.
 #[derive(Debug, Args)]
 pub(crate) struct StreamOutputArgs {
     /// Only sections whose name, or its part behind the last slash, fits GLOB (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub section: Vec<String>,
-    /// Form of the output
+    /// Format of the output
     #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
     pub format: StreamFormat,
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Bytes of a guest page, where the stream does not tell
+    /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
 }
@@ -467,7 +468,7 @@ pub(crate) enum StreamFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A stream: plain, gzip or zstd; - for standard input
+    /// Stream: plain, gzip or zstd; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
@@ -482,13 +483,13 @@ pub(crate) struct DiffArgs {
     /// The stream of the new build
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// QEMU release that wrote OLD; where it is not given, renames of any release hold
+    /// QEMU release that wrote OLD; without it, renames of any release apply
     #[arg(long, value_name = "VERSION", value_parser = version)]
     pub old_version: Option<Version>,
     /// QEMU release that wrote NEW
     #[arg(long, value_name = "VERSION", value_parser = version)]
     pub new_version: Option<Version>,
-    /// Own lists beside the shipped ones (repeatable)
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
     #[command(flatten)]
@@ -498,13 +499,13 @@ pub(crate) struct DiffArgs {
 fn page_size(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(size) if size.is_power_of_two() && (1024..=65536).contains(&size) => Ok(size),
-        _ => Err("a power of two from 1024 to 65536 is wanted".to_owned()),
+        _ => Err("it must be a power of two from 1024 to 65536".to_owned()),
     }
 }
 
 fn version(text: &str) -> Result<Version, String> {
     text.parse()
-        .map_err(|_| "a release like 7.2 or 10.0.2 is wanted".to_owned())
+        .map_err(|_| "it must be a release like 7.2 or 10.0.2".to_owned())
 }
 
 fn rule(id: &str) -> Result<Rule, String> {

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
                 let display = Display::new(args.quiet);
                 let build = qemu::open(&build, arch, &cache, &|event| display.fetch(event))?;
                 let info = build.info()?;
-                say(&format!(
+                print_line(&format!(
                     "{}: QEMU {} {} for {}, {} machine types",
                     build.label(),
                     info.version,
@@ -40,10 +40,10 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
             for build in parse_all(builds)? {
                 let removed = cache.remove(&build).map_err(QemuError::from)?;
                 for entry in &removed {
-                    say(&format!("removed {} {}", entry.suite, entry.package))?;
+                    print_line(&format!("removed {} {}", entry.suite, entry.package))?;
                 }
                 if removed.is_empty() {
-                    say("nothing of it is in the cache")?;
+                    print_line("nothing of it is in the cache")?;
                 }
             }
             Ok(Exit::Compatible)
@@ -88,7 +88,7 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
     Ok(Exit::Compatible)
 }
 
-fn say(line: &str) -> Result<(), Failure> {
+fn print_line(line: &str) -> Result<(), Failure> {
     target::print(|out| writeln!(out, "{line}"))
         .context("cannot print")
         .map_err(Failure::usage)

@@ -117,10 +117,12 @@ pub fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     cli.color.write_global();
-    let result = signals::listen(interrupted)
-        .context("cannot listen for signals")
-        .map_err(Failure::untestable)
-        .and_then(|()| log::start(cli.log.as_deref()))
+    let result = log::start(cli.log.as_deref())
+        .and_then(|()| {
+            signals::listen(interrupted)
+                .context("cannot listen for signals")
+                .map_err(Failure::untestable)
+        })
         .and_then(|()| run(&cli.command));
     // A signal that came before the end decides how it ends.
     cleanup::uninterrupted(|| ());

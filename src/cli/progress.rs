@@ -1,5 +1,4 @@
-//! What a person sees while something takes long: lines on standard error, and on a terminal bars that
-//! move.
+//! Progress for a person: lines on standard error, and on a terminal bars that move.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

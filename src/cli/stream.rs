@@ -13,6 +13,7 @@ use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
 use crate::model::Pattern;
+use crate::model::SectionName;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
 use crate::stream::{Options, Reading, Section, show};
@@ -29,7 +30,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
     let sections = Sections::new(&args.output.section);
     let reading = read(&args.file, &args.output)?;
     let Reading { stream, error, .. } = &reading;
-    let wanted = |section: &Section| sections.wanted(&section.name);
+    let wanted = |section: &Section| sections.wanted(section.name.as_str());
     target.write_text(|out| match args.output.format {
         StreamFormat::Text => show::text(stream, error.as_ref(), wanted, out),
         StreamFormat::Json => show::json(stream, error.as_ref(), wanted, out),
@@ -55,7 +56,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Compatible);
     };
     let names = |stream: &stream::Stream| {
-        let names = stream.sections.iter().map(|s| s.name.clone());
+        let names = stream.sections.iter().map(|s| s.name.to_string());
         names.collect::<Vec<_>>()
     };
     let all = [names(old), names(new)].concat();
@@ -67,7 +68,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
         machine: None,
         any_machine: true,
     };
-    let diffs = diff(old, new, &scope, |s| sections.wanted(&s.name));
+    let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
     target.write_text(|out| match args.output.format {
         StreamFormat::Text => {
@@ -147,8 +148,8 @@ impl Sections {
         for glob in &self.0 {
             if !names.clone().any(|name| Sections::fits(glob, name)) {
                 let near = names.min_by_key(|name| {
-                    let last = name.rsplit('/').next().unwrap_or(name);
-                    strsim::damerau_levenshtein(last, &glob.to_string())
+                    let name = SectionName::new(name);
+                    strsim::damerau_levenshtein(name.vmsd_name(), &glob.to_string())
                 });
                 return Err(Failure::usage(anyhow!(
                     "no section fits --section {glob}{}",
@@ -169,7 +170,7 @@ const NEW: Style = AnsiColor::Green.on_default();
 
 fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
     for diff in diffs {
-        let said = match diff.difference {
+        let remark = match diff.difference {
             Difference::OnlyOld => " (only in old)",
             Difference::OnlyNew => " (only in new)",
             Difference::Differs => "",
@@ -177,7 +178,7 @@ fn diff_text(diffs: &[SectionDiff], out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(
             out,
-            "\n{HEADING}{} {}{HEADING:#}{said}",
+            "\n{HEADING}{} {}{HEADING:#}{remark}",
             diff.section, diff.instance_id
         )?;
         for change in &diff.changes {

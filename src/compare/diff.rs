@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
+use crate::model::SectionName;
 use crate::rules::known_issues::Scope;
 use crate::stream::show;
 use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
@@ -16,7 +17,7 @@ use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
 /// A section that is not the same in both streams.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SectionDiff {
-    pub section: String,
+    pub section: SectionName,
     pub instance_id: u32,
     pub difference: Difference,
     pub changes: Vec<Change>,
@@ -78,7 +79,7 @@ pub fn diff(
     if old.machine() != new.machine() {
         let side = |stream: &Stream| Some(said(stream.machine().unwrap_or("(none)")));
         diffs.push(SectionDiff {
-            section: "configuration".to_owned(),
+            section: "configuration".into(),
             instance_id: 0,
             difference: Difference::Differs,
             changes: vec![Change {
@@ -147,14 +148,10 @@ fn said(value: &str) -> Side {
     }
 }
 
-/// Whether two section names differ in the description's name alone, and the lists know that.
-fn renamed(scope: &Scope<'_>, old: &str, new: &str) -> bool {
-    let split = |name: &str| match name.rsplit_once('/') {
-        Some((device, name)) => (device.to_owned(), name.to_owned()),
-        None => (String::new(), name.to_owned()),
-    };
-    let ((old_device, old), (new_device, new)) = (split(old), split(new));
-    old_device == new_device && scope.description_on_wire(&old, &new).is_some()
+/// Tells whether two section names differ in the vmsd name alone, and the lists know that.
+fn renamed(scope: &Scope<'_>, old: &SectionName, new: &SectionName) -> bool {
+    let (was, is) = (old.vmsd_name(), new.vmsd_name());
+    old.device_path() == new.device_path() && scope.description_on_wire(was, is).is_some()
 }
 
 fn sections(
@@ -172,8 +169,8 @@ fn sections(
     if old.name != new.name {
         walk.note(
             ChangeKind::Renamed,
-            Some(said(&old.name)),
-            Some(said(&new.name)),
+            Some(said(old.name.as_str())),
+            Some(said(new.name.as_str())),
             Some("the lists know the new name".to_owned()),
         );
     }

@@ -9,22 +9,25 @@
 mod differences;
 mod explanation;
 mod memory;
+mod reason;
+mod sentence;
 #[cfg(test)]
 mod tests;
 mod values;
-mod words;
 
-use crate::compare::layouts;
-use crate::compare::layouts::{Side, leaves};
+use crate::compare::layout::empty_in;
 use crate::compare::renames::Renames;
-use crate::model::Direction;
-use crate::model::Rule;
+use crate::compare::streams;
+use crate::compare::streams::{Side, leaves};
+use crate::model::{Direction, Rule};
 use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
-pub use explanation::{Explanation, ExplanationKind};
-use explanation::{Grade, blank};
+pub use explanation::Explanation;
+use explanation::Grade;
 use memory::memory;
+pub use reason::Reason;
+use reason::{Instance, Parting, Takes};
 use values::values;
 
 /// What a build complained of when it refused a stream.
@@ -98,17 +101,13 @@ pub fn doubtful<'s>(
     sent.devices().filter(speaks_against).collect()
 }
 
-/// The section that a build's message means: the last words of what it is called, where they are not
+/// Returns the section that a build's message means: the last words of what it is called, where they are not
 /// all of it.
 fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s Section> {
     if name.is_empty() {
         return None;
     }
-    let called = |section: &&Section| {
-        let end = section.name.strip_suffix(name);
-        end.is_some_and(|before| before.is_empty() || before.ends_with('/'))
-            || layouts::vmsd_name(section) == name
-    };
+    let called = |section: &&Section| section.name.ends_in(name);
     let holds = |section: &&Section| {
         let structure = section.content.structure();
         structure.is_some_and(|structure| has_description(structure, name))
@@ -132,7 +131,7 @@ fn has_description(structure: &Structure, name: &str) -> bool {
             .any(|inner| has_description(inner, name))
 }
 
-/// What the sections of one stream are held against.
+/// The sections of one stream beside what is expected of them.
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
@@ -183,20 +182,17 @@ impl Case<'_> {
             return None;
         };
         Some(Explanation {
-            message: format!(
-                "{}; no other section gives a reason to refuse it",
-                only.message
-            ),
+            only_one: true,
             ..only.clone()
         })
     }
 
-    /// All that may explain that a section was refused, the best first.
+    /// Returns all that may explain that a section was refused, the best first.
     fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
         let named = self
             .expected
             .stream
-            .section(&section.name, section.instance_id);
+            .section(section.name.as_str(), section.instance_id);
         let Some(expected) = named else {
             return vec![(Grade::Likely, self.unknown(section))];
         };
@@ -220,79 +216,58 @@ impl Case<'_> {
             Direction::Forward => Rule::SectionRemoved,
             Direction::Backward => Rule::SectionAdded,
         };
-        let known = self.expected.dump.is_some_and(|dump| {
-            let name = layouts::vmsd_name(section);
+        let described = self.expected.dump.is_some_and(|dump| {
+            let name = section.name.vmsd_name();
             dump.sections.iter().any(|s| s.description.name == name)
         });
         // A section of another name that only the destination has is a hint.
         let mut others = self.expected.stream.devices().filter(|other| {
-            let ours = self.sent.section(&other.name, other.instance_id);
+            let ours = self.sent.section(other.name.as_str(), other.instance_id);
             ours.is_none()
         });
         let instead = match (others.next(), others.next()) {
-            (Some(other), None) => Some(layouts::label(other)),
+            (Some(other), None) => Some(Instance {
+                section: other.name.clone(),
+                instance_id: other.instance_id,
+            }),
             _ => None,
         };
-        let why = match (&instead, known) {
-            (Some(other), _) => format!("it sends {other} instead, which the source does not send"),
-            (None, true) => {
-                "it knows the description, but registers none of this name and instance".to_owned()
-            }
-            (None, false) => {
-                "it may register it under another name or instance, or not at all".to_owned()
-            }
+        let reason = Reason::Section {
+            version_id: section.version_id,
+            instead,
+            described,
         };
         Explanation {
-            kind: ExplanationKind::Section,
             offset: Some(section.offset),
-            sent: Some(format!("section of version {}", section.version_id)),
-            expected: instead.map(|other| format!("section {other}")),
             rule: Some(rule),
-            message: format!(
-                "the source sends the section {}, which the destination's build does not send for \
-                 the same configuration: {why}",
-                layouts::label(section)
-            ),
-            ..blank(section)
+            ..Explanation::of(section, reason)
         }
     }
 
     fn version(&self, section: &Section, expected: &Section) -> Option<(Grade, Explanation)> {
         let (sent, own) = (section.version_id, expected.version_id);
-        let dump = layouts::known(expected, self.expected.dump);
+        let dump = streams::known(expected, self.expected.dump);
         let minimum = dump.map(|d| d.minimum_version_id).or(self.minimum);
         let (grade, rule, takes) = if sent > own {
-            (
-                Grade::Certain,
-                Rule::VersionTooNew,
-                format!("at most {own}"),
-            )
+            (Grade::Certain, Rule::VersionTooNew, Takes::AtMost(own))
         } else if let Some(minimum) = minimum.filter(|&minimum| i64::from(sent) < minimum) {
-            let takes = format!("at least {minimum}");
+            let takes = Takes::AtLeast(minimum);
             (Grade::Certain, Rule::VersionTooOld, takes)
         } else if sent < own && minimum.is_none() {
-            let takes = format!("version {own}, and which older ones it does not say");
-            (Grade::Likely, Rule::VersionTooOld, takes)
+            (Grade::Likely, Rule::VersionTooOld, Takes::Own(own))
         } else {
             return None;
         };
         let explanation = Explanation {
-            kind: ExplanationKind::Version,
             // The last number of the header.
             offset: section.payload_offset.checked_sub(4),
-            sent: Some(format!("version {sent}")),
-            expected: Some(takes.clone()),
             rule: Some(rule),
-            message: format!(
-                "the source sends version {sent} of {}; the destination's build takes {takes}",
-                layouts::label(section)
-            ),
-            ..blank(section)
+            ..Explanation::of(section, Reason::Version { sent, takes })
         };
         Some((grade, explanation))
     }
 
-    /// Where several differences may each be the one and nothing tells which, none of them is: they
+    /// Returns the best explanation. Where several differences may each be the one and nothing tells which, none of them is: they
     /// are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
@@ -305,37 +280,32 @@ impl Case<'_> {
         if grade != Grade::Perhaps || found.len() == 1 {
             return Some((grade, first.clone()));
         }
-        let named: Vec<String> = found
-            .iter()
-            .filter_map(|(_, one)| {
-                let (rule, offset) = (one.rule?, one.offset?);
-                Some(format!(
-                    "{} ({rule}, offset {offset})",
-                    one.field.as_deref()?
-                ))
+        let places = found.iter().filter_map(|(_, one)| {
+            Some(Parting {
+                field: one.field.clone()?,
+                rule: one.rule?,
+                offset: one.offset?,
             })
-            .collect();
+        });
         let same = |rule: &Rule| found.iter().all(|(_, one)| one.rule == Some(*rule));
         let explanation = Explanation {
             rule: first.rule.filter(same),
             field: None,
-            message: format!(
-                "the layouts of {} part in several places, and which of them the destination reads, \
-                 a version or a test decides: {}",
-                layouts::label(section),
-                named.join(", ")
-            ),
+            reason: Reason::Several {
+                first: Box::new(first.reason.clone()),
+                places: places.collect(),
+            },
             ..first.clone()
         };
         Some((grade, explanation))
     }
 
-    /// For a section that was refused although nothing in its layout speaks against it.
+    /// Explains a section that was refused although nothing in its layout speaks against it.
     fn value_check(&self, section: &Section) -> Option<Explanation> {
         let expected = self
             .expected
             .stream
-            .section(&section.name, section.instance_id)?;
+            .section(section.name.as_str(), section.instance_id)?;
         // Where a section could not be read, its layout is not known to agree.
         section.content.structure()?;
         expected.content.structure()?;
@@ -347,37 +317,22 @@ impl Case<'_> {
         {
             return None;
         }
-        if layouts::is_undescribed(section) || layouts::is_undescribed(expected) {
+        if streams::is_undescribed(section) || streams::is_undescribed(expected) {
             return None;
         }
-        let unseen = unseen(section, expected);
-        let but = match unseen.as_slice() {
-            [] => String::new(),
-            names => format!(
-                " (a stream does not describe what is in {})",
-                names.join(", ")
-            ),
-        };
         // The layouts may part behind the field that was refused.
-        let far = match self.refused_at {
-            Some(RefusedAt { field, .. }) if !self.candidates(section).is_empty() => {
-                format!(" up to {field}")
-            }
-            _ => String::new(),
+        let up_to = self
+            .refused_at
+            .filter(|_| !self.candidates(section).is_empty());
+        let reason = Reason::ValueCheck {
+            unseen: unseen(section, expected),
+            up_to: up_to.map(|refused| refused.field.to_owned()),
         };
-        Some(Explanation {
-            kind: ExplanationKind::ValueCheck,
-            message: format!(
-                "the layout of {} is the same in both builds{far}{but}: a check of the values refused \
-                 it",
-                layouts::label(section)
-            ),
-            ..blank(section)
-        })
+        Some(Explanation::of(section, reason))
     }
 }
 
-/// The fields whose insides the two streams do not show: those in a format of their own, and lists
+/// Returns the fields whose insides the two streams do not show: those in a format of their own, and lists
 /// that are empty on either side.
 fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
     // Plain bytes, and what is held against the device's own byte by byte.
@@ -386,9 +341,15 @@ fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
         .iter()
         .filter(|leaf| leaf.kind == Kind::Bytes && !BYTES.contains(&leaf.type_name))
         .filter_map(|leaf| leaf.path.last().cloned())
-        .chain(layouts::lists_not_seen(sent, expected))
+        .chain(lists_not_seen(sent, expected))
         .collect();
     names.sort();
     names.dedup();
     names
+}
+
+/// Returns the names of the lists that have no elements in one or the other section.
+fn lists_not_seen(sent: &Section, expected: &Section) -> Vec<String> {
+    let lists = empty_in(sent, expected);
+    lists.iter().map(|(_, field)| (*field).to_owned()).collect()
 }

@@ -5,5 +5,7 @@ pub mod diff;
 pub mod dump;
 pub mod explain;
 pub mod fidelity;
-pub mod layouts;
+pub(crate) mod layout;
 pub mod renames;
+mod sections;
+pub mod streams;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use crate::model::Pattern;
+
 use crate::devices::{Device, DeviceError};
 use crate::model::Pattern;
 
@@ -22,6 +24,7 @@ pub struct DeviceSet {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
+    /// Patterns of their names.
     pub drivers: Vec<Pattern>,
     pub reason: String,
 }

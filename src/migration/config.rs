@@ -15,7 +15,7 @@ use crate::workload;
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
 
-/// How long things may take.
+/// Deadlines.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// One migration.

@@ -1,4 +1,4 @@
-//! How much of what two builds know was put to the test, section by section.
+//! Coverage: how much of what two builds know was put to the test, section by section.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::migration::config::MigrationConfig;
 use crate::report::{Coverage, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
 use crate::stream::VmDesc;
-use crate::vmstate::dump::{Description, Dump};
+use crate::vmstate::dump::{Dump, Vmsd};
 
 /// A section that a source really sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub struct SentSection {
 }
 
 impl SentSection {
-    /// What a stream says that it holds. Sections that are saved the old way have no vmsd, and no
+    /// Collects the sections that a stream describes. Legacy sections (SaveVMHandlers) have no vmsd, and no
     /// dump knows them: they are left out.
     pub fn all(vmdesc: &VmDesc) -> Vec<SentSection> {
         let described = vmdesc.devices.iter().map(|device| &device.description);
@@ -35,7 +35,7 @@ impl SentSection {
     }
 }
 
-fn sent_below(description: &stream::Description, names: &mut BTreeSet<String>) {
+fn sent_below(description: &stream::StructDesc, names: &mut BTreeSet<String>) {
     for subsection in &description.subsections {
         names.extend(subsection.vmsd_name.as_deref().map(str::to_owned));
         sent_below(subsection, names);
@@ -45,7 +45,7 @@ fn sent_below(description: &stream::Description, names: &mut BTreeSet<String>) {
     }
 }
 
-/// What one case sent.
+/// The sections that one case sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     pub sections: Vec<SentSection>,
@@ -56,7 +56,7 @@ pub struct Observed {
     pub types: BTreeSet<String>,
 }
 
-/// What the machine can have, as far as the builds or the catalogue say it.
+/// The types that a machine can have, as far as the builds or the catalogue know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
     /// QOM types that are built into the machine or that a user can add.
@@ -66,8 +66,8 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of a run that was given some device sets: what any guest of the machine can have counts, for it
-    /// is what was not looked at.
+    /// Makes it for a run with some device sets. All that any guest of the machine can have counts: it is
+    /// what was not tested.
     pub fn of(config: &MigrationConfig, sets: &[DeviceSet]) -> Reach {
         let mut reach = Reach::default();
         if let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) {
@@ -76,8 +76,8 @@ impl Reach {
             let devices = shared.filter(|name| !old.get(name).is_some_and(Driver::is_cpu));
             reach.possible = devices.map(str::to_owned).collect();
         }
-        let told = |name: &String| Some((name.clone(), DeviceSet::left_out(name)?.to_owned()));
-        reach.not_created = reach.possible.iter().filter_map(told).collect();
+        let reason = |name: &String| Some((name.clone(), DeviceSet::left_out(name)?.to_owned()));
+        reach.not_created = reach.possible.iter().filter_map(reason).collect();
         for set in sets {
             let excluded = config.compose(set).excluded.into_iter();
             // What one build lacks is no part of what both can have.
@@ -178,7 +178,7 @@ fn mark(section: &mut CoveredSection, sent: &SentSection, passed: bool) {
     }
 }
 
-fn known_below(description: &Description, names: &mut BTreeSet<String>) {
+fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
     for subsection in &description.subsections {
         names.insert(subsection.name.clone());
         known_below(subsection, names);

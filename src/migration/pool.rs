@@ -2,12 +2,11 @@
 
 use std::collections::BinaryHeap;
 use std::io;
-use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-use tracing::{Instrument, debug, debug_span};
-
 use crate::cleanup::until_the_end;
+use tracing::{Instrument, Span, debug, debug_span};
 
 /// The run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +55,70 @@ impl<J> Ord for Queued<J> {
     }
 }
 
-/// What is to be done, and whether more may come.
+/// The jobs that wait, by weight, for workers that wait for them.
 struct Queue<J> {
+    waiting: Mutex<Waiting<J>>,
+    ready: Condvar,
+}
+
+struct Waiting<J> {
     jobs: BinaryHeap<Queued<J>>,
+    /// Jobs that were added so far.
+    added: usize,
+    /// No more will come.
     closed: bool,
 }
 
-/// Runs jobs, so many at once, until none is left. What each comes to is told to `done`, which may
-/// ask for more.
+impl<J> Queue<J> {
+    fn new() -> Queue<J> {
+        Queue {
+            waiting: Mutex::new(Waiting {
+                jobs: BinaryHeap::new(),
+                added: 0,
+                closed: false,
+            }),
+            ready: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<J>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, jobs: Vec<Job<J>>) {
+        let mut waiting = self.lock();
+        for Job { weight, job } in jobs {
+            waiting.added += 1;
+            let number = waiting.added;
+            waiting.jobs.push(Queued {
+                weight,
+                number,
+                job,
+            });
+        }
+        self.ready.notify_all();
+    }
+
+    /// Takes the heaviest job, once there is one; none when no more will come.
+    fn next(&self) -> Option<J> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(queued) = waiting.jobs.pop() {
+                return Some(queued.job);
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .ready
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Runs jobs, so many at once, until none is left. Each result is passed to `done`, which may ask for
+/// more jobs.
 ///
 /// # Errors
 /// The system gives no runtime.
@@ -73,78 +128,39 @@ pub fn run<J: Send, R: Send>(
     work: impl AsyncFn(&J) -> R + Sync,
     mut done: impl FnMut(J, R) -> Vec<Job<J>>,
 ) -> Result<(), RunFailure> {
-    let queue = Mutex::new(Queue {
-        jobs: BinaryHeap::new(),
-        closed: false,
-    });
-    let ready = Condvar::new();
-    let (sender, results) = mpsc::channel::<Result<(J, R), RunFailure>>();
+    let queue = Queue::new();
+    let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for worker in 0..workers.max(1) {
             let span = debug_span!("worker", worker);
-            let (queue, ready, work) = (&queue, &ready, &work);
+            let (queue, work) = (&queue, &work);
             let sender = sender.clone();
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
             // that thread has to last as long as the job.
             scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                let runtime = match runtime {
-                    Ok(runtime) => runtime,
-                    Err(error) => {
-                        let _nobody_left = sender.send(Err(error.into()));
-                        return;
-                    }
-                };
-                while let Some(job) = next(queue, ready) {
-                    let done = async {
-                        debug!("a job begins");
-                        let result = work(&job).await;
-                        debug!("a job is over");
-                        result
-                    };
-                    let result = runtime.block_on(until_the_end(done.instrument(span.clone())));
-                    if sender.send(Ok((job, result))).is_err() {
-                        return;
-                    }
+                if let Err(error) = do_jobs(queue, work, &sender, &span) {
+                    let _nobody_left = sender.send(Err(error.into()));
                 }
             });
         }
         drop(sender);
         // However this ends, the workers must not wait for more.
-        let closing = Closing {
-            queue: &queue,
-            ready: &ready,
-        };
-        let mut number = 0;
-        let mut open = 0usize;
-        let mut add = |jobs: Vec<Job<J>>, open: &mut usize| {
-            *open += jobs.len();
-            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-            for Job { weight, job } in jobs {
-                number += 1;
-                queue.jobs.push(Queued {
-                    weight,
-                    number,
-                    job,
-                });
-            }
-            ready.notify_all();
-        };
-        add(first, &mut open);
+        let closing = Closing(&queue);
+        let mut open = first.len();
+        queue.add(first);
         let mut outcome = Ok(());
         while open > 0 {
             match results.recv() {
                 Ok(Ok((job, result))) => {
-                    open -= 1;
-                    add(done(job, result), &mut open);
+                    let more = done(job, result);
+                    open = open - 1 + more.len();
+                    queue.add(more);
                 }
                 Ok(Err(failure)) => {
                     outcome = Err(failure);
                     break;
                 }
-                // Every worker is gone: one panicked, and the scope tells it.
+                // Every worker is gone: one panicked, and the scope passes that on.
                 Err(_) => break,
             }
         }
@@ -153,32 +169,42 @@ pub fn run<J: Send, R: Send>(
     })
 }
 
-/// Closes the queue when dropped, by a panic too.
-struct Closing<'q, J> {
-    queue: &'q Mutex<Queue<J>>,
-    ready: &'q Condvar,
+/// A job with its result, or the end of all.
+type Done<J, R> = Result<(J, R), RunFailure>;
+
+/// Does jobs, one after the other, until no more come.
+fn do_jobs<J, R>(
+    queue: &Queue<J>,
+    work: &impl AsyncFn(&J) -> R,
+    sender: &mpsc::Sender<Done<J, R>>,
+    span: &Span,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    while let Some(job) = queue.next() {
+        let done = async {
+            debug!("a job begins");
+            work(&job).await
+        };
+        let result = runtime.block_on(until_the_end(done).instrument(span.clone()));
+        span.in_scope(|| debug!("a job is over"));
+        if sender.send(Ok((job, result))).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
+
+/// Closes the queue when dropped, by a panic too.
+struct Closing<'q, J>(&'q Queue<J>);
 
 impl<J> Drop for Closing<'_, J> {
     fn drop(&mut self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.closed = true;
-        queue.jobs.clear();
-        self.ready.notify_all();
-    }
-}
-
-/// The heaviest job; none when no more will come.
-fn next<J>(queue: &Mutex<Queue<J>>, ready: &Condvar) -> Option<J> {
-    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        if let Some(queued) = queue.jobs.pop() {
-            return Some(queued.job);
-        }
-        if queue.closed {
-            return None;
-        }
-        queue = ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
+        waiting.closed = true;
+        waiting.jobs.clear();
+        self.0.ready.notify_all();
     }
 }
 

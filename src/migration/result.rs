@@ -12,7 +12,7 @@ use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
 use crate::report::{Cause, FailureKind, Leg, Outcome, StateDiff};
 
-/// How much of the end of a build's error output a report quotes, in characters.
+/// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
 
 /// One guest's run through the builds.
@@ -22,7 +22,7 @@ pub(crate) struct RunResult {
     pub cause: Option<Cause>,
     /// The error that ended it.
     pub error: Option<LegError>,
-    /// What QEMU printed about a load that failed.
+    /// The failure of the load as QEMU printed it.
     pub printed: Option<LoadFailure>,
     pub legs: Vec<Leg>,
     pub source_stderr: String,
@@ -37,7 +37,7 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// Where the launch asks for it, and both builds started.
+    /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
 
@@ -63,7 +63,7 @@ impl RunResult {
         evidence: Evidence,
     ) -> RunResult {
         let diagnosis = diagnose(&error, &evidence.stderr, &evidence.reached);
-        let suspect = evidence.owner(diagnosis.cause.section.as_deref());
+        let suspect = evidence.owner(diagnosis.cause.section.as_ref());
         let outcome = error.outcome();
         RunResult {
             cause: Some(diagnosis.cause),

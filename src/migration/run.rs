@@ -41,7 +41,7 @@ pub(crate) async fn run(
         return RunResult::skip(&format!("cannot write the guest: {error}"));
     }
     let Some((from, destinations)) = route.split_first() else {
-        return RunResult::skip("there is no way to go");
+        return RunResult::skip("the route has no build");
     };
     let mut run = MigrationRun {
         plan: Plan {
@@ -70,12 +70,12 @@ pub(crate) async fn run(
     }
 }
 
-/// What a run is made of.
+/// The configuration of a run.
 #[derive(Clone, Copy)]
 struct Plan<'r> {
     config: &'r MigrationConfig,
     launch: &'r LaunchSpec,
-    /// Of each leg.
+    /// The destination of each leg.
     destinations: &'r [&'r Endpoint],
     folder: &'r Path,
 }
@@ -153,7 +153,7 @@ struct MigrationRun<'r> {
     legs: Vec<Leg>,
     state: StateChecks,
     new_machines: NewMachines,
-    /// What was sent in the last leg, where the state that arrived is compared in the next one.
+    /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
     buses: Option<Surveyed>,
 }

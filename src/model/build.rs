@@ -8,8 +8,11 @@ use super::Version;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BuildKind {
+    /// A file with a vmstate dump.
     Dump,
+    /// A program or a script that starts one.
     Binary,
+    /// A package of a distribution.
     Package,
 }
 
@@ -18,6 +21,7 @@ pub enum BuildKind {
 pub struct BuildRef {
     /// What the user wrote.
     pub label: String,
+    /// The kind of place that it comes from.
     pub kind: BuildKind,
     /// Unknown for a dump: the file does not say it.
     pub version: Option<Version>,

@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
+    /// From the old build to the new one.
     Forward,
+    /// From the new build to the old one.
     Backward,
 }
 
 impl Direction {
+    /// Both, forward first.
     pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Backward];
 
+    /// Returns the other way.
     pub fn reversed(self) -> Self {
         match self {
             Direction::Forward => Direction::Backward,
@@ -44,7 +48,10 @@ impl fmt::Display for Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
+    /// Both builds have it.
     Both,
+    /// The old build alone has it.
     Old,
+    /// The new build alone has it.
     New,
 }

@@ -54,7 +54,7 @@ macro_rules! rules {
         /// A kind of difference between two builds. Named after the change from old to new,
         /// whatever the direction it hurts.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum Rule { $(#[serde(rename = $id)] $variant),+ }
+        pub enum Rule { $(#[doc = concat!("`", $id, "`")] #[serde(rename = $id)] $variant),+ }
 
         impl Rule {
             /// All rules, in the order in which they are listed.

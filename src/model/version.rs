@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 /// A QEMU release as `query-version` and the packages name it, for instance 7.2.22.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
+    /// The first number.
     pub major: u32,
+    /// The second number.
     pub minor: u32,
+    /// The third number; 0 in a name that has none.
     pub micro: u32,
 }
 
 impl Version {
+    /// The release of these numbers.
     pub const fn new(major: u32, minor: u32, micro: u32) -> Self {
         Version {
             major,

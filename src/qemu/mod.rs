@@ -26,12 +26,11 @@ mod spec;
 
 pub(crate) use build::quote;
 pub use build::{Build, Deadlines};
-pub use cache::{Cache, CacheError, Entry};
+pub use cache::{Cache, CacheError};
 pub use debian::FetchError;
 pub use dump::DumpError;
 pub use error::QemuError;
 pub use info::{BuildInfo, MachineType};
-pub use introspect::Devices;
 pub use machine::NoCommonMachine;
 pub use monitor::{Monitored, Problem, StartError, option_value, private_dir};
 pub use pair::{Means, Opened, Pair, PairError, side_by_side};

@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Cause;
 
 /// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// It loaded, and everything that was compared is the same.
     Pass,
     /// The destination refused.
     Fail,
@@ -24,6 +25,19 @@ pub enum Outcome {
     Broken,
     /// It cannot be set up on both builds.
     Skip,
+}
+
+impl Outcome {
+    /// Returns what the word means, where it does not say so itself.
+    pub fn explanation(self) -> Option<&'static str> {
+        match self {
+            Outcome::Lost => Some("it loaded, but memory, device state or the guest's work differ"),
+            Outcome::Broken => {
+                Some("it also fails from a build to itself, so it is no break between the two")
+            }
+            Outcome::Pass | Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Skip => None,
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -43,25 +57,34 @@ impl fmt::Display for Outcome {
 /// The same set from each build to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
+    /// From the old build to itself.
     pub old_to_old: Outcome,
+    /// From the new build to itself.
     pub new_to_new: Outcome,
 }
 
-/// One migration within a case. Times are milliseconds as QEMU tells them.
+/// One migration within a case. Times are milliseconds as QEMU reports them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
+    /// Its place among the case's legs, from 0.
     pub index: usize,
+    /// The way that the guest moved.
     pub direction: Direction,
+    /// How it ended.
     pub outcome: Outcome,
+    /// From its start to its end, in milliseconds.
     pub total_ms: Option<u64>,
+    /// While the guest ran on neither side, in milliseconds.
     pub downtime_ms: Option<u64>,
+    /// Before the first page was sent, in milliseconds.
     pub setup_ms: Option<u64>,
     /// RAM bytes and pages that were transferred.
     pub bytes: Option<u64>,
+    /// Pages of RAM that were transferred.
     pub pages: Option<u64>,
 }
 
-/// What became of a value on its way.
+/// The change of a value on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -69,7 +92,7 @@ pub enum Change {
     Changed,
     /// The bytes of the field were taken for another one.
     Displaced,
-    /// What the destination saved again does not have the field.
+    /// The field is not in what the destination saved again.
     Vanished,
     /// The source does not have the field: what it sent as filler was taken for its value, which is not
     /// the one that a machine has that never ran.
@@ -82,17 +105,20 @@ pub struct StateDiff {
     /// The leg after which it was seen.
     pub leg: usize,
     /// As the stream names it.
-    pub section: String,
+    pub section: SectionName,
+    /// The section's instance id.
     pub instance: u64,
+    /// The field, as a path within the section.
     pub field: String,
+    /// The change of its value.
     pub change: Change,
     /// The value as the source sent it; of a filled field, the bytes of the filler.
     pub sent: String,
-    /// What the field of that name held on the destination.
+    /// The value of the field of that name on the destination.
     pub held: Option<String>,
     /// The field that the bytes went into, where it was another.
     pub landed_in: Option<String>,
-    /// What a filled field holds on a machine of the destination's build that never ran.
+    /// The value of a filled field on a machine of the destination's build that never ran.
     #[serde(default)]
     pub fresh: Option<String>,
 }
@@ -104,24 +130,29 @@ pub struct StateChecked {
     pub legs: usize,
     /// Device sections and bytes in them, of the first of these legs.
     pub sections: usize,
+    /// Bytes in these sections.
     pub bytes: u64,
 }
 
 /// A device that was left out of a case, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
+    /// The device, by its id in the set, or its type.
     pub device: String,
+    /// The reason.
     pub reason: String,
 }
 
 /// How often a case that failed did so when it was tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
+    /// Tries that failed, the first one among them.
     pub failed: usize,
+    /// All tries.
     pub of: usize,
 }
 
-/// What became of the devices of a set that failed as a whole, by their ids. Each culprit has a case of
+/// The devices of a set that failed as a whole, split into culprits and others. Each culprit has a case of
 /// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -133,7 +164,7 @@ pub struct Split {
     pub passed: Vec<String>,
     /// These hang on a culprit and cannot be without it.
     pub hidden: Vec<String>,
-    /// These were not told apart.
+    /// These were not separated.
     pub undecided: Vec<String>,
 }
 
@@ -142,43 +173,56 @@ pub struct Split {
 pub struct Case {
     /// For instance `q35/am53c974/unix/forward`.
     pub id: String,
+    /// The machine type.
     pub machine: String,
+    /// The device set's name.
     pub device_set: String,
+    /// The devices that the guest had, by their ids.
     pub devices: Vec<String>,
+    /// The devices of the set that it did not have.
     pub left_out: Vec<LeftOut>,
+    /// How the stream got from source to destination.
     pub transport: String,
-    /// What the migrations used beyond the usual, by QEMU's names: `multifd`.
+    /// The capabilities that the migrations used, by QEMU's names: `multifd`.
     #[serde(default)]
     pub capabilities: Vec<String>,
     /// Sections that the destination refuses of this machine, whatever devices it has, and that it was
     /// given from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
-    /// Of the first leg.
+    /// The way of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
+    /// How it ended.
     pub outcome: Outcome,
+    /// Why it did not pass.
     pub cause: Option<Cause>,
+    /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
+    /// How often it failed, where it was tried again.
     pub repeated: Option<Repeated>,
-    /// Of a failed case with several devices, which ones are to blame.
+    /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Its migrations, as far as it came.
     pub legs: Vec<Leg>,
-    /// What the destination held after a leg that was not what it was sent.
+    /// The fields that the destination had with another value than was sent, after a leg.
     pub state_diff: Vec<StateDiff>,
     /// How much of the state was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,
+    /// Why the state was not compared after some leg.
     pub state_unchecked: Option<String>,
+    /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
     pub source_stderr: String,
+    /// The end of what the destination printed.
     pub destination_stderr: String,
-    /// Folder with everything both sides said; kept where the case did not pass.
+    /// The folder with everything that both sides printed; kept where the case did not pass.
     pub logs: Option<String>,
     /// Wall time of the whole case, controls and repetitions included.
     pub elapsed_ms: u64,
@@ -222,7 +266,7 @@ impl Case {
         }
     }
 
-    /// Whether this case alone makes the pair of builds incompatible.
+    /// Returns whether this case alone makes the pair of builds incompatible.
     pub fn gates(&self) -> bool {
         self.allowed_by.is_none()
             && matches!(

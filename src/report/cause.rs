@@ -1,12 +1,12 @@
-//! Why a case did not pass: the facts, and the sentence for people.
+//! The reason why a case did not pass: the facts, and the sentence for people.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Rule;
+use crate::model::{Rule, SectionName};
 
-/// Why a case did not pass, as far as the builds said it or other evidence explains it.
+/// The reason why a case did not pass, as far as the builds print it or other evidence explains it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The side that failed; `None` where it is not one of them alone.
@@ -15,27 +15,42 @@ pub struct Cause {
     /// The part of a migration in which it failed; `None` where no migration was tried.
     #[serde(default)]
     pub phase: Option<Phase>,
+    /// The way in which it failed; `None` where that is not known.
     #[serde(default)]
     pub kind: Option<FailureKind>,
-    /// As the stream names it, for instance `0000:00:01.0/pciespscsi`.
-    pub section: Option<String>,
+    /// The section, as the stream names it, for instance `0000:00:01.0/pciespscsi`.
+    pub section: Option<SectionName>,
+    /// The section's instance id.
     pub instance: Option<u64>,
+    /// The field, as a path within the section.
     pub field: Option<String>,
     /// Rule of the finding that explains it.
     pub rule: Option<Rule>,
+    /// A sentence for people.
     pub message: String,
-    /// Where in the source's stream the two sides part, in bytes from its start.
+    /// The place in the source's stream where the two sides part, in bytes from its start.
     pub offset: Option<u64>,
-    /// What the source sent there, and what the destination reads there.
+    /// The bytes or field that the source sent there.
     pub sent: Option<String>,
+    /// The field that the destination reads there.
     pub expected: Option<String>,
+}
+
+impl Cause {
+    /// Returns the section, or of memory that differs the block: of that only what it is called is known.
+    pub(crate) fn section_or_memory(&self) -> Option<SectionName> {
+        let block = || self.field.as_deref().map(SectionName::from);
+        self.section.clone().or_else(block)
+    }
 }
 
 /// One of the two QEMUs of a leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LegSide {
+    /// The one that sends.
     Source,
+    /// The one that loads.
     Destination,
 }
 

@@ -21,7 +21,9 @@ pub enum Reached {
 /// A subsection of a section, wherever in it, and whether it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoveredSubsection {
+    /// Its vmsd name.
     pub name: String,
+    /// True if any case sent it.
     pub sent: bool,
 }
 
@@ -32,26 +34,33 @@ pub struct CoveredSection {
     pub section: String,
     /// The vmsd name, as the stream has it.
     pub vmsd: String,
-    /// Whether a guest of the machine can send it: it is built in, or a user can add it, and a build
+    /// True if a guest of the machine can send it: it is built in, or a user can add it, and a build
     /// does not mark it as unmigratable.
     pub possible: bool,
+    /// How far it got.
     pub reached: Reached,
     /// Why it could not be created.
     pub reason: Option<String>,
+    /// Its subsections, by name.
     pub subsections: Vec<CoveredSubsection>,
 }
 
 /// Counts of a [`Coverage`]; all but the last are of sections that the machine can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoverageCounts {
+    /// All of them.
     pub sections: usize,
     /// Sent in any case.
     pub sent: usize,
-    /// Of those, sent in a case that passed.
+    /// Sent in a case that passed.
     pub passed: usize,
+    /// Compared in the dumps, and no more.
     pub compared: usize,
+    /// Not created, for a reason.
     pub not_created: usize,
+    /// Subsections of all of them.
     pub subsections: usize,
+    /// Subsections that were sent.
     pub subsections_sent: usize,
     /// Sent sections of all, in whole percent, rounded down.
     pub percent: u8,
@@ -59,9 +68,10 @@ pub struct CoverageCounts {
     pub elsewhere: usize,
 }
 
-/// What of the state that two builds know was put to the test.
+/// The sections that two builds know, and how far each got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
+    /// Counts of the sections.
     pub counts: CoverageCounts,
     /// The percentage that was asked for; with less, nothing is compatible.
     pub required: Option<u8>,
@@ -70,6 +80,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// The coverage of these sections, counted and sorted.
     pub fn of(mut sections: Vec<CoveredSection>) -> Self {
         sections.sort_by(|a, b| a.section.cmp(&b.section));
         let mut counts = CoverageCounts::default();
@@ -101,16 +112,19 @@ impl Coverage {
         }
     }
 
+    /// Returns whether as much was sent as is required.
     pub fn is_enough(&self) -> bool {
         self.required
             .is_none_or(|least| self.counts.percent >= least)
     }
 }
 
-/// What both builds sent.
+/// The kinds of section that both builds sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
+    /// The old build.
     pub old: Kinds,
+    /// The new build.
     pub new: Kinds,
 }
 
@@ -124,6 +138,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
+    /// Returns how many kinds there are.
     pub fn count(&self) -> usize {
         self.described.len() + self.undescribed.len()
     }
@@ -136,12 +151,13 @@ impl Kinds {
 }
 
 impl Described {
+    /// Takes another guest's, machine's or shard's.
     pub fn add(&mut self, other: Described) {
         self.old.add(other.old);
         self.new.add(other.new);
     }
 
-    /// What is told together; `None` of nothing.
+    /// Joins those of several guests, machines or shards; `None` if there are none.
     pub fn join(all: impl IntoIterator<Item = Described>) -> Option<Described> {
         all.into_iter().reduce(|mut one, other| {
             one.add(other);

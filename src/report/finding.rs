@@ -28,14 +28,17 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a finding was concluded from, weakest first.
+/// The source of a finding, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
+    /// The vmstate dumps.
     Dump,
     /// How the builds set up a machine that never ran.
     Properties,
+    /// The streams of one configuration.
     Stream,
+    /// A migration that was tried.
     Live,
 }
 
@@ -53,14 +56,16 @@ pub struct Shape {
     /// Number of elements, where the dump states one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num: Option<u64>,
-    /// Whether a run-time test decides that the field is sent.
+    /// True if a run-time test decides that the field is sent.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub conditional: bool,
+    /// The version that is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<i64>,
+    /// The oldest version that is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_version_id: Option<i64>,
-    /// What a property is set to, as `-device` takes it.
+    /// The value of a property, as `-device` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// The fields of a run, in wire order, each as `name size` or `name size×num`.
@@ -73,34 +78,87 @@ pub struct Shape {
 pub struct Finding {
     /// Id of a rule in the catalogue.
     pub rule: Rule,
+    /// How bad it is.
     pub level: Level,
+    /// The way that it is about.
     pub direction: Direction,
     /// The QOM type: the key of the dump.
     pub section: String,
     /// Other sections in which the same cause shows, sorted: they embed the same description.
     pub also_in: Vec<String>,
-    /// Of a run over several machines, those that it is about, sorted.
+    /// The machines that it is about, sorted, in a run over several.
     #[serde(default)]
     pub machines: Vec<String>,
     /// From the section's vmsd name down to the field or subsection.
     pub path: Vec<String>,
+    /// A sentence for people.
     pub message: String,
+    /// The shape in the old build, if there is any.
     pub old: Option<Shape>,
+    /// The shape in the new build, if there is any.
     pub new: Option<Shape>,
     /// Which list entry or command-line option excuses it, and why.
     pub allowed_by: Option<String>,
+    /// The evidence that it was concluded from.
     pub evidence: Evidence,
     /// Id of the case that proved it.
     pub confirmed_by: Option<String>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
-    /// Equal for findings of one rule that one and the same change in QEMU caused, in whichever
-    /// section it shows.
+    /// The change in QEMU that it shows.
     #[serde(skip)]
-    pub cause: String,
-    /// What changed, as the lists name it.
+    pub change: ChangeKey,
+    /// The fields, subsections or descriptions that changed, as the lists name them.
     #[serde(skip)]
     pub items: Vec<Changed>,
+}
+
+/// A change in QEMU, equal for all findings of one rule that show it, in whichever section.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKey {
+    /// A report does not have it.
+    #[default]
+    Unknown,
+    /// One build has no such type or section.
+    Lone(String),
+    /// Of a section as a whole.
+    Section {
+        /// Its vmsd name.
+        vmsd: String,
+        /// What the old and the new build have.
+        sides: Box<[Option<Shape>; 2]>,
+    },
+    /// Of a subsection as a whole.
+    Subsection(String),
+    /// Of fields in one place.
+    Fields {
+        /// Those of the old build, in wire order.
+        old: Vec<FieldKey>,
+        /// Those of the new build.
+        new: Vec<FieldKey>,
+    },
+    /// How a type is set up, in the values of both builds.
+    Property {
+        /// The property.
+        name: String,
+        /// Its value in the old build.
+        old: Option<String>,
+        /// Its value in the new build.
+        new: Option<String>,
+    },
+}
+
+/// A field by what is the same wherever the description around it is embedded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldKey {
+    /// The innermost description around it.
+    pub description: String,
+    /// Its name.
+    pub name: String,
+    /// Bytes of one element.
+    pub size: u64,
+    /// Number of elements, where the dump states one.
+    pub num: Option<u64>,
 }
 
 /// A field, subsection or description that a finding is about, by the names that lists use.
@@ -108,7 +166,9 @@ pub struct Finding {
 pub struct Changed {
     /// The innermost description around it.
     pub description: String,
+    /// Its name in the old build.
     pub old: Option<String>,
+    /// Its name in the new build.
     pub new: Option<String>,
     /// A known issue says that both names are one, and the finding's message gives its reason.
     pub known: bool,
@@ -121,7 +181,7 @@ impl Finding {
         (self.level, place, self.direction, self.rule.id())
     }
 
-    /// Whether another one tells of the same difference in the same direction, in whatever section.
+    /// Returns true if another one is about the same difference in the same direction, in whatever section.
     pub fn tells_like(&self, other: &Finding) -> bool {
         self.rule == other.rule
             && self.direction == other.direction
@@ -130,7 +190,7 @@ impl Finding {
             && self.new == other.new
     }
 
-    /// Whether this finding alone makes the pair of builds incompatible.
+    /// Returns true if this finding alone makes the pair of builds incompatible.
     pub fn gates(&self, strict: bool) -> bool {
         self.allowed_by.is_none()
             && (self.level == Level::Error || (strict && self.level == Level::Warning))
@@ -140,6 +200,8 @@ impl Finding {
 /// A line of the structured diff that a finding shows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContextLine {
+    /// The build that has it.
     pub side: Side,
+    /// The line, without a mark of the side.
     pub text: String,
 }

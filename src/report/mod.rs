@@ -1,6 +1,6 @@
-//! The report: what one run found out. Every output format ([`render`]) is a reader of it.
+//! The report of one run. Every output format ([`render`]) is a reader of it.
 //!
-//! What is serialised here is the report format `migcompat-report-1`; other programs rely on it, so
+//! The types are the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
 mod case;
@@ -26,34 +26,41 @@ pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };
-pub use finding::{Changed, ContextLine, Evidence, Finding, Level, Shape};
+pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
 pub use notice::{Notice, NoticeKind};
 pub use policy::{LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
 
-/// What one run of migcompat found out; every output format is a reader of this.
+/// Everything that one run found out; every output format is a reader of this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// The format's name, [`REPORT_SCHEMA`].
     pub schema: String,
+    /// The program that wrote the report.
     pub tool: Tool,
+    /// The build that guests come from.
     pub old: BuildRef,
+    /// The build that they move to, and back from.
     pub new: BuildRef,
-    /// Of a whole run, nothing.
+    /// The part of a run that this is; a whole run has none.
     #[serde(default)]
     pub shard: Option<ShardRef>,
     /// The machine type, where one was asked for or the dumps name one.
     pub machine: Option<String>,
+    /// The answer.
     pub verdict: Verdict,
-    /// What the verdict was drawn by.
+    /// The policy that the verdict was drawn by.
     #[serde(default)]
     pub policy: Policy,
+    /// Differences between the builds, errors first.
     pub findings: Vec<Finding>,
     /// Migrations; a dump comparison has none.
     pub cases: Vec<Case>,
-    /// Of a sweep, what there was to try on each machine.
+    /// The machines of a sweep, with the device types that there were to try.
     #[serde(default)]
     pub swept: Vec<Swept>,
+    /// How much of the state that the builds know was sent, where that was counted.
     pub coverage: Option<Coverage>,
     /// How much of what both builds really sent their dumps describe.
     #[serde(default)]
@@ -61,18 +68,23 @@ pub struct Report {
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// Counts of the findings and cases.
     pub summary: Summary,
-    /// What the rules mean that occur in the findings, by id.
+    /// The meaning of the rules that occur in findings and cases, by id.
     pub rules: BTreeMap<Rule, RuleText>,
 }
 
+/// The program that wrote a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
+    /// Its name.
     pub name: String,
+    /// Its version.
     pub version: String,
 }
 
 impl Tool {
+    /// This program.
     pub fn this() -> Self {
         Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -81,25 +93,31 @@ impl Tool {
     }
 }
 
+/// Counts of a report's findings and cases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Findings that no list allows, by level.
     pub errors: usize,
+    /// Warnings that no list allows.
     pub warnings: usize,
+    /// Notes that no list allows.
     pub notes: usize,
     /// Findings of any level that a list or an option allows.
     pub allowed: usize,
+    /// Migrations that were wanted.
     pub cases: usize,
+    /// Those of them that passed.
     pub passed: usize,
 }
 
-/// What a rule means, for a reader who has the report alone.
+/// The meaning of a rule, for a reader who has the report alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
+    /// A headline.
     pub name: String,
-    /// What happens when a guest migrates.
+    /// The effect on a guest that migrates.
     pub effect: String,
-    /// What to do about it in QEMU.
+    /// The change in QEMU that mends it.
     pub fix: String,
 }
 

@@ -28,7 +28,7 @@ pub enum NoticeKind {
 pub struct Notice {
     /// The evidence.
     pub kind: NoticeKind,
-    /// What it would have been about; the kind says what that is.
+    /// The subject of the evidence; the kind says what that is.
     pub subject: String,
     /// Why there is none.
     pub detail: String,

@@ -1,4 +1,4 @@
-//! What a run was judged by, beside its evidence.
+//! The policy by which a run is judged.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Rule;
 
-/// What counts against two builds, and how much has to be known of them.
+/// The findings that count against two builds, and how much has to be known of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {

@@ -1,4 +1,4 @@
-//! What a sweep found to try, and the part of it that a shard is of.
+//! The device types that a sweep found to try, and the part of them that a shard is of.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,18 @@ use crate::model::Direction;
 /// Sections that a destination was given from its own build, one way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grafted {
+    /// The way.
     pub direction: Direction,
+    /// The sections, as the stream names them.
     pub sections: Vec<String>,
 }
 
-/// What a sweep found to try on one machine.
+/// The device types that a sweep found to try on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
     /// The end of `qemu-system-ARCH`.
     pub architecture: String,
+    /// The machine type.
     pub machine: String,
     /// Device types that a user can create in both builds.
     pub shared: usize,
@@ -35,6 +38,7 @@ pub struct Swept {
     pub grafted: Vec<Grafted>,
     /// Device types that one build has and the other does not.
     pub only_old: Vec<String>,
+    /// Device types that the new build alone has.
     pub only_new: Vec<String>,
     /// How many guests were sent on their way, controls among them.
     pub guests: usize,
@@ -47,6 +51,7 @@ pub struct Swept {
 pub struct ShardRef {
     /// From 1 to `of`.
     pub index: u32,
+    /// How many shards the run has.
     pub of: u32,
     /// A digest of all that the whole run was to do: equal for its shards, and for no other run's.
     pub plan: String,

@@ -43,18 +43,18 @@ impl Verdict {
     }
 }
 
-/// Whether migrations were wanted, and none could be run between the builds.
+/// Returns true if migrations were wanted, and none could be run between the builds.
 fn nothing_ran(cases: &[Case]) -> bool {
     let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
     !cases.is_empty() && cases.iter().all(idle)
 }
 
-/// Whether so much was sent as is required. Coverage that is not known is not enough.
+/// Returns true if as much was sent as is required. Coverage that is not known is not enough.
 fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
 }
 
-/// Whether a part of the run has no report.
+/// Returns true if a part of the run has no report.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| notice.kind == NoticeKind::ShardMissing;
     notices.iter().any(missing)
@@ -220,8 +220,8 @@ mod tests {
         ] {
             let judged = covered(coverage).judged_by(required(least));
             assert_eq!(judged.verdict, wanted, "{least:?}");
-            let said = judged.coverage.map(|coverage| coverage.required);
-            assert!(said.is_none_or(|said| said == least), "{least:?}");
+            let recorded = judged.coverage.map(|coverage| coverage.required);
+            assert!(recorded.is_none_or(|it| it == least), "{least:?}");
         }
         let broken = Report {
             findings: vec![finding(Level::Error, false)],

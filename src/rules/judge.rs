@@ -95,21 +95,22 @@ fn reasons<'k>(matches: Vec<Match<'k>>, used: &mut BTreeSet<&'k Place>) -> Strin
 fn join(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by_cached_key(Finding::rank);
     let mut joined: Vec<Finding> = Vec::new();
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
     for finding in findings {
-        let cause = format!(
-            "{} {} {} {:?}",
-            finding.level, finding.direction, finding.cause, finding.allowed_by
+        let key = (
+            (finding.level, finding.direction, finding.rule),
+            finding.change.clone(),
+            finding.allowed_by.clone(),
         );
-        match seen.get(&cause) {
+        match seen.get(&key) {
             Some(&at) => {
-                let first = &mut joined[at];
+                let first: &mut Finding = &mut joined[at];
                 if first.section != finding.section && !first.also_in.contains(&finding.section) {
                     first.also_in.push(finding.section);
                 }
             }
             None => {
-                seen.insert(cause, joined.len());
+                seen.insert(key, joined.len());
                 joined.push(finding);
             }
         }

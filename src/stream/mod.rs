@@ -16,7 +16,7 @@
 //!
 //! ```
 //! # let bytes = b"QEVM\0\0\0\x03";
-//! let reading = migcompat::stream::parse(bytes);
+//! let reading = migcompat::internals::stream::parse(bytes);
 //! for section in reading.stream.devices() {
 //!     println!("{} {}: {} bytes", section.name, section.instance_id, section.size);
 //!     for node in section.content.structure().into_iter().flat_map(|s| &s.fields) {
@@ -28,8 +28,8 @@
 //! # What there is
 //! - [`Stream`] → [`Section`] → [`Content`] → [`Structure`] → [`Node`] → [`Value`]; every node has
 //!   its offset in the stream and its bytes. [`Node::leaves`] gives numbers, names and bytes.
-//! - [`VmDesc`] is the layout alone: [`Stream::vmdesc`]. A device's layout is a [`Description`] of
-//!   [`Field`]s, with the sizes on the wire.
+//! - [`VmDesc`] is the layout alone: [`Stream::vmdesc`]. A device's layout is a [`StructDesc`] of
+//!   [`FieldDesc`]s, with the sizes on the wire.
 //! - [`decode`] reads bytes by any description, so also those of one build by the layout of another
 //!   one; it gives the fields up to the first place where the two part, and that place.
 //! - [`show`] prints a stream, [`diff`] compares two by values and layout with the rename lists applied.
@@ -71,4 +71,4 @@ pub use tree::{
     SectionKind, Stream, Structure, Subsection, Value,
 };
 pub use values::{Decoded, decode, decode_prefix};
-pub use vmdesc::{Description, Device, Field, Occurs, VmDesc};
+pub use vmdesc::{DeviceDesc, FieldDesc, Occurs, StructDesc, VmDesc};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
+use crate::model::SectionName;
 use crate::stream::cut::{Cut, Stop};
 use crate::stream::error::{StreamError, StreamErrorKind};
 use crate::stream::iterative::{Iterative, IterativeStep};
@@ -25,7 +26,7 @@ use crate::stream::record::{
 use crate::stream::tail;
 use crate::stream::tree::{Command, Content, DescriptionState, Section, SectionKind, Stream};
 use crate::stream::values;
-use crate::stream::vmdesc::{Device, VmDesc};
+use crate::stream::vmdesc::{DeviceDesc, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
@@ -553,7 +554,7 @@ impl<V: RamVisitor> Parser<V> {
         let index = self.stream.sections.len();
         self.stream.sections.push(Section {
             id,
-            name: name.to_owned(),
+            name: SectionName::new(name),
             instance_id,
             version_id,
             kind,
@@ -573,7 +574,7 @@ impl<V: RamVisitor> Parser<V> {
         let section = &self.stream.sections[index];
         self.state = match section.kind {
             SectionKind::Ram => State::Ram(index),
-            SectionKind::Iterative => State::Iterative(index, Iterative::of(&section.name)),
+            SectionKind::Iterative => State::Iterative(index, Iterative::of(section.name.as_str())),
             SectionKind::Device if self.footers == Footers::NotSent => {
                 State::Tail(index, Vec::new())
             }
@@ -596,7 +597,7 @@ impl<V: RamVisitor> Parser<V> {
                 return Err(cut.fail_back(
                     5,
                     StreamErrorKind::Footer {
-                        section: section.name.clone(),
+                        section: section.name.to_string(),
                         id: section.id,
                         found: found.to_vec(),
                     },
@@ -680,16 +681,16 @@ impl Stream {
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
         // Of devices of one name and instance, which there should not be, the order decides.
-        let mut listed: FxHashMap<(&str, u32), VecDeque<&Device>> = FxHashMap::default();
+        let mut listed: FxHashMap<(SectionName, u32), VecDeque<&DeviceDesc>> = FxHashMap::default();
         for device in &vmdesc.devices {
-            let same = listed.entry((&device.name, device.instance_id));
+            let same = listed.entry((SectionName::new(&device.name), device.instance_id));
             same.or_default().push_back(device);
         }
         for section in &mut self.sections {
             if section.kind != SectionKind::Device {
                 continue;
             }
-            let same = listed.get_mut(&(section.name.as_str(), section.instance_id));
+            let same = listed.get_mut(&(section.name.clone(), section.instance_id));
             let Some(device) = same.and_then(VecDeque::pop_front) else {
                 continue;
             };
@@ -699,6 +700,7 @@ impl Stream {
                 None => Content::Decoded(decoded.structure),
                 Some(error) => Content::Broken(decoded.structure, error),
             };
+            section.name = SectionName::described(&device.name, description.name());
         }
         if let (Some(configuration), Some(description)) =
             (&mut self.configuration, &vmdesc.configuration)

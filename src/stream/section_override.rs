@@ -16,7 +16,7 @@ impl SectionOverride {
     /// has none, the other's are left out. `false` if that is no help: the section is guest memory or
     /// the like, or has been taken already.
     pub fn take(&mut self, name: &str, of: &Stream) -> bool {
-        let mut like = of.sections.iter().filter(|section| section.name == name);
+        let mut like = of.sections.iter().filter(|section| section.name == *name);
         let sent_in_parts = like.clone().any(|s| s.kind != SectionKind::Device);
         if sent_in_parts || name == "ram" || self.has(name) {
             return false;
@@ -40,7 +40,7 @@ impl SectionOverride {
     pub fn apply(&self, bytes: &[u8], read: &Stream) -> Vec<u8> {
         let mut grafted = Vec::with_capacity(bytes.len());
         let mut from = 0;
-        let out = read.sections.iter().filter(|s| self.has(&s.name));
+        let out = read.sections.iter().filter(|s| self.has(s.name.as_str()));
         for section in out {
             let (begin, body) = (section.offset as usize, section.payload_offset as usize);
             let body_end = body + section.size as usize;
@@ -71,7 +71,9 @@ impl SectionOverride {
 
     /// The stream without the sections whose place something else takes.
     pub fn without(&self, mut stream: Stream) -> Stream {
-        stream.sections.retain(|section| !self.has(&section.name));
+        stream
+            .sections
+            .retain(|section| !self.has(section.name.as_str()));
         stream
     }
 
@@ -92,7 +94,7 @@ mod tests {
     use crate::stream::testing::fixture;
 
     fn section<'s>(stream: &'s Stream, name: &str) -> &'s Section {
-        let found = stream.sections.iter().find(|s| s.name == name);
+        let found = stream.sections.iter().find(|s| s.name == *name);
         found.unwrap_or_else(|| panic!("no {name}"))
     }
 
@@ -131,7 +133,7 @@ mod tests {
         let mut graft = SectionOverride::default();
         assert!(graft.take("ps2kbd", &Stream::default()));
         let grafted = parse(&graft.apply(&bytes, &sent)).stream;
-        let names = |stream: &Stream| stream.sections.iter().map(|s| s.name.clone()).collect();
+        let names = |stream: &Stream| stream.sections.iter().map(|s| s.name.to_string()).collect();
         let mut expected: Vec<String> = names(&sent);
         expected.retain(|name| name != "ps2kbd");
         assert_eq!(names(&grafted), expected);

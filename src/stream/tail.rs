@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::model::SectionName;
 use crate::stream::cut::Cut;
 use crate::stream::error::StreamErrorKind;
 use crate::stream::record::{EOF, FULL, VMDESCRIPTION};
@@ -38,10 +39,10 @@ pub(crate) fn split(
     loop {
         let section = &mut stream.sections[index];
         let undelimited = |section: &Section| StreamErrorKind::Undelimited {
-            name: section.name.clone(),
+            name: section.name.to_string(),
             instance_id: section.instance_id,
         };
-        let Some(device) = vmdesc.device(&section.name, section.instance_id) else {
+        let Some(device) = vmdesc.device(section.name.as_str(), section.instance_id) else {
             return Err((at, undelimited(section)));
         };
         let decoded =
@@ -62,7 +63,7 @@ pub(crate) fn split(
         let header = (|| {
             let kind = cut.u8().ok()?;
             let id = cut.u32().ok()?;
-            let name = cut.name("a section").ok()?.to_owned();
+            let name = SectionName::new(cut.name("a section").ok()?);
             let (instance_id, version_id) = (cut.u32().ok()?, cut.u32().ok()?);
             (kind == FULL).then_some((id, name, instance_id, version_id))
         })();

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::stream::vmdesc::{Description, Occurs, VmDesc};
+use crate::model::SectionName;
+use crate::stream::vmdesc::{Occurs, StructDesc, VmDesc};
 use crate::stream::{Content, Section, SectionKind, Stream, decode, open};
 
 fn folder() -> &'static Path {
@@ -72,7 +73,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
         assert_eq!(decoded.error, None, "{}", made.name);
         stream.sections.push(Section {
             id: index as u32,
-            name: made.name.to_owned(),
+            name: SectionName::described(made.name, description.name()),
             instance_id: 0,
             version_id: made.version_id,
             kind: SectionKind::Device,
@@ -87,7 +88,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
 }
 
 /// What a device whose state is all zero sends.
-fn zeros(description: &Description) -> Vec<u8> {
+fn zeros(description: &StructDesc) -> Vec<u8> {
     let mut bytes = Vec::new();
     for field in &description.fields {
         let count = match field.occurs {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::model::SectionName;
 use crate::stream::error::DecodeError;
 use crate::stream::vmdesc::VmDesc;
 
@@ -55,8 +56,8 @@ pub struct Configuration {
 #[derive(Debug, Clone)]
 pub struct Section {
     pub id: u32,
-    /// The idstr: device path and vmsd name.
-    pub name: String,
+    /// The path of the device and the vmsd name.
+    pub name: SectionName,
     pub instance_id: u32,
     pub version_id: u32,
     pub kind: SectionKind,
@@ -265,7 +266,7 @@ impl Stream {
     pub fn section(&self, name: &str, instance_id: u32) -> Option<&Section> {
         self.sections
             .iter()
-            .find(|s| s.name == name && s.instance_id == instance_id)
+            .find(|s| s.name == *name && s.instance_id == instance_id)
     }
 
     /// The sections whose bytes do not follow their description.

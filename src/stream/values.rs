@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::stream::error::{DecodeError, DecodeErrorKind};
 use crate::stream::tree::{Kind, Node, Structure, Subsection, Value};
-use crate::stream::vmdesc::{Description, Field, Occurs};
+use crate::stream::vmdesc::{FieldDesc, Occurs, StructDesc};
 
 /// Marks a subsection on the wire.
 pub(crate) const SUBSECTION: u8 = 0x05;
@@ -25,11 +25,11 @@ pub struct Decoded {
 
 /// Reads as many of `bytes` as the description covers. `offset` is where they start in the
 /// stream. Any description will do, for instance that of another build.
-pub fn decode_prefix(description: &Description, bytes: &Bytes, offset: u64) -> Decoded {
+pub fn decode_prefix(description: &StructDesc, bytes: &Bytes, offset: u64) -> Decoded {
     run(description, bytes, offset, false)
 }
 
-fn run(description: &Description, bytes: &Bytes, offset: u64, whole: bool) -> Decoded {
+fn run(description: &StructDesc, bytes: &Bytes, offset: u64, whole: bool) -> Decoded {
     let mut decoder = Decoder {
         bytes,
         whole,
@@ -50,7 +50,7 @@ fn run(description: &Description, bytes: &Bytes, offset: u64, whole: bool) -> De
 }
 
 /// Reads the bytes of a whole section; bytes left over are an error.
-pub fn decode(description: &Description, bytes: &Bytes, offset: u64) -> Decoded {
+pub fn decode(description: &StructDesc, bytes: &Bytes, offset: u64) -> Decoded {
     let mut decoded = run(description, bytes, offset, true);
     let left = bytes.len() - decoded.used;
     if decoded.error.is_none() && left > 0 {
@@ -122,7 +122,7 @@ impl Decoder<'_> {
 
     fn structure(
         &mut self,
-        description: &Description,
+        description: &StructDesc,
         into: &mut Structure,
     ) -> Result<(), DecodeError> {
         self.spend()?;
@@ -149,7 +149,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn field(&mut self, field: &Field, into: &mut Structure) -> Result<(), DecodeError> {
+    fn field(&mut self, field: &FieldDesc, into: &mut Structure) -> Result<(), DecodeError> {
         self.spend()?;
         self.path.push(field.name.clone());
         let start = self.at;
@@ -183,8 +183,8 @@ impl Decoder<'_> {
     /// and 7.2 describe `s390_css` like that.
     fn opaque(
         &mut self,
-        field: &Field,
-        behind: &[Field],
+        field: &FieldDesc,
+        behind: &[FieldDesc],
         into: &mut Structure,
         error: DecodeError,
     ) -> Result<(), DecodeError> {
@@ -216,7 +216,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn value(&mut self, field: &Field, node: &mut Node) -> Result<(), DecodeError> {
+    fn value(&mut self, field: &FieldDesc, node: &mut Node) -> Result<(), DecodeError> {
         match (&*field.type_name, field.nested.as_slice(), field.occurs) {
             ("struct", [description], Occurs::Array(count)) => {
                 node.value = Value::Structs(Vec::new());
@@ -265,7 +265,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn leaf(&mut self, field: &Field, node: &mut Node) -> Result<(), DecodeError> {
+    fn leaf(&mut self, field: &FieldDesc, node: &mut Node) -> Result<(), DecodeError> {
         let kind = Kind::of(&field.type_name, field.size);
         let Occurs::Array(count) = field.occurs else {
             self.take(field.size)?;
@@ -286,7 +286,7 @@ impl Decoder<'_> {
     /// Runs `read` and holds what it used against the size that the field states.
     fn sized(
         &mut self,
-        field: &Field,
+        field: &FieldDesc,
         read: impl FnOnce(&mut Self) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let (start, depth) = (self.at, self.path.len());
@@ -309,7 +309,7 @@ impl Decoder<'_> {
     }
 
     /// Before 9.2 a null pointer in an array was described as a struct without fields.
-    fn is_null(&self, field: &Field, description: &Description) -> bool {
+    fn is_null(&self, field: &FieldDesc, description: &StructDesc) -> bool {
         description.vmsd_name.is_none()
             && description.fields.is_empty()
             && field.size == 1
@@ -318,8 +318,8 @@ impl Decoder<'_> {
 
     fn element(
         &mut self,
-        field: &Field,
-        description: &Description,
+        field: &FieldDesc,
+        description: &StructDesc,
         elements: &mut Vec<Option<Structure>>,
     ) -> Result<(), DecodeError> {
         if self.is_null(field, description) {
@@ -341,7 +341,7 @@ impl Decoder<'_> {
 
     fn list(
         &mut self,
-        field: &Field,
+        field: &FieldDesc,
         node: &mut Node,
         read: impl FnOnce(&mut Self, &mut Vec<Structure>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
@@ -354,7 +354,7 @@ impl Decoder<'_> {
     /// Each element behind a one, and a zero at the end.
     fn queue(
         &mut self,
-        elements: &[Description],
+        elements: &[StructDesc],
         list: &mut Vec<Structure>,
     ) -> Result<(), DecodeError> {
         for element in elements {
@@ -367,7 +367,7 @@ impl Decoder<'_> {
     /// A count, then as in a queue; a key is a number or, as the value, a structure.
     fn tree(
         &mut self,
-        elements: &[Description],
+        elements: &[StructDesc],
         list: &mut Vec<Structure>,
     ) -> Result<(), DecodeError> {
         let start = self.at;
@@ -402,7 +402,7 @@ impl Decoder<'_> {
 
     fn listed(
         &mut self,
-        element: &Description,
+        element: &StructDesc,
         list: &mut Vec<Structure>,
     ) -> Result<(), DecodeError> {
         let mut structure = Structure::default();
@@ -423,7 +423,7 @@ impl Decoder<'_> {
 
     fn subsection(
         &mut self,
-        description: &Description,
+        description: &StructDesc,
         into: &mut Structure,
     ) -> Result<(), DecodeError> {
         let start = self.at;
@@ -470,7 +470,7 @@ mod tests {
     use super::*;
     use crate::stream::{Leaf, VmDesc};
 
-    fn description(fields: &str) -> Description {
+    fn description(fields: &str) -> StructDesc {
         let json = format!(
             r#"{{"devices": [{{"name": "d", "instance_id": 0, "vmsd_name": "d", "version": 1, {fields}}}]}}"#
         );

@@ -7,7 +7,7 @@
 //! - A field whose writer saves a whole description of its own (type `tmp`, `qtailq`, `gtree`,
 //!   `qlist`, and `unknown` for a struct of a chosen version) puts the keys `vmsd_name`, `version`,
 //!   `fields` and `subsections` straight into the field's object; a list does so once an element, so
-//!   that keys repeat. They are kept here in [`Field::nested`], in order.
+//!   that keys repeat. They are kept here in [`FieldDesc::nested`], in order.
 //! - An array whose elements all have one layout is one entry with `array_len`; any other array is
 //!   one entry an element, with `index`. `size` is that of one element either way.
 //! - A device that is saved the old way, without a description, has one field `data`.
@@ -24,31 +24,31 @@ pub struct VmDesc {
     /// Bytes of a page in the RAM section.
     pub page_size: Option<u64>,
     /// The layout of the configuration section; written from QEMU 8.1 on.
-    pub configuration: Option<Description>,
+    pub configuration: Option<StructDesc>,
     /// In the order in which they were sent.
-    pub devices: Vec<Device>,
+    pub devices: Vec<DeviceDesc>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub struct DeviceDesc {
     /// The name of the section: the device path and the vmsd name.
     pub name: Arc<str>,
     pub instance_id: u32,
-    pub description: Description,
+    pub description: StructDesc,
 }
 
 /// A description as it was sent: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Description {
+pub struct StructDesc {
     /// Absent for a section that is saved the old way.
     pub vmsd_name: Option<Arc<str>>,
     pub version: Option<u32>,
-    pub fields: Vec<Field>,
-    pub subsections: Vec<Description>,
+    pub fields: Vec<FieldDesc>,
+    pub subsections: Vec<StructDesc>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct FieldDesc {
     pub name: Arc<str>,
     /// The name of the type as QEMU's `VMStateInfo` has it, or `struct`.
     pub type_name: Arc<str>,
@@ -56,7 +56,7 @@ pub struct Field {
     pub size: u64,
     pub occurs: Occurs,
     /// One of a `struct`; those of all elements for a list.
-    pub nested: Vec<Description>,
+    pub nested: Vec<StructDesc>,
 }
 
 /// Which elements a field's entry stands for.
@@ -76,14 +76,14 @@ impl VmDesc {
     }
 
     /// The device of that name and instance.
-    pub fn device(&self, name: &str, instance_id: u32) -> Option<&Device> {
+    pub fn device(&self, name: &str, instance_id: u32) -> Option<&DeviceDesc> {
         self.devices
             .iter()
             .find(|d| d.instance_id == instance_id && *d.name == *name)
     }
 }
 
-impl Description {
+impl StructDesc {
     /// The name of the description, empty for a section that is saved the old way.
     pub fn name(&self) -> &str {
         self.vmsd_name.as_deref().unwrap_or_default()
@@ -93,7 +93,7 @@ impl Description {
     pub fn count(&self) -> usize {
         let fields = self.fields.iter();
         fields
-            .map(|f| 1 + f.nested.iter().map(Description::count).sum::<usize>())
+            .map(|f| 1 + f.nested.iter().map(StructDesc::count).sum::<usize>())
             .chain(self.subsections.iter().map(|s| 1 + s.count()))
             .sum()
     }
@@ -113,7 +113,7 @@ impl<'de> Deserialize<'de> for VmDesc {
             let instance_id = object
                 .instance_id
                 .ok_or_else(|| D::Error::missing_field("instance_id"))?;
-            Ok(Device {
+            Ok(DeviceDesc {
                 name,
                 instance_id,
                 description: object.descriptions.into_iter().next().unwrap_or_default(),
@@ -129,17 +129,17 @@ impl<'de> Deserialize<'de> for VmDesc {
     }
 }
 
-impl<'de> Deserialize<'de> for Description {
+impl<'de> Deserialize<'de> for StructDesc {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Object::deserialize(deserializer)?;
         Ok(object.descriptions.into_iter().next().unwrap_or_default())
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for FieldDesc {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Object::deserialize(deserializer)?;
-        Ok(Field {
+        Ok(FieldDesc {
             name: object.name.ok_or_else(|| D::Error::missing_field("name"))?,
             type_name: object
                 .type_name
@@ -165,14 +165,14 @@ struct Object {
     size: Option<u64>,
     array_len: Option<u64>,
     index: Option<u64>,
-    descriptions: Vec<Description>,
+    descriptions: Vec<StructDesc>,
 }
 
 impl Object {
     /// The description that a key belongs to; a section saved the old way opens it without a name.
-    fn description(&mut self) -> &mut Description {
+    fn description(&mut self) -> &mut StructDesc {
         if self.descriptions.is_empty() {
-            self.descriptions.push(Description::default());
+            self.descriptions.push(StructDesc::default());
         }
         let last = self.descriptions.len() - 1;
         &mut self.descriptions[last]
@@ -209,9 +209,9 @@ impl<'de> Deserialize<'de> for Object {
                         "array_len" => object.array_len = Some(map.next_value()?),
                         "index" => object.index = Some(map.next_value()?),
                         "struct" => object.descriptions.push(map.next_value()?),
-                        "vmsd_name" => object.descriptions.push(Description {
+                        "vmsd_name" => object.descriptions.push(StructDesc {
                             vmsd_name: Some(map.next_value::<String>()?.into()),
-                            ..Description::default()
+                            ..StructDesc::default()
                         }),
                         "version" => object.description().version = Some(map.next_value()?),
                         "fields" => object.description().fields = map.next_value()?,
@@ -255,14 +255,14 @@ mod tests {
         let [list, array, element] = device.description.fields.as_slice() else {
             panic!("{device:?}");
         };
-        let names: Vec<_> = list.nested.iter().map(Description::name).collect();
+        let names: Vec<_> = list.nested.iter().map(StructDesc::name).collect();
         assert_eq!(names, ["e", "e"]);
         assert_eq!(list.nested[0].fields.len(), 1);
         assert_eq!(list.nested[1].subsections[0].name(), "e/s");
         assert_eq!(list.size, 7);
         assert_eq!(array.occurs, Occurs::Array(3));
         assert_eq!(element.occurs, Occurs::Element(1));
-        assert_eq!(element.nested, [Description::default()]);
+        assert_eq!(element.nested, [StructDesc::default()]);
         assert_eq!(old.description.vmsd_name, None);
         assert_eq!(old.description.fields[0].size, 5);
     }

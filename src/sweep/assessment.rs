@@ -9,12 +9,13 @@ use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::model::Direction;
 use crate::model::Rule;
+use crate::model::SectionName;
 use crate::qemu::block_on;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
-use crate::sweep::pairing::{Sent, own};
+use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
 use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::Dump;
@@ -93,7 +94,7 @@ impl<'l> Assessment<'l> {
             |direction| sent.survived.contains(&direction),
         );
         for mut finding in found {
-            finding.section = own(&finding.section).to_owned();
+            finding.section = SectionName::new(&finding.section).vmsd_name().to_owned();
             let survived = sent.survived.contains(&finding.direction);
             self.streamed.push(StreamFinding { finding, survived });
         }

@@ -59,7 +59,7 @@ pub type Properties = BTreeMap<String, Vec<Property>>;
 pub struct Only(Vec<Pattern>);
 
 impl Only {
-    /// Selects by patterns; without any, every device type.
+    /// Selects the device types that one of the patterns fits; with none, all.
     pub fn new(patterns: &[String]) -> Only {
         let patterns = patterns.iter().map(|pattern| pattern.as_str().into());
         Only(patterns.collect())

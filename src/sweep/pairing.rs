@@ -64,7 +64,7 @@ impl Pairing {
     pub fn take_complete(&mut self, mut take: impl FnMut(Sent)) {
         let bare = self.lone.get(&None).map(|bare| Arc::clone(&bare.stream));
         let sections = bare.iter().flat_map(|bare| &bare.sections);
-        let board: BTreeSet<&str> = sections.map(|section| own(&section.name)).collect();
+        let board: BTreeSet<&str> = sections.map(|section| section.name.vmsd_name()).collect();
         for (one, other) in self.complete.drain(..) {
             let survived = [&one, &other].into_iter().filter(|half| half.passed);
             let survived: Vec<Direction> = survived.map(|half| half.direction).collect();
@@ -90,7 +90,7 @@ impl Pairing {
 /// Returns a stream without the sections that the bare board has.
 fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
     let mut stream = stream.clone();
-    let devices = |section: &Section| !board.contains(own(&section.name));
+    let devices = |section: &Section| !board.contains(section.name.vmsd_name());
     stream.sections.retain(devices);
     stream
 }
@@ -102,7 +102,8 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut found = Vec::new();
     for wanted in &fewer.sections {
         let like = |section: &Section| {
-            own(&section.name) == own(&wanted.name) && section.instance_id == wanted.instance_id
+            section.name.vmsd_name() == wanted.name.vmsd_name()
+                && section.instance_id == wanted.instance_id
         };
         if let Some(at) = sections.iter().position(like) {
             let section = sections.remove(at);
@@ -116,11 +117,6 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
         sections: found,
         ..more.clone()
     }
-}
-
-/// Returns the name of a section, or of a block of memory, without the path of its device.
-pub(crate) fn own(section: &str) -> &str {
-    section.rsplit('/').next().unwrap_or(section)
 }
 
 #[cfg(test)]
@@ -167,7 +163,7 @@ mod tests {
         assert!(pairing.across(1, Direction::Forward).is_none());
         pairing.keep(&[1, 2], half(Direction::Backward, back, 2));
         let names = |stream: &Stream| -> Vec<String> {
-            stream.sections.iter().map(|s| s.name.clone()).collect()
+            stream.sections.iter().map(|s| s.name.to_string()).collect()
         };
         let mut count = 0;
         pairing.take_complete(|sent| {

@@ -13,10 +13,7 @@ pub enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
     /// A machine is through.
-    Done {
-        target: usize,
-        result: &'e MachineResult,
-    },
+    Done(&'e MachineResult),
 }
 
 /// A task, and the index of its target.
@@ -59,10 +56,7 @@ pub fn sweep(
             .take_complete(|sent| on_event(SweepEvent::Sent { target, sent }));
         if let Some(finished) = sweep.finished() {
             let result = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
-            on_event(SweepEvent::Done {
-                target,
-                result: &result,
-            });
+            on_event(SweepEvent::Done(&result));
             results[target] = Some(result);
         }
         next.into_iter().map(of_target(target)).collect()

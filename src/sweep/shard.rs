@@ -18,12 +18,24 @@ pub struct Shard {
 /// A text that names no shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadShard {
+    /// It is not two numbers with a slash.
     #[error("{0:?} is no shard; write K/N, for instance 1/4 for the first of four")]
     Form(String),
+    /// The index is 0.
     #[error("shards are counted from 1: the first of {of} is 1/{of}")]
-    Zero { of: u32 },
+    Zero {
+        /// How many shards there are.
+        of: u32,
+    },
+    /// The index is above the number of shards.
     #[error("there is no shard {index} of {of}; the last one is {of}/{of}")]
-    Beyond { index: u32, of: u32 },
+    Beyond {
+        /// The index.
+        index: u32,
+        /// How many shards there are.
+        of: u32,
+    },
+    /// The number of shards is 0.
     #[error("a run cannot be spread over no shards")]
     None,
 }

@@ -23,32 +23,32 @@ pub struct Dump {
 pub struct Section {
     /// The QOM type: the key in the file, not what the wire says.
     pub type_name: String,
-    pub description: Description,
+    pub description: Vmsd,
 }
 
 /// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Description {
+pub struct Vmsd {
     pub name: String,
     pub version_id: i64,
     pub minimum_version_id: i64,
     /// `None` when the file has no such key. QEMU leaves it out for a description without a field
     /// table, which in practice is one marked `unmigratable`.
     #[serde(rename = "Fields", default)]
-    pub fields: Option<Vec<Field>>,
+    pub fields: Option<Vec<VmsdField>>,
     #[serde(rename = "Subsections", default)]
-    pub subsections: Vec<Description>,
+    pub subsections: Vec<Vmsd>,
 }
 
-impl Description {
-    pub fn fields(&self) -> &[Field] {
+impl Vmsd {
+    pub fn fields(&self) -> &[VmsdField] {
         self.fields.as_deref().unwrap_or_default()
     }
 }
 
 /// A `VMStateField`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Field {
+pub struct VmsdField {
     #[serde(rename = "field")]
     pub name: String,
     pub version_id: i64,
@@ -61,14 +61,14 @@ pub struct Field {
     /// Bytes of one element in memory; not always those on the wire.
     pub size: u64,
     #[serde(rename = "Description", default)]
-    pub description: Option<Box<Description>>,
+    pub description: Option<Box<Vmsd>>,
 }
 
 impl Dump {
     /// Whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on. It is
     /// seen from the dump itself: any real one has arrays.
     pub fn states_array_lengths(&self) -> bool {
-        fn states(description: &Description) -> bool {
+        fn states(description: &Vmsd) -> bool {
             description
                 .fields()
                 .iter()
@@ -87,7 +87,7 @@ impl Dump {
 #[derive(Deserialize)]
 struct RawSection {
     #[serde(rename = "Description")]
-    description: Description,
+    description: Vmsd,
 }
 
 #[derive(Deserialize)]

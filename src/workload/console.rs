@@ -15,7 +15,7 @@ const MAX_LINE: usize = 4096;
 pub enum SerialEvent {
     /// `S migcompat ARCH 1`: the guest works from now on.
     Started { arch: String },
-    /// The same again: the machine was reset.
+    /// The first line again: the machine was reset.
     Restarted { arch: String },
     /// The heartbeat that was due.
     Heartbeat(u32),

@@ -75,7 +75,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Why a guest's memory or console is not what an intact guest leaves.
+/// A fault in a guest's memory or on its console.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WorkloadError {
     #[error("{what} needs {need} bytes, only {have} were read")]

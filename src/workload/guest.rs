@@ -9,9 +9,9 @@ use crate::workload::memory::PAGE_SIZE;
 /// A guest and how QEMU takes it.
 #[derive(Debug)]
 pub struct Guest {
-    /// The name that the guest says of itself: `x86`, `aarch64`, `s390x`, `ppc64` or `riscv64`.
+    /// The name that the guest prints of itself: `x86`, `aarch64`, `s390x`, `ppc64` or `riscv64`.
     pub arch: &'static str,
-    /// What goes into the file that QEMU is given.
+    /// The contents of the file that QEMU is given.
     pub image: &'static [u8],
     /// A name for that file. An option ROM's base name is visible to the guest in `fw_cfg`, so source
     /// and destination use the same.

@@ -169,7 +169,7 @@ impl Header {
     }
 }
 
-/// How far an intact guest is. The same on both sides of a migration, and never less afterwards.
+/// The progress of an intact guest. The same on both sides of a migration, and never less afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Progress {
     /// Complete passes over the region.
@@ -320,7 +320,7 @@ pub(crate) mod sample {
         bytes[offset..offset + 8].copy_from_slice(&value);
     }
 
-    /// What an intact guest leaves that has written so many pages.
+    /// Makes what an intact guest leaves that has written so many pages.
     pub fn memory(endian: Endian, progress: u64) -> (Vec<u8>, Vec<u8>) {
         let mut header = vec![0; PAGE_SIZE as usize];
         header[..8].copy_from_slice(MAGIC);

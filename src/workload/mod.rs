@@ -35,7 +35,7 @@ mod guest;
 mod memory;
 
 pub use console::{SerialEvent, SerialLog};
-pub use fault::{Check, Mismatch, WorkloadError};
+pub use fault::WorkloadError;
 pub use guest::{Guest, guest, guests};
 pub use memory::{Header, Progress, check_region};
 

@@ -1,17 +1,16 @@
 //! Real builds, fetched from the Debian archive, and fake ones that misbehave.
 
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use macro_rules_attribute::apply;
+use migcompat::internals::qemu;
+use migcompat::internals::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 use migcompat::model::BuildKind;
-use migcompat::qemu;
-use migcompat::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 
 use crate::common::{build, script, stderr};
 use crate::processes::{monitor, open_elsewhere};

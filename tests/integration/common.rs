@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use migcompat::qemu;
-use migcompat::qemu::{Build, Cache};
+use migcompat::internals::qemu;
+use migcompat::internals::qemu::{Build, Cache};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use macro_rules_attribute::apply;
-use migcompat::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
+use migcompat::internals::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 use migcompat::model::Side;
 
 const PLACES: &[(&str, &str)] = &[

@@ -1,8 +1,8 @@
 //! The workload guests' bytes are what their sources say.
 
 use macro_rules_attribute::apply;
-use migcompat::workload;
-use migcompat::workload::Guest;
+use migcompat::internals::workload;
+use migcompat::internals::workload::Guest;
 
 use crate::needs::assemble;
 

@@ -745,3 +745,42 @@ fn what_was_sent_in_vain_is_covered_as_such() {
     // It has the same description, and was in no guest.
     assert_eq!(reached("dc390"), "compared");
 }
+
+/// The guests migrate, and what is not known of them is in the report instead of on the error output.
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_writes_no_dump_is_a_notice_of_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "case \"$*\" in *-dump-vmstate*) echo no dump today >&2; exit 3 ;; esac\nexec env {} \"$@\"",
+        build("debian:bookworm").shell_prefix()
+    );
+    let mute = script(dir.path(), "qemu-system-x86_64", &text);
+    let pair = [mute.as_str(), "debian:bookworm", "-M", "pc-q35-7.2"];
+    let notice = |run: &Run| {
+        let notices = run.report["notices"].as_array().unwrap();
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert_eq!(notices[0]["kind"], "dumps-missing", "{notices:?}");
+        let detail = notices[0]["detail"].as_str().unwrap();
+        assert!(detail.contains("no dump today"), "{detail}");
+        assert!(!run.said().contains("no dump today"), "{}", run.said());
+        notices[0]["subject"].clone()
+    };
+    let options = ["--device-set", "bare", "--paused", "--direction", "forward"];
+    let live = Run::new(&[&["live"][..], &pair, &options].concat());
+    assert_eq!(live.outcomes(), ["pass"], "{}", live.said());
+    assert_eq!(notice(&live), "pc-q35-7.2");
+    assert_eq!(live.status(), Some(0));
+
+    let options = ["--only", "e1000", "--direction", "forward"];
+    let sweep = Run::new(&[&["sweep"][..], &pair, &options].concat());
+    assert_eq!(sweep.outcomes(), ["pass", "pass"], "{}", sweep.said());
+    assert_eq!(notice(&sweep), "x86_64");
+    assert_eq!(sweep.report["coverage"], Value::Null);
+
+    // What was asked for cannot be known.
+    let options = [&options[..], &["--min-coverage", "1"]].concat();
+    let sweep = Run::new(&[&["sweep"][..], &pair, &options].concat());
+    assert_eq!(sweep.status(), Some(125), "{}", sweep.said());
+    assert!(sweep.said().contains("no dump today"), "{}", sweep.said());
+}

@@ -90,7 +90,7 @@ fn everything() -> Report {
         let section = format!("0000:00:0{slot}.0/pciespscsi");
         Case {
             cause: Some(Cause {
-                section: Some(section.clone()),
+                section: Some(section.as_str().into()),
                 instance: Some(0),
                 field: Some("esp/drq_state".to_owned()),
                 rule: Some(migcompat::model::Rule::FieldAdded),
@@ -123,7 +123,7 @@ fn everything() -> Report {
             state_diff: vec![StateDiff {
                 fresh: None,
                 leg: 0,
-                section: "0000:00:01.0/pciespscsi".to_owned(),
+                section: "0000:00:01.0/pciespscsi".into(),
                 instance: 0,
                 field: "esp/lun".to_owned(),
                 change: Change::Displaced,

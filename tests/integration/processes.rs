@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use migcompat::qemu::{self, Cache};
+use migcompat::internals::qemu::{self, Cache};
 
 /// Set to a cache: `debian:bookworm` is opened there.
 const OPEN: &str = "MIGCOMPAT_TEST_OPEN";

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use macro_rules_attribute::apply;
-use migcompat::compare::dump::compare::compare;
-use migcompat::compare::renames::NoRenames;
+use migcompat::internals::compare::NoRenames;
+use migcompat::internals::compare::compare;
+use migcompat::internals::vmstate::read_dump;
+use migcompat::internals::vmstate::{Dump, Section, Vmsd, VmsdField};
 use migcompat::model::Direction;
 use migcompat::model::Rule;
 use migcompat::report::{Finding, Level, Shape};
-use migcompat::vmstate::dump::{Description, Dump, Field, Section};
-use migcompat::vmstate::read::read_dump;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -44,7 +44,7 @@ type Way = Vec<usize>;
 
 /// Ways to all fields that are surely on the wire: no test, no closed gate, not in a subsection.
 fn certain_fields(section: &Section) -> Vec<Way> {
-    fn walk(description: &Description, version: i64, way: &Way, ways: &mut Vec<Way>) {
+    fn walk(description: &Vmsd, version: i64, way: &Way, ways: &mut Vec<Way>) {
         for (at, field) in description.fields().iter().enumerate() {
             if field.conditional || field.version_id > version || field.num == Some(0) {
                 continue;
@@ -67,7 +67,7 @@ fn certain_fields(section: &Section) -> Vec<Way> {
     ways
 }
 
-fn description_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Description {
+fn description_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vmsd {
     let mut description = &mut section.description;
     for &at in way {
         let fields = description
@@ -82,7 +82,7 @@ fn description_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Descri
     description
 }
 
-fn siblings<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vec<Field> {
+fn siblings<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vec<VmsdField> {
     let (_, parents) = way.split_last().expect("a way is never empty");
     description_at(section, parents)
         .fields
@@ -90,13 +90,13 @@ fn siblings<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Vec<Field> {
         .expect("the field's siblings")
 }
 
-fn field_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut Field {
+fn field_at<'d>(section: &'d mut Section, way: &[usize]) -> &'d mut VmsdField {
     let at = *way.last().expect("a way is never empty");
     &mut siblings(section, way)[at]
 }
 
 /// A plain field: a width that is the same in memory and on the wire.
-fn is_plain(field: &Field) -> bool {
+fn is_plain(field: &VmsdField) -> bool {
     field.description.is_none() && !matches!(field.size, 0 | 48)
 }
 
@@ -115,7 +115,7 @@ fn one_section(pick: Index, section: Index) -> (Dump, Dump) {
         witness.type_name = "witness".to_owned();
         witness.description.name = "witness".to_owned();
         witness.description.subsections.clear();
-        witness.description.fields = Some(vec![Field {
+        witness.description.fields = Some(vec![VmsdField {
             num: Some(2),
             ..plain("a", 1)
         }]);
@@ -128,8 +128,8 @@ fn one_section(pick: Index, section: Index) -> (Dump, Dump) {
     (dump.clone(), dump)
 }
 
-fn plain(name: &str, size: u64) -> Field {
-    Field {
+fn plain(name: &str, size: u64) -> VmsdField {
+    VmsdField {
         name: name.to_owned(),
         version_id: 0,
         conditional: false,
@@ -231,9 +231,9 @@ proptest! {
         let from = way[way.len() - 1];
         let fields = siblings(&mut new.sections[0], way);
         let to = (from + length).min(fields.len());
-        let run: Vec<Field> = fields.drain(from..to).collect();
-        fields.insert(from, Field {
-            description: Some(Box::new(Description {
+        let run: Vec<VmsdField> = fields.drain(from..to).collect();
+        fields.insert(from, VmsdField {
+            description: Some(Box::new(Vmsd {
                 name: "a new structure".to_owned(),
                 version_id,
                 minimum_version_id: 0,
@@ -254,7 +254,7 @@ proptest! {
         let way = field.get(&ways);
         let field = field_at(&mut new.sections[0], way);
         prop_assume!(is_plain(field));
-        *field = Field {
+        *field = VmsdField {
             version_id: field.version_id,
             ..plain("unused", field.size * field.num.unwrap_or(1))
         };
@@ -330,7 +330,7 @@ proptest! {
         let fields = siblings(&mut new.sections[0], way);
         prop_assume!(at + 1 < fields.len());
         let version = 0;
-        let plain = |f: &Field| is_plain(f) && !f.conditional && f.version_id <= version && f.name != "unused";
+        let plain = |f: &VmsdField| is_plain(f) && !f.conditional && f.version_id <= version && f.name != "unused";
         prop_assume!(plain(&fields[at]) && plain(&fields[at + 1]) && fields[at].name != fields[at + 1].name);
         fields.swap(at, at + 1);
         let findings = compare_both(&old, &new);

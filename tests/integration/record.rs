@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use macro_rules_attribute::apply;
-use migcompat::compare::dump::compare::compare;
+use migcompat::internals::compare::compare;
+use migcompat::internals::rules::judge;
+use migcompat::internals::rules::{KnownIssues, Scope};
+use migcompat::internals::vmstate::read_dump;
 use migcompat::model::{Direction, Version};
+use migcompat::report::LevelOverrides;
 use migcompat::report::{Finding, Level};
-use migcompat::rules::judge::{LevelOverrides, judge};
-use migcompat::rules::known_issues::{KnownIssues, Scope};
-use migcompat::vmstate::read::read_dump;
 
 /// Columns of the record that the comparison itself gives; judgements follow them.
 const COMPARED: usize = 9;

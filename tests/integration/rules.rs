@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use macro_rules_attribute::apply;
-use migcompat::compare::dump::compare::compare;
-use migcompat::compare::renames::NoRenames;
-use migcompat::migration::diagnosis::properties;
-use migcompat::migration::diagnosis::properties::{Look, Snapshots};
+use migcompat::internals::compare::NoRenames;
+use migcompat::internals::compare::compare;
+
+use migcompat::internals::migration::{self, Compared, Snapshots};
+use migcompat::internals::qemu::properties::Snapshot;
+use migcompat::internals::rules::KnownIssues;
+use migcompat::internals::vmstate::Dump;
+use migcompat::internals::vmstate::read_dump;
 use migcompat::model::Direction;
 use migcompat::model::Rule;
-use migcompat::qemu::properties::Snapshot;
 use migcompat::report::{Evidence, Finding};
-use migcompat::rules::known_issues::KnownIssues;
-use migcompat::vmstate::dump::Dump;
-use migcompat::vmstate::read::read_dump;
 
 fn folder(rule: Rule) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -55,8 +55,8 @@ fn triggered(old: &Half, new: &Half) -> (BTreeSet<(String, Direction)>, Vec<Find
                 new: new.clone(),
             };
             let lists = KnownIssues::load(&[]).expect("the shipped lists");
-            let differences = properties::compare(&snapshots, Look::Everything, &lists);
-            properties::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
+            let differences = migration::compare(&snapshots, Compared::Everything, &lists);
+            migration::findings(&differences, &Direction::BOTH, "pc-q35-7.2")
         }
         _ => panic!("one half of each kind"),
     };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use macro_rules_attribute::apply;
-use migcompat::stream::{
+use migcompat::internals::stream::{
     Content, Leaf, Node, Options, Parser, SectionKind, Structure, Value, open, parse,
 };
 use proptest::prelude::*;

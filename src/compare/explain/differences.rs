@@ -1,16 +1,17 @@
 //! Where two layouts of one section part, and what that means for a load.
 
-use crate::compare::explain::explanation::{Explanation, ExplanationKind, Grade, blank};
-use crate::compare::layouts;
-use crate::compare::layouts::{Leaf, compare_sections, leaves};
+use crate::compare::explain::explanation::{Explanation, Grade};
+use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
+use crate::compare::layout::layout_name;
 use crate::compare::renames::Renames;
-use crate::model::Direction;
-use crate::model::Rule;
+use crate::compare::sections::Wording;
+use crate::compare::streams::{Difference, Doubt, Leaf, compare_sections, leaves};
+use crate::model::{Direction, Rule};
 use crate::report::{Finding, Level, Shape};
 use crate::stream::tree::{Node, Section, Structure};
 use crate::vmstate::dump::Dump;
 
-/// What layouts are compared with.
+/// The other side of a comparison.
 pub(crate) struct Layouts<'c> {
     /// Of the destination's build.
     pub dump: Option<&'c Dump>,
@@ -19,27 +20,28 @@ pub(crate) struct Layouts<'c> {
 }
 
 impl Layouts<'_> {
-    /// All that may explain that a section was refused.
+    /// Returns all that may explain that a section was refused.
     pub fn explain(&self, section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
         let dump = self.dump;
         let (old, new, dumps) = match self.direction {
             Direction::Forward => (section, expected, (None, dump)),
             Direction::Backward => (expected, section, (dump, None)),
         };
-        let directions = [self.direction];
-        let findings = compare_sections(old, new, dumps, &directions, self.renames);
+        let wording = [Wording::by_role(self.direction)];
+        let found = compare_sections(old, new, dumps, wording, self.renames);
         let leaves = (leaves(section), leaves(expected));
-        findings
+        found
             .iter()
-            .filter_map(|finding| {
-                let grade = grade(finding)?;
-                let place = self.place(finding, section, &leaves);
-                Some((grade, self.layout(finding, grade, section, &place)))
+            .filter_map(|difference| {
+                let grade = grade(difference)?;
+                let place = self.place(&difference.finding, section, &leaves);
+                let explanation = self.explanation(&difference.finding, grade, section, &place);
+                Some((grade, explanation))
             })
             .collect()
     }
 
-    /// Where a finding shows in what was sent, and beside what.
+    /// Finds where a finding shows in what was sent, and beside what.
     fn place<'l, 's>(
         &self,
         finding: &Finding,
@@ -100,7 +102,7 @@ impl Layouts<'_> {
         }
     }
 
-    fn layout(
+    fn explanation(
         &self,
         finding: &Finding,
         grade: Grade,
@@ -108,122 +110,65 @@ impl Layouts<'_> {
         place: &Place,
     ) -> Explanation {
         let path = finding.path.get(1..).unwrap_or_default().join("/");
-        let subsection = is_subsection(finding);
-        let end = || "the end of the section".to_owned();
-        let kind = match (subsection, grade) {
-            (true, _) => ExplanationKind::Subsection,
-            (false, Grade::Elastic) => ExplanationKind::ValueCheck,
-            (false, _) => ExplanationKind::Layout,
-        };
-        let at = match place.offset {
-            Some(offset) => format!(", offset {offset}"),
-            None => String::new(),
-        };
-        let (sent, expected) = match place.offset {
-            _ if subsection => self.subsections(finding),
-            Some(_) => (
-                Some(place.sent.map_or_else(end, Leaf::with_value)),
-                Some(place.expected.map_or_else(end, Leaf::shape)),
-            ),
-            None => (None, None),
+        let reason = match is_subsection(finding) {
+            true => self.subsection(finding),
+            false => self.layout(finding, grade, place),
         };
         Explanation {
-            kind,
             offset: place.offset,
-            sent,
-            expected,
             rule: Some(finding.rule),
-            message: format!(
-                "{}, {path}{at}: {}",
-                layouts::label(section),
-                self.sentence(finding, grade, place)
-            ),
             field: (!path.is_empty()).then_some(path),
-            ..blank(section)
+            ..Explanation::of(section, reason)
         }
     }
 
     /// A subsection as it was sent, and what the destination's build has of it.
-    fn subsections(&self, finding: &Finding) -> (Option<String>, Option<String>) {
-        let name = last(finding);
+    fn subsection(&self, finding: &Finding) -> Reason {
         let version = |shape: &Option<Shape>| shape.as_ref().and_then(|shape| shape.version_id);
         let versions = (version(&finding.old), version(&finding.new));
-        match self.direction.source_destination(versions.0, versions.1) {
-            (Some(sent), Some(own)) if finding.rule == Rule::SubsectionVersion => (
-                Some(format!("subsection {name} of version {sent}")),
-                Some(format!("version {own}")),
-            ),
-            _ if finding.rule == Rule::SubsectionUnknown => (
-                Some(format!("subsection {name}")),
-                Some("no subsection of this name".to_owned()),
-            ),
-            _ => (Some(format!("subsection {name}")), None),
+        let own = match self.direction.source_destination(versions.0, versions.1) {
+            (Some(sent), Some(own)) if finding.rule == Rule::SubsectionVersion => {
+                Some(OwnSubsection::Version { sent, own })
+            }
+            _ if finding.rule == Rule::SubsectionUnknown => Some(OwnSubsection::None),
+            _ => None,
+        };
+        Reason::Subsection {
+            name: finding.path.last().cloned().unwrap_or_default(),
+            own,
+            difference: finding.message.clone(),
         }
     }
 
-    /// What a difference of the layouts means for this load.
-    fn sentence(&self, finding: &Finding, grade: Grade, place: &Place) -> String {
+    /// A difference of the layouts, and what it means for this load.
+    fn layout(&self, finding: &Finding, grade: Grade, place: &Place) -> Reason {
         let (olds, news) = (
             finding.items.iter().any(|item| item.old.is_some()),
             finding.items.iter().any(|item| item.new.is_some()),
         );
-        let (ours, theirs) = self.direction.source_destination(olds, news);
-        let more = match finding.items.len() {
-            0 | 1 => String::new(),
-            2 => " and the field behind it".to_owned(),
-            n => format!(" and {} fields behind it", n - 1),
+        let lacking = match self.direction.source_destination(olds, news) {
+            (true, false) => Lacking::Destination,
+            (false, true) => Lacking::Source,
+            (true, true) => Lacking::Neither,
+            (false, false) => Lacking::Unknown,
         };
-        let said = match (ours, theirs, place.sent, place.expected) {
-            _ if is_subsection(finding) => self.in_roles(&finding.message),
-            (true, false, Some(sent), _) => format!(
-                "the source sends {}{more}, which the destination's build does not send itself",
-                sent.shape()
-            ),
-            (false, true, _, Some(expected)) => format!(
-                "the destination's build reads {}{more}, which the source does not send",
-                expected.shape()
-            ),
-            (true, true, Some(sent), Some(expected)) => format!(
-                "the source sends {}{more}, the destination's build has {} there",
-                sent.shape(),
-                expected.shape()
-            ),
-            _ => self.in_roles(&finding.message),
-        };
-        match grade {
-            Grade::Perhaps => format!("{said}; whether it reads that, a version or a test decides"),
-            Grade::Elastic => format!(
-                "{said}; where that length is not the state's to choose, the load ends there"
-            ),
-            Grade::Certain | Grade::Likely | Grade::Late => said,
+        let spot = |leaf: Option<&Leaf>| leaf.map_or(Spot::End, |leaf| Spot::Field(leaf.into()));
+        Reason::Layout {
+            sent: place.offset.map(|_| spot(place.sent)),
+            expected: place.offset.map(|_| spot(place.expected)),
+            lacking,
+            more: finding.items.len().saturating_sub(1),
+            weight: grade.into(),
+            difference: finding.message.clone(),
         }
-    }
-
-    /// The words of a finding tell the builds apart as old and new; here they have roles.
-    fn in_roles(&self, message: &str) -> String {
-        let (source, destination) = self.direction.source_destination("old", "new");
-        let words = message.split(' ').map(|word| {
-            let plain = word.trim_end_matches([',', ';', ':']);
-            let role = match plain {
-                _ if plain == source => "the source",
-                _ if plain == destination => "the destination's build",
-                _ => return word.to_owned(),
-            };
-            word.replacen(plain, role, 1)
-        });
-        words.collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Where a difference shows.
+/// The place where a difference shows.
 struct Place<'l, 's> {
     offset: Option<u64>,
     sent: Option<&'l Leaf<'s>>,
     expected: Option<&'l Leaf<'s>>,
-}
-
-fn last(finding: &Finding) -> &str {
-    finding.path.last().map_or("", String::as_str)
 }
 
 fn is_subsection(finding: &Finding) -> bool {
@@ -235,20 +180,20 @@ fn is_subsection(finding: &Finding) -> bool {
     .contains(&finding.rule)
 }
 
-/// What a finding is worth where a load is known to have failed. Header versions are told by the
+/// Grades a difference where a load is known to have failed. Header versions are explained by the
 /// headers.
-fn grade(finding: &Finding) -> Option<Grade> {
-    match (finding.level, finding.rule) {
+fn grade(difference: &Difference) -> Option<Grade> {
+    match (difference.finding.level, difference.finding.rule) {
         (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld) => None,
         // It was sent, so its version was looked at.
         (Level::Error, _) | (_, Rule::SubsectionVersion) => Some(Grade::Certain),
         (_, Rule::SubsectionUnknown | Rule::SubsectionUnreachable) => Some(Grade::Likely),
-        _ if layouts::is_state(finding) => Some(Grade::Elastic),
+        _ if difference.doubt == Some(Doubt::State) => Some(Grade::Elastic),
         _ => Some(Grade::Perhaps),
     }
 }
 
-/// Where a subsection begins in what was sent.
+/// Returns where a subsection begins in what was sent.
 fn marker(structure: &Structure, path: &[String]) -> Option<u64> {
     let (name, rest) = path.split_first()?;
     let subsections = structure.subsections.iter();
@@ -261,7 +206,7 @@ fn marker(structure: &Structure, path: &[String]) -> Option<u64> {
     }
     let fields = structure.fields.iter();
     fields
-        .filter(|node| layouts::layout_name(node) == name)
+        .filter(|node| layout_name(node) == name)
         .flat_map(Node::nested)
         .find_map(|inner| marker(inner, rest))
 }

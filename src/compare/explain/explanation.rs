@@ -1,42 +1,22 @@
-//! What an explanation is made of.
+//! The parts of an explanation.
 
-use crate::model::Rule;
+use crate::compare::explain::reason::Reason;
+use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
-/// Where and why a stream does not load.
+/// Where and why a stream does not load. Its sentence is what it prints as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    pub kind: ExplanationKind,
-    /// The idstr, as sent.
-    pub section: String,
+    pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down to the field, names joined by `/`.
     pub field: Option<String>,
     /// Bytes from the start of the source's stream.
     pub offset: Option<u64>,
-    /// What stands there: name, type, size and value.
-    pub sent: Option<String>,
-    /// What the destination's build has there.
-    pub expected: Option<String>,
     pub rule: Option<Rule>,
-    pub message: String,
-}
-
-/// What stands against a load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExplanationKind {
-    /// The destination has no such section.
-    Section,
-    /// A block of guest memory that the destination does not have, or not in this length.
-    Memory,
-    /// The version in the header.
-    Version,
-    /// A subsection that the destination does not know, or not in this version.
-    Subsection,
-    /// The fields do not lie alike.
-    Layout,
-    /// The layouts agree: a check after or during the load refused what a field holds.
-    ValueCheck,
+    pub reason: Reason,
+    /// The build named no section, and no other one gives a reason to refuse the stream.
+    pub only_one: bool,
 }
 
 /// How sure an explanation is, surest first.
@@ -54,16 +34,17 @@ pub(crate) enum Grade {
     Elastic,
 }
 
-pub(crate) fn blank(section: &Section) -> Explanation {
-    Explanation {
-        kind: ExplanationKind::ValueCheck,
-        section: section.name.clone(),
-        instance_id: section.instance_id,
-        field: None,
-        offset: None,
-        sent: None,
-        expected: None,
-        rule: None,
-        message: String::new(),
+impl Explanation {
+    /// An explanation of a section as a whole.
+    pub(crate) fn of(section: &Section, reason: Reason) -> Explanation {
+        Explanation {
+            section: section.name.clone(),
+            instance_id: section.instance_id,
+            field: None,
+            offset: None,
+            rule: None,
+            reason,
+            only_one: false,
+        }
     }
 }

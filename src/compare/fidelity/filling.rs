@@ -13,15 +13,16 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::compare::fidelity::alike::alike;
-use crate::compare::fidelity::{Body, Leaf, as_long, bodies, holder, within};
+use crate::compare::fidelity::body::{Body, Leaf, bodies, holder, within};
+use crate::compare::fidelity::resized::as_long;
+use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
 
 /// A field of the destination that holds what the source sent as filler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filling {
-    /// The idstr, as sent.
-    pub section: String,
+    pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down, subsections included.
     pub path: String,
@@ -54,25 +55,25 @@ fn in_filler(
     names: &StateNames,
     wanted: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Filling> {
-    let mut by_name: HashMap<(&str, u32), &Section> = HashMap::new();
+    let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
     for section in held.devices() {
         by_name.insert((&section.name, section.instance_id), section);
     }
     let mut found = Vec::new();
     for section in sent.devices() {
-        let other = by_name.get(&(section.name.as_str(), section.instance_id));
+        let other = by_name.get(&(&section.name, section.instance_id));
         let Some(other) = other.filter(|other| other.version_id == section.version_id) else {
             continue;
         };
         if alike(section, other) {
             continue;
         }
-        let ours = bodies_of(section);
+        let ours = bodies(section);
         let mut leaves = ours.iter().flat_map(|body| &body.leaves);
         if !leaves.any(|leaf| leaf.kind == Kind::Padding) {
             continue;
         }
-        let theirs = bodies_of(other);
+        let theirs = bodies(other);
         for (index, held) in theirs.iter().enumerate() {
             // Two subsections may bear one name: the first ones of a name belong together, and so on.
             let nth = theirs[..index].iter().filter(|b| b.key == held.key).count();
@@ -111,15 +112,11 @@ impl Filling {
         let section = machine
             .devices()
             .find(|s| s.name == self.section && s.instance_id == self.instance_id)?;
-        let bodies = bodies_of(section);
+        let bodies = bodies(section);
         let mut leaves = bodies.get(self.body)?.leaves.iter();
         let leaf = leaves.find(|leaf| leaf.at == self.at && leaf.path == self.path)?;
         (leaf.bytes.len() == self.held.len()).then(|| leaf.bytes.clone())
     }
-}
-
-fn bodies_of(section: &Section) -> Vec<Body> {
-    section.content.structure().map(bodies).unwrap_or_default()
 }
 
 /// The filler that a field of the destination lies in, if it lies in nothing else.

@@ -1,4 +1,4 @@
-//! How the stream gets from one QEMU to the other: addresses and descriptors for both ends.
+//! Setting up the channel between two QEMUs: addresses and descriptors for both ends.
 
 use std::fmt;
 use std::net::Ipv4Addr;

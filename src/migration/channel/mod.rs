@@ -1,4 +1,4 @@
-//! How the stream gets from the source to the destination, and how it is read on its way.
+//! The channel from the source to the destination, and the proxy that reads the stream on it.
 
 pub(crate) mod connect;
 pub(crate) mod proxy;

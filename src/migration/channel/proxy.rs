@@ -17,9 +17,9 @@ use crate::stream::{Options, Parser, Reading, Stream};
 
 /// Bytes passed on at once.
 const CHUNK: usize = 128 << 10;
-/// Bytes of a stream that is changed on its way: machines that never ran send a few megabytes.
+/// Largest stream that is changed by the proxy, in bytes: machines that never ran send a few megabytes.
 const MAX_REPLACED: u64 = 256 << 20;
-/// How long the rest of a stream may take once both sides have said that they are done.
+/// Time for the rest of a stream once both sides have completed.
 const REST: Duration = Duration::from_secs(10);
 
 /// The two ends of a channel, ours to connect.

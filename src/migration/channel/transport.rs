@@ -11,16 +11,21 @@ const FILE_SINCE: Version = Version::new(8, 2, 0);
 /// A transport of a migration stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {
+    /// A socket in the file system.
     #[default]
     Unix,
+    /// A TCP connection on the loopback interface.
     Tcp,
     /// A pair of connected sockets, one end handed to each side.
     Fd,
+    /// The pipes of a command that each side starts.
     Exec,
+    /// A file, which the destination reads once it is whole. From QEMU 8.2 on.
     File,
 }
 
 impl Transport {
+    /// All of them.
     pub const ALL: [Transport; 5] = [
         Transport::Unix,
         Transport::Tcp,

@@ -1,4 +1,4 @@
-//! What must be the same on both sides when a guest has moved: its memory and the state of its devices.
+//! Checks that a guest which has moved is the same on both sides: its memory and the state of its devices.
 
 pub(crate) mod memory;
 pub(crate) mod memory_map;

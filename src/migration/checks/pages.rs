@@ -12,7 +12,7 @@ pub(crate) const ZEROS: u64 = 0;
 
 /// Hashes a page.
 pub(crate) fn hash(page: &[u8]) -> u64 {
-    // Without a way out in the middle this is a few instructions.
+    // Without an early exit this is a few instructions.
     let any = page.iter().fold(0, |any, &byte| any | byte);
     if any == 0 { ZEROS } else { xxh3_64(page) }
 }
@@ -33,7 +33,7 @@ pub struct PageDifference {
 pub enum FirstPage {
     /// By its offset in the first of the blocks.
     InBlock(u64),
-    /// As the guest's CPUs see it.
+    /// By its address, as the guest's CPUs see it.
     AtAddress(u64),
 }
 

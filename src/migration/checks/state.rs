@@ -103,7 +103,7 @@ impl StateChecks {
     /// where not everything was compared.
     pub fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
-        let sections = self.diffs.iter().map(|diff| diff.section.clone());
+        let sections = self.diffs.iter().map(|diff| diff.section.to_string());
         whole.then(|| sections.chain(blocks).collect())
     }
 

@@ -155,7 +155,7 @@ mod tests {
             destination: destination.to_owned(),
         };
         let reached = Reached::Section {
-            name: "vga".to_owned(),
+            name: "vga".into(),
             instance: 2,
         };
         diagnose(error, &stderr, &reached).cause
@@ -192,7 +192,7 @@ mod tests {
         ] {
             let cause = placed(&error, printed);
             assert_eq!(cause.message, message);
-            assert_eq!(cause.section.as_deref(), Some("vga"));
+            assert_eq!(cause.section, Some("vga".into()));
             assert_eq!(cause.instance, Some(2));
             assert_eq!(cause.kind, Some(kind));
             assert_eq!(cause.side, Some(Destination));
@@ -245,7 +245,7 @@ mod tests {
     fn a_section_that_was_printed_stays() {
         let error = ended(LegSide::Destination, EXIT_1);
         let cause = placed(&error, "Failed to load uefi-vars:variables");
-        assert_eq!(cause.section.as_deref(), Some("uefi-vars"));
+        assert_eq!(cause.section, Some("uefi-vars".into()));
         assert_eq!(cause.field.as_deref(), Some("variables"));
         assert_eq!(cause.message, "Failed to load uefi-vars:variables");
     }

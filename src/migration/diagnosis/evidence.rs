@@ -4,11 +4,12 @@ use crate::migration::diagnosis::cause::Stderr;
 use crate::migration::diagnosis::load_trace::Reached;
 use crate::migration::endpoint::commands::QueryPci;
 use crate::migration::endpoint::vm::Vm;
+use crate::model::SectionName;
 
-/// What both sides left.
+/// The traces that both sides left.
 pub(crate) struct Evidence {
     pub stderr: Stderr,
-    /// How far the destination got.
+    /// The place that the load had reached.
     pub reached: Reached,
     /// Transcripts and the like, by file name.
     pub files: Vec<(String, String)>,
@@ -56,16 +57,13 @@ pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
 
 impl Evidence {
     /// Returns the id of the device that a section such as `0000:00:05.0/pciespscsi` belongs to.
-    pub fn owner(&self, section: Option<&str>) -> Option<String> {
+    pub fn owner(&self, section: Option<&SectionName>) -> Option<String> {
         owner(&self.devices, section?).map(str::to_owned)
     }
 }
 
-fn owner<'d>(devices: &'d [RootDevice], section: &str) -> Option<&'d str> {
-    let found = devices.iter().find(|device| {
-        let rest = section.strip_prefix(device.address.as_str());
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_hexdigit()))
-    });
+fn owner<'d>(devices: &'d [RootDevice], section: &SectionName) -> Option<&'d str> {
+    let found = devices.iter().find(|device| section.is_at(&device.address));
     found.map(|device| device.id.as_str())
 }
 
@@ -100,7 +98,7 @@ mod tests {
             ("0000:00:01.1f/vga", None),
             ("vga", None),
         ] {
-            assert_eq!(owner(&devices, section), id, "{section:?}");
+            assert_eq!(owner(&devices, &section.into()), id, "{section:?}");
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn explain_refusal(
     }
     let known = known.filter(|known| {
         let mut sections = known.devices();
-        let blamed = (cause.section.as_deref(), cause.instance);
+        let blamed = (cause.section.as_ref(), cause.instance);
         sections.any(|s| blamed == (Some(&s.name), Some(s.instance_id.into())))
     });
     let save = async {
@@ -51,18 +51,18 @@ pub(crate) async fn explain_refusal(
         }
     };
     let (saved, dump) = tokio::join!(save, dump_of(destination, &config.machine));
-    // Without it the cause is what the build said.
+    // Without it the cause is what the build printed.
     let Ok(expected) = saved else {
         return;
     };
     let minimum = run.printed.as_ref().and_then(|printed| {
         let minimum = printed.minimum_version.as_ref()?;
         // Of a part of the section it says nothing about the section.
-        let section = cause.section.as_deref()?;
-        (minimum.of == description_name(section)).then_some(minimum.version)
+        let section = cause.section.as_ref()?;
+        (minimum.of == section.vmsd_name()).then_some(minimum.version)
     });
-    let blamed = cause.section.as_deref().map(|section| Blamed {
-        section,
+    let blamed = cause.section.as_ref().map(|section| Blamed {
+        section: section.as_str(),
         instance: cause.instance.and_then(|number| number.try_into().ok()),
         field: cause.field.as_deref(),
         minimum,
@@ -80,22 +80,17 @@ pub(crate) async fn explain_refusal(
     let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
     if let Some(found) = found {
         *cause = Cause {
+            message: format!("{}; {found}", cause.message),
+            sent: found.sent(),
+            expected: found.expected(),
             section: Some(found.section),
             instance: Some(found.instance_id.into()),
             field: found.field.or(cause.field.take()),
             rule: found.rule,
-            message: format!("{}; {}", cause.message, found.message),
             offset: found.offset,
-            sent: found.sent,
-            expected: found.expected,
             ..std::mem::take(cause)
         };
     }
-}
-
-/// Returns the description's name in a section's, which may begin with where the device sits.
-fn description_name(section: &str) -> &str {
-    section.rsplit_once('/').map_or(section, |(_, name)| name)
 }
 
 /// Returns a build's dump of the machine: it tells a field that is always read from one that a test

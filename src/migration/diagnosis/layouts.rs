@@ -1,8 +1,8 @@
 //! The layouts that two builds really send for one configuration, as evidence beside their dumps.
 
-use crate::compare::layouts;
-use crate::compare::layouts::Side;
 use crate::compare::renames::Renames;
+use crate::compare::streams;
+use crate::compare::streams::Side;
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::properties::ProbeError;
@@ -35,8 +35,8 @@ pub async fn streams(
 /// How much of what two builds sent their dumps describe.
 pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
     Described {
-        old: layouts::kinds(streams.0, dumps.0),
-        new: layouts::kinds(streams.1, dumps.1),
+        old: streams::kinds(streams.0, dumps.0),
+        new: streams::kinds(streams.1, dumps.1),
     }
 }
 
@@ -66,7 +66,7 @@ pub fn findings(
         stream: new,
         dump: Some(new_dump),
     };
-    let mut found = layouts::compare(old, new, directions, renames);
+    let mut found = streams::compare(old, new, directions, renames);
     let field = |finding: &Finding| finding.path.last().cloned();
     found.retain(|finding| {
         let mut same = known.iter_mut().filter(|known| {

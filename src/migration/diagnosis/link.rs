@@ -11,9 +11,7 @@ fn explain<'f>(
     direction: Direction,
     findings: &'f mut [Finding],
 ) -> Option<&'f mut Finding> {
-    let section = cause.section.as_deref()?;
-    // `0000:00:01.0/pciespscsi`: where it sits, and the description.
-    let name = section.rsplit_once('/').map_or(section, |(_, name)| name);
+    let name = cause.section.as_ref()?.vmsd_name();
     // `esp/drq_state`, or a field alone. Names of subsections have slashes themselves.
     let names_it = |finding: &Finding| {
         let last = finding.path.iter().skip(1).next_back();

@@ -1,4 +1,5 @@
-//! How far a load got, by the destination's own trace: a build that dies or hangs names no section.
+//! Reading from the destination's own trace how far a load got: a build that dies or hangs names no
+//! section.
 //!
 //! The events go by the log of QEMU's trace backend into a file. A build without them goes on all the
 //! same, and nothing is known of its load then.
@@ -12,8 +13,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What a destination is told to trace: the beginning of each section and of each further part of one,
-/// and the end of it all. By name: a build holds a pattern against thousands of events, for a
+use crate::model::SectionName;
+
+/// The events that a destination traces: the beginning of each section and of each further part of one,
+/// and the end of it all. By name: a build matches a pattern against thousands of events, for a
 /// millisecond.
 const EVENTS: [&str; 3] = [
     "qemu_loadvm_state_section_startfull",
@@ -32,14 +35,14 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap_or_else(|error| unreachable!("{error}"))
 });
 
-/// Where a load was when its destination was last heard of.
+/// The place that a load had reached when its destination wrote its last trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// No section was begun, or that is not known.
     #[default]
     Nothing,
     /// The last section that was begun.
-    Section { name: String, instance: u64 },
+    Section { name: SectionName, instance: u64 },
     /// The whole stream was loaded.
     Everything,
 }
@@ -54,7 +57,7 @@ impl Reached {
             if let (Some(id), Some(name)) = (group("id"), group("name")) {
                 let instance = group("instance").and_then(|n| n.parse().ok()).unwrap_or(0);
                 reached = Reached::Section {
-                    name: name.to_owned(),
+                    name: name.into(),
                     instance,
                 };
                 begun.insert(id, reached.clone());
@@ -72,7 +75,7 @@ impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reached::Nothing => f.write_str("nothing"),
-            Reached::Section { name, instance: 0 } => f.write_str(name),
+            Reached::Section { name, instance: 0 } => name.fmt(f),
             Reached::Section { name, instance } => write!(f, "{name} instance {instance}"),
             Reached::Everything => f.write_str("everything"),
         }
@@ -111,7 +114,7 @@ qemu_loadvm_state_section_partend 1
     #[test]
     fn the_last_section_begun_is_where_a_load_was() {
         let section = |name: &str, instance| Reached::Section {
-            name: name.to_owned(),
+            name: name.into(),
             instance,
         };
         for (more, reached) in [

@@ -1,4 +1,4 @@
-//! Why a case failed, and which device, field or property is to blame.
+//! Diagnosis of a failed case: its cause, and the device, field or property that is to blame.
 
 pub(crate) mod cause;
 pub(crate) mod culprits;
@@ -8,5 +8,6 @@ pub mod layouts;
 pub mod link;
 pub(crate) mod load_trace;
 pub mod properties;
+pub(crate) mod property_diff;
 pub(crate) mod reproduce;
 pub(crate) mod section_override;

@@ -1,92 +1,52 @@
-//! How two builds set up the same machine: defaults that changed and that nothing pins, which the
-//! dumps do not show and which explain many a failed load.
+//! Asking two builds how they set up the same machine, and explaining failed cases by what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use serde_json::Value;
-
 use crate::devices::DeviceSet;
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
+use crate::migration::diagnosis::property_diff::{
+    Compared, Difference, How, Snapshots, compare, findings,
+};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
-use crate::model::Direction;
-use crate::model::Rule;
-use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
+use crate::model::{Direction, Rule};
+use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{Problem, StartError, private_dir};
-use crate::report::{Case, Cause, Evidence, Finding, Level, Outcome, Shape};
+use crate::report::{Case, Cause, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
-/// How both builds set up one and the same machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshots {
-    pub old: Snapshot,
-    pub new: Snapshot,
-}
-
-/// Which QOM types send sections of a name: vmsd name to types. Of either build or of both.
+/// The QOM types that send sections of a name, by vmsd name. Of either build or of both.
 pub type Senders = BTreeMap<String, BTreeSet<String>>;
 
-/// Something that is set up differently.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The QOM type; of a CPU the old one.
-    pub type_name: String,
-    /// The property, or `cpu` where the machine has another CPU by default.
-    pub property: String,
-    pub how: How,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum How {
-    /// Both builds have the property, with other values.
-    Changed { old: Setting, new: Setting },
-    /// The new build alone has it, and does something by it that the machine type does not undo.
-    Added { new: Setting },
-    /// The old build alone has it, and its machine type chose another value than the default.
-    Removed { old: Setting },
-    /// Without a choice of the user's the machine has another CPU.
-    OtherCpu { old: String, new: String },
-}
-
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// Values that changed.
-    Values,
-    /// Also properties that one build alone has, of which hardly any matters. For the one device
-    /// that failed they are worth a look.
-    Everything,
-}
-
-/// Starts the machine of a recipe in both builds and asks both. It never runs. `wanted` says which
-/// objects matter.
+/// Starts the machine in both builds and asks both. It never runs. `relevant` chooses
+/// the objects that matter.
 ///
 /// # Errors
 /// A build does not start, or breaks while it is asked.
-pub async fn look(
+pub async fn ask(
     old: &Endpoint,
     new: &Endpoint,
     launch: &LaunchSpec,
-    wanted: impl Fn(&[Object]) -> Vec<bool>,
+    relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshots, StartError> {
-    // It does not run: no guest, and nobody to hear it.
+    // It does not run: no guest, and nobody to read its console.
     let launch = LaunchSpec {
         guest: None,
         ..launch.clone()
     };
-    let one = async |party: &Endpoint| {
+    let one = async |endpoint: &Endpoint| {
         let no_folder = |error: io::Error| StartError {
-            label: party.build.label().to_owned(),
+            label: endpoint.build.label().to_owned(),
             problem: Problem::Temp(error),
             stderr: String::new(),
         };
         let folder = private_dir().map_err(no_folder)?;
         launch.prepare(folder.path()).map_err(no_folder)?;
-        let vm = Vm::start(party, &launch, Role::First, folder.path(), 0).await?;
+        let vm = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await?;
         let session = &vm.monitored.session;
-        match Snapshot::take(session, vm.command, &wanted).await {
+        match Snapshot::take(session, vm.command, &relevant).await {
             Ok(snapshot) => {
                 vm.monitored.quit(vm.command).await;
                 Ok(snapshot)
@@ -101,7 +61,7 @@ pub async fn look(
     })
 }
 
-/// The objects that have to do with the section of a failure: its device, what that is a part of and
+/// Marks the objects that have to do with the section of a failure: its device, what that is a part of and
 /// what is a part of it. A section of no device is one of the machine's or its CPUs'.
 fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
     let is_cpu = matches!(section, "cpu" | "cpu_common");
@@ -130,207 +90,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
         .collect()
 }
 
-/// What differs, each once however many devices show it, without what the lists say is unrelated.
-/// Devices are compared with their like: the second of a type with the second of that type.
-pub fn compare(snapshots: &Snapshots, what: Look, lists: &KnownIssues) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    let mut add = |difference: Difference| {
-        if !is_unrelated(&difference, lists) && !differences.contains(&difference) {
-            differences.push(difference);
-        }
-    };
-    let new = in_turn(&snapshots.new);
-    for (place, old) in in_turn(&snapshots.old) {
-        let Some(new) = new.get(&place) else {
-            continue;
-        };
-        if old.kind == Kind::Cpu && old.type_name != new.type_name {
-            add(Difference {
-                type_name: old.type_name.clone(),
-                property: CPU.to_owned(),
-                how: How::OtherCpu {
-                    old: old.type_name.clone(),
-                    new: new.type_name.clone(),
-                },
-            });
-            // Models differ in all that makes them.
-            continue;
-        }
-        let names: BTreeSet<&String> = old.properties.keys().chain(new.properties.keys()).collect();
-        for name in names {
-            let (old_setting, new_setting) = (old.properties.get(name), new.properties.get(name));
-            if let Some(how) = how(old_setting, new_setting, what) {
-                add(Difference {
-                    type_name: old.type_name.clone(),
-                    property: name.clone(),
-                    how,
-                });
-            }
-        }
-    }
-    differences
-}
-
-/// In the place of a property where the whole CPU is another one.
-const CPU: &str = "cpu";
-
-/// Objects by what makes them each other's like: the kind or type, and the how manieth it is.
-fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut places = BTreeMap::new();
-    for object in &snapshot.objects {
-        let like = match object.kind {
-            Kind::Machine => "",
-            Kind::Cpu => CPU,
-            Kind::Device => object.type_name.as_str(),
-        };
-        let turn = seen.entry(like).or_default();
-        places.insert((like, *turn), object);
-        *turn += 1;
-    }
-    places
-}
-
-fn how(old: Option<&Setting>, new: Option<&Setting>, what: Look) -> Option<How> {
-    match (old, new) {
-        (Some(old), Some(new)) => (!same(&old.value, &new.value)).then(|| How::Changed {
-            old: old.clone(),
-            new: new.clone(),
-        }),
-        _ if what == Look::Values => None,
-        // A property comes with the value that does what was always done, or with a new default
-        // that the old machine types undo.
-        (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
-            .then(|| How::Added { new: new.clone() }),
-        // A property goes when nobody needs another value than the default any more.
-        (Some(old), None) => {
-            (old.is_pinned() == Some(true)).then(|| How::Removed { old: old.clone() })
-        }
-        (None, None) => None,
-    }
-}
-
-/// Whether a value is one that new properties have where nothing is to change.
-fn is_idle(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(on) => !on,
-        Value::Number(number) => number.as_i64().is_some_and(|n| n == 0 || n == -1),
-        Value::String(text) => matches!(text.as_str(), "" | "auto" | "off" | "none"),
-        Value::Array(_) | Value::Object(_) => true,
-    }
-}
-
-fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
-    let text = |setting: &Setting| setting.value.to_string();
-    let (old, new) = match &difference.how {
-        How::Changed { old, new } => (Some(text(old)), Some(text(new))),
-        How::Added { new } => (None, Some(text(new))),
-        How::Removed { old } => (Some(text(old)), None),
-        How::OtherCpu { .. } => return false,
-    };
-    lists
-        .unrelated(
-            &difference.type_name,
-            &difference.property,
-            old.as_deref(),
-            new.as_deref(),
-        )
-        .is_some()
-}
-
-impl Difference {
-    /// In words; `machine` is the machine type.
-    pub fn message(&self, machine: &str) -> String {
-        let name = &self.property;
-        match &self.how {
-            How::OtherCpu { old, new } => {
-                format!("{machine} has another CPU by default: {old} in old, {new} in new")
-            }
-            How::Added { new } => format!(
-                "`{name}` is {} in new and unknown to old, and {machine} does not pin it",
-                word(&new.value)
-            ),
-            How::Removed { old } => format!(
-                "old sets `{name}` to {} with {machine}; new has no such property",
-                word(&old.value)
-            ),
-            How::Changed { old, new } => {
-                let (a, b) = (word(&old.value), word(&new.value));
-                match (old.is_pinned(), new.is_pinned()) {
-                    (Some(false), Some(false)) => format!(
-                        "the default of `{name}` changed from {a} to {b} in new, and {machine} does not pin it"
-                    ),
-                    (Some(true), Some(false)) => format!(
-                        "old sets `{name}` to {a} with {machine}; new leaves it at its default, {b}"
-                    ),
-                    (Some(false), Some(true)) => format!(
-                        "new sets `{name}` to {b} with {machine}; old leaves it at its default, {a}"
-                    ),
-                    _ => format!("with {machine}, `{name}` is {a} in old and {b} in new"),
-                }
-            }
-        }
-    }
-
-    /// As a finding, with the weakest level: nothing has failed by it yet.
-    fn finding(&self, direction: Direction, machine: &str) -> Finding {
-        let shape = |value: String| Shape {
-            value: Some(value),
-            ..Shape::default()
-        };
-        let (old, new) = match &self.how {
-            How::Changed { old, new } => (Some(word(&old.value)), Some(word(&new.value))),
-            How::Added { new } => (None, Some(word(&new.value))),
-            How::Removed { old } => (Some(word(&old.value)), None),
-            How::OtherCpu { old, new } => (Some(old.clone()), Some(new.clone())),
-        };
-        Finding {
-            rule: Rule::PropertyDefaultChanged,
-            level: Rule::PropertyDefaultChanged.level(),
-            direction,
-            section: self.type_name.clone(),
-            also_in: Vec::new(),
-            machines: Vec::new(),
-            path: vec![self.property.clone()],
-            message: self.message(machine),
-            // One change of a base class shows in every type that is built on it.
-            cause: format!("property {} {old:?} {new:?}", self.property),
-            old: old.map(shape),
-            new: new.map(shape),
-            allowed_by: None,
-            evidence: Evidence::Properties,
-            confirmed_by: None,
-            context: Vec::new(),
-            items: Vec::new(),
-        }
-    }
-}
-
-/// A value as `-device` takes it.
-fn word(value: &Value) -> String {
-    match value {
-        Value::Bool(true) => "on".to_owned(),
-        Value::Bool(false) => "off".to_owned(),
-        Value::String(text) if text.is_empty() => "empty".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// The findings of a comparison, one a direction.
-pub fn findings(
-    differences: &[Difference],
-    directions: &[Direction],
-    machine: &str,
-) -> Vec<Finding> {
-    differences
-        .iter()
-        .flat_map(|difference| directions.iter().map(|&d| difference.finding(d, machine)))
-        .collect()
-}
-
-/// Whether a case failed in a way that a difference in set-up can explain, and where.
+/// Returns the cause of a case that failed in a way that a difference in set-up can explain.
 pub fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
@@ -339,8 +99,8 @@ pub fn suspect(case: &Case) -> Option<&Cause> {
     .then_some(cause)
 }
 
-/// Looks for what is set up differently on the device of a failed section. What is found is tied to
-/// the case: it confirms the findings, and they say more in its cause. Nothing where the case did not
+/// Looks for what is set up differently on the device of a failed section. What is found is linked
+/// to the case: it confirms the findings, and its cause names them. Returns nothing where the case did not
 /// fail in such a way, or is explained already.
 ///
 /// # Errors
@@ -356,16 +116,16 @@ pub async fn explain(
     let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
         return Ok(Vec::new());
     };
-    let name = section.rsplit_once('/').map_or(&*section, |(_, name)| name);
+    let name = section.vmsd_name();
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
-    let snapshots = look(old, new, launch, |objects| concerned(objects, name, types)).await?;
-    let differences = compare(&snapshots, Look::Everything, lists);
-    Ok(tie(case, &differences, &launch.machine))
+    let snapshots = ask(old, new, launch, |objects| concerned(objects, name, types)).await?;
+    let differences = compare(&snapshots, Compared::Everything, lists);
+    Ok(link(case, &differences, &launch.machine))
 }
 
 /// Makes differences the explanation of a failed case.
-fn tie(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Finding> {
+fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Finding> {
     // What one build alone has is a guess, to be made where there is nothing better.
     let certain = |d: &&Difference| matches!(d.how, How::Changed { .. } | How::OtherCpu { .. });
     let mut offered: Vec<&Difference> = differences.iter().filter(certain).collect();
@@ -376,17 +136,17 @@ fn tie(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findin
         return Vec::new();
     };
     cause.rule = Some(Rule::PropertyDefaultChanged);
-    let told: Vec<String> = offered
+    let listed: Vec<String> = offered
         .iter()
-        .take(TOLD)
+        .take(LISTED)
         .map(|difference| difference.message(machine))
         .collect();
     cause.message.push_str("; ");
-    cause.message.push_str(&told.join("; "));
-    if offered.len() > TOLD {
+    cause.message.push_str(&listed.join("; "));
+    if offered.len() > LISTED {
         cause
             .message
-            .push_str(&format!("; and {} more properties", offered.len() - TOLD));
+            .push_str(&format!("; and {} more properties", offered.len() - LISTED));
     }
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     offered
@@ -399,10 +159,10 @@ fn tie(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findin
         .collect()
 }
 
-/// Of how many properties a case's cause tells; the findings tell of all.
-const TOLD: usize = 3;
+/// Properties that a case's cause lists; there are findings of all.
+const LISTED: usize = 3;
 
-/// Which types of these dumps send sections of which names.
+/// Collects which types of these dumps send sections of which names.
 pub fn senders(dumps: &[&Dump]) -> Senders {
     let mut senders = Senders::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
@@ -426,8 +186,8 @@ pub async fn survey(
 ) -> Result<Vec<Finding>, ProbeError> {
     let launch = config.launch(config.compose(set).args);
     let all = |objects: &[Object]| vec![true; objects.len()];
-    let snapshots = look(&config.old, &config.new, &launch, all).await?;
-    let differences = compare(&snapshots, Look::Values, lists);
+    let snapshots = ask(&config.old, &config.new, &launch, all).await?;
+    let differences = compare(&snapshots, Compared::Values, lists);
     Ok(findings(&differences, directions, &config.machine))
 }
 
@@ -491,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_section_has_to_do_with() {
+    fn a_section_has_its_device_and_what_that_is_a_part_of() {
         let object = |path: &str, type_name: &str, kind| Object {
             path: path.to_owned(),
             type_name: type_name.to_owned(),

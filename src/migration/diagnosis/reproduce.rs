@@ -1,4 +1,4 @@
-//! The line that does a case by hand.
+//! The shell line that runs a case by hand.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's
-/// image stays. Capabilities are not used, since a file would do none of them; the line says so.
+/// image stays. Capabilities are not used, since a file can do none of them; a comment in the line names them.
 pub fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,
@@ -16,9 +16,9 @@ pub fn line(
     capabilities: &[Capability],
 ) -> String {
     let mut stages = vec!["d=$(mktemp -d)".to_owned()];
-    for (at, party) in route.iter().enumerate() {
-        let mut words = vec![party.build.shell_prefix()];
-        let args = launch.args(party.info.version, folder);
+    for (at, endpoint) in route.iter().enumerate() {
+        let mut words = vec![endpoint.build.shell_prefix()];
+        let args = launch.args(endpoint.info.version, folder);
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
         if let Some(guest) = launch.guest {

@@ -8,11 +8,11 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
 use crate::migration::run;
-use crate::model::Direction;
+use crate::model::{Direction, SectionName};
 use crate::report::Outcome;
 use crate::stream::section_override::SectionOverride;
 
-/// How many sections are replaced at most: of a machine that differs in more, little is left.
+/// Most sections that are replaced: of a machine that differs in more, little is left.
 const MAX_SECTIONS: usize = 4;
 
 /// Finds the sections to replace so that a machine gets across which `failed` between two builds, and
@@ -31,7 +31,7 @@ pub(crate) async fn find(
         .ok()?;
     let mut replaced = SectionOverride::default();
     for _ in 0..MAX_SECTIONS {
-        if !replaced.take(&refused, &own) {
+        if !replaced.take(refused.as_str(), &own) {
             return None;
         }
         let tried = Arc::new(replaced.clone());
@@ -49,7 +49,7 @@ pub(crate) async fn find(
 }
 
 /// Returns the section that a destination refused, or died of.
-fn refused_section(run: &RunResult) -> Option<String> {
+fn refused_section(run: &RunResult) -> Option<SectionName> {
     if !matches!(run.outcome, Outcome::Fail | Outcome::Crash) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What there is to plug a device into on a bare machine.
+//! The buses of a bare machine, into which devices are plugged.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub struct Buses {
 }
 
 impl Buses {
-    /// Reads what `info qtree` prints.
+    /// Reads the output of `info qtree`.
     pub fn from_qtree(text: &str) -> Buses {
         let mut buses = Buses::default();
         let mut lines = text.lines().map(str::trim);
@@ -27,7 +27,7 @@ impl Buses {
         buses
     }
 
-    /// What both machines have.
+    /// Returns the buses that both machines have.
     pub fn shared(&self, other: &Buses) -> Buses {
         Buses {
             names: &self.names & &other.names,
@@ -39,7 +39,7 @@ impl Buses {
         self.types.iter().any(|bus| FallBack::takes(bus, wanted))
     }
 
-    /// Why a device of the set has no place on this machine, if one has none.
+    /// Returns why a device of the set has no place on this machine, if one has none.
     pub fn obstacle(&self, set: &DeviceSet, drivers: &Drivers, arch: &str) -> Option<String> {
         set.devices.iter().find_map(|device| {
             let driver = device.driver(arch);

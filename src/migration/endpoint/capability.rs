@@ -1,4 +1,4 @@
-//! Ways to migrate that both sides have to be told of.
+//! Migration capabilities and parameters, which both sides have to be given.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ const WORKING_BANDWIDTH: u64 = 32 << 20;
 /// busier the host is. With this limit, in milliseconds, the guest is
 /// stopped before a second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
-/// For postcopy the first pass has to last until it is told to end: with so few bytes a second,
+/// For postcopy the first pass has to last until it is ended: with so few bytes a second,
 /// hardly a page gets across before, and no downtime would be short enough to complete instead.
 /// Postcopy itself knows another limit, and by default none.
 const POSTCOPY_BANDWIDTH: u64 = 256 << 10;
@@ -35,9 +35,10 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// All of them.
     pub const ALL: [Capability; 2] = [Capability::Multifd, Capability::PostcopyRam];
 
-    /// Why it cannot be used with a transport, whatever the builds.
+    /// Returns why it cannot be used with a transport, whatever the builds, if so.
     pub fn obstacle(self, transport: Transport) -> Option<String> {
         let why = match (self, transport) {
             (_, Transport::Unix | Transport::Tcp) | (Capability::PostcopyRam, Transport::Fd) => {
@@ -58,7 +59,7 @@ impl Capability {
 }
 
 impl fmt::Display for Capability {
-    /// As QEMU names it.
+    /// Writes QEMU's name of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Capability::Multifd => "multifd",
@@ -76,7 +77,7 @@ impl FromStr for Capability {
     }
 }
 
-/// How fast a side may send.
+/// The pace at which a side may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     Full,
@@ -84,7 +85,7 @@ pub(crate) enum Pace {
     OnePass,
 }
 
-/// What a side is set to.
+/// Returns the parameters that a side is set to.
 pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParameters {
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let multifd = capabilities.contains(&Capability::Multifd);

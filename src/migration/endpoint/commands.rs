@@ -17,7 +17,7 @@ pub(crate) struct Migrate {
 }
 command!(Migrate, "migrate", Value);
 
-/// Tells a destination that was started with `-incoming defer` where the stream comes from.
+/// Has a destination that was started with `-incoming defer` listen for the stream.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct MigrateIncoming {
@@ -32,7 +32,7 @@ command!(MigrateIncoming, "migrate-incoming", Value);
 pub(crate) struct QueryMigrate {}
 command!(QueryMigrate, "query-migrate", MigrationReply);
 
-/// How a migration stands. A build that never started one says nothing at all.
+/// The state of a migration. A build that never started one gives nothing at all.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct MigrationReply {
@@ -42,7 +42,7 @@ pub(crate) struct MigrationReply {
     pub downtime: Option<i64>,
     pub setup_time: Option<i64>,
     pub ram: Option<RamReply>,
-    /// Where a destination listens.
+    /// The addresses on which a destination listens.
     pub socket_address: Vec<Value>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct RamReply {
     pub duplicate: Option<i64>,
 }
 
-/// Whether the machine runs, and if not, why.
+/// Asks whether the machine runs, and if not, why.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryStatus {}
 command!(QueryStatus, "query-status", StatusReply);
@@ -104,7 +104,7 @@ pub(crate) struct HumanCommand {
 }
 command!(HumanCommand, "human-monitor-command", String);
 
-/// What sits on the PCI buses.
+/// Asks which devices are on the PCI buses.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryPci {}
 command!(QueryPci, "query-pci", Vec<PciBusReply>);

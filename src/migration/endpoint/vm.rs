@@ -83,8 +83,8 @@ pub struct LaunchSpec {
 impl LaunchSpec {
     /// Memory of a machine unless it wants more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
-    /// The same of a machine in the table that never runs. Some boards that are not in it take no
-    /// less than the above.
+    /// Memory of a machine in the table that never runs, in MiB. Some boards that are not in the table take
+    /// no less than the above.
     const IDLE_MEMORY_MIB: u32 = 8;
 
     /// Returns the machine's arguments on a build of this version, without anything of ours. `folder` holds
@@ -167,9 +167,9 @@ pub struct Vm {
     /// The case's folder.
     pub folder: PathBuf,
     pub version: Version,
-    /// How long one command may take.
+    /// Time for one command.
     pub command: Duration,
-    /// As it was typed, for the logs.
+    /// The command line as one types it, for the logs.
     pub command_line: String,
     /// The file in which a destination traces its load.
     pub(crate) trace: Option<PathBuf>,
@@ -328,7 +328,7 @@ impl Vm {
     }
 }
 
-/// Why a guest's next heartbeat did not come.
+/// The reason why a guest's next heartbeat did not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeartbeatError {
     #[error("{0}")]

@@ -1,5 +1,5 @@
-//! Why a leg did not pass: who failed, in which part of it and how. The sentence for people is made from
-//! that in `Display`, last.
+//! The error of a leg: the side that failed, the phase and the kind. The outcome is derived from that, and
+//! so is the sentence for people, in `Display` alone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{HeartbeatError, Vm};
-use crate::model::Version;
+use crate::model::{SectionName, Version};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{Ended, StartError};
 use crate::report::{FailureKind, LegSide, Outcome, Phase, StateDiff};
 use crate::workload::{SerialEvent, WorkloadError};
 
-/// How long the other side gets to say why, once one side has failed.
+/// Time for the other side to give its reason, once one side has failed.
 pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 
 /// A leg that did not pass.
@@ -66,7 +66,7 @@ pub enum LegErrorKind {
     Complaint(String),
 }
 
-/// Why a migration cannot be set up between two builds.
+/// An obstacle to setting up a migration.
 #[derive(Debug, Clone)]
 pub enum Obstacle {
     NoCapability {
@@ -97,7 +97,7 @@ pub enum Timeout {
     Quit(Duration),
 }
 
-/// How memory did not arrive.
+/// A way in which memory did not arrive.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MemoryFault {
     /// The two sides have memory at other addresses; in bytes.
@@ -178,8 +178,8 @@ impl LegError {
         Some(LegError::new(None, Phase::StateCheck, kind))
     }
 
-    /// Looks whether a monitor that broke is that of a process which ended, and says so then. `vm` is the
-    /// side of the error.
+    /// Replaces a monitor that broke by the end of its process, if that has ended. `vm` is the side of the
+    /// error.
     pub(crate) async fn with_end_of(self, vm: &mut Vm) -> Self {
         match self.kind {
             LegErrorKind::Monitor(_) => match ended(vm, TIME_TO_EXPLAIN).await {
@@ -253,7 +253,7 @@ impl LegError {
     }
 
     /// Returns the section that differs, and its instance.
-    pub fn section(&self) -> Option<(&str, u64)> {
+    pub fn section(&self) -> Option<(&SectionName, u64)> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some((&first.section, first.instance)),
             _ => None,

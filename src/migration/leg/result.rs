@@ -21,13 +21,13 @@ pub(crate) enum StateCheck {
     InNextLeg,
 }
 
-/// What came of a leg whose source has not left yet.
+/// The result of a leg whose source has not left yet.
 pub(crate) struct LegResult {
     pub outcome: Result<Stats, LegError>,
     /// Memory that did not arrive, of a machine that never runs.
     pub memory: Option<PageDifference>,
     pub sent: Captured,
-    /// What the destination saved, to be compared now.
+    /// The stream that the destination saved, to be compared now.
     pub arrived: Option<Captured>,
 }
 

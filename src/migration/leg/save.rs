@@ -20,20 +20,20 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Starts a build and has it save the machine, which never ran.
 ///
 /// # Errors
-/// Why it does not: it does not start, cannot be set up or refuses.
+/// It does not start, cannot be set up or refuses; in words.
 pub(crate) async fn save_new_machine(
     endpoint: &Endpoint,
     launch: &LaunchSpec,
     deadline: Duration,
 ) -> Result<Stream, String> {
-    let said = |error: &dyn fmt::Display| error.to_string();
-    let folder = private_dir().map_err(|error| said(&error))?;
+    let text = |error: &dyn fmt::Display| error.to_string();
+    let folder = private_dir().map_err(|error| text(&error))?;
     launch
         .prepare(folder.path())
-        .map_err(|error| said(&error))?;
+        .map_err(|error| text(&error))?;
     let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
         .await
-        .map_err(|error| said(&error))?;
+        .map_err(|error| text(&error))?;
     let saved = match set_up::set_up(&mut vm, LegSide::Source, &[]).await {
         Ok(()) => save(&vm, deadline).await.stream,
         Err(error) => Err(error.to_string()),
@@ -54,15 +54,15 @@ pub(crate) async fn save(vm: &Vm, deadline: Duration) -> Captured {
 
 async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
     let path = vm.folder.join(format!("t{}", vm.index));
-    let said = |error: &dyn fmt::Display| error.to_string();
+    let text = |error: &dyn fmt::Display| error.to_string();
     // The leg that brought the guest here has left its own.
     let _absent = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|error| said(&error))?;
+    let listener = UnixListener::bind(&path).map_err(|error| text(&error))?;
     let proxy = StreamProxy::sink(listener, StreamMemory::sent_by(vm));
     let uri = format!("unix:{}", path.display());
     let session = &vm.monitored.session;
     let started = session.execute(Migrate { uri }, vm.command).await;
-    started.map_err(|error| said(&error))?;
+    started.map_err(|error| text(&error))?;
     tokio::time::timeout(deadline, proxy.captured())
         .await
         .map_err(|_| format!("it did not end within {} s", deadline.as_secs()))
@@ -72,7 +72,7 @@ async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
 /// byte.
 ///
 /// # Errors
-/// Why it is not.
+/// It is not in time, or does not answer; in words.
 pub(crate) async fn wait_until_saved(vm: &Vm, deadline: Duration) -> Result<(), String> {
     let end = Instant::now() + deadline;
     while Instant::now() < end {

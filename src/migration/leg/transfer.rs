@@ -23,8 +23,8 @@ const STAYS_SINCE: Version = Version::new(9, 1, 0);
 #[derive(Debug)]
 pub(crate) struct Transferred {
     pub outcome: Result<Stats, LegError>,
-    /// What the source sent. Of a transfer that failed too: a source whose destination refuses the
-    /// stream is read to its end.
+    /// The stream that the source sent. Of a transfer that failed too: a source whose destination refuses
+    /// the stream is read to its end.
     pub sent: Captured,
 }
 

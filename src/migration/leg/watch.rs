@@ -11,7 +11,7 @@ use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
 use crate::report::{LegSide, Phase};
 
-/// How often both sides are asked, in case an event is never sent.
+/// Time between two questions to both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The numbers that a source gives of a migration that completed.
@@ -93,7 +93,7 @@ pub(crate) struct Watch {
     stats: Option<Stats>,
 }
 
-/// What a watch waits for.
+/// The goal that a watch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
     Sent,

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::model::SectionName;
 use crate::qemu::output::{complaints, without_program};
 
 /// Wordings, with what they name as groups: `section`, `instance` (in decimal), `hex` (the same in
@@ -83,11 +84,11 @@ fn compile(expression: &str) -> Regex {
     Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
 }
 
-/// What QEMU printed about a load that failed.
+/// A load that failed, as QEMU printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadFailure {
     /// The section's idstr, or the name of a description in it where that is all.
-    pub section: Option<String>,
+    pub section: Option<SectionName>,
     pub instance: Option<u64>,
     /// The field or the description, or the block of memory.
     pub field: Option<String>,
@@ -107,7 +108,7 @@ pub struct MinimumVersion {
     pub version: i64,
 }
 
-/// What was found in an error output.
+/// The complaints in an error output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Printed {
     /// No complaint at all.
@@ -183,7 +184,8 @@ impl LoadFailure {
             // What was being loaded may be a part that many sections have: the section is the place.
             section: group("section")
                 .or_else(|| in_place("section"))
-                .or_else(|| group("inner")),
+                .or_else(|| group("inner"))
+                .map(SectionName::from),
             instance,
             field: group("field"),
             minimum_version: MINIMUM_VERSION.captures(&words).and_then(|groups| {
@@ -325,7 +327,7 @@ mod tests {
     fn failures_are_read_from_the_wordings_of_all_versions() {
         for (printed, section, instance, field) in PRINTED {
             let found = failure(&[printed]);
-            assert_eq!(found.section.as_deref(), *section, "{printed}");
+            assert_eq!(found.section, section.map(SectionName::new), "{printed}");
             assert_eq!(found.instance, *instance, "{printed}");
             assert_eq!(found.field.as_deref(), *field, "{printed}");
             assert!(!found.words.starts_with("qemu-system"), "{printed}");

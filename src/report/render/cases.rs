@@ -51,7 +51,23 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
             case.devices.len(),
         )?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    explain(cases, out)
+}
+
+/// Explains the outcomes that need it, where they first appear.
+pub(crate) fn explain<'c>(
+    cases: impl IntoIterator<Item = &'c Case>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let explained = groups::explained(cases);
+    for (outcome, meaning) in &explained {
+        writeln!(out, "{BOLD}{outcome}{BOLD:#}: {meaning}")?;
+    }
+    if !explained.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
@@ -69,12 +85,12 @@ fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What became of a value.
+/// Describes the change of a value.
 pub(crate) fn became(diff: &StateDiff) -> String {
     if diff.change == Change::Filled {
         let value = |value: &Option<String>| value.clone().unwrap_or_default();
         let (held, fresh) = (value(&diff.held), value(&diff.fresh));
-        return format!("holds {held} from filler, {fresh} on a machine that never ran");
+        return format!("holds {held} from padding, {fresh} on a machine that never ran");
     }
     match (&diff.landed_in, &diff.held) {
         (Some(field), _) => format!("went into {field}"),
@@ -104,7 +120,7 @@ fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What is known of a failure, under its number if there are many, and which others have its cause.
+/// Writes all that is known of a failure, under its number if there are many, and the others with its cause.
 pub(crate) fn failure(
     case: &Case,
     number: Option<usize>,
@@ -173,7 +189,7 @@ pub(crate) fn failure(
         ("destination", &case.destination_stderr),
     ] {
         if !text.is_empty() {
-            writeln!(out, "  {side} said:")?;
+            writeln!(out, "  {side} printed:")?;
             for line in text.lines() {
                 writeln!(out, "    {line}")?;
             }
@@ -188,7 +204,7 @@ pub(crate) fn failure(
     writeln!(out)
 }
 
-/// Of a case that is not the move's, whose it is.
+/// Returns the build or builds that fail by themselves, where a case is `broken`.
 pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
     let fails = |outcome| !matches!(outcome, Outcome::Pass | Outcome::Skip);
     if case.outcome != Outcome::Broken {
@@ -236,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    fn said(case: serde_json::Value) -> String {
+    fn written(case: serde_json::Value) -> String {
         let mut whole = json!({
             "id": "q35/bare", "machine": "pc-q35-7.2", "device_set": "bare", "devices": [],
             "left_out": [], "transport": "unix", "direction": "forward", "running": false,
@@ -260,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn every_lost_field_is_told() {
-        let some = said(json!({"outcome": "lost", "state_diff": [
+    fn every_lost_field_is_listed() {
+        let some = written(json!({"outcome": "lost", "state_diff": [
             diff("a", Some("0x2"), None),
             diff("b", Some("0x1"), Some("c")),
             diff("d", None, None),
@@ -276,11 +292,11 @@ mod tests {
         let mut filled = diff("e", Some("0x0"), None);
         filled["change"] = json!("filled");
         filled["fresh"] = json!("0x5");
-        let filled = said(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
-        let line = "  lost       dev e: not sent, holds 0x0 from filler, 0x5 on a machine that never ran\n";
+        let filled = written(json!({"outcome": "lost", "state_diff": [filled.clone(), filled]}));
+        let line = "  lost       dev e: not sent, holds 0x0 from padding, 0x5 on a machine that never ran\n";
         assert!(filled.contains(line), "{filled}");
         let many = vec![diff("a", None, None); FIELDS + 2];
-        let many = said(json!({"outcome": "lost", "state_diff": many}));
+        let many = written(json!({"outcome": "lost", "state_diff": many}));
         assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
     }
 
@@ -288,7 +304,7 @@ mod tests {
     fn a_pass_without_the_state_says_so() {
         let line = "device state not compared: it went another way: q35/bare\n";
         let reason = json!({"state_unchecked": "it went another way"});
-        assert!(said(reason).contains(line));
-        assert!(!said(json!({})).contains("not compared"));
+        assert!(written(reason).contains(line));
+        assert!(!written(json!({})).contains("not compared"));
     }
 }

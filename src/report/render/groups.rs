@@ -1,4 +1,4 @@
-//! What is told together: findings of one change, cases of one cause.
+//! Groups for every format: findings of one change, cases of one cause.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,8 +13,8 @@ pub(crate) fn is_lone(finding: &Finding) -> bool {
     LONE.contains(&finding.rule)
 }
 
-/// Findings that differ in nothing but the direction are told together, and so are all types that
-/// one build lacks. No group is empty.
+/// Groups findings that differ in nothing but the direction, and all types that one build lacks. No group
+/// is empty.
 pub(crate) fn findings<'f>(
     findings: impl IntoIterator<Item = &'f Finding>,
 ) -> Vec<Vec<&'f Finding>> {
@@ -52,8 +52,8 @@ pub(crate) fn findings<'f>(
     groups
 }
 
-/// What the findings of a group say, each once, with the direction where one alone says it, or else
-/// with what they are about.
+/// Returns the messages of a group, each once, with the direction where one alone has it, or else with
+/// their subject.
 pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
     let mut messages: Vec<(Option<Direction>, &Finding)> = Vec::new();
     for &finding in group {
@@ -70,18 +70,29 @@ pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
         None if finding.evidence == Evidence::Properties => "set-up".to_owned(),
         None => "wire".to_owned(),
     };
-    let told = messages.into_iter();
-    told.map(|(direction, finding)| (label(direction, finding), finding.message.as_str()))
+    let messages = messages.into_iter();
+    messages
+        .map(|(direction, finding)| (label(direction, finding), finding.message.as_str()))
         .collect()
 }
 
-/// Whether any guest moved between the builds, or failed to.
+/// Returns true if any guest moved between the builds, or failed to.
 pub(crate) fn ran(cases: &[Case]) -> bool {
     let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
     !cases.iter().all(idle)
 }
 
-/// Whether a reader has to look at a case.
+/// Returns the outcomes of cases that need an explanation, each once, with it.
+pub(crate) fn explained<'c>(
+    cases: impl IntoIterator<Item = &'c Case>,
+) -> BTreeMap<Outcome, &'static str> {
+    let outcomes = cases.into_iter().map(|case| case.outcome);
+    outcomes
+        .filter_map(|outcome| Some((outcome, outcome.explanation()?)))
+        .collect()
+}
+
+/// Returns true if a reader has to look at a case.
 pub(crate) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
 }
@@ -144,9 +155,9 @@ fn kind(case: &Case) -> String {
     let mut words = cause.message.clone();
     match &cause.section {
         Some(section) => {
-            // Of a section the bus address says nothing, and of a known field not even the device does:
+            // The bus address of a section does not matter, nor does the device of a known field:
             // many embed the same description.
-            let device = section.rsplit('/').next().unwrap_or_default();
+            let device = section.vmsd_name();
             let kept = cause.field.as_ref().map_or(device, |_| "");
             words = words.replace(section.as_str(), kept);
         }
@@ -172,8 +183,8 @@ pub(crate) fn skipped<'c>(
     reasons
 }
 
-/// Ids of cases that passed without a look at the devices' state, by the reason: a pass that says
-/// nothing of it must not look like one that does.
+/// Groups the ids of cases that passed without a look at the devices' state by the reason: such a pass
+/// must not look like one with it.
 pub(crate) fn unchecked<'c>(
     cases: impl IntoIterator<Item = &'c Case>,
 ) -> BTreeMap<&'c str, Vec<&'c str>> {
@@ -203,11 +214,11 @@ mod tests {
     use crate::report::Cause;
 
     #[test]
-    fn one_cause_is_told_once_and_another_is_not_told_with_it() {
+    fn cases_of_one_cause_and_no_others_are_one_group() {
         let case = |id: &str, section: Option<&str>, field: Option<&str>, words: &str| Case {
             outcome: Outcome::Fail,
             cause: Some(Cause {
-                section: section.map(str::to_owned),
+                section: section.map(Into::into),
                 field: field.map(str::to_owned),
                 message: format!("{words} {}", section.unwrap_or_default()),
                 ..Cause::default()

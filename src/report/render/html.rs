@@ -1,8 +1,8 @@
 //! The report as one page: what a maintainer reads before a freeze, or attaches to a mail. It stands
 //! alone: no script, nothing from elsewhere.
 //!
-//! Here is what the page tells, in its order; `templates/` says how it looks. Templates escape whatever
-//! they are given: nothing that a build or a file said can become markup.
+//! The contents of the page are gathered here, in its order; `templates/` has its looks. Templates escape
+//! whatever they are given: no text of a build or a file can become markup.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -37,15 +37,17 @@ struct Page<'r> {
     report: &'r Report,
     verdict: Verdict,
     machines: Vec<String>,
-    /// Of the cases, the columns of the matrix; a comparison of dumps has none.
+    /// Directions of the cases: the columns of the matrix. A comparison of dumps has none.
     directions: Vec<Direction>,
-    /// Of all legs: a loop goes both ways.
+    /// Directions of all legs: a loop goes both ways.
     moved: Vec<Direction>,
-    /// Why nothing is known.
+    /// The reason why nothing is known.
     untested: Option<String>,
-    /// How many there are of what, and where.
+    /// Counts, each with the part of the page that has the details.
     counts: Vec<Count>,
     matrix: Vec<Row<'r>>,
+    /// The outcomes of the matrix that need an explanation.
+    explained: BTreeMap<Outcome, &'static str>,
     failures: Vec<Failure<'r>>,
     /// By level.
     findings: Vec<Findings<'r>>,
@@ -55,7 +57,7 @@ struct Page<'r> {
     skipped: BTreeMap<&'r str, Vec<&'r str>>,
     unchecked: BTreeMap<&'r str, Vec<&'r str>>,
     swept: Vec<Machine<'r>>,
-    /// What the sets of other runs lack, by the case.
+    /// Devices that were left out of a device set, by the set and the reason.
     lacking: Vec<(&'r str, BTreeMap<&'r str, Vec<&'r str>>)>,
     passed: Vec<Passed<'r>>,
     unfolded: bool,
@@ -69,7 +71,7 @@ struct Count {
     class: &'static str,
 }
 
-/// What the cases of one machine and one set of devices came to, a cell a direction.
+/// The outcomes of the cases of one machine and one set of devices, a cell for each direction.
 struct Row<'r> {
     machine: &'r str,
     /// The case without its direction.
@@ -80,11 +82,11 @@ struct Row<'r> {
 struct Cell {
     outcome: Outcome,
     allowed: bool,
-    /// Of the failure that tells more.
+    /// The number of the failure that explains it.
     number: Option<usize>,
 }
 
-/// Cases of one cause; the first is told whole.
+/// Cases with one cause; the first is shown in full.
 struct Failure<'r> {
     number: usize,
     case: &'r Case,
@@ -99,7 +101,7 @@ impl Failure<'_> {
     }
 
     /// The end of what each side printed.
-    fn said(&self) -> [(&'static str, &str); 2] {
+    fn printed(&self) -> [(&'static str, &str); 2] {
         [
             ("source", &self.case.source_stderr),
             ("destination", &self.case.destination_stderr),
@@ -119,23 +121,23 @@ struct Findings<'r> {
     rules: Vec<OfRule<'r>>,
 }
 
-/// What one rule found: its meaning is told once.
+/// The findings of one rule, whose meaning is shown once.
 struct OfRule<'r> {
     id: &'r str,
     text: Option<&'r RuleText>,
-    places: Vec<Told<'r>>,
+    places: Vec<Place<'r>>,
 }
 
 impl OfRule<'_> {
     /// Notes and what is allowed are there to be looked up.
     fn unfolded(&self) -> bool {
-        let first = self.places.first().map(|told| told.finding);
+        let first = self.places.first().map(|place| place.finding);
         first.is_some_and(|f| f.allowed_by.is_none() && f.level != Level::Note)
     }
 }
 
 /// Findings that differ in nothing but the direction.
-struct Told<'r> {
+struct Place<'r> {
     finding: &'r Finding,
     directions: String,
     messages: Vec<(String, &'r str)>,
@@ -150,8 +152,8 @@ struct DiffLine<'r> {
     text: &'r str,
 }
 
-impl Told<'_> {
-    fn place(&self) -> String {
+impl Place<'_> {
+    fn name(&self) -> String {
         let section = std::iter::once(self.finding.section.as_str());
         let path = self.finding.path.iter().map(String::as_str);
         section.chain(path).collect::<Vec<_>>().join(" › ")
@@ -239,6 +241,7 @@ impl<'r> Page<'r> {
             untested: untested(report),
             counts: counts(report),
             matrix,
+            explained: groups::explained(&report.cases),
             unfolded: failures.len() <= UNFOLDED,
             failures,
             findings: findings(report),
@@ -257,7 +260,7 @@ impl<'r> Page<'r> {
         [("old", &self.report.old), ("new", &self.report.new)]
     }
 
-    /// What passed is shown where it is little.
+    /// Returns true if so little passed that it is shown unfolded.
     fn shows_passed(&self) -> bool {
         self.passed.len() <= UNFOLDED_PASSED
     }
@@ -454,7 +457,7 @@ fn of_rules<'r>(
         let finding = group[0];
         let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
         let lone = groups::is_lone(finding);
-        let told = Told {
+        let place = Place {
             finding,
             directions: match lone {
                 true => finding.direction.to_string(),
@@ -474,11 +477,11 @@ fn of_rules<'r>(
                 .collect(),
         };
         match rules.iter_mut().find(|rule| rule.id == finding.rule.id()) {
-            Some(rule) => rule.places.push(told),
+            Some(rule) => rule.places.push(place),
             None => rules.push(OfRule {
                 id: finding.rule.id(),
                 text: report.rules.get(&finding.rule),
-                places: vec![told],
+                places: vec![place],
             }),
         }
     }

@@ -25,8 +25,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// What decides the exit status fails, what a list allows or only warns is skipped with its reason,
-/// and a comparison without either is one test that passed.
+/// Findings that decide the exit status fail, those that a list allows or that only warn are skipped with
+/// the reason, and a comparison without either is one test that passed.
 fn comparison(report: &Report) -> TestSuite {
     let strict = report.policy.strict;
     let mut suite = TestSuite::new("comparison");

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use crate::report::render::cases::{colour, failure};
+use crate::report::render::cases::{colour, explain, failure};
 use crate::report::render::groups;
 use crate::report::{Case, Grafted, Outcome, Report};
 
@@ -26,7 +26,7 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
         numbers.extend(group.iter().map(|case| (case.id.as_str(), at + 1)));
     }
     table(&cases, &numbers, verbose, quiet, out)?;
-    // Of those with one cause, the first alone is told whole.
+    // The first of those with one cause stands for all.
     for (at, group) in causes.iter().enumerate() {
         if let Some((first, others)) = group.split_first() {
             failure(first, Some(at + 1), others, out)?;
@@ -63,8 +63,8 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
         {
             writeln!(
                 out,
-                "  {direction}: the machine does not get across by itself; for the devices, the destination was \
-                 given its own build's {} in the place of what was sent",
+                "  {direction}: the machine does not migrate by itself; for the devices, {} was grafted: the \
+                 destination was given its own build's in the place of what was sent",
                 sections.join(", ")
             )?;
         }
@@ -81,7 +81,10 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
     }
     let left_out = report.swept.iter().any(|swept| !swept.left_out.is_empty());
     if left_out && !verbose {
-        writeln!(out, "-v says what was left out and why, and what passed")?;
+        writeln!(
+            out,
+            "-v lists what was left out, with the reasons, and what passed"
+        )?;
     }
     writeln!(out)
 }
@@ -99,7 +102,7 @@ fn table(
         Outcome::Skip => !quiet,
         _ => true,
     };
-    // Where a whole machine does not get across, its devices are as many lines that say the same.
+    // Where a whole machine does not migrate, its devices would be as many equal lines.
     let (mut lines, mut same): (Vec<&Case>, BTreeMap<&str, usize>) = Default::default();
     for case in cases.iter().copied().filter(shown) {
         let reason = case.cause.as_ref().map(|cause| cause.message.as_str());
@@ -143,5 +146,6 @@ fn table(
             line.trim_end()
         )?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    explain(cases.iter().copied(), out)
 }

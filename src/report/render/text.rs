@@ -85,7 +85,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
-/// Whether a finding is a break that nobody has chosen.
+/// Returns true if a finding is a break that nobody has chosen.
 fn breaks(finding: &Finding) -> bool {
     finding.level == Level::Error && finding.allowed_by.is_none()
 }
@@ -152,7 +152,7 @@ fn finding(
     ending(first, rule, options, explained, out)
 }
 
-/// Types that one build lacks, told together.
+/// Writes the types that one build lacks together.
 fn lone_types(
     group: &[&Finding],
     rule: Option<&RuleText>,
@@ -187,7 +187,7 @@ fn names(all: &[String], options: Options) -> String {
     }
 }
 
-/// What excuses a finding, what its rule means, and a blank line.
+/// Writes the reason that excuses a finding, the meaning of its rule and a blank line.
 fn ending(
     first: &Finding,
     rule: Option<&RuleText>,

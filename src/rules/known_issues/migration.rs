@@ -37,7 +37,7 @@ impl<'k> Scope<'k> {
         let Some(section) = &cause.section else {
             return false;
         };
-        let named = *section == entry.section || section.ends_with(&format!("/{}", entry.section));
+        let named = section.ends_in(&entry.section);
         let field = entry.field.is_none() || entry.field == cause.field;
         let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
         let direction = match entry.span.holds(self.old, self.new) {
@@ -133,7 +133,7 @@ reason = "chosen"
         for change in [
             |case: &mut Case| case.outcome = Outcome::Crash,
             |case: &mut Case| case.machine = "pc-q35-7.2".to_owned(),
-            |case: &mut Case| case.cause.as_mut().unwrap().section = Some("cpu".to_owned()),
+            |case: &mut Case| case.cause.as_mut().unwrap().section = Some("cpu".into()),
             |case: &mut Case| case.legs[0].direction = crate::model::Direction::Forward,
             |case: &mut Case| {
                 case.split = Some(crate::report::Split {

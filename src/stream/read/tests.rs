@@ -239,7 +239,10 @@ fn without_footers_the_description_tells_where_sections_end() {
     ]
     .concat();
     let stream = parse(&stream).into_result().expect("a good stream");
-    let sizes: Vec<_> = stream.devices().map(|s| (&*s.name, s.size)).collect();
+    let sizes: Vec<_> = stream
+        .devices()
+        .map(|s| (s.name.as_str(), s.size))
+        .collect();
     assert_eq!(sizes, [("a", 2), ("b", 3)]);
     let a = stream.sections[0].content.structure().expect("decoded");
     assert_eq!(a.fields[0].leaf(), Some(Leaf::Unsigned(0x0102)));

@@ -13,7 +13,6 @@ use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Run, Task};
 use crate::sweep::machine::{Context, Packing};
-use crate::sweep::pairing::own;
 
 /// Every device between the builds.
 #[derive(Debug)]
@@ -152,8 +151,8 @@ impl AcrossSearch {
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
             // Which field it was, only a guest of its own is asked.
-            let section = cause.section.as_deref().or(cause.field.as_deref());
-            let section = section.map(|name| own(name).to_owned());
+            let section = cause.section_or_memory();
+            let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
         };
         (place(pack) == place(alone)).then_some(pack)

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use crate::culprit::{Answer, Item, Trial};
 use crate::devices::Device;
 use crate::migration::coverage::SentSection;
-use crate::model::Route;
+use crate::model::{Route, SectionName};
 use crate::qemu::output;
-use crate::report::Outcome;
+use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
 use crate::sweep::machine::guest::Run;
 use crate::sweep::machine::rom;
-use crate::sweep::pairing::own;
 use crate::sweep::target::SweepTarget;
 
 /// The devices of a machine, and what they are known by.
@@ -41,7 +40,8 @@ pub(crate) fn without(items: &[Item], left_out: Option<Item>) -> Vec<Item> {
 pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.as_ref()?.iter();
-        Some(wrong.map(|name| own(name).to_owned()).collect())
+        let vmsd_name = |name: &String| SectionName::new(name).vmsd_name().to_owned();
+        Some(wrong.map(vmsd_name).collect())
     };
     match (names(pack), names(alone)) {
         (Some(pack), Some(alone)) => pack.is_subset(&alone),
@@ -59,9 +59,12 @@ impl Attribution<'_> {
     }
 
     /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
-    fn may_send(&self, item: Item, section: &str) -> bool {
+    fn may_send(&self, item: Item, section: &SectionName) -> bool {
         let mut devices = self.devices(item).iter();
-        devices.any(|device| self.target.may_send(self.driver(device), own(section)))
+        devices.any(|device| {
+            self.target
+                .may_send(self.driver(device), section.vmsd_name())
+        })
     }
 
     /// Returns the answer of a run to a trial.
@@ -100,12 +103,13 @@ impl Attribution<'_> {
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
         let owners = wrong.iter().map(|name| {
             let items = trial.items.iter().copied();
-            let mut owners = items.filter(|&item| self.may_send(item, name));
+            let mut owners = items.filter(|&item| self.may_send(item, &SectionName::new(name)));
             owners.next().filter(|_| owners.next().is_none())
         });
         let owners: BTreeSet<Item> = owners.collect::<Option<_>>()?;
         let culprit = owners.first().copied().filter(|_| owners.len() == 1)?;
-        let arrived = |section: &&SentSection| !self.may_send(culprit, &section.vmsd_name);
+        let arrived =
+            |section: &&SentSection| !self.may_send(culprit, &SectionName::new(&section.vmsd_name));
         let mut attempt = run.attempt.clone();
         attempt.outcome = Outcome::Pass;
         attempt.cause = None;
@@ -125,14 +129,13 @@ impl Attribution<'_> {
 
     /// Returns the item whose section failed: by its place on the root bus, or by its name.
     fn suspect(&self, run: &Run, items: &[Item]) -> Option<Item> {
-        let section = || {
-            let cause = run.attempt.cause.as_ref()?;
-            // Of memory that differs, only what it is called is known.
-            cause.section.as_deref().or(cause.field.as_deref())
-        };
+        let section = run.attempt.cause.as_ref();
+        let section = section.and_then(Cause::section_or_memory);
         let is_suspect = |item: Item| match &run.attempt.suspect {
             Some(id) => self.devices(item).iter().any(|device| device.id == *id),
-            None => section().is_some_and(|section| self.may_send(item, section)),
+            None => section
+                .as_ref()
+                .is_some_and(|section| self.may_send(item, section)),
         };
         let suspects = items.iter().copied().filter(|&item| is_suspect(item));
         // Of all that hang on a controller, the controller itself.

@@ -16,7 +16,7 @@ use crate::migration::diagnosis::section_override;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
-use crate::model::{Direction, Route};
+use crate::model::{Direction, Route, SectionName};
 use crate::report::Outcome;
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
@@ -124,7 +124,7 @@ pub(crate) struct Run {
     /// The sections that the source sent.
     pub sent: BTreeSet<SentSection>,
     /// Names of sections that the source is likely to refuse on the way back.
-    pub likely_refused: BTreeSet<String>,
+    pub likely_refused: BTreeSet<SectionName>,
 }
 
 impl Run {
@@ -232,7 +232,7 @@ fn likely_refused(
     back: Direction,
     first: &Stream,
     arrived: &Stream,
-) -> BTreeSet<String> {
+) -> BTreeSet<SectionName> {
     let home = back
         .source_destination(&target.config.old, &target.config.new)
         .1;

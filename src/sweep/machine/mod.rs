@@ -78,9 +78,9 @@ enum Phase {
     /// The machine moves without any device.
     BareMachine(BareMachine),
     /// Every device moves between the builds.
-    Across(AcrossSearch),
+    Across(Box<AcrossSearch>),
     /// Every device that does not get across moves from each build to itself.
-    Controls(Controls),
+    Controls(Box<Controls>),
     Done(Finished),
 }
 
@@ -198,16 +198,16 @@ impl<'t> MachineSweep<'t> {
                 Some(Ok(buses)) => {
                     let (across, tasks) =
                         AcrossSearch::begin(self.context, bare, &buses, &self.evidence);
-                    (Phase::Across(across), tasks)
+                    (Phase::Across(Box::new(across)), tasks)
                 }
                 _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),
             },
             Phase::Across(across) => {
-                let (controls, tasks) = Controls::begin(self.context, across);
-                (Phase::Controls(controls), tasks)
+                let (controls, tasks) = Controls::begin(self.context, *across);
+                (Phase::Controls(Box::new(controls)), tasks)
             }
             Phase::Controls(controls) => {
-                let finished = Finished::Devices(Box::new(controls));
+                let finished = Finished::Devices(controls);
                 (Phase::Done(finished), Vec::new())
             }
             Phase::Done(finished) => (Phase::Done(finished), Vec::new()),

@@ -12,7 +12,7 @@ use crate::report::{Case, Described, Finding, Notice, NoticeKind, Policy, Report
 use crate::sweep::findings::unite;
 
 pub use error::MergeError;
-pub use read::{Input, ReadError, parse, read};
+pub use read::{Input, ReadError, read};
 
 use same_run::{Reports, shard_of};
 use swept::join_swept;

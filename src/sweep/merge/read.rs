@@ -64,7 +64,7 @@ pub fn read(file: &Path) -> Result<Input, ReadError> {
 ///
 /// # Errors
 /// As [`read()`].
-pub fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
+fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
     let no_report = |reason: String| ReadError::NoReport {
         origin: origin.to_owned(),
         reason,

@@ -6,9 +6,12 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::compare::layout::{Id, Item};
 use crate::compare::renames::Renames;
+use crate::compare::sections::fit::{
+    Fit, condition_rule, fit, renamed_pair, same_cuts, sums_to, total, width_conflict, width_rule,
+};
 use crate::model::Rule;
-use crate::vmstate::layout::{Id, Item, Kind, TIMER_SIZE};
 
 /// A classified difference between items of the old and of the new layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -369,142 +372,6 @@ fn sum(all: &[Item], indices: &[usize]) -> u64 {
     total(&items(all, indices))
 }
 
-fn total(items: &[&Item]) -> u64 {
-    items
-        .iter()
-        .filter(|item| item.is_certain())
-        .fold(0, |sum, item| sum.saturating_add(item.bytes()))
-}
-
 fn all_filler(all: &[Item], indices: &[usize]) -> bool {
     indices.iter().all(|&i| all[i].is_filler())
-}
-
-/// Whether some of `parts` add up to `wanted`. Beyond a handful the answer is taken to be yes.
-fn sums_to(parts: &[u64], wanted: u64) -> bool {
-    const MANY: usize = 16;
-    if parts.len() > MANY {
-        return true;
-    }
-    (1u32..1 << parts.len()).any(|choice| {
-        let chosen = parts
-            .iter()
-            .enumerate()
-            .filter(|(k, _)| choice >> k & 1 == 1);
-        chosen.fold(0u64, |sum, (_, &part)| sum.saturating_add(part)) == wanted
-    })
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    Yes,
-    /// Only if arrays have the length that makes it fit; the dump does not print it.
-    IfLengthsAllow,
-    No,
-}
-
-fn fit(old: &[&Item], new: &[&Item]) -> Fit {
-    let (a, b) = (total(old), total(new));
-    if a == b {
-        return Fit::Yes;
-    }
-    // The short side may have more elements than the one that was counted. Where the other side is
-    // as unsure, both are taken at their word: a count that changed with the size is far-fetched.
-    let (short, long, missing) = if a < b {
-        (old, new, b - a)
-    } else {
-        (new, old, a - b)
-    };
-    let stretches = !long.iter().any(|item| item.loose)
-        && short
-            .iter()
-            .any(|item| item.loose && item.bytes() > 0 && missing % item.bytes() == 0);
-    if stretches {
-        Fit::IfLengthsAllow
-    } else {
-        Fit::No
-    }
-}
-
-/// Two single integers of different width: the same bytes cannot mean the same number.
-fn width_conflict(old: &Item, new: &Item) -> bool {
-    old.is_integer()
-        && new.is_integer()
-        && old.size != new.size
-        && old.num.is_none()
-        && new.num.is_none()
-}
-
-fn condition_rule(old: &Item) -> Rule {
-    if old.conditional {
-        Rule::ConditionRemoved
-    } else {
-        Rule::ConditionAdded
-    }
-}
-
-/// What to call two certain items of equal bytes at the same spot, if it is worth a word.
-fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
-    match (old.is_filler(), new.is_filler()) {
-        (true, true) => None,
-        (true, false) | (false, true) => Some((Rule::FieldPadded, true)),
-        (false, false) => {
-            let integers = old.is_integer() && new.is_integer();
-            if integers && old.size != new.size {
-                Some((Rule::FieldsRecut, false))
-            } else if old.leaf == new.leaf
-                && old.size.min(new.size) == 8
-                && old.size.max(new.size) == TIMER_SIZE
-            {
-                Some((Rule::TypeSizeOnly, true))
-            } else if old.leaf == new.leaf {
-                Some((Rule::FieldRegrouped, true))
-            } else {
-                Some((Rule::FieldRenamed, true))
-            }
-        }
-    }
-}
-
-/// Whether two runs of equal total are made of the same elements, so that only their grouping into
-/// arrays changed. A buffer has no inner cuts and fits any.
-fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
-    fn cuts(items: &[&Item]) -> Option<Vec<(u64, u64)>> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for item in items {
-            if !item.is_integer() && !item.is_filler() && !matches!(item.kind, Kind::Array(_)) {
-                return None;
-            }
-            let (width, count) = match &item.kind {
-                Kind::Field => (item.size, item.num.unwrap_or(1)),
-                _ => (1, item.bytes()),
-            };
-            match runs.last_mut() {
-                Some((w, n)) if *w == width => *n = n.saturating_add(count),
-                _ => runs.push((width, count)),
-            }
-        }
-        Some(runs)
-    }
-    match (cuts(old), cuts(new)) {
-        (Some(old), Some(new)) => old == new,
-        _ => true,
-    }
-}
-
-/// The same unconditional field whose bytes differ.
-fn width_rule(old: &Item, new: &Item) -> (Rule, bool) {
-    if old.is_opaque() || new.is_opaque() {
-        return (Rule::SizeUndecided, false);
-    }
-    if matches!(old.kind, Kind::Array(_)) || matches!(new.kind, Kind::Array(_)) {
-        return (Rule::ArrayResized, !old.loose && !new.loose);
-    }
-    if old.size == new.size {
-        return match (old.num, new.num) {
-            (Some(_), Some(_)) => (Rule::ArrayResized, true),
-            _ => (Rule::ArrayLengthUnstated, false),
-        };
-    }
-    (Rule::FieldResized, true)
 }

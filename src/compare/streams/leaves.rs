@@ -1,6 +1,6 @@
 //! The fields of a section that hold no others.
 
-use crate::compare::layouts::words::layout_name;
+use crate::compare::layout::layout_name;
 use crate::stream::tree::{Kind, Section, Structure, Value};
 
 /// A field that holds no others, as it was sent.
@@ -17,7 +17,7 @@ pub(crate) struct Leaf<'s> {
     pub bytes: &'s bytes::Bytes,
 }
 
-/// The fields of a section in the order of the wire.
+/// Returns the fields of a section in the order of the wire.
 pub(crate) fn leaves(section: &Section) -> Vec<Leaf<'_>> {
     let mut leaves = Vec::new();
     if let Some(structure) = section.content.structure() {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::compare::dump::align::Step;
-use crate::compare::dump::gap::Change;
-use crate::compare::dump::wording;
+use crate::compare::layout::{Interner, Item};
+use crate::compare::sections::align::Step;
+use crate::compare::sections::gap::Change;
+use crate::compare::sections::terms::layout_line;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::Side as Build;
 use crate::report::ContextLine;
-use crate::vmstate::layout::{Interner, Item};
 
 /// Two aligned sequences and what was found about them so far.
 pub(crate) struct Run<'r, 'd> {
@@ -19,9 +19,19 @@ pub(crate) struct Run<'r, 'd> {
     pub new: &'r [Item<'d>],
     pub steps: &'r [Step],
     pub changes: Vec<Change>,
-    /// Items without a counterpart: index, step, and whether conditions may make up for it.
-    pub removed: Vec<(usize, usize, bool)>,
-    pub added: Vec<(usize, usize, bool)>,
+    /// Items without a counterpart, of the old and of the new side.
+    pub removed: Vec<LeftOver>,
+    pub added: Vec<LeftOver>,
+}
+
+/// An item without a counterpart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeftOver {
+    pub item: usize,
+    /// The step in which it was left over.
+    pub step: usize,
+    /// Conditional items of the other side may make up for it.
+    pub balanced: bool,
 }
 
 impl<'d> Run<'_, 'd> {
@@ -54,17 +64,17 @@ impl<'d> Run<'_, 'd> {
             (item.path, item.size, item.num, item.conditional, subsection)
         };
         let mut moved_to: FxHashMap<_, VecDeque<usize>> = FxHashMap::default();
-        for &(j, _, _) in &self.added {
+        for &LeftOver { item: j, .. } in &self.added {
             if !self.new[j].is_filler() {
                 moved_to.entry(same(&self.new[j])).or_default().push_back(j);
             }
         }
         let mut settled = FxHashSet::default();
-        for (i, at, balanced) in std::mem::take(&mut self.removed) {
-            let old = &self.old[i];
+        for left in std::mem::take(&mut self.removed) {
+            let (i, old) = (left.item, &self.old[left.item]);
             let twin = moved_to.get_mut(&same(old)).and_then(VecDeque::pop_front);
             let Some(j) = twin.filter(|_| !old.is_filler()) else {
-                self.removed.push((i, at, balanced));
+                self.removed.push(left);
                 continue;
             };
             settled.insert(j);
@@ -85,7 +95,7 @@ impl<'d> Run<'_, 'd> {
                 known: None,
             });
         }
-        self.added.retain(|(j, _, _)| !settled.contains(j));
+        self.added.retain(|left| !settled.contains(&left.item));
     }
 
     /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
@@ -132,8 +142,8 @@ impl<'d> Run<'_, 'd> {
                 },
             ));
         };
-        for (i, at, balanced) in std::mem::take(&mut self.removed) {
-            let item = &self.old[i];
+        for left in std::mem::take(&mut self.removed) {
+            let item = &self.old[left.item];
             if item.is_subsection() && source != Build::Old {
                 continue;
             }
@@ -141,14 +151,14 @@ impl<'d> Run<'_, 'd> {
                 item,
                 Rule::FieldRemoved,
                 Rule::ConditionalFieldRemoved,
-                balanced,
+                left.balanced,
             );
             if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
-                add(at, rule, certain, Some(i), None);
+                add(left.step, rule, certain, Some(left.item), None);
             }
         }
-        for (j, at, balanced) in std::mem::take(&mut self.added) {
-            let item = &self.new[j];
+        for left in std::mem::take(&mut self.added) {
+            let item = &self.new[left.item];
             if item.is_subsection() && source != Build::New {
                 continue;
             }
@@ -156,10 +166,10 @@ impl<'d> Run<'_, 'd> {
                 item,
                 Rule::FieldAdded,
                 Rule::ConditionalFieldAdded,
-                balanced,
+                left.balanced,
             );
             if item.present && (item.is_subsection() || item.is_opaque() || item.bytes() > 0) {
-                add(at, rule, certain, None, Some(j));
+                add(left.step, rule, certain, None, Some(left.item));
             }
         }
         self.changes
@@ -191,7 +201,7 @@ impl<'d> Run<'_, 'd> {
         let last = self.steps.iter().rposition(touches).unwrap_or(first);
         let line = |side: Build, item: &Item| ContextLine {
             side,
-            text: wording::layout_line(interner, item),
+            text: layout_line(interner, item),
         };
         let around = |steps: &[Step]| -> Vec<ContextLine> {
             steps

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::compare::layouts::*;
+use crate::compare::renames::NoRenames;
+use crate::compare::streams::*;
 use crate::stream::parse;
 use crate::stream::testing::{HandMade, fixture, hand_made};
 
@@ -175,7 +176,7 @@ fn a_dump_describes_devices_but_no_cpu() {
     let found = kinds(&stream, &dump("10.0.13", "x86_64-q35"));
     assert!(found.described.contains("mch"), "{found:?}");
     assert!(found.undescribed.contains("cpu"), "{found:?}");
-    let all: BTreeSet<&str> = stream.devices().map(vmsd_name).collect();
+    let all: BTreeSet<&str> = stream.devices().map(|s| s.name.vmsd_name()).collect();
     assert_eq!(found.count(), all.len());
     let none = Dump {
         machine: None,

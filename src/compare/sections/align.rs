@@ -2,12 +2,12 @@
 //!
 //! First by full path, then, in what is left between two matches, by the field's own name. What
 //! matches is the same name, width and condition; everything else ends up in a gap, for
-//! [`crate::compare::dump::gap`] to explain. After a gap the two sides are in step again.
+//! [`crate::compare::sections::gap`] to explain. After a gap the two sides are in step again.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use crate::vmstate::layout::{Id, Item, Kind};
+use crate::compare::layout::{Id, Item, Kind};
 
 /// A stretch of the two layouts.
 #[derive(Debug, Clone, PartialEq, Eq)]

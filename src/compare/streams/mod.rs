@@ -1,8 +1,7 @@
-//! What a stream says of its layout, held against another one.
+//! The layouts of two streams compared.
 //!
 //! A dump lists what a build could send; a stream lists what it did send, in exact widths, and the
-//! CPUs and the sections that are saved the old way besides. Turned into the words of a dump, the
-//! layouts of two streams are compared like those of two dumps.
+//! CPUs and the legacy sections besides. Laid out, two streams are compared like two dumps.
 //!
 //! What a stream cannot tell: whether a field, a subsection or a section was sent because it always
 //! is or because the state asked for it, how long an array may be, and the lowest version that a
@@ -12,32 +11,28 @@ mod judge;
 mod leaves;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::collections::HashMap;
 
-use crate::compare::dump::compare;
-use crate::compare::renames::{NoRenames, Renames};
-use crate::model::Direction;
-use crate::model::Rule;
-use crate::report::{Evidence, Finding, Kinds, Level, Shape};
-use crate::stream::tree::{Content, Section, Stream, Structure};
-use crate::vmstate::dump;
+use crate::compare::layout::{Layout, SentLayout, empty_in};
+use crate::compare::renames::Renames;
+use crate::compare::sections;
+use crate::compare::sections::{Subject, Wording};
+use crate::model::{Direction, Rule};
+use crate::report::{ChangeKey, Evidence, Finding, Kinds, Level, Shape};
+use crate::stream::tree::{Section, Stream};
 use crate::vmstate::dump::Dump;
 
 use judge::Pair;
-pub(crate) use judge::{is_state, is_undescribed, known};
+pub(crate) use judge::{Doubt, is_undescribed, known};
 pub(crate) use leaves::{Leaf, leaves};
-pub use words::layout;
-use words::{empty_in, section};
-pub(crate) use words::{label, layout_name, lists_not_seen, vmsd_name};
 
-/// The kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
+/// Returns the kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
 /// dump of the build describes them.
 pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
     let mut kinds = Kinds::default();
     for section in stream.devices() {
-        let name = vmsd_name(section);
+        let name = section.name.vmsd_name();
         let known = dump.sections.iter().any(|s| s.description.name == name);
         let of_these = match known {
             true => &mut kinds.described,
@@ -79,7 +74,7 @@ pub fn compare<'s>(
 ) -> Vec<Finding> {
     let (old, new) = (old.into(), new.into());
     let dumps = (old.dump, new.dump);
-    let key = |section: &'s Section| (section.name.as_str(), section.instance_id);
+    let key = |section: &'s Section| (&section.name, section.instance_id);
     let by_key = |side: Side<'s>| -> HashMap<_, &'s Section> {
         side.stream.devices().map(|s| (key(s), s)).collect()
     };
@@ -88,8 +83,11 @@ pub fn compare<'s>(
     for section in old.stream.devices() {
         match news.get(&key(section)) {
             Some(other) => {
-                let found = compare_sections(section, other, dumps, directions, renames);
-                findings.extend(found);
+                let wordings = directions
+                    .iter()
+                    .map(|&direction| Wording::by_age(direction));
+                let found = compare_sections(section, other, dumps, wordings, renames);
+                findings.extend(found.into_iter().map(|difference| difference.finding));
             }
             None => findings.extend(lone(section, Direction::Forward, directions)),
         }
@@ -102,54 +100,63 @@ pub fn compare<'s>(
     findings
 }
 
-/// The same for one section of either stream, of one name and instance. The dumps are those of the
-/// old and of the new build.
+/// A difference between the layouts of two sections.
+pub(crate) struct Difference {
+    pub finding: Finding,
+    /// Why it may come to nothing, where it would be an error otherwise.
+    pub doubt: Option<Doubt>,
+}
+
+/// Compares one section of either stream, of one name and instance, in the direction of each wording.
+/// The dumps are those of the old and of the new build.
 pub(crate) fn compare_sections(
     old: &Section,
     new: &Section,
     dumps: (Option<&Dump>, Option<&Dump>),
-    directions: &[Direction],
+    wordings: impl IntoIterator<Item = Wording>,
     renames: &dyn Renames,
-) -> Vec<Finding> {
+) -> Vec<Difference> {
     let empty = empty_in(old, new);
-    let (Some(old_layout), Some(new_layout)) = (section(old, &empty), section(new, &empty)) else {
-        return versions_alone(old, new, directions);
+    let layouts = SentLayout::of(old, &empty).zip(SentLayout::of(new, &empty));
+    let (old_layout, new_layout) = layouts.unwrap_or_else(|| {
+        // Where the content of a section is not known, its header has a version all the same.
+        let header =
+            |section: &Section| SentLayout::of_header(old.name.vmsd_name(), section.version_id);
+        (header(old), header(new))
+    });
+    let (old_label, new_label) = (label(old), label(new));
+    let subject = |type_name, layout| Subject {
+        type_name,
+        layout: Layout::Sent(layout),
     };
-    let one = |section: dump::Section| Dump {
-        machine: None,
-        sections: vec![section],
-    };
-    let (old_dump, new_dump) = (one(old_layout), one(new_layout));
-    let mut findings = compare::compare(&old_dump, &new_dump, directions, renames);
-    for finding in &mut findings {
-        let (source, destination) = finding.direction.source_destination(old, new);
-        let (_, dump) = finding.direction.source_destination(dumps.0, dumps.1);
+    let (of_old, of_new) = (
+        subject(&old_label, &old_layout),
+        subject(&new_label, &new_layout),
+    );
+    let mut differences = Vec::new();
+    for wording in wordings {
+        let (source, destination) = wording.direction.source_destination(old, new);
+        let (_, dump) = wording.direction.source_destination(dumps.0, dumps.1);
         let pair = Pair {
             source,
             destination,
             known: known(destination, dump),
+            wording,
         };
-        pair.judge(finding);
+        for mut finding in sections::compare(of_old, of_new, None, wording, renames) {
+            let doubt = pair.judge(&mut finding);
+            differences.push(Difference { finding, doubt });
+        }
     }
-    findings
+    differences
 }
 
-/// What can be said where the content of a section is not known: its header has a version.
-fn versions_alone(old: &Section, new: &Section, directions: &[Direction]) -> Vec<Finding> {
-    if old.version_id == new.version_id {
-        return Vec::new();
+/// Returns the name of a section with its instance, where it is not the first of that name.
+pub(crate) fn label(section: &Section) -> String {
+    match section.instance_id {
+        0 => section.name.to_string(),
+        instance => format!("{} {instance}", section.name),
     }
-    let empty = |section: &Section| Section {
-        content: Content::Decoded(Structure::default()),
-        ..section.clone()
-    };
-    compare_sections(
-        &empty(old),
-        &empty(new),
-        (None, None),
-        directions,
-        &NoRenames,
-    )
 }
 
 /// A section that one stream has concerns the direction in which it is the source's.
@@ -175,7 +182,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         section: name.clone(),
         also_in: Vec::new(),
         machines: Vec::new(),
-        path: vec![vmsd_name(section).to_owned()],
+        path: vec![section.name.vmsd_name().to_owned()],
         message: format!(
             "{source} sent the section {name}, {destination} sent none of this name for the same \
              configuration"
@@ -186,7 +193,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         evidence: Evidence::Stream,
         confirmed_by: None,
         context: Vec::new(),
-        cause: format!("{rule} {name}"),
+        change: ChangeKey::Lone(name),
         items: Vec::new(),
     })
 }

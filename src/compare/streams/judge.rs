@@ -1,20 +1,33 @@
-//! What a difference between two layouts is worth where streams are all that is known, or nearly so.
+//! The weight of a difference between two layouts where streams are all that is known, or nearly so.
 
-use crate::compare::layouts::leaves::leaves;
-use crate::compare::layouts::words::{layout_name, vmsd_name};
-use crate::model::Direction;
-use crate::model::Rule;
-use crate::report::{Changed, Evidence, Finding, Level, Shape};
+use crate::compare::layout::layout_name;
+use crate::compare::sections::Wording;
+use crate::compare::streams::leaves::leaves;
+use crate::model::{Direction, Rule};
+use crate::report::{Changed, Finding, Level};
 use crate::stream::tree::{Kind, Node, Section, Structure, Value};
-use crate::vmstate::dump;
-use crate::vmstate::dump::Dump;
+use crate::vmstate::dump::{Dump, Vmsd};
 
 /// A section as it was sent, and as the destination sends it.
 pub(crate) struct Pair<'s> {
     pub source: &'s Section,
     pub destination: &'s Section,
     /// How the dump of the destination describes it.
-    pub known: Option<&'s dump::Description>,
+    pub known: Option<&'s Vmsd>,
+    pub wording: Wording,
+}
+
+/// Why a difference may come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The destination does not read it of the version that was sent.
+    NotRead,
+    /// A length may be the state's.
+    State,
+    /// The destination may read a section of another version in another way.
+    OtherVersion,
+    /// The destination's tests may look at a value before it, which differs.
+    ValueBefore,
 }
 
 /// Whether the destination would read a field from what the source sends.
@@ -27,48 +40,46 @@ enum Reads {
 }
 
 impl Pair<'_> {
-    /// Makes a finding of a comparison of dumps one of streams.
-    pub fn judge(&self, finding: &mut Finding) {
-        finding.evidence = Evidence::Stream;
-        // A stream does not tell the lowest version that is taken.
-        for shape in [&mut finding.old, &mut finding.new].into_iter().flatten() {
-            shape.minimum_version_id = None;
-        }
-        let (source, destination) = finding.direction.source_destination("old", "new");
+    /// Lowers a finding to what streams can prove of it. Returns why it may come to nothing, where it
+    /// would be an error otherwise.
+    pub fn judge(&self, finding: &mut Finding) -> Option<Doubt> {
         if finding.rule == Rule::SubsectionUnknown {
-            let name = finding.path.last().map_or("", String::as_str);
-            let known = match self.reads(&finding.path, true) {
-                Reads::Never => format!("{destination} does not know it"),
-                // It is found by its name, and that is all that it takes.
-                Reads::Always => {
-                    finding.level = Level::Note;
-                    format!("{destination} knows it and did not need it in its own state")
-                }
-                Reads::Perhaps => format!(
-                    "{destination} did not: it may not know it, or not need it in its own state"
-                ),
-            };
-            finding.message = format!("{source} sent the subsection {name}; {known}");
-            return;
-        }
-        if finding.rule == Rule::SubsectionVersion {
-            let version = |shape: &Option<Shape>| shape.as_ref().and_then(|s| s.version_id);
-            let versions = (version(&finding.old), version(&finding.new));
-            let (sent, own) = finding.direction.source_destination(versions.0, versions.1);
-            finding.message = format!(
-                "{source} sends the subsection {} at version {}, {destination} is at version {}",
-                finding.path.last().map_or("", String::as_str),
-                sent.unwrap_or_default(),
-                own.unwrap_or_default()
-            );
+            self.judge_subsection(finding);
         }
         if finding.level != Level::Error || finding.rule == Rule::VersionTooNew {
-            return;
+            return None;
         }
+        let doubt = self.doubt(finding)?;
+        finding.level = match doubt {
+            Doubt::NotRead => Level::Note,
+            Doubt::State | Doubt::OtherVersion | Doubt::ValueBefore => Level::Warning,
+        };
+        finding.message = format!("{}; {}", finding.message, self.why(doubt));
+        Some(doubt)
+    }
+
+    fn judge_subsection(&self, finding: &mut Finding) {
+        let (source, destination) = (self.wording.source, self.wording.destination);
+        let known = match self.reads(&finding.path, true) {
+            Reads::Never => format!("{destination} does not know it"),
+            // It is found by its name, and that is all that it takes.
+            Reads::Always => {
+                finding.level = Level::Note;
+                format!("{destination} knows it and did not need it in its own state")
+            }
+            Reads::Perhaps => format!(
+                "{destination} did not: it may not know it, or not need it in its own state"
+            ),
+        };
+        let name = finding.path.last().map_or("", String::as_str);
+        finding.message = format!("{source} sent the subsection {name}; {known}");
+    }
+
+    /// Returns why an error may come to nothing.
+    fn doubt(&self, finding: &Finding) -> Option<Doubt> {
         if is_undescribed(self.source) || is_undescribed(self.destination) {
-            // The old way: the bytes are one heap, and their number depends on the state.
-            soften(finding, STATE);
-            return;
+            // Legacy: the bytes are one heap, and their number depends on the state.
+            return Some(Doubt::State);
         }
         let read: Vec<Reads> = item_paths(finding)
             .map(|path| self.reads(&path, false))
@@ -81,6 +92,39 @@ impl Pair<'_> {
         let (only_new, only_old) = (lone(|i| &i.old), lone(|i| &i.new));
         let (only_source, only_destination) =
             finding.direction.source_destination(only_old, only_new);
+        if only_destination && any(Reads::Always) || only_source && any(Reads::Never) {
+            return None;
+        }
+        if only_destination && all(Reads::Never) {
+            Some(Doubt::NotRead)
+        } else if self.is_elastic(finding) {
+            Some(Doubt::State)
+        } else if self.source.version_id != self.destination.version_id {
+            Some(Doubt::OtherVersion)
+        } else if (only_source || only_destination) && self.may_decide(finding) {
+            Some(Doubt::ValueBefore)
+        } else {
+            None
+        }
+    }
+
+    fn why(&self, doubt: Doubt) -> String {
+        let destination = self.wording.destination;
+        let version = self.source.version_id;
+        match doubt {
+            Doubt::NotRead => format!("of version {version} it does not read that"),
+            Doubt::State => "the state may make the difference".to_owned(),
+            Doubt::OtherVersion => {
+                format!("{destination} may read version {version} in another way")
+            }
+            Doubt::ValueBefore => {
+                format!("a value before it differs, which may decide what {destination} reads")
+            }
+        }
+    }
+
+    /// Tells whether all fields of a finding may have another length in another state.
+    fn is_elastic(&self, finding: &Finding) -> bool {
         let elastic = |side: &Section, item: &Changed, name: &Option<String>| {
             let name = name.as_deref();
             name.is_none_or(|name| is_elastic(side, &item.description, name))
@@ -89,34 +133,9 @@ impl Pair<'_> {
             Direction::Forward => (self.source, self.destination),
             Direction::Backward => (self.destination, self.source),
         };
-        let state = !finding.items.is_empty()
-            && finding
-                .items
-                .iter()
-                .all(|i| elastic(old, i, &i.old) && elastic(new, i, &i.new));
-        if only_destination && any(Reads::Always) || only_source && any(Reads::Never) {
-            return;
-        }
-        if only_destination && all(Reads::Never) {
-            finding.level = Level::Note;
-            finding.message = format!(
-                "{}; of version {} it does not read that",
-                finding.message, self.source.version_id
-            );
-        } else if state {
-            soften(finding, STATE);
-        } else if self.source.version_id != self.destination.version_id {
-            let version = self.source.version_id;
-            soften(
-                finding,
-                &format!("{destination} may read version {version} in another way"),
-            );
-        } else if (only_source || only_destination) && self.may_decide(finding) {
-            soften(
-                finding,
-                &format!("a value before it differs, which may decide what {destination} reads"),
-            );
-        }
+        let mut items = finding.items.iter();
+        !finding.items.is_empty()
+            && items.all(|i| elastic(old, i, &i.old) && elastic(new, i, &i.new))
     }
 
     /// Whether the destination reads what its dump has at this path: a field, or a subsection.
@@ -190,19 +209,6 @@ impl Pair<'_> {
     }
 }
 
-/// What is said of a difference that the state explains.
-const STATE: &str = "the state may make the difference";
-
-/// Whether a difference is one that the state explains.
-pub(crate) fn is_state(finding: &Finding) -> bool {
-    finding.message.ends_with(STATE)
-}
-
-fn soften(finding: &mut Finding, why: &str) {
-    finding.level = Level::Warning;
-    finding.message = format!("{}; {why}", finding.message);
-}
-
 /// The paths of the fields that a finding is about: that of the first, and its neighbours'.
 fn item_paths(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
     let (_, around) = finding.path.split_last().unwrap_or((&EMPTY, &[]));
@@ -238,18 +244,15 @@ fn elastic(node: &Node) -> bool {
     }
 }
 
-/// Whether a section is saved the old way, or was not decoded.
+/// Tells whether it is a legacy section, which has no description, or was not decoded.
 pub(crate) fn is_undescribed(section: &Section) -> bool {
     let structure = section.content.structure();
     structure.is_none_or(|s| s.vmsd_name.is_empty())
 }
 
-/// How a dump describes a section, if it does.
-pub(crate) fn known<'d>(
-    section: &Section,
-    dump: Option<&'d Dump>,
-) -> Option<&'d dump::Description> {
-    let name = vmsd_name(section);
+/// Returns how a dump describes a section, if it does.
+pub(crate) fn known<'d>(section: &Section, dump: Option<&'d Dump>) -> Option<&'d Vmsd> {
+    let name = section.name.vmsd_name();
     let mut all = dump?.sections.iter().map(|s| &s.description);
     all.find(|description| description.name == name)
 }

@@ -1,0 +1,196 @@
+//! The reasons why a stream does not load, as values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::compare::explain::explanation::Grade;
+use crate::compare::streams::Leaf;
+use crate::model::{Rule, SectionName};
+use crate::stream::tree::Kind;
+
+/// What stands against a load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The destination's build does not send such a section for the same configuration.
+    Section {
+        version_id: u32,
+        /// The only section that it sends and the source does not.
+        instead: Option<Instance>,
+        /// Its dump has the description.
+        described: bool,
+    },
+    /// The version in the header.
+    Version { sent: u32, takes: Takes },
+    /// A block of guest memory.
+    Memory {
+        block: Arc<str>,
+        /// Bytes of the block, as sent and in the destination's build, if that has it.
+        sent: u64,
+        own: Option<u64>,
+    },
+    /// A subsection that is not known, or not in this version.
+    Subsection {
+        name: String,
+        /// What the destination's build has of it, where that is known.
+        own: Option<OwnSubsection>,
+        /// The difference between the builds, in words.
+        difference: String,
+    },
+    /// The layouts part.
+    Layout {
+        /// What stands at that place on either side, where the place is known.
+        sent: Option<Spot>,
+        expected: Option<Spot>,
+        lacking: Lacking,
+        /// Fields behind the first that the difference is about, too.
+        more: usize,
+        weight: Weight,
+        /// The difference between the builds, in words, for where the fields do not show it.
+        difference: String,
+    },
+    /// The layouts part in several places, and a version or a test picks the one.
+    Several {
+        first: Box<Reason>,
+        places: Vec<Parting>,
+    },
+    /// A field must hold what the destination's own device has.
+    Unequal { sent: FieldValue, own: FieldValue },
+    /// A length is more than the destination's own array has.
+    TooMany {
+        sent: FieldValue,
+        own: FieldValue,
+        length: i64,
+        most: i64,
+    },
+    /// System registers that the destination's CPU does not have: their numbers.
+    LacksRegisters {
+        list: &'static str,
+        registers: Vec<Register>,
+    },
+    /// System registers that hold other values on a machine that never ran.
+    OtherRegisters {
+        list: &'static str,
+        registers: Vec<(Register, u64)>,
+    },
+    /// A byte of the PCI configuration space that a guest cannot write.
+    PciConfig {
+        field: String,
+        at: usize,
+        sent: u8,
+        own: u8,
+    },
+    /// Nothing in the layout speaks against it: a check of the values refused it.
+    ValueCheck {
+        /// Fields whose insides the streams do not show.
+        unseen: Vec<String>,
+        /// The layout is known to agree up to this field.
+        up_to: Option<String>,
+    },
+}
+
+/// A section by its name and instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub section: SectionName,
+    pub instance_id: u32,
+}
+
+/// The versions of a section that a build takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    AtMost(u32),
+    AtLeast(i64),
+    /// This one, and nothing says which older ones.
+    Own(u32),
+}
+
+/// What the destination's build has of a subsection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnSubsection {
+    None,
+    /// Another version than was sent.
+    Version {
+        sent: i64,
+        own: i64,
+    },
+}
+
+/// A place in a section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spot {
+    Field(FieldValue),
+    End,
+}
+
+/// A field with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldValue {
+    /// Names with the indices of elements.
+    pub label: String,
+    pub type_name: String,
+    pub kind: Kind,
+    /// Values in it.
+    pub count: usize,
+    pub bytes: Bytes,
+}
+
+impl From<&Leaf<'_>> for FieldValue {
+    fn from(leaf: &Leaf) -> Self {
+        FieldValue {
+            label: leaf.label.clone(),
+            type_name: leaf.type_name.to_owned(),
+            kind: leaf.kind,
+            count: leaf.count,
+            bytes: leaf.bytes.clone(),
+        }
+    }
+}
+
+/// The side that lacks the fields in question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacking {
+    Source,
+    Destination,
+    /// Both have some, but others.
+    Neither,
+    /// It is not about fields.
+    Unknown,
+}
+
+/// What decides that the difference matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing more.
+    Given,
+    /// A version or a test.
+    Test,
+    /// The length is the state's.
+    Length,
+}
+
+impl From<Grade> for Weight {
+    fn from(grade: Grade) -> Self {
+        match grade {
+            Grade::Certain | Grade::Likely | Grade::Late => Weight::Given,
+            Grade::Perhaps => Weight::Test,
+            Grade::Elastic => Weight::Length,
+        }
+    }
+}
+
+/// One of several places where layouts part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parting {
+    pub field: String,
+    pub rule: Rule,
+    pub offset: u64,
+}
+
+/// A system register in the list of a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Register {
+    pub index: usize,
+    pub number: u64,
+    pub value: u64,
+}

@@ -1,0 +1,351 @@
+//! Explanations in words.
+
+use std::fmt;
+
+use crate::compare::explain::explanation::Explanation;
+use crate::compare::explain::reason::{
+    FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
+};
+use crate::stream::tree::Leaf;
+
+impl Explanation {
+    /// Returns what stands at the place in what was sent: name, type, size and value.
+    pub fn sent(&self) -> Option<String> {
+        self.reason.sent()
+    }
+
+    /// Returns what the destination's build has there.
+    pub fn expected(&self) -> Option<String> {
+        self.reason.expected()
+    }
+}
+
+impl Reason {
+    fn sent(&self) -> Option<String> {
+        Some(match self {
+            Reason::Section { version_id, .. } => format!("section of version {version_id}"),
+            Reason::Version { sent, .. } => format!("version {sent}"),
+            Reason::Memory { block, sent, .. } => format!("{block} of {sent} bytes"),
+            Reason::Subsection { name, own, .. } => match own {
+                Some(OwnSubsection::Version { sent, .. }) => {
+                    format!("subsection {name} of version {sent}")
+                }
+                Some(OwnSubsection::None) | None => format!("subsection {name}"),
+            },
+            Reason::Layout { sent, .. } => match sent.as_ref()? {
+                Spot::Field(field) => with_value(field),
+                Spot::End => END.to_owned(),
+            },
+            Reason::Several { first, .. } => first.sent()?,
+            Reason::Unequal { sent, .. } | Reason::TooMany { sent, .. } => with_value(sent),
+            Reason::LacksRegisters { list, registers } => {
+                let Register { index, number, .. } = registers.first()?;
+                format!("{list}[{index}] = 0x{number:x}")
+            }
+            Reason::OtherRegisters { list, registers } => {
+                let (Register { index, value, .. }, _) = registers.first()?;
+                format!("{list}[{index}] = 0x{value:x}")
+            }
+            Reason::PciConfig {
+                field, at, sent, ..
+            } => format!("{field} byte 0x{at:x} = 0x{sent:02x}"),
+            Reason::ValueCheck { .. } => return None,
+        })
+    }
+
+    fn expected(&self) -> Option<String> {
+        Some(match self {
+            Reason::Section { instead, .. } => format!("section {}", instead.as_ref()?),
+            Reason::Version { takes, .. } => takes.to_string(),
+            Reason::Memory { own: None, .. } => "no such block".to_owned(),
+            Reason::Memory { own: Some(own), .. } => format!("{own} bytes"),
+            Reason::Subsection { own, .. } => match (*own)? {
+                OwnSubsection::None => "no subsection of this name".to_owned(),
+                OwnSubsection::Version { own, .. } => format!("version {own}"),
+            },
+            Reason::Layout { expected, .. } => match expected.as_ref()? {
+                Spot::Field(field) => shape(field),
+                Spot::End => END.to_owned(),
+            },
+            Reason::Several { first, .. } => first.expected()?,
+            Reason::Unequal { own, .. } => with_value(own),
+            Reason::TooMany { own, most, .. } => format!("{}, at most {most}", shape(own)),
+            Reason::LacksRegisters { .. } => "a system register that the CPU has".to_owned(),
+            Reason::OtherRegisters { registers, .. } => format!("0x{:x}", registers.first()?.1),
+            Reason::PciConfig { own, .. } => format!("0x{own:02x}"),
+            Reason::ValueCheck { .. } => return None,
+        })
+    }
+}
+
+/// The place behind the last field.
+const END: &str = "the end of the section";
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let section = Instance {
+            section: self.section.clone(),
+            instance_id: self.instance_id,
+        };
+        match &self.reason {
+            Reason::Subsection { difference, .. } => {
+                self.place(&section, f)?;
+                f.write_str(difference)?;
+            }
+            Reason::Layout {
+                sent,
+                expected,
+                lacking,
+                more,
+                weight,
+                difference,
+            } => {
+                self.place(&section, f)?;
+                layout(
+                    *lacking,
+                    sent.as_ref(),
+                    expected.as_ref(),
+                    *more,
+                    difference,
+                    f,
+                )?;
+                f.write_str(match weight {
+                    Weight::Given => "",
+                    Weight::Test => "; whether it reads that, a version or a test decides",
+                    Weight::Length => {
+                        "; where that length is not the state's to choose, the load ends there"
+                    }
+                })?;
+            }
+            reason => f.write_str(&whole(reason, &section))?,
+        }
+        if self.only_one {
+            f.write_str("; no other section gives a reason to refuse it")?;
+        }
+        Ok(())
+    }
+}
+
+impl Explanation {
+    fn place(&self, section: &Instance, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{section}, {}",
+            self.field.as_deref().unwrap_or_default()
+        )?;
+        match self.offset {
+            Some(offset) => write!(f, ", offset {offset}: "),
+            None => f.write_str(": "),
+        }
+    }
+}
+
+fn layout(
+    lacking: Lacking,
+    sent: Option<&Spot>,
+    expected: Option<&Spot>,
+    more: usize,
+    difference: &str,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let more = match more {
+        0 => String::new(),
+        1 => " and the field behind it".to_owned(),
+        n => format!(" and {n} fields behind it"),
+    };
+    match (lacking, sent, expected) {
+        (Lacking::Destination, Some(Spot::Field(sent)), _) => write!(
+            f,
+            "the source sends {}{more}, which the destination's build does not send itself",
+            shape(sent)
+        ),
+        (Lacking::Source, _, Some(Spot::Field(expected))) => write!(
+            f,
+            "the destination's build reads {}{more}, which the source does not send",
+            shape(expected)
+        ),
+        (Lacking::Neither, Some(Spot::Field(sent)), Some(Spot::Field(expected))) => write!(
+            f,
+            "the source sends {}{more}, the destination's build has {} there",
+            shape(sent),
+            shape(expected)
+        ),
+        _ => f.write_str(difference),
+    }
+}
+
+/// Says a reason that is about the section as a whole, or names its place itself.
+fn whole(reason: &Reason, section: &Instance) -> String {
+    match reason {
+        Reason::Section {
+            instead, described, ..
+        } => {
+            let why = match (instead, described) {
+                (Some(other), _) => {
+                    format!("it sends {other} instead, which the source does not send")
+                }
+                (None, true) => {
+                    "it knows the description, but registers none of this name and instance"
+                        .to_owned()
+                }
+                (None, false) => {
+                    "it may register it under another name or instance, or not at all".to_owned()
+                }
+            };
+            format!(
+                "the source sends the section {section}, which the destination's build does not send for \
+                 the same configuration: {why}"
+            )
+        }
+        Reason::Version { sent, takes } => format!(
+            "the source sends version {sent} of {section}; the destination's build takes {takes}"
+        ),
+        Reason::Memory {
+            block,
+            sent,
+            own: None,
+        } => format!(
+            "the source sends the memory block {block} of {sent} bytes, which the destination's build does \
+             not have for the same configuration"
+        ),
+        Reason::Memory {
+            block,
+            sent,
+            own: Some(own),
+        } => format!(
+            "the memory block {block} has {sent} bytes in what was sent and {own} in the destination's build"
+        ),
+        Reason::Several { places, .. } => {
+            let places = places
+                .iter()
+                .map(|place| format!("{} ({}, offset {})", place.field, place.rule, place.offset));
+            format!(
+                "the layouts of {section} part in several places, and which of them the destination reads, \
+                 a version or a test decides: {}",
+                places.collect::<Vec<_>>().join(", ")
+            )
+        }
+        Reason::Unequal { sent, own } => format!(
+            "{} must hold in {section} what the destination's own device has: {} was sent, it has {}",
+            sent.label,
+            value(sent),
+            value(own)
+        ),
+        Reason::TooMany {
+            sent, length, most, ..
+        } => format!(
+            "{} may be at most {most} in {section}, as the destination's own device has it: {length} was \
+             sent",
+            sent.label
+        ),
+        Reason::LacksRegisters { registers, .. } => format!(
+            "the source sends system registers in {section} that the destination's CPU does not have: {}",
+            some(registers.iter().map(|r| format!("0x{:x}", r.number)))
+        ),
+        Reason::OtherRegisters { registers, .. } => {
+            let registers = registers.iter().map(|(sent, own)| {
+                format!("0x{:x} (0x{:x}, there 0x{own:x})", sent.number, sent.value)
+            });
+            format!(
+                "system registers in {section} have other values than on a machine of the destination's \
+                 build that never ran, and a load ends at one that cannot be written: {}",
+                some(registers)
+            )
+        }
+        Reason::PciConfig { at, sent, own, .. } => format!(
+            "the PCI configuration space of {section} differs where a guest cannot write, first at \
+             0x{at:x}: 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
+        ),
+        Reason::ValueCheck { unseen, up_to } => {
+            let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
+            let but = match unseen.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    " (a stream does not describe what is in {})",
+                    names.join(", ")
+                ),
+            };
+            format!(
+                "the layout of {section} is the same in both builds{}{but}: a check of the values refused \
+                 it",
+                up_to.unwrap_or_default()
+            )
+        }
+        // These are said with their place.
+        Reason::Subsection { difference, .. } | Reason::Layout { difference, .. } => {
+            difference.clone()
+        }
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.instance_id {
+            0 => write!(f, "{}", self.section),
+            instance => write!(f, "{} {instance}", self.section),
+        }
+    }
+}
+
+impl fmt::Display for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Takes::AtMost(version) => write!(f, "at most {version}"),
+            Takes::AtLeast(version) => write!(f, "at least {version}"),
+            Takes::Own(version) => {
+                write!(f, "version {version}, and which older ones it does not say")
+            }
+        }
+    }
+}
+
+/// Returns name, type and size.
+fn shape(field: &FieldValue) -> String {
+    let size = match field.bytes.len() {
+        1 => "1 byte".to_owned(),
+        n => format!("{n} bytes"),
+    };
+    format!("{} ({}, {size})", field.label, field.type_name)
+}
+
+fn with_value(field: &FieldValue) -> String {
+    format!("{} = {}", shape(field), value(field))
+}
+
+fn value(field: &FieldValue) -> String {
+    match field.kind.leaf(&field.bytes) {
+        _ if field.count != 1 => hex(&field.bytes),
+        Leaf::Bool(value) => value.to_string(),
+        Leaf::Signed(value) => value.to_string(),
+        Leaf::Unsigned(value) => format!("0x{value:x}"),
+        Leaf::Float(value) => value.to_string(),
+        Leaf::Text(value) => format!("{value:?}"),
+        Leaf::Null => "null".to_owned(),
+        Leaf::Bytes(bytes) => hex(bytes),
+    }
+}
+
+/// Returns the first bytes, which are enough to know them by.
+fn hex(bytes: &[u8]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = bytes
+        .iter()
+        .take(SHOWN)
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let more = if bytes.len() > SHOWN { " ..." } else { "" };
+    format!("{}{more}", shown.join(" "))
+}
+
+/// Returns the first ones, and how many more there are.
+fn some(all: impl Iterator<Item = String>) -> String {
+    const NAMED: usize = 3;
+    let mut all: Vec<String> = all.collect();
+    match all.len().saturating_sub(NAMED) {
+        0 => all.join(", "),
+        more => {
+            all.truncate(NAMED);
+            format!("{} and {more} more", all.join(", "))
+        }
+    }
+}

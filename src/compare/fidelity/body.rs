@@ -1,0 +1,162 @@
+//! The fields of a section in the order of the wire, by the subsections that they stand in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::stream::tree::{Kind, Node, Section, Structure, Value};
+
+/// A value on the wire that nothing divides further: a scalar, a buffer, or an array of scalars.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaf {
+    /// As people read it, elements counted.
+    pub path: String,
+    /// Without the elements' numbers: descriptions do not count them alike in all builds.
+    pub key: String,
+    pub description: Arc<str>,
+    pub kind: Kind,
+    /// Where it begins, in bytes from the start of its body.
+    pub at: usize,
+    pub offset: u64,
+    pub bytes: Bytes,
+}
+
+impl Leaf {
+    /// The name without the structs around it, which come and go without a change on the wire.
+    pub fn name(&self) -> &str {
+        self.key.rsplit('/').next().unwrap_or(&self.key)
+    }
+
+    pub fn end(&self) -> usize {
+        self.at + self.bytes.len()
+    }
+
+    /// Space that no field uses: whatever is in it means nothing.
+    pub fn is_filler(&self) -> bool {
+        matches!(self.kind, Kind::Padding | Kind::Null) || self.bytes.is_empty()
+    }
+}
+
+/// The fields of a description without those of its subsections, or of one subsection. Subsections
+/// come and go with the state, so each counts its places anew.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Body {
+    /// Empty for a section itself, else the way to the subsection, without elements' numbers.
+    pub key: String,
+    /// In the order of the wire, without gaps.
+    pub leaves: Vec<Leaf>,
+    pub length: usize,
+}
+
+/// Takes a section apart. Of one that was not decoded nothing is known.
+pub(crate) fn bodies(section: &Section) -> Vec<Body> {
+    let Some(structure) = section.content.structure() else {
+        return Vec::new();
+    };
+    let mut bodies = vec![Body::default()];
+    collect(structure, &Way::default(), 0, &mut bodies);
+    bodies
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}/{name}")
+    }
+}
+
+/// Where a field is: for people, and for finding its like.
+#[derive(Clone, Default)]
+struct Way {
+    path: String,
+    key: String,
+}
+
+impl Way {
+    fn to(&self, name: &str) -> Way {
+        Way {
+            path: join(&self.path, name),
+            key: join(&self.key, name),
+        }
+    }
+
+    fn element(mut self, index: impl std::fmt::Display) -> Way {
+        self.path.push_str(&format!("[{index}]"));
+        self
+    }
+}
+
+fn collect(structure: &Structure, way: &Way, body: usize, bodies: &mut Vec<Body>) {
+    for node in &structure.fields {
+        field(node, &structure.vmsd_name, way, body, bodies);
+    }
+    for subsection in &structure.subsections {
+        let way = way.to(&subsection.name);
+        bodies.push(Body {
+            key: way.key.clone(),
+            ..Body::default()
+        });
+        let own = bodies.len() - 1;
+        collect(&subsection.structure, &way, own, bodies);
+    }
+}
+
+fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &mut Vec<Body>) {
+    let mut way = way.to(&node.name);
+    if let Some(index) = node.index {
+        way = way.element(index);
+    }
+    match &node.value {
+        Value::Leaf(kind) | Value::Leaves { kind, .. } => {
+            let Some(body) = bodies.get_mut(body) else {
+                return;
+            };
+            body.leaves.push(Leaf {
+                path: way.path,
+                key: way.key,
+                description: description.clone(),
+                kind: *kind,
+                at: body.length,
+                offset: node.offset,
+                bytes: node.bytes.clone(),
+            });
+            body.length += node.bytes.len();
+        }
+        Value::Struct(structure) => collect(structure, &way, body, bodies),
+        Value::Structs(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                if let Some(structure) = element {
+                    collect(structure, &way.clone().element(index), body, bodies);
+                }
+            }
+        }
+        Value::List(elements) => {
+            for (index, structure) in elements.iter().enumerate() {
+                collect(structure, &way.clone().element(index), body, bodies);
+            }
+        }
+    }
+}
+
+/// The field of a body in which the byte at `at` lies.
+pub(crate) fn holder(body: &Body, at: usize) -> Option<&Leaf> {
+    let after = body.leaves.partition_point(|leaf| leaf.at <= at);
+    let leaf = body.leaves.get(after.checked_sub(1)?)?;
+    (at < leaf.end()).then_some(leaf)
+}
+
+/// The bytes of a body from `at` on. `None` where it is shorter.
+pub(crate) fn within(body: &Body, at: usize, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    let from = body.leaves.partition_point(|leaf| leaf.end() <= at);
+    for leaf in body.leaves.get(from..)? {
+        let skip = at.saturating_sub(leaf.at);
+        let rest = leaf.bytes.get(skip..)?;
+        bytes.extend_from_slice(&rest[..rest.len().min(length - bytes.len())]);
+        if bytes.len() == length {
+            break;
+        }
+    }
+    (bytes.len() == length).then_some(bytes)
+}

@@ -1,0 +1,87 @@
+//! Values that did not arrive.
+
+use bytes::Bytes;
+
+use crate::compare::fidelity::body::{Body, Leaf};
+use crate::model::SectionName;
+use crate::report::Change;
+use crate::stream::tree::{Kind, Section};
+
+/// A field whose value did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    pub section: SectionName,
+    pub instance_id: u32,
+    /// The description that the field belongs to: the section's, a nested one or a subsection's.
+    pub description: String,
+    /// From the section's description down, subsections included.
+    pub path: String,
+    pub change: Change,
+    /// From the start of the stream that was sent, in bytes.
+    pub offset: u64,
+    pub sent: Bytes,
+    pub kind: Kind,
+    /// What the field of this name holds now.
+    pub held: Option<Bytes>,
+    /// The field that holds the bytes now, where it is another.
+    pub landed_in: Option<String>,
+}
+
+impl Loss {
+    /// Returns the field's own name.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
+        // An element of an array is named like the array.
+        name.split('[').next().unwrap_or(name)
+    }
+}
+
+/// The losses of one section.
+pub(crate) struct Losses<'s> {
+    section: &'s Section,
+    pub found: Vec<Loss>,
+}
+
+impl<'s> Losses<'s> {
+    pub fn of(section: &'s Section) -> Self {
+        Losses {
+            section,
+            found: Vec::new(),
+        }
+    }
+
+    /// Adds a field that was sent, with the field of its name on the receiving side and the one that
+    /// its bytes went into.
+    pub fn add(
+        &mut self,
+        leaf: &Leaf,
+        change: Change,
+        held: Option<&Leaf>,
+        landed_in: Option<&Leaf>,
+    ) {
+        let description = match &*leaf.description {
+            // A legacy section has no description.
+            "" => self.section.name.as_str(),
+            name => name,
+        };
+        self.found.push(Loss {
+            section: self.section.name.clone(),
+            instance_id: self.section.instance_id,
+            description: description.to_owned(),
+            path: leaf.path.clone(),
+            change,
+            offset: leaf.offset,
+            sent: leaf.bytes.clone(),
+            kind: leaf.kind,
+            held: held.map(|leaf| leaf.bytes.clone()),
+            landed_in: landed_in.map(|leaf| leaf.path.clone()),
+        });
+    }
+
+    /// Adds all fields of a body that the receiving side does not have.
+    pub fn add_all(&mut self, body: &Body) {
+        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
+            self.add(leaf, Change::Vanished, None, None);
+        }
+    }
+}

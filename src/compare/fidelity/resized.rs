@@ -1,0 +1,103 @@
+//! Lengths that differ and lose nothing.
+
+use std::borrow::Cow;
+
+use crate::compare::fidelity::body::{Body, Leaf};
+use crate::rules::known_issues::StateNames;
+use crate::stream::tree::Kind;
+
+/// The receiving side as it would be if its fields had the lengths that were sent, where another length
+/// is known to be harmless.
+pub(crate) fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body> {
+    let resized = |ours: &Leaf, theirs: &Leaf| {
+        let (sent, held) = (&ours.bytes[..], &theirs.bytes[..]);
+        ours.key == theirs.key
+            && ours.kind == Kind::Bytes
+            && sent.len() != held.len()
+            && (adds_only(sent, held)
+                || adds_only(held, sent)
+                || names
+                    .resizes(&ours.description, ours.name())
+                    .any(|by| is_longer(sent, held, by) || is_longer(held, sent, by)))
+    };
+    let mut pairs = sent.leaves.iter().zip(&held.leaves);
+    if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {
+        return Cow::Borrowed(held);
+    }
+    let mut body = held.clone();
+    let mut at = 0;
+    for (index, leaf) in body.leaves.iter_mut().enumerate() {
+        if let Some(ours) = sent.leaves.get(index)
+            && resized(ours, leaf)
+        {
+            leaf.bytes = ours.bytes.clone();
+        }
+        leaf.at = at;
+        at += leaf.bytes.len();
+    }
+    body.length = at;
+    Cow::Owned(body)
+}
+
+/// Whether `held` is `sent` with one subsection put in. A field that writes descriptions of its own into
+/// bytes that the stream does not describe (`virtio` does) sends some only in some states, and which
+/// ones is for either build to decide: a destination that did not know one would have refused it. So it
+/// is the other way round, too: 10.0.13 sends `virtio/ringsize` of queues that it got from 11.1, and
+/// what 11.1 sends after the way back is to the byte what it sent before.
+fn adds_only(sent: &[u8], held: &[u8]) -> bool {
+    /// The longest name that a length byte allows, and what precedes it.
+    const LONGEST: usize = 2 + 255;
+    let Some(added) = held.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
+        return false;
+    };
+    let common = common(sent, held);
+    // Its first bytes may be those of the one that follows.
+    (common.saturating_sub(LONGEST)..=common)
+        .rev()
+        .any(|at| begins_subsection(held, at) && held.get(at + added..) == sent.get(at..))
+}
+
+/// Whether `long` is `short` with so many bytes put in at one place, and nothing else. The length of what
+/// they belong to may stand in front of it: then it says so many more, what it counts begins as in
+/// `short`, and they are the last ones of it. Behind that, either side may have one subsection more.
+fn is_longer(short: &[u8], long: &[u8], by: usize) -> bool {
+    let rest_is_same = |short: Option<&[u8]>, long: Option<&[u8]>| {
+        let both = short.zip(long);
+        both.is_some_and(|(a, b)| a == b || adds_only(a, b) || adds_only(b, a))
+    };
+    let common = common(short, long);
+    let longer_there = |at: usize| {
+        let (Some((fewer, short)), Some((more, long))) = (counted(short, at), counted(long, at))
+        else {
+            return false;
+        };
+        fewer.checked_add(by) == Some(more)
+            && short
+                .get(..fewer)
+                .is_some_and(|kept| long.starts_with(kept))
+            && rest_is_same(short.get(fewer..), long.get(more..))
+    };
+    // The first byte that differs may be any of the length's four.
+    (common.saturating_sub(3)..=common).any(longer_there)
+        || rest_is_same(short.get(common..), long.get(common.saturating_add(by)..))
+}
+
+/// The length that may stand at `at`, and what comes after it.
+fn counted(bytes: &[u8], at: usize) -> Option<(usize, &[u8])> {
+    let (length, rest) = bytes.get(at..)?.split_first_chunk()?;
+    Some((u32::from_be_bytes(*length).try_into().ok()?, rest))
+}
+
+/// How many bytes both begin with.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Whether a subsection may begin here: its marker, and a name with its length.
+fn begins_subsection(bytes: &[u8], at: usize) -> bool {
+    const MARKER: u8 = 5;
+    let length = bytes.get(at + 1).map(|&length| usize::from(length));
+    let name = length.and_then(|length| bytes.get(at + 2..at + 2 + length));
+    bytes.get(at) == Some(&MARKER)
+        && name.is_some_and(|name| name.len() > 2 && name.iter().all(u8::is_ascii_graphic))
+}

@@ -1,0 +1,100 @@
+//! One thing on the wire.
+
+use crate::compare::layout::Layout;
+use crate::compare::layout::interner::Id;
+
+/// One thing on the wire.
+#[derive(Debug)]
+pub(crate) struct Item<'d> {
+    /// Where the structures around it have it, for people.
+    pub place: Id,
+    /// The same regardless of how C structures group it: `core.itr` and `core` › `itr`
+    /// are one path.
+    pub path: Id,
+    /// The last part of [`Item::path`].
+    pub leaf: Id,
+    pub name: &'d str,
+    /// The innermost description around it.
+    pub description: &'d str,
+    /// Bytes of one element: in the memory of a build that was dumped, on the wire of one that sent it.
+    pub size: u64,
+    pub size_is: SizeIs,
+    pub num: Option<u64>,
+    /// A run-time test of the field or of a structure around it decides.
+    pub conditional: bool,
+    /// The version gates let it through.
+    pub present: bool,
+    pub gate: i64,
+    /// The number of elements is not known: the dump prints none, here or for a structure around it.
+    pub loose: bool,
+    pub kind: Kind<'d>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind<'d> {
+    Field,
+    /// `VMSTATE_UNUSED`: bytes without a meaning.
+    Filler,
+    /// An array of structures of known length.
+    Array(Vec<Item<'d>>),
+    /// The place where the description's subsections follow.
+    Subsection(Layout<'d>),
+}
+
+/// Where a size was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SizeIs {
+    InMemory,
+    OnTheWire,
+}
+
+/// In-memory size of a `QEMUTimer`, which is 8 bytes on the wire (`include/qemu/timer.h`,
+/// `vmstate_info_timer`). No buffer in QEMU 5.2 to 11.1 has this size.
+const TIMER_SIZE: u64 = 48;
+
+impl Item<'_> {
+    pub fn is_filler(&self) -> bool {
+        matches!(self.kind, Kind::Filler)
+    }
+
+    pub fn is_subsection(&self) -> bool {
+        matches!(self.kind, Kind::Subsection(_))
+    }
+
+    /// Tells whether the dump says nothing of its width: variable buffers, bitmaps and most custom kinds.
+    pub fn is_opaque(&self) -> bool {
+        self.size == 0 && matches!(self.kind, Kind::Field)
+    }
+
+    /// Tells whether it is a single integer as far as the dump tells.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.kind, Kind::Field) && matches!(self.size, 1 | 2 | 4 | 8)
+    }
+
+    /// Tells whether it has the size of a timer that is embedded in its device's state.
+    pub fn is_timer(&self) -> bool {
+        self.size == TIMER_SIZE && self.size_is == SizeIs::InMemory
+    }
+
+    /// Returns the bytes on the wire when it is sent, as far as the dump tells. A loose count is taken as one.
+    pub fn bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::Array(inner) => {
+                let element: u64 = inner
+                    .iter()
+                    .filter(|item| item.present && !item.conditional)
+                    .map(Item::bytes)
+                    .fold(0, u64::saturating_add);
+                element.saturating_mul(self.num.unwrap_or(1))
+            }
+            Kind::Subsection(_) => 0,
+            Kind::Field if self.is_timer() => self.num.unwrap_or(1).saturating_mul(8),
+            _ => self.size.saturating_mul(self.num.unwrap_or(1)),
+        }
+    }
+
+    /// Tells whether it is always sent and something of it is on the wire.
+    pub fn is_certain(&self) -> bool {
+        self.present && !self.conditional && !self.is_subsection() && !self.is_opaque()
+    }
+}

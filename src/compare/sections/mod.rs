@@ -1,0 +1,411 @@
+//! The comparison of two sections: walks their layouts in one direction and words what it finds.
+//!
+//! `align` matches the two sequences of items; `gap` says what became of the items that have no exact
+//! match, by what fits as `fit` has it; `run` of those that stand elsewhere; `wording` says it.
+
+mod align;
+mod fit;
+mod gap;
+mod run;
+mod spot;
+mod terms;
+mod wording;
+
+use crate::compare::layout::{Interner, Item, Kind, Layout};
+use crate::compare::renames::Renames;
+use crate::model::Rule;
+use crate::model::Side as Build;
+use crate::report::{ChangeKey, Changed, Finding, Level, Shape};
+
+use align::{Step, align};
+use gap::Change;
+use run::{LeftOver, Run};
+use spot::Spot;
+use wording::Refusal;
+pub(crate) use wording::Wording;
+
+/// A section of one build.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'d> {
+    /// Its name in findings: the QOM type of a dump, the section's own name of a stream.
+    pub type_name: &'d str,
+    pub layout: Layout<'d>,
+}
+
+/// Compares two sections that are one in the direction of the wording. `known` is why types of
+/// different names are one.
+pub(crate) fn compare<'d>(
+    old: Subject<'d>,
+    new: Subject<'d>,
+    known: Option<&str>,
+    wording: Wording,
+    renames: &dyn Renames,
+) -> Vec<Finding> {
+    let mut comparison = Comparison {
+        old,
+        new,
+        wording,
+        renames,
+        interner: Interner::default(),
+        findings: Vec::new(),
+    };
+    comparison.sections(known);
+    comparison.findings
+}
+
+/// One pair of sections in one direction.
+struct Comparison<'d, 'k> {
+    old: Subject<'d>,
+    new: Subject<'d>,
+    wording: Wording,
+    renames: &'k dyn Renames,
+    interner: Interner<'d>,
+    findings: Vec<Finding>,
+}
+
+/// The part of a section that is being compared.
+struct Scope<'s> {
+    /// From the vmsd name down to the description at hand.
+    path: &'s [String],
+    /// Whether it is always sent.
+    certain: bool,
+}
+
+impl<'d> Comparison<'d, '_> {
+    fn sections(&mut self, known: Option<&str>) {
+        let (old, new) = (self.old.layout, self.new.layout);
+        let (old_type, new_type) = (self.old.type_name, self.new.type_name);
+        if old_type != new_type {
+            let message = self
+                .wording
+                .type_renamed(old_type, new_type, old.name(), known);
+            let sides = (named(old_type), named(new_type));
+            self.section_finding(Rule::SectionRenamed, message, sides);
+            if let Some(finding) = self.findings.last_mut() {
+                finding.items = vec![Changed {
+                    description: old.name().to_owned(),
+                    old: Some(old_type.to_owned()),
+                    new: Some(new_type.to_owned()),
+                    known: known.is_some(),
+                }];
+            }
+        }
+        if old.is_same(new) {
+            return;
+        }
+        if old.name() != new.name() {
+            let message = self.wording.vmsd_renamed(old.name(), new.name());
+            let sides = (named(old.name()), named(new.name()));
+            self.section_finding(Rule::VmsdRenamed, message, sides);
+            return;
+        }
+        let sides = || (versions(old), versions(new));
+        if old.is_migratable() != new.is_migratable() {
+            let without = match old.is_migratable() {
+                true => Build::New,
+                false => Build::Old,
+            };
+            let message = self.wording.unmigratable(without);
+            self.section_finding(Rule::Unmigratable, message, sides());
+            return;
+        }
+        let (source, destination) = self.source_destination(old, new);
+        if let Some(refusal) = Refusal::of(source, destination) {
+            let message = self.wording.refused(refusal, source, destination);
+            self.section_finding(refusal.rule(), message, sides());
+            return;
+        }
+        // Where the version itself changed, the other direction says so.
+        if let (Some(was), Some(is)) = (old.minimum_version_id(), new.minimum_version_id())
+            && was != is
+            && old.version_id() == new.version_id()
+            && Refusal::of(destination, source).is_none()
+        {
+            let message = self.wording.minimum_changed(was, is, old.version_id());
+            self.section_finding(Rule::MinimumVersionChanged, message, sides());
+        }
+        let path = [old.name().to_owned()];
+        let scope = Scope {
+            path: &path,
+            certain: true,
+        };
+        self.layouts(old, new, &scope);
+    }
+
+    fn source_destination<T>(&self, old: T, new: T) -> (T, T) {
+        self.wording.direction.source_destination(old, new)
+    }
+
+    /// Compares what follows a header with a version: a section's or a subsection's content.
+    fn layouts(&mut self, old: Layout<'d>, new: Layout<'d>, scope: &Scope) {
+        let (source, _) = self.source_destination(old, new);
+        let version = source.version_id();
+        let old_items = old.lay_out(&mut self.interner, version, new);
+        let new_items = new.lay_out(&mut self.interner, version, old);
+        self.sequences(&old_items, &new_items, scope);
+    }
+
+    fn sequences(&mut self, old: &[Item<'d>], new: &[Item<'d>], scope: &Scope) {
+        let steps = align(old, new);
+        if steps.iter().all(|step| match *step {
+            Step::Match { old: o, new: n } => identical(&old[o], &new[n]),
+            Step::Gap { .. } => false,
+        }) && self.same_places(old, new)
+        {
+            self.subsections_inside(old, new, &steps, scope);
+            return;
+        }
+        let mut run = Run {
+            old,
+            new,
+            steps: &steps,
+            changes: Vec::new(),
+            removed: Vec::new(),
+            added: Vec::new(),
+        };
+        for (at, step) in steps.iter().enumerate() {
+            match step {
+                Step::Match { old: o, new: n } => self.matched(&mut run, *o, *n),
+                Step::Gap { old: o, new: n } => {
+                    let known = gap::Known {
+                        renames: self.renames,
+                        section: self.old.type_name,
+                    };
+                    let mut outcome = gap::explain(old, new, o, n, known);
+                    run.changes.append(&mut outcome.changes);
+                    let balanced = outcome.conditions_may_balance;
+                    let left_over = |item| LeftOver {
+                        item,
+                        step: at,
+                        balanced,
+                    };
+                    run.removed
+                        .extend(outcome.removed.into_iter().map(left_over));
+                    run.added.extend(outcome.added.into_iter().map(left_over));
+                }
+            }
+        }
+        run.settle_moves();
+        run.settle_left_over(self.wording.direction);
+        run.changes.sort_by_key(|c| {
+            (
+                c.new.first().or(c.old.first()).copied(),
+                c.old.first().copied(),
+            )
+        });
+        let changes = std::mem::take(&mut run.changes);
+        for change in &changes {
+            self.say(&run, change, scope);
+        }
+        self.subsections_inside(old, new, &steps, scope);
+    }
+
+    /// Whether every matched item stands under the same C names on both sides.
+    fn same_places(&self, old: &[Item<'d>], new: &[Item<'d>]) -> bool {
+        old.iter()
+            .zip(new)
+            .all(|(o, n)| self.interner.same_names(o.place, n.place))
+    }
+
+    /// Differences of items that matched by name and width.
+    fn matched(&self, run: &mut Run<'_, 'd>, o: usize, n: usize) {
+        let (old, new) = (&run.old[o], &run.new[n]);
+        if old.is_subsection() {
+            return;
+        }
+        let certain = !old.conditional;
+        if old.present != new.present {
+            run.push(Rule::GateExcludesField, certain, o, n);
+            return;
+        }
+        if !old.present {
+            return;
+        }
+        if old.gate != new.gate {
+            run.push(Rule::VersionGateChanged, true, o, n);
+        }
+        if old.num != new.num {
+            match (old.num, new.num) {
+                (Some(_), Some(_)) => run.push(Rule::ArrayResized, certain, o, n),
+                _ if !old.loose && !new.loose => run.push(Rule::ArrayLengthUnstated, false, o, n),
+                _ => {}
+            }
+        }
+        let same_names = self.interner.same_names(old.place, new.place);
+        let depth = |item: &Item| self.interner.depth(item.place);
+        let both_fill = old.is_filler() && new.is_filler();
+        if !same_names && !both_fill {
+            let rule = if depth(old) == depth(new) {
+                Rule::FieldRenamed
+            } else {
+                Rule::FieldRegrouped
+            };
+            run.push(rule, true, o, n);
+        } else if old.description != new.description && depth(old) > 1 {
+            run.push(Rule::DescriptionRenamed, true, o, n);
+        }
+    }
+
+    /// Goes into what matched as a whole: elements of arrays and subsections.
+    fn subsections_inside(
+        &mut self,
+        old: &[Item<'d>],
+        new: &[Item<'d>],
+        steps: &[Step],
+        scope: &Scope,
+    ) {
+        for step in steps {
+            let Step::Match { old: o, new: n } = *step else {
+                continue;
+            };
+            let (old, new) = (&old[o], &new[n]);
+            match (&old.kind, &new.kind) {
+                (Kind::Array(old_element), Kind::Array(new_element)) => {
+                    let inside = Scope {
+                        path: scope.path,
+                        certain: scope.certain && !old.conditional,
+                    };
+                    self.sequences(old_element, new_element, &inside);
+                }
+                (&Kind::Subsection(a), &Kind::Subsection(b)) => {
+                    self.subsections(old, new, a, b, scope);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn subsections(
+        &mut self,
+        old_item: &Item<'d>,
+        new_item: &Item<'d>,
+        old: Layout<'d>,
+        new: Layout<'d>,
+        scope: &Scope,
+    ) {
+        let mut path = scope.path.to_vec();
+        let names = self.interner.names_of(new_item.place);
+        path.extend(names.into_iter().map(str::to_owned));
+        let inside = Scope {
+            path: &path,
+            certain: false,
+        };
+        let key = ChangeKey::Subsection(old.name().to_owned());
+        let (source, destination) = self.source_destination(old, new);
+        if Refusal::of(source, destination).is_some() {
+            let message = self.wording.subsection_refused(source, destination);
+            let sides = (versions(old), versions(new));
+            self.push(Rule::SubsectionVersion, &inside, message, sides, key);
+            return;
+        }
+        let (writer, reader) = self.source_destination(old_item, new_item);
+        // The name that a loader looks for begins with that of the description around it.
+        let reachable = |item: &Item| item.name.starts_with(item.description);
+        if reachable(writer) && !reachable(reader) {
+            let message = self.wording.unreachable(reader.name, reader.description);
+            let sides = (named(old_item.description), named(new_item.description));
+            self.push(Rule::SubsectionUnreachable, &inside, message, sides, key);
+        }
+        if !old.is_same(new) {
+            self.layouts(old, new, &inside);
+        }
+    }
+
+    fn say(&mut self, run: &Run<'_, 'd>, change: &Change, scope: &Scope) {
+        let old: Vec<&Item> = change.old.iter().map(|&i| &run.old[i]).collect();
+        let new: Vec<&Item> = change.new.iter().map(|&j| &run.new[j]).collect();
+        let spot = Spot {
+            interner: &self.interner,
+            wording: self.wording,
+            old: &old,
+            new: &new,
+        };
+        let mut path = scope.path.to_vec();
+        path.extend(spot.path());
+        let message = spot.message(change.rule, change.known.as_deref());
+        let sides = (spot.shape(Build::Old), spot.shape(Build::New));
+        let key = spot.change();
+        let context = run.context(&self.interner, change);
+        let items = spot.items(change.rule, change.known.is_some());
+        let inside = Scope {
+            path: &path,
+            certain: scope.certain && change.certain,
+        };
+        self.push(change.rule, &inside, message, sides, key);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.context = context;
+            finding.items = items;
+        }
+    }
+
+    fn section_finding(&mut self, rule: Rule, message: String, sides: Sides) {
+        let vmsd = self.old.layout.name().to_owned();
+        let path = [vmsd.clone()];
+        let key = ChangeKey::Section {
+            vmsd,
+            sides: Box::new([sides.0.clone(), sides.1.clone()]),
+        };
+        let scope = Scope {
+            path: &path,
+            certain: true,
+        };
+        self.push(rule, &scope, message, sides, key);
+    }
+
+    fn push(
+        &mut self,
+        rule: Rule,
+        scope: &Scope,
+        message: String,
+        (old, new): Sides,
+        change: ChangeKey,
+    ) {
+        let level = match rule.level() {
+            Level::Error if !scope.certain => Level::Warning,
+            level => level,
+        };
+        self.findings.push(Finding {
+            rule,
+            level,
+            direction: self.wording.direction,
+            section: self.old.type_name.to_owned(),
+            also_in: Vec::new(),
+            machines: Vec::new(),
+            path: scope.path.to_vec(),
+            message,
+            old,
+            new,
+            allowed_by: None,
+            evidence: self.old.layout.evidence(),
+            confirmed_by: None,
+            context: Vec::new(),
+            change,
+            items: Vec::new(),
+        });
+    }
+}
+
+/// What the old and the new build have at the spot of a finding.
+type Sides = (Option<Shape>, Option<Shape>);
+
+fn named(name: &str) -> Option<Shape> {
+    Some(Shape {
+        name: Some(name.to_owned()),
+        ..Shape::default()
+    })
+}
+
+fn versions(layout: Layout) -> Option<Shape> {
+    Some(Shape {
+        version_id: Some(layout.version_id()),
+        minimum_version_id: layout.minimum_version_id(),
+        ..Shape::default()
+    })
+}
+
+fn identical(old: &Item, new: &Item) -> bool {
+    old.present == new.present
+        && old.gate == new.gate
+        && (old.num == new.num || old.loose || new.loose)
+        && old.description == new.description
+}

@@ -1,0 +1,103 @@
+//! The items of one change: where they stand, what they are on either side, and what makes the change
+//! one and the same in other sections.
+
+use crate::compare::layout::{Interner, Item, Kind};
+use crate::compare::sections::terms::layout_line;
+use crate::compare::sections::wording::Wording;
+use crate::model::Rule;
+use crate::model::Side as Build;
+use crate::report::{ChangeKey, Changed, FieldKey, Shape};
+
+/// The items of one change, with what is needed to word it.
+pub(crate) struct Spot<'s, 'd> {
+    pub interner: &'s Interner<'d>,
+    pub wording: Wording,
+    pub old: &'s [&'s Item<'d>],
+    pub new: &'s [&'s Item<'d>],
+}
+
+impl<'d> Spot<'_, 'd> {
+    /// Returns the field names from the description at hand down to the first item.
+    pub fn path(&self) -> Vec<String> {
+        let first = self.old.first().or(self.new.first());
+        first.map_or_else(Vec::new, |item| {
+            let names = self.interner.names_of(item.place);
+            names.into_iter().map(str::to_owned).collect()
+        })
+    }
+
+    /// Returns what is the same in every section that embeds the description in which the change was
+    /// made.
+    pub fn change(&self) -> ChangeKey {
+        let side = |items: &[&Item]| {
+            let key = |item: &&Item| FieldKey {
+                description: item.description.to_owned(),
+                name: item.name.to_owned(),
+                size: item.size,
+                num: item.num,
+            };
+            items.iter().map(key).collect()
+        };
+        ChangeKey::Fields {
+            old: side(self.old),
+            new: side(self.new),
+        }
+    }
+
+    /// Returns what changed, as the lists name it. Items pair up where both sides have as many.
+    pub fn items(&self, rule: Rule, known: bool) -> Vec<Changed> {
+        let name = |item: &&Item| {
+            let name = match rule {
+                Rule::DescriptionRenamed => item.description,
+                _ => item.name,
+            };
+            Some(name.to_owned())
+        };
+        let paired = self.old.len() == self.new.len();
+        let longer = self.old.len().max(self.new.len());
+        let of = |items: &[&Item], at: usize| items.get(at).and_then(name);
+        let around = |items: &[&Item], at: usize| items.get(at).map(|i| i.description.to_owned());
+        let mut items: Vec<Changed> = (0..longer)
+            .map(|at| Changed {
+                description: around(self.new, at)
+                    .or_else(|| around(self.old, at))
+                    .unwrap_or_default(),
+                old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
+                new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
+                known,
+            })
+            .collect();
+        items.dedup();
+        items
+    }
+
+    pub fn shape(&self, build: Build) -> Option<Shape> {
+        let items = if build == Build::Old {
+            self.old
+        } else {
+            self.new
+        };
+        match items {
+            [] => None,
+            [item] => Some(Shape {
+                name: (item.name != self.path().last().map_or("", String::as_str))
+                    .then(|| item.name.to_owned()),
+                size: (!item.is_subsection()).then_some(item.size),
+                num: item.num,
+                conditional: item.conditional && !item.is_subsection(),
+                version_id: match item.kind {
+                    Kind::Subsection(layout) => Some(layout.version_id()),
+                    _ => (item.gate != 0).then_some(item.gate),
+                },
+                ..Shape::default()
+            }),
+            items => Some(Shape {
+                fields: items
+                    .iter()
+                    .map(|i| layout_line(self.interner, i))
+                    .collect(),
+                ..Shape::default()
+            }),
+        }
+    }
+}

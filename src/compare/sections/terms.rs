@@ -1,0 +1,84 @@
+//! Items in words: their names, widths and lines.
+
+use crate::compare::layout::{Interner, Item, Kind};
+
+/// How many names a sentence lists before it counts the rest.
+pub(crate) const NAMES: usize = 4;
+
+pub(crate) fn plural<'t>(items: &[&Item], one: &'t str, many: &'t str) -> &'t str {
+    if items.len() == 1 { one } else { many }
+}
+
+/// `` `a`, `b` and 3 more``
+pub(crate) fn list(items: &[&Item]) -> String {
+    let shown = if items.len() > NAMES + 1 {
+        NAMES
+    } else {
+        items.len()
+    };
+    let names: Vec<String> = items[..shown]
+        .iter()
+        .map(|i| format!("`{}`", i.name))
+        .collect();
+    match (names.split_last(), items.len() - shown) {
+        (Some((last, [])), 0) => last.clone(),
+        (Some((last, rest)), 0) => format!("{} and {last}", rest.join(", ")),
+        (_, more) => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Returns the bytes on the wire in words, as far as the dump tells.
+pub(crate) fn bytes(items: &[&Item]) -> String {
+    let total = items
+        .iter()
+        .fold(0u64, |sum, i| sum.saturating_add(i.bytes()));
+    let unit = if total == 1 { "byte" } else { "bytes" };
+    if items
+        .iter()
+        .any(|i| i.loose && matches!(i.kind, Kind::Field))
+    {
+        format!("{total} {unit} an element")
+    } else {
+        format!("{total} {unit}")
+    }
+}
+
+pub(crate) fn elements(items: &[&Item]) -> String {
+    match items.first().map(|i| (i.num, i.loose)) {
+        Some((Some(num), _)) => format!("{num} elements"),
+        Some((None, false)) => "one element".to_owned(),
+        _ => "an unknown number of elements".to_owned(),
+    }
+}
+
+/// `4 + 4`, `2×10`
+pub(crate) fn widths(items: &[&Item]) -> String {
+    let each: Vec<String> = items.iter().map(|i| width(i)).collect();
+    each.join(" + ")
+}
+
+fn width(item: &Item) -> String {
+    match (&item.kind, item.num) {
+        (Kind::Array(_), Some(num)) => format!("[{num}]"),
+        (Kind::Field, None) if item.size == 0 => "?".to_owned(),
+        (_, Some(num)) => format!("{}×{num}", item.size),
+        (_, None) if item.loose => format!("{}×?", item.size),
+        (_, None) => item.size.to_string(),
+    }
+}
+
+/// Returns one line of a layout for people: where, how wide, on what it depends.
+pub(crate) fn layout_line(interner: &Interner, item: &Item) -> String {
+    let name = interner.names_of(item.place).join("/");
+    if let Kind::Subsection(layout) = item.kind {
+        return format!("{name}  subsection v{}", layout.version_id());
+    }
+    let mut line = format!("{name}  {}", width(item));
+    if item.conditional {
+        line.push_str("  if");
+    }
+    if item.gate != 0 {
+        line.push_str(&format!("  v{}+", item.gate));
+    }
+    line
+}

@@ -1,0 +1,401 @@
+//! The sentences of findings.
+//!
+//! A message says what the two builds put on the wire here; what follows from it and what to do is
+//! the rule's, in the catalogue.
+
+use rustc_hash::FxHashSet;
+
+use crate::compare::layout::{Item, Layout};
+use crate::compare::sections::spot::Spot;
+use crate::compare::sections::terms::{NAMES, bytes, elements, list, plural, widths};
+use crate::model::Side as Build;
+use crate::model::{Direction, Rule};
+
+/// What sentences call the two builds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wording {
+    pub direction: Direction,
+    pub old: &'static str,
+    pub new: &'static str,
+    pub source: &'static str,
+    pub destination: &'static str,
+}
+
+impl Wording {
+    /// Calls them old and new, as a finding does.
+    pub fn by_age(direction: Direction) -> Wording {
+        let (source, destination) = direction.source_destination("old", "new");
+        Wording {
+            direction,
+            old: "old",
+            new: "new",
+            source,
+            destination,
+        }
+    }
+
+    /// Calls them by their parts in a migration, as the cause of a case does.
+    pub fn by_role(direction: Direction) -> Wording {
+        let (source, destination) = ("the source", "the destination's build");
+        let (old, new) = direction.source_destination(source, destination);
+        Wording {
+            direction,
+            old,
+            new,
+            source,
+            destination,
+        }
+    }
+
+    fn is_source(self, build: Build) -> bool {
+        build == self.direction.source_destination(Build::Old, Build::New).0
+    }
+
+    pub fn lone_type(self, type_name: &str, rule: Rule) -> String {
+        let without = match rule {
+            Rule::SectionRemoved => self.new,
+            _ => self.old,
+        };
+        format!(
+            "{without} has no device type `{type_name}`: a guest that has one cannot start there"
+        )
+    }
+
+    pub fn type_renamed(self, old: &str, new: &str, vmsd: &str, known: Option<&str>) -> String {
+        let text = format!(
+            "the device type `{old}` is called `{new}` in {}; the wire says `{vmsd}`, as before",
+            self.new
+        );
+        match known {
+            Some(reason) => format!("{text}: {reason}"),
+            None => text,
+        }
+    }
+
+    pub fn vmsd_renamed(self, old: &str, new: &str) -> String {
+        format!(
+            "{} sends a section `{old}`, {} one called `{new}`: {} does not know the name it gets",
+            self.old, self.new, self.destination
+        )
+    }
+
+    pub fn unmigratable(self, without: Build) -> String {
+        let (who, other) = match without {
+            Build::Old => (self.old, self.new),
+            _ => (self.new, self.old),
+        };
+        let verb = match self.is_source(without) {
+            true => "send",
+            false => "load",
+        };
+        format!(
+            "{who} has no field table for this device, so it cannot {verb} it; {other} can migrate it"
+        )
+    }
+
+    /// Says that the version in the header of a section is refused.
+    pub fn refused(self, refusal: Refusal, source: Layout, destination: Layout) -> String {
+        let (from, to, sent) = (self.source, self.destination, source.version_id());
+        match refusal {
+            Refusal::TooNew => {
+                let most = destination.version_id();
+                format!("{from} sends version {sent}, {to} knows up to version {most}")
+            }
+            Refusal::TooOld { minimum } => {
+                format!("{from} sends version {sent}, {to} wants version {minimum} at least")
+            }
+        }
+    }
+
+    pub fn subsection_refused(self, source: Layout, destination: Layout) -> String {
+        let (from, to, name) = (self.source, self.destination, source.name());
+        let (sent, own) = (source.version_id(), destination.version_id());
+        match destination.minimum_version_id() {
+            Some(minimum) => format!(
+                "{from} sends the subsection `{name}` at version {sent}, {to} takes versions {minimum} \
+                 to {own}"
+            ),
+            None => format!(
+                "{from} sends the subsection {name} at version {sent}, {to} is at version {own}"
+            ),
+        }
+    }
+
+    pub fn minimum_changed(self, old: i64, new: i64, version: i64) -> String {
+        format!(
+            "the oldest version accepted went from {old} to {new}; both builds send version {version}"
+        )
+    }
+
+    pub fn unreachable(self, subsection: &str, description: &str) -> String {
+        format!(
+            "{} lists the subsection `{subsection}` under `{description}`, but takes only names that \
+             begin with that",
+            self.destination
+        )
+    }
+}
+
+/// Why a loader refuses the version in a header at once (`vmstate_load_state()`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    TooNew,
+    TooOld { minimum: i64 },
+}
+
+impl Refusal {
+    pub fn of(source: Layout, destination: Layout) -> Option<Refusal> {
+        let sent = source.version_id();
+        if sent > destination.version_id() {
+            return Some(Refusal::TooNew);
+        }
+        let minimum = destination.minimum_version_id();
+        let minimum = minimum.filter(|&minimum| sent < minimum)?;
+        Some(Refusal::TooOld { minimum })
+    }
+
+    pub fn rule(self) -> Rule {
+        match self {
+            Refusal::TooNew => Rule::VersionTooNew,
+            Refusal::TooOld { .. } => Rule::VersionTooOld,
+        }
+    }
+}
+
+impl<'d> Spot<'_, 'd> {
+    pub fn message(&self, rule: Rule, known: Option<&str>) -> String {
+        let Wording {
+            old: in_old,
+            new: in_new,
+            source,
+            destination,
+            ..
+        } = self.wording;
+        let (old, new) = (list(self.old), list(self.new));
+        let text = match rule {
+            Rule::FieldAdded | Rule::FieldRemoved => {
+                let (owner, items) = self.owned();
+                let what = format!("{} ({})", list(items), bytes(items));
+                if self.wording.is_source(owner) {
+                    format!("{source} sends {what}, which {destination} does not read")
+                } else {
+                    format!("{destination} reads {what}, which {source} never sends")
+                }
+            }
+            Rule::ConditionalFieldAdded | Rule::ConditionalFieldRemoved => {
+                let (owner, items) = self.owned();
+                let (what, these) = (
+                    list(items),
+                    plural(items, "its test says", "their tests say"),
+                );
+                if self.wording.is_source(owner) {
+                    format!("{source} sends {what} when {these} so, {destination} does not read it")
+                } else {
+                    format!("{destination} reads {what} when {these} so, {source} never sends it")
+                }
+            }
+            Rule::FieldResized => format!(
+                "{old} is {} in {in_old} and {} in {in_new}",
+                bytes(self.old),
+                bytes(self.new)
+            ),
+            Rule::ArrayResized => format!(
+                "{old} has {} in {in_old} and {} in {in_new}",
+                elements(self.old),
+                elements(self.new)
+            ),
+            Rule::FieldsSwapped => {
+                format!("{old} stands at another place in {in_new}, so other fields get its bytes")
+            }
+            Rule::FieldsRecut => format!(
+                "{in_old} cuts the same {} into {}, {in_new} into {}",
+                bytes(self.old),
+                widths(self.old),
+                widths(self.new)
+            ),
+            Rule::GateExcludesField => self.gate_message(),
+            Rule::FieldRenamed => match known {
+                Some(_) => format!("{old} is called {new} in {in_new}"),
+                None => format!("{}; the bytes are the same", self.renames()),
+            },
+            Rule::FieldRegrouped => {
+                format!("{old} is grouped differently in {in_new}; the bytes are the same")
+            }
+            Rule::FieldPadded => {
+                if self.new.iter().all(|item| item.is_filler()) {
+                    format!(
+                        "{old} ({}) became padding of the same size",
+                        bytes(self.old)
+                    )
+                } else {
+                    format!("{new} ({}) took the place of padding", bytes(self.new))
+                }
+            }
+            Rule::VersionGateChanged => {
+                let (a, b) = (self.old.first(), self.new.first());
+                format!(
+                    "the version gate of {old} went from {} to {}; both builds have it at the version sent",
+                    a.map_or(0, |i| i.gate),
+                    b.map_or(0, |i| i.gate)
+                )
+            }
+            Rule::TypeSizeOnly => format!(
+                "{old} takes {} bytes of memory in {in_old} and {} in {in_new}, as a timer does that is now \
+                 embedded or now a pointer; a timer is 8 bytes on the wire",
+                self.old.first().map_or(0, |i| i.size),
+                self.new.first().map_or(0, |i| i.size)
+            ),
+            Rule::SizeUndecided => format!(
+                "{old} has the size {} in {in_old} and {} in {in_new}; a dump does not say what that is on the wire",
+                self.old.first().map_or(0, |i| i.size),
+                self.new.first().map_or(0, |i| i.size)
+            ),
+            Rule::ArrayLengthUnstated => {
+                let unstated = if self.old.iter().any(|i| i.num.is_none() && i.size > 0)
+                    && !self.new.iter().all(|i| i.num.is_none())
+                    || self.old.iter().any(|i| i.loose)
+                {
+                    in_old
+                } else {
+                    in_new
+                };
+                let now = if old == new { "it".to_owned() } else { new };
+                format!(
+                    "{unstated} does not say how many elements {old} has; {now} agrees only if the \
+                     lengths do ({} against {})",
+                    widths(self.old),
+                    widths(self.new)
+                )
+            }
+            Rule::OpaqueFieldChanged => match (self.old.is_empty(), self.new.is_empty()) {
+                (false, false) => {
+                    format!("{old} is {new} in {in_new}; a dump does not say how wide they are")
+                }
+                (true, _) => format!("{new} is new; a dump does not say how wide it is"),
+                (_, true) => format!("{old} is gone; a dump does not say how wide it was"),
+            },
+            Rule::DescriptionRenamed => format!(
+                "the description of the structure around {old} is called `{}` in {in_old} and `{}` in {in_new}; \
+                 the name of a nested description is not on the wire",
+                self.old.first().map_or("", |i| i.description),
+                self.new.first().map_or("", |i| i.description)
+            ),
+            Rule::ConditionAdded => format!(
+                "{in_old} always has {old}, {in_new} decides at run time{}",
+                renamed_to(&old, &new)
+            ),
+            Rule::ConditionRemoved => format!(
+                "{in_old} decides at run time whether it has {old}, {in_new} always has it{}",
+                renamed_to(&old, &new)
+            ),
+            Rule::ConditionalFieldChanged => {
+                if old == new && widths(self.old) == widths(self.new) {
+                    format!("{old}, sent when a test says so, stands at another place in {in_new}")
+                } else {
+                    format!(
+                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; whether the tests \
+                         agree a dump does not say",
+                        widths(self.old),
+                        widths(self.new)
+                    )
+                }
+            }
+            Rule::SubsectionUnknown => format!(
+                "{source} may send the subsection {}, which {destination} does not know",
+                list(self.owned().1)
+            ),
+            Rule::SubsectionMoved => {
+                format!("the subsection {old} is sent at another place in {in_new}")
+            }
+            // Those of sections and subsections have no items.
+            _ => rule.entry().name.clone(),
+        };
+        match known {
+            Some(reason) => format!("{text}: {reason}"),
+            None => text,
+        }
+    }
+
+    /// Whose items these are, where only one build has them.
+    fn owned(&self) -> (Build, &[&Item<'d>]) {
+        if self.old.is_empty() {
+            (Build::New, self.new)
+        } else {
+            (Build::Old, self.old)
+        }
+    }
+
+    fn gate_message(&self) -> String {
+        let Wording {
+            old: in_old,
+            new: in_new,
+            source,
+            destination,
+            ..
+        } = self.wording;
+        let (Some(old), Some(new)) = (self.old.first(), self.new.first()) else {
+            return Rule::GateExcludesField.entry().name.clone();
+        };
+        let gate = |item: &Item| match (item.conditional, item.gate) {
+            (true, _) => "a run-time test".to_owned(),
+            (_, 0) => "no gate".to_owned(),
+            (_, gate) => format!("gate {gate}"),
+        };
+        let (sent, _) = self
+            .wording
+            .direction
+            .source_destination(old.present, new.present);
+        let outcome = if sent {
+            format!("{source} sends it and {destination} does not read it")
+        } else {
+            format!("{source} does not send it and {destination} reads it")
+        };
+        format!(
+            "`{}` has {} in {in_old} and {} in {in_new}: at the version sent, {outcome}",
+            old.name,
+            gate(old),
+            gate(new)
+        )
+    }
+
+    /// Which names became which, each pair once; the first few, and how many more.
+    fn renames(&self) -> String {
+        let mut seen = FxHashSet::default();
+        let mut pairs: Vec<String> = Vec::new();
+        for (old, new) in self.old.iter().zip(self.new) {
+            let (mut a, mut b) = (
+                self.interner.names_of(old.place),
+                self.interner.names_of(new.place),
+            );
+            while a.len() > 1 && b.len() > 1 && a.last() == b.last() {
+                a.pop();
+                b.pop();
+            }
+            let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+            let same = same.min(a.len() - 1).min(b.len() - 1);
+            let (a, b) = (a.split_off(same), b.split_off(same));
+            if seen.insert((a.clone(), b.clone())) && pairs.len() < NAMES {
+                pairs.push(format!(
+                    "`{}` is called `{}` in {}",
+                    a.join("/"),
+                    b.join("/"),
+                    self.wording.new
+                ));
+            }
+        }
+        let more = seen.len() - pairs.len();
+        let mut text = pairs.join(", ");
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        text
+    }
+}
+
+fn renamed_to(old: &str, new: &str) -> String {
+    if old == new {
+        String::new()
+    } else {
+        format!(" and calls it {new}")
+    }
+}

@@ -1,0 +1,55 @@
+//! What the tests, benches and fuzz targets need of the inside. It is no part of the library's interface,
+//! and changes without notice.
+
+/// Comparing dumps and streams: the record, the rule fixtures, the property tests, the bench of `static`
+/// and the fuzz target of differences.
+pub mod compare {
+    pub use crate::compare::diff::diff;
+    pub use crate::compare::dump::compare::compare;
+    pub use crate::compare::renames::NoRenames;
+}
+
+/// Composing device sets: the tests of the shipped sets, and the bench of a leg.
+pub mod devices {
+    pub use crate::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
+}
+
+/// Moving a guest: the bench of a leg, and the tests of how builds set up a machine.
+pub mod migration {
+    pub use crate::migration::case;
+    pub use crate::migration::checks::state::Names;
+    pub use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
+    pub use crate::migration::diagnosis::property_diff::{Compared, Snapshots, compare, findings};
+    pub use crate::migration::endpoint::vm::{Endpoint, Role, Vm};
+}
+
+/// Opening builds: the tests of fetching and starting them, and all tests on real ones.
+pub mod qemu {
+    pub use crate::qemu::properties;
+    pub use crate::qemu::{
+        Build, BuildArg, Cache, Deadlines, Means, Pair, Problem, QemuError, machine, open, parse,
+        private_dir, qmp,
+    };
+}
+
+/// Judging findings: the record, the benches and the fuzz target of differences.
+pub mod rules {
+    pub use crate::rules::judge::judge;
+    pub use crate::rules::known_issues::{KnownIssues, Scope};
+}
+
+/// Reading streams: the tests of the reader, its bench and its fuzz targets.
+pub mod stream {
+    pub use crate::stream::*;
+}
+
+/// Reading dumps: the record, the rule fixtures, the property tests and the bench of `static`.
+pub mod vmstate {
+    pub use crate::vmstate::dump::{Dump, Section, Vmsd, VmsdField};
+    pub use crate::vmstate::read::{parse_dump, read_dump};
+}
+
+/// The guests of ours: the tests that build and check them.
+pub mod workload {
+    pub use crate::workload::{Guest, guest, guests};
+}

@@ -1,0 +1,254 @@
+//! Comparing how two builds set up the same machine: defaults that changed and that nothing pins, which
+//! the dumps do not show and which explain many a failed load.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::model::{Direction, Rule};
+use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
+use crate::report::{ChangeKey, Evidence, Finding, Shape};
+use crate::rules::known_issues::KnownIssues;
+
+/// One and the same machine as both builds set it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshots {
+    pub old: Snapshot,
+    pub new: Snapshot,
+}
+
+/// A property that is set up differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The QOM type; of a CPU the old one.
+    pub type_name: String,
+    /// The property, or `cpu` where the machine has another CPU by default.
+    pub property: String,
+    pub how: How,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// Both builds have the property, with other values.
+    Changed { old: Setting, new: Setting },
+    /// The new build alone has it, and does something by it that the machine type does not undo.
+    Added { new: Setting },
+    /// The old build alone has it, and its machine type chose another value than the default.
+    Removed { old: Setting },
+    /// Without a choice of the user's the machine has another CPU.
+    OtherCpu { old: String, new: String },
+}
+
+/// The extent of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Values that changed.
+    Values,
+    /// Also properties that one build alone has, of which hardly any matters. For the one device
+    /// that failed they are worth a look.
+    Everything,
+}
+
+/// Returns what differs, each once however many devices show it, without what the lists call unrelated.
+/// Devices are compared with their like: the second of a type with the second of that type.
+pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut add = |difference: Difference| {
+        if !is_unrelated(&difference, lists) && !differences.contains(&difference) {
+            differences.push(difference);
+        }
+    };
+    let new = in_turn(&snapshots.new);
+    for (place, old) in in_turn(&snapshots.old) {
+        let Some(new) = new.get(&place) else {
+            continue;
+        };
+        if old.kind == Kind::Cpu && old.type_name != new.type_name {
+            add(Difference {
+                type_name: old.type_name.clone(),
+                property: CPU.to_owned(),
+                how: How::OtherCpu {
+                    old: old.type_name.clone(),
+                    new: new.type_name.clone(),
+                },
+            });
+            // Models differ in all that makes them.
+            continue;
+        }
+        let names: BTreeSet<&String> = old.properties.keys().chain(new.properties.keys()).collect();
+        for name in names {
+            let (old_setting, new_setting) = (old.properties.get(name), new.properties.get(name));
+            if let Some(how) = how(old_setting, new_setting, what) {
+                add(Difference {
+                    type_name: old.type_name.clone(),
+                    property: name.clone(),
+                    how,
+                });
+            }
+        }
+    }
+    differences
+}
+
+/// In the place of a property where the whole CPU is another one.
+const CPU: &str = "cpu";
+
+/// Returns the objects by what makes them each other's like: the kind or type, and the how manieth it is.
+fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for object in &snapshot.objects {
+        let like = match object.kind {
+            Kind::Machine => "",
+            Kind::Cpu => CPU,
+            Kind::Device => object.type_name.as_str(),
+        };
+        let turn = seen.entry(like).or_default();
+        places.insert((like, *turn), object);
+        *turn += 1;
+    }
+    places
+}
+
+fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<How> {
+    match (old, new) {
+        (Some(old), Some(new)) => (!same(&old.value, &new.value)).then(|| How::Changed {
+            old: old.clone(),
+            new: new.clone(),
+        }),
+        _ if what == Compared::Values => None,
+        // A property comes with the value that does what was always done, or with a new default
+        // that the old machine types undo.
+        (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
+            .then(|| How::Added { new: new.clone() }),
+        // A property goes when nobody needs another value than the default any more.
+        (Some(old), None) => {
+            (old.is_pinned() == Some(true)).then(|| How::Removed { old: old.clone() })
+        }
+        (None, None) => None,
+    }
+}
+
+/// Tells whether a value is one that new properties have where nothing is to change.
+fn is_idle(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_i64().is_some_and(|n| n == 0 || n == -1),
+        Value::String(text) => matches!(text.as_str(), "" | "auto" | "off" | "none"),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
+    let text = |setting: &Setting| setting.value.to_string();
+    let (old, new) = match &difference.how {
+        How::Changed { old, new } => (Some(text(old)), Some(text(new))),
+        How::Added { new } => (None, Some(text(new))),
+        How::Removed { old } => (Some(text(old)), None),
+        How::OtherCpu { .. } => return false,
+    };
+    lists
+        .unrelated(
+            &difference.type_name,
+            &difference.property,
+            old.as_deref(),
+            new.as_deref(),
+        )
+        .is_some()
+}
+
+impl Difference {
+    /// Formats it for people; `machine` is the machine type.
+    pub fn message(&self, machine: &str) -> String {
+        let name = &self.property;
+        match &self.how {
+            How::OtherCpu { old, new } => {
+                format!("{machine} has another CPU by default: {old} in old, {new} in new")
+            }
+            How::Added { new } => format!(
+                "`{name}` is {} in new and unknown to old, and {machine} does not pin it",
+                word(&new.value)
+            ),
+            How::Removed { old } => format!(
+                "old sets `{name}` to {} with {machine}; new has no such property",
+                word(&old.value)
+            ),
+            How::Changed { old, new } => {
+                let (a, b) = (word(&old.value), word(&new.value));
+                match (old.is_pinned(), new.is_pinned()) {
+                    (Some(false), Some(false)) => format!(
+                        "the default of `{name}` changed from {a} to {b} in new, and {machine} does not pin it"
+                    ),
+                    (Some(true), Some(false)) => format!(
+                        "old sets `{name}` to {a} with {machine}; new leaves it at its default, {b}"
+                    ),
+                    (Some(false), Some(true)) => format!(
+                        "new sets `{name}` to {b} with {machine}; old leaves it at its default, {a}"
+                    ),
+                    _ => format!("with {machine}, `{name}` is {a} in old and {b} in new"),
+                }
+            }
+        }
+    }
+
+    /// Makes a finding of the weakest level: nothing has failed by it yet.
+    pub(crate) fn finding(&self, direction: Direction, machine: &str) -> Finding {
+        let shape = |value: String| Shape {
+            value: Some(value),
+            ..Shape::default()
+        };
+        let (old, new) = match &self.how {
+            How::Changed { old, new } => (Some(word(&old.value)), Some(word(&new.value))),
+            How::Added { new } => (None, Some(word(&new.value))),
+            How::Removed { old } => (Some(word(&old.value)), None),
+            How::OtherCpu { old, new } => (Some(old.clone()), Some(new.clone())),
+        };
+        Finding {
+            rule: Rule::PropertyDefaultChanged,
+            level: Rule::PropertyDefaultChanged.level(),
+            direction,
+            section: self.type_name.clone(),
+            also_in: Vec::new(),
+            machines: Vec::new(),
+            path: vec![self.property.clone()],
+            message: self.message(machine),
+            // One change of a base class shows in every type that is built on it.
+            change: ChangeKey::Property {
+                name: self.property.clone(),
+                old: old.clone(),
+                new: new.clone(),
+            },
+            old: old.map(shape),
+            new: new.map(shape),
+            allowed_by: None,
+            evidence: Evidence::Properties,
+            confirmed_by: None,
+            context: Vec::new(),
+            items: Vec::new(),
+        }
+    }
+}
+
+/// Formats a value as `-device` takes it.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => "off".to_owned(),
+        Value::String(text) if text.is_empty() => "empty".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Makes the findings of a comparison, one a direction.
+pub fn findings(
+    differences: &[Difference],
+    directions: &[Direction],
+    machine: &str,
+) -> Vec<Finding> {
+    differences
+        .iter()
+        .flat_map(|difference| directions.iter().map(|&d| difference.finding(d, machine)))
+        .collect()
+}
