@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A device of a set.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Device {
     /// The architectures that have it, every one when empty; the same goes for the machines.
     pub(super) arch: Vec<String>,
     /// Families: `pc-q35` is every `pc-q35-*`.
-    pub(super) machines: Machines,
+    pub(super) machines: MachineNames,
     pub(super) since: Option<Version>,
     pub(super) until: Option<Version>,
     pub(super) needs: Vec<String>,

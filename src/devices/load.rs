@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A set as its file has it.
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ struct File {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Machines,
+    machines: MachineNames,
     #[serde(default)]
     device: Vec<Spanned<Entry>>,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Entry {
     #[serde(default)]
     driver_on: BTreeMap<String, String>,
     arch: Option<Vec<String>>,
-    machines: Option<Machines>,
+    machines: Option<MachineNames>,
     since: Option<Version>,
     until: Option<Version>,
     #[serde(default)]
@@ -229,7 +229,7 @@ fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
 }
 
 impl Device {
-    fn new(entry: Entry, arch: &[String], machines: &Machines) -> Device {
+    fn new(entry: Entry, arch: &[String], machines: &MachineNames) -> Device {
         Device {
             driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
             id: entry.id,

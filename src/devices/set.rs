@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::model::Pattern;
-
 use crate::devices::{Device, DeviceError};
 use crate::model::Pattern;
 

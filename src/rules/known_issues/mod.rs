@@ -15,7 +15,7 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, Machines, Pattern, Rule, Version};
+use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 
 pub use load::ListError;
 pub use scope::Scope;
@@ -116,7 +116,7 @@ pub struct Break {
     pub path: Vec<String>,
     /// Both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// No other machine can have the device, so that the break is moot everywhere else.
     pub only_there: bool,
     pub span: Span,
@@ -136,7 +136,7 @@ pub struct Refused {
     pub field: Option<String>,
     /// Of the leg that failed; both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     pub span: Span,
     /// It need not fail every time.
     pub intermittent: bool,
@@ -171,7 +171,7 @@ pub struct Condition {
 /// Device types that some machines cannot have.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// QOM types.
     pub types: Vec<Pattern>,
     pub source: String,
