@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceSet, Driver, Form, Value};
-use crate::model::Pattern;
+use crate::model::{MachineNames, Pattern};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,7 +150,7 @@ impl FallBack {
             driver: driver.to_owned(),
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
-            machines: Vec::new(),
+            machines: MachineNames::default(),
             since: None,
             until: None,
             needs,

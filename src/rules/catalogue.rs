@@ -126,6 +126,10 @@ mod tests {
                         .ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'),
                     "{rule}: {key} says nothing"
                 );
+                assert!(
+                    !text.contains("FILL IN"),
+                    "{rule}: {key} is to be filled in"
+                );
             }
             if let Some(mirror) = &entry.mirror {
                 assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");

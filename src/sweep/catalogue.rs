@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_pattern_every_device_is_wanted() {
+    fn without_a_pattern_every_device_is_selected() {
         let only = Only::new(&["virtio-*-pci".to_owned(), "e1000".to_owned()]);
         assert!(only.covers("virtio-net-pci") && only.covers("e1000"));
         assert!(!only.covers("e1000e"));

@@ -4,6 +4,12 @@
 //! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
 //! absent the test is ignored, with its reason, and never passes.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test prints what it did"
+)]
+
 #[macro_use]
 mod harness;
 mod common;
@@ -12,11 +18,13 @@ mod processes;
 
 mod builds;
 mod cli;
+mod dependencies;
 mod device_sets;
 mod guests;
 mod live;
 mod log;
 mod merge;
+mod new_rule;
 mod output_file;
 mod pages;
 mod properties;
