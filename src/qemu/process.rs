@@ -26,7 +26,7 @@ const TAIL: usize = 8 * 1024;
     unsafe_code,
     reason = "what has to run between fork and exec has no safe way in"
 )]
-pub fn tie_to_us(command: &mut Command) {
+pub(super) fn tie_to_us(command: &mut Command) {
     command.process_group(0);
     let us = std::process::id();
     // SAFETY: what runs between fork and exec makes two system calls and allocates nothing.

@@ -4,6 +4,8 @@
 //! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
 //! absent the test is ignored, with its reason, and never passes.
 
+// Nothing is outside a program.
+#![allow(unreachable_pub)]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

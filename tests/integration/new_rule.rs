@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use macro_rules_attribute::apply;
-use migcompat::vmstate::read::read_dump;
+use migcompat::internals::vmstate::read_dump;
 
 use crate::common::{root, stderr};
 
@@ -63,9 +63,10 @@ fn a_new_rule_has_its_text_its_pair_and_its_line() {
     assert_eq!(rules_in(tree), expected);
 
     let text = fs::read_to_string(tree.join("rules/last-of-all.toml")).unwrap();
-    let entry: migcompat::rules::catalogue::Entry = toml::from_str(&text).unwrap();
-    assert_eq!(entry.id, "last-of-all");
-    assert!(entry.why.starts_with("FILL IN"));
+    let entry: toml::Table = toml::from_str(&text).unwrap();
+    assert_eq!(entry["id"].as_str(), Some("last-of-all"));
+    let why = entry["why"].as_str().unwrap();
+    assert!(why.starts_with("FILL IN"), "{why}");
     let [old, new] = ["old", "new"].map(|side| {
         read_dump(&tree.join(format!("fixtures/rules/last-of-all/{side}.json"))).unwrap()
     });

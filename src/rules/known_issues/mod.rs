@@ -17,9 +17,9 @@ use serde::Deserialize;
 
 use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 
-pub use load::ListError;
+pub(crate) use load::ListError;
 pub use scope::Scope;
-pub use state::{Run, StateNames, Volatile};
+pub(crate) use state::{Run, StateNames, Volatile};
 
 /// An entry's file and line, by which it is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
