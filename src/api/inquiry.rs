@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests};
+use crate::api::doubts;
+use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
 use crate::api::progress::{CaseEvent, Event, Progress};
@@ -240,6 +243,36 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Migrates each device that the dumps leave a doubt about.
+    ///
+    /// # Errors
+    /// A build does not start any more, or the system gives no runtime.
+    pub(crate) fn settle_doubts(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) -> Result<(), Error> {
+        let Some(moved) = &mut self.moved else {
+            return Ok(());
+        };
+        let Settled {
+            findings,
+            cases,
+            observed,
+            described,
+            notices,
+        } = doubts::settle(
+            &moved.config,
+            dumps.clone(),
+            std::mem::take(&mut self.findings),
+            (self.scope, &self.policy.levels),
+            &self.opened.directions,
+            jobs(self.guests.jobs),
+        )?;
+        self.findings = findings;
+        moved.cases.extend(cases);
+        moved.observed.extend(observed);
+        self.described = described;
+        self.notices.extend(notices);
+        Ok(())
+    }
+
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
         for case in self.moved.iter().flat_map(|moved| &moved.cases) {
@@ -311,7 +344,7 @@ impl<'i> Inquiry<'i> {
             let found = judge(found, &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
-        self.described = Described::join(described);
+        self.described = Described::join(self.described.take().into_iter().chain(described));
     }
 
     /// Looks for what the builds set up differently on the devices of cases that nothing else explains.

@@ -26,6 +26,7 @@
 
 mod check;
 mod config;
+mod doubts;
 pub(crate) mod dumps;
 mod error;
 mod inquiry;

@@ -72,6 +72,26 @@ impl<'l> Assessment<'l> {
         }
     }
 
+    /// Begins with findings that are judged already, of these dumps.
+    pub fn of_findings(
+        scope: Scope<'l>,
+        overrides: &'l LevelOverrides,
+        directions: &'l [Direction],
+        dumps: (Arc<Dump>, Arc<Dump>),
+        findings: Vec<Finding>,
+    ) -> Assessment<'l> {
+        Assessment {
+            scope,
+            overrides,
+            directions,
+            senders: properties::senders(&[&dumps.0, &dumps.1]),
+            dumps: Some(dumps),
+            findings,
+            described: None,
+            streamed: Vec::new(),
+        }
+    }
+
     /// Returns the failures that the findings so far predict.
     pub fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)

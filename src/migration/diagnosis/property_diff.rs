@@ -224,6 +224,7 @@ impl Difference {
             allowed_by: None,
             evidence: Evidence::Properties,
             confirmed_by: None,
+            refuted_by: None,
             context: Vec::new(),
             items: Vec::new(),
         }
