@@ -52,6 +52,7 @@ pub(crate) fn settle(
         running: false,
         loops: None,
         retries: 0,
+        repeat: 0,
         transport: Transport::default(),
         capabilities: Vec::new(),
         ..config.clone()
@@ -65,6 +66,7 @@ pub(crate) fn settle(
             std::slice::from_ref(&config.machine),
         ),
         properties: BTreeMap::new(),
+        virtio: BTreeSet::new(),
         forecast: Forecast::of(&findings),
         config,
     };
@@ -263,7 +265,10 @@ mod tests {
         );
         // The section was not sent, by that device, or not that way.
         assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
-        assert_eq!(refuted(&warning, &came, &[sent("e1000", "pciespscsi")]), None);
+        assert_eq!(
+            refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),
+            None
+        );
         let back = [pass("am53c974", Backward)];
         assert_eq!(refuted(&warning, &back, &[here.clone()]), None);
         // Another device with the same section did not come through.

@@ -33,6 +33,7 @@ mod inquiry;
 mod live;
 pub(crate) mod logs;
 mod merge;
+mod names;
 mod progress;
 mod static_check;
 mod sweep;

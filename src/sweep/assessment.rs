@@ -152,7 +152,7 @@ impl<'l> Assessment<'l> {
         result: &mut MachineResult,
     ) -> Result<(), properties::ProbeError> {
         self.settle();
-        let mut asked = Ok(());
+        let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
@@ -180,6 +180,21 @@ impl<'l> Assessment<'l> {
             }
         }
         asked
+    }
+
+    /// Compares the features that the virtio devices offer.
+    fn compare_features(
+        &mut self,
+        target: &SweepTarget,
+        result: &MachineResult,
+    ) -> Result<(), properties::ProbeError> {
+        for set in &result.virtio {
+            let (config, lists) = (&target.config, self.scope.lists);
+            let asked = properties::survey_features(config, set, self.directions, lists);
+            let found = block_on(asked)??;
+            self.absorb(found);
+        }
+        Ok(())
     }
 
     /// Returns how much of what the guests sent the dumps describe.
