@@ -44,6 +44,7 @@ macro_rules! for_each_rule {
             SubsectionMoved = "subsection-moved",
             SubsectionUnreachable = "subsection-unreachable",
             PropertyDefaultChanged = "property-default-changed",
+            FeatureDropped = "feature-dropped",
         }
     };
 }

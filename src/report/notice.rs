@@ -21,6 +21,8 @@ pub enum NoticeKind {
     FailuresNotExplained,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
+    /// Devices that a finding is about could not be migrated. The subject is their names.
+    DoubtsNotSettled,
 }
 
 /// Evidence that a run lacks.
@@ -60,6 +62,9 @@ impl Notice {
                 format!("the failures of {subject} are not explained by properties")
             }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+            NoticeKind::DoubtsNotSettled => {
+                format!("findings about {subject} are neither confirmed nor refuted")
+            }
         }
     }
 }
