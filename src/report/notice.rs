@@ -21,6 +21,11 @@ pub enum NoticeKind {
     FailuresNotExplained,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
+    /// The dumps are of two versions of one machine. The subject is the family.
+    MachinesDiffer,
+    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
+    /// the section.
+    SectionUnreadable,
 }
 
 /// Evidence that a run lacks.
@@ -60,6 +65,12 @@ impl Notice {
                 format!("the failures of {subject} are not explained by properties")
             }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+            NoticeKind::MachinesDiffer => {
+                format!(
+                    "the dumps are of two versions of {subject}, between which no guest migrates"
+                )
+            }
+            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The comparison of two dumps: every section that one of them has, in each direction.
 
+use crate::compare::dump::defects::defects;
 use crate::compare::dump::pair::{Pair, pair_sections};
 use crate::compare::layout::{Dumped, Layout};
 use crate::compare::renames::Renames;
@@ -12,8 +13,9 @@ use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::check;
 use crate::vmstate::dump::{Dump, Section, Vmsd};
 
-/// Compares two dumps in the given directions. Findings come section by section, one per cause and
-/// section; equal causes in several sections are joined later, once they are judged.
+/// Compares two dumps in the given directions, and looks for what each build does wrong by itself in
+/// sections that both have. Findings come section by section, one per cause and section; equal causes in
+/// several sections are joined later, once they are judged.
 pub fn compare(
     old: &Dump,
     new: &Dump,
@@ -30,10 +32,15 @@ pub fn compare(
                     new,
                     ref known,
                 } => {
+                    findings.extend(defects(old, Build::Old, direction));
+                    findings.extend(defects(new, Build::New, direction));
                     let (old, new) = (subject(old, old_states), subject(new, new_states));
                     let wording = Wording::by_age(direction);
                     let known = known.as_deref();
-                    findings.extend(sections::compare(old, new, known, wording, renames));
+                    let found = sections::compare(old, new, known, wording, renames);
+                    // That is a defect of one build, found above whatever the other one has.
+                    let of_both = |finding: &Finding| finding.rule != Rule::SubsectionUnreachable;
+                    findings.extend(found.into_iter().filter(of_both));
                 }
                 Pair::OldOnly(section) => {
                     findings.extend(lone_section(section, Build::Old, direction));
