@@ -6,7 +6,7 @@ use crate::stream::tree::Section;
 
 /// Where and why a stream does not load. Its sentence is what it prints as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down to the field, names joined by `/`.

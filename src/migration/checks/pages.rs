@@ -19,7 +19,7 @@ pub(crate) fn hash(page: &[u8]) -> u64 {
 
 /// Pages that are not the same in two guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageDifference {
+pub(crate) struct PageDifference {
     pub differing: usize,
     pub of: u64,
     pub first: FirstPage,
@@ -30,7 +30,7 @@ pub struct PageDifference {
 
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstPage {
+pub(crate) enum FirstPage {
     /// By its offset in the first of the blocks.
     InBlock(u64),
     /// By its address, as the guest's CPUs see it.

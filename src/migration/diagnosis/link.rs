@@ -33,7 +33,7 @@ fn explain<'f>(
 }
 
 /// Links a case that failed to the finding that predicted it.
-pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     if matches!(
         case.outcome,
         Outcome::Pass | Outcome::Skip | Outcome::Broken
@@ -44,8 +44,13 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
     let cause = case.cause.as_mut()?;
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // Whoever reads the findings alone is to know that it happened.
-    finding.level = finding.level.min(Level::Warning);
+    // Whoever reads the findings alone is to know that it happened. That a value is lost needs no state once
+    // it was seen on a machine after reset.
+    let seen = match (finding.rule, case.outcome) {
+        (Rule::FieldPadded, Outcome::Lost) => Level::Error,
+        _ => Level::Warning,
+    };
+    finding.level = finding.level.min(seen);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
