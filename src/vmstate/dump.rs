@@ -39,6 +39,7 @@ pub struct Section {
 
 /// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a description")]
 pub struct Vmsd {
     pub name: String,
     pub version_id: i64,
@@ -59,6 +60,7 @@ impl Vmsd {
 
 /// A `VMStateField`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a field")]
 pub struct VmsdField {
     #[serde(rename = "field")]
     pub name: String,
@@ -104,12 +106,14 @@ pub(crate) const MACHINE_KEY: &str = "vmschkmachine";
 
 /// What any other top-level key holds; the versions are repeated inside.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with a Description")]
 pub(crate) struct RawSection {
     #[serde(rename = "Description")]
     pub description: Vmsd,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with a Name")]
 pub(crate) struct RawMachine {
     #[serde(rename = "Name")]
     pub name: String,

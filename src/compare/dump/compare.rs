@@ -25,33 +25,47 @@ pub fn compare(
     let (old_states, new_states) = (old.states_array_lengths(), new.states_array_lengths());
     let mut findings = Vec::new();
     for pair in pair_sections(old, new, renames) {
-        for &direction in directions {
-            match pair {
-                Pair::Both {
-                    old,
-                    new,
-                    ref known,
-                } => {
-                    findings.extend(defects(old, Build::Old, direction));
-                    findings.extend(defects(new, Build::New, direction));
-                    let (old, new) = (subject(old, old_states), subject(new, new_states));
-                    let wording = Wording::by_age(direction);
-                    let known = known.as_deref();
-                    let found = sections::compare(old, new, known, wording, renames);
-                    // That is a defect of one build, found above whatever the other one has.
-                    let of_both = |finding: &Finding| finding.rule != Rule::SubsectionUnreachable;
-                    findings.extend(found.into_iter().filter(of_both));
-                }
-                Pair::OldOnly(section) => {
-                    findings.extend(lone_section(section, Build::Old, direction));
-                }
-                Pair::NewOnly(section) => {
-                    findings.extend(lone_section(section, Build::New, direction));
-                }
+        match pair {
+            Pair::Both { old, new, known } => {
+                let own = defects(old, new, directions);
+                let (old, new) = (subject(old, old_states), subject(new, new_states));
+                let known = known.as_deref();
+                let between: Vec<Finding> = directions
+                    .iter()
+                    .flat_map(|&direction| {
+                        let wording = Wording::by_age(direction);
+                        sections::compare(old, new, known, wording, renames)
+                    })
+                    .filter(|found| !is_own(found))
+                    .collect();
+                findings.extend(own.into_iter().filter(|own| !is_told_by(own, &between)));
+                findings.extend(between);
+            }
+            Pair::OldOnly(section) => {
+                let lone = |&direction| lone_section(section, Build::Old, direction);
+                findings.extend(directions.iter().filter_map(lone));
+            }
+            Pair::NewOnly(section) => {
+                let lone = |&direction| lone_section(section, Build::New, direction);
+                findings.extend(directions.iter().filter_map(lone));
             }
         }
     }
     findings
+}
+
+/// Tells whether a difference between two builds is a defect of one of them, which is found whatever the other
+/// one has.
+fn is_own(found: &Finding) -> bool {
+    found.rule == Rule::SubsectionUnreachable
+}
+
+/// Tells whether a difference says all that a defect does, and more: that the other build sends the field.
+fn is_told_by(own: &Finding, between: &[Finding]) -> bool {
+    own.rule == Rule::GateAboveVersion
+        && between
+            .iter()
+            .any(|found| found.rule == Rule::GateExcludesField && found.path == own.path)
 }
 
 fn subject(section: &Section, states_lengths: bool) -> Subject<'_> {

@@ -127,6 +127,9 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
+                // It is not foretold but seen.
+                let lost = met && finding.rule == FieldPadded;
+                assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }
         }
         let mut findings = vec![certain];
