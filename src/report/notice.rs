@@ -23,6 +23,11 @@ pub enum NoticeKind {
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
+    /// The dumps are of two versions of one machine. The subject is the family.
+    MachinesDiffer,
+    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
+    /// the section.
+    SectionUnreadable,
 }
 
 /// Evidence that a run lacks.
@@ -65,6 +70,12 @@ impl Notice {
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
+            NoticeKind::MachinesDiffer => {
+                format!(
+                    "the dumps are of two versions of {subject}, between which no guest migrates"
+                )
+            }
+            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
 }

@@ -146,10 +146,7 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
                 machines: versioned,
             };
         }
-        Machines::Usual => machine::usual()
-            .filter(|(target, _)| *target == pair.arch())
-            .map(|(_, family)| family.to_owned())
-            .collect(),
+        Machines::Usual => machine::usual_of(pair.arch()).map(str::to_owned).collect(),
     };
     let mut resolved = ResolvedMachines::default();
     for name in names {
