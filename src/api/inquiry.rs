@@ -10,6 +10,7 @@ use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
 use crate::migration::batch;
+use crate::migration::boot::PlainBoots;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use crate::migration::coverage::{Observed, Reach, cover};
@@ -22,7 +23,9 @@ use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::{Means, Pair, QemuError, machine};
-use crate::report::{Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report};
+use crate::report::{
+    Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report, notices_of,
+};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -198,6 +201,7 @@ impl<'i> Inquiry<'i> {
             running,
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
+            plain_boots: PlainBoots::default(),
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()
@@ -371,13 +375,15 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn into_report(self) -> Report {
         let Opened { pair, machine, .. } = self.opened;
         let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        let mut notices = self.notices;
+        notices.extend(notices_of(&cases));
         Report {
             rules: catalogue::texts(&self.findings, &cases),
             findings: self.findings,
             cases,
             coverage: self.coverage,
             described: self.described,
-            notices: self.notices,
+            notices,
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),

@@ -2,6 +2,8 @@
 //! guest, checks what arrived and lets it go on; a failure is diagnosed.
 
 pub mod batch;
+pub mod boot;
+pub(crate) mod calibration;
 pub mod case;
 pub mod channel;
 pub mod checks;
