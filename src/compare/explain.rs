@@ -47,7 +47,7 @@ pub(crate) struct Blamed<'b> {
 
 /// A value that a build says that it refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedValue {
+pub(crate) enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// Another one: the layouts agreed up to there.

@@ -196,7 +196,7 @@ pub(crate) async fn survey(
 ///
 /// # Errors
 /// A build does not start with it.
-pub async fn survey_features(
+pub(crate) async fn survey_features(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],

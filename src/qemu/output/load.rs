@@ -115,7 +115,7 @@ pub(crate) struct LoadFailure {
 
 /// What a build refused, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// A byte of the PCI configuration space that a guest cannot write.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
