@@ -14,7 +14,8 @@ impl DeviceSet {
     /// Makes a set of `--device ARGS` options.
     ///
     /// ARGS is what `-device` takes, JSON included, and reaches QEMU unchanged. The name of a driver
-    /// alone means the device as a shipped set has it, with backend, controller and bus.
+    /// alone means the device as a shipped set has it, with backend, controller and bus, and so does the
+    /// id of a device in a shipped set.
     ///
     /// # Errors
     /// ARGS name no driver, or an id twice.
@@ -26,7 +27,8 @@ impl DeviceSet {
             left_out: Vec::new(),
         };
         for argument in arguments {
-            if let Some(recipe) = DeviceSet::recipe(argument, arch) {
+            let shipped = DeviceSet::recipe(argument, arch);
+            if let Some(recipe) = shipped.or_else(|| DeviceSet::of_id(argument, arch)) {
                 // Shipped ids are unique, so the same id is the same device: two disks may well need
                 // one controller.
                 for device in recipe.devices {

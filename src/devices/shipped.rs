@@ -91,6 +91,15 @@ impl DeviceSet {
         SETS.iter().find_map(|set| set.select(&[id]).ok())
     }
 
+    /// Returns the shipped device of an id that an architecture has, with what it needs.
+    pub(crate) fn of_id(id: &str, arch: &str) -> Option<DeviceSet> {
+        let has = |set: &&DeviceSet| {
+            let mut devices = set.devices.iter();
+            devices.any(|device| device.id == id && device.is_for_arch(arch))
+        };
+        SETS.iter().find(has)?.select(&[id]).ok()
+    }
+
     /// Returns why no shipped set has a driver, where that is for a reason.
     pub fn left_out(driver: &str) -> Option<&'static str> {
         SETS.iter()

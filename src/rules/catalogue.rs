@@ -137,7 +137,12 @@ mod tests {
             if let Some(mirror) = &entry.mirror {
                 assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");
             }
-            assert_eq!(rule.mirror().mirror(), *rule, "{rule}: mirrors pair up");
+            let mirror = rule.mirror();
+            assert_eq!(
+                mirror.mirror(),
+                *rule,
+                "{rule}: its mirror is {mirror}, so rules/{mirror}.toml has to say mirror = \"{rule}\""
+            );
             assert_eq!(rule.mirror().level(), rule.level(), "{rule}: mirror level");
         }
     }
