@@ -41,7 +41,10 @@ fn an_odd_section_is_reported_and_the_others_are_compared() {
     let old = write(folder.path(), "old.json", "pc-q35-8.2", sections(4));
     for (odd, reason) in [
         (json!({"Name": "other"}), "missing field `Description`"),
-        (json!([]), "invalid length 0, expected an object with a Description"),
+        (
+            json!([]),
+            "invalid length 0, expected an object with a Description",
+        ),
         (
             section(json!({"version_id": 1, "minimum_version_id": 1})),
             "at Description: missing field `name`",
