@@ -171,6 +171,8 @@ pub struct Guests {
     pub jobs: Option<usize>,
     /// How often a case that failed is tried again.
     pub retries: u16,
+    /// How often a case that passed is run again, to see whether it always passes.
+    pub repeat: u16,
     /// How long one migration may take.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
@@ -190,6 +192,7 @@ impl Default for Guests {
             capabilities: Vec::new(),
             jobs: None,
             retries: 2,
+            repeat: 0,
             timeout: Duration::from_secs(60),
             logs: None,
         }

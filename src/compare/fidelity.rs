@@ -52,8 +52,11 @@ pub(crate) fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<L
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
             let held = loss.held.as_deref();
-            let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
-            why.is_none()
+            let own = names.volatile(&loss.description, loss.name(), &loss.sent, held);
+            // What a field that may hold anything takes, nobody relies on.
+            let landed = loss.landed();
+            let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
+            own.or(landed).is_none()
         }));
     }
     losses

@@ -46,6 +46,7 @@ macro_rules! for_each_rule {
             SubsectionAmbiguous = "subsection-ambiguous",
             GateAboveVersion = "gate-above-version",
             PropertyDefaultChanged = "property-default-changed",
+            FeatureDropped = "feature-dropped",
         }
     };
 }

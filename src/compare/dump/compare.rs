@@ -128,6 +128,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         allowed_by: None,
         evidence: Evidence::Dump,
         confirmed_by: None,
+        refuted_by: None,
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),

@@ -127,6 +127,7 @@ impl Defect {
             allowed_by: None,
             evidence: Evidence::Dump,
             confirmed_by: None,
+            refuted_by: None,
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),

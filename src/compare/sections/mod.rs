@@ -383,6 +383,7 @@ impl<'d> Comparison<'d, '_> {
             allowed_by: None,
             evidence: self.old.layout.evidence(),
             confirmed_by: None,
+            refuted_by: None,
             context: Vec::new(),
             change,
             items: Vec::new(),

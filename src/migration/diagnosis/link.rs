@@ -42,6 +42,11 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     }
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     let cause = case.cause.as_mut()?;
+    if cause.rule == Some(Rule::PropertyDefaultChanged) {
+        // How the device is set up explains what it sends.
+        let mut findings = findings.iter();
+        return findings.find(|finding| finding.confirmed_by.as_ref() == Some(&case.id));
+    }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
     // Whoever reads the findings alone is to know that it happened. That a value is lost needs no state once

@@ -174,7 +174,8 @@ pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds what both builds set up differently for a device set, as notes.
+/// Finds what both builds set up differently for a device set: notes, and warnings of features that are not
+/// offered on the other side.
 ///
 /// # Errors
 /// A build does not start with it.
@@ -188,6 +189,27 @@ pub(crate) async fn survey(
     let all = |objects: &[Object]| vec![true; objects.len()];
     let snapshots = ask(&config.old, &config.new, &launch, all).await?;
     let differences = compare(&snapshots, Compared::Values, lists);
+    Ok(findings(&differences, directions, &config.machine))
+}
+
+/// Finds the features that a virtio device of one build alone offers, of the devices of a set.
+///
+/// # Errors
+/// A build does not start with it.
+pub(crate) async fn survey_features(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+    directions: &[Direction],
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, ProbeError> {
+    let launch = config.launch(config.compose(set).args);
+    let devices = |objects: &[Object]| {
+        let objects = objects.iter();
+        objects.map(|object| object.is_virtio).collect()
+    };
+    let snapshots = ask(&config.old, &config.new, &launch, devices).await?;
+    let mut differences = compare(&snapshots, Compared::Values, lists);
+    differences.retain(|difference| difference.feature_dropped().is_some());
     Ok(findings(&differences, directions, &config.machine))
 }
 
@@ -256,6 +278,7 @@ mod tests {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
             kind,
+            is_virtio: false,
             properties: Default::default(),
         };
         let objects = [
