@@ -458,6 +458,9 @@ pub(crate) struct StreamOutputArgs {
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Bytes of the file before the stream, as in `file:FILE,offset=BYTES`
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub offset: u64,
     /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
@@ -511,16 +514,17 @@ fn version(text: &str) -> Result<Version, String> {
         .map_err(|_| "it must be a release like 7.2 or 10.0.2".to_owned())
 }
 
+/// A rule less like what was typed, from 0 to 1, is not what was meant.
+const LIKE: f64 = 0.6;
+
 fn rule(id: &str) -> Result<Rule, String> {
     Rule::from_id(id).ok_or_else(|| {
+        let likeness = |rule: &Rule| strsim::normalized_damerau_levenshtein(rule.id(), id);
         let nearest = Rule::ALL
             .iter()
-            .min_by_key(|rule| strsim::damerau_levenshtein(rule.id(), id));
-        match nearest {
-            Some(rule) => {
-                format!("no such rule; did you mean `{rule}`? `migcompat rules list` shows all")
-            }
-            None => "no such rule".to_owned(),
-        }
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .filter(|rule| likeness(rule) >= LIKE);
+        let meant = nearest.map_or_else(String::new, |rule| format!(" did you mean `{rule}`?"));
+        format!("no such rule;{meant} `migcompat rules list` shows all")
     })
 }

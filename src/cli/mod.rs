@@ -33,6 +33,7 @@ use crate::api;
 use crate::api::dumps::ObtainError;
 use crate::cleanup;
 use crate::qemu::QemuError;
+use crate::report::Verdict;
 
 /// How long the last words of an interrupted run may take.
 const TELLING: Duration = Duration::from_millis(300);
@@ -44,6 +45,16 @@ pub(crate) enum Exit {
     Incompatible,
     /// A report was made, but nothing in it was tested: exit status 125, as for a failure to start.
     Untested,
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Exit {
+        match verdict {
+            Verdict::Compatible => Exit::Compatible,
+            Verdict::Incompatible => Exit::Incompatible,
+            Verdict::Untested => Exit::Untested,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -60,10 +71,10 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Wrong usage or unreadable input: exit status 2.
-    #[error("{0:#}")]
+    #[error("{}", causes(.0))]
     Usage(anyhow::Error),
     /// The question is sound, but a build will not start or has no such machine: exit status 125.
-    #[error("{0:#}")]
+    #[error("{}", causes(.0))]
     Untestable(anyhow::Error),
     /// Ended by a signal: exit status 128 and its number.
     #[error("interrupted by {0}")]
@@ -87,6 +98,22 @@ impl Failure {
             Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
+}
+
+/// Returns an error with its causes. Some say their own cause in their sentence, and it is not said again.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 impl From<api::Error> for Failure {

@@ -16,7 +16,7 @@ use crate::model::Pattern;
 use crate::model::SectionName;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
-use crate::stream::{Options, Reading, Section, show};
+use crate::stream::{Contained, Options, Reading, Section, show};
 
 pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -95,12 +95,27 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
 }
 
 fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
-    let input = stream::open(file).map_err(Failure::usage)?;
+    let Contained { input, offset } = stream::open_at(file, args.offset).map_err(Failure::usage)?;
     let options = Options {
         page_size: args.page_size,
+        before: offset,
         ..Options::default()
     };
-    Ok(stream::read(input, options, ()))
+    let reading = stream::read(input, options, ());
+    match &reading.error {
+        // There is nothing of a stream to show.
+        Some(error) if error.kind.is_other_data() => {
+            let file = file.display();
+            let hint = match args.offset {
+                0 => {
+                    "; one that was saved with `file:FILE,offset=BYTES` is read with `--offset BYTES`"
+                }
+                _ => "",
+            };
+            Err(Failure::usage(anyhow!("{file}: {}{hint}", error.kind)))
+        }
+        _ => Ok(reading),
+    }
 }
 
 /// Refuses a stream that could be read in part only.

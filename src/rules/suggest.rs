@@ -4,9 +4,7 @@ use std::io::{self, Write};
 
 use crate::model::{Rule, Version};
 use crate::report::{Changed, Finding, Level, Report};
-
-/// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
-const FILL_IN: &str = "FILL IN";
+use crate::rules::known_issues::FILL_IN;
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
 /// be written by whoever knows it.

@@ -97,6 +97,14 @@ pub enum StreamErrorKind {
 }
 
 impl StreamErrorKind {
+    /// Tells whether what was read is something else than a stream with sections.
+    pub fn is_other_data(&self) -> bool {
+        matches!(
+            self,
+            StreamErrorKind::Magic { .. } | StreamErrorKind::MultifdChannel
+        )
+    }
+
     /// Whether the stream is sound as far as it goes, but stops too early.
     pub fn is_end(&self) -> bool {
         matches!(self, StreamErrorKind::Ends { .. })

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::compression;
+use crate::stream::container::{Contained, ContainerError, contained};
 
 /// Why a file cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +19,27 @@ pub enum OpenError {
         file.display()
     )]
     Empty { file: PathBuf },
+    #[error("{} is {reason}", file.display())]
+    Container {
+        file: PathBuf,
+        reason: ContainerError,
+    },
 }
 
-/// Opens a stream; `-` is standard input. The compression is told from the content, not from the
-/// name.
+/// Opens the stream of a file of its own, as [`open_at`] does.
+///
+/// # Errors
+/// As for [`open_at`].
 pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
+    open_at(file, 0).map(|contained| contained.input)
+}
+
+/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it; `-` is
+/// standard input. Compression and container are told from the content, not from the name.
+///
+/// # Errors
+/// The file cannot be read, is empty, or is a container that is not read here.
+pub fn open_at(file: &Path, offset: u64) -> Result<Contained<'static>, OpenError> {
     let io_error = |source| OpenError::Io {
         file: file.to_owned(),
         source,
@@ -38,9 +55,16 @@ pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
         }
         Box::new(input)
     };
-    compression::reader(input)
+    let unpacked = compression::reader(input)
         .map_err(io_error)?
         .ok_or_else(|| OpenError::Empty {
             file: file.to_owned(),
-        })
+        })?;
+    contained(unpacked, offset).map_err(|reason| match reason {
+        ContainerError::Io(error) => io_error(error),
+        reason => OpenError::Container {
+            file: file.to_owned(),
+            reason,
+        },
+    })
 }

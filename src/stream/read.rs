@@ -18,7 +18,7 @@ use crate::model::SectionName;
 use crate::stream::cut::{Cut, Stop};
 use crate::stream::error::{StreamError, StreamErrorKind};
 use crate::stream::iterative::{Iterative, IterativeStep};
-use crate::stream::ram::{RamReader, RamStep, RamVisitor};
+use crate::stream::ram::{MappedPages, RamReader, RamStep, RamVisitor};
 use crate::stream::record::{
     COMMAND, CONFIGURATION, END, EOF, FOOTER, FULL, PART, START, VMDESCRIPTION, configuration,
     find_footer, footer, header,
@@ -37,6 +37,8 @@ pub struct Options {
     pub page_size: Option<u32>,
     /// Most bytes of device state and description that are kept.
     pub limit: u64,
+    /// Bytes of the file before the stream: `mapped-ram` counts from the start of the file.
+    pub before: u64,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
         Options {
             page_size: None,
             limit: 1 << 30,
+            before: 0,
         }
     }
 }
@@ -128,6 +131,8 @@ enum State {
     Header,
     Record,
     Ram(usize),
+    /// The pages of a RAM block at their fixed place, then on with the list.
+    MappedPages(usize, MappedPages),
     Iterative(usize, Iterative),
     /// Bytes to pass over, then on as before.
     Skip(usize, Iterative, u64),
@@ -312,6 +317,7 @@ impl<V: RamVisitor> Parser<V> {
                 _ => "the header of a section".to_owned(),
             },
             State::Ram(index)
+            | State::MappedPages(index, _)
             | State::Iterative(index, _)
             | State::Skip(index, _, _)
             | State::Device(index, _)
@@ -356,6 +362,18 @@ impl<V: RamVisitor> Parser<V> {
                             self.state = State::Footer(index);
                             break;
                         }
+                        Ok(RamStep::Mapped(block)) => {
+                            let here = self.options.before + self.done + cut.used() as u64;
+                            let pages = block.pages_after(here).ok_or_else(|| {
+                                cut.fail_start(StreamErrorKind::Unsupported {
+                                    what: "the header of a mapped RAM block",
+                                    why: "it names a place before its own; does the stream begin where it did in \
+                                          the file that was saved?",
+                                })
+                            })?;
+                            self.state = State::MappedPages(index, pages);
+                            break;
+                        }
                         Err(Stop::Need(_)) if cut.start() > 0 => {
                             cut.reset();
                             break;
@@ -364,6 +382,16 @@ impl<V: RamVisitor> Parser<V> {
                     }
                 }
                 self.stream.sections[index].size += cut.used() as u64;
+            }
+            State::MappedPages(index, pages) => {
+                let index = *index;
+                let used = pages.pass(&mut cut, &mut self.stream.ram);
+                if pages.is_over() {
+                    self.state = State::Ram(index);
+                } else if used == 0 {
+                    return Err(Stop::Need(1));
+                }
+                self.stream.sections[index].size += used as u64;
             }
             State::Iterative(index, Iterative::Unknown) => {
                 let index = *index;
@@ -542,13 +570,8 @@ impl<V: RamVisitor> Parser<V> {
                     },
                 ));
             }
-            if let Some(configuration) = &self.stream.configuration
-                && configuration.has_capability("mapped-ram")
-            {
-                return Err(cut.fail_start(StreamErrorKind::Unsupported {
-                    what: "a stream with mapped RAM",
-                    why: "its pages lie at fixed places of the file; save without the capability mapped-ram",
-                }));
+            if let Some(configuration) = &self.stream.configuration {
+                self.ram.mapped = configuration.has_capability("mapped-ram");
             }
         }
         let index = self.stream.sections.len();

@@ -20,6 +20,7 @@ mod processes;
 
 mod builds;
 mod cli;
+mod containers;
 mod dependencies;
 mod device_sets;
 mod dumps;

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 
-pub(crate) use load::ListError;
+pub(crate) use load::{FILL_IN, ListError};
 pub use scope::Scope;
 pub(crate) use state::{Run, StateNames, Volatile};
 
