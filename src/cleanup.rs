@@ -19,11 +19,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// How long the process waits for steps that must be whole before it ends all the same.
+/// Time that the process waits for steps that must be whole before it ends all the same.
 const STEP: Duration = Duration::from_millis(500);
-/// How long it waits for killed processes to be gone.
+/// Time that it waits for killed processes to be gone.
 const DEATH: Duration = Duration::from_secs(1);
-/// Between two looks at something that takes some milliseconds.
+/// Pause between two looks at something that takes some milliseconds.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Shared by all steps that must be whole; taken alone, and never given back, by the end.

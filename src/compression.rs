@@ -1,4 +1,5 @@
-//! Input that may be compressed: gzip and zstd, told by the first bytes, whatever the file's name.
+//! Input that may be compressed: gzip and zstd, recognised by the first bytes, whatever the file's
+//! name.
 
 use std::borrow::Cow;
 use std::fmt;

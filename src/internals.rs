@@ -1,5 +1,5 @@
-//! What the tests, benches and fuzz targets need of the inside. It is no part of the library's interface,
-//! and changes without notice.
+//! The internals that the tests, benches and fuzz targets need. They are no part of the library's
+//! interface, and change without notice.
 
 /// Comparing dumps and streams: the record, the rule fixtures, the property tests, the bench of `static`
 /// and the fuzz target of differences.

@@ -12,7 +12,7 @@ use crate::model::Direction;
 use crate::report::Policy;
 use crate::sweep::shard::Shard;
 
-/// Two builds of QEMU, and the ways that a guest moves between them.
+/// Two builds of QEMU, and the directions in which a guest moves between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Builds {
@@ -31,7 +31,7 @@ pub struct Builds {
 }
 
 impl Builds {
-    /// Two builds, both ways.
+    /// Two builds, in both directions.
     pub fn new(old: impl Into<String>, new: impl Into<String>) -> Builds {
         Builds {
             old: old.into(),
@@ -54,7 +54,7 @@ impl Builds {
         self
     }
 
-    /// Sets one way alone.
+    /// Sets one direction alone.
     pub fn direction(mut self, direction: Direction) -> Builds {
         self.directions = vec![direction];
         self
@@ -135,14 +135,14 @@ impl StaticConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loops {
-    /// How many.
+    /// The number of them.
     pub count: u16,
-    /// The way of the first leg: forward where the guest starts in the old build.
+    /// The direction of the first leg: forward where the guest starts in the old build.
     pub first: Direction,
 }
 
 impl Loops {
-    /// So many round trips that start that way.
+    /// Returns so many round trips that start in this direction.
     pub fn new(count: u16, first: Direction) -> Loops {
         Loops { count, first }
     }
@@ -163,15 +163,15 @@ pub struct Guests {
     pub paused: bool,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
-    /// How the stream gets from source to destination.
+    /// The transport that carries the stream from source to destination.
     pub transport: Transport,
     /// The capabilities that the migrations use.
     pub capabilities: Vec<Capability>,
     /// Cases at once; by default one a processor.
     pub jobs: Option<usize>,
-    /// How often a case that failed is tried again.
+    /// The number of times that a failed case is tried again.
     pub retries: u16,
-    /// How long one migration may take.
+    /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.
@@ -368,7 +368,7 @@ pub struct SweepConfig {
     pub judging: Judging,
     /// Guests at once; by default one a processor.
     pub jobs: Option<usize>,
-    /// How long one migration may take.
+    /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.

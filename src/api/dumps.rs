@@ -1,4 +1,4 @@
-//! Where the two dumps come from: files, or builds that are asked to write them.
+//! The source of the two dumps: files, or builds that are asked to write them.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 /// it is, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
-/// What to compare.
+/// The dumps to compare.
 #[derive(Clone)]
 pub struct DumpRequest<'w> {
     pub old: &'w str,
@@ -45,7 +45,7 @@ pub struct Pair {
     pub machine: Option<String>,
 }
 
-/// Why there are no two dumps.
+/// A failure to obtain the two dumps.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     #[error(transparent)]
@@ -65,7 +65,7 @@ pub enum ObtainError {
 }
 
 impl ObtainError {
-    /// Whether the arguments are to blame, rather than a build.
+    /// Tells whether the arguments are to blame, rather than a build.
     pub fn is_usage(&self) -> bool {
         match self {
             ObtainError::Builds(error) => error.is_usage(),

@@ -116,7 +116,7 @@ struct Moved {
     config: MigrationConfig,
     specs: Vec<CaseSpec>,
     cases: Vec<Case>,
-    /// What was sent in them.
+    /// The streams that were observed in them.
     observed: Vec<Observed>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the logs of cases that do not pass are kept.
+//! The place where the logs of cases that do not pass are kept.
 
 use std::path::{Path, PathBuf};
 

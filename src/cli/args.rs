@@ -229,7 +229,7 @@ pub(crate) struct MigrationArgs {
     /// Number of cases at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// How often to repeat a case that failed, to see whether it always fails
+    /// Number of times to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
     /// Time limit of one migration, in seconds

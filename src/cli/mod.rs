@@ -29,10 +29,10 @@ use crate::api::dumps::ObtainError;
 use crate::cleanup;
 use crate::qemu::QemuError;
 
-/// How long the last words of an interrupted run may take.
+/// Time limit for the last messages of an interrupted run.
 const TELLING: Duration = Duration::from_millis(300);
 
-/// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
+/// The way in which a command ends. CI jobs and `git bisect run` rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Compatible,
@@ -51,7 +51,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not give an answer.
+/// A failure of a command to give an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Wrong usage or unreadable input: exit status 2.

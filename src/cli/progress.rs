@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress};
 use crate::report::{Case, Outcome, Swept};
 
-/// How much is shown.
+/// The amount of progress that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Quiet,
@@ -32,9 +32,9 @@ struct State {
     /// Cases that were planned, and those of them that are through.
     planned: usize,
     done: usize,
-    /// By the numbers of their cases.
+    /// The bars by the numbers of their cases.
     cases: BTreeMap<usize, ProgressBar>,
-    /// By the suite.
+    /// The bars by the suite.
     fetches: BTreeMap<String, ProgressBar>,
 }
 

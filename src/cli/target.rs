@@ -14,13 +14,13 @@ use tempfile::NamedTempFile;
 use crate::cleanup::uninterrupted;
 use crate::cli::Failure;
 
-/// As many links as Linux itself follows.
+/// Number of links that Linux itself follows.
 const MOST_LINKS: usize = 40;
 
 /// Standard output, or the file that the user has named instead.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// As the user wrote it; nothing means standard output.
+    /// The path as the user wrote it; nothing means standard output.
     name: Option<PathBuf>,
     place: Place,
 }
@@ -31,7 +31,7 @@ enum Place {
     Stderr,
     /// A regular file or a free name, all links followed.
     File(PathBuf),
-    /// What is written into, open: a device, a pipe, a descriptor that we were given.
+    /// An open target to write into: a device, a pipe, a descriptor that we were given.
     Stream(File),
     /// A named pipe that nobody reads yet.
     Unread(PathBuf),
@@ -191,7 +191,7 @@ impl Place {
 }
 
 enum Followed {
-    /// What a path is after all links; there need not be anything.
+    /// The path that all links lead to; nothing needs to exist there.
     Path(PathBuf),
     /// One of our own descriptors, which lead to files that may have no path.
     Descriptor(u32),

@@ -1,4 +1,4 @@
-//! What differs between two streams, in layout and in value.
+//! The differences between two streams, in layout and in value.
 //!
 //! Sections go together by name and instance, fields by name in their order, and under another name
 //! where the rename lists say so. Guest memory is not compared, only the blocks that it has.
@@ -41,7 +41,7 @@ pub struct Change {
     pub kind: ChangeKind,
     pub old: Option<Side>,
     pub new: Option<Side>,
-    /// Why it is harmless, or what else there is to say.
+    /// The reason why it is harmless, or another remark.
     pub note: Option<String>,
 }
 
@@ -57,7 +57,7 @@ pub enum ChangeKind {
     Renamed,
 }
 
-/// How one of the streams has it.
+/// The form that it has in one of the streams.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
     /// Bytes from the start of the stream.
@@ -364,7 +364,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why two fields of other names stand for one another.
+    /// Returns the reason why two fields of different names stand for one another.
     fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
         let found = self
             .scope

@@ -1,10 +1,10 @@
-//! Why a destination refused a stream: the first byte where what was sent and what the destination
-//! reads part.
+//! Explanation of why a destination refused a stream: the first byte where what was sent and what
+//! the destination reads part.
 //!
-//! What a build reads for a configuration is what it sends for the same one, as far as the state
-//! allows; so the stream that the destination's build saves of the same guest, not run, stands for its
-//! loader. QEMU names a section when it refuses one, and that section is asked first. Without such a
-//! name only what refuses a stream for certain is told.
+//! The bytes that a build reads for a configuration are those that it sends for the same one, as
+//! far as the state allows; so the stream that the destination's build saves of the same guest, not
+//! run, stands for its loader. QEMU names a section when it refuses one, and that section is asked
+//! first. Without such a name only what refuses a stream for certain is told.
 
 mod differences;
 mod explanation;
@@ -30,10 +30,10 @@ pub use reason::Reason;
 use reason::{Instance, Parting, Takes};
 use values::values;
 
-/// What a build complained of when it refused a stream.
+/// The complaint of a build that refused a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blamed<'b> {
-    /// Its idstr, the end of that, or the name of a description in it.
+    /// The idstr, the end of that, or the name of a description in it.
     pub section: &'b str,
     pub instance: Option<u32>,
     /// A field, or the block of guest memory.
@@ -165,8 +165,9 @@ impl<'f> RefusedAt<'f> {
 }
 
 impl Case<'_> {
-    /// Where the build named no section, as one that dies does not: what refuses the stream for certain,
-    /// or else the one section that has something to be refused for.
+    /// Explains a refusal in which the build named no section, as one that dies does not: by what
+    /// refuses the stream for certain, or else by the one section that has something to be refused
+    /// for.
     fn unnamed(&self) -> Option<Explanation> {
         let found: Vec<(Grade, Explanation)> =
             self.sent.devices().filter_map(|s| self.best(s)).collect();

@@ -1,4 +1,4 @@
-//! Whether what a build holds is what it was sent.
+//! Comparison of the state that a build has with the state that it was sent.
 //!
 //! A stream names its fields only in the description at its end, and a loader does not read that: it
 //! takes bytes in the order that it expects. So the bytes that a destination saves again are nearly

@@ -56,7 +56,7 @@ pub enum Answer<E> {
     SingleCulprit {
         failure: E,
         culprit: Item,
-        /// Evidence for the others.
+        /// The evidence for the others.
         others: E,
         likely_to_fail: BTreeSet<Item>,
     },

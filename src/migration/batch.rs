@@ -25,7 +25,7 @@ pub enum Event<'c> {
 /// The case that an event is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'c> {
-    /// Its number in this run.
+    /// The number of the case in this run.
     pub number: usize,
     pub id: &'c str,
     pub part: Part,

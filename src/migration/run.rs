@@ -149,7 +149,7 @@ impl Plan<'_> {
 struct MigrationRun<'r> {
     plan: Plan<'r>,
     log: SerialLog,
-    /// Those that are over.
+    /// The legs that are over.
     legs: Vec<Leg>,
     state: StateChecks,
     new_machines: NewMachines,
@@ -161,7 +161,7 @@ struct MigrationRun<'r> {
 /// A leg that ends the run.
 struct FailedLeg {
     error: LegError,
-    /// Counted from 0: the leg that was under way, or the one before it.
+    /// The leg that was under way, or the one before it, counted from 0.
     leg: usize,
     stats: Stats,
     /// The blocks of memory that did not arrive, where nothing else is wrong but contents.

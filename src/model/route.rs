@@ -1,15 +1,15 @@
-//! From which build to which a guest moves.
+//! The builds that a guest moves from and to.
 
 use super::Direction;
 
-/// From which build to which a guest moves.
+/// The builds that a guest moves from and to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
-    /// From one build of the pair to the other.
+    /// A move from one build of the pair to the other.
     Across(Direction),
-    /// From the old build to itself.
+    /// A move from the old build to itself.
     OldToOld,
-    /// From the new build to itself.
+    /// A move from the new build to itself.
     NewToNew,
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone)]
 pub struct SectionName {
     idstr: Arc<str>,
-    /// Where the vmsd name begins.
+    /// The offset at which the vmsd name begins.
     vmsd_at: usize,
 }
 

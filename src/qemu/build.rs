@@ -15,10 +15,11 @@ use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
 use crate::qemu::process::tie_to_us;
 
-/// How long things may take before a build counts as hanging.
+/// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// From starting the program to its first word on the monitor. Some tenths of a second here.
+    /// The time from starting the program to its first word on the monitor. Some tenths of a second
+    /// here.
     pub start: Duration,
     /// One command on the monitor.
     pub command: Duration,
@@ -43,7 +44,7 @@ pub struct Build {
     kind: BuildKind,
     arch: Option<String>,
     program: PathBuf,
-    /// What goes before the caller's arguments.
+    /// The arguments that go before the caller's.
     args: Vec<OsString>,
     env: Vec<(&'static str, Option<OsString>)>,
     /// Does all of that.
@@ -118,7 +119,7 @@ impl Build {
         })
     }
 
-    /// What the user wrote.
+    /// Returns the text that the user wrote.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -183,7 +184,7 @@ impl Build {
         }
     }
 
-    /// What to type into a shell before QEMU's arguments to start this build by hand.
+    /// Returns what to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
         match &self.script {
             Some(script) => quote(&script.to_string_lossy()),

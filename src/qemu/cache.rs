@@ -29,7 +29,7 @@ const RECORD: &str = "build.json";
 const FETCH_LOCK: &str = ".fetch.lock";
 const FETCH_PREFIX: &str = ".fetch-";
 
-/// What went wrong with the cache folder.
+/// An error of the cache folder.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error(
@@ -51,7 +51,7 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Whether the arguments or the environment are to blame.
+    /// Tells whether the arguments or the environment are to blame.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ pub(crate) struct Record {
     pub package: String,
     /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
     pub version: String,
-    /// When it was fetched, in UTC.
+    /// The time when it was fetched, in UTC.
     pub date: String,
     pub download_bytes: u64,
     pub unpacked_bytes: u64,
@@ -103,7 +103,7 @@ pub struct Entry {
     pub package: String,
     /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
     pub version: String,
-    /// When it was fetched, in UTC, as RFC 3339 writes it.
+    /// The time when it was fetched, in UTC, as RFC 3339 writes it.
     pub date: String,
     pub download_bytes: u64,
     pub unpacked_bytes: u64,

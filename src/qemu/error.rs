@@ -21,7 +21,7 @@ pub enum QemuError {
 }
 
 impl QemuError {
-    /// Whether the arguments are to blame: they would be wrong on every machine and with every
+    /// Tells whether the arguments are to blame: they would be wrong on every machine and with any
     /// build. Everything else means that this pair could not be tested here and now.
     pub fn is_usage(&self) -> bool {
         match self {

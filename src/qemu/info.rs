@@ -1,4 +1,4 @@
-//! What a build is and which machine types it has, asked from itself.
+//! The version and the machine types of a build, asked from itself.
 
 use qapi::qmp;
 
@@ -19,15 +19,15 @@ pub(crate) const NO_MACHINE: [&str; 8] = [
     "tcg",
 ];
 
-/// What a build says about itself.
+/// The answers of a build about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildInfo {
     pub version: Version,
-    /// What the distribution calls it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
+    /// The distribution's name for it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
     pub package: String,
     /// The target, for instance `x86_64`.
     pub target: String,
-    /// By name.
+    /// The machine types by name.
     pub machines: Vec<MachineType>,
 }
 
@@ -101,7 +101,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
 }
 
 impl Build {
-    /// What the build prints for `-device help`: the drivers that it can plug in.
+    /// Returns the output of `-device help`: the drivers that the build can plug in.
     ///
     /// # Errors
     /// It does not start, or fails.

@@ -1,4 +1,4 @@
-//! What a build can create, asked from itself.
+//! The device types that a build can create, asked from itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 

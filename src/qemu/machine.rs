@@ -23,7 +23,7 @@ struct Architecture {
     packages: Vec<String>,
 }
 
-/// What a family of machine types needs; a `[[machine]]` of `device-sets/machines.toml`.
+/// The needs of a family of machine types; a `[[machine]]` of `device-sets/machines.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -34,7 +34,7 @@ pub struct Profile {
     pub names: Vec<String>,
     /// The target it belongs to.
     pub architecture: String,
-    /// Whether the family's name means this target unless told otherwise.
+    /// Set if the family's name means this target unless another is given.
     #[serde(default)]
     pub default: bool,
     /// Targets of which it is the machine that people mostly run.
@@ -126,7 +126,8 @@ pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a st
         .unwrap_or(USUAL_ARCHITECTURE)
 }
 
-/// What a machine needs. Without a target only a name that no two targets share has an answer.
+/// Returns what a machine needs. Without a target only a name that no two targets share has an
+/// answer.
 pub fn profile(machine: &str, target: Option<&str>) -> Option<&'static Profile> {
     let mut found = named(machine)
         .filter(|profile| target.is_none_or(|target| serves(target, &profile.architecture)));
@@ -272,7 +273,7 @@ fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// Which build lacks the very name that was asked for.
+/// The builds that lack the very name that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Old(Version),
@@ -284,10 +285,11 @@ enum Missing {
 /// No machine type that fits, and what comes closest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct NoCommonMachine {
-    /// What was asked for.
+    /// The name that was asked for.
     pub wanted: String,
     missing: Missing,
-    /// What the name is short for in a build that lacks it as such, where another build lacks that.
+    /// The name that it is short for in a build that lacks it as such, where another build lacks
+    /// that.
     pub alias_of: Option<String>,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
@@ -333,7 +335,7 @@ impl NoCommonMachine {
     }
 }
 
-/// From 0 to 1. Exchanged letters count as one slip, as in `vitr`.
+/// Returns a likeness from 0 to 1. Exchanged letters count as one slip, as in `vitr`.
 fn likeness(wanted: &str, name: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(wanted, name)
 }

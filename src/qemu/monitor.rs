@@ -35,7 +35,7 @@ impl StartError {
     }
 }
 
-/// What a build that would not start did.
+/// The behaviour of a build that would not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("{0}")]

@@ -8,14 +8,14 @@ use crate::qemu::{
     Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
 };
 
-/// How builds are made ready.
+/// The means by which builds are made ready.
 #[derive(Clone)]
 pub struct Means<'w> {
     /// The target that a suite's program is chosen for; see [`machine::architecture`].
     pub architecture: String,
-    /// Where fetched builds are kept, unless the usual place is meant.
+    /// The folder where fetched builds are kept, unless the usual place is meant.
     pub cache: Option<PathBuf>,
-    /// Who watches what is fetched.
+    /// The watcher of what is fetched.
     pub watcher: FetchWatcher<'w>,
 }
 
@@ -43,13 +43,14 @@ impl Opened {
         })
     }
 
-    /// What `-device help` prints; asked when first wanted, and empty where a build does not say.
+    /// Returns the output of `-device help`; asked when first needed, and empty where a build gives
+    /// none.
     pub fn device_help(&self) -> &str {
         self.help
             .get_or_init(|| self.build.device_help().unwrap_or_default())
     }
 
-    /// As a report names it.
+    /// Returns the build as a report names it.
     pub fn reference(&self) -> BuildRef {
         BuildRef {
             label: self.build.label().to_owned(),
@@ -66,7 +67,7 @@ pub struct Pair {
     pub new: Opened,
 }
 
-/// Why there is no such pair.
+/// A failure to make a pair of builds.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
     #[error(transparent)]
@@ -81,7 +82,7 @@ pub enum PairError {
 }
 
 impl PairError {
-    /// Whether the arguments are to blame, rather than a build.
+    /// Tells whether the arguments are to blame, rather than a build.
     pub fn is_usage(&self) -> bool {
         match self {
             PairError::Qemu(error) => error.is_usage(),

@@ -17,7 +17,7 @@ use crate::qemu::quote;
 
 use crate::cleanup::{Group, uninterrupted};
 
-/// How much of the end of a child's error output is kept, in bytes.
+/// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
 
 /// Makes a command's process the leader of a group of its own, killed when the thread that starts
@@ -38,7 +38,7 @@ pub fn tie_to_us(command: &mut Command) {
     }
 }
 
-/// How a process ended, in words.
+/// The way in which a process ended; `Display` puts it into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended(pub ExitStatus);
 
@@ -55,7 +55,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Why a process could not be run to a good end.
+/// A failure to run a process to a good end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{program} could not be started: {source}")]
@@ -90,7 +90,8 @@ fn shell_line(command: &Command) -> String {
 pub struct Running {
     program: String,
     child: Child,
-    /// Of the child, until it has been waited for: the number may belong to somebody else then.
+    /// The child's group, until the child has been waited for: the number may belong to another
+    /// process then.
     group: Option<Group>,
     stderr: Tail,
     /// Names the process in the log.
@@ -102,7 +103,7 @@ impl Running {
     /// the command says.
     ///
     /// # Errors
-    /// What the system says, for instance that there is no such program.
+    /// The system's error, for instance that there is no such program.
     pub fn start(mut command: Command) -> Result<Running, RunError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
@@ -243,7 +244,7 @@ impl Tail {
     }
 }
 
-/// What a process that ended left.
+/// The result of a process that ended.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub status: ExitStatus,

@@ -1,4 +1,4 @@
-//! What happens while a build is fetched, for whoever watches.
+//! The events of a fetch of a build, for whoever watches.
 
 use std::fmt;
 
@@ -60,7 +60,7 @@ pub enum FetchStep<'e> {
     },
     /// The packages are unpacked.
     Unpack {
-        /// How many there are.
+        /// The number of packages.
         packages: u64,
     },
 }
@@ -118,7 +118,7 @@ impl fmt::Display for FetchEvent<'_> {
     }
 }
 
-/// Who watches a fetch; called from any thread.
+/// A watcher of a fetch; called from any thread.
 pub type FetchWatcher<'w> = &'w (dyn Fn(FetchEvent<'_>) + Sync);
 
 /// A step under way; its end is reported when this is dropped.

@@ -1,4 +1,4 @@
-//! What a started machine is made of, and how its devices are set: their effective properties.
+//! The composition of a started machine, and how its devices are set: their effective properties.
 //!
 //! A device's properties are those that its type lists for `-device`. What else an object tells
 //! (addresses, counters, the time of day) is its state, not how it was set up.
@@ -23,11 +23,11 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
-    /// Where it is in the tree of objects, for instance `/machine/peripheral/net0`.
+    /// The place in the tree of objects, for instance `/machine/peripheral/net0`.
     pub path: String,
     pub type_name: String,
     pub kind: Kind,
-    /// By name. Empty where nobody wanted to know them.
+    /// The properties by name. Empty where they were not asked for.
     pub properties: BTreeMap<String, Setting>,
 }
 
@@ -39,19 +39,19 @@ pub enum Kind {
     Device,
 }
 
-/// How a property is set.
+/// The value of a property, and its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub value: Value,
-    /// What it is where neither the machine type nor an option sets it, if the type tells.
+    /// The value where neither the machine type nor an option sets it, if the type has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
 }
 
 impl Setting {
-    /// Whether the machine type or an option gave it another value than its type has for it.
-    /// `None` where the type does not tell.
+    /// Tells whether the machine type or an option gave it another value than its type has for it.
+    /// `None` where the type has none.
     pub fn is_pinned(&self) -> Option<bool> {
         self.default
             .as_ref()
@@ -59,7 +59,7 @@ impl Setting {
     }
 }
 
-/// Whether two values mean the same: a switch is `true` in one version and `on` in the next.
+/// Tells whether two values mean the same: a switch is `true` in one version and `on` in the next.
 pub fn same(one: &Value, other: &Value) -> bool {
     fn switch(value: &Value) -> Option<bool> {
         match value {
@@ -182,7 +182,7 @@ impl Object {
 
 const MACHINE: &str = "/machine";
 
-/// What holds devices and is none.
+/// The type that holds devices and is none.
 const CONTAINER: &str = "container";
 
 /// A refusal is an answer: there is no such thing.

@@ -28,10 +28,10 @@ use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
 const MAX_LINE: u64 = 64 << 20;
-/// How much of a line that is no QMP an error quotes, in characters.
+/// Number of characters that an error quotes of a line that is no QMP.
 const QUOTED: usize = 120;
 
-/// Why a session broke, or a command did not work.
+/// A broken session, or a command that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QmpError {
     #[error("what it says on the monitor socket is no QMP: {0:?}")]
@@ -45,7 +45,7 @@ pub enum QmpError {
     Refused {
         command: &'static str,
         description: String,
-        /// Whether this build has no such command.
+        /// Set if this build has no such command.
         unknown: bool,
     },
     #[error("{command}: the reply cannot be read: {detail}")]
@@ -62,7 +62,7 @@ pub enum QmpError {
 pub struct Event {
     pub name: String,
     pub data: Value,
-    /// Since the epoch, by the build's clock, if it says so.
+    /// The time since the epoch, by the build's clock, if it gives one.
     pub time: Option<Duration>,
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What a user named, known to be there as far as that can be told without fetching or running.
+/// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildArg {
     /// A vmstate dump, compressed or not.
@@ -12,9 +12,9 @@ pub enum BuildArg {
     Debian { suite: String },
     /// A QEMU binary or a script that starts one.
     Binary {
-        /// What the user wrote.
+        /// The text that the user wrote.
         label: String,
-        /// Absolute, so that it holds whatever folder the program is started from.
+        /// An absolute path, so that it holds whatever folder the program is started from.
         path: PathBuf,
     },
 }
@@ -58,7 +58,7 @@ pub enum SpecError {
 }
 
 impl BuildArg {
-    /// How a report names it: what the user wrote.
+    /// Returns its name in a report: the text that the user wrote.
     pub fn label(&self) -> String {
         match self {
             BuildArg::Dump(path) => path.display().to_string(),
@@ -129,7 +129,7 @@ fn is_dump(arg: &str) -> bool {
         .any(|end| arg.ends_with(end))
 }
 
-/// What stands before a colon, if it reads like `fedora:40` rather than like a path.
+/// Returns the part before a colon, if it reads like `fedora:40` rather than like a path.
 fn scheme(arg: &str) -> Option<&str> {
     let (scheme, _) = arg.split_once(':')?;
     let word = scheme.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Direction, SectionName};
 use crate::report::Cause;
 
-/// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
+/// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -57,9 +57,9 @@ impl fmt::Display for Outcome {
 /// The same set from each build to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
-    /// From the old build to itself.
+    /// The outcome from the old build to itself.
     pub old_to_old: Outcome,
-    /// From the new build to itself.
+    /// The outcome from the new build to itself.
     pub new_to_new: Outcome,
 }
 
@@ -70,13 +70,13 @@ pub struct Leg {
     pub index: usize,
     /// The way that the guest moved.
     pub direction: Direction,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// From its start to its end, in milliseconds.
+    /// The time from its start to its end, in milliseconds.
     pub total_ms: Option<u64>,
-    /// While the guest ran on neither side, in milliseconds.
+    /// The time in which the guest ran on neither side, in milliseconds.
     pub downtime_ms: Option<u64>,
-    /// Before the first page was sent, in milliseconds.
+    /// The time before the first page was sent, in milliseconds.
     pub setup_ms: Option<u64>,
     /// RAM bytes and pages that were transferred.
     pub bytes: Option<u64>,
@@ -104,7 +104,7 @@ pub enum Change {
 pub struct StateDiff {
     /// The leg after which it was seen.
     pub leg: usize,
-    /// As the stream names it.
+    /// The name in the stream.
     pub section: SectionName,
     /// The section's instance id.
     pub instance: u64,
@@ -123,7 +123,7 @@ pub struct StateDiff {
     pub fresh: Option<String>,
 }
 
-/// How much state was compared.
+/// The amount of state that was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChecked {
     /// Legs whose state was compared.
@@ -143,7 +143,7 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// How often a case that failed did so when it was tried again.
+/// The failures among the tries of a case that was repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
     /// Tries that failed, the first one among them.
@@ -171,7 +171,7 @@ pub struct Split {
 /// One machine, device set, transport and direction, or a loop of legs to and fro.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// For instance `q35/am53c974/unix/forward`.
+    /// The id, for instance `q35/am53c974/unix/forward`.
     pub id: String,
     /// The machine type.
     pub machine: String,
@@ -181,7 +181,7 @@ pub struct Case {
     pub devices: Vec<String>,
     /// The devices of the set that it did not have.
     pub left_out: Vec<LeftOut>,
-    /// How the stream got from source to destination.
+    /// The transport that carried the stream from source to destination.
     pub transport: String,
     /// The capabilities that the migrations used, by QEMU's names: `multifd`.
     #[serde(default)]
@@ -194,13 +194,13 @@ pub struct Case {
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why it did not pass.
+    /// The reason why it did not pass.
     pub cause: Option<Cause>,
     /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
-    /// How often it failed, where it was tried again.
+    /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
     /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
@@ -209,10 +209,10 @@ pub struct Case {
     pub legs: Vec<Leg>,
     /// The fields that the destination had with another value than was sent, after a leg.
     pub state_diff: Vec<StateDiff>,
-    /// How much of the state was compared after each leg; `None` where it could not be, for the
+    /// The amount of state that was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,
-    /// Why the state was not compared after some leg.
+    /// The reason why the state was not compared after some leg.
     pub state_unchecked: Option<String>,
     /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,

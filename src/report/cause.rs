@@ -55,7 +55,7 @@ pub enum LegSide {
 }
 
 impl fmt::Display for LegSide {
-    /// As the subject of a sentence.
+    /// Writes the side as the subject of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LegSide::Source => "the source",

@@ -30,7 +30,7 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// The subject of the evidence; the kind says what that is.
     pub subject: String,
-    /// Why there is none.
+    /// The reason why there is none.
     pub detail: String,
 }
 

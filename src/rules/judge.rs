@@ -22,7 +22,7 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, overrides: &LevelOverrides) 
     judge_and_note(findings, scope, overrides).findings
 }
 
-/// As [`judge`], and notes which entries were used.
+/// Judges as [`judge`] does, and notes which entries were used.
 pub fn judge_and_note<'k>(
     mut findings: Vec<Finding>,
     scope: &Scope<'k>,

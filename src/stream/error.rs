@@ -1,10 +1,10 @@
-//! What can be wrong with a stream, and at which byte.
+//! The errors of a stream, with the byte where each stands.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Why the framing of a stream cannot be followed any further, and where.
+/// The reason why the framing of a stream cannot be followed any further, and the place.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("at offset {offset} (0x{offset:x}): {kind}")]
 pub struct StreamError {
@@ -97,13 +97,13 @@ pub enum StreamErrorKind {
 }
 
 impl StreamErrorKind {
-    /// Whether the stream is sound as far as it goes, but stops too early.
+    /// Tells whether the stream is sound as far as it goes, but stops too early.
     pub fn is_end(&self) -> bool {
         matches!(self, StreamErrorKind::Ends { .. })
     }
 }
 
-/// Why the bytes of a section do not follow their description.
+/// The reason why the bytes of a section do not follow their description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at offset {offset} (0x{offset:x}), {path}: {kind}")]
 pub struct DecodeError {

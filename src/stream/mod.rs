@@ -1,8 +1,9 @@
 //! A migration stream: its framing, its description of itself, and the values in it.
 //!
-//! What `migrate` sends to a file, a socket or a command: a header, the configuration, guest memory
-//! and the sections of devices, CPUs and the machine, and at the end a description (vmdesc) of what
-//! each of those sections holds. QEMU 5.2 to 11.1; always big endian, whatever the guest.
+//! The data that `migrate` sends to a file, a socket or a command: a header, the configuration,
+//! guest memory and the sections of devices, CPUs and the machine, and at the end a description
+//! (vmdesc) of what each of those sections holds. QEMU 5.2 to 11.1; always big endian, whatever the
+//! guest.
 //!
 //! # Reading
 //! - [`open`] opens a file, compressed or not, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in

@@ -1,4 +1,5 @@
-//! From a file to the bytes of a stream, unpacked as they are read: guest memory may be any size.
+//! Opening of a stream's file: its bytes are unpacked as they are read, for guest memory may be any
+//! size.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compression;
 
-/// Why a file cannot be read at all.
+/// A failure to read a file at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot read the migration stream {}", file.display())]

@@ -30,7 +30,7 @@ use crate::stream::vmdesc::{DeviceDesc, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
-/// How a stream is to be read.
+/// The options for reading a stream.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes of a guest page. By default what the configuration says, or what fits the first page.
@@ -48,7 +48,7 @@ impl Default for Options {
     }
 }
 
-/// What reading came to: all that could be read, and why there is no more.
+/// The result of reading: all that could be read, and why there is no more.
 #[derive(Debug, Clone)]
 pub struct Reading<V = ()> {
     pub stream: Stream,
@@ -165,12 +165,12 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What was read so far. Devices are decoded once the description has come.
+    /// Returns what was read so far. Devices are decoded once the description has come.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Whether the end of the stream, description included, has been read.
+    /// Tells whether the end of the stream, description included, has been read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
@@ -227,7 +227,7 @@ impl<V: RamVisitor> Parser<V> {
         Ok(())
     }
 
-    /// No more bytes will come.
+    /// Takes note that no more bytes will come.
     pub fn finish(mut self) -> Reading<V> {
         if self.failed.is_none() {
             self.last_steps();
@@ -295,7 +295,7 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What the end of the bytes cut short, for people.
+    /// Names what the end of the bytes cut short, for people.
     fn reading(&self, state: &State, rest: &[u8]) -> String {
         let section = |index: &usize| {
             let section = &self.stream.sections[*index];

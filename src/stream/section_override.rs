@@ -4,7 +4,7 @@
 use crate::stream::record::footer;
 use crate::stream::tree::{Section, SectionKind, Stream};
 
-/// What takes the place of sections, by their names.
+/// The replacements of sections, by their names.
 #[derive(Debug, Clone, Default)]
 pub struct SectionOverride {
     names: Vec<String>,
@@ -31,7 +31,7 @@ impl SectionOverride {
         &self.names
     }
 
-    /// Whether sections of this name are not sent as they were.
+    /// Tells whether sections of this name are not sent as they were.
     pub fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }

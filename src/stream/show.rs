@@ -227,7 +227,7 @@ fn elements_text(
     Ok(())
 }
 
-/// Whether two structures hold the same, wherever they stand.
+/// Tells whether two structures have the same contents, at whatever offsets.
 fn same_values(a: Option<&Structure>, b: Option<&Structure>) -> bool {
     match (a, b) {
         (None, None) => true,

@@ -1,4 +1,4 @@
-//! From the bytes of a section and its description to fields with values.
+//! Decoding of a section: its bytes and its description become fields with values.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::stream::vmdesc::{FieldDesc, Occurs, StructDesc};
 
 /// Marks a subsection on the wire.
 pub(crate) const SUBSECTION: u8 = 0x05;
-/// What stands for a null pointer in an array of pointers.
+/// The byte that stands for a null pointer in an array of pointers.
 const NULL_POINTER: u8 = b'0';
 
-/// What became of the bytes of a section.
+/// The bytes of a section, decoded.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// The fields, up to the error if there is one.
@@ -308,7 +308,7 @@ impl Decoder<'_> {
         result
     }
 
-    /// Before 9.2 a null pointer in an array was described as a struct without fields.
+    /// Tells a null pointer in an array, which was described as a struct without fields before 9.2.
     fn is_null(&self, field: &FieldDesc, description: &StructDesc) -> bool {
         description.vmsd_name.is_none()
             && description.fields.is_empty()

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-/// What a stream says about itself.
+/// The description that a stream carries of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmDesc {
     /// Bytes of a page in the RAM section.
     pub page_size: Option<u64>,
     /// The layout of the configuration section; written from QEMU 8.1 on.
     pub configuration: Option<StructDesc>,
-    /// In the order in which they were sent.
+    /// The devices in the order in which they were sent.
     pub devices: Vec<DeviceDesc>,
 }
 
@@ -40,7 +40,7 @@ pub struct DeviceDesc {
 /// A description as it was sent: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StructDesc {
-    /// Absent for a section that is saved the old way.
+    /// Absent for a legacy section, which is saved by SaveVMHandlers.
     pub vmsd_name: Option<Arc<str>>,
     pub version: Option<u32>,
     pub fields: Vec<FieldDesc>,
@@ -59,7 +59,7 @@ pub struct FieldDesc {
     pub nested: Vec<StructDesc>,
 }
 
-/// Which elements a field's entry stands for.
+/// The elements that a field's entry stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occurs {
     Once,

@@ -16,7 +16,7 @@ use crate::report::LeftOut;
 pub enum How {
     /// A shipped set has it.
     DeviceSet,
-    /// Its bus and its properties say it.
+    /// The device's bus and properties decide.
     FallBack,
 }
 
@@ -40,7 +40,7 @@ impl Candidate {
 /// The device types of one machine.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    /// By name.
+    /// The device types by name.
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,

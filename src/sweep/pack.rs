@@ -27,7 +27,7 @@ struct Share {
 #[derive(Debug, Clone, Default)]
 struct Guest {
     items: Vec<Item>,
-    /// Their share.
+    /// The share of these items.
     share: Share,
 }
 

@@ -24,7 +24,7 @@ pub enum BadShard {
     /// The index is 0.
     #[error("shards are counted from 1: the first of {of} is 1/{of}")]
     Zero {
-        /// How many shards there are.
+        /// The number of shards.
         of: u32,
     },
     /// The index is above the number of shards.
@@ -32,7 +32,7 @@ pub enum BadShard {
     Beyond {
         /// The index.
         index: u32,
-        /// How many shards there are.
+        /// The number of shards.
         of: u32,
     },
     /// The number of shards is 0.
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// Runners of one pipeline need not be of one day: where a case belongs never changes.
+    /// The shard of a case never changes: runners of one pipeline need not be of one day.
     #[test]
     fn the_assignment_is_the_same_for_ever() {
         let of_three = |id: &str| (1..=3).find(|index| shard(&format!("{index}/3")).includes(id));

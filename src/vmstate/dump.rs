@@ -14,7 +14,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub struct Dump {
     /// The machine type it was made with, from `vmschkmachine`.
     pub machine: Option<String>,
-    /// In file order, which is the order of a hash table and means nothing.
+    /// The sections in file order, which is the order of a hash table and means nothing.
     pub sections: Vec<Section>,
 }
 
@@ -65,8 +65,8 @@ pub struct VmsdField {
 }
 
 impl Dump {
-    /// Whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on. It is
-    /// seen from the dump itself: any real one has arrays.
+    /// Tells whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on.
+    /// It is seen from the dump itself: any real one has arrays.
     pub fn states_array_lengths(&self) -> bool {
         fn states(description: &Vmsd) -> bool {
             description
@@ -83,7 +83,7 @@ impl Dump {
     }
 }
 
-/// What a top-level key other than `vmschkmachine` holds; the versions are repeated inside.
+/// The contents of a top-level key other than `vmschkmachine`; the versions are repeated inside.
 #[derive(Deserialize)]
 struct RawSection {
     #[serde(rename = "Description")]

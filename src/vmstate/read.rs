@@ -1,4 +1,4 @@
-//! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
+//! Parsing of a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use crate::vmstate::dump::Dump;
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Why an input is no readable dump. All of these are the input's fault, not QEMU's.
+/// A failure to read a dump. All of these are the input's fault, not QEMU's.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     #[error("cannot read the dump {}", file.display())]

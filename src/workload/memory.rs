@@ -190,7 +190,7 @@ pub struct Progress {
 /// the page under way, and no other, may be new at its beginning and old at its end.
 ///
 /// # Errors
-/// What the guest found itself comes first, since it repairs what it reports; then the first page
+/// Returns what the guest found itself first, since it repairs what it reports; then the first page
 /// that is wrong.
 pub fn check_region(header: &Header, region: &[u8]) -> Result<Progress, WorkloadError> {
     if header.errors != 0 {

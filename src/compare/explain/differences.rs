@@ -1,4 +1,4 @@
-//! Where two layouts of one section part, and what that means for a load.
+//! The first difference between two layouts of one section, and what it means for a load.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
 use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
@@ -13,7 +13,7 @@ use crate::vmstate::dump::Dump;
 
 /// The other side of a comparison.
 pub(crate) struct Layouts<'c> {
-    /// Of the destination's build.
+    /// The dump of the destination's build.
     pub dump: Option<&'c Dump>,
     pub renames: &'c dyn Renames,
     pub direction: Direction,

@@ -4,12 +4,12 @@ use crate::compare::explain::reason::Reason;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
-/// Where and why a stream does not load. Its sentence is what it prints as.
+/// The place where a stream does not load, and the reason. `Display` prints it as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
-    /// From the section's description down to the field, names joined by `/`.
+    /// The path from the section's description down to the field, names joined by `/`.
     pub field: Option<String>,
     /// Bytes from the start of the source's stream.
     pub offset: Option<u64>,
@@ -19,7 +19,7 @@ pub struct Explanation {
     pub only_one: bool,
 }
 
-/// How sure an explanation is, surest first.
+/// The certainty of an explanation, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
     /// No state makes it load.

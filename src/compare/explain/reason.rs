@@ -9,7 +9,7 @@ use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
 
-/// What stands against a load.
+/// A reason against a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The destination's build does not send such a section for the same configuration.
@@ -17,7 +17,7 @@ pub enum Reason {
         version_id: u32,
         /// The only section that it sends and the source does not.
         instead: Option<Instance>,
-        /// Its dump has the description.
+        /// Set if the dump of the destination's build has the description.
         described: bool,
     },
     /// The version in the header.
@@ -32,14 +32,14 @@ pub enum Reason {
     /// A subsection that is not known, or not in this version.
     Subsection {
         name: String,
-        /// What the destination's build has of it, where that is known.
+        /// The destination's own form of it, where that is known.
         own: Option<OwnSubsection>,
         /// The difference between the builds, in words.
         difference: String,
     },
     /// The layouts part.
     Layout {
-        /// What stands at that place on either side, where the place is known.
+        /// The item at that place on either side, where the place is known.
         sent: Option<Spot>,
         expected: Option<Spot>,
         lacking: Lacking,
@@ -105,7 +105,7 @@ pub enum Takes {
     Own(u32),
 }
 
-/// What the destination's build has of a subsection.
+/// The destination's own form of a subsection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnSubsection {
     None,
@@ -158,7 +158,7 @@ pub enum Lacking {
     Unknown,
 }
 
-/// What decides that the difference matters.
+/// The evidence that the difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// Nothing more.

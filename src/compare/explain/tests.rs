@@ -77,7 +77,7 @@ fn line(explanation: Option<Explanation>) -> String {
     )
 }
 
-/// What QEMU blames in loads that really fail between these builds, and where the cause lies.
+/// The loads that really fail between these builds: what QEMU blames, and where the cause lies.
 #[test]
 fn real_failures_are_explained_to_the_field() {
     type Row = (

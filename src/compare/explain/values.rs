@@ -1,4 +1,4 @@
-//! Values that a loader is known to hold against its own.
+//! Values that a loader is known to compare with its own.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
 use crate::compare::explain::reason::{Reason, Register};
@@ -73,7 +73,7 @@ fn at(section: &Section, leaf: &Leaf, reason: Reason) -> Explanation {
 /// A system register of an Arm CPU, as the lists in its section have it.
 struct Listed {
     register: Register,
-    /// Where the number and the value stand in the stream.
+    /// The offsets of the number and of the value in the stream.
     offsets: (u64, u64),
 }
 

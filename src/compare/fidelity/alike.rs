@@ -3,8 +3,8 @@
 
 use crate::stream::tree::{Content, Node, Section, Structure, Value};
 
-/// Whether both have the same fields in the same places with the same bytes, so that nothing is lost, and
-/// nothing got its value from filler.
+/// Tells whether both have the same fields in the same places with the same bytes, so that nothing
+/// is lost, and no field got its value from padding.
 pub(crate) fn alike(sent: &Section, held: &Section) -> bool {
     match (&sent.content, &held.content) {
         (Content::Decoded(ours), Content::Decoded(theirs)) => structures(ours, theirs),

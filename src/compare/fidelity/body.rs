@@ -9,13 +9,13 @@ use crate::stream::tree::{Kind, Node, Section, Structure, Value};
 /// A value on the wire that nothing divides further: a scalar, a buffer, or an array of scalars.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
-    /// As people read it, elements counted.
+    /// The path as people read it, elements counted.
     pub path: String,
-    /// Without the elements' numbers: descriptions do not count them alike in all builds.
+    /// The path without the elements' numbers: descriptions do not count them alike in all builds.
     pub key: String,
     pub description: Arc<str>,
     pub kind: Kind,
-    /// Where it begins, in bytes from the start of its body.
+    /// The offset of its first byte from the start of its body.
     pub at: usize,
     pub offset: u64,
     pub bytes: Bytes,
@@ -41,9 +41,9 @@ impl Leaf {
 /// come and go with the state, so each counts its places anew.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Body {
-    /// Empty for a section itself, else the way to the subsection, without elements' numbers.
+    /// The path to the subsection, without elements' numbers; empty for a section itself.
     pub key: String,
-    /// In the order of the wire, without gaps.
+    /// The spans in the order of the wire, without gaps.
     pub leaves: Vec<Leaf>,
     pub length: usize,
 }
@@ -66,7 +66,7 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// Where a field is: for people, and for finding its like.
+/// The place of a field: for people, and for finding its counterpart.
 #[derive(Clone, Default)]
 struct Way {
     path: String,

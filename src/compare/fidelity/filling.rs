@@ -1,4 +1,4 @@
-//! Fields that got their value from filler.
+//! Fields that got their value from padding.
 //!
 //! A build that has done away with a field sends `unused` bytes in its place, nearly always zeros. A
 //! build that still has the field takes them for its value. Whether that is the value that the machine
@@ -24,9 +24,9 @@ use crate::stream::tree::{Kind, Section, Stream};
 pub struct Filling {
     pub section: SectionName,
     pub instance_id: u32,
-    /// From the section's description down, subsections included.
+    /// The path from the section's description down, subsections included.
     pub path: String,
-    /// From the start of the stream that was sent, in bytes.
+    /// The offset in the stream that was sent, in bytes.
     pub offset: u64,
     pub kind: Kind,
     /// The bytes of the filler, which are those of the field now.
@@ -106,8 +106,8 @@ fn in_filler(
 }
 
 impl Filling {
-    /// What the field holds on another machine of the destination's build. `None` where that does not
-    /// have it, or not in that place.
+    /// Returns the value of the field on another machine of the destination's build. `None` where
+    /// that does not have it, or not in that place.
     pub fn on(&self, machine: &Stream) -> Option<Bytes> {
         let section = machine
             .devices()
@@ -135,7 +135,7 @@ fn filler(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
     within(sent, leaf.at, leaf.bytes.len()).filter(|_| alone && !sent.leaves.iter().any(elsewhere))
 }
 
-/// Where a byte of a body stands in the stream.
+/// Returns the offset in the stream of a byte of a body.
 fn offset(body: &Body, at: usize) -> u64 {
     holder(body, at).map_or(0, |leaf| leaf.offset + (at - leaf.at) as u64)
 }

@@ -14,14 +14,14 @@ pub struct Loss {
     pub instance_id: u32,
     /// The description that the field belongs to: the section's, a nested one or a subsection's.
     pub description: String,
-    /// From the section's description down, subsections included.
+    /// The path from the section's description down, subsections included.
     pub path: String,
     pub change: Change,
-    /// From the start of the stream that was sent, in bytes.
+    /// The offset in the stream that was sent, in bytes.
     pub offset: u64,
     pub sent: Bytes,
     pub kind: Kind,
-    /// What the field of this name holds now.
+    /// The present value of the field of this name.
     pub held: Option<Bytes>,
     /// The field that holds the bytes now, where it is another.
     pub landed_in: Option<String>,

@@ -1,4 +1,4 @@
-//! Values held against each other: in small sections by hand, and in real streams.
+//! Comparisons of values: in small sections by hand, and in real streams.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream::testing::{fixture, fixtures};
 use crate::stream::{Content, SectionKind, VmDesc, decode, parse};
 
-/// Where the payload of a section by hand stands.
+/// The offset of the payload of a section made by hand.
 const PAYLOAD: u64 = 1000;
 
 /// A stream of one section: its description as a stream has it, and its bytes.
@@ -51,7 +51,7 @@ fn fields(fields: &[(&str, &str, usize)]) -> String {
     )
 }
 
-/// What a list says, for a forward leg between builds of which no version is known.
+/// Parses a list for a forward leg between builds of which no version is known.
 fn names(list: &str) -> StateNames {
     let mut lists = KnownIssues::default();
     lists.add("own.toml", list).expect("a list");
@@ -398,7 +398,7 @@ source = "a test"
     assert_eq!(found[1].on(&Stream::default()), None);
 }
 
-/// Real builds that send filler where another one has a field.
+/// Real builds that send padding where another one has a field.
 #[test]
 fn real_streams_show_which_fields_lie_in_filler() {
     let found = |sent: &str, held: &str| {

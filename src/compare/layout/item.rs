@@ -6,7 +6,7 @@ use crate::compare::layout::interner::Id;
 /// One thing on the wire.
 #[derive(Debug)]
 pub(crate) struct Item<'d> {
-    /// Where the structures around it have it, for people.
+    /// The place in the structures around it, for people.
     pub place: Id,
     /// The same regardless of how C structures group it: `core.itr` and `core` › `itr`
     /// are one path.
@@ -41,7 +41,7 @@ pub(crate) enum Kind<'d> {
     Subsection(Layout<'d>),
 }
 
-/// Where a size was measured.
+/// The place where a size was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SizeIs {
     InMemory,

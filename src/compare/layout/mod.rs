@@ -1,5 +1,5 @@
-//! What a build puts on the wire behind the header of a section or of a subsection: a flat sequence of
-//! items in the order in which they are sent.
+//! The bytes that a build puts on the wire behind the header of a section or of a subsection: a
+//! flat sequence of items in the order in which they are sent.
 //!
 //! A dump lists what a build could send, a stream what it did send; laid out, both are the same
 //! [`Item`]s, and the comparison does not ask where they came from.

@@ -14,7 +14,7 @@ use crate::stream::tree::{Content, Node, Section, Structure, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentLayout {
     pub name: Arc<str>,
-    /// As sent in the header.
+    /// The version as sent in the header.
     pub version_id: u32,
     fields: Vec<SentField>,
     subsections: Vec<SentLayout>,
@@ -30,8 +30,8 @@ struct SentField {
     structure: Option<SentLayout>,
 }
 
-/// How many elements a list counts as having: more than one, for a single element would count as a
-/// field of its own. How many there are is state, so it is an array of one length everywhere.
+/// Number of elements that a list counts as having: more than one, for a single element would count
+/// as a field of its own. The real number is state, so it is an array of one length everywhere.
 const SOME: u64 = 2;
 
 /// Lists by the names of the description and the field.

@@ -1,4 +1,5 @@
-//! Whether the bytes of two runs of items agree, and which rule a pair of items falls under.
+//! Comparison of two runs of items: whether their bytes agree, and which rule a pair of items falls
+//! under.
 
 use crate::compare::layout::{Item, Kind};
 use crate::model::Rule;

@@ -1,4 +1,4 @@
-//! What became of the items between two matches.
+//! Judgement of the items between two matches.
 //!
 //! Nothing on the wire delimits a field, so what counts is bytes: a gap whose certain bytes agree on
 //! both sides is a rename, a regrouping or padding; one whose bytes differ shifts everything behind
@@ -25,7 +25,8 @@ pub(crate) struct Change {
     pub known: Option<String>,
 }
 
-/// What a gap leaves for the whole sequence to decide: an item that is gone here may stand elsewhere.
+/// The items that a gap leaves for the whole sequence to decide: one that is gone here may stand
+/// elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub changes: Vec<Change>,
@@ -35,7 +36,7 @@ pub(crate) struct Outcome {
     pub conditions_may_balance: bool,
 }
 
-/// What the lists know of the fields of a section.
+/// The knowledge of the lists about the fields of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'k> {
     pub renames: &'k dyn Renames,

@@ -65,9 +65,9 @@ struct Comparison<'d, 'k> {
 
 /// The part of a section that is being compared.
 struct Scope<'s> {
-    /// From the vmsd name down to the description at hand.
+    /// The path from the vmsd name down to the description at hand.
     path: &'s [String],
-    /// Whether it is always sent.
+    /// Set if it is always sent.
     certain: bool,
 }
 
@@ -200,7 +200,7 @@ impl<'d> Comparison<'d, '_> {
         self.subsections_inside(old, new, &steps, scope);
     }
 
-    /// Whether every matched item stands under the same C names on both sides.
+    /// Tells whether every matched item stands under the same C names on both sides.
     fn same_places(&self, old: &[Item<'d>], new: &[Item<'d>]) -> bool {
         old.iter()
             .zip(new)
@@ -385,7 +385,7 @@ impl<'d> Comparison<'d, '_> {
     }
 }
 
-/// What the old and the new build have at the spot of a finding.
+/// The shapes that the old and the new build have at the spot of a finding.
 type Sides = (Option<Shape>, Option<Shape>);
 
 fn named(name: &str) -> Option<Shape> {

@@ -57,7 +57,7 @@ impl<'d> Run<'_, 'd> {
         });
     }
 
-    /// What is missing in one place and new in another was moved.
+    /// Pairs what is missing in one place and new in another: it was moved.
     pub fn settle_moves(&mut self) {
         let same = |item: &Item| {
             let subsection = item.is_subsection();
@@ -98,7 +98,8 @@ impl<'d> Run<'_, 'd> {
         self.added.retain(|left| !settled.contains(&left.item));
     }
 
-    /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
+    /// Reports what has no counterpart anywhere. A subsection that only the destination knows is
+    /// never sent.
     pub fn settle_left_over(&mut self, direction: Direction) {
         let (source, _) = direction.source_destination(Build::Old, Build::New);
         let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {

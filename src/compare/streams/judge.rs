@@ -12,12 +12,12 @@ use crate::vmstate::dump::{Dump, Vmsd};
 pub(crate) struct Pair<'s> {
     pub source: &'s Section,
     pub destination: &'s Section,
-    /// How the dump of the destination describes it.
+    /// The destination's description of it, from its dump.
     pub known: Option<&'s Vmsd>,
     pub wording: Wording,
 }
 
-/// Why a difference may come to nothing.
+/// The reason why a difference may come to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// The destination does not read it of the version that was sent.
@@ -30,7 +30,7 @@ pub(crate) enum Doubt {
     ValueBefore,
 }
 
-/// Whether the destination would read a field from what the source sends.
+/// The way in which the destination reads a field from what the source sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
     Always,
@@ -138,7 +138,8 @@ impl Pair<'_> {
             && items.all(|i| elastic(old, i, &i.old) && elastic(new, i, &i.new))
     }
 
-    /// Whether the destination reads what its dump has at this path: a field, or a subsection.
+    /// Tells whether the destination reads what its dump has at this path: a field, or a
+    /// subsection.
     fn reads(&self, path: &[String], subsection: bool) -> Reads {
         let Some(mut at) = self.known else {
             return Reads::Perhaps;
@@ -187,8 +188,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Whether a number before the first difference is another one in the two streams: fields that
-    /// depend on a test, depend on what was read before them.
+    /// Tells whether a number before the first difference is another one in the two streams: fields
+    /// that depend on a test, depend on what was read before them.
     fn may_decide(&self, finding: &Finding) -> bool {
         let (ours, theirs) = (leaves(self.source), leaves(self.destination));
         let first = finding.path.get(1..).unwrap_or_default();
@@ -220,7 +221,7 @@ fn item_paths(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
 
 static EMPTY: String = String::new();
 
-/// Whether a field may have another length, or none, in another state.
+/// Tells whether a field may have another length, or none, in another state.
 fn is_elastic(section: &Section, description: &str, field: &str) -> bool {
     fn walk(structure: &Structure, description: &str, field: &str) -> bool {
         let own = *structure.vmsd_name == *description;

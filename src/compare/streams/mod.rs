@@ -3,9 +3,9 @@
 //! A dump lists what a build could send; a stream lists what it did send, in exact widths, and the
 //! CPUs and the legacy sections besides. Laid out, two streams are compared like two dumps.
 //!
-//! What a stream cannot tell: whether a field, a subsection or a section was sent because it always
-//! is or because the state asked for it, how long an array may be, and the lowest version that a
-//! build takes. A difference that state explains is no error from a stream alone.
+//! A stream does not show whether a field, a subsection or a section was sent because it always is
+//! or because the state asked for it, how long an array may be, and the lowest version that a build
+//! takes. A difference that state explains is no error from a stream alone.
 
 mod judge;
 mod leaves;
@@ -43,7 +43,7 @@ pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
     kinds
 }
 
-/// What is known of a build: the stream that it saved, and its dump where there is one.
+/// The evidence about a build: the stream that it saved, and its dump where there is one.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'s> {
     pub stream: &'s Stream,
@@ -103,7 +103,7 @@ pub fn compare<'s>(
 /// A difference between the layouts of two sections.
 pub(crate) struct Difference {
     pub finding: Finding,
-    /// Why it may come to nothing, where it would be an error otherwise.
+    /// The reason why it may come to nothing, where it would be an error otherwise.
     pub doubt: Option<Doubt>,
 }
 

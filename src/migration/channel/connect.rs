@@ -24,7 +24,7 @@ const DESCRIPTOR: &str = "migcompat";
 /// The addresses by which the two sides find each other.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// For `migrate-incoming`.
+    /// The address for `migrate-incoming`.
     pub incoming: String,
     pub outgoing: Outgoing,
 }

@@ -31,9 +31,9 @@ pub struct PageDifference {
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstPage {
-    /// By its offset in the first of the blocks.
+    /// The offset in the first of the blocks.
     InBlock(u64),
-    /// By its address, as the guest's CPUs see it.
+    /// The address, as the guest's CPUs see it.
     AtAddress(u64),
 }
 

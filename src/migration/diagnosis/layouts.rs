@@ -32,7 +32,7 @@ pub async fn streams(
     .map_err(ProbeError::Save)
 }
 
-/// How much of what two builds sent their dumps describe.
+/// Returns how much of the data that two builds sent is described by their dumps.
 pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
     Described {
         old: streams::kinds(streams.0, dumps.0),

@@ -90,7 +90,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
     differences
 }
 
-/// In the place of a property where the whole CPU is another one.
+/// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
 
 /// Returns the objects by what makes them each other's like: the kind or type, and the how manieth it is.

@@ -1,4 +1,4 @@
-//! Getting a machine across that does not get across by itself: sections that the destination refuses are
+//! Migrating a machine that does not migrate by itself: sections that the destination refuses are
 //! replaced by those of its own build, so that everything else can be tried.
 
 use std::sync::Arc;

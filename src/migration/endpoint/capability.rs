@@ -81,7 +81,7 @@ impl FromStr for Capability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     Full,
-    /// So that one pass over the memory of a guest that works is all.
+    /// A pace at which one pass over the memory of a guest that works is all.
     OnePass,
 }
 

@@ -22,7 +22,7 @@ use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
 use crate::workload::{Guest, SerialEvent, SerialLog};
 
-/// Between two looks at a guest's console.
+/// Pause between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A build that takes part, with its version, devices and dump.
@@ -68,9 +68,9 @@ pub struct LaunchSpec {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
-    /// Instead of the machine's own CPU model.
+    /// A CPU model instead of the machine's own.
     pub cpu: Option<String>,
-    /// From the device set.
+    /// The options of the device set.
     pub device_args: Vec<String>,
     /// Runs in the machine; without one the machine is never started.
     pub guest: Option<&'static Guest>,
@@ -162,7 +162,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Vm {
     pub monitored: Monitored,
-    /// For the names of sockets and files: the place in the case's route.
+    /// The place in the case's route, for the names of sockets and files.
     pub index: usize,
     /// The case's folder.
     pub folder: PathBuf,

@@ -12,7 +12,7 @@ use crate::migration::leg::watch::Stats;
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
 
-/// When the state that arrived is compared.
+/// The point at which the state that arrived is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StateCheck {
     /// The guest goes on, or there is no further leg.

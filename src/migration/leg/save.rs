@@ -14,7 +14,7 @@ use crate::qemu::private_dir;
 use crate::report::LegSide;
 use crate::stream::Stream;
 
-/// Between two questions whether a machine that has saved itself is through.
+/// Pause between two questions whether a machine that has saved itself is done.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts a build and has it save the machine, which never ran.

@@ -11,7 +11,7 @@ use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
 use crate::report::{LegSide, Phase};
 
-/// Time between two questions to both sides, in case an event is never sent.
+/// Time between two queries of both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The numbers that a source gives of a migration that completed.

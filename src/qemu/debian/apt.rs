@@ -14,22 +14,22 @@ use crate::qemu::debian::sources::Archive;
 use crate::qemu::process::{Output, output};
 use crate::qemu::progress::{FetchStep, Step};
 
-/// For a question to apt about what it has on disk.
+/// Time limit for a question to apt about what it has on disk.
 const ASK: Duration = Duration::from_secs(60);
-/// For the lists of a suite, about 10 MB.
+/// Time limit for the lists of a suite, about 10 MB.
 const UPDATE: Duration = Duration::from_secs(5 * 60);
-/// For the packages, about 35 MB.
+/// Time limit for the packages, about 35 MB.
 const DOWNLOAD: Duration = Duration::from_secs(15 * 60);
-/// For unpacking one package.
+/// Time limit for unpacking one package.
 const UNPACK: Duration = Duration::from_secs(3 * 60);
 
 /// A package file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PackageFile {
-    /// With the version in it.
+    /// The file name with the version in it.
     pub(crate) name: String,
     pub(crate) size: u64,
-    /// Where it lies already, if the archive is a folder of this machine.
+    /// The place where it lies already, if the archive is a folder of this machine.
     pub(crate) local: Option<PathBuf>,
 }
 
@@ -382,7 +382,7 @@ fn with_base(suite: &str) -> Vec<String> {
     suites
 }
 
-/// What apt's refusal to read a suite means.
+/// Explains apt's refusal to read a suite.
 fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     let suite = suite.to_owned();

@@ -1,4 +1,4 @@
-//! What lies in a folder of fetched files.
+//! The contents of a folder of fetched files.
 
 use std::fs;
 use std::io;

@@ -209,7 +209,7 @@ pub fn is_io_error(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What real builds printed, with the section, instance and field in it.
+    /// The output of a real build, with the section, instance and field in it.
     type Case = (
         &'static str,
         Option<&'static str>,

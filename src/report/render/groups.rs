@@ -97,7 +97,7 @@ pub(crate) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
 }
 
-/// How soon a reader has to see a case.
+/// The urgency with which a reader has to see a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
     /// It fails the run.

@@ -18,9 +18,9 @@ use crate::report::{
     RuleText, Split, Swept, Verdict,
 };
 
-/// With more failures than this, all are folded.
+/// Number of failures above which all are folded.
 const UNFOLDED: usize = 3;
-/// With more cases than this that passed, they are folded.
+/// Number of passed cases above which they are folded.
 const UNFOLDED_PASSED: usize = 12;
 
 /// Writes the report.
@@ -49,7 +49,7 @@ struct Page<'r> {
     /// The outcomes of the matrix that need an explanation.
     explained: BTreeMap<Outcome, &'static str>,
     failures: Vec<Failure<'r>>,
-    /// By level.
+    /// The findings by level.
     findings: Vec<Findings<'r>>,
     allowed_failures: Vec<Failure<'r>>,
     allowed_findings: Vec<OfRule<'r>>,
@@ -197,7 +197,7 @@ struct Part<'r> {
 
 struct Machine<'r> {
     swept: &'r Swept,
-    /// Neither exercised nor left out.
+    /// Device types neither exercised nor left out.
     others: usize,
     left_out: BTreeMap<&'r str, Vec<&'r str>>,
 }
@@ -376,7 +376,7 @@ fn failures(report: &Report) -> Vec<Failure<'_>> {
     failures
 }
 
-/// Only of what did not pass one way or the other.
+/// Lists only what did not pass in one direction or the other.
 fn matrix<'r>(
     report: &'r Report,
     directions: &[Direction],

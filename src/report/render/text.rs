@@ -12,7 +12,7 @@ use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{Described, Finding, Level, Report, RuleText, Verdict};
 
-/// How to print; colour is the stream's business, which strips what is not wanted.
+/// The options of printing; colour is the stream's business, which strips what is not wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Columns to wrap prose at.

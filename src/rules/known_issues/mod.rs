@@ -132,11 +132,11 @@ pub struct Break {
 /// A migration that upstream chose to have refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// As the stream names it, with or without the device's address before it.
+    /// The section's name in the stream, with or without the device's address before it.
     pub section: String,
-    /// As the cause of a case names it; any when absent.
+    /// The field as the cause of a case names it; any when absent.
     pub field: Option<String>,
-    /// Of the leg that failed; both when absent.
+    /// The direction of the leg that failed; both when absent.
     pub direction: Option<Direction>,
     pub machines: Machines,
     pub span: Span,

@@ -57,7 +57,7 @@ impl<'k> Scope<'k> {
         })
     }
 
-    /// As [`Scope::field`] where the QOM type is not known, as in a stream.
+    /// Looks a field up as [`Scope::field`] does, where the QOM type is not known, as in a stream.
     pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
         self.rename(Renamed::Field, |entry, a, b| {
             a == old && b == new && is_or_any(entry.description.as_deref(), description)

@@ -1,5 +1,5 @@
-//! Which of many devices in a guest something is put down to: its failure, an expected failure on the way
-//! back, a build that does not start.
+//! Attribution of an event to one of many devices in a guest: a failure, an expected failure on the
+//! way back, a build that does not start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -47,7 +47,7 @@ pub(crate) struct Guest {
 pub(crate) enum Purpose {
     /// Move the machine without any device, and ask what one could be plugged into.
     BareMachine,
-    /// Look for the sections that keep a machine, which failed like this, from getting across.
+    /// Look for the sections that keep a machine, which failed like this, from migrating.
     FindOverride(Arc<Run>),
     /// Move a pack between the builds.
     Search {

@@ -29,7 +29,7 @@ use guest::{Moved, Purpose};
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// As many as there is room for.
+    /// Several: as many as there is room for.
     Packed,
     /// Each alone: slow, and the truth that packing has to equal.
     OneByOne,

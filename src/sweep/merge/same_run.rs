@@ -1,4 +1,4 @@
-//! Whether two reports are of one run.
+//! The check that two reports are of one run.
 
 use crate::model::{BuildKind, BuildRef};
 use crate::report::ShardRef;
