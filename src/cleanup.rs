@@ -148,7 +148,7 @@ impl TempFolder {
         removed
     }
 
-    /// Leaves the folder where it is, unless a signal ends the process: then nobody is told of it.
+    /// Leaves the folder where it is, unless a signal ends the process: then nobody learns of it.
     pub fn keep(self) {
         let TempFolder { dir, registration } = self;
         std::mem::forget(registration);
@@ -211,7 +211,7 @@ fn is_gone(group: Pid) -> bool {
     killpg(group, None).is_err() || !runs(group)
 }
 
-/// Returns whether a process of the group has not ended, or the system does not tell.
+/// Returns whether a process of the group has not ended, or the system does not say.
 fn runs(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;

@@ -13,7 +13,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Tells the form by the first four bytes; `None` is plain.
+    /// Recognises the form by the first four bytes; `None` is plain.
     fn detect(start: &[u8]) -> Option<Format> {
         match start {
             [0x1f, 0x8b, ..] => Some(Format::Gzip),

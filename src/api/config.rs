@@ -26,7 +26,7 @@ pub struct Builds {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
-    /// The ways; by default both.
+    /// The directions; by default both.
     pub directions: Vec<Direction>,
 }
 
@@ -131,7 +131,7 @@ impl StaticConfig {
     }
 }
 
-/// Round trips of one guest, instead of one move each way.
+/// Round trips of one guest, instead of one move in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loops {
@@ -157,7 +157,7 @@ pub struct Guests {
     pub device_sets: Vec<String>,
     /// Devices as `-device` takes them, all in one more guest.
     pub devices: Vec<String>,
-    /// Round trips, instead of one move each way.
+    /// Round trips, instead of one move in each direction.
     pub loops: Option<Loops>,
     /// The machine never runs: its state after reset is moved. Otherwise a small guest works meanwhile.
     pub paused: bool,
@@ -197,7 +197,7 @@ impl Default for Guests {
 }
 
 impl Guests {
-    /// The default device set, moved once each way while it works.
+    /// The default device set, moved once in each direction while it works.
     pub fn new() -> Guests {
         Guests::default()
     }
@@ -242,7 +242,7 @@ pub struct LiveConfig {
 }
 
 impl LiveConfig {
-    /// The default device set on a machine, moved both ways.
+    /// The default device set on a machine, moved in both directions.
     pub fn new(
         old: impl Into<String>,
         new: impl Into<String>,
@@ -284,7 +284,7 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
-    /// The dumps of a machine, and the default device set moved both ways.
+    /// The dumps of a machine, and the default device set moved in both directions.
     pub fn new(
         old: impl Into<String>,
         new: impl Into<String>,
@@ -376,7 +376,7 @@ pub struct SweepConfig {
 }
 
 impl SweepConfig {
-    /// Every device on the usual machine, both ways.
+    /// Every device on the usual machine, in both directions.
     pub fn new(old: impl Into<String>, new: impl Into<String>) -> SweepConfig {
         SweepConfig::of(Builds::new(old, new))
     }

@@ -2,7 +2,7 @@
 //!
 //! Each function takes a configuration and a reader of [`Event`]s, blocks until the question is answered
 //! and returns an [`Outcome`] with the [`Report`], or an [`Error`] where there is no answer. An answer
-//! that is `incompatible` is no error. What was degraded on the way is a [`Notice`] of the report.
+//! that is `incompatible` is no error. What was degraded meanwhile is a [`Notice`] of the report.
 //!
 //! Nothing here prints, ends the process or changes how signals are handled. The functions start runtimes
 //! and threads of their own and must not be called inside a runtime: that is an error. A caller that is

@@ -169,7 +169,7 @@ fn fail(failure: &Failure) -> u8 {
     };
     tracing::info!(%failure, "ended");
     let mut out = anstream::stderr();
-    // The status tells it to whom this cannot be told.
+    // The exit status says it where the message cannot be written.
     let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
     failure.status()
 }

@@ -136,7 +136,7 @@ impl Sections {
         self.0.is_empty() || self.0.iter().any(|glob| Sections::fits(glob, name))
     }
 
-    /// Tells if a pattern fits a name. A device path need not be known: `e1000e` is enough for
+    /// Tells whether a pattern fits a name. A device path need not be known: `e1000e` is enough for
     /// `0000:00:02.0/e1000e`.
     fn fits(glob: &Pattern, name: &str) -> bool {
         let ends = name.match_indices('/').map(|(at, _)| &name[at + 1..]);

@@ -77,7 +77,7 @@ pub fn diff(
 ) -> Vec<SectionDiff> {
     let mut diffs = Vec::new();
     if old.machine() != new.machine() {
-        let side = |stream: &Stream| Some(said(stream.machine().unwrap_or("(none)")));
+        let side = |stream: &Stream| Some(text_side(stream.machine().unwrap_or("(none)")));
         diffs.push(SectionDiff {
             section: "configuration".into(),
             instance_id: 0,
@@ -139,7 +139,7 @@ fn alone(section: &Section, difference: Difference) -> SectionDiff {
     }
 }
 
-fn said(value: &str) -> Side {
+fn text_side(value: &str) -> Side {
     Side {
         offset: None,
         size: None,
@@ -169,8 +169,8 @@ fn sections(
     if old.name != new.name {
         walk.note(
             ChangeKind::Renamed,
-            Some(said(old.name.as_str())),
-            Some(said(new.name.as_str())),
+            Some(text_side(old.name.as_str())),
+            Some(text_side(new.name.as_str())),
             Some("the lists know the new name".to_owned()),
         );
     }
@@ -185,7 +185,12 @@ fn sections(
             };
             let (old, new) = (blocks(old_stream), blocks(new_stream));
             if old != new {
-                walk.note(ChangeKind::Layout, Some(said(&old)), Some(said(&new)), None);
+                walk.note(
+                    ChangeKind::Layout,
+                    Some(text_side(&old)),
+                    Some(text_side(&new)),
+                    None,
+                );
             }
         }
         _ if old.payload != new.payload => {
@@ -218,7 +223,7 @@ enum Pairing {
     /// The lists say so, for this reason.
     Renamed(String),
     /// One side skips what the other one means.
-    Filler,
+    Padding,
 }
 
 struct Walk<'a> {
@@ -246,7 +251,7 @@ impl Walk<'_> {
 
     fn version(&mut self, old: u32, new: u32) {
         if old != new {
-            let side = |version: u32| Some(said(&version.to_string()));
+            let side = |version: u32| Some(text_side(&version.to_string()));
             self.note(ChangeKind::Version, side(old), side(new), None);
         }
     }
@@ -340,8 +345,8 @@ impl Walk<'_> {
                     self.within(node.label(), |walk| {
                         walk.note(
                             ChangeKind::Renamed,
-                            Some(said(&node.label())),
-                            Some(said(&other.label())),
+                            Some(text_side(&node.label())),
+                            Some(text_side(&other.label())),
                             Some(reason),
                         );
                     });
@@ -352,7 +357,7 @@ impl Walk<'_> {
                         ChangeKind::Layout,
                         Some(side(node)),
                         Some(side(other)),
-                        Some(format!("filler of the same size: {}", other.label())),
+                        Some(format!("padding of the same size: {}", other.label())),
                     );
                 }),
             }
@@ -372,9 +377,9 @@ impl Walk<'_> {
         match found {
             Some(found) => Some(Pairing::Renamed(found.reason)),
             None => {
-                let filler = |node: &Node| &*node.type_name == "unused_buffer";
-                (old.bytes.len() == new.bytes.len() && filler(old) != filler(new))
-                    .then_some(Pairing::Filler)
+                let is_padding = |node: &Node| &*node.type_name == "unused_buffer";
+                (old.bytes.len() == new.bytes.len() && is_padding(old) != is_padding(new))
+                    .then_some(Pairing::Padding)
             }
         }
     }
@@ -404,14 +409,14 @@ impl Walk<'_> {
                         (None, None) => {}
                         (Some(_), None) => walk.note(
                             ChangeKind::Layout,
-                            Some(said("a structure")),
-                            Some(said("null")),
+                            Some(text_side("a structure")),
+                            Some(text_side("null")),
                             None,
                         ),
                         (None, Some(_)) => walk.note(
                             ChangeKind::Layout,
-                            Some(said("null")),
-                            Some(said("a structure")),
+                            Some(text_side("null")),
+                            Some(text_side("a structure")),
                             None,
                         ),
                     });

@@ -4,7 +4,7 @@
 //! The bytes that a build reads for a configuration are those that it sends for the same one, as
 //! far as the state allows; so the stream that the destination's build saves of the same guest, not
 //! run, stands for its loader. QEMU names a section when it refuses one, and that section is asked
-//! first. Without such a name only what refuses a stream for certain is told.
+//! first. Without such a name only what refuses a stream for certain is reported.
 
 mod differences;
 mod explanation;
@@ -77,9 +77,9 @@ pub fn explain<'s>(
     }
 }
 
-/// The sections of `sent` that the destination is to be expected to refuse, going by the layouts alone.
-/// State may prove that wrong: good for what is tried first.
-pub fn doubtful<'s>(
+/// Returns the sections of `sent` that the destination is likely to refuse, going by the layouts
+/// alone. State may prove that wrong: good for what is tried first.
+pub fn likely_refused<'s>(
     sent: &'s Stream,
     expected: impl Into<Side<'s>>,
     renames: &dyn Renames,
@@ -135,7 +135,8 @@ fn has_description(structure: &Structure, name: &str) -> bool {
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
-    /// The lowest version that the destination's build said it takes of the section in question.
+    /// The lowest version that the destination's build printed that it takes of the section in
+    /// question.
     minimum: Option<i64>,
     refused_at: Option<RefusedAt<'c>>,
     renames: &'c dyn Renames,
@@ -268,8 +269,8 @@ impl Case<'_> {
         Some((grade, explanation))
     }
 
-    /// Returns the best explanation. Where several differences may each be the one and nothing tells which, none of them is: they
-    /// are named together.
+    /// Returns the best explanation. Where several differences may each be the one and nothing
+    /// decides which, none of them is: they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
         if let Some(RefusedAt { end, .. }) = self.refused_at {

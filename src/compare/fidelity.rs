@@ -2,12 +2,12 @@
 //!
 //! A stream names its fields only in the description at its end, and a loader does not read that: it
 //! takes bytes in the order that it expects. So the bytes that a destination saves again are nearly
-//! always the bytes that it was sent, even where they landed in the wrong fields; what tells is the
-//! name that either side gives to the same bytes. Fields are therefore matched by place first and by
-//! name then: a name that both sides have, at another place, is a value in another field.
+//! always the bytes that it was sent, even where they landed in the wrong fields; what decides is
+//! the name that either side gives to the same bytes. Fields are therefore matched by place first
+//! and by name then: a name that both sides have, at another place, is a value in another field.
 //!
-//! A field that the source does not know has its value from nowhere, or from the filler that the source
-//! sends in its place: see [`Filling`].
+//! A field that the source does not know has its value from nowhere, or from the padding that the
+//! source sends in its place: see [`Filling`].
 
 mod alike;
 mod body;
@@ -165,7 +165,7 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
 }
 
 /// The fields of the receiving side that do not lie where the sending side has the same field, by
-/// their whole way and by their own name, where only one field on either side bears it.
+/// their whole path and by their own name, where only one field on either side bears it.
 struct Left<'b> {
     by_key: HashMap<&'b str, &'b Leaf>,
     by_name: HashMap<&'b str, &'b Leaf>,

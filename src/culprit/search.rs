@@ -94,9 +94,9 @@ impl<E: Clone> Search<E> {
         (search, trials)
     }
 
-    /// Begins with every pack on its way there; it goes back once that is known. What arrived there
-    /// tells which devices are bound to fail on the way back: they would only have their neighbours
-    /// tried again.
+    /// Begins with every pack on the first leg; it goes back once that result is known. What
+    /// arrived there shows which devices are bound to fail on the way back: they would only have
+    /// their neighbours tried again.
     pub fn there_and_back(packs: &[Vec<Item>], there: Route, back: Route) -> (Self, Vec<Trial>) {
         let (mut search, trials) = Search::of_packs(packs, &[there]);
         search.way_back = Some(WayBack::new(back));
@@ -128,15 +128,15 @@ impl<E: Clone> Search<E> {
         self
     }
 
-    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
-    /// the order pack and item, that was put down to it.
+    /// Sets the check that decides whether what one item does alone accounts for the failure of a
+    /// pack, given in the order pack and item, that was put down to it.
     #[must_use]
     pub fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
         self
     }
 
-    /// Tells whether what passes on this route has the way back to go.
+    /// Tells whether what passes on this route has to go back.
     pub fn goes_back(&self, route: Route) -> bool {
         self.way_back_from(route).is_some()
     }
@@ -317,7 +317,7 @@ impl<E: Clone> Search<E> {
         self.verdicts
             .insert((route, item), Verdict::Refused(evidence.clone()));
         let mut next = self.close(at, false);
-        // Whichever way it was to go, both builds were to start with it.
+        // In either direction both builds were to start with it.
         if let Some(back) = self.way_back_from(route) {
             let refused = Verdict::Refused(evidence);
             self.verdicts.insert((back, item), refused);

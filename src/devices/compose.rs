@@ -175,7 +175,7 @@ impl DeviceSet {
                 .needs
                 .iter()
                 .find(|need| !composition.included.contains(need));
-            // What is wrong with the device itself tells more than what is wrong with its bus.
+            // What is wrong with the device itself says more than what is wrong with its bus.
             let reason = device
                 .obstacle(target)
                 .or_else(|| {

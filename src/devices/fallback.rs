@@ -54,7 +54,7 @@ struct Excluded {
     reason: String,
 }
 
-/// A property of a device, as a build tells it.
+/// A property of a device, as a build lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     pub name: String,
@@ -100,8 +100,8 @@ impl FallBack {
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// Returns the device with what its bus and its properties want, and nothing of the host. `number` tells
-    /// it from other devices of the guest.
+    /// Returns the device with what its bus and its properties need, and nothing of the host.
+    /// `number` keeps it from other devices of the guest.
     pub fn recipe(
         driver: &str,
         facts: &Driver,

@@ -72,7 +72,7 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
         control_and_retry(config, &mut case, &mut result, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
-            // As far as it came, and on its way.
+            // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
             case.split = Some(culprits::find(config, &set, devices, route, direction).await);
@@ -230,8 +230,8 @@ async fn control(
     let route = vec![endpoint; result.legs.len().max(1) + 1];
     let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
     keep_control(name, &mut same, &mut result.files);
-    // What a build does to itself once in a while does not tell why this move fails: another failure than
-    // the move's has to come twice.
+    // What a build does to itself once in a while does not explain why this leg fails: another
+    // failure than the move's has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
         same = run::run(config, &route, launch, direction, &|_| {}).await;
         keep_control(&format!("{name}-again"), &mut same, &mut result.files);

@@ -19,7 +19,7 @@ impl Direction {
     /// Both directions, forward first.
     pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Backward];
 
-    /// Returns the other way.
+    /// Returns the other direction.
     pub fn reversed(self) -> Self {
         match self {
             Direction::Forward => Direction::Backward,

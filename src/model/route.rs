@@ -25,7 +25,7 @@ impl Route {
         }
     }
 
-    /// Returns the way back; a build is its own.
+    /// Returns the route back; of a build to itself, the same route.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {

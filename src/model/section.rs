@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// `0000:00:01.0/pciespscsi` is the section `pciespscsi` of the PCI device at `0000:00:01.0`. Both
 /// parts may have slashes: `0000:00:05.0/1/usb-kbd` is `usb-kbd` on port 1 of the controller there, and
 /// `icp/server` has no path at all. A stream that describes itself says which is which
-/// ([`SectionName::described`]); of a name alone, the forms tell that QEMU's buses give to paths
+/// ([`SectionName::described`]); of a name alone, the forms decide that QEMU's buses give to paths
 /// (`get_dev_path` of PCI, SCSI, USB, virtio-mmio, channel I/O and sPAPR VIO).
 ///
 /// Two names are equal when the stream's are, and compare, sort and hash like it. It is serialised as

@@ -406,7 +406,7 @@ mod tests {
         let mut command = Command::new(&script);
         let run = command.env("PRELOAD", "p").output().unwrap();
         assert_eq!(String::from_utf8_lossy(&run.stdout), ", a b, \n");
-        // Where it cannot be written, the line is long, and all is said.
+        // Where it cannot be written, the line is long, but complete.
         let none = dir.path().join("none");
         let build = build.with_script(&none);
         assert!(build.shell_prefix().contains("MODULES='a b' /bin/sh -c "));

@@ -138,7 +138,7 @@ impl Cache {
     /// `~/.cache/migcompat`. Nothing is made before it is needed.
     ///
     /// # Errors
-    /// There is no home, or something else has the name.
+    /// There is no home directory, or something else has the name.
     pub fn new(dir: Option<PathBuf>) -> Result<Cache, CacheError> {
         // The XDG base directory specification: a relative path there is to be ignored.
         let absolute = |name| {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::qemu::build::Build;
 use crate::qemu::cache::{Cache, Fetching, InUse, Record};
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::progress::{FetchStep, Step};
 use crate::qemu::{CacheError, FetchEvent, FetchWatcher, QemuError, RunError, block_on};
 use apt::Apt;
@@ -30,14 +30,14 @@ pub enum FetchError {
          (if it has, `apt-get update` may help it to know); {INSTEAD}"
     )]
     NoArchive { suite: String },
-    #[error("debian:{suite}: the Debian archive has no such suite{}", said(.detail))]
+    #[error("debian:{suite}: the Debian archive has no such suite{}", quoted(.detail))]
     NoSuchSuite { suite: String, detail: String },
     #[error(
         "debian:{suite}: its signature cannot be verified with the keys on this machine, so it is \
-         not used (a newer debian-archive-keyring may know it){}", said(.detail)
+         not used (a newer debian-archive-keyring may know it){}", quoted(.detail)
     )]
     Unverified { suite: String, detail: String },
-    #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", said(.detail))]
+    #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", quoted(.detail))]
     Unreachable { suite: String, detail: String },
     #[error(
         "debian:{suite} has no package with a QEMU for {arch} (looked for {})", packages.join(", ")
@@ -54,7 +54,7 @@ pub enum FetchError {
         version: String,
         arch: String,
     },
-    #[error("debian:{suite}: {what} failed{}", said(.detail))]
+    #[error("debian:{suite}: {what} failed{}", quoted(.detail))]
     Failed {
         suite: String,
         what: String,

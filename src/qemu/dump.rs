@@ -5,7 +5,7 @@ use std::io;
 use std::process::Stdio;
 
 use crate::qemu::monitor::private_dir;
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine};
 
 /// A build gave no dump.
@@ -13,7 +13,7 @@ use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine}
 pub enum DumpError {
     /// It failed, and whatever it wrote before that is not to be trusted: a build that crashes
     /// half-way leaves a file that may even look whole.
-    #[error("{label}: it {ended} while dumping {machine}{}", said(.stderr))]
+    #[error("{label}: it {ended} while dumping {machine}{}", quoted(.stderr))]
     Failed {
         label: String,
         machine: String,
@@ -21,7 +21,7 @@ pub enum DumpError {
         /// The end of its error output.
         stderr: String,
     },
-    #[error("{label}: it says that all went well, but wrote no dump of {machine}{}", said(.stderr))]
+    #[error("{label}: it says that all went well, but wrote no dump of {machine}{}", quoted(.stderr))]
     Empty {
         label: String,
         machine: String,

@@ -2,8 +2,8 @@
 
 use crate::qemu::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
 
-/// An error of this room. [`QemuError::is_usage`] tells an argument that is wrong (exit status 2)
-/// from a build that could not be tested (125).
+/// An error of this module. [`QemuError::is_usage`] separates an argument that is wrong (exit
+/// status 2) from a build that could not be tested (125).
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
     #[error(transparent)]

@@ -13,7 +13,7 @@ use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 pub struct Devices {
     /// Every device type that is not abstract, those of which boards alone are made among them.
     pub types: BTreeSet<String>,
-    /// Name and type of each property, of the types that were asked for and told it.
+    /// Name and type of each property, of the types that were asked for and that list them.
     pub properties: BTreeMap<String, Vec<(String, String)>>,
 }
 
@@ -73,7 +73,7 @@ async fn questions(
                 let pairs = found.into_iter().map(|p| (p.name, p.type_)).collect();
                 devices.properties.insert(name.clone(), pairs);
             }
-            // Some types tell none without a machine: they are tried as they are.
+            // Some types list none without a machine: they are tried as they are.
             Err(QmpError::Refused { .. }) => {}
             // Asking is creating, which a faulty device may not survive. What is known is enough.
             Err(_) => break,

@@ -91,7 +91,7 @@ pub fn packages(target: &str) -> Option<&'static [String]> {
         .map(|architecture| architecture.packages.as_slice())
 }
 
-/// The target that a machine's name means unless told otherwise: `x86_64` for `pc-q35-7.2`.
+/// The target that a machine's name means unless another is given: `x86_64` for `pc-q35-7.2`.
 pub fn default_architecture(machine: &str) -> Option<&'static str> {
     named(machine)
         .find(|profile| profile.default)

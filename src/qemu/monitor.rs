@@ -13,13 +13,13 @@ use tokio::net::UnixListener;
 use tracing::Instrument;
 
 use crate::cleanup::TempFolder;
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::qmp::{QmpError, Session};
 use crate::qemu::{Build, Ended, RunError, Running, output};
 
 /// A build could not be started, or not be talked to.
 #[derive(Debug, thiserror::Error)]
-#[error("{label}: {problem}{}", said(.stderr))]
+#[error("{label}: {problem}{}", quoted(.stderr))]
 pub struct StartError {
     /// The build, as the user wrote it.
     pub label: String,
@@ -92,7 +92,7 @@ impl Monitored {
 
         let deadline = build.deadlines().start;
         let connected = tokio::select! {
-            // A build that connects and then ends has said why on the socket.
+            // A build that connects and then ends has given the reason on the socket.
             biased;
             connection = listener.accept() => connection.map_err(Problem::from),
             ended = process.wait(deadline) => Err(match ended {

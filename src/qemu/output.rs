@@ -15,7 +15,7 @@ pub fn without_program(line: &str) -> &str {
     }
 }
 
-/// Tells a line that says nothing about a failure.
+/// Recognises a line that has no bearing on a failure.
 pub fn is_harmless(line: &str) -> bool {
     let line = line.trim();
     line.is_empty()

@@ -19,7 +19,7 @@ pub struct Means<'w> {
     pub watcher: FetchWatcher<'w>,
 }
 
-/// A build that was started once and said what it is.
+/// A build that was started once to read its version.
 #[derive(Debug, Clone)]
 pub struct Opened {
     pub build: Build,

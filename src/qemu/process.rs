@@ -60,7 +60,7 @@ impl fmt::Display for Ended {
 pub enum RunError {
     #[error("{program} could not be started: {source}")]
     Spawn { program: String, source: io::Error },
-    #[error("{program} was not done after {} s and was killed{}", after.as_secs_f32(), said(stderr))]
+    #[error("{program} was not done after {} s and was killed{}", after.as_secs_f32(), quoted(stderr))]
     Deadline {
         program: String,
         after: Duration,
@@ -71,7 +71,7 @@ pub enum RunError {
 }
 
 /// The end of an error message that quotes what a program printed.
-pub(crate) fn said(stderr: &str) -> String {
+pub(crate) fn quoted(stderr: &str) -> String {
     match stderr.trim() {
         "" => String::new(),
         text => format!("; it said:\n{text}"),
@@ -223,7 +223,7 @@ impl Tail {
     }
 
     /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
-    /// not for long. Tells if this was the first time.
+    /// not for long. Returns whether this was the first time.
     async fn drain(&mut self) -> bool {
         let Some(reader) = self.reader.take() else {
             return false;

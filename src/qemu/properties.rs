@@ -1,6 +1,6 @@
 //! The composition of a started machine, and how its devices are set: their effective properties.
 //!
-//! A device's properties are those that its type lists for `-device`. What else an object tells
+//! A device's properties are those that its type lists for `-device`. What else an object shows
 //! (addresses, counters, the time of day) is its state, not how it was set up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,7 +136,7 @@ impl Snapshot {
                     let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
                     if let Some(value) = answer {
-                        // A machine's properties tell no default.
+                        // A machine's properties have no default.
                         object.insert(&item.name, value, None);
                     }
                 }
@@ -218,7 +218,7 @@ fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
 }
 
-/// Tells if a property has a value of its own, and is no reference to another object.
+/// Tells whether a property has a value of its own, and is no reference to another object.
 fn is_plain(property: &ObjectPropertyInfo) -> bool {
     child(property).is_none() && !property.type_.starts_with("link<")
 }

@@ -5,7 +5,7 @@
 //! reply that lacks a key which came later (`query-machines`) or has a word that it does not know (a
 //! target, a run state, the status or a capability of a migration). For those the commands have
 //! replies of our own, with the keys that are read. Events never reach the crate: it gives up on the
-//! stream at the first one that its schema does not know. They are told apart line by line before it
+//! stream at the first one that its schema does not know. They are separated line by line before it
 //! and kept as they came.
 
 use std::fmt::Debug;
@@ -394,9 +394,9 @@ mod tests {
     async fn stub(socket: UnixStream, greeting: &str, answers: &[&str]) {
         let (read, mut write) = socket.into_split();
         let mut commands = BufReader::new(read).lines();
-        let said = |text: String| text + "\r\n";
+        let line = |text: String| text + "\r\n";
         write
-            .write_all(said(greeting.to_owned()).as_bytes())
+            .write_all(line(greeting.to_owned()).as_bytes())
             .await
             .unwrap();
         for answer in answers {
@@ -412,7 +412,7 @@ mod tests {
             };
             let id = serde_json::from_str::<Value>(&command).unwrap()["id"].to_string();
             write
-                .write_all(said(answer.replace("ID", &id)).as_bytes())
+                .write_all(line(answer.replace("ID", &id)).as_bytes())
                 .await
                 .unwrap();
         }

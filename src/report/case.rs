@@ -68,7 +68,7 @@ pub struct Control {
 pub struct Leg {
     /// Its place among the case's legs, from 0.
     pub index: usize,
-    /// The way that the guest moved.
+    /// The direction in which the guest moved.
     pub direction: Direction,
     /// The outcome.
     pub outcome: Outcome,
@@ -84,7 +84,7 @@ pub struct Leg {
     pub pages: Option<u64>,
 }
 
-/// The change of a value on its way.
+/// The change of a value in a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -94,8 +94,8 @@ pub enum Change {
     Displaced,
     /// The field is not in what the destination saved again.
     Vanished,
-    /// The source does not have the field: what it sent as filler was taken for its value, which is not
-    /// the one that a machine has that never ran.
+    /// The source does not have the field: what it sent as padding was taken for its value, which
+    /// is not the one that a machine has that never ran.
     Filled,
 }
 
@@ -112,7 +112,7 @@ pub struct StateDiff {
     pub field: String,
     /// The change of its value.
     pub change: Change,
-    /// The value as the source sent it; of a filled field, the bytes of the filler.
+    /// The value as the source sent it; of a filled field, the bytes of the padding.
     pub sent: String,
     /// The value of the field of that name on the destination.
     pub held: Option<String>,
@@ -190,7 +190,7 @@ pub struct Case {
     /// given from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
-    /// The way of the first leg.
+    /// The direction of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,

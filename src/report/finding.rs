@@ -80,7 +80,7 @@ pub struct Finding {
     pub rule: Rule,
     /// Its severity.
     pub level: Level,
-    /// The way that it is about.
+    /// The direction that it is about.
     pub direction: Direction,
     /// The QOM type: the key of the dump.
     pub section: String,

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::LeftOut;
 use crate::model::Direction;
 
-/// Sections that a destination was given from its own build, one way.
+/// Sections that a destination was given from its own build, in one direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grafted {
-    /// The way.
+    /// The direction.
     pub direction: Direction,
     /// The sections, as the stream names them.
     pub sections: Vec<String>,

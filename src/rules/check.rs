@@ -156,15 +156,15 @@ fn doubles<'k, T, K: Ord>(
     }
 }
 
-/// Tells if a description of this name is in the streams of all targets, with other fields or another
-/// meaning of theirs in each.
+/// Tells whether a description of this name is in the streams of all targets, with other fields or
+/// another meaning of theirs in each.
 fn is_of_every_target(description: &str) -> bool {
     let (name, _) = description.split_once('/').unwrap_or((description, ""));
     matches!(name, "cpu" | "cpu_common")
 }
 
-/// The names that the two builds of a comparison have, to tell an entry that should have matched from
-/// one that is about something else.
+/// The names that the two builds of a comparison have, to distinguish an entry that should have
+/// matched from one that is about something else.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     pub sections: BTreeSet<String>,
@@ -229,7 +229,7 @@ pub fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome
             names.sections.contains(&b.section)
         });
     }
-    // Dumps cannot tell whether a migration is refused, nor what a load makes of a value.
+    // Dumps do not show whether a migration is refused, nor what a load makes of a value.
     outcome.untried += lists.migrations.len() + lists.volatile.len();
     outcome.stale.sort();
     outcome

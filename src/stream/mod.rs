@@ -34,7 +34,7 @@
 //! - [`decode`] reads bytes by any description, so also those of one build by the layout of another
 //!   one; it gives the fields up to the first place where the two part, and that place.
 //! - [`show`] prints a stream, [`diff`] compares two by values and layout with the rename lists applied.
-//! - [`RamVisitor`] is told of the pages of guest memory, which are kept nowhere.
+//! - [`RamVisitor`] visits the pages of guest memory, which are kept nowhere.
 //!
 //! # Limits
 //! - The end of an iterative section of a kind that is not known (anything but RAM, `spapr/htab` and

@@ -21,7 +21,7 @@ pub enum OpenError {
     Empty { file: PathBuf },
 }
 
-/// Opens a stream; `-` is standard input. The compression is told from the content, not from the
+/// Opens a stream; `-` is standard input. The compression is recognised by the content, not by the
 /// name.
 pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
     let io_error = |source| OpenError::Io {

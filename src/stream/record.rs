@@ -1,4 +1,4 @@
-//! The records that stand between the bodies of sections, and how to tell where one begins.
+//! The records that stand between the bodies of sections, and how to find where one begins.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;

@@ -131,7 +131,7 @@ fn indent(depth: usize, out: &mut dyn Write) -> io::Result<()> {
 fn structure_text(structure: &Structure, depth: usize, out: &mut dyn Write) -> io::Result<()> {
     let mut fields = structure.fields.iter().peekable();
     while let Some(node) = fields.next() {
-        // Elements with entries of their own that hold the same are told once.
+        // Elements with entries of their own that have equal contents are printed once.
         let mut same = None;
         while let Some(next) = fields.next_if(|next| {
             node.index.is_some() && next.name == node.name && next.bytes == node.bytes

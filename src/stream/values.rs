@@ -308,7 +308,8 @@ impl Decoder<'_> {
         result
     }
 
-    /// Tells a null pointer in an array, which was described as a struct without fields before 9.2.
+    /// Recognises a null pointer in an array, which was described as a struct without fields before
+    /// 9.2.
     fn is_null(&self, field: &FieldDesc, description: &StructDesc) -> bool {
         description.vmsd_name.is_none()
             && description.fields.is_empty()

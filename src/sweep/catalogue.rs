@@ -202,7 +202,7 @@ fn plan(
         };
         match obstacle {
             None => return Ok(candidate(set, How::DeviceSet)),
-            // The plainest way's reason is the one to tell.
+            // The plainest way's reason is the one to report.
             Some(reason) => why = why.or(Some(reason)),
         }
     }

@@ -6,7 +6,7 @@ use crate::devices::DeviceSet;
 use crate::model::Direction;
 use crate::report::{Finding, Level};
 
-/// The device types of which the dumps say that they do not get across, one way or the other.
+/// The device types that do not migrate in one direction or the other according to the dumps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forecast(BTreeSet<(Direction, String)>);
 

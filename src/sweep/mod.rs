@@ -1,4 +1,4 @@
-//! Every device that two builds can create, on every machine selected, both ways.
+//! Every device that two builds can create, on every machine selected, in both directions.
 //!
 //! The list of devices comes from the builds themselves ([`catalogue`]). Many devices travel in one
 //! guest ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone.

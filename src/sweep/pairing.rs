@@ -96,7 +96,7 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
 }
 
 /// Returns the sections of a stream that another one of fewer devices has, too, named as there: without
-/// the place of their devices, names tell which is which.
+/// the place of their devices, the names distinguish them.
 pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();

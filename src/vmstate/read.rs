@@ -51,7 +51,7 @@ pub enum DumpError {
     NoSections { origin: String },
 }
 
-/// Reads a dump file. The compression is told from the content, not from the name.
+/// Reads a dump file. The compression is recognised by the content, not by the name.
 pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
     let io_error = |source| DumpError::Io {
         file: file.to_owned(),

@@ -35,7 +35,7 @@ fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 /// | offset | size | field |
 /// | --- | --- | --- |
 /// | 0 | 8 | ASCII `MIGCOMP1`, stored once the region is ready |
-/// | 8 | 4 | ABI version, 1: also tells the byte order of all fields, which is the guest's |
+/// | 8 | 4 | ABI version, 1: also shows the byte order of all fields, which is the guest's |
 /// | 12 | 4 | page size, in bytes |
 /// | 16 | 8 | guest-physical address of the region |
 /// | 24 | 8 | pages in the region |
@@ -56,7 +56,7 @@ pub struct Header {
     /// Pages written since the start, over all passes. One word, stored at once, so that a stop between
     /// any two instructions finds it right.
     pub progress: u64,
-    /// Beats begun: the line of the last one may not have left the guest completely.
+    /// Heartbeats begun: the line of the last one may not have left the guest completely.
     pub heartbeats: u64,
     /// Mismatches that the guest has found.
     pub errors: u64,
@@ -176,7 +176,7 @@ pub struct Progress {
     pub passes: u64,
     /// Pages written of the pass that is under way.
     pub page: u64,
-    /// Beats begun on the console.
+    /// Heartbeats begun on the console.
     pub heartbeats: u64,
 }
 

@@ -271,7 +271,7 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                 up_to.unwrap_or_default()
             )
         }
-        // These are said with their place.
+        // These are named with their place.
         Reason::Subsection { difference, .. } | Reason::Layout { difference, .. } => {
             difference.clone()
         }

@@ -1,5 +1,5 @@
-//! The usual case, told without taking anything apart: both builds lay a section out alike, and what was
-//! sent is what came back.
+//! The usual case, recognised without taking anything apart: both builds lay a section out alike,
+//! and what was sent is what came back.
 
 use crate::stream::tree::{Content, Node, Section, Structure, Value};
 

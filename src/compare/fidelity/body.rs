@@ -54,7 +54,7 @@ pub(crate) fn bodies(section: &Section) -> Vec<Body> {
         return Vec::new();
     };
     let mut bodies = vec![Body::default()];
-    collect(structure, &Way::default(), 0, &mut bodies);
+    collect(structure, &FieldPlace::default(), 0, &mut bodies);
     bodies
 }
 
@@ -68,44 +68,50 @@ fn join(path: &str, name: &str) -> String {
 
 /// The place of a field: for people, and for finding its counterpart.
 #[derive(Clone, Default)]
-struct Way {
+struct FieldPlace {
     path: String,
     key: String,
 }
 
-impl Way {
-    fn to(&self, name: &str) -> Way {
-        Way {
+impl FieldPlace {
+    fn to(&self, name: &str) -> FieldPlace {
+        FieldPlace {
             path: join(&self.path, name),
             key: join(&self.key, name),
         }
     }
 
-    fn element(mut self, index: impl std::fmt::Display) -> Way {
+    fn element(mut self, index: impl std::fmt::Display) -> FieldPlace {
         self.path.push_str(&format!("[{index}]"));
         self
     }
 }
 
-fn collect(structure: &Structure, way: &Way, body: usize, bodies: &mut Vec<Body>) {
+fn collect(structure: &Structure, place: &FieldPlace, body: usize, bodies: &mut Vec<Body>) {
     for node in &structure.fields {
-        field(node, &structure.vmsd_name, way, body, bodies);
+        field(node, &structure.vmsd_name, place, body, bodies);
     }
     for subsection in &structure.subsections {
-        let way = way.to(&subsection.name);
+        let place = place.to(&subsection.name);
         bodies.push(Body {
-            key: way.key.clone(),
+            key: place.key.clone(),
             ..Body::default()
         });
         let own = bodies.len() - 1;
-        collect(&subsection.structure, &way, own, bodies);
+        collect(&subsection.structure, &place, own, bodies);
     }
 }
 
-fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &mut Vec<Body>) {
-    let mut way = way.to(&node.name);
+fn field(
+    node: &Node,
+    description: &Arc<str>,
+    place: &FieldPlace,
+    body: usize,
+    bodies: &mut Vec<Body>,
+) {
+    let mut place = place.to(&node.name);
     if let Some(index) = node.index {
-        way = way.element(index);
+        place = place.element(index);
     }
     match &node.value {
         Value::Leaf(kind) | Value::Leaves { kind, .. } => {
@@ -113,8 +119,8 @@ fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &m
                 return;
             };
             body.leaves.push(Leaf {
-                path: way.path,
-                key: way.key,
+                path: place.path,
+                key: place.key,
                 description: description.clone(),
                 kind: *kind,
                 at: body.length,
@@ -123,17 +129,17 @@ fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &m
             });
             body.length += node.bytes.len();
         }
-        Value::Struct(structure) => collect(structure, &way, body, bodies),
+        Value::Struct(structure) => collect(structure, &place, body, bodies),
         Value::Structs(elements) => {
             for (index, element) in elements.iter().enumerate() {
                 if let Some(structure) = element {
-                    collect(structure, &way.clone().element(index), body, bodies);
+                    collect(structure, &place.clone().element(index), body, bodies);
                 }
             }
         }
         Value::List(elements) => {
             for (index, structure) in elements.iter().enumerate() {
-                collect(structure, &way.clone().element(index), body, bodies);
+                collect(structure, &place.clone().element(index), body, bodies);
             }
         }
     }

@@ -5,8 +5,9 @@
 //! has is not to be seen in what was sent: only a machine of that build says it, of the same
 //! configuration, that never ran; so it is an answer for a guest that never ran, too.
 //!
-//! Told are fields that lie in filler as a whole and hold just what the filler had: a value that the load
-//! has worked out is the destination's own. Of sections of two versions it is not known what lies where.
+//! Fields are reported that lie in padding as a whole and have just its bytes: a value that the
+//! load has worked out is the destination's own. Of sections of two versions it is not known what
+//! lies where.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
 
-/// A field of the destination that holds what the source sent as filler.
+/// A field of the destination that holds what the source sent as padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filling {
     pub section: SectionName,
@@ -29,27 +30,28 @@ pub struct Filling {
     /// The offset in the stream that was sent, in bytes.
     pub offset: u64,
     pub kind: Kind,
-    /// The bytes of the filler, which are those of the field now.
+    /// The bytes of the padding, which are those of the field now.
     pub held: Bytes,
     /// Its body among those of the section, and its place in it.
     body: usize,
     at: usize,
 }
 
-/// The fields that hold filler, in the order in which they were sent, but those that the lists know
-/// to be harmless.
+/// The fields that hold padding, in the order in which they were sent, but those that the lists
+/// know to be harmless.
 pub fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling> {
-    in_filler(sent, held, names, |filler, held| filler == held)
+    in_padding(sent, held, names, |padding, held| padding == held)
 }
 
-/// The fields of a machine that would hold something else if `sent` were loaded there: they get filler.
+/// The fields of a machine that would hold something else if `sent` were loaded there: they get
+/// padding.
 pub fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
-    in_filler(sent, own, names, |filler, own| filler != own)
+    in_padding(sent, own, names, |padding, own| padding != own)
 }
 
-/// The fields of a machine that lie in the filler of what was sent, of those whose bytes, beside those
-/// of the filler, are `wanted`.
-fn in_filler(
+/// The fields of a machine that lie in the padding of what was sent, of those whose bytes, beside
+/// those of the padding, are `wanted`.
+fn in_padding(
     sent: &Stream,
     held: &Stream,
     names: &StateNames,
@@ -81,12 +83,12 @@ fn in_filler(
                 continue;
             };
             for leaf in &as_long(sent, held, names).leaves {
-                let Some(filler) = filler(leaf, sent).filter(|bytes| wanted(bytes, &leaf.bytes))
+                let Some(padding) = padding(leaf, sent).filter(|bytes| wanted(bytes, &leaf.bytes))
                 else {
                     continue;
                 };
                 let (description, name) = (&leaf.description, leaf.name());
-                let known = names.volatile(description, name, &filler, Some(&leaf.bytes));
+                let known = names.volatile(description, name, &padding, Some(&leaf.bytes));
                 if known.is_none() {
                     found.push(Filling {
                         section: section.name.clone(),
@@ -119,8 +121,8 @@ impl Filling {
     }
 }
 
-/// The filler that a field of the destination lies in, if it lies in nothing else.
-fn filler(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
+/// The padding that a field of the destination lies in, if it lies in nothing else.
+fn padding(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
     if leaf.is_filler() {
         return None;
     }

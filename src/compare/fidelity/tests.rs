@@ -66,7 +66,7 @@ fn names(list: &str) -> StateNames {
 }
 
 /// Path, change, and where it went, of every loss.
-fn told(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
+fn listed(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
     losses
         .iter()
         .map(|loss| (loss.path.as_str(), loss.change, loss.landed_in.as_deref()))
@@ -84,7 +84,7 @@ fn lost<'l>(
         &stream(1, held.0, held.1),
         names,
     );
-    told(losses)
+    listed(losses)
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
     let sent = stream(1, &description, &[0; 6]);
     let losses = compare(&sent, &Stream::default(), &StateNames::default());
     assert_eq!(
-        told(&losses),
+        listed(&losses),
         [("a", Change::Vanished, None), ("c", Change::Vanished, None)]
     );
 }
@@ -308,17 +308,17 @@ fn subsections_are_held_against_those_of_their_name() {
 }
 
 #[test]
-fn a_field_that_lies_in_filler_and_holds_it_is_told() {
-    let filler = fields(&[
+fn a_field_that_lies_in_padding_and_holds_it_is_reported() {
+    let padding = fields(&[
         ("a", "uint8", 1),
         ("unused", "unused_buffer", 3),
         ("c", "uint8", 1),
     ]);
     let sent: &[u8] = &[1, 0, 0, 0, 4];
-    // What the destination describes and holds, and the fields that have their value from filler.
+    // What the destination describes and holds, and the fields that have their value from padding.
     type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
     let table: &[Row] = &[
-        ("filler there too", filler.clone(), sent, &[]),
+        ("padding there too", padding.clone(), sent, &[]),
         (
             "fields",
             fields(&[
@@ -379,7 +379,7 @@ reason = "worked out anew"
 source = "a test"
 "#,
     );
-    let ours = stream(1, &filler, sent);
+    let ours = stream(1, &padding, sent);
     for (what, description, held, expected) in table {
         let found = fillings(&ours, &stream(1, description, held), &known);
         let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
@@ -394,13 +394,13 @@ source = "a test"
     assert_eq!(found[1].held, [0, 0][..]);
     let other = stream(1, description, &[9, 9, 0, 5, 9]);
     assert_eq!(found[1].on(&other).as_deref(), Some(&[0, 5][..]));
-    assert_eq!(found[1].on(&stream(1, &filler, sent)), None);
+    assert_eq!(found[1].on(&stream(1, &padding, sent)), None);
     assert_eq!(found[1].on(&Stream::default()), None);
 }
 
 /// Real builds that send padding where another one has a field.
 #[test]
-fn real_streams_show_which_fields_lie_in_filler() {
+fn real_streams_show_which_fields_lie_in_padding() {
     let found = |sent: &str, held: &str| {
         let (sent, held) = (parse(&fixture(sent)).stream, parse(&fixture(held)).stream);
         let found = fillings(&sent, &held, &StateNames::default());
@@ -436,7 +436,7 @@ fn sections_of_two_versions_are_compared_by_names_alone() {
         &[9, 1, 0, 3],
     );
     let losses = compare(&sent, &held, &StateNames::default());
-    assert_eq!(told(&losses), [("b", Change::Changed, None)]);
+    assert_eq!(listed(&losses), [("b", Change::Changed, None)]);
     assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
 }
 
@@ -477,7 +477,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
         assert_eq!(found, expected, "{what}");
     }
-    // One less is none either; bytes that are no subsection, or something else beside it, are told.
+    // One less is none either; bytes that are no subsection, or something else beside it, are
+    // reported.
     let halved = [&[1, 2], &one[..one.len() - 1]].concat();
     let table: [(&str, &[u8], &[u8], bool); 4] = [
         ("the last", &last, &short, false),
@@ -485,7 +486,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         ("a part of one", &short, &halved, true),
         ("and a byte before it", &changed, &short, true),
     ];
-    for (what, sent, held, told) in table {
+    for (what, sent, held, reported) in table {
         let (ours, theirs) = (opaque(sent, 9), opaque(held, 9));
         let mut losses = Vec::new();
         let found = lost(
@@ -495,7 +496,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
             &StateNames::default(),
         );
         let virtio = found.iter().any(|(path, ..)| *path == "virtio");
-        assert_eq!(virtio, told, "{what}: {found:?}");
+        assert_eq!(virtio, reported, "{what}: {found:?}");
     }
 }
 
@@ -715,7 +716,7 @@ fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
                 let mut losses = Losses::of(section);
                 compare_bodies(&ours, &theirs, &StateNames::default(), &mut losses);
                 assert_eq!(
-                    told(&losses.found),
+                    listed(&losses.found),
                     [],
                     "{name} to {other}: {}",
                     section.name
@@ -795,7 +796,7 @@ proptest! {
             };
             let losses = compare(&sections(&real.section), &sections(&held), &StateNames::default());
             let place = (leaf.path.as_str(), Change::Changed, None);
-            prop_assert_eq!(told(&losses), [place], "{} byte {}", real.section.name, at);
+            prop_assert_eq!(listed(&losses), [place], "{} byte {}", real.section.name, at);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Item<'_> {
         self.size == 0 && matches!(self.kind, Kind::Field)
     }
 
-    /// Tells whether it is a single integer as far as the dump tells.
+    /// Tells whether it is a single integer as far as the dump shows.
     pub fn is_integer(&self) -> bool {
         matches!(self.kind, Kind::Field) && matches!(self.size, 1 | 2 | 4 | 8)
     }
@@ -76,7 +76,8 @@ impl Item<'_> {
         self.size == TIMER_SIZE && self.size_is == SizeIs::InMemory
     }
 
-    /// Returns the bytes on the wire when it is sent, as far as the dump tells. A loose count is taken as one.
+    /// Returns the bytes on the wire when it is sent, as far as the dump shows. A loose count is
+    /// taken as one.
     pub fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::Array(inner) => {

@@ -47,7 +47,7 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Returns the lowest version that the build takes, which a stream does not tell.
+    /// Returns the lowest version that the build takes, which a stream does not show.
     pub fn minimum_version_id(self) -> Option<i64> {
         match self {
             Layout::Dumped(dumped) => Some(dumped.vmsd.minimum_version_id),

@@ -182,7 +182,7 @@ impl<'d> Run<'_, 'd> {
         const AROUND: usize = 2;
         const MOST: usize = 8;
         // Indices rise within a change and within a gap, and a gap holds a change whole or not at
-        // all, so that its ends tell.
+        // all, so that its ends decide.
         let ends = |indices: &[usize]| [indices.first().copied(), indices.last().copied()];
         let (old_ends, new_ends) = (ends(&change.old), ends(&change.new));
         let holds = |gap: &[usize], ends: [Option<usize>; 2]| {
@@ -230,7 +230,7 @@ impl<'d> Run<'_, 'd> {
         };
         let moved = matches!(change.rule, Rule::FieldsSwapped | Rule::SubsectionMoved);
         if moved {
-            // Between its two places stands what it was moved across.
+            // The items that it was moved past stand between its two places.
             let between = &self.steps[first..=last];
             for step in between.iter().take(MOST) {
                 match step {

@@ -27,7 +27,7 @@ pub(crate) fn list(items: &[&Item]) -> String {
     }
 }
 
-/// Returns the bytes on the wire in words, as far as the dump tells.
+/// Returns the bytes on the wire in words, as far as the dump shows.
 pub(crate) fn bytes(items: &[&Item]) -> String {
     let total = items
         .iter()

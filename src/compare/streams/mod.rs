@@ -65,7 +65,7 @@ impl<'s> From<(&'s Stream, Option<&'s Dump>)> for Side<'s> {
 /// Compares the layouts of two streams that were saved by two builds for one configuration. The
 /// findings are those of a comparison of dumps, with `stream` as their evidence; the section is
 /// named as on the wire, with the instance where it is not the first. What may be the work of state
-/// is at most a warning; a dump of the destination tells more of it apart.
+/// is at most a warning; a dump of the destination decides more of them.
 pub fn compare<'s>(
     old: impl Into<Side<'s>>,
     new: impl Into<Side<'s>>,

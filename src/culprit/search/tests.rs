@@ -21,7 +21,7 @@ struct World {
     hints: bool,
     /// Items that are expected to fail on the way back, rightly or not.
     likely_to_fail: BTreeSet<Item>,
-    /// The evidence tells what one culprit does to a guest from what the others do.
+    /// The evidence distinguishes what one culprit does to a guest from what the others do.
     is_told_apart: bool,
 }
 

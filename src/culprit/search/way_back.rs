@@ -31,7 +31,7 @@ impl WayBack {
 }
 
 impl<E: Clone> Search<E> {
-    /// Returns the way back of what went this route, if it is to go back.
+    /// Returns the route back of what went this route, if it is to go back.
     pub(super) fn way_back_from(&self, route: Route) -> Option<Route> {
         let back = self.way_back.as_ref()?.route;
         (back != route).then_some(back)

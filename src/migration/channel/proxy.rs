@@ -1,4 +1,4 @@
-//! A proxy between the two QEMUs of a leg: it passes the stream on and reads it on its way.
+//! A proxy between the two QEMUs of a leg: it passes the stream on and reads it meanwhile.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -116,7 +116,7 @@ impl StreamProxy {
     }
 }
 
-/// A stream that was read on its way, or why there is nothing of it.
+/// A stream that was read in transit, or why there is nothing of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Captured {
     /// The stream, if it names its fields.

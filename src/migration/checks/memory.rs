@@ -79,7 +79,7 @@ pub(crate) async fn compare(
     let Some(pages) = difference(&shared, &sent, &arrived) else {
         return Ok(progress);
     };
-    // The workload may tell which page is at fault.
+    // The workload may name the page that is at fault.
     let workload = match guest {
         Some(guest) => {
             let found = workload(destination, LegSide::Destination, guest).await;
@@ -94,7 +94,7 @@ pub(crate) async fn compare(
     Err(failed(None, fault))
 }
 
-/// Checks what the workload left on the source: what is wrong there did not happen on the way.
+/// Checks what the workload left on the source: what is wrong there did not happen in transit.
 async fn check_source(source: &Vm, guest: &Guest, log: &SerialLog) -> Result<Progress, LegError> {
     let fault = |fault| failed(Some(LegSide::Source), fault);
     let state = workload(source, LegSide::Source, guest).await?;

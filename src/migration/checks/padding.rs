@@ -66,7 +66,7 @@ pub(crate) async fn compare_state(
         Ok(machine) => state.compare_padded(leg, &padded, machine),
         Err(why) => state.not_compared(format!(
             "{} fields got padding for their value, and a machine of {label} that never ran, which \
-             would tell whether that is theirs, could not be saved: {why}",
+             would show whether that is theirs, could not be saved: {why}",
             padded.len()
         )),
     }

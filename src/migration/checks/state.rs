@@ -14,7 +14,8 @@ const SHOWN: usize = 16;
 /// Fields that a report lists of one leg: what goes wrong early displaces everything after it.
 const LISTED: usize = 64;
 
-/// The names of fields and sections between the two builds, either way, as the lists know them.
+/// The names of fields and sections between the two builds, in either direction, as the lists know
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     forward: StateNames,

@@ -68,10 +68,10 @@ pub(crate) fn of_error(error: &LegError) -> Cause {
     }
 }
 
-/// Reads why a side failed out of what was printed, where that can tell more than the error.
+/// Reads from what was printed why a side failed, where that can say more than the error.
 fn read(error: &LegError, stderr: &Stderr) -> Printed {
     match error.outcome() {
-        // Nothing that was printed tells more than what was found to be different.
+        // Nothing that was printed says more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Printed::Nothing,
         // What the other side prints is an effect.
         Outcome::Crash => Printed::read(&[match error.side {

@@ -67,7 +67,7 @@ pub(crate) async fn explain_refusal(
         field: cause.field.as_deref(),
         minimum,
     });
-    // A rename that no list knows is told from a break by the bytes alone.
+    // Only the bytes distinguish a rename that no list knows from a break.
     let found = explain(
         &sent,
         (&expected, dump.as_deref()),
@@ -93,8 +93,8 @@ pub(crate) async fn explain_refusal(
     }
 }
 
-/// Returns a build's dump of the machine: it tells a field that is always read from one that a test
-/// decides.
+/// Returns a build's dump of the machine: it distinguishes a field that is always read from one
+/// that a test decides.
 async fn dump_of(endpoint: &Endpoint, machine: &str) -> Option<Arc<Dump>> {
     if endpoint.dump.is_some() {
         return endpoint.dump.clone();

@@ -5,7 +5,7 @@ use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Finding, Level, Outcome};
 
 /// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
-/// same field, unless nothing of that description gets across whatever the state is.
+/// same field, unless nothing of that description migrates whatever the state is.
 fn explain<'f>(
     cause: &Cause,
     direction: Direction,

@@ -42,7 +42,7 @@ pub fn line(
             // Its first word, on either side, shows that the guest works.
             (Some(_), _) => typed.push(until(&format!("-s $d/console{at}"))),
             (None, 0) => {}
-            // What was read has yet to be loaded; nothing tells when that is done.
+            // What was read has yet to be loaded; nothing shows when that is done.
             (None, _) => typed.push(format!(
                 "{}; sleep 1",
                 until(&format!("-e $d/read{}", at - 1))

@@ -19,7 +19,7 @@ const WORKING_BANDWIDTH: u64 = 32 << 20;
 /// stopped before a second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
 /// For postcopy the first pass has to last until it is ended: with so few bytes a second,
-/// hardly a page gets across before, and no downtime would be short enough to complete instead.
+/// hardly a page arrives before, and no downtime would be short enough to complete instead.
 /// Postcopy itself knows another limit, and by default none.
 const POSTCOPY_BANDWIDTH: u64 = 256 << 10;
 /// Builds differ in what they take for the default.

@@ -290,7 +290,7 @@ impl Vm {
                 Ok(0) => return events,
                 Ok(read) => events.extend(log.feed(&chunk[..read])),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Nothing more now, or nothing more ever: the process tells which.
+                // Nothing more now, or nothing more ever: the process shows which.
                 Err(_) => return events,
             }
         }

@@ -111,7 +111,7 @@ pub enum MemoryFault {
     },
     #[error("{0}")]
     Pages(PageDifference),
-    /// Pages differ, and the workload tells more of them.
+    /// Pages differ, and the workload says more about them.
     #[error("{0}; {1}")]
     PagesOfWorkload(PageDifference, WorkloadError),
     #[error("what leg {leg} left in memory was not seen again: {why}")]
@@ -212,8 +212,8 @@ impl LegError {
         }
     }
 
-    /// Tells a destination that refused the stream from one that died: up to 9.0 it exits with status 1
-    /// then.
+    /// Distinguishes a destination that refused the stream from one that died: up to 9.0 it exits
+    /// with status 1 then.
     fn is_refusal(&self, how: Ended) -> bool {
         self.side == Some(LegSide::Destination)
             && self.phase < Phase::Quit

@@ -203,7 +203,7 @@ impl Watch {
                 }
             }
             Err(QmpError::Deadline { .. }) => self.silent = Some(side),
-            // Its process is about to tell more.
+            // Its process is about to say more.
             Err(_) => {}
         }
     }

@@ -93,7 +93,8 @@ impl<'a> Apt<'a> {
 
     /// The Debian archive among the machine's own sources.
     async fn find_archive(&self) -> Result<Archive, FetchError> {
-        // Where no list was ever downloaded, apt tells the targets only without what the lists say.
+        // Where no list was ever downloaded, apt prints the targets only without what the lists
+        // say.
         for more in [None, Some("--no-release-info")] {
             let mut command = Command::new(&self.get);
             command
@@ -163,7 +164,7 @@ impl<'a> Apt<'a> {
             ("APT::Install-Suggests", "0".into()),
             ("Acquire::Languages", "none".into()),
             ("APT::Update::Error-Mode", "any".into()),
-            // Whatever the machine's own apt is told to put up with.
+            // Regardless of what the machine's own apt is configured to accept.
             ("Acquire::AllowInsecureRepositories", "0".into()),
             ("Acquire::AllowWeakRepositories", "0".into()),
             ("Acquire::AllowDowngradeToInsecureRepositories", "0".into()),

@@ -152,7 +152,7 @@ impl Printed {
         }
     }
 
-    /// Tells a stream that ended early from one that was refused.
+    /// Distinguishes a stream that ended early from one that was refused.
     pub fn is_io_error(&self) -> bool {
         match self {
             Printed::Nothing => false,
@@ -200,7 +200,7 @@ impl LoadFailure {
     }
 }
 
-/// Tells what QEMU says of a stream that ended before it should.
+/// Recognises QEMU's message about a stream that ended before it should.
 pub fn is_io_error(text: &str) -> bool {
     text.contains("Input/output error")
 }

@@ -169,7 +169,7 @@ fn kind(case: &Case) -> String {
     words
 }
 
-/// Ids of cases that could not be tried, by the reason: where a whole machine does not get across,
+/// Ids of cases that could not be tried, by the reason: where a whole machine does not migrate,
 /// its devices all say the same.
 pub(crate) fn skipped<'c>(
     cases: impl IntoIterator<Item = &'c Case>,

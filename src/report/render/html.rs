@@ -39,7 +39,7 @@ struct Page<'r> {
     machines: Vec<String>,
     /// Directions of the cases: the columns of the matrix. A comparison of dumps has none.
     directions: Vec<Direction>,
-    /// Directions of all legs: a loop goes both ways.
+    /// Directions of all legs: a loop has both directions.
     moved: Vec<Direction>,
     /// The reason why nothing is known.
     untested: Option<String>,

@@ -41,7 +41,7 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
         let others = match others {
             0 => String::new(),
             others if report.shard.is_some() => format!(", {others} in other shards"),
-            // The machine alone does not get across, or a shard is missing.
+            // The machine alone does not migrate, or a shard is missing.
             others => format!(", {others} not tried"),
         };
         writeln!(

@@ -432,7 +432,8 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
     })
 }
 
-/// Tells the rules of which a section has at most one finding a direction, so that a path says no more.
+/// Tells whether a section has at most one finding of the rule a direction, so that a path says no
+/// more.
 fn names_section(rule: Rule) -> bool {
     matches!(
         rule,

@@ -216,7 +216,7 @@ impl KnownIssues {
         self.own.map(|hash| format!("{hash:016x}"))
     }
 
-    /// Tells quickly if any entry about fields has this name.
+    /// Tells quickly whether any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
     }

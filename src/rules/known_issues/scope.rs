@@ -126,8 +126,8 @@ impl<'k> Scope<'k> {
         })
     }
 
-    /// Returns the entry by which upstream chose what a finding tells, so that guests that have it
-    /// fail.
+    /// Returns the entry by which upstream chose what a finding reports, so that guests that have
+    /// it fail.
     pub(crate) fn chosen(&self, finding: &Finding) -> Option<Match<'k>> {
         if finding.rule == Rule::VmsdRenamed
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
@@ -204,7 +204,7 @@ impl<'k> Scope<'k> {
     }
 }
 
-/// Tells if an entry that may be limited to one name holds for this one.
+/// Tells whether an entry that may be limited to one name holds for this one.
 fn is_or_any(limit: Option<&str>, name: &str) -> bool {
     limit.is_none_or(|limit| limit == name)
 }

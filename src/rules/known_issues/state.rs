@@ -87,7 +87,7 @@ pub struct StateNames {
 }
 
 impl StateNames {
-    /// Tells if in this description two names are one field.
+    /// Tells whether in this description two names are one field.
     pub fn same(&self, description: &str, sent: &str, held: &str) -> bool {
         self.renamed.iter().any(|(of, a, b)| {
             a == sent && b == held && of.as_deref().is_none_or(|name| name == description)

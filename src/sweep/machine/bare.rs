@@ -1,4 +1,4 @@
-//! The machine without any device: does it get across, and what could be plugged into it?
+//! The machine without any device: does it migrate, and what could be plugged into it?
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) struct BareMachine {
     pub runs: BTreeMap<Route, Arc<Run>>,
     /// The buses to plug a device into, or why they are not known; of the first guest.
     pub buses: Option<Result<Buses, String>>,
-    /// The sections that get a machine across that does not get there by itself.
+    /// The sections to override so that a machine migrates that does not by itself.
     pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,
 }
 
@@ -29,7 +29,7 @@ impl BareMachine {
             .collect()
     }
 
-    /// Takes a run; a machine that does not get across is controlled at once.
+    /// Takes a run; the controls of a machine that does not migrate are run at once.
     pub fn record(&mut self, context: Context<'_>, route: Route, run: &Arc<Run>) -> Vec<Task> {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));

@@ -26,7 +26,7 @@ pub(crate) struct Controls {
 #[derive(Debug, Default)]
 struct Culprits {
     /// These crash or hang, or fail either way for no reason that was known before: what crashes on the
-    /// way across tends to crash within one build, where it would spoil the others' control.
+    /// way across tends to crash within one build, where it would make the others' control fail.
     apart: BTreeSet<Item>,
     /// The others share guests.
     shared: BTreeSet<Item>,

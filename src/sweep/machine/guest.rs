@@ -52,7 +52,7 @@ pub(crate) enum Purpose {
     /// Move a pack between the builds.
     Search {
         trial: Trial,
-        /// Set where what arrives is to tell which devices are likely to fail on the way back.
+        /// Set where what arrives is to show which devices are likely to fail on the way back.
         goes_back: bool,
         /// The stream of the build that is to take it, of the same devices.
         expected: Option<Arc<Stream>>,
@@ -102,7 +102,7 @@ impl Task {
 #[derive(Debug)]
 pub(crate) enum TaskResult {
     Moved(Moved),
-    /// The sections that a machine needs to get across, if there are any.
+    /// The sections to override for the machine to migrate, if there are any.
     Override(Option<Arc<SectionOverride>>),
 }
 
@@ -237,7 +237,7 @@ fn likely_refused(
         .source_destination(&target.config.old, &target.config.new)
         .1;
     let expected = (first, home.dump.as_deref());
-    let refused = explain::doubtful(arrived, expected, &NoRenames, back);
+    let refused = explain::likely_refused(arrived, expected, &NoRenames, back);
     let refused = refused.into_iter().map(|section| section.name.clone());
     let filled = to_be_filled(arrived, first, target.config.names.of_leg(back));
     let filled = filled.into_iter().map(|filling| filling.section);

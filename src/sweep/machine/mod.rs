@@ -79,7 +79,7 @@ enum Phase {
     BareMachine(BareMachine),
     /// Every device moves between the builds.
     Across(Box<AcrossSearch>),
-    /// Every device that does not get across moves from each build to itself.
+    /// Every device that does not migrate moves from each build to itself.
     Controls(Box<Controls>),
     Done(Finished),
 }

@@ -34,7 +34,7 @@ pub fn order(cases: &mut [Case]) {
 ///
 /// # Errors
 /// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
-/// coverage, and none of them tells any.
+/// coverage, and none of them reports any.
 pub fn merge(
     inputs: Vec<Input>,
     missing: Missing,
