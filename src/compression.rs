@@ -49,7 +49,7 @@ pub enum UnpackError {
         format: Format,
         source: io::Error,
     },
-    #[error("{origin} has more than {limit} bytes when unpacked, which no such file has")]
+    #[error("{origin} has more than {limit} bytes when unpacked, more than any such file")]
     TooLarge { origin: String, limit: u64 },
 }
 

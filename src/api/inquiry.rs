@@ -394,7 +394,7 @@ impl Moved {
         let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());
         let first = went.next().filter(|_| !sent)?;
         let why = first.state_unchecked.clone();
-        Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
+        Some(why.unwrap_or_else(|| "the stream that was sent could not be read".to_owned()))
     }
 }
 

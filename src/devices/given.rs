@@ -21,7 +21,7 @@ impl DeviceSet {
     pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
         let mut set = DeviceSet {
             name: "ad-hoc".to_owned(),
-            description: "what --device asked for".to_owned(),
+            description: "the devices of --device".to_owned(),
             devices: Vec::new(),
             left_out: Vec::new(),
         };

@@ -54,14 +54,14 @@ impl Entry {
     fn fault(&self) -> Option<String> {
         if !is_id(&self.id) {
             return Some(format!(
-                "`{}` is no id: a letter, then letters, digits, `-`, `.` and `_`",
+                "`{}` is not an id: a letter, then letters, digits, `-`, `.` and `_`",
                 self.id
             ));
         }
         let drivers = self.driver.iter().chain(self.driver_on.values());
         for driver in drivers {
             if driver.is_empty() || driver.contains([',', '=', ' ']) {
-                return Some(format!("`{driver}` is no name of a driver"));
+                return Some(format!("`{driver}` is not the name of a driver"));
             }
         }
         for (key, instead) in [("id", "id"), ("driver", "driver"), ("bus", "bus")] {

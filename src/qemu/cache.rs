@@ -33,7 +33,7 @@ const FETCH_PREFIX: &str = ".fetch-";
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error(
-        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; say --cache DIR"
+        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; set --cache DIR"
     )]
     NoHome,
     #[error("{}: the cache folder is not a folder", .0.display())]

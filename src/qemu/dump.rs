@@ -21,7 +21,7 @@ pub enum DumpError {
         /// The end of its error output.
         stderr: String,
     },
-    #[error("{label}: it says that all went well, but wrote no dump of {machine}{}", quoted(.stderr))]
+    #[error("{label}: it exited successfully, but wrote no dump of {machine}{}", quoted(.stderr))]
     Empty {
         label: String,
         machine: String,

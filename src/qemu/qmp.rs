@@ -34,7 +34,7 @@ const QUOTED: usize = 120;
 /// A broken session, or a command that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QmpError {
-    #[error("what it says on the monitor socket is no QMP: {0:?}")]
+    #[error("its output on the monitor socket is not QMP: {0:?}")]
     NotQmp(String),
     #[error("it closed the monitor socket")]
     Closed,

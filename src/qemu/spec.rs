@@ -28,7 +28,7 @@ pub enum SpecError {
     Empty,
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
-    #[error("{}: this is a folder; a QEMU binary or a vmstate dump is wanted", .0.display())]
+    #[error("{}: this is a folder; a QEMU binary or a vmstate dump is needed", .0.display())]
     Folder(PathBuf),
     #[error(
         "{}: not executable; a vmstate dump must be named .json, .json.gz or .json.zst, \
@@ -48,7 +48,7 @@ pub enum SpecError {
     BadSuite(String),
     #[error("{0:?} is not an architecture QEMU has, such as x86_64, aarch64, ppc64 or s390x")]
     UnknownArchitecture(String),
-    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is wanted here", .0.display())]
+    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is needed here", .0.display())]
     DumpCannotRun(PathBuf),
     #[error("{}: {source}", path.display())]
     Unreadable {

@@ -38,7 +38,7 @@ pub enum StreamErrorKind {
         found: u64,
         most: u64,
     },
-    #[error("{what} is no readable name: {}", Hex(found))]
+    #[error("{what} is not a readable name: {}", Hex(found))]
     Name { what: &'static str, found: Vec<u8> },
     #[error("subsection {name:?} of the configuration is not known, so its end is not either")]
     Configuration { name: String },
@@ -84,7 +84,7 @@ pub enum StreamErrorKind {
         what: &'static str,
         why: &'static str,
     },
-    #[error("more than {limit} bytes of device state; raise the limit if that is right")]
+    #[error("more than {limit} bytes of device state; raise the limit if that is expected")]
     TooLarge { limit: u64 },
     #[error("the description at the end of the stream is malformed: {0}")]
     Description(String),

@@ -12,10 +12,10 @@ use crate::compression;
 pub enum OpenError {
     #[error("cannot read the migration stream {}", file.display())]
     Io { file: PathBuf, source: io::Error },
-    #[error("{} is a folder; a file with a migration stream is wanted", file.display())]
+    #[error("{} is a folder; a file with a migration stream is needed", file.display())]
     Folder { file: PathBuf },
     #[error(
-        "{} is empty: the migration failed before it sent anything, or is still to come",
+        "{} is empty: the migration failed before it sent anything, or has not begun",
         file.display()
     )]
     Empty { file: PathBuf },

@@ -19,7 +19,7 @@ pub struct Shard {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadShard {
     /// It is not two numbers with a slash.
-    #[error("{0:?} is no shard; write K/N, for instance 1/4 for the first of four")]
+    #[error("{0:?} is not a shard; write K/N, for instance 1/4 for the first of four")]
     Form(String),
     /// The index is 0.
     #[error("shards are counted from 1: the first of {of} is 1/{of}")]
@@ -36,7 +36,7 @@ pub enum BadShard {
         of: u32,
     },
     /// The number of shards is 0.
-    #[error("a run cannot be spread over no shards")]
+    #[error("a run cannot be split into zero shards")]
     None,
 }
 
@@ -125,19 +125,19 @@ mod tests {
         for (text, message) in [
             (
                 "3",
-                "\"3\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"3\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             (
                 "a/b",
-                "\"a/b\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"a/b\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             (
                 "-1/4",
-                "\"-1/4\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"-1/4\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             ("0/4", "shards are counted from 1: the first of 4 is 1/4"),
             ("5/4", "there is no shard 5 of 4; the last one is 4/4"),
-            ("0/0", "a run cannot be spread over no shards"),
+            ("0/0", "a run cannot be split into zero shards"),
         ] {
             assert_eq!(text.parse::<Shard>().unwrap_err().to_string(), message);
         }

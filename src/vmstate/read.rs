@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1 << 30;
 pub enum DumpError {
     #[error("cannot read the dump {}", file.display())]
     Io { file: PathBuf, source: io::Error },
-    #[error("{} is a folder; a vmstate dump file is wanted", file.display())]
+    #[error("{} is a folder; a vmstate dump file is needed", file.display())]
     Folder { file: PathBuf },
     #[error(
         "{origin} is empty: a QEMU that failed to start leaves such a file; make the dump again and look at what QEMU printed"

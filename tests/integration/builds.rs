@@ -308,7 +308,7 @@ fn builds_that_will_not_talk_are_told_apart() {
             Fake::Script("echo some noise >&2; echo '{\"QMP\": {}}'; exit 0"),
             "exited with status 0",
         ),
-        (Fake::Monitor("Welcome!"), "is no QMP: \"Welcome!\""),
+        (Fake::Monitor("Welcome!"), "is not QMP: \"Welcome!\""),
         (
             Fake::Monitor("{}"),
             "the greeting: the reply cannot be read",

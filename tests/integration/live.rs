@@ -344,7 +344,7 @@ fn garbage_on_the_monitor_socket_leaves_it_untested() {
     let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
     assert_eq!(run.status(), Some(125), "{}", run.said());
     assert!(
-        run.said().contains("no QMP: \"Segmentation fault\""),
+        run.said().contains("not QMP: \"Segmentation fault\""),
         "{}",
         run.said()
     );

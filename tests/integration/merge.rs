@@ -306,11 +306,11 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         ),
         (
             |r| r["shard"]["options"] = json!(["--paused"]),
-            "what was asked for is --direction both in the first and --paused in the second",
+            "the request is --direction both in the first and --paused in the second",
         ),
         (
             |r| r["shard"]["plan"] = json!("fedcba9876543210"),
-            "each set out to run other cases",
+            "each planned other cases",
         ),
         (
             |r| r["shard"]["index"] = json!(1),
@@ -346,8 +346,8 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
 fn what_is_no_report_is_said_to_be_none() {
     let folder = tempfile::tempdir().expect("a folder");
     for (content, message) in [
-        ("", "is no report"),
-        ("not JSON", "is no report"),
+        ("", "is not a report"),
+        ("not JSON", "is not a report"),
         ("{}", "it names no schema"),
         (
             r#"{"schema": "migcompat-report-9"}"#,
@@ -357,7 +357,7 @@ fn what_is_no_report_is_said_to_be_none() {
             r#"{"schema": "migcompat-report-1", "tool": 3}"#,
             "at tool: ",
         ),
-        ("\u{1f}\u{8b}", "is no report"),
+        ("\u{1f}\u{8b}", "is not a report"),
     ] {
         std::fs::write(folder.path().join("r.json"), content).expect("written");
         let output = migcompat(&["merge", "r.json"], folder.path());

@@ -111,7 +111,7 @@ impl fmt::Display for Explanation {
                 )?;
                 f.write_str(match weight {
                     Weight::Given => "",
-                    Weight::Test => "; whether it reads that, a version or a test decides",
+                    Weight::Test => "; a version or a test decides whether it reads that",
                     Weight::Length => {
                         "; where that length is not the state's to choose, the load ends there"
                     }
@@ -220,13 +220,13 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                 .iter()
                 .map(|place| format!("{} ({}, offset {})", place.field, place.rule, place.offset));
             format!(
-                "the layouts of {section} part in several places, and which of them the destination reads, \
-                 a version or a test decides: {}",
+                "the layouts of {section} part in several places, and a version or a test decides which of \
+                 them the destination reads: {}",
                 places.collect::<Vec<_>>().join(", ")
             )
         }
         Reason::Unequal { sent, own } => format!(
-            "{} must hold in {section} what the destination's own device has: {} was sent, it has {}",
+            "{} in {section} must equal the value of the destination's own device: {} was sent, it has {}",
             sent.label,
             value(sent),
             value(own)

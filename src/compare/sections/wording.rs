@@ -293,8 +293,8 @@ impl<'d> Spot<'_, 'd> {
                     format!("{old}, sent when a test says so, stands at another place in {in_new}")
                 } else {
                     format!(
-                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; whether the tests \
-                         agree a dump does not say",
+                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not \
+                         say whether the tests agree",
                         widths(self.old),
                         widths(self.new)
                     )

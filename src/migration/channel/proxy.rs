@@ -107,7 +107,9 @@ impl StreamProxy {
                 }
             },
             StreamProxy::None(capability) => {
-                return Err(format!("with {capability} the stream does not pass by"));
+                return Err(format!(
+                    "with {capability} the stream does not pass through the proxy"
+                ));
             }
             StreamProxy::File(path, memory) => std::fs::File::open(path)
                 .map(|file| crate::stream::read(file, Options::default(), memory)),
@@ -146,7 +148,7 @@ impl Captured {
         Captured {
             stream: match described {
                 true => Ok(stream),
-                false => Err("the stream does not say what its sections hold".to_owned()),
+                false => Err("the stream does not describe its sections".to_owned()),
             },
             memory: match memory.is_whole() {
                 true => Ok(memory),

@@ -333,7 +333,7 @@ impl Vm {
 pub enum HeartbeatError {
     #[error("{0}")]
     Bad(SerialEvent),
-    #[error("the guest said nothing for {} s", .0.as_secs_f32())]
+    #[error("the guest printed nothing for {} s", .0.as_secs_f32())]
     Deadline(Duration),
     #[error("the build ended while its guest ran")]
     Ended,

@@ -114,7 +114,7 @@ pub enum MemoryFault {
     /// Pages differ, and the workload says more about them.
     #[error("{0}; {1}")]
     PagesOfWorkload(PageDifference, WorkloadError),
-    #[error("what leg {leg} left in memory was not seen again: {why}")]
+    #[error("the memory that leg {leg} left was not found again: {why}")]
     NotSeenAgain { leg: usize, why: String },
 }
 
@@ -132,13 +132,13 @@ impl MemoryFault {
 /// Damage that the workload guest shows.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GuestFault {
-    #[error("before the move was over, {0}")]
+    #[error("before the migration was over, {0}")]
     BeforeTheMove(WorkloadError),
     #[error("on the source's console, {0}")]
     SourceConsole(WorkloadError),
     #[error("on the source, {0}")]
     OnSourceConsole(SerialEvent),
-    #[error("after the move, {0}")]
+    #[error("after the migration, {0}")]
     AfterTheMove(HeartbeatError),
 }
 

@@ -211,9 +211,9 @@ pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
         return None;
     }
     match (fails(control.old_to_old), fails(control.new_to_new)) {
-        (true, true) => Some("neither build moves it to itself"),
-        (true, false) => Some("the old build does not move it to itself"),
-        (false, true) => Some("the new build does not move it to itself"),
+        (true, true) => Some("neither build migrates it to itself"),
+        (true, false) => Some("the old build does not migrate it to itself"),
+        (false, true) => Some("the new build does not migrate it to itself"),
         (false, false) => None,
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn is_bad(case: &Case) -> bool {
 pub(crate) enum Urgency {
     /// It fails the run.
     Failed,
-    /// A build does not move it to itself.
+    /// A build does not migrate it to itself.
     Broken,
     /// It failed, and a list or an option allows it.
     Allowed,

@@ -313,7 +313,7 @@ fn untested(report: &Report) -> Option<String> {
             coverage.counts.percent
         ),
         None if groups::ran(&report.cases) => {
-            "Nothing that was tried fails, but the run is not whole, or nobody knows what it covers."
+            "Nothing that was tried fails, but the run is not whole, or its coverage is unknown."
                 .to_owned()
         }
         None => "No case could be run between the builds.".to_owned(),

@@ -58,11 +58,9 @@ impl Reports<'_> {
         let counts = shards.map(|shard| &shard.of);
         self.agree_on("the number of shards", counts, u32::to_string)?;
         let options = shards.map(|shard| &shard.options);
-        self.agree_on("what was asked for", options, |options| {
-            match options.as_slice() {
-                [] => "none".to_owned(),
-                options => options.join(" "),
-            }
+        self.agree_on("the request", options, |options| match options.as_slice() {
+            [] => "none".to_owned(),
+            options => options.join(" "),
         })?;
         let [one, other] = shards;
         if one.plan != other.plan {
