@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Time that the process waits for steps that must be whole before it ends all the same.
+/// Time that the process waits for steps that must be whole before it ends regardless.
 const STEP: Duration = Duration::from_millis(500);
 /// Time that it waits for killed processes to be gone.
 const DEATH: Duration = Duration::from_secs(1);
@@ -148,7 +148,7 @@ impl TempFolder {
         removed
     }
 
-    /// Leaves the folder where it is, unless a signal ends the process: then nobody learns of it.
+    /// Leaves the folder where it is, unless a signal ends the process: then no output names it.
     pub fn keep(self) {
         let TempFolder { dir, registration } = self;
         std::mem::forget(registration);
@@ -200,8 +200,8 @@ fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Returns whether every process of a killed group has ended. Those that are our children are waited for: nobody
-/// else does so any more.
+/// Returns whether every process of a killed group has ended. Those that are our children are
+/// waited for: no other code does so any more.
 fn is_gone(group: Pid) -> bool {
     let members = Pid::from_raw(-group.as_raw());
     while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =

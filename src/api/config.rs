@@ -214,7 +214,7 @@ impl Guests {
         self
     }
 
-    /// Sets that one guest moves to and fro.
+    /// Sets that one guest moves back and forth.
     pub fn loops(mut self, loops: Loops) -> Guests {
         self.loops = Some(loops);
         self

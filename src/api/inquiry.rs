@@ -340,7 +340,7 @@ impl<'i> Inquiry<'i> {
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
             }
-            // The case has failed all the same, and says so.
+            // The case has failed nonetheless, and says so.
             Err(error) => self.notices.push(Notice::new(
                 NoticeKind::FailuresNotExplained,
                 &*config.machine,
@@ -388,7 +388,7 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
-    /// Returns why nothing of what was sent could be read, where guests moved all the same.
+    /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());
         let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());

@@ -24,7 +24,7 @@ pub enum Event<'e> {
         /// The event.
         event: CaseEvent<'e>,
     },
-    /// A machine of a sweep is through.
+    /// A machine of a sweep is done.
     MachineSwept {
         /// The number of machines that are done, this one among them.
         done: usize,

@@ -224,7 +224,7 @@ impl<'t> Sites<'t> {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
-                // What a user plugs in, and nobody asked for, is in no guest.
+                // A device that only a user plugs in, and that was not asked for, is in no guest.
                 let only = &options.only;
                 let plugged = target.config.old.drivers.as_ref();
                 let concerns =
@@ -388,7 +388,7 @@ fn targets(
     Ok(configs.into_iter().map(target).collect())
 }
 
-/// The options that bear on the results, as one would type them; of lists, what is in them.
+/// The options that influence the results, as one would type them; of lists, what is in them.
 fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));

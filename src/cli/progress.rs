@@ -14,7 +14,7 @@ use crate::report::{Case, Outcome, Swept};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Quiet,
-    /// A line when a fetch begins a step, and one when a case or a machine is through: for logs.
+    /// A line when a fetch begins a step, and one when a case or a machine is done: for logs.
     Lines,
     /// The same, and a bar for what is under way.
     Bars,
@@ -29,7 +29,7 @@ pub(crate) struct Display {
 
 #[derive(Default)]
 struct State {
-    /// Cases that were planned, and those of them that are through.
+    /// Cases that were planned, and those of them that are done.
     planned: usize,
     done: usize,
     /// The bars by the numbers of their cases.

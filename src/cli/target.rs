@@ -33,7 +33,7 @@ enum Place {
     File(PathBuf),
     /// An open target to write into: a device, a pipe, a descriptor that we were given.
     Stream(File),
-    /// A named pipe that nobody reads yet.
+    /// A named pipe that has no reader yet.
     Unread(PathBuf),
 }
 
@@ -96,7 +96,7 @@ impl Target {
     }
 }
 
-/// Writes to standard output in one go, with colours or without as the terminal wants.
+/// Writes to standard output in one go, with colours or without as the terminal requires.
 ///
 /// # Errors
 /// It cannot be written.

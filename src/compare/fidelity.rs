@@ -69,7 +69,7 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
 /// 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`, which a build sends where the
 /// capability is not the default of its own machine type, and checks against its own when it loads.
 fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut Losses) {
-    // Two subsections may bear one name: the first ones of a name belong together, and so on.
+    // Two subsections may have one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
         let nth = seen.entry(&body.key).or_default();
@@ -127,7 +127,7 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
             }
         }
     }
-    // What is left over bears another name there, or stands elsewhere.
+    // What is left over has another name there, or stands elsewhere.
     let left = Left::of(sent, held, &anchors, &anchored);
     for (leaf, anchor) in sent.leaves.iter().zip(&anchors) {
         if leaf.is_filler() {
@@ -165,7 +165,7 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
 }
 
 /// The fields of the receiving side that do not lie where the sending side has the same field, by
-/// their whole path and by their own name, where only one field on either side bears it.
+/// their whole path and by their own name, where only one field on either side has it.
 struct Left<'b> {
     by_key: HashMap<&'b str, &'b Leaf>,
     by_name: HashMap<&'b str, &'b Leaf>,

@@ -71,7 +71,7 @@ impl<E> Answer<E> {
         }
     }
 
-    /// Returns a failure that points at nobody.
+    /// Returns a failure that points at no item.
     pub fn failed(evidence: E) -> Self {
         Answer::Failed {
             evidence,

@@ -105,7 +105,8 @@ impl<E: Clone> Search<E> {
 
     /// Begins to narrow items down that fail together on a route, starting with a guest without any.
     /// There is one trial at a time. A member stands after those it needs. A group that fails is taken
-    /// to fail in any company; nobody is blamed for a neighbour, and nobody is cleared without a trial.
+    /// to fail in any company; no item is blamed for a neighbour, and none is cleared without a
+    /// trial.
     pub fn of_failure(
         items: Vec<Item>,
         needs: BTreeMap<Item, Vec<Item>>,

@@ -163,7 +163,7 @@ impl Build {
         command
     }
 
-    /// Has a script in this folder start the build, for whoever does it by hand: all that it takes is a
+    /// Has a script in this folder start the build by hand: all that it takes is a
     /// long line, which is what there is where the script cannot be written.
     pub(crate) fn with_script(self, folder: &Path) -> Build {
         let Some(arch) = &self.arch else {

@@ -117,7 +117,7 @@ pub struct Cache {
     dir: PathBuf,
 }
 
-/// A complete entry that nobody removes while this lives.
+/// A complete entry that no process removes while this lives.
 #[derive(Debug)]
 pub(crate) struct InUse {
     pub root: PathBuf,
@@ -278,8 +278,8 @@ impl Cache {
         })
     }
 
-    /// Removes unfinished fetches of which nobody holds the lock. `ours` is a suite of which we do.
-    /// Best effort: what cannot be removed now is in nobody's way.
+    /// Removes unfinished fetches whose lock is free. `ours` is a suite whose lock is ours.
+    /// Best effort: what cannot be removed now does no harm.
     fn sweep(&self, ours: &str) {
         for suite in folders(&self.debian()).unwrap_or_default() {
             let _lock = if suite == self.suite(ours) {
@@ -341,7 +341,7 @@ impl Fetching {
         let lock = lock_file(&self.suite_dir, package)?;
         let _lock = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
-        // Nobody removes our folder between one and the other.
+        // No process removes our folder between the two steps.
         uninterrupted(|| {
             if to.exists() {
                 let old = self.work().join("old");

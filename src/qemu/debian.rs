@@ -100,7 +100,7 @@ pub(crate) fn open(
         return Ok(build);
     }
     let fetching = cache.start_fetch(suite, watcher)?;
-    // Whoever held the lock until now may have fetched what we want.
+    // The previous owner of the lock may have fetched what is needed here.
     if let Some(build) = cached()? {
         return Ok(build);
     }

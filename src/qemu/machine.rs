@@ -40,7 +40,7 @@ pub struct Profile {
     /// Targets of which it is the machine that people mostly run.
     #[serde(default)]
     pub usual: Vec<String>,
-    /// Bytes of zeroes it wants as firmware.
+    /// Bytes of zeroes it needs as firmware.
     pub blank_rom: Option<u64>,
     #[serde(default)]
     option: Vec<ProfileOption>,

@@ -1,4 +1,4 @@
-//! The events of a fetch of a build, for whoever watches.
+//! The events of a fetch of a build, for a watcher.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ pub enum FetchStep<'e> {
 }
 
 impl FetchStep<'_> {
-    /// Returns the position at which the step is through; of some it is not known.
+    /// Returns the position at which the step is done; of some it is not known.
     pub fn total(&self) -> Option<u64> {
         match *self {
             FetchStep::PackageList => None,

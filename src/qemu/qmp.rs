@@ -197,7 +197,8 @@ impl Session {
         self.execute(command, deadline).await.map(drop)
     }
 
-    /// Returns the next event, those included that came while nobody asked. `None` once the session is over.
+    /// Returns the next event, those included that came between two calls. `None` once the session
+    /// is over.
     ///
     /// # Errors
     /// There was none within the deadline.
@@ -210,7 +211,7 @@ impl Session {
             })
     }
 
-    /// Forgets the events that came while nobody asked.
+    /// Discards the events that have come since the last one was taken.
     pub fn forget_events(&mut self) {
         while self.events.try_recv().is_ok() {}
     }
@@ -272,7 +273,7 @@ async fn sort_lines(
         transcript.add("<-", String::from_utf8_lossy(&line).trim_end());
         match serde_json::from_slice(&line) {
             Ok(Value::Object(message)) if message.contains_key("event") => {
-                // Nobody may be interested.
+                // The receiver may be gone.
                 let _unheard = events.send(event(&message));
             }
             Ok(Value::Object(_)) => {

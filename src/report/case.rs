@@ -168,7 +168,7 @@ pub struct Split {
     pub undecided: Vec<String>,
 }
 
-/// One machine, device set, transport and direction, or a loop of legs to and fro.
+/// One machine, device set, transport and direction, or a loop of legs back and forth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The id, for instance `q35/am53c974/unix/forward`.

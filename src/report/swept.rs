@@ -55,6 +55,6 @@ pub struct ShardRef {
     pub of: u32,
     /// A digest of all that the whole run was to do: equal for its shards, and for no other run's.
     pub plan: String,
-    /// The options that bear on the results, as one would type them; sorted.
+    /// The options that influence the results, as one would type them; sorted.
     pub options: Vec<String>,
 }

@@ -9,7 +9,7 @@ use crate::report::{Changed, Finding, Level, Report};
 const FILL_IN: &str = "FILL IN";
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
-/// be written by whoever knows it.
+/// be written by a person who knows it.
 ///
 /// # Errors
 /// The output cannot be written.

@@ -38,7 +38,7 @@ pub struct Assessment<'l> {
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
-    /// Set where the guest came through all the same.
+    /// Set where the guest came through nonetheless.
     survived: bool,
 }
 
@@ -125,7 +125,7 @@ impl<'l> Assessment<'l> {
     /// properties of the devices; and the lists say what is allowed.
     ///
     /// # Errors
-    /// A build could not be asked; the cases have failed all the same, and say so.
+    /// A build could not be asked; the cases have failed nonetheless, and say so.
     pub fn conclude(
         &mut self,
         target: &SweepTarget,

@@ -11,7 +11,7 @@ use crate::report::{Finding, Level};
 pub struct Forecast(BTreeSet<(Direction, String)>);
 
 impl Forecast {
-    /// Predicts by findings. An error that a list allows is one for a guest all the same.
+    /// Predicts by findings. An error that a list allows fails a guest nonetheless.
     pub fn of(findings: &[Finding]) -> Forecast {
         let errors = findings.iter().filter(|f| f.level == Level::Error);
         let types = errors.flat_map(|finding| {

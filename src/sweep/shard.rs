@@ -78,7 +78,7 @@ impl Shard {
     }
 
     /// Returns the shard as its report names it. `ids` are those of all cases of the whole run, in any order;
-    /// `options` are those that bear on the results, as one would type them.
+    /// `options` are those that influence the results, as one would type them.
     pub fn reference(
         self,
         ids: impl IntoIterator<Item = impl ToString>,

@@ -69,8 +69,8 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
     }
 }
 
-/// Asks for the properties of device types as both builds have them, as far as a fall-back may want them on one
-/// of these machines, which are of one pair of builds.
+/// Asks for the properties of device types as both builds have them, as far as a fallback may need
+/// them on one of these machines, which are of one pair of builds.
 ///
 /// # Errors
 /// A build does not start or does not answer.

@@ -77,7 +77,8 @@ fn in_padding(
         }
         let theirs = bodies(other);
         for (index, held) in theirs.iter().enumerate() {
-            // Two subsections may bear one name: the first ones of a name belong together, and so on.
+            // Two subsections may have one name: the first ones of a name belong together, and so
+            // on.
             let nth = theirs[..index].iter().filter(|b| b.key == held.key).count();
             let Some(sent) = ours.iter().filter(|b| b.key == held.key).nth(nth) else {
                 continue;

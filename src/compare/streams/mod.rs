@@ -119,7 +119,7 @@ pub(crate) fn compare_sections(
     let empty = empty_in(old, new);
     let layouts = SentLayout::of(old, &empty).zip(SentLayout::of(new, &empty));
     let (old_layout, new_layout) = layouts.unwrap_or_else(|| {
-        // Where the content of a section is not known, its header has a version all the same.
+        // Where the content of a section is not known, its header still has a version.
         let header =
             |section: &Section| SentLayout::of_header(old.name.vmsd_name(), section.version_id);
         (header(old), header(new))

@@ -39,7 +39,7 @@ pub(crate) enum Ends {
 pub(crate) enum StreamProxy {
     Relay(Relay),
     File(PathBuf, StreamMemory),
-    /// The stream does not pass by us.
+    /// The stream does not pass through the proxy.
     None(Capability),
 }
 
@@ -74,7 +74,7 @@ impl StreamProxy {
         }
     }
 
-    /// Reads what a stopped machine saves to our socket, and passes it on to nobody.
+    /// Reads what a stopped machine saves to our socket, without passing it on.
     pub fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
@@ -180,7 +180,7 @@ async fn relay(
         {
             to = None;
         }
-        // A stream that we cannot read is passed on all the same.
+        // A stream that cannot be read is still passed on.
         let _kept_for_the_end = parser.feed(bytes);
     }
     if let Some(mut destination) = to {

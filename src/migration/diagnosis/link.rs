@@ -44,7 +44,7 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
     let cause = case.cause.as_mut()?;
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // Whoever reads the findings alone is to know that it happened.
+    // A reader of the findings alone is to know that it happened.
     finding.level = finding.level.min(Level::Warning);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {

@@ -31,7 +31,7 @@ pub async fn ask(
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshots, StartError> {
-    // It does not run: no guest, and nobody to read its console.
+    // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
         guest: None,
         ..launch.clone()

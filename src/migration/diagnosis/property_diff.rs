@@ -121,7 +121,7 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
         // that the old machine types undo.
         (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
             .then(|| How::Added { new: new.clone() }),
-        // A property goes when nobody needs another value than the default any more.
+        // A property is removed when no machine needs another value than the default any more.
         (Some(old), None) => {
             (old.is_pinned() == Some(true)).then(|| How::Removed { old: old.clone() })
         }

@@ -81,7 +81,7 @@ pub struct LaunchSpec {
 }
 
 impl LaunchSpec {
-    /// Memory of a machine unless it wants more, in MiB. Small, since all of it is compared.
+    /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. Some boards that are not in the table take
     /// no less than the above.
@@ -269,7 +269,7 @@ impl Vm {
     /// Lets the guest run.
     ///
     /// # Errors
-    /// The build does not want to.
+    /// The build refuses to.
     pub async fn cont(&self) -> Result<(), QmpError> {
         self.monitored
             .session
@@ -349,7 +349,8 @@ fn console_pipe(path: &Path) -> io::Result<File> {
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)?;
-    // More heartbeats than a guest prints while nobody reads; the usual size does too, mostly.
+    // More heartbeats than a guest prints while the console is not read; the usual size does too,
+    // mostly.
     let _smaller = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 18));
     Ok(pipe)
 }

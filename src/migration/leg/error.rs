@@ -375,7 +375,7 @@ pub(crate) async fn command_failed(
         .await
 }
 
-/// Returns how a process ended, if it does so in time; unlike a plain wait this kills nobody.
+/// Returns how a process ended, if it does so in time; unlike a plain wait this kills no process.
 pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
     let exit = vm.monitored.process.wait(Duration::MAX);
     match tokio::time::timeout(within, exit).await {

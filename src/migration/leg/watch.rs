@@ -89,7 +89,7 @@ pub(crate) struct Watch {
     silent: Option<LegSide>,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
-    /// The numbers of a source that is through.
+    /// The numbers of a source that is done.
     stats: Option<Stats>,
 }
 
@@ -101,7 +101,7 @@ enum Goal {
 }
 
 impl Watch {
-    /// Follows the events until the source is through. Returns whether it has sent everything.
+    /// Follows the events until the source is done. Returns whether it has sent everything.
     pub async fn until_sent(
         &mut self,
         source: &mut Vm,
@@ -112,7 +112,7 @@ impl Watch {
         self.source == State::Completed
     }
 
-    /// Follows the events of both sides until both are through, or one has failed and the other one
+    /// Follows the events of both sides until both are done, or one has failed and the other one
     /// had the time to say why, or the deadline passed.
     pub async fn until_both_are_through(
         &mut self,

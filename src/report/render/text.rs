@@ -85,7 +85,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
-/// Returns true if a finding is a break that nobody has chosen.
+/// Returns true if a finding is a break that no list records as chosen.
 fn breaks(finding: &Finding) -> bool {
     finding.level == Level::Error && finding.allowed_by.is_none()
 }

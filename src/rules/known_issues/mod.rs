@@ -3,7 +3,7 @@
 //! The shipped lists of them are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form.
 //! An entry holds between the releases that it names and nowhere else; where a build's version is not
 //! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
-//! ([`Match`]): whoever wants to know which entries serve collects them.
+//! ([`Match`]): a caller that needs to know which entries serve collects them.
 
 mod load;
 mod machines;

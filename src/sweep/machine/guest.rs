@@ -196,7 +196,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         };
         explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
     }
-    // A stream that nobody looks at any more is not kept.
+    // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused = None;
     let (first, arrived) = (state.first.take(), state.arrived.take());
