@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
     /// Write a debug log: every QEMU started, with its arguments and its end, every leg, every fetch;
-    /// MIGCOMPAT_LOG=trace adds what is said on the monitors
+    /// MIGCOMPAT_LOG=trace adds the traffic on the monitors
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub log: Option<PathBuf>,
     #[command(subcommand)]
@@ -35,7 +35,7 @@ tested (a build will not start, no common machine), which git bisect run takes f
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare the dumps, migrate a guest with the usual devices both ways, and draw one verdict
+    /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),

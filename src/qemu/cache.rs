@@ -225,6 +225,9 @@ impl Cache {
     }
 
     /// The first of the packages that is there complete and passes `fits`, kept from being removed.
+    ///
+    /// # Errors
+    /// A folder of the cache cannot be read or locked.
     pub(crate) fn find(
         &self,
         suite: &str,
@@ -251,6 +254,9 @@ impl Cache {
     }
 
     /// Waits for its turn to fetch something of a suite, and sweeps away what killed runs left.
+    ///
+    /// # Errors
+    /// The folder of the suite cannot be made or locked, or an unfinished fetch cannot be removed.
     pub(crate) fn start_fetch(
         &self,
         suite: &str,
@@ -321,6 +327,9 @@ impl Fetching {
     }
 
     /// Gives the unpacked root its name, after everything in it has reached the disk.
+    ///
+    /// # Errors
+    /// The entry cannot be written, synchronised or renamed.
     pub(crate) fn finish(self, record: &Record) -> Result<(), CacheError> {
         let entry = self.work().join("entry");
         fs::create_dir(&entry).map_err(at("making a folder", &entry))?;

@@ -71,6 +71,10 @@ pub enum FetchError {
 }
 
 /// The build of a suite for a target, out of the cache or fetched into it.
+///
+/// # Errors
+/// The suite is unknown, unverifiable or out of reach, it has no QEMU for the target, or the cache
+/// cannot be used.
 pub(crate) fn open(
     suite: &str,
     arch: &str,

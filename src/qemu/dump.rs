@@ -56,6 +56,9 @@ impl Build {
     }
 
     /// [`Build::dump_vmstate`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::dump_vmstate`].
     pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
         let dir = private_dir().map_err(|error| self.no_folder(error))?;
         let file = dir.path().join("vmstate.json");

@@ -58,6 +58,9 @@ impl Build {
     }
 
     /// [`Build::info`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::info`].
     pub async fn ask(&self) -> Result<BuildInfo, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self).await {

@@ -35,6 +35,9 @@ impl Build {
     }
 
     /// [`Build::devices`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::devices`].
     pub async fn ask_devices(&self, asked: &[String]) -> Result<Devices, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self, asked).await {

@@ -41,6 +41,9 @@ pub use spec::{BuildArg, SpecError};
 use crate::cleanup::until_the_end;
 
 /// Reads a BUILD argument and looks whether what it names is there.
+///
+/// # Errors
+/// The argument is malformed, or names a file or a program that does not exist or cannot be used.
 pub fn parse(arg: &str) -> Result<BuildArg, QemuError> {
     Ok(arg.parse::<BuildArg>()?)
 }
@@ -70,6 +73,9 @@ pub fn open(
 
 /// Runs a future to its end on a runtime that lives no longer; it goes no further once the process is
 /// ending.
+///
+/// # Errors
+/// The system provides no runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

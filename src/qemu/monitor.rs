@@ -151,6 +151,9 @@ async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartE
 }
 
 /// A temporary folder for us alone, with a path short enough for a socket in it.
+///
+/// # Errors
+/// The folder cannot be made.
 pub fn private_dir() -> io::Result<TempFolder> {
     // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
     let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;

@@ -253,6 +253,9 @@ pub(crate) struct Output {
 }
 
 /// Runs a command to its end and keeps what it printed.
+///
+/// # Errors
+/// The command cannot be started or waited for, or is killed at the deadline.
 pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
     command.stdout(Stdio::piped());
     let mut running = Running::start(command)?;

@@ -23,6 +23,9 @@ pub enum OpenError {
 
 /// Opens a stream; `-` is standard input. The compression is recognised by the content, not by the
 /// name.
+///
+/// # Errors
+/// The file cannot be read, is a folder, or is empty.
 pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
     let io_error = |source| OpenError::Io {
         file: file.to_owned(),

@@ -58,6 +58,9 @@ pub struct Reading<V = ()> {
 
 impl<V> Reading<V> {
     /// The stream if all of its framing could be read.
+    ///
+    /// # Errors
+    /// The framing of the stream could be followed in part only.
     pub fn into_result(self) -> Result<Stream, StreamError> {
         match self.error {
             None => Ok(self.stream),
@@ -177,6 +180,9 @@ impl<V: RamVisitor> Parser<V> {
 
     /// Takes the next bytes. After an error all further bytes are only counted, and the error
     /// comes again.
+    ///
+    /// # Errors
+    /// The framing of the stream cannot be followed any further.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {
         self.stream.length += bytes.len() as u64;
         if let Some(error) = &self.failed {

@@ -22,6 +22,9 @@ const SHOWN_BYTES: usize = 32;
 const SHOWN_RUNS: usize = 12;
 
 /// Writes the stream as a tree. `wanted` says which sections.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn text(
     stream: &Stream,
     error: Option<&StreamError>,
@@ -320,6 +323,9 @@ pub(crate) fn short(bytes: &[u8]) -> String {
 ///
 /// A field has `value` (a leaf; an array of leaves is a list), `struct`, or `elements` (structures;
 /// a null pointer is `null`). Bytes are hex, doubles have their `bits` beside them.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn json(
     stream: &Stream,
     error: Option<&StreamError>,

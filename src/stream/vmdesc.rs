@@ -71,6 +71,9 @@ pub enum Occurs {
 
 impl VmDesc {
     /// Parses the JSON. Nesting is bounded by the JSON parser (128 levels).
+    ///
+    /// # Errors
+    /// The JSON is malformed, or has another form.
     pub fn parse(json: &[u8]) -> Result<VmDesc, serde_json::Error> {
         serde_json::from_slice(json)
     }

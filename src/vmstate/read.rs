@@ -52,6 +52,9 @@ pub enum DumpError {
 }
 
 /// Reads a dump file. The compression is recognised by the content, not by the name.
+///
+/// # Errors
+/// The file cannot be read, or is not a dump.
 pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
     let io_error = |source| DumpError::Io {
         file: file.to_owned(),
@@ -75,6 +78,9 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
 }
 
 /// Parses a dump from memory; `origin` names it in errors.
+///
+/// # Errors
+/// The bytes are not a dump; the error says where.
 pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     if bytes.is_empty() {
         return Err(DumpError::Empty {

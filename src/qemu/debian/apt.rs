@@ -47,6 +47,10 @@ pub(crate) struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
+    /// Finds apt, its settings and the Debian archive among its sources.
+    ///
+    /// # Errors
+    /// A tool of apt is missing, apt names no Debian archive, or its folders cannot be made.
     pub(crate) async fn new(suite: &'a str, dir: &'a Path) -> Result<Apt<'a>, FetchError> {
         let tool = |tool: &'static str| {
             which::which(tool).map_err(|_| FetchError::NoTool {
@@ -178,6 +182,9 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches the lists of the suite, and of the one it builds upon.
+    ///
+    /// # Errors
+    /// The suite is unknown, unverifiable or out of reach.
     pub(crate) async fn update(&self) -> Result<(), FetchError> {
         let suites = with_base(self.suite);
         let own = self.archive.signed_by.as_deref();
@@ -236,6 +243,9 @@ impl<'a> Apt<'a> {
     }
 
     /// The first of the packages that the suite itself has, and its version there.
+    ///
+    /// # Errors
+    /// apt cannot be asked.
     pub(crate) async fn choose(
         &self,
         packages: &[String],
@@ -252,6 +262,9 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches a package and all that it depends on.
+    ///
+    /// # Errors
+    /// A package cannot be fetched or verified.
     pub(crate) async fn download(
         &self,
         package: &str,
@@ -303,6 +316,9 @@ impl<'a> Apt<'a> {
     }
 
     /// Unpacks everything into the root and says how many bytes that are.
+    ///
+    /// # Errors
+    /// A package cannot be unpacked.
     pub(crate) async fn unpack(
         &self,
         files: &[PackageFile],

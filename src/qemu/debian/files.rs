@@ -17,6 +17,9 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
 
 /// Takes set-user-id and set-group-id off every file, for nothing here is to run as anybody else,
 /// lets us delete every folder again, and says how many bytes the files have.
+///
+/// # Errors
+/// A folder cannot be read, or a mode cannot be changed.
 pub(crate) fn tame(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for item in fs::read_dir(dir)? {

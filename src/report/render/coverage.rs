@@ -5,6 +5,10 @@ use std::io::{self, Write};
 
 use crate::report::{Coverage, Reached};
 
+/// Writes the coverage as one line, and with `verbose` what is missing and why.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     let counts = coverage.counts;
     if verbose {

@@ -13,6 +13,9 @@ use crate::report::{Case, Grafted, Outcome, Report};
 const BOLD: Style = Style::new().bold();
 
 /// `verbose` lists what passed and what was left out as well.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet {
         machines(report, verbose, out)?;

@@ -5,6 +5,9 @@ use crate::report::ShardRef;
 use crate::sweep::merge::{Input, MergeError};
 
 /// Returns the shard that a report is of.
+///
+/// # Errors
+/// The report is of a whole run.
 pub(super) fn shard_of(input: &Input) -> Result<ShardRef, MergeError> {
     match &input.report.shard {
         None => Err(MergeError::Whole(input.origin.clone())),
@@ -24,6 +27,9 @@ pub(super) struct Reports<'i> {
 
 impl Reports<'_> {
     /// Verifies that a fact, which `show` puts into words, is the same in both.
+    ///
+    /// # Errors
+    /// The two reports differ in it.
     pub fn agree_on<T: PartialEq>(
         self,
         what: &'static str,
@@ -43,6 +49,9 @@ impl Reports<'_> {
     }
 
     /// Verifies that both are of one run, of which they are these shards.
+    ///
+    /// # Errors
+    /// The two reports are not of one run, or are of the same shard.
     pub fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
         let reports = [&self.one.report, &self.other.report];
         let versions = reports.map(|report| &report.tool.version);
