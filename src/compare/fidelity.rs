@@ -32,9 +32,9 @@ use resized::as_long;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
 /// saved again is a loss of all its fields.
-pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
+pub fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Loss> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
-    for section in held.devices() {
+    for section in actual.devices() {
         by_name.insert((&section.name, section.instance_id), section);
     }
     let mut losses = Vec::new();
@@ -51,8 +51,8 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
             None => ours().iter().for_each(|body| lost.add_all(body)),
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
-            let held = loss.held.as_deref();
-            let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
+            let actual = loss.held.as_deref();
+            let why = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
             why.is_none()
         }));
     }
@@ -68,12 +68,12 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
 /// was sent that is not the usual one: the one such subsection that real pairs of builds have, of 5.2 to
 /// 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`, which a build sends where the
 /// capability is not the default of its own machine type, and checks against its own when it loads.
-fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut Losses) {
+fn compare_bodies(sent: &[Body], actual: &[Body], names: &StateNames, losses: &mut Losses) {
     // Two subsections may have one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
         let nth = seen.entry(&body.key).or_default();
-        let other = held.iter().filter(|b| b.key == body.key).nth(*nth);
+        let other = actual.iter().filter(|b| b.key == body.key).nth(*nth);
         *nth += 1;
         match other {
             Some(other) => compare_body(body, other, names, losses),
@@ -84,9 +84,9 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut
 }
 
 /// Compares the fields that both sides name alike and give the same length, wherever they stand.
-fn compare_names(sent: &[Body], held: &[Body], losses: &mut Losses) {
+fn compare_names(sent: &[Body], actual: &[Body], losses: &mut Losses) {
     for body in sent {
-        let mut others = held.iter().filter(|other| other.key == body.key);
+        let mut others = actual.iter().filter(|other| other.key == body.key);
         let (Some(other), None) = (others.next(), others.next()) else {
             continue;
         };
@@ -105,20 +105,24 @@ fn compare_names(sent: &[Body], held: &[Body], losses: &mut Losses) {
     }
 }
 
-fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losses) {
-    let held = &as_long(sent, held, names);
+fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Losses) {
+    let actual = &as_long(sent, actual, names);
     let same = |a: &Leaf, b: &Leaf| {
         a.key == b.key || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
     };
     // Both lists are in the order of the wire: one walk finds what lies at the same place.
     let mut anchors = vec![None; sent.leaves.len()];
-    let mut anchored = vec![false; held.leaves.len()];
+    let mut anchored = vec![false; actual.leaves.len()];
     let mut at = 0;
     for (index, leaf) in sent.leaves.iter().enumerate() {
-        while held.leaves.get(at).is_some_and(|other| other.at < leaf.at) {
+        while actual
+            .leaves
+            .get(at)
+            .is_some_and(|other| other.at < leaf.at)
+        {
             at += 1;
         }
-        let here = held.leaves[at..].iter().take_while(|o| o.at == leaf.at);
+        let here = actual.leaves[at..].iter().take_while(|o| o.at == leaf.at);
         for (step, other) in here.enumerate() {
             if other.bytes.len() == leaf.bytes.len() && same(leaf, other) {
                 anchors[index] = Some(at + step);
@@ -128,18 +132,18 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
         }
     }
     // What is left over has another name there, or stands elsewhere.
-    let left = Left::of(sent, held, &anchors, &anchored);
+    let left = Left::of(sent, actual, &anchors, &anchored);
     for (leaf, anchor) in sent.leaves.iter().zip(&anchors) {
         if leaf.is_filler() {
             continue;
         }
-        if let Some(other) = anchor.and_then(|anchor| held.leaves.get(anchor)) {
+        if let Some(other) = anchor.and_then(|anchor| actual.leaves.get(anchor)) {
             if other.bytes != leaf.bytes {
                 losses.add(leaf, Change::Changed, Some(other), None);
             }
             continue;
         }
-        let here = holder(held, leaf.at);
+        let here = holder(actual, leaf.at);
         if let Some(other) = left.elsewhere(leaf) {
             // In its place but of another length it is still itself.
             let change = if other.at == leaf.at {
@@ -156,7 +160,7 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
             continue;
         }
         // Another name, or another division, of the same bytes is no loss.
-        match within(held, leaf.at, leaf.bytes.len()) {
+        match within(actual, leaf.at, leaf.bytes.len()) {
             Some(bytes) if bytes == leaf.bytes => {}
             Some(_) => losses.add(leaf, Change::Changed, here, here),
             None => losses.add(leaf, Change::Vanished, None, here),
@@ -174,11 +178,11 @@ struct Left<'b> {
 impl<'b> Left<'b> {
     fn of(
         sent: &'b Body,
-        held: &'b Body,
+        actual: &'b Body,
         anchors: &[Option<usize>],
         anchored: &[bool],
     ) -> Left<'b> {
-        let there = held.leaves.iter().zip(anchored);
+        let there = actual.leaves.iter().zip(anchored);
         let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_filler());
         let there: Vec<&Leaf> = there.map(|(leaf, _)| leaf).collect();
         let here = sent.leaves.iter().zip(anchors);

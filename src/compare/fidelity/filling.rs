@@ -39,8 +39,8 @@ pub struct Filling {
 
 /// The fields that hold padding, in the order in which they were sent, but those that the lists
 /// know to be harmless.
-pub fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling> {
-    in_padding(sent, held, names, |padding, held| padding == held)
+pub fn fillings(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Filling> {
+    in_padding(sent, actual, names, |padding, actual| padding == actual)
 }
 
 /// The fields of a machine that would hold something else if `sent` were loaded there: they get
@@ -53,12 +53,12 @@ pub fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Fill
 /// those of the padding, are `wanted`.
 fn in_padding(
     sent: &Stream,
-    held: &Stream,
+    actual: &Stream,
     names: &StateNames,
     wanted: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Filling> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
-    for section in held.devices() {
+    for section in actual.devices() {
         by_name.insert((&section.name, section.instance_id), section);
     }
     let mut found = Vec::new();
@@ -76,14 +76,17 @@ fn in_padding(
             continue;
         }
         let theirs = bodies(other);
-        for (index, held) in theirs.iter().enumerate() {
+        for (index, actual) in theirs.iter().enumerate() {
             // Two subsections may have one name: the first ones of a name belong together, and so
             // on.
-            let nth = theirs[..index].iter().filter(|b| b.key == held.key).count();
-            let Some(sent) = ours.iter().filter(|b| b.key == held.key).nth(nth) else {
+            let nth = theirs[..index]
+                .iter()
+                .filter(|b| b.key == actual.key)
+                .count();
+            let Some(sent) = ours.iter().filter(|b| b.key == actual.key).nth(nth) else {
                 continue;
             };
-            for leaf in &as_long(sent, held, names).leaves {
+            for leaf in &as_long(sent, actual, names).leaves {
                 let Some(padding) = padding(leaf, sent).filter(|bytes| wanted(bytes, &leaf.bytes))
                 else {
                     continue;

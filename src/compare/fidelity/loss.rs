@@ -56,7 +56,7 @@ impl<'s> Losses<'s> {
         &mut self,
         leaf: &Leaf,
         change: Change,
-        held: Option<&Leaf>,
+        actual: Option<&Leaf>,
         landed_in: Option<&Leaf>,
     ) {
         let description = match &*leaf.description {
@@ -73,7 +73,7 @@ impl<'s> Losses<'s> {
             offset: leaf.offset,
             sent: leaf.bytes.clone(),
             kind: leaf.kind,
-            held: held.map(|leaf| leaf.bytes.clone()),
+            held: actual.map(|leaf| leaf.bytes.clone()),
             landed_in: landed_in.map(|leaf| leaf.path.clone()),
         });
     }

@@ -76,12 +76,12 @@ fn listed(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
 fn lost<'l>(
     losses: &'l mut Vec<Loss>,
     sent: (&str, &[u8]),
-    held: (&str, &[u8]),
+    actual: (&str, &[u8]),
     names: &StateNames,
 ) -> Vec<(&'l str, Change, Option<&'l str>)> {
     *losses = compare(
         &stream(1, sent.0, sent.1),
-        &stream(1, held.0, held.1),
+        &stream(1, actual.0, actual.1),
         names,
     );
     listed(losses)
@@ -183,12 +183,12 @@ fn what_is_lost_and_what_only_looks_different() {
             &[("c", Vanished, None)],
         ),
     ];
-    for (what, sent, description, held, expected) in table {
+    for (what, sent, description, actual, expected) in table {
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
             (&abc, sent),
-            (description, held),
+            (description, actual),
             &StateNames::default(),
         );
         assert_eq!(&found, expected, "{what}");
@@ -256,7 +256,7 @@ fn embedded(name: &str, value: u8) -> Vec<u8> {
 }
 
 #[test]
-fn subsections_are_held_against_those_of_their_name() {
+fn subsections_are_compared_with_those_of_their_name() {
     type Row<'r> = (&'r [(&'r str, u8)], &'r [(&'r str, u8)], &'r [&'r str]);
     let table: &[Row] = &[
         (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
@@ -293,8 +293,8 @@ fn subsections_are_held_against_those_of_their_name() {
             &["dev/x/on", "dev/x/on"],
         ),
     ];
-    for (sent, held, expected) in table {
-        let (ours, theirs) = (with_subsections(sent), with_subsections(held));
+    for (sent, actual, expected) in table {
+        let (ours, theirs) = (with_subsections(sent), with_subsections(actual));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -303,7 +303,7 @@ fn subsections_are_held_against_those_of_their_name() {
             &StateNames::default(),
         );
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(&found, expected, "{sent:?} {held:?}");
+        assert_eq!(&found, expected, "{sent:?} {actual:?}");
     }
 }
 
@@ -380,16 +380,16 @@ source = "a test"
 "#,
     );
     let ours = stream(1, &padding, sent);
-    for (what, description, held, expected) in table {
-        let found = fillings(&ours, &stream(1, description, held), &known);
+    for (what, description, actual, expected) in table {
+        let found = fillings(&ours, &stream(1, description, actual), &known);
         let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(&paths, expected, "{what}");
     }
     // Another version of a section lies otherwise, and how is not known.
-    let (_, description, held, _) = &table[1];
-    assert_eq!(fillings(&ours, &stream(2, description, held), &known), []);
+    let (_, description, actual, _) = &table[1];
+    assert_eq!(fillings(&ours, &stream(2, description, actual), &known), []);
 
-    let found = fillings(&ours, &stream(1, description, held), &known);
+    let found = fillings(&ours, &stream(1, description, actual), &known);
     assert_eq!(found[1].offset, PAYLOAD + 2);
     assert_eq!(found[1].held, [0, 0][..]);
     let other = stream(1, description, &[9, 9, 0, 5, 9]);
@@ -401,9 +401,9 @@ source = "a test"
 /// Real builds that send padding where another one has a field.
 #[test]
 fn real_streams_show_which_fields_lie_in_padding() {
-    let found = |sent: &str, held: &str| {
-        let (sent, held) = (parse(&fixture(sent)).stream, parse(&fixture(held)).stream);
-        let found = fillings(&sent, &held, &StateNames::default());
+    let found = |sent: &str, actual: &str| {
+        let (sent, actual) = (parse(&fixture(sent)).stream, parse(&fixture(actual)).stream);
+        let found = fillings(&sent, &actual, &StateNames::default());
         let found: Vec<String> = found
             .iter()
             .map(|f| format!("{} {}", f.section, f.path))
@@ -430,12 +430,12 @@ fn sections_of_two_versions_are_compared_by_names_alone() {
         &[1, 2, 3],
     );
     // In other places, one with another value, one with another length, one not at all.
-    let held = stream(
+    let actual = stream(
         3,
         &fields(&[("b", "uint8", 1), ("a", "uint8", 1), ("c", "uint16", 2)]),
         &[9, 1, 0, 3],
     );
-    let losses = compare(&sent, &held, &StateNames::default());
+    let losses = compare(&sent, &actual, &StateNames::default());
     assert_eq!(listed(&losses), [("b", Change::Changed, None)]);
     assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
 }
@@ -455,7 +455,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     let changed = [&[1, 3], &one[..], &other].concat();
     let no_marker = [&short[..], &[6], &other[1..]].concat();
     let no_name = [&short[..], &[5], &[0; 16]].concat();
-    // What is held, with the value behind it, and what is lost.
+    // The actual bytes, with the value behind it, and what is lost.
     let table: [(&str, &[u8], u8, &[&str]); 7] = [
         ("at the end", &last, 9, &[]),
         ("in front of another", &first, 9, &[]),
@@ -465,8 +465,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         ("no name", &no_name, 9, &["virtio", "n"]),
         ("nothing", &short, 9, &[]),
     ];
-    for (what, held, behind, expected) in table {
-        let (ours, theirs) = (opaque(&short, 9), opaque(held, behind));
+    for (what, actual, behind, expected) in table {
+        let (ours, theirs) = (opaque(&short, 9), opaque(actual, behind));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -486,8 +486,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         ("a part of one", &short, &halved, true),
         ("and a byte before it", &changed, &short, true),
     ];
-    for (what, sent, held, reported) in table {
-        let (ours, theirs) = (opaque(sent, 9), opaque(held, 9));
+    for (what, sent, actual, reported) in table {
+        let (ours, theirs) = (opaque(sent, 9), opaque(actual, 9));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -532,7 +532,7 @@ source = "a test"
     let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
     let sent = of(2, &config(20), 64, &[&own]);
     let lost_all = &["virtio", "n"][..];
-    for (what, held, behind, expected) in [
+    for (what, actual, behind, expected) in [
         ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
         ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
         (
@@ -592,7 +592,7 @@ source = "a test"
             lost_all,
         ),
     ] {
-        let (ours, theirs) = (opaque(&sent, 9), opaque(&held, behind));
+        let (ours, theirs) = (opaque(&sent, 9), opaque(&actual, behind));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -649,13 +649,13 @@ source = "a test"
             &["config", "n"],
         ),
     ];
-    for (what, config, held, expected) in table {
+    for (what, config, actual, expected) in table {
         let mut losses = Vec::new();
         let theirs = description(config);
         let found = lost(
             &mut losses,
             (&description(2), sent),
-            (&theirs, held),
+            (&theirs, actual),
             &known,
         );
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
@@ -698,9 +698,9 @@ fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
     let streams: Vec<(String, Stream)> = streams.collect();
     let mut across = 0;
     for (name, sent) in &streams {
-        for (other, held) in &streams {
+        for (other, actual) in &streams {
             for section in sent.devices() {
-                let Some(back) = held.section(section.name.as_str(), section.instance_id) else {
+                let Some(back) = actual.section(section.name.as_str(), section.instance_id) else {
                     continue;
                 };
                 let short = alike::alike(section, back);
@@ -785,16 +785,16 @@ proptest! {
         let mut payload = real.section.payload.to_vec();
         payload[at] ^= flip;
 
-        let mut held = real.section.clone();
-        held.payload = payload.into();
-        let decoded = decode(&real.description, &held.payload, held.payload_offset);
+        let mut actual = real.section.clone();
+        actual.payload = payload.into();
+        let decoded = decode(&real.description, &actual.payload, actual.payload_offset);
         if decoded.error.is_none() {
-            held.content = Content::Decoded(decoded.structure);
+            actual.content = Content::Decoded(decoded.structure);
             let sections = |section: &Section| Stream {
                 sections: vec![section.clone()],
                 ..Stream::default()
             };
-            let losses = compare(&sections(&real.section), &sections(&held), &StateNames::default());
+            let losses = compare(&sections(&real.section), &sections(&actual), &StateNames::default());
             let place = (leaf.path.as_str(), Change::Changed, None);
             prop_assert_eq!(listed(&losses), [place], "{} byte {}", real.section.name, at);
         }
