@@ -325,11 +325,11 @@ impl Transcript {
         }
     }
 
-    fn add(&self, way: &str, message: &str) {
-        self.span.in_scope(|| trace!("{way} {message}"));
+    fn add(&self, mark: &str, message: &str) {
+        self.span.in_scope(|| trace!("{mark} {message}"));
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if text.len() + message.len() < Self::MOST {
-            text.push_str(way);
+            text.push_str(mark);
             text.push(' ');
             text.push_str(message);
             text.push('\n');

@@ -310,7 +310,7 @@ pub(crate) mod sample {
     use super::*;
 
     pub const PAGES: u64 = 8;
-    pub const PER_BEAT: u64 = 2;
+    pub const PER_HEARTBEAT: u64 = 2;
 
     pub fn put(endian: Endian, bytes: &mut [u8], offset: usize, value: u64) {
         let value = match endian {
@@ -333,8 +333,8 @@ pub(crate) mod sample {
         put(endian, &mut header, 16, 0x20_1000);
         put(endian, &mut header, 24, PAGES);
         put(endian, &mut header, 32, progress);
-        put(endian, &mut header, 40, progress / PAGES / PER_BEAT);
-        put(endian, &mut header, 56, PER_BEAT);
+        put(endian, &mut header, 40, progress / PAGES / PER_HEARTBEAT);
+        put(endian, &mut header, 56, PER_HEARTBEAT);
         header[96..99].copy_from_slice(b"x86");
 
         let mut region = vec![0; 4096 * PAGES as usize];
@@ -376,7 +376,7 @@ mod tests {
                     Ok(Progress {
                         passes: progress / PAGES,
                         page: progress % PAGES,
-                        heartbeats: progress / PAGES / PER_BEAT,
+                        heartbeats: progress / PAGES / PER_HEARTBEAT,
                     })
                 );
             }

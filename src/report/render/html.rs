@@ -217,14 +217,15 @@ struct Passed<'r> {
 
 impl<'r> Page<'r> {
     fn of(report: &'r Report) -> Self {
-        let of_cases = |case: &Case, way| case.direction == way;
-        let of_legs = |case: &Case, way| case.legs.iter().any(|leg| leg.direction == way);
-        let ways = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
+        let of_cases = |case: &Case, direction| case.direction == direction;
+        let of_legs =
+            |case: &Case, direction| case.legs.iter().any(|leg| leg.direction == direction);
+        let among = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
             let both = Direction::BOTH.into_iter();
-            both.filter(|&way| report.cases.iter().any(|case| taken(case, way)))
+            both.filter(|&direction| report.cases.iter().any(|case| taken(case, direction)))
                 .collect()
         };
-        let directions = ways(&of_cases);
+        let directions = among(&of_cases);
         let failures = failures(report);
         let matrix = matrix(report, &directions, &failures);
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
@@ -237,7 +238,7 @@ impl<'r> Page<'r> {
             verdict: report.verdict,
             machines: machines(report),
             directions,
-            moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),
+            moved: among(&|case, direction| of_cases(case, direction) || of_legs(case, direction)),
             untested: untested(report),
             counts: counts(report),
             matrix,
@@ -401,7 +402,10 @@ fn matrix<'r>(
                 });
                 rows.len() - 1
             });
-        if let Some(column) = directions.iter().position(|way| *way == case.direction) {
+        if let Some(column) = directions
+            .iter()
+            .position(|direction| *direction == case.direction)
+        {
             rows[at].cells[column] = Some(Cell {
                 outcome: case.outcome,
                 allowed: case.allowed_by.is_some(),
