@@ -96,7 +96,7 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
     Ran { case, observed }
 }
 
-/// Returns why a case cannot be run at all, if so.
+/// Returns why a case cannot be run at all, if it cannot.
 fn obstacle(
     config: &MigrationConfig,
     spec: &CaseSpec,
@@ -116,7 +116,7 @@ fn obstacle(
             config.arch
         ));
     }
-    // A set of which nothing is left tests nothing but what other cases test.
+    // A set with no device left only tests what other cases test.
     if composition.included.is_empty() && !spec.set.devices.is_empty() {
         let why = composition.excluded.iter().take(3);
         let why: Vec<String> = why.map(ToString::to_string).collect();
@@ -184,8 +184,8 @@ fn record(case: &mut Case, result: RunResult) {
     case.state_unchecked = result.state.unchecked;
 }
 
-/// Looks after a failure whether a build fails with itself, and whether it fails every time. The files of
-/// a control that failed are added to those of the run.
+/// Checks after a failure whether a build fails with itself, and whether the case fails every time.
+/// The files of a control that failed are added to those of the run.
 async fn control_and_retry(
     config: &MigrationConfig,
     case: &mut Case,
@@ -230,8 +230,8 @@ async fn control(
     let route = vec![endpoint; result.legs.len().max(1) + 1];
     let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
     keep_control(name, &mut same, &mut result.files);
-    // What a build does to itself once in a while does not explain why this leg fails: another
-    // failure than the move's has to come twice.
+    // What a build does to itself once in a while does not explain why this leg fails: a failure
+    // other than that of the leg has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
         same = run::run(config, &route, launch, direction, &|_| {}).await;
         keep_control(&format!("{name}-again"), &mut same, &mut result.files);

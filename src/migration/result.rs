@@ -41,7 +41,7 @@ pub(crate) struct RunResult {
     pub buses: Option<Surveyed>,
 }
 
-/// A build that did not start with what it was given.
+/// A build that did not start with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub label: String,
@@ -51,7 +51,7 @@ pub(crate) struct Refusal {
     pub device: Option<String>,
 }
 
-/// The buses that both builds have to plug a device into, or why that is not known.
+/// The buses that both builds have to plug a device into, or the reason why they are not known.
 pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {

@@ -25,7 +25,8 @@ const REST: Duration = Duration::from_secs(10);
 /// The two ends of a channel, ours to connect.
 #[derive(Debug)]
 pub(crate) enum Ends {
-    /// The source connects here, the destination listens there, and may be given other sections.
+    /// The source connects to the proxy, which connects to the destination and may send it other
+    /// sections.
     Unix(UnixListener, PathBuf, Option<Arc<SectionOverride>>),
     Tcp(TcpListener, SocketAddr),
     /// Connected already.
@@ -34,7 +35,7 @@ pub(crate) enum Ends {
     File(PathBuf),
 }
 
-/// Reads a stream while it lasts. Dropping it cuts the connection.
+/// A reader of a stream while it lasts. Dropping it cuts the connection.
 #[derive(Debug)]
 pub(crate) enum StreamProxy {
     Relay(Relay),

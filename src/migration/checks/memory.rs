@@ -24,7 +24,7 @@ fn failed(side: Option<LegSide>, kind: impl Into<LegErrorKind>) -> LegError {
     LegError::new(side, Phase::MemoryCheck, kind)
 }
 
-/// Makes an error of a question to one side that was not answered. That side may have ended.
+/// Makes the error of a question to one side that was not answered. That side may have ended.
 fn unanswered(side: LegSide, error: QmpError) -> LegError {
     LegError::of_command(side, Phase::MemoryCheck, error)
 }
@@ -50,7 +50,7 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
 }
 
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// Returns how far the workload is. An error may be a side that does not answer: see
+/// Returns the progress of the workload. An error may be a side that does not answer: see
 /// [`LegError::with_end_of`].
 pub(crate) async fn compare(
     source: &mut Vm,
@@ -145,7 +145,7 @@ async fn hashes(vm: &Vm, side: LegSide, map: &MemoryMap) -> Result<Vec<u64>, Leg
     Ok(hashes)
 }
 
-/// Reads header and region of the workload: what is wrong with them, or how far it is.
+/// Reads header and region of the workload. Returns the error in them, or the progress.
 async fn workload(
     vm: &Vm,
     side: LegSide,

@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of a page of nearly every target.
 pub(crate) const PAGE_SIZE: u64 = 4096;
 
-/// Stands for the hash of a page of zeros, which one build sends and another leaves out.
+/// The value that stands for the hash of a page of zeros, which one build sends and another leaves
+/// out.
 pub(crate) const ZEROS: u64 = 0;
 
 /// Hashes a page.

@@ -1,4 +1,4 @@
-//! Comparing what devices hold with what was sent to them, over all legs of a case.
+//! Comparing the state that devices have with what was sent to them, over all legs of a case.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ pub(crate) struct StateChecks {
 }
 
 impl StateChecks {
-    /// Compares what was sent in a leg with what the destination holds.
+    /// Compares what was sent in a leg with what the destination has.
     pub fn compare(
         &mut self,
         names: &Names,
@@ -80,8 +80,8 @@ impl StateChecks {
         self.diffs.extend(diffs);
     }
 
-    /// Compares fields that the destination took from padding in a leg with those of a machine that never
-    /// ran: one that is otherwise there is lost.
+    /// Compares fields that the destination took from padding in a leg with those of a machine that
+    /// never ran: one that has another value there is lost.
     pub fn compare_padded(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) {
         let fresh = |filling: &Filling| filling.on(never_ran);
         let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);

@@ -67,8 +67,8 @@ impl RamVisitor for StreamMemory {
 }
 
 impl StreamMemory {
-    /// Makes one for what a machine sends. A guest that works writes while it is sent: its memory is read
-    /// from both sides, and nothing of it is taken here.
+    /// Makes one for the pages that a machine sends. A guest that works writes while it is sent:
+    /// its memory is read from both sides, and its pages are not used here.
     pub(crate) fn sent_by(vm: &Vm) -> StreamMemory {
         StreamMemory {
             partial: vm.has_workload(),

@@ -13,7 +13,7 @@ pub(crate) struct Stderr {
     pub destination: String,
 }
 
-/// A cause, and what QEMU printed that it is made of.
+/// A cause, and the lines of QEMU's output that it is made of.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub cause: Cause,

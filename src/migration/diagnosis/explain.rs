@@ -57,7 +57,7 @@ pub(crate) async fn explain_refusal(
     };
     let minimum = run.printed.as_ref().and_then(|printed| {
         let minimum = printed.minimum_version.as_ref()?;
-        // Of a part of the section it says nothing about the section.
+        // The version of a part of the section says nothing about the section.
         let section = cause.section.as_ref()?;
         (minimum.of == section.vmsd_name()).then_some(minimum.version)
     });
@@ -75,7 +75,7 @@ pub(crate) async fn explain_refusal(
         &NoRenames,
         leg.direction,
     );
-    // A build that died did not refuse: of that, only where the two sides part is an explanation.
+    // A build that died did not refuse: only the place where the two sides part explains that.
     let parts = |found: &Explanation| found.offset.is_some();
     let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
     if let Some(found) = found {

@@ -12,7 +12,7 @@ use crate::report::{Case, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 
-/// Confirms a finding that shows in what both builds send, until a case does.
+/// The confirmation of a finding that shows in what both builds send, until a case confirms it.
 pub const BOTH_SEND: &str = "what both builds send";
 
 /// Has both builds save a guest that never ran.

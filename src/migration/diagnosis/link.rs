@@ -22,7 +22,7 @@ fn explain<'f>(
     let explains = |finding: &Finding| match finding.level {
         Level::Error => true,
         Level::Warning => names_it(finding),
-        // A note says that nothing breaks, which of bytes that are padded is true of the load alone.
+        // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
     findings

@@ -31,11 +31,11 @@ pub struct Difference {
 pub enum How {
     /// Both builds have the property, with other values.
     Changed { old: Setting, new: Setting },
-    /// The new build alone has it, and does something by it that the machine type does not undo.
+    /// The new build alone has it, with an effect that the machine type does not undo.
     Added { new: Setting },
     /// The old build alone has it, and its machine type chose another value than the default.
     Removed { old: Setting },
-    /// Without a choice of the user's the machine has another CPU.
+    /// The machine has another CPU by default.
     OtherCpu { old: String, new: String },
 }
 
@@ -44,13 +44,14 @@ pub enum How {
 pub enum Compared {
     /// Values that changed.
     Values,
-    /// Also properties that one build alone has, of which hardly any matters. For the one device
-    /// that failed they are worth a look.
+    /// Includes properties that one build alone has, of which hardly any matters. For the one
+    /// device that failed they are worth a look.
     Everything,
 }
 
-/// Returns what differs, each once however many devices show it, without what the lists call unrelated.
-/// Devices are compared with their like: the second of a type with the second of that type.
+/// Returns the differences, each once however many devices show it, without those that the lists
+/// call unrelated. Devices are compared with their counterparts: the second of a type with the
+/// second of that type.
 pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |difference: Difference| {
@@ -93,7 +94,8 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
 /// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
 
-/// Returns the objects by what makes them each other's like: the kind or type, and the how manieth it is.
+/// Returns the objects by what makes them counterparts: the kind or type, and the position among
+/// those.
 fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut places = BTreeMap::new();
@@ -117,8 +119,8 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
             new: new.clone(),
         }),
         _ if what == Compared::Values => None,
-        // A property comes with the value that does what was always done, or with a new default
-        // that the old machine types undo.
+        // A property is introduced with the value that changes nothing, or with a new default that
+        // the old machine types undo.
         (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
             .then(|| How::Added { new: new.clone() }),
         // A property is removed when no machine needs another value than the default any more.
@@ -129,7 +131,7 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
     }
 }
 
-/// Tells whether a value is one that new properties have where nothing is to change.
+/// Tells whether a value is one by which a new property changes nothing.
 fn is_idle(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -192,7 +194,7 @@ impl Difference {
         }
     }
 
-    /// Makes a finding of the weakest level: nothing has failed by it yet.
+    /// Makes a finding of the weakest level: it has caused no failure yet.
     pub(crate) fn finding(&self, direction: Direction, machine: &str) -> Finding {
         let shape = |value: String| Shape {
             value: Some(value),

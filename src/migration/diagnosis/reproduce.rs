@@ -7,8 +7,9 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
-/// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's
-/// image stays. Capabilities are not used, since a file can do none of them; a comment in the line names them.
+/// stage saves its guest into a file, from which the next one loads it. `folder` is where the
+/// guest's image stays. Capabilities are not used, since a file supports none of them; a comment in
+/// the line names them.
 pub fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,

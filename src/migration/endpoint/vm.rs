@@ -37,7 +37,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Returns what decides which devices it can have.
+    /// Returns the facts that decide which devices it can have.
     pub fn known(&self) -> Known<'_> {
         Known {
             version: Some(self.info.version),
@@ -51,7 +51,7 @@ impl Endpoint {
     }
 
     fn of(opened: &Opened) -> Endpoint {
-        // Versions decide where a build does not say it.
+        // Versions decide where a build does not list its devices.
         let help = opened.device_help();
         Endpoint {
             build: opened.build.clone(),
@@ -72,11 +72,11 @@ pub struct LaunchSpec {
     pub cpu: Option<String>,
     /// The options of the device set.
     pub device_args: Vec<String>,
-    /// Runs in the machine; without one the machine is never started.
+    /// The workload guest that runs in the machine; without one the machine is never started.
     pub guest: Option<&'static Guest>,
-    /// Sections that a destination is given in the place of those that it does not take.
+    /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
-    /// Both builds are asked what there is to plug a device into.
+    /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
 }
 
@@ -87,8 +87,8 @@ impl LaunchSpec {
     /// no less than the above.
     const IDLE_MEMORY_MIB: u32 = 8;
 
-    /// Returns the machine's arguments on a build of this version, without anything of ours. `folder` holds
-    /// the files that [`LaunchSpec::prepare`] wrote.
+    /// Returns the machine's arguments on a build of this version, without those of the tool
+    /// itself. `folder` holds the files that [`LaunchSpec::prepare`] wrote.
     pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
         let profile = machine::profile(&self.machine, Some(&self.arch));
         let memory = match (self.guest, profile) {
@@ -105,7 +105,7 @@ impl LaunchSpec {
             "-nodefaults",
             "-display",
             "none",
-            // A guest that ends or resets is looked at, not taken away or started over.
+            // A guest that ends or resets is examined, and neither removed nor restarted.
             "-no-shutdown",
             "-no-reboot",
             "-m",
@@ -173,7 +173,7 @@ pub struct Vm {
     pub command_line: String,
     /// The file in which a destination traces its load.
     pub(crate) trace: Option<PathBuf>,
-    /// Sections that it is given in the place of those that it does not take.
+    /// Sections that it gets in the place of those that it refuses.
     pub(crate) section_override: Option<Arc<SectionOverride>>,
     console: Option<File>,
 }
@@ -230,7 +230,7 @@ impl Vm {
         })
     }
 
-    /// Asks what there is to plug a device into.
+    /// Asks for the buses to plug a device into.
     ///
     /// # Errors
     /// The build does not say it.
@@ -253,7 +253,7 @@ impl Vm {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Removes its sockets, pipes and files, which a long loop would heap up.
+    /// Removes its sockets, pipes and files, which a long loop would accumulate.
     pub(crate) fn remove_files(&self) {
         for kind in ["c", "l", "m", "r", "t"] {
             // It may never have had one.

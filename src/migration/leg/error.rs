@@ -56,13 +56,13 @@ pub enum LegErrorKind {
     /// The session on the monitor broke, and the process goes on.
     Monitor(QmpError),
     Memory(Box<MemoryFault>),
-    /// Fields do not hold what was sent: the first one, and how many.
+    /// Fields do not have the value that was sent: the first one, and how many.
     State {
         first: Box<StateDiff>,
         count: usize,
     },
     Guest(GuestFault),
-    /// The line that a QEMU printed which had done its work.
+    /// The line that a QEMU printed after it had done its work.
     Complaint(String),
 }
 
@@ -77,7 +77,7 @@ pub enum Obstacle {
         version: Version,
         reason: String,
     },
-    /// This host does not give what the stream takes: a socket or a pipe.
+    /// This host does not provide what the stream needs: a socket or a pipe.
     NoChannel {
         needs: &'static str,
         error: String,

@@ -210,8 +210,7 @@ impl Watch {
 
     /// Concludes from how both sides stand.
     ///
-    /// # Errors
-    /// One of them failed, ended or is not through.
+    /// # Errors One of them failed, ended or is not done.
     pub async fn verdict(self, source: &mut Vm, deadline: Duration) -> Result<Stats, LegError> {
         use LegSide::{Destination, Source};
         let reasons = [&self.destination, &self.source]
