@@ -3,6 +3,12 @@
 //!
 //! `MIGCOMPAT_CACHE=DIR cargo bench --bench leg` with builds fetched there.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement is printed"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -17,7 +17,7 @@ const NO_MACHINE: &str = "none";
 
 /// The dumps to compare.
 #[derive(Clone)]
-pub struct DumpRequest<'w> {
+pub(crate) struct DumpRequest<'w> {
     pub old: &'w str,
     pub new: &'w str,
     pub machine: Option<&'w str>,
@@ -38,7 +38,7 @@ impl<'w> DumpRequest<'w> {
 
 /// Two dumps and what is known of them.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     pub old: (BuildRef, Dump),
     pub new: (BuildRef, Dump),
     /// The machine type asked for, resolved; else the type or the family that both dumps name.
@@ -47,7 +47,7 @@ pub struct Pair {
 
 /// A failure to obtain the two dumps.
 #[derive(Debug, thiserror::Error)]
-pub enum ObtainError {
+pub(crate) enum ObtainError {
     #[error(transparent)]
     Builds(#[from] PairError),
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub enum ObtainError {
 
 impl ObtainError {
     /// Tells whether the arguments are to blame, rather than a build.
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         match self {
             ObtainError::Builds(error) => error.is_usage(),
             ObtainError::Input(_) | ObtainError::OtherMachine { .. } => true,
@@ -91,7 +91,7 @@ enum Source {
 ///
 /// # Errors
 /// As for [`obtain`].
-pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
+pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
     let arg = qemu::parse(wanted.old)?;
     let means = wanted.means();
     let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
@@ -113,7 +113,7 @@ pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
 ///
 /// # Errors
 /// A file is no dump or another machine's, or a build does not do what it is asked.
-pub fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
+pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
     let means = wanted.means();
     let of_builds = |builds: &Builds| {
@@ -152,7 +152,7 @@ pub fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
 ///
 /// # Errors
 /// One does not write a dump, or none that can be read.
-pub fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
+pub(crate) fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
     let (old, new) = side_by_side(
         || dump(&builds.old, machine.as_deref()),
         || dump(&builds.new, machine.as_deref()),

@@ -23,16 +23,16 @@ use crate::model::{Direction, Rule};
 use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
-pub use explanation::Explanation;
+pub(crate) use explanation::Explanation;
 use explanation::Grade;
 use memory::memory;
-pub use reason::Reason;
+pub(crate) use reason::Reason;
 use reason::{Instance, Parting, Takes};
 use values::values;
 
 /// The complaint of a build that refused a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blamed<'b> {
+pub(crate) struct Blamed<'b> {
     /// The idstr, the end of that, or the name of a description in it.
     pub section: &'b str,
     pub instance: Option<u32>,
@@ -44,7 +44,7 @@ pub struct Blamed<'b> {
 
 /// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
 /// saves for the same configuration, with its dump where there is one. `None` where nothing is known.
-pub fn explain<'s>(
+pub(crate) fn explain<'s>(
     sent: &Stream,
     expected: impl Into<Side<'s>>,
     blamed: Option<Blamed<'_>>,
@@ -79,7 +79,7 @@ pub fn explain<'s>(
 
 /// Returns the sections of `sent` that the destination is likely to refuse, going by the layouts
 /// alone. State may prove that wrong: good for what is tried first.
-pub fn likely_refused<'s>(
+pub(crate) fn likely_refused<'s>(
     sent: &'s Stream,
     expected: impl Into<Side<'s>>,
     renames: &dyn Renames,

@@ -12,11 +12,11 @@ use crate::migration::pool;
 use crate::migration::pool::Job;
 use crate::report::Case;
 
-pub use crate::migration::pool::RunFailure;
+pub(crate) use crate::migration::pool::RunFailure;
 
 /// An event in the life of a case.
 #[derive(Debug)]
-pub enum Event<'c> {
+pub(crate) enum Event<'c> {
     Began,
     Step(Step),
     Ended(&'c Case),
@@ -24,7 +24,7 @@ pub enum Event<'c> {
 
 /// The case that an event is about.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'c> {
+pub(crate) struct Subject<'c> {
     /// The number of the case in this run.
     pub number: usize,
     pub id: &'c str,
@@ -36,7 +36,7 @@ pub struct Subject<'c> {
 ///
 /// # Errors
 /// The system gives no runtime.
-pub fn run(
+pub(crate) fn run(
     config: &MigrationConfig,
     cases: &[CaseSpec],
     jobs: usize,

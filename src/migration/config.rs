@@ -98,7 +98,7 @@ pub enum Step {
 }
 
 /// A callback that watches a case.
-pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
+pub(crate) type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 impl MigrationConfig {
     /// Returns the set without what the workload guest itself needs, and what that is.

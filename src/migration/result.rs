@@ -56,7 +56,7 @@ pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
     /// Makes the result of a run that ended in a leg; `legs` and `state` include that one.
-    pub fn of_failed_leg(
+    pub(crate) fn of_failed_leg(
         error: LegError,
         legs: Vec<Leg>,
         state: StateChecks,
@@ -80,7 +80,7 @@ impl RunResult {
     }
 
     /// Makes the result of a destination that does not start in a later leg.
-    pub fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
+    pub(crate) fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
         let stderr = match &error.kind {
             LegErrorKind::NoLongerStarts { error, .. } => error.stderr.clone(),
             _ => String::new(),
@@ -95,7 +95,7 @@ impl RunResult {
     }
 
     /// Makes the result of a guest that is not moved at all. One error is enough for a reader.
-    pub fn not_started(errors: Vec<LegError>) -> RunResult {
+    pub(crate) fn not_started(errors: Vec<LegError>) -> RunResult {
         let refusals = errors.iter().filter_map(|error| match &error.kind {
             LegErrorKind::DoesNotStart(error) => Some(Refusal {
                 label: error.label.clone(),
@@ -120,7 +120,7 @@ impl RunResult {
     }
 
     /// Makes the result of a run that cannot be tried here.
-    pub fn skip(message: &str) -> RunResult {
+    pub(crate) fn skip(message: &str) -> RunResult {
         RunResult {
             cause: Some(Cause {
                 kind: Some(FailureKind::CannotBeSetUp),
@@ -132,7 +132,7 @@ impl RunResult {
     }
 
     /// Makes the result of a run in which every leg passed.
-    pub fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
+    pub(crate) fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
         RunResult {
             legs,
             state,
@@ -158,7 +158,7 @@ impl RunResult {
         }
     }
 
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }
 
@@ -170,7 +170,7 @@ impl RunResult {
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only fields differ does so only for the same
     /// ones.
-    pub fn accounts_for(&self, between: &RunResult) -> bool {
+    pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
         if !self.failed() {
             return false;
         }
@@ -184,7 +184,7 @@ impl RunResult {
     }
 
     /// Tells whether both end the same way, at the same place.
-    pub fn fails_like(&self, other: &RunResult) -> bool {
+    pub(crate) fn fails_like(&self, other: &RunResult) -> bool {
         let place = |run: &RunResult| {
             let cause = run.cause.as_ref()?;
             Some((cause.section.clone(), cause.field.clone()))
@@ -193,7 +193,7 @@ impl RunResult {
     }
 
     /// Tells whether neither side printed a complaint.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         [&self.source_stderr, &self.destination_stderr]
             .into_iter()
             .all(|text| output::complaint(text).is_none())

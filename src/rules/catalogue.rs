@@ -88,7 +88,7 @@ impl Rule {
 }
 
 /// Returns the texts of the rules that occur in findings and in the causes of cases, for a report.
-pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
+pub(crate) fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
     let causes = cases.iter().filter_map(|case| case.cause.as_ref());
     let named = causes.filter_map(|cause| cause.rule);
     named
@@ -125,6 +125,10 @@ mod tests {
                     text.trim()
                         .ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'),
                     "{rule}: {key} says nothing"
+                );
+                assert!(
+                    !text.contains("FILL IN"),
+                    "{rule}: {key} is to be filled in"
                 );
             }
             if let Some(mirror) = &entry.mirror {

@@ -24,14 +24,14 @@ fn message(text: String) -> Option<Cause> {
 
 impl UnavailableMachine {
     /// Names the machine's case.
-    pub fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
+    pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
         // Its whole name: another of the family may well be there.
         let name = with_architecture(&self.architecture, &self.machine);
         CaseFamily::bare(&name, transport).case(direction)
     }
 
     /// Returns the case of this name.
-    pub fn case(&self, id: &CaseId) -> Case {
+    pub(crate) fn case(&self, id: &CaseId) -> Case {
         let transport = id.family.transport();
         Case {
             cause: message(self.reason.clone()),

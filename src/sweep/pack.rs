@@ -58,7 +58,7 @@ impl Guest {
 /// itself, memory mostly, is put where there is space last, so that few guests have them. The last
 /// few of a kind go to where others are apart, if they take no slot and so land where they would
 /// anyway.
-pub fn pack(
+pub(crate) fn pack(
     candidates: &[Candidate],
     items: &[Item],
     drivers: Option<&Drivers>,

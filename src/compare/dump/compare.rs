@@ -58,7 +58,7 @@ fn subject(section: &Section, states_lengths: bool) -> Subject<'_> {
 }
 
 /// Returns the names of all sections and descriptions in some dumps.
-pub fn names(dumps: &[&Dump]) -> check::Names {
+pub(crate) fn names(dumps: &[&Dump]) -> check::Names {
     fn walk(description: &Vmsd, names: &mut check::Names) {
         if !names.descriptions.contains(&description.name) {
             names.descriptions.insert(description.name.clone());

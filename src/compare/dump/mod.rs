@@ -1,4 +1,4 @@
 //! Two vmstate dumps compared by what goes over the wire.
 
-pub mod compare;
+pub(crate) mod compare;
 mod pair;

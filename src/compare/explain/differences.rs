@@ -21,7 +21,11 @@ pub(crate) struct Layouts<'c> {
 
 impl Layouts<'_> {
     /// Returns all that may explain that a section was refused.
-    pub fn explain(&self, section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
+    pub(super) fn explain(
+        &self,
+        section: &Section,
+        expected: &Section,
+    ) -> Vec<(Grade, Explanation)> {
         let dump = self.dump;
         let (old, new, dumps) = match self.direction {
             Direction::Forward => (section, expected, (None, dump)),

@@ -6,7 +6,7 @@ use crate::stream::tree::Section;
 
 /// The place where a stream does not load, and the reason. `Display` prints it as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
     /// The path from the section's description down to the field, names joined by `/`.

@@ -22,7 +22,7 @@ use crate::stream::tree::{Kind, Section, Stream};
 
 /// A field of the destination that holds what the source sent as padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filling {
+pub(crate) struct Filling {
     pub section: SectionName,
     pub instance_id: u32,
     /// The path from the section's description down, subsections included.
@@ -39,13 +39,13 @@ pub struct Filling {
 
 /// The fields that hold padding, in the order in which they were sent, but those that the lists
 /// know to be harmless.
-pub fn fillings(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Filling> {
+pub(crate) fn fillings(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Filling> {
     in_padding(sent, actual, names, |padding, actual| padding == actual)
 }
 
 /// The fields of a machine that would hold something else if `sent` were loaded there: they get
 /// padding.
-pub fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
+pub(crate) fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
     in_padding(sent, own, names, |padding, own| padding != own)
 }
 
@@ -114,7 +114,7 @@ fn in_padding(
 impl Filling {
     /// Returns the value of the field on another machine of the destination's build. `None` where
     /// that does not have it, or not in that place.
-    pub fn on(&self, machine: &Stream) -> Option<Bytes> {
+    pub(crate) fn on(&self, machine: &Stream) -> Option<Bytes> {
         let section = machine
             .devices()
             .find(|s| s.name == self.section && s.instance_id == self.instance_id)?;

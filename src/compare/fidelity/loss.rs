@@ -9,7 +9,7 @@ use crate::stream::tree::{Kind, Section};
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
+pub(crate) struct Loss {
     pub section: SectionName,
     pub instance_id: u32,
     /// The description that the field belongs to: the section's, a nested one or a subsection's.
@@ -43,7 +43,7 @@ pub(crate) struct Losses<'s> {
 }
 
 impl<'s> Losses<'s> {
-    pub fn of(section: &'s Section) -> Self {
+    pub(super) fn of(section: &'s Section) -> Self {
         Losses {
             section,
             found: Vec::new(),
@@ -52,7 +52,7 @@ impl<'s> Losses<'s> {
 
     /// Adds a field that was sent, with the field of its name on the receiving side and the one that
     /// its bytes went into.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         leaf: &Leaf,
         change: Change,
@@ -79,7 +79,7 @@ impl<'s> Losses<'s> {
     }
 
     /// Adds all fields of a body that the receiving side does not have.
-    pub fn add_all(&mut self, body: &Body) {
+    pub(super) fn add_all(&mut self, body: &Body) {
         for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
             self.add(leaf, Change::Vanished, None, None);
         }

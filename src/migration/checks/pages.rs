@@ -20,7 +20,7 @@ pub(crate) fn hash(page: &[u8]) -> u64 {
 
 /// Pages that are not the same in two guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageDifference {
+pub(crate) struct PageDifference {
     pub differing: usize,
     pub of: u64,
     pub first: FirstPage,
@@ -31,7 +31,7 @@ pub struct PageDifference {
 
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstPage {
+pub(crate) enum FirstPage {
     /// The offset in the first of the blocks.
     InBlock(u64),
     /// The address, as the guest's CPUs see it.

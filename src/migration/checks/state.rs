@@ -55,7 +55,7 @@ pub(crate) struct StateChecks {
 
 impl StateChecks {
     /// Compares what was sent in a leg with what the destination has.
-    pub fn compare(
+    pub(crate) fn compare(
         &mut self,
         names: &Names,
         (leg, direction): (usize, Direction),
@@ -82,7 +82,7 @@ impl StateChecks {
 
     /// Compares fields that the destination took from padding in a leg with those of a machine that
     /// never ran: one that has another value there is lost.
-    pub fn compare_padded(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) {
+    pub(crate) fn compare_padded(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) {
         let fresh = |filling: &Filling| filling.on(never_ran);
         let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);
         let lost: Vec<&Filling> = fillings.iter().filter(|filling| other(filling)).collect();
@@ -102,14 +102,14 @@ impl StateChecks {
 
     /// Returns all that did not arrive, by the names of sections and of these blocks of memory. `None`
     /// where not everything was compared.
-    pub fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+    pub(crate) fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
         let sections = self.diffs.iter().map(|diff| diff.section.to_string());
         whole.then(|| sections.chain(blocks).collect())
     }
 
     /// Records why something was not compared; the first reason stays.
-    pub fn not_compared(&mut self, why: String) {
+    pub(crate) fn not_compared(&mut self, why: String) {
         self.unchecked.get_or_insert(why);
     }
 }

@@ -12,7 +12,7 @@ use crate::stream::{Page, RamBlock, RamVisitor};
 
 /// A hash of every page that was sent.
 #[derive(Debug, Clone, Default)]
-pub struct StreamMemory {
+pub(crate) struct StreamMemory {
     blocks: Vec<Block>,
     names: FxHashMap<Arc<str>, usize>,
     /// Bytes of a page, as far as one was sent in full.

@@ -33,7 +33,7 @@ fn explain<'f>(
 }
 
 /// Links a case that failed to the finding that predicted it.
-pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     if matches!(
         case.outcome,
         Outcome::Pass | Outcome::Skip | Outcome::Broken

@@ -10,7 +10,7 @@ use crate::qemu::quote;
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the
 /// guest's image stays. Capabilities are not used, since a file supports none of them; a comment in
 /// the line names them.
-pub fn line(
+pub(crate) fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,
     folder: &Path,

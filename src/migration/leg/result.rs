@@ -33,7 +33,7 @@ pub(crate) struct LegResult {
 
 impl LegResult {
     /// Makes the result of a leg that failed before anything could be compared.
-    pub fn failed(error: LegError, sent: Captured) -> LegResult {
+    pub(crate) fn failed(error: LegError, sent: Captured) -> LegResult {
         LegResult {
             outcome: Err(error),
             memory: None,

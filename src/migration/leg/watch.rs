@@ -102,7 +102,7 @@ enum Goal {
 
 impl Watch {
     /// Follows the events until the source is done. Returns whether it has sent everything.
-    pub async fn until_sent(
+    pub(crate) async fn until_sent(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -114,7 +114,7 @@ impl Watch {
 
     /// Follows the events of both sides until both are done, or one has failed and the other one
     /// had the time to say why, or the deadline passed.
-    pub async fn until_both_are_through(
+    pub(crate) async fn until_both_are_through(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -210,8 +210,13 @@ impl Watch {
 
     /// Concludes from how both sides stand.
     ///
-    /// # Errors One of them failed, ended or is not done.
-    pub async fn verdict(self, source: &mut Vm, deadline: Duration) -> Result<Stats, LegError> {
+    /// # Errors
+    /// One of them failed, ended or is not done.
+    pub(crate) async fn verdict(
+        self,
+        source: &mut Vm,
+        deadline: Duration,
+    ) -> Result<Stats, LegError> {
         use LegSide::{Destination, Source};
         let reasons = [&self.destination, &self.source]
             .into_iter()

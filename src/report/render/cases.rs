@@ -15,7 +15,7 @@ const FIELDS: usize = 12;
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet && !cases.is_empty() {
         table(cases, out)?;
         not_compared(cases, out)?;

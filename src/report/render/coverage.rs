@@ -9,7 +9,7 @@ use crate::report::{Coverage, Reached};
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     let counts = coverage.counts;
     if verbose {
         lists(coverage, out)?;

@@ -22,7 +22,7 @@ pub(crate) struct BareMachine {
 }
 
 impl BareMachine {
-    pub fn begin(directions: &[Direction]) -> Vec<Task> {
+    pub(crate) fn begin(directions: &[Direction]) -> Vec<Task> {
         let routes = directions.iter().copied().map(Route::Across);
         routes
             .map(|route| task(route, Purpose::BareMachine))
@@ -30,7 +30,12 @@ impl BareMachine {
     }
 
     /// Takes a run; the controls of a machine that does not migrate are run at once.
-    pub fn record(&mut self, context: Context<'_>, route: Route, run: &Arc<Run>) -> Vec<Task> {
+    pub(crate) fn record(
+        &mut self,
+        context: Context<'_>,
+        route: Route,
+        run: &Arc<Run>,
+    ) -> Vec<Task> {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
         self.buses
@@ -48,13 +53,13 @@ impl BareMachine {
     }
 
     /// Tells whether devices can be tried on a route.
-    pub fn gets_across(&self, route: Route) -> bool {
+    pub(crate) fn gets_across(&self, route: Route) -> bool {
         let passed = self.runs.get(&route).is_some_and(|run| run.passed());
         passed || self.section_override(route).is_some()
     }
 
     /// Returns the sections that guests need on a route.
-    pub fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
+    pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
         self.overrides.get(&route.direction()?).cloned()
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Purpose {
 
 impl Task {
     /// Returns how long the guest takes, beside others: memory that is plugged in is compared as well.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         if matches!(
             self.purpose,
             Purpose::BareMachine | Purpose::FindOverride(_)
@@ -128,17 +128,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.attempt.outcome == Outcome::Pass
     }
 
     /// Returns the time of the run, shared among its devices, in milliseconds.
-    pub fn share_ms(&self) -> u64 {
+    pub(crate) fn share_ms(&self) -> u64 {
         self.elapsed_ms / self.shared_by.max(1) as u64
     }
 
     /// Returns why the guest was not moved at all, in the words of the old build if that refused it.
-    pub fn refusal(&self, old: &Endpoint) -> String {
+    pub(crate) fn refusal(&self, old: &Endpoint) -> String {
         let refusals = &self.attempt.refusals;
         let label = old.build.label();
         let of_old = refusals.iter().find(|refusal| refusal.label == label);

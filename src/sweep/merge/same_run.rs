@@ -30,7 +30,7 @@ impl Reports<'_> {
     ///
     /// # Errors
     /// The two reports differ in it.
-    pub fn agree_on<T: PartialEq>(
+    pub(super) fn agree_on<T: PartialEq>(
         self,
         what: &'static str,
         [of_one, of_other]: [&T; 2],
@@ -52,7 +52,7 @@ impl Reports<'_> {
     ///
     /// # Errors
     /// The two reports are not of one run, or are of the same shard.
-    pub fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
+    pub(super) fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
         let reports = [&self.one.report, &self.other.report];
         let versions = reports.map(|report| &report.tool.version);
         self.agree_on("migcompat", versions, String::clone)?;
