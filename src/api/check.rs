@@ -28,7 +28,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let dumps = (&dumps.old.1, &dumps.new.1);
-    // Without a guest of ours the machine can at least be moved as it is after reset.
+    // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused && workload::guest(opened.pair.arch()).is_some();
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     inquiry.compare_dumps(dumps);

@@ -1,6 +1,6 @@
 //! The configurations of the questions that can be asked.
 //!
-//! Every structure is made by `new` with what it cannot be without, and changed by methods of its own or
+//! Every structure is made by `new` with the values that it needs, and changed by its methods or
 //! field by field.
 
 use std::path::PathBuf;
@@ -96,8 +96,8 @@ impl Judging {
 pub struct StaticConfig {
     /// The builds, or files with their dumps.
     pub builds: Builds,
-    /// The machine type that builds write their dumps with; an alias like `q35` is the newest versioned
-    /// one that both have. By default none, which knows the same device types.
+    /// The machine type that builds write their dumps with; an alias like `q35` is the newest
+    /// versioned one that both have. By default `none`, which has the same device types.
     pub machine: Option<String>,
     /// The lists and the policy. No coverage is required: nothing is sent.
     pub judging: Judging,

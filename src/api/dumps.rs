@@ -11,8 +11,8 @@ use crate::qemu::{
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 
-/// The machine type that a dump is made with when none is asked for: the types are the same whatever
-/// it is, and this one needs nothing.
+/// The machine type that a dump is made with when none is requested: the device types are the same
+/// with every machine, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
 /// The dumps to compare.
@@ -101,7 +101,7 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
         None => NO_MACHINE.to_owned(),
     };
     let bytes = build.dump_vmstate(&machine)?;
-    // What cannot be read back is not handed out as a dump.
+    // A file that cannot be read back is not returned as a dump.
     parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
         build: build.label().to_owned(),
         source,
@@ -112,7 +112,7 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
 /// Reads or makes both dumps. Builds are started side by side.
 ///
 /// # Errors
-/// A file is no dump or another machine's, or a build does not do what it is asked.
+/// A file is not a dump or is another machine's, or a build does not write one.
 pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
     let means = wanted.means();

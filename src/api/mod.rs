@@ -1,4 +1,4 @@
-//! The library: what a program calls that asks for itself whether guests migrate between two builds.
+//! The library: for programs that ask whether guests migrate between two builds.
 //!
 //! Each function takes a configuration and a reader of [`Event`]s, blocks until the question is answered
 //! and returns an [`Outcome`] with the [`Report`], or an [`Error`] where there is no answer. An answer

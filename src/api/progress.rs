@@ -15,7 +15,7 @@ pub enum Event<'e> {
     CasesPlanned(usize),
     /// Something happened to a case.
     Case {
-        /// The number of the case in this run, which nothing else has.
+        /// The number of the case, unique in this run.
         number: usize,
         /// The case's id, as in the report.
         id: &'e str,

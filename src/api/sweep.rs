@@ -85,7 +85,7 @@ impl Builds {
     }
 }
 
-/// Everything that is asked for, as far as it can be had.
+/// Everything that is asked for, as far as it is available.
 struct Opened {
     /// The builds as a report names them, of the first architecture.
     old: BuildRef,
@@ -129,7 +129,7 @@ impl Opened {
                     unavailable.extend(lacking);
                     let dumps = match of_first(&pair, &machines) {
                         Some(Err(error)) if required => return Err(error.into()),
-                        // What can be moved is worth more than what is known beforehand.
+                        // Guests that can be moved are worth more than predictions.
                         Some(Err(error)) => {
                             let kind = NoticeKind::DumpsMissing;
                             notices.push(Notice::new(kind, pair.arch(), error));

@@ -83,7 +83,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
-            // A shell says the same of a process that a signal has killed.
+            // A shell gives the same status for a process that a signal has killed.
             Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
 fn interrupted(signal: Signal) -> u8 {
     let failure = Failure::Interrupted(signal);
     let status = failure.status();
-    // Who reads the error output may have stopped to.
+    // The reader of the error output may have gone.
     cleanup::within(TELLING, move || {
         fail(&failure);
     });

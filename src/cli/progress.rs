@@ -39,7 +39,8 @@ struct State {
 }
 
 impl Display {
-    /// A display that is quiet if asked to be; else with bars on a terminal and lines anywhere else.
+    /// Makes a display that is quiet if requested; else with bars on a terminal and lines anywhere
+    /// else.
     pub(crate) fn new(quiet: bool) -> Display {
         Display {
             mode: match quiet {

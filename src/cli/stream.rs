@@ -143,7 +143,7 @@ impl Sections {
         std::iter::once(name).chain(ends).any(|end| glob.fits(end))
     }
 
-    /// Refuses a pattern that fits nothing: it is a typing error more often than not.
+    /// Refuses a pattern that fits nothing: usually it is a typing error.
     fn all_found<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
         for glob in &self.0 {
             if !names.clone().any(|name| Sections::fits(glob, name)) {

@@ -1,4 +1,4 @@
-//! A place to write to, looked at before the work that gives what is written there.
+//! A place to write to, checked before the work whose result is written there.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -44,7 +44,8 @@ impl Target {
         place: Place::Stdout,
     };
 
-    /// Looks at a file before there is anything to write to it, if one is named; it stays as it is.
+    /// Checks a file before there is anything to write to it, if one is named; the file stays as it
+    /// is.
     ///
     /// # Errors
     /// It cannot be written.
@@ -85,7 +86,7 @@ impl Target {
         })
     }
 
-    /// Writes what `make` gives as it is.
+    /// Writes the bytes of `make` unchanged.
     ///
     /// # Errors
     /// As for [`Target::write_text`].
@@ -125,8 +126,8 @@ fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure>
 
 impl Place {
     fn of(file: &Path) -> io::Result<Place> {
-        // Asked first, and by the name as it stands: the system follows no link that somebody else has
-        // put into a folder that everybody may write to.
+        // Asked first, and by the name as it stands: the system follows no link of another user in
+        // a folder that everybody may write to.
         let kind = match fs::metadata(file) {
             Ok(metadata) => Some(metadata.file_type()),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -228,8 +229,8 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Opens a named pipe without waiting for a reader. One that waits for us already is kept waiting, and
-/// learns it if nothing comes.
+/// Opens a named pipe without waiting for a reader. A reader that waits already keeps waiting, and
+/// gets an end of file if nothing comes.
 fn open_pipe(path: PathBuf) -> io::Result<Place> {
     let open = OpenOptions::new()
         .write(true)

@@ -30,7 +30,7 @@ pub enum Difference {
     OnlyNew,
     /// See the changes.
     Differs,
-    /// All that differs is known to be the same thing under another name.
+    /// Set if all that differs is known to be the same thing under another name.
     Renamed,
 }
 
@@ -53,7 +53,7 @@ pub enum ChangeKind {
     /// The version of a section or subsection.
     Version,
     Value,
-    /// The lists know both names as those of one thing. No difference.
+    /// Not a difference: the lists know both names as those of one thing.
     Renamed,
 }
 
@@ -68,7 +68,7 @@ pub struct Side {
     pub value: String,
 }
 
-/// Compares what `wanted` lets through, section by section in the order of `old`.
+/// Compares the sections that `wanted` accepts, in the order of `old`.
 pub fn diff(
     old: &Stream,
     new: &Stream,
@@ -323,7 +323,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Fields that stand between two equal ones and have no partner of their name.
+    /// Fields between two equal ones that have no partner of their name.
     fn replaced(&mut self, description: &str, old: &[Node], new: &[Node]) {
         let mut left = new.iter();
         for node in old {

@@ -38,7 +38,7 @@ pub(crate) struct Blamed<'b> {
     pub instance: Option<u32>,
     /// A field, or the block of guest memory.
     pub field: Option<&'b str>,
-    /// The lowest version of the section that it says it takes.
+    /// The lowest version of the section that it accepts, by its message.
     pub minimum: Option<i64>,
 }
 
@@ -101,8 +101,8 @@ pub(crate) fn likely_refused<'s>(
     sent.devices().filter(speaks_against).collect()
 }
 
-/// Returns the section that a build's message means: the last words of what it is called, where they are not
-/// all of it.
+/// Returns the section that a build's message means, also where the message has only the last part
+/// of its name.
 fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s Section> {
     if name.is_empty() {
         return None;
@@ -131,12 +131,12 @@ fn has_description(structure: &Structure, name: &str) -> bool {
             .any(|inner| has_description(inner, name))
 }
 
-/// The sections of one stream beside what is expected of them.
+/// The sections of one stream, with those that are expected.
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
-    /// The lowest version that the destination's build printed that it takes of the section in
-    /// question.
+    /// The lowest version of the section in question that the destination's build accepts, by its
+    /// message.
     minimum: Option<i64>,
     refused_at: Option<RefusedAt<'c>>,
     renames: &'c dyn Renames,
@@ -189,7 +189,7 @@ impl Case<'_> {
         })
     }
 
-    /// Returns all that may explain that a section was refused, the best first.
+    /// Returns all differences that may explain that a section was refused, the best first.
     fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
         let named = self
             .expected
@@ -270,7 +270,7 @@ impl Case<'_> {
     }
 
     /// Returns the best explanation. Where several differences may each be the one and nothing
-    /// decides which, none of them is: they are named together.
+    /// decides which, they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
         if let Some(RefusedAt { end, .. }) = self.refused_at {
@@ -337,7 +337,7 @@ impl Case<'_> {
 /// Returns the fields whose insides the two streams do not show: those in a format of their own, and lists
 /// that are empty on either side.
 fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
-    // Plain bytes, and what is held against the device's own byte by byte.
+    // Plain bytes, and those that a loader compares with the device's own one by one.
     const BYTES: [&str; 3] = ["buffer", "bitmap", "pci config"];
     let mut names: Vec<String> = leaves(sent)
         .iter()

@@ -31,7 +31,7 @@ use loss::Losses;
 use resized::as_long;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
-/// saved again is a loss of all its fields.
+/// saved again counts as a loss of all its fields.
 pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Loss> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
     for section in actual.devices() {
@@ -61,13 +61,14 @@ pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec
 
 /// Compares the fields of a section by the descriptions that they stand in.
 ///
-/// A subsection that the destination knows (or it had refused it) and does not send is no loss: its own
-/// needed() says that what it holds needs none. The bytes cannot say more. Where the destination stays
-/// silent there is no value of its own to hold them against, and a machine that never ran does not send
-/// the subsection either, or else says only that its state is another. Nor does it help that a value
-/// was sent that is not the usual one: the one such subsection that real pairs of builds have, of 5.2 to
-/// 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`, which a build sends where the
-/// capability is not the default of its own machine type, and checks against its own when it loads.
+/// A subsection that the destination knows (or it had refused it) and does not send is no loss: its
+/// own needed() says that its state needs none. The bytes cannot say more. Where the destination
+/// sends nothing there is no value of its own to compare them with, and a machine that never ran
+/// does not send the subsection either, or else says only that its state is another. Nor does it
+/// help that a value was sent that is not the usual one: the one such subsection that real pairs of
+/// builds have, of 5.2 to 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`,
+/// which a build sends where the capability is not the default of its own machine type, and checks
+/// against its own when it loads.
 fn compare_bodies(sent: &[Body], actual: &[Body], names: &StateNames, losses: &mut Losses) {
     // Two subsections may have one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -145,7 +146,7 @@ fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Los
         }
         let here = holder(actual, leaf.at);
         if let Some(other) = left.elsewhere(leaf) {
-            // In its place but of another length it is still itself.
+            // In its place, a field of another length is still the same field.
             let change = if other.at == leaf.at {
                 Change::Changed
             } else {
@@ -155,7 +156,7 @@ fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Los
             losses.add(leaf, change, Some(other), here);
             continue;
         }
-        // What the destination has no use for any more it passes over on purpose.
+        // The destination skips on purpose what it does not use any more.
         if here.is_some_and(Leaf::is_filler) {
             continue;
         }

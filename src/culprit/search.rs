@@ -1,4 +1,4 @@
-//! A search under way: what was tried, what came of it, and what to try next.
+//! A search under way: the trials so far, their results, and what to try next.
 
 mod halving;
 mod way_back;
@@ -125,8 +125,8 @@ impl<E: Clone> Search<E> {
         (search, vec![trial])
     }
 
-    /// Says which of the devices cannot be without which others. One that fails with what it needs is
-    /// known to without being tried.
+    /// Sets which of the devices need which others. A device whose need fails is known to fail
+    /// without being tried.
     #[must_use]
     pub(crate) fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
         self.needs = needs;

@@ -1,4 +1,4 @@
-//! The findings of one machine: those of its dumps, and what the guests made of them.
+//! The findings of one machine: those of its dumps, confirmed or corrected by the guests.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Assessment<'l> {
     scope: Scope<'l>,
     overrides: &'l LevelOverrides,
     directions: &'l [Direction],
-    /// The dumps of both builds, where they could be had.
+    /// The dumps of both builds, where they could be obtained.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
@@ -77,8 +77,8 @@ impl<'l> Assessment<'l> {
         Forecast::of(&self.findings)
     }
 
-    /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
-    /// business: the findings name the section alone.
+    /// Compares the layouts of what both builds sent. The place of a device in its guest depends on
+    /// the packing: the findings name the section alone.
     pub(crate) fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
@@ -100,11 +100,11 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Takes over the findings of the streams. What one guest came through with is no more than that, also
-    /// where it was in another one that failed of something else.
+    /// Takes over the findings of the streams. A difference with which one guest came through stays
+    /// a note, also where it was in another guest that failed for another reason.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
-        // Of what is left the worst, in whatever order the guests came.
+        // The worst of those that are left, in whatever order the guests came.
         let order =
             |of: &StreamFinding| (!of.survived, of.finding.level, of.finding.message.clone());
         streamed.sort_by_cached_key(order);

@@ -25,7 +25,7 @@ fn message(text: String) -> Option<Cause> {
 impl UnavailableMachine {
     /// Names the machine's case.
     pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
-        // Its whole name: another of the family may well be there.
+        // The whole name: another machine of the family may be in the run.
         let name = with_architecture(&self.architecture, &self.machine);
         CaseFamily::bare(&name, transport).case(direction)
     }
@@ -95,7 +95,7 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            // A pass that says nothing of the state must not look like one that does.
+            // A pass without a comparison of the state must not look like one with it.
             case.state_unchecked
                 .clone_from(&run.attempt.state.unchecked);
             case.elapsed_ms = run.share_ms();
@@ -117,8 +117,8 @@ pub(crate) fn device_case(
     case
 }
 
-/// Returns the line for a case that QEMU alone cannot do again: it would stop at the sections that the
-/// destination is given from its own build.
+/// Returns the line for a case that QEMU alone cannot reproduce: it would stop at the sections that
+/// the destination gets from its own build.
 fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> String {
     let MigrationConfig {
         old,

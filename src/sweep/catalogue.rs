@@ -11,7 +11,7 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Pattern;
 use crate::report::LeftOut;
 
-/// The source of the way to plug in a device.
+/// The source of a recipe to plug in a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
     /// A shipped set has it.
@@ -72,7 +72,7 @@ impl Only {
 }
 
 impl Catalogue {
-    /// Returns the candidate that a device type is, if it is one.
+    /// Returns the candidate of a device type, if there is one.
     pub(crate) fn find(&self, driver: &str) -> Option<usize> {
         let mut candidates = self.candidates.iter();
         candidates.position(|candidate| candidate.driver == driver)

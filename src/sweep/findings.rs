@@ -49,8 +49,8 @@ pub(crate) fn join(machines: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
     unite(named, |known, _| known.confirmed_by.is_none())
 }
 
-/// Makes one of the findings that are the same, on all machines that it is about. `later` says whether the
-/// confirmation of the first is to give way to that of the second.
+/// Makes one of the findings that are the same, on all machines that it is about. `later` says
+/// whether the confirmation of the second replaces that of the first.
 pub(crate) fn unite(
     findings: impl IntoIterator<Item = Finding>,
     later: impl Fn(&Finding, &Finding) -> bool,
@@ -76,7 +76,7 @@ pub(crate) fn unite(
     all
 }
 
-/// Tells whether two findings differ in nothing but where they hold and what a case had to do with them.
+/// Tells whether two findings differ only in their machines and in their cases.
 fn is_same(one: &Finding, other: &Finding) -> bool {
     one.tells_like(other)
         && one.section == other.section

@@ -1,5 +1,5 @@
-//! The streams that both builds sent of the same devices, brought together: packs may be other ones on the
-//! way back.
+//! The streams that both builds sent of the same devices, brought together: the packs may differ on
+//! the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

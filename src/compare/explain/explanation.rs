@@ -24,9 +24,9 @@ pub(crate) struct Explanation {
 pub(crate) enum Grade {
     /// No state makes it load.
     Certain,
-    /// It explains a refusal, which is known to have happened in this section.
+    /// An explanation of a refusal that is known to have happened in this section.
     Likely,
-    /// The same, by a check that comes when all of the section has been read.
+    /// The same, by a check after all of the section has been read.
     Late,
     /// The state, or a test that cannot be seen, may make up for it.
     Perhaps,

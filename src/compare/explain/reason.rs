@@ -43,10 +43,10 @@ pub(crate) enum Reason {
         sent: Option<Spot>,
         expected: Option<Spot>,
         lacking: Lacking,
-        /// Fields behind the first that the difference is about, too.
+        /// Further fields of the difference, behind the first.
         more: usize,
         weight: Weight,
-        /// The difference between the builds, in words, for where the fields do not show it.
+        /// The difference between the builds, in words, where the fields do not show it.
         difference: String,
     },
     /// The layouts part in several places, and a version or a test picks the one.
@@ -54,7 +54,7 @@ pub(crate) enum Reason {
         first: Box<Reason>,
         places: Vec<Parting>,
     },
-    /// A field must hold what the destination's own device has.
+    /// A field must have the value of the destination's own device.
     Unequal { sent: FieldValue, own: FieldValue },
     /// A length is more than the destination's own array has.
     TooMany {
@@ -68,7 +68,7 @@ pub(crate) enum Reason {
         list: &'static str,
         registers: Vec<Register>,
     },
-    /// System registers that hold other values on a machine that never ran.
+    /// System registers that have other values on a machine that never ran.
     OtherRegisters {
         list: &'static str,
         registers: Vec<(Register, u64)>,

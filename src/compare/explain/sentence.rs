@@ -174,7 +174,7 @@ fn layout(
     }
 }
 
-/// Says a reason that is about the section as a whole, or names its place itself.
+/// Words a reason that is about the section as a whole, or contains its own place.
 fn whole(reason: &Reason, section: &Instance) -> String {
     match reason {
         Reason::Section {

@@ -5,7 +5,7 @@ use crate::compare::explain::reason::{Reason, Register};
 use crate::compare::streams::{Leaf, leaves};
 use crate::stream::tree::{Leaf as Held, Section};
 
-/// Returns the values of a section that a loader does not take, with its own ones beside them.
+/// Returns the values of a section that a loader refuses, each with its own value.
 pub(crate) fn values(section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
     let (sent, own) = (leaves(section), leaves(expected));
     let mut found = Vec::new();
@@ -105,9 +105,10 @@ impl Listed {
 }
 
 /// An Arm CPU sends the numbers and the values of its system registers. A load ends at one that the
-/// destination's CPU does not have (QEMU 11.1 lets a few pass), and at one that does not read back what
-/// was written to it, as a constant one does not: `cpu_post_load()` in `target/arm/machine.c`,
-/// `write_list_to_cpustate()` in `target/arm/helper.c`. One that only the destination has is left as it is.
+/// destination's CPU does not have (QEMU 11.1 ignores a few), and at one that does not read back
+/// what was written to it, as a constant one does not: `cpu_post_load()` in `target/arm/machine.c`,
+/// `write_list_to_cpustate()` in `target/arm/helper.c`. One that only the destination has is left
+/// as it is.
 fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, Explanation)> {
     /// A guest that ran has written to more than these.
     const CONSTANT: usize = 16;
@@ -171,9 +172,9 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
     Some((Grade::Likely, explanation))
 }
 
-/// Returns the first byte of two configuration spaces that differs and is the device's own: the identity of
-/// the device and the start of its capabilities. QEMU holds these against its own at every load
-/// (`pci_init_cmask()` in `hw/pci/pci.c`).
+/// Returns the first byte of two configuration spaces that differs and is the device's own: the
+/// identity of the device and the start of its capabilities. QEMU compares these with its own at
+/// every load (`pci_init_cmask()` in `hw/pci/pci.c`).
 fn fixed_config(sent: &[u8], own: &[u8]) -> Option<usize> {
     let fixed = |at: &usize| matches!(at, 0x00..=0x03 | 0x08..=0x0b | 0x0e | 0x34);
     (0..sent.len().min(own.len()))

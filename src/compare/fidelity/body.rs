@@ -48,7 +48,7 @@ pub(crate) struct Body {
     pub length: usize,
 }
 
-/// Takes a section apart. Of one that was not decoded nothing is known.
+/// Divides a section into bodies. Of one that was not decoded nothing is known.
 pub(crate) fn bodies(section: &Section) -> Vec<Body> {
     let Some(structure) = section.content.structure() else {
         return Vec::new();

@@ -1,13 +1,13 @@
 //! Fields that got their value from padding.
 //!
-//! A build that has done away with a field sends `unused` bytes in its place, nearly always zeros. A
-//! build that still has the field takes them for its value. Whether that is the value that the machine
-//! has is not to be seen in what was sent: only a machine of that build says it, of the same
-//! configuration, that never ran; so it is an answer for a guest that never ran, too.
+//! A build that has done away with a field sends `unused` bytes in its place, nearly always zeros.
+//! A build that still has the field takes them for its value. The stream does not show whether that
+//! is the value that the machine has. Only a machine of that build and configuration that never ran
+//! shows it, so the answer is for a guest that never ran, too.
 //!
 //! Fields are reported that lie in padding as a whole and have just its bytes: a value that the
-//! load has worked out is the destination's own. Of sections of two versions it is not known what
-//! lies where.
+//! load has worked out is the destination's own. In sections of two versions it is not known where
+//! fields lie.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
 
-/// A field of the destination that holds what the source sent as padding.
+/// A field of the destination whose value is what the source sent as padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filling {
     pub section: SectionName,
@@ -37,14 +37,13 @@ pub(crate) struct Filling {
     at: usize,
 }
 
-/// The fields that hold padding, in the order in which they were sent, but those that the lists
-/// know to be harmless.
+/// The fields that got their value from padding, in the order in which they were sent, but those
+/// that the lists know to be harmless.
 pub(crate) fn fillings(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Filling> {
     in_padding(sent, actual, names, |padding, actual| padding == actual)
 }
 
-/// The fields of a machine that would hold something else if `sent` were loaded there: they get
-/// padding.
+/// The fields of a machine that would get another value, from padding, if `sent` were loaded there.
 pub(crate) fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
     in_padding(sent, own, names, |padding, own| padding != own)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Loss {
     pub kind: Kind,
     /// The present value of the field of this name.
     pub held: Option<Bytes>,
-    /// The field that holds the bytes now, where it is another.
+    /// The field that has the bytes now, where it is another.
     pub landed_in: Option<String>,
 }
 

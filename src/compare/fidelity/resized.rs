@@ -42,9 +42,9 @@ pub(crate) fn as_long<'b>(sent: &Body, actual: &'b Body, names: &StateNames) -> 
 /// Tells whether `actual` is `sent` with one subsection put in. A field that writes descriptions of
 /// its own into bytes that the stream does not describe (`virtio` does) sends some only in some
 /// states, and which ones is for either build to decide: a destination that did not know one would
-/// have refused it. So it is the other way round, too: 10.0.13 sends `virtio/ringsize` of queues
-/// that it got from 11.1, and what 11.1 sends after the way back is to the byte what it sent
-/// before.
+/// have refused it. The same holds in the other direction: 10.0.13 sends `virtio/ringsize` of
+/// queues that it got from 11.1, and what 11.1 sends after the guest has returned is to the byte
+/// what it sent before.
 fn adds_only(sent: &[u8], actual: &[u8]) -> bool {
     /// The longest name that a length byte allows, and what precedes it.
     const LONGEST: usize = 2 + 255;

@@ -79,8 +79,8 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Lays it out as it is sent or read behind a header of this version, which is the source's own.
-    /// `other` is its like in the other build.
+    /// Lays it out as it is sent or read behind a header of this version, which is the source's
+    /// own. `other` is its counterpart in the other build.
     pub(crate) fn lay_out(
         self,
         interner: &mut Interner<'d>,

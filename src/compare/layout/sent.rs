@@ -1,4 +1,5 @@
-//! The layout of a section as a stream shows it: exact widths, and of what may be there only what was.
+//! The layout of a section as a stream shows it: exact widths, and only those of the possible items
+//! that were sent.
 
 use std::sync::Arc;
 
@@ -162,7 +163,7 @@ fn field(node: &Node, structure: &Structure, empty: &Lists) -> Vec<SentField> {
             Some(fullest) if !empty.contains(&(&*structure.vmsd_name, &*node.name)) => {
                 vec![described(fullest, SOME)]
             }
-            // What they hold shows only where there are some.
+            // Their content shows only where there are some.
             _ => vec![plain(0, 1)],
         },
         Value::Structs(elements) => {

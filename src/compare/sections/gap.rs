@@ -17,7 +17,7 @@ use crate::model::Rule;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub rule: Rule,
-    /// It holds whatever the state is.
+    /// The difference does not depend on the state.
     pub certain: bool,
     pub old: Vec<usize>,
     pub new: Vec<usize>,

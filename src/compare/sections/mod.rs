@@ -1,7 +1,7 @@
 //! The comparison of two sections: walks their layouts in one direction and words what it finds.
 //!
-//! `align` matches the two sequences of items; `gap` says what became of the items that have no exact
-//! match, by what fits as `fit` has it; `run` of those that stand elsewhere; `wording` says it.
+//! `align` matches the two sequences of items; `gap` judges the items that have no exact match,
+//! with the help of `fit`; `run` those that stand elsewhere; `wording` puts it into sentences.
 
 mod align;
 mod fit;

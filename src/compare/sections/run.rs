@@ -1,4 +1,4 @@
-//! Two aligned sequences and what became of their items, until nothing is left unexplained.
+//! Two aligned sequences and the fate of their items, until nothing is left unexplained.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! The weight of a difference between two layouts where streams are all that is known, or nearly so.
+//! The weight of a difference between two layouts where streams are all the evidence, or nearly so.
 
 use crate::compare::layout::layout_name;
 use crate::compare::sections::Wording;
@@ -20,7 +20,7 @@ pub(crate) struct Pair<'s> {
 /// The reason why a difference may come to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// The destination does not read it of the version that was sent.
+    /// The destination does not read it in the version that was sent.
     NotRead,
     /// A length may be the state's.
     State,
@@ -62,7 +62,7 @@ impl Pair<'_> {
         let (source, destination) = (self.wording.source, self.wording.destination);
         let known = match self.reads(&finding.path, true) {
             Reads::Never => format!("{destination} does not know it"),
-            // It is found by its name, and that is all that it takes.
+            // Its name is enough for the destination to find it.
             Reads::Always => {
                 finding.level = Level::Note;
                 format!("{destination} knows it and did not need it in its own state")
@@ -78,7 +78,8 @@ impl Pair<'_> {
     /// Returns why an error may come to nothing.
     fn doubt(&self, finding: &Finding) -> Option<Doubt> {
         if is_undescribed(self.source) || is_undescribed(self.destination) {
-            // Legacy: the bytes are one heap, and their number depends on the state.
+            // A legacy section: the bytes have no description, and their number depends on the
+            // state.
             return Some(Doubt::State);
         }
         let read: Vec<Reads> = item_paths(finding)
@@ -198,7 +199,7 @@ impl Pair<'_> {
                 return false;
             }
             if a.path != b.path || a.bytes.len() != b.bytes.len() {
-                // Something parted before; what decides there may decide here.
+                // The layouts part before; the same value may decide here.
                 return true;
             }
             let number = matches!(a.kind, Kind::Bool | Kind::Signed | Kind::Unsigned);

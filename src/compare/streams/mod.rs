@@ -1,7 +1,7 @@
 //! The layouts of two streams compared.
 //!
-//! A dump lists what a build could send; a stream lists what it did send, in exact widths, and the
-//! CPUs and the legacy sections besides. Laid out, two streams are compared like two dumps.
+//! A dump lists what a build could send; a stream lists what it did send, in exact widths, and also
+//! the CPUs and the legacy sections. Laid out, two streams are compared like two dumps.
 //!
 //! A stream does not show whether a field, a subsection or a section was sent because it always is
 //! or because the state asked for it, how long an array may be, and the lowest version that a build

@@ -23,7 +23,7 @@ use crate::stream::section_override::SectionOverride;
 use crate::sweep::pairing::beside;
 use crate::sweep::target::SweepTarget;
 
-/// More than any guest weighs: what others wait for comes first.
+/// More than the weight of any guest: a task that others wait for comes first.
 const FIRST: usize = 10_000;
 
 /// Something to do on one machine.
@@ -61,7 +61,7 @@ pub(crate) enum Purpose {
     Control(Trial),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
-    /// Move once more what failed alone: does it every time?
+    /// Move once more a device that failed alone, to see whether it fails every time.
     Repeat(Item),
 }
 
@@ -88,7 +88,8 @@ impl Task {
         }
     }
 
-    /// Tells whether a failure of this is one of nothing else, so that it is worth an explanation.
+    /// Tells whether a failure of this is that of a single device or machine, so that it is worth
+    /// an explanation.
     fn is_worth_explaining(&self) -> bool {
         match &self.purpose {
             Purpose::BareMachine => self.guest.route.direction().is_some(),
@@ -225,8 +226,8 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     })
 }
 
-/// Returns the sections, of those that `arrived`, that the build which sent it `first` would refuse if it
-/// came back, or for which it would get padding.
+/// Returns the sections, of those that `arrived`, that the build that sent it `first` would refuse
+/// if it came back, or would fill from padding.
 fn likely_refused(
     target: &SweepTarget,
     back: Direction,

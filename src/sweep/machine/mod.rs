@@ -31,7 +31,7 @@ use guest::{Moved, Purpose};
 pub(crate) enum Packing {
     /// Several: as many as there is room for.
     Packed,
-    /// Each alone: slow, and the truth that packing has to equal.
+    /// One: slow, and the reference for the results of packing.
     OneByOne,
 }
 
