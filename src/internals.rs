@@ -49,7 +49,7 @@ pub mod vmstate {
     pub use crate::vmstate::read::{parse_dump, read_dump};
 }
 
-/// The guests of ours: the tests that build and check them.
+/// The workload guests: the tests that build and check them.
 pub mod workload {
     pub use crate::workload::{Guest, guest, guests};
 }

@@ -250,7 +250,7 @@ impl Device {
         if let Some(reason) = &self.unmigratable {
             let stuck = |build: Known| match (self.migratable_since, build.version) {
                 (Some(since), Some(version)) => release(version) < release(since),
-                // What cannot be known is left to the migration to show.
+                // A property that is not known is left to the migration.
                 (Some(_), None) => false,
                 (None, _) => true,
             };

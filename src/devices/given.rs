@@ -55,7 +55,7 @@ impl DeviceSet {
 }
 
 impl Device {
-    /// Makes a device of the argument of a `-device`.
+    /// Makes a device from the argument of a `-device`.
     fn verbatim(argument: &str) -> Result<Device, DeviceError> {
         let refused = |reason: &str| DeviceError::Argument {
             argument: argument.to_owned(),

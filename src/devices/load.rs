@@ -1,4 +1,4 @@
-//! Reading a set from its file, and saying what is wrong with it.
+//! Reading of a set from its file, with errors for what is wrong in it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Names with wildcards, as the lists, the device sets and options take them.
+//! Names with wildcards, for the lists, the device sets and options.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -18,8 +18,8 @@ use crate::qemu::process::tie_to_us;
 /// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// The time from starting the program to its first word on the monitor. Some tenths of a second
-    /// here.
+    /// The time from starting the program to its first message on the monitor. Typically some
+    /// tenths of a second.
     pub start: Duration,
     /// One command on the monitor.
     pub command: Duration,
@@ -37,7 +37,7 @@ impl Default for Deadlines {
     }
 }
 
-/// A QEMU that can be started: a binary or script of the user's, or one out of a package.
+/// A QEMU that can be started: a binary or script of the user's, or one from a package.
 #[derive(Debug, Clone)]
 pub struct Build {
     label: String,
@@ -85,7 +85,7 @@ impl Build {
         let program = program(root, arch)?;
         let (loader, libraries) = loader(root)?;
         let mut args: Vec<OsString> = vec![
-            // Nothing but the root: the machine's own libraries are another build's.
+            // Only the root: the host's own libraries belong to another build.
             "--inhibit-cache".into(),
             "--library-path".into(),
             join(&libraries),
@@ -128,7 +128,7 @@ impl Build {
         self.kind
     }
 
-    /// The target, as far as it is known without starting the build: the one asked for of a
+    /// The target, as far as it is known without starting the build: the requested one for a
     /// package, the one in the name of a binary.
     pub fn arch(&self) -> Option<&str> {
         self.arch.as_deref()
@@ -150,7 +150,8 @@ impl Build {
         command
     }
 
-    /// The same without any tie to us, for [`crate::qemu::Running`], which ties it itself.
+    /// The same command, not tied to this process, for [`crate::qemu::Running`], which ties it
+    /// itself.
     pub(crate) fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
@@ -163,8 +164,8 @@ impl Build {
         command
     }
 
-    /// Has a script in this folder start the build by hand: all that it takes is a
-    /// long line, which is what there is where the script cannot be written.
+    /// Has a script in this folder start the build by hand, so that its command line is short. Where the
+    /// script cannot be written, the line is long.
     pub(crate) fn with_script(self, folder: &Path) -> Build {
         let Some(arch) = &self.arch else {
             return self;
@@ -207,7 +208,7 @@ impl Build {
     }
 }
 
-/// Puts a script where another run may be reading its like.
+/// Writes a script where another run may be reading the previous one.
 fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     uninterrupted(|| {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;

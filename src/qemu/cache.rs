@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! debian/bookworm/.fetch.lock              held while something of the suite is fetched
-//! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or what a killed one left
+//! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or the remains of a killed one
 //! debian/bookworm/.qemu-system-x86.lock    shared while a build is in use, alone to remove it
 //! debian/bookworm/qemu-system-x86/         complete, for it got its name last
 //!     build.json, root/
@@ -124,12 +124,12 @@ pub(crate) struct InUse {
     pub lock: Arc<Flock<File>>,
 }
 
-/// The right to fetch something of a suite, and a folder to do it in, gone when dropped.
+/// The right to fetch something of a suite, and a folder to do it in, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Fetching {
     suite_dir: PathBuf,
     work: TempFolder,
-    /// Declared last, so that it is let go after the folder was removed.
+    /// Declared last, so that it is released after the folder was removed.
     _lock: Flock<File>,
 }
 
@@ -188,7 +188,7 @@ impl Cache {
         Ok(entries)
     }
 
-    /// Removes everything fetched of a suite and says what that was; nothing, if there is nothing.
+    /// Removes everything fetched of a suite and returns what was removed.
     ///
     /// # Errors
     /// An entry is in use by a running migcompat: what was removed before it stays removed.
@@ -210,8 +210,8 @@ impl Cache {
                     errno => at("locking", &entry.path)(errno.into()),
                 },
             )?;
-            // A folder half removed must not pass for a build: it loses its name first. If we die
-            // here, the next fetch sweeps the rest away.
+            // A folder half removed must not pass for a build: it loses its name first. If this
+            // process dies here, the next fetch removes the rest.
             let doomed = fetch_folder(&suite_dir)?;
             let moved = fs::rename(&entry.path, doomed.path().join("old"));
             match moved {
@@ -224,7 +224,8 @@ impl Cache {
         Ok(removed)
     }
 
-    /// The first of the packages that is there complete and passes `fits`, kept from being removed.
+    /// Returns the first of the packages that is complete and passes `fits`, and keeps it from
+    /// being removed.
     ///
     /// # Errors
     /// A folder of the cache cannot be read or locked.
@@ -243,7 +244,7 @@ impl Cache {
             let lock = lock_file(&suite_dir, package)?;
             let lock = Flock::lock(lock, FlockArg::LockShared)
                 .map_err(|(_, errno)| at("locking", &path)(errno.into()))?;
-            // Somebody may have removed it before the lock was ours.
+            // Another process may have removed it before the lock was ours.
             let root = path.join("root");
             if record(&path).is_some() && fits(&root) {
                 let lock = Arc::new(lock);
@@ -253,7 +254,7 @@ impl Cache {
         Ok(None)
     }
 
-    /// Waits for its turn to fetch something of a suite, and sweeps away what killed runs left.
+    /// Waits for its turn to fetch something of a suite, and removes what killed runs left.
     ///
     /// # Errors
     /// The folder of the suite cannot be made or locked, or an unfinished fetch cannot be removed.
@@ -346,7 +347,7 @@ impl Fetching {
 
         let package = &record.package;
         let to = self.suite_dir.join(package);
-        // Somebody may be removing, or running, an entry of this name that did not fit us.
+        // Another process may be removing, or running, an entry of this name that did not fit.
         let lock = lock_file(&self.suite_dir, package)?;
         let _lock = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
@@ -405,7 +406,7 @@ fn lock_at(path: &Path) -> Result<File, CacheError> {
         .write(true)
         .open(path);
     match made {
-        // Somebody else's cache, which we may only read: a shared lock needs no more.
+        // Another user's cache, which is only readable: a shared lock needs no more.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
         made => made,
     }

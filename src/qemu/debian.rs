@@ -1,8 +1,8 @@
 //! Fetching a QEMU out of the Debian archive, without installing anything.
 //!
 //! apt does the work with a state of its own: one suite in its source list, an empty list of what
-//! is installed, everything in a temporary folder. Mirror, proxy and keyrings are those the
-//! machine's own apt is set up with, and signatures are always checked.
+//! is installed, everything in a temporary folder. Mirror, proxy and keyrings are those of the
+//! machine's own apt, and signatures are always checked.
 
 mod apt;
 mod files;
@@ -70,7 +70,7 @@ pub enum FetchError {
     },
 }
 
-/// The build of a suite for a target, out of the cache or fetched into it.
+/// Opens the build of a suite for a target, from the cache or fetched into it.
 ///
 /// # Errors
 /// The suite is unknown, unverifiable or out of reach, it has no QEMU for the target, or the cache
@@ -152,7 +152,7 @@ async fn fetch(
             packages: packages.to_vec(),
         });
     };
-    // It is here already, but was no answer: fetching it again would not change that.
+    // It is in the cache already, but did not fit: fetching it again would not change that.
     let known = cache.list().unwrap_or_default();
     if known
         .iter()

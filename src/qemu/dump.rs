@@ -11,8 +11,8 @@ use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine}
 /// A build gave no dump.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// It failed, and whatever it wrote before that is not to be trusted: a build that crashes
-    /// half-way leaves a file that may even look whole.
+    /// The build failed, and its file is not to be trusted: a build that crashes half-way leaves a
+    /// file that may even look whole.
     #[error("{label}: it {ended} while dumping {machine}{}", quoted(.stderr))]
     Failed {
         label: String,
@@ -38,12 +38,12 @@ pub enum DumpError {
 }
 
 impl Build {
-    /// Has the build write the vmstate dump of a machine type, which describes what of every device
-    /// it knows goes into a migration stream; about half a second.
+    /// Has the build write the vmstate dump of a machine type, which describes what every device
+    /// type of the build sends in a migration stream; about half a second.
     ///
     /// # Errors
-    /// It fails, crashes, hangs or writes nothing. What it prints alone, such as a warning about a
-    /// deprecated machine type, is no failure.
+    /// It fails, crashes, hangs or writes nothing. Output alone, such as a warning about a
+    /// deprecated machine type, is not a failure.
     pub fn dump_vmstate(&self, machine: &str) -> Result<Vec<u8>, QemuError> {
         Ok(block_on(self.dump(machine)).unwrap_or_else(|source| Err(self.no_folder(source)))?)
     }

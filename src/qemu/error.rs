@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a build, and whose fault it is.
+//! The errors of a build, and whose fault they are.
 
 use crate::qemu::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
 

@@ -42,7 +42,8 @@ pub struct MachineType {
 }
 
 impl Build {
-    /// Starts the build without a machine and asks what it is; some tenths of a second.
+    /// Starts the build without a machine and asks for its version and machine types; some tenths
+    /// of a second.
     ///
     /// # Errors
     /// It does not start or does not answer.

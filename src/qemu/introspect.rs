@@ -11,7 +11,7 @@ use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 /// The devices of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
-    /// Every device type that is not abstract, those of which boards alone are made among them.
+    /// Every device type that is not abstract, including those that only boards contain.
     pub types: BTreeSet<String>,
     /// Name and type of each property, of the types that were asked for and that list them.
     pub properties: BTreeMap<String, Vec<(String, String)>>,
@@ -78,7 +78,8 @@ async fn questions(
             }
             // Some types list none without a machine: they are tried as they are.
             Err(QmpError::Refused { .. }) => {}
-            // Asking is creating, which a faulty device may not survive. What is known is enough.
+            // Asking creates the device, and a faulty one may crash the build. What is known so far
+            // is enough.
             Err(_) => break,
         }
     }

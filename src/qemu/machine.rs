@@ -1,4 +1,4 @@
-//! Machine types: which one both builds know, and what one needs.
+//! Machine types: the one that both builds know, and its needs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -76,7 +76,7 @@ fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<I
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    // Not from outside: the file is part of the program, and a test reads it.
+    // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/machines.toml"))
         .unwrap_or_else(|error| unreachable!("device-sets/machines.toml: {error}"))
 });
@@ -116,10 +116,11 @@ pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
         .collect()
 }
 
-/// The architecture when neither the machine type nor the user says one.
+/// The architecture when neither the machine type nor the user names one.
 pub const USUAL_ARCHITECTURE: &str = "x86_64";
 
-/// The architecture that is meant: as asked for, else as the machine type implies, else the usual.
+/// Returns the architecture that is meant: as requested, else as the machine type implies, else the
+/// usual one.
 pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {
     asked
         .or_else(|| machine.and_then(default_architecture))
@@ -293,7 +294,7 @@ pub struct NoCommonMachine {
     pub alias_of: Option<String>,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
-    /// Names like the wanted one that would do, the most alike first; none if there is a `newest`.
+    /// Similar names that would do, the most similar first; none if there is a `newest`.
     pub near: Vec<String>,
 }
 

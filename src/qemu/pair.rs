@@ -1,4 +1,4 @@
-//! Two builds made ready side by side, and what they have in common.
+//! Two builds made ready side by side, and their common machine types and drivers.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -28,10 +28,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Makes a build ready and asks what it is.
+    /// Makes a build ready and asks for its version and machine types.
     ///
     /// # Errors
-    /// It is not to be had, does not start or does not answer.
+    /// It is not available, does not start or does not answer.
     pub fn new(arg: &BuildArg, means: &Means<'_>) -> Result<Opened, QemuError> {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
@@ -95,7 +95,7 @@ impl Pair {
     /// Opens both builds side by side.
     ///
     /// # Errors
-    /// One is not to be had or does not start, or they are for different targets.
+    /// One is not available or does not start, or they are for different targets.
     pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
         let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
         let (old, new) = (old?, new?);

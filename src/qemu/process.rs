@@ -1,4 +1,4 @@
-//! Child processes that end in time, and with us.
+//! Child processes that end in time, and with this process.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ use crate::cleanup::{Group, uninterrupted};
 const TAIL: usize = 8 * 1024;
 
 /// Makes a command's process the leader of a group of its own, killed when the thread that starts
-/// it ends: a terminal's Ctrl-C reaches us alone, and no QEMU outlives us.
+/// it ends: a terminal's Ctrl-C reaches this process alone, and no QEMU outlives it.
 #[expect(
     unsafe_code,
     reason = "what has to run between fork and exec has no safe way in"
@@ -33,7 +33,7 @@ pub(super) fn tie_to_us(command: &mut Command) {
     unsafe {
         command.pre_exec(move || {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // We may have died before the line above: then nobody will kill the child.
+            // The parent may have died before the line above: then nothing would kill the child.
             if nix::unistd::getppid().as_raw() as u32 != us {
                 return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
             }
@@ -162,7 +162,7 @@ impl Running {
         }
     }
 
-    /// Kills the process and everything in its group, and waits until it is gone.
+    /// Kills the process and everything in its group, and waits until it has ended.
     pub async fn kill(&mut self) {
         self.signal_group();
         if self.child.wait().await.is_ok() {
@@ -226,8 +226,8 @@ impl Tail {
         Tail { bytes, reader }
     }
 
-    /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
-    /// not for long. Returns whether this was the first time.
+    /// Reads what is left after the writer ended. A grandchild may keep the pipe open for ever, so
+    /// the wait is short. Returns whether this was the first time.
     async fn drain(&mut self) -> bool {
         let Some(reader) = self.reader.take() else {
             return false;

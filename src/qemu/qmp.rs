@@ -40,7 +40,7 @@ pub enum QmpError {
     Closed,
     #[error("no answer to {what} within {} s", after.as_secs_f32())]
     Deadline { what: &'static str, after: Duration },
-    /// The build answered that it cannot do it: the session is sound.
+    /// The build refused the command; the session is still usable.
     #[error("{command}: {description}")]
     Refused {
         command: &'static str,
@@ -57,7 +57,7 @@ pub enum QmpError {
     Io(String),
 }
 
-/// Something a build says unasked. Unknown names and data of any form are kept.
+/// An unsolicited message of a build. Unknown names and data of any form are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub name: String,
@@ -149,7 +149,7 @@ impl Session {
         let arguments = serde_json::to_string(&command).unwrap_or_default();
         self.transcript
             .add("->", &format!("{} {arguments}", C::NAME));
-        // In a task of its own, so that a reply is waited for even when we no longer do: without
+        // In a task of its own, so that a reply is awaited even when the caller has gone: without
         // ids the crate would take it for that of the next command, with ids end the session.
         let reply = tokio::spawn(self.service.execute(command));
         match tokio::time::timeout(deadline, reply).await {
@@ -180,8 +180,8 @@ impl Session {
         deadline: Duration,
     ) -> Result<(), QmpError> {
         use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-        // A build keeps what came with the last bytes until a getfd asks for it. A space between two
-        // commands is no part of either, so that the command itself goes the usual way.
+        // A build keeps a descriptor that came with the last bytes until a getfd asks for it. A
+        // space between two commands belongs to neither, so the command itself is sent as usual.
         let fds = [descriptor.as_raw_fd()];
         sendmsg::<()>(
             self.socket.as_raw_fd(),
@@ -250,7 +250,8 @@ fn broken(garbage: &Mutex<Option<String>>, command: &'static str, error: io::Err
     }
 }
 
-/// Sends events one way and everything else the other, until either end closes or a line is no QMP.
+/// Sends events to one receiver and everything else to the other, until either end closes or a line
+/// is no QMP.
 async fn sort_lines(
     read: OwnedReadHalf,
     mut replies: tokio::io::DuplexStream,

@@ -139,7 +139,8 @@ fn scheme(arg: &str) -> Option<&str> {
     word.then_some(scheme)
 }
 
-/// A suite becomes a folder's name and a word in apt's source list, so nothing else may pass.
+/// A suite becomes a folder's name and a word in apt's source list, so only such names are
+/// accepted.
 fn is_suite(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(plain) && text.chars().all(|c| plain(c) || c == '.' || c == '-')

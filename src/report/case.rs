@@ -1,4 +1,4 @@
-//! Cases: migrations that were tried, leg by leg, and what became of them.
+//! Cases: migrations that were tried, leg by leg, and their outcomes.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::report::Cause;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It loaded, and everything that was compared is the same.
+    /// The guest loaded, and everything that was compared is the same.
     Pass,
     /// The destination refused.
     Fail,
@@ -19,16 +19,16 @@ pub enum Outcome {
     Crash,
     /// A deadline passed.
     Hang,
-    /// It loaded, but memory, device state or the guest's work differ.
+    /// The guest loaded, but memory, device state or the guest's work differ.
     Lost,
-    /// It also fails from a build to itself: not a version break.
+    /// The case also fails from a build to itself: not a version break.
     Broken,
-    /// It cannot be set up on both builds.
+    /// The case cannot be set up on both builds.
     Skip,
 }
 
 impl Outcome {
-    /// Returns what the word means, where it does not say so itself.
+    /// Returns the meaning of the word, where it is not obvious.
     pub fn explanation(self) -> Option<&'static str> {
         match self {
             Outcome::Lost => Some("it loaded, but memory, device state or the guest's work differ"),
@@ -160,11 +160,11 @@ pub struct Split {
     pub without_any: bool,
     /// Smallest failing groups, mostly of one device.
     pub culprits: Vec<Vec<String>>,
-    /// These pass, all together.
+    /// Devices that pass, all together.
     pub passed: Vec<String>,
-    /// These hang on a culprit and cannot be without it.
+    /// Devices that depend on a culprit.
     pub hidden: Vec<String>,
-    /// These were not separated.
+    /// Devices that were not separated.
     pub undecided: Vec<String>,
 }
 
@@ -186,8 +186,8 @@ pub struct Case {
     /// The capabilities that the migrations used, by QEMU's names: `multifd`.
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Sections that the destination refuses of this machine, whatever devices it has, and that it was
-    /// given from its own build instead, so that the devices could be tried.
+    /// Sections that the destination refuses from this machine, whatever devices it has, and that
+    /// it got from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
     /// The direction of the first leg.
@@ -198,7 +198,7 @@ pub struct Case {
     pub outcome: Outcome,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
-    /// The same within one build, where it failed between the two.
+    /// The controls within one build each, where the case failed between the two.
     pub control: Option<Control>,
     /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,

@@ -133,7 +133,7 @@ pub struct Described {
 pub struct Kinds {
     /// The kinds that its dump has.
     pub described: BTreeSet<String>,
-    /// The kinds that its dump lacks: CPUs, and what is registered by hand.
+    /// The kinds that its dump lacks: CPUs, and legacy SaveVMHandlers sections.
     pub undescribed: BTreeSet<String>,
 }
 

@@ -148,7 +148,7 @@ pub enum ChangeKey {
     },
 }
 
-/// A field by what is the same wherever the description around it is embedded.
+/// A field by the properties that are the same wherever the description around it is embedded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldKey {
     /// The innermost description around it.

@@ -1,4 +1,4 @@
-//! Notices: evidence that could not be had, so that a reader knows what a verdict rests on.
+//! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum NoticeKind {
     StreamsNotCompared,
     /// A build could not be asked how it sets up devices. The subject is the device set.
     PropertiesNotCompared,
-    /// A build could not be asked for what explains a failure. The subject is the machine.
+    /// A build could not be asked for the explanation of a failure. The subject is the machine.
     FailuresNotExplained,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,

@@ -1,4 +1,4 @@
-//! The verdict: evidence and a policy in, one word out.
+//! The verdict, drawn from the evidence and a policy.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::report::{Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Nothing that counts was found, and enough was looked at.
+    /// Nothing that counts was found, and enough was tested.
     Compatible,
     /// An error, or a migration that failed, and neither is allowed.
     Incompatible,
-    /// Nothing that counts was found, and too little was looked at.
+    /// Nothing that counts was found, and too little was tested.
     Untested,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// Draws the verdict from all that a report has of evidence. There is no other place that does.
+    /// Draws the verdict from all the evidence of a report. No other place does.
     pub(crate) fn of(report: &Report, policy: &Policy) -> Verdict {
         let breaks = |finding: &Finding| finding.gates(policy.strict);
         if report.findings.iter().any(breaks) || report.cases.iter().any(Case::gates) {

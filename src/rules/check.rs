@@ -1,5 +1,5 @@
-//! Checks the lists: entries that say the same twice, allow too much, or match nothing in the very
-//! releases that they name.
+//! Checks the lists: finds entries that duplicate others, allow too much, or match nothing in the
+//! very releases that they name.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::rules::known_issues::{
     Break, Condition, Holds, KnownIssues, Place, Rename, Renamed, Span,
 };
 
-/// Something wrong with an entry; sorted by where it stands.
+/// A defect of an entry; sorted by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Defect {
     pub place: Place,
@@ -190,7 +190,7 @@ pub(crate) struct Outcome {
     pub stale: Vec<Defect>,
 }
 
-/// Looks which entries served in comparisons that were judged with them.
+/// Finds which entries served in comparisons that were judged with them.
 pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =

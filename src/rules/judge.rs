@@ -1,5 +1,5 @@
-//! Findings in, judged findings out: what the known issues allow, what the user set for a rule, and
-//! which findings are one.
+//! The judgement of findings: what the known issues allow, what the user set for a rule, and which
+//! findings are one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

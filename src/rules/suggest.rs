@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use crate::model::{Rule, Version};
 use crate::report::{Changed, Finding, Level, Report};
 
-/// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
+/// The text in the place of a version that a dump does not contain; the loader refuses it, so it
+/// cannot be forgotten.
 const FILL_IN: &str = "FILL IN";
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
@@ -39,7 +40,7 @@ fn stanza(
 ) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
     let rule = finding.rule;
-    // A break names its commit where there is one; the others say what shows them.
+    // A break names its commit where there is one; the others name their source.
     let needs_source = match (rule, finding.items.as_slice()) {
         (
             Rule::ConditionalFieldAdded

@@ -27,7 +27,7 @@ pub(crate) enum Iterative {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IterativeStep {
     Next(Iterative),
-    /// Go on after so many bytes that mean nothing here.
+    /// Skip so many bytes, which mean nothing here.
     Skip(Iterative, u64),
     End,
 }

@@ -257,7 +257,7 @@ impl RamReader {
         length: u64,
         what: &'static str,
     ) -> Result<&'a [u8], Stop> {
-        // zlib may make a page that does not pack a little larger.
+        // zlib may make a page that does not compress a little larger.
         let most = u64::from(self.page_size()) + 1024;
         if length > most {
             return Err(cut.fail(StreamErrorKind::Length {

@@ -1,11 +1,11 @@
-//! The framing: from bytes, in pieces of any size, to sections.
+//! The framing of a stream: bytes, in pieces of any size, become sections.
 //!
-//! The bytes of a device's section say nothing of where it ends; only the description does, and
-//! that comes last. Until then its end is taken to be the first footer of its own that something
-//! follows which can follow a footer (a section header, a command, the end of the stream). The
-//! description then has the last word: a section that does not decode to its last byte is
-//! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
-//! everything from the first device on is kept until the description is there.
+//! The bytes of a device's section do not say where it ends; only the description does, and that
+//! comes last. Until then its end is taken to be the first footer of its own that something follows
+//! which can follow a footer (a section header, a command, the end of the stream). The description
+//! then has the last word: a section that does not decode to its last byte is [`Content::Broken`].
+//! Machine types of QEMU 2.3 and older send no footers; of such a stream everything from the first
+//! device on is kept until the description is there.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -99,7 +99,7 @@ pub fn parse(bytes: &[u8]) -> Reading {
     parser.finish()
 }
 
-/// Takes a stream piece by piece, for a relay that has the bytes as they pass.
+/// A reader that takes a stream piece by piece, for a relay that has the bytes as they pass.
 #[derive(Debug)]
 pub struct Parser<V = ()> {
     options: Options,
@@ -340,7 +340,7 @@ impl<V: RamVisitor> Parser<V> {
         error
     }
 
-    /// One record, or a piece of one. What it used is gone for good.
+    /// One record, or a piece of one. The bytes that it used are not kept.
     fn step(&mut self, bytes: &[u8], last: bool) -> Result<usize, Stop> {
         let mut cut = Cut::new(bytes, last);
         match &mut self.state {
@@ -670,7 +670,7 @@ impl<V: RamVisitor> Parser<V> {
     }
 }
 
-/// An error has the place in the stream: the JSON is one line, from QEMU at least.
+/// An error has the place in the stream: the JSON of QEMU is one line.
 fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
     VmDesc::parse(json).map_err(|e| StreamError {
         offset: match e.line() {
@@ -686,7 +686,7 @@ impl Stream {
     /// of another stream of the same build and configuration. Sections that it does not list stay
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
-        // Of devices of one name and instance, which there should not be, the order decides.
+        // For devices of one name and instance, which should not occur, the order decides.
         let mut listed: FxHashMap<(SectionName, u32), VecDeque<&DeviceDesc>> = FxHashMap::default();
         for device in &vmdesc.devices {
             let same = listed.entry((SectionName::new(&device.name), device.instance_id));

@@ -1,5 +1,5 @@
-//! Sections of one stream in the place of their like in another: what a destination does not take from
-//! the source it can be given from its own build, so that the rest of the stream comes to its turn.
+//! Replacement of sections of a stream by those of another: a destination can get a section that it
+//! refuses from its own build, so that the rest of the stream is loaded.
 
 use crate::stream::record::footer;
 use crate::stream::tree::{Section, SectionKind, Stream};
@@ -12,9 +12,9 @@ pub struct SectionOverride {
 }
 
 impl SectionOverride {
-    /// Takes all sections of this name out of a stream, to stand for those of another one. Where it
-    /// has none, the other's are left out. `false` if that is no help: the section is guest memory or
-    /// the like, or has been taken already.
+    /// Takes all sections of this name from a stream, as replacements for those of another one.
+    /// Where it has none, the other's are left out. Returns `false` if that does not help: the
+    /// section is guest memory or the like, or has been taken already.
     pub fn take(&mut self, name: &str, of: &Stream) -> bool {
         let mut like = of.sections.iter().filter(|section| section.name == *name);
         let sent_in_parts = like.clone().any(|s| s.kind != SectionKind::Device);
@@ -36,7 +36,8 @@ impl SectionOverride {
         self.names.iter().any(|known| known == name)
     }
 
-    /// The bytes of a stream, `read` from them, with what takes the place of its sections.
+    /// Returns the bytes of a stream, which `read` describes, with the replacements of its
+    /// sections.
     pub fn apply(&self, bytes: &[u8], read: &Stream) -> Vec<u8> {
         let mut replaced = Vec::with_capacity(bytes.len());
         let mut from = 0;
@@ -55,7 +56,7 @@ impl SectionOverride {
             if let Some(like) = self.like(section)
                 && let Some((front, _version)) = header.split_at_checked(header.len() - VERSION)
             {
-                // The number that the source gave it, the version of what is in it now.
+                // The id of the source's section, and the version of the replacement.
                 replaced.extend_from_slice(front);
                 replaced.extend_from_slice(&like.version_id.to_be_bytes());
                 replaced.extend_from_slice(&like.payload);

@@ -305,7 +305,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A buffer as hex: the start of it, or what it is full of.
+/// A buffer as hex: its start, or the one value that fills it.
 pub(crate) fn short(bytes: &[u8]) -> String {
     match bytes {
         [] => "(empty)".to_owned(),

@@ -76,7 +76,7 @@ pub struct Section {
 pub enum SectionKind {
     /// Guest memory.
     Ram,
-    /// Sent in parts while the guest runs, in a format of its own: hash page table, storage
+    /// State sent in parts while the guest runs, in a format of its own: hash page table, storage
     /// attributes, dirty bitmaps, VFIO. Skipped.
     Iterative,
     /// The state of a device, a CPU or the machine, sent at once.
@@ -118,7 +118,7 @@ pub struct Ram {
     pub pages: u64,
     /// Pages of one repeated byte, which is nearly always zero.
     pub fills: u64,
-    /// Sent as what changed since the page was last sent (XBZRLE).
+    /// Pages sent as the changes since they were last sent (XBZRLE).
     pub deltas: u64,
     /// The pages went over other channels (multifd).
     pub multifd: bool,

@@ -21,7 +21,7 @@ pub struct Dump {
 /// A device type and what it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The QOM type: the key in the file, not what the wire says.
+    /// The QOM type: the key in the file, which is not on the wire.
     pub type_name: String,
     pub description: Vmsd,
 }

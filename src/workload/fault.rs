@@ -53,7 +53,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// Something that a guest found changed behind its back.
+/// A change in memory that a guest found and did not make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch {
     pub check: Check,

@@ -320,7 +320,7 @@ pub(crate) mod sample {
         bytes[offset..offset + 8].copy_from_slice(&value);
     }
 
-    /// Makes what an intact guest leaves that has written so many pages.
+    /// Makes the memory of an intact guest that has written so many pages.
     pub(crate) fn memory(endian: Endian, progress: u64) -> (Vec<u8>, Vec<u8>) {
         let mut header = vec![0; PAGE_SIZE as usize];
         header[..8].copy_from_slice(MAGIC);

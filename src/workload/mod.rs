@@ -1,10 +1,10 @@
 //! The guests that work while they are migrated, and the checks that their work arrived whole.
 //!
-//! A guest rewrites every page of a region over and over, in order, each time with the number of the
-//! pass, and checks before it writes a page that the page still holds the pass before. It prints on
-//! the serial port how far it is ([`SerialLog`]), and keeps a header page that says where the region is
-//! and how many pages it has written ([`Header`]). So memory and header of a stopped guest have to
-//! agree to the page ([`check_region`]), whichever build it was stopped in.
+//! A guest rewrites every page of a region over and over, in order, each time with the number of
+//! the pass, and checks before it writes a page that the page still holds the pass before. It
+//! prints its progress on the serial port ([`SerialLog`]), and keeps a header page that says where
+//! the region is and how many pages it has written ([`Header`]). So memory and header of a stopped
+//! guest have to agree to the page ([`check_region`]), whichever build it was stopped in.
 //!
 //! `guests/README.md` describes the guests themselves, with the layout that this file reads.
 //!

@@ -126,7 +126,7 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(&dir).map_err(self.io(&dir))?;
         }
         self.write("status", "")?;
-        // What packages have hooked into the machine's apt is about the machine.
+        // The hooks of packages in the machine's apt concern only the machine.
         self.write(
             "apt.conf",
             "#clear APT::Update::Pre-Invoke;\n\
@@ -144,7 +144,7 @@ impl<'a> Apt<'a> {
         fs::write(&path, text).map_err(self.io(&path))
     }
 
-    /// A program of apt's, turned away from the machine's state.
+    /// A program of apt, separated from the machine's state.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         let at = |name: &str| self.dir.join(name).into_os_string();
@@ -242,7 +242,7 @@ impl<'a> Apt<'a> {
         found.join(" ")
     }
 
-    /// The first of the packages that the suite itself has, and its version there.
+    /// Returns the first of the packages that the suite itself has, and its version there.
     ///
     /// # Errors
     /// apt cannot be asked.
@@ -315,7 +315,7 @@ impl<'a> Apt<'a> {
         Ok(files)
     }
 
-    /// Unpacks everything into the root and says how many bytes that are.
+    /// Unpacks everything into the root and returns the number of bytes.
     ///
     /// # Errors
     /// A package cannot be unpacked.
@@ -342,7 +342,7 @@ impl<'a> Apt<'a> {
         tame(&root).map_err(self.io(&root))
     }
 
-    /// Runs a command that must succeed and gives what it prints.
+    /// Runs a command that must succeed and returns its output.
     async fn ask(&self, command: Command, what: &str) -> Result<String, FetchError> {
         let run = self.run(command, ASK).await?;
         if run.status.success() {
@@ -403,7 +403,7 @@ fn with_base(suite: &str) -> Vec<String> {
 fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     let suite = suite.to_owned();
-    // Why a file was not fetched stands on standard output, indented below its name.
+    // The reason why a file was not fetched is on standard output, indented below its name.
     let why: Vec<&str> = stdout
         .lines()
         .filter(|line| line.starts_with("  "))
@@ -411,7 +411,7 @@ fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
         .collect();
     let detail = format!("{}\n{stderr}", why.join("\n")).trim().to_owned();
     if has(&["does not have a Release file"]) {
-        // apt also says so where no server was there to ask.
+        // apt also prints that where no server could be reached.
         let answers = ["404", "File not found", "No such file"];
         if why
             .iter()

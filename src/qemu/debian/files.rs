@@ -15,8 +15,8 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Takes set-user-id and set-group-id off every file, for nothing here is to run as anybody else,
-/// lets us delete every folder again, and says how many bytes the files have.
+/// Takes set-user-id and set-group-id off every file, for nothing here is to run as another user,
+/// makes every folder deletable again, and returns how many bytes the files have.
 ///
 /// # Errors
 /// A folder cannot be read, or a mode cannot be changed.

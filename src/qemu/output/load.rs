@@ -1,4 +1,4 @@
-//! Reading why a load failed out of what QEMU prints: the wordings of 5.2 to 11.1.
+//! Parsing of the reason why a load failed from QEMU's output: the wordings of 5.2 to 11.1.
 
 use std::sync::LazyLock;
 
@@ -92,11 +92,11 @@ pub(crate) struct LoadFailure {
     pub instance: Option<u64>,
     /// The field or the description, or the block of memory.
     pub field: Option<String>,
-    /// The lowest version that the build takes of what it refused as too old.
+    /// The lowest version that the build accepts of what it refused as too old.
     pub minimum_version: Option<MinimumVersion>,
     /// The stream ended early: the failure is the other side's.
     pub io_error: bool,
-    /// In QEMU's words: the line, after a device's own reason where there is one.
+    /// The message in QEMU's words: the line, after a device's own reason where there is one.
     pub words: String,
 }
 
@@ -163,7 +163,7 @@ impl Printed {
 }
 
 impl LoadFailure {
-    /// Takes what a line names. The place serves where the line has none.
+    /// Takes the facts of a line. The place serves where the line has none.
     fn new(
         line: &str,
         groups: &Captures<'_>,
@@ -181,7 +181,8 @@ impl LoadFailure {
             None => line.to_owned(),
         };
         LoadFailure {
-            // What was being loaded may be a part that many sections have: the section is the place.
+            // The description that was being loaded may be a part of many sections: the section is
+            // the place.
             section: group("section")
                 .or_else(|| in_place("section"))
                 .or_else(|| group("inner"))

@@ -52,8 +52,8 @@ pub(crate) fn findings<'f>(
     groups
 }
 
-/// Returns the messages of a group, each once, with the direction where one alone has it, or else with
-/// their subject.
+/// Returns the messages of a group, each once, with the direction where only one has it, or else
+/// with their subject.
 pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
     let mut messages: Vec<(Option<Direction>, &Finding)> = Vec::new();
     for &finding in group {
@@ -120,7 +120,7 @@ pub(crate) fn urgency(case: &Case) -> Urgency {
     }
 }
 
-/// Cases that did not pass, by what became of them. No group is empty.
+/// Cases that did not pass, by their outcome. No group is empty.
 pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&'c Case>> {
     let mut groups: Vec<(String, Vec<&Case>)> = Vec::new();
     for case in cases.into_iter().filter(|case| is_bad(case)) {

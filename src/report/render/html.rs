@@ -1,8 +1,8 @@
-//! The report as one page: what a maintainer reads before a freeze, or attaches to a mail. It stands
-//! alone: no script, nothing from elsewhere.
+//! The report as one page, for a maintainer to read before a freeze, or to attach to a mail. It is
+//! self-contained: no script, and nothing from elsewhere.
 //!
-//! The contents of the page are gathered here, in its order; `templates/` has its looks. Templates escape
-//! whatever they are given: no text of a build or a file can become markup.
+//! The contents of the page are gathered here, in its order; `templates/` has its appearance.
+//! Templates escape whatever they are given: no text of a build or a file can become markup.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -129,7 +129,7 @@ struct OfRule<'r> {
 }
 
 impl OfRule<'_> {
-    /// Notes and what is allowed are there to be looked up.
+    /// Notes and allowed findings are listed for reference.
     fn unfolded(&self) -> bool {
         let first = self.places.first().map(|place| place.finding);
         first.is_some_and(|f| f.allowed_by.is_none() && f.level != Level::Note)
@@ -355,7 +355,8 @@ fn counts(report: &Report) -> Vec<Count> {
     .collect()
 }
 
-/// Those that fail the run first, then what one build breaks alone, then what is allowed.
+/// Sorted: those that fail the run first, then those that one build breaks alone, then the allowed
+/// ones.
 fn failures(report: &Report) -> Vec<Failure<'_>> {
     let mut found = groups::causes(&report.cases);
     found.sort_by_key(|group| groups::urgency(group[0]));
@@ -414,7 +415,7 @@ fn matrix<'r>(
         }
     }
     rows.retain(|row| row.cells.iter().flatten().any(|cell| cell.number.is_some()));
-    // By the cause, so that what belongs together stands together.
+    // Sorted by the cause, so that related cases are together.
     rows.sort_by_key(|row| row.cells.iter().flatten().filter_map(|c| c.number).min());
     rows
 }

@@ -178,8 +178,8 @@ impl KnownIssues {
     /// Reads the shipped lists and those of the folders.
     ///
     /// # Errors
-    /// A folder or file cannot be read, or an entry is malformed or says too much; the error names
-    /// the file and, of an entry, the line.
+    /// A folder or file cannot be read, or an entry is malformed or too wide; the error
+    /// names the file and, of an entry, the line.
     pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
         let mut lists = KnownIssues::default();
         for (name, text) in SHIPPED {
@@ -217,7 +217,7 @@ impl KnownIssues {
     /// Adds the entries of one list; `name` is its file, for messages.
     ///
     /// # Errors
-    /// It is no TOML of a list's form, or an entry says too much.
+    /// It is not TOML of a list's form, or an entry is too wide.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
         let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
             file: name.to_owned(),

@@ -34,7 +34,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// An entry that answers a question, and what it says.
+/// An entry that answers a question, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match<'k> {
     pub entry: &'k Place,
@@ -56,7 +56,7 @@ pub struct Span {
 pub enum Holds {
     /// The old build is before it, the new one has it.
     InOrder,
-    /// The other way round: the user named the newer build first.
+    /// The reverse order: the user named the newer build first.
     Swapped,
     /// A version is not known.
     Perhaps,
@@ -64,7 +64,7 @@ pub enum Holds {
 }
 
 impl Span {
-    /// Returns how builds of these versions lie around the change.
+    /// Returns how the versions of two builds relate to the change.
     pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
         // Distributions carry changes back into point releases, so only the release counts.
         let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);

@@ -1,17 +1,17 @@
-//! Known issues between two builds, and what they say of a finding.
+//! The known issues between two builds, and their answers about a finding.
 
 use crate::model::{Direction, Pattern, Rule, Version};
 use crate::report::{Finding, Level};
 use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
 
-/// The known issues as they hold between two builds.
+/// The known issues as they apply between two builds.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'k> {
     pub lists: &'k KnownIssues,
     pub old: Option<Version>,
     pub new: Option<Version>,
     pub machine: Option<&'k str>,
-    /// Breaks hold whatever the machine: to see which entries match at all.
+    /// Set if breaks apply whatever the machine: to see which entries match at all.
     pub any_machine: bool,
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::model::{Direction, MachineNames, Pattern};
 use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
-/// A field that may hold something else on the destination without harm.
+/// A field that may have another value on the destination without harm.
 #[derive(Debug, Clone)]
 pub struct Volatile {
     /// The vmsd name of the description that the fields stand in, subsections included.
