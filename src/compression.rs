@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_told_by_the_content() {
+    fn the_form_is_recognised_by_the_content() {
         let text = b"some text";
         let zst = zstd::encode_all(&text[..], 1).expect("in memory");
         let members = [gzip(b"some "), gzip(b"text")].concat();

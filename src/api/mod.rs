@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn errors_are_distinguished() {
         let missing = StaticConfig::new("none.json", "none.json");
         let error = static_check(&missing, &Silent).expect_err("there is no such file");
         assert!(matches!(error, Error::Usage(_)), "{error:?}");

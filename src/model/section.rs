@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_decides_what_the_form_cannot_tell() {
+    fn a_description_decides_what_the_form_cannot() {
         let taken = |idstr: &str, vmsd_name: &str| {
             let name = SectionName::described(idstr, vmsd_name);
             let path = name.device_path().map(str::to_owned);

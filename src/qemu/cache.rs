@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_fetch_left_is_no_build_and_is_swept_away() {
+    fn what_a_killed_fetch_left_is_no_build_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
         let left = dir.path().join("debian/one/.fetch-dead/root/usr");
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_under_way_is_not_swept_away() {
+    fn a_fetch_under_way_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
         let busy = cache.start_fetch("one", &|_| ()).unwrap();

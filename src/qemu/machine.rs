@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_what_comes_closest() {
+    fn what_is_missing_is_reported_with_what_comes_closest() {
         let (old, new) = (old(), new());
         let message = |wanted| resolve(wanted, &old, &new).unwrap_err().to_string();
         let has = message("pc-q35-4.2");

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_tells_more_than_a_line_before_it() {
+    fn an_assertion_says_more_than_a_line_before_it() {
         for (stderr, expected) in [
             (
                 "qemu-system-arm: first\nqemu-system-arm: ../x.c:1: f: Assertion `a' failed.\n",

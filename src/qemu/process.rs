@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_process_is_told_in_words() {
+    fn the_end_of_a_process_is_put_into_words() {
         let ended = |script: &str| {
             let run = block_on(output(sh(script), Duration::from_secs(10)))
                 .unwrap()

@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_an_odd_reply_and_garbage_are_told_apart() {
+    fn a_refusal_an_odd_reply_and_garbage_are_distinguished() {
         let answers = [
             READY,
             r#"{"error": {"class": "CommandNotFound", "desc": "no"}, "id": ID}"#,

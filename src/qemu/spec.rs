@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_build_is_told_apart() {
+    fn every_form_of_a_build_is_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("old.json"), "{}").unwrap();

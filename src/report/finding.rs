@@ -182,7 +182,7 @@ impl Finding {
     }
 
     /// Returns true if another one is about the same difference in the same direction, in whatever section.
-    pub fn tells_like(&self, other: &Finding) -> bool {
+    pub fn is_same_difference(&self, other: &Finding) -> bool {
         self.rule == other.rule
             && self.direction == other.direction
             && self.path == other.path

@@ -112,7 +112,7 @@ impl<'l> Assessment<'l> {
         for StreamFinding { finding, .. } in streamed {
             let is_same = |known: &Finding| {
                 known.section == finding.section
-                    && (known.tells_like(&finding) || is_one_length(known, &finding))
+                    && (known.is_same_difference(&finding) || is_one_length(known, &finding))
             };
             if !distinct.iter().any(is_same) {
                 distinct.push(finding);

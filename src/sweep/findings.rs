@@ -78,7 +78,7 @@ pub(crate) fn unite(
 
 /// Tells whether two findings differ only in their machines and in their cases.
 fn is_same(one: &Finding, other: &Finding) -> bool {
-    one.tells_like(other)
+    one.is_same_difference(other)
         && one.section == other.section
         && one.message == other.message
         && one.allowed_by == other.allowed_by

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_way_to_the_bmc_travels_with_what_is_apart() {
+    fn the_last_interface_of_the_bmc_travels_with_what_is_apart() {
         let candidates = candidates();
         let at = |driver: &str| {
             let found = candidates.iter().position(|c| c.driver == driver);

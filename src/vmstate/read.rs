@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_told_from_the_content() {
+    fn compression_is_recognised_by_the_content() {
         use std::io::Write;
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(SMALL.as_bytes()).expect("in memory");

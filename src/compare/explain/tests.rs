@@ -204,7 +204,7 @@ fn real_failures_are_explained_to_the_field() {
 }
 
 #[test]
-fn without_a_section_to_blame_only_what_is_certain_is_told() {
+fn without_a_section_to_blame_only_what_is_certain_is_reported() {
     let forward = Direction::Forward;
     for name in ["s390x-ccw", "m68k-virt"] {
         let (sent, own) = (
@@ -268,7 +268,7 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
 
 /// A build that dies while it loads names no section.
 #[test]
-fn without_a_section_to_blame_the_only_one_with_a_reason_is_told() {
+fn without_a_section_to_blame_the_only_one_with_a_reason_is_reported() {
     let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
     let explained = explain(&sent, &own, None, &NoRenames, Direction::Backward).expect("one");
     assert_eq!(explained.field.as_deref(), Some("cpu/wfxt-timer"));

@@ -691,7 +691,7 @@ reason = "a test"
 }
 
 #[test]
-fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
+fn a_real_stream_equals_itself_by_both_comparisons() {
     let streams = fixtures()
         .into_iter()
         .map(|(name, bytes)| (name, parse(&bytes).stream));

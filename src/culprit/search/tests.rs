@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn every_device_goes_both_ways_whoever_is_doubted(
+    fn every_device_goes_in_both_directions_whatever_is_expected(
         items in 1usize..60,
         size in 1usize..40,
         bad in prop::collection::btree_set(0usize..60, 0..8),

@@ -231,7 +231,7 @@ pub(crate) enum ProbeError {
 pub(crate) fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
     for finding in confirmed {
         let known = findings.iter_mut().find(|known| {
-            known.tells_like(&finding)
+            known.is_same_difference(&finding)
                 && (known.section == finding.section || known.also_in.contains(&finding.section))
         });
         match known {

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_said_to_be_too_little() {
+    fn too_little_coverage_is_reported() {
         let asked = |least| Coverage {
             required: Some(least),
             ..coverage()

@@ -456,7 +456,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lists_of_a_user_are_told_by_what_is_in_them() {
+    fn lists_of_a_user_are_identified_by_their_content() {
         let of = |texts: &[&str]| {
             let folder = tempfile::tempdir().unwrap();
             for (index, text) in texts.iter().enumerate() {
