@@ -160,9 +160,9 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
     assert_eq!(output.status.code(), Some(125));
     assert!(output.stdout.is_empty());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(
-        said,
+        printed,
         "untested: shards 2, 4 are missing of 4; --partial merges what there is\n"
     );
 
@@ -198,7 +198,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
 }
 
-/// What warnings count for is said by the reports, and by an earlier version's options alone.
+/// The reports say how warnings count, and in an earlier version their options alone do.
 #[apply(test)]
 fn a_strict_run_is_strict_when_joined() {
     let mut whole = whole();
@@ -327,19 +327,19 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         change(&mut other);
         let folder = written(&[first.clone(), other]);
         let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{message}: {said}");
-        assert!(said.contains(message), "{message}: {said}");
-        assert!(said.contains("2.json"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}: {printed}");
+        assert!(printed.contains(message), "{message}: {printed}");
+        assert!(printed.contains("2.json"), "{printed}");
     }
 
     let mut other = second.clone();
     other["cases"] = first["cases"].clone();
     let folder = written(&[first.clone(), other]);
     let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("both have the case q35/"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("both have the case q35/"), "{printed}");
 }
 
 #[apply(test)]
@@ -361,11 +361,11 @@ fn what_is_no_report_is_said_to_be_none() {
     ] {
         std::fs::write(folder.path().join("r.json"), content).expect("written");
         let output = migcompat(&["merge", "r.json"], folder.path());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{content:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{content:?}: {printed}");
         assert!(
-            said.contains(message) && said.contains("r.json"),
-            "{content:?}: {said}"
+            printed.contains(message) && printed.contains("r.json"),
+            "{content:?}: {printed}"
         );
     }
     std::fs::write(folder.path().join("r.gz"), [0x1f, 0x8b, 8, 0]).expect("written");

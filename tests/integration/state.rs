@@ -71,9 +71,9 @@ fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
     assert_eq!(cause["sent"], "the end of the section");
     assert_eq!(cause["expected"], "esp/drq_state (bool, 1 byte)");
     let message = cause["message"].as_str().unwrap();
-    // What the build said stays, and what it means follows.
-    let (said, meant) = message.split_once("; ").unwrap();
-    assert_eq!(said, format!("Missing section footer for {section}"));
+    // The build's own message stays, and its meaning follows.
+    let (printed, meant) = message.split_once("; ").unwrap();
+    assert_eq!(printed, format!("Missing section footer for {section}"));
     assert!(meant.contains("esp/drq_state"), "{message}");
 }
 
