@@ -163,7 +163,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(
         printed,
-        "untested: shards 2, 4 are missing of 4; --partial merges what there is\n"
+        "untested: shards 2, 4 are missing of 4; --partial merges the others\n"
     );
 
     let args = ["merge", "1.json", "2.json", "--partial", "--format", "json"];
@@ -319,7 +319,7 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         (|r| r["shard"] = Value::Null, "2.json is of a whole run"),
         (
             |r| r["shard"]["index"] = json!(7),
-            "2.json: it says shard 7/2",
+            "2.json: it claims to be shard 7/2",
         ),
     ];
     for (change, message) in changes {
