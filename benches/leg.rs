@@ -130,6 +130,7 @@ fn main() -> anyhow::Result<()> {
         running: false,
         loops: None,
         retries: 0,
+        repeat: 0,
         timeouts: Timeouts::default(),
         logs: logs.path().to_owned(),
         names,

@@ -171,6 +171,8 @@ pub struct Guests {
     pub jobs: Option<usize>,
     /// The number of times that a failed case is tried again.
     pub retries: u16,
+    /// The number of times that a passed case is run again, to see whether it always passes.
+    pub repeat: u16,
     /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
@@ -190,6 +192,7 @@ impl Default for Guests {
             capabilities: Vec::new(),
             jobs: None,
             retries: 2,
+            repeat: 0,
             timeout: Duration::from_secs(60),
             logs: None,
         }

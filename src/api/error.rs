@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::dumps::ObtainError;
+use crate::api::names::UnknownName;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
@@ -65,6 +66,8 @@ pub(crate) enum Problem {
         target: String,
         wanted: String,
     },
+    #[error(transparent)]
+    Name(#[from] UnknownName),
     #[error("no build to sweep")]
     NoBuild,
 }
@@ -80,6 +83,7 @@ impl Problem {
             Problem::InsideRuntime
             | Problem::Lists(_)
             | Problem::Devices(_)
+            | Problem::Name(_)
             | Problem::Read(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests};
+use crate::api::doubts;
+use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
+use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
@@ -22,7 +26,9 @@ use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::{Means, Pair, QemuError, machine};
-use crate::report::{Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report};
+use crate::report::{
+    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report,
+};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -44,8 +50,8 @@ impl Opened {
     /// Opens both builds, and finds what guests are to have.
     ///
     /// # Errors
-    /// A build cannot be had or does not start, they have no such machine in common, or there is no such
-    /// device set.
+    /// A build cannot be had or does not start, they have no such machine in common, there is no such device
+    /// set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
         machine: &str,
@@ -65,6 +71,12 @@ impl Opened {
         )?;
         let machine = pair.machine(machine).map_err(QemuError::from)?;
         let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
+        for set in &sets {
+            names::check_devices(set, &pair)?;
+        }
+        if let Some(cpu) = &guests.cpu {
+            names::check_cpu(cpu, &pair)?;
+        }
         Ok(Opened {
             pair,
             machine,
@@ -198,6 +210,7 @@ impl<'i> Inquiry<'i> {
             running,
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
+            repeat: guests.repeat.into(),
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()
@@ -240,6 +253,36 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Migrates each device that the dumps leave a doubt about.
+    ///
+    /// # Errors
+    /// A build does not start any more, or the system gives no runtime.
+    pub(crate) fn settle_doubts(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) -> Result<(), Error> {
+        let Some(moved) = &mut self.moved else {
+            return Ok(());
+        };
+        let Settled {
+            findings,
+            cases,
+            observed,
+            described,
+            notices,
+        } = doubts::settle(
+            &moved.config,
+            dumps.clone(),
+            std::mem::take(&mut self.findings),
+            (self.scope, &self.policy.levels),
+            &self.opened.directions,
+            jobs(self.guests.jobs),
+        )?;
+        self.findings = findings;
+        moved.cases.extend(cases);
+        moved.observed.extend(observed);
+        self.described = described;
+        self.notices.extend(notices);
+        Ok(())
+    }
+
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
         for case in self.moved.iter().flat_map(|moved| &moved.cases) {
@@ -266,6 +309,34 @@ impl<'i> Inquiry<'i> {
                 directions,
                 self.scope.lists,
             )) {
+                Ok(found) => {
+                    let found = judge(found, &self.scope, &self.policy.levels);
+                    properties::absorb(&mut self.findings, found);
+                }
+                Err(error) => self.notices.push(Notice::new(
+                    NoticeKind::PropertiesNotCompared,
+                    &set.name,
+                    error,
+                )),
+            }
+        }
+    }
+
+    /// Compares the features that virtio devices of each set offer.
+    pub(crate) fn compare_features(&mut self) {
+        let Some(moved) = &self.moved else {
+            return;
+        };
+        for set in &self.opened.sets {
+            let started =
+                |case: &Case| case.device_set == set.name && case.outcome != Outcome::Skip;
+            if !moved.cases.iter().any(started) {
+                continue;
+            }
+            let directions = &self.opened.directions;
+            let lists = self.scope.lists;
+            let asked = properties::survey_features(&moved.config, set, directions, lists);
+            match probe(asked) {
                 Ok(found) => {
                     let found = judge(found, &self.scope, &self.policy.levels);
                     properties::absorb(&mut self.findings, found);
@@ -311,7 +382,7 @@ impl<'i> Inquiry<'i> {
             let found = judge(found, &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
-        self.described = Described::join(described);
+        self.described = Described::join(self.described.take().into_iter().chain(described));
     }
 
     /// Looks for what the builds set up differently on the devices of cases that nothing else explains.

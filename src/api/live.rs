@@ -49,6 +49,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let running = !config.guests.paused;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.compare_features();
     // The dumps say which device sends a section, and more about its fields. A build that cannot
     // dump leaves the cases as they are.
     match dumps(&opened.pair, Some(opened.machine.clone())) {

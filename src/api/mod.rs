@@ -26,12 +26,14 @@
 
 mod check;
 mod config;
+mod doubts;
 pub(crate) mod dumps;
 mod error;
 mod inquiry;
 mod live;
 pub(crate) mod logs;
 mod merge;
+mod names;
 mod progress;
 mod static_check;
 mod sweep;

@@ -7,6 +7,7 @@ use crate::api::config::SweepConfig;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
+use crate::api::names;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::migration::channel::transport::Transport;
@@ -16,7 +17,7 @@ use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::BuildRef;
 use crate::qemu;
-use crate::qemu::{BuildArg, Means, Pair, machine};
+use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -24,6 +25,7 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
+use crate::sweep::selection::Machines::{Named, Usual, Versioned};
 use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
 use crate::sweep::target;
 use crate::sweep::target::SweepTarget;
@@ -149,12 +151,17 @@ impl Opened {
                         architecture: means.architecture,
                         machine: asked.machines.to_string(),
                         reason: error.to_string(),
+                        unknown: None,
                     });
                     first = first.or(Some(error));
                 }
                 Err(error) => return Err(error),
             }
         }
+        if let Some(error) = unknown_machine(&selection, &unavailable) {
+            return Err(QemuError::from(error).into());
+        }
+        names::check_only(&config.only, builds.iter().map(|of| &of.pair))?;
         match (builds.first(), first) {
             (Some(Builds { pair, .. }), _) => Ok(Opened {
                 old: pair.old.reference(),
@@ -167,6 +174,25 @@ impl Opened {
             (None, None) => Err(Problem::NoBuild.into()),
         }
     }
+}
+
+/// Returns why a machine that was asked for is none on any of its architectures, if there is such a one.
+fn unknown_machine(
+    selection: &MachineSelection,
+    unavailable: &[UnavailableMachine],
+) -> Option<NoCommonMachine> {
+    let asked = selection.by_architecture();
+    let mut unknown = unavailable.iter().filter(|one| one.unknown.is_some());
+    let everywhere = |one: &&UnavailableMachine| {
+        let on = asked.iter().filter(|of| match &of.machines {
+            Named(names) => names.contains(&one.machine),
+            Usual | Versioned => false,
+        });
+        let same =
+            |other: &&UnavailableMachine| other.unknown.is_some() && other.machine == one.machine;
+        on.count() == unavailable.iter().filter(same).count()
+    };
+    unknown.find(everywhere)?.unknown.clone()
 }
 
 /// Has the builds write their dumps for the first machine, if there is one.
@@ -370,6 +396,7 @@ fn targets(
         running: false,
         loops: None,
         retries: 0,
+        repeat: 0,
         timeouts: Timeouts {
             leg: config.timeout,
             ..Timeouts::default()
@@ -379,9 +406,12 @@ fn targets(
     };
     let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let properties = target::properties(&configs, &options.only)?;
+    let virtio = configs.first().map(target::virtio).transpose()?;
+    let virtio = virtio.unwrap_or_default();
     let target = |config: MigrationConfig| SweepTarget {
         label: target::label(arch, &config.machine, &builds.machines),
         properties: properties.clone(),
+        virtio: virtio.clone(),
         forecast: Forecast::default(),
         config,
     };

@@ -9,6 +9,7 @@
 mod differences;
 mod explanation;
 mod memory;
+mod pci_config;
 mod reason;
 mod sentence;
 #[cfg(test)]
@@ -40,6 +41,17 @@ pub(crate) struct Blamed<'b> {
     pub field: Option<&'b str>,
     /// The lowest version of the section that it accepts, by its message.
     pub minimum: Option<i64>,
+    /// What it says that it refused.
+    pub refused: Option<RefusedValue>,
+}
+
+/// A value that a build says that it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedValue {
+    /// A byte of the PCI configuration space.
+    ConfigByte { at: usize, sent: u8, own: u8 },
+    /// Another one: the layouts agreed up to there.
+    Other,
 }
 
 /// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
@@ -56,6 +68,7 @@ pub(crate) fn explain<'s>(
         expected: expected.into(),
         minimum: blamed.and_then(|blamed| blamed.minimum),
         refused_at: None,
+        by_value: blamed.is_some_and(|blamed| blamed.refused.is_some()),
         renames,
         direction,
     };
@@ -71,6 +84,11 @@ pub(crate) fn explain<'s>(
         SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
         SectionKind::Iterative => None,
         SectionKind::Device => {
+            if let Some(RefusedValue::ConfigByte { at, sent, own }) = blamed.refused
+                && let Some(explanation) = values::refused_config(section, at, sent, own)
+            {
+                return Some(explanation);
+            }
             let found = case.best(section).map(|(_, explanation)| explanation);
             found.or_else(|| case.value_check(section))
         }
@@ -90,6 +108,7 @@ pub(crate) fn likely_refused<'s>(
         expected: expected.into(),
         minimum: None,
         refused_at: None,
+        by_value: false,
         renames,
         direction,
     };
@@ -139,6 +158,8 @@ struct Case<'c> {
     /// message.
     minimum: Option<i64>,
     refused_at: Option<RefusedAt<'c>>,
+    /// The build said that it refused a value, so that no length that the state chooses is to blame.
+    by_value: bool,
     renames: &'c dyn Renames,
     direction: Direction,
 }
@@ -275,6 +296,9 @@ impl Case<'_> {
         let mut found = self.candidates(section);
         if let Some(RefusedAt { end, .. }) = self.refused_at {
             found.retain(|(_, one)| one.offset.is_none_or(|offset| offset < end));
+        }
+        if self.by_value {
+            found.retain(|(grade, _)| *grade != Grade::Elastic);
         }
         let grade = found.first()?.0;
         found.retain(|(other, _)| *other == grade);

@@ -75,6 +75,11 @@ impl Device {
         self.driver_on.get(arch).unwrap_or(&self.driver)
     }
 
+    /// Tells whether it is given as `-device` takes it, rather than by a set.
+    pub fn is_verbatim(&self) -> bool {
+        matches!(self.form, Form::Verbatim(_))
+    }
+
     /// Returns the ids of the devices that it needs directly.
     pub fn needs(&self) -> &[String] {
         &self.needs

@@ -65,11 +65,14 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
     }
     let launch = config.launch(composition.args);
     let route = config.route(spec.direction);
-    let mut result = run::run(config, &route, &launch, spec.direction, watcher).await;
-    let sent = result.state.first.take();
+    let Repetition {
+        mut result,
+        sent,
+        repeated,
+    } = repeat(config, &route, &launch, spec.direction, watcher).await;
     if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
-        control_and_retry(config, &mut case, &mut result, &launch, watcher).await;
+        control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
             // As far as it came, on its route.
@@ -80,6 +83,7 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
         record_failure(config, &mut case, result, &launch, &route);
     } else {
         case.outcome = result.outcome;
+        case.repeated = Some(repeated).filter(|repeated| repeated.of > 1);
         record(&mut case, result);
     }
     case.elapsed_ms = milliseconds(begun);
@@ -94,6 +98,56 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
     Ran { case, observed }
+}
+
+/// The runs of a case that show how often it fails.
+struct Repetition {
+    /// The worst.
+    result: RunResult,
+    /// The stream of the first source, of the first run.
+    sent: Option<Stream>,
+    repeated: Repeated,
+}
+
+/// Runs a case, and repeats it as often as requested where it passes: that shows intermittent
+/// failures.
+async fn repeat(
+    config: &MigrationConfig,
+    route: &[&Endpoint],
+    launch: &LaunchSpec,
+    direction: Direction,
+    watcher: Watcher<'_>,
+) -> Repetition {
+    let mut result = run::run(config, route, launch, direction, watcher).await;
+    let sent = result.state.first.take();
+    let mut repeated = Repeated {
+        failed: usize::from(result.failed()),
+        of: 1,
+    };
+    if result.outcome == Outcome::Pass {
+        let of = config.repeat;
+        for time in 1..=of {
+            watcher(Step::Again { time, of });
+            let again = run::run(config, route, launch, direction, &|_| {}).await;
+            repeated.of += 1;
+            repeated.failed += usize::from(again.failed());
+            if again.failed() && severity(again.outcome) > severity(result.outcome) {
+                result = again;
+            }
+        }
+    }
+    Repetition {
+        result,
+        sent,
+        repeated,
+    }
+}
+
+/// Returns the severity of an outcome; the worst is the highest.
+fn severity(outcome: Outcome) -> usize {
+    use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
+    let order = [Skip, Pass, Broken, Fail, Lost, Hang, Crash];
+    order.iter().position(|&of| of == outcome).unwrap_or(0)
 }
 
 /// Returns why a case cannot be run at all, if it cannot.
@@ -190,6 +244,7 @@ async fn control_and_retry(
     config: &MigrationConfig,
     case: &mut Case,
     result: &mut RunResult,
+    mut repeated: Repeated,
     launch: &LaunchSpec,
     watcher: Watcher<'_>,
 ) {
@@ -206,7 +261,11 @@ async fn control_and_retry(
         return;
     }
     case.outcome = result.outcome;
-    let mut repeated = Repeated { failed: 1, of: 1 };
+    if repeated.of > 1 {
+        // How often it fails is known already.
+        case.repeated = Some(repeated);
+        return;
+    }
     for time in 1..=config.retries {
         let of = config.retries;
         watcher(Step::Again { time, of });

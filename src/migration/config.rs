@@ -59,6 +59,8 @@ pub struct MigrationConfig {
     pub loops: Option<usize>,
     /// Number of times that a failed case is tried again.
     pub retries: usize,
+    /// Number of times that a case which passed is run again.
+    pub repeat: usize,
     pub timeouts: Timeouts,
     /// The folder for logs of cases that did not pass.
     pub logs: PathBuf,

@@ -8,6 +8,7 @@ mod pattern;
 mod route;
 pub(crate) mod rule;
 mod section;
+mod similar;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
@@ -17,4 +18,5 @@ pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;
 pub use section::SectionName;
+pub use similar::nearest;
 pub use version::{BadVersion, Version};

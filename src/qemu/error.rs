@@ -28,7 +28,8 @@ impl QemuError {
             QemuError::Spec(_) => true,
             QemuError::Cache(error) => error.is_usage(),
             QemuError::Fetch(error) => matches!(error, FetchError::NoSuchSuite { .. }),
-            QemuError::Start(_) | QemuError::Dump(_) | QemuError::Machine(_) => false,
+            QemuError::Machine(error) => error.is_unknown(),
+            QemuError::Start(_) | QemuError::Dump(_) => false,
         }
     }
 }

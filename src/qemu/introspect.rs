@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qapi::qmp;
 
 use crate::qemu::info::NO_MACHINE;
-use crate::qemu::qmp::QmpError;
+use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
 use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
 /// The devices of a build.
@@ -34,6 +34,32 @@ impl Build {
         Ok(answered?)
     }
 
+    /// Starts the build without a machine and asks for the types that are one of these, subtypes included; some
+    /// tenths of a second.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub fn types_of(&self, bases: &[&str]) -> Result<BTreeSet<String>, QemuError> {
+        let ask = async {
+            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            match types_of(&monitored, self, bases).await {
+                Ok(types) => {
+                    monitored.quit(self.deadlines().command).await;
+                    Ok(types)
+                }
+                Err(problem) => Err(monitored.explain(problem).await),
+            }
+        };
+        let answered = block_on(ask).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(answered?)
+    }
+
     /// [`Build::devices`] for a caller with a runtime.
     ///
     /// # Errors
@@ -48,6 +74,58 @@ impl Build {
             Err(problem) => Err(monitored.explain(problem).await),
         }
     }
+}
+
+impl Build {
+    /// Starts the build without a machine and asks for its CPU models; `None` where it does not list them.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub fn cpu_models(&self) -> Result<Option<BTreeSet<String>>, QemuError> {
+        let ask = async {
+            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            let deadline = self.deadlines().command;
+            let asked = monitored
+                .session
+                .execute(QueryCpuDefinitions {}, deadline)
+                .await;
+            match asked {
+                Ok(models) => {
+                    monitored.quit(deadline).await;
+                    Ok(Some(models.into_iter().map(|model| model.name).collect()))
+                }
+                // Not every target has the command.
+                Err(QmpError::Refused { .. }) => Ok(None),
+                Err(problem) => Err(monitored.explain(problem).await),
+            }
+        };
+        let answered = block_on(ask).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(answered?)
+    }
+}
+
+async fn types_of(
+    monitored: &Monitored,
+    build: &Build,
+    bases: &[&str],
+) -> Result<BTreeSet<String>, QmpError> {
+    let mut types = BTreeSet::new();
+    for base in bases {
+        let list = qmp::qom_list_types {
+            implements: Some((*base).to_owned()),
+            abstract_: Some(false),
+        };
+        let deadline = build.deadlines().command;
+        let found = monitored.session.execute(list, deadline).await?;
+        types.extend(found.into_iter().map(|found| found.name));
+    }
+    Ok(types)
 }
 
 async fn questions(

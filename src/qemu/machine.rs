@@ -1,12 +1,11 @@
 //! Machine types: the one that both builds know, and its needs.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::model::Version;
+use crate::model::{Version, nearest};
 use crate::qemu::{BuildInfo, MachineType};
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +103,13 @@ pub fn usual() -> impl Iterator<Item = (&'static str, &'static str)> {
         let targets = profile.usual.iter().map(String::as_str);
         targets.map(|target| (target, profile.family.as_str()))
     })
+}
+
+/// The families that people mostly run on a target, in the order of the table.
+pub fn usual_of(target: &str) -> impl Iterator<Item = &'static str> {
+    usual()
+        .filter(move |(known, _)| *known == target)
+        .map(|(_, family)| family)
 }
 
 /// The versioned machine types that both builds list.
@@ -292,6 +298,8 @@ pub struct NoCommonMachine {
     /// The name that it is short for in a build that lacks it as such, where another build lacks
     /// that.
     pub alias_of: Option<String>,
+    /// A build has versioned types of which it is the family's name.
+    is_family: bool,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
     /// Similar names that would do, the most similar first; none if there is a `newest`.
@@ -299,11 +307,28 @@ pub struct NoCommonMachine {
 }
 
 impl NoCommonMachine {
+    /// Tells whether no build asked knows the name, nor a family or an alias that it may belong to: it is
+    /// misspelt, rather than missing from one of them.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.missing, Missing::Both | Missing::Only(_))
+            && self.alias_of.is_none()
+            && self.newest.is_none()
+            && !self.is_family
+    }
+
     fn new(wanted: &str, missing: Missing, builds: &[&BuildInfo], common: &[&str]) -> Self {
         let machines = || builds.iter().flat_map(|build| &build.machines);
         let alias_of = machines()
             .find(|machine| machine.alias.as_deref() == Some(wanted))
             .map(|machine| machine.name.clone());
+        // By its name in the builds, or by one that people use for it.
+        let of_family = |machine: &MachineType| {
+            let family = split(&machine.name).map(|(family, _)| family);
+            let wanted = split(wanted).map_or(wanted, |(family, _)| family);
+            let known = |family: &str| families(wanted, &[]).contains(&family);
+            family.is_some_and(known)
+        };
+        let is_family = machines().any(of_family);
         let newest = split(wanted).and_then(|(family, _)| pick(family, builds, common));
         let near = match newest {
             Some(_) => Vec::new(),
@@ -315,30 +340,18 @@ impl NoCommonMachine {
                 let names = common
                     .iter()
                     .map(|name| split(name).map_or(*name, |(family, _)| family));
-                let names: BTreeSet<&str> = names.chain(aliases).collect();
-                let mut near: Vec<(f64, &str)> = names
-                    .into_iter()
-                    .map(|name| (likeness(wanted, name), name))
-                    .filter(|(likeness, _)| *likeness >= 0.6)
-                    .collect();
-                near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-                near.truncate(3);
-                near.into_iter().map(|(_, name)| name.to_owned()).collect()
+                nearest(wanted, names.chain(aliases))
             }
         };
         NoCommonMachine {
             wanted: wanted.to_owned(),
             missing,
             alias_of,
+            is_family,
             newest,
             near,
         }
     }
-}
-
-/// Returns a likeness from 0 to 1. Exchanged letters count as one slip, as in `vitr`.
-fn likeness(wanted: &str, name: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(wanted, name)
 }
 
 impl fmt::Display for NoCommonMachine {

@@ -70,6 +70,9 @@ pub fn open(
     match arg {
         BuildArg::Dump(path) => Err(SpecError::DumpCannotRun(path.clone()).into()),
         BuildArg::Binary { label, path } => Ok(Build::binary(label, path)),
+        BuildArg::Folder { label, path } => {
+            Ok(Build::binary(label, &spec::program_in(path, arch)?))
+        }
         BuildArg::Debian { suite } => {
             let packages = machine::packages(arch)
                 .ok_or_else(|| SpecError::UnknownArchitecture(arch.to_owned()))?;

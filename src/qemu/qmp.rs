@@ -382,6 +382,16 @@ pub struct MachineReply {
     pub deprecated: bool,
 }
 
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryCpuDefinitions {}
+command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);
+
+/// A CPU model, by the key that all targets give.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CpuModel {
+    pub name: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -103,6 +103,9 @@ pub struct Finding {
     pub evidence: Evidence,
     /// Id of the case that proved it.
     pub confirmed_by: Option<String>,
+    /// Id of a case in which the device came through after reset. Another state may still fail.
+    #[serde(default)]
+    pub refuted_by: Option<String>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
     /// The change in QEMU that it shows.

@@ -21,6 +21,13 @@ pub enum NoticeKind {
     FailuresNotExplained,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
+    /// Devices that a finding is about could not be migrated. The subject is their names.
+    DoubtsNotSettled,
+    /// The dumps are of two versions of one machine. The subject is the family.
+    MachinesDiffer,
+    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
+    /// the section.
+    SectionUnreadable,
 }
 
 /// Evidence that a run lacks.
@@ -60,6 +67,15 @@ impl Notice {
                 format!("the failures of {subject} are not explained by properties")
             }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+            NoticeKind::DoubtsNotSettled => {
+                format!("findings about {subject} are neither confirmed nor refuted")
+            }
+            NoticeKind::MachinesDiffer => {
+                format!(
+                    "the dumps are of two versions of {subject}, between which no guest migrates"
+                )
+            }
+            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
 }

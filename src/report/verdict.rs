@@ -54,9 +54,15 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
 }
 
-/// Returns true if a part of the run has no report.
+/// Returns true if the evidence is not that of the question: a part of the run has no report, or the dumps
+/// are of two machine types, between which QEMU takes no guest.
 fn is_partial(notices: &[Notice]) -> bool {
-    let missing = |notice: &Notice| notice.kind == NoticeKind::ShardMissing;
+    let missing = |notice: &Notice| {
+        matches!(
+            notice.kind,
+            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer
+        )
+    };
     notices.iter().any(missing)
 }
 

@@ -142,7 +142,12 @@ pub struct Command {
 impl Command {
     /// The name that QEMU has for it, in lower case.
     pub fn name(&self) -> Option<&'static str> {
-        Some(match self.number {
+        Command::name_of(self.number)
+    }
+
+    /// The name of the command with this number.
+    pub fn name_of(number: u16) -> Option<&'static str> {
+        Some(match number {
             1 => "open-return-path",
             2 => "ping",
             3 => "postcopy-advise",

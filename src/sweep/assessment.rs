@@ -72,6 +72,26 @@ impl<'l> Assessment<'l> {
         }
     }
 
+    /// Begins with findings that are judged already, of these dumps.
+    pub fn of_findings(
+        scope: Scope<'l>,
+        overrides: &'l LevelOverrides,
+        directions: &'l [Direction],
+        dumps: (Arc<Dump>, Arc<Dump>),
+        findings: Vec<Finding>,
+    ) -> Assessment<'l> {
+        Assessment {
+            scope,
+            overrides,
+            directions,
+            senders: properties::senders(&[&dumps.0, &dumps.1]),
+            dumps: Some(dumps),
+            findings,
+            described: None,
+            streamed: Vec::new(),
+        }
+    }
+
     /// Returns the failures that the findings so far predict.
     pub(crate) fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)
@@ -132,7 +152,7 @@ impl<'l> Assessment<'l> {
         result: &mut MachineResult,
     ) -> Result<(), properties::ProbeError> {
         self.settle();
-        let mut asked = Ok(());
+        let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
@@ -160,6 +180,21 @@ impl<'l> Assessment<'l> {
             }
         }
         asked
+    }
+
+    /// Compares the features that the virtio devices offer.
+    fn compare_features(
+        &mut self,
+        target: &SweepTarget,
+        result: &MachineResult,
+    ) -> Result<(), properties::ProbeError> {
+        for set in &result.virtio {
+            let (config, lists) = (&target.config, self.scope.lists);
+            let asked = properties::survey_features(config, set, self.directions, lists);
+            let found = block_on(asked)??;
+            self.absorb(found);
+        }
+        Ok(())
     }
 
     /// Returns how much of what the guests sent the dumps describe.

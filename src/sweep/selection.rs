@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::qemu::{Pair, machine};
+use crate::qemu::{NoCommonMachine, Pair, machine};
 
 /// The machines that a user selects, before any build has been looked at.
 #[derive(Debug, Clone, Default)]
@@ -116,6 +116,8 @@ pub(crate) struct UnavailableMachine {
     pub architecture: String,
     pub machine: String,
     pub reason: String,
+    /// Set where the name means nothing to either build.
+    pub unknown: Option<NoCommonMachine>,
 }
 
 /// The machine types of two builds that a selection means.
@@ -131,6 +133,7 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
         architecture: pair.arch().to_owned(),
         machine,
         reason,
+        unknown: None,
     };
     let names = match machines {
         Machines::Named(names) => names.clone(),
@@ -143,10 +146,7 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
                 machines: versioned,
             };
         }
-        Machines::Usual => machine::usual()
-            .filter(|(target, _)| *target == pair.arch())
-            .map(|(_, family)| family.to_owned())
-            .collect(),
+        Machines::Usual => machine::usual_of(pair.arch()).map(str::to_owned).collect(),
     };
     let mut resolved = ResolvedMachines::default();
     for name in names {
@@ -154,9 +154,10 @@ pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
             // Two names may mean one type.
             Ok(machine) if resolved.machines.contains(&machine) => {}
             Ok(machine) => resolved.machines.push(machine),
-            Err(error) => resolved
-                .unavailable
-                .push(unavailable(name, error.to_string())),
+            Err(error) => resolved.unavailable.push(UnavailableMachine {
+                unknown: error.is_unknown().then(|| error.clone()),
+                ..unavailable(name, error.to_string())
+            }),
         }
     }
     resolved

@@ -16,6 +16,8 @@ pub(crate) struct SweepTarget {
     /// The machine's name in ids of cases.
     pub label: String,
     pub properties: Properties,
+    /// The drivers that plug in a virtio device, whose features are to be compared.
+    pub virtio: BTreeSet<String>,
     /// The failures that the dumps predict.
     pub forecast: Forecast,
 }
@@ -99,6 +101,17 @@ pub(crate) fn properties(
         shared.insert(driver, properties);
     }
     Ok(shared)
+}
+
+/// The types that carry a virtio device on a bus that a user plugs into.
+const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
+
+/// Asks which drivers of a build plug in a virtio device.
+///
+/// # Errors
+/// The build does not start or does not answer.
+pub fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
+    config.old.build.types_of(&VIRTIO_PROXIES)
 }
 
 /// Tells whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of

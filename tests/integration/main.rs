@@ -22,6 +22,7 @@ mod builds;
 mod cli;
 mod dependencies;
 mod device_sets;
+mod dumps;
 mod guests;
 mod live;
 mod log;

@@ -39,6 +39,9 @@ pub(crate) fn pair_sections<'d>(
     // vmsd name → the types that only one build has, in order of name.
     let mut lone: BTreeMap<&str, (Vec<&Section>, Vec<&Section>)> = BTreeMap::new();
     for name in &types {
+        if old.has_unreadable(name) || new.has_unreadable(name) {
+            continue;
+        }
         match (old_types.get(name), new_types.get(name)) {
             (Some(section), None) => lone
                 .entry(&section.description.name)
@@ -73,6 +76,7 @@ pub(crate) fn pair_sections<'d>(
 
     types
         .into_iter()
+        .filter(|name| !old.has_unreadable(name) && !new.has_unreadable(name))
         .filter_map(|name| match (old_types.get(name), new_types.get(name)) {
             (Some(&old), Some(&new)) => Some(Pair::Both {
                 old,

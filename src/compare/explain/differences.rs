@@ -188,7 +188,10 @@ fn is_subsection(finding: &Finding) -> bool {
 /// headers.
 fn grade(difference: &Difference) -> Option<Grade> {
     match (difference.finding.level, difference.finding.rule) {
-        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld) => None,
+        // Padding that is read as a value has the right length.
+        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld | Rule::FieldPadded) => {
+            None
+        }
         // It was sent, so its version was looked at.
         (Level::Error, _) | (_, Rule::SubsectionVersion) => Some(Grade::Certain),
         (_, Rule::SubsectionUnknown | Rule::SubsectionUnreachable) => Some(Grade::Likely),

@@ -1,6 +1,6 @@
 //! The parts of an explanation.
 
-use crate::compare::explain::reason::Reason;
+use crate::compare::explain::reason::{Reason, Weight};
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
@@ -35,6 +35,27 @@ pub(crate) enum Grade {
 }
 
 impl Explanation {
+    /// Tells whether it is a length that the state of the guest chooses.
+    pub fn is_of_state(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Layout {
+                weight: Weight::Length,
+                ..
+            }
+        )
+    }
+
+    /// Returns it as one of a machine that never ran: the place in another stream says nothing, and no state has
+    /// made the difference.
+    pub fn after_reset(mut self) -> Explanation {
+        self.offset = None;
+        if let Reason::Layout { weight, .. } = &mut self.reason {
+            *weight = Weight::AfterReset;
+        }
+        self
+    }
+
     /// An explanation of a section as a whole.
     pub(crate) fn of(section: &Section, reason: Reason) -> Explanation {
         Explanation {

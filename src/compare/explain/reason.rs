@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::compare::explain::explanation::Grade;
+use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
@@ -77,6 +78,8 @@ pub(crate) enum Reason {
     PciConfig {
         field: String,
         at: usize,
+        /// The register or the capability that it belongs to, in what was sent.
+        part: ConfigPart,
         sent: u8,
         own: u8,
     },
@@ -167,6 +170,8 @@ pub(crate) enum Weight {
     Test,
     /// The length is the state's.
     Length,
+    /// It shows in machines that never ran.
+    AfterReset,
 }
 
 impl From<Grade> for Weight {

@@ -112,6 +112,7 @@ impl fmt::Display for Explanation {
                 f.write_str(match weight {
                     Weight::Given => "",
                     Weight::Test => "; a version or a test decides whether it reads that",
+                    Weight::AfterReset => ", in a machine that never ran",
                     Weight::Length => {
                         "; where that length is not the state's to choose, the load ends there"
                     }
@@ -252,9 +253,15 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                 some(registers)
             )
         }
-        Reason::PciConfig { at, sent, own, .. } => format!(
+        Reason::PciConfig {
+            at,
+            part,
+            sent,
+            own,
+            ..
+        } => format!(
             "the PCI configuration space of {section} differs where a guest cannot write, first at \
-             0x{at:x}: 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
+             0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
         ),
         Reason::ValueCheck { unseen, up_to } => {
             let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));

@@ -17,6 +17,7 @@ fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
         instance,
         field: None,
         minimum: None,
+        refused: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values that a loader is known to compare with its own.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
+use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::explain::reason::{Reason, Register};
 use crate::compare::streams::{Leaf, leaves};
 use crate::stream::tree::{Leaf as Held, Section};
@@ -162,6 +163,7 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
     let reason = Reason::PciConfig {
         field: sent.label.clone(),
         at: byte_at,
+        part: ConfigPart::of(byte_at, sent.bytes),
         sent: byte(sent.bytes),
         own: byte(own.bytes),
     };
@@ -170,6 +172,44 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
         ..at(section, sent, reason)
     };
     Some((Grade::Likely, explanation))
+}
+
+/// The version of a PCI device, the first number of its state in what a virtio device sends
+/// (`virtio_pci_save_config()` in `hw/virtio/virtio-pci.c`).
+const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
+
+/// Explains a byte of the PCI configuration space that a build named as refused.
+pub(crate) fn refused_config(
+    section: &Section,
+    at: usize,
+    sent: u8,
+    own: u8,
+) -> Option<Explanation> {
+    let leaves = leaves(section);
+    let mut spaces = leaves.iter().filter_map(|leaf| match leaf.type_name {
+        "pci config" => Some((leaf, 0)),
+        "virtio" => leaf
+            .bytes
+            .starts_with(&PCI_IN_VIRTIO)
+            .then_some((leaf, PCI_IN_VIRTIO.len())),
+        _ => None,
+    });
+    // The byte at that offset is the one that the message quotes.
+    let (leaf, before) =
+        spaces.find(|(leaf, before)| leaf.bytes.get(before + at).copied() == Some(sent))?;
+    let config = leaf.bytes.get(before..)?;
+    let reason = Reason::PciConfig {
+        field: leaf.label.clone(),
+        at,
+        part: ConfigPart::of(at, config),
+        sent,
+        own,
+    };
+    Some(Explanation {
+        field: Some(leaf.label.clone()),
+        offset: Some(leaf.offset + (before + at) as u64),
+        ..Explanation::of(section, reason)
+    })
 }
 
 /// Returns the first byte of two configuration spaces that differs and is the device's own: the

@@ -26,6 +26,15 @@ impl<'d> Spot<'_, 'd> {
         })
     }
 
+    /// Returns the fields that the destination reads where the source sends padding, if that is what changed.
+    pub(super) fn read_from_padding(&self) -> Vec<&Item<'d>> {
+        let (_, read) = self
+            .wording
+            .direction
+            .source_destination(self.old, self.new);
+        read.iter().copied().filter(|i| !i.is_filler()).collect()
+    }
+
     /// Returns the key that is equal in every section that embeds the description in which the
     /// change was made.
     pub(super) fn change(&self) -> ChangeKey {

@@ -228,7 +228,15 @@ impl<'d> Spot<'_, 'd> {
                 format!("{old} is grouped differently in {in_new}; the bytes are the same")
             }
             Rule::FieldPadded => {
-                if self.new.iter().all(|item| item.is_filler()) {
+                let read = self.read_from_padding();
+                if !read.is_empty() {
+                    let is = plural(&read, "it arrives", "they arrive");
+                    format!(
+                        "{source} sends padding where {destination} reads {} ({}): {is} as zeros",
+                        list(&read),
+                        bytes(&read)
+                    )
+                } else if self.new.iter().all(|item| item.is_filler()) {
                     format!(
                         "{old} ({}) became padding of the same size",
                         bytes(self.old)

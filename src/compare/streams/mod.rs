@@ -192,6 +192,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         allowed_by: None,
         evidence: Evidence::Stream,
         confirmed_by: None,
+        refuted_by: None,
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),

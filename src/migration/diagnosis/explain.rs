@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::compare::explain::{Blamed, Explanation, explain};
+use crate::compare::explain::{Blamed, Explanation, RefusedValue, explain};
 use crate::compare::renames::NoRenames;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
+use crate::qemu::output::load::{LoadFailure, Refused};
 use crate::report::{Cause, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
@@ -66,15 +67,22 @@ pub(crate) async fn explain_refusal(
         instance: cause.instance.and_then(|number| number.try_into().ok()),
         field: cause.field.as_deref(),
         minimum,
+        refused: run.printed.as_ref().and_then(refused_value),
     });
     // Only the bytes distinguish a rename that no list knows from a break.
-    let found = explain(
-        &sent,
-        (&expected, dump.as_deref()),
-        blamed,
-        &NoRenames,
-        leg.direction,
-    );
+    let why = |sent: &Stream| {
+        let expected = (&expected, dump.as_deref());
+        explain(sent, expected, blamed, &NoRenames, leg.direction)
+    };
+    let mut found = why(&sent);
+    // The state of a guest that ran has lengths of its own: a machine of the source's build that never ran has
+    // those of the expected one.
+    if launch.guest.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
+        let source = route[leg.index];
+        if let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await {
+            found = why(&idle).map(Explanation::after_reset);
+        }
+    }
     // A build that died did not refuse: only the place where the two sides part explains that.
     let parts = |found: &Explanation| found.offset.is_some();
     let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
@@ -90,6 +98,15 @@ pub(crate) async fn explain_refusal(
             offset: found.offset,
             ..std::mem::take(cause)
         };
+    }
+}
+
+/// Returns the value that a build named as refused.
+fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
+    match printed.refused? {
+        Refused::ConfigByte { at, sent, own } => Some(RefusedValue::ConfigByte { at, sent, own }),
+        Refused::Value => Some(RefusedValue::Other),
+        Refused::Command(_) => None,
     }
 }
 

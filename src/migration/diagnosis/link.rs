@@ -42,10 +42,20 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     }
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     let cause = case.cause.as_mut()?;
+    if cause.rule == Some(Rule::PropertyDefaultChanged) {
+        // How the device is set up explains what it sends.
+        let mut findings = findings.iter();
+        return findings.find(|finding| finding.confirmed_by.as_ref() == Some(&case.id));
+    }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // A reader of the findings alone is to know that it happened.
-    finding.level = finding.level.min(Level::Warning);
+    // A reader of the findings alone is to know that it happened. A loss that was seen on a machine
+    // after reset does not depend on state.
+    let seen = match (finding.rule, case.outcome) {
+        (Rule::FieldPadded, Outcome::Lost) => Level::Error,
+        _ => Level::Warning,
+    };
+    finding.level = finding.level.min(seen);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
@@ -122,6 +132,9 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
+                // It is not foretold but seen.
+                let lost = met && finding.rule == FieldPadded;
+                assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }
         }
         let mut findings = vec![certain];

@@ -192,6 +192,27 @@ pub(crate) async fn survey(
     Ok(findings(&differences, directions, &config.machine))
 }
 
+/// Finds the features that a virtio device of one build alone offers, of the devices of a set.
+///
+/// # Errors
+/// A build does not start with it.
+pub async fn survey_features(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+    directions: &[Direction],
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, ProbeError> {
+    let launch = config.launch(config.compose(set).args);
+    let devices = |objects: &[Object]| {
+        let objects = objects.iter();
+        objects.map(|object| object.is_virtio).collect()
+    };
+    let snapshots = ask(&config.old, &config.new, &launch, devices).await?;
+    let mut differences = compare(&snapshots, Compared::Values, lists);
+    differences.retain(|difference| difference.feature_dropped().is_some());
+    Ok(findings(&differences, directions, &config.machine))
+}
+
 /// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
 ///
 /// # Errors
@@ -257,6 +278,7 @@ mod tests {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
             kind,
+            is_virtio: false,
             properties: Default::default(),
         };
         let objects = [

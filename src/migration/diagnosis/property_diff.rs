@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
-use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
+use crate::qemu::properties::{Kind, Object, Setting, Snapshot, is_on, same};
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::known_issues::KnownIssues;
 
@@ -42,7 +42,7 @@ pub enum How {
 /// The extent of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compared {
-    /// Values that changed.
+    /// Values that changed, and features of virtio devices that one build alone has.
     Values,
     /// Includes properties that one build alone has, of which hardly any matters. For the one
     /// device that failed they are worth a look.
@@ -118,6 +118,10 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
             old: old.clone(),
             new: new.clone(),
         }),
+        (None, Some(new)) if new.is_feature && new.is_on() => Some(How::Added { new: new.clone() }),
+        (Some(old), None) if old.is_feature && old.is_pinned() == Some(true) => {
+            Some(How::Removed { old: old.clone() })
+        }
         _ if what == Compared::Values => None,
         // A property is introduced with the value that changes nothing, or with a new default that
         // the old machine types undo.
@@ -194,6 +198,58 @@ impl Difference {
         }
     }
 
+    /// Returns the direction in which a virtio device loses a feature, if the property is one: there the source
+    /// offers it and the destination does not.
+    ///
+    /// A feature is introduced with its property: a build that does not know it yet does not offer
+    /// it. A property is removed when no machine type needs another value than the default any
+    /// more, and the device then behaves as by that default.
+    pub fn feature_dropped(&self) -> Option<Direction> {
+        let is_feature = match &self.how {
+            // If one build lists it as a plain switch, it is one.
+            How::Changed { old, new } => old.is_feature && new.is_feature,
+            How::Added { new: one } | How::Removed { old: one } => one.is_feature,
+            How::OtherCpu { .. } => false,
+        };
+        if !is_feature {
+            return None;
+        }
+        let offered = match &self.how {
+            How::Changed { old, new } => [old.is_on(), new.is_on()],
+            How::Added { new } => [false, new.is_on()],
+            How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
+            How::OtherCpu { .. } => return None,
+        };
+        match offered {
+            [true, false] => Some(Direction::Forward),
+            [false, true] => Some(Direction::Backward),
+            _ => None,
+        }
+    }
+
+    /// Makes the warning of a feature that is lost: a guest without a driver still passes.
+    fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
+        let name = &self.property;
+        let (source, destination) = direction.source_destination("old", "new");
+        let lacking = match &self.how {
+            How::Changed { .. } | How::OtherCpu { .. } => format!("{destination} has it off"),
+            How::Added { .. } => format!("{destination} does not know it"),
+            How::Removed { .. } if direction == Direction::Forward => {
+                format!("{destination} has no such property any more, and does not offer it")
+            }
+            How::Removed { .. } => format!("{destination} has it off"),
+        };
+        Finding {
+            rule: Rule::FeatureDropped,
+            level: Rule::FeatureDropped.level(),
+            message: format!(
+                "{source} offers `{name}` with {machine}, and {lacking}: a guest whose driver accepted it is \
+                 refused"
+            ),
+            ..self.finding(direction, machine)
+        }
+    }
+
     /// Makes a finding of the weakest level: it has caused no failure yet.
     pub(crate) fn finding(&self, direction: Direction, machine: &str) -> Finding {
         let shape = |value: String| Shape {
@@ -226,6 +282,7 @@ impl Difference {
             allowed_by: None,
             evidence: Evidence::Properties,
             confirmed_by: None,
+            refuted_by: None,
             context: Vec::new(),
             items: Vec::new(),
         }
@@ -243,7 +300,8 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// Makes the findings of a comparison, one a direction.
+/// Makes the findings of a comparison: a note in each direction, or for a feature of a virtio device a warning
+/// in the direction in which it is lost.
 pub fn findings(
     differences: &[Difference],
     directions: &[Direction],
@@ -251,6 +309,65 @@ pub fn findings(
 ) -> Vec<Finding> {
     differences
         .iter()
-        .flat_map(|difference| directions.iter().map(|&d| difference.finding(d, machine)))
+        .flat_map(|difference| directions.iter().map(move |&d| (difference, d)))
+        .filter_map(
+            |(difference, direction)| match difference.feature_dropped() {
+                None => Some(difference.finding(direction, machine)),
+                Some(dropped) if dropped == direction => {
+                    Some(difference.dropped_feature(direction, machine))
+                }
+                Some(_) => None,
+            },
+        )
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn dropped(old: Value, new: Value) -> Option<Direction> {
+        let machine = |setting: Value| Snapshot {
+            objects: vec![
+                serde_json::from_value(json!({
+                    "path": "/machine/peripheral/net0/virtio-backend",
+                    "type_name": "virtio-net-device", "kind": "device", "is_virtio": true,
+                    "properties": if setting.is_null() { json!({}) } else { json!({"f": setting}) }
+                }))
+                .expect("an object"),
+            ],
+        };
+        let snapshots = Snapshots {
+            old: machine(old),
+            new: machine(new),
+        };
+        let lists = KnownIssues::default();
+        let found = compare(&snapshots, Compared::Values, &lists);
+        found.first().and_then(Difference::feature_dropped)
+    }
+
+    #[test]
+    fn a_feature_is_lost_where_the_source_alone_offers_it() {
+        use Direction::{Backward, Forward};
+        let feature = |value: bool, default: bool| json!({"value": value, "default": default, "is_feature": true});
+        let plain = |value: bool| json!({"value": value, "default": true});
+        for (old, new, lost) in [
+            (feature(true, true), feature(false, true), Some(Forward)),
+            (feature(false, true), feature(true, true), Some(Backward)),
+            (feature(true, true), feature(true, false), None),
+            // The new build brought it, and pins it for the machine type or not.
+            (Value::Null, feature(true, true), Some(Backward)),
+            (Value::Null, feature(false, true), None),
+            // The property is gone, and its default is what the device does.
+            (feature(true, true), Value::Null, None),
+            (feature(false, true), Value::Null, Some(Backward)),
+            (feature(true, false), Value::Null, Some(Forward)),
+            // One build says that it is no bit of a mask.
+            (plain(false), feature(true, true), None),
+        ] {
+            assert_eq!(dropped(old.clone(), new.clone()), lost, "{old} {new}");
+        }
+    }
 }

@@ -24,6 +24,26 @@ pub(crate) struct Stats {
     pub pages: Option<u64>,
 }
 
+impl Stats {
+    /// Tells whether the source has worked out how long it took. No migration takes no time; a machine that does
+    /// not run may well have no downtime.
+    fn is_worked_out(&self) -> bool {
+        self.total_ms != Some(0)
+    }
+
+    /// Returns the numbers without those that were never worked out.
+    fn or_unknown(self) -> Stats {
+        match self.is_worked_out() {
+            true => self,
+            false => Stats {
+                total_ms: None,
+                downtime_ms: None,
+                ..self
+            },
+        }
+    }
+}
+
 impl From<MigrationReply> for Stats {
     fn from(reply: MigrationReply) -> Self {
         let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
@@ -257,10 +277,24 @@ impl Watch {
     }
 }
 
-/// Asks a source for the numbers of the migration that it made.
+/// Number of times that a source is asked for numbers that it has not worked out yet, and the pause between.
+const QUESTIONS: usize = 20;
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(2);
+
+/// Asks a source for the numbers of the migration that it made. It says that it is through before it has worked
+/// out how long that took (migration_completion() and migration_calculate_complete(), migration/migration.c), so
+/// that a time of 0 is asked for again.
 async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
-    let asked = source.monitored.session.execute(QueryMigrate {}, deadline);
-    Ok(asked.await?.into())
+    let ask = || source.monitored.session.execute(QueryMigrate {}, deadline);
+    let mut stats = Stats::from(ask().await?);
+    for _ in 1..QUESTIONS {
+        if stats.is_worked_out() {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_QUESTIONS).await;
+        stats = ask().await?.into();
+    }
+    Ok(stats.or_unknown())
 }
 
 /// Returns the status in a MIGRATION event.
@@ -268,5 +302,32 @@ fn status(event: &Event) -> Option<&str> {
     match event.name.as_str() {
         "MIGRATION" => event.data.get("status")?.as_str(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_were_never_worked_out_are_not_known() {
+        let stats = |total_ms, downtime_ms| Stats {
+            total_ms,
+            downtime_ms,
+            bytes: Some(7),
+            ..Stats::default()
+        };
+        assert_eq!(stats(Some(0), Some(0)).or_unknown(), stats(None, None));
+        let paused = stats(Some(6), Some(0));
+        assert_eq!(
+            paused.or_unknown(),
+            paused,
+            "a paused machine has no downtime"
+        );
+        let silent = stats(None, None);
+        assert!(
+            silent.is_worked_out(),
+            "a build that gives no number gives none later"
+        );
     }
 }

@@ -34,6 +34,8 @@ const WORDINGS: &[&str] = &[
     r#"Unknown ramblock "(?P<field>[^"]+)", cannot accept migration"#,
     r"(?:Length|Size) mismatch: (?P<field>\S+): ",
     r"(?i)mismatched ram page size (?P<field>\S+)",
+    // A message between sections.
+    r"MIG_CMD 0x[0-9a-f]+ unknown.*",
     // The machine.
     r"Machine type received is '(?P<field>[^']+)' and local is '[^']+'",
     r"Configuration section missing|Not a migration stream|Unsupported migration stream version",
@@ -79,6 +81,15 @@ static MINIMUM_VERSION: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
+    compile(
+        r"Bad config data: i=0x(?P<at>[0-9a-f]+) read: (?P<sent>[0-9a-f]+) device: (?P<own>[0-9a-f]+)",
+    )
+});
+
+static COMMAND: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
+
 fn compile(expression: &str) -> Regex {
     // Not from outside: a test compiles them all.
     Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
@@ -94,10 +105,42 @@ pub(crate) struct LoadFailure {
     pub field: Option<String>,
     /// The lowest version that the build accepts of what it refused as too old.
     pub minimum_version: Option<MinimumVersion>,
+    /// What a device said of its own accord, which is better evidence than a layout that differs.
+    pub refused: Option<Refused>,
     /// The stream ended early: the failure is the other side's.
     pub io_error: bool,
     /// The message in QEMU's words: the line, after a device's own reason where there is one.
     pub words: String,
+}
+
+/// What a build refused, in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A byte of the PCI configuration space that a guest cannot write.
+    ConfigByte { at: usize, sent: u8, own: u8 },
+    /// A message between sections, by its number.
+    Command(u16),
+    /// A value, for a reason that only people read.
+    Value,
+}
+
+impl Refused {
+    fn of(words: &str, is_reason: bool) -> Option<Refused> {
+        let hex = |text: &str| usize::from_str_radix(text, 16).ok();
+        if let Some(groups) = CONFIG_BYTE.captures(words) {
+            let byte = |name| u8::try_from(hex(&groups[name])?).ok();
+            return Some(Refused::ConfigByte {
+                at: hex(&groups["at"])?,
+                sent: byte("sent")?,
+                own: byte("own")?,
+            });
+        }
+        if let Some(groups) = COMMAND.captures(words) {
+            let number = u16::try_from(hex(&groups["number"])?).ok()?;
+            return Some(Refused::Command(number));
+        }
+        is_reason.then_some(Refused::Value)
+    }
 }
 
 /// The lowest version that a build takes of a description.
@@ -195,6 +238,7 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
+            refused: Refused::of(&words, reason.is_some()),
             io_error: is_io_error(&words),
             words,
         }
@@ -343,6 +387,34 @@ mod tests {
             words.starts_with("VQ 0 vring.num 1024 exceeds allocated max 256; "),
             "{words}"
         );
+    }
+
+    #[test]
+    fn what_a_build_refused_is_read_out_of_its_words() {
+        for (printed, refused) in [
+            (
+                "q: get_pci_config_device: Bad config data: i=0x34 read: 98 device: 84 cmask: ff wmask: 0 w1cmask:0\n\
+                 q: Failed to load PCIDevice:config\n\
+                 q: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-rng'",
+                Some(Refused::ConfigByte {
+                    at: 0x34,
+                    sent: 0x98,
+                    own: 0x84,
+                }),
+            ),
+            (
+                "q: MIG_CMD 0xb unknown (len 0x0)",
+                Some(Refused::Command(11)),
+            ),
+            (
+                "q: VQ 0 vring.num 1024 exceeds allocated max 256\n\
+                 q: load of migration failed: Invalid argument",
+                Some(Refused::Value),
+            ),
+            ("q: load of migration failed: Invalid argument", None),
+        ] {
+            assert_eq!(failure(&[printed]).refused, refused, "{printed}");
+        }
     }
 
     #[test]

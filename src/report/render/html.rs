@@ -144,6 +144,7 @@ struct Place<'r> {
     /// Types that one build lacks, instead of a place.
     lacks: Vec<&'r str>,
     confirmed_by: Vec<&'r str>,
+    refuted_by: Vec<&'r str>,
 }
 
 struct DiffLine<'r> {
@@ -479,6 +480,10 @@ fn of_rules<'r>(
             confirmed_by: group
                 .iter()
                 .filter_map(|f| f.confirmed_by.as_deref())
+                .collect(),
+            refuted_by: group
+                .iter()
+                .filter_map(|f| f.refuted_by.as_deref())
                 .collect(),
         };
         match rules.iter_mut().find(|rule| rule.id == finding.rule.id()) {

@@ -149,6 +149,12 @@ fn finding(
     for (label, message) in groups::messages(group) {
         labelled(&label, message, options, out)?;
     }
+    for finding in group {
+        if let Some(case) = &finding.refuted_by {
+            let text = format!("{case} passed, with the device as it is after reset");
+            labelled("not seen", &text, options, out)?;
+        }
+    }
     ending(first, rule, options, explained, out)
 }
 

@@ -145,15 +145,18 @@ pub struct Refused {
     pub place: Place,
 }
 
-/// The answer of a run-time test for every machine type that both builds know.
+/// The answer of a run-time test for every machine type that both builds know, or what becomes of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
     Never,
     Always,
+    /// Sent or not, no build that reads the value makes use of it.
+    Unused,
 }
 
-/// A run-time test whose answer is known, because a compat property of the machine type gives it.
+/// A run-time test whose answer is known, because a compat property of the machine type gives it; or a
+/// field that is padding in one of the builds and without a meaning in the other.
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// QOM type, where the entry is limited to one.
