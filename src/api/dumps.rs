@@ -194,8 +194,8 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     pair(old?, new?, machine)
 }
 
-/// Returns the machine type that a build is asked for, to be compared with a dump: that of the dump, where
-/// the build has it.
+/// Returns the machine type for a build that is compared with a dump: that of the dump, where the
+/// build has it.
 fn machine_beside(
     wanted: Option<&str>,
     dump: &Dump,
@@ -228,7 +228,7 @@ pub(crate) fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, Ob
     pair(old?, new?, machine)
 }
 
-/// Puts two dumps together, of one machine type or at least of one family.
+/// Makes a pair of two dumps, of one machine type or at least of one family.
 fn pair(
     old: (BuildRef, Dump),
     new: (BuildRef, Dump),

@@ -50,8 +50,8 @@ impl Opened {
     /// Opens both builds, and finds what guests are to have.
     ///
     /// # Errors
-    /// A build cannot be had or does not start, they have no such machine in common, there is no such device
-    /// set, or neither build has a device type or the CPU model asked for.
+    /// A build is not available or does not start, they have no such machine in common,
+    /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
         machine: &str,
@@ -253,7 +253,7 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Migrates each device that the dumps leave a doubt about.
+    /// Migrates each device that the dumps leave in doubt.
     ///
     /// # Errors
     /// A build does not start any more, or the system gives no runtime.

@@ -176,7 +176,7 @@ impl Opened {
     }
 }
 
-/// Returns why a machine that was asked for is none on any of its architectures, if there is such a one.
+/// Returns why a requested machine exists on none of its architectures, if there is such a machine.
 fn unknown_machine(
     selection: &MachineSelection,
     unavailable: &[UnavailableMachine],

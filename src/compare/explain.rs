@@ -41,16 +41,16 @@ pub(crate) struct Blamed<'b> {
     pub field: Option<&'b str>,
     /// The lowest version of the section that it accepts, by its message.
     pub minimum: Option<i64>,
-    /// What it says that it refused.
+    /// The value that it names as refused.
     pub refused: Option<RefusedValue>,
 }
 
-/// A value that a build says that it refused.
+/// A value that a build names as refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
-    /// Another one: the layouts agreed up to there.
+    /// Another value: the layouts agreed up to there.
     Other,
 }
 

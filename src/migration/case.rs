@@ -262,7 +262,7 @@ async fn control_and_retry(
     }
     case.outcome = result.outcome;
     if repeated.of > 1 {
-        // How often it fails is known already.
+        // The failure rate is known already.
         case.repeated = Some(repeated);
         return;
     }

@@ -105,7 +105,7 @@ pub fn usual() -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
-/// The families that people mostly run on a target, in the order of the table.
+/// Returns the usual families of a target, in the order of the table.
 pub fn usual_of(target: &str) -> impl Iterator<Item = &'static str> {
     usual()
         .filter(move |(known, _)| *known == target)
@@ -298,7 +298,7 @@ pub struct NoCommonMachine {
     /// The name that it is short for in a build that lacks it as such, where another build lacks
     /// that.
     pub alias_of: Option<String>,
-    /// A build has versioned types of which it is the family's name.
+    /// Set if a build has versioned types of which it is the family's name.
     is_family: bool,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
@@ -307,8 +307,8 @@ pub struct NoCommonMachine {
 }
 
 impl NoCommonMachine {
-    /// Tells whether no build asked knows the name, nor a family or an alias that it may belong to: it is
-    /// misspelt, rather than missing from one of them.
+    /// Tells whether neither the name nor a family or an alias that it may belong to is known to
+    /// any build: it is misspelt, rather than missing from one of them.
     pub fn is_unknown(&self) -> bool {
         matches!(self.missing, Missing::Both | Missing::Only(_))
             && self.alias_of.is_none()
@@ -321,7 +321,7 @@ impl NoCommonMachine {
         let alias_of = machines()
             .find(|machine| machine.alias.as_deref() == Some(wanted))
             .map(|machine| machine.name.clone());
-        // By its name in the builds, or by one that people use for it.
+        // Found by its name in the builds, or by another usual name.
         let of_family = |machine: &MachineType| {
             let family = split(&machine.name).map(|(family, _)| family);
             let wanted = split(wanted).map_or(wanted, |(family, _)| family);

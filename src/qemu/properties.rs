@@ -50,7 +50,7 @@ pub struct Setting {
     /// The value where neither the machine type nor an option sets it, if the type has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// It turns on a feature that a virtio device offers its driver.
+    /// Set if it turns on a feature that a virtio device offers its driver.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_feature: bool,
 }
@@ -214,7 +214,7 @@ impl Object {
     }
 }
 
-/// What a type tells of a property.
+/// The facts that a type lists about a property.
 #[derive(Debug, Clone, Default)]
 struct Listed {
     default: Option<Value>,
@@ -224,9 +224,10 @@ struct Listed {
 /// The type of every virtio device, whatever it is plugged in by.
 const VIRTIO: &str = "virtio-device";
 
-/// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU 9 a bit of a
-/// mask is described as `on/off` and a plain switch not at all (hw/core/qdev-properties.c); later both are
-/// described alike, and `x-` sets apart what is no business of a guest's driver.
+/// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
+/// 9 a bit of a mask is described as `on/off` and a plain switch not at all
+/// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
+/// concern a guest's driver.
 fn is_feature(property: &ObjectPropertyInfo) -> bool {
     property.type_ == "bool"
         && property.description.as_deref() == Some("on/off")

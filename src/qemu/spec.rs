@@ -10,11 +10,11 @@ pub enum BuildArg {
     Dump(PathBuf),
     /// A suite of the Debian archive: `debian:bookworm-backports`.
     Debian { suite: String },
-    /// A folder that holds QEMU binaries under their usual names, such as one that QEMU was built in.
+    /// A folder of QEMU binaries under their usual names, such as one that QEMU was built in.
     Folder {
-        /// What the user wrote.
+        /// The text that the user wrote.
         label: String,
-        /// Absolute.
+        /// An absolute path.
         path: PathBuf,
     },
     /// A QEMU binary or a script that starts one.

@@ -25,8 +25,8 @@ pub enum NoticeKind {
     DoubtsNotSettled,
     /// The dumps are of two versions of one machine. The subject is the family.
     MachinesDiffer,
-    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
-    /// the section.
+    /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
+    /// and the section.
     SectionUnreadable,
 }
 

@@ -54,8 +54,8 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
 }
 
-/// Returns true if the evidence is not that of the question: a part of the run has no report, or the dumps
-/// are of two machine types, between which QEMU takes no guest.
+/// Returns true if the evidence does not answer the question: a part of the run has no report, or
+/// the dumps are of two machine types, between which QEMU migrates no guest.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| {
         matches!(

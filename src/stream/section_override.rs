@@ -13,7 +13,7 @@ pub struct SectionOverride {
 
 impl SectionOverride {
     /// Takes all sections of this name from a stream, as replacements for those of another one.
-    /// Where it has none, the other's are left out. Returns `false` if that does not help: the
+    /// If it has none, the other's are left out. Returns `false` if that does not help: the
     /// section is guest memory or the like, or has been taken already.
     pub fn take(&mut self, name: &str, of: &Stream) -> bool {
         let mut like = of.sections.iter().filter(|section| section.name == *name);

@@ -16,7 +16,7 @@ pub(crate) struct SweepTarget {
     /// The machine's name in ids of cases.
     pub label: String,
     pub properties: Properties,
-    /// The drivers that plug in a virtio device, whose features are to be compared.
+    /// The drivers that plug in a virtio device, whose features are compared.
     pub virtio: BTreeSet<String>,
     /// The failures that the dumps predict.
     pub forecast: Forecast,

@@ -20,12 +20,12 @@ pub struct Dump {
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A section of another shape than QEMU prints, beside others that are sound.
+/// A section of another form than QEMU prints, beside others that are sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The key in the file: a QOM type, or `vmschkmachine`.
     pub type_name: String,
-    /// What is wrong with it, and where in it.
+    /// The error, and its place in the section.
     pub reason: String,
 }
 

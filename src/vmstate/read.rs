@@ -107,7 +107,7 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     })?;
     let dump: Dump = match serde_json::from_str(text) {
         Ok(dump) => dump,
-        // One odd section leaves the others as they are.
+        // One malformed section does not affect the others.
         Err(error) => one_by_one(text).ok_or_else(|| explain(text, origin, error))?,
     };
     if dump.sections.is_empty() {
@@ -122,7 +122,8 @@ fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset].iter().filter(|&&b| b == b'\n').count()
 }
 
-/// Parses once more, each section by itself; `None` if none is sound. Costs nothing while dumps are fine.
+/// Parses once more, each section by itself; `None` if none is sound. Costs nothing while dumps are
+/// sound.
 fn one_by_one(text: &str) -> Option<Dump> {
     let entries: Entries = serde_json::from_str(text).ok()?;
     let mut dump = Dump::default();
@@ -148,7 +149,7 @@ fn one_by_one(text: &str) -> Option<Dump> {
     (!dump.sections.is_empty()).then_some(dump)
 }
 
-/// The top level of a dump, without a look at what the keys hold.
+/// The top level of a dump, without the contents of the keys.
 struct Entries<'t>(Vec<(String, &'t RawValue)>);
 
 impl<'t> Deserialize<'t> for Entries<'t> {
@@ -175,7 +176,7 @@ impl<'t> Deserialize<'t> for Entries<'t> {
     }
 }
 
-/// A value that has another shape than is wanted.
+/// A value that has another form than expected.
 struct Traced {
     /// The JSON path of the place; `.` is the value itself.
     path: String,

@@ -46,8 +46,8 @@ impl Explanation {
         )
     }
 
-    /// Returns it as one of a machine that never ran: the place in another stream says nothing, and no state has
-    /// made the difference.
+    /// Returns it as an explanation of a machine that never ran: the place in another stream means
+    /// nothing, and no state has made the difference.
     pub fn after_reset(mut self) -> Explanation {
         self.offset = None;
         if let Reason::Layout { weight, .. } = &mut self.reason {

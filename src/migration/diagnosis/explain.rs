@@ -75,8 +75,8 @@ pub(crate) async fn explain_refusal(
         explain(sent, expected, blamed, &NoRenames, leg.direction)
     };
     let mut found = why(&sent);
-    // The state of a guest that ran has lengths of its own: a machine of the source's build that never ran has
-    // those of the expected one.
+    // The state of a guest that ran has its own lengths: a machine of the source's build that never
+    // ran has those of the expected one.
     if launch.guest.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
         let source = route[leg.index];
         if let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await {

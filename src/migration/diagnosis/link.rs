@@ -132,7 +132,7 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
-                // It is not foretold but seen.
+                // It is observed, not predicted.
                 let lost = met && finding.rule == FieldPadded;
                 assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }

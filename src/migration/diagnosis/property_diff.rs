@@ -357,14 +357,14 @@ mod tests {
             (feature(true, true), feature(false, true), Some(Forward)),
             (feature(false, true), feature(true, true), Some(Backward)),
             (feature(true, true), feature(true, false), None),
-            // The new build brought it, and pins it for the machine type or not.
+            // The new build introduced it, and pins it for the machine type or not.
             (Value::Null, feature(true, true), Some(Backward)),
             (Value::Null, feature(false, true), None),
-            // The property is gone, and its default is what the device does.
+            // The property is gone, and the device behaves as by its default.
             (feature(true, true), Value::Null, None),
             (feature(false, true), Value::Null, Some(Backward)),
             (feature(true, false), Value::Null, Some(Forward)),
-            // One build says that it is no bit of a mask.
+            // One build lists it as no bit of a mask.
             (plain(false), feature(true, true), None),
         ] {
             assert_eq!(dropped(old.clone(), new.clone()), lost, "{old} {new}");

@@ -25,13 +25,13 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Tells whether the source has worked out how long it took. No migration takes no time; a machine that does
-    /// not run may well have no downtime.
+    /// Tells whether the source has computed the times. Every migration takes some time; a machine
+    /// that does not run may have no downtime.
     fn is_worked_out(&self) -> bool {
         self.total_ms != Some(0)
     }
 
-    /// Returns the numbers without those that were never worked out.
+    /// Returns the numbers without those that were never computed.
     fn or_unknown(self) -> Stats {
         match self.is_worked_out() {
             true => self,
@@ -277,13 +277,14 @@ impl Watch {
     }
 }
 
-/// Number of times that a source is asked for numbers that it has not worked out yet, and the pause between.
+/// Number of times that a source is asked for numbers that it has not computed yet, and the pause
+/// between.
 const QUESTIONS: usize = 20;
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(2);
 
-/// Asks a source for the numbers of the migration that it made. It says that it is through before it has worked
-/// out how long that took (migration_completion() and migration_calculate_complete(), migration/migration.c), so
-/// that a time of 0 is asked for again.
+/// Asks a source for the numbers of the migration that it made. It reports its completion before it
+/// has computed the times (migration_completion() and migration_calculate_complete(),
+/// migration/migration.c), so that a time of 0 is asked for again.
 async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
     let ask = || source.monitored.session.execute(QueryMigrate {}, deadline);
     let mut stats = Stats::from(ask().await?);

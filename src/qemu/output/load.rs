@@ -105,7 +105,8 @@ pub(crate) struct LoadFailure {
     pub field: Option<String>,
     /// The lowest version that the build accepts of what it refused as too old.
     pub minimum_version: Option<MinimumVersion>,
-    /// What a device said of its own accord, which is better evidence than a layout that differs.
+    /// The refusal that a device printed itself, which is better evidence than a layout that
+    /// differs.
     pub refused: Option<Refused>,
     /// The stream ended early: the failure is the other side's.
     pub io_error: bool,
@@ -113,14 +114,14 @@ pub(crate) struct LoadFailure {
     pub words: String,
 }
 
-/// What a build refused, in its own words.
+/// The thing that a build refused, by its own message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// A byte of the PCI configuration space that a guest cannot write.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
     Command(u16),
-    /// A value, for a reason that only people read.
+    /// A value, for a reason that is only text for people.
     Value,
 }
 

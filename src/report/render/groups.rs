@@ -169,7 +169,7 @@ pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// Equal for cases of one group.
+/// A key that is equal for cases of one group.
 #[derive(PartialEq, Eq)]
 struct CaseKey<'c> {
     outcome: Outcome,

@@ -145,13 +145,14 @@ pub struct Refused {
     pub place: Place,
 }
 
-/// The answer of a run-time test for every machine type that both builds know, or what becomes of a value.
+/// The answer of a run-time test for every machine type that both builds know, or the fate of a
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
     Never,
     Always,
-    /// Sent or not, no build that reads the value makes use of it.
+    /// The value is unused: sent or not, no build that reads it makes use of it.
     Unused,
 }
 

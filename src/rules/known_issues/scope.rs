@@ -164,7 +164,7 @@ impl<'k> Scope<'k> {
             Rule::FieldPadded => Sent::Unused,
             _ => return Vec::new(),
         };
-        // The padding of a pair is not what the entry names.
+        // The padding of a pair is not the field that the entry names.
         let named = |item: &Changed, names: &[String]| match wanted {
             Sent::Unused => [&item.old, &item.new]
                 .into_iter()
