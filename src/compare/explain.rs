@@ -47,7 +47,7 @@ pub(crate) struct Blamed<'b> {
 
 /// A value that a build names as refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedValue {
+pub(crate) enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// Another value: the layouts agreed up to there.

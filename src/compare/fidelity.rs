@@ -98,7 +98,7 @@ fn compare_names(sent: &[Body], actual: &[Body], losses: &mut Losses) {
             if let Some(other) = like.get(leaf.key.as_str())
                 && other.bytes.len() == leaf.bytes.len()
                 && other.bytes != leaf.bytes
-                && !leaf.is_filler()
+                && !leaf.is_padding()
             {
                 losses.add(leaf, Change::Changed, Some(other), None);
             }
@@ -135,7 +135,7 @@ fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Los
     // What is left over has another name there, or stands elsewhere.
     let left = Left::of(sent, actual, &anchors, &anchored);
     for (leaf, anchor) in sent.leaves.iter().zip(&anchors) {
-        if leaf.is_filler() {
+        if leaf.is_padding() {
             continue;
         }
         if let Some(other) = anchor.and_then(|anchor| actual.leaves.get(anchor)) {
@@ -157,7 +157,7 @@ fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Los
             continue;
         }
         // The destination skips on purpose what it does not use any more.
-        if here.is_some_and(Leaf::is_filler) {
+        if here.is_some_and(Leaf::is_padding) {
             continue;
         }
         // Another name, or another division, of the same bytes is no loss.
@@ -184,7 +184,7 @@ impl<'b> Left<'b> {
         anchored: &[bool],
     ) -> Left<'b> {
         let there = actual.leaves.iter().zip(anchored);
-        let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_filler());
+        let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_padding());
         let there: Vec<&Leaf> = there.map(|(leaf, _)| leaf).collect();
         let here = sent.leaves.iter().zip(anchors);
         let here: Vec<&Leaf> = here

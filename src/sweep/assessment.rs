@@ -73,7 +73,7 @@ impl<'l> Assessment<'l> {
     }
 
     /// Begins with findings that are judged already, of these dumps.
-    pub fn of_findings(
+    pub(crate) fn of_findings(
         scope: Scope<'l>,
         overrides: &'l LevelOverrides,
         directions: &'l [Direction],

@@ -110,7 +110,7 @@ const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
 ///
 /// # Errors
 /// The build does not start or does not answer.
-pub fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
+pub(crate) fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
     config.old.build.types_of(&VIRTIO_PROXIES)
 }
 

@@ -32,7 +32,7 @@ impl Leaf {
     }
 
     /// Space that no field uses: whatever is in it means nothing.
-    pub(super) fn is_filler(&self) -> bool {
+    pub(super) fn is_padding(&self) -> bool {
         matches!(self.kind, Kind::Padding | Kind::Null) || self.bytes.is_empty()
     }
 }

@@ -126,7 +126,7 @@ impl Filling {
 
 /// The padding that a field of the destination lies in, if it lies in nothing else.
 fn padding(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
-    if leaf.is_filler() {
+    if leaf.is_padding() {
         return None;
     }
     let from = sent.leaves.partition_point(|other| other.end() <= leaf.at);
@@ -135,7 +135,7 @@ fn padding(leaf: &Leaf, sent: &Body) -> Option<Vec<u8>> {
         .take_while(|other| other.at < leaf.end())
         .filter(|other| !other.bytes.is_empty());
     // A field that was sent at another place is not one that was not sent.
-    let elsewhere = |other: &Leaf| other.key == leaf.key && !other.is_filler();
+    let elsewhere = |other: &Leaf| other.key == leaf.key && !other.is_padding();
     let alone = under.all(|other| other.kind == Kind::Padding);
     within(sent, leaf.at, leaf.bytes.len()).filter(|_| alone && !sent.leaves.iter().any(elsewhere))
 }

@@ -80,7 +80,7 @@ impl<'s> Losses<'s> {
 
     /// Adds all fields of a body that the receiving side does not have.
     pub(super) fn add_all(&mut self, body: &Body) {
-        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
+        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_padding()) {
             self.add(leaf, Change::Vanished, None, None);
         }
     }

@@ -754,7 +754,7 @@ static REAL: LazyLock<Vec<Real>> = LazyLock::new(|| {
                 .find(|d| section.name == *d.name && d.instance_id == section.instance_id);
             section.content.structure().expect("decoded");
             let leaves = bodies(section).into_iter().flat_map(|body| body.leaves);
-            let leaves: Vec<Leaf> = leaves.filter(|leaf| !leaf.is_filler()).collect();
+            let leaves: Vec<Leaf> = leaves.filter(|leaf| !leaf.is_padding()).collect();
             if leaves.is_empty() {
                 continue;
             }

@@ -34,7 +34,7 @@ pub(crate) struct Item<'d> {
 pub(crate) enum Kind<'d> {
     Field,
     /// `VMSTATE_UNUSED`: bytes without a meaning.
-    Filler,
+    Padding,
     /// An array of structures of known length.
     Array(Vec<Item<'d>>),
     /// The place where the description's subsections follow.
@@ -53,8 +53,8 @@ pub(crate) enum SizeIs {
 const TIMER_SIZE: u64 = 48;
 
 impl Item<'_> {
-    pub(crate) fn is_filler(&self) -> bool {
-        matches!(self.kind, Kind::Filler)
+    pub(crate) fn is_padding(&self) -> bool {
+        matches!(self.kind, Kind::Padding)
     }
 
     pub(crate) fn is_subsection(&self) -> bool {

@@ -230,7 +230,7 @@ fn walk<'d>(
         let place = interner.place(around, &field.name);
         let ids = interner.path(path, &field.name);
         let mut kind = match field.padding {
-            true => Kind::Filler,
+            true => Kind::Padding,
             false => Kind::Field,
         };
         if let Some(inner) = &field.structure {

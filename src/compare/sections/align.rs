@@ -32,7 +32,7 @@ struct Label {
 fn label(item: &Item, name: Id, with_length: bool) -> Label {
     let (kind, size) = match item.kind {
         Kind::Field => (0, item.size),
-        Kind::Filler => (1, item.size),
+        Kind::Padding => (1, item.size),
         // The size of a structure in memory is not on the wire.
         Kind::Array(_) => (2, 0),
         Kind::Subsection(_) => (3, 0),

@@ -87,7 +87,7 @@ impl Gap<'_, '_> {
             && follows(&last.old, &old)
             && follows(&last.new, &new)
             && mergeable(rule)
-            && all_filler(self.old, &last.old) == all_filler(self.old, &old)
+            && all_padding(self.old, &last.old) == all_padding(self.old, &old)
         {
             last.old.extend(old);
             last.new.extend(new);
@@ -212,7 +212,7 @@ impl Gap<'_, '_> {
         o.retain(|&i| !self.old[i].is_certain());
         n.retain(|&j| !self.new[j].is_certain());
         if fit == Fit::IfLengthsAllow {
-            let padding = all_filler(self.old, &old) || all_filler(self.new, &new);
+            let padding = all_padding(self.old, &old) || all_padding(self.new, &new);
             let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);
             let rule = match (padding, same_name) {
                 (true, _) => Rule::FieldPadded,
@@ -233,7 +233,7 @@ impl Gap<'_, '_> {
                     self.change(rule, certain, vec![i], vec![j]);
                 }
             }
-        } else if all_filler(self.old, &old) || all_filler(self.new, &new) {
+        } else if all_padding(self.old, &old) || all_padding(self.new, &new) {
             self.change(Rule::FieldPadded, true, old, new);
         } else if conflict {
             self.change(Rule::FieldsRecut, true, old, new);
@@ -250,8 +250,8 @@ impl Gap<'_, '_> {
         let resized = |gap: &Self, i: usize, j: usize| {
             gap.same_leaf(i, j)
                 && gap.old[i].conditional == gap.new[j].conditional
-                && !gap.old[i].is_filler()
-                && !gap.new[j].is_filler()
+                && !gap.old[i].is_padding()
+                && !gap.new[j].is_padding()
         };
         self.pair_off(o, n, resized, |gap, i, j| {
             let (a, b) = (&gap.old[i], &gap.new[j]);
@@ -375,6 +375,6 @@ fn sum(all: &[Item], indices: &[usize]) -> u64 {
     total(&items(all, indices))
 }
 
-fn all_filler(all: &[Item], indices: &[usize]) -> bool {
-    indices.iter().all(|&i| all[i].is_filler())
+fn all_padding(all: &[Item], indices: &[usize]) -> bool {
+    indices.iter().all(|&i| all[i].is_padding())
 }

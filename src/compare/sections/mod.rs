@@ -233,8 +233,8 @@ impl<'d> Comparison<'d, '_> {
         }
         let same_names = self.interner.same_names(old.place, new.place);
         let depth = |item: &Item| self.interner.depth(item.place);
-        let both_fill = old.is_filler() && new.is_filler();
-        if !same_names && !both_fill {
+        let both_pad = old.is_padding() && new.is_padding();
+        if !same_names && !both_pad {
             let rule = if depth(old) == depth(new) {
                 Rule::FieldRenamed
             } else {

@@ -65,7 +65,7 @@ impl<'d> Run<'_, 'd> {
         };
         let mut moved_to: FxHashMap<_, VecDeque<usize>> = FxHashMap::default();
         for &LeftOver { item: j, .. } in &self.added {
-            if !self.new[j].is_filler() {
+            if !self.new[j].is_padding() {
                 moved_to.entry(same(&self.new[j])).or_default().push_back(j);
             }
         }
@@ -73,7 +73,7 @@ impl<'d> Run<'_, 'd> {
         for left in std::mem::take(&mut self.removed) {
             let (i, old) = (left.item, &self.old[left.item]);
             let twin = moved_to.get_mut(&same(old)).and_then(VecDeque::pop_front);
-            let Some(j) = twin.filter(|_| !old.is_filler()) else {
+            let Some(j) = twin.filter(|_| !old.is_padding()) else {
                 self.removed.push(left);
                 continue;
             };

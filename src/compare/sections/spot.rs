@@ -32,7 +32,7 @@ impl<'d> Spot<'_, 'd> {
             .wording
             .direction
             .source_destination(self.old, self.new);
-        read.iter().copied().filter(|i| !i.is_filler()).collect()
+        read.iter().copied().filter(|i| !i.is_padding()).collect()
     }
 
     /// Returns the key that is equal in every section that embeds the description in which the

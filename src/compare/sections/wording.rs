@@ -236,7 +236,7 @@ impl<'d> Spot<'_, 'd> {
                         list(&read),
                         bytes(&read)
                     )
-                } else if self.new.iter().all(|item| item.is_filler()) {
+                } else if self.new.iter().all(|item| item.is_padding()) {
                     format!(
                         "{old} ({}) became padding of the same size",
                         bytes(self.old)

@@ -175,7 +175,8 @@ pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds the properties that the builds set up differently for a device set, as notes.
+/// Finds the properties that the builds set up differently for a device set: notes, and warnings of
+/// features that are not offered on the other side.
 ///
 /// # Errors
 /// A build does not start with it.
@@ -196,7 +197,7 @@ pub(crate) async fn survey(
 ///
 /// # Errors
 /// A build does not start with it.
-pub async fn survey_features(
+pub(crate) async fn survey_features(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],

@@ -116,7 +116,7 @@ pub(crate) struct LoadFailure {
 
 /// The thing that a build refused, by its own message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// A byte of the PCI configuration space that a guest cannot write.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
