@@ -19,7 +19,8 @@ pub(crate) enum Pair<'d> {
     NewOnly(&'d Section),
 }
 
-/// Pairs by QOM type, and what is left over by vmsd name, which is what the wire carries.
+/// Pairs by QOM type, and what is left over by vmsd name, which is what the wire carries. A section
+/// that cannot be read in the other dump is neither paired nor counted as gone.
 pub(crate) fn pair_sections<'d>(
     old: &'d Dump,
     new: &'d Dump,
