@@ -16,7 +16,7 @@ use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
-use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
+use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, PlainBoots, Timeouts};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
@@ -131,6 +131,7 @@ fn main() -> anyhow::Result<()> {
         loops: None,
         retries: 0,
         repeat: 0,
+        plain_boots: PlainBoots::default(),
         timeouts: Timeouts::default(),
         logs: logs.path().to_owned(),
         names,

@@ -52,8 +52,11 @@ pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
             let actual = loss.held.as_deref();
-            let why = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
-            why.is_none()
+            let own = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
+            // A value that went into a field that may have any value is relied on by no guest.
+            let landed = loss.landed();
+            let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
+            own.or(landed).is_none()
         }));
     }
     losses

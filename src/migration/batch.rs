@@ -80,6 +80,11 @@ pub(crate) fn run(
     for cases in &mut done {
         // Whichever culprit was through first.
         cases.sort_by_key(|&(place, _)| place);
+        if let [(_, whole), parts @ ..] = cases.as_mut_slice() {
+            for (_, part) in parts {
+                part.case.part_of = Some(whole.case.id.clone());
+            }
+        }
     }
     Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
 }

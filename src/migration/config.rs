@@ -1,9 +1,11 @@
 //! The configuration that all cases of a run share, and the specification of each.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::devices::{Composition, DeviceSet, Target};
+use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
@@ -62,6 +64,8 @@ pub struct MigrationConfig {
     /// Number of times that a case which passed is run again.
     pub repeat: usize,
     pub timeouts: Timeouts,
+    /// The time until a guest works, of each build.
+    pub plain_boots: PlainBoots,
     /// The folder for logs of cases that did not pass.
     pub logs: PathBuf,
     /// The names of fields, as the lists know them.
@@ -143,6 +147,7 @@ impl MigrationConfig {
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             section_override: None,
+            tolerated: Arc::default(),
             survey: false,
         }
     }

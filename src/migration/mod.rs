@@ -2,6 +2,8 @@
 //! guest, checks what arrived and lets it go on; a failure is diagnosed.
 
 pub(crate) mod batch;
+pub(crate) mod boot;
+pub(crate) mod calibration;
 pub mod case;
 pub(crate) mod channel;
 pub(crate) mod checks;

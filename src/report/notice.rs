@@ -1,8 +1,11 @@
 //! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::report::Case;
 
 /// A kind of evidence that a run could have had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +22,11 @@ pub enum NoticeKind {
     PropertiesNotCompared,
     /// A build could not be asked for the explanation of a failure. The subject is the machine.
     FailuresNotExplained,
+    /// A load changes a value in the same way within a build, so that it is not counted as lost. The subject
+    /// is the section and the field, or the block of memory.
+    ChangedByLoad,
+    /// A guest did not start to work, and its machine was moved as it is after reset. The subject is the case.
+    NotRunning,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
@@ -66,6 +74,10 @@ impl Notice {
             NoticeKind::FailuresNotExplained => {
                 format!("the failures of {subject} are not explained by properties")
             }
+            NoticeKind::ChangedByLoad => format!("{subject} is not compared"),
+            NoticeKind::NotRunning => {
+                format!("the guest of {subject} did not run, and was moved as it is after reset")
+            }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
@@ -78,6 +90,11 @@ impl Notice {
             NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
+}
+
+/// Returns the notices of all cases, each once.
+pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
+    cases.iter().flat_map(Case::notices).collect()
 }
 
 impl fmt::Display for Notice {

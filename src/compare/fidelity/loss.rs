@@ -25,15 +25,27 @@ pub(crate) struct Loss {
     pub held: Option<Bytes>,
     /// The field that has the bytes now, where it is another.
     pub landed_in: Option<String>,
+    /// The description of that field.
+    pub landed_description: Option<String>,
 }
 
 impl Loss {
     /// Returns the field's own name.
     pub(crate) fn name(&self) -> &str {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        // An element of an array is named like the array.
-        name.split('[').next().unwrap_or(name)
+        own_name(&self.path)
     }
+
+    /// Returns the description and the own name of the field that holds the bytes now, where it is another.
+    pub(crate) fn landed(&self) -> Option<(&str, &str)> {
+        let description = self.landed_description.as_deref()?;
+        Some((description, own_name(self.landed_in.as_deref()?)))
+    }
+}
+
+fn own_name(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // An element of an array is named like the array.
+    name.split('[').next().unwrap_or(name)
 }
 
 /// The losses of one section.
@@ -59,15 +71,15 @@ impl<'s> Losses<'s> {
         actual: Option<&Leaf>,
         landed_in: Option<&Leaf>,
     ) {
-        let description = match &*leaf.description {
-            // A legacy section has no description.
-            "" => self.section.name.as_str(),
-            name => name,
+        // A legacy section has no description.
+        let description = |leaf: &Leaf| match &*leaf.description {
+            "" => self.section.name.to_string(),
+            name => name.to_owned(),
         };
         self.found.push(Loss {
             section: self.section.name.clone(),
             instance_id: self.section.instance_id,
-            description: description.to_owned(),
+            description: description(leaf),
             path: leaf.path.clone(),
             change,
             offset: leaf.offset,
@@ -75,6 +87,7 @@ impl<'s> Losses<'s> {
             kind: leaf.kind,
             held: actual.map(|leaf| leaf.bytes.clone()),
             landed_in: landed_in.map(|leaf| leaf.path.clone()),
+            landed_description: landed_in.map(description),
         });
     }
 

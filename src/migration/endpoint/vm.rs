@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::devices::{Drivers, Known};
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, HumanCommand};
@@ -76,6 +77,8 @@ pub struct LaunchSpec {
     pub guest: Option<&'static Guest>,
     /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
+    /// Changes that a load is known to make; they are not counted as losses.
+    pub(crate) tolerated: Arc<LoadChanges>,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::migration::boot::BootError;
 use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
@@ -43,7 +44,7 @@ pub(crate) enum LegErrorKind {
     /// The workload guest does not work in the first build.
     NoWorkload {
         label: String,
-        why: String,
+        why: BootError,
         stderr: String,
     },
     /// The monitor refused a command, with this reason.
@@ -119,6 +120,16 @@ pub(crate) enum MemoryFault {
 }
 
 impl MemoryFault {
+    /// Returns the pages that differ, where that is all that is wrong.
+    pub(crate) fn pages(&self) -> Option<&PageDifference> {
+        match self {
+            MemoryFault::Pages(pages) => Some(pages),
+            MemoryFault::Sizes { .. }
+            | MemoryFault::PagesOfWorkload(..)
+            | MemoryFault::NotSeenAgain { .. } => None,
+        }
+    }
+
     fn first_block(&self) -> Option<&str> {
         match self {
             MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
@@ -245,11 +256,6 @@ impl LegError {
     /// whose migration has the status "failed" may only have lost its destination.
     pub(crate) fn source_gave_up(&self) -> bool {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
-    }
-
-    /// Tells whether fields differ, and nothing else is wrong.
-    pub(crate) fn is_of_state(&self) -> bool {
-        matches!(self.kind, LegErrorKind::State { .. })
     }
 
     /// Returns the section that differs, and its instance.

@@ -85,6 +85,7 @@ impl AcrossSearch {
                     route,
                     set: self.devices.union(&trial.items),
                     section_override: self.bare.section_override(route),
+                    tolerated: self.bare.tolerated(route),
                 },
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
@@ -104,7 +105,7 @@ impl AcrossSearch {
         moved: Moved,
         evidence: &mut Evidence,
     ) -> Vec<Task> {
-        let Moved { run, stream } = moved;
+        let Moved { run, stream, .. } = moved;
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,

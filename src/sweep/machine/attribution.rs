@@ -59,7 +59,7 @@ impl Attribution<'_> {
     }
 
     /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
-    fn may_send(&self, item: Item, section: &SectionName) -> bool {
+    pub(crate) fn may_send(&self, item: Item, section: &SectionName) -> bool {
         let mut devices = self.devices(item).iter();
         devices.any(|device| {
             self.target
@@ -124,6 +124,8 @@ impl Attribution<'_> {
             shared_by: run.shared_by,
             sent: run.sent.iter().filter(arrived).cloned().collect(),
             likely_refused: run.likely_refused.clone(),
+            changed_by_load: Vec::new(),
+            differing: Arc::default(),
         });
         Some(SingleCulprit { culprit, others })
     }

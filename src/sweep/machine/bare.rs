@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
 use crate::model::{Direction, Route};
 use crate::stream::section_override::SectionOverride;
@@ -42,7 +43,10 @@ impl BareMachine {
             .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
         let mut tasks = Vec::new();
         if route.direction().is_some() && run.attempt.failed() {
-            tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
+            // One that loaded needs no other sections.
+            if run.attempt.only_changes().is_none() {
+                tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
+            }
             let failed_before = self.runs.values().any(|run| run.attempt.failed());
             if !failed_before {
                 tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
@@ -52,10 +56,18 @@ impl BareMachine {
         tasks
     }
 
-    /// Tells whether devices can be tried on a route.
+    /// Tells whether devices can be tried on a route. A machine that loads with wrong values says
+    /// nothing about its devices.
     pub(crate) fn gets_across(&self, route: Route) -> bool {
-        let passed = self.runs.get(&route).is_some_and(|run| run.passed());
-        passed || self.section_override(route).is_some()
+        let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
+        self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
+    }
+
+    /// Returns the changes of the machine itself on a route, so that they are not attributed to the
+    /// devices of a guest.
+    pub(crate) fn tolerated(&self, route: Route) -> Arc<LoadChanges> {
+        let run = self.runs.get(&route);
+        run.map_or_else(Arc::default, |run| Arc::clone(&run.differing))
     }
 
     /// Returns the sections that guests need on a route.
@@ -71,6 +83,7 @@ fn task(route: Route, purpose: Purpose) -> Task {
             route,
             set: DeviceSet::union(BARE, []),
             section_override: None,
+            tolerated: Arc::default(),
         },
     }
 }

@@ -79,6 +79,7 @@ impl Controls {
             route,
             set: devices.union(items),
             section_override: across.bare.section_override(route),
+            tolerated: across.bare.tolerated(route),
         };
         let groups = across.search.groups().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
@@ -110,6 +111,7 @@ impl Controls {
                 route: trial.route,
                 set: self.across.devices.union(&trial.items),
                 section_override: None,
+                tolerated: Arc::default(),
             },
             purpose: Purpose::Control(trial),
         };

@@ -9,7 +9,9 @@ use crate::compare::fidelity::to_be_filled;
 use crate::compare::renames::NoRenames;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
+use crate::migration::calibration::calibrate;
 use crate::migration::case::milliseconds;
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::section_override;
@@ -17,7 +19,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::{Direction, Route, SectionName};
-use crate::report::Outcome;
+use crate::report::{ChangedByLoad, Outcome};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::pairing::beside;
@@ -40,6 +42,8 @@ pub(crate) struct Guest {
     pub set: DeviceSet,
     /// Sections that the destination is given from its own build.
     pub section_override: Option<Arc<SectionOverride>>,
+    /// The changes of the machine by itself, so that they are not attributed to its devices.
+    pub tolerated: Arc<LoadChanges>,
 }
 
 /// The reason to move a guest.
@@ -88,6 +92,14 @@ impl Task {
         }
     }
 
+    /// Tells whether values that differ are compared with the changes that each build makes to
+    /// itself. That is so for failures between the builds; controls are what they are compared
+    /// with.
+    fn is_calibrated(&self) -> bool {
+        let across = self.guest.route.direction().is_some();
+        across && matches!(self.purpose, Purpose::BareMachine | Purpose::Search { .. })
+    }
+
     /// Tells whether a failure of this is that of a single device or machine, so that it is worth
     /// an explanation.
     fn is_worth_explaining(&self) -> bool {
@@ -113,6 +125,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
+    /// Guests that were moved besides that one, to see what each build does to itself.
+    pub calibration: usize,
 }
 
 /// The run of a guest, without its streams.
@@ -122,6 +136,10 @@ pub(crate) struct Run {
     pub elapsed_ms: u64,
     /// The number of device types that shared it.
     pub shared_by: usize,
+    /// The changes that did not arrive, and do not within a build either.
+    pub changed_by_load: Vec<ChangedByLoad>,
+    /// All that did not arrive, counted or not.
+    pub differing: Arc<LoadChanges>,
     /// The sections that the source sent.
     pub sent: BTreeSet<SentSection>,
     /// Names of sections that the source is likely to refuse on the way back.
@@ -169,6 +187,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let guest = &task.guest;
     let launch = LaunchSpec {
         section_override: guest.section_override.clone(),
+        tolerated: Arc::clone(&guest.tolerated),
         survey: matches!(task.purpose, Purpose::BareMachine),
         ..config.launch(config.compose(&guest.set).args)
     };
@@ -179,6 +198,26 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         return TaskResult::Override(found.await);
     }
     let mut attempt = run::run(config, &endpoints, &launch, direction, &|_| {}).await;
+    let mut changed_by_load = Vec::new();
+    let mut calibration = 0;
+    let mut differing = LoadChanges::default();
+    if task.is_calibrated() {
+        // Only the first guest is asked for its buses.
+        let buses = attempt.buses.take();
+        let launch = LaunchSpec {
+            survey: false,
+            ..launch.clone()
+        };
+        let calibrated = calibrate(config, attempt, launch, &endpoints, direction, &|_| {}).await;
+        changed_by_load = calibrated.changes;
+        differing = LoadChanges::clone(&calibrated.launch.tolerated);
+        differing.extend(calibrated.run.only_changes().into_iter().flatten());
+        calibration = calibrated.guests;
+        attempt = RunResult {
+            buses,
+            ..calibrated.run
+        };
+    }
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
@@ -221,8 +260,11 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             attempt,
             elapsed_ms: milliseconds(begun),
             shared_by: task.shared_by(),
+            changed_by_load,
+            differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),
+        calibration,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
 
 pub(crate) use across::AcrossSearch;
+pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
 pub(crate) use evidence::Evidence;
@@ -136,7 +137,10 @@ impl<'t> MachineSweep<'t> {
         let started = *self.cost.started.get_or_insert_with(Instant::now);
         self.open -= 1;
         let mut tasks = match result {
-            TaskResult::Moved(moved) => self.record_move(task, moved),
+            TaskResult::Moved(moved) => {
+                self.cost.guests += moved.calibration;
+                self.record_move(task, moved)
+            }
             TaskResult::Override(found) => {
                 let direction = task.guest.route.direction();
                 if let (Phase::BareMachine(bare), Some(direction), Some(found)) =
