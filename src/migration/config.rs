@@ -22,7 +22,8 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 pub struct Timeouts {
     /// One migration.
     pub leg: Duration,
-    /// The time from the start of the machine to the guest's first heartbeat, firmware included.
+    /// The longest time from the start of the machine to the guest's first heartbeat, firmware
+    /// included; no longer than a migration.
     pub boot: Duration,
     /// The time from one heartbeat to the next.
     pub heartbeat: Duration,

@@ -39,7 +39,7 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// The reason why the guest never started to work, where it only did not in time.
+    /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,

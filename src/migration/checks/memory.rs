@@ -51,8 +51,8 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
 }
 
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// Returns the progress of the workload. An error may be a side that does not answer: see
-/// [`LegError::with_end_of`].
+/// Pages that a load is known to change are left out. Returns the progress of the workload. An error
+/// may be a side that does not answer: see [`LegError::with_end_of`].
 pub(crate) async fn compare(
     source: &mut Vm,
     destination: &Vm,
