@@ -52,11 +52,11 @@ pub(crate) enum Answer<E> {
         /// The item that the evidence points at; it is tried first.
         suspect: Option<Item>,
     },
-    /// The guest failed, and all that was wrong was one item's: the others came through.
+    /// The guest failed because of one item alone: the others came through.
     SingleCulprit {
         failure: E,
         culprit: Item,
-        /// Evidence for the others.
+        /// The evidence for the others.
         others: E,
         likely_to_fail: BTreeSet<Item>,
     },
@@ -71,7 +71,7 @@ impl<E> Answer<E> {
         }
     }
 
-    /// Returns a failure that points at nobody.
+    /// Returns a failure that points at no item.
     pub(crate) fn failed(evidence: E) -> Self {
         Answer::Failed {
             evidence,
@@ -99,7 +99,7 @@ pub(crate) enum Verdict<E> {
     Passed(E),
     Refused(E),
     Culprit(E),
-    /// It cannot be without this culprit, and was not tried.
+    /// The device needs this culprit, and was not tried.
     NeedsCulprit(Item),
 }
 

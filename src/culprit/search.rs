@@ -1,4 +1,4 @@
-//! A search under way: what was tried, what came of it, and what to try next.
+//! A search under way: the trials so far, their results, and what to try next.
 
 mod halving;
 mod way_back;
@@ -94,9 +94,9 @@ impl<E: Clone> Search<E> {
         (search, trials)
     }
 
-    /// Begins with every pack on its way there; it goes back once that is known. What arrived there
-    /// tells which devices are bound to fail on the way back: they would only have their neighbours
-    /// tried again.
+    /// Begins with every pack on the first leg; it goes back once that result is known. What
+    /// arrived there shows which devices are bound to fail on the way back: they would only have
+    /// their neighbours tried again.
     pub(crate) fn there_and_back(
         packs: &[Vec<Item>],
         there: Route,
@@ -109,7 +109,8 @@ impl<E: Clone> Search<E> {
 
     /// Begins to narrow items down that fail together on a route, starting with a guest without any.
     /// There is one trial at a time. A member stands after those it needs. A group that fails is taken
-    /// to fail in any company; nobody is blamed for a neighbour, and nobody is cleared without a trial.
+    /// to fail in any company; no item is blamed for a neighbour, and none is cleared without a
+    /// trial.
     pub(crate) fn of_failure(
         items: Vec<Item>,
         needs: BTreeMap<Item, Vec<Item>>,
@@ -124,23 +125,23 @@ impl<E: Clone> Search<E> {
         (search, vec![trial])
     }
 
-    /// Says which of the devices cannot be without which others. One that fails with what it needs is
-    /// known to without being tried.
+    /// Sets which of the devices need which others. A device whose need fails is known to fail
+    /// without being tried.
     #[must_use]
     pub(crate) fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
-    /// the order pack and item, that was put down to it.
+    /// Sets the check that decides whether what one item does alone accounts for the failure of a
+    /// pack, given in the order pack and item, that was put down to it.
     #[must_use]
     pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
         self
     }
 
-    /// Tells whether what passes on this route has the way back to go.
+    /// Tells whether what passes on this route has to go back.
     pub(crate) fn goes_back(&self, route: Route) -> bool {
         self.way_back_from(route).is_some()
     }
@@ -321,7 +322,7 @@ impl<E: Clone> Search<E> {
         self.verdicts
             .insert((route, item), Verdict::Refused(evidence.clone()));
         let mut next = self.close(at, false);
-        // Whichever way it was to go, both builds were to start with it.
+        // In either direction both builds were to start with it.
         if let Some(back) = self.way_back_from(route) {
             let refused = Verdict::Refused(evidence);
             self.verdicts.insert((back, item), refused);

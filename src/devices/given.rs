@@ -22,7 +22,7 @@ impl DeviceSet {
     pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
         let mut set = DeviceSet {
             name: "ad-hoc".to_owned(),
-            description: "what --device asked for".to_owned(),
+            description: "the devices of --device".to_owned(),
             devices: Vec::new(),
             left_out: Vec::new(),
         };
@@ -57,7 +57,7 @@ impl DeviceSet {
 }
 
 impl Device {
-    /// Makes a device of the argument of a `-device`.
+    /// Makes a device from the argument of a `-device`.
     fn verbatim(argument: &str) -> Result<Device, DeviceError> {
         let refused = |reason: &str| DeviceError::Argument {
             argument: argument.to_owned(),

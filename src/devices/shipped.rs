@@ -29,7 +29,8 @@ const SHIPPED: &[(&str, &str)] = &[
     shipped_file!("cxl"),
 ];
 
-/// The shipped sets, parsed once; that they are good is a matter of this package's tests, not of any input.
+/// The shipped sets, parsed once; their validity is checked by this package's tests, and depends on
+/// no input.
 static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
     SHIPPED
         .iter()
@@ -100,7 +101,7 @@ impl DeviceSet {
         SETS.iter().find(has)?.select(&[id]).ok()
     }
 
-    /// Returns why no shipped set has a driver, where that is for a reason.
+    /// Returns why no shipped set has a driver, if it is left out.
     pub fn left_out(driver: &str) -> Option<&'static str> {
         SETS.iter()
             .flat_map(|set| &set.left_out)

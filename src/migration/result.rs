@@ -39,13 +39,13 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// The reason why the guest never started to work, where it only did not in time.
+    /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
 
-/// A build that did not start with what it was given.
+/// A build that did not start with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub label: String,
@@ -55,7 +55,7 @@ pub(crate) struct Refusal {
     pub device: Option<String>,
 }
 
-/// The buses that both builds have to plug a device into, or why that is not known.
+/// The buses that both builds have to plug a device into, or the reason why they are not known.
 pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
@@ -200,7 +200,7 @@ impl RunResult {
         let Some(between) = between.only_changes() else {
             return false;
         };
-        // Memory that a build loses in any case may be other pages each time.
+        // The pages of memory that a build loses in any case may differ each time.
         let place = |change: &LoadChange| match change {
             LoadChange::Page { .. } => change.place(),
             LoadChange::Field { .. } => change.clone(),
@@ -212,8 +212,8 @@ impl RunResult {
             .all(|change| within.contains(&change))
     }
 
-    /// Returns the build of this leg that a failure is the doing of: what a source does by itself, or what
-    /// becomes of a stream at its destination.
+    /// Returns the build of this leg that causes a failure: the source for what it does by itself,
+    /// the destination for what becomes of a stream there.
     pub(crate) fn failed_side(&self) -> LegSide {
         match self.error.as_ref().is_some_and(LegError::source_gave_up) {
             true => LegSide::Source,

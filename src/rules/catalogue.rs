@@ -50,7 +50,7 @@ fn dumps() -> Evidence {
     Evidence::Dump
 }
 
-/// Read one by one as they are asked for: a run mentions a few rules, not all.
+/// The rules, read one by one as they are asked for: a run mentions a few, not all.
 static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() }; Rule::ALL.len()];
 
 macro_rules! sources {

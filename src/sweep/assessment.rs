@@ -1,4 +1,4 @@
-//! The findings of one machine: those of its dumps, and what the guests made of them.
+//! The findings of one machine: those of its dumps, confirmed or corrected by the guests.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Assessment<'l> {
     scope: Scope<'l>,
     overrides: &'l LevelOverrides,
     directions: &'l [Direction],
-    /// The dumps of both builds, where they could be had.
+    /// The dumps of both builds, where they could be obtained.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
@@ -38,7 +38,7 @@ pub(crate) struct Assessment<'l> {
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
-    /// Set where the guest came through all the same.
+    /// Set where the guest came through nonetheless.
     survived: bool,
 }
 
@@ -97,8 +97,8 @@ impl<'l> Assessment<'l> {
         Forecast::of(&self.findings)
     }
 
-    /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
-    /// business: the findings name the section alone.
+    /// Compares the layouts of what both builds sent. The place of a device in its guest depends on
+    /// the packing: the findings name the section alone.
     pub(crate) fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
@@ -120,11 +120,11 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Takes over the findings of the streams. What one guest came through with is no more than that, also
-    /// where it was in another one that failed of something else.
+    /// Takes over the findings of the streams. A difference with which one guest came through stays
+    /// a note, also where it was in another guest that failed for another reason.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
-        // Of what is left the worst, in whatever order the guests came.
+        // The worst of those that are left, in whatever order the guests came.
         let order =
             |of: &StreamFinding| (!of.survived, of.finding.level, of.finding.message.clone());
         streamed.sort_by_cached_key(order);
@@ -132,7 +132,7 @@ impl<'l> Assessment<'l> {
         for StreamFinding { finding, .. } in streamed {
             let is_same = |known: &Finding| {
                 known.section == finding.section
-                    && (known.tells_like(&finding) || is_one_length(known, &finding))
+                    && (known.is_same_difference(&finding) || is_one_length(known, &finding))
             };
             if !distinct.iter().any(is_same) {
                 distinct.push(finding);
@@ -145,7 +145,7 @@ impl<'l> Assessment<'l> {
     /// properties of the devices; and the lists say what is allowed.
     ///
     /// # Errors
-    /// A build could not be asked; the cases have failed all the same, and say so.
+    /// A build could not be asked; the cases have failed nonetheless, and say so.
     pub(crate) fn conclude(
         &mut self,
         target: &SweepTarget,

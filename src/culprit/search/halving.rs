@@ -29,7 +29,7 @@ impl<E: Clone> Search<E> {
             density,
             ..
         } = self.nodes[at];
-        // A sibling that failed too: at least two culprits in what they came from.
+        // A sibling that failed too: at least two culprits in the pack that they came from.
         let is_high = density.is_high
             || self.nodes.iter().enumerate().any(|(other, node)| {
                 other != at && parent.is_some() && node.parent == parent && node.failure.is_some()

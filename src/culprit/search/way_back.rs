@@ -1,4 +1,4 @@
-//! The way back of what went there: together, but for what is likely to fail.
+//! The return of what went there: together, except for what is likely to fail.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ impl WayBack {
 }
 
 impl<E: Clone> Search<E> {
-    /// Returns the way back of what went this route, if it is to go back.
+    /// Returns the route back of what went this route, if it is to go back.
     pub(super) fn way_back_from(&self, route: Route) -> Option<Route> {
         let back = self.way_back.as_ref()?.route;
         (back != route).then_some(back)
@@ -72,8 +72,8 @@ impl<E: Clone> Search<E> {
         next
     }
 
-    /// Returns a device of this search that the item needs, and that does not wait itself: nobody waits
-    /// in a circle.
+    /// Returns a device of this search that the item needs, and that does not wait itself: there
+    /// are no circular waits.
     fn to_wait_for(&self, item: Item) -> Option<Item> {
         let waiting = &self.way_back.as_ref()?.waiting;
         let is_searched = |needed: &Item| self.nodes.iter().any(|node| node.items.contains(needed));

@@ -1,4 +1,4 @@
-//! The search for the devices that do not get from one build to the other.
+//! The search for the devices that do not migrate from one build to the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl AcrossSearch {
         let routes = options.directions.iter().copied().map(Route::Across);
         let routes: Vec<Route> = routes.filter(|&route| bare.gets_across(route)).collect();
         let all = devices.to_try(arch);
-        // What is bound to fail on the way back alone still goes there with the others.
+        // A device that is bound to fail only on the way back still goes there with the others.
         let at_once = match routes.as_slice() {
             [there, _] => std::slice::from_ref(there),
             routes => routes,
@@ -46,7 +46,7 @@ impl AcrossSearch {
             target,
             catalogue: &devices.catalogue,
         };
-        // What is bound to fail would only have its neighbours tried again.
+        // A device that is bound to fail would only have its neighbours tried again.
         let is_predicted = |item| {
             let mut routes = at_once.iter();
             routes.any(|&route| attribution.is_predicted(route, item))
@@ -58,7 +58,7 @@ impl AcrossSearch {
             routes => Search::of_packs(&packs, routes),
         };
         let search = search.with_likeness(accounts_for);
-        // One by one, every device is tried whatever is known.
+        // One by one, every device is tried whatever the prediction.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),
             Packing::OneByOne => search,
@@ -97,7 +97,7 @@ impl AcrossSearch {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
+    /// Takes the result of a trial; returns the next tasks.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,
@@ -111,7 +111,7 @@ impl AcrossSearch {
             catalogue: &self.devices.catalogue,
         };
         let single = attribution.single_culprit(trial, &run);
-        // What is to be learned of a single culprit, its own guest shows.
+        // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
@@ -151,7 +151,7 @@ impl AcrossSearch {
         };
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
-            // Which field it was, only a guest of its own is asked.
+            // Only a guest of its own shows which field it was.
             let section = cause.section_or_memory();
             let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
@@ -159,7 +159,8 @@ impl AcrossSearch {
         (place(pack) == place(alone)).then_some(pack)
     }
 
-    /// Returns the device that a culprit needs and that is a culprit itself: there the cause is.
+    /// Returns the device that a culprit needs and that is a culprit itself: that one has the
+    /// cause.
     pub(crate) fn needed_culprit(
         &self,
         context: Context<'_>,

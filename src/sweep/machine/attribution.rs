@@ -1,5 +1,5 @@
-//! Which of many devices in a guest something is put down to: its failure, an expected failure on the way
-//! back, a build that does not start.
+//! Attribution of an event to one of many devices in a guest: a failure, an expected failure on the
+//! way back, a build that does not start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct Attribution<'a> {
     pub catalogue: &'a Catalogue,
 }
 
-/// A guest that came through but for one of its devices.
+/// A guest that came through except for one of its devices.
 #[derive(Debug)]
 pub(crate) struct SingleCulprit {
     pub culprit: Item,
@@ -36,7 +36,7 @@ pub(crate) fn without(items: &[Item], left_out: Option<Item>) -> Vec<Item> {
     items.filter(|item| Some(*item) != left_out).collect()
 }
 
-/// Tells whether what is wrong with one device alone accounts for what was with many.
+/// Tells whether the failure of one device alone accounts for that of a guest with many.
 pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.as_ref()?.iter();
@@ -97,7 +97,8 @@ impl Attribution<'_> {
         }
     }
 
-    /// Returns the one item whose alone everything was that did not arrive, and the run without that.
+    /// Returns the one item to which everything belongs that did not arrive, and the run without
+    /// that.
     pub(super) fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
         let wrong = run.attempt.wrong.as_ref();
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
@@ -140,12 +141,12 @@ impl Attribution<'_> {
                 .is_some_and(|section| self.may_send(item, section)),
         };
         let suspects = items.iter().copied().filter(|&item| is_suspect(item));
-        // Of all that hang on a controller, the controller itself.
+        // Of all devices on a controller, the controller itself.
         let suspect = suspects.min_by_key(|&item| self.devices(item).len());
         suspect.or_else(|| self.lacks_rom(run, items))
     }
 
-    /// Returns the item that a ROM may be for which a build did not find.
+    /// Returns the item that may need a ROM which a build did not find.
     fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
         let rom = outputs

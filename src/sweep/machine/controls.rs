@@ -25,8 +25,9 @@ pub(crate) struct Controls {
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]
 struct Culprits {
-    /// These crash or hang, or fail either way for no reason that was known before: what crashes on the
-    /// way across tends to crash within one build, where it would spoil the others' control.
+    /// These crash or hang, or fail in either direction for no reason that was known before: what
+    /// crashes between the builds tends to crash within one build, where it would make the others'
+    /// control fail.
     apart: BTreeSet<Item>,
     /// The others share guests.
     shared: BTreeSet<Item>,
@@ -46,7 +47,8 @@ impl Culprits {
             if across.needed_culprit(context, route, item).is_some() {
                 continue;
             }
-            // What was predicted is no accident, and what failed in a pack before is none either.
+            // A predicted failure is no accident, and neither is one that was seen in a pack
+            // before.
             let is_predicted = across.was_predicted(context, route, item);
             if !is_predicted && across.earlier_failure(route, item).is_none() {
                 culprits.unpredicted.push((route, item));
@@ -116,7 +118,7 @@ impl Controls {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
+    /// Takes the result of a trial; returns the next tasks.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,

@@ -30,9 +30,9 @@ use guest::{Moved, Purpose};
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// As many as there is room for.
+    /// Several: as many as there is room for.
     Packed,
-    /// Each alone: slow, and the truth that packing has to equal.
+    /// One: slow, and the reference for the results of packing.
     OneByOne,
 }
 
@@ -80,7 +80,7 @@ enum Phase {
     BareMachine(BareMachine),
     /// Every device moves between the builds.
     Across(Box<AcrossSearch>),
-    /// Every device that does not get across moves from each build to itself.
+    /// Every device that does not migrate moves from each build to itself.
     Controls(Box<Controls>),
     Done(Finished),
 }
