@@ -50,6 +50,8 @@ struct Node<E> {
     is_explained: bool,
     /// The evidence of the failure, if it failed.
     failure: Option<E>,
+    /// The item that the failure pointed at.
+    suspect: Option<Item>,
     density: Density,
     /// Set where all that was wrong was put down to one item.
     has_single_culprit: bool,
@@ -188,6 +190,7 @@ impl<E: Clone> Search<E> {
             open: 0,
             is_explained: false,
             failure: None,
+            suspect: None,
             density,
             has_single_culprit: false,
             stage: Stage::Whole,
@@ -244,7 +247,11 @@ impl<E: Clone> Search<E> {
                 next.extend(self.resume(route, &items));
                 next
             }
-            Answer::Failed { evidence, suspect } => {
+            Answer::Failed {
+                evidence,
+                suspect,
+                alike,
+            } => {
                 node.failure = Some(evidence.clone());
                 match (self.method, items.as_slice()) {
                     (Method::Narrowing, _) => self.narrow(at),
@@ -254,7 +261,8 @@ impl<E: Clone> Search<E> {
                         if let Some(item) = suspect {
                             self.pointed_at.insert((route, item), evidence);
                         }
-                        self.divide(at, suspect)
+                        self.nodes[at].suspect = suspect;
+                        self.divide(at, suspect, &alike)
                     }
                 }
             }
@@ -263,9 +271,11 @@ impl<E: Clone> Search<E> {
                 (Method::Narrowing, _) => Vec::new(),
                 (Method::Halving, &[item]) => self.leave_out(at, item, evidence),
                 // What does not start together may well start apart: that is no failure to explain.
-                (Method::Halving, _) => {
-                    self.divide(at, suspect.filter(|item| items.contains(item)))
-                }
+                (Method::Halving, _) => self.divide(
+                    at,
+                    suspect.filter(|item| items.contains(item)),
+                    &BTreeSet::new(),
+                ),
             },
             Answer::SingleCulprit {
                 failure,

@@ -229,6 +229,10 @@ pub struct Case {
     pub outcome: Outcome,
     /// Why it did not pass.
     pub cause: Option<Cause>,
+    /// The case of another device that fails of the same cause and stands for this one, by its id: the
+    /// controls are that one's, and it alone was tried again and explained.
+    #[serde(default)]
+    pub same_as: Option<String>,
     /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
     /// How often it failed, where it was tried again.
@@ -286,6 +290,7 @@ impl Case {
             not_running: None,
             outcome: Outcome::Skip,
             cause: None,
+            same_as: None,
             control: None,
             repeated: None,
             split: None,
