@@ -130,6 +130,15 @@ impl<E: Clone> Search<E> {
         self
     }
 
+    /// Says which items are expected to fail on the way back, whatever becomes of them before.
+    #[must_use]
+    pub fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
+        if let Some(way_back) = &mut self.way_back {
+            way_back.predicted = predicted;
+        }
+        self
+    }
+
     /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
     /// the order pack and item, that was put down to it.
     #[must_use]
@@ -315,10 +324,23 @@ impl<E: Clone> Search<E> {
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
         self.verdicts
             .insert((route, item), Verdict::Culprit(evidence));
+        // It may well come back, together with the others of its pack that did not get there.
+        let root = self.root_of(at);
+        if let Some(way_back) = &mut self.way_back {
+            way_back.hold(root, item);
+        }
         let mut next = self.close(at, explains);
-        next.extend(self.send_back(route, &[item], &BTreeSet::new()));
         next.extend(self.resume(route, &[item]));
         next
+    }
+
+    /// Returns the pack that a node came from, which may be itself.
+    fn root_of(&self, at: usize) -> usize {
+        let mut root = at;
+        while let Some(parent) = self.nodes[root].parent {
+            root = parent;
+        }
+        root
     }
 
     /// An item with which a build does not start.

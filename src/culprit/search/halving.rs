@@ -88,7 +88,7 @@ impl<E: Clone> Search<E> {
     /// Ends a part; so may end what it came from.
     pub(super) fn close(&mut self, at: usize, explains: bool) -> Vec<Trial> {
         let Some(parent) = self.nodes[at].parent else {
-            return Vec::new();
+            return self.send_held_back(at);
         };
         let node = &mut self.nodes[parent];
         node.open -= 1;

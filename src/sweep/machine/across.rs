@@ -60,7 +60,15 @@ impl AcrossSearch {
             &[there, back] => Search::there_and_back(&packs, there, back),
             routes => Search::of_packs(&packs, routes),
         };
-        let search = search.with_likeness(accounts_for);
+        let predicted_back = routes.last().map(|&back| {
+            let predicted = all.iter().copied();
+            predicted
+                .filter(|&item| attribution.is_predicted(back, item))
+                .collect()
+        });
+        let search = search
+            .with_likeness(accounts_for)
+            .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever is known.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),

@@ -91,7 +91,11 @@ impl Controls {
                     target: context.target,
                     catalogue: &across.devices.catalogue,
                 };
-                Represented::of(&across.search, |route, run| attribution.kind(route, run))
+                Represented::of(&across.search, |route, item, run| {
+                    // Of what hangs on a culprit that one is looked at.
+                    let hangs = across.needed_culprit(context, route, item).is_some();
+                    attribution.kind(route, run).filter(|_| !hangs)
+                })
             }
             // One by one, every device is looked at in full.
             Packing::OneByOne => Represented::default(),

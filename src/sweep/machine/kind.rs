@@ -119,12 +119,12 @@ impl Represented {
     /// Sorts the culprits of a search by their kinds.
     pub fn of(
         search: &Search<Arc<Run>>,
-        kind: impl Fn(Route, &Run) -> Option<Kind>,
+        kind: impl Fn(Route, Item, &Run) -> Option<Kind>,
     ) -> Represented {
         let mut kinds: BTreeMap<Kind, Vec<(Route, Item)>> = BTreeMap::new();
         for (&(route, item), verdict) in search.verdicts() {
             if let Verdict::Culprit(run) = verdict
-                && let Some(kind) = kind(route, run)
+                && let Some(kind) = kind(route, item, run)
             {
                 kinds.entry(kind).or_default().push((route, item));
             }
