@@ -51,6 +51,8 @@ pub(crate) enum Answer<E> {
         evidence: E,
         /// The item that the evidence points at; it is tried first.
         suspect: Option<Item>,
+        /// Items that have in them what failed of that one, and may well fail of the same cause.
+        alike: BTreeSet<Item>,
     },
     /// The guest failed because of one item alone: the others came through.
     SingleCulprit {
@@ -76,6 +78,7 @@ impl<E> Answer<E> {
         Answer::Failed {
             evidence,
             suspect: None,
+            alike: BTreeSet::new(),
         }
     }
 
@@ -87,13 +90,15 @@ impl<E> Answer<E> {
             } => Answer::Failed {
                 evidence: failure,
                 suspect: Some(culprit),
+                alike: BTreeSet::new(),
             },
             other => other,
         }
     }
 }
 
-/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it.
+/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it; or
+/// it is a `Culprit` by the failure of a pack that pointed at it, and that did not come again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict<E> {
     Passed(E),

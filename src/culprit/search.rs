@@ -50,6 +50,8 @@ struct Node<E> {
     is_explained: bool,
     /// The evidence of the failure, if it failed.
     failure: Option<E>,
+    /// The item that the failure pointed at.
+    suspect: Option<Item>,
     density: Density,
     /// Set where all that was wrong was put down to one item.
     has_single_culprit: bool,
@@ -133,8 +135,17 @@ impl<E: Clone> Search<E> {
         self
     }
 
-    /// Sets the check that decides whether what one item does alone accounts for the failure of a
-    /// pack, given in the order pack and item, that was put down to it.
+    /// Says which items are expected to fail on the way back, whatever becomes of them before.
+    #[must_use]
+    pub(crate) fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
+        if let Some(way_back) = &mut self.way_back {
+            way_back.predicted = predicted;
+        }
+        self
+    }
+
+    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
+    /// the order pack and item, that was put down to it.
     #[must_use]
     pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
@@ -193,6 +204,7 @@ impl<E: Clone> Search<E> {
             open: 0,
             is_explained: false,
             failure: None,
+            suspect: None,
             density,
             has_single_culprit: false,
             stage: Stage::Whole,
@@ -249,7 +261,11 @@ impl<E: Clone> Search<E> {
                 next.extend(self.resume(route, &items));
                 next
             }
-            Answer::Failed { evidence, suspect } => {
+            Answer::Failed {
+                evidence,
+                suspect,
+                alike,
+            } => {
                 node.failure = Some(evidence.clone());
                 match (self.method, items.as_slice()) {
                     (Method::Narrowing, _) => self.narrow(at),
@@ -259,7 +275,8 @@ impl<E: Clone> Search<E> {
                         if let Some(item) = suspect {
                             self.pointed_at.insert((route, item), evidence);
                         }
-                        self.divide(at, suspect)
+                        self.nodes[at].suspect = suspect;
+                        self.divide(at, suspect, &alike)
                     }
                 }
             }
@@ -268,9 +285,11 @@ impl<E: Clone> Search<E> {
                 (Method::Narrowing, _) => Vec::new(),
                 (Method::Halving, &[item]) => self.leave_out(at, item, evidence),
                 // What does not start together may well start apart: that is no failure to explain.
-                (Method::Halving, _) => {
-                    self.divide(at, suspect.filter(|item| items.contains(item)))
-                }
+                (Method::Halving, _) => self.divide(
+                    at,
+                    suspect.filter(|item| items.contains(item)),
+                    &BTreeSet::new(),
+                ),
             },
             Answer::SingleCulprit {
                 failure,
@@ -310,10 +329,23 @@ impl<E: Clone> Search<E> {
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
         self.verdicts
             .insert((route, item), Verdict::Culprit(evidence));
+        // It may well come back, together with the others of its pack that did not get there.
+        let root = self.root_of(at);
+        if let Some(way_back) = &mut self.way_back {
+            way_back.hold(root, item);
+        }
         let mut next = self.close(at, explains);
-        next.extend(self.send_back(route, &[item], &BTreeSet::new()));
         next.extend(self.resume(route, &[item]));
         next
+    }
+
+    /// Returns the pack that a node came from, which may be itself.
+    fn root_of(&self, at: usize) -> usize {
+        let mut root = at;
+        while let Some(parent) = self.nodes[root].parent {
+            root = parent;
+        }
+        root
     }
 
     /// An item with which a build does not start.

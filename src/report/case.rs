@@ -231,7 +231,11 @@ pub struct Case {
     pub outcome: Outcome,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
-    /// The controls within one build each, where the case failed between the two.
+    /// The case of another device that fails of the same cause and stands for this one, by its id: the
+    /// controls are that one's, and it alone was tried again and explained.
+    #[serde(default)]
+    pub same_as: Option<String>,
+    /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
     /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
@@ -289,6 +293,7 @@ impl Case {
             not_running: None,
             outcome: Outcome::Skip,
             cause: None,
+            same_as: None,
             control: None,
             repeated: None,
             split: None,

@@ -104,11 +104,18 @@ pub(crate) fn device_case(
             case.elapsed_ms = run.share_ms();
         }
         Verdict::Culprit(run) => {
-            let control = |route| controls.of_item(route, item);
+            let representative = controls.representative(route, item);
+            let stands_for = representative.unwrap_or(item);
+            let control = |route| controls.of_item(route, stands_for);
             conclude(target, &mut case, run, &composition, control);
-            case.repeated = controls.other_run(route, item).map(|other| Repeated {
-                failed: 1 + usize::from(other.attempt.failed()),
-                of: 2,
+            case.same_as = representative.map(|item| {
+                let driver = &controls.across.devices.catalogue.candidates[item].driver;
+                target.device_family(driver).case(direction).to_string()
+            });
+            let others = controls.other_runs(route, item);
+            case.repeated = (!others.is_empty()).then(|| Repeated {
+                failed: 1 + others.iter().filter(|run| run.attempt.failed()).count(),
+                of: 1 + others.len(),
             });
             if !case.grafted.is_empty() {
                 case.reproduce = Some(sweep_command(target, driver, direction));

@@ -12,6 +12,7 @@ use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Run, Task};
+use crate::sweep::machine::kind::KnownKinds;
 use crate::sweep::machine::{Context, Packing};
 
 /// Every device between the builds.
@@ -20,6 +21,8 @@ pub(crate) struct AcrossSearch {
     pub bare: BareMachine,
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
+    /// The kinds of failure of single devices so far.
+    kinds: Arc<KnownKinds>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
 }
@@ -57,8 +60,16 @@ impl AcrossSearch {
             &[there, back] => Search::there_and_back(&packs, there, back),
             routes => Search::of_packs(&packs, routes),
         };
-        let search = search.with_likeness(accounts_for);
-        // One by one, every device is tried whatever the prediction.
+        let predicted_back = routes.last().map(|&back| {
+            let predicted = all.iter().copied();
+            predicted
+                .filter(|&item| attribution.is_predicted(back, item))
+                .collect()
+        });
+        let search = search
+            .with_likeness(accounts_for)
+            .with_predicted_back(predicted_back.unwrap_or_default());
+        // One by one, every device is tried whatever is known.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),
             Packing::OneByOne => search,
@@ -67,6 +78,7 @@ impl AcrossSearch {
             bare,
             devices,
             search,
+            kinds: Arc::default(),
             predicted: BTreeSet::new(),
         };
         let tasks = across.tasks(trials, evidence);
@@ -90,6 +102,7 @@ impl AcrossSearch {
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
                     expected,
+                    known: Arc::clone(&self.kinds),
                     trial,
                 },
             }
@@ -111,7 +124,12 @@ impl AcrossSearch {
             catalogue: &self.devices.catalogue,
         };
         let single = attribution.single_culprit(trial, &run);
-        // The guest of a single culprit shows all that there is to know of it.
+        if trial.items.len() == 1
+            && let Some(kind) = attribution.kind(trial.route, &run)
+        {
+            Arc::make_mut(&mut self.kinds).add(kind);
+        }
+        // What is to be learned of a single culprit, its own guest shows.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
@@ -156,7 +174,9 @@ impl AcrossSearch {
             let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
         };
-        (place(pack) == place(alone)).then_some(pack)
+        // A failure of the pack may be all that there is.
+        let is_other = !std::ptr::eq::<Run>(&**pack, &**alone);
+        (is_other && place(pack) == place(alone)).then_some(pack)
     }
 
     /// Returns the device that a culprit needs and that is a culprit itself: that one has the

@@ -12,6 +12,7 @@ use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
 use crate::sweep::machine::guest::Run;
+use crate::sweep::machine::kind::{Kind, sections_alike};
 use crate::sweep::machine::rom;
 use crate::sweep::target::SweepTarget;
 
@@ -90,10 +91,14 @@ impl Attribution<'_> {
                 suspect: self.refused(&run, &trial.items),
                 evidence: run,
             },
-            (_, None) => Answer::Failed {
-                suspect: self.suspect(&run, &trial.items),
-                evidence: run,
-            },
+            (_, None) => {
+                let suspect = self.suspect(&run, &trial.items);
+                Answer::Failed {
+                    alike: self.alike(&run, &trial.items),
+                    suspect,
+                    evidence: run,
+                }
+            }
         }
     }
 
@@ -146,7 +151,20 @@ impl Attribution<'_> {
         suspect.or_else(|| self.lacks_rom(run, items))
     }
 
-    /// Returns the item that may need a ROM which a build did not find.
+    /// Returns the items that send a section with the part in it that failed.
+    fn alike(&self, run: &Run, items: &[Item]) -> BTreeSet<Item> {
+        let sections = sections_alike(self.target, &run.attempt);
+        let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
+        let is_alike = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
+        items.iter().copied().filter(is_alike).collect()
+    }
+
+    /// Returns the kind of the failure of one item.
+    pub(crate) fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
+        Kind::of(self.target, route, &run.attempt)
+    }
+
+    /// Returns the item that a ROM may be for which a build did not find.
     fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
         let rom = outputs

@@ -22,6 +22,7 @@ use crate::model::{Direction, Route, SectionName};
 use crate::report::{ChangedByLoad, Outcome};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
+use crate::sweep::machine::kind::KnownKinds;
 use crate::sweep::pairing::beside;
 use crate::sweep::target::SweepTarget;
 
@@ -60,12 +61,16 @@ pub(crate) enum Purpose {
         goes_back: bool,
         /// The stream of the build that is to take it, of the same devices.
         expected: Option<Arc<Stream>>,
+        /// The kinds of failure that are confirmed and explained.
+        known: Arc<KnownKinds>,
     },
     /// Move culprits from a build to itself.
     Control(Trial),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
-    /// Move once more a device that failed alone, to see whether it fails every time.
+    /// Move once more what a build died of, from a build to itself.
+    ControlAgain(Item),
+    /// Move once more what failed alone: does it every time?
     Repeat(Item),
 }
 
@@ -223,7 +228,11 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let sent = vmdescs
         .flat_map(|vmdesc| SentSection::all(vmdesc))
         .collect();
-    if task.is_worth_explaining() {
+    let is_known = match &task.purpose {
+        Purpose::Search { known, .. } => known.has(target, guest.route, &attempt),
+        _ => false,
+    };
+    if task.is_worth_explaining() && !is_known {
         let expected = match (&task.purpose, &attempt.state.refused) {
             (
                 Purpose::Search {

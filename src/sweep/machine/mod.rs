@@ -7,6 +7,7 @@ mod controls;
 mod devices;
 mod evidence;
 mod guest;
+mod kind;
 mod rom;
 
 use std::time::Instant;
@@ -174,6 +175,10 @@ impl<'t> MachineSweep<'t> {
             }
             (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
                 controls.record_group(at, route, moved.run);
+                Vec::new()
+            }
+            (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
+                controls.record_again(item, route, moved.run);
                 Vec::new()
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {
