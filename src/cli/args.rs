@@ -514,7 +514,7 @@ fn version(text: &str) -> Result<Version, String> {
         .map_err(|_| "it must be a release like 7.2 or 10.0.2".to_owned())
 }
 
-/// A rule less like what was typed, from 0 to 1, is not what was meant.
+/// The least likeness, from 0 to 1, of a rule that is suggested for the one that was typed.
 const LIKE: f64 = 0.6;
 
 fn rule(id: &str) -> Result<Rule, String> {

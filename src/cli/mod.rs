@@ -100,7 +100,8 @@ impl Failure {
     }
 }
 
-/// Returns an error with its causes. Some say their own cause in their sentence, and it is not said again.
+/// Returns an error with its causes. A cause that the sentence of its error contains is not
+/// repeated.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -103,7 +103,7 @@ fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
     };
     let reading = stream::read(input, options, ());
     match &reading.error {
-        // There is nothing of a stream to show.
+        // There is no part of a stream to show.
         Some(error) if error.kind.is_other_data() => {
             let file = file.display();
             let hint = match args.offset {

@@ -51,7 +51,7 @@ pub(crate) enum Answer<E> {
         evidence: E,
         /// The item that the evidence points at; it is tried first.
         suspect: Option<Item>,
-        /// Items that have in them what failed of that one, and may well fail of the same cause.
+        /// Items that contain the part that failed, and may fail for the same cause.
         alike: BTreeSet<Item>,
     },
     /// The guest failed because of one item alone: the others came through.
@@ -97,8 +97,8 @@ impl<E> Answer<E> {
     }
 }
 
-/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it; or
-/// it is a `Culprit` by the failure of a pack that pointed at it, and that did not come again.
+/// The result for one device on one route. Except for `Passed`, only what it needs was with it; or
+/// it is a `Culprit` because the failure of a pack pointed at it and did not happen again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict<E> {
     Passed(E),

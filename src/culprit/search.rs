@@ -135,7 +135,7 @@ impl<E: Clone> Search<E> {
         self
     }
 
-    /// Says which items are expected to fail on the way back, whatever becomes of them before.
+    /// Sets which items are expected to fail on the way back, whatever their result before.
     #[must_use]
     pub(crate) fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
         if let Some(way_back) = &mut self.way_back {
@@ -144,8 +144,8 @@ impl<E: Clone> Search<E> {
         self
     }
 
-    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
-    /// the order pack and item, that was put down to it.
+    /// Sets the check that decides whether what one item does alone accounts for the failure of a
+    /// pack, given in the order pack and item, that was put down to it.
     #[must_use]
     pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
@@ -329,7 +329,7 @@ impl<E: Clone> Search<E> {
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
         self.verdicts
             .insert((route, item), Verdict::Culprit(evidence));
-        // It may well come back, together with the others of its pack that did not get there.
+        // It may still go back, together with the others of its pack that did not arrive.
         let root = self.root_of(at);
         if let Some(way_back) = &mut self.way_back {
             way_back.hold(root, item);

@@ -40,15 +40,15 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// The place of the failure as the builds tell it, before anything else explains it.
+    /// The place of the failure by the builds' messages, before anything else explains it.
     pub failed_at: Option<FailedAt>,
-    /// The reason why the guest never started to work, where it only did not in time.
+    /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
 
-/// A field that failed, as the builds tell it.
+/// A field that failed, by the builds' messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FailedAt {
     pub section: SectionName,
@@ -66,7 +66,7 @@ impl FailedAt {
     }
 }
 
-/// A build that did not start with what it was given.
+/// A build that did not start with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub label: String,

@@ -231,8 +231,8 @@ pub struct Case {
     pub outcome: Outcome,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
-    /// The case of another device that fails of the same cause and stands for this one, by its id: the
-    /// controls are that one's, and it alone was tried again and explained.
+    /// The id of the case of another device that fails for the same cause and stands for this one:
+    /// the controls are from that case, and only that case was tried again and explained.
     #[serde(default)]
     pub same_as: Option<String>,
     /// The same within one build, where it failed between the two.

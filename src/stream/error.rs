@@ -97,7 +97,7 @@ pub enum StreamErrorKind {
 }
 
 impl StreamErrorKind {
-    /// Tells whether what was read is something else than a stream with sections.
+    /// Tells whether the contents are something other than a stream with sections.
     pub fn is_other_data(&self) -> bool {
         matches!(
             self,

@@ -6,7 +6,8 @@
 //! guest.
 //!
 //! # Reading
-//! - [`open_at`] opens a file, compressed or not, finds the stream in what libvirt saved or behind other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in
+//! - [`open_at`] opens a file, compressed or not, finds the stream in an image of libvirt or behind
+//! other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in
 //!   memory.
 //! - [`Parser`] takes the bytes as they come ([`Parser::feed`], then [`Parser::finish`]), so that a
 //!   relay can look at what it passes on. It never blocks and starts no thread.
@@ -45,7 +46,7 @@
 //!   was read; decoded fields take a small multiple of the bytes that they describe. Guest memory is
 //!   not kept.
 //! - Pages of multifd go over channels of their own and are not seen. Those of a file with `mapped-ram` are
-//!   counted, and a [`RamVisitor`] is not told of them.
+//!   counted, and a [`RamVisitor`] does not see them.
 
 mod container;
 mod cut;

@@ -35,8 +35,8 @@ pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
     open_at(file, 0).map(|contained| contained.input)
 }
 
-/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it; `-` is
-/// standard input. Compression and container are told from the content, not from the name.
+/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it;
+/// `-` is standard input. Compression and container are recognised by the content, not by the name.
 ///
 /// # Errors
 /// The file cannot be read, is empty, or is a container that is not read here.

@@ -95,7 +95,7 @@ pub(crate) struct MappedBlock {
 }
 
 impl MappedBlock {
-    /// Returns what has to be passed from here to the end of the pages.
+    /// Returns the bytes to skip from here to the end of the pages.
     pub(super) fn pages_after(self, here: u64) -> Option<MappedPages> {
         let bits = self.page_count.div_ceil(8);
         let to_bitmap = self.bitmap.checked_sub(here)?;
@@ -117,7 +117,7 @@ pub(crate) struct MappedPages {
 }
 
 impl MappedPages {
-    /// Passes over what is at hand and counts the pages that are there; returns the bytes.
+    /// Skips the available bytes and counts the pages in them; returns the bytes.
     pub(super) fn pass(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> usize {
         let mut take = |left: &mut u64| {
             let bytes = cut.take_up_to(usize::try_from(*left).unwrap_or(usize::MAX));

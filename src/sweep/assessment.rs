@@ -160,7 +160,7 @@ impl<'l> Assessment<'l> {
             case.allowed_by = allowed.map(|found| found.reason);
             if let Some(set) = result.failed.get(&case.id)
                 && asked.is_ok()
-                // What explains another one of its kind explains it.
+                // The explanation of another one of its kind explains it.
                 && case.same_as.is_none()
             {
                 let config = &target.config;

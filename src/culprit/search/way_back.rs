@@ -12,8 +12,8 @@ use crate::model::Route;
 pub(super) struct WayBack {
     route: Route,
     waiting: Vec<Waiting>,
-    /// Items that did not get there, by the pack that they were in: they go back together once all of it is
-    /// known.
+    /// Items that did not arrive, by the pack that they were in: they go back together once all
+    /// results of it are known.
     held: BTreeMap<usize, Vec<Item>>,
     /// Items that are expected to fail on this route.
     pub(super) predicted: BTreeSet<Item>,
@@ -48,7 +48,7 @@ impl<E: Clone> Search<E> {
         (back != route).then_some(back)
     }
 
-    /// Sends those of a pack back that did not get there.
+    /// Sends back those of a pack that did not arrive.
     pub(super) fn send_held_back(&mut self, pack: usize) -> Vec<Trial> {
         let Some(way_back) = &mut self.way_back else {
             return Vec::new();

@@ -185,7 +185,16 @@ impl Printed {
         let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
-        Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
+        // A device's own reason may also be the only line of a known wording; it names no field then.
+        let own_reason = is_reason(&line) && groups.name("field").is_none();
+        let is_value = reason.is_some() || own_reason;
+        Printed::Failure(LoadFailure::new(
+            line,
+            &groups,
+            reason,
+            is_value,
+            place.as_ref(),
+        ))
     }
 
     /// The failure, if it is a known one.
@@ -207,11 +216,13 @@ impl Printed {
 }
 
 impl LoadFailure {
-    /// Takes the facts of a line. The place serves where the line has none.
+    /// Takes the facts of a line. The place serves where the line has none; `is_value` says that a
+    /// device gave a reason of its own.
     fn new(
         line: &str,
         groups: &Captures<'_>,
         reason: Option<&str>,
+        is_value: bool,
         place: Option<&Captures<'_>>,
     ) -> LoadFailure {
         let group = |name| groups.name(name).map(|found| found.as_str().to_owned());
@@ -239,7 +250,7 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
-            refused: Refused::of(&words, reason.is_some()),
+            refused: Refused::of(&words, is_value),
             io_error: is_io_error(&words),
             words,
         }

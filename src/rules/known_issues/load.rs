@@ -63,16 +63,17 @@ pub enum ListError {
     Entry { place: Place, reason: String },
 }
 
-/// Stands in a suggested entry for what somebody has to write; the loader refuses it, so it cannot be forgotten.
+/// The text in a suggested entry for what a person has to write; the loader refuses it, so it is not
+/// forgotten.
 pub(crate) const FILL_IN: &str = "FILL IN";
 
-/// Finds an entry of a list in which something is still to be filled in.
+/// Finds an entry of a list in which something has still to be filled in.
 ///
 /// # Errors
 /// There is one.
 fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
     type Tables = BTreeMap<String, Vec<Spanned<toml::Table>>>;
-    // What is of another form is refused with better words.
+    // A list of another form is refused with a better message.
     let Ok(tables) = toml::from_str::<Tables>(text) else {
         return Ok(());
     };

@@ -69,7 +69,7 @@ impl AcrossSearch {
         let search = search
             .with_likeness(accounts_for)
             .with_predicted_back(predicted_back.unwrap_or_default());
-        // One by one, every device is tried whatever is known.
+        // One by one, every device is tried whatever the prediction.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),
             Packing::OneByOne => search,
@@ -129,7 +129,7 @@ impl AcrossSearch {
         {
             Arc::make_mut(&mut self.kinds).add(kind);
         }
-        // What is to be learned of a single culprit, its own guest shows.
+        // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
@@ -174,7 +174,7 @@ impl AcrossSearch {
             let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
         };
-        // A failure of the pack may be all that there is.
+        // The failure of the pack may be the only one.
         let is_other = !std::ptr::eq::<Run>(&**pack, &**alone);
         (is_other && place(pack) == place(alone)).then_some(pack)
     }

@@ -164,7 +164,7 @@ impl Attribution<'_> {
         Kind::of(self.target, route, &run.attempt)
     }
 
-    /// Returns the item that a ROM may be for which a build did not find.
+    /// Returns the item that may need a ROM which a build did not find.
     fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
         let rom = outputs

@@ -22,13 +22,15 @@ pub(crate) struct Controls {
     groups: BTreeMap<(usize, Route), Arc<Run>>,
     /// Culprits that were tried again.
     repeats: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
-    /// Controls that were tried again: what kills a build now and then need not do so the first time.
+    /// Controls that were tried again: a cause that sometimes kills a build need not do so the
+    /// first time.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
     /// Culprits that others stand for.
     represented: Represented,
 }
 
-/// The number of times that what died is tried again, and so is each control of it that did not.
+/// The number of times that a case whose build died is tried again, and each control of it that did
+/// not die.
 const AGAIN: usize = 3;
 
 /// The culprits, by how they are controlled.
@@ -42,7 +44,7 @@ struct Culprits {
     shared: BTreeSet<Item>,
     /// These failed for no reason that was known before.
     unpredicted: Vec<(Route, Item)>,
-    /// In these a build died, which it may not do each time; with the route of the build's control.
+    /// Cases in which a build died, perhaps not each time; with the route of the build's control.
     died: Vec<(Route, Item, Route)>,
 }
 
@@ -65,7 +67,8 @@ impl Culprits {
                 let control = blamed(&run.attempt, direction, old, new);
                 culprits.died.push((route, item, control));
             }
-            // What was predicted is no accident, and what failed in a pack before is none either.
+            // A predicted failure is no accident, and neither is one that was seen in a pack
+            // before.
             let is_predicted = across.was_predicted(context, route, item);
             if !is_predicted && across.earlier_failure(route, item).is_none() {
                 culprits.unpredicted.push((route, item));
@@ -93,12 +96,12 @@ impl Controls {
                     catalogue: &across.devices.catalogue,
                 };
                 Represented::of(&across.search, |route, item, run| {
-                    // Of what hangs on a culprit that one is looked at.
+                    // Of devices that depend on a culprit, only the culprit is examined.
                     let hangs = across.needed_culprit(context, route, item).is_some();
                     attribution.kind(route, run).filter(|_| !hangs)
                 })
             }
-            // One by one, every device is looked at in full.
+            // One by one, every device is examined in full.
             Packing::OneByOne => Represented::default(),
         };
         let culprits = Culprits::of(&across, context, &represented);

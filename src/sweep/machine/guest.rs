@@ -68,9 +68,9 @@ pub(crate) enum Purpose {
     Control(Trial),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
-    /// Move once more what a build died of, from a build to itself.
+    /// Move once more a device of which a build died, from a build to itself.
     ControlAgain(Item),
-    /// Move once more what failed alone: does it every time?
+    /// Move once more a device that failed alone, to see whether it fails every time.
     Repeat(Item),
 }
 

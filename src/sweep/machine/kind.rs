@@ -1,4 +1,4 @@
-//! Kinds of failure: devices that fail of one cause, so that a few of them stand for all.
+//! Kinds of failure: devices that fail for one cause, so that a few of them stand for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::sweep::machine::guest::Run;
 use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
-/// The number of devices that are looked at in full of each kind: the second confirms the first.
+/// The number of devices that are examined in full of each kind: the second confirms the first.
 pub(crate) const CONFIRMED: usize = 2;
 
-/// A part that descriptions of several devices have in common: a field by its name, with the name of the
-/// description of what is in it.
+/// A part that descriptions of several devices have in common: a field by its name, with the name
+/// of its description.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Part {
     field: String,
@@ -145,7 +145,7 @@ impl Represented {
     }
 }
 
-/// Returns what a build printed without numbers and names, which each device has of its own.
+/// Returns a build's message without numbers and names, which differ for each device.
 fn symptom(message: &str) -> String {
     let mut words = String::new();
     let mut quoted = false;
