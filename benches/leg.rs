@@ -11,7 +11,7 @@ use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
 use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
-use migcompat::internals::migration::{Endpoint, Role, Vm};
+use migcompat::internals::migration::{Endpoint, PlainBoots, Role, Vm};
 use migcompat::internals::qemu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
@@ -125,6 +125,7 @@ fn main() -> anyhow::Result<()> {
         loops: None,
         retries: 0,
         timeouts: Timeouts::default(),
+        plain_boots: PlainBoots::default(),
         logs: logs.path().to_owned(),
         names,
     };
