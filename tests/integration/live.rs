@@ -393,6 +393,90 @@ fn what_no_build_can_move_is_broken() {
     assert_eq!(run.status(), Some(125));
 }
 
+/// The load of vmclock writes into its page in every build, by design. A guest that works goes on there, and
+/// all else of it is compared.
+#[apply(test)]
+#[needs(Builds)]
+fn a_page_that_every_build_writes_when_it_loads_is_no_loss() {
+    let (old, new) = ("debian:trixie", "debian:trixie-backports");
+    for how in [&[][..], &["--paused"]] {
+        let args = ["live", old, new, "-M", "pc-q35-10.0", "--device", "vmclock"];
+        let run = Run::new(&[&args[..], how].concat());
+        assert_eq!(run.outcomes(), ["pass", "pass"], "{}", run.said());
+        assert_eq!(run.status(), Some(0));
+        for case in [run.case(0), run.case(1)] {
+            let changed = &case["changed_by_load"];
+            assert_eq!(changed[0]["block"], "vmclock_page", "{case}");
+            assert_eq!(changed[0]["builds"], serde_json::json!([old, new]));
+            assert_eq!(case["state_unchecked"], Value::Null);
+            assert!(
+                case["state_checked"]["sections"].as_u64() > Some(5),
+                "{case}"
+            );
+        }
+        let notices = run.report["notices"].as_array().unwrap();
+        let told = notices.iter().filter(|n| n["kind"] == "changed-by-load");
+        assert_eq!(told.count(), 1, "{notices:?}");
+        run.leaves_nothing();
+    }
+}
+
+/// With isa-vga on q35 the firmware never comes to the guest, in any build: the machine is moved as it is
+/// after reset, and the report says so.
+#[apply(test)]
+#[needs(Builds)]
+fn a_machine_whose_guest_stays_silent_is_moved_as_it_is_after_reset() {
+    let args = ["live", NEW, NEW, "-M", "q35", "--device", "isa-vga"];
+    let begun = Instant::now();
+    for (timeout, most) in [("3", 3.5), ("60", 20.0)] {
+        let how = [
+            "--direction",
+            "forward",
+            "--retries",
+            "0",
+            "--timeout",
+            timeout,
+        ];
+        let run = Run::new(&[&args[..], &how].concat());
+        let case = run.case(0);
+        assert_eq!(case["id"], "q35/ad-hoc/unix/forward");
+        assert_eq!(case["running"], false);
+        let why = case["not_running"].as_str().unwrap();
+        assert!(why.contains("the guest said nothing for"), "{why}");
+        let waited = why
+            .split("for ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let waited: f64 = waited.unwrap().parse().unwrap();
+        assert!(waited <= most, "{why}");
+        let notices = run.report["notices"].as_array().unwrap();
+        assert!(
+            notices.iter().any(|n| n["kind"] == "not-running"),
+            "{notices:?}"
+        );
+        // It was tried: this build does not survive its own stream of the card.
+        assert_ne!(case["outcome"], "skip", "{}", run.said());
+        assert_eq!(case["legs"].as_array().unwrap().len(), 1);
+        run.leaves_nothing();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+/// The guest of a machine without anything odd is waited for as ever.
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_that_takes_its_time_still_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    // Slower than the first look, as on a host with much to do.
+    let old = wrapper(dir.path(), OLD, Role::Source, "sleep 3");
+    let args = ["live", &old, NEW, "-M", "q35", "--device-set", "bare"];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["running"], true);
+    assert_eq!(run.case(0)["not_running"], Value::Null);
+    run.leaves_nothing();
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_destination_that_dies_while_it_loads_has_a_place() {
