@@ -14,6 +14,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
+use crate::qemu::machine::ProfileCpu;
 use crate::report::{Case, Described, Finding, Level, Notice, NoticeKind, Outcome};
 use crate::rules::judge::LevelOverrides;
 use crate::rules::known_issues::Scope;
@@ -50,6 +51,8 @@ pub(crate) fn settle(
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
         running: false,
+        // A CPU that does not get across would keep every device from it.
+        profile_cpu: ProfileCpu::Given,
         loops: None,
         retries: 0,
         repeat: 0,
@@ -148,9 +151,13 @@ impl Settled {
 
 /// Tells whether a finding leaves open what a guest with the device comes to.
 fn is_doubt(finding: &Finding) -> bool {
-    // Of a type that one dump alone describes, the other build may well send something.
-    let lone = matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved);
-    lone || finding.level != Level::Note
+    is_lone(finding) || finding.level != Level::Note
+}
+
+/// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
+/// for it, if it has it at all.
+fn is_lone(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved)
 }
 
 /// Returns the drivers, of those that both builds can create, that a finding is about. Where it is about types
@@ -169,7 +176,7 @@ fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
     let Some(vmsd) = finding
         .path
         .first()
-        .filter(|_| own.is_empty() && finding.level != Level::Note)
+        .filter(|_| own.is_empty() && finding.level != Level::Note && !is_lone(finding))
     else {
         return own;
     };

@@ -21,10 +21,12 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
     Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report,
@@ -203,6 +205,10 @@ impl<'i> Inquiry<'i> {
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
             cpu: guests.cpu.clone(),
+            profile_cpu: match pair.other_default_cpu(machine) {
+                Some(_) => ProfileCpu::LeftOut,
+                None => ProfileCpu::Given,
+            },
             transport: guests.transport,
             capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
                 .into_iter()
@@ -417,6 +423,13 @@ impl<'i> Inquiry<'i> {
                 &*config.machine,
                 error,
             )),
+        }
+    }
+
+    /// Withdraws findings that better evidence makes moot.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(moved) = &self.moved {
+            withdraw_moot(&moved.cases, &mut self.findings);
         }
     }
 

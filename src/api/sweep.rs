@@ -17,6 +17,7 @@ use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::BuildRef;
 use crate::qemu;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
 use crate::rules::catalogue;
@@ -256,7 +257,11 @@ impl<'t> Sites<'t> {
                 let concerns =
                     |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
                 let dumps = builds.dumps.clone();
-                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                let mut assessment =
+                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
+                    assessment.add_default_cpu(cpus, machine);
+                }
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -391,6 +396,7 @@ fn targets(
         machine: name.clone(),
         arch: arch.to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),
         capabilities: Vec::new(),
         running: false,
