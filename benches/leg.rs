@@ -3,6 +3,12 @@
 //!
 //! `MIGCOMPAT_CACHE=DIR cargo bench --bench leg` with builds fetched there.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement is printed"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,7 +16,7 @@ use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
-use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
+use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, PlainBoots, Timeouts};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
 use migcompat::internals::qemu::machine::ProfileCpu;
@@ -127,6 +133,7 @@ fn main() -> anyhow::Result<()> {
         loops: None,
         retries: 0,
         repeat: 0,
+        plain_boots: PlainBoots::default(),
         timeouts: Timeouts::default(),
         logs: logs.path().to_owned(),
         names,

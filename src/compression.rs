@@ -56,7 +56,7 @@ pub enum UnpackError {
 ///
 /// # Errors
 /// The input cannot be read.
-pub fn reader<'r>(mut input: impl Read + 'r) -> io::Result<Option<Box<dyn Read + 'r>>> {
+pub(crate) fn reader<'r>(mut input: impl Read + 'r) -> io::Result<Option<Box<dyn Read + 'r>>> {
     let mut start = Vec::new();
     input.by_ref().take(4).read_to_end(&mut start)?;
     if start.is_empty() {
@@ -74,7 +74,7 @@ pub fn reader<'r>(mut input: impl Read + 'r) -> io::Result<Option<Box<dyn Read +
 ///
 /// # Errors
 /// They are damaged, or more than that.
-pub fn unpacked<'b>(
+pub(crate) fn unpacked<'b>(
     bytes: &'b [u8],
     origin: &str,
     limit: u64,

@@ -16,6 +16,7 @@ pub mod devices {
 
 /// Moving a guest: the bench of a leg, and the tests of how builds set up a machine.
 pub mod migration {
+    pub use crate::migration::boot::PlainBoots;
     pub use crate::migration::case;
     pub use crate::migration::checks::state::Names;
     pub use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};

@@ -31,11 +31,13 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let policy = config.judging.policy.clone();
     let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
+    let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
     let dumps = (&*shared.0, &*shared.1);
     // Without a guest of ours the machine can at least be moved as it is after reset.
     let running = !config.guests.paused && workload::guest(opened.pair.arch()).is_some();
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
+    notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(dumps);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.link();

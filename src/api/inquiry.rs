@@ -14,6 +14,7 @@ use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
 use crate::migration::batch;
+use crate::migration::boot::PlainBoots;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use crate::migration::coverage::{Observed, Reach, cover};
@@ -29,7 +30,7 @@ use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
-    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report,
+    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -217,6 +218,7 @@ impl<'i> Inquiry<'i> {
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
+            plain_boots: PlainBoots::default(),
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()
@@ -455,13 +457,15 @@ impl<'i> Inquiry<'i> {
     pub(crate) fn into_report(self) -> Report {
         let Opened { pair, machine, .. } = self.opened;
         let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        let mut notices = self.notices;
+        notices.extend(notices_of(&cases));
         Report {
             rules: catalogue::texts(&self.findings, &cases),
             findings: self.findings,
             cases,
             coverage: self.coverage,
             described: self.described,
-            notices: self.notices,
+            notices,
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),

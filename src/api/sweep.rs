@@ -10,6 +10,7 @@ use crate::api::logs::LogFolder;
 use crate::api::names;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
+use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{MigrationConfig, Timeouts};
@@ -19,7 +20,7 @@ use crate::model::BuildRef;
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
-use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report};
+use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
@@ -336,6 +337,8 @@ impl<'t> Sites<'t> {
             swept.push(result.swept);
         }
         merge::order(&mut cases);
+        let mut notices = self.notices;
+        notices.extend(notices_of(&cases));
         let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
             ([one], []) => Some(one.config.machine.clone()),
             _ => None,
@@ -357,7 +360,7 @@ impl<'t> Sites<'t> {
             shard,
             coverage,
             described,
-            notices: self.notices,
+            notices,
             ..Report::new(opened.old.clone(), opened.new.clone(), machine)
         }
     }
@@ -403,6 +406,7 @@ fn targets(
         loops: None,
         retries: 0,
         repeat: 0,
+        plain_boots: PlainBoots::default(),
         timeouts: Timeouts {
             leg: config.timeout,
             ..Timeouts::default()

@@ -64,7 +64,7 @@ pub(crate) enum Color {
 
 impl Color {
     /// Sets it for every stream of this process.
-    pub fn write_global(self) {
+    pub(super) fn write_global(self) {
         match self {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
@@ -82,7 +82,7 @@ pub(crate) enum Directions {
 }
 
 impl Directions {
-    pub fn list(self) -> &'static [Direction] {
+    pub(crate) fn list(self) -> &'static [Direction] {
         match self {
             Directions::Forward => &[Direction::Forward],
             Directions::Backward => &[Direction::Backward],
@@ -190,7 +190,7 @@ pub(crate) enum First {
 }
 
 impl First {
-    pub fn direction(self) -> Direction {
+    pub(crate) fn direction(self) -> Direction {
         match self {
             First::Old => Direction::Forward,
             First::New => Direction::Backward,

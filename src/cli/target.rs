@@ -39,7 +39,7 @@ enum Place {
 
 impl Target {
     /// Standard output.
-    pub const STDOUT: Target = Target {
+    pub(super) const STDOUT: Target = Target {
         name: None,
         place: Place::Stdout,
     };
@@ -48,7 +48,7 @@ impl Target {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn new(file: Option<&Path>) -> Result<Target, Failure> {
+    pub(super) fn new(file: Option<&Path>) -> Result<Target, Failure> {
         let Some(file) = file else {
             return Ok(Target::STDOUT);
         };
@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// Returns whether no file was named.
-    pub fn is_stdout(&self) -> bool {
+    pub(super) fn is_stdout(&self) -> bool {
         self.name.is_none()
     }
 
@@ -70,7 +70,7 @@ impl Target {
     ///
     /// # Errors
     /// It cannot be written. A reader that has read enough and is gone is none.
-    pub fn write_text(
+    pub(super) fn write_text(
         self,
         render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
@@ -89,7 +89,10 @@ impl Target {
     ///
     /// # Errors
     /// As for [`Target::write_text`].
-    pub fn write_bytes(self, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<(), Failure> {
+    pub(super) fn write_bytes(
+        self,
+        make: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> Result<(), Failure> {
         let Target { name, place } = self;
         let written = make().and_then(|content| place.write(&content));
         finished(name.as_deref(), written)

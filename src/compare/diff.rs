@@ -78,6 +78,9 @@ pub fn diff(
     let mut diffs = Vec::new();
     if old.machine() != new.machine() {
         let side = |stream: &Stream| Some(said(stream.machine().unwrap_or("(none)")));
+        let refused = old.machine().zip(new.machine()).map(|(old, new)| {
+            format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
+        });
         diffs.push(SectionDiff {
             section: "configuration".into(),
             instance_id: 0,
@@ -87,7 +90,7 @@ pub fn diff(
                 kind: ChangeKind::Value,
                 old: side(old),
                 new: side(new),
-                note: None,
+                note: refused,
             }],
         });
     }

@@ -24,16 +24,16 @@ use crate::model::{Direction, Rule};
 use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
-pub use explanation::Explanation;
+pub(crate) use explanation::Explanation;
 use explanation::Grade;
 use memory::memory;
-pub use reason::Reason;
+pub(crate) use reason::Reason;
 use reason::{Instance, Parting, Takes};
 use values::values;
 
 /// What a build complained of when it refused a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blamed<'b> {
+pub(crate) struct Blamed<'b> {
     /// Its idstr, the end of that, or the name of a description in it.
     pub section: &'b str,
     pub instance: Option<u32>,
@@ -47,7 +47,7 @@ pub struct Blamed<'b> {
 
 /// A value that a build says that it refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedValue {
+pub(crate) enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// Another one: the layouts agreed up to there.
@@ -56,7 +56,7 @@ pub enum RefusedValue {
 
 /// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
 /// saves for the same configuration, with its dump where there is one. `None` where nothing is known.
-pub fn explain<'s>(
+pub(crate) fn explain<'s>(
     sent: &Stream,
     expected: impl Into<Side<'s>>,
     blamed: Option<Blamed<'_>>,
@@ -97,7 +97,7 @@ pub fn explain<'s>(
 
 /// The sections of `sent` that the destination is to be expected to refuse, going by the layouts alone.
 /// State may prove that wrong: good for what is tried first.
-pub fn doubtful<'s>(
+pub(crate) fn doubtful<'s>(
     sent: &'s Stream,
     expected: impl Into<Side<'s>>,
     renames: &dyn Renames,

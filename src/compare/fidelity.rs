@@ -25,14 +25,14 @@ use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Section, Stream};
 
 use body::{Body, Leaf, bodies, holder, within};
-pub use filling::{Filling, fillings, to_be_filled};
-pub use loss::Loss;
+pub(crate) use filling::{Filling, fillings, to_be_filled};
+pub(crate) use loss::Loss;
 use loss::Losses;
 use resized::as_long;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
 /// saved again is a loss of all its fields.
-pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
+pub(crate) fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
     for section in held.devices() {
         by_name.insert((&section.name, section.instance_id), section);
@@ -52,8 +52,11 @@ pub fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
             let held = loss.held.as_deref();
-            let why = names.volatile(&loss.description, loss.name(), &loss.sent, held);
-            why.is_none()
+            let own = names.volatile(&loss.description, loss.name(), &loss.sent, held);
+            // What a field that may hold anything takes, nobody relies on.
+            let landed = loss.landed();
+            let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
+            own.or(landed).is_none()
         }));
     }
     losses

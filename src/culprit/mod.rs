@@ -19,14 +19,14 @@ use std::collections::BTreeSet;
 
 use crate::model::Route;
 
-pub use search::Search;
+pub(crate) use search::Search;
 
 /// A device, by its place in the list that is searched.
-pub type Item = usize;
+pub(crate) type Item = usize;
 
 /// A guest that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub(crate) struct Trial {
     pub route: Route,
     /// The devices, in their order; none for a guest without any.
     pub items: Vec<Item>,
@@ -35,7 +35,7 @@ pub struct Trial {
 
 /// The answer to a trial; `E` is the evidence.
 #[derive(Debug, Clone)]
-pub enum Answer<E> {
+pub(crate) enum Answer<E> {
     Passed {
         evidence: E,
         /// Items that are expected to fail on the way back.
@@ -64,7 +64,7 @@ pub enum Answer<E> {
 
 impl<E> Answer<E> {
     /// Returns a pass that says nothing about the way back.
-    pub fn passed(evidence: E) -> Self {
+    pub(crate) fn passed(evidence: E) -> Self {
         Answer::Passed {
             evidence,
             likely_to_fail: BTreeSet::new(),
@@ -72,7 +72,7 @@ impl<E> Answer<E> {
     }
 
     /// Returns a failure that points at nobody.
-    pub fn failed(evidence: E) -> Self {
+    pub(crate) fn failed(evidence: E) -> Self {
         Answer::Failed {
             evidence,
             suspect: None,
@@ -95,7 +95,7 @@ impl<E> Answer<E> {
 
 /// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict<E> {
+pub(crate) enum Verdict<E> {
     Passed(E),
     Refused(E),
     Culprit(E),
@@ -105,7 +105,7 @@ pub enum Verdict<E> {
 
 /// Devices that fail in one guest, and no fewer of them do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group<E> {
+pub(crate) struct Group<E> {
     pub route: Route,
     pub items: Vec<Item>,
     pub evidence: E,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A device of a set.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Device {
     /// The architectures that have it, every one when empty; the same goes for the machines.
     pub(super) arch: Vec<String>,
     /// Families: `pc-q35` is every `pc-q35-*`.
-    pub(super) machines: Vec<String>,
+    pub(super) machines: MachineNames,
     pub(super) since: Option<Version>,
     pub(super) until: Option<Version>,
     pub(super) needs: Vec<String>,
@@ -121,11 +121,6 @@ impl Device {
     }
 
     pub(super) fn is_for_machine(&self, machine: &str) -> bool {
-        self.machines.is_empty()
-            || self.machines.iter().any(|family| {
-                machine
-                    .strip_prefix(family.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            })
+        self.machines.is_empty() || self.machines.include(Some(machine))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form};
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// The first QEMU whose `-device` takes JSON.
 const JSON_DEVICE: Version = Version::new(6, 2, 0);
@@ -87,7 +87,7 @@ impl Device {
             driver,
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
-            machines: Vec::new(),
+            machines: MachineNames::default(),
             since: json.then_some(JSON_DEVICE),
             until: None,
             needs: Vec::new(),

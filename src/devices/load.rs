@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A set as its file has it.
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ struct File {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Vec<String>,
+    machines: MachineNames,
     #[serde(default)]
     device: Vec<Spanned<Entry>>,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Entry {
     #[serde(default)]
     driver_on: BTreeMap<String, String>,
     arch: Option<Vec<String>>,
-    machines: Option<Vec<String>>,
+    machines: Option<MachineNames>,
     since: Option<Version>,
     until: Option<Version>,
     #[serde(default)]
@@ -229,13 +229,13 @@ fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
 }
 
 impl Device {
-    fn new(entry: Entry, arch: &[String], machines: &[String]) -> Device {
+    fn new(entry: Entry, arch: &[String], machines: &MachineNames) -> Device {
         Device {
             driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
             id: entry.id,
             driver_on: entry.driver_on,
             arch: entry.arch.unwrap_or_else(|| arch.to_vec()),
-            machines: entry.machines.unwrap_or_else(|| machines.to_vec()),
+            machines: entry.machines.unwrap_or_else(|| machines.clone()),
             since: entry.since,
             until: entry.until,
             needs: entry.needs,

@@ -12,11 +12,11 @@ use crate::migration::pool;
 use crate::migration::pool::Job;
 use crate::report::Case;
 
-pub use crate::migration::pool::RunFailure;
+pub(crate) use crate::migration::pool::RunFailure;
 
 /// An event in the life of a case.
 #[derive(Debug)]
-pub enum Event<'c> {
+pub(crate) enum Event<'c> {
     Began,
     Step(Step),
     Ended(&'c Case),
@@ -24,7 +24,7 @@ pub enum Event<'c> {
 
 /// The case that an event is about.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'c> {
+pub(crate) struct Subject<'c> {
     /// Its number in this run.
     pub number: usize,
     pub id: &'c str,
@@ -36,7 +36,7 @@ pub struct Subject<'c> {
 ///
 /// # Errors
 /// The system gives no runtime.
-pub fn run(
+pub(crate) fn run(
     config: &MigrationConfig,
     cases: &[CaseSpec],
     jobs: usize,
@@ -80,6 +80,11 @@ pub fn run(
     for cases in &mut done {
         // Whichever culprit was through first.
         cases.sort_by_key(|&(place, _)| place);
+        if let [(_, whole), parts @ ..] = cases.as_mut_slice() {
+            for (_, part) in parts {
+                part.case.part_of = Some(whole.case.id.clone());
+            }
+        }
     }
     Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::devices::Composition;
+use crate::migration::calibration::calibrate;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
@@ -15,7 +16,7 @@ use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::Direction;
 use crate::qemu::machine;
-use crate::report::{Case, Cause, Control, FailureKind, LeftOut, Outcome, Repeated};
+use crate::report::{Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated};
 use crate::stream::Stream;
 use crate::workload;
 
@@ -47,11 +48,24 @@ pub fn id(config: &MigrationConfig, spec: &CaseSpec) -> String {
 /// Runs a case to its end, whatever that is.
 pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>) -> Ran {
     let begun = Instant::now();
+    let mut ran = run_as(config, spec, id(config, spec), None, watcher).await;
+    ran.case.elapsed_ms = milliseconds(begun);
+    ran
+}
+
+/// Runs a case of this name; `not_running` says why its guest does not run, where it was to.
+async fn run_as(
+    config: &MigrationConfig,
+    spec: &CaseSpec,
+    id: String,
+    not_running: Option<String>,
+    watcher: Watcher<'_>,
+) -> Ran {
     let (set, taken) = config.fitting(&spec.set);
     let composition = config.compose(&set);
-    let id = id(config, spec);
     let mut case = untried(config, id, &spec.set.name, &composition, spec.direction);
     case.left_out.extend(taken);
+    case.not_running = not_running;
     if let Some(message) = obstacle(config, spec, &composition) {
         case.cause = Some(Cause {
             kind: Some(FailureKind::CannotBeSetUp),
@@ -65,11 +79,28 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
     }
     let launch = config.launch(composition.args);
     let route = config.route(spec.direction);
-    let Repetition {
-        mut result,
-        sent,
-        repeated,
-    } = repeat(config, &route, &launch, spec.direction, watcher).await;
+    let run = run::run(config, &route, &launch, spec.direction, watcher).await;
+    if let Some(why) = run.silent_guest {
+        // A machine whose guest does not work can be moved all the same.
+        let paused = MigrationConfig {
+            running: false,
+            ..config.clone()
+        };
+        return Box::pin(run_as(&paused, spec, case.id, Some(why), watcher)).await;
+    }
+    let calibrated = calibrate(config, run, launch, &route, spec.direction, watcher).await;
+    let (mut result, launch) = (calibrated.run, calibrated.launch);
+    case.changed_by_load = calibrated.changes;
+    let sent = result.state.first.take();
+    let repeated = repeat(
+        config,
+        &mut result,
+        &route,
+        &launch,
+        spec.direction,
+        watcher,
+    )
+    .await;
     if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
         control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
@@ -86,7 +117,6 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
         case.repeated = Some(repeated).filter(|repeated| repeated.of > 1);
         record(&mut case, result);
     }
-    case.elapsed_ms = milliseconds(begun);
     let plugged = set.devices.iter();
     let plugged = plugged.filter(|device| composition.included.contains(&device.id));
     let observed = Observed {
@@ -100,25 +130,16 @@ pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>
     Ran { case, observed }
 }
 
-/// The runs of a case that are there to see how often it fails.
-struct Repetition {
-    /// The worst.
-    result: RunResult,
-    /// The stream of the first source, of the first run.
-    sent: Option<Stream>,
-    repeated: Repeated,
-}
-
-/// Runs a case, and as often again as is asked for where it passes: what breaks now and then is seen so.
+/// Runs a case that passed as often again as is asked for: what breaks now and then is seen so. The worst
+/// run is left in `result`.
 async fn repeat(
     config: &MigrationConfig,
+    result: &mut RunResult,
     route: &[&Endpoint],
     launch: &LaunchSpec,
     direction: Direction,
     watcher: Watcher<'_>,
-) -> Repetition {
-    let mut result = run::run(config, route, launch, direction, watcher).await;
-    let sent = result.state.first.take();
+) -> Repeated {
     let mut repeated = Repeated {
         failed: usize::from(result.failed()),
         of: 1,
@@ -131,15 +152,11 @@ async fn repeat(
             repeated.of += 1;
             repeated.failed += usize::from(again.failed());
             if again.failed() && severity(again.outcome) > severity(result.outcome) {
-                result = again;
+                *result = again;
             }
         }
     }
-    Repetition {
-        result,
-        sent,
-        repeated,
-    }
+    repeated
 }
 
 /// Returns how much an outcome says of what is wrong, the worst last.
@@ -255,7 +272,9 @@ async fn control_and_retry(
         old_to_old: old.outcome,
         new_to_new: new.outcome,
     });
-    if old.accounts_for(result) || new.accounts_for(result) {
+    if result.outcome == Outcome::Broken
+        || blamed(result, direction, &old, &new).accounts_for(result)
+    {
         case.outcome = Outcome::Broken;
         return;
     }
@@ -274,6 +293,18 @@ async fn control_and_retry(
         repeated.failed += usize::from(again.failed());
     }
     case.repeated = Some(repeated);
+}
+
+/// Returns the control, of the old and the new build, that tells whether a failure is one between the
+/// builds: that of the build which failed. One that does better with itself than with what the other sends
+/// shows a break, however the other does.
+pub(crate) fn blamed<'r, R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
+    let direction = result.legs.last().map_or(first, |leg| leg.direction);
+    let (source, destination) = direction.source_destination(old, new);
+    match result.failed_side() {
+        LegSide::Source => source,
+        LegSide::Destination => destination,
+    }
 }
 
 /// Runs the same from a build to itself.

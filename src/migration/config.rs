@@ -1,9 +1,11 @@
 //! The configuration that all cases of a run share, and the specification of each.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::devices::{Composition, DeviceSet, Target};
+use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
@@ -21,7 +23,8 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 pub struct Timeouts {
     /// One migration.
     pub leg: Duration,
-    /// From the start of the machine to the guest's first heartbeat, firmware included.
+    /// From the start of the machine to the guest's first heartbeat, firmware included, at most; no longer
+    /// than a migration.
     pub boot: Duration,
     /// From one heartbeat to the next.
     pub heartbeat: Duration,
@@ -66,6 +69,8 @@ pub struct MigrationConfig {
     /// Number of times that a case which passed is run again.
     pub repeat: usize,
     pub timeouts: Timeouts,
+    /// The time until a guest works, of each build.
+    pub plain_boots: PlainBoots,
     /// The folder for logs of cases that did not pass.
     pub logs: PathBuf,
     /// The names of fields, as the lists know them.
@@ -104,7 +109,7 @@ pub enum Step {
 }
 
 /// A callback that watches a case.
-pub type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
+pub(crate) type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 impl MigrationConfig {
     /// Returns the set without what the workload guest itself needs, and what that is.
@@ -148,6 +153,7 @@ impl MigrationConfig {
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             section_override: None,
+            tolerated: Arc::default(),
             survey: false,
         }
     }

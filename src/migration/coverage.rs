@@ -58,7 +58,7 @@ pub struct Observed {
 
 /// The types that a machine can have, as far as the builds or the catalogue know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// QOM types that are built into the machine or that a user can add.
     pub possible: BTreeSet<String>,
     /// Types that no guest could be given, and why.
@@ -68,7 +68,7 @@ pub struct Reach {
 impl Reach {
     /// Makes it for a run with some device sets. All that any guest of the machine can have counts: it is
     /// what was not tested.
-    pub fn of(config: &MigrationConfig, sets: &[DeviceSet]) -> Reach {
+    pub(crate) fn of(config: &MigrationConfig, sets: &[DeviceSet]) -> Reach {
         let mut reach = Reach::default();
         if let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) {
             let shared = old.names().filter(|name| new.contains(name));
@@ -92,7 +92,7 @@ impl Reach {
 
 /// Sums up what was sent, of all sections in the two dumps. What was sent is possible; what both builds
 /// mark as unmigratable is in no stream, whatever the guest has.
-pub fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverage {
+pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverage {
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
         let mut names = BTreeSet::new();
@@ -191,7 +191,7 @@ fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
 
 /// The coverage of a run out of that of its shards: of each section the strongest. `None` if no shard
 /// has any.
-pub fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option<Coverage> {
+pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option<Coverage> {
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
     let mut any = false;
     for covered in shards.into_iter().flat_map(|shard| {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::migration::boot::BootError;
+use crate::migration::checks::changes::LoadChange;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::diagnosis::cause;
 use crate::migration::diagnosis::cause::diagnose;
@@ -10,7 +12,7 @@ use crate::migration::endpoint::buses::Buses;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
-use crate::report::{Cause, FailureKind, Leg, Outcome, StateDiff};
+use crate::report::{Cause, FailureKind, Leg, LegSide, Outcome};
 
 /// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
@@ -37,6 +39,8 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
+    /// The reason why the guest never started to work, where it only did not in time.
+    pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
@@ -56,7 +60,7 @@ pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
     /// Makes the result of a run that ended in a leg; `legs` and `state` include that one.
-    pub fn of_failed_leg(
+    pub(crate) fn of_failed_leg(
         error: LegError,
         legs: Vec<Leg>,
         state: StateChecks,
@@ -80,7 +84,7 @@ impl RunResult {
     }
 
     /// Makes the result of a destination that does not start in a later leg.
-    pub fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
+    pub(crate) fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
         let stderr = match &error.kind {
             LegErrorKind::NoLongerStarts { error, .. } => error.stderr.clone(),
             _ => String::new(),
@@ -95,7 +99,7 @@ impl RunResult {
     }
 
     /// Makes the result of a guest that is not moved at all. One error is enough for a reader.
-    pub fn not_started(errors: Vec<LegError>) -> RunResult {
+    pub(crate) fn not_started(errors: Vec<LegError>) -> RunResult {
         let refusals = errors.iter().filter_map(|error| match &error.kind {
             LegErrorKind::DoesNotStart(error) => Some(Refusal {
                 label: error.label.clone(),
@@ -112,15 +116,23 @@ impl RunResult {
                 ..cause
             }
         });
+        let silent = errors.iter().find_map(|error| match &error.kind {
+            LegErrorKind::NoWorkload { label, why, .. } => match why {
+                BootError::Silent { .. } => Some(format!("{label}: {why}")),
+                BootError::Failed(_) => None,
+            },
+            _ => None,
+        });
         RunResult {
             cause,
             refusals,
+            silent_guest: silent,
             ..RunResult::empty(Outcome::Skip)
         }
     }
 
     /// Makes the result of a run that cannot be tried here.
-    pub fn skip(message: &str) -> RunResult {
+    pub(crate) fn skip(message: &str) -> RunResult {
         RunResult {
             cause: Some(Cause {
                 kind: Some(FailureKind::CannotBeSetUp),
@@ -132,7 +144,7 @@ impl RunResult {
     }
 
     /// Makes the result of a run in which every leg passed.
-    pub fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
+    pub(crate) fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
         RunResult {
             legs,
             state,
@@ -154,37 +166,63 @@ impl RunResult {
             state: StateChecks::default(),
             wrong: None,
             suspect: None,
+            silent_guest: None,
             buses: None,
         }
     }
 
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }
 
-    /// Tells whether all that is wrong is that fields differ; `state` says which.
-    fn only_state_differs(&self) -> bool {
-        self.error.as_ref().is_some_and(LegError::is_of_state)
+    /// Returns all fields and pages that differ, where nothing else is wrong with a guest that loaded.
+    pub(crate) fn only_changes(&self) -> Option<BTreeSet<LoadChange>> {
+        let pages = match &self.error.as_ref()?.kind {
+            LegErrorKind::State { .. } => None,
+            LegErrorKind::Memory(fault) => Some(fault.pages()?),
+            _ => return None,
+        };
+        let pages = pages.into_iter().flat_map(|pages| &pages.pages);
+        let fields = self.state.differing.iter().cloned();
+        Some(fields.chain(pages.map(LoadChange::of_page)).collect())
     }
 
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
-    /// between the builds is not theirs. A control in which only fields differ does so only for the same
-    /// ones.
-    pub fn accounts_for(&self, between: &RunResult) -> bool {
+    /// between the builds is not theirs. A control in which only values differ does so only for the same
+    /// fields and blocks of memory.
+    pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
         if !self.failed() {
             return false;
         }
-        if !self.only_state_differs() {
+        let Some(within) = self.only_changes() else {
             return true;
+        };
+        let Some(between) = between.only_changes() else {
+            return false;
+        };
+        // Memory that a build loses in any case may be other pages each time.
+        let place = |change: &LoadChange| match change {
+            LoadChange::Page { .. } => change.place(),
+            LoadChange::Field { .. } => change.clone(),
+        };
+        let within: BTreeSet<LoadChange> = within.iter().map(place).collect();
+        between
+            .iter()
+            .map(place)
+            .all(|change| within.contains(&change))
+    }
+
+    /// Returns the build of this leg that a failure is the doing of: what a source does by itself, or what
+    /// becomes of a stream at its destination.
+    pub(crate) fn failed_side(&self) -> LegSide {
+        match self.error.as_ref().is_some_and(LegError::source_gave_up) {
+            true => LegSide::Source,
+            false => LegSide::Destination,
         }
-        let name = |diff: &StateDiff| (diff.section.clone(), diff.field.clone());
-        let here: BTreeSet<_> = self.state.diffs.iter().map(name).collect();
-        let mut differing = between.state.diffs.iter().map(name);
-        between.only_state_differs() && differing.all(|field| here.contains(&field))
     }
 
     /// Tells whether both end the same way, at the same place.
-    pub fn fails_like(&self, other: &RunResult) -> bool {
+    pub(crate) fn fails_like(&self, other: &RunResult) -> bool {
         let place = |run: &RunResult| {
             let cause = run.cause.as_ref()?;
             Some((cause.section.clone(), cause.field.clone()))
@@ -193,7 +231,7 @@ impl RunResult {
     }
 
     /// Tells whether neither side printed a complaint.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         [&self.source_stderr, &self.destination_stderr]
             .into_iter()
             .all(|text| output::complaint(text).is_none())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::{Instrument, debug, debug_span};
 
+use crate::migration::boot::boot;
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
@@ -98,13 +99,13 @@ impl Plan<'_> {
             })?;
         let ready = set_up(&mut vm, side, &self.config.capabilities).await;
         if self.launch.guest.is_some() {
-            let boot = async {
-                vm.cont().await.map_err(|error| error.to_string())?;
-                vm.wait_for_heartbeat(log, None, self.config.timeouts.boot)
-                    .await
-                    .map_err(|error| error.to_string())
-            };
-            if let Err(why) = boot.await {
+            let MigrationConfig {
+                timeouts,
+                plain_boots,
+                ..
+            } = self.config;
+            let booted = boot(&mut vm, log, from, self.launch, timeouts, plain_boots).await;
+            if let Err(why) = booted {
                 let kind = LegErrorKind::NoWorkload {
                     label: from.build.label().to_owned(),
                     why,
@@ -304,7 +305,8 @@ impl MigrationRun<'_> {
         // A guest that did not run between two legs is sent on as it arrived.
         if let (Some(before), Some(leg)) = (self.not_compared.take(), index.checked_sub(1)) {
             if outcome.is_ok()
-                && let Some(error) = memory_sent_on(leg, &before, &sent)
+                && let Some(error) =
+                    memory_sent_on(leg, &before, &sent, &self.plan.launch.tolerated)
             {
                 return Err(FailedLeg::new(leg, error));
             }

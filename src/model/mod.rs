@@ -3,6 +3,7 @@
 
 mod build;
 mod direction;
+mod machine_names;
 mod pattern;
 mod route;
 pub(crate) mod rule;
@@ -12,6 +13,7 @@ mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use machine_names::MachineNames;
 pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;

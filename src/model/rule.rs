@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Calls a macro with every rule and its id, in the order in which `rules list` shows them:
-/// sections, fields, conditions, subsections, set-up.
+/// sections, fields, conditions, subsections, what one build does wrong by itself, set-up.
 macro_rules! for_each_rule {
     ($callback:ident) => {
         $callback! {
@@ -43,6 +43,8 @@ macro_rules! for_each_rule {
             SubsectionVersion = "subsection-version",
             SubsectionMoved = "subsection-moved",
             SubsectionUnreachable = "subsection-unreachable",
+            SubsectionAmbiguous = "subsection-ambiguous",
+            GateAboveVersion = "gate-above-version",
             PropertyDefaultChanged = "property-default-changed",
             FeatureDropped = "feature-dropped",
         }

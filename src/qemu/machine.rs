@@ -118,6 +118,13 @@ pub fn usual() -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
+/// The families that people mostly run on a target, in the order of the table.
+pub fn usual_of(target: &str) -> impl Iterator<Item = &'static str> {
+    usual()
+        .filter(move |(known, _)| *known == target)
+        .map(|(_, family)| family)
+}
+
 /// The versioned machine types that both builds list.
 pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
     old.machines

@@ -16,7 +16,7 @@ mod info;
 mod introspect;
 pub mod machine;
 mod monitor;
-pub mod output;
+pub(crate) mod output;
 mod pair;
 mod process;
 mod progress;
@@ -26,17 +26,24 @@ mod spec;
 
 pub(crate) use build::quote;
 pub use build::{Build, Deadlines};
-pub use cache::{Cache, CacheError};
-pub use debian::FetchError;
-pub use dump::DumpError;
+pub use cache::Cache;
+pub(crate) use cache::CacheError;
+pub(crate) use debian::FetchError;
+pub(crate) use dump::DumpError;
 pub use error::QemuError;
-pub use info::{BuildInfo, MachineType};
-pub use machine::NoCommonMachine;
-pub use monitor::{Monitored, Problem, StartError, option_value, private_dir};
-pub use pair::{Means, Opened, Pair, PairError, side_by_side};
-pub use process::{Ended, RunError, Running};
-pub use progress::{FetchEvent, FetchStep, FetchWatcher};
-pub use spec::{BuildArg, SpecError};
+pub(crate) use info::{BuildInfo, MachineType};
+pub(crate) use machine::NoCommonMachine;
+pub(crate) use monitor::option_value;
+pub(crate) use monitor::{Monitored, StartError};
+pub use monitor::{Problem, private_dir};
+pub(crate) use pair::side_by_side;
+pub use pair::{Means, Pair};
+pub(crate) use pair::{Opened, PairError};
+pub(crate) use process::{Ended, RunError, Running};
+pub(crate) use progress::FetchWatcher;
+pub use progress::{FetchEvent, FetchStep};
+pub use spec::BuildArg;
+pub(crate) use spec::SpecError;
 
 use crate::cleanup::until_the_end;
 
@@ -60,6 +67,9 @@ pub fn open(
     match arg {
         BuildArg::Dump(path) => Err(SpecError::DumpCannotRun(path.clone()).into()),
         BuildArg::Binary { label, path } => Ok(Build::binary(label, path)),
+        BuildArg::Folder { label, path } => {
+            Ok(Build::binary(label, &spec::program_in(path, arch)?))
+        }
         BuildArg::Debian { suite } => {
             let packages = machine::packages(arch)
                 .ok_or_else(|| SpecError::UnknownArchitecture(arch.to_owned()))?;

@@ -165,6 +165,6 @@ pub fn private_dir() -> io::Result<TempFolder> {
 }
 
 /// A path as a value in one of QEMU's option lists, where a comma is written twice.
-pub fn option_value(path: &Path) -> String {
+pub(crate) fn option_value(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

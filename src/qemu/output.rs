@@ -3,11 +3,11 @@
 //! QEMU writes `program: text`, where a text that starts with `warning:` or `info:` is no failure.
 //! Wordings that are read for what they say live here too, so that a new release is met in one place.
 
-pub mod load;
-pub mod start;
+pub(crate) mod load;
+pub(crate) mod start;
 
 /// Returns the line without the program's name before it.
-pub fn without_program(line: &str) -> &str {
+pub(crate) fn without_program(line: &str) -> &str {
     let line = line.trim();
     match line.split_once(": ") {
         Some((program, rest)) if program.contains("qemu-system-") && !program.contains(' ') => rest,
@@ -16,7 +16,7 @@ pub fn without_program(line: &str) -> &str {
 }
 
 /// Tells a line that says nothing about a failure.
-pub fn is_harmless(line: &str) -> bool {
+pub(crate) fn is_harmless(line: &str) -> bool {
     let line = line.trim();
     line.is_empty()
         || line.contains("warning:")
@@ -28,7 +28,7 @@ pub fn is_harmless(line: &str) -> bool {
 }
 
 /// Returns the lines of an error output but for the harmless ones.
-pub fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
     let mut warned = false;
     stderr.lines().filter(move |line| {
         // A warning of several lines: those that follow have neither a program's name nor a place.
@@ -39,13 +39,13 @@ pub fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the first line that a QEMU which did its work should not have printed.
-pub fn complaint(stderr: &str) -> Option<&str> {
+pub(crate) fn complaint(stderr: &str) -> Option<&str> {
     complaints(stderr).next()
 }
 
 /// Returns the line that best says why a build ended, without the program's name: a failed assertion,
 /// else the first complaint.
-pub fn reason(stderr: &str) -> Option<&str> {
+pub(crate) fn reason(stderr: &str) -> Option<&str> {
     complaints(stderr)
         .find(|line| line.contains("Assertion"))
         .or_else(|| complaint(stderr))

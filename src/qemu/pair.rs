@@ -135,7 +135,7 @@ impl Pair {
 }
 
 /// Runs both at once; a panic of one is passed on.
-pub fn side_by_side<A: Send, B: Send>(
+pub(crate) fn side_by_side<A: Send, B: Send>(
     old: impl FnOnce() -> A + Send,
     new: impl FnOnce() -> B + Send,
 ) -> (A, B) {

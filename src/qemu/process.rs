@@ -22,7 +22,11 @@ const TAIL: usize = 8 * 1024;
 
 /// Makes a command's process the leader of a group of its own, killed when the thread that starts
 /// it ends: a terminal's Ctrl-C reaches us alone, and no QEMU outlives us.
-pub fn tie_to_us(command: &mut Command) {
+#[expect(
+    unsafe_code,
+    reason = "what has to run between fork and exec has no safe way in"
+)]
+pub(super) fn tie_to_us(command: &mut Command) {
     command.process_group(0);
     let us = std::process::id();
     // SAFETY: what runs between fork and exec makes two system calls and allocates nothing.

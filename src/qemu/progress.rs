@@ -119,7 +119,7 @@ impl fmt::Display for FetchEvent<'_> {
 }
 
 /// Who watches a fetch; called from any thread.
-pub type FetchWatcher<'w> = &'w (dyn Fn(FetchEvent<'_>) + Sync);
+pub(crate) type FetchWatcher<'w> = &'w (dyn Fn(FetchEvent<'_>) + Sync);
 
 /// A step under way; its end is reported when this is dropped.
 pub(crate) struct Step<'w> {

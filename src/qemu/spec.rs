@@ -1,4 +1,4 @@
-//! A BUILD argument: a dump, a Debian suite, or a program.
+//! A BUILD argument: a dump, a Debian suite, a program, or a folder of programs.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +10,13 @@ pub enum BuildArg {
     Dump(PathBuf),
     /// A suite of the Debian archive: `debian:bookworm-backports`.
     Debian { suite: String },
+    /// A folder that holds QEMU binaries under their usual names, such as one that QEMU was built in.
+    Folder {
+        /// What the user wrote.
+        label: String,
+        /// Absolute.
+        path: PathBuf,
+    },
     /// A QEMU binary or a script that starts one.
     Binary {
         /// What the user wrote.
@@ -28,8 +35,14 @@ pub enum SpecError {
     Empty,
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
-    #[error("{}: this is a folder; a QEMU binary or a vmstate dump is wanted", .0.display())]
+    #[error("{}: this is a folder without a qemu-system-ARCH; a QEMU binary or a vmstate dump is wanted", .0.display())]
     Folder(PathBuf),
+    #[error("{}: this folder has no {PROGRAM}{wanted}; it has {}", folder.display(), .has.join(", "))]
+    NotInFolder {
+        folder: PathBuf,
+        wanted: String,
+        has: Vec<String>,
+    },
     #[error(
         "{}: not executable; a vmstate dump must be named .json, .json.gz or .json.zst, \
          and a QEMU binary needs permission to run", .0.display()
@@ -63,9 +76,59 @@ impl BuildArg {
         match self {
             BuildArg::Dump(path) => path.display().to_string(),
             BuildArg::Debian { suite } => format!("debian:{suite}"),
-            BuildArg::Binary { label, .. } => label.clone(),
+            BuildArg::Binary { label, .. } | BuildArg::Folder { label, .. } => label.clone(),
         }
     }
+}
+
+/// The beginning of the name of a program that emulates a whole system; the target follows.
+const PROGRAM: &str = "qemu-system-";
+
+/// Returns the program in a folder for a target, or the only one that there is.
+///
+/// # Errors
+/// There is none, or there are several for other targets.
+pub(crate) fn program_in(folder: &Path, arch: &str) -> Result<PathBuf, SpecError> {
+    let programs = programs(folder);
+    let named = |path: &&PathBuf| {
+        path.file_name()
+            .is_some_and(|n| *n == *format!("{PROGRAM}{arch}"))
+    };
+    match (programs.iter().find(named), programs.as_slice()) {
+        (Some(program), _) | (None, [program]) => Ok(program.clone()),
+        (None, []) => Err(SpecError::Folder(folder.to_owned())),
+        (None, programs) => {
+            let names = programs.iter().filter_map(|path| path.file_name());
+            Err(SpecError::NotInFolder {
+                folder: folder.to_owned(),
+                wanted: arch.to_owned(),
+                has: names
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .collect(),
+            })
+        }
+    }
+}
+
+/// Returns the programs in a folder that emulate a whole system, sorted by name.
+fn programs(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut programs: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let target = name.and_then(|name| name.strip_prefix(PROGRAM));
+            target.is_some_and(|target| crate::qemu::machine::packages(target).is_some())
+                && path.is_file()
+                && is_executable(path)
+        })
+        .collect();
+    programs.sort();
+    programs
+}
+
+fn is_executable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 impl FromStr for BuildArg {
@@ -98,29 +161,44 @@ impl FromStr for BuildArg {
             });
         }
         let path = if arg.contains('/') {
+            if path.is_dir() {
+                return folder(arg, path);
+            }
             not_a_folder(&path)?;
-            if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_err() {
+            if !is_executable(&path) {
                 return Err(SpecError::NotExecutable(path));
             }
             path
         } else {
             match which::which(arg) {
                 Ok(found) => found,
-                Err(_) if path.is_dir() => return Err(SpecError::Folder(path)),
+                Err(_) if path.is_dir() => return folder(arg, path),
                 Err(_) if path.exists() => {
                     return Err(SpecError::NotOnPathButHere(arg.to_owned()));
                 }
                 Err(_) => return Err(SpecError::NotOnPath(arg.to_owned())),
             }
         };
-        // Not canonicalized: QEMU finds its firmware relative to the name it was started by.
-        let path =
-            std::path::absolute(&path).map_err(|source| SpecError::Unreadable { path, source })?;
         Ok(BuildArg::Binary {
             label: arg.to_owned(),
-            path,
+            path: absolute(path)?,
         })
     }
+}
+
+fn folder(arg: &str, path: PathBuf) -> Result<BuildArg, SpecError> {
+    if programs(&path).is_empty() {
+        return Err(SpecError::Folder(path));
+    }
+    Ok(BuildArg::Folder {
+        label: arg.to_owned(),
+        path: absolute(path)?,
+    })
+}
+
+/// Not canonicalized: QEMU finds its firmware relative to the name it was started by.
+fn absolute(path: PathBuf) -> Result<PathBuf, SpecError> {
+    std::path::absolute(&path).map_err(|source| SpecError::Unreadable { path, source })
 }
 
 fn is_dump(arg: &str) -> bool {
@@ -190,7 +268,44 @@ mod tests {
             other => panic!("{other:?}"),
         }
 
+        let program = |folder: &str, target: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::create_dir_all(at(folder)).unwrap();
+            let path = at(&format!("{folder}/qemu-system-{target}"));
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        program("one", "aarch64");
+        program("two", "aarch64");
+        program("two", "s390x");
+        program("none", "klingon");
+        for (folder, arch, found) in [
+            ("one", "aarch64", Ok("aarch64")),
+            ("one", "x86_64", Ok("aarch64")),
+            ("two", "s390x", Ok("s390x")),
+            (
+                "two",
+                "x86_64",
+                Err("has no qemu-system-x86_64; it has qemu-system-aarch64, qemu-system-s390x"),
+            ),
+        ] {
+            let BuildArg::Folder { label, path } = parse(&at(folder)).unwrap() else {
+                panic!("{folder} is a folder");
+            };
+            assert_eq!(label, at(folder));
+            match (program_in(&path, arch), found) {
+                (Ok(program), Ok(target)) => {
+                    assert_eq!(program, path.join(format!("qemu-system-{target}")));
+                }
+                (Err(error), Err(wanted)) => {
+                    assert!(error.to_string().contains(wanted), "{error}");
+                }
+                (found, wanted) => panic!("{found:?}, wanted {wanted:?}"),
+            }
+        }
+
         for (arg, message) in [
+            (&*at("none"), "this is a folder without a qemu-system-ARCH"),
             ("", "a BUILD is missing"),
             ("debian:", "is not the name of a Debian suite"),
             ("debian:../etc", "is not the name of a Debian suite"),

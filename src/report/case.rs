@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::Cause;
+use crate::report::{Cause, Notice, NoticeKind};
 
 /// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +123,31 @@ pub struct StateDiff {
     pub fresh: Option<String>,
 }
 
+/// A value or a block of memory that a load changes in these builds whatever was sent: each does so to
+/// itself, too, in the same place, and a case does not fail for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChangedByLoad {
+    /// The vmsd name of the section; `None` of memory.
+    pub section: Option<String>,
+    /// The field, as a path within the section, without the numbers of elements.
+    pub field: Option<String>,
+    /// The block of memory, by the build's name for it; `None` of device state.
+    pub block: Option<String>,
+    /// The elements of the field, or the pages of the block.
+    pub count: usize,
+    /// The builds that were seen to do so to themselves.
+    pub builds: Vec<String>,
+}
+
+impl ChangedByLoad {
+    /// Returns the name of the place: section and field, or the block of memory.
+    pub fn place(&self) -> String {
+        let names = [&self.section, &self.field, &self.block];
+        let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+        names.join("/")
+    }
+}
+
 /// How much state was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChecked {
@@ -190,10 +215,16 @@ pub struct Case {
     /// given from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
+    /// The case that this one was made of, by its id: that failed, and this is about the devices to blame.
+    #[serde(default)]
+    pub part_of: Option<String>,
     /// The way of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
+    /// Why the guest did not run, where it was to: the machine was moved as it is after reset.
+    #[serde(default)]
+    pub not_running: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it did not pass.
@@ -209,6 +240,9 @@ pub struct Case {
     pub legs: Vec<Leg>,
     /// The fields that the destination had with another value than was sent, after a leg.
     pub state_diff: Vec<StateDiff>,
+    /// What did not arrive as it was sent, and does not within a build either: it is not counted.
+    #[serde(default)]
+    pub changed_by_load: Vec<ChangedByLoad>,
     /// How much of the state was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,
@@ -246,8 +280,10 @@ impl Case {
             transport: transport.to_string(),
             capabilities: Vec::new(),
             grafted: Vec::new(),
+            part_of: None,
             direction,
             running: false,
+            not_running: None,
             outcome: Outcome::Skip,
             cause: None,
             control: None,
@@ -255,6 +291,7 @@ impl Case {
             split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),
+            changed_by_load: Vec::new(),
             state_checked: None,
             state_unchecked: None,
             allowed_by: None,
@@ -264,6 +301,25 @@ impl Case {
             logs: None,
             elapsed_ms: 0,
         }
+    }
+
+    /// Returns a notice of every value that a load changes and that was not compared, and of a guest that
+    /// did not run.
+    pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
+        let not_running = self.not_running.iter();
+        let not_running =
+            not_running.map(|why| Notice::new(NoticeKind::NotRunning, &*self.id, why));
+        let changed = self.changed_by_load.iter().map(|changed| {
+            let mut builds = changed.builds.iter().map(|b| format!("from {b} to itself"));
+            let within = match (builds.next(), builds.next()) {
+                (Some(one), Some(other)) => format!("{one} and {other}"),
+                (Some(one), None) => one,
+                (None, _) => "within a build".to_owned(),
+            };
+            let detail = format!("a load changes it in the same way {within}");
+            Notice::new(NoticeKind::ChangedByLoad, changed.place(), detail)
+        });
+        not_running.chain(changed)
     }
 
     /// Returns whether this case alone makes the pair of builds incompatible.

@@ -20,13 +20,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::{BuildRef, Rule};
 
 pub use case::{
-    Case, Change, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked, StateDiff,
+    Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
+    StateDiff,
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
 };
 pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
+pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};

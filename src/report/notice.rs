@@ -1,8 +1,11 @@
 //! Notices: evidence that could not be had, so that a reader knows what a verdict rests on.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::report::Case;
 
 /// A kind of evidence that a run could have had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,10 +22,20 @@ pub enum NoticeKind {
     PropertiesNotCompared,
     /// A build could not be asked for what explains a failure. The subject is the machine.
     FailuresNotExplained,
+    /// A load changes a value in the same way within a build, so that it is not counted as lost. The subject
+    /// is the section and the field, or the block of memory.
+    ChangedByLoad,
+    /// A guest did not start to work, and its machine was moved as it is after reset. The subject is the case.
+    NotRunning,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
+    /// The dumps are of two versions of one machine. The subject is the family.
+    MachinesDiffer,
+    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
+    /// the section.
+    SectionUnreadable,
 }
 
 /// Evidence that a run lacks.
@@ -61,12 +74,27 @@ impl Notice {
             NoticeKind::FailuresNotExplained => {
                 format!("the failures of {subject} are not explained by properties")
             }
+            NoticeKind::ChangedByLoad => format!("{subject} is not compared"),
+            NoticeKind::NotRunning => {
+                format!("the guest of {subject} did not run, and was moved as it is after reset")
+            }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
+            NoticeKind::MachinesDiffer => {
+                format!(
+                    "the dumps are of two versions of {subject}, between which no guest migrates"
+                )
+            }
+            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
+}
+
+/// Returns the notices of all cases, each once.
+pub(crate) fn notices_of(cases: &[Case]) -> BTreeSet<Notice> {
+    cases.iter().flat_map(Case::notices).collect()
 }
 
 impl fmt::Display for Notice {

@@ -36,7 +36,11 @@ impl Verdict {
             return Verdict::Incompatible;
         }
         let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);
-        if nothing_ran(&report.cases) || !covered || is_partial(&report.notices) {
+        if nothing_ran(&report.cases)
+            || rests_on_a_part(&report.cases)
+            || !covered
+            || is_partial(&report.notices)
+        {
             return Verdict::Untested;
         }
         Verdict::Compatible
@@ -45,8 +49,23 @@ impl Verdict {
 
 /// Returns true if migrations were wanted, and none could be run between the builds.
 fn nothing_ran(cases: &[Case]) -> bool {
-    let idle = |case: &Case| matches!(case.outcome, Outcome::Skip | Outcome::Broken);
-    !cases.is_empty() && cases.iter().all(idle)
+    let mut planned = cases.iter().filter(|case| case.part_of.is_none());
+    !cases.is_empty() && planned.all(is_idle)
+}
+
+/// Returns true if a case says nothing of the builds.
+fn is_idle(case: &Case) -> bool {
+    matches!(case.outcome, Outcome::Skip | Outcome::Broken)
+}
+
+/// Returns true if of a case that was planned nothing is known but that a part of it passes.
+fn rests_on_a_part(cases: &[Case]) -> bool {
+    let is_part_of = |case: &Case, whole: &Case| case.part_of.as_ref() == Some(&whole.id);
+    let mut idle = cases.iter().filter(|case| is_idle(case));
+    idle.any(|whole| {
+        let mut parts = cases.iter().filter(|case| is_part_of(case, whole));
+        parts.any(|part| part.outcome == Outcome::Pass)
+    })
 }
 
 /// Returns true if as much was sent as is required. Coverage that is not known is not enough.
@@ -54,9 +73,15 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
 }
 
-/// Returns true if a part of the run has no report.
+/// Returns true if the evidence is not that of the question: a part of the run has no report, or the dumps
+/// are of two machine types, between which QEMU takes no guest.
 fn is_partial(notices: &[Notice]) -> bool {
-    let missing = |notice: &Notice| notice.kind == NoticeKind::ShardMissing;
+    let missing = |notice: &Notice| {
+        matches!(
+            notice.kind,
+            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer
+        )
+    };
     notices.iter().any(missing)
 }
 
@@ -198,6 +223,52 @@ mod tests {
                 ..report()
             };
             assert_eq!(drawn(report, policy.clone()), wanted, "{known}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_passes_does_not_speak_for_the_whole() {
+        let named = |id: &str, outcome, part_of: Option<&str>| Case {
+            id: id.to_owned(),
+            part_of: part_of.map(str::to_owned),
+            ..case(outcome, false)
+        };
+        let other = || named("other", Outcome::Pass, None);
+        for (cases, wanted) in [
+            (
+                vec![
+                    named("set", Outcome::Broken, None),
+                    named("set:a", Outcome::Pass, Some("set")),
+                ],
+                Verdict::Untested,
+            ),
+            (
+                vec![
+                    other(),
+                    named("set", Outcome::Skip, None),
+                    named("set:a", Outcome::Pass, Some("set")),
+                ],
+                Verdict::Untested,
+            ),
+            (
+                vec![
+                    other(),
+                    named("set", Outcome::Broken, None),
+                    named("set:a", Outcome::Broken, Some("set")),
+                ],
+                Verdict::Compatible,
+            ),
+            (
+                vec![
+                    named("set", Outcome::Broken, None),
+                    named("set:a", Outcome::Fail, Some("set")),
+                ],
+                Verdict::Incompatible,
+            ),
+        ] {
+            let known = format!("{cases:?}");
+            let report = Report { cases, ..report() };
+            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::rules::known_issues::{
 
 /// Something wrong with an entry; sorted by where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Defect {
+pub(crate) struct Defect {
     pub place: Place,
     pub kind: DefectKind,
     pub text: String,
@@ -20,7 +20,7 @@ pub struct Defect {
 
 /// The ways in which an entry is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DefectKind {
+pub(crate) enum DefectKind {
     /// Matches nothing in its own version range.
     Stale,
     /// Allows more than one known fact.
@@ -41,7 +41,7 @@ impl fmt::Display for Defect {
 }
 
 /// Checks the entries by themselves.
-pub fn review(lists: &KnownIssues) -> Vec<Defect> {
+pub(crate) fn review(lists: &KnownIssues) -> Vec<Defect> {
     let mut defects = Vec::new();
     doubles(
         &lists.renames,
@@ -166,14 +166,14 @@ fn is_of_every_target(description: &str) -> bool {
 /// The names that the two builds of a comparison have, to tell an entry that should have matched from
 /// one that is about something else.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub(crate) struct Names {
     pub sections: BTreeSet<String>,
     pub descriptions: BTreeSet<String>,
 }
 
 /// A comparison that was judged with the lists.
 #[derive(Debug, Clone)]
-pub struct Comparison<'k> {
+pub(crate) struct Comparison<'k> {
     pub old: Version,
     pub new: Version,
     pub names: Names,
@@ -183,7 +183,7 @@ pub struct Comparison<'k> {
 
 /// The number of entries that a set of comparisons put to the test, and those that matched nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub matched: usize,
     /// No comparison spans the entry's releases with builds that have its section.
     pub untried: usize,
@@ -191,7 +191,7 @@ pub struct Outcome {
 }
 
 /// Looks which entries served in comparisons that were judged with them.
-pub fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
+pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
         |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Names) -> bool| {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::report::{Finding, Level};
 use crate::rules::known_issues::{Match, Place, Scope};
 
-pub use crate::report::{LevelOverride, LevelOverrides};
+pub(crate) use crate::report::{LevelOverride, LevelOverrides};
 
 /// Findings as they are reported, and the entries that had a part in them.
 #[derive(Debug, Clone, Default)]
-pub struct Judged<'k> {
+pub(crate) struct Judged<'k> {
     /// Errors first, then by section and path.
     pub findings: Vec<Finding>,
     pub used: BTreeSet<&'k Place>,
@@ -23,7 +23,7 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, overrides: &LevelOverrides) 
 }
 
 /// As [`judge`], and notes which entries were used.
-pub fn judge_and_note<'k>(
+pub(crate) fn judge_and_note<'k>(
     mut findings: Vec<Finding>,
     scope: &Scope<'k>,
     overrides: &LevelOverrides,

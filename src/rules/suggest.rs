@@ -13,7 +13,7 @@ const FILL_IN: &str = "FILL IN";
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut stanzas = 0;
     for finding in &report.findings {
         if finding.allowed_by.is_some() || finding.level == Level::Note {

@@ -33,7 +33,7 @@ pub(crate) enum IterativeStep {
 }
 
 impl Iterative {
-    pub fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         match name {
             "spapr/htab" => Iterative::HashTable,
             "s390-storage_attributes" => Iterative::Attributes,
@@ -42,7 +42,7 @@ impl Iterative {
     }
 
     /// `footer` is how the section's footer would look.
-    pub fn step(self, cut: &mut Cut<'_>, footer: [u8; 5]) -> Result<IterativeStep, Stop> {
+    pub(super) fn step(self, cut: &mut Cut<'_>, footer: [u8; 5]) -> Result<IterativeStep, Stop> {
         Ok(match self {
             // No hash table (-1), or its size at the start; a zero opens a round of chunks.
             Iterative::HashTable => match cut.u32()? {

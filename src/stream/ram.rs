@@ -82,7 +82,7 @@ pub(crate) enum RamStep {
 }
 
 impl RamReader {
-    pub fn new(page_size: Option<u32>) -> Self {
+    pub(super) fn new(page_size: Option<u32>) -> Self {
         RamReader {
             page_size,
             ignore_shared: false,
@@ -93,16 +93,16 @@ impl RamReader {
         }
     }
 
-    pub fn page_size(&self) -> u32 {
+    pub(super) fn page_size(&self) -> u32 {
         self.page_size.unwrap_or(USUAL_PAGE_SIZE)
     }
 
-    pub fn set_page_size(&mut self, size: u32) {
+    pub(super) fn set_page_size(&mut self, size: u32) {
         self.page_size.get_or_insert(size);
     }
 
     /// One record: a block of the list, a page or a mark.
-    pub fn step<V: RamVisitor>(
+    pub(super) fn step<V: RamVisitor>(
         &mut self,
         cut: &mut Cut<'_>,
         ram: &mut Ram,

@@ -24,7 +24,7 @@ use crate::vmstate::dump::Dump;
 
 /// The findings of one machine, as far as they are known.
 #[derive(Debug)]
-pub struct Assessment<'l> {
+pub(crate) struct Assessment<'l> {
     scope: Scope<'l>,
     overrides: &'l LevelOverrides,
     directions: &'l [Direction],
@@ -46,7 +46,7 @@ struct StreamFinding {
 
 impl<'l> Assessment<'l> {
     /// Begins with the findings of the dumps; `concerns` says which sections the sweep is about.
-    pub fn of_dumps(
+    pub(crate) fn of_dumps(
         scope: Scope<'l>,
         overrides: &'l LevelOverrides,
         directions: &'l [Direction],
@@ -75,7 +75,7 @@ impl<'l> Assessment<'l> {
     }
 
     /// Begins with findings that are judged already, of these dumps.
-    pub fn of_findings(
+    pub(crate) fn of_findings(
         scope: Scope<'l>,
         overrides: &'l LevelOverrides,
         directions: &'l [Direction],
@@ -95,13 +95,13 @@ impl<'l> Assessment<'l> {
     }
 
     /// Returns the failures that the findings so far predict.
-    pub fn forecast(&self) -> Forecast {
+    pub(crate) fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)
     }
 
     /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
     /// business: the findings name the section alone.
-    pub fn compare_streams(&mut self, sent: &Sent) {
+    pub(crate) fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
         };
@@ -148,7 +148,7 @@ impl<'l> Assessment<'l> {
     ///
     /// # Errors
     /// A build could not be asked; the cases have failed all the same, and say so.
-    pub fn conclude(
+    pub(crate) fn conclude(
         &mut self,
         target: &SweepTarget,
         result: &mut MachineResult,
@@ -201,12 +201,12 @@ impl<'l> Assessment<'l> {
     }
 
     /// Returns how much of what the guests sent the dumps describe.
-    pub fn described(&self) -> Option<Described> {
+    pub(crate) fn described(&self) -> Option<Described> {
         self.described.clone()
     }
 
     /// Returns all findings, judged.
-    pub fn into_findings(self) -> Vec<Finding> {
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings
     }
 

@@ -7,11 +7,11 @@ use crate::devices::Composition;
 use crate::migration::case;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
-use crate::model::{Direction, Route};
+use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
-use crate::report::{Case, Cause, Control, Outcome, Repeated};
+use crate::report::{Case, Cause, ChangedByLoad, Control, Outcome, Repeated};
 use crate::sweep::case_id::{BARE, CaseFamily, CaseId};
-use crate::sweep::machine::{BareMachine, Context, Controls, Run, endpoints};
+use crate::sweep::machine::{Attribution, BareMachine, Context, Controls, Run, endpoints};
 use crate::sweep::selection::UnavailableMachine;
 use crate::sweep::target::{SweepTarget, with_architecture};
 
@@ -24,14 +24,14 @@ fn message(text: String) -> Option<Cause> {
 
 impl UnavailableMachine {
     /// Names the machine's case.
-    pub fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
+    pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
         // Its whole name: another of the family may well be there.
         let name = with_architecture(&self.architecture, &self.machine);
         CaseFamily::bare(&name, transport).case(direction)
     }
 
     /// Returns the case of this name.
-    pub fn case(&self, id: &CaseId) -> Case {
+    pub(crate) fn case(&self, id: &CaseId) -> Case {
         let transport = id.family.transport();
         Case {
             cause: message(self.reason.clone()),
@@ -95,6 +95,9 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
+            let is_mine = |changed: &&ChangedByLoad| owns(context, controls, item, changed);
+            let changed = run.changed_by_load.iter().filter(is_mine);
+            case.changed_by_load = changed.cloned().collect();
             // A pass that says nothing of the state must not look like one that does.
             case.state_unchecked
                 .clone_from(&run.attempt.state.unchecked);
@@ -115,6 +118,24 @@ pub(crate) fn device_case(
         Verdict::NeedsCulprit(_) => {}
     }
     case
+}
+
+/// Tells whether a change in a guest with many devices may be in one of them: what belongs to none that is
+/// known may be any one's.
+fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &ChangedByLoad) -> bool {
+    let catalogue = &controls.across.devices.catalogue;
+    let attribution = Attribution {
+        target: context.target,
+        catalogue,
+    };
+    let names = [&changed.section, &changed.block];
+    let names: Vec<SectionName> = names
+        .into_iter()
+        .flatten()
+        .map(|name| SectionName::new(name))
+        .collect();
+    let may_be = |item: Item| names.iter().any(|name| attribution.may_send(item, name));
+    may_be(item) || !(0..catalogue.candidates.len()).any(may_be)
 }
 
 /// Returns the line for a case that QEMU alone cannot do again: it would stop at the sections that the
@@ -174,6 +195,7 @@ fn conclude<'r>(
 ) {
     case.elapsed_ms = run.share_ms();
     case.outcome = run.attempt.outcome;
+    case.changed_by_load.clone_from(&run.changed_by_load);
     if !run.attempt.failed() {
         case.cause.clone_from(&run.attempt.cause);
         case.legs.clone_from(&run.attempt.legs);
@@ -183,8 +205,8 @@ fn conclude<'r>(
         return;
     }
     if let (Some(old), Some(new)) = (control(Route::OldToOld), control(Route::NewToNew)) {
-        let accounts = |control: &Run| control.attempt.accounts_for(&run.attempt);
-        if accounts(old) || accounts(new) {
+        let control = case::blamed(&run.attempt, case.direction, old, new);
+        if control.attempt.accounts_for(&run.attempt) {
             case.outcome = Outcome::Broken;
         }
         case.control = Some(Control {

@@ -4,21 +4,21 @@
 //! ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone. A sweep may
 //! be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
-pub mod assessment;
-pub mod case_id;
+pub(crate) mod assessment;
+pub(crate) mod case_id;
 mod cases;
-pub mod catalogue;
-pub mod findings;
+pub(crate) mod catalogue;
+pub(crate) mod findings;
 mod machine;
-pub mod merge;
-pub mod pack;
+pub(crate) mod merge;
+pub(crate) mod pack;
 mod pairing;
 mod result;
 mod run;
-pub mod selection;
-pub mod shard;
-pub mod target;
+pub(crate) mod selection;
+pub(crate) mod shard;
+pub(crate) mod target;
 
-pub use machine::{Options, Packing};
-pub use result::MachineResult;
-pub use run::{SweepEvent, sweep};
+pub(crate) use machine::{Options, Packing};
+pub(crate) use result::MachineResult;
+pub(crate) use run::{SweepEvent, sweep};

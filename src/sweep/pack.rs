@@ -57,7 +57,7 @@ impl Guest {
 /// land, and what nobody has tried before, which may not start. What comes with options for the machine
 /// itself, memory mostly, is put where there is room last, so that few guests have them. The last few of
 /// a kind go to where others are apart, if they take no slot and so land where they would anyway.
-pub fn pack(
+pub(crate) fn pack(
     candidates: &[Candidate],
     items: &[Item],
     drivers: Option<&Drivers>,

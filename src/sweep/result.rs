@@ -14,7 +14,7 @@ use crate::sweep::machine::{Context, Controls, Cost, Evidence, Finished};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
-pub struct MachineResult {
+pub(crate) struct MachineResult {
     pub swept: Swept,
     pub cases: Vec<Case>,
     /// The cases of the whole run, whichever part of it this is; without those that only come up in a

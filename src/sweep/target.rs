@@ -11,7 +11,7 @@ use crate::sweep::findings::Forecast;
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
-pub struct SweepTarget {
+pub(crate) struct SweepTarget {
     pub config: MigrationConfig,
     /// The machine's name in ids of cases.
     pub label: String,
@@ -25,7 +25,7 @@ pub struct SweepTarget {
 impl SweepTarget {
     /// Tells whether a driver may have sent a section, or may own a block of memory, of this name. Where its
     /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
-    pub fn may_send(&self, driver: &str, name: &str) -> bool {
+    pub(crate) fn may_send(&self, driver: &str, name: &str) -> bool {
         let dumps = [&self.config.old.dump, &self.config.new.dump];
         let mut known = dumps
             .into_iter()
@@ -44,7 +44,7 @@ impl SweepTarget {
     }
 
     /// Returns the machine's whole name, in a run over so many architectures.
-    pub fn name(&self, architectures: usize) -> String {
+    pub(crate) fn name(&self, architectures: usize) -> String {
         match architectures {
             1 => self.config.machine.clone(),
             _ => format!("{}/{}", self.config.arch, self.config.machine),
@@ -54,7 +54,7 @@ impl SweepTarget {
 
 /// Returns the name of a machine in ids of cases: its family where the run has one machine of it, and with
 /// the architecture unless that is the usual one.
-pub fn label(architecture: &str, machine: &str, all: &[String]) -> String {
+pub(crate) fn label(architecture: &str, machine: &str, all: &[String]) -> String {
     let family = machine::family(machine);
     let same_family = all.iter().filter(|other| machine::family(other) == family);
     match same_family.count() {
@@ -76,7 +76,10 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
 ///
 /// # Errors
 /// A build does not start or does not answer.
-pub fn properties(configs: &[MigrationConfig], only: &Only) -> Result<Properties, QemuError> {
+pub(crate) fn properties(
+    configs: &[MigrationConfig],
+    only: &Only,
+) -> Result<Properties, QemuError> {
     let asked: Vec<String> = worth_asking(configs, only).into_iter().collect();
     let (Some(config), false) = (configs.first(), asked.is_empty()) else {
         return Ok(Properties::new());
@@ -107,7 +110,7 @@ const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
 ///
 /// # Errors
 /// The build does not start or does not answer.
-pub fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
+pub(crate) fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
     config.old.build.types_of(&VIRTIO_PROXIES)
 }
 

@@ -10,12 +10,23 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// A whole dump: every QOM type of a build that has a vmstate description.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dump {
     /// The machine type it was made with, from `vmschkmachine`.
     pub machine: Option<String>,
     /// In file order, which is the order of a hash table and means nothing.
     pub sections: Vec<Section>,
+    /// The sections that cannot be read, in file order.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A section of another shape than QEMU prints, beside others that are sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The key in the file: a QOM type, or `vmschkmachine`.
+    pub type_name: String,
+    /// What is wrong with it, and where in it.
+    pub reason: String,
 }
 
 /// A device type and what it sends.
@@ -28,6 +39,7 @@ pub struct Section {
 
 /// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a description")]
 pub struct Vmsd {
     pub name: String,
     pub version_id: i64,
@@ -48,6 +60,7 @@ impl Vmsd {
 
 /// A `VMStateField`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a field")]
 pub struct VmsdField {
     #[serde(rename = "field")]
     pub name: String,
@@ -78,22 +91,32 @@ impl Dump {
         self.sections.iter().any(|s| states(&s.description))
     }
 
+    /// Tells whether there is a section of this type that cannot be read.
+    pub fn has_unreadable(&self, type_name: &str) -> bool {
+        self.unreadable.iter().any(|s| s.type_name == type_name)
+    }
+
     pub fn section(&self, type_name: &str) -> Option<&Section> {
         self.sections.iter().find(|s| s.type_name == type_name)
     }
 }
 
-/// What a top-level key other than `vmschkmachine` holds; the versions are repeated inside.
+/// The top-level key that names the machine and is no section.
+pub(crate) const MACHINE_KEY: &str = "vmschkmachine";
+
+/// What any other top-level key holds; the versions are repeated inside.
 #[derive(Deserialize)]
-struct RawSection {
+#[serde(expecting = "an object with a Description")]
+pub(crate) struct RawSection {
     #[serde(rename = "Description")]
-    description: Vmsd,
+    pub description: Vmsd,
 }
 
 #[derive(Deserialize)]
-struct RawMachine {
+#[serde(expecting = "an object with a Name")]
+pub(crate) struct RawMachine {
     #[serde(rename = "Name")]
-    name: String,
+    pub name: String,
 }
 
 impl<'de> Deserialize<'de> for Dump {
@@ -108,12 +131,9 @@ impl<'de> Deserialize<'de> for Dump {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Dump, A::Error> {
-                let mut dump = Dump {
-                    machine: None,
-                    sections: Vec::new(),
-                };
+                let mut dump = Dump::default();
                 while let Some(type_name) = map.next_key::<String>()? {
-                    if type_name == "vmschkmachine" {
+                    if type_name == MACHINE_KEY {
                         dump.machine = Some(map.next_value::<RawMachine>()?.name);
                     } else {
                         let RawSection { description } = map.next_value()?;

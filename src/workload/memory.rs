@@ -171,7 +171,7 @@ impl Header {
 
 /// The progress of an intact guest. The same on both sides of a migration, and never less afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Complete passes over the region.
     pub passes: u64,
     /// Pages written of the pass that is under way.
@@ -192,7 +192,7 @@ pub struct Progress {
 /// # Errors
 /// What the guest found itself comes first, since it repairs what it reports; then the first page
 /// that is wrong.
-pub fn check_region(header: &Header, region: &[u8]) -> Result<Progress, WorkloadError> {
+pub(crate) fn check_region(header: &Header, region: &[u8]) -> Result<Progress, WorkloadError> {
     if header.errors != 0 {
         return Err(WorkloadError::Guest {
             count: header.errors,
@@ -309,10 +309,10 @@ pub(crate) mod sample {
 
     use super::*;
 
-    pub const PAGES: u64 = 8;
-    pub const PER_BEAT: u64 = 2;
+    pub(crate) const PAGES: u64 = 8;
+    pub(crate) const PER_BEAT: u64 = 2;
 
-    pub fn put(endian: Endian, bytes: &mut [u8], offset: usize, value: u64) {
+    pub(crate) fn put(endian: Endian, bytes: &mut [u8], offset: usize, value: u64) {
         let value = match endian {
             Endian::Little => value.to_le_bytes(),
             Endian::Big => value.to_be_bytes(),
@@ -321,7 +321,7 @@ pub(crate) mod sample {
     }
 
     /// Makes what an intact guest leaves that has written so many pages.
-    pub fn memory(endian: Endian, progress: u64) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn memory(endian: Endian, progress: u64) -> (Vec<u8>, Vec<u8>) {
         let mut header = vec![0; PAGE_SIZE as usize];
         header[..8].copy_from_slice(MAGIC);
         let (abi, page_size) = match endian {
@@ -345,7 +345,7 @@ pub(crate) mod sample {
         (header, region)
     }
 
-    pub fn write_page(endian: Endian, region: &mut [u8], page: u64, pass: u64) {
+    pub(crate) fn write_page(endian: Endian, region: &mut [u8], page: u64, pass: u64) {
         let bytes = &mut region[4096 * page as usize..][..4096];
         bytes[..8].copy_from_slice(PAGE_MAGIC);
         put(endian, bytes, 8, page);

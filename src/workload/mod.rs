@@ -34,10 +34,11 @@ mod fault;
 mod guest;
 mod memory;
 
-pub use console::{SerialEvent, SerialLog};
-pub use fault::WorkloadError;
+pub(crate) use console::{SerialEvent, SerialLog};
+pub(crate) use fault::WorkloadError;
 pub use guest::{Guest, guest, guests};
-pub use memory::{Header, Progress, check_region};
+pub(crate) use memory::Header;
+pub(crate) use memory::{Progress, check_region};
 
 /// The ABI between guest and host that is read here.
 const ABI_VERSION: u32 = 1;

@@ -718,7 +718,9 @@ fn what_cannot_be_seen_is_not_taken_for_uncovered() {
     let run = Run::new(&[&args[..], &how].concat());
     assert_eq!(run.status(), Some(0), "{}", run.said());
     assert_eq!(run.report["coverage"], Value::Null);
-    assert!(run.said().contains("no coverage is told"), "{}", run.said());
+    let notices = run.report["notices"].as_array().unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0]["kind"], "coverage-unknown", "{notices:?}");
     let asked = Run::new(&[&args[..], &how, &["--min-coverage", "1"]].concat());
     assert_eq!(asked.status(), Some(125), "{}", asked.said());
 }

@@ -4,6 +4,14 @@
 //! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
 //! absent the test is ignored, with its reason, and never passes.
 
+// Nothing is outside a program.
+#![allow(unreachable_pub)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test prints what it did"
+)]
+
 #[macro_use]
 mod harness;
 mod common;
@@ -12,11 +20,14 @@ mod processes;
 
 mod builds;
 mod cli;
+mod dependencies;
 mod device_sets;
+mod dumps;
 mod guests;
 mod live;
 mod log;
 mod merge;
+mod new_rule;
 mod output_file;
 mod pages;
 mod properties;

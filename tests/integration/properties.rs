@@ -124,6 +124,7 @@ fn one_section(pick: Index, section: Index) -> (Dump, Dump) {
     let dump = Dump {
         machine: dump.machine.clone(),
         sections,
+        unreadable: Vec::new(),
     };
     (dump.clone(), dump)
 }

@@ -15,7 +15,7 @@ use migcompat::internals::vmstate::Dump;
 use migcompat::internals::vmstate::read_dump;
 use migcompat::model::Direction;
 use migcompat::model::Rule;
-use migcompat::report::{Evidence, Finding};
+use migcompat::report::{Evidence, Finding, Level};
 
 fn folder(rule: Rule) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -86,7 +86,9 @@ fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
             "{rule}: one finding a direction"
         );
         for finding in &findings {
-            assert_eq!(finding.level, rule.level(), "{rule}");
+            let harmless = rule.entry().fixture.notes.contains(&finding.direction);
+            let level = if harmless { Level::Note } else { rule.level() };
+            assert_eq!(finding.level, level, "{rule} {}", finding.direction);
         }
     }
 }

@@ -19,7 +19,8 @@ pub(crate) enum Pair<'d> {
     NewOnly(&'d Section),
 }
 
-/// By QOM type; what is left over by vmsd name, which is what the wire carries.
+/// By QOM type; what is left over by vmsd name, which is what the wire carries. A section that the other
+/// dump has and cannot be read there is no pair, and not gone either.
 pub(crate) fn pair_sections<'d>(
     old: &'d Dump,
     new: &'d Dump,
@@ -39,6 +40,9 @@ pub(crate) fn pair_sections<'d>(
     // vmsd name → the types that only one build has, in order of name.
     let mut lone: BTreeMap<&str, (Vec<&Section>, Vec<&Section>)> = BTreeMap::new();
     for name in &types {
+        if old.has_unreadable(name) || new.has_unreadable(name) {
+            continue;
+        }
         match (old_types.get(name), new_types.get(name)) {
             (Some(section), None) => lone
                 .entry(&section.description.name)
@@ -73,6 +77,7 @@ pub(crate) fn pair_sections<'d>(
 
     types
         .into_iter()
+        .filter(|name| !old.has_unreadable(name) && !new.has_unreadable(name))
         .filter_map(|name| match (old_types.get(name), new_types.get(name)) {
             (Some(&old), Some(&new)) => Some(Pair::Both {
                 old,

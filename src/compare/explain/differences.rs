@@ -21,7 +21,11 @@ pub(crate) struct Layouts<'c> {
 
 impl Layouts<'_> {
     /// Returns all that may explain that a section was refused.
-    pub fn explain(&self, section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
+    pub(super) fn explain(
+        &self,
+        section: &Section,
+        expected: &Section,
+    ) -> Vec<(Grade, Explanation)> {
         let dump = self.dump;
         let (old, new, dumps) = match self.direction {
             Direction::Forward => (section, expected, (None, dump)),
@@ -184,7 +188,10 @@ fn is_subsection(finding: &Finding) -> bool {
 /// headers.
 fn grade(difference: &Difference) -> Option<Grade> {
     match (difference.finding.level, difference.finding.rule) {
-        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld) => None,
+        // Padding that is read as a value has the right length.
+        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld | Rule::FieldPadded) => {
+            None
+        }
         // It was sent, so its version was looked at.
         (Level::Error, _) | (_, Rule::SubsectionVersion) => Some(Grade::Certain),
         (_, Rule::SubsectionUnknown | Rule::SubsectionUnreachable) => Some(Grade::Likely),

@@ -6,7 +6,7 @@ use crate::stream::tree::Section;
 
 /// Where and why a stream does not load. Its sentence is what it prints as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down to the field, names joined by `/`.
@@ -36,7 +36,7 @@ pub(crate) enum Grade {
 
 impl Explanation {
     /// Tells whether it is a length that the state of the guest chooses.
-    pub fn is_of_state(&self) -> bool {
+    pub(crate) fn is_of_state(&self) -> bool {
         matches!(
             self.reason,
             Reason::Layout {
@@ -48,7 +48,7 @@ impl Explanation {
 
     /// Returns it as one of a machine that never ran: the place in another stream says nothing, and no state has
     /// made the difference.
-    pub fn after_reset(mut self) -> Explanation {
+    pub(crate) fn after_reset(mut self) -> Explanation {
         self.offset = None;
         if let Reason::Layout { weight, .. } = &mut self.reason {
             *weight = Weight::AfterReset;

@@ -40,7 +40,7 @@ const REGISTERS: &[(usize, &str)] = &[
 
 /// The part of a configuration space that a byte belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigPart {
+pub(crate) enum ConfigPart {
     /// A register of the header.
     Register(&'static str),
     /// The place of the first capability, and what is there.
@@ -53,7 +53,7 @@ pub enum ConfigPart {
 
 impl ConfigPart {
     /// Finds it for a byte of this configuration space.
-    pub fn of(at: usize, config: &[u8]) -> ConfigPart {
+    pub(crate) fn of(at: usize, config: &[u8]) -> ConfigPart {
         match at {
             POINTER => {
                 let first = capabilities(config).into_iter().next();

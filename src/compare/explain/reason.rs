@@ -12,7 +12,7 @@ use crate::stream::tree::Kind;
 
 /// What stands against a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The destination's build does not send such a section for the same configuration.
     Section {
         version_id: u32,
@@ -94,14 +94,14 @@ pub enum Reason {
 
 /// A section by its name and instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     pub section: SectionName,
     pub instance_id: u32,
 }
 
 /// The versions of a section that a build takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub(crate) enum Takes {
     AtMost(u32),
     AtLeast(i64),
     /// This one, and nothing says which older ones.
@@ -110,7 +110,7 @@ pub enum Takes {
 
 /// What the destination's build has of a subsection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnSubsection {
+pub(crate) enum OwnSubsection {
     None,
     /// Another version than was sent.
     Version {
@@ -121,14 +121,14 @@ pub enum OwnSubsection {
 
 /// A place in a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Spot {
+pub(crate) enum Spot {
     Field(FieldValue),
     End,
 }
 
 /// A field with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldValue {
+pub(crate) struct FieldValue {
     /// Names with the indices of elements.
     pub label: String,
     pub type_name: String,
@@ -152,7 +152,7 @@ impl From<&Leaf<'_>> for FieldValue {
 
 /// The side that lacks the fields in question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lacking {
+pub(crate) enum Lacking {
     Source,
     Destination,
     /// Both have some, but others.
@@ -163,7 +163,7 @@ pub enum Lacking {
 
 /// What decides that the difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub(crate) enum Weight {
     /// Nothing more.
     Given,
     /// A version or a test.
@@ -186,7 +186,7 @@ impl From<Grade> for Weight {
 
 /// One of several places where layouts part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parting {
+pub(crate) struct Parting {
     pub field: String,
     pub rule: Rule,
     pub offset: u64,
@@ -194,7 +194,7 @@ pub struct Parting {
 
 /// A system register in the list of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Register {
+pub(crate) struct Register {
     pub index: usize,
     pub number: u64,
     pub value: u64,

@@ -10,12 +10,12 @@ use crate::stream::tree::Leaf;
 
 impl Explanation {
     /// Returns what stands at the place in what was sent: name, type, size and value.
-    pub fn sent(&self) -> Option<String> {
+    pub(crate) fn sent(&self) -> Option<String> {
         self.reason.sent()
     }
 
     /// Returns what the destination's build has there.
-    pub fn expected(&self) -> Option<String> {
+    pub(crate) fn expected(&self) -> Option<String> {
         self.reason.expected()
     }
 }

@@ -23,16 +23,16 @@ pub(crate) struct Leaf {
 
 impl Leaf {
     /// The name without the structs around it, which come and go without a change on the wire.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or(&self.key)
     }
 
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.at + self.bytes.len()
     }
 
     /// Space that no field uses: whatever is in it means nothing.
-    pub fn is_filler(&self) -> bool {
+    pub(super) fn is_filler(&self) -> bool {
         matches!(self.kind, Kind::Padding | Kind::Null) || self.bytes.is_empty()
     }
 }

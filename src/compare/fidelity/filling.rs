@@ -21,7 +21,7 @@ use crate::stream::tree::{Kind, Section, Stream};
 
 /// A field of the destination that holds what the source sent as filler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filling {
+pub(crate) struct Filling {
     pub section: SectionName,
     pub instance_id: u32,
     /// From the section's description down, subsections included.
@@ -38,12 +38,12 @@ pub struct Filling {
 
 /// The fields that hold filler, in the order in which they were sent, but those that the lists know
 /// to be harmless.
-pub fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling> {
+pub(crate) fn fillings(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Filling> {
     in_filler(sent, held, names, |filler, held| filler == held)
 }
 
 /// The fields of a machine that would hold something else if `sent` were loaded there: they get filler.
-pub fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
+pub(crate) fn to_be_filled(sent: &Stream, own: &Stream, names: &StateNames) -> Vec<Filling> {
     in_filler(sent, own, names, |filler, own| filler != own)
 }
 
@@ -108,7 +108,7 @@ fn in_filler(
 impl Filling {
     /// What the field holds on another machine of the destination's build. `None` where that does not
     /// have it, or not in that place.
-    pub fn on(&self, machine: &Stream) -> Option<Bytes> {
+    pub(crate) fn on(&self, machine: &Stream) -> Option<Bytes> {
         let section = machine
             .devices()
             .find(|s| s.name == self.section && s.instance_id == self.instance_id)?;

@@ -9,7 +9,7 @@ use crate::stream::tree::{Kind, Section};
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
+pub(crate) struct Loss {
     pub section: SectionName,
     pub instance_id: u32,
     /// The description that the field belongs to: the section's, a nested one or a subsection's.
@@ -25,15 +25,27 @@ pub struct Loss {
     pub held: Option<Bytes>,
     /// The field that holds the bytes now, where it is another.
     pub landed_in: Option<String>,
+    /// The description that that field belongs to.
+    pub landed_description: Option<String>,
 }
 
 impl Loss {
     /// Returns the field's own name.
     pub(crate) fn name(&self) -> &str {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        // An element of an array is named like the array.
-        name.split('[').next().unwrap_or(name)
+        own_name(&self.path)
     }
+
+    /// Returns the description and the own name of the field that holds the bytes now, where it is another.
+    pub(crate) fn landed(&self) -> Option<(&str, &str)> {
+        let description = self.landed_description.as_deref()?;
+        Some((description, own_name(self.landed_in.as_deref()?)))
+    }
+}
+
+fn own_name(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // An element of an array is named like the array.
+    name.split('[').next().unwrap_or(name)
 }
 
 /// The losses of one section.
@@ -43,7 +55,7 @@ pub(crate) struct Losses<'s> {
 }
 
 impl<'s> Losses<'s> {
-    pub fn of(section: &'s Section) -> Self {
+    pub(super) fn of(section: &'s Section) -> Self {
         Losses {
             section,
             found: Vec::new(),
@@ -52,22 +64,22 @@ impl<'s> Losses<'s> {
 
     /// Adds a field that was sent, with the field of its name on the receiving side and the one that
     /// its bytes went into.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         leaf: &Leaf,
         change: Change,
         held: Option<&Leaf>,
         landed_in: Option<&Leaf>,
     ) {
-        let description = match &*leaf.description {
-            // A legacy section has no description.
-            "" => self.section.name.as_str(),
-            name => name,
+        // A legacy section has no description.
+        let description = |leaf: &Leaf| match &*leaf.description {
+            "" => self.section.name.to_string(),
+            name => name.to_owned(),
         };
         self.found.push(Loss {
             section: self.section.name.clone(),
             instance_id: self.section.instance_id,
-            description: description.to_owned(),
+            description: description(leaf),
             path: leaf.path.clone(),
             change,
             offset: leaf.offset,
@@ -75,11 +87,12 @@ impl<'s> Losses<'s> {
             kind: leaf.kind,
             held: held.map(|leaf| leaf.bytes.clone()),
             landed_in: landed_in.map(|leaf| leaf.path.clone()),
+            landed_description: landed_in.map(description),
         });
     }
 
     /// Adds all fields of a body that the receiving side does not have.
-    pub fn add_all(&mut self, body: &Body) {
+    pub(super) fn add_all(&mut self, body: &Body) {
         for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
             self.add(leaf, Change::Vanished, None, None);
         }

@@ -53,31 +53,31 @@ pub(crate) enum SizeIs {
 const TIMER_SIZE: u64 = 48;
 
 impl Item<'_> {
-    pub fn is_filler(&self) -> bool {
+    pub(crate) fn is_filler(&self) -> bool {
         matches!(self.kind, Kind::Filler)
     }
 
-    pub fn is_subsection(&self) -> bool {
+    pub(crate) fn is_subsection(&self) -> bool {
         matches!(self.kind, Kind::Subsection(_))
     }
 
     /// Tells whether the dump says nothing of its width: variable buffers, bitmaps and most custom kinds.
-    pub fn is_opaque(&self) -> bool {
+    pub(crate) fn is_opaque(&self) -> bool {
         self.size == 0 && matches!(self.kind, Kind::Field)
     }
 
     /// Tells whether it is a single integer as far as the dump tells.
-    pub fn is_integer(&self) -> bool {
+    pub(crate) fn is_integer(&self) -> bool {
         matches!(self.kind, Kind::Field) && matches!(self.size, 1 | 2 | 4 | 8)
     }
 
     /// Tells whether it has the size of a timer that is embedded in its device's state.
-    pub fn is_timer(&self) -> bool {
+    pub(crate) fn is_timer(&self) -> bool {
         self.size == TIMER_SIZE && self.size_is == SizeIs::InMemory
     }
 
     /// Returns the bytes on the wire when it is sent, as far as the dump tells. A loose count is taken as one.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::Array(inner) => {
                 let element: u64 = inner
@@ -94,7 +94,7 @@ impl Item<'_> {
     }
 
     /// Tells whether it is always sent and something of it is on the wire.
-    pub fn is_certain(&self) -> bool {
+    pub(crate) fn is_certain(&self) -> bool {
         self.present && !self.conditional && !self.is_subsection() && !self.is_opaque()
     }
 }

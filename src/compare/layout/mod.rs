@@ -32,7 +32,7 @@ pub(crate) struct Dumped<'d> {
 }
 
 impl<'d> Layout<'d> {
-    pub fn name(self) -> &'d str {
+    pub(crate) fn name(self) -> &'d str {
         match self {
             Layout::Dumped(dumped) => &dumped.vmsd.name,
             Layout::Sent(sent) => &sent.name,
@@ -40,7 +40,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Returns the version that the build sends.
-    pub fn version_id(self) -> i64 {
+    pub(crate) fn version_id(self) -> i64 {
         match self {
             Layout::Dumped(dumped) => dumped.vmsd.version_id,
             Layout::Sent(sent) => sent.version_id.into(),
@@ -48,7 +48,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Returns the lowest version that the build takes, which a stream does not tell.
-    pub fn minimum_version_id(self) -> Option<i64> {
+    pub(crate) fn minimum_version_id(self) -> Option<i64> {
         match self {
             Layout::Dumped(dumped) => Some(dumped.vmsd.minimum_version_id),
             Layout::Sent(_) => None,
@@ -56,7 +56,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Tells whether there is a table of fields at all.
-    pub fn is_migratable(self) -> bool {
+    pub(crate) fn is_migratable(self) -> bool {
         match self {
             Layout::Dumped(dumped) => dumped.vmsd.fields.is_some(),
             Layout::Sent(_) => true,
@@ -64,7 +64,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Tells whether nothing at all differs, so that nothing needs to be laid out.
-    pub fn is_same(self, other: Layout) -> bool {
+    pub(crate) fn is_same(self, other: Layout) -> bool {
         match (self, other) {
             (Layout::Dumped(ours), Layout::Dumped(theirs)) => ours.vmsd == theirs.vmsd,
             (Layout::Sent(ours), Layout::Sent(theirs)) => ours == theirs,
@@ -72,7 +72,7 @@ impl<'d> Layout<'d> {
         }
     }
 
-    pub fn evidence(self) -> Evidence {
+    pub(crate) fn evidence(self) -> Evidence {
         match self {
             Layout::Dumped(_) => Evidence::Dump,
             Layout::Sent(_) => Evidence::Stream,
@@ -81,7 +81,7 @@ impl<'d> Layout<'d> {
 
     /// Lays it out as it is sent or read behind a header of this version, which is the source's own.
     /// `other` is its like in the other build.
-    pub fn lay_out(
+    pub(crate) fn lay_out(
         self,
         interner: &mut Interner<'d>,
         header_version: i64,

@@ -63,7 +63,7 @@ fn empty_lists<'s>(structure: &'s Structure, into: &mut Lists<'s>) {
 impl SentLayout {
     /// Returns the layout of a section, `None` where it was not decoded. Lists in `empty` are taken as
     /// if they had no elements.
-    pub fn of(section: &Section, empty: &Lists) -> Option<SentLayout> {
+    pub(crate) fn of(section: &Section, empty: &Lists) -> Option<SentLayout> {
         let Content::Decoded(structure) = &section.content else {
             return None;
         };
@@ -75,7 +75,7 @@ impl SentLayout {
     }
 
     /// Returns the layout of a section of which nothing is known but its header.
-    pub fn of_header(vmsd_name: &str, version_id: u32) -> SentLayout {
+    pub(crate) fn of_header(vmsd_name: &str, version_id: u32) -> SentLayout {
         SentLayout {
             name: vmsd_name.into(),
             version_id,

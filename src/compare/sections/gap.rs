@@ -77,7 +77,8 @@ struct Gap<'g, 'd> {
 
 impl Gap<'_, '_> {
     fn change(&mut self, rule: Rule, certain: bool, old: Vec<usize>, new: Vec<usize>) {
-        // Neighbours that changed alike are one change.
+        // Neighbours that changed alike are one change. Padding that became a value, and a value that became
+        // padding, did not change alike.
         if let Some(last) = self.outcome.changes.last_mut()
             && last.rule == rule
             && last.certain == certain
@@ -85,6 +86,7 @@ impl Gap<'_, '_> {
             && follows(&last.old, &old)
             && follows(&last.new, &new)
             && mergeable(rule)
+            && all_filler(self.old, &last.old) == all_filler(self.old, &old)
         {
             last.old.extend(old);
             last.new.extend(new);

@@ -327,6 +327,8 @@ impl<'d> Comparison<'d, '_> {
         let key = spot.change();
         let context = run.context(&self.interner, change);
         let items = spot.items(change.rule, change.known.is_some());
+        // What the destination skips is no loss.
+        let harmless = change.rule == Rule::FieldPadded && spot.read_from_padding().is_empty();
         let inside = Scope {
             path: &path,
             certain: scope.certain && change.certain,
@@ -335,6 +337,9 @@ impl<'d> Comparison<'d, '_> {
         if let Some(finding) = self.findings.last_mut() {
             finding.context = context;
             finding.items = items;
+            if harmless {
+                finding.level = Level::Note;
+            }
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct LeftOver {
 }
 
 impl<'d> Run<'_, 'd> {
-    pub fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
+    pub(super) fn push(&mut self, rule: Rule, certain: bool, old: usize, new: usize) {
         if let Some(last) = self.changes.last_mut()
             && last.rule == rule
             && last.certain == certain
@@ -58,7 +58,7 @@ impl<'d> Run<'_, 'd> {
     }
 
     /// What is missing in one place and new in another was moved.
-    pub fn settle_moves(&mut self) {
+    pub(super) fn settle_moves(&mut self) {
         let same = |item: &Item| {
             let subsection = item.is_subsection();
             (item.path, item.size, item.num, item.conditional, subsection)
@@ -99,7 +99,7 @@ impl<'d> Run<'_, 'd> {
     }
 
     /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
-    pub fn settle_left_over(&mut self, direction: Direction) {
+    pub(super) fn settle_left_over(&mut self, direction: Direction) {
         let (source, _) = direction.source_destination(Build::Old, Build::New);
         let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
             if item.is_subsection() {
@@ -177,7 +177,7 @@ impl<'d> Run<'_, 'd> {
     }
 
     /// The layout around a change: a few lines before and behind it, the change itself between.
-    pub fn context(&self, interner: &Interner<'d>, change: &Change) -> Vec<ContextLine> {
+    pub(super) fn context(&self, interner: &Interner<'d>, change: &Change) -> Vec<ContextLine> {
         const AROUND: usize = 2;
         const MOST: usize = 8;
         // Indices rise within a change and within a gap, and a gap holds a change whole or not at

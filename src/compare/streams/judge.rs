@@ -47,7 +47,7 @@ enum Reads {
 impl Pair<'_> {
     /// Lowers a finding to what streams can prove of it. Returns why it may come to nothing, where it
     /// would be an error otherwise.
-    pub fn judge(&self, finding: &mut Finding) -> Option<Doubt> {
+    pub(super) fn judge(&self, finding: &mut Finding) -> Option<Doubt> {
         if finding.rule == Rule::SubsectionUnknown {
             self.judge_subsection(finding);
         }

@@ -29,7 +29,7 @@ pub(crate) use leaves::{Leaf, leaves};
 
 /// Returns the kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
 /// dump of the build describes them.
-pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
+pub(crate) fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
     let mut kinds = Kinds::default();
     for section in stream.devices() {
         let name = section.name.vmsd_name();
@@ -45,7 +45,7 @@ pub fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
 
 /// What is known of a build: the stream that it saved, and its dump where there is one.
 #[derive(Debug, Clone, Copy)]
-pub struct Side<'s> {
+pub(crate) struct Side<'s> {
     pub stream: &'s Stream,
     pub dump: Option<&'s Dump>,
 }
@@ -66,7 +66,7 @@ impl<'s> From<(&'s Stream, Option<&'s Dump>)> for Side<'s> {
 /// findings are those of a comparison of dumps, with `stream` as their evidence; the section is
 /// named as on the wire, with the instance where it is not the first. What may be the work of state
 /// is at most a warning; a dump of the destination tells more of it apart.
-pub fn compare<'s>(
+pub(crate) fn compare<'s>(
     old: impl Into<Side<'s>>,
     new: impl Into<Side<'s>>,
     directions: &[Direction],

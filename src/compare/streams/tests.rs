@@ -178,10 +178,7 @@ fn a_dump_describes_devices_but_no_cpu() {
     assert!(found.undescribed.contains("cpu"), "{found:?}");
     let all: BTreeSet<&str> = stream.devices().map(|s| s.name.vmsd_name()).collect();
     assert_eq!(found.count(), all.len());
-    let none = Dump {
-        machine: None,
-        sections: Vec::new(),
-    };
+    let none = Dump::default();
     assert_eq!(kinds(&stream, &none).undescribed.len(), all.len());
 }
 

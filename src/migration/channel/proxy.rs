@@ -53,7 +53,7 @@ impl Drop for Relay {
 }
 
 impl StreamProxy {
-    pub fn start(ends: Ends, memory: StreamMemory) -> StreamProxy {
+    pub(crate) fn start(ends: Ends, memory: StreamMemory) -> StreamProxy {
         match ends {
             Ends::Unix(listener, path, Some(replaced)) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
@@ -75,7 +75,7 @@ impl StreamProxy {
     }
 
     /// Reads what a stopped machine saves to our socket, and passes it on to nobody.
-    pub fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
+    pub(crate) fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
             relay(from, None::<UnixStream>, memory).await
@@ -89,7 +89,7 @@ impl StreamProxy {
     }
 
     /// Returns what was sent, once both sides are done.
-    pub async fn captured(self) -> Captured {
+    pub(crate) async fn captured(self) -> Captured {
         match self.reading().await {
             Ok(reading) => Captured::of(reading),
             Err(why) => Captured::nothing(&why),

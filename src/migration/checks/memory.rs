@@ -7,9 +7,10 @@ use nix::sys::stat::Mode;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::memory_map::MemoryMap;
 use crate::migration::checks::pages;
-use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference};
+use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, PlacedPage};
 use crate::migration::endpoint::commands::{HumanCommand, PmemSave};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, MemoryFault};
@@ -50,12 +51,13 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
 }
 
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// Returns how far the workload is. An error may be a side that does not answer: see
+/// Pages that a load is known to change are left out. Returns how far the workload is. An error may be a side that does not answer: see
 /// [`LegError::with_end_of`].
 pub(crate) async fn compare(
     source: &mut Vm,
     destination: &Vm,
     guest: Option<&Guest>,
+    tolerated: &LoadChanges,
     log: &mut SerialLog,
 ) -> Result<Option<Progress>, LegError> {
     // The source is stopped: nothing more will come on its console.
@@ -76,7 +78,8 @@ pub(crate) async fn compare(
         Some(guest) => Some(check_source(source, guest, log).await?),
         None => None,
     };
-    let Some(pages) = difference(&shared, &sent, &arrived) else {
+    let pages = difference(&shared, &sent, &arrived);
+    let Some(pages) = pages.and_then(|pages| pages.without(|page| tolerated.has_page(page))) else {
         return Ok(progress);
     };
     // The workload may tell which page is at fault.
@@ -111,17 +114,22 @@ fn difference(map: &MemoryMap, sent: &[u64], arrived: &[u64]) -> Option<PageDiff
         (0..pages).map(|page| range.start + page * PAGE_SIZE)
     });
     let hashes = sent.iter().zip(arrived);
-    let mut differing = addresses
+    let differing = addresses
         .zip(hashes)
         .filter(|(_, (sent, arrived))| sent != arrived)
-        .map(|(address, _)| address);
-    let first = differing.next()?;
-    let region = map.region(first).filter(|name| !name.is_empty());
+        .map(|(address, _)| PlacedPage {
+            block: map.region(address).unwrap_or_default().to_owned(),
+            at: address,
+        });
+    let pages: Vec<PlacedPage> = differing.collect();
+    let first = pages.first()?;
+    let region = Some(&first.block).filter(|name| !name.is_empty());
     Some(PageDifference {
-        differing: 1 + differing.count(),
+        differing: pages.len(),
         of: sent.len() as u64,
-        first: FirstPage::AtAddress(first),
-        blocks: region.map(str::to_owned).into_iter().collect(),
+        first: FirstPage::AtAddress(first.at),
+        blocks: region.cloned().into_iter().collect(),
+        pages,
     })
 }
 

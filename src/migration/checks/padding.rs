@@ -46,7 +46,13 @@ pub(crate) async fn compare_state(
         sent,
         arrived,
     } = arrival;
-    state.compare(&config.names, (leg, direction), sent, arrived);
+    state.compare(
+        &config.names,
+        &launch.tolerated,
+        (leg, direction),
+        sent,
+        arrived,
+    );
     if launch.guest.is_some() {
         return;
     }
@@ -63,7 +69,7 @@ pub(crate) async fn compare_state(
         }
     };
     match machine {
-        Ok(machine) => state.compare_padded(leg, &padded, machine),
+        Ok(machine) => state.compare_padded(&launch.tolerated, leg, &padded, machine),
         Err(why) => state.not_compared(format!(
             "{} fields got padding for their value, and a machine of {label} that never ran, which \
              would tell whether that is theirs, could not be saved: {why}",

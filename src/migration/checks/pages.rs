@@ -19,22 +19,57 @@ pub(crate) fn hash(page: &[u8]) -> u64 {
 
 /// Pages that are not the same in two guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageDifference {
+pub(crate) struct PageDifference {
     pub differing: usize,
     pub of: u64,
     pub first: FirstPage,
     /// The blocks of memory that they are in, by the build's names. Where the guest's address space was
     /// compared, the one of the first page alone.
     pub blocks: Vec<String>,
+    /// All of them, in the order in which they were compared.
+    pub pages: Vec<PlacedPage>,
+}
+
+/// A page by its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PlacedPage {
+    /// The block of memory by the build's name; empty where that is not known.
+    pub block: String,
+    /// In bytes from the start of the block, or of the guest's address space where that was compared.
+    pub at: u64,
 }
 
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstPage {
+pub(crate) enum FirstPage {
     /// By its offset in the first of the blocks.
     InBlock(u64),
     /// By its address, as the guest's CPUs see it.
     AtAddress(u64),
+}
+
+impl PageDifference {
+    /// Returns the difference without the pages that are left out. `None` if no other page differs.
+    pub(crate) fn without(mut self, left_out: impl Fn(&PlacedPage) -> bool) -> Option<Self> {
+        self.pages.retain(|page| !left_out(page));
+        let first = self.pages.first()?;
+        self.differing = self.pages.len();
+        self.first = match self.first {
+            FirstPage::InBlock(_) => FirstPage::InBlock(first.at),
+            FirstPage::AtAddress(_) => FirstPage::AtAddress(first.at),
+        };
+        let mut blocks: Vec<String> = Vec::new();
+        for page in &self.pages {
+            if !page.block.is_empty() && !blocks.contains(&page.block) {
+                blocks.push(page.block.clone());
+            }
+        }
+        if matches!(self.first, FirstPage::AtAddress(_)) {
+            blocks.retain(|block| *block == first.block);
+        }
+        self.blocks = blocks;
+        Some(self)
+    }
 }
 
 impl fmt::Display for PageDifference {
@@ -71,6 +106,7 @@ mod tests {
             of: 32,
             first,
             blocks: blocks.iter().map(|block| (*block).to_owned()).collect(),
+            pages: Vec::new(),
         };
         for (found, sentence) in [
             (
@@ -88,5 +124,28 @@ mod tests {
         ] {
             assert_eq!(found.to_string(), sentence);
         }
+    }
+
+    #[test]
+    fn pages_that_are_left_out_are_told_no_more() {
+        let page = |block: &str, at| PlacedPage {
+            block: block.to_owned(),
+            at,
+        };
+        let all = PageDifference {
+            differing: 3,
+            of: 32,
+            first: FirstPage::InBlock(0x1000),
+            blocks: vec!["a".to_owned(), "b".to_owned()],
+            pages: vec![page("a", 0x1000), page("b", 0x2000), page("b", 0x3000)],
+        };
+        let rest = all.clone().without(|page| page.block == "a");
+        assert_eq!(
+            rest.map(|rest| rest.to_string()).as_deref(),
+            Some("2 of 32 pages of memory differ, the first at 0x2000 of b")
+        );
+        let rest = all.clone().without(|page| page.at == 0x2000);
+        assert_eq!(rest.map(|rest| rest.blocks), Some(all.blocks.clone()));
+        assert_eq!(all.without(|_| true), None);
     }
 }

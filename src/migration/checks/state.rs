@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::compare::fidelity;
 use crate::compare::fidelity::{Filling, Loss};
+use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::model::Direction;
 use crate::report::{Change, StateChecked, StateDiff};
 use crate::rules::known_issues::{Scope, StateNames};
@@ -40,7 +41,12 @@ impl Names {
 /// Device state as far as it was compared, with the streams that explain a failure.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StateChecks {
+    /// The first fields that did not arrive.
     pub diffs: Vec<StateDiff>,
+    /// All fields that did not arrive.
+    pub differing: BTreeSet<LoadChange>,
+    /// Fields that did not arrive, as a load is known to change them.
+    pub tolerated: Vec<StateDiff>,
     pub checked: StateChecked,
     /// The first reason why something was not compared.
     pub unchecked: Option<String>,
@@ -54,9 +60,10 @@ pub(crate) struct StateChecks {
 
 impl StateChecks {
     /// Compares what was sent in a leg with what the destination holds.
-    pub fn compare(
+    pub(crate) fn compare(
         &mut self,
         names: &Names,
+        tolerated: &LoadChanges,
         (leg, direction): (usize, Direction),
         sent: &Stream,
         arrived: &Stream,
@@ -71,21 +78,38 @@ impl StateChecks {
             self.not_compared(format!("{}: {error}", section.name));
         }
         let losses = fidelity::compare(sent, arrived, names.of_leg(direction));
-        let more = losses.len().saturating_sub(LISTED);
+        let diffs = losses.iter().map(|loss| diff(leg, loss)).collect();
+        let more = self.add(diffs, tolerated);
         if more > 0 {
             self.not_compared(format!("{more} more fields differ than are listed"));
         }
-        let diffs = losses.iter().take(LISTED).map(|loss| diff(leg, loss));
-        self.diffs.extend(diffs);
+    }
+
+    /// Adds fields that did not arrive; returns how many are not listed.
+    fn add(&mut self, diffs: Vec<StateDiff>, tolerated: &LoadChanges) -> usize {
+        let (known, lost): (Vec<_>, Vec<_>) = diffs
+            .into_iter()
+            .partition(|diff| tolerated.has_field(diff));
+        self.tolerated.extend(known);
+        self.differing.extend(lost.iter().map(LoadChange::of_field));
+        let more = lost.len().saturating_sub(LISTED);
+        self.diffs.extend(lost.into_iter().take(LISTED));
+        more
     }
 
     /// Compares fields that the destination took from padding in a leg with those of a machine that never
     /// ran: one that is otherwise there is lost.
-    pub fn compare_padded(&mut self, leg: usize, fillings: &[Filling], never_ran: &Stream) {
+    pub(crate) fn compare_padded(
+        &mut self,
+        tolerated: &LoadChanges,
+        leg: usize,
+        fillings: &[Filling],
+        never_ran: &Stream,
+    ) {
         let fresh = |filling: &Filling| filling.on(never_ran);
         let other = |filling: &Filling| fresh(filling).is_some_and(|bytes| bytes != filling.held);
         let lost: Vec<&Filling> = fillings.iter().filter(|filling| other(filling)).collect();
-        let diffs = lost.iter().take(LISTED).map(|filling| StateDiff {
+        let diffs = lost.iter().map(|filling| StateDiff {
             leg,
             section: filling.section.clone(),
             instance: filling.instance_id.into(),
@@ -96,19 +120,20 @@ impl StateChecks {
             landed_in: None,
             fresh: fresh(filling).map(|bytes| shown(filling.kind, &bytes)),
         });
-        self.diffs.extend(diffs);
+        let diffs = diffs.collect();
+        self.add(diffs, tolerated);
     }
 
     /// Returns all that did not arrive, by the names of sections and of these blocks of memory. `None`
     /// where not everything was compared.
-    pub fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+    pub(crate) fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
         let sections = self.diffs.iter().map(|diff| diff.section.to_string());
         whole.then(|| sections.chain(blocks).collect())
     }
 
     /// Records why something was not compared; the first reason stays.
-    pub fn not_compared(&mut self, why: String) {
+    pub(crate) fn not_compared(&mut self, why: String) {
         self.unchecked.get_or_insert(why);
     }
 }

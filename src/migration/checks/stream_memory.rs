@@ -6,13 +6,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::migration::checks::pages;
-use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, ZEROS};
+use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, PlacedPage, ZEROS};
 use crate::migration::endpoint::vm::Vm;
 use crate::stream::{Page, RamBlock, RamVisitor};
 
 /// A hash of every page that was sent.
 #[derive(Debug, Clone, Default)]
-pub struct StreamMemory {
+pub(crate) struct StreamMemory {
     blocks: Vec<Block>,
     names: FxHashMap<Arc<str>, usize>,
     /// Bytes of a page, as far as one was sent in full.
@@ -85,8 +85,7 @@ impl StreamMemory {
 
     /// Compares with what arrived on the destination. Blocks that it alone has are its own.
     pub(crate) fn difference(&self, arrived: &StreamMemory) -> Option<PageDifference> {
-        let mut differing = 0;
-        let mut first = None;
+        let mut pages = Vec::new();
         let mut blocks = Vec::new();
         let none = FxHashMap::default();
         for sent in &self.blocks {
@@ -97,22 +96,26 @@ impl StreamMemory {
                 |pages: &FxHashMap<u64, u64>, at: &u64| pages.get(at).copied().unwrap_or(ZEROS);
             let added = arrived.keys().filter(|at| !sent.pages.contains_key(at));
             let addresses = sent.pages.keys().chain(added).copied();
-            let differ: Vec<u64> = addresses
+            let mut differ: Vec<u64> = addresses
                 .filter(|at| hash(&sent.pages, at) != hash(arrived, at))
                 .collect();
-            differing += differ.len();
+            differ.sort_unstable();
             if !differ.is_empty() {
                 blocks.push(sent.name.to_string());
             }
-            first = first.or(differ.into_iter().min());
+            pages.extend(differ.into_iter().map(|at| PlacedPage {
+                block: sent.name.to_string(),
+                at,
+            }));
         }
         let length: u64 = self.blocks.iter().map(|block| block.length).sum();
         let size = self.page_size.or(arrived.page_size).unwrap_or(PAGE_SIZE);
         Some(PageDifference {
-            differing,
+            differing: pages.len(),
             of: length / size,
-            first: FirstPage::InBlock(first?),
+            first: FirstPage::InBlock(pages.first()?.at),
             blocks,
+            pages,
         })
     }
 }

@@ -33,7 +33,7 @@ fn explain<'f>(
 }
 
 /// Links a case that failed to the finding that predicted it.
-pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     if matches!(
         case.outcome,
         Outcome::Pass | Outcome::Skip | Outcome::Broken
@@ -49,8 +49,13 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
     }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // Whoever reads the findings alone is to know that it happened.
-    finding.level = finding.level.min(Level::Warning);
+    // Whoever reads the findings alone is to know that it happened. That a value is lost needs no state once
+    // it was seen on a machine after reset.
+    let seen = match (finding.rule, case.outcome) {
+        (Rule::FieldPadded, Outcome::Lost) => Level::Error,
+        _ => Level::Warning,
+    };
+    finding.level = finding.level.min(seen);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
@@ -127,6 +132,9 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
+                // It is not foretold but seen.
+                let lost = met && finding.rule == FieldPadded;
+                assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }
         }
         let mut findings = vec![certain];

@@ -49,7 +49,7 @@ pub(crate) enum Reached {
 
 impl Reached {
     /// Reads a trace.
-    pub fn from_trace(text: &str) -> Reached {
+    pub(crate) fn from_trace(text: &str) -> Reached {
         let mut reached = Reached::Nothing;
         let mut begun = HashMap::new();
         for groups in text.lines().filter_map(|line| LINE.captures(line)) {

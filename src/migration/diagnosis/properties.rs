@@ -18,14 +18,14 @@ use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
 /// The QOM types that send sections of a name, by vmsd name. Of either build or of both.
-pub type Senders = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Senders = BTreeMap<String, BTreeSet<String>>;
 
 /// Starts the machine in both builds and asks both. It never runs. `relevant` chooses
 /// the objects that matter.
 ///
 /// # Errors
 /// A build does not start, or breaks while it is asked.
-pub async fn ask(
+pub(crate) async fn ask(
     old: &Endpoint,
     new: &Endpoint,
     launch: &LaunchSpec,
@@ -91,7 +91,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
 }
 
 /// Returns the cause of a case that failed in a way that a difference in set-up can explain.
-pub fn suspect(case: &Case) -> Option<&Cause> {
+pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
         && cause.rule.is_none()
@@ -105,7 +105,7 @@ pub fn suspect(case: &Case) -> Option<&Cause> {
 ///
 /// # Errors
 /// A build does not start any more.
-pub async fn explain(
+pub(crate) async fn explain(
     case: &mut Case,
     old: &Endpoint,
     new: &Endpoint,
@@ -163,7 +163,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
 const LISTED: usize = 3;
 
 /// Collects which types of these dumps send sections of which names.
-pub fn senders(dumps: &[&Dump]) -> Senders {
+pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     let mut senders = Senders::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
         senders
@@ -179,7 +179,7 @@ pub fn senders(dumps: &[&Dump]) -> Senders {
 ///
 /// # Errors
 /// A build does not start with it.
-pub async fn survey(
+pub(crate) async fn survey(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],
@@ -196,7 +196,7 @@ pub async fn survey(
 ///
 /// # Errors
 /// A build does not start with it.
-pub async fn survey_features(
+pub(crate) async fn survey_features(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],
@@ -217,7 +217,7 @@ pub async fn survey_features(
 ///
 /// # Errors
 /// A build does not start any more.
-pub async fn explain_all(
+pub(crate) async fn explain_all(
     config: &MigrationConfig,
     specs: &[CaseSpec],
     cases: &mut [Case],
@@ -238,7 +238,7 @@ pub async fn explain_all(
 
 /// A build could not be asked how it sets a machine up, or what it sends of it.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("no runtime: {0}")]
@@ -249,7 +249,7 @@ pub enum ProbeError {
 
 /// Adds findings that cases confirmed to those that are there already. One that is among them gets
 /// the confirmation alone.
-pub fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
+pub(crate) fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
     for finding in confirmed {
         let known = findings.iter_mut().find(|known| {
             known.tells_like(&finding)

@@ -9,7 +9,7 @@ use crate::qemu::quote;
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's
 /// image stays. Capabilities are not used, since a file can do none of them; a comment in the line names them.
-pub fn line(
+pub(crate) fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,
     folder: &Path,

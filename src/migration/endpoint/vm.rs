@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::devices::{Drivers, Known};
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, HumanCommand};
@@ -79,6 +80,8 @@ pub struct LaunchSpec {
     pub guest: Option<&'static Guest>,
     /// Sections that a destination is given in the place of those that it does not take.
     pub section_override: Option<Arc<SectionOverride>>,
+    /// Changes that a load is known to make; they are not counted as losses.
+    pub(crate) tolerated: Arc<LoadChanges>,
     /// Both builds are asked what there is to plug a device into.
     pub survey: bool,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::migration::boot::BootError;
 use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
@@ -20,7 +21,7 @@ pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 
 /// A leg that did not pass.
 #[derive(Debug, Clone)]
-pub struct LegError {
+pub(crate) struct LegError {
     /// The side that failed, where it is one of them alone.
     pub side: Option<LegSide>,
     pub phase: Phase,
@@ -31,7 +32,7 @@ pub struct LegError {
 
 /// The ways in which a leg fails.
 #[derive(Debug, Clone)]
-pub enum LegErrorKind {
+pub(crate) enum LegErrorKind {
     CannotBeSetUp(Obstacle),
     /// A build does not start with the machine at all.
     DoesNotStart(Arc<StartError>),
@@ -43,7 +44,7 @@ pub enum LegErrorKind {
     /// The workload guest does not work in the first build.
     NoWorkload {
         label: String,
-        why: String,
+        why: BootError,
         stderr: String,
     },
     /// The monitor refused a command, with this reason.
@@ -68,7 +69,7 @@ pub enum LegErrorKind {
 
 /// An obstacle to setting up a migration.
 #[derive(Debug, Clone)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     NoCapability {
         version: Version,
         capability: Capability,
@@ -87,7 +88,7 @@ pub enum Obstacle {
 
 /// A deadline that passed.
 #[derive(Debug, Clone)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// One command.
     Command(QmpError),
     /// A side does not answer so long after the migration began.
@@ -99,7 +100,7 @@ pub enum Timeout {
 
 /// A way in which memory did not arrive.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum MemoryFault {
+pub(crate) enum MemoryFault {
     /// The two sides have memory at other addresses; in bytes.
     #[error(
         "the source has {sent} bytes of memory, the destination {arrived}, at the same addresses {shared}"
@@ -119,6 +120,16 @@ pub enum MemoryFault {
 }
 
 impl MemoryFault {
+    /// Returns the pages that differ, where that is all that is wrong.
+    pub(crate) fn pages(&self) -> Option<&PageDifference> {
+        match self {
+            MemoryFault::Pages(pages) => Some(pages),
+            MemoryFault::Sizes { .. }
+            | MemoryFault::PagesOfWorkload(..)
+            | MemoryFault::NotSeenAgain { .. } => None,
+        }
+    }
+
     fn first_block(&self) -> Option<&str> {
         match self {
             MemoryFault::Pages(pages) | MemoryFault::PagesOfWorkload(pages, _) => {
@@ -131,7 +142,7 @@ impl MemoryFault {
 
 /// Damage that the workload guest shows.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum GuestFault {
+pub(crate) enum GuestFault {
     #[error("before the move was over, {0}")]
     BeforeTheMove(WorkloadError),
     #[error("on the source's console, {0}")]
@@ -194,7 +205,7 @@ impl LegError {
     }
 
     /// Returns the outcome of a leg that ends so.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_)
             | LegErrorKind::DoesNotStart(_)
@@ -221,7 +232,7 @@ impl LegError {
     }
 
     /// Returns the kind of failure as reports name it.
-    pub fn failure_kind(&self) -> FailureKind {
+    pub(crate) fn failure_kind(&self) -> FailureKind {
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_) => FailureKind::CannotBeSetUp,
             LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
@@ -243,17 +254,12 @@ impl LegError {
 
     /// Tells whether the source gave up, so that the destination had no whole stream to refuse. A source
     /// whose migration has the status "failed" may only have lost its destination.
-    pub fn source_gave_up(&self) -> bool {
+    pub(crate) fn source_gave_up(&self) -> bool {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
     }
 
-    /// Tells whether fields differ, and nothing else is wrong.
-    pub fn is_of_state(&self) -> bool {
-        matches!(self.kind, LegErrorKind::State { .. })
-    }
-
     /// Returns the section that differs, and its instance.
-    pub fn section(&self) -> Option<(&SectionName, u64)> {
+    pub(crate) fn section(&self) -> Option<(&SectionName, u64)> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some((&first.section, first.instance)),
             _ => None,
@@ -261,7 +267,7 @@ impl LegError {
     }
 
     /// Returns the field that differs, or the memory by the build's name for it.
-    pub fn field(&self) -> Option<&str> {
+    pub(crate) fn field(&self) -> Option<&str> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some(&first.field),
             LegErrorKind::Memory(fault) => fault.first_block(),

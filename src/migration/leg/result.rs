@@ -1,8 +1,9 @@
 //! One leg up to the comparison of memory, after which both sides stand still.
 
 use crate::migration::channel::proxy::Captured;
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::checks::memory;
-use crate::migration::checks::pages::PageDifference;
+use crate::migration::checks::pages::{PageDifference, PlacedPage};
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{LaunchSpec, Vm};
 use crate::migration::leg::error::{LegError, MemoryFault};
@@ -33,7 +34,7 @@ pub(crate) struct LegResult {
 
 impl LegResult {
     /// Makes the result of a leg that failed before anything could be compared.
-    pub fn failed(error: LegError, sent: Captured) -> LegResult {
+    pub(crate) fn failed(error: LegError, sent: Captured) -> LegResult {
         LegResult {
             outcome: Err(error),
             memory: None,
@@ -75,7 +76,7 @@ pub(crate) async fn run(
     let compare = async {
         match by_stream {
             true => memory::shared_map(source, stopped).await.map(drop),
-            false => memory::compare(source, stopped, launch.guest, log)
+            false => memory::compare(source, stopped, launch.guest, &launch.tolerated, log)
                 .await
                 .map(drop),
         }
@@ -99,9 +100,13 @@ pub(crate) async fn run(
     let mut differs = None;
     if let (true, true, Some(arrived)) = (by_stream, compared.is_ok(), &arrived) {
         match (&sent.memory, &arrived.memory) {
-            (Ok(sent), Ok(arrived)) => differs = sent.difference(arrived),
+            (Ok(sent), Ok(arrived)) => {
+                let pages = sent.difference(arrived);
+                let tolerated = |page: &PlacedPage| launch.tolerated.has_page(page);
+                differs = pages.and_then(|pages| pages.without(tolerated));
+            }
             _ => {
-                let read = memory::compare(source, destination, None, log);
+                let read = memory::compare(source, destination, None, &launch.tolerated, log);
                 compared = read.await.map(drop);
             }
         }
@@ -127,10 +132,20 @@ pub(crate) fn memory_differs(pages: PageDifference) -> LegError {
     LegError::new(None, Phase::MemoryCheck, MemoryFault::Pages(pages))
 }
 
-/// Compares the memory that a guest was sent with in a leg with what it is sent on with.
-pub(crate) fn memory_sent_on(leg: usize, sent: &Captured, sent_on: &Captured) -> Option<LegError> {
+/// Compares the memory that a guest was sent with in a leg with what it is sent on with, but for pages that
+/// a load is known to change.
+pub(crate) fn memory_sent_on(
+    leg: usize,
+    sent: &Captured,
+    sent_on: &Captured,
+    tolerated: &LoadChanges,
+) -> Option<LegError> {
     match (&sent.memory, &sent_on.memory) {
-        (Ok(sent), Ok(sent_on)) => sent.difference(sent_on).map(memory_differs),
+        (Ok(sent), Ok(sent_on)) => {
+            let pages = sent.difference(sent_on)?;
+            let pages = pages.without(|page| tolerated.has_page(page));
+            pages.map(memory_differs)
+        }
         (Ok(_), Err(why)) => {
             let why = why.clone();
             let fault = MemoryFault::NotSeenAgain { leg, why };

@@ -122,7 +122,7 @@ enum Goal {
 
 impl Watch {
     /// Follows the events until the source is through. Returns whether it has sent everything.
-    pub async fn until_sent(
+    pub(crate) async fn until_sent(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -134,7 +134,7 @@ impl Watch {
 
     /// Follows the events of both sides until both are through, or one has failed and the other one
     /// had the time to say why, or the deadline passed.
-    pub async fn until_both_are_through(
+    pub(crate) async fn until_both_are_through(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -232,7 +232,11 @@ impl Watch {
     ///
     /// # Errors
     /// One of them failed, ended or is not through.
-    pub async fn verdict(self, source: &mut Vm, deadline: Duration) -> Result<Stats, LegError> {
+    pub(crate) async fn verdict(
+        self,
+        source: &mut Vm,
+        deadline: Duration,
+    ) -> Result<Stats, LegError> {
         use LegSide::{Destination, Source};
         let reasons = [&self.destination, &self.source]
             .into_iter()

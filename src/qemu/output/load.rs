@@ -97,7 +97,7 @@ fn compile(expression: &str) -> Regex {
 
 /// A load that failed, as QEMU printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadFailure {
+pub(crate) struct LoadFailure {
     /// The section's idstr, or the name of a description in it where that is all.
     pub section: Option<SectionName>,
     pub instance: Option<u64>,
@@ -115,7 +115,7 @@ pub struct LoadFailure {
 
 /// What a build refused, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// A byte of the PCI configuration space that a guest cannot write.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
@@ -145,7 +145,7 @@ impl Refused {
 
 /// The lowest version that a build takes of a description.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MinimumVersion {
+pub(crate) struct MinimumVersion {
     /// The description's name.
     pub of: String,
     pub version: i64,
@@ -153,7 +153,7 @@ pub struct MinimumVersion {
 
 /// The complaints in an error output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Printed {
+pub(crate) enum Printed {
     /// No complaint at all.
     Nothing,
     /// Complaints in no known wording; the last line of them.
@@ -163,7 +163,7 @@ pub enum Printed {
 
 impl Printed {
     /// Reads texts, the most telling one first.
-    pub fn read(texts: &[&str]) -> Printed {
+    pub(crate) fn read(texts: &[&str]) -> Printed {
         let lines = || {
             let complaints = texts.iter().flat_map(|text| complaints(text));
             complaints
@@ -188,7 +188,7 @@ impl Printed {
     }
 
     /// The failure, if it is a known one.
-    pub fn failure(&self) -> Option<&LoadFailure> {
+    pub(crate) fn failure(&self) -> Option<&LoadFailure> {
         match self {
             Printed::Failure(failure) => Some(failure),
             Printed::Nothing | Printed::Unrecognised(_) => None,
@@ -196,7 +196,7 @@ impl Printed {
     }
 
     /// Tells a stream that ended early from one that was refused.
-    pub fn is_io_error(&self) -> bool {
+    pub(crate) fn is_io_error(&self) -> bool {
         match self {
             Printed::Nothing => false,
             Printed::Unrecognised(line) => is_io_error(line),
@@ -245,7 +245,7 @@ impl LoadFailure {
 }
 
 /// Tells what QEMU says of a stream that ended before it should.
-pub fn is_io_error(text: &str) -> bool {
+pub(crate) fn is_io_error(text: &str) -> bool {
     text.contains("Input/output error")
 }
 

@@ -12,7 +12,7 @@ const BOLD: Style = Style::new().bold();
 const FIELDS: usize = 12;
 
 /// The table and the failures; nothing where there was no migration. With `quiet`, failures alone.
-pub fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet && !cases.is_empty() {
         table(cases, out)?;
         not_compared(cases, out)?;

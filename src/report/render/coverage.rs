@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::report::{Coverage, Reached};
 
-pub fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     let counts = coverage.counts;
     if verbose {
         lists(coverage, out)?;

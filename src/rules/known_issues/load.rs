@@ -6,11 +6,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 use crate::qemu::machine;
 use crate::rules::known_issues::{
-    Absent, Break, Condition, KnownIssues, Machines, Place, Refused, Rename, Renamed, Run, Sent,
-    Span, Unrelated, Volatile,
+    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
+    Unrelated, Volatile,
 };
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -106,7 +106,7 @@ struct RawCondition {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAbsent {
-    machines: Machines,
+    machines: MachineNames,
     types: Vec<Pattern>,
     source: String,
     reason: String,
@@ -125,7 +125,7 @@ struct RawVolatile {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Machines,
+    machines: MachineNames,
     reason: String,
     source: String,
 }
@@ -136,7 +136,7 @@ struct RawMigration {
     section: String,
     field: Option<String>,
     direction: Option<Direction>,
-    machines: Machines,
+    machines: MachineNames,
     after: Option<Version>,
     by: Version,
     #[serde(default)]
@@ -163,7 +163,7 @@ struct RawBreak {
     #[serde(default)]
     path: Vec<String>,
     direction: Option<Direction>,
-    machines: Machines,
+    machines: MachineNames,
     #[serde(default)]
     only_there: bool,
     after: Option<Version>,

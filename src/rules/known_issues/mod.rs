@@ -6,7 +6,6 @@
 //! ([`Match`]): whoever wants to know which entries serve collects them.
 
 mod load;
-mod machines;
 mod migration;
 mod scope;
 mod state;
@@ -16,12 +15,11 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 
-pub use load::ListError;
-pub use machines::Machines;
+pub(crate) use load::ListError;
 pub use scope::Scope;
-pub use state::{Run, StateNames, Volatile};
+pub(crate) use state::{Run, StateNames, Volatile};
 
 /// An entry's file and line, by which it is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +116,7 @@ pub struct Break {
     pub path: Vec<String>,
     /// Both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// No other machine can have the device, so that the break is moot everywhere else.
     pub only_there: bool,
     pub span: Span,
@@ -138,7 +136,7 @@ pub struct Refused {
     pub field: Option<String>,
     /// Of the leg that failed; both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     pub span: Span,
     /// It need not fail every time.
     pub intermittent: bool,
@@ -147,15 +145,18 @@ pub struct Refused {
     pub place: Place,
 }
 
-/// The answer of a run-time test for every machine type that both builds know.
+/// The answer of a run-time test for every machine type that both builds know, or what becomes of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
     Never,
     Always,
+    /// Sent or not, no build that reads the value makes use of it.
+    Unused,
 }
 
-/// A run-time test whose answer is known, because a compat property of the machine type gives it.
+/// A run-time test whose answer is known, because a compat property of the machine type gives it; or a
+/// field that is padding in one of the builds and without a meaning in the other.
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// QOM type, where the entry is limited to one.
@@ -173,7 +174,7 @@ pub struct Condition {
 /// Device types that some machines cannot have.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// QOM types.
     pub types: Vec<Pattern>,
     pub source: String,

@@ -1,7 +1,7 @@
 //! Known issues between two builds, and what they say of a finding.
 
 use crate::model::{Direction, Pattern, Rule, Version};
-use crate::report::{Finding, Level};
+use crate::report::{Changed, Finding, Level};
 use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
 
 /// The known issues as they hold between two builds.
@@ -161,16 +161,28 @@ impl<'k> Scope<'k> {
             | Rule::ConditionalFieldRemoved
             | Rule::SubsectionUnknown => Sent::Never,
             Rule::ConditionAdded | Rule::ConditionRemoved => Sent::Always,
+            Rule::FieldPadded => Sent::Unused,
             _ => return Vec::new(),
         };
+        // The padding of a pair is not what the entry names.
+        let named = |item: &Changed, names: &[String]| match wanted {
+            Sent::Unused => [&item.old, &item.new]
+                .into_iter()
+                .flatten()
+                .any(|name| names.contains(name)),
+            _ => item
+                .new
+                .as_ref()
+                .or(item.old.as_ref())
+                .is_some_and(|name| names.contains(name)),
+        };
         let settled = finding.items.iter().map(|item| {
-            let name = item.new.as_ref().or(item.old.as_ref())?;
             let entry = self.lists.conditions.iter().find(|entry| {
                 entry.sent == wanted
                     && entry.span.holds(self.old, self.new) != Holds::No
                     && is_or_any(entry.section.as_deref(), &finding.section)
                     && entry.description == item.description
-                    && entry.items.contains(name)
+                    && named(item, &entry.items)
             })?;
             Some(Match {
                 entry: &entry.place,

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::model::{Direction, Pattern};
-use crate::rules::known_issues::{Holds, Machines, Place, Renamed, Scope};
+use crate::model::{Direction, MachineNames, Pattern};
+use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
 /// A field that may hold something else on the destination without harm.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub struct Volatile {
     pub sent_length: Option<usize>,
     /// Targets whose guests are meant, where it is not all of them: each has a `cpu` of its own.
     pub arch: Vec<String>,
-    /// Machines that are meant, where it is not all of them.
-    pub machines: Machines,
+    /// MachineNames that are meant, where it is not all of them.
+    pub machines: MachineNames,
     pub reason: String,
     /// The file and function of QEMU that shows it.
     pub source: String,

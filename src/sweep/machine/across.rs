@@ -25,7 +25,7 @@ pub(crate) struct AcrossSearch {
 }
 
 impl AcrossSearch {
-    pub fn begin(
+    pub(crate) fn begin(
         context: Context<'_>,
         bare: BareMachine,
         buses: &Buses,
@@ -85,6 +85,7 @@ impl AcrossSearch {
                     route,
                     set: self.devices.union(&trial.items),
                     section_override: self.bare.section_override(route),
+                    tolerated: self.bare.tolerated(route),
                 },
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
@@ -97,14 +98,14 @@ impl AcrossSearch {
     }
 
     /// Takes what came of a trial; returns what to do next.
-    pub fn record(
+    pub(crate) fn record(
         &mut self,
         context: Context<'_>,
         trial: &Trial,
         moved: Moved,
         evidence: &mut Evidence,
     ) -> Vec<Task> {
-        let Moved { run, stream } = moved;
+        let Moved { run, stream, .. } = moved;
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
@@ -134,7 +135,7 @@ impl AcrossSearch {
     }
 
     /// Tells whether a failure was predicted, by the dumps or by what the other build sent.
-    pub fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
+    pub(crate) fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
@@ -143,7 +144,7 @@ impl AcrossSearch {
     }
 
     /// Returns the pack that failed in the same place as a culprit before that was tried alone.
-    pub fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
         let pack = self.search.pointed_at(route, item)?;
         let Some(Verdict::Culprit(alone)) = self.search.verdict(route, item) else {
             return None;
@@ -159,7 +160,12 @@ impl AcrossSearch {
     }
 
     /// Returns the device that a culprit needs and that is a culprit itself: there the cause is.
-    pub fn needed_culprit(&self, context: Context<'_>, route: Route, item: Item) -> Option<&str> {
+    pub(crate) fn needed_culprit(
+        &self,
+        context: Context<'_>,
+        route: Route,
+        item: Item,
+    ) -> Option<&str> {
         let arch = &context.target.config.arch;
         let culprit = match self.search.verdict(route, item)? {
             Verdict::NeedsCulprit(culprit) => *culprit,

@@ -59,7 +59,7 @@ impl Attribution<'_> {
     }
 
     /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
-    fn may_send(&self, item: Item, section: &SectionName) -> bool {
+    pub(crate) fn may_send(&self, item: Item, section: &SectionName) -> bool {
         let mut devices = self.devices(item).iter();
         devices.any(|device| {
             self.target
@@ -68,7 +68,7 @@ impl Attribution<'_> {
     }
 
     /// Returns the answer of a run to a trial.
-    pub fn answer(
+    pub(super) fn answer(
         &self,
         trial: &Trial,
         run: Arc<Run>,
@@ -98,7 +98,7 @@ impl Attribution<'_> {
     }
 
     /// Returns the one item whose alone everything was that did not arrive, and the run without that.
-    pub fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
+    pub(super) fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
         let wrong = run.attempt.wrong.as_ref();
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
         let owners = wrong.iter().map(|name| {
@@ -123,6 +123,8 @@ impl Attribution<'_> {
             shared_by: run.shared_by,
             sent: run.sent.iter().filter(arrived).cloned().collect(),
             likely_refused: run.likely_refused.clone(),
+            changed_by_load: Vec::new(),
+            differing: Arc::default(),
         });
         Some(SingleCulprit { culprit, others })
     }
@@ -156,7 +158,7 @@ impl Attribution<'_> {
     }
 
     /// Returns the items whose sections are likely to be refused on the way back.
-    pub fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
+    pub(super) fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
         let back = trial.route.reversed();
         let sends = |item| {
             let mut sections = run.likely_refused.iter();
@@ -169,7 +171,7 @@ impl Attribution<'_> {
     }
 
     /// Tells whether the dumps predict that an item fails on a route.
-    pub fn is_predicted(&self, route: Route, item: Item) -> bool {
+    pub(super) fn is_predicted(&self, route: Route, item: Item) -> bool {
         let set = &self.catalogue.candidates[item].set;
         route.direction().is_some_and(|direction| {
             let SweepTarget {

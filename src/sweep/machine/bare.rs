@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
 use crate::model::{Direction, Route};
 use crate::stream::section_override::SectionOverride;
@@ -22,7 +23,7 @@ pub(crate) struct BareMachine {
 }
 
 impl BareMachine {
-    pub fn begin(directions: &[Direction]) -> Vec<Task> {
+    pub(crate) fn begin(directions: &[Direction]) -> Vec<Task> {
         let routes = directions.iter().copied().map(Route::Across);
         routes
             .map(|route| task(route, Purpose::BareMachine))
@@ -30,14 +31,22 @@ impl BareMachine {
     }
 
     /// Takes a run; a machine that does not get across is controlled at once.
-    pub fn record(&mut self, context: Context<'_>, route: Route, run: &Arc<Run>) -> Vec<Task> {
+    pub(crate) fn record(
+        &mut self,
+        context: Context<'_>,
+        route: Route,
+        run: &Arc<Run>,
+    ) -> Vec<Task> {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
         self.buses
             .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
         let mut tasks = Vec::new();
         if route.direction().is_some() && run.attempt.failed() {
-            tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
+            // One that loaded needs no other sections.
+            if run.attempt.only_changes().is_none() {
+                tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
+            }
             let failed_before = self.runs.values().any(|run| run.attempt.failed());
             if !failed_before {
                 tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
@@ -47,14 +56,22 @@ impl BareMachine {
         tasks
     }
 
-    /// Tells whether devices can be tried on a route.
-    pub fn gets_across(&self, route: Route) -> bool {
-        let passed = self.runs.get(&route).is_some_and(|run| run.passed());
-        passed || self.section_override(route).is_some()
+    /// Tells whether devices can be tried on a route. A machine that loads, though not all of its values
+    /// arrive, says nothing of its devices.
+    pub(crate) fn gets_across(&self, route: Route) -> bool {
+        let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
+        self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
+    }
+
+    /// Returns what does not arrive of the machine itself on a route, so that it is not put down to the
+    /// devices of a guest.
+    pub(crate) fn tolerated(&self, route: Route) -> Arc<LoadChanges> {
+        let run = self.runs.get(&route);
+        run.map_or_else(Arc::default, |run| Arc::clone(&run.differing))
     }
 
     /// Returns the sections that guests need on a route.
-    pub fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
+    pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
         self.overrides.get(&route.direction()?).cloned()
     }
 }
@@ -66,6 +83,7 @@ fn task(route: Route, purpose: Purpose) -> Task {
             route,
             set: DeviceSet::union(BARE, []),
             section_override: None,
+            tolerated: Arc::default(),
         },
     }
 }

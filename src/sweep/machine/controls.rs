@@ -66,7 +66,7 @@ impl Culprits {
 }
 
 impl Controls {
-    pub fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
+    pub(crate) fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
         let culprits = Culprits::of(&across, context);
         let devices = &across.devices;
         let shared: Vec<Item> = culprits.shared.into_iter().collect();
@@ -77,6 +77,7 @@ impl Controls {
             route,
             set: devices.union(items),
             section_override: across.bare.section_override(route),
+            tolerated: across.bare.tolerated(route),
         };
         let groups = across.search.groups().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
@@ -108,6 +109,7 @@ impl Controls {
                 route: trial.route,
                 set: self.across.devices.union(&trial.items),
                 section_override: None,
+                tolerated: Arc::default(),
             },
             purpose: Purpose::Control(trial),
         };
@@ -115,7 +117,12 @@ impl Controls {
     }
 
     /// Takes what came of a trial; returns what to do next.
-    pub fn record(&mut self, context: Context<'_>, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
+    pub(crate) fn record(
+        &mut self,
+        context: Context<'_>,
+        trial: &Trial,
+        run: Arc<Run>,
+    ) -> Vec<Task> {
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.across.devices.catalogue,
@@ -127,17 +134,17 @@ impl Controls {
     }
 
     /// Takes the control of a group.
-    pub fn record_group(&mut self, at: usize, route: Route, run: Arc<Run>) {
+    pub(crate) fn record_group(&mut self, at: usize, route: Route, run: Arc<Run>) {
         self.groups.insert((at, route), run);
     }
 
     /// Takes the second run of a culprit.
-    pub fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
         self.repeats.insert((route, item), run);
     }
 
     /// Returns the control of an item, if it had one.
-    pub fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
         match self.search.verdict(route, item)? {
             Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => Some(run),
             Verdict::NeedsCulprit(_) => None,
@@ -145,12 +152,12 @@ impl Controls {
     }
 
     /// Returns the control of a group, by its place in the search's list.
-    pub fn of_group(&self, at: usize, route: Route) -> Option<&Run> {
+    pub(crate) fn of_group(&self, at: usize, route: Route) -> Option<&Run> {
         self.groups.get(&(at, route)).map(|run| &**run)
     }
 
     /// Returns another run that a culprit had, alone or in a pack.
-    pub fn other_run(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn other_run(&self, route: Route, item: Item) -> Option<&Run> {
         let again = self.repeats.get(&(route, item)).map(|run| &**run);
         again.or_else(|| self.across.earlier_failure(route, item))
     }

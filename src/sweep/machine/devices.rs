@@ -23,7 +23,7 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub fn of(context: Context<'_>, buses: &Buses) -> Self {
+    pub(crate) fn of(context: Context<'_>, buses: &Buses) -> Self {
         let Context { target, options } = context;
         let catalogue = Catalogue::of(&target.config, buses, &target.properties, &options.only);
         let candidates = &catalogue.candidates;
@@ -48,7 +48,7 @@ impl Devices {
     }
 
     /// Returns what this run has to try: the devices of its cases, and what they need.
-    pub fn to_try(&self, arch: &str) -> Vec<Item> {
+    pub(crate) fn to_try(&self, arch: &str) -> Vec<Item> {
         let mut tried = self.own.clone();
         for &item in &self.own {
             tried.extend(self.needed_by(item, arch));
@@ -57,13 +57,13 @@ impl Devices {
     }
 
     /// Returns the candidates that one needs, what they need before them.
-    pub fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
+    pub(crate) fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
         let needs = self.catalogue.candidates[item].needs(arch);
         needs.filter_map(|driver| self.catalogue.find(driver))
     }
 
     /// Returns which candidates need which others.
-    pub fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
+    pub(crate) fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
         let items = 0..self.catalogue.candidates.len();
         items
             .map(|item| (item, self.needed_by(item, arch).collect()))
@@ -71,7 +71,7 @@ impl Devices {
     }
 
     /// Returns the devices of some items, in one guest.
-    pub fn union(&self, items: &[Item]) -> DeviceSet {
+    pub(crate) fn union(&self, items: &[Item]) -> DeviceSet {
         let sets = items
             .iter()
             .map(|&item| &self.catalogue.candidates[item].set);
@@ -79,7 +79,7 @@ impl Devices {
     }
 
     /// Distributes items over guests; some get one of their own.
-    pub fn packs(
+    pub(crate) fn packs(
         &self,
         context: Context<'_>,
         items: &[Item],

@@ -20,7 +20,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Takes what the bare machine sent.
-    pub fn add_bare(&mut self, route: Route, moved: &Moved) {
+    pub(crate) fn add_bare(&mut self, route: Route, moved: &Moved) {
         let Some(direction) = route.direction() else {
             return;
         };
@@ -30,7 +30,7 @@ impl Evidence {
 
     /// Takes what these of a trial's items sent, to be compared with what the other build sends of the
     /// same devices. Of a pack that failed its parts are waited for.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         trial: &Trial,
         items: &[Item],

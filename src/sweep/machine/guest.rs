@@ -9,7 +9,9 @@ use crate::compare::fidelity::to_be_filled;
 use crate::compare::renames::NoRenames;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
+use crate::migration::calibration::calibrate;
 use crate::migration::case::milliseconds;
+use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::section_override;
@@ -17,7 +19,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::{Direction, Route, SectionName};
-use crate::report::Outcome;
+use crate::report::{ChangedByLoad, Outcome};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::pairing::beside;
@@ -40,6 +42,8 @@ pub(crate) struct Guest {
     pub set: DeviceSet,
     /// Sections that the destination is given from its own build.
     pub section_override: Option<Arc<SectionOverride>>,
+    /// What the machine does not get across by itself, so that it says nothing of its devices.
+    pub tolerated: Arc<LoadChanges>,
 }
 
 /// The reason to move a guest.
@@ -67,7 +71,7 @@ pub(crate) enum Purpose {
 
 impl Task {
     /// Returns how long the guest takes, beside others: memory that is plugged in is compared as well.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         if matches!(
             self.purpose,
             Purpose::BareMachine | Purpose::FindOverride(_)
@@ -86,6 +90,13 @@ impl Task {
             Purpose::Search { trial, .. } | Purpose::Control(trial) => trial.items.len(),
             _ => 1,
         }
+    }
+
+    /// Tells whether values that differ are to be held against what each build does to itself. What fails
+    /// between the builds is; a control is what it is held against.
+    fn is_calibrated(&self) -> bool {
+        let across = self.guest.route.direction().is_some();
+        across && matches!(self.purpose, Purpose::BareMachine | Purpose::Search { .. })
     }
 
     /// Tells whether a failure of this is one of nothing else, so that it is worth an explanation.
@@ -112,6 +123,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
+    /// Guests that were moved beside that one, to see what each build does to itself.
+    pub calibration: usize,
 }
 
 /// The run of a guest, without its streams.
@@ -121,6 +134,10 @@ pub(crate) struct Run {
     pub elapsed_ms: u64,
     /// The number of device types that shared it.
     pub shared_by: usize,
+    /// What did not arrive, and does not within a build either.
+    pub changed_by_load: Vec<ChangedByLoad>,
+    /// All that did not arrive, counted or not.
+    pub differing: Arc<LoadChanges>,
     /// The sections that the source sent.
     pub sent: BTreeSet<SentSection>,
     /// Names of sections that the source is likely to refuse on the way back.
@@ -128,17 +145,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.attempt.outcome == Outcome::Pass
     }
 
     /// Returns the time of the run, shared among its devices, in milliseconds.
-    pub fn share_ms(&self) -> u64 {
+    pub(crate) fn share_ms(&self) -> u64 {
         self.elapsed_ms / self.shared_by.max(1) as u64
     }
 
     /// Returns why the guest was not moved at all, in the words of the old build if that refused it.
-    pub fn refusal(&self, old: &Endpoint) -> String {
+    pub(crate) fn refusal(&self, old: &Endpoint) -> String {
         let refusals = &self.attempt.refusals;
         let label = old.build.label();
         let of_old = refusals.iter().find(|refusal| refusal.label == label);
@@ -168,6 +185,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let guest = &task.guest;
     let launch = LaunchSpec {
         section_override: guest.section_override.clone(),
+        tolerated: Arc::clone(&guest.tolerated),
         survey: matches!(task.purpose, Purpose::BareMachine),
         ..config.launch(config.compose(&guest.set).args)
     };
@@ -178,6 +196,26 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         return TaskResult::Override(found.await);
     }
     let mut attempt = run::run(config, &endpoints, &launch, direction, &|_| {}).await;
+    let mut changed_by_load = Vec::new();
+    let mut calibration = 0;
+    let mut differing = LoadChanges::default();
+    if task.is_calibrated() {
+        // Only the first guest is asked for its buses.
+        let buses = attempt.buses.take();
+        let launch = LaunchSpec {
+            survey: false,
+            ..launch.clone()
+        };
+        let calibrated = calibrate(config, attempt, launch, &endpoints, direction, &|_| {}).await;
+        changed_by_load = calibrated.changes;
+        differing = LoadChanges::clone(&calibrated.launch.tolerated);
+        differing.extend(calibrated.run.only_changes().into_iter().flatten());
+        calibration = calibrated.guests;
+        attempt = RunResult {
+            buses,
+            ..calibrated.run
+        };
+    }
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
@@ -220,8 +258,11 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             attempt,
             elapsed_ms: milliseconds(begun),
             shared_by: task.shared_by(),
+            changed_by_load,
+            differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),
+        calibration,
     })
 }
 

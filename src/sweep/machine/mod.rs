@@ -19,6 +19,7 @@ use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
 
 pub(crate) use across::AcrossSearch;
+pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
 pub(crate) use evidence::Evidence;
@@ -28,7 +29,7 @@ use guest::{Moved, Purpose};
 
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+pub(crate) enum Packing {
     /// As many as there is room for.
     Packed,
     /// Each alone: slow, and the truth that packing has to equal.
@@ -37,7 +38,7 @@ pub enum Packing {
 
 /// The options of a sweep, for every machine.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
@@ -93,7 +94,7 @@ pub(crate) enum Finished {
 }
 
 impl Finished {
-    pub fn bare(&self) -> &BareMachine {
+    pub(crate) fn bare(&self) -> &BareMachine {
         match self {
             Finished::BareMachine(bare) => bare,
             Finished::Devices(controls) => &controls.across.bare,
@@ -109,7 +110,7 @@ impl Default for Phase {
 
 impl<'t> MachineSweep<'t> {
     /// Begins with the machine alone.
-    pub fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
+    pub(super) fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
         let mut sweep = MachineSweep {
             context: Context { target, options },
             phase: Phase::default(),
@@ -132,11 +133,14 @@ impl<'t> MachineSweep<'t> {
     }
 
     /// Takes the result of a task; returns what is to be done next.
-    pub fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
+    pub(super) fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
         let started = *self.cost.started.get_or_insert_with(Instant::now);
         self.open -= 1;
         let mut tasks = match result {
-            TaskResult::Moved(moved) => self.record_move(task, moved),
+            TaskResult::Moved(moved) => {
+                self.cost.guests += moved.calibration;
+                self.record_move(task, moved)
+            }
             TaskResult::Override(found) => {
                 let direction = task.guest.route.direction();
                 if let (Phase::BareMachine(bare), Some(direction), Some(found)) =
@@ -215,7 +219,7 @@ impl<'t> MachineSweep<'t> {
     }
 
     /// Returns the results, once nothing is left to be done.
-    pub fn finished(&self) -> Option<&Finished> {
+    pub(super) fn finished(&self) -> Option<&Finished> {
         match &self.phase {
             Phase::Done(finished) => Some(finished),
             Phase::BareMachine(_) | Phase::Across(_) | Phase::Controls(_) => None,

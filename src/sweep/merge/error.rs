@@ -4,7 +4,7 @@ use crate::report::ShardRef;
 
 /// Reports that cannot be joined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MergeError {
+pub(crate) enum MergeError {
     #[error("there is no report to merge")]
     Nothing,
     #[error("{0} is of a whole run, not of a shard: there is nothing to merge it with")]
@@ -50,7 +50,7 @@ pub enum MergeError {
 
 impl MergeError {
     /// Tells whether the arguments are to blame. Otherwise a part of the run has no result.
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         !matches!(self, MergeError::Incomplete { .. })
     }
 }

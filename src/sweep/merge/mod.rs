@@ -11,22 +11,22 @@ use crate::migration::coverage;
 use crate::report::{Case, Described, Finding, Notice, NoticeKind, Policy, Report};
 use crate::sweep::findings::unite;
 
-pub use error::MergeError;
-pub use read::{Input, ReadError, read};
+pub(crate) use error::MergeError;
+pub(crate) use read::{Input, ReadError, read};
 
 use same_run::{Reports, shard_of};
 use swept::join_swept;
 
 /// The choice when not all shards are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     Refuse,
     /// The shards that are there are joined, and the verdict is never better than untested.
     Allow,
 }
 
 /// Puts cases into the order that a report has them in, however a run came to them: by machine and id.
-pub fn order(cases: &mut [Case]) {
+pub(crate) fn order(cases: &mut [Case]) {
     cases.sort_by(|a, b| (&a.machine, &a.id).cmp(&(&b.machine, &b.id)));
 }
 
@@ -35,7 +35,7 @@ pub fn order(cases: &mut [Case]) {
 /// # Errors
 /// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
 /// coverage, and none of them tells any.
-pub fn merge(
+pub(crate) fn merge(
     inputs: Vec<Input>,
     missing: Missing,
     required: Option<u8>,

@@ -13,14 +13,14 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// A report, and the file that it is from.
 #[derive(Debug, Clone)]
-pub struct Input {
+pub(crate) struct Input {
     pub origin: String,
     pub report: Report,
 }
 
 /// A file that is no report.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error("cannot read the report {}: {source}", file.display())]
     Io {
         file: PathBuf,
@@ -40,7 +40,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// The file cannot be read, or holds something else.
-pub fn read(file: &Path) -> Result<Input, ReadError> {
+pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
     use std::io::Read;
     let io = |source| ReadError::Io {
         file: file.to_owned(),

@@ -24,7 +24,7 @@ pub(super) struct Reports<'i> {
 
 impl Reports<'_> {
     /// Verifies that a fact, which `show` puts into words, is the same in both.
-    pub fn agree_on<T: PartialEq>(
+    pub(super) fn agree_on<T: PartialEq>(
         self,
         what: &'static str,
         [of_one, of_other]: [&T; 2],
@@ -43,7 +43,7 @@ impl Reports<'_> {
     }
 
     /// Verifies that both are of one run, of which they are these shards.
-    pub fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
+    pub(super) fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
         let reports = [&self.one.report, &self.other.report];
         let versions = reports.map(|report| &report.tool.version);
         self.agree_on("migcompat", versions, String::clone)?;

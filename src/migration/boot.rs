@@ -1,0 +1,143 @@
+//! The time that a guest gets until its first heartbeat: in proportion to what this host needs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::migration::config::Timeouts;
+use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
+use crate::qemu::private_dir;
+use crate::workload::SerialLog;
+
+/// Most guests work long before this, and nothing has to be measured.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// The least that a guest gets: firmware waits for some devices by the clock, however fast the host is.
+const LEAST: Duration = Duration::from_secs(5);
+/// Firmware sets up every device, each of which may have a ROM: a guest gets so many times what the
+/// machine needs without any.
+const FACTOR: u32 = 10;
+
+/// The time that the machine of a run needs until its guest works, without any device, by the labels of the
+/// builds. It is measured where a guest takes long, and once.
+#[derive(Debug, Clone, Default)]
+pub struct PlainBoots(Arc<Mutex<HashMap<String, Plain>>>);
+
+/// The time until the guest of a machine without devices works.
+#[derive(Debug, Clone, Copy)]
+enum Plain {
+    After(Duration),
+    /// It does not work on this machine either.
+    Never,
+}
+
+/// A guest did not start to work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error("{0}")]
+    Failed(String),
+    #[error("the guest said nothing for {:.1} s after its start; without any device it speaks {}", .waited.as_secs_f32(), plainly(.plain))]
+    Silent {
+        waited: Duration,
+        /// `None` where it does not work without any device either, or that is not known.
+        plain: Option<Duration>,
+    },
+}
+
+fn plainly(plain: &Option<Duration>) -> String {
+    match plain {
+        Some(plain) => format!("after {:.1} s", plain.as_secs_f32()),
+        None => "no sooner".to_owned(),
+    }
+}
+
+impl PlainBoots {
+    fn known(&self, label: &str) -> Option<Plain> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(label).copied()
+    }
+
+    /// Measures how long the machine of a launch needs in a build, unless that is known.
+    async fn measure(&self, endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -> Plain {
+        let label = endpoint.build.label();
+        if let Some(known) = self.known(label) {
+            return known;
+        }
+        let found = plain_boot(endpoint, launch, limit).await;
+        let plain = found.map_or(Plain::Never, Plain::After);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(label.to_owned(), plain);
+        plain
+    }
+}
+
+/// Starts the guest of a machine and waits until it works, for a time in proportion to what the machine
+/// needs without devices, and at most as long as a migration may take.
+///
+/// # Errors
+/// The build does not start its guest, or the guest does not work, or not in time.
+pub(crate) async fn boot(
+    vm: &mut Vm,
+    log: &mut SerialLog,
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    timeouts: &Timeouts,
+    plain_boots: &PlainBoots,
+) -> Result<(), BootError> {
+    let limit = timeouts.boot.min(timeouts.leg);
+    let started = Instant::now();
+    let failed = |error: &dyn std::fmt::Display| BootError::Failed(error.to_string());
+    vm.cont().await.map_err(|error| failed(&error))?;
+    match vm
+        .wait_for_heartbeat(log, None, FIRST_LOOK.min(limit))
+        .await
+    {
+        Ok(_) => return Ok(()),
+        Err(HeartbeatError::Deadline(_)) => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let left = |until: Duration| until.saturating_sub(started.elapsed());
+    // It may well speak while the other is measured.
+    let waits = vm.wait_for_heartbeat(log, None, left(limit));
+    let plain = tokio::select! {
+        spoke = waits => match spoke {
+            Ok(_) => return Ok(()),
+            Err(HeartbeatError::Deadline(_)) => None,
+            Err(error) => return Err(failed(&error)),
+        },
+        plain = plain_boots.measure(endpoint, launch, left(limit)) => match plain {
+            Plain::After(plain) => Some(plain),
+            Plain::Never => None,
+        },
+    };
+    let deadline = plain.map_or(LEAST, |plain| LEAST.max(plain * FACTOR));
+    match vm
+        .wait_for_heartbeat(log, None, left(deadline.min(limit)))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(HeartbeatError::Deadline(_)) => Err(BootError::Silent {
+            waited: started.elapsed(),
+            plain,
+        }),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Returns the time until the guest of a machine without devices works, if it does.
+async fn plain_boot(endpoint: &Endpoint, launch: &LaunchSpec, limit: Duration) -> Option<Duration> {
+    let launch = LaunchSpec {
+        device_args: Vec::new(),
+        ..launch.clone()
+    };
+    let folder = private_dir().ok()?;
+    launch.prepare(folder.path()).ok()?;
+    let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
+    let mut vm = started.ok()?;
+    let begun = Instant::now();
+    vm.cont().await.ok()?;
+    let mut log = SerialLog::new();
+    let spoke = vm.wait_for_heartbeat(&mut log, None, limit).await;
+    let took = begun.elapsed();
+    vm.monitored.process.kill().await;
+    spoke.ok().map(|_| took)
+}
