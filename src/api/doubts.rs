@@ -204,6 +204,7 @@ fn passed<'c>(
         observed.iter().any(|guest| {
             let mut sections = guest.sections.iter();
             guest.passed
+                && guest.direction == finding.direction
                 && guest.types.contains(driver)
                 && sections.any(|sent| sent.vmsd_name == *vmsd)
         })
@@ -250,6 +251,7 @@ mod tests {
                 vmsd_name: vmsd.to_owned(),
                 ..SentSection::default()
             }],
+            direction: Direction::Forward,
             passed: true,
             types: [driver.to_owned()].into(),
         }

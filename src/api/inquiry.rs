@@ -443,7 +443,12 @@ impl<'i> Inquiry<'i> {
         match moved.unread() {
             None => {
                 let reach = Reach::of(&moved.config, &self.opened.sets);
-                self.coverage = Some(cover([old, new], &moved.observed, &reach));
+                self.coverage = Some(cover(
+                    [old, new],
+                    &moved.observed,
+                    &reach,
+                    &self.opened.directions,
+                ));
             }
             Some(why) => self.notices.push(Notice::new(
                 NoticeKind::CoverageUnknown,

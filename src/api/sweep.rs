@@ -16,7 +16,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{MigrationConfig, Timeouts};
 use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
-use crate::model::BuildRef;
+use crate::model::{BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
@@ -318,7 +318,7 @@ impl<'t> Sites<'t> {
         lists: &KnownIssues,
         results: Vec<MachineResult>,
     ) -> Report {
-        let coverage = self.coverage(&results);
+        let coverage = self.coverage(&results, &options.directions);
         let mut planned = Vec::new();
         let mut cases = Vec::new();
         for machine in &opened.unavailable {
@@ -366,10 +366,15 @@ impl<'t> Sites<'t> {
     }
 
     /// Counts how much of the sections that the builds know was sent, on all machines together.
-    fn coverage(&self, results: &[MachineResult]) -> Option<Coverage> {
+    fn coverage(&self, results: &[MachineResult], directions: &[Direction]) -> Option<Coverage> {
         let of = |(owner, result): (&&Builds, &MachineResult)| {
             let (old, new) = owner.dumps.as_ref()?;
-            Some(cover([old, new], &result.observed, &result.reach))
+            Some(cover(
+                [old, new],
+                &result.observed,
+                &result.reach,
+                directions,
+            ))
         };
         let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
         join(&all)

@@ -211,7 +211,7 @@ impl<'l> Assessment<'l> {
     }
 
     /// Warns of another CPU that the machine has by default, which guests with a CPU of ours do not show.
-    pub fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
+    pub(crate) fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
         let difference = Difference::of_default_cpu(cpus);
         let found = findings(std::slice::from_ref(&difference), self.directions, machine);
         let warning = |finding: Finding| Finding {

@@ -51,10 +51,14 @@ impl Pair<'_> {
         if finding.rule == Rule::SubsectionUnknown {
             self.judge_subsection(finding);
         }
-        if finding.level != Level::Error || finding.rule == Rule::VersionTooNew {
-            return None;
-        }
-        let doubt = self.doubt(finding)?;
+        let doubt = match self.is_counted(finding) {
+            // Also where it would be a warning, in a subsection.
+            true => Doubt::Counted,
+            false if finding.level != Level::Error || finding.rule == Rule::VersionTooNew => {
+                return None;
+            }
+            false => self.doubt(finding)?,
+        };
         finding.level = match doubt {
             Doubt::NotRead | Doubt::Counted => Level::Note,
             Doubt::State | Doubt::OtherVersion | Doubt::ValueBefore => Level::Warning,
@@ -102,8 +106,6 @@ impl Pair<'_> {
         }
         if only_destination && all(Reads::Never) {
             Some(Doubt::NotRead)
-        } else if self.is_counted(finding) {
-            Some(Doubt::Counted)
         } else if self.is_elastic(finding) {
             Some(Doubt::State)
         } else if self.source.version_id != self.destination.version_id {

@@ -5,7 +5,7 @@ use crate::report::{Case, Evidence, Finding};
 
 /// Withdraws what streams say of the inside of a section whose version a build refused: it was refused before a
 /// byte of it was read.
-pub fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
+pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
     for case in cases {
         let Some(cause) = &case.cause else {
             continue;

@@ -68,6 +68,11 @@ const DEVICE_REASONS: &[&str] = &[
 static EXPRESSIONS: LazyLock<Vec<Regex>> =
     LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
 
+/// Tells whether a line has the reason of a device.
+fn is_reason(line: &str) -> bool {
+    DEVICE_REASONS.iter().any(|reason| line.contains(reason))
+}
+
 /// The section that was being loaded, where another line says more about the reason.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
     compile(
@@ -181,7 +186,6 @@ impl Printed {
         };
         // A device gives its reason on a line of its own, and the section that was being loaded comes on
         // another one.
-        let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
         Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
@@ -237,7 +241,7 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
-            refused: Refused::of(&words, reason.is_some()),
+            refused: Refused::of(&words, reason.is_some() || is_reason(line)),
             io_error: is_io_error(&words),
             words,
         }
