@@ -27,7 +27,7 @@ use crate::sweep::target::SweepTarget;
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 use crate::vmstate::dump::Dump;
 
-/// What came of the devices in doubt.
+/// The results for the devices in doubt.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     pub findings: Vec<Finding>,
@@ -37,7 +37,8 @@ pub(crate) struct Settled {
     pub notices: Vec<Notice>,
 }
 
-/// Migrates each device in doubt as it is after reset, and confirms or refutes what the dumps say of it.
+/// Migrates each device in doubt as it is after reset, and confirms or refutes the findings of the
+/// dumps.
 ///
 /// # Errors
 /// A build does not start or does not answer, or the system gives no runtime.
@@ -123,8 +124,8 @@ pub(crate) fn settle(
 }
 
 impl Settled {
-    /// Takes the cases that tell something: the machine without devices is tried by the other cases as well, so
-    /// that it counts only where it failed.
+    /// Takes the cases that decide something: the other cases try the machine without devices as
+    /// well, so that it counts only where it failed.
     fn add(&mut self, result: MachineResult) {
         let is_told =
             |case: &Case| !(case.device_set == BARE && matches!(case.outcome, Outcome::Pass));
@@ -149,7 +150,7 @@ impl Settled {
     }
 }
 
-/// Tells whether a finding leaves open what a guest with the device comes to.
+/// Tells whether a finding leaves open the result of a guest with the device.
 fn is_doubt(finding: &Finding) -> bool {
     is_lone(finding) || finding.level != Level::Note
 }
@@ -272,7 +273,7 @@ mod tests {
             refuted(&warning, &came, &[here.clone()]).as_deref(),
             Some("q35/am53c974/unix/forward")
         );
-        // The section was not sent, by that device, or not that way.
+        // That device did not send the section, or not in that direction.
         assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
         assert_eq!(
             refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),

@@ -53,8 +53,8 @@ impl Opened {
     /// Opens both builds, and finds what guests are to have.
     ///
     /// # Errors
-    /// A build cannot be had or does not start, they have no such machine in common, there is no such device
-    /// set, or neither build has a device type or the CPU model asked for.
+    /// A build is not available or does not start, they have no such machine in common,
+    /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
         machine: &str,
@@ -131,7 +131,7 @@ struct Moved {
     config: MigrationConfig,
     specs: Vec<CaseSpec>,
     cases: Vec<Case>,
-    /// What was sent in them.
+    /// The streams that were observed in them.
     observed: Vec<Observed>,
 }
 
@@ -261,7 +261,7 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Migrates each device that the dumps leave a doubt about.
+    /// Migrates each device that the dumps leave in doubt.
     ///
     /// # Errors
     /// A build does not start any more, or the system gives no runtime.
@@ -419,7 +419,7 @@ impl<'i> Inquiry<'i> {
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
             }
-            // The case has failed all the same, and says so.
+            // The case has failed nonetheless, and says so.
             Err(error) => self.notices.push(Notice::new(
                 NoticeKind::FailuresNotExplained,
                 &*config.machine,
@@ -481,13 +481,13 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
-    /// Returns why nothing of what was sent could be read, where guests moved all the same.
+    /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());
         let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());
         let first = went.next().filter(|_| !sent)?;
         let why = first.state_unchecked.clone();
-        Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
+        Some(why.unwrap_or_else(|| "the stream that was sent could not be read".to_owned()))
     }
 }
 

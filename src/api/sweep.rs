@@ -89,7 +89,7 @@ impl Builds {
     }
 }
 
-/// Everything that is asked for, as far as it can be had.
+/// Everything that is asked for, as far as it is available.
 struct Opened {
     /// The builds as a report names them, of the first architecture.
     old: BuildRef,
@@ -133,7 +133,7 @@ impl Opened {
                     unavailable.extend(lacking);
                     let dumps = match of_first(&pair, &machines) {
                         Some(Err(error)) if required => return Err(error.into()),
-                        // What can be moved is worth more than what is known beforehand.
+                        // Guests that can be moved are worth more than predictions.
                         Some(Err(error)) => {
                             let kind = NoticeKind::DumpsMissing;
                             notices.push(Notice::new(kind, pair.arch(), error));
@@ -178,7 +178,7 @@ impl Opened {
     }
 }
 
-/// Returns why a machine that was asked for is none on any of its architectures, if there is such a one.
+/// Returns why a requested machine exists on none of its architectures, if there is such a machine.
 fn unknown_machine(
     selection: &MachineSelection,
     unavailable: &[UnavailableMachine],
@@ -252,7 +252,7 @@ impl<'t> Sites<'t> {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
-                // What a user plugs in, and nobody asked for, is in no guest.
+                // A device that only a user plugs in, and that was not asked for, is in no guest.
                 let only = &options.only;
                 let plugged = target.config.old.drivers.as_ref();
                 let concerns =
@@ -433,7 +433,7 @@ fn targets(
     Ok(configs.into_iter().map(target).collect())
 }
 
-/// The options that bear on the results, as one would type them; of lists, what is in them.
+/// The options that influence the results, as one would type them; of lists, what is in them.
 fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));

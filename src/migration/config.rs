@@ -23,10 +23,10 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 pub struct Timeouts {
     /// One migration.
     pub leg: Duration,
-    /// From the start of the machine to the guest's first heartbeat, firmware included, at most; no longer
-    /// than a migration.
+    /// The longest time from the start of the machine to the guest's first heartbeat, firmware
+    /// included; no longer than a migration.
     pub boot: Duration,
-    /// From one heartbeat to the next.
+    /// The time from one heartbeat to the next.
     pub heartbeat: Duration,
     /// Finding the devices that make a case fail.
     pub culprits: Duration,
@@ -58,7 +58,7 @@ pub struct MigrationConfig {
     /// another one by default: it would hide that.
     pub profile_cpu: ProfileCpu,
     pub transport: Transport,
-    /// In order, each once.
+    /// The capabilities in order, each once.
     pub capabilities: Vec<Capability>,
     /// The guest works while it moves.
     pub running: bool,

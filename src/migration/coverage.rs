@@ -55,7 +55,7 @@ pub struct Observed {
     /// The case passed.
     pub passed: bool,
     /// QOM types that were plugged in. Of types that share a vmsd name these are the ones that sent
-    /// it; where none of them is among them, those are taken for it that no case plugged in.
+    /// it; where none of them is among them, the types that no case plugged in are counted for it.
     pub types: BTreeSet<String>,
 }
 
@@ -105,8 +105,8 @@ impl Reach {
     }
 }
 
-/// Sums up what was sent, of all sections in the two dumps. What was sent is possible; what both builds
-/// mark as unmigratable is in no stream, whatever the guest has.
+/// Sums up what was sent, of all sections in the two dumps. A section that was sent is possible;
+/// one that both builds mark as unmigratable is in no stream, whatever the guest has.
 pub(crate) fn cover(
     dumps: [&Dump; 2],
     observed: &[Observed],
@@ -122,7 +122,7 @@ pub(crate) fn cover(
         let covered = sections.entry(type_name).or_insert_with(|| CoveredSection {
             section: type_name.to_owned(),
             vmsd: section.description.name.clone(),
-            // A reason is given for what one would have wanted.
+            // A reason is given for what a user would expect.
             possible: (reach.possible.contains(type_name) || reason.is_some())
                 && !is_unmigratable(dumps, type_name),
             reached: if reason.is_some() {
@@ -161,7 +161,7 @@ pub(crate) fn cover(
                 .copied()
                 .filter(|name| case.types.contains(*name))
                 .collect();
-            // Where some can be plugged in, the others are what those are made of.
+            // Where some can be plugged in, the others are parts of those.
             let pluggable = types.iter().any(|name| reach.possible.contains(*name));
             let taken = |name: &&str| {
                 !ever.contains(name) && (!pluggable || reach.possible.contains(*name))
@@ -214,7 +214,7 @@ fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The coverage of a run out of that of its shards: of each section the strongest. `None` if no shard
+/// Joins the coverage of the shards of a run: for each section the strongest. `None` if no shard
 /// has any.
 pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option<Coverage> {
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
@@ -340,11 +340,11 @@ mod tests {
         assert_eq!(of(&[]), [Compared, Compared]);
         assert_eq!(of(&[case(&["am53c974"], false)]), [Sent, Compared]);
         assert_eq!(of(&[case(&["usb-tablet"], true)]), [Passed, Passed]);
-        // The one that has a guest of its own is not taken for what was in another's.
+        // A device that has a guest of its own does not count for the sections of another guest.
         let apart = [case(&["usb-tablet"], true), case(&["dc390"], false)];
         assert_eq!(of(&apart), [Passed, Sent]);
         assert_eq!(among(&["dc390"], &apart), [Compared, Sent]);
-        // What passed once is not undone by what failed elsewhere.
+        // A failure elsewhere does not undo a pass.
         let both = [case(&["dc390"], true), case(&["dc390"], false)];
         assert_eq!(of(&both), [Compared, Passed]);
     }

@@ -1,4 +1,4 @@
-//! How much of the state that two builds know was put to the test.
+//! The part of the state that two builds know that was put to the test.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Direction;
 
-/// How far a section got in a run; the strongest evidence first.
+/// The point that a section reached in a run; the strongest evidence first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reached {
@@ -39,9 +39,9 @@ pub struct CoveredSection {
     /// True if a guest of the machine can send it: it is built in, or a user can add it, and a build
     /// does not mark it as unmigratable.
     pub possible: bool,
-    /// How far it got.
+    /// The point that it reached.
     pub reached: Reached,
-    /// Why it could not be created.
+    /// The reason why it could not be created.
     pub reason: Option<String>,
     /// Its subsections, by name.
     pub subsections: Vec<CoveredSubsection>,
@@ -176,9 +176,9 @@ pub struct Described {
 /// Kinds of section that a build sent, by the names of their descriptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kinds {
-    /// Its dump has them.
+    /// The kinds that its dump has.
     pub described: BTreeSet<String>,
-    /// Its dump has not: CPUs, and what is registered by hand.
+    /// The kinds that its dump lacks: CPUs, and legacy SaveVMHandlers sections.
     pub undescribed: BTreeSet<String>,
 }
 

@@ -175,7 +175,7 @@ fn every_transport_carries_a_guest() {
         );
         run.leaves_nothing();
     }
-    // The older build cannot: said, not tried, and nothing was tested.
+    // The older build cannot: that is reported, not tried, and nothing was tested.
     let run = Run::new(&["live", OLD, NEW, "-M", "q35", "--transport", "file"]);
     assert_eq!(run.status(), Some(125));
     assert_eq!(run.report["verdict"], "untested");
@@ -275,8 +275,8 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
         .env("TMPDIR", run.temp.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&by_hand.stderr);
-    assert!(said.contains("pciespscsi"), "{said}\n{line}");
+    let printed = String::from_utf8_lossy(&by_hand.stderr);
+    assert!(printed.contains("pciespscsi"), "{printed}\n{line}");
 }
 
 #[apply(test)]
@@ -355,7 +355,7 @@ fn garbage_on_the_monitor_socket_leaves_it_untested() {
     let run = Run::new(&["live", OLD, &fake, "-M", "q35"]);
     assert_eq!(run.status(), Some(125), "{}", run.said());
     assert!(
-        run.said().contains("no QMP: \"Segmentation fault\""),
+        run.said().contains("not QMP: \"Segmentation fault\""),
         "{}",
         run.said()
     );
@@ -437,8 +437,8 @@ fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
         let logs = Path::new(case["logs"].as_str().unwrap());
         let trace = fs::read_to_string(logs.join("destination.trace")).unwrap();
         assert!(trace.contains("(0000:00:01.0/pciespscsi) 0 "), "{trace}");
-        let said = fs::read_to_string(logs.join("destination.stderr")).unwrap();
-        assert!(!said.contains("startfull"), "{said}");
+        let printed = fs::read_to_string(logs.join("destination.stderr")).unwrap();
+        assert!(!printed.contains("startfull"), "{printed}");
     }
     run.leaves_nothing();
 }
@@ -585,11 +585,11 @@ fn a_full_disk_is_no_break() {
     ] {
         let args = [&bare[..], &once, how].concat();
         let (output, report) = run_on_a_full_disk(mount, &args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{how:?}: {said}");
-        assert!(!said.contains("\nleft "), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{how:?}: {printed}");
+        assert!(!printed.contains("\nleft "), "{printed}");
         let case = &report["cases"][0];
-        assert_eq!(case["outcome"], outcome, "{how:?}: {said}");
+        assert_eq!(case["outcome"], outcome, "{how:?}: {printed}");
         let why = case["cause"]["message"].as_str().unwrap_or_default();
         assert!(why.contains(says), "{how:?}: {why}");
     }
@@ -603,11 +603,11 @@ fn a_break_is_told_where_no_log_of_it_can_be_kept() {
     for keep in [&["--keep-logs", "logs"][..], &[]] {
         let args = [&args[..], &once, keep].concat();
         let (output, report) = run_on_a_full_disk("size=64k", &args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(!said.contains("\nleft "), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(!printed.contains("\nleft "), "{printed}");
         let case = &report["cases"][0];
-        assert_eq!(case["outcome"], "fail", "{said}");
+        assert_eq!(case["outcome"], "fail", "{printed}");
         assert!(case["cause"]["section"].is_string(), "{case}");
         assert_eq!(case["logs"], Value::Null);
     }
@@ -674,7 +674,7 @@ fn a_check_joins_both_kinds_of_evidence() {
     assert!(!run.report["findings"].as_array().unwrap().is_empty());
 }
 
-/// What no guest of the run had is told apart from what was moved, and counts.
+/// Sections that no guest of the run had are separated from those that were moved, and count.
 #[apply(test)]
 #[needs(Builds)]
 fn a_check_says_how_much_was_put_to_the_test() {
@@ -720,7 +720,7 @@ fn a_check_says_how_much_was_put_to_the_test() {
     assert_eq!(less.outcomes(), ["pass", "pass"]);
 }
 
-/// With multifd the stream cannot be read on its way: that is not the same as nothing sent.
+/// With multifd the stream cannot be read in transit: that is not the same as nothing sent.
 #[apply(test)]
 #[needs(Builds)]
 fn what_cannot_be_seen_is_not_taken_for_uncovered() {

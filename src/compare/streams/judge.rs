@@ -1,4 +1,4 @@
-//! The weight of a difference between two layouts where streams are all that is known, or nearly so.
+//! The weight of a difference between two layouts where streams are all the evidence, or nearly so.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ use crate::vmstate::dump::{Dump, Vmsd};
 pub(crate) struct Pair<'s> {
     pub source: &'s Section,
     pub destination: &'s Section,
-    /// How the dump of the destination describes it.
+    /// The destination's description of it, from its dump.
     pub known: Option<&'s Vmsd>,
     pub wording: Wording,
 }
 
-/// Why a difference may come to nothing.
+/// The reason why a difference may come to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// The destination does not read it of the version that was sent.
+    /// The destination does not read it in the version that was sent.
     NotRead,
     /// A length may be the state's.
     State,
@@ -35,7 +35,7 @@ pub(crate) enum Doubt {
     ValueBefore,
 }
 
-/// Whether the destination would read a field from what the source sends.
+/// The way in which the destination reads a field from what the source sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
     Always,
@@ -71,7 +71,7 @@ impl Pair<'_> {
         let (source, destination) = (self.wording.source, self.wording.destination);
         let known = match self.reads(&finding.path, true) {
             Reads::Never => format!("{destination} does not know it"),
-            // It is found by its name, and that is all that it takes.
+            // Its name is enough for the destination to find it.
             Reads::Always => {
                 finding.level = Level::Note;
                 format!("{destination} knows it and did not need it in its own state")
@@ -87,7 +87,8 @@ impl Pair<'_> {
     /// Returns why an error may come to nothing.
     fn doubt(&self, finding: &Finding) -> Option<Doubt> {
         if is_undescribed(self.source) || is_undescribed(self.destination) {
-            // Legacy: the bytes are one heap, and their number depends on the state.
+            // A legacy section: the bytes have no description, and their number depends on the
+            // state.
             return Some(Doubt::State);
         }
         let read: Vec<Reads> = item_paths(finding)
@@ -177,7 +178,8 @@ impl Pair<'_> {
             && items.all(|i| elastic(old, i, &i.old) && elastic(new, i, &i.new))
     }
 
-    /// Whether the destination reads what its dump has at this path: a field, or a subsection.
+    /// Tells whether the destination reads what its dump has at this path: a field, or a
+    /// subsection.
     fn reads(&self, path: &[String], subsection: bool) -> Reads {
         let Some(mut at) = self.known else {
             return Reads::Perhaps;
@@ -226,8 +228,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Whether a number before the first difference is another one in the two streams: fields that
-    /// depend on a test, depend on what was read before them.
+    /// Tells whether a number before the first difference is another one in the two streams: fields
+    /// that depend on a test, depend on what was read before them.
     fn may_decide(&self, finding: &Finding) -> bool {
         let (ours, theirs) = (leaves(self.source), leaves(self.destination));
         let first = finding.path.get(1..).unwrap_or_default();
@@ -236,7 +238,7 @@ impl Pair<'_> {
                 return false;
             }
             if a.path != b.path || a.bytes.len() != b.bytes.len() {
-                // Something parted before; what decides there may decide here.
+                // The layouts part before; the same value may decide here.
                 return true;
             }
             let number = matches!(a.kind, Kind::Bool | Kind::Signed | Kind::Unsigned);
@@ -268,7 +270,7 @@ fn item_paths(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
 
 static EMPTY: String = String::new();
 
-/// Whether a field may have another length, or none, in another state.
+/// Tells whether a field may have another length, or none, in another state.
 fn is_elastic(section: &Section, description: &str, field: &str) -> bool {
     fn walk(structure: &Structure, description: &str, field: &str) -> bool {
         let own = *structure.vmsd_name == *description;

@@ -142,7 +142,7 @@ fn between(
 }
 
 #[test]
-fn a_dump_of_the_destination_tells_a_field_with_a_test_from_one_without() {
+fn a_dump_of_the_destination_distinguishes_fields_with_a_test() {
     let (old, new) = (
         real("7.2.22", "x86_64-q35").expect("there"),
         real("10.0.13", "x86_64-q35").expect("there"),

@@ -5,6 +5,10 @@ use std::io::{self, Write};
 
 use crate::report::{Coverage, Reached};
 
+/// Writes the coverage as one line, and with `verbose` what is missing and why.
+///
+/// # Errors
+/// `out` cannot be written.
 pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     let counts = coverage.counts;
     if verbose {
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_said_to_be_too_little() {
+    fn too_little_coverage_is_reported() {
         let asked = |least| Coverage {
             required: Some(least),
             ..coverage()

@@ -10,8 +10,8 @@ use crate::stream::Stream;
 use crate::sweep::machine::guest::{Moved, Run};
 use crate::sweep::pairing::{Half, Pairing};
 
-/// The sections and streams that the guests of a machine sent from one build to the other. Controls say
-/// nothing of it.
+/// The sections and streams that the guests of a machine sent from one build to the other. Controls
+/// do not contribute.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub observed: Vec<Observed>,
@@ -28,8 +28,8 @@ impl Evidence {
         self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
     }
 
-    /// Takes what these of a trial's items sent, to be compared with what the other build sends of the
-    /// same devices. Of a pack that failed its parts are waited for.
+    /// Takes what these of a trial's items sent, to be compared with what the other build sends of
+    /// the same devices. A pack that failed waits for its parts.
     pub(crate) fn add(
         &mut self,
         trial: &Trial,
