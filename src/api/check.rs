@@ -45,6 +45,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);
+    inquiry.withdraw();
     inquiry.cover(dumps);
     let report = inquiry.into_report().judged_by(policy);
     logs.keep();

@@ -14,6 +14,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
+use crate::qemu::machine::ProfileCpu;
 use crate::report::{Case, Described, Finding, Level, Notice, NoticeKind, Outcome};
 use crate::rules::judge::LevelOverrides;
 use crate::rules::known_issues::Scope;
@@ -51,6 +52,8 @@ pub(crate) fn settle(
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
         running: false,
+        // A CPU that does not get across would keep every device from it.
+        profile_cpu: ProfileCpu::Given,
         loops: None,
         retries: 0,
         repeat: 0,
@@ -149,9 +152,13 @@ impl Settled {
 
 /// Tells whether a finding leaves open the result of a guest with the device.
 fn is_doubt(finding: &Finding) -> bool {
-    // If one dump alone describes a type, the other build may still send something of it.
-    let lone = matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved);
-    lone || finding.level != Level::Note
+    is_lone(finding) || finding.level != Level::Note
+}
+
+/// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
+/// for it, if it has it at all.
+fn is_lone(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved)
 }
 
 /// Returns the drivers, of those that both builds can create, that a finding is about. Where it is about types
@@ -170,7 +177,7 @@ fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
     let Some(vmsd) = finding
         .path
         .first()
-        .filter(|_| own.is_empty() && finding.level != Level::Note)
+        .filter(|_| own.is_empty() && finding.level != Level::Note && !is_lone(finding))
     else {
         return own;
     };
@@ -198,6 +205,7 @@ fn passed<'c>(
         observed.iter().any(|guest| {
             let mut sections = guest.sections.iter();
             guest.passed
+                && guest.direction == finding.direction
                 && guest.types.contains(driver)
                 && sections.any(|sent| sent.vmsd_name == *vmsd)
         })
@@ -244,6 +252,7 @@ mod tests {
                 vmsd_name: vmsd.to_owned(),
                 ..SentSection::default()
             }],
+            direction: Direction::Forward,
             passed: true,
             types: [driver.to_owned()].into(),
         }

@@ -22,10 +22,12 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
     Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
@@ -204,6 +206,10 @@ impl<'i> Inquiry<'i> {
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
             cpu: guests.cpu.clone(),
+            profile_cpu: match pair.other_default_cpu(machine) {
+                Some(_) => ProfileCpu::LeftOut,
+                None => ProfileCpu::Given,
+            },
             transport: guests.transport,
             capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
                 .into_iter()
@@ -422,6 +428,13 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Withdraws findings that better evidence makes moot.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(moved) = &self.moved {
+            withdraw_moot(&moved.cases, &mut self.findings);
+        }
+    }
+
     /// Counts how much of the sections that the builds know was sent.
     pub(crate) fn cover(&mut self, (old, new): (&Dump, &Dump)) {
         let Some(moved) = &self.moved else {
@@ -430,7 +443,12 @@ impl<'i> Inquiry<'i> {
         match moved.unread() {
             None => {
                 let reach = Reach::of(&moved.config, &self.opened.sets);
-                self.coverage = Some(cover([old, new], &moved.observed, &reach));
+                self.coverage = Some(cover(
+                    [old, new],
+                    &moved.observed,
+                    &reach,
+                    &self.opened.directions,
+                ));
             }
             Some(why) => self.notices.push(Notice::new(
                 NoticeKind::CoverageUnknown,

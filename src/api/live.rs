@@ -66,6 +66,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     }
     inquiry.link();
     inquiry.excuse();
+    inquiry.withdraw();
     let report = inquiry.into_report().judged_by(policy);
     logs.keep();
     Ok(Outcome::of(report))

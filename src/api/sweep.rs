@@ -16,8 +16,9 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{MigrationConfig, Timeouts};
 use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
-use crate::model::BuildRef;
+use crate::model::{BuildRef, Direction};
 use crate::qemu;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
@@ -257,7 +258,11 @@ impl<'t> Sites<'t> {
                 let concerns =
                     |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
                 let dumps = builds.dumps.clone();
-                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                let mut assessment =
+                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
+                    assessment.add_default_cpu(cpus, machine);
+                }
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -313,7 +318,7 @@ impl<'t> Sites<'t> {
         lists: &KnownIssues,
         results: Vec<MachineResult>,
     ) -> Report {
-        let coverage = self.coverage(&results);
+        let coverage = self.coverage(&results, &options.directions);
         let mut planned = Vec::new();
         let mut cases = Vec::new();
         for machine in &opened.unavailable {
@@ -361,10 +366,15 @@ impl<'t> Sites<'t> {
     }
 
     /// Counts how much of the sections that the builds know was sent, on all machines together.
-    fn coverage(&self, results: &[MachineResult]) -> Option<Coverage> {
+    fn coverage(&self, results: &[MachineResult], directions: &[Direction]) -> Option<Coverage> {
         let of = |(owner, result): (&&Builds, &MachineResult)| {
             let (old, new) = owner.dumps.as_ref()?;
-            Some(cover([old, new], &result.observed, &result.reach))
+            Some(cover(
+                [old, new],
+                &result.observed,
+                &result.reach,
+                directions,
+            ))
         };
         let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
         join(&all)
@@ -394,6 +404,7 @@ fn targets(
         machine: name.clone(),
         arch: arch.to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),
         capabilities: Vec::new(),
         running: false,

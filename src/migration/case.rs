@@ -74,7 +74,7 @@ async fn run_as(
         });
         return Ran {
             case,
-            observed: Observed::default(),
+            observed: Observed::nothing(spec.direction),
         };
     }
     let launch = config.launch(composition.args);
@@ -124,6 +124,7 @@ async fn run_as(
             .as_ref()
             .and_then(Stream::vmdesc)
             .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+        direction: spec.direction,
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };

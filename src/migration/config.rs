@@ -11,6 +11,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::model::Direction;
+use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
 
@@ -53,6 +54,9 @@ pub struct MigrationConfig {
     pub arch: String,
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
+    /// What becomes of the model that the machine's profile chooses. It is left out where the builds have
+    /// another one by default: it would hide that.
+    pub profile_cpu: ProfileCpu,
     pub transport: Transport,
     /// The capabilities in order, each once.
     pub capabilities: Vec<Capability>,
@@ -145,6 +149,7 @@ impl MigrationConfig {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
             cpu: self.cpu.clone(),
+            profile_cpu: self.profile_cpu,
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             section_override: None,

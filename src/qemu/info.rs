@@ -39,6 +39,8 @@ pub struct MachineType {
     pub alias: Option<String>,
     pub is_default: bool,
     pub deprecated: bool,
+    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
+    pub default_cpu: Option<String>,
 }
 
 impl Build {
@@ -88,6 +90,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
             alias: machine.alias,
             is_default: machine.is_default,
             deprecated: machine.deprecated,
+            default_cpu: machine.default_cpu_type,
         })
         .collect();
     // The order is that of a hash table.

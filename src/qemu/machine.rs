@@ -63,11 +63,24 @@ impl Profile {
     }
 
     /// Arguments to start a machine with, on a QEMU of this version.
-    pub fn start_args(&self, version: Version) -> impl Iterator<Item = &str> {
+    pub fn start_args(&self, version: Version, cpu: ProfileCpu) -> impl Iterator<Item = &str> {
         let known =
             move |option: &&ProfileOption| option.since.is_none_or(|since| since <= version);
-        args(self.option.iter().filter(known))
+        let chosen = move |option: &&ProfileOption| {
+            let is_cpu = option.args.first().is_some_and(|arg| arg == "-cpu");
+            cpu == ProfileCpu::Given || !is_cpu
+        };
+        args(self.option.iter().filter(known).filter(chosen))
     }
+}
+
+/// What becomes of a profile's choice of a CPU model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileCpu {
+    /// The machine is started with it.
+    Given,
+    /// The machine is left with its own default.
+    LeftOut,
 }
 
 fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<Item = &'a str> {
@@ -393,6 +406,7 @@ mod tests {
                     alias: (!alias.is_empty()).then(|| (*alias).to_owned()),
                     is_default: false,
                     deprecated: false,
+                    default_cpu: None,
                 })
                 .collect(),
         }
@@ -548,8 +562,16 @@ mod tests {
         let q800 = profile("q800", None).unwrap();
         assert_eq!(q800.blank_rom, Some(1 << 20));
         assert_eq!(q800.dump_args().count(), 0);
-        assert_eq!(q800.start_args(Version::new(7, 2, 0)).count(), 0);
-        assert_eq!(q800.start_args(Version::new(8, 2, 0)).count(), 4);
+        assert_eq!(
+            q800.start_args(Version::new(7, 2, 0), ProfileCpu::Given)
+                .count(),
+            0
+        );
+        assert_eq!(
+            q800.start_args(Version::new(8, 2, 0), ProfileCpu::Given)
+                .count(),
+            4
+        );
         assert!(
             profile("virt", None).is_none(),
             "several targets have a virt"

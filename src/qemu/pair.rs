@@ -115,6 +115,17 @@ impl Pair {
         &self.old.info.target
     }
 
+    /// The CPU types that a machine has by default in the old and in the new build, where they differ.
+    pub fn other_default_cpu(&self, machine: &str) -> Option<[String; 2]> {
+        let cpu = |build: &'_ Opened| -> Option<String> {
+            let mut machines = build.info.machines.iter();
+            let found = machines.find(|known| known.name == machine)?;
+            found.default_cpu.clone()
+        };
+        let (old, new) = (cpu(&self.old)?, cpu(&self.new)?);
+        (old != new).then_some([old, new])
+    }
+
     /// The machine type that a wanted name means for both.
     ///
     /// # Errors

@@ -380,6 +380,8 @@ pub struct MachineReply {
     pub is_default: bool,
     #[serde(default)]
     pub deprecated: bool,
+    #[serde(default)]
+    pub default_cpu_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -25,7 +25,8 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
+    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, DirectionCoverage,
+    Kinds, Reached,
 };
 pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
 pub(crate) use notice::notices_of;

@@ -70,7 +70,7 @@ fn rests_on_a_part(cases: &[Case]) -> bool {
 
 /// Returns true if as much was sent as is required. Coverage that is not known is not enough.
 fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
-    required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
+    required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
 /// Returns true if the evidence does not answer the question: a part of the run has no report, or
@@ -128,6 +128,7 @@ mod tests {
             reached,
             reason: None,
             subsections: Vec::new(),
+            sent_in: Vec::new(),
         };
         Coverage::of(vec![
             section("a", Reached::Passed),

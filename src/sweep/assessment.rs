@@ -8,11 +8,13 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
+use crate::migration::diagnosis::property_diff::{Difference, findings};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
-use crate::report::{Case, Described, Finding};
+use crate::report::{Case, Described, Finding, Level};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
@@ -182,6 +184,7 @@ impl<'l> Assessment<'l> {
                 }
             }
         }
+        withdraw_moot(&result.cases, &mut self.findings);
         adopt_causes(&mut result.cases);
         asked
     }
@@ -209,6 +212,18 @@ impl<'l> Assessment<'l> {
     /// Returns all findings, judged.
     pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings
+    }
+
+    /// Warns of another CPU that the machine has by default, which guests with a CPU of ours do not show.
+    pub(crate) fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
+        let difference = Difference::of_default_cpu(cpus);
+        let found = findings(std::slice::from_ref(&difference), self.directions, machine);
+        let warning = |finding: Finding| Finding {
+            level: Level::Warning,
+            message: format!("{}; the guests here are given one model", finding.message),
+            ..finding
+        };
+        self.absorb(found.into_iter().map(warning).collect());
     }
 
     fn absorb(&mut self, found: Vec<Finding>) {

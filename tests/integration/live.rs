@@ -59,6 +59,17 @@ impl Run {
             .collect()
     }
 
+    /// Those of the cases of one device set: a check has more, of the devices in doubt.
+    fn outcomes_of(&self, set: &str) -> Vec<&str> {
+        let cases = self.report["cases"].as_array();
+        cases
+            .into_iter()
+            .flatten()
+            .filter(|case| case["device_set"] == set)
+            .map(|case| case["outcome"].as_str().unwrap())
+            .collect()
+    }
+
     /// Nothing stays but the logs of cases that did not pass.
     fn leaves_nothing(&self) {
         leaves_nothing(self.temp.path());
@@ -716,7 +727,7 @@ fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
     ];
     let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
     assert_eq!(run.status(), Some(1), "{}", run.said());
-    assert_eq!(run.outcomes(), ["fail"]);
+    assert_eq!(run.outcomes_of("ad-hoc"), ["fail"]);
     let case = run.case(0);
     let section = case["cause"]["section"].as_str().unwrap();
     assert!(section.ends_with("/pciespscsi"), "{section}");
@@ -743,7 +754,7 @@ fn a_check_joins_both_kinds_of_evidence() {
         "{}",
         run.said()
     );
-    assert_eq!(run.outcomes(), ["pass", "pass"]);
+    assert_eq!(run.outcomes_of("default"), ["pass", "pass"]);
     assert!(!run.report["findings"].as_array().unwrap().is_empty());
 }
 
@@ -869,4 +880,116 @@ fn a_build_that_writes_no_dump_is_a_notice_of_the_report() {
     let sweep = Run::new(&[&["sweep"][..], &pair, &options].concat());
     assert_eq!(sweep.status(), Some(125), "{}", sweep.said());
     assert!(sweep.said().contains("no dump today"), "{}", sweep.said());
+}
+
+/// What a check finds of devices that nobody asked for, and what it makes of the findings about them.
+#[apply(test)]
+#[needs(Builds)]
+fn a_check_settles_every_doubt_of_the_dumps() {
+    let args = ["check", NEW, "debian:trixie-backports", "-M", "pc-q35-10.0"];
+    let run = Run::new(&[&args[..], &["--device-set", "bare", "--paused"]].concat());
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    let outcome = |device: &str, direction: &str| {
+        let id = format!("q35/{device}/unix/{direction}");
+        let mut cases = run.report["cases"].as_array().unwrap().iter();
+        cases
+            .find(|case| case["id"] == id)
+            .map(|case| case["outcome"].as_str().unwrap())
+    };
+    // No dump decides these: one build registers the section by hand, one sends it by its state.
+    for device in ["ipmi-bmc-sim", "uefi-vars-x64", "am53c974", "dc390"] {
+        assert_eq!(outcome(device, "forward"), Some("pass"), "{device}");
+        assert_eq!(outcome(device, "backward"), Some("fail"), "{device}");
+    }
+    assert_eq!(outcome("e1000e", "forward"), None, "nothing is in doubt");
+
+    let findings = run.report["findings"].as_array().unwrap();
+    let about = |section: &str, rule: &str, direction: &str| {
+        let of = |finding: &&Value| {
+            finding["section"] == section
+                && finding["rule"] == rule
+                && finding["direction"] == direction
+        };
+        findings
+            .iter()
+            .find(of)
+            .unwrap_or_else(|| panic!("{section} {rule}"))
+    };
+    let refuted = about("am53c974", "conditional-field-added", "forward");
+    assert_eq!(refuted["refuted_by"], "q35/am53c974/unix/forward");
+    let confirmed = about("am53c974", "conditional-field-added", "backward");
+    assert_eq!(confirmed["confirmed_by"], "q35/am53c974/unix/backward");
+    assert_eq!(confirmed["refuted_by"], Value::Null);
+    // A type that one build lacks is nothing that a migration of others settles.
+    for finding in findings
+        .iter()
+        .filter(|finding| finding["rule"] == "section-removed")
+    {
+        assert_eq!(finding["refuted_by"], Value::Null, "{finding}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_name_that_no_build_knows_is_refused_with_the_nearest() {
+    let live = ["live", OLD, NEW, "--device-set", "bare", "--paused"];
+    let sweep = ["sweep", OLD, NEW];
+    for (command, how, says) in [
+        (&live[..], &["-M", "q53"][..], "both have q35"),
+        (
+            &live,
+            &["-M", "q35", "--device", "e100e"],
+            "both have e1000e",
+        ),
+        (&live, &["-M", "q35", "--cpu", "qemu46"], "both have qemu64"),
+        (&sweep, &["--only", "e100e"], "both have e1000e"),
+        (
+            &sweep,
+            &["--only", "nosuch*"],
+            "neither build has such a device type",
+        ),
+        (&sweep, &["--only", "pvrdma"], "the new build does not have"),
+        (&sweep, &["-M", "nosuch"], "no machine type nosuch"),
+    ] {
+        let run = Run::new(&[command, how].concat());
+        assert_eq!(run.status(), Some(2), "{how:?}: {}", run.said());
+        assert!(run.said().contains(says), "{how:?}: {}", run.said());
+    }
+    // What one build knows may be missing from the other.
+    let run = Run::new(&[&live[..], &["-M", "pc-q35-10.0"]].concat());
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_that_passes_is_repeated_and_its_times_are_real() {
+    let args = [
+        "live",
+        OLD,
+        NEW,
+        "-M",
+        "q35",
+        "--device-set",
+        "bare",
+        "--paused",
+    ];
+    let run = Run::new(&[&args[..], &["--repeat", "3", "--direction", "forward"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["repeated"], serde_json::json!({"failed": 0, "of": 4}));
+    assert_ne!(case["legs"][0]["total_ms"], 0, "{case}");
+
+    // Every second destination has the device set up otherwise, and refuses it.
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count").display().to_string();
+    let other = format!(
+        "echo >> {count}; [ $(($(wc -l < {count}) % 2)) = 1 ] || set -- \"$@\" -global intel-hda.msi=off"
+    );
+    let new = wrapper(dir.path(), OLD, Role::Destination, &other);
+    let args = ["live", OLD, &new, "-M", "q35", "--device", "intel-hda"];
+    let how = ["--paused", "--repeat", "3", "--direction", "forward"];
+    let run = Run::new(&[&args[..], &how].concat());
+    assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["repeated"], serde_json::json!({"failed": 2, "of": 4}));
 }

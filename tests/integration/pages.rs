@@ -181,6 +181,7 @@ fn everything() -> Report {
                 sent: reached == Reached::Passed && part == "a",
             })
             .into(),
+        sent_in: Vec::new(),
     };
     let coverage = Coverage::of(vec![
         section("e1000e", Reached::Passed, None),

@@ -1,10 +1,13 @@
 //! The weight of a difference between two layouts where streams are all the evidence, or nearly so.
 
+use std::collections::BTreeSet;
+
 use crate::compare::layout::layout_name;
 use crate::compare::sections::Wording;
-use crate::compare::streams::leaves::leaves;
+use crate::compare::streams::leaves::{Leaf, leaves};
 use crate::model::{Direction, Rule};
 use crate::report::{Changed, Finding, Level};
+use crate::stream::tree;
 use crate::stream::tree::{Kind, Node, Section, Structure, Value};
 use crate::vmstate::dump::{Dump, Vmsd};
 
@@ -24,6 +27,8 @@ pub(crate) enum Doubt {
     NotRead,
     /// A length may be the state's.
     State,
+    /// A length is sent in front of what has it.
+    Counted,
     /// The destination may read a section of another version in another way.
     OtherVersion,
     /// The destination's tests may look at a value before it, which differs.
@@ -46,12 +51,16 @@ impl Pair<'_> {
         if finding.rule == Rule::SubsectionUnknown {
             self.judge_subsection(finding);
         }
-        if finding.level != Level::Error || finding.rule == Rule::VersionTooNew {
-            return None;
-        }
-        let doubt = self.doubt(finding)?;
+        let doubt = match self.is_counted(finding) {
+            // Also where it would be a warning, in a subsection.
+            true => Doubt::Counted,
+            false if finding.level != Level::Error || finding.rule == Rule::VersionTooNew => {
+                return None;
+            }
+            false => self.doubt(finding)?,
+        };
         finding.level = match doubt {
-            Doubt::NotRead => Level::Note,
+            Doubt::NotRead | Doubt::Counted => Level::Note,
             Doubt::State | Doubt::OtherVersion | Doubt::ValueBefore => Level::Warning,
         };
         finding.message = format!("{}; {}", finding.message, self.why(doubt));
@@ -114,6 +123,7 @@ impl Pair<'_> {
         let version = self.source.version_id;
         match doubt {
             Doubt::NotRead => format!("of version {version} it does not read that"),
+            Doubt::Counted => "a field in front of it says how long it is".to_owned(),
             Doubt::State => "the state may make the difference".to_owned(),
             Doubt::OtherVersion => {
                 format!("{destination} may read version {version} in another way")
@@ -121,6 +131,35 @@ impl Pair<'_> {
             Doubt::ValueBefore => {
                 format!("a value before it differs, which may decide what {destination} reads")
             }
+        }
+    }
+
+    /// Tells whether a number in front of a field, in the same structure, is its length in both streams: the
+    /// destination reads as much as that says.
+    fn is_counted(&self, finding: &Finding) -> bool {
+        let one = finding.items.len() == 1;
+        if finding.rule != Rule::FieldResized || !one {
+            return false;
+        }
+        let path = finding.path.get(1..).unwrap_or_default();
+        let counters = |section: &Section| -> Option<BTreeSet<String>> {
+            let leaves = leaves(section);
+            let at = leaves.iter().position(|leaf| leaf.path == path)?;
+            let (field, before) = (&leaves[at], &leaves[..at]);
+            let around = path.split_last()?.1;
+            let lengths = [field.bytes.len(), field.count];
+            let counts = before.iter().filter(|leaf| {
+                let beside = leaf
+                    .path
+                    .split_last()
+                    .is_some_and(|(_, other)| other == around);
+                beside && number(leaf).is_some_and(|n| lengths.contains(&n))
+            });
+            Some(counts.map(|leaf| leaf.label.clone()).collect())
+        };
+        match (counters(self.source), counters(self.destination)) {
+            (Some(ours), Some(theirs)) => !ours.is_disjoint(&theirs),
+            _ => false,
         }
     }
 
@@ -208,6 +247,15 @@ impl Pair<'_> {
             }
         }
         false
+    }
+}
+
+/// Returns the number that a field is, where it is one that can be a length.
+fn number(leaf: &Leaf) -> Option<usize> {
+    match leaf.kind.leaf(leaf.bytes) {
+        tree::Leaf::Unsigned(number) => usize::try_from(number).ok(),
+        tree::Leaf::Signed(number) => usize::try_from(number).ok(),
+        _ => None,
     }
 }
 

@@ -165,6 +165,15 @@ fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
 }
 
 impl Difference {
+    /// Makes that of a machine which has another CPU by default: types of the old and of the new build.
+    pub fn of_default_cpu([old, new]: [String; 2]) -> Difference {
+        Difference {
+            type_name: old.clone(),
+            property: CPU.to_owned(),
+            how: How::OtherCpu { old, new },
+        }
+    }
+
     /// Formats it for people; `machine` is the machine type.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;

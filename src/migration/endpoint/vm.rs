@@ -14,6 +14,7 @@ use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, HumanCommand};
 use crate::model::Version;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
     Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
@@ -71,6 +72,8 @@ pub struct LaunchSpec {
     pub arch: String,
     /// A CPU model instead of the machine's own.
     pub cpu: Option<String>,
+    /// What becomes of the model that the machine's profile chooses.
+    pub profile_cpu: ProfileCpu,
     /// The options of the device set.
     pub device_args: Vec<String>,
     /// The workload guest that runs in the machine; without one the machine is never started.
@@ -117,7 +120,11 @@ impl LaunchSpec {
         .map(OsString::from)
         .into();
         if let Some(profile) = profile {
-            args.extend(profile.start_args(version).map(OsString::from));
+            args.extend(
+                profile
+                    .start_args(version, self.profile_cpu)
+                    .map(OsString::from),
+            );
             if profile.blank_rom.is_some() {
                 args.push("-bios".into());
                 args.push(folder.join(BLANK_ROM).into());

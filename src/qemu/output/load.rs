@@ -68,6 +68,11 @@ const DEVICE_REASONS: &[&str] = &[
 static EXPRESSIONS: LazyLock<Vec<Regex>> =
     LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
 
+/// Tells whether a line has the reason of a device.
+fn is_reason(line: &str) -> bool {
+    DEVICE_REASONS.iter().any(|reason| line.contains(reason))
+}
+
 /// The section that was being loaded, where another line says more about the reason.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
     compile(
@@ -182,19 +187,9 @@ impl Printed {
         };
         // A device gives its reason on a line of its own, and the section that was being loaded comes on
         // another one.
-        let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
-        // A device's own reason may also be the only line of a known wording; it names no field then.
-        let own_reason = is_reason(&line) && groups.name("field").is_none();
-        let is_value = reason.is_some() || own_reason;
-        Printed::Failure(LoadFailure::new(
-            line,
-            &groups,
-            reason,
-            is_value,
-            place.as_ref(),
-        ))
+        Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
     }
 
     /// The failure, if it is a known one.
@@ -216,13 +211,11 @@ impl Printed {
 }
 
 impl LoadFailure {
-    /// Takes the facts of a line. The place serves where the line has none; `is_value` says that a
-    /// device gave a reason of its own.
+    /// Takes the facts of a line. The place serves where the line has none.
     fn new(
         line: &str,
         groups: &Captures<'_>,
         reason: Option<&str>,
-        is_value: bool,
         place: Option<&Captures<'_>>,
     ) -> LoadFailure {
         let group = |name| groups.name(name).map(|found| found.as_str().to_owned());
@@ -250,7 +243,11 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
-            refused: Refused::of(&words, is_value),
+            // A device's own reason may also be the only line of a known wording; it names no field then.
+            refused: Refused::of(
+                &words,
+                reason.is_some() || (is_reason(line) && groups.name("field").is_none()),
+            ),
             io_error: is_io_error(&words),
             words,
         }

@@ -55,7 +55,27 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    repeated(cases, out)?;
     explain(cases, out)
+}
+
+/// Says how often those passed that were run again; of the others, it stands with the failure.
+fn repeated(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let passed = cases.iter().filter(|case| case.outcome == Outcome::Pass);
+    let mut any = false;
+    for (case, rate) in passed.filter_map(|case| Some((case, case.repeated?))) {
+        any = true;
+        let passed = rate.of.saturating_sub(rate.failed);
+        writeln!(
+            out,
+            "{BOLD}repeated{BOLD:#}: {} passed {passed} of {}",
+            case.id, rate.of
+        )?;
+    }
+    if any {
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// Explains the outcomes that need it, where they first appear.

@@ -33,6 +33,14 @@ pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> 
             counts.elsewhere
         )?;
     }
+    // Where each way was as good as the other, one number says it.
+    let mut percents = coverage.directions.iter().map(|of| of.percent);
+    let first = percents.next();
+    if percents.any(|percent| Some(percent) != first) {
+        for of in &coverage.directions {
+            write!(out, "; {} {}%", of.direction, of.percent)?;
+        }
+    }
     writeln!(out)?;
     if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
         writeln!(
@@ -100,6 +108,7 @@ mod tests {
                     sent: reached == Reached::Passed && part == "a",
                 })
                 .into(),
+            sent_in: Vec::new(),
         };
         Coverage::of(vec![
             section("e1000e", true, Reached::Passed, None),

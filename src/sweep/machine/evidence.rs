@@ -24,7 +24,7 @@ impl Evidence {
         let Some(direction) = route.direction() else {
             return;
         };
-        self.observe(&moved.run, BTreeSet::new());
+        self.observe(direction, &moved.run, BTreeSet::new());
         self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
     }
 
@@ -41,15 +41,16 @@ impl Evidence {
         let Some(direction) = trial.route.direction() else {
             return;
         };
-        self.observe(run, types);
+        self.observe(direction, run, types);
         if run.passed() || trial.items.len() == 1 {
             self.keep(direction, items, trial.items.len(), run, stream);
         }
     }
 
-    fn observe(&mut self, run: &Run, types: BTreeSet<String>) {
+    fn observe(&mut self, direction: Direction, run: &Run, types: BTreeSet<String>) {
         self.observed.push(Observed {
             sections: run.sent.iter().cloned().collect(),
+            direction,
             passed: run.passed(),
             types,
         });
