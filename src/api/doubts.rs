@@ -270,7 +270,7 @@ mod tests {
         let warning = finding("warning", "forward");
         let came = [pass("am53c974", Forward)];
         assert_eq!(
-            refuted(&warning, &came, &[here.clone()]).as_deref(),
+            refuted(&warning, &came, std::slice::from_ref(&here)).as_deref(),
             Some("q35/am53c974/unix/forward")
         );
         // That device did not send the section, or not in that direction.
@@ -280,7 +280,7 @@ mod tests {
             None
         );
         let back = [pass("am53c974", Backward)];
-        assert_eq!(refuted(&warning, &back, &[here.clone()]), None);
+        assert_eq!(refuted(&warning, &back, std::slice::from_ref(&here)), None);
         // Another device with the same section did not come through.
         let both = [here.clone(), sent("dc390", "pciespscsi")];
         let failed = [came[0].clone(), case("dc390", Forward, Outcome::Fail)];
@@ -290,7 +290,7 @@ mod tests {
             state_unchecked: Some("multifd".to_owned()),
             ..came[0].clone()
         }];
-        assert_eq!(refuted(&warning, &blind, &[here.clone()]), None);
+        assert_eq!(refuted(&warning, &blind, std::slice::from_ref(&here)), None);
         let confirmed = Finding {
             confirmed_by: Some("another".to_owned()),
             ..warning

@@ -299,7 +299,7 @@ async fn control_and_retry(
 /// Returns the control, of the old and the new build, that tells whether a failure is one between the
 /// builds: that of the build which failed. One that does better with itself than with what the other sends
 /// shows a break, however the other does.
-pub(crate) fn blamed<'r, R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
+pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
     let direction = result.legs.last().map_or(first, |leg| leg.direction);
     let (source, destination) = direction.source_destination(old, new);
     match result.failed_side() {
