@@ -1,5 +1,6 @@
 //! One case: a run of a guest through the builds, with controls and repetitions when it fails.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ use crate::workload;
 pub struct Ran {
     pub case: Case,
     pub observed: Observed,
+    /// The culprits that fail of the same cause as another one, by their ids, and that one.
+    pub(crate) alike: BTreeMap<String, String>,
 }
 
 /// Returns the case's name in reports.
@@ -75,6 +78,7 @@ async fn run_as(
         return Ran {
             case,
             observed: Observed::default(),
+            alike: BTreeMap::new(),
         };
     }
     let launch = config.launch(composition.args);
@@ -92,7 +96,11 @@ async fn run_as(
     let (mut result, launch) = (calibrated.run, calibrated.launch);
     case.changed_by_load = calibrated.changes;
     let sent = result.state.first.take();
-    if result.failed() {
+    let mut alike = BTreeMap::new();
+    if result.failed() && spec.part == Part::Alike {
+        case.outcome = result.outcome;
+        record_failure(config, &mut case, result, &launch, &route);
+    } else if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
         control_and_retry(config, &mut case, &mut result, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
@@ -100,7 +108,10 @@ async fn run_as(
             // As far as it came, and on its way.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
-            case.split = Some(culprits::find(config, &set, devices, route, direction).await);
+            let suspect = result.suspect.clone();
+            let found = culprits::find(config, &set, devices, route, direction, suspect).await;
+            case.split = Some(found.split);
+            alike = found.alike;
         }
         record_failure(config, &mut case, result, &launch, &route);
     } else {
@@ -117,7 +128,11 @@ async fn run_as(
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
-    Ran { case, observed }
+    Ran {
+        case,
+        observed,
+        alike,
+    }
 }
 
 /// Returns why a case cannot be run at all, if so.
@@ -247,7 +262,7 @@ async fn control_and_retry(
 /// Returns the control, of the old and the new build, that tells whether a failure is one between the
 /// builds: that of the build which failed. One that does better with itself than with what the other sends
 /// shows a break, however the other does.
-pub(crate) fn blamed<'r, R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
+pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
     let direction = result.legs.last().map_or(first, |leg| leg.direction);
     let (source, destination) = direction.source_destination(old, new);
     match result.failed_side() {

@@ -95,6 +95,8 @@ pub fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
         && cause.rule.is_none()
+        // What explains another one of its kind explains it.
+        && case.same_as.is_none()
         && cause.section.is_some())
     .then_some(cause)
 }
