@@ -3,6 +3,12 @@
 //!
 //! `MIGCOMPAT_CACHE=DIR cargo bench --bench leg` with builds fetched there.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement is printed"
+)]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,9 +16,10 @@ use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
-use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, Timeouts};
-use migcompat::internals::migration::{Endpoint, PlainBoots, Role, Vm};
+use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, PlainBoots, Timeouts};
+use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
+use migcompat::internals::qemu::machine::ProfileCpu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
@@ -119,13 +126,15 @@ fn main() -> anyhow::Result<()> {
         machine,
         arch: pair.arch().to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::Unix,
         capabilities: Vec::new(),
         running: false,
         loops: None,
         retries: 0,
-        timeouts: Timeouts::default(),
+        repeat: 0,
         plain_boots: PlainBoots::default(),
+        timeouts: Timeouts::default(),
         logs: logs.path().to_owned(),
         names,
     };

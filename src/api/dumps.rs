@@ -1,4 +1,4 @@
-//! Where the two dumps come from: files, or builds that are asked to write them.
+//! The source of the two dumps: files, or builds that are asked to write them.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,17 @@ use crate::qemu::{
     BuildArg, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError, machine,
     side_by_side,
 };
+use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 
-/// The machine type that a dump is made with when none is asked for: the types are the same whatever
-/// it is, and this one needs nothing.
+/// The machine type that a dump is made with when none is requested: the device types are the same
+/// with every machine, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
-/// What to compare.
+/// The dumps to compare.
 #[derive(Clone)]
-pub struct DumpRequest<'w> {
+pub(crate) struct DumpRequest<'w> {
     pub old: &'w str,
     pub new: &'w str,
     pub machine: Option<&'w str>,
@@ -38,16 +39,46 @@ impl<'w> DumpRequest<'w> {
 
 /// Two dumps and what is known of them.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     pub old: (BuildRef, Dump),
     pub new: (BuildRef, Dump),
-    /// The machine type asked for, resolved; else the type or the family that both dumps name.
+    /// The machine type that was asked for or picked; else the type or the family that both dumps name.
     pub machine: Option<String>,
 }
 
-/// Why there are no two dumps.
+impl Pair {
+    /// Returns the notices about the dumps, which a reader needs beside their comparison.
+    pub(crate) fn notices(&self) -> Vec<Notice> {
+        let machines = differing(&self.old.1, &self.new.1).map(|(old, new)| {
+            let kind = NoticeKind::MachinesDiffer;
+            Notice::new(kind, machine::family(old), refused(old, new))
+        });
+        let unreadable = [&self.old, &self.new]
+            .into_iter()
+            .flat_map(|(build, dump)| {
+                dump.unreadable.iter().map(|section| {
+                    let subject = format!("{} of {}", section.type_name, build.label);
+                    Notice::new(NoticeKind::SectionUnreadable, subject, &section.reason)
+                })
+            });
+        machines.into_iter().chain(unreadable).collect()
+    }
+}
+
+/// Returns the machine types that two dumps name, if they are different ones.
+fn differing<'d>(old: &'d Dump, new: &'d Dump) -> Option<(&'d str, &'d str)> {
+    let machines = old.machine.as_deref().zip(new.machine.as_deref());
+    machines.filter(|(old, new)| old != new && *old != NO_MACHINE && *new != NO_MACHINE)
+}
+
+/// Returns QEMU's message about a guest of another machine type.
+fn refused(old: &str, new: &str) -> String {
+    format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
+}
+
+/// A failure to obtain the two dumps.
 #[derive(Debug, thiserror::Error)]
-pub enum ObtainError {
+pub(crate) enum ObtainError {
     #[error(transparent)]
     Builds(#[from] PairError),
     #[error(transparent)]
@@ -60,16 +91,28 @@ pub enum ObtainError {
         made: String,
         wanted: String,
     },
+    #[error(
+        "{old_file} was made with -M {old} and {new_file} with -M {new}, between which no guest migrates: {}",
+        refused(old, new)
+    )]
+    DifferentMachines {
+        old_file: String,
+        old: String,
+        new_file: String,
+        new: String,
+    },
     #[error("{build} wrote a dump that cannot be read: {source}")]
     Unreadable { build: String, source: DumpError },
 }
 
 impl ObtainError {
-    /// Whether the arguments are to blame, rather than a build.
-    pub fn is_usage(&self) -> bool {
+    /// Tells whether the arguments are to blame, rather than a build.
+    pub(crate) fn is_usage(&self) -> bool {
         match self {
             ObtainError::Builds(error) => error.is_usage(),
-            ObtainError::Input(_) | ObtainError::OtherMachine { .. } => true,
+            ObtainError::Input(_)
+            | ObtainError::OtherMachine { .. }
+            | ObtainError::DifferentMachines { .. } => true,
             ObtainError::Unreadable { .. } => false,
         }
     }
@@ -91,7 +134,7 @@ enum Source {
 ///
 /// # Errors
 /// As for [`obtain`].
-pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
+pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
     let arg = qemu::parse(wanted.old)?;
     let means = wanted.means();
     let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
@@ -101,7 +144,7 @@ pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
         None => NO_MACHINE.to_owned(),
     };
     let bytes = build.dump_vmstate(&machine)?;
-    // What cannot be read back is not handed out as a dump.
+    // A file that cannot be read back is not returned as a dump.
     parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
         build: build.label().to_owned(),
         source,
@@ -112,13 +155,16 @@ pub fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
 /// Reads or makes both dumps. Builds are started side by side.
 ///
 /// # Errors
-/// A file is no dump or another machine's, or a build does not do what it is asked.
-pub fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
+/// A file is not a dump or is another machine's, or a build does not write one.
+pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
     let means = wanted.means();
     let of_builds = |builds: &Builds| {
-        let machine = wanted.machine.map(|wanted| builds.machine(wanted));
-        dumps(builds, machine.transpose().map_err(QemuError::from)?)
+        let machine = match wanted.machine {
+            Some(wanted) => Some(builds.machine(wanted).map_err(QemuError::from)?),
+            None => machine::usual_of(builds.arch()).find_map(|family| builds.machine(family).ok()),
+        };
+        dumps(builds, machine)
     };
     let source = |arg: &BuildArg, label: &str| -> Result<Source, ObtainError> {
         Ok(match arg {
@@ -133,44 +179,84 @@ pub fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
         _ => return of_builds(&Builds::open(&old, &new, &means)?),
     };
     let (old, new) = (old?, new?);
-    let machine = match (wanted.machine, &old, &new) {
-        (None, ..) => None,
-        (Some(_), Source::File(_, dump), Source::File(..)) => dump.machine.clone(),
-        (Some(wanted), Source::Build(build), _) | (Some(wanted), _, Source::Build(build)) => {
-            Some(machine::resolve_one(wanted, &build.info).map_err(QemuError::from)?)
+    let machine = match (&old, &new) {
+        (Source::Build(build), Source::File(_, dump))
+        | (Source::File(_, dump), Source::Build(build)) => {
+            machine_beside(wanted.machine, dump, build)?
         }
+        _ => None,
     };
     let finish = |source| match source {
         Source::File(label, dump) => finish_file(label, *dump, wanted.machine),
         Source::Build(build) => dump(&build, machine.as_deref()),
     };
     let (old, new) = side_by_side(|| finish(old), || finish(new));
-    Ok(pair(old?, new?, machine))
+    pair(old?, new?, machine)
+}
+
+/// Returns the machine type for a build that is compared with a dump: that of the dump, where the
+/// build has it.
+fn machine_beside(
+    wanted: Option<&str>,
+    dump: &Dump,
+    build: &Opened,
+) -> Result<Option<String>, ObtainError> {
+    let made = dump.machine.as_deref().filter(|made| *made != NO_MACHINE);
+    let same = made.filter(|made| wanted.is_none_or(|wanted| made.contains(wanted)));
+    if let Some(same) = same.and_then(|made| machine::resolve_one(made, &build.info).ok()) {
+        return Ok(Some(same));
+    }
+    let family = made.map(machine::family);
+    match (wanted, family) {
+        (Some(wanted), _) => Ok(Some(
+            machine::resolve_one(wanted, &build.info).map_err(QemuError::from)?,
+        )),
+        (None, Some(family)) => Ok(machine::resolve_one(family, &build.info).ok()),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Has two open builds write their dumps; `machine` is a type that both have.
 ///
 /// # Errors
 /// One does not write a dump, or none that can be read.
-pub fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
+pub(crate) fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
     let (old, new) = side_by_side(
         || dump(&builds.old, machine.as_deref()),
         || dump(&builds.new, machine.as_deref()),
     );
-    Ok(pair(old?, new?, machine))
+    pair(old?, new?, machine)
 }
 
-fn pair(old: (BuildRef, Dump), new: (BuildRef, Dump), machine: Option<String>) -> Pair {
-    let machine = machine.or_else(|| match (&old.1.machine, &new.1.machine) {
-        (Some(old), Some(new)) if old == NO_MACHINE || new == NO_MACHINE => None,
-        (Some(old), Some(new)) if old == new => Some(old.clone()),
-        // Each was made with its build's newest type of one family.
-        (Some(old), Some(new)) if machine::family(old) == machine::family(new) => {
-            Some(machine::family(old).to_owned())
+/// Makes a pair of two dumps, of one machine type or at least of one family.
+fn pair(
+    old: (BuildRef, Dump),
+    new: (BuildRef, Dump),
+    machine: Option<String>,
+) -> Result<Pair, ObtainError> {
+    let named = match differing(&old.1, &new.1) {
+        Some((a, b)) if machine::family(a) == machine::family(b) => {
+            Some(machine::family(a).to_owned())
         }
-        _ => None,
-    });
-    Pair { old, new, machine }
+        Some((a, b)) => {
+            return Err(ObtainError::DifferentMachines {
+                old: a.to_owned(),
+                new: b.to_owned(),
+                old_file: old.0.label,
+                new_file: new.0.label,
+            });
+        }
+        None => machine.or_else(|| {
+            let both = old.1.machine.as_ref().zip(new.1.machine.as_ref());
+            both.filter(|(a, b)| a == b && *a != NO_MACHINE)
+                .map(|(same, _)| same.clone())
+        }),
+    };
+    Ok(Pair {
+        old,
+        new,
+        machine: named,
+    })
 }
 
 fn finish_file(

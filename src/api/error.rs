@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::dumps::ObtainError;
+use crate::api::names::UnknownName;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
@@ -59,12 +60,14 @@ pub(crate) enum Problem {
     BadLogFolder { folder: PathBuf, error: io::Error },
     #[error("no folder for logs: {0}")]
     NoTemporaryFolder(io::Error),
-    #[error("{label} is a build for {target}, and {wanted} was asked for")]
+    #[error("{label} is a build for {target}, but {wanted} was requested")]
     OtherTarget {
         label: String,
         target: String,
         wanted: String,
     },
+    #[error(transparent)]
+    Name(#[from] UnknownName),
     #[error("no build to sweep")]
     NoBuild,
 }
@@ -80,6 +83,7 @@ impl Problem {
             Problem::InsideRuntime
             | Problem::Lists(_)
             | Problem::Devices(_)
+            | Problem::Name(_)
             | Problem::Read(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests};
+use crate::api::doubts;
+use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
+use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
@@ -18,13 +22,15 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
-    Case, Coverage, Described, Finding, Notice, NoticeKind, Policy, Report, notices_of,
+    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -47,8 +53,8 @@ impl Opened {
     /// Opens both builds, and finds what guests are to have.
     ///
     /// # Errors
-    /// A build cannot be had or does not start, they have no such machine in common, or there is no such
-    /// device set.
+    /// A build is not available or does not start, they have no such machine in common,
+    /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
         machine: &str,
@@ -68,6 +74,12 @@ impl Opened {
         )?;
         let machine = pair.machine(machine).map_err(QemuError::from)?;
         let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
+        for set in &sets {
+            names::check_devices(set, &pair)?;
+        }
+        if let Some(cpu) = &guests.cpu {
+            names::check_cpu(cpu, &pair)?;
+        }
         Ok(Opened {
             pair,
             machine,
@@ -119,7 +131,7 @@ struct Moved {
     config: MigrationConfig,
     specs: Vec<CaseSpec>,
     cases: Vec<Case>,
-    /// What was sent in them.
+    /// The streams that were observed in them.
     observed: Vec<Observed>,
 }
 
@@ -194,6 +206,10 @@ impl<'i> Inquiry<'i> {
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
             cpu: guests.cpu.clone(),
+            profile_cpu: match pair.other_default_cpu(machine) {
+                Some(_) => ProfileCpu::LeftOut,
+                None => ProfileCpu::Given,
+            },
             transport: guests.transport,
             capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
                 .into_iter()
@@ -201,6 +217,7 @@ impl<'i> Inquiry<'i> {
             running,
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
+            repeat: guests.repeat.into(),
             plain_boots: PlainBoots::default(),
             timeouts: Timeouts {
                 leg: guests.timeout,
@@ -244,6 +261,36 @@ impl<'i> Inquiry<'i> {
         }
     }
 
+    /// Migrates each device that the dumps leave in doubt.
+    ///
+    /// # Errors
+    /// A build does not start any more, or the system gives no runtime.
+    pub(crate) fn settle_doubts(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) -> Result<(), Error> {
+        let Some(moved) = &mut self.moved else {
+            return Ok(());
+        };
+        let Settled {
+            findings,
+            cases,
+            observed,
+            described,
+            notices,
+        } = doubts::settle(
+            &moved.config,
+            dumps.clone(),
+            std::mem::take(&mut self.findings),
+            (self.scope, &self.policy.levels),
+            &self.opened.directions,
+            jobs(self.guests.jobs),
+        )?;
+        self.findings = findings;
+        moved.cases.extend(cases);
+        moved.observed.extend(observed);
+        self.described = described;
+        self.notices.extend(notices);
+        Ok(())
+    }
+
     /// Allows the findings that a case which is allowed comes to. A list may allow one for itself.
     pub(crate) fn excuse(&mut self) {
         for case in self.moved.iter().flat_map(|moved| &moved.cases) {
@@ -270,6 +317,34 @@ impl<'i> Inquiry<'i> {
                 directions,
                 self.scope.lists,
             )) {
+                Ok(found) => {
+                    let found = judge(found, &self.scope, &self.policy.levels);
+                    properties::absorb(&mut self.findings, found);
+                }
+                Err(error) => self.notices.push(Notice::new(
+                    NoticeKind::PropertiesNotCompared,
+                    &set.name,
+                    error,
+                )),
+            }
+        }
+    }
+
+    /// Compares the features that virtio devices of each set offer.
+    pub(crate) fn compare_features(&mut self) {
+        let Some(moved) = &self.moved else {
+            return;
+        };
+        for set in &self.opened.sets {
+            let started =
+                |case: &Case| case.device_set == set.name && case.outcome != Outcome::Skip;
+            if !moved.cases.iter().any(started) {
+                continue;
+            }
+            let directions = &self.opened.directions;
+            let lists = self.scope.lists;
+            let asked = properties::survey_features(&moved.config, set, directions, lists);
+            match probe(asked) {
                 Ok(found) => {
                     let found = judge(found, &self.scope, &self.policy.levels);
                     properties::absorb(&mut self.findings, found);
@@ -315,7 +390,7 @@ impl<'i> Inquiry<'i> {
             let found = judge(found, &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
-        self.described = Described::join(described);
+        self.described = Described::join(self.described.take().into_iter().chain(described));
     }
 
     /// Looks for what the builds set up differently on the devices of cases that nothing else explains.
@@ -345,12 +420,19 @@ impl<'i> Inquiry<'i> {
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
             }
-            // The case has failed all the same, and says so.
+            // The case has failed nonetheless, and says so.
             Err(error) => self.notices.push(Notice::new(
                 NoticeKind::FailuresNotExplained,
                 &*config.machine,
                 error,
             )),
+        }
+    }
+
+    /// Withdraws findings that better evidence makes moot.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(moved) = &self.moved {
+            withdraw_moot(&moved.cases, &mut self.findings);
         }
     }
 
@@ -362,7 +444,12 @@ impl<'i> Inquiry<'i> {
         match moved.unread() {
             None => {
                 let reach = Reach::of(&moved.config, &self.opened.sets);
-                self.coverage = Some(cover([old, new], &moved.observed, &reach));
+                self.coverage = Some(cover(
+                    [old, new],
+                    &moved.observed,
+                    &reach,
+                    &self.opened.directions,
+                ));
             }
             Some(why) => self.notices.push(Notice::new(
                 NoticeKind::CoverageUnknown,
@@ -395,13 +482,13 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
-    /// Returns why nothing of what was sent could be read, where guests moved all the same.
+    /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());
         let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());
         let first = went.next().filter(|_| !sent)?;
         let why = first.state_unchecked.clone();
-        Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
+        Some(why.unwrap_or_else(|| "the stream that was sent could not be read".to_owned()))
     }
 }
 

@@ -49,6 +49,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         cache: config.builds.cache.clone(),
         watcher: &|event| progress.event(Event::Fetch(event)),
     })?;
+    let notices = pair.notices();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
     let scope = Scope {
@@ -64,6 +65,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     let report = Report {
         findings,
         rules,
+        notices,
         ..Report::new(old, new, pair.machine.clone())
     };
     Ok(Outcome::of(report.judged_by(policy)))

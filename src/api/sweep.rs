@@ -7,6 +7,7 @@ use crate::api::config::SweepConfig;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
+use crate::api::names;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::migration::boot::PlainBoots;
@@ -15,9 +16,10 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{MigrationConfig, Timeouts};
 use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
-use crate::model::BuildRef;
+use crate::model::{BuildRef, Direction};
 use crate::qemu;
-use crate::qemu::{BuildArg, Means, Pair, machine};
+use crate::qemu::machine::ProfileCpu;
+use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -25,6 +27,7 @@ use crate::sweep::assessment::Assessment;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
+use crate::sweep::selection::Machines::{Named, Usual, Versioned};
 use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
 use crate::sweep::target;
 use crate::sweep::target::SweepTarget;
@@ -86,7 +89,7 @@ impl Builds {
     }
 }
 
-/// Everything that is asked for, as far as it can be had.
+/// Everything that is asked for, as far as it is available.
 struct Opened {
     /// The builds as a report names them, of the first architecture.
     old: BuildRef,
@@ -130,7 +133,7 @@ impl Opened {
                     unavailable.extend(lacking);
                     let dumps = match of_first(&pair, &machines) {
                         Some(Err(error)) if required => return Err(error.into()),
-                        // What can be moved is worth more than what is known beforehand.
+                        // Guests that can be moved are worth more than predictions.
                         Some(Err(error)) => {
                             let kind = NoticeKind::DumpsMissing;
                             notices.push(Notice::new(kind, pair.arch(), error));
@@ -150,12 +153,17 @@ impl Opened {
                         architecture: means.architecture,
                         machine: asked.machines.to_string(),
                         reason: error.to_string(),
+                        unknown: None,
                     });
                     first = first.or(Some(error));
                 }
                 Err(error) => return Err(error),
             }
         }
+        if let Some(error) = unknown_machine(&selection, &unavailable) {
+            return Err(QemuError::from(error).into());
+        }
+        names::check_only(&config.only, builds.iter().map(|of| &of.pair))?;
         match (builds.first(), first) {
             (Some(Builds { pair, .. }), _) => Ok(Opened {
                 old: pair.old.reference(),
@@ -168,6 +176,25 @@ impl Opened {
             (None, None) => Err(Problem::NoBuild.into()),
         }
     }
+}
+
+/// Returns why a requested machine exists on none of its architectures, if there is such a machine.
+fn unknown_machine(
+    selection: &MachineSelection,
+    unavailable: &[UnavailableMachine],
+) -> Option<NoCommonMachine> {
+    let asked = selection.by_architecture();
+    let mut unknown = unavailable.iter().filter(|one| one.unknown.is_some());
+    let everywhere = |one: &&UnavailableMachine| {
+        let on = asked.iter().filter(|of| match &of.machines {
+            Named(names) => names.contains(&one.machine),
+            Usual | Versioned => false,
+        });
+        let same =
+            |other: &&UnavailableMachine| other.unknown.is_some() && other.machine == one.machine;
+        on.count() == unavailable.iter().filter(same).count()
+    };
+    unknown.find(everywhere)?.unknown.clone()
 }
 
 /// Has the builds write their dumps for the first machine, if there is one.
@@ -225,13 +252,17 @@ impl<'t> Sites<'t> {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
-                // What a user plugs in, and nobody asked for, is in no guest.
+                // A device that only a user plugs in, and that was not asked for, is in no guest.
                 let only = &options.only;
                 let plugged = target.config.old.drivers.as_ref();
                 let concerns =
                     |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
                 let dumps = builds.dumps.clone();
-                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                let mut assessment =
+                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
+                    assessment.add_default_cpu(cpus, machine);
+                }
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -287,7 +318,7 @@ impl<'t> Sites<'t> {
         lists: &KnownIssues,
         results: Vec<MachineResult>,
     ) -> Report {
-        let coverage = self.coverage(&results);
+        let coverage = self.coverage(&results, &options.directions);
         let mut planned = Vec::new();
         let mut cases = Vec::new();
         for machine in &opened.unavailable {
@@ -335,10 +366,15 @@ impl<'t> Sites<'t> {
     }
 
     /// Counts how much of the sections that the builds know was sent, on all machines together.
-    fn coverage(&self, results: &[MachineResult]) -> Option<Coverage> {
+    fn coverage(&self, results: &[MachineResult], directions: &[Direction]) -> Option<Coverage> {
         let of = |(owner, result): (&&Builds, &MachineResult)| {
             let (old, new) = owner.dumps.as_ref()?;
-            Some(cover([old, new], &result.observed, &result.reach))
+            Some(cover(
+                [old, new],
+                &result.observed,
+                &result.reach,
+                directions,
+            ))
         };
         let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
         join(&all)
@@ -368,11 +404,13 @@ fn targets(
         machine: name.clone(),
         arch: arch.to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),
         capabilities: Vec::new(),
         running: false,
         loops: None,
         retries: 0,
+        repeat: 0,
         plain_boots: PlainBoots::default(),
         timeouts: Timeouts {
             leg: config.timeout,
@@ -383,16 +421,19 @@ fn targets(
     };
     let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let properties = target::properties(&configs, &options.only)?;
+    let virtio = configs.first().map(target::virtio).transpose()?;
+    let virtio = virtio.unwrap_or_default();
     let target = |config: MigrationConfig| SweepTarget {
         label: target::label(arch, &config.machine, &builds.machines),
         properties: properties.clone(),
+        virtio: virtio.clone(),
         forecast: Forecast::default(),
         config,
     };
     Ok(configs.into_iter().map(target).collect())
 }
 
-/// The options that bear on the results, as one would type them; of lists, what is in them.
+/// The options that influence the results, as one would type them; of lists, what is in them.
 fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));

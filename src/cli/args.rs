@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
     /// Write a debug log: every QEMU started, with its arguments and its end, every leg, every fetch;
-    /// MIGCOMPAT_LOG=trace adds what is said on the monitors
+    /// MIGCOMPAT_LOG=trace adds the traffic on the monitors
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub log: Option<PathBuf>,
     #[command(subcommand)]
@@ -35,7 +35,7 @@ tested (a build will not start, no common machine), which git bisect run takes f
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare the dumps, migrate a guest with the usual devices both ways, and draw one verdict
+    /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
@@ -64,7 +64,7 @@ pub(crate) enum Color {
 
 impl Color {
     /// Sets it for every stream of this process.
-    pub fn write_global(self) {
+    pub(super) fn write_global(self) {
         match self {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
@@ -82,7 +82,7 @@ pub(crate) enum Directions {
 }
 
 impl Directions {
-    pub fn list(self) -> &'static [Direction] {
+    pub(crate) fn list(self) -> &'static [Direction] {
         match self {
             Directions::Forward => &[Direction::Forward],
             Directions::Backward => &[Direction::Backward],
@@ -190,7 +190,7 @@ pub(crate) enum First {
 }
 
 impl First {
-    pub fn direction(self) -> Direction {
+    pub(crate) fn direction(self) -> Direction {
         match self {
             First::Old => Direction::Forward,
             First::New => Direction::Backward,
@@ -229,9 +229,12 @@ pub(crate) struct MigrationArgs {
     /// Number of cases at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// How often to repeat a case that failed, to see whether it always fails
+    /// Number of times to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
+    /// Number of times to run a passed case again, to see whether it always passes; the report has the rate
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub repeat: u16,
     /// Time limit of one migration, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
@@ -455,6 +458,9 @@ pub(crate) struct StreamOutputArgs {
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Bytes of the file before the stream, as in `file:FILE,offset=BYTES`
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub offset: u64,
     /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
@@ -508,16 +514,17 @@ fn version(text: &str) -> Result<Version, String> {
         .map_err(|_| "it must be a release like 7.2 or 10.0.2".to_owned())
 }
 
+/// The least likeness, from 0 to 1, of a rule that is suggested for the one that was typed.
+const LIKE: f64 = 0.6;
+
 fn rule(id: &str) -> Result<Rule, String> {
     Rule::from_id(id).ok_or_else(|| {
+        let likeness = |rule: &Rule| strsim::normalized_damerau_levenshtein(rule.id(), id);
         let nearest = Rule::ALL
             .iter()
-            .min_by_key(|rule| strsim::damerau_levenshtein(rule.id(), id));
-        match nearest {
-            Some(rule) => {
-                format!("no such rule; did you mean `{rule}`? `migcompat rules list` shows all")
-            }
-            None => "no such rule".to_owned(),
-        }
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .filter(|rule| likeness(rule) >= LIKE);
+        let meant = nearest.map_or_else(String::new, |rule| format!(" did you mean `{rule}`?"));
+        format!("no such rule;{meant} `migcompat rules list` shows all")
     })
 }

@@ -37,21 +37,28 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
             Ok(Exit::Compatible)
         }
         BuildsCommand::Remove { builds } => {
+            let mut missing = Vec::new();
             for build in parse_all(builds)? {
                 let removed = cache.remove(&build).map_err(QemuError::from)?;
                 for entry in &removed {
                     print_line(&format!("removed {} {}", entry.suite, entry.package))?;
                 }
                 if removed.is_empty() {
-                    print_line("nothing of it is in the cache")?;
+                    missing.push(build.label());
                 }
+            }
+            if !missing.is_empty() {
+                return Err(Failure::usage(anyhow::anyhow!(
+                    "nothing of {} is in the cache",
+                    missing.join(" and ")
+                )));
             }
             Ok(Exit::Compatible)
         }
     }
 }
 
-/// All arguments are looked at before anything is done. Only suites live in the cache.
+/// Checks all arguments before anything is done. Only suites are in the cache.
 fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
     builds
         .iter()

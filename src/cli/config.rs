@@ -114,6 +114,7 @@ impl From<&MigrationArgs> for Guests {
             capabilities: args.capability.clone(),
             jobs: args.jobs.map(usize::from),
             retries: args.retries,
+            repeat: args.repeat,
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
         }

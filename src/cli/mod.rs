@@ -1,6 +1,11 @@
 //! The command line: arguments to a configuration of the library, progress on a terminal, the report to a
 //! renderer, its verdict to an exit status. What a command does is the library's.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "it talks to a person; the library reports"
+)]
+
 mod args;
 mod builds;
 mod config;
@@ -28,17 +33,28 @@ use crate::api;
 use crate::api::dumps::ObtainError;
 use crate::cleanup;
 use crate::qemu::QemuError;
+use crate::report::Verdict;
 
-/// How long the last words of an interrupted run may take.
+/// Time limit for the last messages of an interrupted run.
 const TELLING: Duration = Duration::from_millis(300);
 
-/// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
+/// The way in which a command ends. CI jobs and `git bisect run` rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Compatible,
     Incompatible,
     /// A report was made, but nothing in it was tested: exit status 125, as for a failure to start.
     Untested,
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Exit {
+        match verdict {
+            Verdict::Compatible => Exit::Compatible,
+            Verdict::Incompatible => Exit::Incompatible,
+            Verdict::Untested => Exit::Untested,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -51,14 +67,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not give an answer.
+/// A failure of a command to give an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Wrong usage or unreadable input: exit status 2.
-    #[error("{0:#}")]
+    #[error("{}", causes(.0))]
     Usage(anyhow::Error),
     /// The question is sound, but a build will not start or has no such machine: exit status 125.
-    #[error("{0:#}")]
+    #[error("{}", causes(.0))]
     Untestable(anyhow::Error),
     /// Ended by a signal: exit status 128 and its number.
     #[error("interrupted by {0}")]
@@ -78,10 +94,27 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
-            // A shell says the same of a process that a signal has killed.
+            // A shell gives the same status for a process that a signal has killed.
             Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
+}
+
+/// Returns an error with its causes. A cause that the sentence of its error contains is not
+/// repeated.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 impl From<api::Error> for Failure {
@@ -134,7 +167,7 @@ pub fn main() -> ExitCode {
 fn interrupted(signal: Signal) -> u8 {
     let failure = Failure::Interrupted(signal);
     let status = failure.status();
-    // Who reads the error output may have stopped to.
+    // The reader of the error output may have gone.
     cleanup::within(TELLING, move || {
         fail(&failure);
     });
@@ -169,7 +202,7 @@ fn fail(failure: &Failure) -> u8 {
     };
     tracing::info!(%failure, "ended");
     let mut out = anstream::stderr();
-    // The status tells it to whom this cannot be told.
+    // The exit status says it where the message cannot be written.
     let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
     failure.status()
 }

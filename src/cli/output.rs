@@ -1,12 +1,12 @@
-//! What a command hands out: a report in the form that was asked for.
+//! The output of a command: a report in the requested format.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::cli::args::{Format, OutputArgs};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
+use crate::report::Report;
 use crate::report::render::{html, json, junit, text};
-use crate::report::{Report, Verdict};
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
@@ -38,9 +38,5 @@ pub(crate) fn write_report(
         Format::Junit => junit::write(report, out),
         Format::Html => html::write(report, out),
     })?;
-    Ok(match report.verdict {
-        Verdict::Compatible => Exit::Compatible,
-        Verdict::Incompatible => Exit::Incompatible,
-        Verdict::Untested => Exit::Untested,
-    })
+    Ok(report.verdict.into())
 }

@@ -35,7 +35,7 @@ pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
     let outcome = api::static_check(&config, &Display::new(args.output.quiet))?;
     if args.suggest {
         target.write_text(|out| suggest::write(&outcome.report, out))?;
-        return Ok(Exit::Compatible);
+        return Ok(outcome.report.verdict.into());
     }
     output::write_report(&outcome.report, target, &args.output)
 }

@@ -1,6 +1,7 @@
 //! `migcompat rules`: what the rules mean, and whether the lists are in order.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -8,12 +9,13 @@ use anyhow::Context;
 use crate::cli::args::{CheckArgs, RulesArgs, RulesCommand};
 use crate::cli::{Exit, Failure, target};
 use crate::compare::dump::compare::{compare, names};
+use crate::compare::renames::Renames;
 use crate::model::Rule;
 use crate::model::{Direction, Version};
 use crate::rules::check;
 use crate::rules::check::Comparison;
 use crate::rules::judge::{LevelOverrides, judge_and_note};
-use crate::rules::known_issues::{KnownIssues, Scope};
+use crate::rules::known_issues::{KnownIssues, Match, Place, Scope};
 use crate::vmstate::read::read_dump;
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Exit, Failure> {
@@ -152,8 +154,10 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
                     machine: None,
                     any_machine: true,
                 };
-                let findings = compare(old_dump, new_dump, &Direction::BOTH, &scope);
-                let judged = judge_and_note(findings, &scope, &LevelOverrides::new());
+                let renames = Noted::of(scope);
+                let findings = compare(old_dump, new_dump, &Direction::BOTH, &renames);
+                let mut judged = judge_and_note(findings, &scope, &LevelOverrides::new());
+                judged.used.extend(renames.used.into_inner());
                 tried.push(Comparison {
                     old: *old,
                     new: *new,
@@ -164,4 +168,40 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
         }
     }
     Ok(tried)
+}
+
+/// Renames that note which entries answered. A rename that a comparison takes for granted shows in no
+/// finding.
+struct Noted<'k> {
+    scope: Scope<'k>,
+    used: RefCell<BTreeSet<&'k Place>>,
+}
+
+impl<'k> Noted<'k> {
+    fn of(scope: Scope<'k>) -> Noted<'k> {
+        Noted {
+            scope,
+            used: RefCell::default(),
+        }
+    }
+
+    fn note(&self, found: Option<Match<'k>>) -> Option<String> {
+        let found = found?;
+        self.used.borrow_mut().insert(found.entry);
+        Some(found.reason)
+    }
+}
+
+impl Renames for Noted<'_> {
+    fn mentions(&self, field: &str) -> bool {
+        self.scope.mentions(field)
+    }
+
+    fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String> {
+        self.note(Scope::field(&self.scope, section, description, old, new))
+    }
+
+    fn section(&self, description: &str, old: &str, new: &str) -> Option<String> {
+        self.note(Scope::section(&self.scope, description, old, new))
+    }
 }

@@ -1,11 +1,11 @@
-//! Two layouts or two streams held against each other: what differs, what it means on the wire, and
+//! Comparison of two layouts or two streams: what differs, what it means on the wire, and
 //! why a load failed.
 
-pub mod diff;
-pub mod dump;
-pub mod explain;
-pub mod fidelity;
+pub(crate) mod diff;
+pub(crate) mod dump;
+pub(crate) mod explain;
+pub(crate) mod fidelity;
 pub(crate) mod layout;
-pub mod renames;
+pub(crate) mod renames;
 mod sections;
-pub mod streams;
+pub(crate) mod streams;

@@ -19,14 +19,14 @@ use std::collections::BTreeSet;
 
 use crate::model::Route;
 
-pub use search::Search;
+pub(crate) use search::Search;
 
 /// A device, by its place in the list that is searched.
-pub type Item = usize;
+pub(crate) type Item = usize;
 
 /// A guest that is to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub(crate) struct Trial {
     pub route: Route,
     /// The devices, in their order; none for a guest without any.
     pub items: Vec<Item>,
@@ -35,7 +35,7 @@ pub struct Trial {
 
 /// The answer to a trial; `E` is the evidence.
 #[derive(Debug, Clone)]
-pub enum Answer<E> {
+pub(crate) enum Answer<E> {
     Passed {
         evidence: E,
         /// Items that are expected to fail on the way back.
@@ -51,14 +51,14 @@ pub enum Answer<E> {
         evidence: E,
         /// The item that the evidence points at; it is tried first.
         suspect: Option<Item>,
-        /// Items that have in them what failed of that one, and may well fail of the same cause.
+        /// Items that contain the part that failed, and may fail for the same cause.
         alike: BTreeSet<Item>,
     },
-    /// The guest failed, and all that was wrong was one item's: the others came through.
+    /// The guest failed because of one item alone: the others came through.
     SingleCulprit {
         failure: E,
         culprit: Item,
-        /// Evidence for the others.
+        /// The evidence for the others.
         others: E,
         likely_to_fail: BTreeSet<Item>,
     },
@@ -66,15 +66,15 @@ pub enum Answer<E> {
 
 impl<E> Answer<E> {
     /// Returns a pass that says nothing about the way back.
-    pub fn passed(evidence: E) -> Self {
+    pub(crate) fn passed(evidence: E) -> Self {
         Answer::Passed {
             evidence,
             likely_to_fail: BTreeSet::new(),
         }
     }
 
-    /// Returns a failure that points at nobody.
-    pub fn failed(evidence: E) -> Self {
+    /// Returns a failure that points at no item.
+    pub(crate) fn failed(evidence: E) -> Self {
         Answer::Failed {
             evidence,
             suspect: None,
@@ -97,20 +97,20 @@ impl<E> Answer<E> {
     }
 }
 
-/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it; or
-/// it is a `Culprit` by the failure of a pack that pointed at it, and that did not come again.
+/// The result for one device on one route. Except for `Passed`, only what it needs was with it; or
+/// it is a `Culprit` because the failure of a pack pointed at it and did not happen again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict<E> {
+pub(crate) enum Verdict<E> {
     Passed(E),
     Refused(E),
     Culprit(E),
-    /// It cannot be without this culprit, and was not tried.
+    /// The device needs this culprit, and was not tried.
     NeedsCulprit(Item),
 }
 
 /// Devices that fail in one guest, and no fewer of them do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group<E> {
+pub(crate) struct Group<E> {
     pub route: Route,
     pub items: Vec<Item>,
     pub evidence: E,

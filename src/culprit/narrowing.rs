@@ -33,7 +33,7 @@ pub(crate) enum Progress {
 
 impl Narrowing {
     /// Begins with items that fail together.
-    pub fn begin(items: Vec<Item>) -> (Self, Progress) {
+    pub(super) fn begin(items: Vec<Item>) -> (Self, Progress) {
         let mut narrowing = Narrowing {
             failing: items.len(),
             items,
@@ -46,7 +46,7 @@ impl Narrowing {
     }
 
     /// Takes whether what was to be tried fails.
-    pub fn record(&mut self, failed: bool) -> Progress {
+    pub(super) fn record(&mut self, failed: bool) -> Progress {
         match (self.prefix, failed) {
             (0, true) => {
                 let mut group = self.group.clone();

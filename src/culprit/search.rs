@@ -1,4 +1,4 @@
-//! A search under way: what was tried, what came of it, and what to try next.
+//! A search under way: the trials so far, their results, and what to try next.
 
 mod halving;
 mod way_back;
@@ -14,7 +14,7 @@ use way_back::WayBack;
 
 /// A search for the culprits among items that travel in guests; `E` is the evidence.
 #[derive(Debug)]
-pub struct Search<E> {
+pub(crate) struct Search<E> {
     method: Method,
     nodes: Vec<Node<E>>,
     verdicts: BTreeMap<(Route, Item), Verdict<E>>,
@@ -85,7 +85,7 @@ impl<E: Clone> Search<E> {
     }
 
     /// Begins with every pack on every route.
-    pub fn of_packs(packs: &[Vec<Item>], routes: &[Route]) -> (Self, Vec<Trial>) {
+    pub(crate) fn of_packs(packs: &[Vec<Item>], routes: &[Route]) -> (Self, Vec<Trial>) {
         let mut search = Search::by(Method::Halving);
         let mut trials = Vec::new();
         for pack in packs.iter().filter(|pack| !pack.is_empty()) {
@@ -96,10 +96,14 @@ impl<E: Clone> Search<E> {
         (search, trials)
     }
 
-    /// Begins with every pack on its way there; it goes back once that is known. What arrived there
-    /// tells which devices are bound to fail on the way back: they would only have their neighbours
-    /// tried again.
-    pub fn there_and_back(packs: &[Vec<Item>], there: Route, back: Route) -> (Self, Vec<Trial>) {
+    /// Begins with every pack on the first leg; it goes back once that result is known. What
+    /// arrived there shows which devices are bound to fail on the way back: they would only have
+    /// their neighbours tried again.
+    pub(crate) fn there_and_back(
+        packs: &[Vec<Item>],
+        there: Route,
+        back: Route,
+    ) -> (Self, Vec<Trial>) {
         let (mut search, trials) = Search::of_packs(packs, &[there]);
         search.way_back = Some(WayBack::new(back));
         (search, trials)
@@ -107,8 +111,9 @@ impl<E: Clone> Search<E> {
 
     /// Begins to narrow items down that fail together on a route, starting with a guest without any.
     /// There is one trial at a time. A member stands after those it needs. A group that fails is taken
-    /// to fail in any company; nobody is blamed for a neighbour, and nobody is cleared without a trial.
-    pub fn of_failure(
+    /// to fail in any company; no item is blamed for a neighbour, and none is cleared without a
+    /// trial.
+    pub(crate) fn of_failure(
         items: Vec<Item>,
         needs: BTreeMap<Item, Vec<Item>>,
         route: Route,
@@ -122,53 +127,53 @@ impl<E: Clone> Search<E> {
         (search, vec![trial])
     }
 
-    /// Says which of the devices cannot be without which others. One that fails with what it needs is
-    /// known to without being tried.
+    /// Sets which of the devices need which others. A device whose need fails is known to fail
+    /// without being tried.
     #[must_use]
-    pub fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
+    pub(crate) fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Says which items are expected to fail on the way back, whatever becomes of them before.
+    /// Sets which items are expected to fail on the way back, whatever their result before.
     #[must_use]
-    pub fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
+    pub(crate) fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
         if let Some(way_back) = &mut self.way_back {
             way_back.predicted = predicted;
         }
         self
     }
 
-    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
-    /// the order pack and item, that was put down to it.
+    /// Sets the check that decides whether what one item does alone accounts for the failure of a
+    /// pack, given in the order pack and item, that was put down to it.
     #[must_use]
-    pub fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
+    pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
         self
     }
 
-    /// Tells whether what passes on this route has the way back to go.
-    pub fn goes_back(&self, route: Route) -> bool {
+    /// Tells whether what passes on this route has to go back.
+    pub(crate) fn goes_back(&self, route: Route) -> bool {
         self.way_back_from(route).is_some()
     }
 
     /// Returns a failure of several devices that pointed at this one, if there was one.
-    pub fn pointed_at(&self, route: Route, item: Item) -> Option<&E> {
+    pub(crate) fn pointed_at(&self, route: Route, item: Item) -> Option<&E> {
         self.pointed_at.get(&(route, item))
     }
 
     /// Returns the results so far.
-    pub fn verdicts(&self) -> &BTreeMap<(Route, Item), Verdict<E>> {
+    pub(crate) fn verdicts(&self) -> &BTreeMap<(Route, Item), Verdict<E>> {
         &self.verdicts
     }
 
     /// Returns the result for one device on one route.
-    pub fn verdict(&self, route: Route, item: Item) -> Option<&Verdict<E>> {
+    pub(crate) fn verdict(&self, route: Route, item: Item) -> Option<&Verdict<E>> {
         self.verdicts.get(&(route, item))
     }
 
     /// Returns the groups that fail only together, in the order of the devices.
-    pub fn groups(&self) -> Vec<&Group<E>> {
+    pub(crate) fn groups(&self) -> Vec<&Group<E>> {
         let mut groups: Vec<&Group<E>> = self.groups.iter().collect();
         groups.sort_by(|a, b| (&a.items, a.route).cmp(&(&b.items, b.route)));
         groups
@@ -176,7 +181,7 @@ impl<E: Clone> Search<E> {
 
     /// Tells whether a guest without any of the items fails as well: none of them is to blame, and
     /// nothing is known of any. Only a search that narrows down asks.
-    pub fn fails_without_any(&self) -> bool {
+    pub(crate) fn fails_without_any(&self) -> bool {
         self.fails_without_any
     }
 
@@ -208,7 +213,7 @@ impl<E: Clone> Search<E> {
     }
 
     /// Takes the answer to a trial; returns what to try next.
-    pub fn record(&mut self, trial: &Trial, answer: Answer<E>) -> Vec<Trial> {
+    pub(crate) fn record(&mut self, trial: &Trial, answer: Answer<E>) -> Vec<Trial> {
         let at = trial.node;
         match &self.nodes[at].stage {
             Stage::Empty => self.record_empty(at, answer),
@@ -324,7 +329,7 @@ impl<E: Clone> Search<E> {
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
         self.verdicts
             .insert((route, item), Verdict::Culprit(evidence));
-        // It may well come back, together with the others of its pack that did not get there.
+        // It may still go back, together with the others of its pack that did not arrive.
         let root = self.root_of(at);
         if let Some(way_back) = &mut self.way_back {
             way_back.hold(root, item);
@@ -349,7 +354,7 @@ impl<E: Clone> Search<E> {
         self.verdicts
             .insert((route, item), Verdict::Refused(evidence.clone()));
         let mut next = self.close(at, false);
-        // Whichever way it was to go, both builds were to start with it.
+        // In either direction both builds were to start with it.
         if let Some(back) = self.way_back_from(route) {
             let refused = Verdict::Refused(evidence);
             self.verdicts.insert((back, item), refused);

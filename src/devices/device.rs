@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A device of a set.
 #[derive(Debug, Clone)]
@@ -18,17 +18,17 @@ pub struct Device {
     /// The architectures that have it, every one when empty; the same goes for the machines.
     pub(super) arch: Vec<String>,
     /// Families: `pc-q35` is every `pc-q35-*`.
-    pub(super) machines: Vec<String>,
+    pub(super) machines: MachineNames,
     pub(super) since: Option<Version>,
     pub(super) until: Option<Version>,
     pub(super) needs: Vec<String>,
-    /// A guest has one of these: the devices of the set that name the same thing keep each other out.
+    /// The kind of which a guest has one: devices of the set with the same kind exclude each other.
     pub(super) one_of: Option<String>,
     /// A build cannot migrate it even to itself, for this reason.
     pub(super) unmigratable: Option<String>,
     /// The first release that can.
     pub(super) migratable_since: Option<Version>,
-    /// Devices after it would land elsewhere than without it.
+    /// Devices after it would get other addresses than without it.
     pub(super) alone: bool,
     pub(super) form: Form,
 }
@@ -75,12 +75,17 @@ impl Device {
         self.driver_on.get(arch).unwrap_or(&self.driver)
     }
 
+    /// Tells whether it is given as `-device` takes it, rather than by a set.
+    pub fn is_verbatim(&self) -> bool {
+        matches!(self.form, Form::Verbatim(_))
+    }
+
     /// Returns the ids of the devices that it needs directly.
     pub fn needs(&self) -> &[String] {
         &self.needs
     }
 
-    /// Returns the bus that it sits on, if it says so.
+    /// Returns the bus that it is plugged into, if it names one.
     pub fn bus(&self) -> Option<&str> {
         match &self.form {
             Form::Described { bus, .. } => bus.as_deref(),
@@ -93,7 +98,7 @@ impl Device {
         self.one_of.as_deref()
     }
 
-    /// Tells whether it changes where the devices after it land.
+    /// Tells whether it changes the addresses of the devices after it.
     pub fn is_alone(&self) -> bool {
         self.alone
     }
@@ -116,11 +121,6 @@ impl Device {
     }
 
     pub(super) fn is_for_machine(&self, machine: &str) -> bool {
-        self.machines.is_empty()
-            || self.machines.iter().any(|family| {
-                machine
-                    .strip_prefix(family.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            })
+        self.machines.is_empty() || self.machines.include(Some(machine))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceSet, Driver, Form, Value};
-use crate::model::Pattern;
+use crate::model::{MachineNames, Pattern};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,16 +54,16 @@ struct Excluded {
     reason: String,
 }
 
-/// A property of a device, as a build tells it.
+/// A property of a device, as a build lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Property {
+pub(crate) struct Property {
     pub name: String,
     /// `str` or `link<rng-backend>` for instance.
     pub kind: String,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    // Not from outside: the file is part of the program, and a test reads it.
+    // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/fallbacks.toml"))
         .unwrap_or_else(|error| unreachable!("device-sets/fallbacks.toml: {error}"))
 });
@@ -74,11 +74,11 @@ fn fits(wanted: &[String], arch: &str) -> bool {
 
 /// The ways to plug in a driver that no set has.
 #[derive(Debug)]
-pub struct FallBack;
+pub(crate) struct FallBack;
 
 impl FallBack {
-    /// Returns why a driver is not tried, where that is for a reason.
-    pub fn left_out(driver: &str, facts: &Driver, arch: &str) -> Option<&'static str> {
+    /// Returns why a driver is not tried, if it is left out.
+    pub(crate) fn left_out(driver: &str, facts: &Driver, arch: &str) -> Option<&'static str> {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
         };
@@ -95,14 +95,14 @@ impl FallBack {
     }
 
     /// Tells whether a bus of this type takes devices for that one.
-    pub fn takes(bus: &str, wanted: &str) -> bool {
+    pub(crate) fn takes(bus: &str, wanted: &str) -> bool {
         let also = |entry: &Bus| entry.name == wanted && entry.also.iter().any(|also| also == bus);
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// Returns the device with what its bus and its properties want, and nothing of the host. `number` tells
-    /// it from other devices of the guest.
-    pub fn recipe(
+    /// Returns the device with what its bus and its properties need, and nothing of the host.
+    /// `number` keeps it from other devices of the guest.
+    pub(crate) fn recipe(
         driver: &str,
         facts: &Driver,
         properties: &[Property],
@@ -150,7 +150,7 @@ impl FallBack {
             driver: driver.to_owned(),
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
-            machines: Vec::new(),
+            machines: MachineNames::default(),
             since: None,
             until: None,
             needs,

@@ -1,4 +1,4 @@
-//! Reading a set from its file, and saying what is wrong with it.
+//! Reading of a set from its file, with errors for what is wrong in it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
-use crate::model::Version;
+use crate::model::{MachineNames, Version};
 
 /// A set as its file has it.
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ struct File {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Vec<String>,
+    machines: MachineNames,
     #[serde(default)]
     device: Vec<Spanned<Entry>>,
     #[serde(default)]
@@ -33,7 +33,7 @@ struct Entry {
     #[serde(default)]
     driver_on: BTreeMap<String, String>,
     arch: Option<Vec<String>>,
-    machines: Option<Vec<String>>,
+    machines: Option<MachineNames>,
     since: Option<Version>,
     until: Option<Version>,
     #[serde(default)]
@@ -54,14 +54,14 @@ impl Entry {
     fn fault(&self) -> Option<String> {
         if !is_id(&self.id) {
             return Some(format!(
-                "`{}` is no id: a letter, then letters, digits, `-`, `.` and `_`",
+                "`{}` is not an id: a letter, then letters, digits, `-`, `.` and `_`",
                 self.id
             ));
         }
         let drivers = self.driver.iter().chain(self.driver_on.values());
         for driver in drivers {
             if driver.is_empty() || driver.contains([',', '=', ' ']) {
-                return Some(format!("`{driver}` is no name of a driver"));
+                return Some(format!("`{driver}` is not the name of a driver"));
             }
         }
         for (key, instead) in [("id", "id"), ("driver", "driver"), ("bus", "bus")] {
@@ -229,13 +229,13 @@ fn in_order(needs: &[Vec<usize>]) -> Result<Vec<usize>, usize> {
 }
 
 impl Device {
-    fn new(entry: Entry, arch: &[String], machines: &[String]) -> Device {
+    fn new(entry: Entry, arch: &[String], machines: &MachineNames) -> Device {
         Device {
             driver: entry.driver.unwrap_or_else(|| entry.id.clone()),
             id: entry.id,
             driver_on: entry.driver_on,
             arch: entry.arch.unwrap_or_else(|| arch.to_vec()),
-            machines: entry.machines.unwrap_or_else(|| machines.to_vec()),
+            machines: entry.machines.unwrap_or_else(|| machines.clone()),
             since: entry.since,
             until: entry.until,
             needs: entry.needs,

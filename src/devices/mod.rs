@@ -15,11 +15,14 @@ mod shipped;
 
 use std::path::PathBuf;
 
-pub use compose::{Composition, Exclusion, Known, Reason, Target};
-pub use device::Device;
-pub use drivers::{Driver, Drivers};
-pub use fallback::{FallBack, Property};
-pub use set::{DeviceSet, LeftOut};
+pub(crate) use compose::{Composition, Exclusion};
+pub use compose::{Known, Reason, Target};
+pub(crate) use device::Device;
+pub(crate) use drivers::Driver;
+pub use drivers::Drivers;
+pub(crate) use fallback::{FallBack, Property};
+pub use set::DeviceSet;
+pub(crate) use set::LeftOut;
 
 use device::{Form, Value};
 

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::model::Pattern;
-
 use crate::devices::{Device, DeviceError};
+use crate::model::Pattern;
 
 /// A named list of devices.
 #[derive(Debug, Clone)]

@@ -77,7 +77,7 @@ async fn run_as(
         });
         return Ran {
             case,
-            observed: Observed::default(),
+            observed: Observed::nothing(spec.direction),
             alike: BTreeMap::new(),
         };
     }
@@ -85,7 +85,7 @@ async fn run_as(
     let route = config.route(spec.direction);
     let run = run::run(config, &route, &launch, spec.direction, watcher).await;
     if let Some(why) = run.silent_guest {
-        // A machine whose guest does not work can be moved all the same.
+        // A machine whose guest does not work can still be moved.
         let paused = MigrationConfig {
             running: false,
             ..config.clone()
@@ -96,16 +96,25 @@ async fn run_as(
     let (mut result, launch) = (calibrated.run, calibrated.launch);
     case.changed_by_load = calibrated.changes;
     let sent = result.state.first.take();
+    let repeated = repeat(
+        config,
+        &mut result,
+        &route,
+        &launch,
+        spec.direction,
+        watcher,
+    )
+    .await;
     let mut alike = BTreeMap::new();
     if result.failed() && spec.part == Part::Alike {
         case.outcome = result.outcome;
         record_failure(config, &mut case, result, &launch, &route);
     } else if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
-        control_and_retry(config, &mut case, &mut result, &launch, watcher).await;
+        control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
-            // As far as it came, and on its way.
+            // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
             let suspect = result.suspect.clone();
@@ -116,6 +125,7 @@ async fn run_as(
         record_failure(config, &mut case, result, &launch, &route);
     } else {
         case.outcome = result.outcome;
+        case.repeated = Some(repeated).filter(|repeated| repeated.of > 1);
         record(&mut case, result);
     }
     let plugged = set.devices.iter();
@@ -125,6 +135,7 @@ async fn run_as(
             .as_ref()
             .and_then(Stream::vmdesc)
             .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+        direction: spec.direction,
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
@@ -135,7 +146,43 @@ async fn run_as(
     }
 }
 
-/// Returns why a case cannot be run at all, if so.
+/// Repeats a case that passed as often as requested: that shows intermittent failures. The worst
+/// run is left in `result`.
+async fn repeat(
+    config: &MigrationConfig,
+    result: &mut RunResult,
+    route: &[&Endpoint],
+    launch: &LaunchSpec,
+    direction: Direction,
+    watcher: Watcher<'_>,
+) -> Repeated {
+    let mut repeated = Repeated {
+        failed: usize::from(result.failed()),
+        of: 1,
+    };
+    if result.outcome == Outcome::Pass {
+        let of = config.repeat;
+        for time in 1..=of {
+            watcher(Step::Again { time, of });
+            let again = run::run(config, route, launch, direction, &|_| {}).await;
+            repeated.of += 1;
+            repeated.failed += usize::from(again.failed());
+            if again.failed() && severity(again.outcome) > severity(result.outcome) {
+                *result = again;
+            }
+        }
+    }
+    repeated
+}
+
+/// Returns the severity of an outcome; the worst is the highest.
+fn severity(outcome: Outcome) -> usize {
+    use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
+    let order = [Skip, Pass, Broken, Fail, Lost, Hang, Crash];
+    order.iter().position(|&of| of == outcome).unwrap_or(0)
+}
+
+/// Returns why a case cannot be run at all, if it cannot.
 fn obstacle(
     config: &MigrationConfig,
     spec: &CaseSpec,
@@ -155,7 +202,7 @@ fn obstacle(
             config.arch
         ));
     }
-    // A set of which nothing is left tests nothing but what other cases test.
+    // A set with no device left only tests what other cases test.
     if composition.included.is_empty() && !spec.set.devices.is_empty() {
         let why = composition.excluded.iter().take(3);
         let why: Vec<String> = why.map(ToString::to_string).collect();
@@ -223,12 +270,13 @@ fn record(case: &mut Case, result: RunResult) {
     case.state_unchecked = result.state.unchecked;
 }
 
-/// Looks after a failure whether a build fails with itself, and whether it fails every time. The files of
-/// a control that failed are added to those of the run.
+/// Checks after a failure whether a build fails with itself, and whether the case fails every time.
+/// The files of a control that failed are added to those of the run.
 async fn control_and_retry(
     config: &MigrationConfig,
     case: &mut Case,
     result: &mut RunResult,
+    mut repeated: Repeated,
     launch: &LaunchSpec,
     watcher: Watcher<'_>,
 ) {
@@ -247,7 +295,11 @@ async fn control_and_retry(
         return;
     }
     case.outcome = result.outcome;
-    let mut repeated = Repeated { failed: 1, of: 1 };
+    if repeated.of > 1 {
+        // The failure rate is known already.
+        case.repeated = Some(repeated);
+        return;
+    }
     for time in 1..=config.retries {
         let of = config.retries;
         watcher(Step::Again { time, of });
@@ -283,8 +335,8 @@ async fn control(
     let route = vec![endpoint; result.legs.len().max(1) + 1];
     let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
     keep_control(name, &mut same, &mut result.files);
-    // What a build does to itself once in a while does not tell why this move fails: another failure than
-    // the move's has to come twice.
+    // What a build does to itself once in a while does not explain why this leg fails: a failure
+    // other than that of the leg has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
         same = run::run(config, &route, launch, direction, &|_| {}).await;
         keep_control(&format!("{name}-again"), &mut same, &mut result.files);

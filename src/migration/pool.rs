@@ -10,14 +10,14 @@ use tracing::{Instrument, Span, debug, debug_span};
 
 /// The run could not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum RunFailure {
+pub(crate) enum RunFailure {
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
 }
 
 /// Something to do, and how long it may take beside the others: the longest begins first.
 #[derive(Debug)]
-pub struct Job<J> {
+pub(crate) struct Job<J> {
     pub weight: usize,
     pub job: J,
 }
@@ -122,7 +122,7 @@ impl<J> Queue<J> {
 ///
 /// # Errors
 /// The system gives no runtime.
-pub fn run<J: Send, R: Send>(
+pub(crate) fn run<J: Send, R: Send>(
     workers: usize,
     first: Vec<Job<J>>,
     work: impl AsyncFn(&J) -> R + Sync,
@@ -172,7 +172,7 @@ pub fn run<J: Send, R: Send>(
 /// A job with its result, or the end of all.
 type Done<J, R> = Result<(J, R), RunFailure>;
 
-/// Does jobs, one after the other, until no more come.
+/// Runs jobs, one after the other, until no more come.
 fn do_jobs<J, R>(
     queue: &Queue<J>,
     work: &impl AsyncFn(&J) -> R,

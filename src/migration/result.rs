@@ -40,15 +40,15 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// The place of the failure as the builds tell it, before anything else explains it.
+    /// The place of the failure by the builds' messages, before anything else explains it.
     pub failed_at: Option<FailedAt>,
-    /// The reason why the guest never started to work, where it only did not in time.
+    /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
 
-/// A field that failed, as the builds tell it.
+/// A field that failed, by the builds' messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FailedAt {
     pub section: SectionName,
@@ -57,7 +57,7 @@ pub(crate) struct FailedAt {
 }
 
 impl FailedAt {
-    pub fn of(cause: &Cause) -> Option<FailedAt> {
+    pub(crate) fn of(cause: &Cause) -> Option<FailedAt> {
         Some(FailedAt {
             section: cause.section.clone()?,
             field: cause.field.clone()?,
@@ -66,12 +66,12 @@ impl FailedAt {
     }
 
     /// Returns what a build printed without numbers and names, which each device has of its own.
-    pub fn symptom(&self) -> String {
+    pub(crate) fn symptom(&self) -> String {
         symptom(&self.message)
     }
 }
 
-/// A build that did not start with what it was given.
+/// A build that did not start with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub label: String,
@@ -81,12 +81,12 @@ pub(crate) struct Refusal {
     pub device: Option<String>,
 }
 
-/// The buses that both builds have to plug a device into, or why that is not known.
+/// The buses that both builds have to plug a device into, or the reason why they are not known.
 pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
     /// Makes the result of a run that ended in a leg; `legs` and `state` include that one.
-    pub fn of_failed_leg(
+    pub(crate) fn of_failed_leg(
         error: LegError,
         legs: Vec<Leg>,
         state: StateChecks,
@@ -111,7 +111,7 @@ impl RunResult {
     }
 
     /// Makes the result of a destination that does not start in a later leg.
-    pub fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
+    pub(crate) fn of_missing_destination(error: LegError, legs: Vec<Leg>) -> RunResult {
         let stderr = match &error.kind {
             LegErrorKind::NoLongerStarts { error, .. } => error.stderr.clone(),
             _ => String::new(),
@@ -126,7 +126,7 @@ impl RunResult {
     }
 
     /// Makes the result of a guest that is not moved at all. One error is enough for a reader.
-    pub fn not_started(errors: Vec<LegError>) -> RunResult {
+    pub(crate) fn not_started(errors: Vec<LegError>) -> RunResult {
         let refusals = errors.iter().filter_map(|error| match &error.kind {
             LegErrorKind::DoesNotStart(error) => Some(Refusal {
                 label: error.label.clone(),
@@ -159,7 +159,7 @@ impl RunResult {
     }
 
     /// Makes the result of a run that cannot be tried here.
-    pub fn skip(message: &str) -> RunResult {
+    pub(crate) fn skip(message: &str) -> RunResult {
         RunResult {
             cause: Some(Cause {
                 kind: Some(FailureKind::CannotBeSetUp),
@@ -171,7 +171,7 @@ impl RunResult {
     }
 
     /// Makes the result of a run in which every leg passed.
-    pub fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
+    pub(crate) fn passed(legs: Vec<Leg>, state: StateChecks) -> RunResult {
         RunResult {
             legs,
             state,
@@ -199,12 +199,12 @@ impl RunResult {
         }
     }
 
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         !matches!(self.outcome, Outcome::Pass | Outcome::Skip)
     }
 
     /// Returns all fields and pages that differ, where nothing else is wrong with a guest that loaded.
-    pub fn only_changes(&self) -> Option<BTreeSet<LoadChange>> {
+    pub(crate) fn only_changes(&self) -> Option<BTreeSet<LoadChange>> {
         let pages = match &self.error.as_ref()?.kind {
             LegErrorKind::State { .. } => None,
             LegErrorKind::Memory(fault) => Some(fault.pages()?),
@@ -218,7 +218,7 @@ impl RunResult {
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only values differ does so only for the same
     /// fields and blocks of memory.
-    pub fn accounts_for(&self, between: &RunResult) -> bool {
+    pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
         if !self.failed() {
             return false;
         }
@@ -228,7 +228,7 @@ impl RunResult {
         let Some(between) = between.only_changes() else {
             return false;
         };
-        // Memory that a build loses in any case may be other pages each time.
+        // The pages of memory that a build loses in any case may differ each time.
         let place = |change: &LoadChange| match change {
             LoadChange::Page { .. } => change.place(),
             LoadChange::Field { .. } => change.clone(),
@@ -240,9 +240,9 @@ impl RunResult {
             .all(|change| within.contains(&change))
     }
 
-    /// Returns the build of this leg that a failure is the doing of: what a source does by itself, or what
-    /// becomes of a stream at its destination.
-    pub fn failed_side(&self) -> LegSide {
+    /// Returns the build of this leg that causes a failure: the source for what it does by itself,
+    /// the destination for what becomes of a stream there.
+    pub(crate) fn failed_side(&self) -> LegSide {
         match self.error.as_ref().is_some_and(LegError::source_gave_up) {
             true => LegSide::Source,
             false => LegSide::Destination,
@@ -250,7 +250,7 @@ impl RunResult {
     }
 
     /// Tells whether both end the same way, at the same place.
-    pub fn fails_like(&self, other: &RunResult) -> bool {
+    pub(crate) fn fails_like(&self, other: &RunResult) -> bool {
         let place = |run: &RunResult| {
             let cause = run.cause.as_ref()?;
             Some((cause.section.clone(), cause.field.clone()))
@@ -259,7 +259,7 @@ impl RunResult {
     }
 
     /// Tells whether neither side printed a complaint.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         [&self.source_stderr, &self.destination_stderr]
             .into_iter()
             .all(|text| output::complaint(text).is_none())

@@ -3,16 +3,20 @@
 
 mod build;
 mod direction;
+mod machine_names;
 mod pattern;
 mod route;
 pub(crate) mod rule;
 mod section;
+mod similar;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
+pub use machine_names::MachineNames;
 pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;
 pub use section::SectionName;
+pub use similar::nearest;
 pub use version::{BadVersion, Version};

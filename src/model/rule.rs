@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Calls a macro with every rule and its id, in the order in which `rules list` shows them:
-/// sections, fields, conditions, subsections, set-up.
+/// sections, fields, conditions, subsections, what one build does wrong by itself, set-up.
 macro_rules! for_each_rule {
     ($callback:ident) => {
         $callback! {
@@ -43,7 +43,10 @@ macro_rules! for_each_rule {
             SubsectionVersion = "subsection-version",
             SubsectionMoved = "subsection-moved",
             SubsectionUnreachable = "subsection-unreachable",
+            SubsectionAmbiguous = "subsection-ambiguous",
+            GateAboveVersion = "gate-above-version",
             PropertyDefaultChanged = "property-default-changed",
+            FeatureDropped = "feature-dropped",
         }
     };
 }
@@ -52,7 +55,7 @@ pub(crate) use for_each_rule;
 macro_rules! rules {
     ($($variant:ident = $id:literal),+ $(,)?) => {
         /// A kind of difference between two builds. Named after the change from old to new,
-        /// whatever the direction it hurts.
+        /// whatever the direction that it breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Rule { $(#[doc = concat!("`", $id, "`")] #[serde(rename = $id)] $variant),+ }
 

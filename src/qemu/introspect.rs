@@ -1,19 +1,19 @@
-//! What a build can create, asked from itself.
+//! The device types that a build can create, asked from itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use qapi::qmp;
 
 use crate::qemu::info::NO_MACHINE;
-use crate::qemu::qmp::QmpError;
+use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
 use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
 /// The devices of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
-    /// Every device type that is not abstract, those of which boards alone are made among them.
+    /// Every device type that is not abstract, including those that only boards contain.
     pub types: BTreeSet<String>,
-    /// Name and type of each property, of the types that were asked for and told it.
+    /// Name and type of each property, of the types that were asked for and that list them.
     pub properties: BTreeMap<String, Vec<(String, String)>>,
 }
 
@@ -34,7 +34,36 @@ impl Build {
         Ok(answered?)
     }
 
+    /// Starts the build without a machine and asks for the types that are one of these, subtypes included; some
+    /// tenths of a second.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub fn types_of(&self, bases: &[&str]) -> Result<BTreeSet<String>, QemuError> {
+        let ask = async {
+            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            match types_of(&monitored, self, bases).await {
+                Ok(types) => {
+                    monitored.quit(self.deadlines().command).await;
+                    Ok(types)
+                }
+                Err(problem) => Err(monitored.explain(problem).await),
+            }
+        };
+        let answered = block_on(ask).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(answered?)
+    }
+
     /// [`Build::devices`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::devices`].
     pub async fn ask_devices(&self, asked: &[String]) -> Result<Devices, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self, asked).await {
@@ -45,6 +74,58 @@ impl Build {
             Err(problem) => Err(monitored.explain(problem).await),
         }
     }
+}
+
+impl Build {
+    /// Starts the build without a machine and asks for its CPU models; `None` where it does not list them.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub fn cpu_models(&self) -> Result<Option<BTreeSet<String>>, QemuError> {
+        let ask = async {
+            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            let deadline = self.deadlines().command;
+            let asked = monitored
+                .session
+                .execute(QueryCpuDefinitions {}, deadline)
+                .await;
+            match asked {
+                Ok(models) => {
+                    monitored.quit(deadline).await;
+                    Ok(Some(models.into_iter().map(|model| model.name).collect()))
+                }
+                // Not every target has the command.
+                Err(QmpError::Refused { .. }) => Ok(None),
+                Err(problem) => Err(monitored.explain(problem).await),
+            }
+        };
+        let answered = block_on(ask).unwrap_or_else(|error| {
+            Err(StartError {
+                label: self.label().to_owned(),
+                problem: Problem::Temp(error),
+                stderr: String::new(),
+            })
+        });
+        Ok(answered?)
+    }
+}
+
+async fn types_of(
+    monitored: &Monitored,
+    build: &Build,
+    bases: &[&str],
+) -> Result<BTreeSet<String>, QmpError> {
+    let mut types = BTreeSet::new();
+    for base in bases {
+        let list = qmp::qom_list_types {
+            implements: Some((*base).to_owned()),
+            abstract_: Some(false),
+        };
+        let deadline = build.deadlines().command;
+        let found = monitored.session.execute(list, deadline).await?;
+        types.extend(found.into_iter().map(|found| found.name));
+    }
+    Ok(types)
 }
 
 async fn questions(
@@ -73,9 +154,10 @@ async fn questions(
                 let pairs = found.into_iter().map(|p| (p.name, p.type_)).collect();
                 devices.properties.insert(name.clone(), pairs);
             }
-            // Some types tell none without a machine: they are tried as they are.
+            // Some types list none without a machine: they are tried as they are.
             Err(QmpError::Refused { .. }) => {}
-            // Asking is creating, which a faulty device may not survive. What is known is enough.
+            // Asking creates the device, and a faulty one may crash the build. What is known so far
+            // is enough.
             Err(_) => break,
         }
     }

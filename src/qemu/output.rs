@@ -1,13 +1,14 @@
-//! Reading what QEMU prints: which lines complain, which are harmless, and where a line's text begins.
+//! Parsing of QEMU's output: the lines that complain, the harmless ones, and the text of a line.
 //!
 //! QEMU writes `program: text`, where a text that starts with `warning:` or `info:` is no failure.
-//! Wordings that are read for what they say live here too, so that a new release is met in one place.
+//! Wordings that are parsed for their contents are here too, so that a new release needs changes in
+//! one place.
 
-pub mod load;
-pub mod start;
+pub(crate) mod load;
+pub(crate) mod start;
 
 /// Returns the line without the program's name before it.
-pub fn without_program(line: &str) -> &str {
+pub(crate) fn without_program(line: &str) -> &str {
     let line = line.trim();
     match line.split_once(": ") {
         Some((program, rest)) if program.contains("qemu-system-") && !program.contains(' ') => rest,
@@ -15,8 +16,8 @@ pub fn without_program(line: &str) -> &str {
     }
 }
 
-/// Tells a line that says nothing about a failure.
-pub fn is_harmless(line: &str) -> bool {
+/// Recognises a line that has no bearing on a failure.
+pub(crate) fn is_harmless(line: &str) -> bool {
     let line = line.trim();
     line.is_empty()
         || line.contains("warning:")
@@ -27,8 +28,8 @@ pub fn is_harmless(line: &str) -> bool {
         || line.contains("terminating on signal")
 }
 
-/// Returns the lines of an error output but for the harmless ones.
-pub fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
+/// Returns the lines of an error output except for the harmless ones.
+pub(crate) fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
     let mut warned = false;
     stderr.lines().filter(move |line| {
         // A warning of several lines: those that follow have neither a program's name nor a place.
@@ -39,13 +40,13 @@ pub fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the first line that a QEMU which did its work should not have printed.
-pub fn complaint(stderr: &str) -> Option<&str> {
+pub(crate) fn complaint(stderr: &str) -> Option<&str> {
     complaints(stderr).next()
 }
 
-/// Returns the line that best says why a build ended, without the program's name: a failed assertion,
-/// else the first complaint.
-pub fn reason(stderr: &str) -> Option<&str> {
+/// Returns the line that best explains why a build ended, without the program's name: a failed
+/// assertion, else the first complaint.
+pub(crate) fn reason(stderr: &str) -> Option<&str> {
     complaints(stderr)
         .find(|line| line.contains("Assertion"))
         .or_else(|| complaint(stderr))
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_tells_more_than_a_line_before_it() {
+    fn an_assertion_says_more_than_a_line_before_it() {
         for (stderr, expected) in [
             (
                 "qemu-system-arm: first\nqemu-system-arm: ../x.c:1: f: Assertion `a' failed.\n",

@@ -1,6 +1,6 @@
-//! What a started machine is made of, and how its devices are set: their effective properties.
+//! The composition of a started machine, and how its devices are set: their effective properties.
 //!
-//! A device's properties are those that its type lists for `-device`. What else an object tells
+//! A device's properties are those that its type lists for `-device`. What else an object shows
 //! (addresses, counters, the time of day) is its state, not how it was set up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +23,14 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
-    /// Where it is in the tree of objects, for instance `/machine/peripheral/net0`.
+    /// The place in the tree of objects, for instance `/machine/peripheral/net0`.
     pub path: String,
     pub type_name: String,
     pub kind: Kind,
-    /// By name. Empty where nobody wanted to know them.
+    /// Set for a virtio device, whatever bus it is plugged into.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_virtio: bool,
+    /// The properties by name. Empty where they were not asked for.
     pub properties: BTreeMap<String, Setting>,
 }
 
@@ -39,19 +42,27 @@ pub enum Kind {
     Device,
 }
 
-/// How a property is set.
+/// The value of a property, and its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub value: Value,
-    /// What it is where neither the machine type nor an option sets it, if the type tells.
+    /// The value where neither the machine type nor an option sets it, if the type has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
+    /// Set if it turns on a feature that a virtio device offers its driver.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_feature: bool,
 }
 
 impl Setting {
-    /// Whether the machine type or an option gave it another value than its type has for it.
-    /// `None` where the type does not tell.
+    /// Tells whether it is a switch that is on.
+    pub fn is_on(&self) -> bool {
+        is_on(&self.value)
+    }
+
+    /// Tells whether the machine type or an option gave it another value than its type has for it.
+    /// `None` where the type has none.
     pub fn is_pinned(&self) -> Option<bool> {
         self.default
             .as_ref()
@@ -59,7 +70,12 @@ impl Setting {
     }
 }
 
-/// Whether two values mean the same: a switch is `true` in one version and `on` in the next.
+/// Tells whether a value is that of a switch that is on.
+pub fn is_on(value: &Value) -> bool {
+    same(value, &Value::Bool(true))
+}
+
+/// Tells whether two values mean the same: a switch is `true` in one version and `on` in the next.
 pub fn same(one: &Value, other: &Value) -> bool {
     fn switch(value: &Value) -> Option<bool> {
         match value {
@@ -92,6 +108,7 @@ impl Snapshot {
             Ok(types.into_iter().map(|of| of.name).collect())
         };
         let (devices, cpus) = (of_kind("device").await?, of_kind("cpu").await?);
+        let virtio = of_kind(VIRTIO).await?;
         let mut found = Vec::new();
         let root = session.execute(get(MACHINE, "type"), deadline).await?;
         let root = root.as_str().unwrap_or_default().to_owned();
@@ -117,6 +134,7 @@ impl Snapshot {
             snapshot.objects.push(Object {
                 path: path.clone(),
                 type_name: type_name.clone(),
+                is_virtio: virtio.contains(type_name),
                 kind: if path == MACHINE {
                     Kind::Machine
                 } else if cpus.contains(type_name) {
@@ -128,7 +146,7 @@ impl Snapshot {
             });
         }
         let wanted = wanted(&snapshot.objects);
-        let mut types: BTreeMap<String, BTreeMap<String, Option<Value>>> = BTreeMap::new();
+        let mut types: BTreeMap<String, BTreeMap<String, Listed>> = BTreeMap::new();
         let chosen = snapshot.objects.iter_mut().zip(found).zip(wanted);
         for ((object, (_, type_name, items)), _) in chosen.filter(|(_, wanted)| *wanted) {
             if object.kind == Kind::Machine {
@@ -136,8 +154,8 @@ impl Snapshot {
                     let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
                     if let Some(value) = answer {
-                        // A machine's properties tell no default.
-                        object.insert(&item.name, value, None);
+                        // A machine's properties have no default.
+                        object.insert(&item.name, value, Listed::default());
                     }
                 }
                 continue;
@@ -148,21 +166,29 @@ impl Snapshot {
                 };
                 let listed = unless_refused(session.execute(command, deadline).await)?;
                 let listed = listed.unwrap_or_default().into_iter();
-                let defaults = listed.map(|p| (p.name, p.default_value)).collect();
-                types.insert(type_name.clone(), defaults);
+                let is_virtio = object.is_virtio;
+                let listed = listed.map(|property| {
+                    let is_feature = is_virtio && is_feature(&property);
+                    let listed = Listed {
+                        default: property.default_value,
+                        is_feature,
+                    };
+                    (property.name, listed)
+                });
+                types.insert(type_name.clone(), listed.collect());
             }
-            let Some(defaults) = types.get(&type_name) else {
+            let Some(listed) = types.get(&type_name) else {
                 continue;
             };
             for item in items.iter().filter(|item| is_plain(item)) {
-                let Some(default) = defaults.get(&item.name) else {
+                let Some(listed) = listed.get(&item.name) else {
                     continue;
                 };
                 let command = get(&object.path, &item.name);
                 // Some can only be set.
                 let answer = unless_refused(session.execute(command, deadline).await)?;
                 if let Some(value) = answer {
-                    object.insert(&item.name, value, default.clone());
+                    object.insert(&item.name, value, listed.clone());
                 }
             }
         }
@@ -172,17 +198,45 @@ impl Snapshot {
 
 impl Object {
     /// Keeps what can be compared: a switch, a number or a word.
-    fn insert(&mut self, name: &str, value: Value, default: Option<Value>) {
+    fn insert(&mut self, name: &str, value: Value, listed: Listed) {
         if !value.is_object() && !value.is_array() {
-            self.properties
-                .insert(name.to_owned(), Setting { value, default });
+            let Listed {
+                default,
+                is_feature,
+            } = listed;
+            let setting = Setting {
+                value,
+                default,
+                is_feature,
+            };
+            self.properties.insert(name.to_owned(), setting);
         }
     }
 }
 
+/// The facts that a type lists about a property.
+#[derive(Debug, Clone, Default)]
+struct Listed {
+    default: Option<Value>,
+    is_feature: bool,
+}
+
+/// The type of every virtio device, whatever it is plugged in by.
+const VIRTIO: &str = "virtio-device";
+
+/// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
+/// 9 a bit of a mask is described as `on/off` and a plain switch not at all
+/// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
+/// concern a guest's driver.
+fn is_feature(property: &ObjectPropertyInfo) -> bool {
+    property.type_ == "bool"
+        && property.description.as_deref() == Some("on/off")
+        && !property.name.starts_with("x-")
+}
+
 const MACHINE: &str = "/machine";
 
-/// What holds devices and is none.
+/// The type that holds devices and is none.
 const CONTAINER: &str = "container";
 
 /// A refusal is an answer: there is no such thing.
@@ -218,7 +272,7 @@ fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
 }
 
-/// Tells if a property has a value of its own, and is no reference to another object.
+/// Tells whether a property has a value of its own, and is no reference to another object.
 fn is_plain(property: &ObjectPropertyInfo) -> bool {
     child(property).is_none() && !property.type_.starts_with("link<")
 }

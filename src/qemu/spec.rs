@@ -1,20 +1,27 @@
-//! A BUILD argument: a dump, a Debian suite, or a program.
+//! A BUILD argument: a dump, a Debian suite, a program, or a folder of programs.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What a user named, known to be there as far as that can be told without fetching or running.
+/// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildArg {
     /// A vmstate dump, compressed or not.
     Dump(PathBuf),
     /// A suite of the Debian archive: `debian:bookworm-backports`.
     Debian { suite: String },
+    /// A folder of QEMU binaries under their usual names, such as one that QEMU was built in.
+    Folder {
+        /// The text that the user wrote.
+        label: String,
+        /// An absolute path.
+        path: PathBuf,
+    },
     /// A QEMU binary or a script that starts one.
     Binary {
-        /// What the user wrote.
+        /// The text that the user wrote.
         label: String,
-        /// Absolute, so that it holds whatever folder the program is started from.
+        /// An absolute path, so that it holds whatever folder the program is started from.
         path: PathBuf,
     },
 }
@@ -28,8 +35,14 @@ pub enum SpecError {
     Empty,
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
-    #[error("{}: this is a folder; a QEMU binary or a vmstate dump is wanted", .0.display())]
+    #[error("{}: this is a folder without a qemu-system-ARCH; a QEMU binary or a vmstate dump is needed", .0.display())]
     Folder(PathBuf),
+    #[error("{}: this folder has no {PROGRAM}{wanted}; it has {}", folder.display(), .has.join(", "))]
+    NotInFolder {
+        folder: PathBuf,
+        wanted: String,
+        has: Vec<String>,
+    },
     #[error(
         "{}: not executable; a vmstate dump must be named .json, .json.gz or .json.zst, \
          and a QEMU binary needs permission to run", .0.display()
@@ -48,7 +61,7 @@ pub enum SpecError {
     BadSuite(String),
     #[error("{0:?} is not an architecture QEMU has, such as x86_64, aarch64, ppc64 or s390x")]
     UnknownArchitecture(String),
-    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is wanted here", .0.display())]
+    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is needed here", .0.display())]
     DumpCannotRun(PathBuf),
     #[error("{}: {source}", path.display())]
     Unreadable {
@@ -58,14 +71,64 @@ pub enum SpecError {
 }
 
 impl BuildArg {
-    /// How a report names it: what the user wrote.
+    /// Returns its name in a report: the text that the user wrote.
     pub fn label(&self) -> String {
         match self {
             BuildArg::Dump(path) => path.display().to_string(),
             BuildArg::Debian { suite } => format!("debian:{suite}"),
-            BuildArg::Binary { label, .. } => label.clone(),
+            BuildArg::Binary { label, .. } | BuildArg::Folder { label, .. } => label.clone(),
         }
     }
+}
+
+/// The beginning of the name of a program that emulates a whole system; the target follows.
+const PROGRAM: &str = "qemu-system-";
+
+/// Returns the program in a folder for a target, or the only one that there is.
+///
+/// # Errors
+/// There is none, or there are several for other targets.
+pub(crate) fn program_in(folder: &Path, arch: &str) -> Result<PathBuf, SpecError> {
+    let programs = programs(folder);
+    let named = |path: &&PathBuf| {
+        path.file_name()
+            .is_some_and(|n| *n == *format!("{PROGRAM}{arch}"))
+    };
+    match (programs.iter().find(named), programs.as_slice()) {
+        (Some(program), _) | (None, [program]) => Ok(program.clone()),
+        (None, []) => Err(SpecError::Folder(folder.to_owned())),
+        (None, programs) => {
+            let names = programs.iter().filter_map(|path| path.file_name());
+            Err(SpecError::NotInFolder {
+                folder: folder.to_owned(),
+                wanted: arch.to_owned(),
+                has: names
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .collect(),
+            })
+        }
+    }
+}
+
+/// Returns the programs in a folder that emulate a whole system, sorted by name.
+fn programs(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut programs: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let target = name.and_then(|name| name.strip_prefix(PROGRAM));
+            target.is_some_and(|target| crate::qemu::machine::packages(target).is_some())
+                && path.is_file()
+                && is_executable(path)
+        })
+        .collect();
+    programs.sort();
+    programs
+}
+
+fn is_executable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 impl FromStr for BuildArg {
@@ -98,29 +161,44 @@ impl FromStr for BuildArg {
             });
         }
         let path = if arg.contains('/') {
+            if path.is_dir() {
+                return folder(arg, path);
+            }
             not_a_folder(&path)?;
-            if nix::unistd::access(&path, nix::unistd::AccessFlags::X_OK).is_err() {
+            if !is_executable(&path) {
                 return Err(SpecError::NotExecutable(path));
             }
             path
         } else {
             match which::which(arg) {
                 Ok(found) => found,
-                Err(_) if path.is_dir() => return Err(SpecError::Folder(path)),
+                Err(_) if path.is_dir() => return folder(arg, path),
                 Err(_) if path.exists() => {
                     return Err(SpecError::NotOnPathButHere(arg.to_owned()));
                 }
                 Err(_) => return Err(SpecError::NotOnPath(arg.to_owned())),
             }
         };
-        // Not canonicalized: QEMU finds its firmware relative to the name it was started by.
-        let path =
-            std::path::absolute(&path).map_err(|source| SpecError::Unreadable { path, source })?;
         Ok(BuildArg::Binary {
             label: arg.to_owned(),
-            path,
+            path: absolute(path)?,
         })
     }
+}
+
+fn folder(arg: &str, path: PathBuf) -> Result<BuildArg, SpecError> {
+    if programs(&path).is_empty() {
+        return Err(SpecError::Folder(path));
+    }
+    Ok(BuildArg::Folder {
+        label: arg.to_owned(),
+        path: absolute(path)?,
+    })
+}
+
+/// Not canonicalized: QEMU finds its firmware relative to the name it was started by.
+fn absolute(path: PathBuf) -> Result<PathBuf, SpecError> {
+    std::path::absolute(&path).map_err(|source| SpecError::Unreadable { path, source })
 }
 
 fn is_dump(arg: &str) -> bool {
@@ -129,7 +207,7 @@ fn is_dump(arg: &str) -> bool {
         .any(|end| arg.ends_with(end))
 }
 
-/// What stands before a colon, if it reads like `fedora:40` rather than like a path.
+/// Returns the part before a colon, if it reads like `fedora:40` rather than like a path.
 fn scheme(arg: &str) -> Option<&str> {
     let (scheme, _) = arg.split_once(':')?;
     let word = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -139,7 +217,8 @@ fn scheme(arg: &str) -> Option<&str> {
     word.then_some(scheme)
 }
 
-/// A suite becomes a folder's name and a word in apt's source list, so nothing else may pass.
+/// A suite becomes a folder's name and a word in apt's source list, so only such names are
+/// accepted.
 fn is_suite(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(plain) && text.chars().all(|c| plain(c) || c == '.' || c == '-')
@@ -164,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_build_is_told_apart() {
+    fn every_form_of_a_build_is_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("old.json"), "{}").unwrap();
@@ -190,7 +269,44 @@ mod tests {
             other => panic!("{other:?}"),
         }
 
+        let program = |folder: &str, target: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::create_dir_all(at(folder)).unwrap();
+            let path = at(&format!("{folder}/qemu-system-{target}"));
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        program("one", "aarch64");
+        program("two", "aarch64");
+        program("two", "s390x");
+        program("none", "klingon");
+        for (folder, arch, found) in [
+            ("one", "aarch64", Ok("aarch64")),
+            ("one", "x86_64", Ok("aarch64")),
+            ("two", "s390x", Ok("s390x")),
+            (
+                "two",
+                "x86_64",
+                Err("has no qemu-system-x86_64; it has qemu-system-aarch64, qemu-system-s390x"),
+            ),
+        ] {
+            let BuildArg::Folder { label, path } = parse(&at(folder)).unwrap() else {
+                panic!("{folder} is a folder");
+            };
+            assert_eq!(label, at(folder));
+            match (program_in(&path, arch), found) {
+                (Ok(program), Ok(target)) => {
+                    assert_eq!(program, path.join(format!("qemu-system-{target}")));
+                }
+                (Err(error), Err(wanted)) => {
+                    assert!(error.to_string().contains(wanted), "{error}");
+                }
+                (found, wanted) => panic!("{found:?}, wanted {wanted:?}"),
+            }
+        }
+
         for (arg, message) in [
+            (&*at("none"), "this is a folder without a qemu-system-ARCH"),
             ("", "a BUILD is missing"),
             ("debian:", "is not the name of a Debian suite"),
             ("debian:../etc", "is not the name of a Debian suite"),

@@ -1,4 +1,4 @@
-//! Notices: evidence that could not be had, so that a reader knows what a verdict rests on.
+//! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum NoticeKind {
     StreamsNotCompared,
     /// A build could not be asked how it sets up devices. The subject is the device set.
     PropertiesNotCompared,
-    /// A build could not be asked for what explains a failure. The subject is the machine.
+    /// A build could not be asked for the explanation of a failure. The subject is the machine.
     FailuresNotExplained,
     /// A load changes a value in the same way within a build, so that it is not counted as lost. The subject
     /// is the section and the field, or the block of memory.
@@ -29,6 +29,13 @@ pub enum NoticeKind {
     NotRunning,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
+    /// Devices that a finding is about could not be migrated. The subject is their names.
+    DoubtsNotSettled,
+    /// The dumps are of two versions of one machine. The subject is the family.
+    MachinesDiffer,
+    /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
+    /// and the section.
+    SectionUnreadable,
 }
 
 /// Evidence that a run lacks.
@@ -38,7 +45,7 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// The subject of the evidence; the kind says what that is.
     pub subject: String,
-    /// Why there is none.
+    /// The reason why there is none.
     pub detail: String,
 }
 
@@ -72,6 +79,15 @@ impl Notice {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
             }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
+            NoticeKind::DoubtsNotSettled => {
+                format!("findings about {subject} are neither confirmed nor refuted")
+            }
+            NoticeKind::MachinesDiffer => {
+                format!(
+                    "the dumps are of two versions of {subject}, between which no guest migrates"
+                )
+            }
+            NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
         }
     }
 }

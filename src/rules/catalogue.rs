@@ -17,7 +17,7 @@ pub struct Entry {
     /// A headline for people.
     pub name: String,
     /// The level when the finding holds whatever the run-time state is. Inside a subsection or a
-    /// conditional structure an error is lowered to a warning.
+    /// conditional structure an error is lowered to a warning; where one direction is harmless, it is a note.
     pub level: Level,
     /// The rule that the same pair triggers when its builds are swapped; itself when absent.
     pub mirror: Option<String>,
@@ -38,6 +38,9 @@ pub struct Entry {
 pub struct Fixture {
     /// The directions in which the pair triggers the rule, and nothing but the rule.
     pub directions: Vec<Direction>,
+    /// Those of them in which it is harmless: a note, whatever the level of the rule.
+    #[serde(default)]
+    pub notes: Vec<Direction>,
     /// The kind of the pair.
     #[serde(default = "dumps")]
     pub evidence: Evidence,
@@ -47,7 +50,7 @@ fn dumps() -> Evidence {
     Evidence::Dump
 }
 
-/// Read one by one as they are asked for: a run mentions a few rules, not all.
+/// The rules, read one by one as they are asked for: a run mentions a few, not all.
 static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() }; Rule::ALL.len()];
 
 macro_rules! sources {
@@ -88,7 +91,7 @@ impl Rule {
 }
 
 /// Returns the texts of the rules that occur in findings and in the causes of cases, for a report.
-pub fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
+pub(crate) fn texts(findings: &[Finding], cases: &[Case]) -> BTreeMap<Rule, RuleText> {
     let causes = cases.iter().filter_map(|case| case.cause.as_ref());
     let named = causes.filter_map(|cause| cause.rule);
     named
@@ -126,11 +129,20 @@ mod tests {
                         .ends_with(|c: char| c == '.' || c.is_alphanumeric() || c == ')'),
                     "{rule}: {key} says nothing"
                 );
+                assert!(
+                    !text.contains("FILL IN"),
+                    "{rule}: {key} is to be filled in"
+                );
             }
             if let Some(mirror) = &entry.mirror {
                 assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");
             }
-            assert_eq!(rule.mirror().mirror(), *rule, "{rule}: mirrors pair up");
+            let mirror = rule.mirror();
+            assert_eq!(
+                mirror.mirror(),
+                *rule,
+                "{rule}: its mirror is {mirror}, so rules/{mirror}.toml has to say mirror = \"{rule}\""
+            );
             assert_eq!(rule.mirror().level(), rule.level(), "{rule}: mirror level");
         }
     }

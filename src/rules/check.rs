@@ -1,5 +1,5 @@
-//! Checks the lists: entries that say the same twice, allow too much, or match nothing in the very
-//! releases that they name.
+//! Checks the lists: finds entries that duplicate others, allow too much, or match nothing in the
+//! very releases that they name.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +10,9 @@ use crate::rules::known_issues::{
     Break, Condition, Holds, KnownIssues, Place, Rename, Renamed, Span,
 };
 
-/// Something wrong with an entry; sorted by where it stands.
+/// A defect of an entry; sorted by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Defect {
+pub(crate) struct Defect {
     pub place: Place,
     pub kind: DefectKind,
     pub text: String,
@@ -20,7 +20,7 @@ pub struct Defect {
 
 /// The ways in which an entry is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DefectKind {
+pub(crate) enum DefectKind {
     /// Matches nothing in its own version range.
     Stale,
     /// Allows more than one known fact.
@@ -41,7 +41,7 @@ impl fmt::Display for Defect {
 }
 
 /// Checks the entries by themselves.
-pub fn review(lists: &KnownIssues) -> Vec<Defect> {
+pub(crate) fn review(lists: &KnownIssues) -> Vec<Defect> {
     let mut defects = Vec::new();
     doubles(
         &lists.renames,
@@ -156,24 +156,24 @@ fn doubles<'k, T, K: Ord>(
     }
 }
 
-/// Tells if a description of this name is in the streams of all targets, with other fields or another
-/// meaning of theirs in each.
+/// Tells whether a description of this name is in the streams of all targets, with other fields or
+/// another meaning of theirs in each.
 fn is_of_every_target(description: &str) -> bool {
     let (name, _) = description.split_once('/').unwrap_or((description, ""));
     matches!(name, "cpu" | "cpu_common")
 }
 
-/// The names that the two builds of a comparison have, to tell an entry that should have matched from
-/// one that is about something else.
+/// The names that the two builds of a comparison have, to distinguish an entry that should have
+/// matched from one that is about something else.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub(crate) struct Names {
     pub sections: BTreeSet<String>,
     pub descriptions: BTreeSet<String>,
 }
 
 /// A comparison that was judged with the lists.
 #[derive(Debug, Clone)]
-pub struct Comparison<'k> {
+pub(crate) struct Comparison<'k> {
     pub old: Version,
     pub new: Version,
     pub names: Names,
@@ -183,15 +183,15 @@ pub struct Comparison<'k> {
 
 /// The number of entries that a set of comparisons put to the test, and those that matched nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub matched: usize,
     /// No comparison spans the entry's releases with builds that have its section.
     pub untried: usize,
     pub stale: Vec<Defect>,
 }
 
-/// Looks which entries served in comparisons that were judged with them.
-pub fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
+/// Finds which entries served in comparisons that were judged with them.
+pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
         |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Names) -> bool| {
@@ -229,7 +229,7 @@ pub fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome
             names.sections.contains(&b.section)
         });
     }
-    // Dumps cannot tell whether a migration is refused, nor what a load makes of a value.
+    // Dumps do not show whether a migration is refused, nor what a load makes of a value.
     outcome.untried += lists.migrations.len() + lists.volatile.len();
     outcome.stale.sort();
     outcome

@@ -1,16 +1,16 @@
-//! Findings in, judged findings out: what the known issues allow, what the user set for a rule, and
-//! which findings are one.
+//! The judgement of findings: what the known issues allow, what the user set for a rule, and which
+//! findings are one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::{Finding, Level};
 use crate::rules::known_issues::{Match, Place, Scope};
 
-pub use crate::report::{LevelOverride, LevelOverrides};
+pub(crate) use crate::report::{LevelOverride, LevelOverrides};
 
 /// Findings as they are reported, and the entries that had a part in them.
 #[derive(Debug, Clone, Default)]
-pub struct Judged<'k> {
+pub(crate) struct Judged<'k> {
     /// Errors first, then by section and path.
     pub findings: Vec<Finding>,
     pub used: BTreeSet<&'k Place>,
@@ -22,8 +22,8 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, overrides: &LevelOverrides) 
     judge_and_note(findings, scope, overrides).findings
 }
 
-/// As [`judge`], and notes which entries were used.
-pub fn judge_and_note<'k>(
+/// Judges as [`judge`] does, and notes which entries were used.
+pub(crate) fn judge_and_note<'k>(
     mut findings: Vec<Finding>,
     scope: &Scope<'k>,
     overrides: &LevelOverrides,

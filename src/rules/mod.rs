@@ -3,8 +3,8 @@
 //! All of it is data: `rules/*.toml` holds one rule a file, `rename-lists/*.toml` the names that
 //! changed and the breaks that upstream chose.
 
-pub mod catalogue;
-pub mod check;
-pub mod judge;
-pub mod known_issues;
-pub mod suggest;
+pub(crate) mod catalogue;
+pub(crate) mod check;
+pub(crate) mod judge;
+pub(crate) mod known_issues;
+pub(crate) mod suggest;

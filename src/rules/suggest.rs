@@ -4,16 +4,14 @@ use std::io::{self, Write};
 
 use crate::model::{Rule, Version};
 use crate::report::{Changed, Finding, Level, Report};
-
-/// Stands where a dump does not say the version; the loader refuses it, so it cannot be forgotten.
-const FILL_IN: &str = "FILL IN";
+use crate::rules::known_issues::FILL_IN;
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
-/// be written by whoever knows it.
+/// be written by a person who knows it.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut stanzas = 0;
     for finding in &report.findings {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
@@ -39,7 +37,7 @@ fn stanza(
 ) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
     let rule = finding.rule;
-    // A break names its commit where there is one; the others say what shows them.
+    // A break names its commit where there is one; the others name their source.
     let needs_source = match (rule, finding.items.as_slice()) {
         (
             Rule::ConditionalFieldAdded

@@ -2,11 +2,11 @@
 
 use crate::stream::error::{StreamError, StreamErrorKind};
 
-/// Why a step cannot be completed.
+/// The reason why a step cannot be completed.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// That many bytes are wanted, counted from the start of the view. Always small: whatever may
-    /// be long is taken in pieces.
+    /// The number of bytes that are needed, counted from the start of the view. Always small:
+    /// whatever may be long is taken in pieces.
     Need(usize),
     /// `at` counts from the start of the view.
     Fail { at: usize, kind: StreamErrorKind },
@@ -20,14 +20,14 @@ pub(crate) enum Stop {
 pub(crate) struct Cut<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the record being read starts.
+    /// The start of the record that is being read.
     start: usize,
-    /// No more bytes will come.
+    /// Set once no more bytes will come.
     last: bool,
 }
 
 impl<'a> Cut<'a> {
-    pub fn new(bytes: &'a [u8], last: bool) -> Self {
+    pub(super) fn new(bytes: &'a [u8], last: bool) -> Self {
         Cut {
             bytes,
             at: 0,
@@ -36,44 +36,44 @@ impl<'a> Cut<'a> {
         }
     }
 
-    pub fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.at
     }
 
     /// The next record starts here.
-    pub fn mark(&mut self) {
+    pub(super) fn mark(&mut self) {
         self.start = self.at;
     }
 
-    pub fn start(&self) -> usize {
+    pub(super) fn start(&self) -> usize {
         self.start
     }
 
     /// Goes back to where the record that is not complete began.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.at = self.start;
     }
 
-    pub fn is_last(&self) -> bool {
+    pub(super) fn is_last(&self) -> bool {
         self.last
     }
 
-    pub fn rest(&self) -> &'a [u8] {
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    pub fn take(&mut self, size: usize) -> Result<&'a [u8], Stop> {
+    pub(super) fn take(&mut self, size: usize) -> Result<&'a [u8], Stop> {
         let bytes = self.peek(size)?;
         self.at += size;
         Ok(bytes)
     }
 
-    pub fn peek(&self, size: usize) -> Result<&'a [u8], Stop> {
+    pub(super) fn peek(&self, size: usize) -> Result<&'a [u8], Stop> {
         self.rest().get(..size).ok_or(Stop::Need(self.at + size))
     }
 
-    /// That many bytes, or fewer if the stream ends before.
-    pub fn peek_up_to(&self, size: usize) -> Result<&'a [u8], Stop> {
+    /// Returns that many bytes, or fewer if the stream ends before.
+    pub(super) fn peek_up_to(&self, size: usize) -> Result<&'a [u8], Stop> {
         match self.peek(size) {
             Err(_) if self.last => Ok(self.rest()),
             other => other,
@@ -81,30 +81,30 @@ impl<'a> Cut<'a> {
     }
 
     /// Takes what there is, up to `most` bytes.
-    pub fn take_up_to(&mut self, most: usize) -> &'a [u8] {
+    pub(super) fn take_up_to(&mut self, most: usize) -> &'a [u8] {
         let rest = self.rest();
         let taken = rest.get(..most).unwrap_or(rest);
         self.at += taken.len();
         taken
     }
 
-    pub fn u8(&mut self) -> Result<u8, Stop> {
+    pub(super) fn u8(&mut self) -> Result<u8, Stop> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub fn u16(&mut self) -> Result<u16, Stop> {
+    pub(super) fn u16(&mut self) -> Result<u16, Stop> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub fn u32(&mut self) -> Result<u32, Stop> {
+    pub(super) fn u32(&mut self) -> Result<u32, Stop> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub fn u64(&mut self) -> Result<u64, Stop> {
+    pub(super) fn u64(&mut self) -> Result<u64, Stop> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub fn peek_u64(&self) -> Result<u64, Stop> {
+    pub(super) fn peek_u64(&self) -> Result<u64, Stop> {
         let mut array = [0; 8];
         array.copy_from_slice(self.peek(8)?);
         Ok(u64::from_be_bytes(array))
@@ -117,7 +117,7 @@ impl<'a> Cut<'a> {
     }
 
     /// A length byte and that many bytes of text.
-    pub fn name(&mut self, what: &'static str) -> Result<&'a str, Stop> {
+    pub(super) fn name(&mut self, what: &'static str) -> Result<&'a str, Stop> {
         let start = self.at;
         let length = self.u8()?;
         let bytes = self.take(length.into())?;
@@ -131,12 +131,12 @@ impl<'a> Cut<'a> {
     }
 
     /// A failure at the place reached.
-    pub fn fail(&self, kind: StreamErrorKind) -> Stop {
+    pub(super) fn fail(&self, kind: StreamErrorKind) -> Stop {
         self.fail_back(0, kind)
     }
 
     /// A failure that many bytes before the place reached.
-    pub fn fail_back(&self, back: usize, kind: StreamErrorKind) -> Stop {
+    pub(super) fn fail_back(&self, back: usize, kind: StreamErrorKind) -> Stop {
         Stop::Fail {
             at: self.at.saturating_sub(back),
             kind,
@@ -144,7 +144,7 @@ impl<'a> Cut<'a> {
     }
 
     /// A failure of the record as a whole.
-    pub fn fail_start(&self, kind: StreamErrorKind) -> Stop {
+    pub(super) fn fail_start(&self, kind: StreamErrorKind) -> Stop {
         Stop::Fail {
             at: self.start,
             kind,

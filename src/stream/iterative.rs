@@ -10,7 +10,7 @@ const ATTRIBUTES_EOS: u64 = 0x01;
 const ATTRIBUTES_MORE: u64 = 0x02;
 const ATTRIBUTES_DONE: u64 = 0x08;
 
-/// Where in such a section the reader stands.
+/// The reader's place in such a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Iterative {
     /// `spapr/htab`, before its header.
@@ -23,17 +23,17 @@ pub(crate) enum Iterative {
     Unknown,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IterativeStep {
     Next(Iterative),
-    /// Go on after so many bytes that mean nothing here.
+    /// Skip so many bytes, which mean nothing here.
     Skip(Iterative, u64),
     End,
 }
 
 impl Iterative {
-    pub fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         match name {
             "spapr/htab" => Iterative::HashTable,
             "s390-storage_attributes" => Iterative::Attributes,
@@ -42,7 +42,7 @@ impl Iterative {
     }
 
     /// `footer` is how the section's footer would look.
-    pub fn step(self, cut: &mut Cut<'_>, footer: [u8; 5]) -> Result<IterativeStep, Stop> {
+    pub(super) fn step(self, cut: &mut Cut<'_>, footer: [u8; 5]) -> Result<IterativeStep, Stop> {
         Ok(match self {
             // No hash table (-1), or its size at the start; a zero opens a round of chunks.
             Iterative::HashTable => match cut.u32()? {

@@ -24,7 +24,7 @@ pub(crate) const USUAL_PAGE_SIZE: u32 = 4096;
 const PAGE_SIZES: [u32; 6] = [USUAL_PAGE_SIZE, 8192, 16384, 65536, 2048, 1024];
 const LARGEST_PAGE: u32 = 65536;
 
-/// What the stream sends for a page.
+/// The form in which the stream sends a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page<'a> {
     Bytes(&'a [u8]),
@@ -36,9 +36,9 @@ pub enum Page<'a> {
     Packed(&'a [u8]),
 }
 
-/// Is told of guest memory as it passes; nothing of it is kept otherwise. `()` ignores it.
+/// A visitor of guest memory as it passes; nothing of it is kept otherwise. `()` ignores it.
 pub trait RamVisitor {
-    /// Once, before the first page.
+    /// Takes the list of blocks, once, before the first page.
     fn blocks(&mut self, blocks: &[RamBlock]) {
         let _ = blocks;
     }
@@ -67,6 +67,8 @@ pub(crate) struct RamReader {
     page_size: Option<u32>,
     pub ignore_shared: bool,
     pub postcopy_advised: bool,
+    /// Pages lie at fixed places of the file (`mapped-ram`).
+    pub mapped: bool,
     names: FxHashMap<Arc<str>, usize>,
     /// The block of the last page.
     current: Option<usize>,
@@ -74,46 +76,108 @@ pub(crate) struct RamReader {
     unnamed: u64,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RamStep {
     More,
     End,
+    /// A block of the list was named whose pages follow in the file, after a bitmap of those that are there.
+    Mapped(MappedBlock),
+}
+
+/// `MappedRamHeader` of QEMU's `migration/ram.c`, and the end of the pages: places in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MappedBlock {
+    bitmap: u64,
+    pages: u64,
+    page_count: u64,
+    end: u64,
+}
+
+impl MappedBlock {
+    /// Returns the bytes to skip from here to the end of the pages.
+    pub(super) fn pages_after(self, here: u64) -> Option<MappedPages> {
+        let bits = self.page_count.div_ceil(8);
+        let to_bitmap = self.bitmap.checked_sub(here)?;
+        self.pages.checked_sub(self.bitmap.checked_add(bits)?)?;
+        Some(MappedPages {
+            to_bitmap,
+            bitmap: bits,
+            rest: self.end.checked_sub(self.bitmap + bits)?,
+        })
+    }
+}
+
+/// Bytes that lie between a RAM block of the list and the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MappedPages {
+    to_bitmap: u64,
+    bitmap: u64,
+    rest: u64,
+}
+
+impl MappedPages {
+    /// Skips the available bytes and counts the pages in them; returns the bytes.
+    pub(super) fn pass(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> usize {
+        let mut take = |left: &mut u64| {
+            let bytes = cut.take_up_to(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= bytes.len() as u64;
+            bytes
+        };
+        let mut used = take(&mut self.to_bitmap).len();
+        if self.to_bitmap == 0 {
+            let bits = take(&mut self.bitmap);
+            ram.pages += bits
+                .iter()
+                .map(|byte| u64::from(byte.count_ones()))
+                .sum::<u64>();
+            used += bits.len();
+        }
+        if self.to_bitmap == 0 && self.bitmap == 0 {
+            used += take(&mut self.rest).len();
+        }
+        used
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.to_bitmap == 0 && self.bitmap == 0 && self.rest == 0
+    }
 }
 
 impl RamReader {
-    pub fn new(page_size: Option<u32>) -> Self {
+    pub(super) fn new(page_size: Option<u32>) -> Self {
         RamReader {
             page_size,
             ignore_shared: false,
             postcopy_advised: false,
+            mapped: false,
             names: FxHashMap::default(),
             current: None,
             unnamed: 0,
         }
     }
 
-    pub fn page_size(&self) -> u32 {
+    pub(super) fn page_size(&self) -> u32 {
         self.page_size.unwrap_or(USUAL_PAGE_SIZE)
     }
 
-    pub fn set_page_size(&mut self, size: u32) {
+    pub(super) fn set_page_size(&mut self, size: u32) {
         self.page_size.get_or_insert(size);
     }
 
     /// One record: a block of the list, a page or a mark.
-    pub fn step<V: RamVisitor>(
+    pub(super) fn step<V: RamVisitor>(
         &mut self,
         cut: &mut Cut<'_>,
         ram: &mut Ram,
         visitor: &mut V,
     ) -> Result<RamStep, Stop> {
         if self.unnamed > 0 {
-            self.block(cut, ram)?;
+            let mapped = self.block(cut, ram)?;
             if self.unnamed == 0 {
                 visitor.blocks(&ram.blocks);
             }
-            return Ok(RamStep::More);
+            return Ok(mapped.map_or(RamStep::More, RamStep::Mapped));
         }
         let header = cut.u64()?;
         let mask = u64::from(self.page_size()) - 1;
@@ -193,7 +257,7 @@ impl RamReader {
         Ok(RamStep::More)
     }
 
-    fn block(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> Result<(), Stop> {
+    fn block(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> Result<Option<MappedBlock>, Stop> {
         let name = cut.name("a RAM block")?;
         let length = cut.u64()?;
         if self.ignore_shared {
@@ -207,6 +271,10 @@ impl RamReader {
                 cut.u64()?;
             }
         }
+        let mapped = match self.mapped {
+            true => Some(mapped_block(cut, length)?),
+            false => None,
+        };
         if length > self.unnamed {
             return Err(cut.fail(StreamErrorKind::Length {
                 what: "a RAM block",
@@ -218,10 +286,10 @@ impl RamReader {
         let name: Arc<str> = name.into();
         self.names.insert(name.clone(), ram.blocks.len());
         ram.blocks.push(RamBlock { name, length });
-        Ok(())
+        Ok(mapped)
     }
 
-    /// Which block a page belongs to.
+    /// Returns the block that a page belongs to.
     fn name(&mut self, flags: u64, cut: &mut Cut<'_>) -> Result<usize, Stop> {
         if flags & CONTINUE != 0 {
             return self
@@ -257,7 +325,7 @@ impl RamReader {
         length: u64,
         what: &'static str,
     ) -> Result<&'a [u8], Stop> {
-        // zlib may make a page that does not pack a little larger.
+        // zlib may make a page that does not compress a little larger.
         let most = u64::from(self.page_size()) + 1024;
         if length > most {
             return Err(cut.fail(StreamErrorKind::Length {
@@ -268,6 +336,37 @@ impl RamReader {
         }
         cut.take(length as usize)
     }
+}
+
+/// Reads the header of a mapped block of this length.
+fn mapped_block(cut: &mut Cut<'_>, length: u64) -> Result<MappedBlock, Stop> {
+    let version = cut.u32()?;
+    if version != 1 {
+        return Err(cut.fail_back(
+            4,
+            StreamErrorKind::Unsupported {
+                what: "a mapped RAM block",
+                why: "only version 1 of its header is known",
+            },
+        ));
+    }
+    let page_size = cut.u64()?;
+    let (bitmap, pages) = (cut.u64()?, cut.u64()?);
+    let placed = page_size
+        .is_power_of_two()
+        .then(|| pages.checked_add(length));
+    let Some(end) = placed.flatten() else {
+        return Err(cut.fail_start(StreamErrorKind::Unsupported {
+            what: "the header of a mapped RAM block",
+            why: "its sizes make no sense",
+        }));
+    };
+    Ok(MappedBlock {
+        bitmap,
+        pages,
+        page_count: length.div_ceil(page_size),
+        end,
+    })
 }
 
 /// The size of the page that starts here, from whether a record could follow it.

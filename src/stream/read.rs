@@ -1,11 +1,11 @@
-//! The framing: from bytes, in pieces of any size, to sections.
+//! The framing of a stream: bytes, in pieces of any size, become sections.
 //!
-//! The bytes of a device's section say nothing of where it ends; only the description does, and
-//! that comes last. Until then its end is taken to be the first footer of its own that something
-//! follows which can follow a footer (a section header, a command, the end of the stream). The
-//! description then has the last word: a section that does not decode to its last byte is
-//! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
-//! everything from the first device on is kept until the description is there.
+//! The bytes of a device's section do not say where it ends; only the description does, and that
+//! comes last. Until then its end is taken to be the first footer of its own that something follows
+//! which can follow a footer (a section header, a command, the end of the stream). The description
+//! then has the last word: a section that does not decode to its last byte is [`Content::Broken`].
+//! Machine types of QEMU 2.3 and older send no footers; of such a stream everything from the first
+//! device on is kept until the description is there.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -18,7 +18,7 @@ use crate::model::SectionName;
 use crate::stream::cut::{Cut, Stop};
 use crate::stream::error::{StreamError, StreamErrorKind};
 use crate::stream::iterative::{Iterative, IterativeStep};
-use crate::stream::ram::{RamReader, RamStep, RamVisitor};
+use crate::stream::ram::{MappedPages, RamReader, RamStep, RamVisitor};
 use crate::stream::record::{
     COMMAND, CONFIGURATION, END, EOF, FOOTER, FULL, PART, START, VMDESCRIPTION, configuration,
     find_footer, footer, header,
@@ -30,13 +30,15 @@ use crate::stream::vmdesc::{DeviceDesc, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
-/// How a stream is to be read.
+/// The options for reading a stream.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes of a guest page. By default what the configuration says, or what fits the first page.
     pub page_size: Option<u32>,
     /// Most bytes of device state and description that are kept.
     pub limit: u64,
+    /// Bytes of the file before the stream: `mapped-ram` counts from the start of the file.
+    pub before: u64,
 }
 
 impl Default for Options {
@@ -44,11 +46,12 @@ impl Default for Options {
         Options {
             page_size: None,
             limit: 1 << 30,
+            before: 0,
         }
     }
 }
 
-/// What reading came to: all that could be read, and why there is no more.
+/// The result of reading: all that could be read, and why there is no more.
 #[derive(Debug, Clone)]
 pub struct Reading<V = ()> {
     pub stream: Stream,
@@ -58,6 +61,9 @@ pub struct Reading<V = ()> {
 
 impl<V> Reading<V> {
     /// The stream if all of its framing could be read.
+    ///
+    /// # Errors
+    /// The framing of the stream could be followed in part only.
     pub fn into_result(self) -> Result<Stream, StreamError> {
         match self.error {
             None => Ok(self.stream),
@@ -96,7 +102,7 @@ pub fn parse(bytes: &[u8]) -> Reading {
     parser.finish()
 }
 
-/// Takes a stream piece by piece, for a relay that has the bytes as they pass.
+/// A reader that takes a stream piece by piece, for a relay that has the bytes as they pass.
 #[derive(Debug)]
 pub struct Parser<V = ()> {
     options: Options,
@@ -128,6 +134,8 @@ enum State {
     Header,
     Record,
     Ram(usize),
+    /// The pages of a RAM block at their fixed place, then on with the list.
+    MappedPages(usize, MappedPages),
     Iterative(usize, Iterative),
     /// Bytes to pass over, then on as before.
     Skip(usize, Iterative, u64),
@@ -165,18 +173,21 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What was read so far. Devices are decoded once the description has come.
+    /// Returns what was read so far. Devices are decoded once the description has come.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Whether the end of the stream, description included, has been read.
+    /// Tells whether the end of the stream, description included, has been read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
     /// Takes the next bytes. After an error all further bytes are only counted, and the error
     /// comes again.
+    ///
+    /// # Errors
+    /// The framing of the stream cannot be followed any further.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {
         self.stream.length += bytes.len() as u64;
         if let Some(error) = &self.failed {
@@ -227,7 +238,7 @@ impl<V: RamVisitor> Parser<V> {
         Ok(())
     }
 
-    /// No more bytes will come.
+    /// Takes note that no more bytes will come.
     pub fn finish(mut self) -> Reading<V> {
         if self.failed.is_none() {
             self.last_steps();
@@ -295,7 +306,7 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What the end of the bytes cut short, for people.
+    /// Names what the end of the bytes cut short, for people.
     fn reading(&self, state: &State, rest: &[u8]) -> String {
         let section = |index: &usize| {
             let section = &self.stream.sections[*index];
@@ -312,6 +323,7 @@ impl<V: RamVisitor> Parser<V> {
                 _ => "the header of a section".to_owned(),
             },
             State::Ram(index)
+            | State::MappedPages(index, _)
             | State::Iterative(index, _)
             | State::Skip(index, _, _)
             | State::Device(index, _)
@@ -334,7 +346,7 @@ impl<V: RamVisitor> Parser<V> {
         error
     }
 
-    /// One record, or a piece of one. What it used is gone for good.
+    /// One record, or a piece of one. The bytes that it used are not kept.
     fn step(&mut self, bytes: &[u8], last: bool) -> Result<usize, Stop> {
         let mut cut = Cut::new(bytes, last);
         match &mut self.state {
@@ -356,6 +368,18 @@ impl<V: RamVisitor> Parser<V> {
                             self.state = State::Footer(index);
                             break;
                         }
+                        Ok(RamStep::Mapped(block)) => {
+                            let here = self.options.before + self.done + cut.used() as u64;
+                            let pages = block.pages_after(here).ok_or_else(|| {
+                                cut.fail_start(StreamErrorKind::Unsupported {
+                                    what: "the header of a mapped RAM block",
+                                    why: "it names a place before its own; does the stream begin where it did in \
+                                          the file that was saved?",
+                                })
+                            })?;
+                            self.state = State::MappedPages(index, pages);
+                            break;
+                        }
                         Err(Stop::Need(_)) if cut.start() > 0 => {
                             cut.reset();
                             break;
@@ -364,6 +388,16 @@ impl<V: RamVisitor> Parser<V> {
                     }
                 }
                 self.stream.sections[index].size += cut.used() as u64;
+            }
+            State::MappedPages(index, pages) => {
+                let index = *index;
+                let used = pages.pass(&mut cut, &mut self.stream.ram);
+                if pages.is_over() {
+                    self.state = State::Ram(index);
+                } else if used == 0 {
+                    return Err(Stop::Need(1));
+                }
+                self.stream.sections[index].size += used as u64;
             }
             State::Iterative(index, Iterative::Unknown) => {
                 let index = *index;
@@ -542,13 +576,8 @@ impl<V: RamVisitor> Parser<V> {
                     },
                 ));
             }
-            if let Some(configuration) = &self.stream.configuration
-                && configuration.has_capability("mapped-ram")
-            {
-                return Err(cut.fail_start(StreamErrorKind::Unsupported {
-                    what: "a stream with mapped RAM",
-                    why: "its pages lie at fixed places of the file; save without the capability mapped-ram",
-                }));
+            if let Some(configuration) = &self.stream.configuration {
+                self.ram.mapped = configuration.has_capability("mapped-ram");
             }
         }
         let index = self.stream.sections.len();
@@ -664,7 +693,7 @@ impl<V: RamVisitor> Parser<V> {
     }
 }
 
-/// An error has the place in the stream: the JSON is one line, from QEMU at least.
+/// An error has the place in the stream: the JSON of QEMU is one line.
 fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
     VmDesc::parse(json).map_err(|e| StreamError {
         offset: match e.line() {
@@ -680,7 +709,7 @@ impl Stream {
     /// of another stream of the same build and configuration. Sections that it does not list stay
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
-        // Of devices of one name and instance, which there should not be, the order decides.
+        // For devices of one name and instance, which should not occur, the order decides.
         let mut listed: FxHashMap<(SectionName, u32), VecDeque<&DeviceDesc>> = FxHashMap::default();
         for device in &vmdesc.devices {
             let same = listed.entry((SectionName::new(&device.name), device.instance_id));

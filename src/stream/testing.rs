@@ -13,7 +13,7 @@ fn folder() -> &'static Path {
 }
 
 /// The stream `VERSION/NAME`, unpacked.
-pub fn fixture(name: &str) -> Vec<u8> {
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     open(&folder().join(format!("{name}.stream.zst")))
         .expect("the fixture is there")
@@ -23,7 +23,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// All of them.
-pub fn fixtures() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn fixtures() -> Vec<(String, Vec<u8>)> {
     let mut names = Vec::new();
     for version in folder().read_dir().expect("fixtures").flatten() {
         for file in version.path().read_dir().expect("a folder").flatten() {
@@ -46,7 +46,7 @@ pub fn fixtures() -> Vec<(String, Vec<u8>)> {
 
 /// A stream of hand-made sections: name, version, and the description as a stream has it, for which
 /// all bytes are zero but those that `values` puts at a place in the section.
-pub struct HandMade {
+pub(crate) struct HandMade {
     pub name: &'static str,
     pub version_id: u32,
     pub description: &'static str,
@@ -54,7 +54,7 @@ pub struct HandMade {
 }
 
 /// The payloads stand at 1000, 2000 and so on.
-pub fn hand_made(sections: &[HandMade]) -> Stream {
+pub(crate) fn hand_made(sections: &[HandMade]) -> Stream {
     let mut stream = Stream::default();
     for (index, made) in sections.iter().enumerate() {
         let json = format!(
@@ -87,7 +87,7 @@ pub fn hand_made(sections: &[HandMade]) -> Stream {
     stream
 }
 
-/// What a device whose state is all zero sends.
+/// Returns what a device whose state is all zero sends.
 fn zeros(description: &StructDesc) -> Vec<u8> {
     let mut bytes = Vec::new();
     for field in &description.fields {

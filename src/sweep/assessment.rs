@@ -1,4 +1,4 @@
-//! The findings of one machine: those of its dumps, and what the guests made of them.
+//! The findings of one machine: those of its dumps, confirmed or corrected by the guests.
 
 use std::sync::Arc;
 
@@ -7,11 +7,13 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
+use crate::migration::diagnosis::property_diff::{Difference, findings};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
-use crate::report::{Described, Finding};
+use crate::report::{Described, Finding, Level};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
@@ -22,11 +24,11 @@ use crate::vmstate::dump::Dump;
 
 /// The findings of one machine, as far as they are known.
 #[derive(Debug)]
-pub struct Assessment<'l> {
+pub(crate) struct Assessment<'l> {
     scope: Scope<'l>,
     overrides: &'l LevelOverrides,
     directions: &'l [Direction],
-    /// The dumps of both builds, where they could be had.
+    /// The dumps of both builds, where they could be obtained.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
@@ -38,13 +40,13 @@ pub struct Assessment<'l> {
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
-    /// Set where the guest came through all the same.
+    /// Set where the guest came through nonetheless.
     survived: bool,
 }
 
 impl<'l> Assessment<'l> {
     /// Begins with the findings of the dumps; `concerns` says which sections the sweep is about.
-    pub fn of_dumps(
+    pub(crate) fn of_dumps(
         scope: Scope<'l>,
         overrides: &'l LevelOverrides,
         directions: &'l [Direction],
@@ -72,14 +74,34 @@ impl<'l> Assessment<'l> {
         }
     }
 
+    /// Begins with findings that are judged already, of these dumps.
+    pub(crate) fn of_findings(
+        scope: Scope<'l>,
+        overrides: &'l LevelOverrides,
+        directions: &'l [Direction],
+        dumps: (Arc<Dump>, Arc<Dump>),
+        findings: Vec<Finding>,
+    ) -> Assessment<'l> {
+        Assessment {
+            scope,
+            overrides,
+            directions,
+            senders: properties::senders(&[&dumps.0, &dumps.1]),
+            dumps: Some(dumps),
+            findings,
+            described: None,
+            streamed: Vec::new(),
+        }
+    }
+
     /// Returns the failures that the findings so far predict.
-    pub fn forecast(&self) -> Forecast {
+    pub(crate) fn forecast(&self) -> Forecast {
         Forecast::of(&self.findings)
     }
 
-    /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
-    /// business: the findings name the section alone.
-    pub fn compare_streams(&mut self, sent: &Sent) {
+    /// Compares the layouts of what both builds sent. The place of a device in its guest depends on
+    /// the packing: the findings name the section alone.
+    pub(crate) fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
         };
@@ -100,11 +122,11 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Takes over the findings of the streams. What one guest came through with is no more than that, also
-    /// where it was in another one that failed of something else.
+    /// Takes over the findings of the streams. A difference with which one guest came through stays
+    /// a note, also where it was in another guest that failed for another reason.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
-        // Of what is left the worst, in whatever order the guests came.
+        // The worst of those that are left, in whatever order the guests came.
         let order =
             |of: &StreamFinding| (!of.survived, of.finding.level, of.finding.message.clone());
         streamed.sort_by_cached_key(order);
@@ -112,7 +134,7 @@ impl<'l> Assessment<'l> {
         for StreamFinding { finding, .. } in streamed {
             let is_same = |known: &Finding| {
                 known.section == finding.section
-                    && (known.tells_like(&finding) || is_one_length(known, &finding))
+                    && (known.is_same_difference(&finding) || is_one_length(known, &finding))
             };
             if !distinct.iter().any(is_same) {
                 distinct.push(finding);
@@ -125,14 +147,14 @@ impl<'l> Assessment<'l> {
     /// properties of the devices; and the lists say what is allowed.
     ///
     /// # Errors
-    /// A build could not be asked; the cases have failed all the same, and say so.
-    pub fn conclude(
+    /// A build could not be asked; the cases have failed nonetheless, and say so.
+    pub(crate) fn conclude(
         &mut self,
         target: &SweepTarget,
         result: &mut MachineResult,
     ) -> Result<(), properties::ProbeError> {
         self.settle();
-        let mut asked = Ok(());
+        let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
@@ -159,18 +181,46 @@ impl<'l> Assessment<'l> {
                 }
             }
         }
+        withdraw_moot(&result.cases, &mut self.findings);
         adopt_causes(&mut result.cases);
         asked
     }
 
+    /// Compares the features that the virtio devices offer.
+    fn compare_features(
+        &mut self,
+        target: &SweepTarget,
+        result: &MachineResult,
+    ) -> Result<(), properties::ProbeError> {
+        for set in &result.virtio {
+            let (config, lists) = (&target.config, self.scope.lists);
+            let asked = properties::survey_features(config, set, self.directions, lists);
+            let found = block_on(asked)??;
+            self.absorb(found);
+        }
+        Ok(())
+    }
+
     /// Returns how much of what the guests sent the dumps describe.
-    pub fn described(&self) -> Option<Described> {
+    pub(crate) fn described(&self) -> Option<Described> {
         self.described.clone()
     }
 
     /// Returns all findings, judged.
-    pub fn into_findings(self) -> Vec<Finding> {
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings
+    }
+
+    /// Warns of another CPU that the machine has by default, which guests with a CPU of ours do not show.
+    pub(crate) fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
+        let difference = Difference::of_default_cpu(cpus);
+        let found = findings(std::slice::from_ref(&difference), self.directions, machine);
+        let warning = |finding: Finding| Finding {
+            level: Level::Warning,
+            message: format!("{}; the guests here are given one model", finding.message),
+            ..finding
+        };
+        self.absorb(found.into_iter().map(warning).collect());
     }
 
     fn absorb(&mut self, found: Vec<Finding>) {

@@ -9,10 +9,10 @@ use crate::sweep::shard::Shard;
 /// The set's name of a case without devices.
 pub(crate) const BARE: &str = "bare";
 
-/// The name of the cases of one subject on one machine, without their direction. It decides on their
+/// The name of the cases of one subject on one machine, without their direction. It decides their
 /// shard: both directions are in one, for a device that starts in neither has no case at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaseFamily {
+pub(crate) struct CaseFamily {
     machine: String,
     subject: Subject,
     transport: Transport,
@@ -31,17 +31,22 @@ enum Subject {
 
 impl CaseFamily {
     /// Names the cases of a machine without devices; `machine` is what ids call it.
-    pub fn bare(machine: &str, transport: Transport) -> Self {
+    pub(crate) fn bare(machine: &str, transport: Transport) -> Self {
         CaseFamily::new(machine, Subject::Bare, transport)
     }
 
     /// Names the cases of a device type.
-    pub fn device(machine: &str, driver: &str, transport: Transport) -> Self {
+    pub(crate) fn device(machine: &str, driver: &str, transport: Transport) -> Self {
         CaseFamily::new(machine, Subject::Device(driver.to_owned()), transport)
     }
 
     /// Names the case of the devices that fail together, counted from 1.
-    pub fn group(machine: &str, shard: Option<Shard>, number: usize, transport: Transport) -> Self {
+    pub(crate) fn group(
+        machine: &str,
+        shard: Option<Shard>,
+        number: usize,
+        transport: Transport,
+    ) -> Self {
         let shard = shard.map(Shard::index);
         CaseFamily::new(machine, Subject::Group { shard, number }, transport)
     }
@@ -54,17 +59,17 @@ impl CaseFamily {
         }
     }
 
-    pub fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Transport {
         self.transport
     }
 
     /// Tells whether these cases are in a part of the run, or in the whole.
-    pub fn is_in(&self, shard: Option<Shard>) -> bool {
+    pub(crate) fn is_in(&self, shard: Option<Shard>) -> bool {
         shard.is_none_or(|shard| shard.includes(&self.to_string()))
     }
 
     /// Names the case of one direction.
-    pub fn case(&self, direction: Direction) -> CaseId {
+    pub(crate) fn case(&self, direction: Direction) -> CaseId {
         CaseId {
             family: self.clone(),
             direction,
@@ -102,7 +107,7 @@ impl fmt::Display for Subject {
 
 /// The name of a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaseId {
+pub(crate) struct CaseId {
     pub family: CaseFamily,
     pub direction: Direction,
 }

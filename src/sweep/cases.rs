@@ -24,14 +24,14 @@ fn message(text: String) -> Option<Cause> {
 
 impl UnavailableMachine {
     /// Names the machine's case.
-    pub fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
-        // Its whole name: another of the family may well be there.
+    pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
+        // The whole name: another machine of the family may be in the run.
         let name = with_architecture(&self.architecture, &self.machine);
         CaseFamily::bare(&name, transport).case(direction)
     }
 
     /// Returns the case of this name.
-    pub fn case(&self, id: &CaseId) -> Case {
+    pub(crate) fn case(&self, id: &CaseId) -> Case {
         let transport = id.family.transport();
         Case {
             cause: message(self.reason.clone()),
@@ -98,7 +98,7 @@ pub(crate) fn device_case(
             let is_mine = |changed: &&ChangedByLoad| owns(context, controls, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();
-            // A pass that says nothing of the state must not look like one that does.
+            // A pass without a comparison of the state must not look like one with it.
             case.state_unchecked
                 .clone_from(&run.attempt.state.unchecked);
             case.elapsed_ms = run.share_ms();
@@ -127,8 +127,8 @@ pub(crate) fn device_case(
     case
 }
 
-/// Tells whether a change in a guest with many devices may be in one of them: what belongs to none that is
-/// known may be any one's.
+/// Tells whether a change in a guest with many devices may be in one of them: a change that belongs
+/// to no known device may be in any.
 fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &ChangedByLoad) -> bool {
     let catalogue = &controls.across.devices.catalogue;
     let attribution = Attribution {
@@ -145,8 +145,8 @@ fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &Changed
     may_be(item) || !(0..catalogue.candidates.len()).any(may_be)
 }
 
-/// Returns the line for a case that QEMU alone cannot do again: it would stop at the sections that the
-/// destination is given from its own build.
+/// Returns the line for a case that QEMU alone cannot reproduce: it would stop at the sections that
+/// the destination gets from its own build.
 fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> String {
     let MigrationConfig {
         old,

@@ -11,18 +11,18 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Pattern;
 use crate::report::LeftOut;
 
-/// The source of the way to plug in a device.
+/// The source of a recipe to plug in a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum How {
+pub(crate) enum How {
     /// A shipped set has it.
     DeviceSet,
-    /// Its bus and its properties say it.
+    /// The device's bus and properties decide.
     FallBack,
 }
 
 /// A device type that is tried.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub driver: String,
     /// The device and what it needs.
     pub set: DeviceSet,
@@ -31,7 +31,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Returns the drivers of what it needs, what they need before them.
-    pub fn needs<'c>(&'c self, arch: &'c str) -> impl Iterator<Item = &'c str> {
+    pub(crate) fn needs<'c>(&'c self, arch: &'c str) -> impl Iterator<Item = &'c str> {
         let drivers = self.set.devices.iter().map(move |d| d.driver(arch));
         drivers.filter(|driver| *driver != self.driver)
     }
@@ -39,8 +39,8 @@ impl Candidate {
 
 /// The device types of one machine.
 #[derive(Debug, Clone, Default)]
-pub struct Catalogue {
-    /// By name.
+pub(crate) struct Catalogue {
+    /// The device types by name.
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,
@@ -52,34 +52,34 @@ pub struct Catalogue {
 }
 
 /// The properties of device types as both builds have them, by type.
-pub type Properties = BTreeMap<String, Vec<Property>>;
+pub(crate) type Properties = BTreeMap<String, Vec<Property>>;
 
 /// The device types that are selected: all, or those that a pattern matches.
 #[derive(Debug, Clone, Default)]
-pub struct Only(Vec<Pattern>);
+pub(crate) struct Only(Vec<Pattern>);
 
 impl Only {
     /// Selects the device types that one of the patterns fits; with none, all.
-    pub fn new(patterns: &[String]) -> Only {
+    pub(crate) fn new(patterns: &[String]) -> Only {
         let patterns = patterns.iter().map(|pattern| pattern.as_str().into());
         Only(patterns.collect())
     }
 
     /// Tells whether a device type is selected.
-    pub fn covers(&self, driver: &str) -> bool {
+    pub(crate) fn covers(&self, driver: &str) -> bool {
         self.0.is_empty() || Pattern::any(&self.0, driver)
     }
 }
 
 impl Catalogue {
-    /// Returns the candidate that a device type is, if it is one.
-    pub fn find(&self, driver: &str) -> Option<usize> {
+    /// Returns the candidate of a device type, if there is one.
+    pub(crate) fn find(&self, driver: &str) -> Option<usize> {
         let mut candidates = self.candidates.iter();
         candidates.position(|candidate| candidate.driver == driver)
     }
 
     /// Looks up what both builds share, on their machine.
-    pub fn of(
+    pub(crate) fn of(
         config: &MigrationConfig,
         buses: &Buses,
         properties: &Properties,
@@ -118,14 +118,14 @@ impl Catalogue {
     }
 
     /// Returns how many device types both builds can create.
-    pub fn shared(&self) -> usize {
+    pub(crate) fn shared(&self) -> usize {
         self.candidates.len() + self.left_out.len()
     }
 }
 
 /// Returns the device types whose properties are worth asking for: those that a fall-back may have to plug
 /// in on one of these machines.
-pub fn worth_asking(configs: &[MigrationConfig], only: &Only) -> BTreeSet<String> {
+pub(crate) fn worth_asking(configs: &[MigrationConfig], only: &Only) -> BTreeSet<String> {
     let mut asked = BTreeSet::new();
     for config in configs {
         let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) else {
@@ -202,7 +202,7 @@ fn plan(
         };
         match obstacle {
             None => return Ok(candidate(set, How::DeviceSet)),
-            // The plainest way's reason is the one to tell.
+            // The plainest way's reason is the one to report.
             Some(reason) => why = why.or(Some(reason)),
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_pattern_every_device_is_wanted() {
+    fn without_a_pattern_every_device_is_selected() {
         let only = Only::new(&["virtio-*-pci".to_owned(), "e1000".to_owned()]);
         assert!(only.covers("virtio-net-pci") && only.covers("e1000"));
         assert!(!only.covers("e1000e"));

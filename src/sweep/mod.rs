@@ -1,24 +1,24 @@
-//! Every device that two builds can create, on every machine selected, both ways.
+//! Every device that two builds can create, on every machine selected, in both directions.
 //!
-//! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
-//! ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone. A sweep may
-//! be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
+//! The list of devices comes from the builds themselves ([`catalogue`]). Many devices travel in one
+//! guest ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone.
+//! A sweep may be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
-pub mod assessment;
-pub mod case_id;
+pub(crate) mod assessment;
+pub(crate) mod case_id;
 mod cases;
-pub mod catalogue;
-pub mod findings;
+pub(crate) mod catalogue;
+pub(crate) mod findings;
 mod machine;
-pub mod merge;
-pub mod pack;
+pub(crate) mod merge;
+pub(crate) mod pack;
 mod pairing;
 mod result;
 mod run;
-pub mod selection;
-pub mod shard;
-pub mod target;
+pub(crate) mod selection;
+pub(crate) mod shard;
+pub(crate) mod target;
 
-pub use machine::{Options, Packing};
-pub use result::MachineResult;
-pub use run::{SweepEvent, sweep};
+pub(crate) use machine::{Options, Packing};
+pub(crate) use result::MachineResult;
+pub(crate) use run::{SweepEvent, sweep};

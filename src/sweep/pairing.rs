@@ -1,5 +1,5 @@
-//! The streams that both builds sent of the same devices, brought together: packs may be other ones on the
-//! way back.
+//! The streams that both builds sent of the same devices, brought together: the packs may differ on
+//! the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::stream::{Section, Stream};
 
 /// The streams that both builds sent of one and the same guest.
 #[derive(Debug)]
-pub struct Sent<'s> {
+pub(crate) struct Sent<'s> {
     pub old: &'s Stream,
     pub new: &'s Stream,
     /// The directions in which the guest came through.
@@ -38,7 +38,7 @@ pub(crate) struct Pairing {
 
 impl Pairing {
     /// Takes the stream of these items; that of the bare machine has none.
-    pub fn keep(&mut self, items: &[Item], half: Half) {
+    pub(crate) fn keep(&mut self, items: &[Item], half: Half) {
         let keys = match items {
             [] => vec![None],
             items => items.iter().copied().map(Some).collect(),
@@ -54,14 +54,14 @@ impl Pairing {
     }
 
     /// Returns the stream that the other direction's source sent with this item, maybe among others.
-    pub fn across(&self, item: Item, direction: Direction) -> Option<Arc<Stream>> {
+    pub(crate) fn across(&self, item: Item, direction: Direction) -> Option<Arc<Stream>> {
         let half = self.lone.get(&Some(item));
         half.filter(|half| half.direction != direction)
             .map(|half| Arc::clone(&half.stream))
     }
 
     /// Hands out the streams of the guests that both builds have sent by now, each once.
-    pub fn take_complete(&mut self, mut take: impl FnMut(Sent)) {
+    pub(crate) fn take_complete(&mut self, mut take: impl FnMut(Sent)) {
         let bare = self.lone.get(&None).map(|bare| Arc::clone(&bare.stream));
         let sections = bare.iter().flat_map(|bare| &bare.sections);
         let board: BTreeSet<&str> = sections.map(|section| section.name.vmsd_name()).collect();
@@ -96,7 +96,7 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
 }
 
 /// Returns the sections of a stream that another one of fewer devices has, too, named as there: without
-/// the place of their devices, names tell which is which.
+/// the place of their devices, the names distinguish them.
 pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! A machine's part of the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::culprit::{Item, Verdict};
 use crate::devices::DeviceSet;
@@ -14,7 +14,7 @@ use crate::sweep::machine::{Context, Controls, Cost, Evidence, Finished};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
-pub struct MachineResult {
+pub(crate) struct MachineResult {
     pub swept: Swept,
     pub cases: Vec<Case>,
     /// The cases of the whole run, whichever part of it this is; without those that only come up in a
@@ -26,6 +26,8 @@ pub struct MachineResult {
     pub reach: Reach,
     /// The devices of the cases that did not pass, by their ids.
     pub failed: BTreeMap<String, DeviceSet>,
+    /// Guests that have all the virtio devices that were tried, between them.
+    pub virtio: Vec<DeviceSet>,
 }
 
 /// The cases of a machine, and the counts that come with them.
@@ -36,6 +38,7 @@ struct Collected {
     exercised: usize,
     by_fall_back: usize,
     left_out: Vec<LeftOut>,
+    virtio: Vec<DeviceSet>,
 }
 
 impl Collected {
@@ -89,6 +92,7 @@ impl MachineResult {
             exercised,
             by_fall_back,
             mut left_out,
+            virtio,
         } = collected;
         left_out.sort_by(|a, b| a.device.cmp(&b.device));
         let candidates = catalogue.candidates.iter();
@@ -124,6 +128,7 @@ impl MachineResult {
             },
             cases,
             failed,
+            virtio,
         }
     }
 }
@@ -131,6 +136,7 @@ impl MachineResult {
 impl Collected {
     fn add_devices(&mut self, context: Context<'_>, controls: &Controls) {
         let devices = &controls.across.devices;
+        let mut virtio = Vec::new();
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];
             match fate(context, controls, item) {
@@ -144,6 +150,9 @@ impl Collected {
                 Fate::Exercised => {
                     self.exercised += 1;
                     self.by_fall_back += usize::from(candidate.how == How::FallBack);
+                    if context.target.virtio.contains(&candidate.driver) {
+                        virtio.push(item);
+                    }
                 }
                 Fate::Untried => {}
             }
@@ -152,12 +161,17 @@ impl Collected {
                 self.add(case, &candidate.set);
             }
         }
+        if !virtio.is_empty() {
+            let packs = devices.packs(context, &virtio, &BTreeSet::new());
+            let packs = packs.iter().map(|items| devices.union(items));
+            self.virtio.extend(packs);
+        }
     }
 
     fn add_groups(&mut self, context: Context<'_>, controls: &Controls) {
         let groups = controls.across.search.groups();
         for (at, group) in groups.into_iter().enumerate() {
-            // Of what two shards may come upon, the first device says whose it is.
+            // The first device decides the shard of a group that two shards may find.
             let first = group.items.first();
             if first.is_some_and(|item| controls.across.devices.own.contains(item)) {
                 self.cases.extend(group_case(context, controls, at, group));

@@ -9,10 +9,10 @@ use crate::sweep::target::SweepTarget;
 
 /// Something to know while a sweep lasts, of the target with this index.
 #[derive(Debug)]
-pub enum SweepEvent<'e> {
+pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
-    /// A machine is through.
+    /// A machine is done.
     Done(&'e MachineResult),
 }
 
@@ -26,7 +26,7 @@ struct TargetTask {
 ///
 /// # Errors
 /// The system gives no runtime.
-pub fn sweep(
+pub(crate) fn sweep(
     targets: &[SweepTarget],
     options: &Options,
     jobs: usize,

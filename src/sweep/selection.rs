@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::qemu::{Pair, machine};
+use crate::qemu::{NoCommonMachine, Pair, machine};
 
 /// The machines that a user selects, before any build has been looked at.
 #[derive(Debug, Clone, Default)]
-pub struct MachineSelection {
+pub(crate) struct MachineSelection {
     /// `q35`, or `aarch64/virt` where the name alone would mean another architecture.
     pub machines: Vec<String>,
     pub architectures: Vec<String>,
@@ -18,7 +18,7 @@ pub struct MachineSelection {
 
 /// The machines selected of one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchitectureSelection {
+pub(crate) struct ArchitectureSelection {
     /// `None` is the architecture that the builds are for.
     pub architecture: Option<String>,
     pub machines: Machines,
@@ -26,7 +26,7 @@ pub struct ArchitectureSelection {
 
 /// Machine types of one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Machines {
+pub(crate) enum Machines {
     /// The one that people mostly run.
     Usual,
     Named(Vec<String>),
@@ -45,7 +45,7 @@ impl fmt::Display for Machines {
 
 impl MachineSelection {
     /// Returns the machines by architecture, in the order of the selection.
-    pub fn by_architecture(&self) -> Vec<ArchitectureSelection> {
+    pub(crate) fn by_architecture(&self) -> Vec<ArchitectureSelection> {
         let mut architectures: Vec<&str> = self.architectures.iter().map(String::as_str).collect();
         if self.all_architectures {
             architectures.extend(machine::usual().map(|(target, _)| target));
@@ -112,25 +112,28 @@ fn add(selected: &mut Vec<ArchitectureSelection>, architecture: Option<&str>, na
 
 /// A machine that cannot be swept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnavailableMachine {
+pub(crate) struct UnavailableMachine {
     pub architecture: String,
     pub machine: String,
     pub reason: String,
+    /// Set where the name means nothing to either build.
+    pub unknown: Option<NoCommonMachine>,
 }
 
 /// The machine types of two builds that a selection means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResolvedMachines {
+pub(crate) struct ResolvedMachines {
     pub machines: Vec<String>,
     pub unavailable: Vec<UnavailableMachine>,
 }
 
 /// Looks the selected machines up in two builds.
-pub fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
+pub(crate) fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
     let unavailable = |machine: String, reason: String| UnavailableMachine {
         architecture: pair.arch().to_owned(),
         machine,
         reason,
+        unknown: None,
     };
     let names = match machines {
         Machines::Named(names) => names.clone(),
@@ -143,10 +146,7 @@ pub fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
                 machines: versioned,
             };
         }
-        Machines::Usual => machine::usual()
-            .filter(|(target, _)| *target == pair.arch())
-            .map(|(_, family)| family.to_owned())
-            .collect(),
+        Machines::Usual => machine::usual_of(pair.arch()).map(str::to_owned).collect(),
     };
     let mut resolved = ResolvedMachines::default();
     for name in names {
@@ -154,9 +154,10 @@ pub fn resolve(machines: &Machines, pair: &Pair) -> ResolvedMachines {
             // Two names may mean one type.
             Ok(machine) if resolved.machines.contains(&machine) => {}
             Ok(machine) => resolved.machines.push(machine),
-            Err(error) => resolved
-                .unavailable
-                .push(unavailable(name, error.to_string())),
+            Err(error) => resolved.unavailable.push(UnavailableMachine {
+                unknown: error.is_unknown().then(|| error.clone()),
+                ..unavailable(name, error.to_string())
+            }),
         }
     }
     resolved

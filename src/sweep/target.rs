@@ -11,11 +11,13 @@ use crate::sweep::findings::Forecast;
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
-pub struct SweepTarget {
+pub(crate) struct SweepTarget {
     pub config: MigrationConfig,
     /// The machine's name in ids of cases.
     pub label: String,
     pub properties: Properties,
+    /// The drivers that plug in a virtio device, whose features are compared.
+    pub virtio: BTreeSet<String>,
     /// The failures that the dumps predict.
     pub forecast: Forecast,
 }
@@ -23,7 +25,7 @@ pub struct SweepTarget {
 impl SweepTarget {
     /// Tells whether a driver may have sent a section, or may own a block of memory, of this name. Where its
     /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
-    pub fn may_send(&self, driver: &str, name: &str) -> bool {
+    pub(crate) fn may_send(&self, driver: &str, name: &str) -> bool {
         let dumps = [&self.config.old.dump, &self.config.new.dump];
         let mut known = dumps
             .into_iter()
@@ -42,7 +44,7 @@ impl SweepTarget {
     }
 
     /// Returns the machine's whole name, in a run over so many architectures.
-    pub fn name(&self, architectures: usize) -> String {
+    pub(crate) fn name(&self, architectures: usize) -> String {
         match architectures {
             1 => self.config.machine.clone(),
             _ => format!("{}/{}", self.config.arch, self.config.machine),
@@ -52,7 +54,7 @@ impl SweepTarget {
 
 /// Returns the name of a machine in ids of cases: its family where the run has one machine of it, and with
 /// the architecture unless that is the usual one.
-pub fn label(architecture: &str, machine: &str, all: &[String]) -> String {
+pub(crate) fn label(architecture: &str, machine: &str, all: &[String]) -> String {
     let family = machine::family(machine);
     let same_family = all.iter().filter(|other| machine::family(other) == family);
     match same_family.count() {
@@ -69,12 +71,15 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
     }
 }
 
-/// Asks for the properties of device types as both builds have them, as far as a fall-back may want them on one
-/// of these machines, which are of one pair of builds.
+/// Asks for the properties of device types as both builds have them, as far as a fallback may need
+/// them on one of these machines, which are of one pair of builds.
 ///
 /// # Errors
 /// A build does not start or does not answer.
-pub fn properties(configs: &[MigrationConfig], only: &Only) -> Result<Properties, QemuError> {
+pub(crate) fn properties(
+    configs: &[MigrationConfig],
+    only: &Only,
+) -> Result<Properties, QemuError> {
     let asked: Vec<String> = worth_asking(configs, only).into_iter().collect();
     let (Some(config), false) = (configs.first(), asked.is_empty()) else {
         return Ok(Properties::new());
@@ -96,6 +101,17 @@ pub fn properties(configs: &[MigrationConfig], only: &Only) -> Result<Properties
         shared.insert(driver, properties);
     }
     Ok(shared)
+}
+
+/// The types that carry a virtio device on a bus that a user plugs into.
+const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
+
+/// Asks which drivers of a build plug in a virtio device.
+///
+/// # Errors
+/// The build does not start or does not answer.
+pub(crate) fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
+    config.old.build.types_of(&VIRTIO_PROXIES)
 }
 
 /// Tells whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of

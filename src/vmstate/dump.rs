@@ -10,24 +10,36 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// A whole dump: every QOM type of a build that has a vmstate description.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dump {
     /// The machine type it was made with, from `vmschkmachine`.
     pub machine: Option<String>,
-    /// In file order, which is the order of a hash table and means nothing.
+    /// The sections in file order, which is the order of a hash table and means nothing.
     pub sections: Vec<Section>,
+    /// The sections that cannot be read, in file order.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A section of another form than QEMU prints, beside others that are sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The key in the file: a QOM type, or `vmschkmachine`.
+    pub type_name: String,
+    /// The error, and its place in the section.
+    pub reason: String,
 }
 
 /// A device type and what it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The QOM type: the key in the file, not what the wire says.
+    /// The QOM type: the key in the file, which is not on the wire.
     pub type_name: String,
     pub description: Vmsd,
 }
 
 /// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a description")]
 pub struct Vmsd {
     pub name: String,
     pub version_id: i64,
@@ -48,6 +60,7 @@ impl Vmsd {
 
 /// A `VMStateField`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a field")]
 pub struct VmsdField {
     #[serde(rename = "field")]
     pub name: String,
@@ -65,8 +78,8 @@ pub struct VmsdField {
 }
 
 impl Dump {
-    /// Whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on. It is
-    /// seen from the dump itself: any real one has arrays.
+    /// Tells whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on.
+    /// It is seen from the dump itself: any real one has arrays.
     pub fn states_array_lengths(&self) -> bool {
         fn states(description: &Vmsd) -> bool {
             description
@@ -78,22 +91,32 @@ impl Dump {
         self.sections.iter().any(|s| states(&s.description))
     }
 
+    /// Tells whether there is a section of this type that cannot be read.
+    pub fn has_unreadable(&self, type_name: &str) -> bool {
+        self.unreadable.iter().any(|s| s.type_name == type_name)
+    }
+
     pub fn section(&self, type_name: &str) -> Option<&Section> {
         self.sections.iter().find(|s| s.type_name == type_name)
     }
 }
 
-/// What a top-level key other than `vmschkmachine` holds; the versions are repeated inside.
+/// The top-level key that names the machine and is no section.
+pub(crate) const MACHINE_KEY: &str = "vmschkmachine";
+
+/// The contents of any other top-level key; the versions are repeated inside.
 #[derive(Deserialize)]
-struct RawSection {
+#[serde(expecting = "an object with a Description")]
+pub(crate) struct RawSection {
     #[serde(rename = "Description")]
-    description: Vmsd,
+    pub description: Vmsd,
 }
 
 #[derive(Deserialize)]
-struct RawMachine {
+#[serde(expecting = "an object with a Name")]
+pub(crate) struct RawMachine {
     #[serde(rename = "Name")]
-    name: String,
+    pub name: String,
 }
 
 impl<'de> Deserialize<'de> for Dump {
@@ -108,12 +131,9 @@ impl<'de> Deserialize<'de> for Dump {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Dump, A::Error> {
-                let mut dump = Dump {
-                    machine: None,
-                    sections: Vec::new(),
-                };
+                let mut dump = Dump::default();
                 while let Some(type_name) = map.next_key::<String>()? {
-                    if type_name == "vmschkmachine" {
+                    if type_name == MACHINE_KEY {
                         dump.machine = Some(map.next_value::<RawMachine>()?.name);
                     } else {
                         let RawSection { description } = map.next_value()?;

@@ -1,4 +1,4 @@
 //! A vmstate dump: its model, and how it is read.
 
-pub mod dump;
-pub mod read;
+pub(crate) mod dump;
+pub(crate) mod read;

@@ -1,23 +1,26 @@
-//! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
+//! Parsing of a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::compression::{UnpackError, unpacked};
-use crate::vmstate::dump::Dump;
+use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
 
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Why an input is no readable dump. All of these are the input's fault, not QEMU's.
+/// A failure to read a dump. All of these are the input's fault, not QEMU's.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     #[error("cannot read the dump {}", file.display())]
     Io { file: PathBuf, source: io::Error },
-    #[error("{} is a folder; a vmstate dump file is wanted", file.display())]
+    #[error("{} is a folder; a vmstate dump file is needed", file.display())]
     Folder { file: PathBuf },
     #[error(
         "{origin} is empty: a QEMU that failed to start leaves such a file; make the dump again and look at what QEMU printed"
@@ -51,7 +54,10 @@ pub enum DumpError {
     NoSections { origin: String },
 }
 
-/// Reads a dump file. The compression is told from the content, not from the name.
+/// Reads a dump file. The compression is recognised by the content, not by the name.
+///
+/// # Errors
+/// The file cannot be read, or is not a dump.
 pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
     let io_error = |source| DumpError::Io {
         file: file.to_owned(),
@@ -75,6 +81,9 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
 }
 
 /// Parses a dump from memory; `origin` names it in errors.
+///
+/// # Errors
+/// The bytes are not a dump; the error says where.
 pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     if bytes.is_empty() {
         return Err(DumpError::Empty {
@@ -96,7 +105,11 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
         offset: e.valid_up_to(),
         line: line_of(bytes, e.valid_up_to()),
     })?;
-    let dump: Dump = serde_json::from_str(text).map_err(|e| explain(text, origin, e))?;
+    let dump: Dump = match serde_json::from_str(text) {
+        Ok(dump) => dump,
+        // One malformed section does not affect the others.
+        Err(error) => one_by_one(text).ok_or_else(|| explain(text, origin, error))?,
+    };
     if dump.sections.is_empty() {
         return Err(DumpError::NoSections {
             origin: origin.to_owned(),
@@ -109,20 +122,94 @@ fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset].iter().filter(|&&b| b == b'\n').count()
 }
 
+/// Parses once more, each section by itself; `None` if none is sound. Costs nothing while dumps are
+/// sound.
+fn one_by_one(text: &str) -> Option<Dump> {
+    let entries: Entries = serde_json::from_str(text).ok()?;
+    let mut dump = Dump::default();
+    for (type_name, value) in entries.0 {
+        let read = if type_name == MACHINE_KEY {
+            traced::<RawMachine>(value.get()).map(|machine| dump.machine = Some(machine.name))
+        } else {
+            traced::<RawSection>(value.get()).map(|section| {
+                dump.sections.push(Section {
+                    type_name: type_name.clone(),
+                    description: section.description,
+                });
+            })
+        };
+        if let Err(Traced { path, error }) = read {
+            let reason = match path.as_str() {
+                "." => plain(&error),
+                path => format!("at {path}: {}", plain(&error)),
+            };
+            dump.unreadable.push(Unreadable { type_name, reason });
+        }
+    }
+    (!dump.sections.is_empty()).then_some(dump)
+}
+
+/// The top level of a dump, without the contents of the keys.
+struct Entries<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'t> Deserialize<'t> for Entries<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'t> Visitor<'t> for InOrder {
+            type Value = Entries<'t>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Entries<'t>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// A value that has another form than expected.
+struct Traced {
+    /// The JSON path of the place; `.` is the value itself.
+    path: String,
+    error: serde_json::Error,
+}
+
+fn traced<T: DeserializeOwned>(text: &str) -> Result<T, Traced> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut track = serde_path_to_error::Track::new();
+    let wrapped = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    T::deserialize(wrapped).map_err(|error| Traced {
+        path: track.path().to_string(),
+        error,
+    })
+}
+
+/// Returns the message of serde_json without the position that it appends.
+fn plain(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rfind(" at line ") {
+        Some(at) => message[..at].to_owned(),
+        None => message,
+    }
+}
+
 /// Parses once more to learn the JSON path of the failure; costs nothing while dumps are fine.
 fn explain(text: &str, origin: &str, first: serde_json::Error) -> DumpError {
     let origin = origin.to_owned();
-    // serde_json appends the position to its message; here it stands in front.
-    let plain = |e: &serde_json::Error| {
-        let message = e.to_string();
-        match message.rfind(" at line ") {
-            Some(at) => message[..at].to_owned(),
-            None => message,
-        }
-    };
     if !first.is_data() {
         let hint = if first.is_eof() {
             " (the file is cut off: QEMU died while writing it, or a copy was incomplete)"
+        } else if !text.trim_start().starts_with('{') {
+            " (this is not JSON, so it is not a vmstate dump)"
         } else {
             ""
         };
@@ -134,12 +221,10 @@ fn explain(text: &str, origin: &str, first: serde_json::Error) -> DumpError {
             hint,
         };
     }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let mut track = serde_path_to_error::Track::new();
-    let traced = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
-    let again = Dump::deserialize(traced);
-    let path = track.path().to_string();
-    let error = again.err().unwrap_or(first);
+    let (path, error) = match traced::<Dump>(text) {
+        Ok(_) => (".".to_owned(), first),
+        Err(Traced { path, error }) => (path, error),
+    };
     DumpError::Shape {
         origin,
         line: error.line(),
@@ -190,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_told_from_the_content() {
+    fn compression_is_recognised_by_the_content() {
         use std::io::Write;
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(SMALL.as_bytes()).expect("in memory");
@@ -203,6 +288,60 @@ mod tests {
             let message = parse_dump(cut, "cut").expect_err("cut off").to_string();
             assert!(message.starts_with("cannot unpack cut as "), "{message}");
         }
+    }
+
+    #[test]
+    fn an_odd_section_leaves_the_others_readable() {
+        let description = r#"{"name":"d","version_id":1,"minimum_version_id":1}"#;
+        let sound = format!(r#""sound":{{"Description":{description}}}"#);
+        // No description; a description without a name; a value of the wrong type, deep inside; no
+        // object; a number that does not fit; the machine's own key.
+        for (key, odd, reason) in [
+            (
+                "odd",
+                r#"{"Name":"odd","version_id":1}"#.to_owned(),
+                "missing field `Description`",
+            ),
+            (
+                "odd",
+                r#"{"Description":{"version_id":1,"minimum_version_id":1}}"#.to_owned(),
+                "at Description: missing field `name`",
+            ),
+            (
+                "odd",
+                format!(
+                    r#"{{"Description":{}}}"#,
+                    description.replace('}', r#","Fields":[{"field":"x","version_id":"0"}]}"#)
+                ),
+                "at Description.Fields[0].version_id: invalid type: string \"0\", expected i64",
+            ),
+            ("odd", "null".to_owned(), "invalid type: null"),
+            (
+                "odd",
+                format!(
+                    r#"{{"Description":{}}}"#,
+                    description.replace(":1,", ":1e999,")
+                ),
+                "number out of range",
+            ),
+            ("vmschkmachine", "{}".to_owned(), "missing field `Name`"),
+        ] {
+            for text in [
+                format!(r#"{{"{key}":{odd},{sound}}}"#),
+                format!(r#"{{{sound},"{key}":{odd}}}"#),
+            ] {
+                let dump = parse_dump(text.as_bytes(), "in").expect(&text);
+                assert_eq!(dump.sections.len(), 1, "{text}");
+                assert_eq!(dump.sections[0].type_name, "sound");
+                assert_eq!(dump.unreadable.len(), 1, "{text}");
+                assert_eq!(dump.unreadable[0].type_name, key);
+                let found = &dump.unreadable[0].reason;
+                assert!(found.contains(reason), "wanted {reason:?} in {found:?}");
+                assert!(dump.has_unreadable(key) && !dump.has_unreadable("sound"));
+            }
+        }
+        let none = parse_dump(br#"{"a":{"Name":"a"},"b":null}"#, "in").expect_err("nothing sound");
+        assert!(none.to_string().contains("at a: missing field"), "{none}");
     }
 
     #[test]
@@ -220,7 +359,7 @@ mod tests {
             (b"", "is empty"),
             (b" \n\t", "is empty"),
             (b"{", "in:1:1: EOF while parsing an object (the file is cut off"),
-            (b"not json", "in:1:2: expected ident"),
+            (b"not json", "in:1:2: expected ident (this is not JSON, so it is not a vmstate dump)"),
             (b"[1, 2]", "in:1:0: at the top level: invalid type: sequence, expected an object with one key per device type"),
             (b"{}", "holds no device description"),
             (b"{\"vmschkmachine\": {\"Name\": \"pc\"}}", "holds no device description"),

@@ -1,8 +1,16 @@
 //! The program and the library as a user of either meets them: all in one binary, which links once.
 //!
 //! A test is a function with `#[apply(test)]`, and with `#[needs(..)]` if it needs something that not
-//! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
+//! every machine has: real builds, an assembler, a kernel that reports page faults. Where that is
 //! absent the test is ignored, with its reason, and never passes.
+
+// Nothing is outside a program.
+#![allow(unreachable_pub)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test prints what it did"
+)]
 
 #[macro_use]
 mod harness;
@@ -12,11 +20,15 @@ mod processes;
 
 mod builds;
 mod cli;
+mod containers;
+mod dependencies;
 mod device_sets;
+mod dumps;
 mod guests;
 mod live;
 mod log;
 mod merge;
+mod new_rule;
 mod output_file;
 mod pages;
 mod properties;

@@ -207,8 +207,8 @@ fn shards_joined_are_the_whole_run() {
 
     let lacking = merge(&files[..2], &[]);
     assert_eq!(lacking.status.code(), Some(125));
-    let said = stderr(&lacking);
-    assert!(said.contains("shard 3 is missing of 3"), "{said}");
+    let printed = stderr(&lacking);
+    assert!(printed.contains("shard 3 is missing of 3"), "{printed}");
 
     // The same machine and devices, and another build.
     let other = [
@@ -221,8 +221,11 @@ fn shards_joined_are_the_whole_run() {
     files[2] = written("other", &part);
     let mixed = merge(&files, &[]);
     assert_eq!(mixed.status.code(), Some(2));
-    let said = stderr(&mixed);
-    assert!(said.contains("not of one run: the new build is"), "{said}");
+    let printed = stderr(&mixed);
+    assert!(
+        printed.contains("not of one run: the new build is"),
+        "{printed}"
+    );
 }
 
 /// The first line that differs says more than two reports.
@@ -618,8 +621,8 @@ fn wrong_wishes_are_told() {
         ),
     ] {
         let output = sweep(args);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
-        assert!(said.contains(wanted), "{args:?}: {said}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {printed}");
+        assert!(printed.contains(wanted), "{args:?}: {printed}");
     }
 }

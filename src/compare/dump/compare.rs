@@ -1,5 +1,6 @@
 //! The comparison of two dumps: every section that one of them has, in each direction.
 
+use crate::compare::dump::defects::defects;
 use crate::compare::dump::pair::{Pair, pair_sections};
 use crate::compare::layout::{Dumped, Layout};
 use crate::compare::renames::Renames;
@@ -12,8 +13,9 @@ use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::check;
 use crate::vmstate::dump::{Dump, Section, Vmsd};
 
-/// Compares two dumps in the given directions. Findings come section by section, one per cause and
-/// section; equal causes in several sections are joined later, once they are judged.
+/// Compares two dumps in the given directions, and finds the defects of each build by itself in
+/// sections that both have. Findings come section by section, one per cause and section; equal
+/// causes in several sections are joined later, once they are judged.
 pub fn compare(
     old: &Dump,
     new: &Dump,
@@ -23,28 +25,48 @@ pub fn compare(
     let (old_states, new_states) = (old.states_array_lengths(), new.states_array_lengths());
     let mut findings = Vec::new();
     for pair in pair_sections(old, new, renames) {
-        for &direction in directions {
-            match pair {
-                Pair::Both {
-                    old,
-                    new,
-                    ref known,
-                } => {
-                    let (old, new) = (subject(old, old_states), subject(new, new_states));
-                    let wording = Wording::by_age(direction);
-                    let known = known.as_deref();
-                    findings.extend(sections::compare(old, new, known, wording, renames));
-                }
-                Pair::OldOnly(section) => {
-                    findings.extend(lone_section(section, Build::Old, direction));
-                }
-                Pair::NewOnly(section) => {
-                    findings.extend(lone_section(section, Build::New, direction));
-                }
+        match pair {
+            Pair::Both { old, new, known } => {
+                let own = defects(old, new, directions);
+                let (old, new) = (subject(old, old_states), subject(new, new_states));
+                let known = known.as_deref();
+                let between: Vec<Finding> = directions
+                    .iter()
+                    .flat_map(|&direction| {
+                        let wording = Wording::by_age(direction);
+                        sections::compare(old, new, known, wording, renames)
+                    })
+                    .filter(|found| !is_own(found))
+                    .collect();
+                findings.extend(own.into_iter().filter(|own| !is_told_by(own, &between)));
+                findings.extend(between);
+            }
+            Pair::OldOnly(section) => {
+                let lone = |&direction| lone_section(section, Build::Old, direction);
+                findings.extend(directions.iter().filter_map(lone));
+            }
+            Pair::NewOnly(section) => {
+                let lone = |&direction| lone_section(section, Build::New, direction);
+                findings.extend(directions.iter().filter_map(lone));
             }
         }
     }
     findings
+}
+
+/// Tells whether a difference between two builds is a defect of one of them, found without regard
+/// to the other one.
+fn is_own(found: &Finding) -> bool {
+    found.rule == Rule::SubsectionUnreachable
+}
+
+/// Tells whether a difference says everything that a defect says, and also that the other build
+/// sends the field.
+fn is_told_by(own: &Finding, between: &[Finding]) -> bool {
+    own.rule == Rule::GateAboveVersion
+        && between
+            .iter()
+            .any(|found| found.rule == Rule::GateExcludesField && found.path == own.path)
 }
 
 fn subject(section: &Section, states_lengths: bool) -> Subject<'_> {
@@ -58,7 +80,7 @@ fn subject(section: &Section, states_lengths: bool) -> Subject<'_> {
 }
 
 /// Returns the names of all sections and descriptions in some dumps.
-pub fn names(dumps: &[&Dump]) -> check::Names {
+pub(crate) fn names(dumps: &[&Dump]) -> check::Names {
     fn walk(description: &Vmsd, names: &mut check::Names) {
         if !names.descriptions.contains(&description.name) {
             names.descriptions.insert(description.name.clone());
@@ -107,6 +129,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         allowed_by: None,
         evidence: Evidence::Dump,
         confirmed_by: None,
+        refuted_by: None,
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),

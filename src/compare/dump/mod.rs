@@ -1,4 +1,5 @@
 //! Two vmstate dumps compared by what goes over the wire.
 
-pub mod compare;
+pub(crate) mod compare;
+mod defects;
 mod pair;

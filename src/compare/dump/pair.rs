@@ -1,4 +1,4 @@
-//! Which section of one build is which of the other.
+//! Pairing of the sections of one build with those of the other.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,14 +12,15 @@ pub(crate) enum Pair<'d> {
     Both {
         old: &'d Section,
         new: &'d Section,
-        /// Why types of different name are one.
+        /// The reason why types of different names are one.
         known: Option<String>,
     },
     OldOnly(&'d Section),
     NewOnly(&'d Section),
 }
 
-/// By QOM type; what is left over by vmsd name, which is what the wire carries.
+/// Pairs by QOM type, and what is left over by vmsd name, which is what the wire carries. A section
+/// that cannot be read in the other dump is neither paired nor counted as gone.
 pub(crate) fn pair_sections<'d>(
     old: &'d Dump,
     new: &'d Dump,
@@ -39,6 +40,9 @@ pub(crate) fn pair_sections<'d>(
     // vmsd name → the types that only one build has, in order of name.
     let mut lone: BTreeMap<&str, (Vec<&Section>, Vec<&Section>)> = BTreeMap::new();
     for name in &types {
+        if old.has_unreadable(name) || new.has_unreadable(name) {
+            continue;
+        }
         match (old_types.get(name), new_types.get(name)) {
             (Some(section), None) => lone
                 .entry(&section.description.name)
@@ -73,6 +77,7 @@ pub(crate) fn pair_sections<'d>(
 
     types
         .into_iter()
+        .filter(|name| !old.has_unreadable(name) && !new.has_unreadable(name))
         .filter_map(|name| match (old_types.get(name), new_types.get(name)) {
             (Some(&old), Some(&new)) => Some(Pair::Both {
                 old,

@@ -1,4 +1,4 @@
-//! Where two layouts of one section part, and what that means for a load.
+//! The first difference between two layouts of one section, and what it means for a load.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
 use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
@@ -13,7 +13,7 @@ use crate::vmstate::dump::Dump;
 
 /// The other side of a comparison.
 pub(crate) struct Layouts<'c> {
-    /// Of the destination's build.
+    /// The dump of the destination's build.
     pub dump: Option<&'c Dump>,
     pub renames: &'c dyn Renames,
     pub direction: Direction,
@@ -21,7 +21,11 @@ pub(crate) struct Layouts<'c> {
 
 impl Layouts<'_> {
     /// Returns all that may explain that a section was refused.
-    pub fn explain(&self, section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
+    pub(super) fn explain(
+        &self,
+        section: &Section,
+        expected: &Section,
+    ) -> Vec<(Grade, Explanation)> {
         let dump = self.dump;
         let (old, new, dumps) = match self.direction {
             Direction::Forward => (section, expected, (None, dump)),
@@ -41,7 +45,7 @@ impl Layouts<'_> {
             .collect()
     }
 
-    /// Finds where a finding shows in what was sent, and beside what.
+    /// Finds the place where a finding shows in what was sent, and the destination's item there.
     fn place<'l, 's>(
         &self,
         finding: &Finding,
@@ -81,7 +85,7 @@ impl Layouts<'_> {
         };
         let ours = at(named(backward), sent);
         let theirs = at(named(!backward), expected);
-        // What one side lacks would stand behind what both have before it.
+        // An item that one side lacks would come after the items that both have before it.
         let behind = |at: usize, from: &[Leaf], to: &[Leaf]| {
             let before = from.get(..at)?.iter().rev();
             before
@@ -122,7 +126,7 @@ impl Layouts<'_> {
         }
     }
 
-    /// A subsection as it was sent, and what the destination's build has of it.
+    /// A subsection as it was sent, and as the destination's build has it.
     fn subsection(&self, finding: &Finding) -> Reason {
         let version = |shape: &Option<Shape>| shape.as_ref().and_then(|shape| shape.version_id);
         let versions = (version(&finding.old), version(&finding.new));
@@ -184,7 +188,10 @@ fn is_subsection(finding: &Finding) -> bool {
 /// headers.
 fn grade(difference: &Difference) -> Option<Grade> {
     match (difference.finding.level, difference.finding.rule) {
-        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld) => None,
+        // Padding that is read as a value has the right length.
+        (Level::Note, _) | (_, Rule::VersionTooNew | Rule::VersionTooOld | Rule::FieldPadded) => {
+            None
+        }
         // It was sent, so its version was looked at.
         (Level::Error, _) | (_, Rule::SubsectionVersion) => Some(Grade::Certain),
         (_, Rule::SubsectionUnknown | Rule::SubsectionUnreachable) => Some(Grade::Likely),

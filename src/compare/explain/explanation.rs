@@ -1,15 +1,15 @@
 //! The parts of an explanation.
 
-use crate::compare::explain::reason::Reason;
+use crate::compare::explain::reason::{Reason, Weight};
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
-/// Where and why a stream does not load. Its sentence is what it prints as.
+/// The place where a stream does not load, and the reason. `Display` prints it as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
-    /// From the section's description down to the field, names joined by `/`.
+    /// The path from the section's description down to the field, names joined by `/`.
     pub field: Option<String>,
     /// Bytes from the start of the source's stream.
     pub offset: Option<u64>,
@@ -19,14 +19,14 @@ pub struct Explanation {
     pub only_one: bool,
 }
 
-/// How sure an explanation is, surest first.
+/// The certainty of an explanation, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
     /// No state makes it load.
     Certain,
-    /// It explains a refusal, which is known to have happened in this section.
+    /// An explanation of a refusal that is known to have happened in this section.
     Likely,
-    /// The same, by a check that comes when all of the section has been read.
+    /// The same, by a check after all of the section has been read.
     Late,
     /// The state, or a test that cannot be seen, may make up for it.
     Perhaps,
@@ -35,6 +35,27 @@ pub(crate) enum Grade {
 }
 
 impl Explanation {
+    /// Tells whether it is a length that the state of the guest chooses.
+    pub(crate) fn is_of_state(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Layout {
+                weight: Weight::Length,
+                ..
+            }
+        )
+    }
+
+    /// Returns it as an explanation of a machine that never ran: the place in another stream means
+    /// nothing, and no state has made the difference.
+    pub(crate) fn after_reset(mut self) -> Explanation {
+        self.offset = None;
+        if let Reason::Layout { weight, .. } = &mut self.reason {
+            *weight = Weight::AfterReset;
+        }
+        self
+    }
+
     /// An explanation of a section as a whole.
     pub(crate) fn of(section: &Section, reason: Reason) -> Explanation {
         Explanation {

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::compare::explain::explanation::Grade;
+use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
 
-/// What stands against a load.
+/// A reason against a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The destination's build does not send such a section for the same configuration.
     Section {
         version_id: u32,
         /// The only section that it sends and the source does not.
         instead: Option<Instance>,
-        /// Its dump has the description.
+        /// Set if the dump of the destination's build has the description.
         described: bool,
     },
     /// The version in the header.
@@ -32,21 +33,21 @@ pub enum Reason {
     /// A subsection that is not known, or not in this version.
     Subsection {
         name: String,
-        /// What the destination's build has of it, where that is known.
+        /// The destination's own form of it, where that is known.
         own: Option<OwnSubsection>,
         /// The difference between the builds, in words.
         difference: String,
     },
     /// The layouts part.
     Layout {
-        /// What stands at that place on either side, where the place is known.
+        /// The item at that place on either side, where the place is known.
         sent: Option<Spot>,
         expected: Option<Spot>,
         lacking: Lacking,
-        /// Fields behind the first that the difference is about, too.
+        /// Further fields of the difference, behind the first.
         more: usize,
         weight: Weight,
-        /// The difference between the builds, in words, for where the fields do not show it.
+        /// The difference between the builds, in words, where the fields do not show it.
         difference: String,
     },
     /// The layouts part in several places, and a version or a test picks the one.
@@ -54,7 +55,7 @@ pub enum Reason {
         first: Box<Reason>,
         places: Vec<Parting>,
     },
-    /// A field must hold what the destination's own device has.
+    /// A field must have the value of the destination's own device.
     Unequal { sent: FieldValue, own: FieldValue },
     /// A length is more than the destination's own array has.
     TooMany {
@@ -68,7 +69,7 @@ pub enum Reason {
         list: &'static str,
         registers: Vec<Register>,
     },
-    /// System registers that hold other values on a machine that never ran.
+    /// System registers that have other values on a machine that never ran.
     OtherRegisters {
         list: &'static str,
         registers: Vec<(Register, u64)>,
@@ -77,6 +78,8 @@ pub enum Reason {
     PciConfig {
         field: String,
         at: usize,
+        /// The register or the capability that it belongs to, in what was sent.
+        part: ConfigPart,
         sent: u8,
         own: u8,
     },
@@ -91,23 +94,23 @@ pub enum Reason {
 
 /// A section by its name and instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     pub section: SectionName,
     pub instance_id: u32,
 }
 
 /// The versions of a section that a build takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub(crate) enum Takes {
     AtMost(u32),
     AtLeast(i64),
     /// This one, and nothing says which older ones.
     Own(u32),
 }
 
-/// What the destination's build has of a subsection.
+/// The destination's own form of a subsection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnSubsection {
+pub(crate) enum OwnSubsection {
     None,
     /// Another version than was sent.
     Version {
@@ -118,14 +121,14 @@ pub enum OwnSubsection {
 
 /// A place in a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Spot {
+pub(crate) enum Spot {
     Field(FieldValue),
     End,
 }
 
 /// A field with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldValue {
+pub(crate) struct FieldValue {
     /// Names with the indices of elements.
     pub label: String,
     pub type_name: String,
@@ -149,7 +152,7 @@ impl From<&Leaf<'_>> for FieldValue {
 
 /// The side that lacks the fields in question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lacking {
+pub(crate) enum Lacking {
     Source,
     Destination,
     /// Both have some, but others.
@@ -158,15 +161,17 @@ pub enum Lacking {
     Unknown,
 }
 
-/// What decides that the difference matters.
+/// The evidence that the difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub(crate) enum Weight {
     /// Nothing more.
     Given,
     /// A version or a test.
     Test,
     /// The length is the state's.
     Length,
+    /// It shows in machines that never ran.
+    AfterReset,
 }
 
 impl From<Grade> for Weight {
@@ -181,7 +186,7 @@ impl From<Grade> for Weight {
 
 /// One of several places where layouts part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parting {
+pub(crate) struct Parting {
     pub field: String,
     pub rule: Rule,
     pub offset: u64,
@@ -189,7 +194,7 @@ pub struct Parting {
 
 /// A system register in the list of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Register {
+pub(crate) struct Register {
     pub index: usize,
     pub number: u64,
     pub value: u64,

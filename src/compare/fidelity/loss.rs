@@ -9,23 +9,23 @@ use crate::stream::tree::{Kind, Section};
 
 /// A field whose value did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
+pub(crate) struct Loss {
     pub section: SectionName,
     pub instance_id: u32,
     /// The description that the field belongs to: the section's, a nested one or a subsection's.
     pub description: String,
-    /// From the section's description down, subsections included.
+    /// The path from the section's description down, subsections included.
     pub path: String,
     pub change: Change,
-    /// From the start of the stream that was sent, in bytes.
+    /// The offset in the stream that was sent, in bytes.
     pub offset: u64,
     pub sent: Bytes,
     pub kind: Kind,
-    /// What the field of this name holds now.
+    /// The present value of the field of this name.
     pub held: Option<Bytes>,
-    /// The field that holds the bytes now, where it is another.
+    /// The field that has the bytes now, where it is another.
     pub landed_in: Option<String>,
-    /// The description that that field belongs to.
+    /// The description of that field.
     pub landed_description: Option<String>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Losses<'s> {
 }
 
 impl<'s> Losses<'s> {
-    pub fn of(section: &'s Section) -> Self {
+    pub(super) fn of(section: &'s Section) -> Self {
         Losses {
             section,
             found: Vec::new(),
@@ -64,11 +64,11 @@ impl<'s> Losses<'s> {
 
     /// Adds a field that was sent, with the field of its name on the receiving side and the one that
     /// its bytes went into.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         leaf: &Leaf,
         change: Change,
-        held: Option<&Leaf>,
+        actual: Option<&Leaf>,
         landed_in: Option<&Leaf>,
     ) {
         // A legacy section has no description.
@@ -85,15 +85,15 @@ impl<'s> Losses<'s> {
             offset: leaf.offset,
             sent: leaf.bytes.clone(),
             kind: leaf.kind,
-            held: held.map(|leaf| leaf.bytes.clone()),
+            held: actual.map(|leaf| leaf.bytes.clone()),
             landed_in: landed_in.map(|leaf| leaf.path.clone()),
             landed_description: landed_in.map(description),
         });
     }
 
     /// Adds all fields of a body that the receiving side does not have.
-    pub fn add_all(&mut self, body: &Body) {
-        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
+    pub(super) fn add_all(&mut self, body: &Body) {
+        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_padding()) {
             self.add(leaf, Change::Vanished, None, None);
         }
     }

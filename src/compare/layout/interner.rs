@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 /// An interned name, path or label.
 pub(crate) type Id = u32;
 
-/// Where an item stands in the structures around it.
+/// The place of an item in the structures around it.
 #[derive(Debug, Clone, Copy)]
 struct Place<'d> {
     parent: Option<Id>,
@@ -31,7 +31,7 @@ impl<'d> Interner<'d> {
 
     /// Returns the path below `parent` of a field called `name`, which may be a C expression like
     /// `dev.core->itr`, and the path's last part.
-    pub fn path(&mut self, parent: Id, name: &'d str) -> (Id, Id) {
+    pub(crate) fn path(&mut self, parent: Id, name: &'d str) -> (Id, Id) {
         let mut path = parent;
         let mut leaf = ROOT;
         for part in name.split(['.', '>']) {
@@ -43,13 +43,13 @@ impl<'d> Interner<'d> {
         (path, leaf)
     }
 
-    pub fn place(&mut self, parent: Option<Id>, name: &'d str) -> Id {
+    pub(crate) fn place(&mut self, parent: Option<Id>, name: &'d str) -> Id {
         self.places.push(Place { parent, name });
         self.places.len() as Id - 1
     }
 
     /// Tells whether two items stand under the same names.
-    pub fn same_names(&self, one: Id, other: Id) -> bool {
+    pub(crate) fn same_names(&self, one: Id, other: Id) -> bool {
         let (mut one, mut other) = (Some(one), Some(other));
         loop {
             match (one, other) {
@@ -67,7 +67,7 @@ impl<'d> Interner<'d> {
     }
 
     /// Returns how many structures deep an item stands, itself included.
-    pub fn depth(&self, place: Id) -> usize {
+    pub(crate) fn depth(&self, place: Id) -> usize {
         let mut depth = 0;
         let mut at = Some(place);
         while let Some(id) = at {
@@ -78,7 +78,7 @@ impl<'d> Interner<'d> {
     }
 
     /// Returns the field names from the description's own fields down to the item.
-    pub fn names_of(&self, place: Id) -> Vec<&'d str> {
+    pub(crate) fn names_of(&self, place: Id) -> Vec<&'d str> {
         let mut names = Vec::new();
         let mut at = Some(place);
         while let Some(Place { parent, name }) = at.map(|id| self.places[id as usize]) {

@@ -1,5 +1,5 @@
-//! What a build puts on the wire behind the header of a section or of a subsection: a flat sequence of
-//! items in the order in which they are sent.
+//! The bytes that a build puts on the wire behind the header of a section or of a subsection: a
+//! flat sequence of items in the order in which they are sent.
 //!
 //! A dump lists what a build could send, a stream what it did send; laid out, both are the same
 //! [`Item`]s, and the comparison does not ask where they came from.
@@ -32,7 +32,7 @@ pub(crate) struct Dumped<'d> {
 }
 
 impl<'d> Layout<'d> {
-    pub fn name(self) -> &'d str {
+    pub(crate) fn name(self) -> &'d str {
         match self {
             Layout::Dumped(dumped) => &dumped.vmsd.name,
             Layout::Sent(sent) => &sent.name,
@@ -40,15 +40,15 @@ impl<'d> Layout<'d> {
     }
 
     /// Returns the version that the build sends.
-    pub fn version_id(self) -> i64 {
+    pub(crate) fn version_id(self) -> i64 {
         match self {
             Layout::Dumped(dumped) => dumped.vmsd.version_id,
             Layout::Sent(sent) => sent.version_id.into(),
         }
     }
 
-    /// Returns the lowest version that the build takes, which a stream does not tell.
-    pub fn minimum_version_id(self) -> Option<i64> {
+    /// Returns the lowest version that the build takes, which a stream does not show.
+    pub(crate) fn minimum_version_id(self) -> Option<i64> {
         match self {
             Layout::Dumped(dumped) => Some(dumped.vmsd.minimum_version_id),
             Layout::Sent(_) => None,
@@ -56,7 +56,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Tells whether there is a table of fields at all.
-    pub fn is_migratable(self) -> bool {
+    pub(crate) fn is_migratable(self) -> bool {
         match self {
             Layout::Dumped(dumped) => dumped.vmsd.fields.is_some(),
             Layout::Sent(_) => true,
@@ -64,7 +64,7 @@ impl<'d> Layout<'d> {
     }
 
     /// Tells whether nothing at all differs, so that nothing needs to be laid out.
-    pub fn is_same(self, other: Layout) -> bool {
+    pub(crate) fn is_same(self, other: Layout) -> bool {
         match (self, other) {
             (Layout::Dumped(ours), Layout::Dumped(theirs)) => ours.vmsd == theirs.vmsd,
             (Layout::Sent(ours), Layout::Sent(theirs)) => ours == theirs,
@@ -72,16 +72,16 @@ impl<'d> Layout<'d> {
         }
     }
 
-    pub fn evidence(self) -> Evidence {
+    pub(crate) fn evidence(self) -> Evidence {
         match self {
             Layout::Dumped(_) => Evidence::Dump,
             Layout::Sent(_) => Evidence::Stream,
         }
     }
 
-    /// Lays it out as it is sent or read behind a header of this version, which is the source's own.
-    /// `other` is its like in the other build.
-    pub fn lay_out(
+    /// Lays it out as it is sent or read behind a header of this version, which is the source's
+    /// own. `other` is its counterpart in the other build.
+    pub(crate) fn lay_out(
         self,
         interner: &mut Interner<'d>,
         header_version: i64,

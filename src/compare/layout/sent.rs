@@ -1,4 +1,5 @@
-//! The layout of a section as a stream shows it: exact widths, and of what may be there only what was.
+//! The layout of a section as a stream shows it: exact widths, and only those of the possible items
+//! that were sent.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::stream::tree::{Content, Node, Section, Structure, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentLayout {
     pub name: Arc<str>,
-    /// As sent in the header.
+    /// The version as sent in the header.
     pub version_id: u32,
     fields: Vec<SentField>,
     subsections: Vec<SentLayout>,
@@ -30,8 +31,8 @@ struct SentField {
     structure: Option<SentLayout>,
 }
 
-/// How many elements a list counts as having: more than one, for a single element would count as a
-/// field of its own. How many there are is state, so it is an array of one length everywhere.
+/// Number of elements that a list counts as having: more than one, for a single element would count
+/// as a field of its own. The real number is state, so it is an array of one length everywhere.
 const SOME: u64 = 2;
 
 /// Lists by the names of the description and the field.
@@ -63,7 +64,7 @@ fn empty_lists<'s>(structure: &'s Structure, into: &mut Lists<'s>) {
 impl SentLayout {
     /// Returns the layout of a section, `None` where it was not decoded. Lists in `empty` are taken as
     /// if they had no elements.
-    pub fn of(section: &Section, empty: &Lists) -> Option<SentLayout> {
+    pub(crate) fn of(section: &Section, empty: &Lists) -> Option<SentLayout> {
         let Content::Decoded(structure) = &section.content else {
             return None;
         };
@@ -75,7 +76,7 @@ impl SentLayout {
     }
 
     /// Returns the layout of a section of which nothing is known but its header.
-    pub fn of_header(vmsd_name: &str, version_id: u32) -> SentLayout {
+    pub(crate) fn of_header(vmsd_name: &str, version_id: u32) -> SentLayout {
         SentLayout {
             name: vmsd_name.into(),
             version_id,
@@ -162,7 +163,7 @@ fn field(node: &Node, structure: &Structure, empty: &Lists) -> Vec<SentField> {
             Some(fullest) if !empty.contains(&(&*structure.vmsd_name, &*node.name)) => {
                 vec![described(fullest, SOME)]
             }
-            // What they hold shows only where there are some.
+            // Their content shows only where there are some.
             _ => vec![plain(0, 1)],
         },
         Value::Structs(elements) => {
@@ -229,7 +230,7 @@ fn walk<'d>(
         let place = interner.place(around, &field.name);
         let ids = interner.path(path, &field.name);
         let mut kind = match field.padding {
-            true => Kind::Filler,
+            true => Kind::Padding,
             false => Kind::Field,
         };
         if let Some(inner) = &field.structure {

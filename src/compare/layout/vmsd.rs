@@ -70,9 +70,11 @@ impl<'d> Walk<'_, 'd> {
             });
             self.field(description, field, version, twin, around, items);
         }
-        // A loader finds subsections by name, so their order among themselves says nothing.
+        // A loader finds subsections by name, so their order among themselves says nothing. Of several
+        // that have one name it takes the first.
         let mut subsections: Vec<_> = description.subsections.iter().collect();
         subsections.sort_by_key(|subsection| subsection.name.as_str());
+        subsections.dedup_by_key(|subsection| subsection.name.as_str());
         for subsection in subsections {
             let place = self.interner.place(around.place, &subsection.name);
             let (path, leaf) = self.interner.path(ROOT, &subsection.name);
@@ -142,7 +144,7 @@ impl<'d> Walk<'_, 'd> {
         };
         let Some(inner) = field.description.as_deref() else {
             if field.name == "unused" {
-                item.kind = Kind::Filler;
+                item.kind = Kind::Padding;
                 item.loose = false;
             }
             items.push(item);

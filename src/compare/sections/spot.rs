@@ -1,5 +1,5 @@
-//! The items of one change: where they stand, what they are on either side, and what makes the change
-//! one and the same in other sections.
+//! The items of one change: their places, their form on either side, and the key by which the same
+//! change is found in other sections.
 
 use crate::compare::layout::{Interner, Item, Kind};
 use crate::compare::sections::terms::layout_line;
@@ -18,7 +18,7 @@ pub(crate) struct Spot<'s, 'd> {
 
 impl<'d> Spot<'_, 'd> {
     /// Returns the field names from the description at hand down to the first item.
-    pub fn path(&self) -> Vec<String> {
+    pub(super) fn path(&self) -> Vec<String> {
         let first = self.old.first().or(self.new.first());
         first.map_or_else(Vec::new, |item| {
             let names = self.interner.names_of(item.place);
@@ -26,9 +26,18 @@ impl<'d> Spot<'_, 'd> {
         })
     }
 
-    /// Returns what is the same in every section that embeds the description in which the change was
-    /// made.
-    pub fn change(&self) -> ChangeKey {
+    /// Returns the fields that the destination reads where the source sends padding, if that is what changed.
+    pub(super) fn read_from_padding(&self) -> Vec<&Item<'d>> {
+        let (_, read) = self
+            .wording
+            .direction
+            .source_destination(self.old, self.new);
+        read.iter().copied().filter(|i| !i.is_padding()).collect()
+    }
+
+    /// Returns the key that is equal in every section that embeds the description in which the
+    /// change was made.
+    pub(super) fn change(&self) -> ChangeKey {
         let side = |items: &[&Item]| {
             let key = |item: &&Item| FieldKey {
                 description: item.description.to_owned(),
@@ -45,7 +54,7 @@ impl<'d> Spot<'_, 'd> {
     }
 
     /// Returns what changed, as the lists name it. Items pair up where both sides have as many.
-    pub fn items(&self, rule: Rule, known: bool) -> Vec<Changed> {
+    pub(super) fn items(&self, rule: Rule, known: bool) -> Vec<Changed> {
         let name = |item: &&Item| {
             let name = match rule {
                 Rule::DescriptionRenamed => item.description,
@@ -71,7 +80,7 @@ impl<'d> Spot<'_, 'd> {
         items
     }
 
-    pub fn shape(&self, build: Build) -> Option<Shape> {
+    pub(super) fn shape(&self, build: Build) -> Option<Shape> {
         let items = if build == Build::Old {
             self.old
         } else {

@@ -11,7 +11,7 @@ use crate::compare::sections::terms::{NAMES, bytes, elements, list, plural, widt
 use crate::model::Side as Build;
 use crate::model::{Direction, Rule};
 
-/// What sentences call the two builds.
+/// The names of the two builds in sentences.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wording {
     pub direction: Direction,
@@ -23,7 +23,7 @@ pub(crate) struct Wording {
 
 impl Wording {
     /// Calls them old and new, as a finding does.
-    pub fn by_age(direction: Direction) -> Wording {
+    pub(crate) fn by_age(direction: Direction) -> Wording {
         let (source, destination) = direction.source_destination("old", "new");
         Wording {
             direction,
@@ -35,7 +35,7 @@ impl Wording {
     }
 
     /// Calls them by their parts in a migration, as the cause of a case does.
-    pub fn by_role(direction: Direction) -> Wording {
+    pub(crate) fn by_role(direction: Direction) -> Wording {
         let (source, destination) = ("the source", "the destination's build");
         let (old, new) = direction.source_destination(source, destination);
         Wording {
@@ -51,7 +51,7 @@ impl Wording {
         build == self.direction.source_destination(Build::Old, Build::New).0
     }
 
-    pub fn lone_type(self, type_name: &str, rule: Rule) -> String {
+    pub(crate) fn lone_type(self, type_name: &str, rule: Rule) -> String {
         let without = match rule {
             Rule::SectionRemoved => self.new,
             _ => self.old,
@@ -61,7 +61,13 @@ impl Wording {
         )
     }
 
-    pub fn type_renamed(self, old: &str, new: &str, vmsd: &str, known: Option<&str>) -> String {
+    pub(crate) fn type_renamed(
+        self,
+        old: &str,
+        new: &str,
+        vmsd: &str,
+        known: Option<&str>,
+    ) -> String {
         let text = format!(
             "the device type `{old}` is called `{new}` in {}; the wire says `{vmsd}`, as before",
             self.new
@@ -72,14 +78,14 @@ impl Wording {
         }
     }
 
-    pub fn vmsd_renamed(self, old: &str, new: &str) -> String {
+    pub(crate) fn vmsd_renamed(self, old: &str, new: &str) -> String {
         format!(
             "{} sends a section `{old}`, {} one called `{new}`: {} does not know the name it gets",
             self.old, self.new, self.destination
         )
     }
 
-    pub fn unmigratable(self, without: Build) -> String {
+    pub(crate) fn unmigratable(self, without: Build) -> String {
         let (who, other) = match without {
             Build::Old => (self.old, self.new),
             _ => (self.new, self.old),
@@ -94,7 +100,7 @@ impl Wording {
     }
 
     /// Says that the version in the header of a section is refused.
-    pub fn refused(self, refusal: Refusal, source: Layout, destination: Layout) -> String {
+    pub(crate) fn refused(self, refusal: Refusal, source: Layout, destination: Layout) -> String {
         let (from, to, sent) = (self.source, self.destination, source.version_id());
         match refusal {
             Refusal::TooNew => {
@@ -107,7 +113,7 @@ impl Wording {
         }
     }
 
-    pub fn subsection_refused(self, source: Layout, destination: Layout) -> String {
+    pub(crate) fn subsection_refused(self, source: Layout, destination: Layout) -> String {
         let (from, to, name) = (self.source, self.destination, source.name());
         let (sent, own) = (source.version_id(), destination.version_id());
         match destination.minimum_version_id() {
@@ -121,13 +127,13 @@ impl Wording {
         }
     }
 
-    pub fn minimum_changed(self, old: i64, new: i64, version: i64) -> String {
+    pub(crate) fn minimum_changed(self, old: i64, new: i64, version: i64) -> String {
         format!(
             "the oldest version accepted went from {old} to {new}; both builds send version {version}"
         )
     }
 
-    pub fn unreachable(self, subsection: &str, description: &str) -> String {
+    pub(crate) fn unreachable(self, subsection: &str, description: &str) -> String {
         format!(
             "{} lists the subsection `{subsection}` under `{description}`, but takes only names that \
              begin with that",
@@ -136,7 +142,7 @@ impl Wording {
     }
 }
 
-/// Why a loader refuses the version in a header at once (`vmstate_load_state()`).
+/// The reason why a loader refuses the version in a header at once (`vmstate_load_state()`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     TooNew,
@@ -144,7 +150,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub fn of(source: Layout, destination: Layout) -> Option<Refusal> {
+    pub(crate) fn of(source: Layout, destination: Layout) -> Option<Refusal> {
         let sent = source.version_id();
         if sent > destination.version_id() {
             return Some(Refusal::TooNew);
@@ -154,7 +160,7 @@ impl Refusal {
         Some(Refusal::TooOld { minimum })
     }
 
-    pub fn rule(self) -> Rule {
+    pub(crate) fn rule(self) -> Rule {
         match self {
             Refusal::TooNew => Rule::VersionTooNew,
             Refusal::TooOld { .. } => Rule::VersionTooOld,
@@ -163,7 +169,7 @@ impl Refusal {
 }
 
 impl<'d> Spot<'_, 'd> {
-    pub fn message(&self, rule: Rule, known: Option<&str>) -> String {
+    pub(super) fn message(&self, rule: Rule, known: Option<&str>) -> String {
         let Wording {
             old: in_old,
             new: in_new,
@@ -222,7 +228,15 @@ impl<'d> Spot<'_, 'd> {
                 format!("{old} is grouped differently in {in_new}; the bytes are the same")
             }
             Rule::FieldPadded => {
-                if self.new.iter().all(|item| item.is_filler()) {
+                let read = self.read_from_padding();
+                if !read.is_empty() {
+                    let is = plural(&read, "it arrives", "they arrive");
+                    format!(
+                        "{source} sends padding where {destination} reads {} ({}): {is} as zeros",
+                        list(&read),
+                        bytes(&read)
+                    )
+                } else if self.new.iter().all(|item| item.is_padding()) {
                     format!(
                         "{old} ({}) became padding of the same size",
                         bytes(self.old)
@@ -293,8 +307,8 @@ impl<'d> Spot<'_, 'd> {
                     format!("{old}, sent when a test says so, stands at another place in {in_new}")
                 } else {
                     format!(
-                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; whether the tests \
-                         agree a dump does not say",
+                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not \
+                         say whether the tests agree",
                         widths(self.old),
                         widths(self.new)
                     )
@@ -316,7 +330,7 @@ impl<'d> Spot<'_, 'd> {
         }
     }
 
-    /// Whose items these are, where only one build has them.
+    /// Returns the build that has these items, where only one has them.
     fn owned(&self) -> (Build, &[&Item<'d>]) {
         if self.old.is_empty() {
             (Build::New, self.new)
@@ -358,7 +372,7 @@ impl<'d> Spot<'_, 'd> {
         )
     }
 
-    /// Which names became which, each pair once; the first few, and how many more.
+    /// Lists which names became which, each pair once; the first few, and how many more.
     fn renames(&self) -> String {
         let mut seen = FxHashSet::default();
         let mut pairs: Vec<String> = Vec::new();

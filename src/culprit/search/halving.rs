@@ -22,9 +22,9 @@ pub(super) struct Density {
 }
 
 impl<E: Clone> Search<E> {
-    /// Divides a pack that failed or did not start: into what the evidence points at and the rest, or
-    /// into halves. Of those that are like what the evidence points at a second one is tried alone, and
-    /// where that has failed before, each.
+    /// Divides a pack that failed or did not start: into what the evidence points at and the rest,
+    /// or into halves. Of the items similar to the one that the evidence points at, a second one is
+    /// tried alone, and each if that has failed before.
     pub(super) fn divide(
         &mut self,
         at: usize,
@@ -37,7 +37,7 @@ impl<E: Clone> Search<E> {
             density,
             ..
         } = self.nodes[at];
-        // A sibling that failed too: at least two culprits in what they came from.
+        // A sibling that failed too: at least two culprits in the pack that they came from.
         let is_high = density.is_high
             || self.nodes.iter().enumerate().any(|(other, node)| {
                 other != at && parent.is_some() && node.parent == parent && node.failure.is_some()
@@ -129,8 +129,9 @@ impl<E: Clone> Search<E> {
         }
     }
 
-    /// Ends a node of which no part is known to fail: all of it fails together. Where it does not do so
-    /// each time and the failure pointed at one item, that one is to blame, and not its neighbours.
+    /// Ends a node of which no part is known to fail: all of it fails together. Where it does not
+    /// fail each time and the failure pointed at one item, that one is to blame, and not its
+    /// neighbours.
     pub(super) fn unite(&mut self, at: usize, passed_again: bool) -> Vec<Trial> {
         let node = &self.nodes[at];
         let suspect = node.suspect.filter(|_| passed_again);

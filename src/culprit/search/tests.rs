@@ -23,7 +23,7 @@ struct World {
     alike: BTreeSet<Item>,
     /// Items that are expected to fail on the way back, rightly or not.
     likely_to_fail: BTreeSet<Item>,
-    /// The evidence tells what one culprit does to a guest from what the others do.
+    /// The evidence distinguishes what one culprit does to a guest from what the others do.
     is_told_apart: bool,
 }
 
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn every_device_goes_both_ways_whoever_is_doubted(
+    fn every_device_goes_in_both_directions_whatever_is_expected(
         items in 1usize..60,
         size in 1usize..40,
         bad in prop::collection::btree_set(0usize..60, 0..8),

@@ -2,4 +2,4 @@
 
 pub(crate) mod connect;
 pub(crate) mod proxy;
-pub mod transport;
+pub(crate) mod transport;

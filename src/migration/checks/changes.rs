@@ -6,8 +6,8 @@ use crate::migration::checks::pages::PlacedPage;
 use crate::model::SectionName;
 use crate::report::{Change, StateDiff};
 
-/// A value or a page that a destination does not hold as it was sent. Devices are known by what they are,
-/// not by where they are plugged in: the same ones may be elsewhere in another guest.
+/// A value or a page that a destination does not have as it was sent. Devices are identified by
+/// their type, not by their place: the same ones may be elsewhere in another guest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LoadChange {
     Field {
@@ -23,7 +23,7 @@ pub(crate) enum LoadChange {
 }
 
 impl LoadChange {
-    pub fn of_field(diff: &StateDiff) -> LoadChange {
+    pub(crate) fn of_field(diff: &StateDiff) -> LoadChange {
         LoadChange::Field {
             section: diff.section.vmsd_name().to_owned(),
             field: diff.field.clone(),
@@ -31,15 +31,16 @@ impl LoadChange {
         }
     }
 
-    pub fn of_page(page: &PlacedPage) -> LoadChange {
+    pub(crate) fn of_page(page: &PlacedPage) -> LoadChange {
         LoadChange::Page {
             block: SectionName::new(&page.block).vmsd_name().to_owned(),
             at: page.at,
         }
     }
 
-    /// Returns the place without what tells its neighbours apart: elements of an array, pages of a block.
-    pub fn place(&self) -> LoadChange {
+    /// Returns the place without what distinguishes it from its neighbours: elements of an array,
+    /// pages of a block.
+    pub(crate) fn place(&self) -> LoadChange {
         match self {
             LoadChange::Field {
                 section,
@@ -82,12 +83,12 @@ pub(crate) struct LoadChanges {
 }
 
 impl LoadChanges {
-    pub fn has_page(&self, page: &PlacedPage) -> bool {
+    pub(crate) fn has_page(&self, page: &PlacedPage) -> bool {
         !self.changes.is_empty() && self.changes.contains(&LoadChange::of_page(page))
     }
 
     /// Tells whether a load is known to change a field, or the one that its bytes went into.
-    pub fn has_field(&self, diff: &StateDiff) -> bool {
+    pub(crate) fn has_field(&self, diff: &StateDiff) -> bool {
         if self.changes.is_empty() {
             return false;
         }
@@ -99,7 +100,7 @@ impl LoadChanges {
     }
 
     /// Adds changes.
-    pub fn extend(&mut self, changes: impl IntoIterator<Item = LoadChange>) {
+    pub(crate) fn extend(&mut self, changes: impl IntoIterator<Item = LoadChange>) {
         for change in changes {
             if let LoadChange::Field { section, field, .. } = &change {
                 self.fields.insert((section.clone(), field.clone()));

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// The addresses of what is RAM or ROM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemoryMap {
+pub(crate) struct MemoryMap {
     ranges: Vec<Range<u64>>,
     /// Names of the pieces, by the build, whether or not the next one touches it.
     regions: Vec<(Range<u64>, String)>,
@@ -12,7 +12,7 @@ pub struct MemoryMap {
 
 impl MemoryMap {
     /// Reads the output of `info mtree -f`: the flat view of the address space called `memory`.
-    pub fn from_mtree(text: &str) -> MemoryMap {
+    pub(crate) fn from_mtree(text: &str) -> MemoryMap {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         let mut regions = Vec::new();
         let views = text.split("FlatView #").skip(1);

@@ -5,5 +5,5 @@ pub(crate) mod memory;
 pub(crate) mod memory_map;
 pub(crate) mod padding;
 pub(crate) mod pages;
-pub mod state;
+pub(crate) mod state;
 pub(crate) mod stream_memory;

@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of a page of nearly every target.
 pub(crate) const PAGE_SIZE: u64 = 4096;
 
-/// Stands for the hash of a page of zeros, which one build sends and another leaves out.
+/// The value that stands for the hash of a page of zeros, which one build sends and another leaves
+/// out.
 pub(crate) const ZEROS: u64 = 0;
 
 /// Hashes a page.
@@ -19,7 +20,7 @@ pub(crate) fn hash(page: &[u8]) -> u64 {
 
 /// Pages that are not the same in two guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageDifference {
+pub(crate) struct PageDifference {
     pub differing: usize,
     pub of: u64,
     pub first: FirstPage,
@@ -32,19 +33,20 @@ pub struct PageDifference {
 
 /// A page by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlacedPage {
+pub(crate) struct PlacedPage {
     /// The block of memory by the build's name; empty where that is not known.
     pub block: String,
-    /// In bytes from the start of the block, or of the guest's address space where that was compared.
+    /// The offset in bytes from the start of the block, or of the guest's address space where that
+    /// was compared.
     pub at: u64,
 }
 
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstPage {
-    /// By its offset in the first of the blocks.
+pub(crate) enum FirstPage {
+    /// The offset in the first of the blocks.
     InBlock(u64),
-    /// By its address, as the guest's CPUs see it.
+    /// The address, as the guest's CPUs see it.
     AtAddress(u64),
 }
 

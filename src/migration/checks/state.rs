@@ -1,4 +1,4 @@
-//! Comparing what devices hold with what was sent to them, over all legs of a case.
+//! Comparing the state that devices have with what was sent to them, over all legs of a case.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ const SHOWN: usize = 16;
 /// Fields that a report lists of one leg: what goes wrong early displaces everything after it.
 const LISTED: usize = 64;
 
-/// The names of fields and sections between the two builds, either way, as the lists know them.
+/// The names of fields and sections between the two builds, in either direction, as the lists know
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     forward: StateNames,
@@ -59,8 +60,8 @@ pub(crate) struct StateChecks {
 }
 
 impl StateChecks {
-    /// Compares what was sent in a leg with what the destination holds.
-    pub fn compare(
+    /// Compares what was sent in a leg with what the destination has.
+    pub(crate) fn compare(
         &mut self,
         names: &Names,
         tolerated: &LoadChanges,
@@ -97,9 +98,9 @@ impl StateChecks {
         more
     }
 
-    /// Compares fields that the destination took from padding in a leg with those of a machine that never
-    /// ran: one that is otherwise there is lost.
-    pub fn compare_padded(
+    /// Compares fields that the destination took from padding in a leg with those of a machine that
+    /// never ran: one that has another value there is lost.
+    pub(crate) fn compare_padded(
         &mut self,
         tolerated: &LoadChanges,
         leg: usize,
@@ -126,14 +127,14 @@ impl StateChecks {
 
     /// Returns all that did not arrive, by the names of sections and of these blocks of memory. `None`
     /// where not everything was compared.
-    pub fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
+    pub(crate) fn damaged(&self, blocks: Vec<String>) -> Option<BTreeSet<String>> {
         let whole = self.checked.legs > 0 && self.unchecked.is_none();
         let sections = self.diffs.iter().map(|diff| diff.section.to_string());
         whole.then(|| sections.chain(blocks).collect())
     }
 
     /// Records why something was not compared; the first reason stays.
-    pub fn not_compared(&mut self, why: String) {
+    pub(crate) fn not_compared(&mut self, why: String) {
         self.unchecked.get_or_insert(why);
     }
 }

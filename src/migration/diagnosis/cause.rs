@@ -3,8 +3,9 @@
 
 use crate::migration::diagnosis::load_trace::Reached;
 use crate::migration::leg::error::{LegError, LegErrorKind};
-use crate::qemu::output::load::{LoadFailure, Printed, is_io_error};
+use crate::qemu::output::load::{LoadFailure, Printed, Refused, is_io_error};
 use crate::report::{Cause, LegSide, Outcome};
+use crate::stream::tree::Command;
 
 /// The error outputs of both sides.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +14,7 @@ pub(crate) struct Stderr {
     pub destination: String,
 }
 
-/// A cause, and what QEMU printed that it is made of.
+/// A cause, and the lines of QEMU's output that it is made of.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub cause: Cause,
@@ -68,10 +69,10 @@ pub(crate) fn of_error(error: &LegError) -> Cause {
     }
 }
 
-/// Reads why a side failed out of what was printed, where that can tell more than the error.
+/// Reads from what was printed why a side failed, where that can say more than the error.
 fn read(error: &LegError, stderr: &Stderr) -> Printed {
     match error.outcome() {
-        // Nothing that was printed tells more than what was found to be different.
+        // Nothing that was printed says more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Printed::Nothing,
         // What the other side prints is an effect.
         Outcome::Crash => Printed::read(&[match error.side {
@@ -104,7 +105,12 @@ fn has_place(error: &LegError, printed: &Printed) -> bool {
         error.outcome(),
         Outcome::Crash | Outcome::Fail | Outcome::Hang
     );
-    loads && !error.source_gave_up() && !cut_off
+    let between = matches!(refused(printed), Some(Refused::Command(_)));
+    loads && !error.source_gave_up() && !cut_off && !between
+}
+
+fn refused(printed: &Printed) -> Option<Refused> {
+    printed.failure().and_then(|failure| failure.refused)
 }
 
 /// Makes the sentence for people.
@@ -119,6 +125,18 @@ fn sentence(error: &LegError, printed: &Printed, place: Option<&Reached>) -> Str
         Printed::Nothing => format!("{error}{place}"),
         Printed::Unrecognised(line) => format!("{error}{place}; it said: {line}"),
         Printed::Failure(failure) if died => format!("{error}{place}; {}", failure.words),
+        Printed::Failure(LoadFailure {
+            refused: Some(Refused::Command(number)),
+            words,
+            ..
+        }) => {
+            let name =
+                Command::name_of(*number).map_or_else(String::new, |name| format!(" {name}"));
+            format!(
+                "{words}: the source sends the command{name} between sections, which the destination's build does \
+                 not know"
+            )
+        }
         // That a side refused goes without saying.
         Printed::Failure(failure) => format!("{}{place}", failure.words),
     }
@@ -239,6 +257,18 @@ mod tests {
         let cause = placed(&error, "");
         assert_eq!(cause.message, "the save failed, loading vga instance 2");
         assert_eq!(cause.side, Some(LegSide::Source));
+    }
+
+    #[test]
+    fn a_command_between_sections_is_of_no_section() {
+        let error = ended(LegSide::Destination, EXIT_1);
+        let cause = placed(&error, "qemu-system-x86_64: MIG_CMD 0xb unknown (len 0x0)");
+        assert_eq!((cause.section, cause.instance), (None, None));
+        assert!(
+            cause.message.contains("command switchover-start"),
+            "{}",
+            cause.message
+        );
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub(crate) fn cases(
         .collect()
 }
 
-/// Returns which of the devices cannot be without which others.
+/// Returns which of the devices need which others.
 fn needs(set: &DeviceSet, devices: &[String]) -> BTreeMap<Item, Vec<Item>> {
     let needed = |user: &String| -> Vec<Item> {
         let Ok(closure) = set.select(&[user]) else {

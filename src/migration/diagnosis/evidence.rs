@@ -57,7 +57,7 @@ pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
 
 impl Evidence {
     /// Returns the id of the device that a section such as `0000:00:05.0/pciespscsi` belongs to.
-    pub fn owner(&self, section: Option<&SectionName>) -> Option<String> {
+    pub(crate) fn owner(&self, section: Option<&SectionName>) -> Option<String> {
         owner(&self.devices, section?).map(str::to_owned)
     }
 }

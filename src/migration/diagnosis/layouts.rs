@@ -12,14 +12,14 @@ use crate::report::{Case, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 
-/// Confirms a finding that shows in what both builds send, until a case does.
-pub const BOTH_SEND: &str = "what both builds send";
+/// The confirmation of a finding that shows in what both builds send, until a case confirms it.
+pub(crate) const BOTH_SEND: &str = "what both builds send";
 
 /// Has both builds save a guest that never ran.
 ///
 /// # Errors
 /// One does not start with the set, or does not save it.
-pub async fn streams(
+pub(crate) async fn streams(
     config: &MigrationConfig,
     set: &DeviceSet,
 ) -> Result<(Stream, Stream), ProbeError> {
@@ -32,8 +32,8 @@ pub async fn streams(
     .map_err(ProbeError::Save)
 }
 
-/// How much of what two builds sent their dumps describe.
-pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
+/// Returns how much of the data that two builds sent is described by their dumps.
+pub(crate) fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
     Described {
         old: streams::kinds(streams.0, dumps.0),
         new: streams::kinds(streams.1, dumps.1),
@@ -41,7 +41,7 @@ pub fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Describe
 }
 
 /// Tells whether a guest of one of these cases came through a move in that direction.
-pub fn survived(cases: &[&Case], direction: Direction) -> bool {
+pub(crate) fn survived(cases: &[&Case], direction: Direction) -> bool {
     let there = |case: &Case| case.legs.iter().any(|leg| leg.direction == direction);
     cases
         .iter()
@@ -50,7 +50,7 @@ pub fn survived(cases: &[&Case], direction: Direction) -> bool {
 
 /// Compares the layouts of both streams. A finding that the dumps gave already, by rule and
 /// field, is confirmed there; what a guest has `survived` in that direction is no more than a note.
-pub fn findings(
+pub(crate) fn findings(
     (old, new): (&Stream, &Stream),
     (old_dump, new_dump): (&Dump, &Dump),
     directions: &[Direction],

@@ -7,7 +7,7 @@ use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Finding, Level, Outcome};
 
 /// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
-/// same field, unless nothing of that description gets across whatever the state is.
+/// same field, unless nothing of that description migrates whatever the state is.
 fn explain<'f>(
     cause: &Cause,
     direction: Direction,
@@ -24,7 +24,7 @@ fn explain<'f>(
     let explains = |finding: &Finding| match finding.level {
         Level::Error => true,
         Level::Warning => names_it(finding),
-        // A note says that nothing breaks, which of bytes that are padded is true of the load alone.
+        // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
     findings
@@ -35,7 +35,7 @@ fn explain<'f>(
 }
 
 /// Links a case that failed to the finding that predicted it.
-pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     if matches!(
         case.outcome,
         Outcome::Pass | Outcome::Skip | Outcome::Broken
@@ -44,10 +44,20 @@ pub fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Find
     }
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     let cause = case.cause.as_mut()?;
+    if cause.rule == Some(Rule::PropertyDefaultChanged) {
+        // How the device is set up explains what it sends.
+        let mut findings = findings.iter();
+        return findings.find(|finding| finding.confirmed_by.as_ref() == Some(&case.id));
+    }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // Whoever reads the findings alone is to know that it happened.
-    finding.level = finding.level.min(Level::Warning);
+    // A reader of the findings alone is to know that it happened. A loss that was seen on a machine
+    // after reset does not depend on state.
+    let seen = match (finding.rule, case.outcome) {
+        (Rule::FieldPadded, Outcome::Lost) => Level::Error,
+        _ => Level::Warning,
+    };
+    finding.level = finding.level.min(seen);
     // A build may say no more than the section: the finding knows the place in it.
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
@@ -139,6 +149,9 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
+                // It is observed, not predicted.
+                let lost = met && finding.rule == FieldPadded;
+                assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }
         }
         let mut findings = vec![certain];

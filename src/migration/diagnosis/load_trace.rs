@@ -1,8 +1,8 @@
 //! Reading from the destination's own trace how far a load got: a build that dies or hangs names no
 //! section.
 //!
-//! The events go by the log of QEMU's trace backend into a file. A build without them goes on all the
-//! same, and nothing is known of its load then.
+//! The log of QEMU's trace backend writes the events into a file. A build without them still runs,
+//! and nothing is known of its load then.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -49,7 +49,7 @@ pub(crate) enum Reached {
 
 impl Reached {
     /// Reads a trace.
-    pub fn from_trace(text: &str) -> Reached {
+    pub(crate) fn from_trace(text: &str) -> Reached {
         let mut reached = Reached::Nothing;
         let mut begun = HashMap::new();
         for groups in text.lines().filter_map(|line| LINE.captures(line)) {

@@ -18,20 +18,20 @@ use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
 /// The QOM types that send sections of a name, by vmsd name. Of either build or of both.
-pub type Senders = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Senders = BTreeMap<String, BTreeSet<String>>;
 
 /// Starts the machine in both builds and asks both. It never runs. `relevant` chooses
 /// the objects that matter.
 ///
 /// # Errors
 /// A build does not start, or breaks while it is asked.
-pub async fn ask(
+pub(crate) async fn ask(
     old: &Endpoint,
     new: &Endpoint,
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshots, StartError> {
-    // It does not run: no guest, and nobody to read its console.
+    // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
         guest: None,
         ..launch.clone()
@@ -61,8 +61,9 @@ pub async fn ask(
     })
 }
 
-/// Marks the objects that have to do with the section of a failure: its device, what that is a part of and
-/// what is a part of it. A section of no device is one of the machine's or its CPUs'.
+/// Marks the objects that have to do with the section of a failure: its device, the objects that
+/// contain it and those that it contains. A section of no device belongs to the machine or its
+/// CPUs.
 fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
     let is_cpu = matches!(section, "cpu" | "cpu_common");
     let hits: Vec<&str> = objects
@@ -91,7 +92,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
 }
 
 /// Returns the cause of a case that failed in a way that a difference in set-up can explain.
-pub fn suspect(case: &Case) -> Option<&Cause> {
+pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
         && cause.rule.is_none()
@@ -101,13 +102,13 @@ pub fn suspect(case: &Case) -> Option<&Cause> {
     .then_some(cause)
 }
 
-/// Looks for what is set up differently on the device of a failed section. What is found is linked
-/// to the case: it confirms the findings, and its cause names them. Returns nothing where the case did not
-/// fail in such a way, or is explained already.
+/// Looks for properties that are set up differently on the device of a failed section, and links
+/// them to the case: the case confirms the findings, and its cause names them. Returns nothing
+/// where the case did not fail in such a way, or is explained already.
 ///
 /// # Errors
 /// A build does not start any more.
-pub async fn explain(
+pub(crate) async fn explain(
     case: &mut Case,
     old: &Endpoint,
     new: &Endpoint,
@@ -128,7 +129,7 @@ pub async fn explain(
 
 /// Makes differences the explanation of a failed case.
 fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Finding> {
-    // What one build alone has is a guess, to be made where there is nothing better.
+    // A property that one build alone has is a guess, for where there is nothing better.
     let certain = |d: &&Difference| matches!(d.how, How::Changed { .. } | How::OtherCpu { .. });
     let mut offered: Vec<&Difference> = differences.iter().filter(certain).collect();
     if offered.is_empty() {
@@ -165,7 +166,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
 const LISTED: usize = 3;
 
 /// Collects which types of these dumps send sections of which names.
-pub fn senders(dumps: &[&Dump]) -> Senders {
+pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     let mut senders = Senders::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
         senders
@@ -176,11 +177,12 @@ pub fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds what both builds set up differently for a device set, as notes.
+/// Finds the properties that the builds set up differently for a device set: notes, and warnings of
+/// features that are not offered on the other side.
 ///
 /// # Errors
 /// A build does not start with it.
-pub async fn survey(
+pub(crate) async fn survey(
     config: &MigrationConfig,
     set: &DeviceSet,
     directions: &[Direction],
@@ -193,11 +195,32 @@ pub async fn survey(
     Ok(findings(&differences, directions, &config.machine))
 }
 
+/// Finds the features that a virtio device of one build alone offers, of the devices of a set.
+///
+/// # Errors
+/// A build does not start with it.
+pub(crate) async fn survey_features(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+    directions: &[Direction],
+    lists: &KnownIssues,
+) -> Result<Vec<Finding>, ProbeError> {
+    let launch = config.launch(config.compose(set).args);
+    let devices = |objects: &[Object]| {
+        let objects = objects.iter();
+        objects.map(|object| object.is_virtio).collect()
+    };
+    let snapshots = ask(&config.old, &config.new, &launch, devices).await?;
+    let mut differences = compare(&snapshots, Compared::Values, lists);
+    differences.retain(|difference| difference.feature_dropped().is_some());
+    Ok(findings(&differences, directions, &config.machine))
+}
+
 /// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
 ///
 /// # Errors
 /// A build does not start any more.
-pub async fn explain_all(
+pub(crate) async fn explain_all(
     config: &MigrationConfig,
     specs: &[CaseSpec],
     cases: &mut [Case],
@@ -218,7 +241,7 @@ pub async fn explain_all(
 
 /// A build could not be asked how it sets a machine up, or what it sends of it.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub(crate) enum ProbeError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("no runtime: {0}")]
@@ -227,12 +250,12 @@ pub enum ProbeError {
     Save(String),
 }
 
-/// Adds findings that cases confirmed to those that are there already. One that is among them gets
-/// the confirmation alone.
-pub fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
+/// Adds findings that cases confirmed to those that are there already. One that is among them only
+/// gets the confirmation.
+pub(crate) fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
     for finding in confirmed {
         let known = findings.iter_mut().find(|known| {
-            known.tells_like(&finding)
+            known.is_same_difference(&finding)
                 && (known.section == finding.section || known.also_in.contains(&finding.section))
         });
         match known {
@@ -258,6 +281,7 @@ mod tests {
             path: path.to_owned(),
             type_name: type_name.to_owned(),
             kind,
+            is_virtio: false,
             properties: Default::default(),
         };
         let objects = [

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::model::{Direction, Rule};
-use crate::qemu::properties::{Kind, Object, Setting, Snapshot, same};
+use crate::qemu::properties::{Kind, Object, Setting, Snapshot, is_on, same};
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::known_issues::KnownIssues;
 
@@ -31,26 +31,27 @@ pub struct Difference {
 pub enum How {
     /// Both builds have the property, with other values.
     Changed { old: Setting, new: Setting },
-    /// The new build alone has it, and does something by it that the machine type does not undo.
+    /// The new build alone has it, with an effect that the machine type does not undo.
     Added { new: Setting },
     /// The old build alone has it, and its machine type chose another value than the default.
     Removed { old: Setting },
-    /// Without a choice of the user's the machine has another CPU.
+    /// The machine has another CPU by default.
     OtherCpu { old: String, new: String },
 }
 
 /// The extent of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compared {
-    /// Values that changed.
+    /// Values that changed, and features of virtio devices that one build alone has.
     Values,
-    /// Also properties that one build alone has, of which hardly any matters. For the one device
-    /// that failed they are worth a look.
+    /// Includes properties that one build alone has, of which hardly any matters. For the one
+    /// device that failed they are worth a look.
     Everything,
 }
 
-/// Returns what differs, each once however many devices show it, without what the lists call unrelated.
-/// Devices are compared with their like: the second of a type with the second of that type.
+/// Returns the differences, each once however many devices show it, without those that the lists
+/// call unrelated. Devices are compared with their counterparts: the second of a type with the
+/// second of that type.
 pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |difference: Difference| {
@@ -90,10 +91,11 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
     differences
 }
 
-/// In the place of a property where the whole CPU is another one.
+/// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
 
-/// Returns the objects by what makes them each other's like: the kind or type, and the how manieth it is.
+/// Returns the objects by what makes them counterparts: the kind or type, and the position among
+/// those.
 fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut places = BTreeMap::new();
@@ -116,12 +118,16 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
             old: old.clone(),
             new: new.clone(),
         }),
+        (None, Some(new)) if new.is_feature && new.is_on() => Some(How::Added { new: new.clone() }),
+        (Some(old), None) if old.is_feature && old.is_pinned() == Some(true) => {
+            Some(How::Removed { old: old.clone() })
+        }
         _ if what == Compared::Values => None,
-        // A property comes with the value that does what was always done, or with a new default
-        // that the old machine types undo.
+        // A property is introduced with the value that changes nothing, or with a new default that
+        // the old machine types undo.
         (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
             .then(|| How::Added { new: new.clone() }),
-        // A property goes when nobody needs another value than the default any more.
+        // A property is removed when no machine needs another value than the default any more.
         (Some(old), None) => {
             (old.is_pinned() == Some(true)).then(|| How::Removed { old: old.clone() })
         }
@@ -129,7 +135,7 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
     }
 }
 
-/// Tells whether a value is one that new properties have where nothing is to change.
+/// Tells whether a value is one by which a new property changes nothing.
 fn is_idle(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -159,6 +165,15 @@ fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
 }
 
 impl Difference {
+    /// Makes that of a machine which has another CPU by default: types of the old and of the new build.
+    pub fn of_default_cpu([old, new]: [String; 2]) -> Difference {
+        Difference {
+            type_name: old.clone(),
+            property: CPU.to_owned(),
+            how: How::OtherCpu { old, new },
+        }
+    }
+
     /// Formats it for people; `machine` is the machine type.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;
@@ -192,7 +207,59 @@ impl Difference {
         }
     }
 
-    /// Makes a finding of the weakest level: nothing has failed by it yet.
+    /// Returns the direction in which a virtio device loses a feature, if the property is one: there the source
+    /// offers it and the destination does not.
+    ///
+    /// A feature is introduced with its property: a build that does not know it yet does not offer
+    /// it. A property is removed when no machine type needs another value than the default any
+    /// more, and the device then behaves as by that default.
+    pub fn feature_dropped(&self) -> Option<Direction> {
+        let is_feature = match &self.how {
+            // If one build lists it as a plain switch, it is one.
+            How::Changed { old, new } => old.is_feature && new.is_feature,
+            How::Added { new: one } | How::Removed { old: one } => one.is_feature,
+            How::OtherCpu { .. } => false,
+        };
+        if !is_feature {
+            return None;
+        }
+        let offered = match &self.how {
+            How::Changed { old, new } => [old.is_on(), new.is_on()],
+            How::Added { new } => [false, new.is_on()],
+            How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
+            How::OtherCpu { .. } => return None,
+        };
+        match offered {
+            [true, false] => Some(Direction::Forward),
+            [false, true] => Some(Direction::Backward),
+            _ => None,
+        }
+    }
+
+    /// Makes the warning of a feature that is lost: a guest without a driver still passes.
+    fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
+        let name = &self.property;
+        let (source, destination) = direction.source_destination("old", "new");
+        let lacking = match &self.how {
+            How::Changed { .. } | How::OtherCpu { .. } => format!("{destination} has it off"),
+            How::Added { .. } => format!("{destination} does not know it"),
+            How::Removed { .. } if direction == Direction::Forward => {
+                format!("{destination} has no such property any more, and does not offer it")
+            }
+            How::Removed { .. } => format!("{destination} has it off"),
+        };
+        Finding {
+            rule: Rule::FeatureDropped,
+            level: Rule::FeatureDropped.level(),
+            message: format!(
+                "{source} offers `{name}` with {machine}, and {lacking}: a guest whose driver accepted it is \
+                 refused"
+            ),
+            ..self.finding(direction, machine)
+        }
+    }
+
+    /// Makes a finding of the weakest level: it has caused no failure yet.
     pub(crate) fn finding(&self, direction: Direction, machine: &str) -> Finding {
         let shape = |value: String| Shape {
             value: Some(value),
@@ -224,6 +291,7 @@ impl Difference {
             allowed_by: None,
             evidence: Evidence::Properties,
             confirmed_by: None,
+            refuted_by: None,
             context: Vec::new(),
             items: Vec::new(),
         }
@@ -241,7 +309,8 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// Makes the findings of a comparison, one a direction.
+/// Makes the findings of a comparison: a note in each direction, or for a feature of a virtio device a warning
+/// in the direction in which it is lost.
 pub fn findings(
     differences: &[Difference],
     directions: &[Direction],
@@ -249,6 +318,65 @@ pub fn findings(
 ) -> Vec<Finding> {
     differences
         .iter()
-        .flat_map(|difference| directions.iter().map(|&d| difference.finding(d, machine)))
+        .flat_map(|difference| directions.iter().map(move |&d| (difference, d)))
+        .filter_map(
+            |(difference, direction)| match difference.feature_dropped() {
+                None => Some(difference.finding(direction, machine)),
+                Some(dropped) if dropped == direction => {
+                    Some(difference.dropped_feature(direction, machine))
+                }
+                Some(_) => None,
+            },
+        )
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn dropped(old: Value, new: Value) -> Option<Direction> {
+        let machine = |setting: Value| Snapshot {
+            objects: vec![
+                serde_json::from_value(json!({
+                    "path": "/machine/peripheral/net0/virtio-backend",
+                    "type_name": "virtio-net-device", "kind": "device", "is_virtio": true,
+                    "properties": if setting.is_null() { json!({}) } else { json!({"f": setting}) }
+                }))
+                .expect("an object"),
+            ],
+        };
+        let snapshots = Snapshots {
+            old: machine(old),
+            new: machine(new),
+        };
+        let lists = KnownIssues::default();
+        let found = compare(&snapshots, Compared::Values, &lists);
+        found.first().and_then(Difference::feature_dropped)
+    }
+
+    #[test]
+    fn a_feature_is_lost_where_the_source_alone_offers_it() {
+        use Direction::{Backward, Forward};
+        let feature = |value: bool, default: bool| json!({"value": value, "default": default, "is_feature": true});
+        let plain = |value: bool| json!({"value": value, "default": true});
+        for (old, new, lost) in [
+            (feature(true, true), feature(false, true), Some(Forward)),
+            (feature(false, true), feature(true, true), Some(Backward)),
+            (feature(true, true), feature(true, false), None),
+            // The new build introduced it, and pins it for the machine type or not.
+            (Value::Null, feature(true, true), Some(Backward)),
+            (Value::Null, feature(false, true), None),
+            // The property is gone, and the device behaves as by its default.
+            (feature(true, true), Value::Null, None),
+            (feature(false, true), Value::Null, Some(Backward)),
+            (feature(true, false), Value::Null, Some(Forward)),
+            // One build lists it as no bit of a mask.
+            (plain(false), feature(true, true), None),
+        ] {
+            assert_eq!(dropped(old.clone(), new.clone()), lost, "{old} {new}");
+        }
+    }
 }

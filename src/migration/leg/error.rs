@@ -21,7 +21,7 @@ pub(crate) const TIME_TO_EXPLAIN: Duration = Duration::from_secs(2);
 
 /// A leg that did not pass.
 #[derive(Debug, Clone)]
-pub struct LegError {
+pub(crate) struct LegError {
     /// The side that failed, where it is one of them alone.
     pub side: Option<LegSide>,
     pub phase: Phase,
@@ -32,7 +32,7 @@ pub struct LegError {
 
 /// The ways in which a leg fails.
 #[derive(Debug, Clone)]
-pub enum LegErrorKind {
+pub(crate) enum LegErrorKind {
     CannotBeSetUp(Obstacle),
     /// A build does not start with the machine at all.
     DoesNotStart(Arc<StartError>),
@@ -57,19 +57,19 @@ pub enum LegErrorKind {
     /// The session on the monitor broke, and the process goes on.
     Monitor(QmpError),
     Memory(Box<MemoryFault>),
-    /// Fields do not hold what was sent: the first one, and how many.
+    /// Fields do not have the value that was sent: the first one, and how many.
     State {
         first: Box<StateDiff>,
         count: usize,
     },
     Guest(GuestFault),
-    /// The line that a QEMU printed which had done its work.
+    /// The line that a QEMU printed after it had done its work.
     Complaint(String),
 }
 
 /// An obstacle to setting up a migration.
 #[derive(Debug, Clone)]
-pub enum Obstacle {
+pub(crate) enum Obstacle {
     NoCapability {
         version: Version,
         capability: Capability,
@@ -78,7 +78,7 @@ pub enum Obstacle {
         version: Version,
         reason: String,
     },
-    /// This host does not give what the stream takes: a socket or a pipe.
+    /// This host does not provide what the stream needs: a socket or a pipe.
     NoChannel {
         needs: &'static str,
         error: String,
@@ -88,7 +88,7 @@ pub enum Obstacle {
 
 /// A deadline that passed.
 #[derive(Debug, Clone)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     /// One command.
     Command(QmpError),
     /// A side does not answer so long after the migration began.
@@ -100,7 +100,7 @@ pub enum Timeout {
 
 /// A way in which memory did not arrive.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum MemoryFault {
+pub(crate) enum MemoryFault {
     /// The two sides have memory at other addresses; in bytes.
     #[error(
         "the source has {sent} bytes of memory, the destination {arrived}, at the same addresses {shared}"
@@ -112,10 +112,10 @@ pub enum MemoryFault {
     },
     #[error("{0}")]
     Pages(PageDifference),
-    /// Pages differ, and the workload tells more of them.
+    /// Pages differ, and the workload says more about them.
     #[error("{0}; {1}")]
     PagesOfWorkload(PageDifference, WorkloadError),
-    #[error("what leg {leg} left in memory was not seen again: {why}")]
+    #[error("the memory that leg {leg} left was not found again: {why}")]
     NotSeenAgain { leg: usize, why: String },
 }
 
@@ -142,14 +142,14 @@ impl MemoryFault {
 
 /// Damage that the workload guest shows.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum GuestFault {
-    #[error("before the move was over, {0}")]
+pub(crate) enum GuestFault {
+    #[error("before the migration was over, {0}")]
     BeforeTheMove(WorkloadError),
     #[error("on the source's console, {0}")]
     SourceConsole(WorkloadError),
     #[error("on the source, {0}")]
     OnSourceConsole(SerialEvent),
-    #[error("after the move, {0}")]
+    #[error("after the migration, {0}")]
     AfterTheMove(HeartbeatError),
 }
 
@@ -205,7 +205,7 @@ impl LegError {
     }
 
     /// Returns the outcome of a leg that ends so.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_)
             | LegErrorKind::DoesNotStart(_)
@@ -223,8 +223,8 @@ impl LegError {
         }
     }
 
-    /// Tells a destination that refused the stream from one that died: up to 9.0 it exits with status 1
-    /// then.
+    /// Distinguishes a destination that refused the stream from one that died: up to 9.0 it exits
+    /// with status 1 then.
     fn is_refusal(&self, how: Ended) -> bool {
         self.side == Some(LegSide::Destination)
             && self.phase < Phase::Quit
@@ -232,7 +232,7 @@ impl LegError {
     }
 
     /// Returns the kind of failure as reports name it.
-    pub fn failure_kind(&self) -> FailureKind {
+    pub(crate) fn failure_kind(&self) -> FailureKind {
         match &self.kind {
             LegErrorKind::CannotBeSetUp(_) => FailureKind::CannotBeSetUp,
             LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
@@ -254,12 +254,12 @@ impl LegError {
 
     /// Tells whether the source gave up, so that the destination had no whole stream to refuse. A source
     /// whose migration has the status "failed" may only have lost its destination.
-    pub fn source_gave_up(&self) -> bool {
+    pub(crate) fn source_gave_up(&self) -> bool {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
     }
 
     /// Returns the section that differs, and its instance.
-    pub fn section(&self) -> Option<(&SectionName, u64)> {
+    pub(crate) fn section(&self) -> Option<(&SectionName, u64)> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some((&first.section, first.instance)),
             _ => None,
@@ -267,7 +267,7 @@ impl LegError {
     }
 
     /// Returns the field that differs, or the memory by the build's name for it.
-    pub fn field(&self) -> Option<&str> {
+    pub(crate) fn field(&self) -> Option<&str> {
         match &self.kind {
             LegErrorKind::State { first, .. } => Some(&first.field),
             LegErrorKind::Memory(fault) => fault.first_block(),
@@ -381,7 +381,7 @@ pub(crate) async fn command_failed(
         .await
 }
 
-/// Returns how a process ended, if it does so in time; unlike a plain wait this kills nobody.
+/// Returns how a process ended, if it does so in time; unlike a plain wait this kills no process.
 pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
     let exit = vm.monitored.process.wait(Duration::MAX);
     match tokio::time::timeout(within, exit).await {

@@ -11,7 +11,7 @@ use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
 use crate::report::{LegSide, Phase};
 
-/// Time between two questions to both sides, in case an event is never sent.
+/// Time between two queries of both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The numbers that a source gives of a migration that completed.
@@ -22,6 +22,26 @@ pub(crate) struct Stats {
     pub setup_ms: Option<u64>,
     pub bytes: Option<u64>,
     pub pages: Option<u64>,
+}
+
+impl Stats {
+    /// Tells whether the source has computed the times. Every migration takes some time; a machine
+    /// that does not run may have no downtime.
+    fn is_worked_out(&self) -> bool {
+        self.total_ms != Some(0)
+    }
+
+    /// Returns the numbers without those that were never computed.
+    fn or_unknown(self) -> Stats {
+        match self.is_worked_out() {
+            true => self,
+            false => Stats {
+                total_ms: None,
+                downtime_ms: None,
+                ..self
+            },
+        }
+    }
 }
 
 impl From<MigrationReply> for Stats {
@@ -89,7 +109,7 @@ pub(crate) struct Watch {
     silent: Option<LegSide>,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
-    /// The numbers of a source that is through.
+    /// The numbers of a source that is done.
     stats: Option<Stats>,
 }
 
@@ -101,8 +121,8 @@ enum Goal {
 }
 
 impl Watch {
-    /// Follows the events until the source is through. Returns whether it has sent everything.
-    pub async fn until_sent(
+    /// Follows the events until the source is done. Returns whether it has sent everything.
+    pub(crate) async fn until_sent(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -112,9 +132,9 @@ impl Watch {
         self.source == State::Completed
     }
 
-    /// Follows the events of both sides until both are through, or one has failed and the other one
+    /// Follows the events of both sides until both are done, or one has failed and the other one
     /// had the time to say why, or the deadline passed.
-    pub async fn until_both_are_through(
+    pub(crate) async fn until_both_are_through(
         &mut self,
         source: &mut Vm,
         destination: &mut Vm,
@@ -203,7 +223,7 @@ impl Watch {
                 }
             }
             Err(QmpError::Deadline { .. }) => self.silent = Some(side),
-            // Its process is about to tell more.
+            // Its process is about to say more.
             Err(_) => {}
         }
     }
@@ -211,8 +231,12 @@ impl Watch {
     /// Concludes from how both sides stand.
     ///
     /// # Errors
-    /// One of them failed, ended or is not through.
-    pub async fn verdict(self, source: &mut Vm, deadline: Duration) -> Result<Stats, LegError> {
+    /// One of them failed, ended or is not done.
+    pub(crate) async fn verdict(
+        self,
+        source: &mut Vm,
+        deadline: Duration,
+    ) -> Result<Stats, LegError> {
         use LegSide::{Destination, Source};
         let reasons = [&self.destination, &self.source]
             .into_iter()
@@ -253,10 +277,25 @@ impl Watch {
     }
 }
 
-/// Asks a source for the numbers of the migration that it made.
+/// Number of times that a source is asked for numbers that it has not computed yet, and the pause
+/// between.
+const QUESTIONS: usize = 20;
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(2);
+
+/// Asks a source for the numbers of the migration that it made. It reports its completion before it
+/// has computed the times (migration_completion() and migration_calculate_complete(),
+/// migration/migration.c), so that a time of 0 is asked for again.
 async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
-    let asked = source.monitored.session.execute(QueryMigrate {}, deadline);
-    Ok(asked.await?.into())
+    let ask = || source.monitored.session.execute(QueryMigrate {}, deadline);
+    let mut stats = Stats::from(ask().await?);
+    for _ in 1..QUESTIONS {
+        if stats.is_worked_out() {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_QUESTIONS).await;
+        stats = ask().await?.into();
+    }
+    Ok(stats.or_unknown())
 }
 
 /// Returns the status in a MIGRATION event.
@@ -264,5 +303,32 @@ fn status(event: &Event) -> Option<&str> {
     match event.name.as_str() {
         "MIGRATION" => event.data.get("status")?.as_str(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_were_never_worked_out_are_not_known() {
+        let stats = |total_ms, downtime_ms| Stats {
+            total_ms,
+            downtime_ms,
+            bytes: Some(7),
+            ..Stats::default()
+        };
+        assert_eq!(stats(Some(0), Some(0)).or_unknown(), stats(None, None));
+        let paused = stats(Some(6), Some(0));
+        assert_eq!(
+            paused.or_unknown(),
+            paused,
+            "a paused machine has no downtime"
+        );
+        let silent = stats(None, None);
+        assert!(
+            silent.is_worked_out(),
+            "a build that gives no number gives none later"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Reading why a load failed out of what QEMU prints: the wordings of 5.2 to 11.1.
+//! Parsing of the reason why a load failed from QEMU's output: the wordings of 5.2 to 11.1.
 
 use std::sync::LazyLock;
 
@@ -34,6 +34,8 @@ const WORDINGS: &[&str] = &[
     r#"Unknown ramblock "(?P<field>[^"]+)", cannot accept migration"#,
     r"(?:Length|Size) mismatch: (?P<field>\S+): ",
     r"(?i)mismatched ram page size (?P<field>\S+)",
+    // A message between sections.
+    r"MIG_CMD 0x[0-9a-f]+ unknown.*",
     // The machine.
     r"Machine type received is '(?P<field>[^']+)' and local is '[^']+'",
     r"Configuration section missing|Not a migration stream|Unsupported migration stream version",
@@ -66,6 +68,11 @@ const DEVICE_REASONS: &[&str] = &[
 static EXPRESSIONS: LazyLock<Vec<Regex>> =
     LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
 
+/// Tells whether a line has the reason of a device.
+fn is_reason(line: &str) -> bool {
+    DEVICE_REASONS.iter().any(|reason| line.contains(reason))
+}
+
 /// The section that was being loaded, where another line says more about the reason.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
     compile(
@@ -79,6 +86,15 @@ static MINIMUM_VERSION: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
+    compile(
+        r"Bad config data: i=0x(?P<at>[0-9a-f]+) read: (?P<sent>[0-9a-f]+) device: (?P<own>[0-9a-f]+)",
+    )
+});
+
+static COMMAND: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
+
 fn compile(expression: &str) -> Regex {
     // Not from outside: a test compiles them all.
     Regex::new(expression).unwrap_or_else(|error| unreachable!("{expression}: {error}"))
@@ -86,23 +102,56 @@ fn compile(expression: &str) -> Regex {
 
 /// A load that failed, as QEMU printed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadFailure {
+pub(crate) struct LoadFailure {
     /// The section's idstr, or the name of a description in it where that is all.
     pub section: Option<SectionName>,
     pub instance: Option<u64>,
     /// The field or the description, or the block of memory.
     pub field: Option<String>,
-    /// The lowest version that the build takes of what it refused as too old.
+    /// The lowest version that the build accepts of what it refused as too old.
     pub minimum_version: Option<MinimumVersion>,
+    /// The refusal that a device printed itself, which is better evidence than a layout that
+    /// differs.
+    pub refused: Option<Refused>,
     /// The stream ended early: the failure is the other side's.
     pub io_error: bool,
-    /// In QEMU's words: the line, after a device's own reason where there is one.
+    /// The message in QEMU's words: the line, after a device's own reason where there is one.
     pub words: String,
+}
+
+/// The thing that a build refused, by its own message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A byte of the PCI configuration space that a guest cannot write.
+    ConfigByte { at: usize, sent: u8, own: u8 },
+    /// A message between sections, by its number.
+    Command(u16),
+    /// A value, for a reason that is only text for people.
+    Value,
+}
+
+impl Refused {
+    fn of(words: &str, is_reason: bool) -> Option<Refused> {
+        let hex = |text: &str| usize::from_str_radix(text, 16).ok();
+        if let Some(groups) = CONFIG_BYTE.captures(words) {
+            let byte = |name| u8::try_from(hex(&groups[name])?).ok();
+            return Some(Refused::ConfigByte {
+                at: hex(&groups["at"])?,
+                sent: byte("sent")?,
+                own: byte("own")?,
+            });
+        }
+        if let Some(groups) = COMMAND.captures(words) {
+            let number = u16::try_from(hex(&groups["number"])?).ok()?;
+            return Some(Refused::Command(number));
+        }
+        is_reason.then_some(Refused::Value)
+    }
 }
 
 /// The lowest version that a build takes of a description.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MinimumVersion {
+pub(crate) struct MinimumVersion {
     /// The description's name.
     pub of: String,
     pub version: i64,
@@ -110,7 +159,7 @@ pub struct MinimumVersion {
 
 /// The complaints in an error output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Printed {
+pub(crate) enum Printed {
     /// No complaint at all.
     Nothing,
     /// Complaints in no known wording; the last line of them.
@@ -120,7 +169,7 @@ pub enum Printed {
 
 impl Printed {
     /// Reads texts, the most telling one first.
-    pub fn read(texts: &[&str]) -> Printed {
+    pub(crate) fn read(texts: &[&str]) -> Printed {
         let lines = || {
             let complaints = texts.iter().flat_map(|text| complaints(text));
             complaints
@@ -138,22 +187,21 @@ impl Printed {
         };
         // A device gives its reason on a line of its own, and the section that was being loaded comes on
         // another one.
-        let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
         Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
     }
 
     /// The failure, if it is a known one.
-    pub fn failure(&self) -> Option<&LoadFailure> {
+    pub(crate) fn failure(&self) -> Option<&LoadFailure> {
         match self {
             Printed::Failure(failure) => Some(failure),
             Printed::Nothing | Printed::Unrecognised(_) => None,
         }
     }
 
-    /// Tells a stream that ended early from one that was refused.
-    pub fn is_io_error(&self) -> bool {
+    /// Distinguishes a stream that ended early from one that was refused.
+    pub(crate) fn is_io_error(&self) -> bool {
         match self {
             Printed::Nothing => false,
             Printed::Unrecognised(line) => is_io_error(line),
@@ -163,7 +211,7 @@ impl Printed {
 }
 
 impl LoadFailure {
-    /// Takes what a line names. The place serves where the line has none.
+    /// Takes the facts of a line. The place serves where the line has none.
     fn new(
         line: &str,
         groups: &Captures<'_>,
@@ -181,7 +229,8 @@ impl LoadFailure {
             None => line.to_owned(),
         };
         LoadFailure {
-            // What was being loaded may be a part that many sections have: the section is the place.
+            // The description that was being loaded may be a part of many sections: the section is
+            // the place.
             section: group("section")
                 .or_else(|| in_place("section"))
                 .or_else(|| group("inner"))
@@ -194,14 +243,19 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
+            // A device's own reason may also be the only line of a known wording; it names no field then.
+            refused: Refused::of(
+                &words,
+                reason.is_some() || (is_reason(line) && groups.name("field").is_none()),
+            ),
             io_error: is_io_error(&words),
             words,
         }
     }
 }
 
-/// Tells what QEMU says of a stream that ended before it should.
-pub fn is_io_error(text: &str) -> bool {
+/// Recognises QEMU's message about a stream that ended before it should.
+pub(crate) fn is_io_error(text: &str) -> bool {
     text.contains("Input/output error")
 }
 
@@ -209,7 +263,7 @@ pub fn is_io_error(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What real builds printed, with the section, instance and field in it.
+    /// The output of a real build, with the section, instance and field in it.
     type Case = (
         &'static str,
         Option<&'static str>,
@@ -342,6 +396,34 @@ mod tests {
             words.starts_with("VQ 0 vring.num 1024 exceeds allocated max 256; "),
             "{words}"
         );
+    }
+
+    #[test]
+    fn what_a_build_refused_is_read_out_of_its_words() {
+        for (printed, refused) in [
+            (
+                "q: get_pci_config_device: Bad config data: i=0x34 read: 98 device: 84 cmask: ff wmask: 0 w1cmask:0\n\
+                 q: Failed to load PCIDevice:config\n\
+                 q: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-rng'",
+                Some(Refused::ConfigByte {
+                    at: 0x34,
+                    sent: 0x98,
+                    own: 0x84,
+                }),
+            ),
+            (
+                "q: MIG_CMD 0xb unknown (len 0x0)",
+                Some(Refused::Command(11)),
+            ),
+            (
+                "q: VQ 0 vring.num 1024 exceeds allocated max 256\n\
+                 q: load of migration failed: Invalid argument",
+                Some(Refused::Value),
+            ),
+            ("q: load of migration failed: Invalid argument", None),
+        ] {
+            assert_eq!(failure(&[printed]).refused, refused, "{printed}");
+        }
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! Reading why a build does not start: the device and the ROM that its error output names.
+//! Parsing of the reason why a build does not start: the device and the ROM that its error output
+//! names.
 
 use crate::qemu::output::{complaints, reason};
 
 /// Returns the id of the device that an error output names as the reason: `e1000` of
 /// `-device e1000,id=e1000: ...`.
-pub fn named_device(stderr: &str) -> Option<&str> {
+pub(crate) fn named_device(stderr: &str) -> Option<&str> {
     let mut parts = reason(stderr)?.split([',', ':', ' ']);
     parts.find_map(|part| part.strip_prefix("id="))
 }
 
 /// Returns the file of the ROM that a build complains about, without its folder and its ending: `vgabios`
 /// of `'/usr/share/x/vgabios.bin'`.
-pub fn missing_rom(stderr: &str) -> Option<&str> {
+pub(crate) fn missing_rom(stderr: &str) -> Option<&str> {
     complaints(stderr).find_map(|line| {
         let mut quoted = line.split('\'').skip(1).step_by(2);
         quoted.find_map(|word| {

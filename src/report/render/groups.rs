@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::Direction;
 use crate::model::Rule;
-use crate::report::{Case, Evidence, Finding, LeftOut, Outcome};
+use crate::report::{
+    Case, Change, Control, Evidence, FailureKind, Finding, LeftOut, LegSide, Level, Outcome, Phase,
+    Shape,
+};
 
 /// Findings about a whole type that one build lacks: there is nothing to show but the name.
 const LONE: [Rule; 2] = [Rule::SectionRemoved, Rule::SectionAdded];
@@ -19,28 +22,9 @@ pub(crate) fn findings<'f>(
     findings: impl IntoIterator<Item = &'f Finding>,
 ) -> Vec<Vec<&'f Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<FindingKey, usize> = HashMap::new();
     for finding in findings {
-        let Finding {
-            rule,
-            level,
-            allowed_by,
-            direction,
-            ..
-        } = finding;
-        let key = if is_lone(finding) {
-            format!("{rule} {level} {direction} {allowed_by:?}")
-        } else {
-            format!(
-                "{rule} {level} {} {:?} {:?} {allowed_by:?} {:?} {:?} {:?}",
-                finding.section,
-                finding.path,
-                finding.also_in,
-                finding.machines,
-                finding.old,
-                finding.new
-            )
-        };
+        let key = FindingKey::of(finding);
         match places.get(&key) {
             Some(&at) => groups[at].push(finding),
             None => {
@@ -52,8 +36,54 @@ pub(crate) fn findings<'f>(
     groups
 }
 
-/// Returns the messages of a group, each once, with the direction where one alone has it, or else with
-/// their subject.
+/// A key that is equal for findings of one group.
+#[derive(PartialEq, Eq, Hash)]
+struct FindingKey<'f> {
+    rule: Rule,
+    level: Level,
+    allowed_by: Option<&'f str>,
+    what: Subject<'f>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Subject<'f> {
+    /// Any type that one build lacks.
+    LoneType(Direction),
+    /// A change in one place.
+    Change {
+        section: &'f str,
+        path: &'f [String],
+        also_in: &'f [String],
+        machines: &'f [String],
+        old: Option<&'f Shape>,
+        new: Option<&'f Shape>,
+    },
+}
+
+impl<'f> FindingKey<'f> {
+    fn of(finding: &'f Finding) -> Self {
+        let what = match is_lone(finding) {
+            true => Subject::LoneType(finding.direction),
+            false => Subject::Change {
+                section: &finding.section,
+                path: &finding.path,
+                also_in: &finding.also_in,
+                machines: &finding.machines,
+                old: finding.old.as_ref(),
+                new: finding.new.as_ref(),
+            },
+        };
+        FindingKey {
+            rule: finding.rule,
+            level: finding.level,
+            allowed_by: finding.allowed_by.as_deref(),
+            what,
+        }
+    }
+}
+
+/// Returns the messages of a group, each once, with the direction where only one has it, or else
+/// with their subject.
 pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
     let mut messages: Vec<(Option<Direction>, &Finding)> = Vec::new();
     for &finding in group {
@@ -97,12 +127,12 @@ pub(crate) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
 }
 
-/// How soon a reader has to see a case.
+/// The urgency with which a reader has to see a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
     /// It fails the run.
     Failed,
-    /// A build does not move it to itself.
+    /// A build does not migrate it to itself.
     Broken,
     /// It failed, and a list or an option allows it.
     Allowed,
@@ -120,18 +150,17 @@ pub(crate) fn urgency(case: &Case) -> Urgency {
     }
 }
 
-/// Cases that did not pass, by what became of them. No group is empty.
+/// Cases that did not pass, by their outcome. No group is empty.
 pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&'c Case>> {
-    let mut groups: Vec<(String, Vec<&Case>)> = Vec::new();
+    let mut groups: Vec<(CaseKey, Vec<&Case>)> = Vec::new();
     for case in cases.into_iter().filter(|case| is_bad(case)) {
-        let key = format!(
-            "{} {} {:?} {:?} {}",
-            case.outcome,
-            case.direction,
-            case.control,
-            case.allowed_by,
-            kind(case)
-        );
+        let key = CaseKey {
+            outcome: case.outcome,
+            direction: case.direction,
+            control: case.control.as_ref(),
+            allowed_by: case.allowed_by.as_deref(),
+            failure: Failure::of(case),
+        };
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, group)) => group.push(case),
             None => groups.push((key, vec![case])),
@@ -140,36 +169,71 @@ pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// Equal for cases that fail in the same way: on the same fields, wherever the device sits.
-fn kind(case: &Case) -> String {
-    if !case.state_diff.is_empty() {
-        let diffs = case.state_diff.iter();
-        let lost: BTreeSet<_> = diffs
-            .map(|diff| (&diff.field, diff.change, &diff.landed_in))
-            .collect();
-        return format!("{lost:?}");
-    }
-    let Some(cause) = &case.cause else {
-        return String::new();
-    };
-    let mut words = cause.message.clone();
-    match &cause.section {
-        Some(section) => {
-            // The bus address of a section does not matter, nor does the device of a known field:
-            // many embed the same description.
-            let device = section.vmsd_name();
-            let kept = cause.field.as_ref().map_or(device, |_| "");
-            words = words.replace(section.as_str(), kept);
-        }
-        // Two devices that crash are two crashes; one on two machines is not.
-        None => words.push_str(&case.device_set),
-    }
-    // Addresses, offsets and instances.
-    words.retain(|c| !c.is_ascii_digit());
-    words
+/// A key that is equal for cases of one group.
+#[derive(PartialEq, Eq)]
+struct CaseKey<'c> {
+    outcome: Outcome,
+    direction: Direction,
+    control: Option<&'c Control>,
+    allowed_by: Option<&'c str>,
+    failure: Failure<'c>,
 }
 
-/// Ids of cases that could not be tried, by the reason: where a whole machine does not get across,
+/// Equal for cases that fail in the same way: on the same fields, wherever the device sits.
+#[derive(PartialEq, Eq)]
+enum Failure<'c> {
+    Unknown,
+    /// Values that did not arrive.
+    State(BTreeSet<(&'c str, Change, Option<&'c str>)>),
+    Cause {
+        side: Option<LegSide>,
+        phase: Option<Phase>,
+        kind: Option<FailureKind>,
+        rule: Option<Rule>,
+        expected: Option<&'c str>,
+        place: Place<'c>,
+    },
+}
+
+#[derive(PartialEq, Eq)]
+enum Place<'c> {
+    /// The device of a known field does not matter: many embed the same description.
+    Field(&'c str),
+    /// The bus address of a section does not matter.
+    Vmsd(&'c str),
+    /// Two devices that crash are two crashes; one on two machines is not.
+    DeviceSet(&'c str),
+}
+
+impl<'c> Failure<'c> {
+    fn of(case: &'c Case) -> Self {
+        if !case.state_diff.is_empty() {
+            let diffs = case.state_diff.iter();
+            let lost = diffs.map(|diff| {
+                let landed_in = diff.landed_in.as_deref();
+                (diff.field.as_str(), diff.change, landed_in)
+            });
+            return Failure::State(lost.collect());
+        }
+        let Some(cause) = &case.cause else {
+            return Failure::Unknown;
+        };
+        Failure::Cause {
+            side: cause.side,
+            phase: cause.phase,
+            kind: cause.kind,
+            rule: cause.rule,
+            expected: cause.expected.as_deref(),
+            place: match (&cause.section, &cause.field) {
+                (Some(_), Some(field)) => Place::Field(field),
+                (Some(section), None) => Place::Vmsd(section.vmsd_name()),
+                (None, _) => Place::DeviceSet(&case.device_set),
+            },
+        }
+    }
+}
+
+/// Ids of cases that could not be tried, by the reason: where a whole machine does not migrate,
 /// its devices all say the same.
 pub(crate) fn skipped<'c>(
     cases: impl IntoIterator<Item = &'c Case>,
@@ -225,6 +289,12 @@ mod tests {
             }),
             ..Case::untried(id.to_owned(), "pc", id, "unix", Direction::Forward)
         };
+        let with_rule = |mut case: Case| {
+            if let Some(cause) = &mut case.cause {
+                cause.rule = Some(Rule::FieldAdded);
+            }
+            case
+        };
         let killed = "the destination was killed by SIGSEGV";
         let footer = "Missing section footer for";
         let cases = [
@@ -238,12 +308,12 @@ mod tests {
                 Some("esp/lun"),
                 "offset 13",
             ),
-            case(
-                "other words",
+            with_rule(case(
+                "another rule",
                 Some("0000:00:01.0/y"),
                 Some("esp/lun"),
                 "no offset",
-            ),
+            )),
             case("a crash", None, None, killed),
             case("another crash", None, None, killed),
             Case {
@@ -261,7 +331,7 @@ mod tests {
                 vec!["a", "elsewhere"],
                 vec!["another device"],
                 vec!["b", "embeds it too"],
-                vec!["other words"],
+                vec!["another rule"],
                 vec!["a crash", "a crash"],
                 vec!["another crash"],
             ]

@@ -1,16 +1,17 @@
 //! Reads lists from TOML: the shipped files and the user's folders.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 use crate::qemu::machine;
 use crate::rules::known_issues::{
-    Absent, Break, Condition, KnownIssues, Machines, Place, Refused, Rename, Renamed, Run, Sent,
-    Span, Unrelated, Volatile,
+    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
+    Unrelated, Volatile,
 };
 
 const SHIPPED: &[(&str, &str)] = &[
@@ -62,6 +63,49 @@ pub enum ListError {
     Entry { place: Place, reason: String },
 }
 
+/// The text in a suggested entry for what a person has to write; the loader refuses it, so it is not
+/// forgotten.
+pub(crate) const FILL_IN: &str = "FILL IN";
+
+/// Finds an entry of a list in which something has still to be filled in.
+///
+/// # Errors
+/// There is one.
+fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
+    type Tables = BTreeMap<String, Vec<Spanned<toml::Table>>>;
+    // A list of another form is refused with a better message.
+    let Ok(tables) = toml::from_str::<Tables>(text) else {
+        return Ok(());
+    };
+    for entry in tables.values().flatten() {
+        let keys = entry.get_ref().iter();
+        if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
+            return Err(ListError::Entry {
+                place: place(name, text, entry.span().start),
+                reason: format!("`{key}` is still to be filled in"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn has_placeholder(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text == FILL_IN,
+        toml::Value::Array(values) => values.iter().any(has_placeholder),
+        toml::Value::Table(table) => table.values().any(has_placeholder),
+        _ => false,
+    }
+}
+
+/// Returns the place of an entry that begins at this byte of a list.
+fn place(name: &str, text: &str, offset: usize) -> Place {
+    Place {
+        file: name.to_owned(),
+        line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct File {
@@ -106,7 +150,7 @@ struct RawCondition {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAbsent {
-    machines: Machines,
+    machines: MachineNames,
     types: Vec<Pattern>,
     source: String,
     reason: String,
@@ -125,7 +169,7 @@ struct RawVolatile {
     #[serde(default)]
     arch: Vec<String>,
     #[serde(default)]
-    machines: Machines,
+    machines: MachineNames,
     reason: String,
     source: String,
 }
@@ -136,7 +180,7 @@ struct RawMigration {
     section: String,
     field: Option<String>,
     direction: Option<Direction>,
-    machines: Machines,
+    machines: MachineNames,
     after: Option<Version>,
     by: Version,
     #[serde(default)]
@@ -163,7 +207,7 @@ struct RawBreak {
     #[serde(default)]
     path: Vec<String>,
     direction: Option<Direction>,
-    machines: Machines,
+    machines: MachineNames,
     #[serde(default)]
     only_there: bool,
     after: Option<Version>,
@@ -178,8 +222,8 @@ impl KnownIssues {
     /// Reads the shipped lists and those of the folders.
     ///
     /// # Errors
-    /// A folder or file cannot be read, or an entry is malformed or says too much; the error names
-    /// the file and, of an entry, the line.
+    /// A folder or file cannot be read, or an entry is malformed or too wide; the error
+    /// names the file and, of an entry, the line.
     pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
         let mut lists = KnownIssues::default();
         for (name, text) in SHIPPED {
@@ -207,7 +251,9 @@ impl KnownIssues {
         files.sort();
         for file in files {
             let text = std::fs::read_to_string(&file).map_err(failed)?;
-            self.add(&file.display().to_string(), &text)?;
+            let name = file.display().to_string();
+            filled_in(&name, &text)?;
+            self.add(&name, &text)?;
             let before = self.own.unwrap_or_default().to_le_bytes();
             self.own = Some(xxh3_64(&[&before, text.as_bytes()].concat()));
         }
@@ -217,16 +263,13 @@ impl KnownIssues {
     /// Adds the entries of one list; `name` is its file, for messages.
     ///
     /// # Errors
-    /// It is no TOML of a list's form, or an entry says too much.
+    /// It is not TOML of a list's form, or an entry is too wide.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
         let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),
         })?;
-        let place = |offset: usize| Place {
-            file: name.to_owned(),
-            line: 1 + text[..offset.min(text.len())].matches('\n').count(),
-        };
+        let place = |offset: usize| place(name, text, offset);
         for (what, entries) in [
             (Renamed::Section, file.section),
             (Renamed::Description, file.description),
@@ -432,7 +475,8 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
     })
 }
 
-/// Tells the rules of which a section has at most one finding a direction, so that a path says no more.
+/// Tells whether a section has at most one finding of the rule a direction, so that a path says no
+/// more.
 fn names_section(rule: Rule) -> bool {
     matches!(
         rule,
@@ -455,7 +499,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lists_of_a_user_are_told_by_what_is_in_them() {
+    fn lists_of_a_user_are_identified_by_their_content() {
         let of = |texts: &[&str]| {
             let folder = tempfile::tempdir().unwrap();
             for (index, text) in texts.iter().enumerate() {

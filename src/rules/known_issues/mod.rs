@@ -3,10 +3,9 @@
 //! The shipped lists of them are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form.
 //! An entry holds between the releases that it names and nowhere else; where a build's version is not
 //! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
-//! ([`Match`]): whoever wants to know which entries serve collects them.
+//! ([`Match`]): a caller that needs to know which entries serve collects them.
 
 mod load;
-mod machines;
 mod migration;
 mod scope;
 mod state;
@@ -16,12 +15,11 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, Pattern, Rule, Version};
+use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
 
-pub use load::ListError;
-pub use machines::Machines;
+pub(crate) use load::{FILL_IN, ListError};
 pub use scope::Scope;
-pub use state::{Run, StateNames, Volatile};
+pub(crate) use state::{Run, StateNames, Volatile};
 
 /// An entry's file and line, by which it is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +34,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// An entry that answers a question, and what it says.
+/// An entry that answers a question, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match<'k> {
     pub entry: &'k Place,
@@ -58,7 +56,7 @@ pub struct Span {
 pub enum Holds {
     /// The old build is before it, the new one has it.
     InOrder,
-    /// The other way round: the user named the newer build first.
+    /// The reverse order: the user named the newer build first.
     Swapped,
     /// A version is not known.
     Perhaps,
@@ -66,7 +64,7 @@ pub enum Holds {
 }
 
 impl Span {
-    /// Returns how builds of these versions lie around the change.
+    /// Returns how the versions of two builds relate to the change.
     pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
         // Distributions carry changes back into point releases, so only the release counts.
         let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);
@@ -118,7 +116,7 @@ pub struct Break {
     pub path: Vec<String>,
     /// Both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// No other machine can have the device, so that the break is moot everywhere else.
     pub only_there: bool,
     pub span: Span,
@@ -132,13 +130,13 @@ pub struct Break {
 /// A migration that upstream chose to have refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// As the stream names it, with or without the device's address before it.
+    /// The section's name in the stream, with or without the device's address before it.
     pub section: String,
-    /// As the cause of a case names it; any when absent.
+    /// The field as the cause of a case names it; any when absent.
     pub field: Option<String>,
-    /// Of the leg that failed; both when absent.
+    /// The direction of the leg that failed; both when absent.
     pub direction: Option<Direction>,
-    pub machines: Machines,
+    pub machines: MachineNames,
     pub span: Span,
     /// It need not fail every time.
     pub intermittent: bool,
@@ -147,15 +145,19 @@ pub struct Refused {
     pub place: Place,
 }
 
-/// The answer of a run-time test for every machine type that both builds know.
+/// The answer of a run-time test for every machine type that both builds know, or the fate of a
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
     Never,
     Always,
+    /// The value is unused: sent or not, no build that reads it makes use of it.
+    Unused,
 }
 
-/// A run-time test whose answer is known, because a compat property of the machine type gives it.
+/// A run-time test whose answer is known, because a compat property of the machine type gives it; or a
+/// field that is padding in one of the builds and without a meaning in the other.
 #[derive(Debug, Clone)]
 pub struct Condition {
     /// QOM type, where the entry is limited to one.
@@ -173,7 +175,7 @@ pub struct Condition {
 /// Device types that some machines cannot have.
 #[derive(Debug, Clone)]
 pub struct Absent {
-    pub machines: Machines,
+    pub machines: MachineNames,
     /// QOM types.
     pub types: Vec<Pattern>,
     pub source: String,
@@ -216,7 +218,7 @@ impl KnownIssues {
         self.own.map(|hash| format!("{hash:016x}"))
     }
 
-    /// Tells quickly if any entry about fields has this name.
+    /// Tells quickly whether any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
     }

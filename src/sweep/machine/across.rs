@@ -1,4 +1,4 @@
-//! The search for the devices that do not get from one build to the other.
+//! The search for the devices that do not migrate from one build to the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) struct AcrossSearch {
 }
 
 impl AcrossSearch {
-    pub fn begin(
+    pub(crate) fn begin(
         context: Context<'_>,
         bare: BareMachine,
         buses: &Buses,
@@ -40,7 +40,7 @@ impl AcrossSearch {
         let routes = options.directions.iter().copied().map(Route::Across);
         let routes: Vec<Route> = routes.filter(|&route| bare.gets_across(route)).collect();
         let all = devices.to_try(arch);
-        // What is bound to fail on the way back alone still goes there with the others.
+        // A device that is bound to fail only on the way back still goes there with the others.
         let at_once = match routes.as_slice() {
             [there, _] => std::slice::from_ref(there),
             routes => routes,
@@ -49,7 +49,7 @@ impl AcrossSearch {
             target,
             catalogue: &devices.catalogue,
         };
-        // What is bound to fail would only have its neighbours tried again.
+        // A device that is bound to fail would only have its neighbours tried again.
         let is_predicted = |item| {
             let mut routes = at_once.iter();
             routes.any(|&route| attribution.is_predicted(route, item))
@@ -69,7 +69,7 @@ impl AcrossSearch {
         let search = search
             .with_likeness(accounts_for)
             .with_predicted_back(predicted_back.unwrap_or_default());
-        // One by one, every device is tried whatever is known.
+        // One by one, every device is tried whatever the prediction.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),
             Packing::OneByOne => search,
@@ -110,8 +110,8 @@ impl AcrossSearch {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
-    pub fn record(
+    /// Takes the result of a trial; returns the next tasks.
+    pub(crate) fn record(
         &mut self,
         context: Context<'_>,
         trial: &Trial,
@@ -129,7 +129,7 @@ impl AcrossSearch {
         {
             Arc::make_mut(&mut self.kinds).add(kind);
         }
-        // What is to be learned of a single culprit, its own guest shows.
+        // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
@@ -153,7 +153,7 @@ impl AcrossSearch {
     }
 
     /// Tells whether a failure was predicted, by the dumps or by what the other build sent.
-    pub fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
+    pub(crate) fn was_predicted(&self, context: Context<'_>, route: Route, item: Item) -> bool {
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
@@ -162,25 +162,31 @@ impl AcrossSearch {
     }
 
     /// Returns the pack that failed in the same place as a culprit before that was tried alone.
-    pub fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
         let pack = self.search.pointed_at(route, item)?;
         let Some(Verdict::Culprit(alone)) = self.search.verdict(route, item) else {
             return None;
         };
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
-            // Which field it was, only a guest of its own is asked.
+            // Only a guest of its own shows which field it was.
             let section = cause.section_or_memory();
             let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
         };
-        // A failure of the pack may be all that there is.
+        // The failure of the pack may be the only one.
         let is_other = !std::ptr::eq::<Run>(&**pack, &**alone);
         (is_other && place(pack) == place(alone)).then_some(pack)
     }
 
-    /// Returns the device that a culprit needs and that is a culprit itself: there the cause is.
-    pub fn needed_culprit(&self, context: Context<'_>, route: Route, item: Item) -> Option<&str> {
+    /// Returns the device that a culprit needs and that is a culprit itself: that one has the
+    /// cause.
+    pub(crate) fn needed_culprit(
+        &self,
+        context: Context<'_>,
+        route: Route,
+        item: Item,
+    ) -> Option<&str> {
         let arch = &context.target.config.arch;
         let culprit = match self.search.verdict(route, item)? {
             Verdict::NeedsCulprit(culprit) => *culprit,

@@ -1,5 +1,5 @@
-//! Which of many devices in a guest something is put down to: its failure, an expected failure on the way
-//! back, a build that does not start.
+//! Attribution of an event to one of many devices in a guest: a failure, an expected failure on the
+//! way back, a build that does not start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Attribution<'a> {
     pub catalogue: &'a Catalogue,
 }
 
-/// A guest that came through but for one of its devices.
+/// A guest that came through except for one of its devices.
 #[derive(Debug)]
 pub(crate) struct SingleCulprit {
     pub culprit: Item,
@@ -37,7 +37,7 @@ pub(crate) fn without(items: &[Item], left_out: Option<Item>) -> Vec<Item> {
     items.filter(|item| Some(*item) != left_out).collect()
 }
 
-/// Tells whether what is wrong with one device alone accounts for what was with many.
+/// Tells whether the failure of one device alone accounts for that of a guest with many.
 pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.as_ref()?.iter();
@@ -60,7 +60,7 @@ impl Attribution<'_> {
     }
 
     /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
-    pub fn may_send(&self, item: Item, section: &SectionName) -> bool {
+    pub(crate) fn may_send(&self, item: Item, section: &SectionName) -> bool {
         let mut devices = self.devices(item).iter();
         devices.any(|device| {
             self.target
@@ -69,7 +69,7 @@ impl Attribution<'_> {
     }
 
     /// Returns the answer of a run to a trial.
-    pub fn answer(
+    pub(super) fn answer(
         &self,
         trial: &Trial,
         run: Arc<Run>,
@@ -102,8 +102,9 @@ impl Attribution<'_> {
         }
     }
 
-    /// Returns the one item whose alone everything was that did not arrive, and the run without that.
-    pub fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
+    /// Returns the one item to which everything belongs that did not arrive, and the run without
+    /// that.
+    pub(super) fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
         let wrong = run.attempt.wrong.as_ref();
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
         let owners = wrong.iter().map(|name| {
@@ -145,7 +146,7 @@ impl Attribution<'_> {
                 .is_some_and(|section| self.may_send(item, section)),
         };
         let suspects = items.iter().copied().filter(|&item| is_suspect(item));
-        // Of all that hang on a controller, the controller itself.
+        // Of all devices on a controller, the controller itself.
         let suspect = suspects.min_by_key(|&item| self.devices(item).len());
         suspect.or_else(|| self.lacks_rom(run, items))
     }
@@ -159,11 +160,11 @@ impl Attribution<'_> {
     }
 
     /// Returns the kind of the failure of one item.
-    pub fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
+    pub(crate) fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
         Kind::of(self.target, route, &run.attempt)
     }
 
-    /// Returns the item that a ROM may be for which a build did not find.
+    /// Returns the item that may need a ROM which a build did not find.
     fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
         let rom = outputs
@@ -176,7 +177,7 @@ impl Attribution<'_> {
     }
 
     /// Returns the items whose sections are likely to be refused on the way back.
-    pub fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
+    pub(super) fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
         let back = trial.route.reversed();
         let sends = |item| {
             let mut sections = run.likely_refused.iter();
@@ -189,7 +190,7 @@ impl Attribution<'_> {
     }
 
     /// Tells whether the dumps predict that an item fails on a route.
-    pub fn is_predicted(&self, route: Route, item: Item) -> bool {
+    pub(super) fn is_predicted(&self, route: Route, item: Item) -> bool {
         let set = &self.catalogue.candidates[item].set;
         route.direction().is_some_and(|direction| {
             let SweepTarget {

@@ -22,26 +22,29 @@ pub(crate) struct Controls {
     groups: BTreeMap<(usize, Route), Arc<Run>>,
     /// Culprits that were tried again.
     repeats: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
-    /// Controls that were tried again: what kills a build now and then need not do so the first time.
+    /// Controls that were tried again: a cause that sometimes kills a build need not do so the
+    /// first time.
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
     /// Culprits that others stand for.
     represented: Represented,
 }
 
-/// The number of times that what died is tried again, and so is each control of it that did not.
+/// The number of times that a case whose build died is tried again, and each control of it that did
+/// not die.
 const AGAIN: usize = 3;
 
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]
 struct Culprits {
-    /// These crash or hang, or fail either way for no reason that was known before: what crashes on the
-    /// way across tends to crash within one build, where it would spoil the others' control.
+    /// These crash or hang, or fail in either direction for no reason that was known before: what
+    /// crashes between the builds tends to crash within one build, where it would make the others'
+    /// control fail.
     apart: BTreeSet<Item>,
     /// The others share guests.
     shared: BTreeSet<Item>,
     /// These failed for no reason that was known before.
     unpredicted: Vec<(Route, Item)>,
-    /// In these a build died, which it may not do each time; with the route of the build's control.
+    /// Cases in which a build died, perhaps not each time; with the route of the build's control.
     died: Vec<(Route, Item, Route)>,
 }
 
@@ -64,7 +67,8 @@ impl Culprits {
                 let control = blamed(&run.attempt, direction, old, new);
                 culprits.died.push((route, item, control));
             }
-            // What was predicted is no accident, and what failed in a pack before is none either.
+            // A predicted failure is no accident, and neither is one that was seen in a pack
+            // before.
             let is_predicted = across.was_predicted(context, route, item);
             if !is_predicted && across.earlier_failure(route, item).is_none() {
                 culprits.unpredicted.push((route, item));
@@ -84,7 +88,7 @@ impl Culprits {
 }
 
 impl Controls {
-    pub fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
+    pub(crate) fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
         let represented = match context.options.packing {
             Packing::Packed => {
                 let attribution = Attribution {
@@ -92,12 +96,12 @@ impl Controls {
                     catalogue: &across.devices.catalogue,
                 };
                 Represented::of(&across.search, |route, item, run| {
-                    // Of what hangs on a culprit that one is looked at.
+                    // Of devices that depend on a culprit, only the culprit is examined.
                     let hangs = across.needed_culprit(context, route, item).is_some();
                     attribution.kind(route, run).filter(|_| !hangs)
                 })
             }
-            // One by one, every device is looked at in full.
+            // One by one, every device is examined in full.
             Packing::OneByOne => Represented::default(),
         };
         let culprits = Culprits::of(&across, context, &represented);
@@ -167,8 +171,13 @@ impl Controls {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
-    pub fn record(&mut self, context: Context<'_>, trial: &Trial, run: Arc<Run>) -> Vec<Task> {
+    /// Takes the result of a trial; returns the next tasks.
+    pub(crate) fn record(
+        &mut self,
+        context: Context<'_>,
+        trial: &Trial,
+        run: Arc<Run>,
+    ) -> Vec<Task> {
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.across.devices.catalogue,
@@ -180,27 +189,27 @@ impl Controls {
     }
 
     /// Takes the control of a group.
-    pub fn record_group(&mut self, at: usize, route: Route, run: Arc<Run>) {
+    pub(crate) fn record_group(&mut self, at: usize, route: Route, run: Arc<Run>) {
         self.groups.insert((at, route), run);
     }
 
     /// Takes the second run of a culprit.
-    pub fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
         self.repeats.entry((route, item)).or_default().push(run);
     }
 
     /// Takes another run of a control.
-    pub fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
         self.again.entry((route, item)).or_default().push(run);
     }
 
     /// Returns the device that stands for a culprit of the same kind, if one does.
-    pub fn representative(&self, route: Route, item: Item) -> Option<Item> {
+    pub(crate) fn representative(&self, route: Route, item: Item) -> Option<Item> {
         self.represented.by(route, item)
     }
 
     /// Returns the control of an item, if it had one; of several one that failed.
-    pub fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
         let first = match self.search.verdict(route, item)? {
             Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => run,
             Verdict::NeedsCulprit(_) => return None,
@@ -211,12 +220,12 @@ impl Controls {
     }
 
     /// Returns the control of a group, by its place in the search's list.
-    pub fn of_group(&self, at: usize, route: Route) -> Option<&Run> {
+    pub(crate) fn of_group(&self, at: usize, route: Route) -> Option<&Run> {
         self.groups.get(&(at, route)).map(|run| &**run)
     }
 
     /// Returns the other runs that a culprit had, alone or in a pack.
-    pub fn other_runs(&self, route: Route, item: Item) -> Vec<&Run> {
+    pub(crate) fn other_runs(&self, route: Route, item: Item) -> Vec<&Run> {
         let again = self.repeats.get(&(route, item)).into_iter().flatten();
         let again: Vec<&Run> = again.map(|run| &**run).collect();
         match again.is_empty() {

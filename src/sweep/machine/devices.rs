@@ -1,5 +1,4 @@
-//! The devices of a machine that are tried: which there are, which of their cases are this run's, and how
-//! they are packed.
+//! The devices of a machine that are tried: the list, the cases of this run, and the packing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +14,15 @@ use crate::sweep::pack::pack;
 #[derive(Debug)]
 pub(crate) struct Devices {
     pub catalogue: Catalogue,
-    /// Candidates whose cases are this run's. The others are another shard's; what these need of
-    /// them travels along, so that every case comes to what it does in a whole run.
+    /// Candidates whose cases are this run's. The others are another shard's; those of them that
+    /// these need travel along, so that every case has the result that it has in a whole run.
     pub own: BTreeSet<Item>,
     /// The cases of the whole run, as far as they are known before it.
     pub planned: Vec<CaseId>,
 }
 
 impl Devices {
-    pub fn of(context: Context<'_>, buses: &Buses) -> Self {
+    pub(crate) fn of(context: Context<'_>, buses: &Buses) -> Self {
         let Context { target, options } = context;
         let catalogue = Catalogue::of(&target.config, buses, &target.properties, &options.only);
         let candidates = &catalogue.candidates;
@@ -48,7 +47,7 @@ impl Devices {
     }
 
     /// Returns what this run has to try: the devices of its cases, and what they need.
-    pub fn to_try(&self, arch: &str) -> Vec<Item> {
+    pub(crate) fn to_try(&self, arch: &str) -> Vec<Item> {
         let mut tried = self.own.clone();
         for &item in &self.own {
             tried.extend(self.needed_by(item, arch));
@@ -57,13 +56,13 @@ impl Devices {
     }
 
     /// Returns the candidates that one needs, what they need before them.
-    pub fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
+    pub(crate) fn needed_by<'a>(&'a self, item: Item, arch: &'a str) -> impl Iterator<Item = Item> {
         let needs = self.catalogue.candidates[item].needs(arch);
         needs.filter_map(|driver| self.catalogue.find(driver))
     }
 
     /// Returns which candidates need which others.
-    pub fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
+    pub(crate) fn needs(&self, arch: &str) -> BTreeMap<Item, Vec<Item>> {
         let items = 0..self.catalogue.candidates.len();
         items
             .map(|item| (item, self.needed_by(item, arch).collect()))
@@ -71,7 +70,7 @@ impl Devices {
     }
 
     /// Returns the devices of some items, in one guest.
-    pub fn union(&self, items: &[Item]) -> DeviceSet {
+    pub(crate) fn union(&self, items: &[Item]) -> DeviceSet {
         let sets = items
             .iter()
             .map(|&item| &self.catalogue.candidates[item].set);
@@ -79,7 +78,7 @@ impl Devices {
     }
 
     /// Distributes items over guests; some get one of their own.
-    pub fn packs(
+    pub(crate) fn packs(
         &self,
         context: Context<'_>,
         items: &[Item],

@@ -1,4 +1,4 @@
-//! Kinds of failure: devices that fail of one cause, so that a few of them stand for all.
+//! Kinds of failure: devices that fail for one cause, so that a few of them stand for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::sweep::machine::guest::Run;
 use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
-/// The number of devices that are looked at in full of each kind: the second confirms the first.
+/// The number of devices that are examined in full of each kind: the second confirms the first.
 pub(crate) const CONFIRMED: usize = 2;
 
-/// A part that descriptions of several devices have in common: a field by its name, with the name of the
-/// description of what is in it.
+/// A part that descriptions of several devices have in common: a field by its name, with the name
+/// of its description.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Part {
     field: String,
@@ -82,7 +82,7 @@ pub(crate) fn sections_alike<'t>(
 impl Kind {
     /// Returns the kind of a failure of one device, where it has one: it is in a part that other devices
     /// may have, too.
-    pub fn of(target: &SweepTarget, route: Route, attempt: &RunResult) -> Option<Kind> {
+    pub(crate) fn of(target: &SweepTarget, route: Route, attempt: &RunResult) -> Option<Kind> {
         let at = attempt.failed_at.as_ref().filter(|_| attempt.failed())?;
         Some(Kind {
             route,
@@ -100,12 +100,12 @@ pub(crate) struct KnownKinds(BTreeMap<Kind, usize>);
 
 impl KnownKinds {
     /// Takes the failure of one device.
-    pub fn add(&mut self, kind: Kind) {
+    pub(crate) fn add(&mut self, kind: Kind) {
         *self.0.entry(kind).or_default() += 1;
     }
 
     /// Tells whether the failure of a guest with one device is of a kind that is confirmed.
-    pub fn has(&self, target: &SweepTarget, route: Route, attempt: &RunResult) -> bool {
+    pub(crate) fn has(&self, target: &SweepTarget, route: Route, attempt: &RunResult) -> bool {
         let kind = Kind::of(target, route, attempt);
         kind.is_some_and(|kind| self.0.get(&kind).is_some_and(|&seen| seen >= CONFIRMED))
     }
@@ -117,7 +117,7 @@ pub(crate) struct Represented(BTreeMap<(Route, Item), Item>);
 
 impl Represented {
     /// Sorts the culprits of a search by their kinds.
-    pub fn of(
+    pub(crate) fn of(
         search: &Search<Arc<Run>>,
         kind: impl Fn(Route, Item, &Run) -> Option<Kind>,
     ) -> Represented {
@@ -140,7 +140,7 @@ impl Represented {
     }
 
     /// Returns the device that stands for another one on a route, if one does.
-    pub fn by(&self, route: Route, item: Item) -> Option<Item> {
+    pub(crate) fn by(&self, route: Route, item: Item) -> Option<Item> {
         self.0.get(&(route, item)).copied()
     }
 }

@@ -30,16 +30,16 @@ use guest::{Moved, Purpose};
 
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// As many as there is room for.
+pub(crate) enum Packing {
+    /// Several: as many as there is room for.
     Packed,
-    /// Each alone: slow, and the truth that packing has to equal.
+    /// One: slow, and the reference for the results of packing.
     OneByOne,
 }
 
 /// The options of a sweep, for every machine.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
@@ -81,7 +81,7 @@ enum Phase {
     BareMachine(BareMachine),
     /// Every device moves between the builds.
     Across(Box<AcrossSearch>),
-    /// Every device that does not get across moves from each build to itself.
+    /// Every device that does not migrate moves from each build to itself.
     Controls(Box<Controls>),
     Done(Finished),
 }
@@ -95,7 +95,7 @@ pub(crate) enum Finished {
 }
 
 impl Finished {
-    pub fn bare(&self) -> &BareMachine {
+    pub(crate) fn bare(&self) -> &BareMachine {
         match self {
             Finished::BareMachine(bare) => bare,
             Finished::Devices(controls) => &controls.across.bare,
@@ -111,7 +111,7 @@ impl Default for Phase {
 
 impl<'t> MachineSweep<'t> {
     /// Begins with the machine alone.
-    pub fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
+    pub(super) fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
         let mut sweep = MachineSweep {
             context: Context { target, options },
             phase: Phase::default(),
@@ -134,7 +134,7 @@ impl<'t> MachineSweep<'t> {
     }
 
     /// Takes the result of a task; returns what is to be done next.
-    pub fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
+    pub(super) fn record(&mut self, task: Task, result: TaskResult) -> Vec<Job<Task>> {
         let started = *self.cost.started.get_or_insert_with(Instant::now);
         self.open -= 1;
         let mut tasks = match result {
@@ -224,7 +224,7 @@ impl<'t> MachineSweep<'t> {
     }
 
     /// Returns the results, once nothing is left to be done.
-    pub fn finished(&self) -> Option<&Finished> {
+    pub(super) fn finished(&self) -> Option<&Finished> {
         match &self.phase {
             Phase::Done(finished) => Some(finished),
             Phase::BareMachine(_) | Phase::Across(_) | Phase::Controls(_) => None,

@@ -1,4 +1,4 @@
-//! The reports of shards made into the one that the whole run would have written.
+//! Merging of the reports of shards into the one that the whole run would have written.
 
 mod error;
 mod read;
@@ -11,22 +11,22 @@ use crate::migration::coverage;
 use crate::report::{Case, Described, Finding, Notice, NoticeKind, Policy, Report};
 use crate::sweep::findings::unite;
 
-pub use error::MergeError;
-pub use read::{Input, ReadError, read};
+pub(crate) use error::MergeError;
+pub(crate) use read::{Input, ReadError, read};
 
 use same_run::{Reports, shard_of};
 use swept::join_swept;
 
 /// The choice when not all shards are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     Refuse,
-    /// The shards that are there are joined, and the verdict is never better than untested.
+    /// Set if the present shards are joined, with a verdict never better than untested.
     Allow,
 }
 
 /// Puts cases into the order that a report has them in, however a run came to them: by machine and id.
-pub fn order(cases: &mut [Case]) {
+pub(crate) fn order(cases: &mut [Case]) {
     cases.sort_by(|a, b| (&a.machine, &a.id).cmp(&(&b.machine, &b.id)));
 }
 
@@ -34,8 +34,8 @@ pub fn order(cases: &mut [Case]) {
 ///
 /// # Errors
 /// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
-/// coverage, and none of them tells any.
-pub fn merge(
+/// coverage, and none of them reports any.
+pub(crate) fn merge(
     inputs: Vec<Input>,
     missing: Missing,
     required: Option<u8>,
@@ -144,8 +144,8 @@ fn cases(shards: &[Input]) -> Result<Vec<Case>, MergeError> {
     Ok(cases)
 }
 
-/// Joins the findings of the shards, each once. Every shard compares the same dumps, and each knows of its own
-/// cases alone what they confirm.
+/// Joins the findings of the shards, each once. Every shard compares the same dumps, and each knows
+/// only what its own cases confirm.
 fn findings(shards: &[Input], cases: &[Case]) -> Vec<Finding> {
     // The whole run would have named the first case that confirms a finding, or else what was sent.
     let rank = |finding: &Finding| match &finding.confirmed_by {

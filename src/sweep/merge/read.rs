@@ -13,24 +13,24 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// A report, and the file that it is from.
 #[derive(Debug, Clone)]
-pub struct Input {
+pub(crate) struct Input {
     pub origin: String,
     pub report: Report,
 }
 
 /// A file that is no report.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error("cannot read the report {}: {source}", file.display())]
     Io {
         file: PathBuf,
         source: std::io::Error,
     },
-    #[error("{} has more than {MAX_BYTES} bytes, which no report has", file.display())]
+    #[error("{} has more than {MAX_BYTES} bytes, more than any report", file.display())]
     TooLarge { file: PathBuf },
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    #[error("{origin} is no report: {reason}; `--format json` writes one")]
+    #[error("{origin} is not a report: {reason}; `--format json` writes one")]
     NoReport { origin: String, reason: String },
     #[error("{origin} is a report of the form {schema:?}; this migcompat reads {REPORT_SCHEMA:?}")]
     OtherSchema { origin: String, schema: String },
@@ -40,7 +40,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// The file cannot be read, or holds something else.
-pub fn read(file: &Path) -> Result<Input, ReadError> {
+pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
     use std::io::Read;
     let io = |source| ReadError::Io {
         file: file.to_owned(),

@@ -1,4 +1,4 @@
-//! The machines that an entry is about.
+//! MachineNames by name or family, as the lists and the device sets name them.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use serde::Deserialize;
 /// Names of machine types or of families (`pc-q35` for every `pc-q35-7.2`); `*` is every machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
-pub struct Machines(Vec<String>);
+pub struct MachineNames(Vec<String>);
 
-impl Machines {
-    /// Tells if no machine is named.
+impl MachineNames {
+    /// Tells whether no machine is named.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells if every machine is meant.
+    /// Tells whether every machine is meant.
     pub fn are_all(&self) -> bool {
         self.0.iter().any(|name| name == "*")
     }
 
-    /// Tells if a machine type is meant; of an unknown one only what every machine is.
+    /// Tells whether a machine type is meant; of an unknown one only what every machine is.
     pub fn include(&self, machine: Option<&str>) -> bool {
         let named = |machine: &str| {
             self.0.iter().any(|name| {
@@ -33,7 +33,7 @@ impl Machines {
     }
 }
 
-impl fmt::Display for Machines {
+impl fmt::Display for MachineNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(", "))
     }
@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_family_is_all_of_its_versions_and_no_other_family() {
-        let machines = |names: &[&str]| Machines(names.iter().map(|&name| name.into()).collect());
+        let machines =
+            |names: &[&str]| MachineNames(names.iter().map(|&name| name.into()).collect());
         for (names, machine, included) in [
             (&["pc-q35"][..], Some("pc-q35-7.2"), true),
             (&["pc-q35-7.2"], Some("pc-q35-7.2"), true),

@@ -1,0 +1,309 @@
+//! The doubts that the dumps leave, and that a migration can settle.
+//!
+//! A device is in doubt where the dumps have an error or a warning about it, and where one dump alone
+//! describes it although both builds can create it: a build may register a section without a description that
+//! its dump shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::api::error::Error;
+use crate::devices::Drivers;
+use crate::migration::channel::transport::Transport;
+use crate::migration::config::MigrationConfig;
+use crate::migration::coverage::Observed;
+use crate::migration::diagnosis::layouts::BOTH_SEND;
+use crate::model::{Direction, Rule};
+use crate::qemu::machine::ProfileCpu;
+use crate::report::{Case, Described, Finding, Level, Notice, NoticeKind, Outcome};
+use crate::rules::judge::LevelOverrides;
+use crate::rules::known_issues::Scope;
+use crate::sweep::assessment::Assessment;
+use crate::sweep::case_id::BARE;
+use crate::sweep::catalogue::Only;
+use crate::sweep::findings::Forecast;
+use crate::sweep::target;
+use crate::sweep::target::SweepTarget;
+use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
+use crate::vmstate::dump::Dump;
+
+/// The results for the devices in doubt.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub findings: Vec<Finding>,
+    pub cases: Vec<Case>,
+    pub observed: Vec<Observed>,
+    pub described: Option<Described>,
+    pub notices: Vec<Notice>,
+}
+
+/// Migrates each device in doubt as it is after reset, and confirms or refutes the findings of the
+/// dumps.
+///
+/// # Errors
+/// A build does not start or does not answer, or the system gives no runtime.
+pub(crate) fn settle(
+    config: &MigrationConfig,
+    dumps: (Arc<Dump>, Arc<Dump>),
+    findings: Vec<Finding>,
+    (scope, levels): (Scope<'_>, &LevelOverrides),
+    directions: &[Direction],
+    jobs: usize,
+) -> Result<Settled, Error> {
+    let mut config = MigrationConfig {
+        running: false,
+        // A CPU that does not get across would keep every device from it.
+        profile_cpu: ProfileCpu::Given,
+        loops: None,
+        retries: 0,
+        repeat: 0,
+        transport: Transport::default(),
+        capabilities: Vec::new(),
+        ..config.clone()
+    };
+    config.old.dump = Some(Arc::clone(&dumps.0));
+    config.new.dump = Some(Arc::clone(&dumps.1));
+    let mut target = SweepTarget {
+        label: target::label(
+            &config.arch,
+            &config.machine,
+            std::slice::from_ref(&config.machine),
+        ),
+        properties: BTreeMap::new(),
+        virtio: BTreeSet::new(),
+        forecast: Forecast::of(&findings),
+        config,
+    };
+    let in_doubt: BTreeSet<String> = findings
+        .iter()
+        .filter(|finding| is_doubt(finding))
+        .flat_map(|finding| concerned(&target, finding))
+        .collect();
+    if in_doubt.is_empty() {
+        return Ok(Settled {
+            findings,
+            ..Settled::default()
+        });
+    }
+    let names: Vec<String> = in_doubt.into_iter().collect();
+    let only = Only::new(&names);
+    target.properties = target::properties(std::slice::from_ref(&target.config), &only)?;
+    let options = Options {
+        directions: directions.to_vec(),
+        packing: Packing::Packed,
+        only,
+        shard: None,
+    };
+    let mut assessment = Assessment::of_findings(scope, levels, directions, dumps, findings);
+    let results = sweep(
+        std::slice::from_ref(&target),
+        &options,
+        jobs,
+        |event| match event {
+            SweepEvent::Sent { sent, .. } => assessment.compare_streams(&sent),
+            SweepEvent::Done(_) => {}
+        },
+    )?;
+    let mut settled = Settled::default();
+    for mut result in results {
+        if let Err(error) = assessment.conclude(&target, &mut result) {
+            let kind = NoticeKind::FailuresNotExplained;
+            let machine = &*target.config.machine;
+            settled.notices.push(Notice::new(kind, machine, error));
+        }
+        settled.add(result);
+    }
+    settled.described = assessment.described();
+    settled.findings = assessment.into_findings();
+    for finding in &mut settled.findings {
+        let drivers = concerned(&target, finding);
+        let passed = passed(finding, &drivers, &settled.cases, &settled.observed);
+        finding.refuted_by = passed.map(|case| case.id.clone());
+    }
+    Ok(settled)
+}
+
+impl Settled {
+    /// Takes the cases that decide something: the other cases try the machine without devices as
+    /// well, so that it counts only where it failed.
+    fn add(&mut self, result: MachineResult) {
+        let is_told =
+            |case: &Case| !(case.device_set == BARE && matches!(case.outcome, Outcome::Pass));
+        let (not_tried, tried): (Vec<Case>, Vec<Case>) = result
+            .cases
+            .into_iter()
+            .filter(is_told)
+            .partition(|case| case.outcome == Outcome::Skip);
+        if let Some(first) = not_tried.first() {
+            let devices: BTreeSet<&str> = not_tried.iter().map(|c| &*c.device_set).collect();
+            let devices: Vec<&str> = devices.into_iter().collect();
+            let cause = first.cause.as_ref();
+            let why = cause.map_or("they were not moved", |cause| &cause.message);
+            self.notices.push(Notice::new(
+                NoticeKind::DoubtsNotSettled,
+                devices.join(", "),
+                why,
+            ));
+        }
+        self.cases.extend(tried);
+        self.observed.extend(result.observed);
+    }
+}
+
+/// Tells whether a finding leaves open the result of a guest with the device.
+fn is_doubt(finding: &Finding) -> bool {
+    is_lone(finding) || finding.level != Level::Note
+}
+
+/// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
+/// for it, if it has it at all.
+fn is_lone(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved)
+}
+
+/// Returns the drivers, of those that both builds can create, that a finding is about. Where it is about types
+/// that no user can plug in, those whose guests may send the section: a guess, good for what is tried.
+fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
+    let config = &target.config;
+    let (Some(old), Some(new)) = (&config.old.drivers, &config.new.drivers) else {
+        return BTreeSet::new();
+    };
+    let shared = |drivers: &Drivers, name: &str| drivers.contains(name);
+    let types = finding.also_in.iter().chain([&finding.section]);
+    let own: BTreeSet<String> = types
+        .filter(|name| shared(old, name) && shared(new, name))
+        .cloned()
+        .collect();
+    let Some(vmsd) = finding
+        .path
+        .first()
+        .filter(|_| own.is_empty() && finding.level != Level::Note && !is_lone(finding))
+    else {
+        return own;
+    };
+    let names = old.names().filter(|name| shared(new, name));
+    names
+        .filter(|name| target.may_send(name, vmsd))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the case in which a device came through that a finding warns of, if every such device did in that
+/// direction and the section in question was sent.
+fn passed<'c>(
+    finding: &Finding,
+    drivers: &BTreeSet<String>,
+    cases: &'c [Case],
+    observed: &[Observed],
+) -> Option<&'c Case> {
+    let confirmed = finding.confirmed_by.as_deref();
+    if finding.level == Level::Note || confirmed.is_some_and(|by| by != BOTH_SEND) {
+        return None;
+    }
+    let vmsd = finding.path.first()?;
+    let sent_by = |driver: &str| {
+        observed.iter().any(|guest| {
+            let mut sections = guest.sections.iter();
+            guest.passed
+                && guest.direction == finding.direction
+                && guest.types.contains(driver)
+                && sections.any(|sent| sent.vmsd_name == *vmsd)
+        })
+    };
+    let mut about = cases.iter().filter(|case| {
+        case.direction == finding.direction
+            && drivers.contains(&case.device_set)
+            && sent_by(&case.device_set)
+    });
+    let first = about.next()?;
+    let came_through =
+        |case: &Case| case.outcome == Outcome::Pass && case.state_unchecked.is_none();
+    (came_through(first) && about.all(came_through)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::migration::coverage::SentSection;
+
+    fn finding(level: &str, direction: &str) -> Finding {
+        serde_json::from_value(json!({
+            "rule": "conditional-field-added", "level": level, "direction": direction,
+            "section": "am53c974", "also_in": [], "path": ["pciespscsi", "esp", "asc_mode"],
+            "message": "m", "old": null, "new": null, "allowed_by": null, "evidence": "dump",
+            "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    fn case(driver: &str, direction: Direction, outcome: Outcome) -> Case {
+        let id = format!("q35/{driver}/unix/{direction}");
+        Case {
+            outcome,
+            ..Case::untried(id, "pc-q35-10.0", driver, "unix", direction)
+        }
+    }
+
+    fn sent(driver: &str, vmsd: &str) -> Observed {
+        Observed {
+            sections: vec![SentSection {
+                vmsd_name: vmsd.to_owned(),
+                ..SentSection::default()
+            }],
+            direction: Direction::Forward,
+            passed: true,
+            types: [driver.to_owned()].into(),
+        }
+    }
+
+    #[test]
+    fn a_warning_is_refuted_by_a_guest_that_sent_the_section_that_way() {
+        use Direction::{Backward, Forward};
+        let drivers: BTreeSet<String> = ["am53c974".to_owned(), "dc390".to_owned()].into();
+        let here = sent("am53c974", "pciespscsi");
+        let pass = |driver, direction| case(driver, direction, Outcome::Pass);
+        let refuted = |finding: &Finding, cases: &[Case], observed: &[Observed]| {
+            passed(finding, &drivers, cases, observed).map(|case| case.id.clone())
+        };
+        let warning = finding("warning", "forward");
+        let came = [pass("am53c974", Forward)];
+        assert_eq!(
+            refuted(&warning, &came, &[here.clone()]).as_deref(),
+            Some("q35/am53c974/unix/forward")
+        );
+        // That device did not send the section, or not in that direction.
+        assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
+        assert_eq!(
+            refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),
+            None
+        );
+        let back = [pass("am53c974", Backward)];
+        assert_eq!(refuted(&warning, &back, &[here.clone()]), None);
+        // Another device with the same section did not come through.
+        let both = [here.clone(), sent("dc390", "pciespscsi")];
+        let failed = [came[0].clone(), case("dc390", Forward, Outcome::Fail)];
+        assert_eq!(refuted(&warning, &failed, &both), None);
+        // What arrived was not compared.
+        let blind = [Case {
+            state_unchecked: Some("multifd".to_owned()),
+            ..came[0].clone()
+        }];
+        assert_eq!(refuted(&warning, &blind, &[here.clone()]), None);
+        let confirmed = Finding {
+            confirmed_by: Some("another".to_owned()),
+            ..warning
+        };
+        assert_eq!(refuted(&confirmed, &came, &[here]), None);
+    }
+
+    #[test]
+    fn a_type_that_one_dump_alone_describes_is_in_doubt() {
+        let note = finding("note", "backward");
+        assert!(!is_doubt(&note));
+        assert!(is_doubt(&finding("warning", "backward")));
+        let rule = Rule::SectionAdded;
+        assert!(is_doubt(&Finding { rule, ..note }));
+    }
+}

@@ -1,0 +1,351 @@
+//! Defects of one build, whatever the other one has.
+//!
+//! A defect is reported once, for the direction in which it does harm: a defect of sending for the
+//! direction away from the build, one of loading for the direction to it. One that both builds have
+//! is one finding.
+
+use crate::model::{Direction, Rule, Side};
+use crate::report::{ChangeKey, Evidence, FieldKey, Finding, Level, Shape};
+use crate::vmstate::dump::{Section, Vmsd, VmsdField};
+
+/// Finds the defects of a section in each of two builds, as far as they matter in these directions.
+pub(crate) fn defects(old: &Section, new: &Section, directions: &[Direction]) -> Vec<Finding> {
+    let of_old = Search::of(&old.description);
+    let of_new = Search::of(&new.description);
+    let mut findings = Vec::new();
+    let mut add = |defect: &Defect, has: Side| {
+        let harms = |direction: &&Direction| match has {
+            Side::Both => true,
+            build => defect.harmful(build) == **direction,
+        };
+        if let Some(&direction) = directions.iter().find(harms) {
+            findings.push(defect.finding(&old.type_name, has, direction));
+        }
+    };
+    for defect in &of_old {
+        match of_new.contains(defect) {
+            true => add(defect, Side::Both),
+            false => add(defect, Side::Old),
+        }
+    }
+    for defect in of_new.iter().filter(|defect| !of_old.contains(defect)) {
+        add(defect, Side::New);
+    }
+    findings
+}
+
+/// A defect of a description of one build.
+#[derive(Debug, PartialEq, Eq)]
+struct Defect {
+    kind: Kind,
+    /// The path from the section's vmsd name down.
+    path: Vec<String>,
+    shape: Shape,
+    change: ChangeKey,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// A field behind a gate that its own build's version does not open.
+    NeverSent { description: String, version: i64 },
+    /// A subsection whose name another one before it has.
+    Ambiguous { same_content: bool },
+    /// A subsection whose name does not begin with that of the description around it, which a loader looks for.
+    Unreachable { description: String },
+}
+
+impl Defect {
+    fn rule(&self) -> Rule {
+        match self.kind {
+            Kind::NeverSent { .. } => Rule::GateAboveVersion,
+            Kind::Ambiguous { .. } => Rule::SubsectionAmbiguous,
+            Kind::Unreachable { .. } => Rule::SubsectionUnreachable,
+        }
+    }
+
+    /// Returns the direction in which the defect of a build does harm.
+    fn harmful(&self, build: Side) -> Direction {
+        let leaves = match build {
+            Side::New => Direction::Backward,
+            _ => Direction::Forward,
+        };
+        match self.kind {
+            Kind::NeverSent { .. } | Kind::Ambiguous { .. } => leaves,
+            Kind::Unreachable { .. } => leaves.reversed(),
+        }
+    }
+
+    fn message(&self, has: Side) -> String {
+        let place = match has {
+            Side::Old => "old",
+            Side::New => "new",
+            Side::Both => "both builds",
+        };
+        let name = self.path.last().map_or("", String::as_str);
+        match &self.kind {
+            Kind::NeverSent {
+                description,
+                version,
+            } => format!(
+                "`{name}` is there from version {} of `{description}` on, which is at version {version} in \
+                 {place}: the field is never on the wire",
+                self.shape.version_id.unwrap_or_default()
+            ),
+            Kind::Ambiguous { same_content: true } => format!(
+                "the subsection `{name}` is listed twice under one description in {place}, with the same \
+                 content"
+            ),
+            Kind::Ambiguous {
+                same_content: false,
+            } => format!(
+                "the subsection `{name}` is listed twice under one description in {place}, with other content: \
+                 a loader takes the first of that name, whichever was sent"
+            ),
+            Kind::Unreachable { description } => format!(
+                "the subsection `{name}` is listed under `{description}` in {place}, where a loader takes only \
+                 names that begin with that"
+            ),
+        }
+    }
+
+    fn finding(&self, section: &str, has: Side, direction: Direction) -> Finding {
+        let level = match self.kind {
+            Kind::Ambiguous { same_content: true } => Level::Note,
+            _ => self.rule().level(),
+        };
+        let shape = |build: Side| (has == build || has == Side::Both).then(|| self.shape.clone());
+        Finding {
+            rule: self.rule(),
+            level,
+            direction,
+            section: section.to_owned(),
+            also_in: Vec::new(),
+            machines: Vec::new(),
+            path: self.path.clone(),
+            message: self.message(has),
+            old: shape(Side::Old),
+            new: shape(Side::New),
+            allowed_by: None,
+            evidence: Evidence::Dump,
+            confirmed_by: None,
+            refuted_by: None,
+            context: Vec::new(),
+            change: self.change.clone(),
+            items: Vec::new(),
+        }
+    }
+}
+
+/// A walk through a description and all that is nested in it.
+#[derive(Default)]
+struct Search {
+    path: Vec<String>,
+    found: Vec<Defect>,
+}
+
+impl Search {
+    fn of(root: &Vmsd) -> Vec<Defect> {
+        let mut search = Search {
+            path: vec![root.name.clone()],
+            found: Vec::new(),
+        };
+        search.description(root);
+        search.found
+    }
+
+    fn description(&mut self, description: &Vmsd) {
+        for field in description.fields() {
+            let inner = field.description.as_deref();
+            if !is_never_sent(description, field) && inner.is_none() {
+                continue;
+            }
+            self.path.push(field.name.clone());
+            if is_never_sent(description, field) {
+                self.never_sent(description, field);
+            }
+            if let Some(inner) = inner {
+                self.description(inner);
+            }
+            self.path.pop();
+        }
+        let subsections = &description.subsections;
+        for (at, subsection) in subsections.iter().enumerate() {
+            self.path.push(subsection.name.clone());
+            let before = &subsections[..at];
+            if let Some(first) = before.iter().find(|s| s.name == subsection.name) {
+                self.ambiguous(first, subsection);
+            } else if !subsection.name.starts_with(&description.name) {
+                self.unreachable(description, subsection);
+            }
+            self.description(subsection);
+            self.path.pop();
+        }
+    }
+
+    fn never_sent(&mut self, description: &Vmsd, field: &VmsdField) {
+        let key = FieldKey {
+            description: description.name.clone(),
+            name: field.name.clone(),
+            size: field.size,
+            num: field.num,
+        };
+        self.found.push(Defect {
+            kind: Kind::NeverSent {
+                description: description.name.clone(),
+                version: description.version_id,
+            },
+            path: self.path.clone(),
+            shape: Shape {
+                size: Some(field.size),
+                num: field.num,
+                version_id: Some(field.version_id),
+                ..Shape::default()
+            },
+            change: ChangeKey::Fields {
+                old: vec![key.clone()],
+                new: vec![key],
+            },
+        });
+    }
+
+    fn ambiguous(&mut self, first: &Vmsd, second: &Vmsd) {
+        let fields = second.fields().iter().map(|field| field.name.clone());
+        self.found.push(Defect {
+            kind: Kind::Ambiguous {
+                same_content: first == second,
+            },
+            path: self.path.clone(),
+            shape: Shape {
+                version_id: Some(second.version_id),
+                fields: fields.collect(),
+                ..Shape::default()
+            },
+            change: ChangeKey::Subsection(second.name.clone()),
+        });
+    }
+
+    fn unreachable(&mut self, description: &Vmsd, subsection: &Vmsd) {
+        self.found.push(Defect {
+            kind: Kind::Unreachable {
+                description: description.name.clone(),
+            },
+            path: self.path.clone(),
+            shape: Shape {
+                name: Some(description.name.clone()),
+                ..Shape::default()
+            },
+            change: ChangeKey::Subsection(subsection.name.clone()),
+        });
+    }
+}
+
+/// Tells whether a field is behind a gate that its own build's version does not open. Where there is a test,
+/// the gate is not looked at.
+fn is_never_sent(description: &Vmsd, field: &VmsdField) -> bool {
+    !field.conditional && field.num != Some(0) && field.version_id > description.version_id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A section that lists these subsections, each with a field of its size, and a field with this gate.
+    fn section(subsections: &[(&str, u64)], gate: i64) -> Section {
+        let field = |size: u64, version_id: i64| VmsdField {
+            name: "f".to_owned(),
+            version_id,
+            conditional: false,
+            num: None,
+            size,
+            description: None,
+        };
+        let description = |name: &str, field: VmsdField| Vmsd {
+            name: name.to_owned(),
+            version_id: 1,
+            minimum_version_id: 1,
+            fields: Some(vec![field]),
+            subsections: Vec::new(),
+        };
+        let subsections = subsections.iter();
+        Section {
+            type_name: "dev".to_owned(),
+            description: Vmsd {
+                subsections: subsections
+                    .map(|(name, size)| description(name, field(*size, 0)))
+                    .collect(),
+                ..description("dev", field(4, gate))
+            },
+        }
+    }
+
+    #[test]
+    fn a_defect_is_reported_once_and_for_the_way_in_which_it_does_harm() {
+        use Direction::{Backward, Forward};
+        use Rule::{GateAboveVersion, SubsectionAmbiguous, SubsectionUnreachable};
+        let sound = || section(&[("dev/a", 1), ("dev/b", 1)], 1);
+        let twice = || section(&[("dev/a", 1), ("dev/a", 2)], 1);
+        let same = || section(&[("dev/a", 1), ("dev/a", 1)], 0);
+        let lost = || section(&[("device/a", 1), ("other/a", 1)], 1);
+        let gated = || section(&[], 2);
+        for (old, new, found) in [
+            (sound(), sound(), None),
+            (
+                twice(),
+                sound(),
+                Some((SubsectionAmbiguous, Forward, "in old, with other")),
+            ),
+            (
+                sound(),
+                twice(),
+                Some((SubsectionAmbiguous, Backward, "in new, with other")),
+            ),
+            (
+                twice(),
+                twice(),
+                Some((SubsectionAmbiguous, Forward, "in both builds")),
+            ),
+            (
+                same(),
+                sound(),
+                Some((SubsectionAmbiguous, Forward, "with the same content")),
+            ),
+            (
+                lost(),
+                sound(),
+                Some((SubsectionUnreachable, Backward, "in old")),
+            ),
+            (
+                sound(),
+                lost(),
+                Some((SubsectionUnreachable, Forward, "in new")),
+            ),
+            (
+                gated(),
+                sound(),
+                Some((GateAboveVersion, Forward, "at version 1 in old")),
+            ),
+            (
+                gated(),
+                gated(),
+                Some((GateAboveVersion, Forward, "in both builds")),
+            ),
+        ] {
+            let findings = defects(&old, &new, &Direction::BOTH);
+            assert_eq!(
+                findings.len(),
+                usize::from(found.is_some()),
+                "{findings:#?}"
+            );
+            let Some((rule, direction, words)) = found else {
+                continue;
+            };
+            let finding = &findings[0];
+            assert_eq!((finding.rule, finding.direction), (rule, direction));
+            assert!(finding.message.contains(words), "{}", finding.message);
+            let harmless = words.contains("same");
+            assert_eq!(finding.level == Level::Note, harmless, "{finding:#?}");
+            let other = defects(&old, &new, &[direction.reversed()]);
+            assert_eq!(other.is_empty(), !words.contains("both"), "{other:#?}");
+        }
+    }
+}
