@@ -19,7 +19,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::link;
+use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
@@ -236,7 +236,7 @@ impl<'i> Inquiry<'i> {
             progress.event(Event::Case {
                 number: subject.number,
                 id: subject.id,
-                culprit: subject.part == Part::Culprit,
+                culprit: subject.part != Part::Whole,
                 event,
             });
         })?;
@@ -416,6 +416,7 @@ impl<'i> Inquiry<'i> {
             self.scope.lists,
         )) {
             Ok(found) => {
+                adopt_causes(cases);
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
             }

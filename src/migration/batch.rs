@@ -1,5 +1,6 @@
 //! Many cases at once.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::{Instrument, debug_span};
@@ -10,7 +11,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step};
 use crate::migration::diagnosis::culprits;
 use crate::migration::pool;
 use crate::migration::pool::Job;
-use crate::report::Case;
+use crate::report::{Case, Outcome};
 
 pub(crate) use crate::migration::pool::RunFailure;
 
@@ -65,7 +66,7 @@ pub(crate) fn run(
         ran
     };
     pool::run(jobs, first.collect(), work, |(at, place, spec), ran| {
-        let culprits = culprits::cases(&spec, &ran.case).into_iter();
+        let culprits = culprits::cases(&spec, ran.case.split.as_ref(), &ran.alike).into_iter();
         let more = culprits.enumerate().map(|(index, spec)| Job {
             // Jobs that explain a failure come before those that are still to be tried.
             weight: 1,
@@ -81,10 +82,31 @@ pub(crate) fn run(
         // Whichever culprit was through first.
         cases.sort_by_key(|&(place, _)| place);
         if let [(_, whole), parts @ ..] = cases.as_mut_slice() {
-            for (_, part) in parts {
+            for (_, part) in parts.iter_mut() {
                 part.case.part_of = Some(whole.case.id.clone());
             }
+            represent(whole, parts);
         }
     }
     Ok(done.into_iter().flatten().map(|(_, ran)| ran).collect())
+}
+
+/// Names the case that stands for each one that fails of the same cause; the controls are that one's.
+fn represent(whole: &Ran, parts: &mut [(usize, Ran)]) {
+    let device = |ran: &Ran| ran.case.devices.last().cloned();
+    let firsts: BTreeMap<String, Case> = parts
+        .iter()
+        .filter_map(|(_, ran)| Some((device(ran)?, ran.case.clone())))
+        .collect();
+    for (_, part) in parts {
+        let first = device(part).and_then(|id| whole.alike.get(&id));
+        let Some(first) = first.and_then(|id| firsts.get(id)) else {
+            continue;
+        };
+        part.case.same_as = Some(first.id.clone());
+        part.case.control.clone_from(&first.control);
+        if first.outcome == Outcome::Broken && part.case.gates() {
+            part.case.outcome = Outcome::Broken;
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! One case: a run of a guest through the builds, with controls and repetitions when it fails.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ use crate::workload;
 pub struct Ran {
     pub case: Case,
     pub observed: Observed,
+    /// The culprits that fail of the same cause as another one, by their ids, and that one.
+    pub(crate) alike: BTreeMap<String, String>,
 }
 
 /// Returns the case's name in reports.
@@ -75,6 +78,7 @@ async fn run_as(
         return Ran {
             case,
             observed: Observed::nothing(spec.direction),
+            alike: BTreeMap::new(),
         };
     }
     let launch = config.launch(composition.args);
@@ -101,7 +105,11 @@ async fn run_as(
         watcher,
     )
     .await;
-    if result.failed() {
+    let mut alike = BTreeMap::new();
+    if result.failed() && spec.part == Part::Alike {
+        case.outcome = result.outcome;
+        record_failure(config, &mut case, result, &launch, &route);
+    } else if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
         control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
@@ -109,7 +117,10 @@ async fn run_as(
             // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
-            case.split = Some(culprits::find(config, &set, devices, route, direction).await);
+            let suspect = result.suspect.clone();
+            let found = culprits::find(config, &set, devices, route, direction, suspect).await;
+            case.split = Some(found.split);
+            alike = found.alike;
         }
         record_failure(config, &mut case, result, &launch, &route);
     } else {
@@ -128,7 +139,11 @@ async fn run_as(
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
-    Ran { case, observed }
+    Ran {
+        case,
+        observed,
+        alike,
+    }
 }
 
 /// Repeats a case that passed as often as requested: that shows intermittent failures. The worst

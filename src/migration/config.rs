@@ -93,6 +93,8 @@ pub enum Part {
     Whole,
     /// It is to blame for the failure of a larger one.
     Culprit,
+    /// So it is, of the same cause as others that are looked at in full.
+    Alike,
 }
 
 /// The step that a case is at, for who watches.

@@ -64,6 +64,11 @@ impl FailedAt {
             message: cause.message.clone(),
         })
     }
+
+    /// Returns what a build printed without numbers and names, which each device has of its own.
+    pub(crate) fn symptom(&self) -> String {
+        symptom(&self.message)
+    }
 }
 
 /// A build that did not start with its arguments.
@@ -271,4 +276,46 @@ fn on_one_line(message: &str) -> String {
 fn tail(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(QUOTED);
     text.chars().skip(skip).collect()
+}
+
+fn symptom(message: &str) -> String {
+    let mut words = String::new();
+    let mut quoted = false;
+    for word in message.split_whitespace() {
+        let opens = word.starts_with('\'');
+        let closes = word.trim_end_matches([':', ',', ';']).ends_with('\'');
+        if opens || quoted {
+            quoted = !closes;
+            continue;
+        }
+        if !word.contains(|c: char| c.is_ascii_digit()) {
+            words.push_str(word);
+            words.push(' ');
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_one_cause_are_alike_in_all_devices() {
+        let of = |max: u32, device: &str| {
+            symptom(&format!(
+                "VQ 0 vring.num 1024 exceeds allocated max {max}; error while loading state for instance \
+                 0x0 of device '{device}': Failed to load element of type virtio for virtio"
+            ))
+        };
+        assert_eq!(
+            of(256, "0000:00:01.0/virtio-net"),
+            of(8, "0000:00:02.0/virtio-rng")
+        );
+        assert_eq!(of(8, "one of two"), of(8, "one"));
+        assert_ne!(
+            of(8, "a"),
+            symptom("get_pci_config_device: Bad config data")
+        );
+    }
 }

@@ -1,11 +1,10 @@
 //! The findings of one machine: those of its dumps, confirmed or corrected by the guests.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::link;
+use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::{Difference, findings};
@@ -14,7 +13,7 @@ use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
-use crate::report::{Case, Described, Finding, Level};
+use crate::report::{Described, Finding, Level};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
@@ -162,8 +161,6 @@ impl<'l> Assessment<'l> {
             case.allowed_by = allowed.map(|found| found.reason);
             if let Some(set) = result.failed.get(&case.id)
                 && asked.is_ok()
-                // The explanation of another one of its kind explains it.
-                && case.same_as.is_none()
             {
                 let config = &target.config;
                 let launch = config.launch(config.compose(set).args);
@@ -231,21 +228,6 @@ impl<'l> Assessment<'l> {
             &mut self.findings,
             judge(found, &self.scope, self.overrides),
         );
-    }
-}
-
-/// Gives cases that another one stands for the rule that explains that one.
-fn adopt_causes(cases: &mut [Case]) {
-    let rules = cases.iter().filter_map(|case| {
-        let rule = case.cause.as_ref()?.rule?;
-        Some((case.id.clone(), rule))
-    });
-    let rules: BTreeMap<String, Rule> = rules.collect();
-    for case in cases {
-        let rule = case.same_as.as_ref().and_then(|id| rules.get(id));
-        if let (Some(cause), Some(&rule)) = (&mut case.cause, rule) {
-            cause.rule.get_or_insert(rule);
-        }
     }
 }
 

@@ -7,31 +7,124 @@ use crate::culprit::{Answer, Item, Search, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::{Direction, Route};
-use crate::report::{Case, Outcome, Split};
+use crate::report::{Outcome, Split};
 
-/// Splits a set whose `devices` fail together on a route, as far as the time for it allows.
+/// The culprits of a failed set.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub split: Split,
+    /// Culprits that fail of the same cause as others, by their ids, with the first of those.
+    pub alike: BTreeMap<String, String>,
+}
+
+/// The number of culprits of one cause that are looked at in full: the second confirms the first.
+const CONFIRMED: usize = 2;
+
+/// A set that is split.
+struct Splitting<'s> {
+    config: &'s MigrationConfig,
+    set: &'s DeviceSet,
+    route: &'s [&'s Endpoint],
+    direction: Direction,
+    end: Instant,
+}
+
+impl Splitting<'_> {
+    /// Tries some devices of the set; nothing once the time is up, or where they cannot be set up.
+    async fn attempt(&self, ids: &[&str]) -> Option<RunResult> {
+        if Instant::now() >= self.end {
+            return None;
+        }
+        let tried = self.set.select(ids).ok()?;
+        let launch = self.config.launch(self.config.compose(&tried).args);
+        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {}).await;
+        (run.outcome != Outcome::Skip).then_some(run)
+    }
+}
+
+/// Splits a set whose `devices` fail together on a route, as far as the time for it allows. First the
+/// device that a failure points at is tried alone, and then the others without it; where a failure points at
+/// none, they are narrowed down.
 pub(crate) async fn find(
     config: &MigrationConfig,
     set: &DeviceSet,
     devices: &[String],
     route: &[&Endpoint],
     direction: Direction,
-) -> Split {
-    let end = Instant::now() + config.timeouts.culprits;
-    let across = Route::Across(direction);
-    let all = (0..devices.len()).collect();
-    let (mut search, mut next) = Search::of_failure(all, needs(set, devices), across);
-    while let Some(trial) = next.pop().filter(|_| Instant::now() < end) {
-        let ids = trial.items.iter().map(|&item| devices[item].as_str());
-        let Ok(tried) = set.select(&ids.collect::<Vec<_>>()) else {
+    mut suspect: Option<String>,
+) -> Found {
+    let splitting = Splitting {
+        config,
+        set,
+        route,
+        direction,
+        end: Instant::now() + config.timeouts.culprits,
+    };
+    let mut found = Found::default();
+    let mut rest = devices.to_vec();
+    let mut causes: BTreeMap<(Outcome, String, String), Vec<String>> = BTreeMap::new();
+    // A machine that fails without any of them clears them all: that is seen when they are narrowed down.
+    let bare = match &suspect {
+        Some(_) => splitting.attempt(&[]).await,
+        None => None,
+    };
+    let passes_bare = bare.is_some_and(|run| run.outcome == Outcome::Pass);
+    while let Some(id) = suspect.take().filter(|id| passes_bare && rest.contains(id)) {
+        let Some(alone) = splitting.attempt(&[&id]).await.filter(RunResult::failed) else {
             break;
         };
-        let launch = config.launch(config.compose(&tried).args);
-        let run = run::run(config, route, &launch, direction, &|_| {}).await;
+        if let Some(at) = &alone.failed_at {
+            let cause = (alone.outcome, at.field.clone(), at.symptom());
+            let like = causes.entry(cause).or_default();
+            if let (true, Some(first)) = (like.len() >= CONFIRMED, like.first()) {
+                found.alike.insert(id.clone(), first.clone());
+            }
+            like.push(id.clone());
+        }
+        rest.retain(|device| *device != id);
+        let (hidden, others) = rest
+            .into_iter()
+            .partition(|user| needs_device(set, user, &id));
+        rest = others;
+        found.split.hidden.extend(hidden);
+        found.split.culprits.push(vec![id]);
+        let ids: Vec<&str> = rest.iter().map(String::as_str).collect();
+        match splitting.attempt(&ids).await {
+            Some(run) if run.outcome == Outcome::Pass => {
+                found.split.passed = std::mem::take(&mut rest);
+            }
+            Some(run) => suspect = run.suspect,
+            None => {}
+        }
+    }
+    if !rest.is_empty() {
+        let narrowed = narrow(&splitting, &rest).await;
+        found.split.without_any = narrowed.without_any;
+        found.split.culprits.extend(narrowed.culprits);
+        found.split.passed.extend(narrowed.passed);
+        found.split.hidden.extend(narrowed.hidden);
+        found.split.undecided = narrowed.undecided;
+    }
+    // In the order of the set, whichever failed first.
+    let place = |group: &Vec<String>| devices.iter().position(|id| Some(id) == group.last());
+    found.split.culprits.sort_by_key(place);
+    found
+}
+
+/// Narrows devices down that fail together.
+async fn narrow(splitting: &Splitting<'_>, devices: &[String]) -> Split {
+    let across = Route::Across(splitting.direction);
+    let all = (0..devices.len()).collect();
+    let (mut search, mut next) = Search::of_failure(all, needs(splitting.set, devices), across);
+    while let Some(trial) = next.pop() {
+        let ids = trial.items.iter().map(|&item| devices[item].as_str());
+        let Some(run) = splitting.attempt(&ids.collect::<Vec<_>>()).await else {
+            break;
+        };
         let answer = match run.outcome {
-            Outcome::Skip => break,
             Outcome::Pass => Answer::passed(()),
             _ => Answer::failed(()),
         };
@@ -40,10 +133,20 @@ pub(crate) async fn find(
     split(&search, across, devices)
 }
 
+/// Tells whether a device of a set cannot be without another one.
+fn needs_device(set: &DeviceSet, user: &str, needed: &str) -> bool {
+    let closure = set.select(&[user]);
+    closure.is_ok_and(|closure| closure.devices.iter().any(|device| device.id == needed))
+}
+
 /// Makes a case of each culprit, so that it has a cause and controls of its own: one that cannot migrate
 /// at all must not hide another that only this pair of builds breaks.
-pub(crate) fn cases(spec: &CaseSpec, case: &Case) -> Vec<CaseSpec> {
-    let split = case.split.iter();
+pub(crate) fn cases(
+    spec: &CaseSpec,
+    split: Option<&Split>,
+    alike: &BTreeMap<String, String>,
+) -> Vec<CaseSpec> {
+    let split = split.into_iter();
     split
         .flat_map(|split| &split.culprits)
         .filter_map(|group| {
@@ -53,7 +156,10 @@ pub(crate) fn cases(spec: &CaseSpec, case: &Case) -> Vec<CaseSpec> {
             Some(CaseSpec {
                 set,
                 direction: spec.direction,
-                part: Part::Culprit,
+                part: match ids.last().is_some_and(|id| alike.contains_key(*id)) {
+                    true => Part::Alike,
+                    false => Part::Culprit,
+                },
             })
         })
         .collect()

@@ -1,5 +1,7 @@
 //! Linking cases that failed to the findings that predicted them.
 
+use std::collections::BTreeMap;
+
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Finding, Level, Outcome};
@@ -66,6 +68,21 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
         _ => finding.confirmed_by = Some(case.id.clone()),
     }
     Some(finding)
+}
+
+/// Gives cases that another one stands for the rule that explains that one.
+pub(crate) fn adopt_causes(cases: &mut [Case]) {
+    let rules = cases.iter().filter_map(|case| {
+        let rule = case.cause.as_ref()?.rule?;
+        Some((case.id.clone(), rule))
+    });
+    let rules: BTreeMap<String, Rule> = rules.collect();
+    for case in cases {
+        let rule = case.same_as.as_ref().and_then(|id| rules.get(id));
+        if let (Some(cause), Some(&rule)) = (&mut case.cause, rule) {
+            cause.rule.get_or_insert(rule);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -96,6 +96,8 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
         && cause.rule.is_none()
+        // What explains another one of its kind explains it.
+        && case.same_as.is_none()
         && cause.section.is_some())
     .then_some(cause)
 }

@@ -89,7 +89,7 @@ impl Kind {
             outcome: attempt.outcome,
             part: Part::of(target, at.section.vmsd_name(), &at.field)?,
             field: at.field.clone(),
-            symptom: symptom(&at.message),
+            symptom: at.symptom(),
         })
     }
 }
@@ -142,48 +142,5 @@ impl Represented {
     /// Returns the device that stands for another one on a route, if one does.
     pub(crate) fn by(&self, route: Route, item: Item) -> Option<Item> {
         self.0.get(&(route, item)).copied()
-    }
-}
-
-/// Returns a build's message without numbers and names, which differ for each device.
-fn symptom(message: &str) -> String {
-    let mut words = String::new();
-    let mut quoted = false;
-    for word in message.split_whitespace() {
-        let opens = word.starts_with('\'');
-        let closes = word.trim_end_matches([':', ',', ';']).ends_with('\'');
-        if opens || quoted {
-            quoted = !closes;
-            continue;
-        }
-        if !word.contains(|c: char| c.is_ascii_digit()) {
-            words.push_str(word);
-            words.push(' ');
-        }
-    }
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_one_cause_are_alike_in_all_devices() {
-        let of = |max: u32, device: &str| {
-            symptom(&format!(
-                "VQ 0 vring.num 1024 exceeds allocated max {max}; error while loading state for instance \
-                 0x0 of device '{device}': Failed to load element of type virtio for virtio"
-            ))
-        };
-        assert_eq!(
-            of(256, "0000:00:01.0/virtio-net"),
-            of(8, "0000:00:02.0/virtio-rng")
-        );
-        assert_eq!(of(8, "one of two"), of(8, "one"));
-        assert_ne!(
-            of(8, "a"),
-            symptom("get_pci_config_device: Bad config data")
-        );
     }
 }
