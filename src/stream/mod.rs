@@ -7,7 +7,7 @@
 //!
 //! # Reading
 //! - [`open_at`] opens a file, compressed or not, finds the stream in an image of libvirt or behind
-//! other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in
+//!   other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] reads bytes in
 //!   memory.
 //! - [`Parser`] takes the bytes as they come ([`Parser::feed`], then [`Parser::finish`]), so that a
 //!   relay can look at what it passes on. It never blocks and starts no thread.
