@@ -2,8 +2,8 @@
 
 use crate::rules::known_issues;
 
-/// What is known about names that changed; the comparison works without.
-pub trait Renames {
+/// What is known about names that changed; the comparison works without. Several sections ask at once.
+pub trait Renames: Sync {
     /// Whether any entry about fields names this one; quick, to spare the questions below.
     fn mentions(&self, field: &str) -> bool;
     /// Why the field `old` of a description and `new` in the same place are one, if a list says so.
