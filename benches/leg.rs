@@ -19,6 +19,7 @@ use migcompat::internals::migration::case;
 use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, PlainBoots, Timeouts};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
+use migcompat::internals::qemu::machine::ProfileCpu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
@@ -125,6 +126,7 @@ fn main() -> anyhow::Result<()> {
         machine,
         arch: pair.arch().to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::Unix,
         capabilities: Vec::new(),
         running: false,

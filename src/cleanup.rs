@@ -1,7 +1,7 @@
 //! Child processes and temporary folders, which must not outlive this process however it ends.
 //!
-//! Their owners put them away when they are dropped. A signal ends the process while any number of
-//! threads use them, some of which may be waiting for what never comes: [`end`] puts away all that is
+//! Their owners remove them when they are dropped. A signal ends the process while any number of
+//! threads use them, some of which may be waiting for what never comes: [`end`] removes all that is
 //! registered here, and [`uninterrupted`] keeps the process from ending where a step must be whole.
 
 use std::cell::Cell;
@@ -19,11 +19,11 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// How long the process waits for steps that must be whole before it ends all the same.
+/// Time that the process waits for steps that must be whole before it ends regardless.
 const STEP: Duration = Duration::from_millis(500);
-/// How long it waits for killed processes to be gone.
+/// Time that it waits for killed processes to be gone.
 const DEATH: Duration = Duration::from_secs(1);
-/// Between two looks at something that takes some milliseconds.
+/// Pause between two looks at something that takes some milliseconds.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Shared by all steps that must be whole; taken alone, and never given back, by the end.
@@ -35,7 +35,7 @@ static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
 });
 
 thread_local! {
-    /// True while this thread is in a step: a second hold on the gate might wait for ever.
+    /// True while this thread is in a step: a second lock of the gate might wait for ever.
     static IN_STEP: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -66,8 +66,8 @@ pub(crate) fn uninterrupted<T>(step: impl FnOnce() -> T) -> T {
     step()
 }
 
-/// A future that goes no further once the process is ending: it sees nothing of processes that are
-/// killed and folders that are removed then.
+/// A future that stops once the process is ending: it does not see the processes that are killed
+/// and the folders that are removed then.
 pub(crate) async fn until_the_end<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     poll_fn(|context| uninterrupted(|| future.as_mut().poll(context))).await
@@ -148,7 +148,7 @@ impl TempFolder {
         removed
     }
 
-    /// Leaves the folder where it is, unless a signal ends the process: then nobody is told of it.
+    /// Leaves the folder where it is, unless a signal ends the process: then no output names it.
     pub fn keep(self) {
         let TempFolder { dir, registration } = self;
         std::mem::forget(registration);
@@ -173,7 +173,7 @@ pub(crate) fn end() {
     }
     wait_until(DEATH, || groups.iter().all(|&group| is_gone(group)));
     for folder in folders {
-        // Somebody may be in the middle of writing into it.
+        // Another thread may be writing into it.
         wait_until(DEATH, || match std::fs::remove_dir_all(&folder) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -200,18 +200,18 @@ fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Returns whether every process of a killed group has ended. Those that are our children are waited for: nobody
-/// else does so any more.
+/// Returns whether every process of a killed group has ended. Those that are our children are
+/// waited for: no other code does so any more.
 fn is_gone(group: Pid) -> bool {
     let members = Pid::from_raw(-group.as_raw());
     while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
         waitpid(members, Some(WaitPidFlag::WNOHANG))
     {}
-    // An orphan that has ended may have nobody who waits for it.
+    // An orphan that has ended may have no parent that waits for it.
     killpg(group, None).is_err() || !runs(group)
 }
 
-/// Returns whether a process of the group has not ended, or the system does not tell.
+/// Returns whether a process of the group has not ended, or the system does not say.
 fn runs(group: Pid) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return true;

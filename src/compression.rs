@@ -1,4 +1,5 @@
-//! Input that may be compressed: gzip and zstd, told by the first bytes, whatever the file's name.
+//! Input that may be compressed: gzip and zstd, recognised by the first bytes, whatever the file's
+//! name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +13,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Tells the form by the first four bytes; `None` is plain.
+    /// Recognises the form by the first four bytes; `None` is plain.
     fn detect(start: &[u8]) -> Option<Format> {
         match start {
             [0x1f, 0x8b, ..] => Some(Format::Gzip),
@@ -48,7 +49,7 @@ pub enum UnpackError {
         format: Format,
         source: io::Error,
     },
-    #[error("{origin} has more than {limit} bytes when unpacked, which no such file has")]
+    #[error("{origin} has more than {limit} bytes when unpacked, more than any such file")]
     TooLarge { origin: String, limit: u64 },
 }
 
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_told_by_the_content() {
+    fn the_form_is_recognised_by_the_content() {
         let text = b"some text";
         let zst = zstd::encode_all(&text[..], 1).expect("in memory");
         let members = [gzip(b"some "), gzip(b"text")].concat();

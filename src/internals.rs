@@ -1,5 +1,5 @@
-//! What the tests, benches and fuzz targets need of the inside. It is no part of the library's interface,
-//! and changes without notice.
+//! The internals that the tests, benches and fuzz targets need. They are no part of the library's
+//! interface, and change without notice.
 
 /// Comparing dumps and streams: the record, the rule fixtures, the property tests, the bench of `static`
 /// and the fuzz target of differences.
@@ -50,7 +50,7 @@ pub mod vmstate {
     pub use crate::vmstate::read::{parse_dump, read_dump};
 }
 
-/// The guests of ours: the tests that build and check them.
+/// The workload guests: the tests that build and check them.
 pub mod workload {
     pub use crate::workload::{Guest, guest, guests};
 }

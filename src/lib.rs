@@ -1,8 +1,8 @@
 //! Tells whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why.
 //!
-//! [`api`] asks the question: it compares two builds, moves guests between them or does both, and returns
-//! a [`report`] with the verdict, the findings and what could not be looked at. The words that these use,
-//! like directions, builds and rules, are in [`model`].
+//! [`api`] asks the question: it compares two builds, moves guests between them or does both, and
+//! returns a [`report`] with the verdict, the findings and the evidence that is missing. The terms
+//! that these use, like directions, builds and rules, are in [`model`].
 //!
 //! ```
 //! use migcompat::api::{Silent, StaticConfig, static_check};
@@ -19,11 +19,12 @@
 
 #![warn(missing_docs)]
 
-// A comparison flows downwards through the modules: a build (`qemu`) gives a vmstate dump (`vmstate`) and
-// sends a migration stream (`stream`), two of a kind give findings (`compare`), the lists (`rules`) judge
-// them, and a report says them. A migration between two builds (`migration`) passes its stream by: what
-// the destination holds afterwards is compared with it, and a load that fails is explained by it. Many
-// migrations make a sweep (`sweep`). `api` asks for all of that, and `cli` asks `api`.
+// A comparison flows downwards through the modules: a build (`qemu`) gives a vmstate dump
+// (`vmstate`) and sends a migration stream (`stream`), two of a kind give findings (`compare`), the
+// lists (`rules`) judge them, and a report contains them. The stream of a migration between two
+// builds (`migration`) is read in transit: the state that the destination has afterwards is
+// compared with it, and a load that fails is explained by it. Many migrations make a sweep
+// (`sweep`). `api` runs all of that, and `cli` calls `api`.
 pub mod api;
 mod cleanup;
 #[doc(hidden)]
@@ -33,7 +34,7 @@ pub mod internals;
 pub mod model;
 pub mod report;
 
-// The rest is private; tests reach what they need of it through `internals`, so that it looks public.
+// The rest is private; tests reach it through `internals`, so that parts of it look public.
 #[allow(missing_docs)]
 mod compare;
 #[allow(missing_docs)]

@@ -14,10 +14,10 @@ use crate::workload;
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
 /// both.
 ///
-/// A finding that a case proves is confirmed by it, and a case that fails is explained by what was found. Each
-/// device that an error or a warning of the dumps is about is migrated alone, as it is after reset, where both
-/// builds can create it: what it comes to confirms or refutes the finding.
-/// The report says how much of the machine's sections was sent.
+/// A finding that a case proves is confirmed by it, and a case that fails is explained by what was
+/// found. Each device that an error or a warning of the dumps is about is migrated alone, as it is
+/// after reset, where both builds can create it: the result confirms or refutes the finding. The
+/// report says how much of the machine's sections was sent.
 ///
 /// This blocks until it is done, for seconds to minutes. The guests are children of this process; none
 /// is left when it returns.
@@ -34,7 +34,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
     let dumps = (&*shared.0, &*shared.1);
-    // Without a guest of ours the machine can at least be moved as it is after reset.
+    // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused && workload::guest(opened.pair.arch()).is_some();
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     notices.into_iter().for_each(|notice| inquiry.add(notice));
@@ -45,6 +45,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);
+    inquiry.withdraw();
     inquiry.cover(dumps);
     let report = inquiry.into_report().judged_by(policy);
     logs.keep();

@@ -1,6 +1,6 @@
 //! The configurations of the questions that can be asked.
 //!
-//! Every structure is made by `new` with what it cannot be without, and changed by methods of its own or
+//! Every structure is made by `new` with the values that it needs, and changed by its methods or
 //! field by field.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::model::Direction;
 use crate::report::Policy;
 use crate::sweep::shard::Shard;
 
-/// Two builds of QEMU, and the ways that a guest moves between them.
+/// Two builds of QEMU, and the directions in which a guest moves between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Builds {
@@ -26,12 +26,12 @@ pub struct Builds {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
-    /// The ways; by default both.
+    /// The directions; by default both.
     pub directions: Vec<Direction>,
 }
 
 impl Builds {
-    /// Two builds, both ways.
+    /// Two builds, in both directions.
     pub fn new(old: impl Into<String>, new: impl Into<String>) -> Builds {
         Builds {
             old: old.into(),
@@ -54,7 +54,7 @@ impl Builds {
         self
     }
 
-    /// Sets one way alone.
+    /// Sets one direction alone.
     pub fn direction(mut self, direction: Direction) -> Builds {
         self.directions = vec![direction];
         self
@@ -96,8 +96,8 @@ impl Judging {
 pub struct StaticConfig {
     /// The builds, or files with their dumps.
     pub builds: Builds,
-    /// The machine type that builds write their dumps with; an alias like `q35` is the newest versioned
-    /// one that both have. By default none, which knows the same device types.
+    /// The machine type that builds write their dumps with; an alias like `q35` is the newest
+    /// versioned one that both have. By default `none`, which has the same device types.
     pub machine: Option<String>,
     /// The lists and the policy. No coverage is required: nothing is sent.
     pub judging: Judging,
@@ -131,18 +131,18 @@ impl StaticConfig {
     }
 }
 
-/// Round trips of one guest, instead of one move each way.
+/// Round trips of one guest, instead of one move in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loops {
-    /// How many.
+    /// The number of them.
     pub count: u16,
-    /// The way of the first leg: forward where the guest starts in the old build.
+    /// The direction of the first leg: forward where the guest starts in the old build.
     pub first: Direction,
 }
 
 impl Loops {
-    /// So many round trips that start that way.
+    /// Returns so many round trips that start in this direction.
     pub fn new(count: u16, first: Direction) -> Loops {
         Loops { count, first }
     }
@@ -157,23 +157,23 @@ pub struct Guests {
     pub device_sets: Vec<String>,
     /// Devices as `-device` takes them, all in one more guest.
     pub devices: Vec<String>,
-    /// Round trips, instead of one move each way.
+    /// Round trips, instead of one move in each direction.
     pub loops: Option<Loops>,
     /// The machine never runs: its state after reset is moved. Otherwise a small guest works meanwhile.
     pub paused: bool,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
-    /// How the stream gets from source to destination.
+    /// The transport that carries the stream from source to destination.
     pub transport: Transport,
     /// The capabilities that the migrations use.
     pub capabilities: Vec<Capability>,
     /// Cases at once; by default one a processor.
     pub jobs: Option<usize>,
-    /// How often a case that failed is tried again.
+    /// The number of times that a failed case is tried again.
     pub retries: u16,
-    /// How often a case that passed is run again, to see whether it always passes.
+    /// The number of times that a passed case is run again, to see whether it always passes.
     pub repeat: u16,
-    /// How long one migration may take.
+    /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.
@@ -200,7 +200,7 @@ impl Default for Guests {
 }
 
 impl Guests {
-    /// The default device set, moved once each way while it works.
+    /// The default device set, moved once in each direction while it works.
     pub fn new() -> Guests {
         Guests::default()
     }
@@ -217,7 +217,7 @@ impl Guests {
         self
     }
 
-    /// Sets that one guest moves to and fro.
+    /// Sets that one guest moves back and forth.
     pub fn loops(mut self, loops: Loops) -> Guests {
         self.loops = Some(loops);
         self
@@ -245,7 +245,7 @@ pub struct LiveConfig {
 }
 
 impl LiveConfig {
-    /// The default device set on a machine, moved both ways.
+    /// The default device set on a machine, moved in both directions.
     pub fn new(
         old: impl Into<String>,
         new: impl Into<String>,
@@ -287,7 +287,7 @@ pub struct CheckConfig {
 }
 
 impl CheckConfig {
-    /// The dumps of a machine, and the default device set moved both ways.
+    /// The dumps of a machine, and the default device set moved in both directions.
     pub fn new(
         old: impl Into<String>,
         new: impl Into<String>,
@@ -371,7 +371,7 @@ pub struct SweepConfig {
     pub judging: Judging,
     /// Guests at once; by default one a processor.
     pub jobs: Option<usize>,
-    /// How long one migration may take.
+    /// The time limit of one migration.
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.
@@ -379,7 +379,7 @@ pub struct SweepConfig {
 }
 
 impl SweepConfig {
-    /// Every device on the usual machine, both ways.
+    /// Every device on the usual machine, in both directions.
     pub fn new(old: impl Into<String>, new: impl Into<String>) -> SweepConfig {
         SweepConfig::of(Builds::new(old, new))
     }

@@ -14,6 +14,7 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
 use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
+use crate::qemu::machine::ProfileCpu;
 use crate::report::{Case, Described, Finding, Level, Notice, NoticeKind, Outcome};
 use crate::rules::judge::LevelOverrides;
 use crate::rules::known_issues::Scope;
@@ -26,7 +27,7 @@ use crate::sweep::target::SweepTarget;
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 use crate::vmstate::dump::Dump;
 
-/// What came of the devices in doubt.
+/// The results for the devices in doubt.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     pub findings: Vec<Finding>,
@@ -36,7 +37,8 @@ pub(crate) struct Settled {
     pub notices: Vec<Notice>,
 }
 
-/// Migrates each device in doubt as it is after reset, and confirms or refutes what the dumps say of it.
+/// Migrates each device in doubt as it is after reset, and confirms or refutes the findings of the
+/// dumps.
 ///
 /// # Errors
 /// A build does not start or does not answer, or the system gives no runtime.
@@ -50,6 +52,8 @@ pub(crate) fn settle(
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
         running: false,
+        // A CPU that does not get across would keep every device from it.
+        profile_cpu: ProfileCpu::Given,
         loops: None,
         retries: 0,
         repeat: 0,
@@ -120,8 +124,8 @@ pub(crate) fn settle(
 }
 
 impl Settled {
-    /// Takes the cases that tell something: the machine without devices is tried by the other cases as well, so
-    /// that it counts only where it failed.
+    /// Takes the cases that decide something: the other cases try the machine without devices as
+    /// well, so that it counts only where it failed.
     fn add(&mut self, result: MachineResult) {
         let is_told =
             |case: &Case| !(case.device_set == BARE && matches!(case.outcome, Outcome::Pass));
@@ -146,11 +150,15 @@ impl Settled {
     }
 }
 
-/// Tells whether a finding leaves open what a guest with the device comes to.
+/// Tells whether a finding leaves open the result of a guest with the device.
 fn is_doubt(finding: &Finding) -> bool {
-    // Of a type that one dump alone describes, the other build may well send something.
-    let lone = matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved);
-    lone || finding.level != Level::Note
+    is_lone(finding) || finding.level != Level::Note
+}
+
+/// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
+/// for it, if it has it at all.
+fn is_lone(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::SectionAdded | Rule::SectionRemoved)
 }
 
 /// Returns the drivers, of those that both builds can create, that a finding is about. Where it is about types
@@ -169,7 +177,7 @@ fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
     let Some(vmsd) = finding
         .path
         .first()
-        .filter(|_| own.is_empty() && finding.level != Level::Note)
+        .filter(|_| own.is_empty() && finding.level != Level::Note && !is_lone(finding))
     else {
         return own;
     };
@@ -197,6 +205,7 @@ fn passed<'c>(
         observed.iter().any(|guest| {
             let mut sections = guest.sections.iter();
             guest.passed
+                && guest.direction == finding.direction
                 && guest.types.contains(driver)
                 && sections.any(|sent| sent.vmsd_name == *vmsd)
         })
@@ -243,6 +252,7 @@ mod tests {
                 vmsd_name: vmsd.to_owned(),
                 ..SentSection::default()
             }],
+            direction: Direction::Forward,
             passed: true,
             types: [driver.to_owned()].into(),
         }
@@ -260,17 +270,17 @@ mod tests {
         let warning = finding("warning", "forward");
         let came = [pass("am53c974", Forward)];
         assert_eq!(
-            refuted(&warning, &came, &[here.clone()]).as_deref(),
+            refuted(&warning, &came, std::slice::from_ref(&here)).as_deref(),
             Some("q35/am53c974/unix/forward")
         );
-        // The section was not sent, by that device, or not that way.
+        // That device did not send the section, or not in that direction.
         assert_eq!(refuted(&warning, &came, &[sent("am53c974", "esp")]), None);
         assert_eq!(
             refuted(&warning, &came, &[sent("e1000", "pciespscsi")]),
             None
         );
         let back = [pass("am53c974", Backward)];
-        assert_eq!(refuted(&warning, &back, &[here.clone()]), None);
+        assert_eq!(refuted(&warning, &back, std::slice::from_ref(&here)), None);
         // Another device with the same section did not come through.
         let both = [here.clone(), sent("dc390", "pciespscsi")];
         let failed = [came[0].clone(), case("dc390", Forward, Outcome::Fail)];
@@ -280,7 +290,7 @@ mod tests {
             state_unchecked: Some("multifd".to_owned()),
             ..came[0].clone()
         }];
-        assert_eq!(refuted(&warning, &blind, &[here.clone()]), None);
+        assert_eq!(refuted(&warning, &blind, std::slice::from_ref(&here)), None);
         let confirmed = Finding {
             confirmed_by: Some("another".to_owned()),
             ..warning

@@ -1,4 +1,4 @@
-//! Where the two dumps come from: files, or builds that are asked to write them.
+//! The source of the two dumps: files, or builds that are asked to write them.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,11 @@ use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::{DumpError, parse_dump, read_dump};
 
-/// The machine type that a dump is made with when none is asked for: the types are the same whatever
-/// it is, and this one needs nothing.
+/// The machine type that a dump is made with when none is requested: the device types are the same
+/// with every machine, and this one needs nothing.
 const NO_MACHINE: &str = "none";
 
-/// What to compare.
+/// The dumps to compare.
 #[derive(Clone)]
 pub(crate) struct DumpRequest<'w> {
     pub old: &'w str,
@@ -47,7 +47,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Returns what a reader has to know of the dumps beside their comparison.
+    /// Returns the notices about the dumps, which a reader needs beside their comparison.
     pub(crate) fn notices(&self) -> Vec<Notice> {
         let machines = differing(&self.old.1, &self.new.1).map(|(old, new)| {
             let kind = NoticeKind::MachinesDiffer;
@@ -71,12 +71,12 @@ fn differing<'d>(old: &'d Dump, new: &'d Dump) -> Option<(&'d str, &'d str)> {
     machines.filter(|(old, new)| old != new && *old != NO_MACHINE && *new != NO_MACHINE)
 }
 
-/// Returns what a destination says of a guest of another machine type.
+/// Returns QEMU's message about a guest of another machine type.
 fn refused(old: &str, new: &str) -> String {
     format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
 }
 
-/// Why there are no two dumps.
+/// A failure to obtain the two dumps.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ObtainError {
     #[error(transparent)]
@@ -106,7 +106,7 @@ pub(crate) enum ObtainError {
 }
 
 impl ObtainError {
-    /// Whether the arguments are to blame, rather than a build.
+    /// Tells whether the arguments are to blame, rather than a build.
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             ObtainError::Builds(error) => error.is_usage(),
@@ -144,7 +144,7 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
         None => NO_MACHINE.to_owned(),
     };
     let bytes = build.dump_vmstate(&machine)?;
-    // What cannot be read back is not handed out as a dump.
+    // A file that cannot be read back is not returned as a dump.
     parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {
         build: build.label().to_owned(),
         source,
@@ -155,7 +155,7 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
 /// Reads or makes both dumps. Builds are started side by side.
 ///
 /// # Errors
-/// A file is no dump or another machine's, or a build does not do what it is asked.
+/// A file is not a dump or is another machine's, or a build does not write one.
 pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
     let means = wanted.means();
@@ -194,8 +194,8 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     pair(old?, new?, machine)
 }
 
-/// Returns the machine type that a build is asked for, to be compared with a dump: that of the dump, where
-/// the build has it.
+/// Returns the machine type for a build that is compared with a dump: that of the dump, where the
+/// build has it.
 fn machine_beside(
     wanted: Option<&str>,
     dump: &Dump,
@@ -228,7 +228,7 @@ pub(crate) fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, Ob
     pair(old?, new?, machine)
 }
 
-/// Puts two dumps together, of one machine type or at least of one family.
+/// Makes a pair of two dumps, of one machine type or at least of one family.
 fn pair(
     old: (BuildRef, Dump),
     new: (BuildRef, Dump),

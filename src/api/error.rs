@@ -60,7 +60,7 @@ pub(crate) enum Problem {
     BadLogFolder { folder: PathBuf, error: io::Error },
     #[error("no folder for logs: {0}")]
     NoTemporaryFolder(io::Error),
-    #[error("{label} is a build for {target}, and {wanted} was asked for")]
+    #[error("{label} is a build for {target}, but {wanted} was requested")]
     OtherTarget {
         label: String,
         target: String,

@@ -22,10 +22,12 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
     Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
@@ -51,8 +53,8 @@ impl Opened {
     /// Opens both builds, and finds what guests are to have.
     ///
     /// # Errors
-    /// A build cannot be had or does not start, they have no such machine in common, there is no such device
-    /// set, or neither build has a device type or the CPU model asked for.
+    /// A build is not available or does not start, they have no such machine in common,
+    /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
         machine: &str,
@@ -129,7 +131,7 @@ struct Moved {
     config: MigrationConfig,
     specs: Vec<CaseSpec>,
     cases: Vec<Case>,
-    /// What was sent in them.
+    /// The streams that were observed in them.
     observed: Vec<Observed>,
 }
 
@@ -204,6 +206,10 @@ impl<'i> Inquiry<'i> {
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
             cpu: guests.cpu.clone(),
+            profile_cpu: match pair.other_default_cpu(machine) {
+                Some(_) => ProfileCpu::LeftOut,
+                None => ProfileCpu::Given,
+            },
             transport: guests.transport,
             capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
                 .into_iter()
@@ -255,7 +261,7 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Migrates each device that the dumps leave a doubt about.
+    /// Migrates each device that the dumps leave in doubt.
     ///
     /// # Errors
     /// A build does not start any more, or the system gives no runtime.
@@ -413,12 +419,19 @@ impl<'i> Inquiry<'i> {
                 let found = judge(found, &self.scope, &self.policy.levels);
                 properties::absorb(&mut self.findings, found);
             }
-            // The case has failed all the same, and says so.
+            // The case has failed nonetheless, and says so.
             Err(error) => self.notices.push(Notice::new(
                 NoticeKind::FailuresNotExplained,
                 &*config.machine,
                 error,
             )),
+        }
+    }
+
+    /// Withdraws findings that better evidence makes moot.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some(moved) = &self.moved {
+            withdraw_moot(&moved.cases, &mut self.findings);
         }
     }
 
@@ -430,7 +443,12 @@ impl<'i> Inquiry<'i> {
         match moved.unread() {
             None => {
                 let reach = Reach::of(&moved.config, &self.opened.sets);
-                self.coverage = Some(cover([old, new], &moved.observed, &reach));
+                self.coverage = Some(cover(
+                    [old, new],
+                    &moved.observed,
+                    &reach,
+                    &self.opened.directions,
+                ));
             }
             Some(why) => self.notices.push(Notice::new(
                 NoticeKind::CoverageUnknown,
@@ -463,13 +481,13 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
-    /// Returns why nothing of what was sent could be read, where guests moved all the same.
+    /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());
         let mut went = self.cases.iter().filter(|case| !case.legs.is_empty());
         let first = went.next().filter(|_| !sent)?;
         let why = first.state_unchecked.clone();
-        Some(why.unwrap_or_else(|| "what was sent could not be read".to_owned()))
+        Some(why.unwrap_or_else(|| "the stream that was sent could not be read".to_owned()))
     }
 }
 

@@ -50,8 +50,8 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.compare_features();
-    // The dumps say which device sends a section, and tell more of its fields. A build that cannot dump
-    // leaves the cases as they are.
+    // The dumps say which device sends a section, and more about its fields. A build that cannot
+    // dump leaves the cases as they are.
     match dumps(&opened.pair, Some(opened.machine.clone())) {
         Ok(dumps) => {
             let dumps = (&dumps.old.1, &dumps.new.1);
@@ -66,6 +66,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     }
     inquiry.link();
     inquiry.excuse();
+    inquiry.withdraw();
     let report = inquiry.into_report().judged_by(policy);
     logs.keep();
     Ok(Outcome::of(report))

@@ -1,4 +1,4 @@
-//! Where the logs of cases that do not pass are kept.
+//! The place where the logs of cases that do not pass are kept.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::cleanup::{TempFolder, uninterrupted};
 pub(crate) enum LogFolder {
     /// The user's own.
     Named(PathBuf),
-    /// Gone with everything in it, unless a report names what is there.
+    /// The temporary folder, removed with everything in it, unless a report names what is there.
     Temporary(TempFolder),
 }
 
@@ -52,7 +52,7 @@ impl LogFolder {
         }
     }
 
-    /// Leaves what cases have left in it, since a report names it.
+    /// Keeps what cases have left in it, since a report names it.
     pub(crate) fn keep(self) {
         if let LogFolder::Temporary(folder) = self
             && std::fs::read_dir(folder.path()).is_ok_and(|mut items| items.next().is_some())

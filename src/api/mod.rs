@@ -1,8 +1,8 @@
-//! The library: what a program calls that asks for itself whether guests migrate between two builds.
+//! The library: for programs that ask whether guests migrate between two builds.
 //!
 //! Each function takes a configuration and a reader of [`Event`]s, blocks until the question is answered
 //! and returns an [`Outcome`] with the [`Report`], or an [`Error`] where there is no answer. An answer
-//! that is `incompatible` is no error. What was degraded on the way is a [`Notice`] of the report.
+//! that is `incompatible` is no error. What was degraded meanwhile is a [`Notice`] of the report.
 //!
 //! Nothing here prints, ends the process or changes how signals are handled. The functions start runtimes
 //! and threads of their own and must not be called inside a runtime: that is an error. A caller that is
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn errors_are_distinguished() {
         let missing = StaticConfig::new("none.json", "none.json");
         let error = static_check(&missing, &Silent).expect_err("there is no such file");
         assert!(matches!(error, Error::Usage(_)), "{error:?}");

@@ -1,4 +1,4 @@
-//! Names that a user gives, looked up in what the builds have: a slip of the pen is no result.
+//! Names that a user gives, looked up among those of the builds: a misspelling is not a result.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,11 +14,11 @@ pub(crate) struct UnknownName {
     option: &'static str,
     wanted: String,
     lacking: Lacking,
-    /// Names like it that would do, the most alike first.
+    /// Similar names that would do, the most similar first.
     near: Vec<String>,
 }
 
-/// Which builds lack it.
+/// The builds that lack it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lacking {
     Old,
@@ -46,7 +46,7 @@ impl fmt::Display for UnknownName {
     }
 }
 
-/// Returns what each build's `-device` takes, where both say it.
+/// Returns the drivers that each build's `-device` takes, where both list them.
 fn drivers(pair: &Pair) -> Option<[Drivers; 2]> {
     let drivers = [&pair.old, &pair.new].map(|build| build.device_help());
     let known = drivers.iter().all(|help| !help.trim().is_empty());

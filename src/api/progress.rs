@@ -10,11 +10,12 @@ use crate::report::{Case, Swept};
 pub enum Event<'e> {
     /// A build is fetched into the cache.
     Fetch(FetchEvent<'e>),
-    /// So many cases are about to be run; there are more when a failure is split into its culprits.
+    /// The number of cases that are about to be run; there are more when a failure is split into
+    /// its culprits.
     CasesPlanned(usize),
     /// Something happened to a case.
     Case {
-        /// The number of the case in this run, which nothing else has.
+        /// The number of the case, unique in this run.
         number: usize,
         /// The case's id, as in the report.
         id: &'e str,
@@ -23,11 +24,11 @@ pub enum Event<'e> {
         /// The event.
         event: CaseEvent<'e>,
     },
-    /// A machine of a sweep is through.
+    /// A machine of a sweep is done.
     MachineSwept {
-        /// How many machines are through, this one among them.
+        /// The number of machines that are done, this one among them.
         done: usize,
-        /// Of how many.
+        /// The number of all machines.
         of: usize,
         /// The machine, and what there was to try on it.
         swept: &'e Swept,

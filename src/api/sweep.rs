@@ -16,8 +16,9 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{MigrationConfig, Timeouts};
 use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
-use crate::model::BuildRef;
+use crate::model::{BuildRef, Direction};
 use crate::qemu;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
@@ -88,7 +89,7 @@ impl Builds {
     }
 }
 
-/// Everything that is asked for, as far as it can be had.
+/// Everything that is asked for, as far as it is available.
 struct Opened {
     /// The builds as a report names them, of the first architecture.
     old: BuildRef,
@@ -132,7 +133,7 @@ impl Opened {
                     unavailable.extend(lacking);
                     let dumps = match of_first(&pair, &machines) {
                         Some(Err(error)) if required => return Err(error.into()),
-                        // What can be moved is worth more than what is known beforehand.
+                        // Guests that can be moved are worth more than predictions.
                         Some(Err(error)) => {
                             let kind = NoticeKind::DumpsMissing;
                             notices.push(Notice::new(kind, pair.arch(), error));
@@ -177,7 +178,7 @@ impl Opened {
     }
 }
 
-/// Returns why a machine that was asked for is none on any of its architectures, if there is such a one.
+/// Returns why a requested machine exists on none of its architectures, if there is such a machine.
 fn unknown_machine(
     selection: &MachineSelection,
     unavailable: &[UnavailableMachine],
@@ -251,13 +252,17 @@ impl<'t> Sites<'t> {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
-                // What a user plugs in, and nobody asked for, is in no guest.
+                // A device that only a user plugs in, and that was not asked for, is in no guest.
                 let only = &options.only;
                 let plugged = target.config.old.drivers.as_ref();
                 let concerns =
                     |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
                 let dumps = builds.dumps.clone();
-                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                let mut assessment =
+                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
+                    assessment.add_default_cpu(cpus, machine);
+                }
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -313,7 +318,7 @@ impl<'t> Sites<'t> {
         lists: &KnownIssues,
         results: Vec<MachineResult>,
     ) -> Report {
-        let coverage = self.coverage(&results);
+        let coverage = self.coverage(&results, &options.directions);
         let mut planned = Vec::new();
         let mut cases = Vec::new();
         for machine in &opened.unavailable {
@@ -361,10 +366,15 @@ impl<'t> Sites<'t> {
     }
 
     /// Counts how much of the sections that the builds know was sent, on all machines together.
-    fn coverage(&self, results: &[MachineResult]) -> Option<Coverage> {
+    fn coverage(&self, results: &[MachineResult], directions: &[Direction]) -> Option<Coverage> {
         let of = |(owner, result): (&&Builds, &MachineResult)| {
             let (old, new) = owner.dumps.as_ref()?;
-            Some(cover([old, new], &result.observed, &result.reach))
+            Some(cover(
+                [old, new],
+                &result.observed,
+                &result.reach,
+                directions,
+            ))
         };
         let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
         join(&all)
@@ -394,6 +404,7 @@ fn targets(
         machine: name.clone(),
         arch: arch.to_owned(),
         cpu: None,
+        profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),
         capabilities: Vec::new(),
         running: false,
@@ -422,7 +433,7 @@ fn targets(
     Ok(configs.into_iter().map(target).collect())
 }
 
-/// The options that bear on the results, as one would type them; of lists, what is in them.
+/// The options that influence the results, as one would type them; of lists, what is in them.
 fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     let repeated = |option: &str, values: &[String]| -> Vec<String> {
         let typed = values.iter().map(|value| format!("{option} {value}"));

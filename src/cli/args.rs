@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
     /// Write a debug log: every QEMU started, with its arguments and its end, every leg, every fetch;
-    /// MIGCOMPAT_LOG=trace adds what is said on the monitors
+    /// MIGCOMPAT_LOG=trace adds the traffic on the monitors
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub log: Option<PathBuf>,
     #[command(subcommand)]
@@ -35,7 +35,7 @@ tested (a build will not start, no common machine), which git bisect run takes f
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare the dumps, migrate a guest with the usual devices both ways, and draw one verdict
+    /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
@@ -229,10 +229,10 @@ pub(crate) struct MigrationArgs {
     /// Number of cases at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// How often to repeat a case that failed, to see whether it always fails
+    /// Number of times to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
-    /// How often to run a case again that passed, to see whether it always does; the report has the rate
+    /// Number of times to run a passed case again, to see whether it always passes; the report has the rate
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub repeat: u16,
     /// Time limit of one migration, in seconds
@@ -514,7 +514,7 @@ fn version(text: &str) -> Result<Version, String> {
         .map_err(|_| "it must be a release like 7.2 or 10.0.2".to_owned())
 }
 
-/// A rule less like what was typed, from 0 to 1, is not what was meant.
+/// The least likeness, from 0 to 1, of a rule that is suggested for the one that was typed.
 const LIKE: f64 = 0.6;
 
 fn rule(id: &str) -> Result<Rule, String> {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// All arguments are looked at before anything is done. Only suites live in the cache.
+/// Checks all arguments before anything is done. Only suites are in the cache.
 fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
     builds
         .iter()

@@ -35,10 +35,10 @@ use crate::cleanup;
 use crate::qemu::QemuError;
 use crate::report::Verdict;
 
-/// How long the last words of an interrupted run may take.
+/// Time limit for the last messages of an interrupted run.
 const TELLING: Duration = Duration::from_millis(300);
 
-/// How a command ends. The numbers are what CI jobs and `git bisect run` rely on.
+/// The way in which a command ends. CI jobs and `git bisect run` rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Compatible,
@@ -67,7 +67,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not give an answer.
+/// A failure of a command to give an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Wrong usage or unreadable input: exit status 2.
@@ -94,13 +94,14 @@ impl Failure {
         match self {
             Failure::Usage(_) => 2,
             Failure::Untestable(_) => 125,
-            // A shell says the same of a process that a signal has killed.
+            // A shell gives the same status for a process that a signal has killed.
             Failure::Interrupted(signal) => 128 + *signal as u8,
         }
     }
 }
 
-/// Returns an error with its causes. Some say their own cause in their sentence, and it is not said again.
+/// Returns an error with its causes. A cause that the sentence of its error contains is not
+/// repeated.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -166,7 +167,7 @@ pub fn main() -> ExitCode {
 fn interrupted(signal: Signal) -> u8 {
     let failure = Failure::Interrupted(signal);
     let status = failure.status();
-    // Who reads the error output may have stopped to.
+    // The reader of the error output may have gone.
     cleanup::within(TELLING, move || {
         fail(&failure);
     });
@@ -201,7 +202,7 @@ fn fail(failure: &Failure) -> u8 {
     };
     tracing::info!(%failure, "ended");
     let mut out = anstream::stderr();
-    // The status tells it to whom this cannot be told.
+    // The exit status says it where the message cannot be written.
     let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
     failure.status()
 }

@@ -1,4 +1,4 @@
-//! What a command hands out: a report in the form that was asked for.
+//! The output of a command: a report in the requested format.
 
 use std::io::{self, IsTerminal, Write};
 

@@ -10,11 +10,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress};
 use crate::report::{Case, Outcome, Swept};
 
-/// How much is shown.
+/// The amount of progress that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Quiet,
-    /// A line when a fetch begins a step, and one when a case or a machine is through: for logs.
+    /// A line when a fetch begins a step, and one when a case or a machine is done: for logs.
     Lines,
     /// The same, and a bar for what is under way.
     Bars,
@@ -29,17 +29,18 @@ pub(crate) struct Display {
 
 #[derive(Default)]
 struct State {
-    /// Cases that were planned, and those of them that are through.
+    /// Cases that were planned, and those of them that are done.
     planned: usize,
     done: usize,
-    /// By the numbers of their cases.
+    /// The bars by the numbers of their cases.
     cases: BTreeMap<usize, ProgressBar>,
-    /// By the suite.
+    /// The bars by the suite.
     fetches: BTreeMap<String, ProgressBar>,
 }
 
 impl Display {
-    /// A display that is quiet if asked to be; else with bars on a terminal and lines anywhere else.
+    /// Makes a display that is quiet if requested; else with bars on a terminal and lines anywhere
+    /// else.
     pub(crate) fn new(quiet: bool) -> Display {
         Display {
             mode: match quiet {

@@ -14,11 +14,11 @@ use crate::cleanup;
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// Has a signal end the process from now on: what it started is killed, its temporary folders are
-/// removed, and it exits with the status that `tell` gives.
+/// removed, and it exits with the status that `report` returns.
 ///
 /// # Errors
 /// The system gives no thread or no handler for it.
-pub(crate) fn listen(tell: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Result<()> {
+pub(crate) fn listen(report: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -45,13 +45,13 @@ pub(crate) fn listen(tell: impl FnOnce(Signal) -> u8 + Send + 'static) -> io::Re
         .spawn(move || {
             let signal = runtime.block_on(first);
             cleanup::end();
-            std::process::exit(tell(signal).into());
+            std::process::exit(report(signal).into());
         })?;
     Ok(())
 }
 
-/// Returns whether our caller wants us to go on in spite of this signal, as `nohup` does. Of the others this
-/// cannot be told: a shell has its background jobs ignore Ctrl-C unasked.
+/// Returns whether our caller has this signal ignored, so that the run goes on, as `nohup` does.
+/// For the others this cannot be decided: a shell has its background jobs ignore Ctrl-C unasked.
 fn is_declined(signal: Signal) -> bool {
     signal == Signal::SIGHUP
         && std::fs::read_to_string("/proc/self/status")

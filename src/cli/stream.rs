@@ -103,7 +103,7 @@ fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
     };
     let reading = stream::read(input, options, ());
     match &reading.error {
-        // There is nothing of a stream to show.
+        // There is no part of a stream to show.
         Some(error) if error.kind.is_other_data() => {
             let file = file.display();
             let hint = match args.offset {
@@ -151,14 +151,14 @@ impl Sections {
         self.0.is_empty() || self.0.iter().any(|glob| Sections::fits(glob, name))
     }
 
-    /// Tells if a pattern fits a name. A device path need not be known: `e1000e` is enough for
+    /// Tells whether a pattern fits a name. A device path need not be known: `e1000e` is enough for
     /// `0000:00:02.0/e1000e`.
     fn fits(glob: &Pattern, name: &str) -> bool {
         let ends = name.match_indices('/').map(|(at, _)| &name[at + 1..]);
         std::iter::once(name).chain(ends).any(|end| glob.fits(end))
     }
 
-    /// Refuses a pattern that fits nothing: it is a typing error more often than not.
+    /// Refuses a pattern that fits nothing: usually it is a typing error.
     fn all_found<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), Failure> {
         for glob in &self.0 {
             if !names.clone().any(|name| Sections::fits(glob, name)) {

@@ -1,4 +1,4 @@
-//! A place to write to, looked at before the work that gives what is written there.
+//! A place to write to, checked before the work whose result is written there.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -14,13 +14,13 @@ use tempfile::NamedTempFile;
 use crate::cleanup::uninterrupted;
 use crate::cli::Failure;
 
-/// As many links as Linux itself follows.
+/// Number of links that Linux itself follows.
 const MOST_LINKS: usize = 40;
 
 /// Standard output, or the file that the user has named instead.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// As the user wrote it; nothing means standard output.
+    /// The path as the user wrote it; nothing means standard output.
     name: Option<PathBuf>,
     place: Place,
 }
@@ -31,9 +31,9 @@ enum Place {
     Stderr,
     /// A regular file or a free name, all links followed.
     File(PathBuf),
-    /// What is written into, open: a device, a pipe, a descriptor that we were given.
+    /// An open target to write into: a device, a pipe, a descriptor that we were given.
     Stream(File),
-    /// A named pipe that nobody reads yet.
+    /// A named pipe that has no reader yet.
     Unread(PathBuf),
 }
 
@@ -44,7 +44,8 @@ impl Target {
         place: Place::Stdout,
     };
 
-    /// Looks at a file before there is anything to write to it, if one is named; it stays as it is.
+    /// Checks a file before there is anything to write to it, if one is named; the file stays as it
+    /// is.
     ///
     /// # Errors
     /// It cannot be written.
@@ -85,7 +86,7 @@ impl Target {
         })
     }
 
-    /// Writes what `make` gives as it is.
+    /// Writes the bytes of `make` unchanged.
     ///
     /// # Errors
     /// As for [`Target::write_text`].
@@ -99,7 +100,7 @@ impl Target {
     }
 }
 
-/// Writes to standard output in one go, with colours or without as the terminal wants.
+/// Writes to standard output in one go, with colours or without as the terminal requires.
 ///
 /// # Errors
 /// It cannot be written.
@@ -125,8 +126,8 @@ fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure>
 
 impl Place {
     fn of(file: &Path) -> io::Result<Place> {
-        // Asked first, and by the name as it stands: the system follows no link that somebody else has
-        // put into a folder that everybody may write to.
+        // Asked first, and by the name as it stands: the system follows no link of another user in
+        // a folder that everybody may write to.
         let kind = match fs::metadata(file) {
             Ok(metadata) => Some(metadata.file_type()),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -194,7 +195,7 @@ impl Place {
 }
 
 enum Followed {
-    /// What a path is after all links; there need not be anything.
+    /// The path that all links lead to; nothing needs to exist there.
     Path(PathBuf),
     /// One of our own descriptors, which lead to files that may have no path.
     Descriptor(u32),
@@ -228,8 +229,8 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Opens a named pipe without waiting for a reader. One that waits for us already is kept waiting, and
-/// learns it if nothing comes.
+/// Opens a named pipe without waiting for a reader. A reader that waits already keeps waiting, and
+/// gets an end of file if nothing comes.
 fn open_pipe(path: PathBuf) -> io::Result<Place> {
     let open = OpenOptions::new()
         .write(true)

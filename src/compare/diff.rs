@@ -1,4 +1,4 @@
-//! What differs between two streams, in layout and in value.
+//! The differences between two streams, in layout and in value.
 //!
 //! Sections go together by name and instance, fields by name in their order, and under another name
 //! where the rename lists say so. Guest memory is not compared, only the blocks that it has.
@@ -30,7 +30,7 @@ pub enum Difference {
     OnlyNew,
     /// See the changes.
     Differs,
-    /// All that differs is known to be the same thing under another name.
+    /// Set if all that differs is known to be the same thing under another name.
     Renamed,
 }
 
@@ -41,7 +41,7 @@ pub struct Change {
     pub kind: ChangeKind,
     pub old: Option<Side>,
     pub new: Option<Side>,
-    /// Why it is harmless, or what else there is to say.
+    /// The reason why it is harmless, or another remark.
     pub note: Option<String>,
 }
 
@@ -53,11 +53,11 @@ pub enum ChangeKind {
     /// The version of a section or subsection.
     Version,
     Value,
-    /// The lists know both names as those of one thing. No difference.
+    /// Not a difference: the lists know both names as those of one thing.
     Renamed,
 }
 
-/// How one of the streams has it.
+/// The form that it has in one of the streams.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
     /// Bytes from the start of the stream.
@@ -68,7 +68,7 @@ pub struct Side {
     pub value: String,
 }
 
-/// Compares what `wanted` lets through, section by section in the order of `old`.
+/// Compares the sections that `wanted` accepts, in the order of `old`.
 pub fn diff(
     old: &Stream,
     new: &Stream,
@@ -77,7 +77,7 @@ pub fn diff(
 ) -> Vec<SectionDiff> {
     let mut diffs = Vec::new();
     if old.machine() != new.machine() {
-        let side = |stream: &Stream| Some(said(stream.machine().unwrap_or("(none)")));
+        let side = |stream: &Stream| Some(text_side(stream.machine().unwrap_or("(none)")));
         let refused = old.machine().zip(new.machine()).map(|(old, new)| {
             format!("QEMU says \"Machine type received is '{old}' and local is '{new}'\"")
         });
@@ -142,7 +142,7 @@ fn alone(section: &Section, difference: Difference) -> SectionDiff {
     }
 }
 
-fn said(value: &str) -> Side {
+fn text_side(value: &str) -> Side {
     Side {
         offset: None,
         size: None,
@@ -172,8 +172,8 @@ fn sections(
     if old.name != new.name {
         walk.note(
             ChangeKind::Renamed,
-            Some(said(old.name.as_str())),
-            Some(said(new.name.as_str())),
+            Some(text_side(old.name.as_str())),
+            Some(text_side(new.name.as_str())),
             Some("the lists know the new name".to_owned()),
         );
     }
@@ -188,7 +188,12 @@ fn sections(
             };
             let (old, new) = (blocks(old_stream), blocks(new_stream));
             if old != new {
-                walk.note(ChangeKind::Layout, Some(said(&old)), Some(said(&new)), None);
+                walk.note(
+                    ChangeKind::Layout,
+                    Some(text_side(&old)),
+                    Some(text_side(&new)),
+                    None,
+                );
             }
         }
         _ if old.payload != new.payload => {
@@ -221,7 +226,7 @@ enum Pairing {
     /// The lists say so, for this reason.
     Renamed(String),
     /// One side skips what the other one means.
-    Filler,
+    Padding,
 }
 
 struct Walk<'a> {
@@ -249,7 +254,7 @@ impl Walk<'_> {
 
     fn version(&mut self, old: u32, new: u32) {
         if old != new {
-            let side = |version: u32| Some(said(&version.to_string()));
+            let side = |version: u32| Some(text_side(&version.to_string()));
             self.note(ChangeKind::Version, side(old), side(new), None);
         }
     }
@@ -321,7 +326,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Fields that stand between two equal ones and have no partner of their name.
+    /// Fields between two equal ones that have no partner of their name.
     fn replaced(&mut self, description: &str, old: &[Node], new: &[Node]) {
         let mut left = new.iter();
         for node in old {
@@ -343,8 +348,8 @@ impl Walk<'_> {
                     self.within(node.label(), |walk| {
                         walk.note(
                             ChangeKind::Renamed,
-                            Some(said(&node.label())),
-                            Some(said(&other.label())),
+                            Some(text_side(&node.label())),
+                            Some(text_side(&other.label())),
                             Some(reason),
                         );
                     });
@@ -355,7 +360,7 @@ impl Walk<'_> {
                         ChangeKind::Layout,
                         Some(side(node)),
                         Some(side(other)),
-                        Some(format!("filler of the same size: {}", other.label())),
+                        Some(format!("padding of the same size: {}", other.label())),
                     );
                 }),
             }
@@ -367,7 +372,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why two fields of other names stand for one another.
+    /// Returns the reason why two fields of different names stand for one another.
     fn pairing(&self, description: &str, old: &Node, new: &Node) -> Option<Pairing> {
         let found = self
             .scope
@@ -375,9 +380,9 @@ impl Walk<'_> {
         match found {
             Some(found) => Some(Pairing::Renamed(found.reason)),
             None => {
-                let filler = |node: &Node| &*node.type_name == "unused_buffer";
-                (old.bytes.len() == new.bytes.len() && filler(old) != filler(new))
-                    .then_some(Pairing::Filler)
+                let is_padding = |node: &Node| &*node.type_name == "unused_buffer";
+                (old.bytes.len() == new.bytes.len() && is_padding(old) != is_padding(new))
+                    .then_some(Pairing::Padding)
             }
         }
     }
@@ -407,14 +412,14 @@ impl Walk<'_> {
                         (None, None) => {}
                         (Some(_), None) => walk.note(
                             ChangeKind::Layout,
-                            Some(said("a structure")),
-                            Some(said("null")),
+                            Some(text_side("a structure")),
+                            Some(text_side("null")),
                             None,
                         ),
                         (None, Some(_)) => walk.note(
                             ChangeKind::Layout,
-                            Some(said("null")),
-                            Some(said("a structure")),
+                            Some(text_side("null")),
+                            Some(text_side("a structure")),
                             None,
                         ),
                     });

@@ -1,10 +1,10 @@
-//! Why a destination refused a stream: the first byte where what was sent and what the destination
-//! reads part.
+//! Explanation of why a destination refused a stream: the first byte where what was sent and what
+//! the destination reads part.
 //!
-//! What a build reads for a configuration is what it sends for the same one, as far as the state
-//! allows; so the stream that the destination's build saves of the same guest, not run, stands for its
-//! loader. QEMU names a section when it refuses one, and that section is asked first. Without such a
-//! name only what refuses a stream for certain is told.
+//! The bytes that a build reads for a configuration are those that it sends for the same one, as
+//! far as the state allows; so the stream that the destination's build saves of the same guest, not
+//! run, stands for its loader. QEMU names a section when it refuses one, and that section is asked
+//! first. Without such a name only what refuses a stream for certain is reported.
 
 mod differences;
 mod explanation;
@@ -31,26 +31,26 @@ pub(crate) use reason::Reason;
 use reason::{Instance, Parting, Takes};
 use values::values;
 
-/// What a build complained of when it refused a stream.
+/// The complaint of a build that refused a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blamed<'b> {
-    /// Its idstr, the end of that, or the name of a description in it.
+    /// The idstr, the end of that, or the name of a description in it.
     pub section: &'b str,
     pub instance: Option<u32>,
     /// A field, or the block of guest memory.
     pub field: Option<&'b str>,
-    /// The lowest version of the section that it says it takes.
+    /// The lowest version of the section that it accepts, by its message.
     pub minimum: Option<i64>,
-    /// What it says that it refused.
+    /// The value that it names as refused.
     pub refused: Option<RefusedValue>,
 }
 
-/// A value that a build says that it refused.
+/// A value that a build names as refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
-    /// Another one: the layouts agreed up to there.
+    /// Another value: the layouts agreed up to there.
     Other,
 }
 
@@ -95,9 +95,9 @@ pub(crate) fn explain<'s>(
     }
 }
 
-/// The sections of `sent` that the destination is to be expected to refuse, going by the layouts alone.
-/// State may prove that wrong: good for what is tried first.
-pub(crate) fn doubtful<'s>(
+/// Returns the sections of `sent` that the destination is likely to refuse, going by the layouts
+/// alone. State may prove that wrong: good for what is tried first.
+pub(crate) fn likely_refused<'s>(
     sent: &'s Stream,
     expected: impl Into<Side<'s>>,
     renames: &dyn Renames,
@@ -120,8 +120,8 @@ pub(crate) fn doubtful<'s>(
     sent.devices().filter(speaks_against).collect()
 }
 
-/// Returns the section that a build's message means: the last words of what it is called, where they are not
-/// all of it.
+/// Returns the section that a build's message means, also where the message has only the last part
+/// of its name.
 fn find<'s>(sent: &'s Stream, name: &str, instance: Option<u32>) -> Option<&'s Section> {
     if name.is_empty() {
         return None;
@@ -150,11 +150,12 @@ fn has_description(structure: &Structure, name: &str) -> bool {
             .any(|inner| has_description(inner, name))
 }
 
-/// The sections of one stream beside what is expected of them.
+/// The sections of one stream, with those that are expected.
 struct Case<'c> {
     sent: &'c Stream,
     expected: Side<'c>,
-    /// The lowest version that the destination's build said it takes of the section in question.
+    /// The lowest version of the section in question that the destination's build accepts, by its
+    /// message.
     minimum: Option<i64>,
     refused_at: Option<RefusedAt<'c>>,
     /// The build said that it refused a value, so that no length that the state chooses is to blame.
@@ -186,8 +187,9 @@ impl<'f> RefusedAt<'f> {
 }
 
 impl Case<'_> {
-    /// Where the build named no section, as one that dies does not: what refuses the stream for certain,
-    /// or else the one section that has something to be refused for.
+    /// Explains a refusal in which the build named no section, as one that dies does not: by what
+    /// refuses the stream for certain, or else by the one section that has something to be refused
+    /// for.
     fn unnamed(&self) -> Option<Explanation> {
         let found: Vec<(Grade, Explanation)> =
             self.sent.devices().filter_map(|s| self.best(s)).collect();
@@ -208,7 +210,7 @@ impl Case<'_> {
         })
     }
 
-    /// Returns all that may explain that a section was refused, the best first.
+    /// Returns all differences that may explain that a section was refused, the best first.
     fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
         let named = self
             .expected
@@ -288,8 +290,8 @@ impl Case<'_> {
         Some((grade, explanation))
     }
 
-    /// Returns the best explanation. Where several differences may each be the one and nothing tells which, none of them is: they
-    /// are named together.
+    /// Returns the best explanation. Where several differences may each be the one and nothing
+    /// decides which, they are named together.
     fn best(&self, section: &Section) -> Option<(Grade, Explanation)> {
         let mut found = self.candidates(section);
         if let Some(RefusedAt { end, .. }) = self.refused_at {
@@ -359,7 +361,7 @@ impl Case<'_> {
 /// Returns the fields whose insides the two streams do not show: those in a format of their own, and lists
 /// that are empty on either side.
 fn unseen(sent: &Section, expected: &Section) -> Vec<String> {
-    // Plain bytes, and what is held against the device's own byte by byte.
+    // Plain bytes, and those that a loader compares with the device's own one by one.
     const BYTES: [&str; 3] = ["buffer", "bitmap", "pci config"];
     let mut names: Vec<String> = leaves(sent)
         .iter()

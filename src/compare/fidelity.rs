@@ -1,13 +1,13 @@
-//! Whether what a build holds is what it was sent.
+//! Comparison of the state that a build has with the state that it was sent.
 //!
 //! A stream names its fields only in the description at its end, and a loader does not read that: it
 //! takes bytes in the order that it expects. So the bytes that a destination saves again are nearly
-//! always the bytes that it was sent, even where they landed in the wrong fields; what tells is the
-//! name that either side gives to the same bytes. Fields are therefore matched by place first and by
-//! name then: a name that both sides have, at another place, is a value in another field.
+//! always the bytes that it was sent, even where they landed in the wrong fields; what decides is
+//! the name that either side gives to the same bytes. Fields are therefore matched by place first
+//! and by name then: a name that both sides have, at another place, is a value in another field.
 //!
-//! A field that the source does not know has its value from nowhere, or from the filler that the source
-//! sends in its place: see [`Filling`].
+//! A field that the source does not know has its value from nowhere, or from the padding that the
+//! source sends in its place: see [`Filling`].
 
 mod alike;
 mod body;
@@ -31,10 +31,10 @@ use loss::Losses;
 use resized::as_long;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
-/// saved again is a loss of all its fields.
-pub(crate) fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<Loss> {
+/// saved again counts as a loss of all its fields.
+pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Loss> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
-    for section in held.devices() {
+    for section in actual.devices() {
         by_name.insert((&section.name, section.instance_id), section);
     }
     let mut losses = Vec::new();
@@ -51,9 +51,9 @@ pub(crate) fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<L
             None => ours().iter().for_each(|body| lost.add_all(body)),
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
-            let held = loss.held.as_deref();
-            let own = names.volatile(&loss.description, loss.name(), &loss.sent, held);
-            // What a field that may hold anything takes, nobody relies on.
+            let actual = loss.held.as_deref();
+            let own = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
+            // A value that went into a field that may have any value is relied on by no guest.
             let landed = loss.landed();
             let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
             own.or(landed).is_none()
@@ -64,19 +64,20 @@ pub(crate) fn compare(sent: &Stream, held: &Stream, names: &StateNames) -> Vec<L
 
 /// Compares the fields of a section by the descriptions that they stand in.
 ///
-/// A subsection that the destination knows (or it had refused it) and does not send is no loss: its own
-/// needed() says that what it holds needs none. The bytes cannot say more. Where the destination stays
-/// silent there is no value of its own to hold them against, and a machine that never ran does not send
-/// the subsection either, or else says only that its state is another. Nor does it help that a value
-/// was sent that is not the usual one: the one such subsection that real pairs of builds have, of 5.2 to
-/// 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`, which a build sends where the
-/// capability is not the default of its own machine type, and checks against its own when it loads.
-fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut Losses) {
-    // Two subsections may bear one name: the first ones of a name belong together, and so on.
+/// A subsection that the destination knows (or it had refused it) and does not send is no loss: its
+/// own needed() says that its state needs none. The bytes cannot say more. Where the destination
+/// sends nothing there is no value of its own to compare them with, and a machine that never ran
+/// does not send the subsection either, or else says only that its state is another. Nor does it
+/// help that a value was sent that is not the usual one: the one such subsection that real pairs of
+/// builds have, of 5.2 to 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`,
+/// which a build sends where the capability is not the default of its own machine type, and checks
+/// against its own when it loads.
+fn compare_bodies(sent: &[Body], actual: &[Body], names: &StateNames, losses: &mut Losses) {
+    // Two subsections may have one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
         let nth = seen.entry(&body.key).or_default();
-        let other = held.iter().filter(|b| b.key == body.key).nth(*nth);
+        let other = actual.iter().filter(|b| b.key == body.key).nth(*nth);
         *nth += 1;
         match other {
             Some(other) => compare_body(body, other, names, losses),
@@ -87,9 +88,9 @@ fn compare_bodies(sent: &[Body], held: &[Body], names: &StateNames, losses: &mut
 }
 
 /// Compares the fields that both sides name alike and give the same length, wherever they stand.
-fn compare_names(sent: &[Body], held: &[Body], losses: &mut Losses) {
+fn compare_names(sent: &[Body], actual: &[Body], losses: &mut Losses) {
     for body in sent {
-        let mut others = held.iter().filter(|other| other.key == body.key);
+        let mut others = actual.iter().filter(|other| other.key == body.key);
         let (Some(other), None) = (others.next(), others.next()) else {
             continue;
         };
@@ -100,7 +101,7 @@ fn compare_names(sent: &[Body], held: &[Body], losses: &mut Losses) {
             if let Some(other) = like.get(leaf.key.as_str())
                 && other.bytes.len() == leaf.bytes.len()
                 && other.bytes != leaf.bytes
-                && !leaf.is_filler()
+                && !leaf.is_padding()
             {
                 losses.add(leaf, Change::Changed, Some(other), None);
             }
@@ -108,20 +109,24 @@ fn compare_names(sent: &[Body], held: &[Body], losses: &mut Losses) {
     }
 }
 
-fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losses) {
-    let held = &as_long(sent, held, names);
+fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Losses) {
+    let actual = &as_long(sent, actual, names);
     let same = |a: &Leaf, b: &Leaf| {
         a.key == b.key || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
     };
     // Both lists are in the order of the wire: one walk finds what lies at the same place.
     let mut anchors = vec![None; sent.leaves.len()];
-    let mut anchored = vec![false; held.leaves.len()];
+    let mut anchored = vec![false; actual.leaves.len()];
     let mut at = 0;
     for (index, leaf) in sent.leaves.iter().enumerate() {
-        while held.leaves.get(at).is_some_and(|other| other.at < leaf.at) {
+        while actual
+            .leaves
+            .get(at)
+            .is_some_and(|other| other.at < leaf.at)
+        {
             at += 1;
         }
-        let here = held.leaves[at..].iter().take_while(|o| o.at == leaf.at);
+        let here = actual.leaves[at..].iter().take_while(|o| o.at == leaf.at);
         for (step, other) in here.enumerate() {
             if other.bytes.len() == leaf.bytes.len() && same(leaf, other) {
                 anchors[index] = Some(at + step);
@@ -130,21 +135,21 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
             }
         }
     }
-    // What is left over bears another name there, or stands elsewhere.
-    let left = Left::of(sent, held, &anchors, &anchored);
+    // What is left over has another name there, or stands elsewhere.
+    let left = Left::of(sent, actual, &anchors, &anchored);
     for (leaf, anchor) in sent.leaves.iter().zip(&anchors) {
-        if leaf.is_filler() {
+        if leaf.is_padding() {
             continue;
         }
-        if let Some(other) = anchor.and_then(|anchor| held.leaves.get(anchor)) {
+        if let Some(other) = anchor.and_then(|anchor| actual.leaves.get(anchor)) {
             if other.bytes != leaf.bytes {
                 losses.add(leaf, Change::Changed, Some(other), None);
             }
             continue;
         }
-        let here = holder(held, leaf.at);
+        let here = holder(actual, leaf.at);
         if let Some(other) = left.elsewhere(leaf) {
-            // In its place but of another length it is still itself.
+            // In its place, a field of another length is still the same field.
             let change = if other.at == leaf.at {
                 Change::Changed
             } else {
@@ -154,12 +159,12 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
             losses.add(leaf, change, Some(other), here);
             continue;
         }
-        // What the destination has no use for any more it passes over on purpose.
-        if here.is_some_and(Leaf::is_filler) {
+        // The destination skips on purpose what it does not use any more.
+        if here.is_some_and(Leaf::is_padding) {
             continue;
         }
         // Another name, or another division, of the same bytes is no loss.
-        match within(held, leaf.at, leaf.bytes.len()) {
+        match within(actual, leaf.at, leaf.bytes.len()) {
             Some(bytes) if bytes == leaf.bytes => {}
             Some(_) => losses.add(leaf, Change::Changed, here, here),
             None => losses.add(leaf, Change::Vanished, None, here),
@@ -168,7 +173,7 @@ fn compare_body(sent: &Body, held: &Body, names: &StateNames, losses: &mut Losse
 }
 
 /// The fields of the receiving side that do not lie where the sending side has the same field, by
-/// their whole way and by their own name, where only one field on either side bears it.
+/// their whole path and by their own name, where only one field on either side has it.
 struct Left<'b> {
     by_key: HashMap<&'b str, &'b Leaf>,
     by_name: HashMap<&'b str, &'b Leaf>,
@@ -177,12 +182,12 @@ struct Left<'b> {
 impl<'b> Left<'b> {
     fn of(
         sent: &'b Body,
-        held: &'b Body,
+        actual: &'b Body,
         anchors: &[Option<usize>],
         anchored: &[bool],
     ) -> Left<'b> {
-        let there = held.leaves.iter().zip(anchored);
-        let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_filler());
+        let there = actual.leaves.iter().zip(anchored);
+        let there = there.filter(|(leaf, taken)| !**taken && !leaf.is_padding());
         let there: Vec<&Leaf> = there.map(|(leaf, _)| leaf).collect();
         let here = sent.leaves.iter().zip(anchors);
         let here: Vec<&Leaf> = here

@@ -1,4 +1,4 @@
-//! Two layouts or two streams held against each other: what differs, what it means on the wire, and
+//! Comparison of two layouts or two streams: what differs, what it means on the wire, and
 //! why a load failed.
 
 pub(crate) mod diff;

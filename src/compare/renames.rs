@@ -1,14 +1,15 @@
-//! What the comparison asks of the lists.
+//! The questions of the comparison to the lists.
 
 use crate::rules::known_issues;
 
-/// What is known about names that changed; the comparison works without. Several sections ask at once.
+/// The names that are known to have changed; the comparison works without. Several sections ask at once.
 pub trait Renames: Sync {
-    /// Whether any entry about fields names this one; quick, to spare the questions below.
+    /// Tells whether any entry about fields names this one; quick, to spare the questions below.
     fn mentions(&self, field: &str) -> bool;
-    /// Why the field `old` of a description and `new` in the same place are one, if a list says so.
+    /// Returns why the field `old` of a description and `new` in the same place are one, if a list
+    /// has it.
     fn field(&self, section: &str, description: &str, old: &str, new: &str) -> Option<String>;
-    /// Why the QOM type `old` is now called `new`, if a list says so.
+    /// Returns why the QOM type `old` is now called `new`, if a list has it.
     fn section(&self, description: &str, old: &str, new: &str) -> Option<String>;
 }
 

@@ -51,12 +51,14 @@ pub(crate) enum Answer<E> {
         evidence: E,
         /// The item that the evidence points at; it is tried first.
         suspect: Option<Item>,
+        /// Items that contain the part that failed, and may fail for the same cause.
+        alike: BTreeSet<Item>,
     },
-    /// The guest failed, and all that was wrong was one item's: the others came through.
+    /// The guest failed because of one item alone: the others came through.
     SingleCulprit {
         failure: E,
         culprit: Item,
-        /// Evidence for the others.
+        /// The evidence for the others.
         others: E,
         likely_to_fail: BTreeSet<Item>,
     },
@@ -71,11 +73,12 @@ impl<E> Answer<E> {
         }
     }
 
-    /// Returns a failure that points at nobody.
+    /// Returns a failure that points at no item.
     pub(crate) fn failed(evidence: E) -> Self {
         Answer::Failed {
             evidence,
             suspect: None,
+            alike: BTreeSet::new(),
         }
     }
 
@@ -87,19 +90,21 @@ impl<E> Answer<E> {
             } => Answer::Failed {
                 evidence: failure,
                 suspect: Some(culprit),
+                alike: BTreeSet::new(),
             },
             other => other,
         }
     }
 }
 
-/// The result for one device on one route. Except for `Passed`, nothing but what it needs was with it.
+/// The result for one device on one route. Except for `Passed`, only what it needs was with it; or
+/// it is a `Culprit` because the failure of a pack pointed at it and did not happen again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict<E> {
     Passed(E),
     Refused(E),
     Culprit(E),
-    /// It cannot be without this culprit, and was not tried.
+    /// The device needs this culprit, and was not tried.
     NeedsCulprit(Item),
 }
 

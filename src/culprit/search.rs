@@ -1,4 +1,4 @@
-//! A search under way: what was tried, what came of it, and what to try next.
+//! A search under way: the trials so far, their results, and what to try next.
 
 mod halving;
 mod way_back;
@@ -50,6 +50,8 @@ struct Node<E> {
     is_explained: bool,
     /// The evidence of the failure, if it failed.
     failure: Option<E>,
+    /// The item that the failure pointed at.
+    suspect: Option<Item>,
     density: Density,
     /// Set where all that was wrong was put down to one item.
     has_single_culprit: bool,
@@ -94,9 +96,9 @@ impl<E: Clone> Search<E> {
         (search, trials)
     }
 
-    /// Begins with every pack on its way there; it goes back once that is known. What arrived there
-    /// tells which devices are bound to fail on the way back: they would only have their neighbours
-    /// tried again.
+    /// Begins with every pack on the first leg; it goes back once that result is known. What
+    /// arrived there shows which devices are bound to fail on the way back: they would only have
+    /// their neighbours tried again.
     pub(crate) fn there_and_back(
         packs: &[Vec<Item>],
         there: Route,
@@ -109,7 +111,8 @@ impl<E: Clone> Search<E> {
 
     /// Begins to narrow items down that fail together on a route, starting with a guest without any.
     /// There is one trial at a time. A member stands after those it needs. A group that fails is taken
-    /// to fail in any company; nobody is blamed for a neighbour, and nobody is cleared without a trial.
+    /// to fail in any company; no item is blamed for a neighbour, and none is cleared without a
+    /// trial.
     pub(crate) fn of_failure(
         items: Vec<Item>,
         needs: BTreeMap<Item, Vec<Item>>,
@@ -124,23 +127,32 @@ impl<E: Clone> Search<E> {
         (search, vec![trial])
     }
 
-    /// Says which of the devices cannot be without which others. One that fails with what it needs is
-    /// known to without being tried.
+    /// Sets which of the devices need which others. A device whose need fails is known to fail
+    /// without being tried.
     #[must_use]
     pub(crate) fn with_needs(mut self, needs: BTreeMap<Item, Vec<Item>>) -> Self {
         self.needs = needs;
         self
     }
 
-    /// Says how to tell whether what one item does alone accounts for the failure of a pack, given in
-    /// the order pack and item, that was put down to it.
+    /// Sets which items are expected to fail on the way back, whatever their result before.
+    #[must_use]
+    pub(crate) fn with_predicted_back(mut self, predicted: BTreeSet<Item>) -> Self {
+        if let Some(way_back) = &mut self.way_back {
+            way_back.predicted = predicted;
+        }
+        self
+    }
+
+    /// Sets the check that decides whether what one item does alone accounts for the failure of a
+    /// pack, given in the order pack and item, that was put down to it.
     #[must_use]
     pub(crate) fn with_likeness(mut self, accounts_for: fn(&E, &E) -> bool) -> Self {
         self.accounts_for = accounts_for;
         self
     }
 
-    /// Tells whether what passes on this route has the way back to go.
+    /// Tells whether what passes on this route has to go back.
     pub(crate) fn goes_back(&self, route: Route) -> bool {
         self.way_back_from(route).is_some()
     }
@@ -192,6 +204,7 @@ impl<E: Clone> Search<E> {
             open: 0,
             is_explained: false,
             failure: None,
+            suspect: None,
             density,
             has_single_culprit: false,
             stage: Stage::Whole,
@@ -248,7 +261,11 @@ impl<E: Clone> Search<E> {
                 next.extend(self.resume(route, &items));
                 next
             }
-            Answer::Failed { evidence, suspect } => {
+            Answer::Failed {
+                evidence,
+                suspect,
+                alike,
+            } => {
                 node.failure = Some(evidence.clone());
                 match (self.method, items.as_slice()) {
                     (Method::Narrowing, _) => self.narrow(at),
@@ -258,7 +275,8 @@ impl<E: Clone> Search<E> {
                         if let Some(item) = suspect {
                             self.pointed_at.insert((route, item), evidence);
                         }
-                        self.divide(at, suspect)
+                        self.nodes[at].suspect = suspect;
+                        self.divide(at, suspect, &alike)
                     }
                 }
             }
@@ -267,9 +285,11 @@ impl<E: Clone> Search<E> {
                 (Method::Narrowing, _) => Vec::new(),
                 (Method::Halving, &[item]) => self.leave_out(at, item, evidence),
                 // What does not start together may well start apart: that is no failure to explain.
-                (Method::Halving, _) => {
-                    self.divide(at, suspect.filter(|item| items.contains(item)))
-                }
+                (Method::Halving, _) => self.divide(
+                    at,
+                    suspect.filter(|item| items.contains(item)),
+                    &BTreeSet::new(),
+                ),
             },
             Answer::SingleCulprit {
                 failure,
@@ -309,10 +329,23 @@ impl<E: Clone> Search<E> {
         let explains = failure.is_none_or(|failure| (self.accounts_for)(failure, &evidence));
         self.verdicts
             .insert((route, item), Verdict::Culprit(evidence));
+        // It may still go back, together with the others of its pack that did not arrive.
+        let root = self.root_of(at);
+        if let Some(way_back) = &mut self.way_back {
+            way_back.hold(root, item);
+        }
         let mut next = self.close(at, explains);
-        next.extend(self.send_back(route, &[item], &BTreeSet::new()));
         next.extend(self.resume(route, &[item]));
         next
+    }
+
+    /// Returns the pack that a node came from, which may be itself.
+    fn root_of(&self, at: usize) -> usize {
+        let mut root = at;
+        while let Some(parent) = self.nodes[root].parent {
+            root = parent;
+        }
+        root
     }
 
     /// An item with which a build does not start.
@@ -321,7 +354,7 @@ impl<E: Clone> Search<E> {
         self.verdicts
             .insert((route, item), Verdict::Refused(evidence.clone()));
         let mut next = self.close(at, false);
-        // Whichever way it was to go, both builds were to start with it.
+        // In either direction both builds were to start with it.
         if let Some(back) = self.way_back_from(route) {
             let refused = Verdict::Refused(evidence);
             self.verdicts.insert((back, item), refused);

@@ -175,7 +175,7 @@ impl DeviceSet {
                 .needs
                 .iter()
                 .find(|need| !composition.included.contains(need));
-            // What is wrong with the device itself tells more than what is wrong with its bus.
+            // What is wrong with the device itself says more than what is wrong with its bus.
             let reason = device
                 .obstacle(target)
                 .or_else(|| {
@@ -250,7 +250,7 @@ impl Device {
         if let Some(reason) = &self.unmigratable {
             let stuck = |build: Known| match (self.migratable_since, build.version) {
                 (Some(since), Some(version)) => release(version) < release(since),
-                // What cannot be known is left to the migration to show.
+                // A property that is not known is left to the migration.
                 (Some(_), None) => false,
                 (None, _) => true,
             };

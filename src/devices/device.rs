@@ -22,13 +22,13 @@ pub struct Device {
     pub(super) since: Option<Version>,
     pub(super) until: Option<Version>,
     pub(super) needs: Vec<String>,
-    /// A guest has one of these: the devices of the set that name the same thing keep each other out.
+    /// The kind of which a guest has one: devices of the set with the same kind exclude each other.
     pub(super) one_of: Option<String>,
     /// A build cannot migrate it even to itself, for this reason.
     pub(super) unmigratable: Option<String>,
     /// The first release that can.
     pub(super) migratable_since: Option<Version>,
-    /// Devices after it would land elsewhere than without it.
+    /// Devices after it would get other addresses than without it.
     pub(super) alone: bool,
     pub(super) form: Form,
 }
@@ -85,7 +85,7 @@ impl Device {
         &self.needs
     }
 
-    /// Returns the bus that it sits on, if it says so.
+    /// Returns the bus that it is plugged into, if it names one.
     pub fn bus(&self) -> Option<&str> {
         match &self.form {
             Form::Described { bus, .. } => bus.as_deref(),
@@ -98,7 +98,7 @@ impl Device {
         self.one_of.as_deref()
     }
 
-    /// Tells whether it changes where the devices after it land.
+    /// Tells whether it changes the addresses of the devices after it.
     pub fn is_alone(&self) -> bool {
         self.alone
     }

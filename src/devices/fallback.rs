@@ -54,7 +54,7 @@ struct Excluded {
     reason: String,
 }
 
-/// A property of a device, as a build tells it.
+/// A property of a device, as a build lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Property {
     pub name: String,
@@ -63,7 +63,7 @@ pub(crate) struct Property {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    // Not from outside: the file is part of the program, and a test reads it.
+    // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/fallbacks.toml"))
         .unwrap_or_else(|error| unreachable!("device-sets/fallbacks.toml: {error}"))
 });
@@ -77,7 +77,7 @@ fn fits(wanted: &[String], arch: &str) -> bool {
 pub(crate) struct FallBack;
 
 impl FallBack {
-    /// Returns why a driver is not tried, where that is for a reason.
+    /// Returns why a driver is not tried, if it is left out.
     pub(crate) fn left_out(driver: &str, facts: &Driver, arch: &str) -> Option<&'static str> {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| Some(wanted) == is)
@@ -100,8 +100,8 @@ impl FallBack {
         bus == wanted || TABLE.bus.iter().any(also)
     }
 
-    /// Returns the device with what its bus and its properties want, and nothing of the host. `number` tells
-    /// it from other devices of the guest.
+    /// Returns the device with what its bus and its properties need, and nothing of the host.
+    /// `number` keeps it from other devices of the guest.
     pub(crate) fn recipe(
         driver: &str,
         facts: &Driver,

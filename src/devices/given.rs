@@ -14,19 +14,21 @@ impl DeviceSet {
     /// Makes a set of `--device ARGS` options.
     ///
     /// ARGS is what `-device` takes, JSON included, and reaches QEMU unchanged. The name of a driver
-    /// alone means the device as a shipped set has it, with backend, controller and bus.
+    /// alone means the device as a shipped set has it, with backend, controller and bus, and so does the
+    /// id of a device in a shipped set.
     ///
     /// # Errors
     /// ARGS name no driver, or an id twice.
     pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
         let mut set = DeviceSet {
             name: "ad-hoc".to_owned(),
-            description: "what --device asked for".to_owned(),
+            description: "the devices of --device".to_owned(),
             devices: Vec::new(),
             left_out: Vec::new(),
         };
         for argument in arguments {
-            if let Some(recipe) = DeviceSet::recipe(argument, arch) {
+            let shipped = DeviceSet::recipe(argument, arch);
+            if let Some(recipe) = shipped.or_else(|| DeviceSet::of_id(argument, arch)) {
                 // Shipped ids are unique, so the same id is the same device: two disks may well need
                 // one controller.
                 for device in recipe.devices {
@@ -55,7 +57,7 @@ impl DeviceSet {
 }
 
 impl Device {
-    /// Makes a device of the argument of a `-device`.
+    /// Makes a device from the argument of a `-device`.
     fn verbatim(argument: &str) -> Result<Device, DeviceError> {
         let refused = |reason: &str| DeviceError::Argument {
             argument: argument.to_owned(),

@@ -1,4 +1,4 @@
-//! Reading a set from its file, and saying what is wrong with it.
+//! Reading of a set from its file, with errors for what is wrong in it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,14 +54,14 @@ impl Entry {
     fn fault(&self) -> Option<String> {
         if !is_id(&self.id) {
             return Some(format!(
-                "`{}` is no id: a letter, then letters, digits, `-`, `.` and `_`",
+                "`{}` is not an id: a letter, then letters, digits, `-`, `.` and `_`",
                 self.id
             ));
         }
         let drivers = self.driver.iter().chain(self.driver_on.values());
         for driver in drivers {
             if driver.is_empty() || driver.contains([',', '=', ' ']) {
-                return Some(format!("`{driver}` is no name of a driver"));
+                return Some(format!("`{driver}` is not the name of a driver"));
             }
         }
         for (key, instead) in [("id", "id"), ("driver", "driver"), ("bus", "bus")] {

@@ -29,7 +29,8 @@ const SHIPPED: &[(&str, &str)] = &[
     shipped_file!("cxl"),
 ];
 
-/// The shipped sets, parsed once; that they are good is a matter of this package's tests, not of any input.
+/// The shipped sets, parsed once; their validity is checked by this package's tests, and depends on
+/// no input.
 static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
     SHIPPED
         .iter()
@@ -91,7 +92,16 @@ impl DeviceSet {
         SETS.iter().find_map(|set| set.select(&[id]).ok())
     }
 
-    /// Returns why no shipped set has a driver, where that is for a reason.
+    /// Returns the shipped device of an id that an architecture has, with what it needs.
+    pub(crate) fn of_id(id: &str, arch: &str) -> Option<DeviceSet> {
+        let has = |set: &&DeviceSet| {
+            let mut devices = set.devices.iter();
+            devices.any(|device| device.id == id && device.is_for_arch(arch))
+        };
+        SETS.iter().find(has)?.select(&[id]).ok()
+    }
+
+    /// Returns why no shipped set has a driver, if it is left out.
     pub fn left_out(driver: &str) -> Option<&'static str> {
         SETS.iter()
             .flat_map(|set| &set.left_out)

@@ -259,7 +259,7 @@ fn a_set_that_is_wrong_says_where() {
         ),
         (
             device("driver = 'y,id=z'"),
-            "own.toml:3: `y,id=z` is no name of a driver",
+            "own.toml:3: `y,id=z` is not the name of a driver",
         ),
         (
             device("properties = { bus = 'b' }"),
@@ -283,7 +283,7 @@ fn a_set_that_is_wrong_says_where() {
         ),
         (
             "[[device]]\nid = '0'".to_owned(),
-            "own.toml:3: `0` is no id",
+            "own.toml:3: `0` is not an id",
         ),
         (
             "[[left_out]]\ndrivers = []\nreason = 'r'".to_owned(),

@@ -25,14 +25,14 @@ pub(crate) enum Event<'c> {
 /// The case that an event is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'c> {
-    /// Its number in this run.
+    /// The number of the case in this run.
     pub number: usize,
     pub id: &'c str,
     pub part: Part,
 }
 
-/// Runs the cases, so many at once, and reports what happens, from several threads. They come back in
-/// their own order, each with those of its culprits behind it.
+/// Runs so many cases at once and reports events, from several threads. The cases come back in
+/// their own order, each followed by those of its culprits.
 ///
 /// # Errors
 /// The system gives no runtime.
@@ -44,7 +44,7 @@ pub(crate) fn run(
 ) -> Result<Vec<Ran>, RunFailure> {
     let mut done: Vec<Vec<(usize, Ran)>> = cases.iter().map(|_| Vec::new()).collect();
     let count = AtomicUsize::new(0);
-    // In the order of the list, as far as they begin one after the other.
+    // The numbers follow the order of the list, as far as the cases begin one after the other.
     let first = cases.iter().cloned().enumerate();
     let first = first.map(|(at, spec)| Job {
         weight: 0,
@@ -67,7 +67,7 @@ pub(crate) fn run(
     pool::run(jobs, first.collect(), work, |(at, place, spec), ran| {
         let culprits = culprits::cases(&spec, &ran.case).into_iter();
         let more = culprits.enumerate().map(|(index, spec)| Job {
-            // What explains a failure comes before what is still to be tried.
+            // Jobs that explain a failure come before those that are still to be tried.
             weight: 1,
             job: (at, index + 1, spec),
         });

@@ -9,7 +9,7 @@ use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role,
 use crate::qemu::private_dir;
 use crate::workload::SerialLog;
 
-/// Most guests work long before this, and nothing has to be measured.
+/// The time within which most guests work, so that nothing has to be measured.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// The least that a guest gets: firmware waits for some devices by the clock, however fast the host is.
 const LEAST: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub struct PlainBoots(Arc<Mutex<HashMap<String, Plain>>>);
 #[derive(Debug, Clone, Copy)]
 enum Plain {
     After(Duration),
-    /// It does not work on this machine either.
+    /// The guest does not work on this machine either.
     Never,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum BootError {
     #[error("the guest said nothing for {:.1} s after its start; without any device it speaks {}", .waited.as_secs_f32(), plainly(.plain))]
     Silent {
         waited: Duration,
-        /// `None` where it does not work without any device either, or that is not known.
+        /// `None` where the guest does not work without devices either, or that is not known.
         plain: Option<Duration>,
     },
 }
@@ -96,7 +96,7 @@ pub(crate) async fn boot(
         Err(error) => return Err(failed(&error)),
     }
     let left = |until: Duration| until.saturating_sub(started.elapsed());
-    // It may well speak while the other is measured.
+    // It may print while the other is measured.
     let waits = vm.wait_for_heartbeat(log, None, left(limit));
     let plain = tokio::select! {
         spoke = waits => match spoke {

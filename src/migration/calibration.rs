@@ -1,15 +1,16 @@
-//! Telling what a load does in any case from what is lost between two builds.
+//! Calibration: the separation of what a load does in any case from what is lost between two
+//! builds.
 //!
 //! A guest that loaded, and in which some values or pages differ, is sent from each build to itself as
 //! well. A change that a build makes there in the same place is what a load does, whatever the lists say:
 //! the guest is moved once more, and only the rest counts. The lists of volatile fields explain; this
 //! decides, so that they need not be complete.
 //!
-//! Not everything that a build does to itself is meant. A load by design comes to the same value each time
-//! that the same one is sent to it, as far as the guest did not run; garbage, such as memory that was never
-//! initialised, does not. So the two moves between the builds are held against each other: a field that
-//! was sent alike and is another one each time is a defect within the builds. Garbage that happens to be
-//! the same in every process is not told apart.
+//! Not every change that a build makes to itself is intended. A load by design comes to the same
+//! value each time that the same one is sent to it, as far as the guest did not run; garbage, such
+//! as memory that was never initialised, does not. So the two moves between the builds are compared
+//! with each other: a field that was sent with one value and has another one each time is a defect
+//! within the builds. Garbage that happens to be the same in every process is not recognised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use crate::migration::run;
 use crate::model::Direction;
 use crate::report::{Cause, Change, ChangedByLoad, FailureKind, Outcome, Phase, StateDiff};
 
-/// The number of times that a guest is moved again for what came to light in the move before: a guest that
-/// works stops at its memory, before its devices are compared.
+/// The number of times that a guest is moved again for changes that the move before showed: a guest
+/// that works stops at its memory, before its devices are compared.
 const ROUNDS: usize = 3;
 
 /// A run, judged by what its builds do to themselves.
@@ -32,14 +33,15 @@ pub(crate) struct Calibrated {
     pub run: RunResult,
     /// The launch of that run: it tolerates what the builds do to themselves.
     pub launch: LaunchSpec,
-    /// What the builds were seen to do to themselves, of what differed between them.
+    /// The changes that the builds were seen to make to themselves, of those that differed between
+    /// them.
     pub changes: Vec<ChangedByLoad>,
     /// The number of guests that were moved for it.
     pub guests: usize,
 }
 
-/// Calibrates a run along a route. One that passed, or failed of something else than values that differ,
-/// stays as it is.
+/// Calibrates a run along a route. A run that passed, or failed for another reason than values that
+/// differ, stays as it is.
 pub(crate) async fn calibrate(
     config: &MigrationConfig,
     run: RunResult,

@@ -74,14 +74,14 @@ async fn run_as(
         });
         return Ran {
             case,
-            observed: Observed::default(),
+            observed: Observed::nothing(spec.direction),
         };
     }
     let launch = config.launch(composition.args);
     let route = config.route(spec.direction);
     let run = run::run(config, &route, &launch, spec.direction, watcher).await;
     if let Some(why) = run.silent_guest {
-        // A machine whose guest does not work can be moved all the same.
+        // A machine whose guest does not work can still be moved.
         let paused = MigrationConfig {
             running: false,
             ..config.clone()
@@ -106,7 +106,7 @@ async fn run_as(
         control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
-            // As far as it came, and on its way.
+            // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
             case.split = Some(culprits::find(config, &set, devices, route, direction).await);
@@ -124,13 +124,14 @@ async fn run_as(
             .as_ref()
             .and_then(Stream::vmdesc)
             .map_or_else(Vec::new, |vmdesc| SentSection::all(vmdesc)),
+        direction: spec.direction,
         passed: case.outcome == Outcome::Pass,
         types: plugged.map(|d| d.driver(&config.arch).to_owned()).collect(),
     };
     Ran { case, observed }
 }
 
-/// Runs a case that passed as often again as is asked for: what breaks now and then is seen so. The worst
+/// Repeats a case that passed as often as requested: that shows intermittent failures. The worst
 /// run is left in `result`.
 async fn repeat(
     config: &MigrationConfig,
@@ -159,14 +160,14 @@ async fn repeat(
     repeated
 }
 
-/// Returns how much an outcome says of what is wrong, the worst last.
+/// Returns the severity of an outcome; the worst is the highest.
 fn severity(outcome: Outcome) -> usize {
     use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
     let order = [Skip, Pass, Broken, Fail, Lost, Hang, Crash];
     order.iter().position(|&of| of == outcome).unwrap_or(0)
 }
 
-/// Returns why a case cannot be run at all, if so.
+/// Returns why a case cannot be run at all, if it cannot.
 fn obstacle(
     config: &MigrationConfig,
     spec: &CaseSpec,
@@ -186,7 +187,7 @@ fn obstacle(
             config.arch
         ));
     }
-    // A set of which nothing is left tests nothing but what other cases test.
+    // A set with no device left only tests what other cases test.
     if composition.included.is_empty() && !spec.set.devices.is_empty() {
         let why = composition.excluded.iter().take(3);
         let why: Vec<String> = why.map(ToString::to_string).collect();
@@ -254,8 +255,8 @@ fn record(case: &mut Case, result: RunResult) {
     case.state_unchecked = result.state.unchecked;
 }
 
-/// Looks after a failure whether a build fails with itself, and whether it fails every time. The files of
-/// a control that failed are added to those of the run.
+/// Checks after a failure whether a build fails with itself, and whether the case fails every time.
+/// The files of a control that failed are added to those of the run.
 async fn control_and_retry(
     config: &MigrationConfig,
     case: &mut Case,
@@ -280,7 +281,7 @@ async fn control_and_retry(
     }
     case.outcome = result.outcome;
     if repeated.of > 1 {
-        // How often it fails is known already.
+        // The failure rate is known already.
         case.repeated = Some(repeated);
         return;
     }
@@ -298,7 +299,7 @@ async fn control_and_retry(
 /// Returns the control, of the old and the new build, that tells whether a failure is one between the
 /// builds: that of the build which failed. One that does better with itself than with what the other sends
 /// shows a break, however the other does.
-pub(crate) fn blamed<'r, R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
+pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) -> R {
     let direction = result.legs.last().map_or(first, |leg| leg.direction);
     let (source, destination) = direction.source_destination(old, new);
     match result.failed_side() {
@@ -319,8 +320,8 @@ async fn control(
     let route = vec![endpoint; result.legs.len().max(1) + 1];
     let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
     keep_control(name, &mut same, &mut result.files);
-    // What a build does to itself once in a while does not tell why this move fails: another failure than
-    // the move's has to come twice.
+    // What a build does to itself once in a while does not explain why this leg fails: a failure
+    // other than that of the leg has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
         same = run::run(config, &route, launch, direction, &|_| {}).await;
         keep_control(&format!("{name}-again"), &mut same, &mut result.files);

@@ -11,6 +11,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::model::Direction;
+use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
 
@@ -22,10 +23,10 @@ const SOLE_CONSOLE: &str = "sclpconsole";
 pub struct Timeouts {
     /// One migration.
     pub leg: Duration,
-    /// From the start of the machine to the guest's first heartbeat, firmware included, at most; no longer
-    /// than a migration.
+    /// The longest time from the start of the machine to the guest's first heartbeat, firmware
+    /// included; no longer than a migration.
     pub boot: Duration,
-    /// From one heartbeat to the next.
+    /// The time from one heartbeat to the next.
     pub heartbeat: Duration,
     /// Finding the devices that make a case fail.
     pub culprits: Duration,
@@ -53,8 +54,11 @@ pub struct MigrationConfig {
     pub arch: String,
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
+    /// What becomes of the model that the machine's profile chooses. It is left out where the builds have
+    /// another one by default: it would hide that.
+    pub profile_cpu: ProfileCpu,
     pub transport: Transport,
-    /// In order, each once.
+    /// The capabilities in order, each once.
     pub capabilities: Vec<Capability>,
     /// The guest works while it moves.
     pub running: bool,
@@ -145,6 +149,7 @@ impl MigrationConfig {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
             cpu: self.cpu.clone(),
+            profile_cpu: self.profile_cpu,
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             section_override: None,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::{DeviceSet, Driver};
 use crate::migration::config::MigrationConfig;
+use crate::model::Direction;
 use crate::report::{Coverage, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
 use crate::stream::VmDesc;
@@ -46,14 +47,28 @@ fn sent_below(description: &stream::StructDesc, names: &mut BTreeSet<String>) {
 }
 
 /// The sections that one case sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     pub sections: Vec<SentSection>,
+    /// The way that it went.
+    pub direction: Direction,
     /// The case passed.
     pub passed: bool,
     /// QOM types that were plugged in. Of types that share a vmsd name these are the ones that sent
-    /// it; where none of them is among them, those are taken for it that no case plugged in.
+    /// it; where none of them is among them, the types that no case plugged in are counted for it.
     pub types: BTreeSet<String>,
+}
+
+impl Observed {
+    /// A case that sent nothing.
+    pub(crate) fn nothing(direction: Direction) -> Observed {
+        Observed {
+            sections: Vec::new(),
+            direction,
+            passed: false,
+            types: BTreeSet::new(),
+        }
+    }
 }
 
 /// The types that a machine can have, as far as the builds or the catalogue know.
@@ -90,9 +105,14 @@ impl Reach {
     }
 }
 
-/// Sums up what was sent, of all sections in the two dumps. What was sent is possible; what both builds
-/// mark as unmigratable is in no stream, whatever the guest has.
-pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> Coverage {
+/// Sums up what was sent, of all sections in the two dumps. A section that was sent is possible;
+/// one that both builds mark as unmigratable is in no stream, whatever the guest has.
+pub(crate) fn cover(
+    dumps: [&Dump; 2],
+    observed: &[Observed],
+    reach: &Reach,
+    directions: &[Direction],
+) -> Coverage {
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
         let mut names = BTreeSet::new();
@@ -102,7 +122,7 @@ pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> 
         let covered = sections.entry(type_name).or_insert_with(|| CoveredSection {
             section: type_name.to_owned(),
             vmsd: section.description.name.clone(),
-            // A reason is given for what one would have wanted.
+            // A reason is given for what a user would expect.
             possible: (reach.possible.contains(type_name) || reason.is_some())
                 && !is_unmigratable(dumps, type_name),
             reached: if reason.is_some() {
@@ -112,6 +132,7 @@ pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> 
             },
             reason,
             subsections: Vec::new(),
+            sent_in: Vec::new(),
         });
         names.extend(covered.subsections.drain(..).map(|s| s.name));
         covered.subsections = names
@@ -140,7 +161,7 @@ pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> 
                 .copied()
                 .filter(|name| case.types.contains(*name))
                 .collect();
-            // Where some can be plugged in, the others are what those are made of.
+            // Where some can be plugged in, the others are parts of those.
             let pluggable = types.iter().any(|name| reach.possible.contains(*name));
             let taken = |name: &&str| {
                 !ever.contains(name) && (!pluggable || reach.possible.contains(*name))
@@ -148,12 +169,12 @@ pub(crate) fn cover(dumps: [&Dump; 2], observed: &[Observed], reach: &Reach) -> 
             let others = types.iter().copied().filter(taken).collect();
             for name in if plugged.is_empty() { others } else { plugged } {
                 if let Some(section) = sections.get_mut(name) {
-                    mark(section, sent, case.passed);
+                    mark(section, sent, case);
                 }
             }
         }
     }
-    Coverage::of(sections.into_values().collect())
+    Coverage::of(sections.into_values().collect()).counted_in(directions.iter().copied())
 }
 
 fn is_unmigratable(dumps: [&Dump; 2], type_name: &str) -> bool {
@@ -164,8 +185,12 @@ fn is_unmigratable(dumps: [&Dump; 2], type_name: &str) -> bool {
     known.peek().is_some() && known.all(|section| section.description.fields.is_none())
 }
 
-fn mark(section: &mut CoveredSection, sent: &SentSection, passed: bool) {
-    let reached = if passed {
+fn mark(section: &mut CoveredSection, sent: &SentSection, case: &Observed) {
+    if !section.sent_in.contains(&case.direction) {
+        section.sent_in.push(case.direction);
+        section.sent_in.sort();
+    }
+    let reached = if case.passed {
         Reached::Passed
     } else {
         Reached::Sent
@@ -189,13 +214,15 @@ fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The coverage of a run out of that of its shards: of each section the strongest. `None` if no shard
+/// Joins the coverage of the shards of a run: for each section the strongest. `None` if no shard
 /// has any.
 pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option<Coverage> {
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
     let mut any = false;
+    let mut directions = BTreeSet::new();
     for covered in shards.into_iter().flat_map(|shard| {
         any = true;
+        directions.extend(shard.directions.iter().map(|of| of.direction));
         &shard.sections
     }) {
         let Some(known) = sections.get_mut(covered.section.as_str()) else {
@@ -203,6 +230,9 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
             continue;
         };
         known.possible |= covered.possible;
+        known.sent_in.extend(&covered.sent_in);
+        known.sent_in.sort();
+        known.sent_in.dedup();
         if covered.reached < known.reached {
             known.reached = covered.reached;
             known.reason.clone_from(&covered.reason);
@@ -214,7 +244,7 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
             }
         }
     }
-    any.then(|| Coverage::of(sections.into_values().collect()))
+    any.then(|| Coverage::of(sections.into_values().collect()).counted_in(directions))
 }
 
 #[cfg(test)]
@@ -253,6 +283,7 @@ mod tests {
         let ([old, new], sent) = virt();
         let case = Observed {
             sections: sent,
+            direction: Direction::Forward,
             passed: true,
             types: BTreeSet::new(),
         };
@@ -262,7 +293,7 @@ mod tests {
                 .map(|name| (name.to_owned(), "there is none".to_owned()))
                 .into(),
         };
-        let coverage = cover([&old, &new], &[case], &reach);
+        let coverage = cover([&old, &new], &[case], &reach, &[Direction::Forward]);
         let reached = |section: &str| standing(&coverage, section).reached;
         assert_eq!(reached("pl011"), Reached::Passed);
         assert_eq!(reached("e1000e"), Reached::Compared);
@@ -292,6 +323,7 @@ mod tests {
                 vmsd_name: "pciespscsi".to_owned(),
                 subsections: BTreeSet::new(),
             }],
+            direction: Direction::Forward,
             passed,
             types: types.iter().map(|t| (*t).to_owned()).collect(),
         };
@@ -300,7 +332,7 @@ mod tests {
                 possible: possible.iter().map(|t| (*t).to_owned()).collect(),
                 ..Reach::default()
             };
-            let coverage = cover([&old, &new], observed, &reach);
+            let coverage = cover([&old, &new], observed, &reach, &[Direction::Forward]);
             ["am53c974", "dc390"].map(|section| standing(&coverage, section).reached)
         };
         let of = |observed: &[Observed]| among(&[], observed);
@@ -308,11 +340,11 @@ mod tests {
         assert_eq!(of(&[]), [Compared, Compared]);
         assert_eq!(of(&[case(&["am53c974"], false)]), [Sent, Compared]);
         assert_eq!(of(&[case(&["usb-tablet"], true)]), [Passed, Passed]);
-        // The one that has a guest of its own is not taken for what was in another's.
+        // A device that has a guest of its own does not count for the sections of another guest.
         let apart = [case(&["usb-tablet"], true), case(&["dc390"], false)];
         assert_eq!(of(&apart), [Passed, Sent]);
         assert_eq!(among(&["dc390"], &apart), [Compared, Sent]);
-        // What passed once is not undone by what failed elsewhere.
+        // A failure elsewhere does not undo a pass.
         let both = [case(&["dc390"], true), case(&["dc390"], false)];
         assert_eq!(of(&both), [Compared, Passed]);
     }
@@ -322,13 +354,15 @@ mod tests {
         let ([old, new], sent) = virt();
         let case = |sections: &[SentSection]| Observed {
             sections: sections.to_vec(),
+            direction: Direction::Forward,
             passed: true,
             types: BTreeSet::new(),
         };
         let reach = Reach::default();
-        let whole = cover([&old, &new], &[case(&sent)], &reach);
+        let whole = cover([&old, &new], &[case(&sent)], &reach, &[Direction::Forward]);
         let (one, other) = sent.split_at(sent.len() / 2);
-        let parts = [one, other].map(|part| cover([&old, &new], &[case(part)], &reach));
+        let parts = [one, other]
+            .map(|part| cover([&old, &new], &[case(part)], &reach, &[Direction::Forward]));
         assert!(
             parts
                 .iter()
@@ -336,5 +370,23 @@ mod tests {
         );
         assert_eq!(join(&parts), Some(whole));
         assert_eq!(join(&[]), None);
+    }
+
+    #[test]
+    fn each_direction_counts_what_was_sent_in_it() {
+        let ([old, new], sent) = virt();
+        let case = Observed {
+            sections: sent,
+            direction: Direction::Forward,
+            passed: true,
+            types: BTreeSet::new(),
+        };
+        let both = Direction::BOTH;
+        let coverage = cover([&old, &new], &[case], &Reach::default(), &both);
+        let sent: Vec<usize> = coverage.directions.iter().map(|of| of.sent).collect();
+        assert_eq!(sent, [coverage.counts.sent, 0]);
+        assert_eq!(coverage.counts.percent, 100);
+        assert!(!coverage.reaches(1), "nothing was tried backward");
+        assert_eq!(join([&coverage]), Some(coverage));
     }
 }

@@ -172,7 +172,7 @@ pub(crate) fn run<J: Send, R: Send>(
 /// A job with its result, or the end of all.
 type Done<J, R> = Result<(J, R), RunFailure>;
 
-/// Does jobs, one after the other, until no more come.
+/// Runs jobs, one after the other, until no more come.
 fn do_jobs<J, R>(
     queue: &Queue<J>,
     work: &impl AsyncFn(&J) -> R,

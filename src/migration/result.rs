@@ -10,6 +10,7 @@ use crate::migration::diagnosis::cause::diagnose;
 use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::leg::error::{LegError, LegErrorKind};
+use crate::model::SectionName;
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
 use crate::report::{Cause, FailureKind, Leg, LegSide, Outcome};
@@ -39,13 +40,33 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
-    /// The reason why the guest never started to work, where it only did not in time.
+    /// The place of the failure by the builds' messages, before anything else explains it.
+    pub failed_at: Option<FailedAt>,
+    /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
 }
 
-/// A build that did not start with what it was given.
+/// A field that failed, by the builds' messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FailedAt {
+    pub section: SectionName,
+    pub field: String,
+    pub message: String,
+}
+
+impl FailedAt {
+    pub(crate) fn of(cause: &Cause) -> Option<FailedAt> {
+        Some(FailedAt {
+            section: cause.section.clone()?,
+            field: cause.field.clone()?,
+            message: cause.message.clone(),
+        })
+    }
+}
+
+/// A build that did not start with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub label: String,
@@ -55,7 +76,7 @@ pub(crate) struct Refusal {
     pub device: Option<String>,
 }
 
-/// The buses that both builds have to plug a device into, or why that is not known.
+/// The buses that both builds have to plug a device into, or the reason why they are not known.
 pub(crate) type Surveyed = Result<Buses, String>;
 
 impl RunResult {
@@ -70,6 +91,7 @@ impl RunResult {
         let suspect = evidence.owner(diagnosis.cause.section.as_ref());
         let outcome = error.outcome();
         RunResult {
+            failed_at: FailedAt::of(&diagnosis.cause),
             cause: Some(diagnosis.cause),
             error: Some(error),
             printed: diagnosis.printed,
@@ -166,6 +188,7 @@ impl RunResult {
             state: StateChecks::default(),
             wrong: None,
             suspect: None,
+            failed_at: None,
             silent_guest: None,
             buses: None,
         }
@@ -200,7 +223,7 @@ impl RunResult {
         let Some(between) = between.only_changes() else {
             return false;
         };
-        // Memory that a build loses in any case may be other pages each time.
+        // The pages of memory that a build loses in any case may differ each time.
         let place = |change: &LoadChange| match change {
             LoadChange::Page { .. } => change.place(),
             LoadChange::Field { .. } => change.clone(),
@@ -212,8 +235,8 @@ impl RunResult {
             .all(|change| within.contains(&change))
     }
 
-    /// Returns the build of this leg that a failure is the doing of: what a source does by itself, or what
-    /// becomes of a stream at its destination.
+    /// Returns the build of this leg that causes a failure: the source for what it does by itself,
+    /// the destination for what becomes of a stream there.
     pub(crate) fn failed_side(&self) -> LegSide {
         match self.error.as_ref().is_some_and(LegError::source_gave_up) {
             true => LegSide::Source,

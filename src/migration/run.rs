@@ -150,7 +150,7 @@ impl Plan<'_> {
 struct MigrationRun<'r> {
     plan: Plan<'r>,
     log: SerialLog,
-    /// Those that are over.
+    /// The legs that are over.
     legs: Vec<Leg>,
     state: StateChecks,
     new_machines: NewMachines,
@@ -162,7 +162,7 @@ struct MigrationRun<'r> {
 /// A leg that ends the run.
 struct FailedLeg {
     error: LegError,
-    /// Counted from 0: the leg that was under way, or the one before it.
+    /// The leg that was under way, or the one before it, counted from 0.
     leg: usize,
     stats: Stats,
     /// The blocks of memory that did not arrive, where nothing else is wrong but contents.
@@ -189,7 +189,8 @@ impl MigrationRun<'_> {
         watcher: Watcher<'_>,
     ) -> RunResult {
         let plan = self.plan;
-        // A destination starts while the guest before it still gets going: half of a short case.
+        // A destination starts while the guest before it is still starting: that halves a short
+        // case.
         let (source, mut next) = tokio::join!(
             plan.start_source(from, &mut self.log),
             plan.start_destination(0)
@@ -270,7 +271,7 @@ impl MigrationRun<'_> {
                 .await
                 .map_err(|error| FailedLeg::new(index, error))?;
             if plan.is_last(index) {
-                // It has answered all that was asked, and has nothing to put in order.
+                // It has answered everything that was asked, and has nothing to clean up.
                 destination.monitored.process.kill().await;
             }
             Ok(stats)
@@ -437,7 +438,7 @@ impl MigrationRun<'_> {
     }
 }
 
-/// Asks both builds what there is to plug a device into.
+/// Asks both builds for the buses to plug a device into.
 async fn survey(source: &Vm, destination: &Vm) -> Surveyed {
     let asked = tokio::try_join!(source.buses(), destination.buses());
     let shared = asked.map(|(source, destination)| source.shared(&destination));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Version;
 
-/// Where a build comes from.
+/// The origin of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BuildKind {
@@ -19,7 +19,7 @@ pub enum BuildKind {
 /// A build as a report names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRef {
-    /// What the user wrote.
+    /// The text that the user wrote.
     pub label: String,
     /// The kind of place that it comes from.
     pub kind: BuildKind,

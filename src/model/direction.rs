@@ -1,24 +1,25 @@
-//! Which way a guest moves, and the two builds that it moves between.
+//! The direction in which a guest moves, and the two builds that it moves between.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which way a guest moves: `Forward` from the old build to the new one, `Backward` home again.
+/// The direction in which a guest moves: `Forward` from the old build to the new one, `Backward`
+/// from the new one to the old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// From the old build to the new one.
+    /// A move from the old build to the new one.
     Forward,
-    /// From the new build to the old one.
+    /// A move from the new build to the old one.
     Backward,
 }
 
 impl Direction {
-    /// Both, forward first.
+    /// Both directions, forward first.
     pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Backward];
 
-    /// Returns the other way.
+    /// Returns the other direction.
     pub fn reversed(self) -> Self {
         match self {
             Direction::Forward => Direction::Backward,
@@ -44,7 +45,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// To which build a line of a structured diff belongs.
+/// The build that a line of a structured diff belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {

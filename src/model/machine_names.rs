@@ -10,17 +10,17 @@ use serde::Deserialize;
 pub struct MachineNames(Vec<String>);
 
 impl MachineNames {
-    /// Tells if no machine is named.
+    /// Tells whether no machine is named.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells if every machine is meant.
+    /// Tells whether every machine is meant.
     pub fn are_all(&self) -> bool {
         self.0.iter().any(|name| name == "*")
     }
 
-    /// Tells if a machine type is meant; of an unknown one only what every machine is.
+    /// Tells whether a machine type is meant; of an unknown one only what every machine is.
     pub fn include(&self, machine: Option<&str>) -> bool {
         let named = |machine: &str| {
             self.0.iter().any(|name| {

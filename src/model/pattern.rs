@@ -1,4 +1,4 @@
-//! Names with wildcards, as the lists, the device sets and options take them.
+//! Names with wildcards, for the lists, the device sets and options.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,17 +14,17 @@ use wildmatch::WildMatch;
 pub struct Pattern(WildMatch);
 
 impl Pattern {
-    /// Tells if the pattern fits the name.
+    /// Tells whether the pattern fits the name.
     pub fn fits(&self, name: &str) -> bool {
         self.0.matches(name)
     }
 
-    /// Tells if the pattern is `*`, which fits every name.
+    /// Tells whether the pattern is `*`, which fits every name.
     pub fn fits_all(&self) -> bool {
         self.0.pattern_chars() == ['*']
     }
 
-    /// Tells if one of the patterns fits the name.
+    /// Tells whether one of the patterns fits the name.
     pub fn any(patterns: &[Pattern], name: &str) -> bool {
         patterns.iter().any(|pattern| pattern.fits(name))
     }

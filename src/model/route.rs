@@ -1,15 +1,15 @@
-//! From which build to which a guest moves.
+//! The builds that a guest moves from and to.
 
 use super::Direction;
 
-/// From which build to which a guest moves.
+/// The builds that a guest moves from and to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
-    /// From one build of the pair to the other.
+    /// A move from one build of the pair to the other.
     Across(Direction),
-    /// From the old build to itself.
+    /// A move from the old build to itself.
     OldToOld,
-    /// From the new build to itself.
+    /// A move from the new build to itself.
     NewToNew,
 }
 
@@ -25,7 +25,7 @@ impl Route {
         }
     }
 
-    /// Returns the way back; a build is its own.
+    /// Returns the route back; of a build to itself, the same route.
     #[must_use]
     pub fn reversed(self) -> Self {
         match self {

@@ -55,7 +55,7 @@ pub(crate) use for_each_rule;
 macro_rules! rules {
     ($($variant:ident = $id:literal),+ $(,)?) => {
         /// A kind of difference between two builds. Named after the change from old to new,
-        /// whatever the direction it hurts.
+        /// whatever the direction that it breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Rule { $(#[doc = concat!("`", $id, "`")] #[serde(rename = $id)] $variant),+ }
 

@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// the device's bus gives one, the path of the device. Blocks of guest memory are named alike.
 ///
 /// `0000:00:01.0/pciespscsi` is the section `pciespscsi` of the PCI device at `0000:00:01.0`. Both
-/// parts may have slashes: `0000:00:05.0/1/usb-kbd` is `usb-kbd` on port 1 of the controller there, and
-/// `icp/server` has no path at all. A stream that describes itself says which is which
-/// ([`SectionName::described`]); of a name alone, the forms tell that QEMU's buses give to paths
+/// parts may have slashes: `0000:00:05.0/1/usb-kbd` is `usb-kbd` on port 1 of the controller there,
+/// and `icp/server` has no path at all. A stream that describes itself says which is which
+/// ([`SectionName::described`]); for a name alone, the forms decide that QEMU's buses give to paths
 /// (`get_dev_path` of PCI, SCSI, USB, virtio-mmio, channel I/O and sPAPR VIO).
 ///
 /// Two names are equal when the stream's are, and compare, sort and hash like it. It is serialised as
@@ -22,12 +22,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone)]
 pub struct SectionName {
     idstr: Arc<str>,
-    /// Where the vmsd name begins.
+    /// The offset at which the vmsd name begins.
     vmsd_at: usize,
 }
 
 impl SectionName {
-    /// Takes a name apart by the forms that paths of devices have.
+    /// Splits a name by the forms that paths of devices have.
     pub fn new(idstr: &str) -> Self {
         SectionName {
             vmsd_at: end_of_path(idstr),
@@ -35,8 +35,8 @@ impl SectionName {
         }
     }
 
-    /// Takes the name of a section apart whose vmsd name is known. A name that does not end in that is
-    /// taken apart by its form.
+    /// Splits the name of a section whose vmsd name is known. A name that does not end in that is
+    /// split by its form.
     pub fn described(idstr: &str, vmsd_name: &str) -> Self {
         let before = idstr.strip_suffix(vmsd_name);
         match before.filter(|path| path.is_empty() || path.ends_with('/')) {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_decides_what_the_form_cannot_tell() {
+    fn a_description_decides_what_the_form_cannot() {
         let taken = |idstr: &str, vmsd_name: &str| {
             let name = SectionName::described(idstr, vmsd_name);
             let path = name.device_path().map(str::to_owned);

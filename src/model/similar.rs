@@ -1,14 +1,14 @@
-//! Names like one that somebody typed.
+//! Names similar to one that a user typed.
 
 use std::collections::BTreeSet;
 
 /// The least likeness, from 0 to 1, of a name that is worth proposing.
 const LIKE: f64 = 0.6;
-/// The most names that are proposed.
+/// Number of names that are proposed at most.
 const PROPOSED: usize = 3;
 
-/// Returns the names most like the wanted one, the most alike first; none where all are far off. Exchanged
-/// letters count as one slip, as in `vitr`.
+/// Returns the names most similar to the wanted one, the most similar first; none where all are too
+/// different. Exchanged letters count as one slip, as in `vitr`.
 pub fn nearest<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let names: BTreeSet<&str> = names.into_iter().collect();
     let mut near: Vec<(f64, &str)> = names

@@ -15,10 +15,11 @@ use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
 use crate::qemu::process::tie_to_us;
 
-/// How long things may take before a build counts as hanging.
+/// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// From starting the program to its first word on the monitor. Some tenths of a second here.
+    /// The time from starting the program to its first message on the monitor. Typically some
+    /// tenths of a second.
     pub start: Duration,
     /// One command on the monitor.
     pub command: Duration,
@@ -36,14 +37,14 @@ impl Default for Deadlines {
     }
 }
 
-/// A QEMU that can be started: a binary or script of the user's, or one out of a package.
+/// A QEMU that can be started: a binary or script of the user's, or one from a package.
 #[derive(Debug, Clone)]
 pub struct Build {
     label: String,
     kind: BuildKind,
     arch: Option<String>,
     program: PathBuf,
-    /// What goes before the caller's arguments.
+    /// The arguments that go before the caller's.
     args: Vec<OsString>,
     env: Vec<(&'static str, Option<OsString>)>,
     /// Does all of that.
@@ -84,7 +85,7 @@ impl Build {
         let program = program(root, arch)?;
         let (loader, libraries) = loader(root)?;
         let mut args: Vec<OsString> = vec![
-            // Nothing but the root: the machine's own libraries are another build's.
+            // Only the root: the host's own libraries belong to another build.
             "--inhibit-cache".into(),
             "--library-path".into(),
             join(&libraries),
@@ -118,7 +119,7 @@ impl Build {
         })
     }
 
-    /// What the user wrote.
+    /// Returns the text that the user wrote.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -127,7 +128,7 @@ impl Build {
         self.kind
     }
 
-    /// The target, as far as it is known without starting the build: the one asked for of a
+    /// The target, as far as it is known without starting the build: the requested one for a
     /// package, the one in the name of a binary.
     pub fn arch(&self) -> Option<&str> {
         self.arch.as_deref()
@@ -149,7 +150,8 @@ impl Build {
         command
     }
 
-    /// The same without any tie to us, for [`crate::qemu::Running`], which ties it itself.
+    /// The same command, not tied to this process, for [`crate::qemu::Running`], which ties it
+    /// itself.
     pub(crate) fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
@@ -162,8 +164,8 @@ impl Build {
         command
     }
 
-    /// Has a script in this folder start the build, for whoever does it by hand: all that it takes is a
-    /// long line, which is what there is where the script cannot be written.
+    /// Has a script in this folder start the build by hand, so that its command line is short. Where the
+    /// script cannot be written, the line is long.
     pub(crate) fn with_script(self, folder: &Path) -> Build {
         let Some(arch) = &self.arch else {
             return self;
@@ -183,7 +185,7 @@ impl Build {
         }
     }
 
-    /// What to type into a shell before QEMU's arguments to start this build by hand.
+    /// Returns what to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
         match &self.script {
             Some(script) => quote(&script.to_string_lossy()),
@@ -206,7 +208,7 @@ impl Build {
     }
 }
 
-/// Puts a script where another run may be reading its like.
+/// Writes a script where another run may be reading the previous one.
 fn write_script(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     uninterrupted(|| {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -405,7 +407,7 @@ mod tests {
         let mut command = Command::new(&script);
         let run = command.env("PRELOAD", "p").output().unwrap();
         assert_eq!(String::from_utf8_lossy(&run.stdout), ", a b, \n");
-        // Where it cannot be written, the line is long, and all is said.
+        // Where it cannot be written, the line is long, but complete.
         let none = dir.path().join("none");
         let build = build.with_script(&none);
         assert!(build.shell_prefix().contains("MODULES='a b' /bin/sh -c "));

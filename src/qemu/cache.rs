@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! debian/bookworm/.fetch.lock              held while something of the suite is fetched
-//! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or what a killed one left
+//! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or the remains of a killed one
 //! debian/bookworm/.qemu-system-x86.lock    shared while a build is in use, alone to remove it
 //! debian/bookworm/qemu-system-x86/         complete, for it got its name last
 //!     build.json, root/
@@ -29,11 +29,11 @@ const RECORD: &str = "build.json";
 const FETCH_LOCK: &str = ".fetch.lock";
 const FETCH_PREFIX: &str = ".fetch-";
 
-/// What went wrong with the cache folder.
+/// An error of the cache folder.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error(
-        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; say --cache DIR"
+        "no cache folder: neither HOME nor XDG_CACHE_HOME names an absolute path; set --cache DIR"
     )]
     NoHome,
     #[error("{}: the cache folder is not a folder", .0.display())]
@@ -51,7 +51,7 @@ pub enum CacheError {
 }
 
 impl CacheError {
-    /// Whether the arguments or the environment are to blame.
+    /// Tells whether the arguments or the environment are to blame.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ pub(crate) struct Record {
     pub package: String,
     /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
     pub version: String,
-    /// When it was fetched, in UTC.
+    /// The time when it was fetched, in UTC.
     pub date: String,
     pub download_bytes: u64,
     pub unpacked_bytes: u64,
@@ -103,7 +103,7 @@ pub struct Entry {
     pub package: String,
     /// Debian's version of the package, for instance `1:7.2+dfsg-7+deb12u18`.
     pub version: String,
-    /// When it was fetched, in UTC, as RFC 3339 writes it.
+    /// The time when it was fetched, in UTC, as RFC 3339 writes it.
     pub date: String,
     pub download_bytes: u64,
     pub unpacked_bytes: u64,
@@ -117,19 +117,19 @@ pub struct Cache {
     dir: PathBuf,
 }
 
-/// A complete entry that nobody removes while this lives.
+/// A complete entry that no process removes while this lives.
 #[derive(Debug)]
 pub(crate) struct InUse {
     pub root: PathBuf,
     pub lock: Arc<Flock<File>>,
 }
 
-/// The right to fetch something of a suite, and a folder to do it in, gone when dropped.
+/// The right to fetch something of a suite, and a folder to do it in, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Fetching {
     suite_dir: PathBuf,
     work: TempFolder,
-    /// Declared last, so that it is let go after the folder was removed.
+    /// Declared last, so that it is released after the folder was removed.
     _lock: Flock<File>,
 }
 
@@ -138,7 +138,7 @@ impl Cache {
     /// `~/.cache/migcompat`. Nothing is made before it is needed.
     ///
     /// # Errors
-    /// There is no home, or something else has the name.
+    /// There is no home directory, or something else has the name.
     pub fn new(dir: Option<PathBuf>) -> Result<Cache, CacheError> {
         // The XDG base directory specification: a relative path there is to be ignored.
         let absolute = |name| {
@@ -188,7 +188,7 @@ impl Cache {
         Ok(entries)
     }
 
-    /// Removes everything fetched of a suite and says what that was; nothing, if there is nothing.
+    /// Removes everything fetched of a suite and returns what was removed.
     ///
     /// # Errors
     /// An entry is in use by a running migcompat: what was removed before it stays removed.
@@ -210,8 +210,8 @@ impl Cache {
                     errno => at("locking", &entry.path)(errno.into()),
                 },
             )?;
-            // A folder half removed must not pass for a build: it loses its name first. If we die
-            // here, the next fetch sweeps the rest away.
+            // A folder half removed must not pass for a build: it loses its name first. If this
+            // process dies here, the next fetch removes the rest.
             let doomed = fetch_folder(&suite_dir)?;
             let moved = fs::rename(&entry.path, doomed.path().join("old"));
             match moved {
@@ -224,7 +224,11 @@ impl Cache {
         Ok(removed)
     }
 
-    /// The first of the packages that is there complete and passes `fits`, kept from being removed.
+    /// Returns the first of the packages that is complete and passes `fits`, and keeps it from
+    /// being removed.
+    ///
+    /// # Errors
+    /// A folder of the cache cannot be read or locked.
     pub(crate) fn find(
         &self,
         suite: &str,
@@ -240,7 +244,7 @@ impl Cache {
             let lock = lock_file(&suite_dir, package)?;
             let lock = Flock::lock(lock, FlockArg::LockShared)
                 .map_err(|(_, errno)| at("locking", &path)(errno.into()))?;
-            // Somebody may have removed it before the lock was ours.
+            // Another process may have removed it before the lock was ours.
             let root = path.join("root");
             if record(&path).is_some() && fits(&root) {
                 let lock = Arc::new(lock);
@@ -250,7 +254,10 @@ impl Cache {
         Ok(None)
     }
 
-    /// Waits for its turn to fetch something of a suite, and sweeps away what killed runs left.
+    /// Waits for its turn to fetch something of a suite, and removes what killed runs left.
+    ///
+    /// # Errors
+    /// The folder of the suite cannot be made or locked, or an unfinished fetch cannot be removed.
     pub(crate) fn start_fetch(
         &self,
         suite: &str,
@@ -278,8 +285,8 @@ impl Cache {
         })
     }
 
-    /// Removes unfinished fetches of which nobody holds the lock. `ours` is a suite of which we do.
-    /// Best effort: what cannot be removed now is in nobody's way.
+    /// Removes unfinished fetches whose lock is free. `ours` is a suite whose lock is ours.
+    /// Best effort: what cannot be removed now does no harm.
     fn sweep(&self, ours: &str) {
         for suite in folders(&self.debian()).unwrap_or_default() {
             let _lock = if suite == self.suite(ours) {
@@ -321,6 +328,9 @@ impl Fetching {
     }
 
     /// Gives the unpacked root its name, after everything in it has reached the disk.
+    ///
+    /// # Errors
+    /// The entry cannot be written, synchronised or renamed.
     pub(crate) fn finish(self, record: &Record) -> Result<(), CacheError> {
         let entry = self.work().join("entry");
         fs::create_dir(&entry).map_err(at("making a folder", &entry))?;
@@ -337,11 +347,11 @@ impl Fetching {
 
         let package = &record.package;
         let to = self.suite_dir.join(package);
-        // Somebody may be removing, or running, an entry of this name that did not fit us.
+        // Another process may be removing, or running, an entry of this name that did not fit.
         let lock = lock_file(&self.suite_dir, package)?;
         let _lock = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
-        // Nobody removes our folder between one and the other.
+        // No process removes our folder between the two steps.
         uninterrupted(|| {
             if to.exists() {
                 let old = self.work().join("old");
@@ -396,7 +406,7 @@ fn lock_at(path: &Path) -> Result<File, CacheError> {
         .write(true)
         .open(path);
     match made {
-        // Somebody else's cache, which we may only read: a shared lock needs no more.
+        // Another user's cache, which is only readable: a shared lock needs no more.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
         made => made,
     }
@@ -445,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_fetch_left_is_no_build_and_is_swept_away() {
+    fn what_a_killed_fetch_left_is_no_build_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
         let left = dir.path().join("debian/one/.fetch-dead/root/usr");
@@ -456,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_under_way_is_not_swept_away() {
+    fn a_fetch_under_way_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
         let busy = cache.start_fetch("one", &|_| ()).unwrap();

@@ -1,8 +1,8 @@
 //! Fetching a QEMU out of the Debian archive, without installing anything.
 //!
 //! apt does the work with a state of its own: one suite in its source list, an empty list of what
-//! is installed, everything in a temporary folder. Mirror, proxy and keyrings are those the
-//! machine's own apt is set up with, and signatures are always checked.
+//! is installed, everything in a temporary folder. Mirror, proxy and keyrings are those of the
+//! machine's own apt, and signatures are always checked.
 
 mod apt;
 mod files;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::qemu::build::Build;
 use crate::qemu::cache::{Cache, Fetching, InUse, Record};
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::progress::{FetchStep, Step};
 use crate::qemu::{CacheError, FetchEvent, FetchWatcher, QemuError, RunError, block_on};
 use apt::Apt;
@@ -30,14 +30,14 @@ pub enum FetchError {
          (if it has, `apt-get update` may help it to know); {INSTEAD}"
     )]
     NoArchive { suite: String },
-    #[error("debian:{suite}: the Debian archive has no such suite{}", said(.detail))]
+    #[error("debian:{suite}: the Debian archive has no such suite{}", quoted(.detail))]
     NoSuchSuite { suite: String, detail: String },
     #[error(
         "debian:{suite}: its signature cannot be verified with the keys on this machine, so it is \
-         not used (a newer debian-archive-keyring may know it){}", said(.detail)
+         not used (a newer debian-archive-keyring may know it){}", quoted(.detail)
     )]
     Unverified { suite: String, detail: String },
-    #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", said(.detail))]
+    #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", quoted(.detail))]
     Unreachable { suite: String, detail: String },
     #[error(
         "debian:{suite} has no package with a QEMU for {arch} (looked for {})", packages.join(", ")
@@ -54,7 +54,7 @@ pub enum FetchError {
         version: String,
         arch: String,
     },
-    #[error("debian:{suite}: {what} failed{}", said(.detail))]
+    #[error("debian:{suite}: {what} failed{}", quoted(.detail))]
     Failed {
         suite: String,
         what: String,
@@ -70,7 +70,11 @@ pub enum FetchError {
     },
 }
 
-/// The build of a suite for a target, out of the cache or fetched into it.
+/// Opens the build of a suite for a target, from the cache or fetched into it.
+///
+/// # Errors
+/// The suite is unknown, unverifiable or out of reach, it has no QEMU for the target, or the cache
+/// cannot be used.
 pub(crate) fn open(
     suite: &str,
     arch: &str,
@@ -100,7 +104,7 @@ pub(crate) fn open(
         return Ok(build);
     }
     let fetching = cache.start_fetch(suite, watcher)?;
-    // Whoever held the lock until now may have fetched what we want.
+    // The previous owner of the lock may have fetched what is needed here.
     if let Some(build) = cached()? {
         return Ok(build);
     }
@@ -148,7 +152,7 @@ async fn fetch(
             packages: packages.to_vec(),
         });
     };
-    // It is here already, but was no answer: fetching it again would not change that.
+    // It is in the cache already, but did not fit: fetching it again would not change that.
     let known = cache.list().unwrap_or_default();
     if known
         .iter()

@@ -5,15 +5,15 @@ use std::io;
 use std::process::Stdio;
 
 use crate::qemu::monitor::private_dir;
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine};
 
 /// A build gave no dump.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// It failed, and whatever it wrote before that is not to be trusted: a build that crashes
-    /// half-way leaves a file that may even look whole.
-    #[error("{label}: it {ended} while dumping {machine}{}", said(.stderr))]
+    /// The build failed, and its file is not to be trusted: a build that crashes half-way leaves a
+    /// file that may even look whole.
+    #[error("{label}: it {ended} while dumping {machine}{}", quoted(.stderr))]
     Failed {
         label: String,
         machine: String,
@@ -21,7 +21,7 @@ pub enum DumpError {
         /// The end of its error output.
         stderr: String,
     },
-    #[error("{label}: it says that all went well, but wrote no dump of {machine}{}", said(.stderr))]
+    #[error("{label}: it exited successfully, but wrote no dump of {machine}{}", quoted(.stderr))]
     Empty {
         label: String,
         machine: String,
@@ -38,12 +38,12 @@ pub enum DumpError {
 }
 
 impl Build {
-    /// Has the build write the vmstate dump of a machine type, which describes what of every device
-    /// it knows goes into a migration stream; about half a second.
+    /// Has the build write the vmstate dump of a machine type, which describes what every device
+    /// type of the build sends in a migration stream; about half a second.
     ///
     /// # Errors
-    /// It fails, crashes, hangs or writes nothing. What it prints alone, such as a warning about a
-    /// deprecated machine type, is no failure.
+    /// It fails, crashes, hangs or writes nothing. Output alone, such as a warning about a
+    /// deprecated machine type, is not a failure.
     pub fn dump_vmstate(&self, machine: &str) -> Result<Vec<u8>, QemuError> {
         Ok(block_on(self.dump(machine)).unwrap_or_else(|source| Err(self.no_folder(source)))?)
     }
@@ -56,6 +56,9 @@ impl Build {
     }
 
     /// [`Build::dump_vmstate`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::dump_vmstate`].
     pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
         let dir = private_dir().map_err(|error| self.no_folder(error))?;
         let file = dir.path().join("vmstate.json");

@@ -1,9 +1,9 @@
-//! Everything that can go wrong with a build, and whose fault it is.
+//! The errors of a build, and whose fault they are.
 
 use crate::qemu::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
 
-/// An error of this room. [`QemuError::is_usage`] tells an argument that is wrong (exit status 2)
-/// from a build that could not be tested (125).
+/// An error of this module. [`QemuError::is_usage`] separates an argument that is wrong (exit
+/// status 2) from a build that could not be tested (125).
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
     #[error(transparent)]
@@ -21,7 +21,7 @@ pub enum QemuError {
 }
 
 impl QemuError {
-    /// Whether the arguments are to blame: they would be wrong on every machine and with every
+    /// Tells whether the arguments are to blame: they would be wrong on every machine and with any
     /// build. Everything else means that this pair could not be tested here and now.
     pub fn is_usage(&self) -> bool {
         match self {

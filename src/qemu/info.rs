@@ -1,4 +1,4 @@
-//! What a build is and which machine types it has, asked from itself.
+//! The version and the machine types of a build, asked from itself.
 
 use qapi::qmp;
 
@@ -19,15 +19,15 @@ pub(crate) const NO_MACHINE: [&str; 8] = [
     "tcg",
 ];
 
-/// What a build says about itself.
+/// The answers of a build about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildInfo {
     pub version: Version,
-    /// What the distribution calls it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
+    /// The distribution's name for it, for instance `Debian 1:7.2+dfsg-7+deb12u18`; often empty.
     pub package: String,
     /// The target, for instance `x86_64`.
     pub target: String,
-    /// By name.
+    /// The machine types by name.
     pub machines: Vec<MachineType>,
 }
 
@@ -39,10 +39,13 @@ pub struct MachineType {
     pub alias: Option<String>,
     pub is_default: bool,
     pub deprecated: bool,
+    /// The QOM type of the CPU that it has where none is chosen, if it has one and the build tells.
+    pub default_cpu: Option<String>,
 }
 
 impl Build {
-    /// Starts the build without a machine and asks what it is; some tenths of a second.
+    /// Starts the build without a machine and asks for its version and machine types; some tenths
+    /// of a second.
     ///
     /// # Errors
     /// It does not start or does not answer.
@@ -58,6 +61,9 @@ impl Build {
     }
 
     /// [`Build::info`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::info`].
     pub async fn ask(&self) -> Result<BuildInfo, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self).await {
@@ -84,6 +90,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
             alias: machine.alias,
             is_default: machine.is_default,
             deprecated: machine.deprecated,
+            default_cpu: machine.default_cpu_type,
         })
         .collect();
     // The order is that of a hash table.
@@ -101,7 +108,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
 }
 
 impl Build {
-    /// What the build prints for `-device help`: the drivers that it can plug in.
+    /// Returns the output of `-device help`: the drivers that the build can plug in.
     ///
     /// # Errors
     /// It does not start, or fails.

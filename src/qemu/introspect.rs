@@ -1,4 +1,4 @@
-//! What a build can create, asked from itself.
+//! The device types that a build can create, asked from itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 /// The devices of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Devices {
-    /// Every device type that is not abstract, those of which boards alone are made among them.
+    /// Every device type that is not abstract, including those that only boards contain.
     pub types: BTreeSet<String>,
-    /// Name and type of each property, of the types that were asked for and told it.
+    /// Name and type of each property, of the types that were asked for and that list them.
     pub properties: BTreeMap<String, Vec<(String, String)>>,
 }
 
@@ -61,6 +61,9 @@ impl Build {
     }
 
     /// [`Build::devices`] for a caller with a runtime.
+    ///
+    /// # Errors
+    /// As of [`Build::devices`].
     pub async fn ask_devices(&self, asked: &[String]) -> Result<Devices, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
         match questions(&monitored, self, asked).await {
@@ -151,9 +154,10 @@ async fn questions(
                 let pairs = found.into_iter().map(|p| (p.name, p.type_)).collect();
                 devices.properties.insert(name.clone(), pairs);
             }
-            // Some types tell none without a machine: they are tried as they are.
+            // Some types list none without a machine: they are tried as they are.
             Err(QmpError::Refused { .. }) => {}
-            // Asking is creating, which a faulty device may not survive. What is known is enough.
+            // Asking creates the device, and a faulty one may crash the build. What is known so far
+            // is enough.
             Err(_) => break,
         }
     }

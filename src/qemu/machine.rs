@@ -1,4 +1,4 @@
-//! Machine types: which one both builds know, and what one needs.
+//! Machine types: the one that both builds know, and its needs.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ struct Architecture {
     packages: Vec<String>,
 }
 
-/// What a family of machine types needs; a `[[machine]]` of `device-sets/machines.toml`.
+/// The needs of a family of machine types; a `[[machine]]` of `device-sets/machines.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -33,13 +33,13 @@ pub struct Profile {
     pub names: Vec<String>,
     /// The target it belongs to.
     pub architecture: String,
-    /// Whether the family's name means this target unless told otherwise.
+    /// Set if the family's name means this target unless another is given.
     #[serde(default)]
     pub default: bool,
     /// Targets of which it is the machine that people mostly run.
     #[serde(default)]
     pub usual: Vec<String>,
-    /// Bytes of zeroes it wants as firmware.
+    /// Bytes of zeroes it needs as firmware.
     pub blank_rom: Option<u64>,
     #[serde(default)]
     option: Vec<ProfileOption>,
@@ -63,11 +63,24 @@ impl Profile {
     }
 
     /// Arguments to start a machine with, on a QEMU of this version.
-    pub fn start_args(&self, version: Version) -> impl Iterator<Item = &str> {
+    pub fn start_args(&self, version: Version, cpu: ProfileCpu) -> impl Iterator<Item = &str> {
         let known =
             move |option: &&ProfileOption| option.since.is_none_or(|since| since <= version);
-        args(self.option.iter().filter(known))
+        let chosen = move |option: &&ProfileOption| {
+            let is_cpu = option.args.first().is_some_and(|arg| arg == "-cpu");
+            cpu == ProfileCpu::Given || !is_cpu
+        };
+        args(self.option.iter().filter(known).filter(chosen))
     }
+}
+
+/// What becomes of a profile's choice of a CPU model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileCpu {
+    /// The machine is started with it.
+    Given,
+    /// The machine is left with its own default.
+    LeftOut,
 }
 
 fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<Item = &'a str> {
@@ -75,7 +88,7 @@ fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<I
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    // Not from outside: the file is part of the program, and a test reads it.
+    // Not external input: the file is part of the program, and a test reads it.
     toml::from_str(include_str!("../../device-sets/machines.toml"))
         .unwrap_or_else(|error| unreachable!("device-sets/machines.toml: {error}"))
 });
@@ -90,7 +103,7 @@ pub fn packages(target: &str) -> Option<&'static [String]> {
         .map(|architecture| architecture.packages.as_slice())
 }
 
-/// The target that a machine's name means unless told otherwise: `x86_64` for `pc-q35-7.2`.
+/// The target that a machine's name means unless another is given: `x86_64` for `pc-q35-7.2`.
 pub fn default_architecture(machine: &str) -> Option<&'static str> {
     named(machine)
         .find(|profile| profile.default)
@@ -105,7 +118,7 @@ pub fn usual() -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
-/// The families that people mostly run on a target, in the order of the table.
+/// Returns the usual families of a target, in the order of the table.
 pub fn usual_of(target: &str) -> impl Iterator<Item = &'static str> {
     usual()
         .filter(move |(known, _)| *known == target)
@@ -122,17 +135,19 @@ pub fn versioned(old: &BuildInfo, new: &BuildInfo) -> Vec<String> {
         .collect()
 }
 
-/// The architecture when neither the machine type nor the user says one.
+/// The architecture when neither the machine type nor the user names one.
 pub const USUAL_ARCHITECTURE: &str = "x86_64";
 
-/// The architecture that is meant: as asked for, else as the machine type implies, else the usual.
+/// Returns the architecture that is meant: as requested, else as the machine type implies, else the
+/// usual one.
 pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {
     asked
         .or_else(|| machine.and_then(default_architecture))
         .unwrap_or(USUAL_ARCHITECTURE)
 }
 
-/// What a machine needs. Without a target only a name that no two targets share has an answer.
+/// Returns what a machine needs. Without a target only a name that no two targets share has an
+/// answer.
 pub fn profile(machine: &str, target: Option<&str>) -> Option<&'static Profile> {
     let mut found = named(machine)
         .filter(|profile| target.is_none_or(|target| serves(target, &profile.architecture)));
@@ -278,7 +293,7 @@ fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// Which build lacks the very name that was asked for.
+/// The builds that lack the very name that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Old(Version),
@@ -290,22 +305,23 @@ enum Missing {
 /// No machine type that fits, and what comes closest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct NoCommonMachine {
-    /// What was asked for.
+    /// The name that was asked for.
     pub wanted: String,
     missing: Missing,
-    /// What the name is short for in a build that lacks it as such, where another build lacks that.
+    /// The name that it is short for in a build that lacks it as such, where another build lacks
+    /// that.
     pub alias_of: Option<String>,
-    /// A build has versioned types of which it is the family's name.
+    /// Set if a build has versioned types of which it is the family's name.
     is_family: bool,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
-    /// Names like the wanted one that would do, the most alike first; none if there is a `newest`.
+    /// Similar names that would do, the most similar first; none if there is a `newest`.
     pub near: Vec<String>,
 }
 
 impl NoCommonMachine {
-    /// Tells whether no build asked knows the name, nor a family or an alias that it may belong to: it is
-    /// misspelt, rather than missing from one of them.
+    /// Tells whether neither the name nor a family or an alias that it may belong to is known to
+    /// any build: it is misspelt, rather than missing from one of them.
     pub fn is_unknown(&self) -> bool {
         matches!(self.missing, Missing::Both | Missing::Only(_))
             && self.alias_of.is_none()
@@ -318,7 +334,7 @@ impl NoCommonMachine {
         let alias_of = machines()
             .find(|machine| machine.alias.as_deref() == Some(wanted))
             .map(|machine| machine.name.clone());
-        // By its name in the builds, or by one that people use for it.
+        // Found by its name in the builds, or by another usual name.
         let of_family = |machine: &MachineType| {
             let family = split(&machine.name).map(|(family, _)| family);
             let wanted = split(wanted).map_or(wanted, |(family, _)| family);
@@ -390,6 +406,7 @@ mod tests {
                     alias: (!alias.is_empty()).then(|| (*alias).to_owned()),
                     is_default: false,
                     deprecated: false,
+                    default_cpu: None,
                 })
                 .collect(),
         }
@@ -459,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_with_what_comes_closest() {
+    fn what_is_missing_is_reported_with_what_comes_closest() {
         let (old, new) = (old(), new());
         let message = |wanted| resolve(wanted, &old, &new).unwrap_err().to_string();
         let has = message("pc-q35-4.2");
@@ -545,8 +562,16 @@ mod tests {
         let q800 = profile("q800", None).unwrap();
         assert_eq!(q800.blank_rom, Some(1 << 20));
         assert_eq!(q800.dump_args().count(), 0);
-        assert_eq!(q800.start_args(Version::new(7, 2, 0)).count(), 0);
-        assert_eq!(q800.start_args(Version::new(8, 2, 0)).count(), 4);
+        assert_eq!(
+            q800.start_args(Version::new(7, 2, 0), ProfileCpu::Given)
+                .count(),
+            0
+        );
+        assert_eq!(
+            q800.start_args(Version::new(8, 2, 0), ProfileCpu::Given)
+                .count(),
+            4
+        );
         assert!(
             profile("virt", None).is_none(),
             "several targets have a virt"

@@ -1,8 +1,8 @@
 //! A build of QEMU: where it comes from, what it can do, starting it.
 //!
 //! An argument ([`BuildArg`]) is opened into a [`Build`], fetched from a Debian archive into the
-//! [`Cache`] where it is a suite. A build is asked what it is over [`qmp`] ([`BuildInfo`]), which
-//! decides the [`machine`] type, and it writes the vmstate dump of one.
+//! [`Cache`] where it is a suite. A build is asked over [`qmp`] for its version and machine types
+//! ([`BuildInfo`]), which decide the [`machine`] type, and it writes the vmstate dump of one.
 //!
 //! The functions that are not `async` start a runtime of their own and must not be called from
 //! inside another one.
@@ -47,14 +47,17 @@ pub(crate) use spec::SpecError;
 
 use crate::cleanup::until_the_end;
 
-/// Reads a BUILD argument and looks whether what it names is there.
+/// Reads a BUILD argument and checks that what it names exists.
+///
+/// # Errors
+/// The argument is malformed, or names a file or a program that does not exist or cannot be used.
 pub fn parse(arg: &str) -> Result<BuildArg, QemuError> {
     Ok(arg.parse::<BuildArg>()?)
 }
 
 /// Makes a build ready to run, fetching it into the cache where it is a Debian suite that is not
 /// there yet. `arch` is the target as QEMU names it (`x86_64`, `aarch64`); it chooses the program
-/// out of a suite and says nothing new about a binary.
+/// of a suite and does not affect a binary.
 ///
 /// # Errors
 /// A dump is refused: it cannot be run. A suite may be unknown, unverifiable or out of reach.
@@ -78,8 +81,10 @@ pub fn open(
     }
 }
 
-/// Runs a future to its end on a runtime that lives no longer; it goes no further once the process is
-/// ending.
+/// Runs a future to its end on a runtime of its own; the future stops once the process is ending.
+///
+/// # Errors
+/// The system provides no runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -13,13 +13,13 @@ use tokio::net::UnixListener;
 use tracing::Instrument;
 
 use crate::cleanup::TempFolder;
-use crate::qemu::process::said;
+use crate::qemu::process::quoted;
 use crate::qemu::qmp::{QmpError, Session};
 use crate::qemu::{Build, Ended, RunError, Running, output};
 
-/// A build could not be started, or not be talked to.
+/// A failure to start a build, or to communicate with it.
 #[derive(Debug, thiserror::Error)]
-#[error("{label}: {problem}{}", said(.stderr))]
+#[error("{label}: {problem}{}", quoted(.stderr))]
 pub struct StartError {
     /// The build, as the user wrote it.
     pub label: String,
@@ -29,13 +29,13 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// Returns the line in which the build says why, without its name; else what happened.
+    /// Returns the line in which the build gives the reason, without its name; else what happened.
     pub fn reason(&self) -> String {
         output::reason(&self.stderr).map_or_else(|| self.problem.to_string(), str::to_owned)
     }
 }
 
-/// What a build that would not start did.
+/// The behaviour of a build that would not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("{0}")]
@@ -63,7 +63,8 @@ impl Monitored {
     /// Starts a build with these arguments and a monitor.
     ///
     /// # Errors
-    /// It cannot be started, ends at once, opens no monitor in time or says no QMP there.
+    /// It cannot be started, ends at once, opens no monitor in time or does not speak QMP
+    /// there.
     pub async fn start<A: AsRef<OsStr>>(
         build: &Build,
         args: impl IntoIterator<Item = A>,
@@ -92,7 +93,7 @@ impl Monitored {
 
         let deadline = build.deadlines().start;
         let connected = tokio::select! {
-            // A build that connects and then ends has said why on the socket.
+            // A build that connects and then ends has given the reason on the socket.
             biased;
             connection = listener.accept() => connection.map_err(Problem::from),
             ended = process.wait(deadline) => Err(match ended {
@@ -134,7 +135,7 @@ impl Monitored {
 }
 
 async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartError {
-    // Who closes the socket is about to end: how is more telling.
+    // A build that closes the socket is about to end: its exit says more.
     let problem = match problem {
         Problem::Qmp(QmpError::Closed) => match process.wait(Duration::from_secs(1)).await {
             Ok(status) => Problem::Ended(Ended(status)),
@@ -150,7 +151,10 @@ async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartE
     }
 }
 
-/// A temporary folder for us alone, with a path short enough for a socket in it.
+/// Makes a private temporary folder, with a path short enough for a socket in it.
+///
+/// # Errors
+/// The folder cannot be made.
 pub fn private_dir() -> io::Result<TempFolder> {
     // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
     let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;

@@ -1,7 +1,8 @@
-//! Reading what QEMU prints: which lines complain, which are harmless, and where a line's text begins.
+//! Parsing of QEMU's output: the lines that complain, the harmless ones, and the text of a line.
 //!
 //! QEMU writes `program: text`, where a text that starts with `warning:` or `info:` is no failure.
-//! Wordings that are read for what they say live here too, so that a new release is met in one place.
+//! Wordings that are parsed for their contents are here too, so that a new release needs changes in
+//! one place.
 
 pub(crate) mod load;
 pub(crate) mod start;
@@ -15,7 +16,7 @@ pub(crate) fn without_program(line: &str) -> &str {
     }
 }
 
-/// Tells a line that says nothing about a failure.
+/// Recognises a line that has no bearing on a failure.
 pub(crate) fn is_harmless(line: &str) -> bool {
     let line = line.trim();
     line.is_empty()
@@ -27,7 +28,7 @@ pub(crate) fn is_harmless(line: &str) -> bool {
         || line.contains("terminating on signal")
 }
 
-/// Returns the lines of an error output but for the harmless ones.
+/// Returns the lines of an error output except for the harmless ones.
 pub(crate) fn complaints(stderr: &str) -> impl Iterator<Item = &str> {
     let mut warned = false;
     stderr.lines().filter(move |line| {
@@ -43,8 +44,8 @@ pub(crate) fn complaint(stderr: &str) -> Option<&str> {
     complaints(stderr).next()
 }
 
-/// Returns the line that best says why a build ended, without the program's name: a failed assertion,
-/// else the first complaint.
+/// Returns the line that best explains why a build ended, without the program's name: a failed
+/// assertion, else the first complaint.
 pub(crate) fn reason(stderr: &str) -> Option<&str> {
     complaints(stderr)
         .find(|line| line.contains("Assertion"))
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_tells_more_than_a_line_before_it() {
+    fn an_assertion_says_more_than_a_line_before_it() {
         for (stderr, expected) in [
             (
                 "qemu-system-arm: first\nqemu-system-arm: ../x.c:1: f: Assertion `a' failed.\n",

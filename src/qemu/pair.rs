@@ -1,4 +1,4 @@
-//! Two builds made ready side by side, and what they have in common.
+//! Two builds made ready side by side, and their common machine types and drivers.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -8,18 +8,18 @@ use crate::qemu::{
     Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
 };
 
-/// How builds are made ready.
+/// The means by which builds are made ready.
 #[derive(Clone)]
 pub struct Means<'w> {
     /// The target that a suite's program is chosen for; see [`machine::architecture`].
     pub architecture: String,
-    /// Where fetched builds are kept, unless the usual place is meant.
+    /// The folder where fetched builds are kept, unless the usual place is meant.
     pub cache: Option<PathBuf>,
-    /// Who watches what is fetched.
+    /// The watcher of what is fetched.
     pub watcher: FetchWatcher<'w>,
 }
 
-/// A build that was started once and said what it is.
+/// A build that was started once to read its version.
 #[derive(Debug, Clone)]
 pub struct Opened {
     pub build: Build,
@@ -28,10 +28,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Makes a build ready and asks what it is.
+    /// Makes a build ready and asks for its version and machine types.
     ///
     /// # Errors
-    /// It is not to be had, does not start or does not answer.
+    /// It is not available, does not start or does not answer.
     pub fn new(arg: &BuildArg, means: &Means<'_>) -> Result<Opened, QemuError> {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
@@ -43,13 +43,14 @@ impl Opened {
         })
     }
 
-    /// What `-device help` prints; asked when first wanted, and empty where a build does not say.
+    /// Returns the output of `-device help`; asked when first needed, and empty where a build gives
+    /// none.
     pub fn device_help(&self) -> &str {
         self.help
             .get_or_init(|| self.build.device_help().unwrap_or_default())
     }
 
-    /// As a report names it.
+    /// Returns the build as a report names it.
     pub fn reference(&self) -> BuildRef {
         BuildRef {
             label: self.build.label().to_owned(),
@@ -66,7 +67,7 @@ pub struct Pair {
     pub new: Opened,
 }
 
-/// Why there is no such pair.
+/// A failure to make a pair of builds.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
     #[error(transparent)]
@@ -81,7 +82,7 @@ pub enum PairError {
 }
 
 impl PairError {
-    /// Whether the arguments are to blame, rather than a build.
+    /// Tells whether the arguments are to blame, rather than a build.
     pub fn is_usage(&self) -> bool {
         match self {
             PairError::Qemu(error) => error.is_usage(),
@@ -94,7 +95,7 @@ impl Pair {
     /// Opens both builds side by side.
     ///
     /// # Errors
-    /// One is not to be had or does not start, or they are for different targets.
+    /// One is not available or does not start, or they are for different targets.
     pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
         let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
         let (old, new) = (old?, new?);
@@ -112,6 +113,17 @@ impl Pair {
     /// The target of both, as in `qemu-system-TARGET`.
     pub fn arch(&self) -> &str {
         &self.old.info.target
+    }
+
+    /// The CPU types that a machine has by default in the old and in the new build, where they differ.
+    pub fn other_default_cpu(&self, machine: &str) -> Option<[String; 2]> {
+        let cpu = |build: &'_ Opened| -> Option<String> {
+            let mut machines = build.info.machines.iter();
+            let found = machines.find(|known| known.name == machine)?;
+            found.default_cpu.clone()
+        };
+        let (old, new) = (cpu(&self.old)?, cpu(&self.new)?);
+        (old != new).then_some([old, new])
     }
 
     /// The machine type that a wanted name means for both.

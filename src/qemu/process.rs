@@ -1,4 +1,4 @@
-//! Child processes that end in time, and with us.
+//! Child processes that end in time, and with this process.
 
 use std::fmt;
 use std::io;
@@ -17,11 +17,11 @@ use crate::qemu::quote;
 
 use crate::cleanup::{Group, uninterrupted};
 
-/// How much of the end of a child's error output is kept, in bytes.
+/// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
 
 /// Makes a command's process the leader of a group of its own, killed when the thread that starts
-/// it ends: a terminal's Ctrl-C reaches us alone, and no QEMU outlives us.
+/// it ends: a terminal's Ctrl-C reaches this process alone, and no QEMU outlives it.
 #[expect(
     unsafe_code,
     reason = "what has to run between fork and exec has no safe way in"
@@ -33,7 +33,7 @@ pub(super) fn tie_to_us(command: &mut Command) {
     unsafe {
         command.pre_exec(move || {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // We may have died before the line above: then nobody will kill the child.
+            // The parent may have died before the line above: then nothing would kill the child.
             if nix::unistd::getppid().as_raw() as u32 != us {
                 return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
             }
@@ -42,7 +42,7 @@ pub(super) fn tie_to_us(command: &mut Command) {
     }
 }
 
-/// How a process ended, in words.
+/// The way in which a process ended; `Display` puts it into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended(pub ExitStatus);
 
@@ -59,12 +59,12 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Why a process could not be run to a good end.
+/// A failure to run a process to a good end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{program} could not be started: {source}")]
     Spawn { program: String, source: io::Error },
-    #[error("{program} was not done after {} s and was killed{}", after.as_secs_f32(), said(stderr))]
+    #[error("{program} was not done after {} s and was killed{}", after.as_secs_f32(), quoted(stderr))]
     Deadline {
         program: String,
         after: Duration,
@@ -75,7 +75,7 @@ pub enum RunError {
 }
 
 /// The end of an error message that quotes what a program printed.
-pub(crate) fn said(stderr: &str) -> String {
+pub(crate) fn quoted(stderr: &str) -> String {
     match stderr.trim() {
         "" => String::new(),
         text => format!("; it said:\n{text}"),
@@ -94,7 +94,8 @@ fn shell_line(command: &Command) -> String {
 pub struct Running {
     program: String,
     child: Child,
-    /// Of the child, until it has been waited for: the number may belong to somebody else then.
+    /// The child's group, until the child has been waited for: the number may belong to another
+    /// process then.
     group: Option<Group>,
     stderr: Tail,
     /// Names the process in the log.
@@ -106,7 +107,7 @@ impl Running {
     /// the command says.
     ///
     /// # Errors
-    /// What the system says, for instance that there is no such program.
+    /// The system's error, for instance that there is no such program.
     pub fn start(mut command: Command) -> Result<Running, RunError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
@@ -161,7 +162,7 @@ impl Running {
         }
     }
 
-    /// Kills the process and everything in its group, and waits until it is gone.
+    /// Kills the process and everything in its group, and waits until it has ended.
     pub async fn kill(&mut self) {
         self.signal_group();
         if self.child.wait().await.is_ok() {
@@ -225,8 +226,8 @@ impl Tail {
         Tail { bytes, reader }
     }
 
-    /// Reads what is left after the writer ended. A grandchild may hold the pipe open for ever, so
-    /// not for long. Tells if this was the first time.
+    /// Reads what is left after the writer ended. A grandchild may keep the pipe open for ever, so
+    /// the wait is short. Returns whether this was the first time.
     async fn drain(&mut self) -> bool {
         let Some(reader) = self.reader.take() else {
             return false;
@@ -247,7 +248,7 @@ impl Tail {
     }
 }
 
-/// What a process that ended left.
+/// The result of a process that ended.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub status: ExitStatus,
@@ -256,6 +257,9 @@ pub(crate) struct Output {
 }
 
 /// Runs a command to its end and keeps what it printed.
+///
+/// # Errors
+/// The command cannot be started or waited for, or is killed at the deadline.
 pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
     command.stdout(Stdio::piped());
     let mut running = Running::start(command)?;
@@ -291,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_process_is_told_in_words() {
+    fn the_end_of_a_process_is_put_into_words() {
         let ended = |script: &str| {
             let run = block_on(output(sh(script), Duration::from_secs(10)))
                 .unwrap()

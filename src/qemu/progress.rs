@@ -1,4 +1,4 @@
-//! What happens while a build is fetched, for whoever watches.
+//! The events of a fetch of a build, for a watcher.
 
 use std::fmt;
 
@@ -60,13 +60,13 @@ pub enum FetchStep<'e> {
     },
     /// The packages are unpacked.
     Unpack {
-        /// How many there are.
+        /// The number of packages.
         packages: u64,
     },
 }
 
 impl FetchStep<'_> {
-    /// Returns the position at which the step is through; of some it is not known.
+    /// Returns the position at which the step is done; of some it is not known.
     pub fn total(&self) -> Option<u64> {
         match *self {
             FetchStep::PackageList => None,
@@ -118,7 +118,7 @@ impl fmt::Display for FetchEvent<'_> {
     }
 }
 
-/// Who watches a fetch; called from any thread.
+/// A watcher of a fetch; called from any thread.
 pub(crate) type FetchWatcher<'w> = &'w (dyn Fn(FetchEvent<'_>) + Sync);
 
 /// A step under way; its end is reported when this is dropped.

@@ -1,6 +1,6 @@
-//! What a started machine is made of, and how its devices are set: their effective properties.
+//! The composition of a started machine, and how its devices are set: their effective properties.
 //!
-//! A device's properties are those that its type lists for `-device`. What else an object tells
+//! A device's properties are those that its type lists for `-device`. What else an object shows
 //! (addresses, counters, the time of day) is its state, not how it was set up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,14 +23,14 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
-    /// Where it is in the tree of objects, for instance `/machine/peripheral/net0`.
+    /// The place in the tree of objects, for instance `/machine/peripheral/net0`.
     pub path: String,
     pub type_name: String,
     pub kind: Kind,
-    /// It is a virtio device, whatever that is plugged in by.
+    /// Set for a virtio device, whatever bus it is plugged into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_virtio: bool,
-    /// By name. Empty where nobody wanted to know them.
+    /// The properties by name. Empty where they were not asked for.
     pub properties: BTreeMap<String, Setting>,
 }
 
@@ -42,15 +42,15 @@ pub enum Kind {
     Device,
 }
 
-/// How a property is set.
+/// The value of a property, and its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub value: Value,
-    /// What it is where neither the machine type nor an option sets it, if the type tells.
+    /// The value where neither the machine type nor an option sets it, if the type has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
-    /// It turns on a feature that a virtio device offers its driver.
+    /// Set if it turns on a feature that a virtio device offers its driver.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_feature: bool,
 }
@@ -61,8 +61,8 @@ impl Setting {
         is_on(&self.value)
     }
 
-    /// Whether the machine type or an option gave it another value than its type has for it.
-    /// `None` where the type does not tell.
+    /// Tells whether the machine type or an option gave it another value than its type has for it.
+    /// `None` where the type has none.
     pub fn is_pinned(&self) -> Option<bool> {
         self.default
             .as_ref()
@@ -75,7 +75,7 @@ pub fn is_on(value: &Value) -> bool {
     same(value, &Value::Bool(true))
 }
 
-/// Whether two values mean the same: a switch is `true` in one version and `on` in the next.
+/// Tells whether two values mean the same: a switch is `true` in one version and `on` in the next.
 pub fn same(one: &Value, other: &Value) -> bool {
     fn switch(value: &Value) -> Option<bool> {
         match value {
@@ -154,7 +154,7 @@ impl Snapshot {
                     let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
                     if let Some(value) = answer {
-                        // A machine's properties tell no default.
+                        // A machine's properties have no default.
                         object.insert(&item.name, value, Listed::default());
                     }
                 }
@@ -214,7 +214,7 @@ impl Object {
     }
 }
 
-/// What a type tells of a property.
+/// The facts that a type lists about a property.
 #[derive(Debug, Clone, Default)]
 struct Listed {
     default: Option<Value>,
@@ -224,9 +224,10 @@ struct Listed {
 /// The type of every virtio device, whatever it is plugged in by.
 const VIRTIO: &str = "virtio-device";
 
-/// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU 9 a bit of a
-/// mask is described as `on/off` and a plain switch not at all (hw/core/qdev-properties.c); later both are
-/// described alike, and `x-` sets apart what is no business of a guest's driver.
+/// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
+/// 9 a bit of a mask is described as `on/off` and a plain switch not at all
+/// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
+/// concern a guest's driver.
 fn is_feature(property: &ObjectPropertyInfo) -> bool {
     property.type_ == "bool"
         && property.description.as_deref() == Some("on/off")
@@ -235,7 +236,7 @@ fn is_feature(property: &ObjectPropertyInfo) -> bool {
 
 const MACHINE: &str = "/machine";
 
-/// What holds devices and is none.
+/// The type that holds devices and is none.
 const CONTAINER: &str = "container";
 
 /// A refusal is an answer: there is no such thing.
@@ -271,7 +272,7 @@ fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
 }
 
-/// Tells if a property has a value of its own, and is no reference to another object.
+/// Tells whether a property has a value of its own, and is no reference to another object.
 fn is_plain(property: &ObjectPropertyInfo) -> bool {
     child(property).is_none() && !property.type_.starts_with("link<")
 }

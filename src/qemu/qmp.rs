@@ -5,7 +5,7 @@
 //! reply that lacks a key which came later (`query-machines`) or has a word that it does not know (a
 //! target, a run state, the status or a capability of a migration). For those the commands have
 //! replies of our own, with the keys that are read. Events never reach the crate: it gives up on the
-//! stream at the first one that its schema does not know. They are told apart line by line before it
+//! stream at the first one that its schema does not know. They are separated line by line before it
 //! and kept as they came.
 
 use std::fmt::Debug;
@@ -28,24 +28,24 @@ use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
 const MAX_LINE: u64 = 64 << 20;
-/// How much of a line that is no QMP an error quotes, in characters.
+/// Number of characters that an error quotes of a line that is no QMP.
 const QUOTED: usize = 120;
 
-/// Why a session broke, or a command did not work.
+/// A broken session, or a command that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QmpError {
-    #[error("what it says on the monitor socket is no QMP: {0:?}")]
+    #[error("its output on the monitor socket is not QMP: {0:?}")]
     NotQmp(String),
     #[error("it closed the monitor socket")]
     Closed,
     #[error("no answer to {what} within {} s", after.as_secs_f32())]
     Deadline { what: &'static str, after: Duration },
-    /// The build answered that it cannot do it: the session is sound.
+    /// The build refused the command; the session is still usable.
     #[error("{command}: {description}")]
     Refused {
         command: &'static str,
         description: String,
-        /// Whether this build has no such command.
+        /// Set if this build has no such command.
         unknown: bool,
     },
     #[error("{command}: the reply cannot be read: {detail}")]
@@ -57,12 +57,12 @@ pub enum QmpError {
     Io(String),
 }
 
-/// Something a build says unasked. Unknown names and data of any form are kept.
+/// An unsolicited message of a build. Unknown names and data of any form are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub name: String,
     pub data: Value,
-    /// Since the epoch, by the build's clock, if it says so.
+    /// The time since the epoch, by the build's clock, if it gives one.
     pub time: Option<Duration>,
 }
 
@@ -149,7 +149,7 @@ impl Session {
         let arguments = serde_json::to_string(&command).unwrap_or_default();
         self.transcript
             .add("->", &format!("{} {arguments}", C::NAME));
-        // In a task of its own, so that a reply is waited for even when we no longer do: without
+        // In a task of its own, so that a reply is awaited even when the caller has gone: without
         // ids the crate would take it for that of the next command, with ids end the session.
         let reply = tokio::spawn(self.service.execute(command));
         match tokio::time::timeout(deadline, reply).await {
@@ -180,8 +180,8 @@ impl Session {
         deadline: Duration,
     ) -> Result<(), QmpError> {
         use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-        // A build keeps what came with the last bytes until a getfd asks for it. A space between two
-        // commands is no part of either, so that the command itself goes the usual way.
+        // A build keeps a descriptor that came with the last bytes until a getfd asks for it. A
+        // space between two commands belongs to neither, so the command itself is sent as usual.
         let fds = [descriptor.as_raw_fd()];
         sendmsg::<()>(
             self.socket.as_raw_fd(),
@@ -197,7 +197,8 @@ impl Session {
         self.execute(command, deadline).await.map(drop)
     }
 
-    /// Returns the next event, those included that came while nobody asked. `None` once the session is over.
+    /// Returns the next event, those included that came between two calls. `None` once the session
+    /// is over.
     ///
     /// # Errors
     /// There was none within the deadline.
@@ -210,7 +211,7 @@ impl Session {
             })
     }
 
-    /// Forgets the events that came while nobody asked.
+    /// Discards the events that have come since the last one was taken.
     pub fn forget_events(&mut self) {
         while self.events.try_recv().is_ok() {}
     }
@@ -249,7 +250,8 @@ fn broken(garbage: &Mutex<Option<String>>, command: &'static str, error: io::Err
     }
 }
 
-/// Sends events one way and everything else the other, until either end closes or a line is no QMP.
+/// Sends events to one receiver and everything else to the other, until either end closes or a line
+/// is no QMP.
 async fn sort_lines(
     read: OwnedReadHalf,
     mut replies: tokio::io::DuplexStream,
@@ -272,7 +274,7 @@ async fn sort_lines(
         transcript.add("<-", String::from_utf8_lossy(&line).trim_end());
         match serde_json::from_slice(&line) {
             Ok(Value::Object(message)) if message.contains_key("event") => {
-                // Nobody may be interested.
+                // The receiver may be gone.
                 let _unheard = events.send(event(&message));
             }
             Ok(Value::Object(_)) => {
@@ -324,11 +326,11 @@ impl Transcript {
         }
     }
 
-    fn add(&self, way: &str, message: &str) {
-        self.span.in_scope(|| trace!("{way} {message}"));
+    fn add(&self, mark: &str, message: &str) {
+        self.span.in_scope(|| trace!("{mark} {message}"));
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if text.len() + message.len() < Self::MOST {
-            text.push_str(way);
+            text.push_str(mark);
             text.push(' ');
             text.push_str(message);
             text.push('\n');
@@ -378,6 +380,8 @@ pub struct MachineReply {
     pub is_default: bool,
     #[serde(default)]
     pub deprecated: bool,
+    #[serde(default)]
+    pub default_cpu_type: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -404,9 +408,9 @@ mod tests {
     async fn stub(socket: UnixStream, greeting: &str, answers: &[&str]) {
         let (read, mut write) = socket.into_split();
         let mut commands = BufReader::new(read).lines();
-        let said = |text: String| text + "\r\n";
+        let line = |text: String| text + "\r\n";
         write
-            .write_all(said(greeting.to_owned()).as_bytes())
+            .write_all(line(greeting.to_owned()).as_bytes())
             .await
             .unwrap();
         for answer in answers {
@@ -422,7 +426,7 @@ mod tests {
             };
             let id = serde_json::from_str::<Value>(&command).unwrap()["id"].to_string();
             write
-                .write_all(said(answer.replace("ID", &id)).as_bytes())
+                .write_all(line(answer.replace("ID", &id)).as_bytes())
                 .await
                 .unwrap();
         }
@@ -501,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_an_odd_reply_and_garbage_are_told_apart() {
+    fn a_refusal_an_odd_reply_and_garbage_are_distinguished() {
         let answers = [
             READY,
             r#"{"error": {"class": "CommandNotFound", "desc": "no"}, "id": ID}"#,

@@ -3,25 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What a user named, known to be there as far as that can be told without fetching or running.
+/// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildArg {
     /// A vmstate dump, compressed or not.
     Dump(PathBuf),
     /// A suite of the Debian archive: `debian:bookworm-backports`.
     Debian { suite: String },
-    /// A folder that holds QEMU binaries under their usual names, such as one that QEMU was built in.
+    /// A folder of QEMU binaries under their usual names, such as one that QEMU was built in.
     Folder {
-        /// What the user wrote.
+        /// The text that the user wrote.
         label: String,
-        /// Absolute.
+        /// An absolute path.
         path: PathBuf,
     },
     /// A QEMU binary or a script that starts one.
     Binary {
-        /// What the user wrote.
+        /// The text that the user wrote.
         label: String,
-        /// Absolute, so that it holds whatever folder the program is started from.
+        /// An absolute path, so that it holds whatever folder the program is started from.
         path: PathBuf,
     },
 }
@@ -35,7 +35,7 @@ pub enum SpecError {
     Empty,
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
-    #[error("{}: this is a folder without a qemu-system-ARCH; a QEMU binary or a vmstate dump is wanted", .0.display())]
+    #[error("{}: this is a folder without a qemu-system-ARCH; a QEMU binary or a vmstate dump is needed", .0.display())]
     Folder(PathBuf),
     #[error("{}: this folder has no {PROGRAM}{wanted}; it has {}", folder.display(), .has.join(", "))]
     NotInFolder {
@@ -61,7 +61,7 @@ pub enum SpecError {
     BadSuite(String),
     #[error("{0:?} is not an architecture QEMU has, such as x86_64, aarch64, ppc64 or s390x")]
     UnknownArchitecture(String),
-    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is wanted here", .0.display())]
+    #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is needed here", .0.display())]
     DumpCannotRun(PathBuf),
     #[error("{}: {source}", path.display())]
     Unreadable {
@@ -71,7 +71,7 @@ pub enum SpecError {
 }
 
 impl BuildArg {
-    /// How a report names it: what the user wrote.
+    /// Returns its name in a report: the text that the user wrote.
     pub fn label(&self) -> String {
         match self {
             BuildArg::Dump(path) => path.display().to_string(),
@@ -207,7 +207,7 @@ fn is_dump(arg: &str) -> bool {
         .any(|end| arg.ends_with(end))
 }
 
-/// What stands before a colon, if it reads like `fedora:40` rather than like a path.
+/// Returns the part before a colon, if it reads like `fedora:40` rather than like a path.
 fn scheme(arg: &str) -> Option<&str> {
     let (scheme, _) = arg.split_once(':')?;
     let word = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -217,7 +217,8 @@ fn scheme(arg: &str) -> Option<&str> {
     word.then_some(scheme)
 }
 
-/// A suite becomes a folder's name and a word in apt's source list, so nothing else may pass.
+/// A suite becomes a folder's name and a word in apt's source list, so only such names are
+/// accepted.
 fn is_suite(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(plain) && text.chars().all(|c| plain(c) || c == '.' || c == '-')
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_build_is_told_apart() {
+    fn every_form_of_a_build_is_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("old.json"), "{}").unwrap();

@@ -1,4 +1,4 @@
-//! Cases: migrations that were tried, leg by leg, and what became of them.
+//! Cases: migrations that were tried, leg by leg, and their outcomes.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Direction, SectionName};
 use crate::report::{Cause, Notice, NoticeKind};
 
-/// How a case ended. Anything but `Pass` and `Skip` counts against the builds.
+/// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It loaded, and everything that was compared is the same.
+    /// The guest loaded, and everything that was compared is the same.
     Pass,
     /// The destination refused.
     Fail,
@@ -19,16 +19,16 @@ pub enum Outcome {
     Crash,
     /// A deadline passed.
     Hang,
-    /// It loaded, but memory, device state or the guest's work differ.
+    /// The guest loaded, but memory, device state or the guest's work differ.
     Lost,
-    /// It also fails from a build to itself: not a version break.
+    /// The case also fails from a build to itself: not a version break.
     Broken,
-    /// It cannot be set up on both builds.
+    /// The case cannot be set up on both builds.
     Skip,
 }
 
 impl Outcome {
-    /// Returns what the word means, where it does not say so itself.
+    /// Returns the meaning of the word, where it is not obvious.
     pub fn explanation(self) -> Option<&'static str> {
         match self {
             Outcome::Lost => Some("it loaded, but memory, device state or the guest's work differ"),
@@ -57,9 +57,9 @@ impl fmt::Display for Outcome {
 /// The same set from each build to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
-    /// From the old build to itself.
+    /// The outcome from the old build to itself.
     pub old_to_old: Outcome,
-    /// From the new build to itself.
+    /// The outcome from the new build to itself.
     pub new_to_new: Outcome,
 }
 
@@ -68,15 +68,15 @@ pub struct Control {
 pub struct Leg {
     /// Its place among the case's legs, from 0.
     pub index: usize,
-    /// The way that the guest moved.
+    /// The direction in which the guest moved.
     pub direction: Direction,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// From its start to its end, in milliseconds.
+    /// The time from its start to its end, in milliseconds.
     pub total_ms: Option<u64>,
-    /// While the guest ran on neither side, in milliseconds.
+    /// The time in which the guest ran on neither side, in milliseconds.
     pub downtime_ms: Option<u64>,
-    /// Before the first page was sent, in milliseconds.
+    /// The time before the first page was sent, in milliseconds.
     pub setup_ms: Option<u64>,
     /// RAM bytes and pages that were transferred.
     pub bytes: Option<u64>,
@@ -84,7 +84,7 @@ pub struct Leg {
     pub pages: Option<u64>,
 }
 
-/// The change of a value on its way.
+/// The change of a value in a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
@@ -94,8 +94,8 @@ pub enum Change {
     Displaced,
     /// The field is not in what the destination saved again.
     Vanished,
-    /// The source does not have the field: what it sent as filler was taken for its value, which is not
-    /// the one that a machine has that never ran.
+    /// The source does not have the field: what it sent as padding was taken for its value, which
+    /// is not the one that a machine has that never ran.
     Filled,
 }
 
@@ -104,7 +104,7 @@ pub enum Change {
 pub struct StateDiff {
     /// The leg after which it was seen.
     pub leg: usize,
-    /// As the stream names it.
+    /// The name in the stream.
     pub section: SectionName,
     /// The section's instance id.
     pub instance: u64,
@@ -112,7 +112,7 @@ pub struct StateDiff {
     pub field: String,
     /// The change of its value.
     pub change: Change,
-    /// The value as the source sent it; of a filled field, the bytes of the filler.
+    /// The value as the source sent it; of a filled field, the bytes of the padding.
     pub sent: String,
     /// The value of the field of that name on the destination.
     pub held: Option<String>,
@@ -123,8 +123,8 @@ pub struct StateDiff {
     pub fresh: Option<String>,
 }
 
-/// A value or a block of memory that a load changes in these builds whatever was sent: each does so to
-/// itself, too, in the same place, and a case does not fail for it.
+/// A value or a block of memory that a load changes in these builds whatever was sent: each makes
+/// the same change to itself, too, and a case does not fail for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ChangedByLoad {
     /// The vmsd name of the section; `None` of memory.
@@ -135,7 +135,7 @@ pub struct ChangedByLoad {
     pub block: Option<String>,
     /// The elements of the field, or the pages of the block.
     pub count: usize,
-    /// The builds that were seen to do so to themselves.
+    /// The builds that were seen to make the change to themselves.
     pub builds: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ impl ChangedByLoad {
     }
 }
 
-/// How much state was compared.
+/// The amount of state that was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChecked {
     /// Legs whose state was compared.
@@ -168,7 +168,7 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// How often a case that failed did so when it was tried again.
+/// The failures among the tries of a case that was repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
     /// Tries that failed, the first one among them.
@@ -185,18 +185,18 @@ pub struct Split {
     pub without_any: bool,
     /// Smallest failing groups, mostly of one device.
     pub culprits: Vec<Vec<String>>,
-    /// These pass, all together.
+    /// Devices that pass, all together.
     pub passed: Vec<String>,
-    /// These hang on a culprit and cannot be without it.
+    /// Devices that depend on a culprit.
     pub hidden: Vec<String>,
-    /// These were not separated.
+    /// Devices that were not separated.
     pub undecided: Vec<String>,
 }
 
-/// One machine, device set, transport and direction, or a loop of legs to and fro.
+/// One machine, device set, transport and direction, or a loop of legs back and forth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// For instance `q35/am53c974/unix/forward`.
+    /// The id, for instance `q35/am53c974/unix/forward`.
     pub id: String,
     /// The machine type.
     pub machine: String,
@@ -206,32 +206,38 @@ pub struct Case {
     pub devices: Vec<String>,
     /// The devices of the set that it did not have.
     pub left_out: Vec<LeftOut>,
-    /// How the stream got from source to destination.
+    /// The transport that carried the stream from source to destination.
     pub transport: String,
     /// The capabilities that the migrations used, by QEMU's names: `multifd`.
     #[serde(default)]
     pub capabilities: Vec<String>,
-    /// Sections that the destination refuses of this machine, whatever devices it has, and that it was
-    /// given from its own build instead, so that the devices could be tried.
+    /// Sections that the destination refuses from this machine, whatever devices it has, and that
+    /// it got from its own build instead, so that the devices could be tried.
     #[serde(default)]
     pub grafted: Vec<String>,
-    /// The case that this one was made of, by its id: that failed, and this is about the devices to blame.
+    /// The id of the failed case that this one was made from: this one is about the devices to
+    /// blame.
     #[serde(default)]
     pub part_of: Option<String>,
-    /// The way of the first leg.
+    /// The direction of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
     pub running: bool,
-    /// Why the guest did not run, where it was to: the machine was moved as it is after reset.
+    /// The reason why the guest did not run although it was to: the machine was moved as it is
+    /// after reset.
     #[serde(default)]
     pub not_running: Option<String>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why it did not pass.
+    /// The reason why it did not pass.
     pub cause: Option<Cause>,
+    /// The id of the case of another device that fails for the same cause and stands for this one:
+    /// the controls are from that case, and only that case was tried again and explained.
+    #[serde(default)]
+    pub same_as: Option<String>,
     /// The same within one build, where it failed between the two.
     pub control: Option<Control>,
-    /// How often it failed, where it was tried again.
+    /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
     /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
@@ -240,13 +246,14 @@ pub struct Case {
     pub legs: Vec<Leg>,
     /// The fields that the destination had with another value than was sent, after a leg.
     pub state_diff: Vec<StateDiff>,
-    /// What did not arrive as it was sent, and does not within a build either: it is not counted.
+    /// The values that did not arrive as they were sent, and do not within a build either: they are
+    /// not counted.
     #[serde(default)]
     pub changed_by_load: Vec<ChangedByLoad>,
-    /// How much of the state was compared after each leg; `None` where it could not be, for the
+    /// The amount of state that was compared after each leg; `None` where it could not be, for the
     /// reason in `state_unchecked`.
     pub state_checked: Option<StateChecked>,
-    /// Why the state was not compared after some leg.
+    /// The reason why the state was not compared after some leg.
     pub state_unchecked: Option<String>,
     /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,
@@ -286,6 +293,7 @@ impl Case {
             not_running: None,
             outcome: Outcome::Skip,
             cause: None,
+            same_as: None,
             control: None,
             repeated: None,
             split: None,

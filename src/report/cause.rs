@@ -37,7 +37,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// Returns the section, or of memory that differs the block: of that only what it is called is known.
+    /// Returns the section, or the block of memory that differs, of which only the name is known.
     pub(crate) fn section_or_memory(&self) -> Option<SectionName> {
         let block = || self.field.as_deref().map(SectionName::from);
         self.section.clone().or_else(block)
@@ -55,7 +55,7 @@ pub enum LegSide {
 }
 
 impl fmt::Display for LegSide {
-    /// As the subject of a sentence.
+    /// Writes the side as the subject of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LegSide::Source => "the source",
@@ -78,7 +78,7 @@ pub enum Phase {
     Incoming,
     /// The stream goes over.
     Transfer,
-    /// Memory is compared, and what the workload left in it.
+    /// Memory is compared, with what the workload left in it.
     MemoryCheck,
     /// Device state is compared.
     StateCheck,

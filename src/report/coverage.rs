@@ -1,10 +1,12 @@
-//! How much of the state that two builds know was put to the test.
+//! The part of the state that two builds know that was put to the test.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// How far a section got in a run; the strongest evidence first.
+use crate::model::Direction;
+
+/// The point that a section reached in a run; the strongest evidence first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reached {
@@ -37,12 +39,26 @@ pub struct CoveredSection {
     /// True if a guest of the machine can send it: it is built in, or a user can add it, and a build
     /// does not mark it as unmigratable.
     pub possible: bool,
-    /// How far it got.
+    /// The point that it reached.
     pub reached: Reached,
-    /// Why it could not be created.
+    /// The reason why it could not be created.
     pub reason: Option<String>,
     /// Its subsections, by name.
     pub subsections: Vec<CoveredSubsection>,
+    /// The directions in which any case sent it.
+    #[serde(default)]
+    pub sent_in: Vec<Direction>,
+}
+
+/// How much of the sections was sent in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectionCoverage {
+    /// The direction.
+    pub direction: Direction,
+    /// Sections of those that the machine can have that were sent.
+    pub sent: usize,
+    /// These of all, in whole percent, rounded down.
+    pub percent: u8,
 }
 
 /// Counts of a [`Coverage`]; all but the last are of sections that the machine can have.
@@ -73,6 +89,9 @@ pub struct CoverageCounts {
 pub struct Coverage {
     /// Counts of the sections.
     pub counts: CoverageCounts,
+    /// The same for each direction that was asked for.
+    #[serde(default)]
+    pub directions: Vec<DirectionCoverage>,
     /// The percentage that was asked for; with less, nothing is compatible.
     pub required: Option<u8>,
     /// All of them, by QOM type.
@@ -102,21 +121,47 @@ impl Coverage {
             counts.subsections += section.subsections.len();
             counts.subsections_sent += section.subsections.iter().filter(|s| s.sent).count();
         }
-        // Nothing to cover is covered.
-        let percent = (100 * counts.sent).checked_div(counts.sections);
-        counts.percent = percent.map_or(100, |p| u8::try_from(p).unwrap_or(100));
+        counts.percent = percent(counts.sent, counts.sections);
         Coverage {
             counts,
+            directions: Vec::new(),
             required: None,
             sections,
         }
     }
 
+    /// Counts each of these directions, which were asked for.
+    pub fn counted_in(mut self, directions: impl IntoIterator<Item = Direction>) -> Self {
+        let possible = || self.sections.iter().filter(|section| section.possible);
+        let count = |direction| {
+            let sent = possible().filter(|section| section.sent_in.contains(&direction));
+            let sent = sent.count();
+            DirectionCoverage {
+                direction,
+                sent,
+                percent: percent(sent, self.counts.sections),
+            }
+        };
+        self.directions = directions.into_iter().map(count).collect();
+        self
+    }
+
+    /// Returns whether this percentage was sent, and something in every direction that was asked for.
+    pub fn reaches(&self, least: u8) -> bool {
+        let is_tried = |of: &DirectionCoverage| of.sent > 0 || self.counts.sections == 0;
+        self.counts.percent >= least && (least == 0 || self.directions.iter().all(is_tried))
+    }
+
     /// Returns whether as much was sent as is required.
     pub fn is_enough(&self) -> bool {
-        self.required
-            .is_none_or(|least| self.counts.percent >= least)
+        self.required.is_none_or(|least| self.reaches(least))
     }
+}
+
+/// Returns whole percent, rounded down. Nothing to cover is covered.
+fn percent(sent: usize, of: usize) -> u8 {
+    let percent = (100 * sent).checked_div(of);
+    percent.map_or(100, |p| u8::try_from(p).unwrap_or(100))
 }
 
 /// The kinds of section that both builds sent.
@@ -131,9 +176,9 @@ pub struct Described {
 /// Kinds of section that a build sent, by the names of their descriptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kinds {
-    /// Its dump has them.
+    /// The kinds that its dump has.
     pub described: BTreeSet<String>,
-    /// Its dump has not: CPUs, and what is registered by hand.
+    /// The kinds that its dump lacks: CPUs, and legacy SaveVMHandlers sections.
     pub undescribed: BTreeSet<String>,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Rule, Side};
 
-/// How bad a finding is; `Error` sorts first.
+/// The severity of a finding; `Error` sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -34,7 +34,7 @@ impl fmt::Display for Level {
 pub enum Evidence {
     /// The vmstate dumps.
     Dump,
-    /// How the builds set up a machine that never ran.
+    /// The builds' setup of a machine that never ran.
     Properties,
     /// The streams of one configuration.
     Stream,
@@ -78,9 +78,9 @@ pub struct Shape {
 pub struct Finding {
     /// Id of a rule in the catalogue.
     pub rule: Rule,
-    /// How bad it is.
+    /// Its severity.
     pub level: Level,
-    /// The way that it is about.
+    /// The direction that it is about.
     pub direction: Direction,
     /// The QOM type: the key of the dump.
     pub section: String,
@@ -89,7 +89,7 @@ pub struct Finding {
     /// The machines that it is about, sorted, in a run over several.
     #[serde(default)]
     pub machines: Vec<String>,
-    /// From the section's vmsd name down to the field or subsection.
+    /// The path from the section's vmsd name down to the field or subsection.
     pub path: Vec<String>,
     /// A sentence for people.
     pub message: String,
@@ -97,7 +97,7 @@ pub struct Finding {
     pub old: Option<Shape>,
     /// The shape in the new build, if there is any.
     pub new: Option<Shape>,
-    /// Which list entry or command-line option excuses it, and why.
+    /// The list entry or command-line option that excuses it, and why.
     pub allowed_by: Option<String>,
     /// The evidence that it was concluded from.
     pub evidence: Evidence,
@@ -124,23 +124,23 @@ pub enum ChangeKey {
     Unknown,
     /// One build has no such type or section.
     Lone(String),
-    /// Of a section as a whole.
+    /// A section as a whole.
     Section {
         /// Its vmsd name.
         vmsd: String,
-        /// What the old and the new build have.
+        /// The shapes in the old and in the new build.
         sides: Box<[Option<Shape>; 2]>,
     },
-    /// Of a subsection as a whole.
+    /// A subsection as a whole.
     Subsection(String),
-    /// Of fields in one place.
+    /// Fields in one place.
     Fields {
-        /// Those of the old build, in wire order.
+        /// The fields of the old build, in wire order.
         old: Vec<FieldKey>,
-        /// Those of the new build.
+        /// The fields of the new build.
         new: Vec<FieldKey>,
     },
-    /// How a type is set up, in the values of both builds.
+    /// The setup of a type, in the values of both builds.
     Property {
         /// The property.
         name: String,
@@ -151,7 +151,7 @@ pub enum ChangeKey {
     },
 }
 
-/// A field by what is the same wherever the description around it is embedded.
+/// A field by the properties that are the same wherever the description around it is embedded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldKey {
     /// The innermost description around it.
@@ -178,14 +178,14 @@ pub struct Changed {
 }
 
 impl Finding {
-    /// By this findings are sorted in a report: errors first, then by place.
+    /// Returns the key that sorts findings in a report: errors first, then by place.
     pub fn rank(&self) -> (Level, (String, Vec<String>), Direction, &'static str) {
         let place = (self.section.clone(), self.path.clone());
         (self.level, place, self.direction, self.rule.id())
     }
 
     /// Returns true if another one is about the same difference in the same direction, in whatever section.
-    pub fn tells_like(&self, other: &Finding) -> bool {
+    pub fn is_same_difference(&self, other: &Finding) -> bool {
         self.rule == other.rule
             && self.direction == other.direction
             && self.path == other.path

@@ -25,7 +25,8 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, Kinds, Reached,
+    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, DirectionCoverage,
+    Kinds, Reached,
 };
 pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
 pub(crate) use notice::notices_of;
@@ -62,9 +63,9 @@ pub struct Report {
     /// The machines of a sweep, with the device types that there were to try.
     #[serde(default)]
     pub swept: Vec<Swept>,
-    /// How much of the state that the builds know was sent, where that was counted.
+    /// The part of the state known to the builds that was sent, where that was counted.
     pub coverage: Option<Coverage>,
-    /// How much of what both builds really sent their dumps describe.
+    /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
     /// Evidence that could not be had.
@@ -106,9 +107,9 @@ pub struct Summary {
     pub notes: usize,
     /// Findings of any level that a list or an option allows.
     pub allowed: usize,
-    /// Migrations that were wanted.
+    /// Number of migrations that were asked for.
     pub cases: usize,
-    /// Those of them that passed.
+    /// The number of them that passed.
     pub passed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Notices: evidence that could not be had, so that a reader knows what a verdict rests on.
+//! Notices: missing evidence, so that a reader knows what a verdict rests on.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum NoticeKind {
     StreamsNotCompared,
     /// A build could not be asked how it sets up devices. The subject is the device set.
     PropertiesNotCompared,
-    /// A build could not be asked for what explains a failure. The subject is the machine.
+    /// A build could not be asked for the explanation of a failure. The subject is the machine.
     FailuresNotExplained,
     /// A load changes a value in the same way within a build, so that it is not counted as lost. The subject
     /// is the section and the field, or the block of memory.
@@ -33,8 +33,8 @@ pub enum NoticeKind {
     DoubtsNotSettled,
     /// The dumps are of two versions of one machine. The subject is the family.
     MachinesDiffer,
-    /// A section of a dump has another shape than QEMU prints. The subject is the file or the build, and
-    /// the section.
+    /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
+    /// and the section.
     SectionUnreadable,
 }
 
@@ -45,7 +45,7 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// The subject of the evidence; the kind says what that is.
     pub subject: String,
-    /// Why there is none.
+    /// The reason why there is none.
     pub detail: String,
 }
 

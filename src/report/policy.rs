@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Rule;
 
-/// The findings that count against two builds, and how much has to be known of them.
+/// The findings that count against two builds, and the required coverage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
@@ -30,5 +30,5 @@ pub enum LevelOverride {
     Allow,
 }
 
-/// Levels of rules, where they are not their own.
+/// Levels of rules that differ from their own.
 pub type LevelOverrides = BTreeMap<Rule, LevelOverride>;

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::LeftOut;
 use crate::model::Direction;
 
-/// Sections that a destination was given from its own build, one way.
+/// Sections that a destination was given from its own build, in one direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grafted {
-    /// The way.
+    /// The direction.
     pub direction: Direction,
     /// The sections, as the stream names them.
     pub sections: Vec<String>,
@@ -26,35 +26,35 @@ pub struct Swept {
     /// CPU models that both builds list among their devices; they are not counted in `shared`.
     #[serde(default)]
     pub cpu_models: usize,
-    /// Those of them that were in a guest that moved, or failed to.
+    /// The number of them that were in a guest that migrated, or failed to.
     pub exercised: usize,
-    /// Those of them that no recipe is for: plugged in by their bus and their properties.
+    /// The number of them without a recipe: plugged in by their bus and their properties.
     pub by_fall_back: usize,
-    /// The others of the shared ones, with what keeps each out.
+    /// The others of the shared ones, with the reason for each.
     pub left_out: Vec<LeftOut>,
-    /// Where the machine does not get across by itself: what the destination was given from its own
-    /// build, so that the devices could be tried.
+    /// The sections that the destination was given from its own build, so that the devices of a
+    /// machine that does not migrate by itself could be tried.
     #[serde(default)]
     pub grafted: Vec<Grafted>,
     /// Device types that one build has and the other does not.
     pub only_old: Vec<String>,
     /// Device types that the new build alone has.
     pub only_new: Vec<String>,
-    /// How many guests were sent on their way, controls among them.
+    /// The number of guests that were migrated, controls among them.
     pub guests: usize,
-    /// From the first guest of this machine to the last one, in milliseconds.
+    /// The time from the first guest of this machine to the last one, in milliseconds.
     pub elapsed_ms: u64,
 }
 
-/// Which part of a run that was spread over several a report is of.
+/// The part that a report covers of a run that was spread over several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRef {
-    /// From 1 to `of`.
+    /// The number of the shard, from 1 to `of`.
     pub index: u32,
-    /// How many shards the run has.
+    /// The number of shards of the run.
     pub of: u32,
     /// A digest of all that the whole run was to do: equal for its shards, and for no other run's.
     pub plan: String,
-    /// The options that bear on the results, as one would type them; sorted.
+    /// The options that influence the results, as one would type them; sorted.
     pub options: Vec<String>,
 }

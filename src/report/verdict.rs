@@ -1,4 +1,4 @@
-//! The verdict: evidence and a policy in, one word out.
+//! The verdict, drawn from the evidence and a policy.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use crate::report::{Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Nothing that counts was found, and enough was looked at.
+    /// Nothing that counts was found, and enough was tested.
     Compatible,
     /// An error, or a migration that failed, and neither is allowed.
     Incompatible,
-    /// Nothing that counts was found, and too little was looked at.
+    /// Nothing that counts was found, and too little was tested.
     Untested,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    /// Draws the verdict from all that a report has of evidence. There is no other place that does.
+    /// Draws the verdict from all the evidence of a report. No other place does.
     pub(crate) fn of(report: &Report, policy: &Policy) -> Verdict {
         let breaks = |finding: &Finding| finding.gates(policy.strict);
         if report.findings.iter().any(breaks) || report.cases.iter().any(Case::gates) {
@@ -53,12 +53,12 @@ fn nothing_ran(cases: &[Case]) -> bool {
     !cases.is_empty() && planned.all(is_idle)
 }
 
-/// Returns true if a case says nothing of the builds.
+/// Returns true if a case says nothing about the builds.
 fn is_idle(case: &Case) -> bool {
     matches!(case.outcome, Outcome::Skip | Outcome::Broken)
 }
 
-/// Returns true if of a case that was planned nothing is known but that a part of it passes.
+/// Returns true if nothing is known of a planned case except that a part of it passes.
 fn rests_on_a_part(cases: &[Case]) -> bool {
     let is_part_of = |case: &Case, whole: &Case| case.part_of.as_ref() == Some(&whole.id);
     let mut idle = cases.iter().filter(|case| is_idle(case));
@@ -70,11 +70,11 @@ fn rests_on_a_part(cases: &[Case]) -> bool {
 
 /// Returns true if as much was sent as is required. Coverage that is not known is not enough.
 fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
-    required.is_none_or(|least| coverage.is_some_and(|c| c.counts.percent >= least))
+    required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
-/// Returns true if the evidence is not that of the question: a part of the run has no report, or the dumps
-/// are of two machine types, between which QEMU takes no guest.
+/// Returns true if the evidence does not answer the question: a part of the run has no report, or
+/// the dumps are of two machine types, between which QEMU migrates no guest.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| {
         matches!(
@@ -128,6 +128,7 @@ mod tests {
             reached,
             reason: None,
             subsections: Vec::new(),
+            sent_in: Vec::new(),
         };
         Coverage::of(vec![
             section("a", Reached::Passed),

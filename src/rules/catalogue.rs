@@ -50,7 +50,7 @@ fn dumps() -> Evidence {
     Evidence::Dump
 }
 
-/// Read one by one as they are asked for: a run mentions a few rules, not all.
+/// The rules, read one by one as they are asked for: a run mentions a few, not all.
 static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() }; Rule::ALL.len()];
 
 macro_rules! sources {
@@ -137,7 +137,12 @@ mod tests {
             if let Some(mirror) = &entry.mirror {
                 assert!(Rule::from_id(mirror).is_some(), "{rule}: mirror {mirror}");
             }
-            assert_eq!(rule.mirror().mirror(), *rule, "{rule}: mirrors pair up");
+            let mirror = rule.mirror();
+            assert_eq!(
+                mirror.mirror(),
+                *rule,
+                "{rule}: its mirror is {mirror}, so rules/{mirror}.toml has to say mirror = \"{rule}\""
+            );
             assert_eq!(rule.mirror().level(), rule.level(), "{rule}: mirror level");
         }
     }

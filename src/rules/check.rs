@@ -1,5 +1,5 @@
-//! Checks the lists: entries that say the same twice, allow too much, or match nothing in the very
-//! releases that they name.
+//! Checks the lists: finds entries that duplicate others, allow too much, or match nothing in the
+//! very releases that they name.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use crate::rules::known_issues::{
     Break, Condition, Holds, KnownIssues, Place, Rename, Renamed, Span,
 };
 
-/// Something wrong with an entry; sorted by where it stands.
+/// A defect of an entry; sorted by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Defect {
     pub place: Place,
@@ -156,15 +156,15 @@ fn doubles<'k, T, K: Ord>(
     }
 }
 
-/// Tells if a description of this name is in the streams of all targets, with other fields or another
-/// meaning of theirs in each.
+/// Tells whether a description of this name is in the streams of all targets, with other fields or
+/// another meaning of theirs in each.
 fn is_of_every_target(description: &str) -> bool {
     let (name, _) = description.split_once('/').unwrap_or((description, ""));
     matches!(name, "cpu" | "cpu_common")
 }
 
-/// The names that the two builds of a comparison have, to tell an entry that should have matched from
-/// one that is about something else.
+/// The names that the two builds of a comparison have, to distinguish an entry that should have
+/// matched from one that is about something else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     pub sections: BTreeSet<String>,
@@ -190,7 +190,7 @@ pub(crate) struct Outcome {
     pub stale: Vec<Defect>,
 }
 
-/// Looks which entries served in comparisons that were judged with them.
+/// Finds which entries served in comparisons that were judged with them.
 pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
@@ -229,7 +229,7 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
             names.sections.contains(&b.section)
         });
     }
-    // Dumps cannot tell whether a migration is refused, nor what a load makes of a value.
+    // Dumps do not show whether a migration is refused, nor what a load makes of a value.
     outcome.untried += lists.migrations.len() + lists.volatile.len();
     outcome.stale.sort();
     outcome

@@ -1,5 +1,5 @@
-//! Findings in, judged findings out: what the known issues allow, what the user set for a rule, and
-//! which findings are one.
+//! The judgement of findings: what the known issues allow, what the user set for a rule, and which
+//! findings are one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub fn judge(findings: Vec<Finding>, scope: &Scope, overrides: &LevelOverrides) 
     judge_and_note(findings, scope, overrides).findings
 }
 
-/// As [`judge`], and notes which entries were used.
+/// Judges as [`judge`] does, and notes which entries were used.
 pub(crate) fn judge_and_note<'k>(
     mut findings: Vec<Finding>,
     scope: &Scope<'k>,

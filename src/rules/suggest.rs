@@ -7,7 +7,7 @@ use crate::report::{Changed, Finding, Level, Report};
 use crate::rules::known_issues::FILL_IN;
 
 /// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
-/// be written by whoever knows it.
+/// be written by a person who knows it.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -37,7 +37,7 @@ fn stanza(
 ) -> io::Result<()> {
     writeln!(out, "# {}: {}", finding.direction, finding.message)?;
     let rule = finding.rule;
-    // A break names its commit where there is one; the others say what shows them.
+    // A break names its commit where there is one; the others name their source.
     let needs_source = match (rule, finding.items.as_slice()) {
         (
             Rule::ConditionalFieldAdded

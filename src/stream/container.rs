@@ -1,6 +1,7 @@
-//! What a migration stream may be packed into: the image that libvirt saves a guest to, a place within a file.
+//! The containers of a migration stream: the image that libvirt saves a guest to, a place within a
+//! file.
 //!
-//! Other containers are named and refused, with what to do instead.
+//! Other containers are named and refused, with a remedy.
 
 use std::io::{self, Cursor, Read};
 
@@ -10,14 +11,14 @@ use crate::compression;
 /// behind the header, whether the guest ran, the form of the stream, and what is not needed here.
 const LIBVIRT_HEADER: usize = 92;
 const LIBVIRT_MAGIC: [u8; 16] = *b"LibvirtQemudSave";
-/// As long as the image is being written.
+/// The magic while the image is being written.
 const LIBVIRT_UNFINISHED: [u8; 16] = *b"LibvirtQemudPart";
-/// The highest version of the header that would be written on a machine of the other byte order otherwise.
+/// The highest version of the header: a higher number is one in the other byte order.
 const LIBVIRT_VERSIONS: u32 = 0xffff;
 /// The XML of a guest is some kilobytes long.
 const LONGEST_XML: u32 = 64 << 20;
 
-/// A file that holds no migration stream that can be read.
+/// A file without a migration stream that can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     #[error(
@@ -32,7 +33,7 @@ pub enum ContainerError {
          FILE | {program} -dc` and give the result"
     )]
     CompressedImage { program: &'static str, from: u64 },
-    #[error("an image that libvirt has not finished to save")]
+    #[error("an image that libvirt has not finished saving")]
     Unfinished,
     #[error(
         "an image that libvirt saved, with a header that makes no sense: {length} bytes of XML"
@@ -47,11 +48,13 @@ pub enum ContainerError {
 /// A stream out of its container.
 pub struct Contained<'r> {
     pub input: Box<dyn Read + 'r>,
-    /// Bytes of the file before the stream: places that a stream names are counted from the start of the file.
+    /// Bytes of the file before the stream: places in the stream's data are counted from the start
+    /// of the file.
     pub offset: u64,
 }
 
-/// Finds the stream in what a file holds, `offset` bytes from its start or wherever its container has it.
+/// Finds the stream in the contents of a file, `offset` bytes from its start or wherever its
+/// container has it.
 ///
 /// # Errors
 /// It is in a container that cannot be read, or the file is too short.
@@ -90,7 +93,7 @@ pub(super) fn contained<'r>(
     })
 }
 
-/// What follows the XML in an image of libvirt's, `from` bytes from its start.
+/// Finds the stream behind the XML in an image of libvirt, `from` bytes from its start.
 fn in_image<'r>(mut input: Box<dyn Read + 'r>, from: u64) -> Result<Contained<'r>, ContainerError> {
     let mut start = Vec::new();
     let taken = input.by_ref().take(8).read_to_end(&mut start);
@@ -123,7 +126,7 @@ fn xml_length(header: &[u8]) -> u32 {
     }
 }
 
-/// Returns the program that packs in a form which is not read here.
+/// Returns the program that compresses in a form that is not read here.
 fn packer(start: &[u8]) -> Option<&'static str> {
     match start {
         [b'B', b'Z', b'h', ..] => Some("bzip2"),

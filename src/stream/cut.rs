@@ -2,11 +2,11 @@
 
 use crate::stream::error::{StreamError, StreamErrorKind};
 
-/// Why a step cannot be completed.
+/// The reason why a step cannot be completed.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// That many bytes are wanted, counted from the start of the view. Always small: whatever may
-    /// be long is taken in pieces.
+    /// The number of bytes that are needed, counted from the start of the view. Always small:
+    /// whatever may be long is taken in pieces.
     Need(usize),
     /// `at` counts from the start of the view.
     Fail { at: usize, kind: StreamErrorKind },
@@ -20,9 +20,9 @@ pub(crate) enum Stop {
 pub(crate) struct Cut<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the record being read starts.
+    /// The start of the record that is being read.
     start: usize,
-    /// No more bytes will come.
+    /// Set once no more bytes will come.
     last: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Cut<'a> {
         self.rest().get(..size).ok_or(Stop::Need(self.at + size))
     }
 
-    /// That many bytes, or fewer if the stream ends before.
+    /// Returns that many bytes, or fewer if the stream ends before.
     pub(super) fn peek_up_to(&self, size: usize) -> Result<&'a [u8], Stop> {
         match self.peek(size) {
             Err(_) if self.last => Ok(self.rest()),

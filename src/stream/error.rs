@@ -1,10 +1,10 @@
-//! What can be wrong with a stream, and at which byte.
+//! The errors of a stream, with the byte where each stands.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Why the framing of a stream cannot be followed any further, and where.
+/// The reason why the framing of a stream cannot be followed any further, and the place.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("at offset {offset} (0x{offset:x}): {kind}")]
 pub struct StreamError {
@@ -38,7 +38,7 @@ pub enum StreamErrorKind {
         found: u64,
         most: u64,
     },
-    #[error("{what} is no readable name: {}", Hex(found))]
+    #[error("{what} is not a readable name: {}", Hex(found))]
     Name { what: &'static str, found: Vec<u8> },
     #[error("subsection {name:?} of the configuration is not known, so its end is not either")]
     Configuration { name: String },
@@ -84,7 +84,7 @@ pub enum StreamErrorKind {
         what: &'static str,
         why: &'static str,
     },
-    #[error("more than {limit} bytes of device state; raise the limit if that is right")]
+    #[error("more than {limit} bytes of device state; raise the limit if that is expected")]
     TooLarge { limit: u64 },
     #[error("the description at the end of the stream is malformed: {0}")]
     Description(String),
@@ -97,7 +97,7 @@ pub enum StreamErrorKind {
 }
 
 impl StreamErrorKind {
-    /// Tells whether what was read is something else than a stream with sections.
+    /// Tells whether the contents are something other than a stream with sections.
     pub fn is_other_data(&self) -> bool {
         matches!(
             self,
@@ -105,13 +105,13 @@ impl StreamErrorKind {
         )
     }
 
-    /// Whether the stream is sound as far as it goes, but stops too early.
+    /// Tells whether the stream is sound as far as it goes, but stops too early.
     pub fn is_end(&self) -> bool {
         matches!(self, StreamErrorKind::Ends { .. })
     }
 }
 
-/// Why the bytes of a section do not follow their description.
+/// The reason why the bytes of a section do not follow their description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at offset {offset} (0x{offset:x}), {path}: {kind}")]
 pub struct DecodeError {

@@ -10,7 +10,7 @@ const ATTRIBUTES_EOS: u64 = 0x01;
 const ATTRIBUTES_MORE: u64 = 0x02;
 const ATTRIBUTES_DONE: u64 = 0x08;
 
-/// Where in such a section the reader stands.
+/// The reader's place in such a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Iterative {
     /// `spapr/htab`, before its header.
@@ -23,11 +23,11 @@ pub(crate) enum Iterative {
     Unknown,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IterativeStep {
     Next(Iterative),
-    /// Go on after so many bytes that mean nothing here.
+    /// Skip so many bytes, which mean nothing here.
     Skip(Iterative, u64),
     End,
 }

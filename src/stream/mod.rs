@@ -1,12 +1,13 @@
 //! A migration stream: its framing, its description of itself, and the values in it.
 //!
-//! What `migrate` sends to a file, a socket or a command: a header, the configuration, guest memory
-//! and the sections of devices, CPUs and the machine, and at the end a description (vmdesc) of what
-//! each of those sections holds. QEMU 5.2 to 11.1; always big endian, whatever the guest.
+//! The data that `migrate` sends to a file, a socket or a command: a header, the configuration,
+//! guest memory and the sections of devices, CPUs and the machine, and at the end a description
+//! (vmdesc) of what each of those sections holds. QEMU 5.2 to 11.1; always big endian, whatever the
+//! guest.
 //!
 //! # Reading
-//! - [`open_at`] opens a file, compressed or not, finds the stream in what libvirt saved or behind other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in
-//!   memory.
+//! - [`open_at`] opens a file, compressed or not, and finds the stream in what libvirt saved or behind other
+//!   data; [`read`] reads it or any other [`std::io::Read`]; [`parse`] bytes in memory.
 //! - [`Parser`] takes the bytes as they come ([`Parser::feed`], then [`Parser::finish`]), so that a
 //!   relay can look at what it passes on. It never blocks and starts no thread.
 //!
@@ -33,7 +34,7 @@
 //! - [`decode`] reads bytes by any description, so also those of one build by the layout of another
 //!   one; it gives the fields up to the first place where the two part, and that place.
 //! - [`show`] prints a stream, [`diff`] compares two by values and layout with the rename lists applied.
-//! - [`RamVisitor`] is told of the pages of guest memory, which are kept nowhere.
+//! - [`RamVisitor`] visits the pages of guest memory, which are kept nowhere.
 //!
 //! # Limits
 //! - The end of an iterative section of a kind that is not known (anything but RAM, `spapr/htab` and
@@ -44,7 +45,7 @@
 //!   was read; decoded fields take a small multiple of the bytes that they describe. Guest memory is
 //!   not kept.
 //! - Pages of multifd go over channels of their own and are not seen. Those of a file with `mapped-ram` are
-//!   counted, and a [`RamVisitor`] is not told of them.
+//!   counted, and a [`RamVisitor`] does not see them.
 
 mod container;
 mod cut;

@@ -1,4 +1,5 @@
-//! From a file to the bytes of a stream, unpacked as they are read: guest memory may be any size.
+//! Opening of a stream's file: its bytes are unpacked as they are read, for guest memory may be any
+//! size.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,15 +8,15 @@ use std::path::{Path, PathBuf};
 use crate::compression;
 use crate::stream::container::{Contained, ContainerError, contained};
 
-/// Why a file cannot be read at all.
+/// A failure to read a file at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot read the migration stream {}", file.display())]
     Io { file: PathBuf, source: io::Error },
-    #[error("{} is a folder; a file with a migration stream is wanted", file.display())]
+    #[error("{} is a folder; a file with a migration stream is needed", file.display())]
     Folder { file: PathBuf },
     #[error(
-        "{} is empty: the migration failed before it sent anything, or is still to come",
+        "{} is empty: the migration failed before it sent anything, or has not begun",
         file.display()
     )]
     Empty { file: PathBuf },
@@ -34,8 +35,8 @@ pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
     open_at(file, 0).map(|contained| contained.input)
 }
 
-/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it; `-` is
-/// standard input. Compression and container are told from the content, not from the name.
+/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it;
+/// `-` is standard input. Compression and container are recognised by the content, not by the name.
 ///
 /// # Errors
 /// The file cannot be read, is empty, or is a container that is not read here.

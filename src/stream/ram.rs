@@ -24,7 +24,7 @@ pub(crate) const USUAL_PAGE_SIZE: u32 = 4096;
 const PAGE_SIZES: [u32; 6] = [USUAL_PAGE_SIZE, 8192, 16384, 65536, 2048, 1024];
 const LARGEST_PAGE: u32 = 65536;
 
-/// What the stream sends for a page.
+/// The form in which the stream sends a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page<'a> {
     Bytes(&'a [u8]),
@@ -36,9 +36,9 @@ pub enum Page<'a> {
     Packed(&'a [u8]),
 }
 
-/// Is told of guest memory as it passes; nothing of it is kept otherwise. `()` ignores it.
+/// A visitor of guest memory as it passes; nothing of it is kept otherwise. `()` ignores it.
 pub trait RamVisitor {
-    /// Once, before the first page.
+    /// Takes the list of blocks, once, before the first page.
     fn blocks(&mut self, blocks: &[RamBlock]) {
         let _ = blocks;
     }
@@ -76,7 +76,7 @@ pub(crate) struct RamReader {
     unnamed: u64,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RamStep {
     More,
@@ -95,7 +95,7 @@ pub(crate) struct MappedBlock {
 }
 
 impl MappedBlock {
-    /// Returns what has to be passed from here to the end of the pages.
+    /// Returns the bytes to skip from here to the end of the pages.
     pub(super) fn pages_after(self, here: u64) -> Option<MappedPages> {
         let bits = self.page_count.div_ceil(8);
         let to_bitmap = self.bitmap.checked_sub(here)?;
@@ -117,7 +117,7 @@ pub(crate) struct MappedPages {
 }
 
 impl MappedPages {
-    /// Passes over what is at hand and counts the pages that are there; returns the bytes.
+    /// Skips the available bytes and counts the pages in them; returns the bytes.
     pub(super) fn pass(&mut self, cut: &mut Cut<'_>, ram: &mut Ram) -> usize {
         let mut take = |left: &mut u64| {
             let bytes = cut.take_up_to(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -289,7 +289,7 @@ impl RamReader {
         Ok(mapped)
     }
 
-    /// Which block a page belongs to.
+    /// Returns the block that a page belongs to.
     fn name(&mut self, flags: u64, cut: &mut Cut<'_>) -> Result<usize, Stop> {
         if flags & CONTINUE != 0 {
             return self
@@ -325,7 +325,7 @@ impl RamReader {
         length: u64,
         what: &'static str,
     ) -> Result<&'a [u8], Stop> {
-        // zlib may make a page that does not pack a little larger.
+        // zlib may make a page that does not compress a little larger.
         let most = u64::from(self.page_size()) + 1024;
         if length > most {
             return Err(cut.fail(StreamErrorKind::Length {

@@ -1,11 +1,11 @@
-//! The framing: from bytes, in pieces of any size, to sections.
+//! The framing of a stream: bytes, in pieces of any size, become sections.
 //!
-//! The bytes of a device's section say nothing of where it ends; only the description does, and
-//! that comes last. Until then its end is taken to be the first footer of its own that something
-//! follows which can follow a footer (a section header, a command, the end of the stream). The
-//! description then has the last word: a section that does not decode to its last byte is
-//! [`Content::Broken`]. Machine types of QEMU 2.3 and older send no footers; of such a stream
-//! everything from the first device on is kept until the description is there.
+//! The bytes of a device's section do not say where it ends; only the description does, and that
+//! comes last. Until then its end is taken to be the first footer of its own that something follows
+//! which can follow a footer (a section header, a command, the end of the stream). The description
+//! then has the last word: a section that does not decode to its last byte is [`Content::Broken`].
+//! Machine types of QEMU 2.3 and older send no footers; of such a stream everything from the first
+//! device on is kept until the description is there.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -30,7 +30,7 @@ use crate::stream::vmdesc::{DeviceDesc, VmDesc};
 
 const POSTCOPY_ADVISE: u16 = 3;
 
-/// How a stream is to be read.
+/// The options for reading a stream.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Bytes of a guest page. By default what the configuration says, or what fits the first page.
@@ -51,7 +51,7 @@ impl Default for Options {
     }
 }
 
-/// What reading came to: all that could be read, and why there is no more.
+/// The result of reading: all that could be read, and why there is no more.
 #[derive(Debug, Clone)]
 pub struct Reading<V = ()> {
     pub stream: Stream,
@@ -61,6 +61,9 @@ pub struct Reading<V = ()> {
 
 impl<V> Reading<V> {
     /// The stream if all of its framing could be read.
+    ///
+    /// # Errors
+    /// The framing of the stream could be followed in part only.
     pub fn into_result(self) -> Result<Stream, StreamError> {
         match self.error {
             None => Ok(self.stream),
@@ -99,7 +102,7 @@ pub fn parse(bytes: &[u8]) -> Reading {
     parser.finish()
 }
 
-/// Takes a stream piece by piece, for a relay that has the bytes as they pass.
+/// A reader that takes a stream piece by piece, for a relay that has the bytes as they pass.
 #[derive(Debug)]
 pub struct Parser<V = ()> {
     options: Options,
@@ -170,18 +173,21 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What was read so far. Devices are decoded once the description has come.
+    /// Returns what was read so far. Devices are decoded once the description has come.
     pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
-    /// Whether the end of the stream, description included, has been read.
+    /// Tells whether the end of the stream, description included, has been read.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
     /// Takes the next bytes. After an error all further bytes are only counted, and the error
     /// comes again.
+    ///
+    /// # Errors
+    /// The framing of the stream cannot be followed any further.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StreamError> {
         self.stream.length += bytes.len() as u64;
         if let Some(error) = &self.failed {
@@ -232,7 +238,7 @@ impl<V: RamVisitor> Parser<V> {
         Ok(())
     }
 
-    /// No more bytes will come.
+    /// Takes note that no more bytes will come.
     pub fn finish(mut self) -> Reading<V> {
         if self.failed.is_none() {
             self.last_steps();
@@ -300,7 +306,7 @@ impl<V: RamVisitor> Parser<V> {
         }
     }
 
-    /// What the end of the bytes cut short, for people.
+    /// Names what the end of the bytes cut short, for people.
     fn reading(&self, state: &State, rest: &[u8]) -> String {
         let section = |index: &usize| {
             let section = &self.stream.sections[*index];
@@ -340,7 +346,7 @@ impl<V: RamVisitor> Parser<V> {
         error
     }
 
-    /// One record, or a piece of one. What it used is gone for good.
+    /// One record, or a piece of one. The bytes that it used are not kept.
     fn step(&mut self, bytes: &[u8], last: bool) -> Result<usize, Stop> {
         let mut cut = Cut::new(bytes, last);
         match &mut self.state {
@@ -687,7 +693,7 @@ impl<V: RamVisitor> Parser<V> {
     }
 }
 
-/// An error has the place in the stream: the JSON is one line, from QEMU at least.
+/// An error has the place in the stream: the JSON of QEMU is one line.
 fn parse_description(json: &[u8], offset: u64) -> Result<VmDesc, StreamError> {
     VmDesc::parse(json).map_err(|e| StreamError {
         offset: match e.line() {
@@ -703,7 +709,7 @@ impl Stream {
     /// of another stream of the same build and configuration. Sections that it does not list stay
     /// as they are.
     pub fn decode_with(&mut self, vmdesc: &VmDesc) {
-        // Of devices of one name and instance, which there should not be, the order decides.
+        // For devices of one name and instance, which should not occur, the order decides.
         let mut listed: FxHashMap<(SectionName, u32), VecDeque<&DeviceDesc>> = FxHashMap::default();
         for device in &vmdesc.devices {
             let same = listed.entry((SectionName::new(&device.name), device.instance_id));

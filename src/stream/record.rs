@@ -1,4 +1,4 @@
-//! The records that stand between the bodies of sections, and how to tell where one begins.
+//! The records that stand between the bodies of sections, and how to find where one begins.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -45,7 +45,7 @@ pub(crate) fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What follows the type byte, which `offset` is one behind.
+/// Reads what follows the type byte, which `offset` is one behind.
 pub(crate) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
     let all = Cut::new(cut.rest(), cut.is_last());
     let start = cut.used();
@@ -132,7 +132,7 @@ pub(crate) fn footer(id: u32) -> [u8; 5] {
     [FOOTER, a, b, c, d]
 }
 
-/// How many bytes belong to the body of a section, and whether its footer follows them.
+/// Finds how many bytes belong to the body of a section, and whether its footer follows them.
 pub(crate) fn find_footer(
     cut: &Cut<'_>,
     footer: [u8; 5],
@@ -172,7 +172,7 @@ pub(crate) fn find_footer(
     }
 }
 
-/// Whether this is what can come behind a footer. Asks for more bytes while it could be.
+/// Tells whether this can come behind a footer. Asks for more bytes while it could be.
 fn follows(cut: &mut Cut<'_>, ids: &FxHashMap<u32, usize>) -> Result<bool, Stop> {
     Ok(match cut.u8()? {
         START | FULL => {

@@ -1,10 +1,10 @@
-//! Sections of one stream in the place of their like in another: what a destination does not take from
-//! the source it can be given from its own build, so that the rest of the stream comes to its turn.
+//! Replacement of sections of a stream by those of another: a destination can get a section that it
+//! refuses from its own build, so that the rest of the stream is loaded.
 
 use crate::stream::record::footer;
 use crate::stream::tree::{Section, SectionKind, Stream};
 
-/// What takes the place of sections, by their names.
+/// The replacements of sections, by their names.
 #[derive(Debug, Clone, Default)]
 pub struct SectionOverride {
     names: Vec<String>,
@@ -12,9 +12,9 @@ pub struct SectionOverride {
 }
 
 impl SectionOverride {
-    /// Takes all sections of this name out of a stream, to stand for those of another one. Where it
-    /// has none, the other's are left out. `false` if that is no help: the section is guest memory or
-    /// the like, or has been taken already.
+    /// Takes all sections of this name from a stream, as replacements for those of another one.
+    /// If it has none, the other's are left out. Returns `false` if that does not help: the
+    /// section is guest memory or the like, or has been taken already.
     pub fn take(&mut self, name: &str, of: &Stream) -> bool {
         let mut like = of.sections.iter().filter(|section| section.name == *name);
         let sent_in_parts = like.clone().any(|s| s.kind != SectionKind::Device);
@@ -31,14 +31,15 @@ impl SectionOverride {
         &self.names
     }
 
-    /// Whether sections of this name are not sent as they were.
+    /// Tells whether sections of this name are not sent as they were.
     pub fn has(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }
 
-    /// The bytes of a stream, `read` from them, with what takes the place of its sections.
+    /// Returns the bytes of a stream, which `read` describes, with the replacements of its
+    /// sections.
     pub fn apply(&self, bytes: &[u8], read: &Stream) -> Vec<u8> {
-        let mut grafted = Vec::with_capacity(bytes.len());
+        let mut replaced = Vec::with_capacity(bytes.len());
         let mut from = 0;
         let out = read.sections.iter().filter(|s| self.has(s.name.as_str()));
         for section in out {
@@ -51,22 +52,22 @@ impl SectionOverride {
             else {
                 break;
             };
-            grafted.extend_from_slice(before);
+            replaced.extend_from_slice(before);
             if let Some(like) = self.like(section)
                 && let Some((front, _version)) = header.split_at_checked(header.len() - VERSION)
             {
-                // The number that the source gave it, the version of what is in it now.
-                grafted.extend_from_slice(front);
-                grafted.extend_from_slice(&like.version_id.to_be_bytes());
-                grafted.extend_from_slice(&like.payload);
+                // The id of the source's section, and the version of the replacement.
+                replaced.extend_from_slice(front);
+                replaced.extend_from_slice(&like.version_id.to_be_bytes());
+                replaced.extend_from_slice(&like.payload);
                 if has_footer {
-                    grafted.extend_from_slice(&mark);
+                    replaced.extend_from_slice(&mark);
                 }
             }
             from = end;
         }
-        grafted.extend_from_slice(bytes.get(from..).unwrap_or_default());
-        grafted
+        replaced.extend_from_slice(bytes.get(from..).unwrap_or_default());
+        replaced
     }
 
     /// The stream without the sections whose place something else takes.
@@ -103,40 +104,40 @@ mod tests {
         let (old, new) = ("7.2.22/aarch64-virt", "10.0.13/aarch64-virt");
         let (old, new) = (fixture(old), fixture(new));
         let (sent, own) = (parse(&old).stream, parse(&new).stream);
-        let mut graft = SectionOverride::default();
-        assert!(graft.take("cpu", &own));
-        assert!(!graft.take("cpu", &own), "once is enough");
-        assert!(!graft.take("ram", &own), "memory is no device's");
-        let grafted = parse(&graft.apply(&old, &sent)).stream;
+        let mut replacement = SectionOverride::default();
+        assert!(replacement.take("cpu", &own));
+        assert!(!replacement.take("cpu", &own), "once is enough");
+        assert!(!replacement.take("ram", &own), "memory is no device's");
+        let replaced = parse(&replacement.apply(&old, &sent)).stream;
         assert_ne!(section(&sent, "cpu").payload, section(&own, "cpu").payload);
         assert_eq!(
-            section(&grafted, "cpu").payload,
+            section(&replaced, "cpu").payload,
             section(&own, "cpu").payload
         );
         assert_eq!(
-            section(&grafted, "cpu").version_id,
+            section(&replaced, "cpu").version_id,
             section(&own, "cpu").version_id
         );
-        assert_eq!(section(&grafted, "cpu").id, section(&sent, "cpu").id);
+        assert_eq!(section(&replaced, "cpu").id, section(&sent, "cpu").id);
         let rest = |stream: Stream| {
-            let sections = graft.without(stream).sections.into_iter();
+            let sections = replacement.without(stream).sections.into_iter();
             let parts = |s: Section| (s.name, s.instance_id, s.version_id, s.payload);
             sections.map(parts).collect::<Vec<_>>()
         };
-        assert_eq!(rest(grafted), rest(sent));
+        assert_eq!(rest(replaced), rest(sent));
     }
 
     #[test]
     fn what_the_other_build_does_not_have_is_left_out() {
         let bytes = fixture("7.2.22/x86_64-q35");
         let sent = parse(&bytes).stream;
-        let mut graft = SectionOverride::default();
-        assert!(graft.take("ps2kbd", &Stream::default()));
-        let grafted = parse(&graft.apply(&bytes, &sent)).stream;
+        let mut replacement = SectionOverride::default();
+        assert!(replacement.take("ps2kbd", &Stream::default()));
+        let replaced = parse(&replacement.apply(&bytes, &sent)).stream;
         let names = |stream: &Stream| stream.sections.iter().map(|s| s.name.to_string()).collect();
         let mut expected: Vec<String> = names(&sent);
         expected.retain(|name| name != "ps2kbd");
-        assert_eq!(names(&grafted), expected);
+        assert_eq!(names(&replaced), expected);
         assert_eq!(SectionOverride::default().apply(&bytes, &sent), bytes);
     }
 }

@@ -22,6 +22,9 @@ const SHOWN_BYTES: usize = 32;
 const SHOWN_RUNS: usize = 12;
 
 /// Writes the stream as a tree. `wanted` says which sections.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn text(
     stream: &Stream,
     error: Option<&StreamError>,
@@ -131,7 +134,7 @@ fn indent(depth: usize, out: &mut dyn Write) -> io::Result<()> {
 fn structure_text(structure: &Structure, depth: usize, out: &mut dyn Write) -> io::Result<()> {
     let mut fields = structure.fields.iter().peekable();
     while let Some(node) = fields.next() {
-        // Elements with entries of their own that hold the same are told once.
+        // Elements with entries of their own that have equal contents are printed once.
         let mut same = None;
         while let Some(next) = fields.next_if(|next| {
             node.index.is_some() && next.name == node.name && next.bytes == node.bytes
@@ -227,7 +230,7 @@ fn elements_text(
     Ok(())
 }
 
-/// Whether two structures hold the same, wherever they stand.
+/// Tells whether two structures have the same contents, at whatever offsets.
 fn same_values(a: Option<&Structure>, b: Option<&Structure>) -> bool {
     match (a, b) {
         (None, None) => true,
@@ -302,7 +305,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A buffer as hex: the start of it, or what it is full of.
+/// A buffer as hex: its start, or the one value that fills it.
 pub(crate) fn short(bytes: &[u8]) -> String {
     match bytes {
         [] => "(empty)".to_owned(),
@@ -320,6 +323,9 @@ pub(crate) fn short(bytes: &[u8]) -> String {
 ///
 /// A field has `value` (a leaf; an array of leaves is a list), `struct`, or `elements` (structures;
 /// a null pointer is `null`). Bytes are hex, doubles have their `bits` beside them.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn json(
     stream: &Stream,
     error: Option<&StreamError>,

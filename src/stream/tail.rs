@@ -11,7 +11,7 @@ use crate::stream::values;
 use crate::stream::vmdesc::VmDesc;
 
 pub(crate) struct Found<'a> {
-    /// Where the end mark before the description stands.
+    /// The offset of the end mark before the description.
     pub offset: usize,
     pub json: &'a [u8],
 }

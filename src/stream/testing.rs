@@ -87,7 +87,7 @@ pub(crate) fn hand_made(sections: &[HandMade]) -> Stream {
     stream
 }
 
-/// What a device whose state is all zero sends.
+/// Returns what a device whose state is all zero sends.
 fn zeros(description: &StructDesc) -> Vec<u8> {
     let mut bytes = Vec::new();
     for field in &description.fields {

@@ -1,4 +1,4 @@
-//! What a stream holds, decoded.
+//! The decoded contents of a stream.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub struct Stream {
     pub configuration: Option<Configuration>,
     /// Bytes of a page in the RAM section.
     pub page_size: u32,
-    /// In the order in which they began.
+    /// The sections in the order in which they began.
     pub sections: Vec<Section>,
     pub ram: Ram,
     pub commands: Vec<Command>,
@@ -26,7 +26,7 @@ pub struct Stream {
     pub trailing: u64,
 }
 
-/// Whether the stream says what its sections mean.
+/// The state of the stream's description of its sections.
 #[derive(Debug, Clone, Default)]
 pub enum DescriptionState {
     /// The stream was cut off, or wrong, before the place where the description would be.
@@ -42,7 +42,7 @@ pub enum DescriptionState {
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub offset: u64,
-    /// What follows the type byte.
+    /// The bytes behind the type byte.
     pub payload: Bytes,
     pub machine: String,
     /// Present where the machine may have several page sizes and does not use the smallest.
@@ -61,9 +61,9 @@ pub struct Section {
     pub instance_id: u32,
     pub version_id: u32,
     pub kind: SectionKind,
-    /// Where the type byte of the section stands.
+    /// The offset of the section's type byte.
     pub offset: u64,
-    /// Where the first byte behind the header stands.
+    /// The offset of the first byte behind the header.
     pub payload_offset: u64,
     /// Bytes between header and footer; of an iterative section, those of all parts.
     pub size: u64,
@@ -76,14 +76,14 @@ pub struct Section {
 pub enum SectionKind {
     /// Guest memory.
     Ram,
-    /// Sent in parts while the guest runs, in a format of its own: hash page table, storage
+    /// State sent in parts while the guest runs, in a format of its own: hash page table, storage
     /// attributes, dirty bitmaps, VFIO. Skipped.
     Iterative,
     /// The state of a device, a CPU or the machine, sent at once.
     Device,
 }
 
-/// What is known of the fields of a section.
+/// The decoded or raw fields of a section.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// Iterative, or the stream's description was not there or does not list the section.
@@ -118,7 +118,7 @@ pub struct Ram {
     pub pages: u64,
     /// Pages of one repeated byte, which is nearly always zero.
     pub fills: u64,
-    /// Sent as what changed since the page was last sent (XBZRLE).
+    /// Pages sent as the changes since they were last sent (XBZRLE).
     pub deltas: u64,
     /// The pages went over other channels (multifd).
     pub multifd: bool,
@@ -167,7 +167,7 @@ impl Command {
 /// Fields in the order of the wire, then subsections.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Structure {
-    /// Empty for a section that is saved the old way.
+    /// Empty for a legacy section, which is saved by SaveVMHandlers.
     pub vmsd_name: Arc<str>,
     pub version: Option<u32>,
     pub fields: Vec<Node>,
@@ -176,11 +176,11 @@ pub struct Structure {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subsection {
-    /// Where its marker byte stands.
+    /// The offset of its marker byte.
     pub offset: u64,
-    /// As sent; the same as `structure.vmsd_name`.
+    /// The name as sent; the same as `structure.vmsd_name`.
     pub name: Arc<str>,
-    /// As sent.
+    /// The version as sent.
     pub version_id: u32,
     pub structure: Structure,
 }
@@ -188,7 +188,7 @@ pub struct Subsection {
 /// A field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// As the description has it. QEMU numbers fields of one name: `unused[1]`.
+    /// The name in the description. QEMU numbers fields of one name: `unused[1]`.
     pub name: Arc<str>,
     /// QEMU's name of the type.
     pub type_name: Arc<str>,
@@ -218,8 +218,7 @@ pub enum Value {
     List(Vec<Structure>),
 }
 
-/// How the bytes of a leaf are to be understood. Numbers are big endian on the wire, whatever the
-/// guest.
+/// The meaning of the bytes of a leaf. Numbers are big endian on the wire, whatever the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Bool,
@@ -231,7 +230,7 @@ pub enum Kind {
     Text,
     /// The placeholder of a null pointer.
     Null,
-    /// Filler, which a loader skips.
+    /// Padding, which a loader skips.
     Padding,
     Bytes,
 }
@@ -283,7 +282,8 @@ impl Stream {
 }
 
 impl Configuration {
-    /// Whether the source had a capability on; only those that both sides must share are sent.
+    /// Tells whether the source had a capability on; only those that both sides must share are
+    /// sent.
     pub fn has_capability(&self, name: &str) -> bool {
         self.capabilities.iter().any(|c| c == name)
     }
@@ -339,8 +339,8 @@ impl Node {
 }
 
 impl Kind {
-    /// What a type of QEMU's means. A type whose width is not the one that its name promises is
-    /// left as bytes: targets have types of their own under known names.
+    /// Returns the meaning of one of QEMU's types. A type whose width is not the one that its name
+    /// promises is left as bytes: targets have types of their own under known names.
     pub fn of(type_name: &str, size: u64) -> Kind {
         let (kind, width) = match type_name {
             "bool" => (Kind::Bool, 1),

@@ -1,4 +1,4 @@
-//! From the bytes of a section and its description to fields with values.
+//! Decoding of a section: its bytes and its description become fields with values.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::stream::vmdesc::{FieldDesc, Occurs, StructDesc};
 
 /// Marks a subsection on the wire.
 pub(crate) const SUBSECTION: u8 = 0x05;
-/// What stands for a null pointer in an array of pointers.
+/// The byte that stands for a null pointer in an array of pointers.
 const NULL_POINTER: u8 = b'0';
 
-/// What became of the bytes of a section.
+/// The bytes of a section, decoded.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// The fields, up to the error if there is one.
@@ -165,7 +165,7 @@ impl Decoder<'_> {
             value: Value::Leaf(Kind::Bytes),
         };
         let result = self.value(field, &mut node);
-        // What was read of a field that then failed is worth showing too.
+        // The part of a field that was read before it failed is worth showing too.
         node.bytes = self.bytes.slice(start..self.at);
         let partial = matches!(
             &node.value,
@@ -179,8 +179,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// Takes an array of unknown layout as bytes: all but what the fields behind it have. QEMU 5.2
-    /// and 7.2 describe `s390_css` like that.
+    /// Takes an array of unknown layout as bytes: all except those of the fields behind it. QEMU
+    /// 5.2 and 7.2 describe `s390_css` like that.
     fn opaque(
         &mut self,
         field: &FieldDesc,
@@ -276,14 +276,14 @@ impl Decoder<'_> {
         self.take(size)?;
         node.value = Value::Leaves {
             kind,
-            // Both fit: their product was taken. A count of nothings is no use to anyone.
+            // Both fit: their product was taken. A count of empty elements is useless.
             element_size: field.size as usize,
             count: if field.size == 0 { 0 } else { count as usize },
         };
         Ok(())
     }
 
-    /// Runs `read` and holds what it used against the size that the field states.
+    /// Runs `read` and compares the bytes that it used with the size that the field states.
     fn sized(
         &mut self,
         field: &FieldDesc,
@@ -308,7 +308,8 @@ impl Decoder<'_> {
         result
     }
 
-    /// Before 9.2 a null pointer in an array was described as a struct without fields.
+    /// Recognises a null pointer in an array, which was described as a struct without fields before
+    /// 9.2.
     fn is_null(&self, field: &FieldDesc, description: &StructDesc) -> bool {
         description.vmsd_name.is_none()
             && description.fields.is_empty()
@@ -351,7 +352,7 @@ impl Decoder<'_> {
         result
     }
 
-    /// Each element behind a one, and a zero at the end.
+    /// Each element follows a one, and a zero ends the list.
     fn queue(
         &mut self,
         elements: &[StructDesc],
@@ -364,7 +365,7 @@ impl Decoder<'_> {
         self.marker(0, "the end of the list")
     }
 
-    /// A count, then as in a queue; a key is a number or, as the value, a structure.
+    /// A count, then elements as in a queue; a key is a number or, as the value, a structure.
     fn tree(
         &mut self,
         elements: &[StructDesc],

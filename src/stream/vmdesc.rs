@@ -1,16 +1,16 @@
 //! The typed model of the description (vmdesc) that ends a stream.
 //!
-//! It is JSON that the saving QEMU writes while it saves, so it tells what was sent and not what
-//! could have been. Checked against 5.2, 7.2, 10.0 and 11.1 (`vmsd_desc_field_start()` in QEMU's
-//! `migration/vmstate.c`). Three peculiarities matter:
+//! It is JSON that the saving QEMU writes while it saves, so it describes what was sent and not
+//! what could have been. Checked against 5.2, 7.2, 10.0 and 11.1 (`vmsd_desc_field_start()` in
+//! QEMU's `migration/vmstate.c`). Three peculiarities matter:
 //!
 //! - A field whose writer saves a whole description of its own (type `tmp`, `qtailq`, `gtree`,
 //!   `qlist`, and `unknown` for a struct of a chosen version) puts the keys `vmsd_name`, `version`,
 //!   `fields` and `subsections` straight into the field's object; a list does so once an element, so
 //!   that keys repeat. They are kept here in [`FieldDesc::nested`], in order.
 //! - An array whose elements all have one layout is one entry with `array_len`; any other array is
-//!   one entry an element, with `index`. `size` is that of one element either way.
-//! - A device that is saved the old way, without a description, has one field `data`.
+//!   one entry an element, with `index`. `size` is that of one element in both cases.
+//! - A legacy section (SaveVMHandlers), which has no description, has one field `data`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-/// What a stream says about itself.
+/// The description that a stream carries of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmDesc {
     /// Bytes of a page in the RAM section.
     pub page_size: Option<u64>,
     /// The layout of the configuration section; written from QEMU 8.1 on.
     pub configuration: Option<StructDesc>,
-    /// In the order in which they were sent.
+    /// The devices in the order in which they were sent.
     pub devices: Vec<DeviceDesc>,
 }
 
@@ -40,7 +40,7 @@ pub struct DeviceDesc {
 /// A description as it was sent: of a section, of a nested structure or of a subsection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StructDesc {
-    /// Absent for a section that is saved the old way.
+    /// Absent for a legacy section, which is saved by SaveVMHandlers.
     pub vmsd_name: Option<Arc<str>>,
     pub version: Option<u32>,
     pub fields: Vec<FieldDesc>,
@@ -59,7 +59,7 @@ pub struct FieldDesc {
     pub nested: Vec<StructDesc>,
 }
 
-/// Which elements a field's entry stands for.
+/// The elements that a field's entry stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occurs {
     Once,
@@ -71,6 +71,9 @@ pub enum Occurs {
 
 impl VmDesc {
     /// Parses the JSON. Nesting is bounded by the JSON parser (128 levels).
+    ///
+    /// # Errors
+    /// The JSON is malformed, or has another form.
     pub fn parse(json: &[u8]) -> Result<VmDesc, serde_json::Error> {
         serde_json::from_slice(json)
     }
@@ -84,7 +87,7 @@ impl VmDesc {
 }
 
 impl StructDesc {
-    /// The name of the description, empty for a section that is saved the old way.
+    /// The name of the description, empty for a legacy section.
     pub fn name(&self) -> &str {
         self.vmsd_name.as_deref().unwrap_or_default()
     }
@@ -169,7 +172,7 @@ struct Object {
 }
 
 impl Object {
-    /// The description that a key belongs to; a section saved the old way opens it without a name.
+    /// The description that a key belongs to; a legacy section opens it without a name.
     fn description(&mut self) -> &mut StructDesc {
         if self.descriptions.is_empty() {
             self.descriptions.push(StructDesc::default());

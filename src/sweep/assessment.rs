@@ -1,5 +1,6 @@
-//! The findings of one machine: those of its dumps, and what the guests made of them.
+//! The findings of one machine: those of its dumps, confirmed or corrected by the guests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
@@ -7,11 +8,13 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::link;
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
+use crate::migration::diagnosis::property_diff::{Difference, findings};
+use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
-use crate::report::{Described, Finding};
+use crate::report::{Case, Described, Finding, Level};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
@@ -26,7 +29,7 @@ pub(crate) struct Assessment<'l> {
     scope: Scope<'l>,
     overrides: &'l LevelOverrides,
     directions: &'l [Direction],
-    /// The dumps of both builds, where they could be had.
+    /// The dumps of both builds, where they could be obtained.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     senders: Senders,
     findings: Vec<Finding>,
@@ -38,7 +41,7 @@ pub(crate) struct Assessment<'l> {
 #[derive(Debug)]
 struct StreamFinding {
     finding: Finding,
-    /// Set where the guest came through all the same.
+    /// Set where the guest came through nonetheless.
     survived: bool,
 }
 
@@ -97,8 +100,8 @@ impl<'l> Assessment<'l> {
         Forecast::of(&self.findings)
     }
 
-    /// Compares the layouts of what both builds sent. Where a device sat in its guest is the packing's
-    /// business: the findings name the section alone.
+    /// Compares the layouts of what both builds sent. The place of a device in its guest depends on
+    /// the packing: the findings name the section alone.
     pub(crate) fn compare_streams(&mut self, sent: &Sent) {
         let Some((old, new)) = &self.dumps else {
             return;
@@ -120,11 +123,11 @@ impl<'l> Assessment<'l> {
         }
     }
 
-    /// Takes over the findings of the streams. What one guest came through with is no more than that, also
-    /// where it was in another one that failed of something else.
+    /// Takes over the findings of the streams. A difference with which one guest came through stays
+    /// a note, also where it was in another guest that failed for another reason.
     fn settle(&mut self) {
         let mut streamed = std::mem::take(&mut self.streamed);
-        // Of what is left the worst, in whatever order the guests came.
+        // The worst of those that are left, in whatever order the guests came.
         let order =
             |of: &StreamFinding| (!of.survived, of.finding.level, of.finding.message.clone());
         streamed.sort_by_cached_key(order);
@@ -132,7 +135,7 @@ impl<'l> Assessment<'l> {
         for StreamFinding { finding, .. } in streamed {
             let is_same = |known: &Finding| {
                 known.section == finding.section
-                    && (known.tells_like(&finding) || is_one_length(known, &finding))
+                    && (known.is_same_difference(&finding) || is_one_length(known, &finding))
             };
             if !distinct.iter().any(is_same) {
                 distinct.push(finding);
@@ -145,7 +148,7 @@ impl<'l> Assessment<'l> {
     /// properties of the devices; and the lists say what is allowed.
     ///
     /// # Errors
-    /// A build could not be asked; the cases have failed all the same, and say so.
+    /// A build could not be asked; the cases have failed nonetheless, and say so.
     pub(crate) fn conclude(
         &mut self,
         target: &SweepTarget,
@@ -159,6 +162,8 @@ impl<'l> Assessment<'l> {
             case.allowed_by = allowed.map(|found| found.reason);
             if let Some(set) = result.failed.get(&case.id)
                 && asked.is_ok()
+                // The explanation of another one of its kind explains it.
+                && case.same_as.is_none()
             {
                 let config = &target.config;
                 let launch = config.launch(config.compose(set).args);
@@ -179,6 +184,8 @@ impl<'l> Assessment<'l> {
                 }
             }
         }
+        withdraw_moot(&result.cases, &mut self.findings);
+        adopt_causes(&mut result.cases);
         asked
     }
 
@@ -207,11 +214,38 @@ impl<'l> Assessment<'l> {
         self.findings
     }
 
+    /// Warns of another CPU that the machine has by default, which guests with a CPU of ours do not show.
+    pub(crate) fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
+        let difference = Difference::of_default_cpu(cpus);
+        let found = findings(std::slice::from_ref(&difference), self.directions, machine);
+        let warning = |finding: Finding| Finding {
+            level: Level::Warning,
+            message: format!("{}; the guests here are given one model", finding.message),
+            ..finding
+        };
+        self.absorb(found.into_iter().map(warning).collect());
+    }
+
     fn absorb(&mut self, found: Vec<Finding>) {
         properties::absorb(
             &mut self.findings,
             judge(found, &self.scope, self.overrides),
         );
+    }
+}
+
+/// Gives cases that another one stands for the rule that explains that one.
+fn adopt_causes(cases: &mut [Case]) {
+    let rules = cases.iter().filter_map(|case| {
+        let rule = case.cause.as_ref()?.rule?;
+        Some((case.id.clone(), rule))
+    });
+    let rules: BTreeMap<String, Rule> = rules.collect();
+    for case in cases {
+        let rule = case.same_as.as_ref().and_then(|id| rules.get(id));
+        if let (Some(cause), Some(&rule)) = (&mut case.cause, rule) {
+            cause.rule.get_or_insert(rule);
+        }
     }
 }
 

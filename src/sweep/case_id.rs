@@ -9,7 +9,7 @@ use crate::sweep::shard::Shard;
 /// The set's name of a case without devices.
 pub(crate) const BARE: &str = "bare";
 
-/// The name of the cases of one subject on one machine, without their direction. It decides on their
+/// The name of the cases of one subject on one machine, without their direction. It decides their
 /// shard: both directions are in one, for a device that starts in neither has no case at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CaseFamily {

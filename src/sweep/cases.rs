@@ -25,7 +25,7 @@ fn message(text: String) -> Option<Cause> {
 impl UnavailableMachine {
     /// Names the machine's case.
     pub(crate) fn case_id(&self, transport: Transport, direction: Direction) -> CaseId {
-        // Its whole name: another of the family may well be there.
+        // The whole name: another machine of the family may be in the run.
         let name = with_architecture(&self.architecture, &self.machine);
         CaseFamily::bare(&name, transport).case(direction)
     }
@@ -98,17 +98,24 @@ pub(crate) fn device_case(
             let is_mine = |changed: &&ChangedByLoad| owns(context, controls, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();
-            // A pass that says nothing of the state must not look like one that does.
+            // A pass without a comparison of the state must not look like one with it.
             case.state_unchecked
                 .clone_from(&run.attempt.state.unchecked);
             case.elapsed_ms = run.share_ms();
         }
         Verdict::Culprit(run) => {
-            let control = |route| controls.of_item(route, item);
+            let representative = controls.representative(route, item);
+            let stands_for = representative.unwrap_or(item);
+            let control = |route| controls.of_item(route, stands_for);
             conclude(target, &mut case, run, &composition, control);
-            case.repeated = controls.other_run(route, item).map(|other| Repeated {
-                failed: 1 + usize::from(other.attempt.failed()),
-                of: 2,
+            case.same_as = representative.map(|item| {
+                let driver = &controls.across.devices.catalogue.candidates[item].driver;
+                target.device_family(driver).case(direction).to_string()
+            });
+            let others = controls.other_runs(route, item);
+            case.repeated = (!others.is_empty()).then(|| Repeated {
+                failed: 1 + others.iter().filter(|run| run.attempt.failed()).count(),
+                of: 1 + others.len(),
             });
             if !case.grafted.is_empty() {
                 case.reproduce = Some(sweep_command(target, driver, direction));
@@ -120,8 +127,8 @@ pub(crate) fn device_case(
     case
 }
 
-/// Tells whether a change in a guest with many devices may be in one of them: what belongs to none that is
-/// known may be any one's.
+/// Tells whether a change in a guest with many devices may be in one of them: a change that belongs
+/// to no known device may be in any.
 fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &ChangedByLoad) -> bool {
     let catalogue = &controls.across.devices.catalogue;
     let attribution = Attribution {
@@ -138,8 +145,8 @@ fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &Changed
     may_be(item) || !(0..catalogue.candidates.len()).any(may_be)
 }
 
-/// Returns the line for a case that QEMU alone cannot do again: it would stop at the sections that the
-/// destination is given from its own build.
+/// Returns the line for a case that QEMU alone cannot reproduce: it would stop at the sections that
+/// the destination gets from its own build.
 fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> String {
     let MigrationConfig {
         old,

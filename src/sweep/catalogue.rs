@@ -11,12 +11,12 @@ use crate::migration::endpoint::vm::Endpoint;
 use crate::model::Pattern;
 use crate::report::LeftOut;
 
-/// The source of the way to plug in a device.
+/// The source of a recipe to plug in a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
     /// A shipped set has it.
     DeviceSet,
-    /// Its bus and its properties say it.
+    /// The device's bus and properties decide.
     FallBack,
 }
 
@@ -40,7 +40,7 @@ impl Candidate {
 /// The device types of one machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalogue {
-    /// By name.
+    /// The device types by name.
     pub candidates: Vec<Candidate>,
     /// The others that both builds can create, by name.
     pub left_out: Vec<LeftOut>,
@@ -72,7 +72,7 @@ impl Only {
 }
 
 impl Catalogue {
-    /// Returns the candidate that a device type is, if it is one.
+    /// Returns the candidate of a device type, if there is one.
     pub(crate) fn find(&self, driver: &str) -> Option<usize> {
         let mut candidates = self.candidates.iter();
         candidates.position(|candidate| candidate.driver == driver)
@@ -202,7 +202,7 @@ fn plan(
         };
         match obstacle {
             None => return Ok(candidate(set, How::DeviceSet)),
-            // The plainest way's reason is the one to tell.
+            // The plainest way's reason is the one to report.
             Some(reason) => why = why.or(Some(reason)),
         }
     }

@@ -6,12 +6,12 @@ use crate::devices::DeviceSet;
 use crate::model::Direction;
 use crate::report::{Finding, Level};
 
-/// The device types of which the dumps say that they do not get across, one way or the other.
+/// The device types that do not migrate in one direction or the other according to the dumps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Forecast(BTreeSet<(Direction, String)>);
 
 impl Forecast {
-    /// Predicts by findings. An error that a list allows is one for a guest all the same.
+    /// Predicts by findings. An error that a list allows fails a guest nonetheless.
     pub(crate) fn of(findings: &[Finding]) -> Forecast {
         let errors = findings.iter().filter(|f| f.level == Level::Error);
         let types = errors.flat_map(|finding| {
@@ -49,8 +49,8 @@ pub(crate) fn join(machines: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
     unite(named, |known, _| known.confirmed_by.is_none())
 }
 
-/// Makes one of the findings that are the same, on all machines that it is about. `later` says whether the
-/// confirmation of the first is to give way to that of the second.
+/// Makes one of the findings that are the same, on all machines that it is about. `later` says
+/// whether the confirmation of the second replaces that of the first.
 pub(crate) fn unite(
     findings: impl IntoIterator<Item = Finding>,
     later: impl Fn(&Finding, &Finding) -> bool,
@@ -76,9 +76,9 @@ pub(crate) fn unite(
     all
 }
 
-/// Tells whether two findings differ in nothing but where they hold and what a case had to do with them.
+/// Tells whether two findings differ only in their machines and in their cases.
 fn is_same(one: &Finding, other: &Finding) -> bool {
-    one.tells_like(other)
+    one.is_same_difference(other)
         && one.section == other.section
         && one.message == other.message
         && one.allowed_by == other.allowed_by

@@ -1,8 +1,8 @@
-//! Every device that two builds can create, on every machine selected, both ways.
+//! Every device that two builds can create, on every machine selected, in both directions.
 //!
-//! What there is comes from the builds themselves ([`catalogue`]). Many devices travel in one guest
-//! ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone. A sweep may
-//! be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
+//! The list of devices comes from the builds themselves ([`catalogue`]). Many devices travel in one
+//! guest ([`pack`]); the sweep of a machine splits a guest that fails until the culprits are alone.
+//! A sweep may be spread over several runs ([`shard`]) whose reports are joined ([`merge`]).
 
 pub(crate) mod assessment;
 pub(crate) mod case_id;

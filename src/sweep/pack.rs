@@ -27,7 +27,7 @@ struct Share {
 #[derive(Debug, Clone, Default)]
 struct Guest {
     items: Vec<Item>,
-    /// Their share.
+    /// The share of these items.
     share: Share,
 }
 
@@ -52,11 +52,12 @@ impl Guest {
 
 /// Distributes some of the candidates over as few guests as it takes. Every item is in exactly one.
 ///
-/// Devices that hang on one controller, or are named alike, go together: what is like it tends to fail
-/// with it, and where all of a guest fail none that pass is tried again. Apart travel what changes where others
-/// land, and what nobody has tried before, which may not start. What comes with options for the machine
-/// itself, memory mostly, is put where there is room last, so that few guests have them. The last few of
-/// a kind go to where others are apart, if they take no slot and so land where they would anyway.
+/// Devices that hang on one controller, or are named alike, go together: similar devices tend to
+/// fail together, and where all of a guest fail none that pass is tried again. Devices that change
+/// where others land travel apart, and so do those that nobody has tried before, which may not
+/// start. What comes with options for the machine itself, memory mostly, is put where there is
+/// space last, so that few guests have them. The last few of a kind go to where others are apart,
+/// if they take no slot and so land where they would anyway.
 pub(crate) fn pack(
     candidates: &[Candidate],
     items: &[Item],
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_way_to_the_bmc_travels_with_what_is_apart() {
+    fn the_last_interface_of_the_bmc_travels_with_what_is_apart() {
         let candidates = candidates();
         let at = |driver: &str| {
             let found = candidates.iter().position(|c| c.driver == driver);

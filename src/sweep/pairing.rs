@@ -1,5 +1,5 @@
-//! The streams that both builds sent of the same devices, brought together: packs may be other ones on the
-//! way back.
+//! The streams that both builds sent of the same devices, brought together: the packs may differ on
+//! the way back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
 }
 
 /// Returns the sections of a stream that another one of fewer devices has, too, named as there: without
-/// the place of their devices, names tell which is which.
+/// the place of their devices, the names distinguish them.
 pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();

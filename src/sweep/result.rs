@@ -171,7 +171,7 @@ impl Collected {
     fn add_groups(&mut self, context: Context<'_>, controls: &Controls) {
         let groups = controls.across.search.groups();
         for (at, group) in groups.into_iter().enumerate() {
-            // Of what two shards may come upon, the first device says whose it is.
+            // The first device decides the shard of a group that two shards may find.
             let first = group.items.first();
             if first.is_some_and(|item| controls.across.devices.own.contains(item)) {
                 self.cases.extend(group_case(context, controls, at, group));

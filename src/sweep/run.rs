@@ -12,7 +12,7 @@ use crate::sweep::target::SweepTarget;
 pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
-    /// A machine is through.
+    /// A machine is done.
     Done(&'e MachineResult),
 }
 

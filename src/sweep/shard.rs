@@ -19,12 +19,12 @@ pub struct Shard {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadShard {
     /// It is not two numbers with a slash.
-    #[error("{0:?} is no shard; write K/N, for instance 1/4 for the first of four")]
+    #[error("{0:?} is not a shard; write K/N, for instance 1/4 for the first of four")]
     Form(String),
     /// The index is 0.
     #[error("shards are counted from 1: the first of {of} is 1/{of}")]
     Zero {
-        /// How many shards there are.
+        /// The number of shards.
         of: u32,
     },
     /// The index is above the number of shards.
@@ -32,11 +32,11 @@ pub enum BadShard {
     Beyond {
         /// The index.
         index: u32,
-        /// How many shards there are.
+        /// The number of shards.
         of: u32,
     },
     /// The number of shards is 0.
-    #[error("a run cannot be spread over no shards")]
+    #[error("a run cannot be split into zero shards")]
     None,
 }
 
@@ -78,7 +78,7 @@ impl Shard {
     }
 
     /// Returns the shard as its report names it. `ids` are those of all cases of the whole run, in any order;
-    /// `options` are those that bear on the results, as one would type them.
+    /// `options` are those that influence the results, as one would type them.
     pub fn reference(
         self,
         ids: impl IntoIterator<Item = impl ToString>,
@@ -125,19 +125,19 @@ mod tests {
         for (text, message) in [
             (
                 "3",
-                "\"3\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"3\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             (
                 "a/b",
-                "\"a/b\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"a/b\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             (
                 "-1/4",
-                "\"-1/4\" is no shard; write K/N, for instance 1/4 for the first of four",
+                "\"-1/4\" is not a shard; write K/N, for instance 1/4 for the first of four",
             ),
             ("0/4", "shards are counted from 1: the first of 4 is 1/4"),
             ("5/4", "there is no shard 5 of 4; the last one is 4/4"),
-            ("0/0", "a run cannot be spread over no shards"),
+            ("0/0", "a run cannot be split into zero shards"),
         ] {
             assert_eq!(text.parse::<Shard>().unwrap_err().to_string(), message);
         }
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// Runners of one pipeline need not be of one day: where a case belongs never changes.
+    /// The shard of a case never changes: runners of one pipeline need not be of one day.
     #[test]
     fn the_assignment_is_the_same_for_ever() {
         let of_three = |id: &str| (1..=3).find(|index| shard(&format!("{index}/3")).includes(id));

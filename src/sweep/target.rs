@@ -16,7 +16,7 @@ pub(crate) struct SweepTarget {
     /// The machine's name in ids of cases.
     pub label: String,
     pub properties: Properties,
-    /// The drivers that plug in a virtio device, whose features are to be compared.
+    /// The drivers that plug in a virtio device, whose features are compared.
     pub virtio: BTreeSet<String>,
     /// The failures that the dumps predict.
     pub forecast: Forecast,
@@ -71,8 +71,8 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
     }
 }
 
-/// Asks for the properties of device types as both builds have them, as far as a fall-back may want them on one
-/// of these machines, which are of one pair of builds.
+/// Asks for the properties of device types as both builds have them, as far as a fallback may need
+/// them on one of these machines, which are of one pair of builds.
 ///
 /// # Errors
 /// A build does not start or does not answer.

@@ -14,25 +14,25 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub struct Dump {
     /// The machine type it was made with, from `vmschkmachine`.
     pub machine: Option<String>,
-    /// In file order, which is the order of a hash table and means nothing.
+    /// The sections in file order, which is the order of a hash table and means nothing.
     pub sections: Vec<Section>,
     /// The sections that cannot be read, in file order.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A section of another shape than QEMU prints, beside others that are sound.
+/// A section of another form than QEMU prints, beside others that are sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The key in the file: a QOM type, or `vmschkmachine`.
     pub type_name: String,
-    /// What is wrong with it, and where in it.
+    /// The error, and its place in the section.
     pub reason: String,
 }
 
 /// A device type and what it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The QOM type: the key in the file, not what the wire says.
+    /// The QOM type: the key in the file, which is not on the wire.
     pub type_name: String,
     pub description: Vmsd,
 }
@@ -78,8 +78,8 @@ pub struct VmsdField {
 }
 
 impl Dump {
-    /// Whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on. It is
-    /// seen from the dump itself: any real one has arrays.
+    /// Tells whether the build that wrote this dump prints array lengths, as QEMU does from 8.1 on.
+    /// It is seen from the dump itself: any real one has arrays.
     pub fn states_array_lengths(&self) -> bool {
         fn states(description: &Vmsd) -> bool {
             description
@@ -104,7 +104,7 @@ impl Dump {
 /// The top-level key that names the machine and is no section.
 pub(crate) const MACHINE_KEY: &str = "vmschkmachine";
 
-/// What any other top-level key holds; the versions are repeated inside.
+/// The contents of any other top-level key; the versions are repeated inside.
 #[derive(Deserialize)]
 #[serde(expecting = "an object with a Description")]
 pub(crate) struct RawSection {

@@ -1,4 +1,4 @@
-//! From bytes to a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
+//! Parsing of a [`Dump`]: plain, gzip or zstd, with errors that say where the input is wrong.
 
 use std::fmt;
 use std::fs::File;
@@ -17,12 +17,12 @@ const LIKELY_BYTES: u64 = 4 << 20;
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Why an input is no readable dump. All of these are the input's fault, not QEMU's.
+/// A failure to read a dump. All of these are the input's fault, not QEMU's.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     #[error("cannot read the dump {}", file.display())]
     Io { file: PathBuf, source: io::Error },
-    #[error("{} is a folder; a vmstate dump file is wanted", file.display())]
+    #[error("{} is a folder; a vmstate dump file is needed", file.display())]
     Folder { file: PathBuf },
     #[error(
         "{origin} is empty: a QEMU that failed to start leaves such a file; make the dump again and look at what QEMU printed"
@@ -56,7 +56,10 @@ pub enum DumpError {
     NoSections { origin: String },
 }
 
-/// Reads a dump file. The compression is told from the content, not from the name.
+/// Reads a dump file. The compression is recognised by the content, not by the name.
+///
+/// # Errors
+/// The file cannot be read, or is not a dump.
 pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
     let io_error = |source| DumpError::Io {
         file: file.to_owned(),
@@ -83,6 +86,9 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
 }
 
 /// Parses a dump from memory; `origin` names it in errors.
+///
+/// # Errors
+/// The bytes are not a dump; the error says where.
 pub fn parse_dump(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     if bytes.is_empty() {
         return Err(DumpError::Empty {
@@ -106,7 +112,7 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     })?;
     let dump: Dump = match serde_json::from_str(text) {
         Ok(dump) => dump,
-        // One odd section leaves the others as they are.
+        // One malformed section does not affect the others.
         Err(error) => one_by_one(text).ok_or_else(|| explain(text, origin, error))?,
     };
     if dump.sections.is_empty() {
@@ -121,7 +127,8 @@ fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset].iter().filter(|&&b| b == b'\n').count()
 }
 
-/// Parses once more, each section by itself; `None` if none is sound. Costs nothing while dumps are fine.
+/// Parses once more, each section by itself; `None` if none is sound. Costs nothing while dumps are
+/// sound.
 fn one_by_one(text: &str) -> Option<Dump> {
     let entries: Entries = serde_json::from_str(text).ok()?;
     let mut dump = Dump::default();
@@ -147,7 +154,7 @@ fn one_by_one(text: &str) -> Option<Dump> {
     (!dump.sections.is_empty()).then_some(dump)
 }
 
-/// The top level of a dump, without a look at what the keys hold.
+/// The top level of a dump, without the contents of the keys.
 struct Entries<'t>(Vec<(String, &'t RawValue)>);
 
 impl<'t> Deserialize<'t> for Entries<'t> {
@@ -174,7 +181,7 @@ impl<'t> Deserialize<'t> for Entries<'t> {
     }
 }
 
-/// A value that has another shape than is wanted.
+/// A value that has another form than expected.
 struct Traced {
     /// The JSON path of the place; `.` is the value itself.
     path: String,
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_told_from_the_content() {
+    fn compression_is_recognised_by_the_content() {
         use std::io::Write;
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(SMALL.as_bytes()).expect("in memory");

@@ -19,7 +19,7 @@ pub enum SerialEvent {
     Restarted { arch: String },
     /// The heartbeat that was due.
     Heartbeat(u32),
-    /// A heartbeat that was printed before: the guest runs twice, or was set back.
+    /// A heartbeat that was printed before: the guest runs twice, or went back to an earlier state.
     Repeated { want: u32, got: u32 },
     /// Heartbeats before this one never came.
     Skipped { want: u32, got: u32 },
@@ -60,8 +60,8 @@ impl fmt::Display for SerialEvent {
 
 /// A guest's console, across all builds that it runs in.
 ///
-/// Whatever comes before the guest's first line is the firmware's and is passed over. From there on
-/// every byte counts.
+/// Output before the guest's first line is the firmware's and is skipped. From there on every byte
+/// counts.
 #[derive(Debug, Clone, Default)]
 pub struct SerialLog {
     line: Vec<u8>,

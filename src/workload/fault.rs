@@ -53,7 +53,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// Something that a guest found changed behind its back.
+/// A change in memory that a guest found and did not make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch {
     pub check: Check,
@@ -85,7 +85,7 @@ pub enum WorkloadError {
         have: usize,
     },
     /// The guest has not started yet, or its header page is lost.
-    #[error("there is no workload header: it begins with {}", .found.escape_ascii())]
+    #[error("the workload header is missing: memory begins with {}", .found.escape_ascii())]
     NoHeader { found: [u8; 8] },
     #[error("the workload header has ABI version bytes {found:02x?}, which are not {ABI_VERSION}")]
     Abi { found: [u8; 4] },
@@ -99,7 +99,7 @@ pub enum WorkloadError {
         passes: u64,
         want: u64,
     },
-    #[error("page {page} is no page of the region: it begins with {}", .found.escape_ascii())]
+    #[error("page {page} is not a page of the region: it begins with {}", .found.escape_ascii())]
     NoPage { page: u64, found: [u8; 8] },
     #[error("page {page} holds page {found}")]
     Misplaced { page: u64, found: u64 },

@@ -1,4 +1,4 @@
-//! The guests themselves, and how QEMU takes them.
+//! The guests themselves, and the options by which QEMU loads them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,7 +9,7 @@ use crate::workload::memory::PAGE_SIZE;
 /// A guest and how QEMU takes it.
 #[derive(Debug)]
 pub struct Guest {
-    /// The name that the guest prints of itself: `x86`, `aarch64`, `s390x`, `ppc64` or `riscv64`.
+    /// The name that the guest prints for itself: `x86`, `aarch64`, `s390x`, `ppc64` or `riscv64`.
     pub arch: &'static str,
     /// The contents of the file that QEMU is given.
     pub image: &'static [u8],

@@ -35,7 +35,7 @@ fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 /// | offset | size | field |
 /// | --- | --- | --- |
 /// | 0 | 8 | ASCII `MIGCOMP1`, stored once the region is ready |
-/// | 8 | 4 | ABI version, 1: also tells the byte order of all fields, which is the guest's |
+/// | 8 | 4 | ABI version, 1: also shows the byte order of all fields, which is the guest's |
 /// | 12 | 4 | page size, in bytes |
 /// | 16 | 8 | guest-physical address of the region |
 /// | 24 | 8 | pages in the region |
@@ -56,7 +56,7 @@ pub struct Header {
     /// Pages written since the start, over all passes. One word, stored at once, so that a stop between
     /// any two instructions finds it right.
     pub progress: u64,
-    /// Beats begun: the line of the last one may not have left the guest completely.
+    /// Heartbeats begun: the line of the last one may not have left the guest completely.
     pub heartbeats: u64,
     /// Mismatches that the guest has found.
     pub errors: u64,
@@ -176,7 +176,7 @@ pub(crate) struct Progress {
     pub passes: u64,
     /// Pages written of the pass that is under way.
     pub page: u64,
-    /// Beats begun on the console.
+    /// Heartbeats begun on the console.
     pub heartbeats: u64,
 }
 
@@ -190,7 +190,7 @@ pub(crate) struct Progress {
 /// the page under way, and no other, may be new at its beginning and old at its end.
 ///
 /// # Errors
-/// What the guest found itself comes first, since it repairs what it reports; then the first page
+/// Returns what the guest found itself first, since it repairs what it reports; then the first page
 /// that is wrong.
 pub(crate) fn check_region(header: &Header, region: &[u8]) -> Result<Progress, WorkloadError> {
     if header.errors != 0 {
@@ -310,7 +310,7 @@ pub(crate) mod sample {
     use super::*;
 
     pub(crate) const PAGES: u64 = 8;
-    pub(crate) const PER_BEAT: u64 = 2;
+    pub(crate) const PER_HEARTBEAT: u64 = 2;
 
     pub(crate) fn put(endian: Endian, bytes: &mut [u8], offset: usize, value: u64) {
         let value = match endian {
@@ -320,7 +320,7 @@ pub(crate) mod sample {
         bytes[offset..offset + 8].copy_from_slice(&value);
     }
 
-    /// Makes what an intact guest leaves that has written so many pages.
+    /// Makes the memory of an intact guest that has written so many pages.
     pub(crate) fn memory(endian: Endian, progress: u64) -> (Vec<u8>, Vec<u8>) {
         let mut header = vec![0; PAGE_SIZE as usize];
         header[..8].copy_from_slice(MAGIC);
@@ -333,8 +333,8 @@ pub(crate) mod sample {
         put(endian, &mut header, 16, 0x20_1000);
         put(endian, &mut header, 24, PAGES);
         put(endian, &mut header, 32, progress);
-        put(endian, &mut header, 40, progress / PAGES / PER_BEAT);
-        put(endian, &mut header, 56, PER_BEAT);
+        put(endian, &mut header, 40, progress / PAGES / PER_HEARTBEAT);
+        put(endian, &mut header, 56, PER_HEARTBEAT);
         header[96..99].copy_from_slice(b"x86");
 
         let mut region = vec![0; 4096 * PAGES as usize];
@@ -376,7 +376,7 @@ mod tests {
                     Ok(Progress {
                         passes: progress / PAGES,
                         page: progress % PAGES,
-                        heartbeats: progress / PAGES / PER_BEAT,
+                        heartbeats: progress / PAGES / PER_HEARTBEAT,
                     })
                 );
             }

@@ -1,10 +1,10 @@
 //! The guests that work while they are migrated, and the checks that their work arrived whole.
 //!
-//! A guest rewrites every page of a region over and over, in order, each time with the number of the
-//! pass, and checks before it writes a page that the page still holds the pass before. It prints on
-//! the serial port how far it is ([`SerialLog`]), and keeps a header page that says where the region is
-//! and how many pages it has written ([`Header`]). So memory and header of a stopped guest have to
-//! agree to the page ([`check_region`]), whichever build it was stopped in.
+//! A guest rewrites every page of a region over and over, in order, each time with the number of
+//! the pass, and checks before it writes a page that the page still holds the pass before. It
+//! prints its progress on the serial port ([`SerialLog`]), and keeps a header page that says where
+//! the region is and how many pages it has written ([`Header`]). So memory and header of a stopped
+//! guest have to agree to the page ([`check_region`]), whichever build it was stopped in.
 //!
 //! `guests/README.md` describes the guests themselves, with the layout that this file reads.
 //!
@@ -24,10 +24,10 @@
 //! QEMU 5.2 and 7.2 lose writes of a TCG guest when a migration goes over memory more than once while the
 //! guest runs: `cpu_physical_memory_sync_dirty_bitmap` clears dirty bits without telling the TCG TLB, so
 //! a later write to a page whose entry is still there goes unnoticed. (Seen with both as the source,
-//! also from a build to itself; 10.0's does tell the TLB, and 10.0 and 11.1 lose nothing.) These guests
-//! find it at once, as [`WorkloadError::StaleHeader`]. It says nothing about compatibility; a
-//! `downtime-limit` that lets the first round be the last one, or a guest that is stopped before it is
-//! migrated, avoids it.
+//! also from a build to itself; 10.0's does inform the TLB, and 10.0 and 11.1 lose nothing.) These
+//! guests find it at once, as [`WorkloadError::StaleHeader`]. It says nothing about compatibility;
+//! a `downtime-limit` that lets the first round be the last one, or a guest that is stopped before
+//! it is migrated, avoids it.
 
 mod console;
 mod fault;

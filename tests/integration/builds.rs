@@ -125,11 +125,11 @@ fn open_configured(dir: &Path) -> Command {
     command
 }
 
-/// What is said of an opening that fails for no fault of the user's.
+/// The output of an opening that fails for no fault of the user's.
 fn refused(opening: &mut Command) -> String {
-    let said = stderr(&opening.output().unwrap());
-    assert!(said.contains("REFUSED usage=false"), "{said}");
-    said
+    let printed = stderr(&opening.output().unwrap());
+    assert!(printed.contains("REFUSED usage=false"), "{printed}");
+    printed
 }
 
 /// A folder with an `apt.conf` that other processes of the test can be given.
@@ -165,16 +165,21 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert_eq!(left(), 1, "nothing was left to sweep away");
 
     let both = [(); 2].map(|()| open_elsewhere(dir.path()).spawn().unwrap());
-    let said = both.map(|one| {
+    let printed = both.map(|one| {
         let run = one.wait_with_output().unwrap();
         String::from_utf8(run.stderr).unwrap()
     });
-    for said in &said {
-        assert!(said.contains("OPENED debian:bookworm"), "{said}");
+    for printed in &printed {
+        assert!(printed.contains("OPENED debian:bookworm"), "{printed}");
     }
-    let with = |text: &str| said.iter().filter(|said| said.contains(text)).count();
-    assert_eq!(with("unpacking"), 1, "{said:#?}");
-    assert_eq!(with("another run is fetching"), 1, "{said:#?}");
+    let with = |text: &str| {
+        printed
+            .iter()
+            .filter(|printed| printed.contains(text))
+            .count()
+    };
+    assert_eq!(with("unpacking"), 1, "{printed:#?}");
+    assert_eq!(with("another run is fetching"), 1, "{printed:#?}");
     assert_eq!(left(), 1, "the complete entry alone");
 
     let arg = qemu::parse("debian:bookworm").unwrap();
@@ -195,11 +200,11 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
 #[apply(test)]
 fn without_apt_the_error_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
-    let said = refused(open_elsewhere(dir.path()).env("PATH", dir.path()));
-    assert!(said.contains("needs apt-get"), "{said}");
+    let printed = refused(open_elsewhere(dir.path()).env("PATH", dir.path()));
+    assert!(printed.contains("needs apt-get"), "{printed}");
     assert!(
-        said.contains("pass a QEMU binary or a vmstate dump"),
-        "{said}"
+        printed.contains("pass a QEMU binary or a vmstate dump"),
+        "{printed}"
     );
 }
 
@@ -213,15 +218,15 @@ fn without_a_network_the_error_says_what_to_do_instead() {
             "Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\nAcquire::Retries \"0\";\n"
         )
     });
-    let said = refused(&mut open_configured(dir.path()));
-    assert!(said.contains("cannot be reached"), "{said}");
+    let printed = refused(&mut open_configured(dir.path()));
+    assert!(printed.contains("cannot be reached"), "{printed}");
     assert!(
-        said.contains("pass a QEMU binary or a vmstate dump"),
-        "{said}"
+        printed.contains("pass a QEMU binary or a vmstate dump"),
+        "{printed}"
     );
 }
 
-/// Not even where the machine's own apt is told to trust it.
+/// Not even where the machine's own apt is configured to trust it.
 #[apply(test)]
 #[needs(Program("apt-get"))]
 fn a_suite_without_a_signature_is_refused() {
@@ -249,9 +254,12 @@ fn a_suite_without_a_signature_is_refused() {
         archive.display()
     );
     fs::write(sources.join("own.sources"), source).unwrap();
-    let said = refused(&mut open_configured(dir.path()));
-    assert!(said.contains("signature cannot be verified"), "{said}");
-    assert!(said.contains("is not signed"), "{said}");
+    let printed = refused(&mut open_configured(dir.path()));
+    assert!(
+        printed.contains("signature cannot be verified"),
+        "{printed}"
+    );
+    assert!(printed.contains("is not signed"), "{printed}");
 }
 
 // Builds that misbehave.
@@ -308,7 +316,7 @@ fn builds_that_will_not_talk_are_told_apart() {
             Fake::Script("echo some noise >&2; echo '{\"QMP\": {}}'; exit 0"),
             "exited with status 0",
         ),
-        (Fake::Monitor("Welcome!"), "is no QMP: \"Welcome!\""),
+        (Fake::Monitor("Welcome!"), "is not QMP: \"Welcome!\""),
         (
             Fake::Monitor("{}"),
             "the greeting: the reply cannot be read",
@@ -367,10 +375,10 @@ fn a_dump_counts_only_if_the_build_says_so() {
             (Ok(dump), Ok(wanted)) => assert_eq!(dump, wanted.as_bytes(), "{text}"),
             (Err(error), Err(message)) => {
                 assert!(!error.is_usage(), "{error}");
-                let said = error.to_string();
+                let printed = error.to_string();
                 assert!(
-                    said.contains(message) && said.contains("bad"),
-                    "{text}: {said}"
+                    printed.contains(message) && printed.contains("bad"),
+                    "{text}: {printed}"
                 );
             }
             (dump, _) => panic!("{text}: {dump:?}"),

@@ -102,7 +102,7 @@ fn what_is_no_stream_is_named_once_and_shown_as_none() {
         (file("lzop", &saved_by_libvirt(b"\x89LZO\0")), "lzop -dc`"),
         (
             file("part", b"LibvirtQemudPart and more"),
-            "not finished to save",
+            "not finished saving",
         ),
     ] {
         for command in [

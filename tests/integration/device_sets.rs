@@ -297,3 +297,17 @@ fn own_sets_are_loaded_and_faults_have_a_line() {
         "{error}"
     );
 }
+
+#[apply(test)]
+fn a_device_is_asked_for_by_its_id_too() {
+    let ad_hoc = |id: &str| DeviceSet::ad_hoc(&[id.to_owned()], "x86_64").expect(id);
+    let shipped = DeviceSet::all().iter().flat_map(|set| &set.devices);
+    let other_id = shipped
+        .clone()
+        .find(|device| device.id != device.driver("x86_64"))
+        .expect("an id of its own");
+    let set = ad_hoc(&other_id.id);
+    let found = set.devices.last().expect("it");
+    assert_eq!(found.id, other_id.id);
+    assert_eq!(found.driver("x86_64"), other_id.driver("x86_64"));
+}

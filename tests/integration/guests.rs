@@ -11,9 +11,9 @@ fn rebuild(arch: &str) {
     let folder = tempfile::tempdir().expect("a folder for the image");
     let image = folder.path().join("guest.bin");
     let build = assemble(arch, &image).output().expect("a shell");
-    let said = String::from_utf8_lossy(&build.stderr);
-    assert!(build.status.success(), "guests/build.sh {arch}: {said}");
-    assert_eq!(said, "", "guests/build.sh {arch}");
+    let printed = String::from_utf8_lossy(&build.stderr);
+    assert!(build.status.success(), "guests/build.sh {arch}: {printed}");
+    assert_eq!(printed, "", "guests/build.sh {arch}");
 
     let built = std::fs::read(&image).expect("the image that was built");
     let differs = built.iter().zip(guest.image).position(|(a, b)| a != b);

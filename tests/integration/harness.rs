@@ -124,13 +124,16 @@ fn without_builds_all_that_need_them_are_listed_as_ignored() {
 
 #[apply(test)]
 fn what_is_ignored_is_named_with_its_reason_and_counted_and_does_not_pass() {
-    let told = offline(&["state::"]);
+    let printed = offline(&["state::"]);
     let of_state = |test: &&&Test| test.name().starts_with("state::");
     let count = tests().iter().filter(of_state).count();
     let summary = format!("test result: ok. 0 passed; 0 failed; {count} ignored; 0 measured; ");
-    assert!(count > 5 && told.contains(&summary), "{count}: {told}");
+    assert!(
+        count > 5 && printed.contains(&summary),
+        "{count}: {printed}"
+    );
     let reason = "MIGCOMPAT_OFFLINE=1 is set: no real build is fetched or run";
-    let (run, last) = told.split_once(&summary).expect("a summary");
+    let (run, last) = printed.split_once(&summary).expect("a summary");
     for test in tests().iter().filter(of_state) {
         for (lines, line) in [
             (run, format!(" ignored ({reason})")),
@@ -139,7 +142,7 @@ fn what_is_ignored_is_named_with_its_reason_and_counted_and_does_not_pass() {
             let there = lines
                 .lines()
                 .any(|l| l.contains(test.name()) && l.ends_with(&line));
-            assert!(there, "{line}: {told}");
+            assert!(there, "{line}: {printed}");
         }
     }
 }

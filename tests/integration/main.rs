@@ -1,7 +1,7 @@
 //! The program and the library as a user of either meets them: all in one binary, which links once.
 //!
 //! A test is a function with `#[apply(test)]`, and with `#[needs(..)]` if it needs something that not
-//! every machine has: real builds, an assembler, a kernel that lets page faults be told. Where that is
+//! every machine has: real builds, an assembler, a kernel that reports page faults. Where that is
 //! absent the test is ignored, with its reason, and never passes.
 
 // Nothing is outside a program.

@@ -160,10 +160,10 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
     assert_eq!(output.status.code(), Some(125));
     assert!(output.stdout.is_empty());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(
-        said,
-        "untested: shards 2, 4 are missing of 4; --partial merges what there is\n"
+        printed,
+        "untested: shards 2, 4 are missing of 4; --partial merges the others\n"
     );
 
     let args = ["merge", "1.json", "2.json", "--partial", "--format", "json"];
@@ -198,7 +198,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     assert_eq!(migcompat(&args, folder.path()).status.code(), Some(0));
 }
 
-/// What warnings count for is said by the reports, and by an earlier version's options alone.
+/// The reports say how warnings count, and in an earlier version their options alone do.
 #[apply(test)]
 fn a_strict_run_is_strict_when_joined() {
     let mut whole = whole();
@@ -306,11 +306,11 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         ),
         (
             |r| r["shard"]["options"] = json!(["--paused"]),
-            "what was asked for is --direction both in the first and --paused in the second",
+            "the request is --direction both in the first and --paused in the second",
         ),
         (
             |r| r["shard"]["plan"] = json!("fedcba9876543210"),
-            "each set out to run other cases",
+            "each planned other cases",
         ),
         (
             |r| r["shard"]["index"] = json!(1),
@@ -319,7 +319,7 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         (|r| r["shard"] = Value::Null, "2.json is of a whole run"),
         (
             |r| r["shard"]["index"] = json!(7),
-            "2.json: it says shard 7/2",
+            "2.json: it claims to be shard 7/2",
         ),
     ];
     for (change, message) in changes {
@@ -327,27 +327,27 @@ fn what_is_not_of_one_run_is_refused_with_both_names() {
         change(&mut other);
         let folder = written(&[first.clone(), other]);
         let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{message}: {said}");
-        assert!(said.contains(message), "{message}: {said}");
-        assert!(said.contains("2.json"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}: {printed}");
+        assert!(printed.contains(message), "{message}: {printed}");
+        assert!(printed.contains("2.json"), "{printed}");
     }
 
     let mut other = second.clone();
     other["cases"] = first["cases"].clone();
     let folder = written(&[first.clone(), other]);
     let output = migcompat(&["merge", "1.json", "2.json"], folder.path());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("both have the case q35/"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(printed.contains("both have the case q35/"), "{printed}");
 }
 
 #[apply(test)]
 fn what_is_no_report_is_said_to_be_none() {
     let folder = tempfile::tempdir().expect("a folder");
     for (content, message) in [
-        ("", "is no report"),
-        ("not JSON", "is no report"),
+        ("", "is not a report"),
+        ("not JSON", "is not a report"),
         ("{}", "it names no schema"),
         (
             r#"{"schema": "migcompat-report-9"}"#,
@@ -357,15 +357,15 @@ fn what_is_no_report_is_said_to_be_none() {
             r#"{"schema": "migcompat-report-1", "tool": 3}"#,
             "at tool: ",
         ),
-        ("\u{1f}\u{8b}", "is no report"),
+        ("\u{1f}\u{8b}", "is not a report"),
     ] {
         std::fs::write(folder.path().join("r.json"), content).expect("written");
         let output = migcompat(&["merge", "r.json"], folder.path());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{content:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{content:?}: {printed}");
         assert!(
-            said.contains(message) && said.contains("r.json"),
-            "{content:?}: {said}"
+            printed.contains(message) && printed.contains("r.json"),
+            "{content:?}: {printed}"
         );
     }
     std::fs::write(folder.path().join("r.gz"), [0x1f, 0x8b, 8, 0]).expect("written");

@@ -26,7 +26,7 @@ pub enum Need {
     Mount,
     /// What root alone may: to make a device and to give a file away.
     Root,
-    /// Page faults of a process told to it, without which nothing is copied after the switch.
+    /// Page faults of a process reported to it, without which nothing is copied after the switch.
     PageFaults,
 }
 
@@ -70,8 +70,8 @@ fn no_assembler(arch: &str) -> Option<String> {
         .output()
         .expect("a shell");
     (build.status.code() == Some(NO_ASSEMBLER)).then(|| {
-        let said = String::from_utf8_lossy(&build.stderr);
-        format!("there is no assembler for {arch} ({})", said.trim())
+        let printed = String::from_utf8_lossy(&build.stderr);
+        format!("there is no assembler for {arch} ({})", printed.trim())
     })
 }
 

@@ -1,4 +1,4 @@
-//! What `-o FILE` does to what has that name already, and when it is told that nothing can be written.
+//! The effect of `-o FILE` on a file of that name, and the time at which an error of writing is reported.
 
 use std::fs;
 use std::fs::Permissions;
@@ -37,11 +37,11 @@ fn written(output: &Output) {
 
 #[track_caller]
 fn refused(output: &Output, why: &str) {
-    let said = stderr(output);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let stderr_text = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{stderr_text}");
     assert!(
-        said.contains("cannot write") && said.contains(why),
-        "{said}"
+        stderr_text.contains("cannot write") && stderr_text.contains(why),
+        "{stderr_text}"
     );
 }
 
@@ -307,8 +307,8 @@ fn what_cannot_be_written_is_told_before_anything_is_done() {
             &["stream", "show", never],
             &["stream", "diff", never, never],
         ] {
-            let told = program(command).arg("-o").arg(&output).output().unwrap();
-            refused(&told, why);
+            let result = program(command).arg("-o").arg(&output).output().unwrap();
+            refused(&result, why);
             assert!(!started.exists(), "{command:?}");
         }
     }
@@ -327,10 +327,13 @@ fn where_logs_cannot_be_kept_is_told_before_anything_is_done() {
     for logs in [file.clone(), file.join("sub"), PathBuf::from("/proc/logs")] {
         for command in ["check", "live", "sweep"] {
             let mut run = program(&[command, &build, &build, "-M", "q35", "--keep-logs"]);
-            let told = run.arg(&logs).output().unwrap();
-            let said = stderr(&told);
-            assert_eq!(told.status.code(), Some(2), "{command}: {said}");
-            assert!(said.contains(logs.to_str().unwrap()), "{command}: {said}");
+            let result = run.arg(&logs).output().unwrap();
+            let stderr_text = stderr(&result);
+            assert_eq!(result.status.code(), Some(2), "{command}: {stderr_text}");
+            assert!(
+                stderr_text.contains(logs.to_str().unwrap()),
+                "{command}: {stderr_text}"
+            );
             assert!(!started.exists(), "{command}");
         }
     }
@@ -355,11 +358,15 @@ fn a_folder_that_takes_nothing_is_told_before_anything_is_done() {
         done
         cat outputs/file; ls . outputs";
     let output = in_mounted(folder.path(), text);
-    let said = stderr(&output);
+    let stderr_text = stderr(&output);
     let names = ".:\nnever.json\noutputs\nqemu\n\noutputs:\nfile\n";
     let expected = format!("{}as before\n{names}", "2\n".repeat(8));
-    assert_eq!(stdout(&output), expected, "{said}");
-    assert_eq!(said.matches("Read-only file system").count(), 8, "{said}");
+    assert_eq!(stdout(&output), expected, "{stderr_text}");
+    assert_eq!(
+        stderr_text.matches("Read-only file system").count(),
+        8,
+        "{stderr_text}"
+    );
 }
 
 #[apply(test)]

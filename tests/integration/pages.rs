@@ -181,6 +181,7 @@ fn everything() -> Report {
                 sent: reached == Reached::Passed && part == "a",
             })
             .into(),
+        sent_in: Vec::new(),
     };
     let coverage = Coverage::of(vec![
         section("e1000e", Reached::Passed, None),
@@ -272,9 +273,9 @@ fn a_loop_goes_both_ways() {
         ..everything()
     };
     let page = page(&report.judged_by(Policy::default()));
-    let told =
+    let expected =
         "<dd>forward, backward <span class=\"dim\">1 case; forward is from old to new</span>";
-    assert!(page.contains(told), "{page}");
+    assert!(page.contains(expected), "{page}");
 }
 
 /// Texts of a report, of whoever wrote them, with `wrong` in their place wherever a report can be read

@@ -109,7 +109,8 @@ fn what_is_reported_on_real_dumps_is_what_was_judged() {
     let gone: Vec<_> = judged.difference(&reported).collect();
     assert!(
         new.is_empty() && gone.is_empty(),
-        "not judged yet: {new:#?}\nno longer reported: {gone:#?}"
+        "fixtures/judged.tsv: findings without a row, to be judged first: {new:#?}\n\
+         rows that no finding has any more, to be taken out if a list or a rule settles them: {gone:#?}"
     );
 }
 

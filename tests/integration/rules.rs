@@ -79,7 +79,10 @@ fn each_pair_triggers_its_rule_alone_in_the_stated_directions() {
             .iter()
             .map(|&direction| (rule.id().to_owned(), direction))
             .collect();
-        assert_eq!(rules, stated, "{rule}: {findings:#?}");
+        assert_eq!(
+            rules, stated,
+            "{rule}: found (left) is not what [fixture] states (right): {findings:#?}"
+        );
         assert_eq!(
             findings.len(),
             stated.len(),
@@ -106,7 +109,12 @@ fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
             .into_iter()
             .map(|(_, direction)| (rule.mirror().id().to_owned(), direction.reversed()))
             .collect();
-        assert_eq!(triggered(&new, &old).0, swapped, "{rule}");
+        assert_eq!(
+            triggered(&new, &old).0,
+            swapped,
+            "{rule}: with the pair swapped, this was found (left), and its mirror is this (right); a rule \
+             for one direction in time needs a twin, as field-added has field-removed"
+        );
     }
 }
 

@@ -103,3 +103,80 @@ fn what_nothing_fails_by_is_a_note_and_noise_is_none() {
         assert_eq!(finding["confirmed_by"], Value::Null);
     }
 }
+
+/// A feature that the source alone offers is refused once a driver has accepted it, which no guest here does.
+#[apply(test)]
+#[needs(Builds)]
+fn a_feature_that_the_source_alone_offers_is_a_warning_that_way() {
+    for (device, type_name, feature) in [
+        ("virtio-net-pci", "virtio-net-device", "mrg_rxbuf"),
+        ("virtio-blk-pci", "virtio-blk-device", "discard"),
+        ("virtio-scsi-pci", "virtio-scsi-device", "hotplug"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let without = other_defaults(
+            folder.path(),
+            "trixie",
+            &[&format!("{device}.{feature}=off")],
+        );
+        let with = "debian:trixie";
+        for (old, new, direction) in [(with, &*without, "forward"), (&without, with, "backward")] {
+            let live = ["live", old, new, "-M", "pc-q35-10.0", "--paused"];
+            let (moved, status) = report(&[&live[..], &["--device", device]].concat());
+            assert_eq!(status, Some(0), "{moved:#}");
+            let found = by_properties(&moved);
+            assert_eq!(found.len(), 1, "one way alone: {found:#?}");
+            assert_eq!(found[0]["rule"], "feature-dropped");
+            assert_eq!(found[0]["level"], "warning");
+            assert_eq!(found[0]["direction"], direction);
+            assert_eq!(found[0]["section"], type_name);
+            assert_eq!(found[0]["path"], serde_json::json!([feature]));
+        }
+    }
+    // A device of another kind, and a property that is no feature.
+    let folder = tempfile::tempdir().unwrap();
+    let old = other_defaults(folder.path(), "trixie", &["virtio-rng-pci.max-bytes=1024"]);
+    let live = [
+        "live",
+        &old,
+        "debian:trixie",
+        "-M",
+        "pc-q35-10.0",
+        "--paused",
+    ];
+    let (moved, _) = report(&[&live[..], &["--device", "virtio-rng-pci"]].concat());
+    assert_eq!(by_properties(&moved), Vec::<&Value>::new(), "{moved:#}");
+}
+
+/// QEMU names the byte; the register, the capability and the property behind it come from us.
+#[apply(test)]
+#[needs(Builds)]
+fn a_refused_config_byte_is_explained_by_its_capability_and_property() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = other_defaults(folder.path(), "bookworm", &["virtio-rng-pci.vectors=0"]);
+    let args = [
+        "live",
+        "debian:bookworm",
+        &new,
+        "-M",
+        "q35",
+        "--retries",
+        "0",
+    ];
+    let how = ["--device", "virtio-rng-pci", "--direction", "forward"];
+    for paused in [&[][..], &["--paused"]] {
+        let (moved, status) = report(&[&args[..], &how, paused].concat());
+        assert_eq!(status, Some(1));
+        let cause = &moved["cases"][0]["cause"];
+        assert_eq!(cause["rule"], "property-default-changed", "{cause:#}");
+        let message = cause["message"].as_str().unwrap();
+        assert!(
+            message.contains("0x34 (capabilities pointer, to MSI-X)"),
+            "{message}"
+        );
+        assert!(
+            message.contains("`vectors` is 2 in old and 0 in new"),
+            "{message}"
+        );
+    }
+}

@@ -91,11 +91,15 @@ impl Run {
                 }
             }
         };
-        let said = self.said();
-        assert_eq!(status.code(), Some(128 + signal as i32), "{what}: {said}");
-        let last = said.lines().last();
-        let told = format!("untested: interrupted by {signal}");
-        assert_eq!(last, Some(&*told), "{what}: {said}");
+        let stderr_text = self.said();
+        assert_eq!(
+            status.code(),
+            Some(128 + signal as i32),
+            "{what}: {stderr_text}"
+        );
+        let last = stderr_text.lines().last();
+        let expected = format!("untested: interrupted by {signal}");
+        assert_eq!(last, Some(&*expected), "{what}: {stderr_text}");
         let printed = fs::read_to_string(self.test.join("stdout")).unwrap();
         assert_eq!(printed, "", "{what}");
         assert_eq!(names(self.temp.path()), [""; 0], "{what}");
@@ -342,9 +346,9 @@ fn a_run_is_ended_after_guests_have_moved() {
             let test = tempfile::tempdir().unwrap();
             let build = hangs_after_the_move(&test, nth);
             let args = [command, OLD, &build, "-M", "q35", "--cache", &cache()];
-            let way = ["--direction", "forward", "--paused", "--jobs", "1"];
+            let options = ["--direction", "forward", "--paused", "--jobs", "1"];
             let output = ["--device", "virtio-rng-pci", "-o", "{}/report"];
-            let mut run = Run::start(&test, &[args.as_slice(), &way, &output].concat());
+            let mut run = Run::start(&test, &[args.as_slice(), &options, &output].concat());
             run.wait_until_reached(phase);
             // Otherwise the phase is another one.
             assert!(run.said().contains("[1/1] pass"), "{}", run.said());
@@ -365,10 +369,10 @@ fn logs_stay_only_where_somebody_knows_of_them() {
                     done";
         let build = hangs_where(&test, NEW, case);
         let args = ["live", OLD, &build, "-M", "pc-q35-7.2", "--cache", &cache()];
-        let way = ["--direction", "forward", "--paused", "--retries", "0"];
+        let options = ["--direction", "forward", "--paused", "--retries", "0"];
         let logs = ["--device", "am53c974", "--keep-logs", "{}/logs"];
         let logs = if kept { &logs[..] } else { &logs[..2] };
-        let mut run = Run::start(&test, &[args.as_slice(), &way, logs].concat());
+        let mut run = Run::start(&test, &[args.as_slice(), &options, logs].concat());
         run.wait_until_reached("nothing hangs after the move");
         let named = run.test.join("logs");
         let folder = match kept {

@@ -71,17 +71,17 @@ fn a_field_that_went_into_another_is_lost_and_one_that_is_missing_is_named() {
     assert_eq!(cause["sent"], "the end of the section");
     assert_eq!(cause["expected"], "esp/drq_state (bool, 1 byte)");
     let message = cause["message"].as_str().unwrap();
-    // What the build said stays, and what it means follows.
-    let (said, meant) = message.split_once("; ").unwrap();
-    assert_eq!(said, format!("Missing section footer for {section}"));
+    // The build's own message stays, and its meaning follows.
+    let (printed, meant) = message.split_once("; ").unwrap();
+    assert_eq!(printed, format!("Missing section footer for {section}"));
     assert!(meant.contains("esp/drq_state"), "{message}");
 }
 
-/// 10.0 sends filler where 7.2 has fields, of sb16 for what the command line says and of e1000e for
+/// 10.0 sends padding where 7.2 has fields, of sb16 for what the command line says and of e1000e for
 /// what is 0 on a machine that never ran, too.
 #[apply(test)]
 #[needs(Builds)]
-fn a_value_from_filler_is_lost_where_a_machine_that_never_ran_has_another() {
+fn a_value_from_padding_is_lost_where_a_machine_that_never_ran_has_another() {
     let args = ["-M", "pc-q35-7.2", "--paused"];
     let cases = live(OLD, NEW, &[&args[..], &["--device", "sb16"]].concat());
     let [forward, backward] = cases.as_slice() else {

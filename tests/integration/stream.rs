@@ -410,7 +410,7 @@ fn what_is_no_stream_is_refused() {
         ),
         (
             "fixtures",
-            "is a folder; a file with a migration stream is wanted",
+            "is a folder; a file with a migration stream is needed",
         ),
         (
             "no-such-file",

@@ -13,9 +13,9 @@ use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::check;
 use crate::vmstate::dump::{Dump, Section, Vmsd};
 
-/// Compares two dumps in the given directions, and looks for what each build does wrong by itself in
-/// sections that both have. Findings come section by section, one per cause and section; equal causes in
-/// several sections are joined later, once they are judged.
+/// Compares two dumps in the given directions, and finds the defects of each build by itself in
+/// sections that both have. Findings come section by section, one per cause and section; equal
+/// causes in several sections are joined later, once they are judged.
 pub fn compare(
     old: &Dump,
     new: &Dump,
@@ -84,13 +84,14 @@ impl Comparison<'_> {
     }
 }
 
-/// Tells whether a difference between two builds is a defect of one of them, which is found whatever the other
-/// one has.
+/// Tells whether a difference between two builds is a defect of one of them, found without regard
+/// to the other one.
 fn is_own(found: &Finding) -> bool {
     found.rule == Rule::SubsectionUnreachable
 }
 
-/// Tells whether a difference says all that a defect does, and more: that the other build sends the field.
+/// Tells whether a difference says everything that a defect says, and also that the other build
+/// sends the field.
 fn is_told_by(own: &Finding, between: &[Finding]) -> bool {
     own.rule == Rule::GateAboveVersion
         && between

@@ -1,7 +1,8 @@
-//! What a build does wrong by itself, whatever the other one has.
+//! Defects of one build, whatever the other one has.
 //!
-//! A defect is reported once, for the way in which it does harm: one of sending for the way that leaves
-//! the build, one of loading for the way that leads to it. One that both builds have is one finding.
+//! A defect is reported once, for the direction in which it does harm: a defect of sending for the
+//! direction away from the build, one of loading for the direction to it. One that both builds have
+//! is one finding.
 
 use crate::model::{Direction, Rule, Side};
 use crate::report::{ChangeKey, Evidence, FieldKey, Finding, Level, Shape};
@@ -33,11 +34,11 @@ pub(crate) fn defects(old: &Section, new: &Section, directions: &[Direction]) ->
     findings
 }
 
-/// Something wrong with a description of one build.
+/// A defect of a description of one build.
 #[derive(Debug, PartialEq, Eq)]
 struct Defect {
     kind: Kind,
-    /// From the section's vmsd name down.
+    /// The path from the section's vmsd name down.
     path: Vec<String>,
     shape: Shape,
     change: ChangeKey,
@@ -62,7 +63,7 @@ impl Defect {
         }
     }
 
-    /// Returns the way in which the defect of a build does harm.
+    /// Returns the direction in which the defect of a build does harm.
     fn harmful(&self, build: Side) -> Direction {
         let leaves = match build {
             Side::New => Direction::Backward,

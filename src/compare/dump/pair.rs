@@ -1,4 +1,4 @@
-//! Which section of one build is which of the other.
+//! Pairing of the sections of one build with those of the other.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,15 +12,15 @@ pub(crate) enum Pair<'d> {
     Both {
         old: &'d Section,
         new: &'d Section,
-        /// Why types of different name are one.
+        /// The reason why types of different names are one.
         known: Option<String>,
     },
     OldOnly(&'d Section),
     NewOnly(&'d Section),
 }
 
-/// By QOM type; what is left over by vmsd name, which is what the wire carries. A section that the other
-/// dump has and cannot be read there is no pair, and not gone either.
+/// Pairs by QOM type, and what is left over by vmsd name, which is what the wire carries. A section
+/// that cannot be read in the other dump is neither paired nor counted as gone.
 pub(crate) fn pair_sections<'d>(
     old: &'d Dump,
     new: &'d Dump,

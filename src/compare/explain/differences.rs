@@ -1,4 +1,4 @@
-//! Where two layouts of one section part, and what that means for a load.
+//! The first difference between two layouts of one section, and what it means for a load.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
 use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
@@ -13,7 +13,7 @@ use crate::vmstate::dump::Dump;
 
 /// The other side of a comparison.
 pub(crate) struct Layouts<'c> {
-    /// Of the destination's build.
+    /// The dump of the destination's build.
     pub dump: Option<&'c Dump>,
     pub renames: &'c dyn Renames,
     pub direction: Direction,
@@ -45,7 +45,7 @@ impl Layouts<'_> {
             .collect()
     }
 
-    /// Finds where a finding shows in what was sent, and beside what.
+    /// Finds the place where a finding shows in what was sent, and the destination's item there.
     fn place<'l, 's>(
         &self,
         finding: &Finding,
@@ -85,7 +85,7 @@ impl Layouts<'_> {
         };
         let ours = at(named(backward), sent);
         let theirs = at(named(!backward), expected);
-        // What one side lacks would stand behind what both have before it.
+        // An item that one side lacks would come after the items that both have before it.
         let behind = |at: usize, from: &[Leaf], to: &[Leaf]| {
             let before = from.get(..at)?.iter().rev();
             before
@@ -126,7 +126,7 @@ impl Layouts<'_> {
         }
     }
 
-    /// A subsection as it was sent, and what the destination's build has of it.
+    /// A subsection as it was sent, and as the destination's build has it.
     fn subsection(&self, finding: &Finding) -> Reason {
         let version = |shape: &Option<Shape>| shape.as_ref().and_then(|shape| shape.version_id);
         let versions = (version(&finding.old), version(&finding.new));

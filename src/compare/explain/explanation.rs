@@ -4,12 +4,12 @@ use crate::compare::explain::reason::{Reason, Weight};
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Section;
 
-/// Where and why a stream does not load. Its sentence is what it prints as.
+/// The place where a stream does not load, and the reason. `Display` prints it as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Explanation {
     pub section: SectionName,
     pub instance_id: u32,
-    /// From the section's description down to the field, names joined by `/`.
+    /// The path from the section's description down to the field, names joined by `/`.
     pub field: Option<String>,
     /// Bytes from the start of the source's stream.
     pub offset: Option<u64>,
@@ -19,14 +19,14 @@ pub(crate) struct Explanation {
     pub only_one: bool,
 }
 
-/// How sure an explanation is, surest first.
+/// The certainty of an explanation, surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
     /// No state makes it load.
     Certain,
-    /// It explains a refusal, which is known to have happened in this section.
+    /// An explanation of a refusal that is known to have happened in this section.
     Likely,
-    /// The same, by a check that comes when all of the section has been read.
+    /// The same, by a check after all of the section has been read.
     Late,
     /// The state, or a test that cannot be seen, may make up for it.
     Perhaps,
@@ -46,8 +46,8 @@ impl Explanation {
         )
     }
 
-    /// Returns it as one of a machine that never ran: the place in another stream says nothing, and no state has
-    /// made the difference.
+    /// Returns it as an explanation of a machine that never ran: the place in another stream means
+    /// nothing, and no state has made the difference.
     pub(crate) fn after_reset(mut self) -> Explanation {
         self.offset = None;
         if let Reason::Layout { weight, .. } = &mut self.reason {

@@ -4,8 +4,8 @@ use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::Reason;
 use crate::stream::tree::{RamBlock, Section, Stream};
 
-/// Explains why the destination refuses the memory of a guest. `named` is the block that it complained
-/// of. A length alone is told of that one only: others may grow.
+/// Explains why the destination refuses the memory of a guest. `named` is the block in its message.
+/// A length alone is reported of that one only: others may grow.
 pub(crate) fn memory(
     section: &Section,
     sent: &Stream,

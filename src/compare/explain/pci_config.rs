@@ -1,4 +1,4 @@
-//! The PCI configuration space: which register or capability a byte belongs to.
+//! The PCI configuration space: the register or capability that a byte belongs to.
 //!
 //! The layout is that of the PCI Local Bus Specification and of PCI Express: a header of 64 bytes, a list of
 //! capabilities that begins where byte 0x34 says, and from 0x100 on one of extended capabilities.
@@ -47,12 +47,12 @@ pub(crate) enum ConfigPart {
     FirstCapability(Option<&'static str>),
     /// A capability.
     Capability(&'static str),
-    /// Nothing that the lists lead to.
+    /// A byte that no list leads to.
     Unlisted,
 }
 
 impl ConfigPart {
-    /// Finds it for a byte of this configuration space.
+    /// Finds the part for a byte of this configuration space.
     pub(crate) fn of(at: usize, config: &[u8]) -> ConfigPart {
         match at {
             POINTER => {
@@ -99,7 +99,7 @@ fn capabilities(config: &[u8]) -> Vec<(usize, &'static str)> {
     let mut found: Vec<(usize, &'static str)> = Vec::new();
     let mut next = byte(POINTER);
     while let Some(at) = next.map(|at| usize::from(at & !3)) {
-        // A list that leads back into itself ends there.
+        // A list that loops ends there.
         if at < HEADER || found.iter().any(|(known, _)| *known == at) {
             break;
         }

@@ -10,7 +10,7 @@ use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
 
-/// What stands against a load.
+/// A reason against a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// The destination's build does not send such a section for the same configuration.
@@ -18,7 +18,7 @@ pub(crate) enum Reason {
         version_id: u32,
         /// The only section that it sends and the source does not.
         instead: Option<Instance>,
-        /// Its dump has the description.
+        /// Set if the dump of the destination's build has the description.
         described: bool,
     },
     /// The version in the header.
@@ -33,21 +33,21 @@ pub(crate) enum Reason {
     /// A subsection that is not known, or not in this version.
     Subsection {
         name: String,
-        /// What the destination's build has of it, where that is known.
+        /// The destination's own form of it, where that is known.
         own: Option<OwnSubsection>,
         /// The difference between the builds, in words.
         difference: String,
     },
     /// The layouts part.
     Layout {
-        /// What stands at that place on either side, where the place is known.
+        /// The item at that place on either side, where the place is known.
         sent: Option<Spot>,
         expected: Option<Spot>,
         lacking: Lacking,
-        /// Fields behind the first that the difference is about, too.
+        /// Further fields of the difference, behind the first.
         more: usize,
         weight: Weight,
-        /// The difference between the builds, in words, for where the fields do not show it.
+        /// The difference between the builds, in words, where the fields do not show it.
         difference: String,
     },
     /// The layouts part in several places, and a version or a test picks the one.
@@ -55,7 +55,7 @@ pub(crate) enum Reason {
         first: Box<Reason>,
         places: Vec<Parting>,
     },
-    /// A field must hold what the destination's own device has.
+    /// A field must have the value of the destination's own device.
     Unequal { sent: FieldValue, own: FieldValue },
     /// A length is more than the destination's own array has.
     TooMany {
@@ -69,7 +69,7 @@ pub(crate) enum Reason {
         list: &'static str,
         registers: Vec<Register>,
     },
-    /// System registers that hold other values on a machine that never ran.
+    /// System registers that have other values on a machine that never ran.
     OtherRegisters {
         list: &'static str,
         registers: Vec<(Register, u64)>,
@@ -108,7 +108,7 @@ pub(crate) enum Takes {
     Own(u32),
 }
 
-/// What the destination's build has of a subsection.
+/// The destination's own form of a subsection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnSubsection {
     None,
@@ -161,7 +161,7 @@ pub(crate) enum Lacking {
     Unknown,
 }
 
-/// What decides that the difference matters.
+/// The evidence that the difference matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     /// Nothing more.

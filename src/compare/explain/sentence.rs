@@ -111,7 +111,7 @@ impl fmt::Display for Explanation {
                 )?;
                 f.write_str(match weight {
                     Weight::Given => "",
-                    Weight::Test => "; whether it reads that, a version or a test decides",
+                    Weight::Test => "; a version or a test decides whether it reads that",
                     Weight::AfterReset => ", in a machine that never ran",
                     Weight::Length => {
                         "; where that length is not the state's to choose, the load ends there"
@@ -175,7 +175,7 @@ fn layout(
     }
 }
 
-/// Says a reason that is about the section as a whole, or names its place itself.
+/// Words a reason that is about the section as a whole, or contains its own place.
 fn whole(reason: &Reason, section: &Instance) -> String {
     match reason {
         Reason::Section {
@@ -221,13 +221,13 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                 .iter()
                 .map(|place| format!("{} ({}, offset {})", place.field, place.rule, place.offset));
             format!(
-                "the layouts of {section} part in several places, and which of them the destination reads, \
-                 a version or a test decides: {}",
+                "the layouts of {section} part in several places, and a version or a test decides which of \
+                 them the destination reads: {}",
                 places.collect::<Vec<_>>().join(", ")
             )
         }
         Reason::Unequal { sent, own } => format!(
-            "{} must hold in {section} what the destination's own device has: {} was sent, it has {}",
+            "{} in {section} must equal the value of the destination's own device: {} was sent, it has {}",
             sent.label,
             value(sent),
             value(own)
@@ -278,7 +278,7 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                 up_to.unwrap_or_default()
             )
         }
-        // These are said with their place.
+        // These are named with their place.
         Reason::Subsection { difference, .. } | Reason::Layout { difference, .. } => {
             difference.clone()
         }

@@ -78,7 +78,7 @@ fn line(explanation: Option<Explanation>) -> String {
     )
 }
 
-/// What QEMU blames in loads that really fail between these builds, and where the cause lies.
+/// The loads that really fail between these builds: what QEMU blames, and where the cause lies.
 #[test]
 fn real_failures_are_explained_to_the_field() {
     type Row = (
@@ -205,58 +205,61 @@ fn real_failures_are_explained_to_the_field() {
 }
 
 #[test]
-fn without_a_section_to_blame_only_what_is_certain_is_told() {
+fn without_a_section_to_blame_only_what_is_certain_is_reported() {
     let forward = Direction::Forward;
     for name in ["s390x-ccw", "m68k-virt"] {
         let (sent, own) = (
             real(&format!("7.2.22/{name}")),
             real(&format!("10.0.13/{name}")),
         );
-        let told = explain(&sent, &own, None, &NoRenames, forward);
-        assert_eq!(told, None, "{name}");
+        let explained = explain(&sent, &own, None, &NoRenames, forward);
+        assert_eq!(explained, None, "{name}");
     }
     let (sent, own) = (real("7.2.22/x86_64-q35"), real("10.0.13/x86_64-q35"));
     assert_eq!(explain(&sent, &own, None, &NoRenames, forward), None);
     let known = dump("10.0.13/x86_64-q35");
-    let told = explain(&sent, (&own, Some(&known)), None, &NoRenames, forward);
-    assert_eq!(told.and_then(|e| e.field).as_deref(), Some("esp/drq_state"));
+    let explained = explain(&sent, (&own, Some(&known)), None, &NoRenames, forward);
+    assert_eq!(
+        explained.and_then(|e| e.field).as_deref(),
+        Some("esp/drq_state")
+    );
     let (sent, own) = (real("7.2.22/ppc64-pseries"), real("5.2.0/ppc64-pseries"));
-    let told = explain(&sent, &own, None, &NoRenames, Direction::Backward);
-    let told = told.expect("a version that is refused");
-    assert_eq!(told.section, "spapr_iommu");
-    assert_eq!(told.rule, Some(Rule::VersionTooNew));
+    let explained = explain(&sent, &own, None, &NoRenames, Direction::Backward);
+    let explained = explained.expect("a version that is refused");
+    assert_eq!(explained.section, "spapr_iommu");
+    assert_eq!(explained.rule, Some(Rule::VersionTooNew));
 }
 
 #[test]
 fn nothing_is_known_of_a_section_that_is_not_in_the_stream_or_is_memory() {
     let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
     for name in ["ram", "no-such-device", ""] {
-        let told = explain(
+        let explained = explain(
             &sent,
             &own,
             Some(blamed(name, None)),
             &NoRenames,
             Direction::Forward,
         );
-        assert_eq!(told, None, "{name}");
+        assert_eq!(explained, None, "{name}");
     }
 }
 
 #[test]
 fn what_a_stream_does_not_describe_is_not_called_the_same() {
     let (sent, own) = (real("7.2.22/s390x-ccw"), real("10.0.13/s390x-ccw"));
-    let told = |name| {
+    let explained = |name| {
         let blamed = Some(blamed(name, None));
-        let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
-        told.map(|e| e.to_string())
+        let explained = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
+        explained.map(|e| e.to_string())
     };
-    // Saved the old way: a heap of bytes.
-    assert_eq!(told("s390-skeys"), None);
+    // A legacy section: bytes without a description.
+    assert_eq!(explained("s390-skeys"), None);
     let (sent, own) = (real("10.0.13/x86_64-q35"), real("11.1.3/x86_64-q35"));
     let blamed = Some(blamed("virtio-net", None));
-    let told = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
+    let explained = explain(&sent, &own, blamed, &NoRenames, Direction::Forward);
     assert_eq!(
-        told.map(|e| e.to_string()).as_deref(),
+        explained.map(|e| e.to_string()).as_deref(),
         Some(
             "the layout of 0000:00:03.0/virtio-net is the same in both builds (a stream does \
              not describe what is in virtio): a check of the values refused it"
@@ -266,14 +269,15 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
 
 /// A build that dies while it loads names no section.
 #[test]
-fn without_a_section_to_blame_the_only_one_with_a_reason_is_told() {
+fn without_a_section_to_blame_the_only_one_with_a_reason_is_reported() {
     let (sent, own) = (real("11.1.3/aarch64-virt"), real("10.0.13/aarch64-virt"));
-    let told = explain(&sent, &own, None, &NoRenames, Direction::Backward).expect("one");
-    assert_eq!(told.field.as_deref(), Some("cpu/wfxt-timer"));
+    let explained = explain(&sent, &own, None, &NoRenames, Direction::Backward).expect("one");
+    assert_eq!(explained.field.as_deref(), Some("cpu/wfxt-timer"));
     assert!(
-        told.to_string()
+        explained
+            .to_string()
             .ends_with("; no other section gives a reason to refuse it"),
-        "{told}"
+        "{explained}"
     );
     // Two of them, and either may be it.
     let dev = |name, description| HandMade {
@@ -288,10 +292,10 @@ fn without_a_section_to_blame_the_only_one_with_a_reason_is_told() {
     let one = hand_made(&[dev("a/dev", MORE), dev("b/dev", BARE)]);
     let two = hand_made(&[dev("a/dev", MORE), dev("b/dev", MORE)]);
     let none = hand_made(&[dev("a/dev", BARE), dev("b/dev", BARE)]);
-    let told = |sent| explain(sent, &none, None, &NoRenames, Direction::Backward);
-    assert_eq!(told(&one).expect("one").section, "a/dev");
-    assert_eq!(told(&two), None);
-    assert_eq!(told(&none), None);
+    let explained = |sent| explain(sent, &none, None, &NoRenames, Direction::Backward);
+    assert_eq!(explained(&one).expect("one").section, "a/dev");
+    assert_eq!(explained(&two), None);
+    assert_eq!(explained(&none), None);
 }
 
 #[test]
@@ -336,15 +340,16 @@ fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
             field,
             ..blamed("ram", None)
         };
-        let told = explain(
+        let explained = explain(
             &stream(blocks),
             &own,
             Some(ram),
             &NoRenames,
             Direction::Backward,
         );
-        let told = told.map(|e| format!("{} | {}", e.sent().unwrap(), e.expected().unwrap()));
-        assert_eq!(told.as_deref(), expected, "{blocks:?} {field:?}");
+        let explained =
+            explained.map(|e| format!("{} | {}", e.sent().unwrap(), e.expected().unwrap()));
+        assert_eq!(explained.as_deref(), expected, "{blocks:?} {field:?}");
     }
 }
 
@@ -358,20 +363,20 @@ fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
             values: &[],
         }])
     };
-    let told = |minimum| {
+    let explained = |minimum| {
         let dev = Blamed {
             minimum,
             ..blamed("dev", None)
         };
-        let told = explain(&of(1), &of(3), Some(dev), &NoRenames, Direction::Forward);
-        told.and_then(|e| e.expected())
+        let explained = explain(&of(1), &of(3), Some(dev), &NoRenames, Direction::Forward);
+        explained.and_then(|e| e.expected())
     };
-    assert_eq!(told(Some(2)).as_deref(), Some("at least 2"));
+    assert_eq!(explained(Some(2)).as_deref(), Some("at least 2"));
     let unknown = "version 3, and which older ones it does not say";
-    assert_eq!(told(None).as_deref(), Some(unknown));
+    assert_eq!(explained(None).as_deref(), Some(unknown));
 }
 
-/// A device as either side sends it, and what is said of it when it is refused. Its header ends
+/// A device as either side sends it, and the explanation of its refusal. Its header ends
 /// at offset 1000.
 #[test]
 fn hand_made_devices_are_explained() {
@@ -410,7 +415,7 @@ fn hand_made_devices_are_explained() {
         }])
     };
     let dev = "0000:00:02.0/dev";
-    let said = |sent: &Stream, own: &Stream| {
+    let sentences = |sent: &Stream, own: &Stream| {
         let blamed = Some(blamed("dev", None));
         line(explain(sent, own, blamed, &NoRenames, Direction::Forward))
     };
@@ -523,7 +528,7 @@ fn hand_made_devices_are_explained() {
             format!("ValueCheck {head} - @ - | sent - | expected - | -"),
         ),
     ] {
-        assert_eq!(said(sent, own), expected, "{what}");
+        assert_eq!(sentences(sent, own), expected, "{what}");
     }
 }
 
@@ -546,16 +551,16 @@ fn what_follows_the_field_that_was_refused_is_no_reason() {
         }])
     };
     let (sent, own) = (of(SENT), of(MORE));
-    let said = |field| {
+    let sentences = |field| {
         let blamed = Blamed {
             field,
             ..blamed("dev", None)
         };
-        explain(&sent, &own, Some(blamed), &NoRenames, Direction::Forward).expect("said")
+        explain(&sent, &own, Some(blamed), &NoRenames, Direction::Forward).expect("an explanation")
     };
-    let found = said(None);
+    let found = sentences(None);
     assert_eq!(found.field.as_deref(), Some("timer"), "{found:?}");
-    let found = said(Some("config"));
+    let found = sentences(Some("config"));
     assert!(
         matches!(found.reason, Reason::ValueCheck { .. }),
         "{found:?}"

@@ -1,4 +1,4 @@
-//! Values that a loader is known to hold against its own.
+//! Values that a loader is known to compare with its own.
 
 use crate::compare::explain::explanation::{Explanation, Grade};
 use crate::compare::explain::pci_config::ConfigPart;
@@ -6,7 +6,7 @@ use crate::compare::explain::reason::{Reason, Register};
 use crate::compare::streams::{Leaf, leaves};
 use crate::stream::tree::{Leaf as Held, Section};
 
-/// Returns the values of a section that a loader does not take, with its own ones beside them.
+/// Returns the values of a section that a loader refuses, each with its own value.
 pub(crate) fn values(section: &Section, expected: &Section) -> Vec<(Grade, Explanation)> {
     let (sent, own) = (leaves(section), leaves(expected));
     let mut found = Vec::new();
@@ -74,7 +74,7 @@ fn at(section: &Section, leaf: &Leaf, reason: Reason) -> Explanation {
 /// A system register of an Arm CPU, as the lists in its section have it.
 struct Listed {
     register: Register,
-    /// Where the number and the value stand in the stream.
+    /// The offsets of the number and of the value in the stream.
     offsets: (u64, u64),
 }
 
@@ -106,9 +106,10 @@ impl Listed {
 }
 
 /// An Arm CPU sends the numbers and the values of its system registers. A load ends at one that the
-/// destination's CPU does not have (QEMU 11.1 lets a few pass), and at one that does not read back what
-/// was written to it, as a constant one does not: `cpu_post_load()` in `target/arm/machine.c`,
-/// `write_list_to_cpustate()` in `target/arm/helper.c`. One that only the destination has is left as it is.
+/// destination's CPU does not have (QEMU 11.1 ignores a few), and at one that does not read back
+/// what was written to it, as a constant one does not: `cpu_post_load()` in `target/arm/machine.c`,
+/// `write_list_to_cpustate()` in `target/arm/helper.c`. One that only the destination has is left
+/// as it is.
 fn registers(section: &Section, sent: &[Leaf], own: &[Leaf]) -> Option<(Grade, Explanation)> {
     /// A guest that ran has written to more than these.
     const CONSTANT: usize = 16;
@@ -173,11 +174,11 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
     Some((Grade::Likely, explanation))
 }
 
-/// The version that a PCI device has as the first number of what a virtio device sends of it
+/// The version of a PCI device, the first number of its state in what a virtio device sends
 /// (`virtio_pci_save_config()` in `hw/virtio/virtio-pci.c`).
 const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
 
-/// Explains a byte of the PCI configuration space that a build said that it refused.
+/// Explains a byte of the PCI configuration space that a build named as refused.
 pub(crate) fn refused_config(
     section: &Section,
     at: usize,
@@ -193,7 +194,7 @@ pub(crate) fn refused_config(
             .then_some((leaf, PCI_IN_VIRTIO.len())),
         _ => None,
     });
-    // There the byte that it names is what it says it read.
+    // The byte at that offset is the one that the message quotes.
     let (leaf, before) =
         spaces.find(|(leaf, before)| leaf.bytes.get(before + at).copied() == Some(sent))?;
     let config = leaf.bytes.get(before..)?;
@@ -211,9 +212,9 @@ pub(crate) fn refused_config(
     })
 }
 
-/// Returns the first byte of two configuration spaces that differs and is the device's own: the identity of
-/// the device and the start of its capabilities. QEMU holds these against its own at every load
-/// (`pci_init_cmask()` in `hw/pci/pci.c`).
+/// Returns the first byte of two configuration spaces that differs and is the device's own: the
+/// identity of the device and the start of its capabilities. QEMU compares these with its own at
+/// every load (`pci_init_cmask()` in `hw/pci/pci.c`).
 fn fixed_config(sent: &[u8], own: &[u8]) -> Option<usize> {
     let fixed = |at: &usize| matches!(at, 0x00..=0x03 | 0x08..=0x0b | 0x0e | 0x34);
     (0..sent.len().min(own.len()))

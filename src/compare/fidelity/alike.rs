@@ -1,30 +1,30 @@
-//! The usual case, told without taking anything apart: both builds lay a section out alike, and what was
-//! sent is what came back.
+//! The usual case, recognised without taking anything apart: both builds lay a section out alike,
+//! and what was sent is what came back.
 
 use crate::stream::tree::{Content, Node, Section, Structure, Value};
 
-/// Whether both have the same fields in the same places with the same bytes, so that nothing is lost, and
-/// nothing got its value from filler.
-pub(crate) fn alike(sent: &Section, held: &Section) -> bool {
-    match (&sent.content, &held.content) {
+/// Tells whether both have the same fields in the same places with the same bytes, so that nothing
+/// is lost, and no field got its value from padding.
+pub(crate) fn alike(sent: &Section, actual: &Section) -> bool {
+    match (&sent.content, &actual.content) {
         (Content::Decoded(ours), Content::Decoded(theirs)) => structures(ours, theirs),
         _ => false,
     }
 }
 
-fn structures(sent: &Structure, held: &Structure) -> bool {
-    sent.vmsd_name == held.vmsd_name
-        && all(&sent.fields, &held.fields, nodes)
-        && all(&sent.subsections, &held.subsections, |ours, theirs| {
+fn structures(sent: &Structure, actual: &Structure) -> bool {
+    sent.vmsd_name == actual.vmsd_name
+        && all(&sent.fields, &actual.fields, nodes)
+        && all(&sent.subsections, &actual.subsections, |ours, theirs| {
             ours.name == theirs.name && structures(&ours.structure, &theirs.structure)
         })
 }
 
-fn nodes(sent: &Node, held: &Node) -> bool {
-    sent.name == held.name
-        && sent.index == held.index
-        && sent.bytes == held.bytes
-        && match (&sent.value, &held.value) {
+fn nodes(sent: &Node, actual: &Node) -> bool {
+    sent.name == actual.name
+        && sent.index == actual.index
+        && sent.bytes == actual.bytes
+        && match (&sent.value, &actual.value) {
             (Value::Leaf(ours), Value::Leaf(theirs)) => ours == theirs,
             (Value::Leaves { kind: ours, .. }, Value::Leaves { kind: theirs, .. }) => {
                 ours == theirs
@@ -41,10 +41,10 @@ fn nodes(sent: &Node, held: &Node) -> bool {
         }
 }
 
-fn all<T>(sent: &[T], held: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
-    sent.len() == held.len()
+fn all<T>(sent: &[T], actual: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+    sent.len() == actual.len()
         && sent
             .iter()
-            .zip(held)
+            .zip(actual)
             .all(|(ours, theirs)| same(ours, theirs))
 }

@@ -9,13 +9,13 @@ use crate::stream::tree::{Kind, Node, Section, Structure, Value};
 /// A value on the wire that nothing divides further: a scalar, a buffer, or an array of scalars.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
-    /// As people read it, elements counted.
+    /// The path as people read it, elements counted.
     pub path: String,
-    /// Without the elements' numbers: descriptions do not count them alike in all builds.
+    /// The path without the elements' numbers: descriptions do not count them alike in all builds.
     pub key: String,
     pub description: Arc<str>,
     pub kind: Kind,
-    /// Where it begins, in bytes from the start of its body.
+    /// The offset of its first byte from the start of its body.
     pub at: usize,
     pub offset: u64,
     pub bytes: Bytes,
@@ -32,7 +32,7 @@ impl Leaf {
     }
 
     /// Space that no field uses: whatever is in it means nothing.
-    pub(super) fn is_filler(&self) -> bool {
+    pub(super) fn is_padding(&self) -> bool {
         matches!(self.kind, Kind::Padding | Kind::Null) || self.bytes.is_empty()
     }
 }
@@ -41,20 +41,20 @@ impl Leaf {
 /// come and go with the state, so each counts its places anew.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Body {
-    /// Empty for a section itself, else the way to the subsection, without elements' numbers.
+    /// The path to the subsection, without elements' numbers; empty for a section itself.
     pub key: String,
-    /// In the order of the wire, without gaps.
+    /// The spans in the order of the wire, without gaps.
     pub leaves: Vec<Leaf>,
     pub length: usize,
 }
 
-/// Takes a section apart. Of one that was not decoded nothing is known.
+/// Divides a section into bodies. Of one that was not decoded nothing is known.
 pub(crate) fn bodies(section: &Section) -> Vec<Body> {
     let Some(structure) = section.content.structure() else {
         return Vec::new();
     };
     let mut bodies = vec![Body::default()];
-    collect(structure, &Way::default(), 0, &mut bodies);
+    collect(structure, &FieldPlace::default(), 0, &mut bodies);
     bodies
 }
 
@@ -66,46 +66,52 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// Where a field is: for people, and for finding its like.
+/// The place of a field: for people, and for finding its counterpart.
 #[derive(Clone, Default)]
-struct Way {
+struct FieldPlace {
     path: String,
     key: String,
 }
 
-impl Way {
-    fn to(&self, name: &str) -> Way {
-        Way {
+impl FieldPlace {
+    fn to(&self, name: &str) -> FieldPlace {
+        FieldPlace {
             path: join(&self.path, name),
             key: join(&self.key, name),
         }
     }
 
-    fn element(mut self, index: impl std::fmt::Display) -> Way {
+    fn element(mut self, index: impl std::fmt::Display) -> FieldPlace {
         self.path.push_str(&format!("[{index}]"));
         self
     }
 }
 
-fn collect(structure: &Structure, way: &Way, body: usize, bodies: &mut Vec<Body>) {
+fn collect(structure: &Structure, place: &FieldPlace, body: usize, bodies: &mut Vec<Body>) {
     for node in &structure.fields {
-        field(node, &structure.vmsd_name, way, body, bodies);
+        field(node, &structure.vmsd_name, place, body, bodies);
     }
     for subsection in &structure.subsections {
-        let way = way.to(&subsection.name);
+        let place = place.to(&subsection.name);
         bodies.push(Body {
-            key: way.key.clone(),
+            key: place.key.clone(),
             ..Body::default()
         });
         let own = bodies.len() - 1;
-        collect(&subsection.structure, &way, own, bodies);
+        collect(&subsection.structure, &place, own, bodies);
     }
 }
 
-fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &mut Vec<Body>) {
-    let mut way = way.to(&node.name);
+fn field(
+    node: &Node,
+    description: &Arc<str>,
+    place: &FieldPlace,
+    body: usize,
+    bodies: &mut Vec<Body>,
+) {
+    let mut place = place.to(&node.name);
     if let Some(index) = node.index {
-        way = way.element(index);
+        place = place.element(index);
     }
     match &node.value {
         Value::Leaf(kind) | Value::Leaves { kind, .. } => {
@@ -113,8 +119,8 @@ fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &m
                 return;
             };
             body.leaves.push(Leaf {
-                path: way.path,
-                key: way.key,
+                path: place.path,
+                key: place.key,
                 description: description.clone(),
                 kind: *kind,
                 at: body.length,
@@ -123,17 +129,17 @@ fn field(node: &Node, description: &Arc<str>, way: &Way, body: usize, bodies: &m
             });
             body.length += node.bytes.len();
         }
-        Value::Struct(structure) => collect(structure, &way, body, bodies),
+        Value::Struct(structure) => collect(structure, &place, body, bodies),
         Value::Structs(elements) => {
             for (index, element) in elements.iter().enumerate() {
                 if let Some(structure) = element {
-                    collect(structure, &way.clone().element(index), body, bodies);
+                    collect(structure, &place.clone().element(index), body, bodies);
                 }
             }
         }
         Value::List(elements) => {
             for (index, structure) in elements.iter().enumerate() {
-                collect(structure, &way.clone().element(index), body, bodies);
+                collect(structure, &place.clone().element(index), body, bodies);
             }
         }
     }

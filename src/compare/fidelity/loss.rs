@@ -14,18 +14,18 @@ pub(crate) struct Loss {
     pub instance_id: u32,
     /// The description that the field belongs to: the section's, a nested one or a subsection's.
     pub description: String,
-    /// From the section's description down, subsections included.
+    /// The path from the section's description down, subsections included.
     pub path: String,
     pub change: Change,
-    /// From the start of the stream that was sent, in bytes.
+    /// The offset in the stream that was sent, in bytes.
     pub offset: u64,
     pub sent: Bytes,
     pub kind: Kind,
-    /// What the field of this name holds now.
+    /// The present value of the field of this name.
     pub held: Option<Bytes>,
-    /// The field that holds the bytes now, where it is another.
+    /// The field that has the bytes now, where it is another.
     pub landed_in: Option<String>,
-    /// The description that that field belongs to.
+    /// The description of that field.
     pub landed_description: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl<'s> Losses<'s> {
         &mut self,
         leaf: &Leaf,
         change: Change,
-        held: Option<&Leaf>,
+        actual: Option<&Leaf>,
         landed_in: Option<&Leaf>,
     ) {
         // A legacy section has no description.
@@ -85,7 +85,7 @@ impl<'s> Losses<'s> {
             offset: leaf.offset,
             sent: leaf.bytes.clone(),
             kind: leaf.kind,
-            held: held.map(|leaf| leaf.bytes.clone()),
+            held: actual.map(|leaf| leaf.bytes.clone()),
             landed_in: landed_in.map(|leaf| leaf.path.clone()),
             landed_description: landed_in.map(description),
         });
@@ -93,7 +93,7 @@ impl<'s> Losses<'s> {
 
     /// Adds all fields of a body that the receiving side does not have.
     pub(super) fn add_all(&mut self, body: &Body) {
-        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_filler()) {
+        for leaf in body.leaves.iter().filter(|leaf| !leaf.is_padding()) {
             self.add(leaf, Change::Vanished, None, None);
         }
     }

@@ -8,23 +8,23 @@ use crate::stream::tree::Kind;
 
 /// The receiving side as it would be if its fields had the lengths that were sent, where another length
 /// is known to be harmless.
-pub(crate) fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Cow<'b, Body> {
+pub(crate) fn as_long<'b>(sent: &Body, actual: &'b Body, names: &StateNames) -> Cow<'b, Body> {
     let resized = |ours: &Leaf, theirs: &Leaf| {
-        let (sent, held) = (&ours.bytes[..], &theirs.bytes[..]);
+        let (sent, actual) = (&ours.bytes[..], &theirs.bytes[..]);
         ours.key == theirs.key
             && ours.kind == Kind::Bytes
-            && sent.len() != held.len()
-            && (adds_only(sent, held)
-                || adds_only(held, sent)
+            && sent.len() != actual.len()
+            && (adds_only(sent, actual)
+                || adds_only(actual, sent)
                 || names
                     .resizes(&ours.description, ours.name())
-                    .any(|by| is_longer(sent, held, by) || is_longer(held, sent, by)))
+                    .any(|by| is_longer(sent, actual, by) || is_longer(actual, sent, by)))
     };
-    let mut pairs = sent.leaves.iter().zip(&held.leaves);
+    let mut pairs = sent.leaves.iter().zip(&actual.leaves);
     if !pairs.any(|(ours, theirs)| resized(ours, theirs)) {
-        return Cow::Borrowed(held);
+        return Cow::Borrowed(actual);
     }
-    let mut body = held.clone();
+    let mut body = actual.clone();
     let mut at = 0;
     for (index, leaf) in body.leaves.iter_mut().enumerate() {
         if let Some(ours) = sent.leaves.get(index)
@@ -39,27 +39,29 @@ pub(crate) fn as_long<'b>(sent: &Body, held: &'b Body, names: &StateNames) -> Co
     Cow::Owned(body)
 }
 
-/// Whether `held` is `sent` with one subsection put in. A field that writes descriptions of its own into
-/// bytes that the stream does not describe (`virtio` does) sends some only in some states, and which
-/// ones is for either build to decide: a destination that did not know one would have refused it. So it
-/// is the other way round, too: 10.0.13 sends `virtio/ringsize` of queues that it got from 11.1, and
-/// what 11.1 sends after the way back is to the byte what it sent before.
-fn adds_only(sent: &[u8], held: &[u8]) -> bool {
+/// Tells whether `actual` is `sent` with one subsection put in. A field that writes descriptions of
+/// its own into bytes that the stream does not describe (`virtio` does) sends some only in some
+/// states, and which ones is for either build to decide: a destination that did not know one would
+/// have refused it. The same holds in the other direction: 10.0.13 sends `virtio/ringsize` of
+/// queues that it got from 11.1, and what 11.1 sends after the guest has returned is to the byte
+/// what it sent before.
+fn adds_only(sent: &[u8], actual: &[u8]) -> bool {
     /// The longest name that a length byte allows, and what precedes it.
     const LONGEST: usize = 2 + 255;
-    let Some(added) = held.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
+    let Some(added) = actual.len().checked_sub(sent.len()).filter(|&n| n > 0) else {
         return false;
     };
-    let common = common(sent, held);
+    let common = common(sent, actual);
     // Its first bytes may be those of the one that follows.
     (common.saturating_sub(LONGEST)..=common)
         .rev()
-        .any(|at| begins_subsection(held, at) && held.get(at + added..) == sent.get(at..))
+        .any(|at| begins_subsection(actual, at) && actual.get(at + added..) == sent.get(at..))
 }
 
-/// Whether `long` is `short` with so many bytes put in at one place, and nothing else. The length of what
-/// they belong to may stand in front of it: then it says so many more, what it counts begins as in
-/// `short`, and they are the last ones of it. Behind that, either side may have one subsection more.
+/// Tells whether `long` is `short` with so many bytes put in at one place, and nothing else. The
+/// length of what they belong to may stand in front of it: then it says so many more, what it
+/// counts begins as in `short`, and they are the last ones of it. Behind that, either side may have
+/// one subsection more.
 fn is_longer(short: &[u8], long: &[u8], by: usize) -> bool {
     let rest_is_same = |short: Option<&[u8]>, long: Option<&[u8]>| {
         let both = short.zip(long);
@@ -88,12 +90,12 @@ fn counted(bytes: &[u8], at: usize) -> Option<(usize, &[u8])> {
     Some((u32::from_be_bytes(*length).try_into().ok()?, rest))
 }
 
-/// How many bytes both begin with.
+/// Returns the number of bytes that both begin with.
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Whether a subsection may begin here: its marker, and a name with its length.
+/// Tells whether a subsection may begin here: its marker, and a name with its length.
 fn begins_subsection(bytes: &[u8], at: usize) -> bool {
     const MARKER: u8 = 5;
     let length = bytes.get(at + 1).map(|&length| usize::from(length));

@@ -1,4 +1,4 @@
-//! Values held against each other: in small sections by hand, and in real streams.
+//! Comparisons of values: in small sections by hand, and in real streams.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream::testing::{fixture, fixtures};
 use crate::stream::{Content, SectionKind, VmDesc, decode, parse};
 
-/// Where the payload of a section by hand stands.
+/// The offset of the payload of a section made by hand.
 const PAYLOAD: u64 = 1000;
 
 /// A stream of one section: its description as a stream has it, and its bytes.
@@ -51,7 +51,7 @@ fn fields(fields: &[(&str, &str, usize)]) -> String {
     )
 }
 
-/// What a list says, for a forward leg between builds of which no version is known.
+/// Parses a list for a forward leg between builds of which no version is known.
 fn names(list: &str) -> StateNames {
     let mut lists = KnownIssues::default();
     lists.add("own.toml", list).expect("a list");
@@ -66,7 +66,7 @@ fn names(list: &str) -> StateNames {
 }
 
 /// Path, change, and where it went, of every loss.
-fn told(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
+fn listed(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
     losses
         .iter()
         .map(|loss| (loss.path.as_str(), loss.change, loss.landed_in.as_deref()))
@@ -76,15 +76,15 @@ fn told(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
 fn lost<'l>(
     losses: &'l mut Vec<Loss>,
     sent: (&str, &[u8]),
-    held: (&str, &[u8]),
+    actual: (&str, &[u8]),
     names: &StateNames,
 ) -> Vec<(&'l str, Change, Option<&'l str>)> {
     *losses = compare(
         &stream(1, sent.0, sent.1),
-        &stream(1, held.0, held.1),
+        &stream(1, actual.0, actual.1),
         names,
     );
-    told(losses)
+    listed(losses)
 }
 
 #[test]
@@ -183,12 +183,12 @@ fn what_is_lost_and_what_only_looks_different() {
             &[("c", Vanished, None)],
         ),
     ];
-    for (what, sent, description, held, expected) in table {
+    for (what, sent, description, actual, expected) in table {
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
             (&abc, sent),
-            (description, held),
+            (description, actual),
             &StateNames::default(),
         );
         assert_eq!(&found, expected, "{what}");
@@ -223,7 +223,7 @@ fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
     let sent = stream(1, &description, &[0; 6]);
     let losses = compare(&sent, &Stream::default(), &StateNames::default());
     assert_eq!(
-        told(&losses),
+        listed(&losses),
         [("a", Change::Vanished, None), ("c", Change::Vanished, None)]
     );
 }
@@ -256,7 +256,7 @@ fn embedded(name: &str, value: u8) -> Vec<u8> {
 }
 
 #[test]
-fn subsections_are_held_against_those_of_their_name() {
+fn subsections_are_compared_with_those_of_their_name() {
     type Row<'r> = (&'r [(&'r str, u8)], &'r [(&'r str, u8)], &'r [&'r str]);
     let table: &[Row] = &[
         (&[("dev/x", 1)], &[("dev/x", 1)], &[]),
@@ -293,8 +293,8 @@ fn subsections_are_held_against_those_of_their_name() {
             &["dev/x/on", "dev/x/on"],
         ),
     ];
-    for (sent, held, expected) in table {
-        let (ours, theirs) = (with_subsections(sent), with_subsections(held));
+    for (sent, actual, expected) in table {
+        let (ours, theirs) = (with_subsections(sent), with_subsections(actual));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -303,22 +303,22 @@ fn subsections_are_held_against_those_of_their_name() {
             &StateNames::default(),
         );
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(&found, expected, "{sent:?} {held:?}");
+        assert_eq!(&found, expected, "{sent:?} {actual:?}");
     }
 }
 
 #[test]
-fn a_field_that_lies_in_filler_and_holds_it_is_told() {
-    let filler = fields(&[
+fn a_field_that_lies_in_padding_and_holds_it_is_reported() {
+    let padding = fields(&[
         ("a", "uint8", 1),
         ("unused", "unused_buffer", 3),
         ("c", "uint8", 1),
     ]);
     let sent: &[u8] = &[1, 0, 0, 0, 4];
-    // What the destination describes and holds, and the fields that have their value from filler.
+    // What the destination describes and holds, and the fields that have their value from padding.
     type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
     let table: &[Row] = &[
-        ("filler there too", filler.clone(), sent, &[]),
+        ("padding there too", padding.clone(), sent, &[]),
         (
             "fields",
             fields(&[
@@ -379,31 +379,31 @@ reason = "worked out anew"
 source = "a test"
 "#,
     );
-    let ours = stream(1, &filler, sent);
-    for (what, description, held, expected) in table {
-        let found = fillings(&ours, &stream(1, description, held), &known);
+    let ours = stream(1, &padding, sent);
+    for (what, description, actual, expected) in table {
+        let found = fillings(&ours, &stream(1, description, actual), &known);
         let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(&paths, expected, "{what}");
     }
     // Another version of a section lies otherwise, and how is not known.
-    let (_, description, held, _) = &table[1];
-    assert_eq!(fillings(&ours, &stream(2, description, held), &known), []);
+    let (_, description, actual, _) = &table[1];
+    assert_eq!(fillings(&ours, &stream(2, description, actual), &known), []);
 
-    let found = fillings(&ours, &stream(1, description, held), &known);
+    let found = fillings(&ours, &stream(1, description, actual), &known);
     assert_eq!(found[1].offset, PAYLOAD + 2);
     assert_eq!(found[1].held, [0, 0][..]);
     let other = stream(1, description, &[9, 9, 0, 5, 9]);
     assert_eq!(found[1].on(&other).as_deref(), Some(&[0, 5][..]));
-    assert_eq!(found[1].on(&stream(1, &filler, sent)), None);
+    assert_eq!(found[1].on(&stream(1, &padding, sent)), None);
     assert_eq!(found[1].on(&Stream::default()), None);
 }
 
-/// Real builds that send filler where another one has a field.
+/// Real builds that send padding where another one has a field.
 #[test]
-fn real_streams_show_which_fields_lie_in_filler() {
-    let found = |sent: &str, held: &str| {
-        let (sent, held) = (parse(&fixture(sent)).stream, parse(&fixture(held)).stream);
-        let found = fillings(&sent, &held, &StateNames::default());
+fn real_streams_show_which_fields_lie_in_padding() {
+    let found = |sent: &str, actual: &str| {
+        let (sent, actual) = (parse(&fixture(sent)).stream, parse(&fixture(actual)).stream);
+        let found = fillings(&sent, &actual, &StateNames::default());
         let found: Vec<String> = found
             .iter()
             .map(|f| format!("{} {}", f.section, f.path))
@@ -430,13 +430,13 @@ fn sections_of_two_versions_are_compared_by_names_alone() {
         &[1, 2, 3],
     );
     // In other places, one with another value, one with another length, one not at all.
-    let held = stream(
+    let actual = stream(
         3,
         &fields(&[("b", "uint8", 1), ("a", "uint8", 1), ("c", "uint16", 2)]),
         &[9, 1, 0, 3],
     );
-    let losses = compare(&sent, &held, &StateNames::default());
-    assert_eq!(told(&losses), [("b", Change::Changed, None)]);
+    let losses = compare(&sent, &actual, &StateNames::default());
+    assert_eq!(listed(&losses), [("b", Change::Changed, None)]);
     assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
 }
 
@@ -455,7 +455,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     let changed = [&[1, 3], &one[..], &other].concat();
     let no_marker = [&short[..], &[6], &other[1..]].concat();
     let no_name = [&short[..], &[5], &[0; 16]].concat();
-    // What is held, with the value behind it, and what is lost.
+    // The actual bytes, with the value behind it, and what is lost.
     let table: [(&str, &[u8], u8, &[&str]); 7] = [
         ("at the end", &last, 9, &[]),
         ("in front of another", &first, 9, &[]),
@@ -465,8 +465,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         ("no name", &no_name, 9, &["virtio", "n"]),
         ("nothing", &short, 9, &[]),
     ];
-    for (what, held, behind, expected) in table {
-        let (ours, theirs) = (opaque(&short, 9), opaque(held, behind));
+    for (what, actual, behind, expected) in table {
+        let (ours, theirs) = (opaque(&short, 9), opaque(actual, behind));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -477,7 +477,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
         assert_eq!(found, expected, "{what}");
     }
-    // One less is none either; bytes that are no subsection, or something else beside it, are told.
+    // One less is none either; bytes that are no subsection, or something else beside it, are
+    // reported.
     let halved = [&[1, 2], &one[..one.len() - 1]].concat();
     let table: [(&str, &[u8], &[u8], bool); 4] = [
         ("the last", &last, &short, false),
@@ -485,8 +486,8 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
         ("a part of one", &short, &halved, true),
         ("and a byte before it", &changed, &short, true),
     ];
-    for (what, sent, held, told) in table {
-        let (ours, theirs) = (opaque(sent, 9), opaque(held, 9));
+    for (what, sent, actual, reported) in table {
+        let (ours, theirs) = (opaque(sent, 9), opaque(actual, 9));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -495,7 +496,7 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
             &StateNames::default(),
         );
         let virtio = found.iter().any(|(path, ..)| *path == "virtio");
-        assert_eq!(virtio, told, "{what}: {found:?}");
+        assert_eq!(virtio, reported, "{what}: {found:?}");
     }
 }
 
@@ -531,7 +532,7 @@ source = "a test"
     let fresh = [&config(20)[..], &[0, 0, 0, 9]].concat();
     let sent = of(2, &config(20), 64, &[&own]);
     let lost_all = &["virtio", "n"][..];
-    for (what, held, behind, expected) in [
+    for (what, actual, behind, expected) in [
         ("shorter", of(2, &config(16), 64, &[&own]), 9, &[][..]),
         ("longer", of(2, &fresh, 64, &[&own]), 9, &[]),
         (
@@ -591,7 +592,7 @@ source = "a test"
             lost_all,
         ),
     ] {
-        let (ours, theirs) = (opaque(&sent, 9), opaque(&held, behind));
+        let (ours, theirs) = (opaque(&sent, 9), opaque(&actual, behind));
         let mut losses = Vec::new();
         let found = lost(
             &mut losses,
@@ -648,13 +649,13 @@ source = "a test"
             &["config", "n"],
         ),
     ];
-    for (what, config, held, expected) in table {
+    for (what, config, actual, expected) in table {
         let mut losses = Vec::new();
         let theirs = description(config);
         let found = lost(
             &mut losses,
             (&description(2), sent),
-            (&theirs, held),
+            (&theirs, actual),
             &known,
         );
         let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
@@ -690,16 +691,16 @@ reason = "a test"
 }
 
 #[test]
-fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
+fn a_real_stream_equals_itself_by_both_comparisons() {
     let streams = fixtures()
         .into_iter()
         .map(|(name, bytes)| (name, parse(&bytes).stream));
     let streams: Vec<(String, Stream)> = streams.collect();
     let mut across = 0;
     for (name, sent) in &streams {
-        for (other, held) in &streams {
+        for (other, actual) in &streams {
             for section in sent.devices() {
-                let Some(back) = held.section(section.name.as_str(), section.instance_id) else {
+                let Some(back) = actual.section(section.name.as_str(), section.instance_id) else {
                     continue;
                 };
                 let short = alike::alike(section, back);
@@ -715,7 +716,7 @@ fn a_real_stream_holds_what_it_sends_by_the_short_way_and_the_long() {
                 let mut losses = Losses::of(section);
                 compare_bodies(&ours, &theirs, &StateNames::default(), &mut losses);
                 assert_eq!(
-                    told(&losses.found),
+                    listed(&losses.found),
                     [],
                     "{name} to {other}: {}",
                     section.name
@@ -753,7 +754,7 @@ static REAL: LazyLock<Vec<Real>> = LazyLock::new(|| {
                 .find(|d| section.name == *d.name && d.instance_id == section.instance_id);
             section.content.structure().expect("decoded");
             let leaves = bodies(section).into_iter().flat_map(|body| body.leaves);
-            let leaves: Vec<Leaf> = leaves.filter(|leaf| !leaf.is_filler()).collect();
+            let leaves: Vec<Leaf> = leaves.filter(|leaf| !leaf.is_padding()).collect();
             if leaves.is_empty() {
                 continue;
             }
@@ -784,18 +785,18 @@ proptest! {
         let mut payload = real.section.payload.to_vec();
         payload[at] ^= flip;
 
-        let mut held = real.section.clone();
-        held.payload = payload.into();
-        let decoded = decode(&real.description, &held.payload, held.payload_offset);
+        let mut actual = real.section.clone();
+        actual.payload = payload.into();
+        let decoded = decode(&real.description, &actual.payload, actual.payload_offset);
         if decoded.error.is_none() {
-            held.content = Content::Decoded(decoded.structure);
+            actual.content = Content::Decoded(decoded.structure);
             let sections = |section: &Section| Stream {
                 sections: vec![section.clone()],
                 ..Stream::default()
             };
-            let losses = compare(&sections(&real.section), &sections(&held), &StateNames::default());
+            let losses = compare(&sections(&real.section), &sections(&actual), &StateNames::default());
             let place = (leaf.path.as_str(), Change::Changed, None);
-            prop_assert_eq!(told(&losses), [place], "{} byte {}", real.section.name, at);
+            prop_assert_eq!(listed(&losses), [place], "{} byte {}", real.section.name, at);
         }
     }
 }

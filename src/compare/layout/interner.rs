@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 /// An interned name, path or label.
 pub(crate) type Id = u32;
 
-/// Where an item stands in the structures around it.
+/// The place of an item in the structures around it.
 #[derive(Debug, Clone, Copy)]
 struct Place<'d> {
     parent: Option<Id>,

@@ -6,7 +6,7 @@ use crate::compare::layout::interner::Id;
 /// One thing on the wire.
 #[derive(Debug)]
 pub(crate) struct Item<'d> {
-    /// Where the structures around it have it, for people.
+    /// The place in the structures around it, for people.
     pub place: Id,
     /// The same regardless of how C structures group it: `core.itr` and `core` › `itr`
     /// are one path.
@@ -34,14 +34,14 @@ pub(crate) struct Item<'d> {
 pub(crate) enum Kind<'d> {
     Field,
     /// `VMSTATE_UNUSED`: bytes without a meaning.
-    Filler,
+    Padding,
     /// An array of structures of known length.
     Array(Vec<Item<'d>>),
     /// The place where the description's subsections follow.
     Subsection(Layout<'d>),
 }
 
-/// Where a size was measured.
+/// The place where a size was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SizeIs {
     InMemory,
@@ -53,8 +53,8 @@ pub(crate) enum SizeIs {
 const TIMER_SIZE: u64 = 48;
 
 impl Item<'_> {
-    pub(crate) fn is_filler(&self) -> bool {
-        matches!(self.kind, Kind::Filler)
+    pub(crate) fn is_padding(&self) -> bool {
+        matches!(self.kind, Kind::Padding)
     }
 
     pub(crate) fn is_subsection(&self) -> bool {
@@ -66,7 +66,7 @@ impl Item<'_> {
         self.size == 0 && matches!(self.kind, Kind::Field)
     }
 
-    /// Tells whether it is a single integer as far as the dump tells.
+    /// Tells whether it is a single integer as far as the dump shows.
     pub(crate) fn is_integer(&self) -> bool {
         matches!(self.kind, Kind::Field) && matches!(self.size, 1 | 2 | 4 | 8)
     }
@@ -76,7 +76,8 @@ impl Item<'_> {
         self.size == TIMER_SIZE && self.size_is == SizeIs::InMemory
     }
 
-    /// Returns the bytes on the wire when it is sent, as far as the dump tells. A loose count is taken as one.
+    /// Returns the bytes on the wire when it is sent, as far as the dump shows. A loose count is
+    /// taken as one.
     pub(crate) fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::Array(inner) => {

@@ -1,5 +1,5 @@
-//! What a build puts on the wire behind the header of a section or of a subsection: a flat sequence of
-//! items in the order in which they are sent.
+//! The bytes that a build puts on the wire behind the header of a section or of a subsection: a
+//! flat sequence of items in the order in which they are sent.
 //!
 //! A dump lists what a build could send, a stream what it did send; laid out, both are the same
 //! [`Item`]s, and the comparison does not ask where they came from.
@@ -47,7 +47,7 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Returns the lowest version that the build takes, which a stream does not tell.
+    /// Returns the lowest version that the build takes, which a stream does not show.
     pub(crate) fn minimum_version_id(self) -> Option<i64> {
         match self {
             Layout::Dumped(dumped) => Some(dumped.vmsd.minimum_version_id),
@@ -79,8 +79,8 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Lays it out as it is sent or read behind a header of this version, which is the source's own.
-    /// `other` is its like in the other build.
+    /// Lays it out as it is sent or read behind a header of this version, which is the source's
+    /// own. `other` is its counterpart in the other build.
     pub(crate) fn lay_out(
         self,
         interner: &mut Interner<'d>,

@@ -1,4 +1,5 @@
-//! The layout of a section as a stream shows it: exact widths, and of what may be there only what was.
+//! The layout of a section as a stream shows it: exact widths, and only those of the possible items
+//! that were sent.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::stream::tree::{Content, Node, Section, Structure, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentLayout {
     pub name: Arc<str>,
-    /// As sent in the header.
+    /// The version as sent in the header.
     pub version_id: u32,
     fields: Vec<SentField>,
     subsections: Vec<SentLayout>,
@@ -30,8 +31,8 @@ struct SentField {
     structure: Option<SentLayout>,
 }
 
-/// How many elements a list counts as having: more than one, for a single element would count as a
-/// field of its own. How many there are is state, so it is an array of one length everywhere.
+/// Number of elements that a list counts as having: more than one, for a single element would count
+/// as a field of its own. The real number is state, so it is an array of one length everywhere.
 const SOME: u64 = 2;
 
 /// Lists by the names of the description and the field.
@@ -162,7 +163,7 @@ fn field(node: &Node, structure: &Structure, empty: &Lists) -> Vec<SentField> {
             Some(fullest) if !empty.contains(&(&*structure.vmsd_name, &*node.name)) => {
                 vec![described(fullest, SOME)]
             }
-            // What they hold shows only where there are some.
+            // Their content shows only where there are some.
             _ => vec![plain(0, 1)],
         },
         Value::Structs(elements) => {
@@ -229,7 +230,7 @@ fn walk<'d>(
         let place = interner.place(around, &field.name);
         let ids = interner.path(path, &field.name);
         let mut kind = match field.padding {
-            true => Kind::Filler,
+            true => Kind::Padding,
             false => Kind::Field,
         };
         if let Some(inner) = &field.structure {

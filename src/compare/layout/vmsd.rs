@@ -144,7 +144,7 @@ impl<'d> Walk<'_, 'd> {
         };
         let Some(inner) = field.description.as_deref() else {
             if field.name == "unused" {
-                item.kind = Kind::Filler;
+                item.kind = Kind::Padding;
                 item.loose = false;
             }
             items.push(item);

@@ -18,12 +18,12 @@ pub(crate) enum Step {
     Gap { old: Vec<usize>, new: Vec<usize> },
 }
 
-/// What must agree for two items to be the same thing.
+/// The properties that must agree for two items to be the same thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label {
     name: Id,
     size: u64,
-    /// Where both dumps state lengths.
+    /// The length, where both dumps state lengths.
     num: Option<u64>,
     kind: u8,
     conditional: bool,
@@ -32,7 +32,7 @@ struct Label {
 fn label(item: &Item, name: Id, with_length: bool) -> Label {
     let (kind, size) = match item.kind {
         Kind::Field => (0, item.size),
-        Kind::Filler => (1, item.size),
+        Kind::Padding => (1, item.size),
         // The size of a structure in memory is not on the wire.
         Kind::Array(_) => (2, 0),
         Kind::Subsection(_) => (3, 0),
@@ -47,7 +47,8 @@ fn label(item: &Item, name: Id, with_length: bool) -> Label {
     }
 }
 
-/// Whether the dump behind a layout prints array lengths, so that none printed means a single one.
+/// Tells whether the dump behind a layout prints array lengths, so that none printed means a single
+/// one.
 fn states_lengths(items: &[Item]) -> bool {
     !items.iter().any(|item| item.loose)
 }
@@ -104,9 +105,10 @@ pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
     steps
 }
 
-/// Where names repeat, a diff may match an item with the wrong one of its namesakes, and then sees
-/// something inserted before and as much deleted behind. If the items in between pair up as well
-/// when taken one by one, they do so without a gap, and that reading is the right one.
+/// Moves pairs that a diff matched one namesake too far. Where names repeat, a diff may match an
+/// item with the wrong one of its namesakes, and then sees something inserted before and as much
+/// deleted behind. If the items in between pair up as well when taken one by one, they do so
+/// without a gap, and that reading is the right one.
 fn slide(old: &[Item], new: &[Item], pairs: &mut Vec<(usize, usize)>) {
     let mut from = 0;
     while from < pairs.len() {

@@ -1,4 +1,5 @@
-//! Whether the bytes of two runs of items agree, and which rule a pair of items falls under.
+//! Comparison of two runs of items: whether their bytes agree, and which rule a pair of items falls
+//! under.
 
 use crate::compare::layout::{Item, Kind};
 use crate::model::Rule;
@@ -75,7 +76,7 @@ pub(crate) fn condition_rule(old: &Item) -> Rule {
 
 /// Returns the rule for two certain items of equal bytes at the same spot, if it is worth one, and whether it is certain.
 pub(crate) fn renamed_pair(old: &Item, new: &Item) -> Option<(Rule, bool)> {
-    match (old.is_filler(), new.is_filler()) {
+    match (old.is_padding(), new.is_padding()) {
         (true, true) => None,
         (true, false) | (false, true) => Some((Rule::FieldPadded, true)),
         (false, false) => {
@@ -101,7 +102,7 @@ pub(crate) fn same_cuts(old: &[&Item], new: &[&Item]) -> bool {
     fn cuts(items: &[&Item]) -> Option<Vec<(u64, u64)>> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for item in items {
-            if !item.is_integer() && !item.is_filler() && !matches!(item.kind, Kind::Array(_)) {
+            if !item.is_integer() && !item.is_padding() && !matches!(item.kind, Kind::Array(_)) {
                 return None;
             }
             let (width, count) = match &item.kind {

@@ -1,4 +1,4 @@
-//! What became of the items between two matches.
+//! Judgement of the items between two matches.
 //!
 //! Nothing on the wire delimits a field, so what counts is bytes: a gap whose certain bytes agree on
 //! both sides is a rename, a regrouping or padding; one whose bytes differ shifts everything behind
@@ -17,7 +17,7 @@ use crate::model::Rule;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub rule: Rule,
-    /// It holds whatever the state is.
+    /// The difference does not depend on the state.
     pub certain: bool,
     pub old: Vec<usize>,
     pub new: Vec<usize>,
@@ -25,7 +25,8 @@ pub(crate) struct Change {
     pub known: Option<String>,
 }
 
-/// What a gap leaves for the whole sequence to decide: an item that is gone here may stand elsewhere.
+/// The items that a gap leaves for the whole sequence to decide: one that is gone here may stand
+/// elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub changes: Vec<Change>,
@@ -35,7 +36,7 @@ pub(crate) struct Outcome {
     pub conditions_may_balance: bool,
 }
 
-/// What the lists know of the fields of a section.
+/// The knowledge of the lists about the fields of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'k> {
     pub renames: &'k dyn Renames,
@@ -86,7 +87,7 @@ impl Gap<'_, '_> {
             && follows(&last.old, &old)
             && follows(&last.new, &new)
             && mergeable(rule)
-            && all_filler(self.old, &last.old) == all_filler(self.old, &old)
+            && all_padding(self.old, &last.old) == all_padding(self.old, &old)
         {
             last.old.extend(old);
             last.new.extend(new);
@@ -211,7 +212,7 @@ impl Gap<'_, '_> {
         o.retain(|&i| !self.old[i].is_certain());
         n.retain(|&j| !self.new[j].is_certain());
         if fit == Fit::IfLengthsAllow {
-            let padding = all_filler(self.old, &old) || all_filler(self.new, &new);
+            let padding = all_padding(self.old, &old) || all_padding(self.new, &new);
             let same_name = old.len() == 1 && new.len() == 1 && self.same_leaf(old[0], new[0]);
             let rule = match (padding, same_name) {
                 (true, _) => Rule::FieldPadded,
@@ -232,7 +233,7 @@ impl Gap<'_, '_> {
                     self.change(rule, certain, vec![i], vec![j]);
                 }
             }
-        } else if all_filler(self.old, &old) || all_filler(self.new, &new) {
+        } else if all_padding(self.old, &old) || all_padding(self.new, &new) {
             self.change(Rule::FieldPadded, true, old, new);
         } else if conflict {
             self.change(Rule::FieldsRecut, true, old, new);
@@ -249,8 +250,8 @@ impl Gap<'_, '_> {
         let resized = |gap: &Self, i: usize, j: usize| {
             gap.same_leaf(i, j)
                 && gap.old[i].conditional == gap.new[j].conditional
-                && !gap.old[i].is_filler()
-                && !gap.new[j].is_filler()
+                && !gap.old[i].is_padding()
+                && !gap.new[j].is_padding()
         };
         self.pair_off(o, n, resized, |gap, i, j| {
             let (a, b) = (&gap.old[i], &gap.new[j]);
@@ -374,6 +375,6 @@ fn sum(all: &[Item], indices: &[usize]) -> u64 {
     total(&items(all, indices))
 }
 
-fn all_filler(all: &[Item], indices: &[usize]) -> bool {
-    indices.iter().all(|&i| all[i].is_filler())
+fn all_padding(all: &[Item], indices: &[usize]) -> bool {
+    indices.iter().all(|&i| all[i].is_padding())
 }

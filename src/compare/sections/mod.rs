@@ -1,7 +1,7 @@
 //! The comparison of two sections: walks their layouts in one direction and words what it finds.
 //!
-//! `align` matches the two sequences of items; `gap` says what became of the items that have no exact
-//! match, by what fits as `fit` has it; `run` of those that stand elsewhere; `wording` says it.
+//! `align` matches the two sequences of items; `gap` judges the items that have no exact match,
+//! with the help of `fit`; `run` those that stand elsewhere; `wording` puts it into sentences.
 
 mod align;
 mod fit;
@@ -65,9 +65,9 @@ struct Comparison<'d, 'k> {
 
 /// The part of a section that is being compared.
 struct Scope<'s> {
-    /// From the vmsd name down to the description at hand.
+    /// The path from the vmsd name down to the description at hand.
     path: &'s [String],
-    /// Whether it is always sent.
+    /// Set if it is always sent.
     certain: bool,
 }
 
@@ -200,7 +200,7 @@ impl<'d> Comparison<'d, '_> {
         self.subsections_inside(old, new, &steps, scope);
     }
 
-    /// Whether every matched item stands under the same C names on both sides.
+    /// Tells whether every matched item stands under the same C names on both sides.
     fn same_places(&self, old: &[Item<'d>], new: &[Item<'d>]) -> bool {
         old.iter()
             .zip(new)
@@ -233,8 +233,8 @@ impl<'d> Comparison<'d, '_> {
         }
         let same_names = self.interner.same_names(old.place, new.place);
         let depth = |item: &Item| self.interner.depth(item.place);
-        let both_fill = old.is_filler() && new.is_filler();
-        if !same_names && !both_fill {
+        let both_pad = old.is_padding() && new.is_padding();
+        if !same_names && !both_pad {
             let rule = if depth(old) == depth(new) {
                 Rule::FieldRenamed
             } else {
@@ -391,7 +391,7 @@ impl<'d> Comparison<'d, '_> {
     }
 }
 
-/// What the old and the new build have at the spot of a finding.
+/// The shapes that the old and the new build have at the spot of a finding.
 type Sides = (Option<Shape>, Option<Shape>);
 
 fn named(name: &str) -> Option<Shape> {

@@ -1,4 +1,4 @@
-//! Two aligned sequences and what became of their items, until nothing is left unexplained.
+//! Two aligned sequences and the fate of their items, until nothing is left unexplained.
 
 use std::collections::VecDeque;
 
@@ -57,7 +57,7 @@ impl<'d> Run<'_, 'd> {
         });
     }
 
-    /// What is missing in one place and new in another was moved.
+    /// Pairs what is missing in one place and new in another: it was moved.
     pub(super) fn settle_moves(&mut self) {
         let same = |item: &Item| {
             let subsection = item.is_subsection();
@@ -65,7 +65,7 @@ impl<'d> Run<'_, 'd> {
         };
         let mut moved_to: FxHashMap<_, VecDeque<usize>> = FxHashMap::default();
         for &LeftOver { item: j, .. } in &self.added {
-            if !self.new[j].is_filler() {
+            if !self.new[j].is_padding() {
                 moved_to.entry(same(&self.new[j])).or_default().push_back(j);
             }
         }
@@ -73,7 +73,7 @@ impl<'d> Run<'_, 'd> {
         for left in std::mem::take(&mut self.removed) {
             let (i, old) = (left.item, &self.old[left.item]);
             let twin = moved_to.get_mut(&same(old)).and_then(VecDeque::pop_front);
-            let Some(j) = twin.filter(|_| !old.is_filler()) else {
+            let Some(j) = twin.filter(|_| !old.is_padding()) else {
                 self.removed.push(left);
                 continue;
             };
@@ -98,7 +98,8 @@ impl<'d> Run<'_, 'd> {
         self.added.retain(|left| !settled.contains(&left.item));
     }
 
-    /// What has no counterpart anywhere. A subsection that only the destination knows is never sent.
+    /// Reports what has no counterpart anywhere. A subsection that only the destination knows is
+    /// never sent.
     pub(super) fn settle_left_over(&mut self, direction: Direction) {
         let (source, _) = direction.source_destination(Build::Old, Build::New);
         let lone = |item: &Item, rule: Rule, conditional: Rule, balanced: bool| {
@@ -181,7 +182,7 @@ impl<'d> Run<'_, 'd> {
         const AROUND: usize = 2;
         const MOST: usize = 8;
         // Indices rise within a change and within a gap, and a gap holds a change whole or not at
-        // all, so that its ends tell.
+        // all, so that its ends decide.
         let ends = |indices: &[usize]| [indices.first().copied(), indices.last().copied()];
         let (old_ends, new_ends) = (ends(&change.old), ends(&change.new));
         let holds = |gap: &[usize], ends: [Option<usize>; 2]| {
@@ -229,7 +230,7 @@ impl<'d> Run<'_, 'd> {
         };
         let moved = matches!(change.rule, Rule::FieldsSwapped | Rule::SubsectionMoved);
         if moved {
-            // Between its two places stands what it was moved across.
+            // The items that it was moved past stand between its two places.
             let between = &self.steps[first..=last];
             for step in between.iter().take(MOST) {
                 match step {

@@ -1,5 +1,5 @@
-//! The items of one change: where they stand, what they are on either side, and what makes the change
-//! one and the same in other sections.
+//! The items of one change: their places, their form on either side, and the key by which the same
+//! change is found in other sections.
 
 use crate::compare::layout::{Interner, Item, Kind};
 use crate::compare::sections::terms::layout_line;
@@ -32,11 +32,11 @@ impl<'d> Spot<'_, 'd> {
             .wording
             .direction
             .source_destination(self.old, self.new);
-        read.iter().copied().filter(|i| !i.is_filler()).collect()
+        read.iter().copied().filter(|i| !i.is_padding()).collect()
     }
 
-    /// Returns what is the same in every section that embeds the description in which the change was
-    /// made.
+    /// Returns the key that is equal in every section that embeds the description in which the
+    /// change was made.
     pub(super) fn change(&self) -> ChangeKey {
         let side = |items: &[&Item]| {
             let key = |item: &&Item| FieldKey {

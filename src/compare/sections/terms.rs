@@ -2,7 +2,7 @@
 
 use crate::compare::layout::{Interner, Item, Kind};
 
-/// How many names a sentence lists before it counts the rest.
+/// Number of names that a sentence lists before it counts the rest.
 pub(crate) const NAMES: usize = 4;
 
 pub(crate) fn plural<'t>(items: &[&Item], one: &'t str, many: &'t str) -> &'t str {
@@ -27,7 +27,7 @@ pub(crate) fn list(items: &[&Item]) -> String {
     }
 }
 
-/// Returns the bytes on the wire in words, as far as the dump tells.
+/// Returns the bytes on the wire in words, as far as the dump shows.
 pub(crate) fn bytes(items: &[&Item]) -> String {
     let total = items
         .iter()

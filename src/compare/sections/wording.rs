@@ -11,7 +11,7 @@ use crate::compare::sections::terms::{NAMES, bytes, elements, list, plural, widt
 use crate::model::Side as Build;
 use crate::model::{Direction, Rule};
 
-/// What sentences call the two builds.
+/// The names of the two builds in sentences.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wording {
     pub direction: Direction,
@@ -142,7 +142,7 @@ impl Wording {
     }
 }
 
-/// Why a loader refuses the version in a header at once (`vmstate_load_state()`).
+/// The reason why a loader refuses the version in a header at once (`vmstate_load_state()`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     TooNew,
@@ -236,7 +236,7 @@ impl<'d> Spot<'_, 'd> {
                         list(&read),
                         bytes(&read)
                     )
-                } else if self.new.iter().all(|item| item.is_filler()) {
+                } else if self.new.iter().all(|item| item.is_padding()) {
                     format!(
                         "{old} ({}) became padding of the same size",
                         bytes(self.old)
@@ -307,8 +307,8 @@ impl<'d> Spot<'_, 'd> {
                     format!("{old}, sent when a test says so, stands at another place in {in_new}")
                 } else {
                     format!(
-                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; whether the tests \
-                         agree a dump does not say",
+                        "{old} ({}), sent when a test says so, is {new} ({}) in {in_new}; a dump does not \
+                         say whether the tests agree",
                         widths(self.old),
                         widths(self.new)
                     )
@@ -330,7 +330,7 @@ impl<'d> Spot<'_, 'd> {
         }
     }
 
-    /// Whose items these are, where only one build has them.
+    /// Returns the build that has these items, where only one has them.
     fn owned(&self) -> (Build, &[&Item<'d>]) {
         if self.old.is_empty() {
             (Build::New, self.new)
@@ -372,7 +372,7 @@ impl<'d> Spot<'_, 'd> {
         )
     }
 
-    /// Which names became which, each pair once; the first few, and how many more.
+    /// Lists which names became which, each pair once; the first few, and how many more.
     fn renames(&self) -> String {
         let mut seen = FxHashSet::default();
         let mut pairs: Vec<String> = Vec::new();

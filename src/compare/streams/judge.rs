@@ -1,10 +1,13 @@
-//! The weight of a difference between two layouts where streams are all that is known, or nearly so.
+//! The weight of a difference between two layouts where streams are all the evidence, or nearly so.
+
+use std::collections::BTreeSet;
 
 use crate::compare::layout::layout_name;
 use crate::compare::sections::Wording;
-use crate::compare::streams::leaves::leaves;
+use crate::compare::streams::leaves::{Leaf, leaves};
 use crate::model::{Direction, Rule};
 use crate::report::{Changed, Finding, Level};
+use crate::stream::tree;
 use crate::stream::tree::{Kind, Node, Section, Structure, Value};
 use crate::vmstate::dump::{Dump, Vmsd};
 
@@ -12,25 +15,27 @@ use crate::vmstate::dump::{Dump, Vmsd};
 pub(crate) struct Pair<'s> {
     pub source: &'s Section,
     pub destination: &'s Section,
-    /// How the dump of the destination describes it.
+    /// The destination's description of it, from its dump.
     pub known: Option<&'s Vmsd>,
     pub wording: Wording,
 }
 
-/// Why a difference may come to nothing.
+/// The reason why a difference may come to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// The destination does not read it of the version that was sent.
+    /// The destination does not read it in the version that was sent.
     NotRead,
     /// A length may be the state's.
     State,
+    /// A length is sent in front of what has it.
+    Counted,
     /// The destination may read a section of another version in another way.
     OtherVersion,
     /// The destination's tests may look at a value before it, which differs.
     ValueBefore,
 }
 
-/// Whether the destination would read a field from what the source sends.
+/// The way in which the destination reads a field from what the source sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reads {
     Always,
@@ -46,12 +51,16 @@ impl Pair<'_> {
         if finding.rule == Rule::SubsectionUnknown {
             self.judge_subsection(finding);
         }
-        if finding.level != Level::Error || finding.rule == Rule::VersionTooNew {
-            return None;
-        }
-        let doubt = self.doubt(finding)?;
+        let doubt = match self.is_counted(finding) {
+            // Also where it would be a warning, in a subsection.
+            true => Doubt::Counted,
+            false if finding.level != Level::Error || finding.rule == Rule::VersionTooNew => {
+                return None;
+            }
+            false => self.doubt(finding)?,
+        };
         finding.level = match doubt {
-            Doubt::NotRead => Level::Note,
+            Doubt::NotRead | Doubt::Counted => Level::Note,
             Doubt::State | Doubt::OtherVersion | Doubt::ValueBefore => Level::Warning,
         };
         finding.message = format!("{}; {}", finding.message, self.why(doubt));
@@ -62,7 +71,7 @@ impl Pair<'_> {
         let (source, destination) = (self.wording.source, self.wording.destination);
         let known = match self.reads(&finding.path, true) {
             Reads::Never => format!("{destination} does not know it"),
-            // It is found by its name, and that is all that it takes.
+            // Its name is enough for the destination to find it.
             Reads::Always => {
                 finding.level = Level::Note;
                 format!("{destination} knows it and did not need it in its own state")
@@ -78,7 +87,8 @@ impl Pair<'_> {
     /// Returns why an error may come to nothing.
     fn doubt(&self, finding: &Finding) -> Option<Doubt> {
         if is_undescribed(self.source) || is_undescribed(self.destination) {
-            // Legacy: the bytes are one heap, and their number depends on the state.
+            // A legacy section: the bytes have no description, and their number depends on the
+            // state.
             return Some(Doubt::State);
         }
         let read: Vec<Reads> = item_paths(finding)
@@ -113,6 +123,7 @@ impl Pair<'_> {
         let version = self.source.version_id;
         match doubt {
             Doubt::NotRead => format!("of version {version} it does not read that"),
+            Doubt::Counted => "a field in front of it says how long it is".to_owned(),
             Doubt::State => "the state may make the difference".to_owned(),
             Doubt::OtherVersion => {
                 format!("{destination} may read version {version} in another way")
@@ -120,6 +131,35 @@ impl Pair<'_> {
             Doubt::ValueBefore => {
                 format!("a value before it differs, which may decide what {destination} reads")
             }
+        }
+    }
+
+    /// Tells whether a number in front of a field, in the same structure, is its length in both streams: the
+    /// destination reads as much as that says.
+    fn is_counted(&self, finding: &Finding) -> bool {
+        let one = finding.items.len() == 1;
+        if finding.rule != Rule::FieldResized || !one {
+            return false;
+        }
+        let path = finding.path.get(1..).unwrap_or_default();
+        let counters = |section: &Section| -> Option<BTreeSet<String>> {
+            let leaves = leaves(section);
+            let at = leaves.iter().position(|leaf| leaf.path == path)?;
+            let (field, before) = (&leaves[at], &leaves[..at]);
+            let around = path.split_last()?.1;
+            let lengths = [field.bytes.len(), field.count];
+            let counts = before.iter().filter(|leaf| {
+                let beside = leaf
+                    .path
+                    .split_last()
+                    .is_some_and(|(_, other)| other == around);
+                beside && number(leaf).is_some_and(|n| lengths.contains(&n))
+            });
+            Some(counts.map(|leaf| leaf.label.clone()).collect())
+        };
+        match (counters(self.source), counters(self.destination)) {
+            (Some(ours), Some(theirs)) => !ours.is_disjoint(&theirs),
+            _ => false,
         }
     }
 
@@ -138,7 +178,8 @@ impl Pair<'_> {
             && items.all(|i| elastic(old, i, &i.old) && elastic(new, i, &i.new))
     }
 
-    /// Whether the destination reads what its dump has at this path: a field, or a subsection.
+    /// Tells whether the destination reads what its dump has at this path: a field, or a
+    /// subsection.
     fn reads(&self, path: &[String], subsection: bool) -> Reads {
         let Some(mut at) = self.known else {
             return Reads::Perhaps;
@@ -187,8 +228,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Whether a number before the first difference is another one in the two streams: fields that
-    /// depend on a test, depend on what was read before them.
+    /// Tells whether a number before the first difference is another one in the two streams: fields
+    /// that depend on a test, depend on what was read before them.
     fn may_decide(&self, finding: &Finding) -> bool {
         let (ours, theirs) = (leaves(self.source), leaves(self.destination));
         let first = finding.path.get(1..).unwrap_or_default();
@@ -197,7 +238,7 @@ impl Pair<'_> {
                 return false;
             }
             if a.path != b.path || a.bytes.len() != b.bytes.len() {
-                // Something parted before; what decides there may decide here.
+                // The layouts part before; the same value may decide here.
                 return true;
             }
             let number = matches!(a.kind, Kind::Bool | Kind::Signed | Kind::Unsigned);
@@ -206,6 +247,15 @@ impl Pair<'_> {
             }
         }
         false
+    }
+}
+
+/// Returns the number that a field is, where it is one that can be a length.
+fn number(leaf: &Leaf) -> Option<usize> {
+    match leaf.kind.leaf(leaf.bytes) {
+        tree::Leaf::Unsigned(number) => usize::try_from(number).ok(),
+        tree::Leaf::Signed(number) => usize::try_from(number).ok(),
+        _ => None,
     }
 }
 
@@ -220,7 +270,7 @@ fn item_paths(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
 
 static EMPTY: String = String::new();
 
-/// Whether a field may have another length, or none, in another state.
+/// Tells whether a field may have another length, or none, in another state.
 fn is_elastic(section: &Section, description: &str, field: &str) -> bool {
     fn walk(structure: &Structure, description: &str, field: &str) -> bool {
         let own = *structure.vmsd_name == *description;

@@ -1,11 +1,11 @@
 //! The layouts of two streams compared.
 //!
-//! A dump lists what a build could send; a stream lists what it did send, in exact widths, and the
-//! CPUs and the legacy sections besides. Laid out, two streams are compared like two dumps.
+//! A dump lists what a build could send; a stream lists what it did send, in exact widths, and also
+//! the CPUs and the legacy sections. Laid out, two streams are compared like two dumps.
 //!
-//! What a stream cannot tell: whether a field, a subsection or a section was sent because it always
-//! is or because the state asked for it, how long an array may be, and the lowest version that a
-//! build takes. A difference that state explains is no error from a stream alone.
+//! A stream does not show whether a field, a subsection or a section was sent because it always is
+//! or because the state asked for it, how long an array may be, and the lowest version that a build
+//! takes. A difference that state explains is no error from a stream alone.
 
 mod judge;
 mod leaves;
@@ -43,7 +43,7 @@ pub(crate) fn kinds(stream: &Stream, dump: &Dump) -> Kinds {
     kinds
 }
 
-/// What is known of a build: the stream that it saved, and its dump where there is one.
+/// The evidence about a build: the stream that it saved, and its dump where there is one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Side<'s> {
     pub stream: &'s Stream,
@@ -65,7 +65,7 @@ impl<'s> From<(&'s Stream, Option<&'s Dump>)> for Side<'s> {
 /// Compares the layouts of two streams that were saved by two builds for one configuration. The
 /// findings are those of a comparison of dumps, with `stream` as their evidence; the section is
 /// named as on the wire, with the instance where it is not the first. What may be the work of state
-/// is at most a warning; a dump of the destination tells more of it apart.
+/// is at most a warning; a dump of the destination decides more of them.
 pub(crate) fn compare<'s>(
     old: impl Into<Side<'s>>,
     new: impl Into<Side<'s>>,
@@ -103,7 +103,7 @@ pub(crate) fn compare<'s>(
 /// A difference between the layouts of two sections.
 pub(crate) struct Difference {
     pub finding: Finding,
-    /// Why it may come to nothing, where it would be an error otherwise.
+    /// The reason why it may come to nothing, where it would be an error otherwise.
     pub doubt: Option<Doubt>,
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn compare_sections(
     let empty = empty_in(old, new);
     let layouts = SentLayout::of(old, &empty).zip(SentLayout::of(new, &empty));
     let (old_layout, new_layout) = layouts.unwrap_or_else(|| {
-        // Where the content of a section is not known, its header has a version all the same.
+        // Where the content of a section is not known, its header still has a version.
         let header =
             |section: &Section| SentLayout::of_header(old.name.vmsd_name(), section.version_id);
         (header(old), header(new))

@@ -142,7 +142,7 @@ fn between(
 }
 
 #[test]
-fn a_dump_of_the_destination_tells_a_field_with_a_test_from_one_without() {
+fn a_dump_of_the_destination_distinguishes_fields_with_a_test() {
     let (old, new) = (
         real("7.2.22", "x86_64-q35").expect("there"),
         real("10.0.13", "x86_64-q35").expect("there"),
@@ -240,6 +240,40 @@ fn only_what_no_state_explains_is_an_error() {
             let found: Vec<_> = found.iter().map(|(l, r, _)| (*l, r.as_str())).collect();
             let expected: Vec<_> = expected.iter().copied().collect();
             assert_eq!(found, expected, "{what}, {direction}");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
+    const EIGHT: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
+        {"name": "size", "type": "uint32", "size": 4},
+        {"name": "blob", "type": "buffer", "size": 8}]"#;
+    const TWELVE: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
+        {"name": "size", "type": "uint32", "size": 4},
+        {"name": "blob", "type": "buffer", "size": 12}]"#;
+    let of = |description, values| {
+        hand_made(&[HandMade {
+            name: "0000:00:02.0/dev",
+            version_id: 1,
+            description,
+            values,
+        }])
+    };
+    let old = of(EIGHT, &[(3, 8)]);
+    for (new, level) in [
+        (of(TWELVE, &[(3, 12)]), Level::Note),
+        // It says so in one of them alone: a coincidence.
+        (of(TWELVE, &[(3, 11)]), Level::Warning),
+    ] {
+        for direction in Direction::BOTH {
+            let found = compare(&old, (&new, None), &[direction], &NoRenames);
+            let [finding] = found.as_slice() else {
+                panic!("one difference: {found:?}");
+            };
+            assert_eq!((finding.level, finding.rule), (level, Rule::FieldResized));
+            let says = finding.message.contains("says how long");
+            assert_eq!(says, level == Level::Note, "{}", finding.message);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Packs that fail, divided into parts that are tried side by side.
 
 use crate::culprit::search::{Node, Search, Stage, without};
-use crate::culprit::{Answer, Group, Item, Trial};
+use std::collections::BTreeSet;
+
+use crate::culprit::{Answer, Group, Item, Trial, Verdict};
 
 /// Up to this many devices are tried one by one where failures are dense: halves would fail as well.
 pub(super) const FEW: usize = 8;
@@ -20,26 +22,44 @@ pub(super) struct Density {
 }
 
 impl<E: Clone> Search<E> {
-    /// Divides a pack that failed or did not start: into what the evidence points at and the rest, or
-    /// into halves.
-    pub(super) fn divide(&mut self, at: usize, suspect: Option<Item>) -> Vec<Trial> {
+    /// Divides a pack that failed or did not start: into what the evidence points at and the rest,
+    /// or into halves. Of the items similar to the one that the evidence points at, a second one is
+    /// tried alone, and each if that has failed before.
+    pub(super) fn divide(
+        &mut self,
+        at: usize,
+        suspect: Option<Item>,
+        alike: &BTreeSet<Item>,
+    ) -> Vec<Trial> {
         let Node {
             route,
             parent,
             density,
             ..
         } = self.nodes[at];
-        // A sibling that failed too: at least two culprits in what they came from.
+        // A sibling that failed too: at least two culprits in the pack that they came from.
         let is_high = density.is_high
             || self.nodes.iter().enumerate().any(|(other, node)| {
                 other != at && parent.is_some() && node.parent == parent && node.failure.is_some()
             });
         let items = &self.nodes[at].items;
         let (parts, hints) = match suspect {
-            Some(suspect) if density.hints < HINTS => (
-                vec![vec![suspect], without(items, suspect)],
-                density.hints + 1,
-            ),
+            Some(suspect) if density.hints < HINTS => {
+                let (like, rest): (Vec<Item>, Vec<Item>) = without(items, suspect)
+                    .into_iter()
+                    .partition(|item| alike.contains(item));
+                let seen = self.kinds_seen(at, alike);
+                let mut parts = vec![vec![suspect]];
+                match like.split_first() {
+                    Some((&second, others)) if !seen => {
+                        parts.extend([vec![second], others.to_vec()])
+                    }
+                    _ => parts.extend(like.into_iter().map(|item| vec![item])),
+                }
+                parts.push(rest);
+                parts.retain(|part| !part.is_empty());
+                (parts, density.hints + 1)
+            }
             _ => {
                 let size = match is_high && items.len() <= FEW {
                     true => 1,
@@ -57,10 +77,18 @@ impl<E: Clone> Search<E> {
             .collect()
     }
 
+    /// Tells whether at least two of these are known to fail alone on the route of a node.
+    fn kinds_seen(&self, at: usize, alike: &BTreeSet<Item>) -> bool {
+        let route = self.nodes[at].route;
+        let is_culprit =
+            |item: &&Item| matches!(self.verdict(route, **item), Some(Verdict::Culprit(_)));
+        alike.iter().filter(is_culprit).count() >= 2
+    }
+
     /// Ends a part; so may end what it came from.
     pub(super) fn close(&mut self, at: usize, explains: bool) -> Vec<Trial> {
         let Some(parent) = self.nodes[at].parent else {
-            return Vec::new();
+            return self.send_held_back(at);
         };
         let node = &mut self.nodes[parent];
         node.open -= 1;
@@ -74,7 +102,7 @@ impl<E: Clone> Search<E> {
         }
         if std::mem::take(&mut node.has_single_culprit) {
             // It was not that one, or not that one alone: nothing is known of the others.
-            return self.divide(parent, None);
+            return self.divide(parent, None, &BTreeSet::new());
         }
         node.stage = Stage::Again;
         vec![Trial {
@@ -101,10 +129,16 @@ impl<E: Clone> Search<E> {
         }
     }
 
-    /// Ends a node of which no part is known to fail: all of it fails together.
+    /// Ends a node of which no part is known to fail: all of it fails together. Where it does not
+    /// fail each time and the failure pointed at one item, that one is to blame, and not its
+    /// neighbours.
     pub(super) fn unite(&mut self, at: usize, passed_again: bool) -> Vec<Trial> {
         let node = &self.nodes[at];
-        if let Some(evidence) = node.failure.clone() {
+        let suspect = node.suspect.filter(|_| passed_again);
+        if let (Some(evidence), Some(item)) = (node.failure.clone(), suspect) {
+            let verdict = Verdict::Culprit(evidence);
+            self.verdicts.insert((node.route, item), verdict);
+        } else if let Some(evidence) = node.failure.clone() {
             self.groups.push(Group {
                 route: node.route,
                 items: node.items.clone(),

@@ -19,9 +19,11 @@ struct World {
     suspect: Option<Item>,
     /// Evidence points at the first culprit.
     hints: bool,
+    /// Items that are taken to be like what the evidence points at, rightly or not.
+    alike: BTreeSet<Item>,
     /// Items that are expected to fail on the way back, rightly or not.
     likely_to_fail: BTreeSet<Item>,
-    /// The evidence tells what one culprit does to a guest from what the others do.
+    /// The evidence distinguishes what one culprit does to a guest from what the others do.
     is_told_apart: bool,
 }
 
@@ -49,6 +51,7 @@ impl World {
             Answer::Failed {
                 evidence: (),
                 suspect: self.suspect.or(culprit.copied().filter(|_| self.hints)),
+                alike: self.alike.clone(),
             }
         } else {
             Answer::Passed {
@@ -130,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn every_device_goes_both_ways_whoever_is_doubted(
+    fn every_device_goes_in_both_directions_whatever_is_expected(
         items in 1usize..60,
         size in 1usize..40,
         bad in prop::collection::btree_set(0usize..60, 0..8),
@@ -141,7 +144,7 @@ proptest! {
         last: bool,
     ) {
         let (culprits, refused) = (bad, stuck);
-        let world = World { culprits, refused, suspect, likely_to_fail, is_told_apart, pair: None, hints: false };
+        let world = World { culprits, refused, suspect, likely_to_fail, is_told_apart, pair: None, hints: false, alike: BTreeSet::new() };
         let begun = Search::there_and_back(&packs(items, size), FORWARD, BACKWARD);
         // Who needs a culprit is one.
         let needs = (0..items).filter(|item| world.culprits.contains(item)).flat_map(|item| {
@@ -255,6 +258,7 @@ fn a_failure_of_many_that_points_at_one_is_remembered() {
     let answer = Answer::Failed {
         evidence: "pack",
         suspect: Some(2),
+        alike: BTreeSet::new(),
     };
     search.record(&trials[0], answer);
     assert_eq!(search.pointed_at(FORWARD, 2), Some(&"pack"));
@@ -294,6 +298,57 @@ fn where_all_fail_it_costs_little_more_than_one_by_one() {
     };
     let (_, runs) = world.search(&packs(24, 24), false);
     assert!(runs <= 36, "{runs} for 24 culprits");
+}
+
+#[test]
+fn what_is_like_a_culprit_is_tried_alone_once_a_second_has_failed() {
+    let world = World {
+        culprits: (0..20).collect(),
+        alike: (0..20).collect(),
+        hints: true,
+        ..World::default()
+    };
+    let (search, runs) = world.search(&packs(40, 40), false);
+    assert_eq!(search.verdicts().len(), 40);
+    // The pack, two of the kind, the others of it and the rest; then each of the others.
+    assert!(runs <= 24, "{runs}");
+    // A likeness that says nothing costs two guests.
+    let world = World {
+        culprits: BTreeSet::from([7]),
+        ..world
+    };
+    let (search, runs) = world.search(&packs(40, 40), false);
+    let culprits = search.verdicts().values();
+    let culprits = culprits.filter(|verdict| matches!(verdict, Verdict::Culprit(())));
+    assert_eq!(culprits.count(), 1);
+    assert_eq!(runs, 5);
+}
+
+#[test]
+fn a_death_that_points_at_one_item_is_put_down_to_it_though_it_does_not_come_again() {
+    let (mut search, trials) = Search::of_packs(&[(0..5).collect()], &[FORWARD]);
+    let died = Answer::Failed {
+        evidence: "died in 3",
+        suspect: Some(3),
+        alike: BTreeSet::new(),
+    };
+    let parts = search.record(&trials[0], died);
+    let items: Vec<&[Item]> = parts.iter().map(|trial| trial.items.as_slice()).collect();
+    assert_eq!(items, [&[3][..], &[0, 1, 2, 4]]);
+    let mut next = Vec::new();
+    for part in &parts {
+        next.extend(search.record(part, Answer::passed("well")));
+    }
+    assert_eq!(next.len(), 1, "the pack again");
+    assert!(search.record(&next[0], Answer::passed("well")).is_empty());
+    assert!(search.groups().is_empty(), "no neighbour is blamed");
+    for item in 0..5 {
+        let expected = match item {
+            3 => Verdict::Culprit("died in 3"),
+            _ => Verdict::Passed("well"),
+        };
+        assert_eq!(search.verdict(FORWARD, item), Some(&expected), "{item}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The way back of what went there: together, but for what is likely to fail.
+//! The return of what went there: together, except for what is likely to fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::culprit::search::Search;
 use crate::culprit::search::halving::FEW;
@@ -12,6 +12,11 @@ use crate::model::Route;
 pub(super) struct WayBack {
     route: Route,
     waiting: Vec<Waiting>,
+    /// Items that did not arrive, by the pack that they were in: they go back together once all
+    /// results of it are known.
+    held: BTreeMap<usize, Vec<Item>>,
+    /// Items that are expected to fail on this route.
+    pub(super) predicted: BTreeSet<Item>,
 }
 
 /// An item that is likely to fail by the device that it needs, and waits for the result of that one.
@@ -26,15 +31,34 @@ impl WayBack {
         WayBack {
             route,
             waiting: Vec::new(),
+            held: BTreeMap::new(),
+            predicted: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn hold(&mut self, pack: usize, item: Item) {
+        self.held.entry(pack).or_default().push(item);
     }
 }
 
 impl<E: Clone> Search<E> {
-    /// Returns the way back of what went this route, if it is to go back.
+    /// Returns the route back of what went this route, if it is to go back.
     pub(super) fn way_back_from(&self, route: Route) -> Option<Route> {
         let back = self.way_back.as_ref()?.route;
         (back != route).then_some(back)
+    }
+
+    /// Sends back those of a pack that did not arrive.
+    pub(super) fn send_held_back(&mut self, pack: usize) -> Vec<Trial> {
+        let Some(way_back) = &mut self.way_back else {
+            return Vec::new();
+        };
+        let Some(mut items) = way_back.held.remove(&pack) else {
+            return Vec::new();
+        };
+        items.sort_unstable();
+        let predicted = way_back.predicted.clone();
+        self.send_back(self.nodes[pack].route, &items, &predicted)
     }
 
     /// Sends what went there back: together, except for what is likely to fail.
@@ -72,8 +96,8 @@ impl<E: Clone> Search<E> {
         next
     }
 
-    /// Returns a device of this search that the item needs, and that does not wait itself: nobody waits
-    /// in a circle.
+    /// Returns a device of this search that the item needs, and that does not wait itself: there
+    /// are no circular waits.
     fn to_wait_for(&self, item: Item) -> Option<Item> {
         let waiting = &self.way_back.as_ref()?.waiting;
         let is_searched = |needed: &Item| self.nodes.iter().any(|node| node.items.contains(needed));

@@ -18,13 +18,13 @@ use crate::qemu::qmp::QmpError;
 use crate::qemu::quote;
 use crate::report::{LegSide, Phase};
 
-/// The name of a descriptor on the monitor that it is handed over by.
+/// The name by which a descriptor is passed over the monitor.
 const DESCRIPTOR: &str = "migcompat";
 
 /// The addresses by which the two sides find each other.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// For `migrate-incoming`.
+    /// The address for `migrate-incoming`.
     pub incoming: String,
     pub outgoing: Outgoing,
 }
@@ -89,12 +89,12 @@ pub(crate) async fn open(
             outgoing: Outgoing::AskForPort,
         },
         (Transport::Exec, _) => {
-            // Whichever side opens its end first waits for the other one.
+            // The side that opens its end first waits for the other one.
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)
                 .map_err(|e| no_channel("pipe", &e))?;
             let word = |path: &std::path::Path| quote(&path.to_string_lossy());
             let (pipe, copy) = (word(&path), word(&ours));
-            // The copy goes on where the destination does not.
+            // The copy goes on even if the destination does not.
             let outgoing = format!("exec:trap '' PIPE; tee {copy} > {pipe}");
             Channel {
                 incoming: format!("exec:cat {pipe}"),
@@ -132,8 +132,8 @@ fn no_channel(needs: &'static str, error: &dyn fmt::Display) -> LegError {
     LegError::new(None, Phase::SetUp, Obstacle::NoChannel { needs, error })
 }
 
-/// Makes connected sockets. What is given away is to be closed here at once: only then is it seen when the
-/// side that has it goes.
+/// Makes connected sockets. The end that is given away has to be closed here at once: only then the
+/// end of the side that has it shows.
 fn pair() -> Result<(UnixStream, UnixStream), LegError> {
     UnixStream::pair().map_err(|error| no_channel("sockets", &error))
 }
@@ -149,7 +149,8 @@ async fn give(vm: &mut Vm, side: LegSide, socket: &UnixStream) -> Result<(), Leg
     }
 }
 
-/// Returns a port of ours, which leads to the one that the destination listens on, or that one itself.
+/// Returns a port of the proxy, which leads to the one that the destination listens on, or that one
+/// itself.
 pub(crate) async fn port(vm: &Vm, relayed: Relayed) -> Result<(String, StreamProxy), QmpError> {
     let reply = vm
         .monitored

@@ -1,4 +1,4 @@
-//! A proxy between the two QEMUs of a leg: it passes the stream on and reads it on its way.
+//! A proxy between the two QEMUs of a leg: it passes the stream on and reads it meanwhile.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,8 @@ const REST: Duration = Duration::from_secs(10);
 /// The two ends of a channel, ours to connect.
 #[derive(Debug)]
 pub(crate) enum Ends {
-    /// The source connects here, the destination listens there, and may be given other sections.
+    /// The source connects to the proxy, which connects to the destination and may send it other
+    /// sections.
     Unix(UnixListener, PathBuf, Option<Arc<SectionOverride>>),
     Tcp(TcpListener, SocketAddr),
     /// Connected already.
@@ -34,12 +35,12 @@ pub(crate) enum Ends {
     File(PathBuf),
 }
 
-/// Reads a stream while it lasts. Dropping it cuts the connection.
+/// A reader of a stream while it lasts. Dropping it cuts the connection.
 #[derive(Debug)]
 pub(crate) enum StreamProxy {
     Relay(Relay),
     File(PathBuf, StreamMemory),
-    /// The stream does not pass by us.
+    /// The stream does not pass through the proxy.
     None(Capability),
 }
 
@@ -74,7 +75,7 @@ impl StreamProxy {
         }
     }
 
-    /// Reads what a stopped machine saves to our socket, and passes it on to nobody.
+    /// Reads what a stopped machine saves to our socket, without passing it on.
     pub(crate) fn sink(listener: UnixListener, memory: StreamMemory) -> StreamProxy {
         StreamProxy::spawn(async move {
             let (from, _) = listener.accept().await?;
@@ -107,7 +108,9 @@ impl StreamProxy {
                 }
             },
             StreamProxy::None(capability) => {
-                return Err(format!("with {capability} the stream does not pass by"));
+                return Err(format!(
+                    "with {capability} the stream does not pass through the proxy"
+                ));
             }
             StreamProxy::File(path, memory) => std::fs::File::open(path)
                 .map(|file| crate::stream::read(file, Options::default(), memory)),
@@ -116,7 +119,7 @@ impl StreamProxy {
     }
 }
 
-/// A stream that was read on its way, or why there is nothing of it.
+/// A stream that was read in transit, or why there is nothing of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Captured {
     /// The stream, if it names its fields.
@@ -146,7 +149,7 @@ impl Captured {
         Captured {
             stream: match described {
                 true => Ok(stream),
-                false => Err("the stream does not say what its sections hold".to_owned()),
+                false => Err("the stream does not describe its sections".to_owned()),
             },
             memory: match memory.is_whole() {
                 true => Ok(memory),
@@ -178,7 +181,7 @@ async fn relay(
         {
             to = None;
         }
-        // A stream that we cannot read is passed on all the same.
+        // A stream that cannot be read is still passed on.
         let _kept_for_the_end = parser.feed(bytes);
     }
     if let Some(mut destination) = to {

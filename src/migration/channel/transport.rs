@@ -34,7 +34,7 @@ impl Transport {
         Transport::File,
     ];
 
-    /// Returns why a pair of builds cannot use it, if so.
+    /// Returns why a pair of builds cannot use it, if it cannot.
     pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
         let (side, version) = if old < new {
             ("old", old)

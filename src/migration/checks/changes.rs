@@ -6,8 +6,8 @@ use crate::migration::checks::pages::PlacedPage;
 use crate::model::SectionName;
 use crate::report::{Change, StateDiff};
 
-/// A value or a page that a destination does not hold as it was sent. Devices are known by what they are,
-/// not by where they are plugged in: the same ones may be elsewhere in another guest.
+/// A value or a page that a destination does not have as it was sent. Devices are identified by
+/// their type, not by their place: the same ones may be elsewhere in another guest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LoadChange {
     Field {
@@ -38,7 +38,8 @@ impl LoadChange {
         }
     }
 
-    /// Returns the place without what tells its neighbours apart: elements of an array, pages of a block.
+    /// Returns the place without what distinguishes it from its neighbours: elements of an array,
+    /// pages of a block.
     pub(crate) fn place(&self) -> LoadChange {
         match self {
             LoadChange::Field {

@@ -25,7 +25,7 @@ fn failed(side: Option<LegSide>, kind: impl Into<LegErrorKind>) -> LegError {
     LegError::new(side, Phase::MemoryCheck, kind)
 }
 
-/// Makes an error of a question to one side that was not answered. That side may have ended.
+/// Makes the error of a question to one side that was not answered. That side may have ended.
 fn unanswered(side: LegSide, error: QmpError) -> LegError {
     LegError::of_command(side, Phase::MemoryCheck, error)
 }
@@ -51,8 +51,8 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
 }
 
 /// Compares the memory of two stopped guests, and what the workload left there and on its console.
-/// Pages that a load is known to change are left out. Returns how far the workload is. An error may be a side that does not answer: see
-/// [`LegError::with_end_of`].
+/// Pages that a load is known to change are left out. Returns the progress of the workload. An error
+/// may be a side that does not answer: see [`LegError::with_end_of`].
 pub(crate) async fn compare(
     source: &mut Vm,
     destination: &Vm,
@@ -82,7 +82,7 @@ pub(crate) async fn compare(
     let Some(pages) = pages.and_then(|pages| pages.without(|page| tolerated.has_page(page))) else {
         return Ok(progress);
     };
-    // The workload may tell which page is at fault.
+    // The workload may name the page that is at fault.
     let workload = match guest {
         Some(guest) => {
             let found = workload(destination, LegSide::Destination, guest).await;
@@ -97,7 +97,7 @@ pub(crate) async fn compare(
     Err(failed(None, fault))
 }
 
-/// Checks what the workload left on the source: what is wrong there did not happen on the way.
+/// Checks what the workload left on the source: what is wrong there did not happen in transit.
 async fn check_source(source: &Vm, guest: &Guest, log: &SerialLog) -> Result<Progress, LegError> {
     let fault = |fault| failed(Some(LegSide::Source), fault);
     let state = workload(source, LegSide::Source, guest).await?;
@@ -153,7 +153,7 @@ async fn hashes(vm: &Vm, side: LegSide, map: &MemoryMap) -> Result<Vec<u64>, Leg
     Ok(hashes)
 }
 
-/// Reads header and region of the workload: what is wrong with them, or how far it is.
+/// Reads header and region of the workload. Returns the error in them, or the progress.
 async fn workload(
     vm: &Vm,
     side: LegSide,

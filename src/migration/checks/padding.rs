@@ -1,5 +1,5 @@
-//! Comparing the state that a leg left on the destination with what was sent, and fields that were not
-//! sent with what they should hold.
+//! Comparing the state that a leg left on the destination with what was sent, and fields that were
+//! not sent with the values that they should have.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,11 +27,11 @@ pub(crate) struct Arrival<'l> {
 #[derive(Default)]
 pub(crate) struct NewMachines(HashMap<String, Result<Stream, String>>);
 
-/// Compares what was sent with what the destination holds.
+/// Compares what was sent with what the destination has.
 ///
-/// A field that the source does not have, and for which it sends padding, is compared with a machine of
-/// the destination's build that never ran. That says nothing of a guest that did run: what it would
-/// have had there is not known.
+/// A field that the source does not have, and for which it sends padding, is compared with a
+/// machine of the destination's build that never ran. That does not apply to a guest that did run:
+/// the value that it would have had there is not known.
 pub(crate) async fn compare_state(
     config: &MigrationConfig,
     state: &mut StateChecks,
@@ -72,7 +72,7 @@ pub(crate) async fn compare_state(
         Ok(machine) => state.compare_padded(&launch.tolerated, leg, &padded, machine),
         Err(why) => state.not_compared(format!(
             "{} fields got padding for their value, and a machine of {label} that never ran, which \
-             would tell whether that is theirs, could not be saved: {why}",
+             would show whether that is theirs, could not be saved: {why}",
             padded.len()
         )),
     }

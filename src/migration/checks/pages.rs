@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of a page of nearly every target.
 pub(crate) const PAGE_SIZE: u64 = 4096;
 
-/// Stands for the hash of a page of zeros, which one build sends and another leaves out.
+/// The value that stands for the hash of a page of zeros, which one build sends and another leaves
+/// out.
 pub(crate) const ZEROS: u64 = 0;
 
 /// Hashes a page.
@@ -35,16 +36,17 @@ pub(crate) struct PageDifference {
 pub(crate) struct PlacedPage {
     /// The block of memory by the build's name; empty where that is not known.
     pub block: String,
-    /// In bytes from the start of the block, or of the guest's address space where that was compared.
+    /// The offset in bytes from the start of the block, or of the guest's address space where that
+    /// was compared.
     pub at: u64,
 }
 
 /// The place of the first page that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FirstPage {
-    /// By its offset in the first of the blocks.
+    /// The offset in the first of the blocks.
     InBlock(u64),
-    /// By its address, as the guest's CPUs see it.
+    /// The address, as the guest's CPUs see it.
     AtAddress(u64),
 }
 

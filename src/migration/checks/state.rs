@@ -1,4 +1,4 @@
-//! Comparing what devices hold with what was sent to them, over all legs of a case.
+//! Comparing the state that devices have with what was sent to them, over all legs of a case.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ const SHOWN: usize = 16;
 /// Fields that a report lists of one leg: what goes wrong early displaces everything after it.
 const LISTED: usize = 64;
 
-/// The names of fields and sections between the two builds, either way, as the lists know them.
+/// The names of fields and sections between the two builds, in either direction, as the lists know
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     forward: StateNames,
@@ -59,7 +60,7 @@ pub(crate) struct StateChecks {
 }
 
 impl StateChecks {
-    /// Compares what was sent in a leg with what the destination holds.
+    /// Compares what was sent in a leg with what the destination has.
     pub(crate) fn compare(
         &mut self,
         names: &Names,
@@ -97,8 +98,8 @@ impl StateChecks {
         more
     }
 
-    /// Compares fields that the destination took from padding in a leg with those of a machine that never
-    /// ran: one that is otherwise there is lost.
+    /// Compares fields that the destination took from padding in a leg with those of a machine that
+    /// never ran: one that has another value there is lost.
     pub(crate) fn compare_padded(
         &mut self,
         tolerated: &LoadChanges,

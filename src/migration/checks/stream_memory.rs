@@ -67,8 +67,8 @@ impl RamVisitor for StreamMemory {
 }
 
 impl StreamMemory {
-    /// Makes one for what a machine sends. A guest that works writes while it is sent: its memory is read
-    /// from both sides, and nothing of it is taken here.
+    /// Makes one for the pages that a machine sends. A guest that works writes while it is sent:
+    /// its memory is read from both sides, and its pages are not used here.
     pub(crate) fn sent_by(vm: &Vm) -> StreamMemory {
         StreamMemory {
             partial: vm.has_workload(),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_vanished_or_turned_up_is_told_with_the_first_place() {
+    fn what_changed_vanished_or_turned_up_is_reported_with_the_first_place() {
         let sent = memory(&[("a", &[(0x3000, 1), (0x5000, 1)]), ("b", &[(0, 1)])]);
         for (arrived, expected) in [
             (
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_of_a_real_stream_is_told_with_its_block_and_page() {
+    fn one_byte_of_a_real_stream_is_reported_with_its_block_and_page() {
         use crate::stream::testing::fixture;
         use crate::stream::{Options, read};
         let of = |bytes: &[u8]| read(bytes, Options::default(), StreamMemory::default()).visitor;

@@ -14,7 +14,7 @@ pub(crate) struct Stderr {
     pub destination: String,
 }
 
-/// A cause, and what QEMU printed that it is made of.
+/// A cause, and the lines of QEMU's output that it is made of.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
     pub cause: Cause,
@@ -69,10 +69,10 @@ pub(crate) fn of_error(error: &LegError) -> Cause {
     }
 }
 
-/// Reads why a side failed out of what was printed, where that can tell more than the error.
+/// Reads from what was printed why a side failed, where that can say more than the error.
 fn read(error: &LegError, stderr: &Stderr) -> Printed {
     match error.outcome() {
-        // Nothing that was printed tells more than what was found to be different.
+        // Nothing that was printed says more than what was found to be different.
         Outcome::Lost | Outcome::Hang => Printed::Nothing,
         // What the other side prints is an effect.
         Outcome::Crash => Printed::read(&[match error.side {

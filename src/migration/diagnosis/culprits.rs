@@ -59,7 +59,7 @@ pub(crate) fn cases(spec: &CaseSpec, case: &Case) -> Vec<CaseSpec> {
         .collect()
 }
 
-/// Returns which of the devices cannot be without which others.
+/// Returns which of the devices need which others.
 fn needs(set: &DeviceSet, devices: &[String]) -> BTreeMap<Item, Vec<Item>> {
     let needed = |user: &String| -> Vec<Item> {
         let Ok(closure) = set.select(&[user]) else {

@@ -58,7 +58,7 @@ pub(crate) async fn explain_refusal(
     };
     let minimum = run.printed.as_ref().and_then(|printed| {
         let minimum = printed.minimum_version.as_ref()?;
-        // Of a part of the section it says nothing about the section.
+        // The version of a part of the section says nothing about the section.
         let section = cause.section.as_ref()?;
         (minimum.of == section.vmsd_name()).then_some(minimum.version)
     });
@@ -69,21 +69,21 @@ pub(crate) async fn explain_refusal(
         minimum,
         refused: run.printed.as_ref().and_then(refused_value),
     });
-    // A rename that no list knows is told from a break by the bytes alone.
+    // Only the bytes distinguish a rename that no list knows from a break.
     let why = |sent: &Stream| {
         let expected = (&expected, dump.as_deref());
         explain(sent, expected, blamed, &NoRenames, leg.direction)
     };
     let mut found = why(&sent);
-    // The state of a guest that ran has lengths of its own: a machine of the source's build that never ran has
-    // those of the expected one.
+    // The state of a guest that ran has its own lengths: a machine of the source's build that never
+    // ran has those of the expected one.
     if launch.guest.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
         let source = route[leg.index];
         if let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await {
             found = why(&idle).map(Explanation::after_reset);
         }
     }
-    // A build that died did not refuse: of that, only where the two sides part is an explanation.
+    // A build that died did not refuse: only the place where the two sides part explains that.
     let parts = |found: &Explanation| found.offset.is_some();
     let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
     if let Some(found) = found {
@@ -101,7 +101,7 @@ pub(crate) async fn explain_refusal(
     }
 }
 
-/// Returns the value that a build said that it refused.
+/// Returns the value that a build named as refused.
 fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
     match printed.refused? {
         Refused::ConfigByte { at, sent, own } => Some(RefusedValue::ConfigByte { at, sent, own }),
@@ -110,8 +110,8 @@ fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
     }
 }
 
-/// Returns a build's dump of the machine: it tells a field that is always read from one that a test
-/// decides.
+/// Returns a build's dump of the machine: it distinguishes a field that is always read from one
+/// that a test decides.
 async fn dump_of(endpoint: &Endpoint, machine: &str) -> Option<Arc<Dump>> {
     if endpoint.dump.is_some() {
         return endpoint.dump.clone();

@@ -12,7 +12,7 @@ use crate::report::{Case, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 
-/// Confirms a finding that shows in what both builds send, until a case does.
+/// The confirmation of a finding that shows in what both builds send, until a case confirms it.
 pub(crate) const BOTH_SEND: &str = "what both builds send";
 
 /// Has both builds save a guest that never ran.
@@ -32,7 +32,7 @@ pub(crate) async fn streams(
     .map_err(ProbeError::Save)
 }
 
-/// How much of what two builds sent their dumps describe.
+/// Returns how much of the data that two builds sent is described by their dumps.
 pub(crate) fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {
     Described {
         old: streams::kinds(streams.0, dumps.0),

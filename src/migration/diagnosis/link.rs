@@ -5,7 +5,7 @@ use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Finding, Level, Outcome};
 
 /// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
-/// same field, unless nothing of that description gets across whatever the state is.
+/// same field, unless nothing of that description migrates whatever the state is.
 fn explain<'f>(
     cause: &Cause,
     direction: Direction,
@@ -22,7 +22,7 @@ fn explain<'f>(
     let explains = |finding: &Finding| match finding.level {
         Level::Error => true,
         Level::Warning => names_it(finding),
-        // A note says that nothing breaks, which of bytes that are padded is true of the load alone.
+        // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
     findings
@@ -49,8 +49,8 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
-    // Whoever reads the findings alone is to know that it happened. That a value is lost needs no state once
-    // it was seen on a machine after reset.
+    // A reader of the findings alone is to know that it happened. A loss that was seen on a machine
+    // after reset does not depend on state.
     let seen = match (finding.rule, case.outcome) {
         (Rule::FieldPadded, Outcome::Lost) => Level::Error,
         _ => Level::Warning,
@@ -132,7 +132,7 @@ mod tests {
                 let met = Some(finding.rule) == *rule;
                 assert_eq!(finding.confirmed_by.is_some(), met, "{finding:#?}");
                 assert!(!met || finding.level != Level::Note, "{finding:#?}");
-                // It is not foretold but seen.
+                // It is observed, not predicted.
                 let lost = met && finding.rule == FieldPadded;
                 assert!(!lost || finding.level == Level::Error, "{finding:#?}");
             }

@@ -1,8 +1,8 @@
 //! Reading from the destination's own trace how far a load got: a build that dies or hangs names no
 //! section.
 //!
-//! The events go by the log of QEMU's trace backend into a file. A build without them goes on all the
-//! same, and nothing is known of its load then.
+//! The log of QEMU's trace backend writes the events into a file. A build without them still runs,
+//! and nothing is known of its load then.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

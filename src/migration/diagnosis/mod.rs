@@ -11,3 +11,4 @@ pub(crate) mod properties;
 pub(crate) mod property_diff;
 pub(crate) mod reproduce;
 pub(crate) mod section_override;
+pub(crate) mod withdraw;

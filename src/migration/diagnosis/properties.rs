@@ -31,7 +31,7 @@ pub(crate) async fn ask(
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshots, StartError> {
-    // It does not run: no guest, and nobody to read its console.
+    // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
         guest: None,
         ..launch.clone()
@@ -61,8 +61,9 @@ pub(crate) async fn ask(
     })
 }
 
-/// Marks the objects that have to do with the section of a failure: its device, what that is a part of and
-/// what is a part of it. A section of no device is one of the machine's or its CPUs'.
+/// Marks the objects that have to do with the section of a failure: its device, the objects that
+/// contain it and those that it contains. A section of no device belongs to the machine or its
+/// CPUs.
 fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
     let is_cpu = matches!(section, "cpu" | "cpu_common");
     let hits: Vec<&str> = objects
@@ -99,9 +100,9 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     .then_some(cause)
 }
 
-/// Looks for what is set up differently on the device of a failed section. What is found is linked
-/// to the case: it confirms the findings, and its cause names them. Returns nothing where the case did not
-/// fail in such a way, or is explained already.
+/// Looks for properties that are set up differently on the device of a failed section, and links
+/// them to the case: the case confirms the findings, and its cause names them. Returns nothing
+/// where the case did not fail in such a way, or is explained already.
 ///
 /// # Errors
 /// A build does not start any more.
@@ -126,7 +127,7 @@ pub(crate) async fn explain(
 
 /// Makes differences the explanation of a failed case.
 fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Finding> {
-    // What one build alone has is a guess, to be made where there is nothing better.
+    // A property that one build alone has is a guess, for where there is nothing better.
     let certain = |d: &&Difference| matches!(d.how, How::Changed { .. } | How::OtherCpu { .. });
     let mut offered: Vec<&Difference> = differences.iter().filter(certain).collect();
     if offered.is_empty() {
@@ -174,8 +175,8 @@ pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds what both builds set up differently for a device set: notes, and warnings of features that are not
-/// offered on the other side.
+/// Finds the properties that the builds set up differently for a device set: notes, and warnings of
+/// features that are not offered on the other side.
 ///
 /// # Errors
 /// A build does not start with it.
@@ -247,12 +248,12 @@ pub(crate) enum ProbeError {
     Save(String),
 }
 
-/// Adds findings that cases confirmed to those that are there already. One that is among them gets
-/// the confirmation alone.
+/// Adds findings that cases confirmed to those that are there already. One that is among them only
+/// gets the confirmation.
 pub(crate) fn absorb(findings: &mut Vec<Finding>, confirmed: Vec<Finding>) {
     for finding in confirmed {
         let known = findings.iter_mut().find(|known| {
-            known.tells_like(&finding)
+            known.is_same_difference(&finding)
                 && (known.section == finding.section || known.also_in.contains(&finding.section))
         });
         match known {

@@ -31,11 +31,11 @@ pub struct Difference {
 pub enum How {
     /// Both builds have the property, with other values.
     Changed { old: Setting, new: Setting },
-    /// The new build alone has it, and does something by it that the machine type does not undo.
+    /// The new build alone has it, with an effect that the machine type does not undo.
     Added { new: Setting },
     /// The old build alone has it, and its machine type chose another value than the default.
     Removed { old: Setting },
-    /// Without a choice of the user's the machine has another CPU.
+    /// The machine has another CPU by default.
     OtherCpu { old: String, new: String },
 }
 
@@ -44,13 +44,14 @@ pub enum How {
 pub enum Compared {
     /// Values that changed, and features of virtio devices that one build alone has.
     Values,
-    /// Also properties that one build alone has, of which hardly any matters. For the one device
-    /// that failed they are worth a look.
+    /// Includes properties that one build alone has, of which hardly any matters. For the one
+    /// device that failed they are worth a look.
     Everything,
 }
 
-/// Returns what differs, each once however many devices show it, without what the lists call unrelated.
-/// Devices are compared with their like: the second of a type with the second of that type.
+/// Returns the differences, each once however many devices show it, without those that the lists
+/// call unrelated. Devices are compared with their counterparts: the second of a type with the
+/// second of that type.
 pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut add = |difference: Difference| {
@@ -90,10 +91,11 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
     differences
 }
 
-/// In the place of a property where the whole CPU is another one.
+/// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
 
-/// Returns the objects by what makes them each other's like: the kind or type, and the how manieth it is.
+/// Returns the objects by what makes them counterparts: the kind or type, and the position among
+/// those.
 fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let mut places = BTreeMap::new();
@@ -121,11 +123,11 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
             Some(How::Removed { old: old.clone() })
         }
         _ if what == Compared::Values => None,
-        // A property comes with the value that does what was always done, or with a new default
-        // that the old machine types undo.
+        // A property is introduced with the value that changes nothing, or with a new default that
+        // the old machine types undo.
         (None, Some(new)) => (!is_idle(&new.value) && new.is_pinned() == Some(false))
             .then(|| How::Added { new: new.clone() }),
-        // A property goes when nobody needs another value than the default any more.
+        // A property is removed when no machine needs another value than the default any more.
         (Some(old), None) => {
             (old.is_pinned() == Some(true)).then(|| How::Removed { old: old.clone() })
         }
@@ -133,7 +135,7 @@ fn how(old: Option<&Setting>, new: Option<&Setting>, what: Compared) -> Option<H
     }
 }
 
-/// Tells whether a value is one that new properties have where nothing is to change.
+/// Tells whether a value is one by which a new property changes nothing.
 fn is_idle(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -163,6 +165,15 @@ fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
 }
 
 impl Difference {
+    /// Makes that of a machine which has another CPU by default: types of the old and of the new build.
+    pub fn of_default_cpu([old, new]: [String; 2]) -> Difference {
+        Difference {
+            type_name: old.clone(),
+            property: CPU.to_owned(),
+            how: How::OtherCpu { old, new },
+        }
+    }
+
     /// Formats it for people; `machine` is the machine type.
     pub fn message(&self, machine: &str) -> String {
         let name = &self.property;
@@ -199,11 +210,12 @@ impl Difference {
     /// Returns the direction in which a virtio device loses a feature, if the property is one: there the source
     /// offers it and the destination does not.
     ///
-    /// A feature comes with its property: a build that does not know it yet does not offer it. A property goes
-    /// when no machine type needs another value than the default any more, which then is what the device does.
+    /// A feature is introduced with its property: a build that does not know it yet does not offer
+    /// it. A property is removed when no machine type needs another value than the default any
+    /// more, and the device then behaves as by that default.
     pub fn feature_dropped(&self) -> Option<Direction> {
         let is_feature = match &self.how {
-            // Where one build says that it is a plain switch, it is.
+            // If one build lists it as a plain switch, it is one.
             How::Changed { old, new } => old.is_feature && new.is_feature,
             How::Added { new: one } | How::Removed { old: one } => one.is_feature,
             How::OtherCpu { .. } => false,
@@ -224,7 +236,7 @@ impl Difference {
         }
     }
 
-    /// Makes the warning of a feature that is lost: a guest without a driver passes all the same.
+    /// Makes the warning of a feature that is lost: a guest without a driver still passes.
     fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
@@ -247,7 +259,7 @@ impl Difference {
         }
     }
 
-    /// Makes a finding of the weakest level: nothing has failed by it yet.
+    /// Makes a finding of the weakest level: it has caused no failure yet.
     pub(crate) fn finding(&self, direction: Direction, machine: &str) -> Finding {
         let shape = |value: String| Shape {
             value: Some(value),
@@ -354,14 +366,14 @@ mod tests {
             (feature(true, true), feature(false, true), Some(Forward)),
             (feature(false, true), feature(true, true), Some(Backward)),
             (feature(true, true), feature(true, false), None),
-            // The new build brought it, and pins it for the machine type or not.
+            // The new build introduced it, and pins it for the machine type or not.
             (Value::Null, feature(true, true), Some(Backward)),
             (Value::Null, feature(false, true), None),
-            // The property is gone, and its default is what the device does.
+            // The property is gone, and the device behaves as by its default.
             (feature(true, true), Value::Null, None),
             (feature(false, true), Value::Null, Some(Backward)),
             (feature(true, false), Value::Null, Some(Forward)),
-            // One build says that it is no bit of a mask.
+            // One build lists it as no bit of a mask.
             (plain(false), feature(true, true), None),
         ] {
             assert_eq!(dropped(old.clone(), new.clone()), lost, "{old} {new}");

@@ -7,8 +7,9 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
-/// stage saves its guest into a file, from which the next one loads it. `folder` is where the guest's
-/// image stays. Capabilities are not used, since a file can do none of them; a comment in the line names them.
+/// stage saves its guest into a file, from which the next one loads it. `folder` is where the
+/// guest's image stays. Capabilities are not used, since a file supports none of them; a comment in
+/// the line names them.
 pub(crate) fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,
@@ -42,7 +43,7 @@ pub(crate) fn line(
             // Its first word, on either side, shows that the guest works.
             (Some(_), _) => typed.push(until(&format!("-s $d/console{at}"))),
             (None, 0) => {}
-            // What was read has yet to be loaded; nothing tells when that is done.
+            // What was read has yet to be loaded; nothing shows when that is done.
             (None, _) => typed.push(format!(
                 "{}; sleep 1",
                 until(&format!("-e $d/read{}", at - 1))

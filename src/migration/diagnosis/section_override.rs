@@ -1,4 +1,4 @@
-//! Getting a machine across that does not get across by itself: sections that the destination refuses are
+//! Migrating a machine that does not migrate by itself: sections that the destination refuses are
 //! replaced by those of its own build, so that everything else can be tried.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::stream::section_override::SectionOverride;
 /// Most sections that are replaced: of a machine that differs in more, little is left.
 const MAX_SECTIONS: usize = 4;
 
-/// Finds the sections to replace so that a machine gets across which `failed` between two builds, and
+/// Finds the sections to replace so that a machine migrates which `failed` between two builds, and
 /// which never ran. `None` if that cannot be: what is refused is no section of a device or a CPU.
 pub(crate) async fn find(
     config: &MigrationConfig,

@@ -64,7 +64,7 @@ mod tests {
         type IDE\r\n";
 
     #[test]
-    fn buses_are_read_and_what_has_no_place_is_told() {
+    fn buses_are_read_and_what_has_no_place_is_reported() {
         let buses = Buses::from_qtree(QTREE);
         assert_eq!(buses.names.len(), 3);
         let drivers = Drivers::from_help(

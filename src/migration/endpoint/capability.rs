@@ -6,23 +6,25 @@ use std::str::FromStr;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::commands::SetParameters;
 
-/// Without a limit a copy of the guest's memory takes milliseconds; by default 5.2 sends 32 MiB/s.
+/// No limit, in effect: a copy of the guest's memory then takes milliseconds; by default 5.2 sends
+/// 32 MiB/s.
 const BANDWIDTH: u64 = 64 << 30;
-/// For a guest that works, slow enough that the first pass over what it writes, 4 MiB and more, is not
-/// through within 100 ms: a source has not measured before how fast it is, does not know yet that what is
-/// left fits the limit below, and makes up to a dozen more passes. What is not a pass is not limited.
+/// The rate for a guest that works, slow enough that the first pass over what it writes, 4 MiB and
+/// more, takes more than 100 ms: a source has not measured before how fast it is, does not know yet
+/// that what is left fits the limit below, and makes up to a dozen more passes. What is not a pass
+/// is not limited.
 const WORKING_BANDWIDTH: u64 = 32 << 20;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty bits
-/// for a second pass without telling the translated code, which then writes pages unnoticed: they
-/// arrive stale, also from such a build to itself; 11.1 loses a page now and then, too, the more often the
-/// busier the host is. With this limit, in milliseconds, the guest is
-/// stopped before a second pass, and what it dirtied until then goes with the rest.
+/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty
+/// bits for a second pass without informing the translated code, which then writes pages unnoticed:
+/// they arrive stale, also from such a build to itself; 11.1 sometimes loses a page, too, the more
+/// often the busier the host is. With this limit, in milliseconds, the guest is stopped before a
+/// second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
-/// For postcopy the first pass has to last until it is ended: with so few bytes a second,
-/// hardly a page gets across before, and no downtime would be short enough to complete instead.
-/// Postcopy itself knows another limit, and by default none.
+/// The rate for postcopy, where the first pass has to last until it is ended: with so few bytes a
+/// second, hardly a page arrives before, and no downtime would be short enough to complete instead.
+/// Postcopy itself has another limit, by default none.
 const POSTCOPY_BANDWIDTH: u64 = 256 << 10;
-/// Builds differ in what they take for the default.
+/// The builds' defaults differ.
 const MULTIFD_CHANNELS: u8 = 4;
 
 /// A migration capability that a case can use.
@@ -38,7 +40,7 @@ impl Capability {
     /// All of them.
     pub const ALL: [Capability; 2] = [Capability::Multifd, Capability::PostcopyRam];
 
-    /// Returns why it cannot be used with a transport, whatever the builds, if so.
+    /// Returns why it cannot be used with a transport, whatever the builds, if it cannot.
     pub fn obstacle(self, transport: Transport) -> Option<String> {
         let why = match (self, transport) {
             (_, Transport::Unix | Transport::Tcp) | (Capability::PostcopyRam, Transport::Fd) => {
@@ -81,7 +83,7 @@ impl FromStr for Capability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     Full,
-    /// So that one pass over the memory of a guest that works is all.
+    /// A pace at which one pass over the memory of a guest that works is all.
     OnePass,
 }
 

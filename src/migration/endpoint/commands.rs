@@ -22,7 +22,7 @@ command!(Migrate, "migrate", Value);
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct MigrateIncoming {
     pub uri: String,
-    /// From 9.1 on: keep the process after a failed load, so that it can be asked why.
+    /// `false`, from 9.1 on, keeps the process after a failed load, so that it can be asked why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_on_error: Option<bool>,
 }

@@ -14,6 +14,7 @@ use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, HumanCommand};
 use crate::model::Version;
+use crate::qemu::machine::ProfileCpu;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
     Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
@@ -23,7 +24,7 @@ use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
 use crate::workload::{Guest, SerialEvent, SerialLog};
 
-/// Between two looks at a guest's console.
+/// Pause between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A build that takes part, with its version, devices and dump.
@@ -38,7 +39,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Returns what decides which devices it can have.
+    /// Returns the facts that decide which devices it can have.
     pub fn known(&self) -> Known<'_> {
         Known {
             version: Some(self.info.version),
@@ -52,7 +53,7 @@ impl Endpoint {
     }
 
     fn of(opened: &Opened) -> Endpoint {
-        // Versions decide where a build does not say it.
+        // Versions decide where a build does not list its devices.
         let help = opened.device_help();
         Endpoint {
             build: opened.build.clone(),
@@ -69,29 +70,31 @@ pub struct LaunchSpec {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
-    /// Instead of the machine's own CPU model.
+    /// A CPU model instead of the machine's own.
     pub cpu: Option<String>,
-    /// From the device set.
+    /// What becomes of the model that the machine's profile chooses.
+    pub profile_cpu: ProfileCpu,
+    /// The options of the device set.
     pub device_args: Vec<String>,
-    /// Runs in the machine; without one the machine is never started.
+    /// The workload guest that runs in the machine; without one the machine is never started.
     pub guest: Option<&'static Guest>,
-    /// Sections that a destination is given in the place of those that it does not take.
+    /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
     pub(crate) tolerated: Arc<LoadChanges>,
-    /// Both builds are asked what there is to plug a device into.
+    /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
 }
 
 impl LaunchSpec {
-    /// Memory of a machine unless it wants more, in MiB. Small, since all of it is compared.
+    /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
     /// Memory of a machine in the table that never runs, in MiB. Some boards that are not in the table take
     /// no less than the above.
     const IDLE_MEMORY_MIB: u32 = 8;
 
-    /// Returns the machine's arguments on a build of this version, without anything of ours. `folder` holds
-    /// the files that [`LaunchSpec::prepare`] wrote.
+    /// Returns the machine's arguments on a build of this version, without those of the tool
+    /// itself. `folder` holds the files that [`LaunchSpec::prepare`] wrote.
     pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
         let profile = machine::profile(&self.machine, Some(&self.arch));
         let memory = match (self.guest, profile) {
@@ -108,7 +111,7 @@ impl LaunchSpec {
             "-nodefaults",
             "-display",
             "none",
-            // A guest that ends or resets is looked at, not taken away or started over.
+            // A guest that ends or resets is examined, and neither removed nor restarted.
             "-no-shutdown",
             "-no-reboot",
             "-m",
@@ -117,7 +120,11 @@ impl LaunchSpec {
         .map(OsString::from)
         .into();
         if let Some(profile) = profile {
-            args.extend(profile.start_args(version).map(OsString::from));
+            args.extend(
+                profile
+                    .start_args(version, self.profile_cpu)
+                    .map(OsString::from),
+            );
             if profile.blank_rom.is_some() {
                 args.push("-bios".into());
                 args.push(folder.join(BLANK_ROM).into());
@@ -165,7 +172,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Vm {
     pub monitored: Monitored,
-    /// For the names of sockets and files: the place in the case's route.
+    /// The place in the case's route, for the names of sockets and files.
     pub index: usize,
     /// The case's folder.
     pub folder: PathBuf,
@@ -176,7 +183,7 @@ pub struct Vm {
     pub command_line: String,
     /// The file in which a destination traces its load.
     pub(crate) trace: Option<PathBuf>,
-    /// Sections that it is given in the place of those that it does not take.
+    /// Sections that it gets in the place of those that it refuses.
     pub(crate) section_override: Option<Arc<SectionOverride>>,
     console: Option<File>,
 }
@@ -233,7 +240,7 @@ impl Vm {
         })
     }
 
-    /// Asks what there is to plug a device into.
+    /// Asks for the buses to plug a device into.
     ///
     /// # Errors
     /// The build does not say it.
@@ -256,7 +263,7 @@ impl Vm {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Removes its sockets, pipes and files, which a long loop would heap up.
+    /// Removes its sockets, pipes and files, which a long loop would accumulate.
     pub(crate) fn remove_files(&self) {
         for kind in ["c", "l", "m", "r", "t"] {
             // It may never have had one.
@@ -272,7 +279,7 @@ impl Vm {
     /// Lets the guest run.
     ///
     /// # Errors
-    /// The build does not want to.
+    /// The build refuses to.
     pub async fn cont(&self) -> Result<(), QmpError> {
         self.monitored
             .session
@@ -293,7 +300,7 @@ impl Vm {
                 Ok(0) => return events,
                 Ok(read) => events.extend(log.feed(&chunk[..read])),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Nothing more now, or nothing more ever: the process tells which.
+                // Nothing more now, or nothing more ever: the process shows which.
                 Err(_) => return events,
             }
         }
@@ -336,7 +343,7 @@ impl Vm {
 pub enum HeartbeatError {
     #[error("{0}")]
     Bad(SerialEvent),
-    #[error("the guest said nothing for {} s", .0.as_secs_f32())]
+    #[error("the guest printed nothing for {} s", .0.as_secs_f32())]
     Deadline(Duration),
     #[error("the build ended while its guest ran")]
     Ended,
@@ -352,7 +359,8 @@ fn console_pipe(path: &Path) -> io::Result<File> {
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)?;
-    // More heartbeats than a guest prints while nobody reads; the usual size does too, mostly.
+    // More heartbeats than a guest prints while the console is not read; the usual size does too,
+    // mostly.
     let _smaller = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 18));
     Ok(pipe)
 }

@@ -57,13 +57,13 @@ pub(crate) enum LegErrorKind {
     /// The session on the monitor broke, and the process goes on.
     Monitor(QmpError),
     Memory(Box<MemoryFault>),
-    /// Fields do not hold what was sent: the first one, and how many.
+    /// Fields do not have the value that was sent: the first one, and how many.
     State {
         first: Box<StateDiff>,
         count: usize,
     },
     Guest(GuestFault),
-    /// The line that a QEMU printed which had done its work.
+    /// The line that a QEMU printed after it had done its work.
     Complaint(String),
 }
 
@@ -78,7 +78,7 @@ pub(crate) enum Obstacle {
         version: Version,
         reason: String,
     },
-    /// This host does not give what the stream takes: a socket or a pipe.
+    /// This host does not provide what the stream needs: a socket or a pipe.
     NoChannel {
         needs: &'static str,
         error: String,
@@ -112,10 +112,10 @@ pub(crate) enum MemoryFault {
     },
     #[error("{0}")]
     Pages(PageDifference),
-    /// Pages differ, and the workload tells more of them.
+    /// Pages differ, and the workload says more about them.
     #[error("{0}; {1}")]
     PagesOfWorkload(PageDifference, WorkloadError),
-    #[error("what leg {leg} left in memory was not seen again: {why}")]
+    #[error("the memory that leg {leg} left was not found again: {why}")]
     NotSeenAgain { leg: usize, why: String },
 }
 
@@ -143,13 +143,13 @@ impl MemoryFault {
 /// Damage that the workload guest shows.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum GuestFault {
-    #[error("before the move was over, {0}")]
+    #[error("before the migration was over, {0}")]
     BeforeTheMove(WorkloadError),
     #[error("on the source's console, {0}")]
     SourceConsole(WorkloadError),
     #[error("on the source, {0}")]
     OnSourceConsole(SerialEvent),
-    #[error("after the move, {0}")]
+    #[error("after the migration, {0}")]
     AfterTheMove(HeartbeatError),
 }
 
@@ -223,8 +223,8 @@ impl LegError {
         }
     }
 
-    /// Tells a destination that refused the stream from one that died: up to 9.0 it exits with status 1
-    /// then.
+    /// Distinguishes a destination that refused the stream from one that died: up to 9.0 it exits
+    /// with status 1 then.
     fn is_refusal(&self, how: Ended) -> bool {
         self.side == Some(LegSide::Destination)
             && self.phase < Phase::Quit
@@ -381,7 +381,7 @@ pub(crate) async fn command_failed(
         .await
 }
 
-/// Returns how a process ended, if it does so in time; unlike a plain wait this kills nobody.
+/// Returns how a process ended, if it does so in time; unlike a plain wait this kills no process.
 pub(crate) async fn ended(vm: &mut Vm, within: Duration) -> Option<Ended> {
     let exit = vm.monitored.process.wait(Duration::MAX);
     match tokio::time::timeout(within, exit).await {

@@ -13,7 +13,7 @@ use crate::migration::leg::watch::Stats;
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
 
-/// When the state that arrived is compared.
+/// The point at which the state that arrived is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StateCheck {
     /// The guest goes on, or there is no further leg.
@@ -62,15 +62,16 @@ pub(crate) async fn run(
     let transferred = transfer(source, destination, means).await;
     let mut sent = transferred.sent;
     if let Some(replaced) = &launch.section_override {
-        // What the destination was not given is nothing that it could hold.
+        // The destination cannot have what it was not given.
         sent.stream = sent.stream.map(|stream| replaced.without(stream));
     }
     let stats = match transferred.outcome {
         Ok(stats) => stats,
         Err(error) => return LegResult::failed(error, sent),
     };
-    // Nothing writes to the memory of a machine that does not run: what was sent is what it has.
-    // A guest that runs does write, and what was sent last need not be what it wrote last.
+    // Nothing writes to the memory of a machine that does not run: the pages that were sent are
+    // those that it has. A guest that runs does write, and the page that was sent last need not be
+    // the one that it wrote last.
     let by_stream = launch.guest.is_none() && sent.memory.is_ok();
     let stopped = &*destination;
     let compare = async {
@@ -95,7 +96,7 @@ pub(crate) async fn run(
             Err(why) => Captured::nothing(&why),
         })
     };
-    // Saving changes nothing of what is compared, and takes as long.
+    // Saving does not change what is compared, and takes as long.
     let (arrived, mut compared) = tokio::join!(save_again, compare);
     let mut differs = None;
     if let (true, true, Some(arrived)) = (by_stream, compared.is_ok(), &arrived) {
@@ -132,8 +133,8 @@ pub(crate) fn memory_differs(pages: PageDifference) -> LegError {
     LegError::new(None, Phase::MemoryCheck, MemoryFault::Pages(pages))
 }
 
-/// Compares the memory that a guest was sent with in a leg with what it is sent on with, but for pages that
-/// a load is known to change.
+/// Compares the memory that a guest was sent with in a leg with what it is sent on with, except for
+/// pages that a load is known to change.
 pub(crate) fn memory_sent_on(
     leg: usize,
     sent: &Captured,

@@ -10,7 +10,7 @@ use crate::qemu::output;
 use crate::report::{LegSide, Phase};
 use crate::workload::SerialLog;
 
-/// Lets a workload guest go on where it arrived, and sees that it does; then looks whether the
+/// Lets a workload guest go on where it arrived, and checks that it does; then checks whether the
 /// destination complains.
 ///
 /// # Errors

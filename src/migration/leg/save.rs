@@ -1,4 +1,4 @@
-//! Having a stopped machine save itself to us, so that what it holds can be compared.
+//! Having a stopped machine save itself to us, so that its state can be compared.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::qemu::private_dir;
 use crate::report::LegSide;
 use crate::stream::Stream;
 
-/// Between two questions whether a machine that has saved itself is through.
+/// Pause between two questions whether a machine that has saved itself is done.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts a build and has it save the machine, which never ran.
@@ -43,8 +43,8 @@ pub(crate) async fn save_new_machine(
     saved
 }
 
-/// Has a stopped machine save itself, with whatever [`set_up::set_up`] has set. It cannot be moved any
-/// more then until it has run.
+/// Has a stopped machine save itself, with whatever [`set_up::set_up`] has set. After that it
+/// cannot be moved until it has run.
 pub(crate) async fn save(vm: &Vm, deadline: Duration) -> Captured {
     match try_save(vm, deadline).await {
         Ok(captured) => captured,

@@ -32,7 +32,7 @@ pub(crate) async fn set_up(
             _ => session.execute(QueryCapabilities {}, vm.command).await,
         }
     };
-    // Events come unasked; they are of no consequence for the stream, so that one side may lack them.
+    // Events come unasked and do not affect the stream, so one side may lack them.
     let events = async {
         match set("events".to_owned()).await {
             Err(QmpError::Refused { .. }) => Ok(()),
@@ -40,7 +40,7 @@ pub(crate) async fn set_up(
         }
     };
     let parameters = session.execute(parameters(wanted, Pace::Full), vm.command);
-    // What does not wait for an answer goes together: a leg is short.
+    // Commands that do not wait for an answer are sent together: a leg is short.
     let (listed, mut done, parameters_set) = tokio::join!(list, events, parameters);
     let listed = match listed {
         Ok(listed) => listed,

@@ -16,15 +16,15 @@ use crate::model::Version;
 use crate::qemu::qmp::QmpError;
 use crate::report::{LegSide, Phase};
 
-/// The first QEMU whose destination stays after a failed load and can be asked why.
+/// The first QEMU whose destination stays after a failed load and can be asked for the reason.
 const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
 /// A transfer that is over.
 #[derive(Debug)]
 pub(crate) struct Transferred {
     pub outcome: Result<Stats, LegError>,
-    /// The stream that the source sent. Of a transfer that failed too: a source whose destination refuses
-    /// the stream is read to its end.
+    /// The stream that the source sent, also in a transfer that failed: a source whose destination
+    /// refuses the stream is read to its end.
     pub sent: Captured,
 }
 

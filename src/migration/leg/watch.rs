@@ -11,7 +11,7 @@ use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
 use crate::report::{LegSide, Phase};
 
-/// Time between two questions to both sides, in case an event is never sent.
+/// Time between two queries of both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The numbers that a source gives of a migration that completed.
@@ -25,13 +25,13 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Tells whether the source has worked out how long it took. No migration takes no time; a machine that does
-    /// not run may well have no downtime.
+    /// Tells whether the source has computed the times. Every migration takes some time; a machine
+    /// that does not run may have no downtime.
     fn is_worked_out(&self) -> bool {
         self.total_ms != Some(0)
     }
 
-    /// Returns the numbers without those that were never worked out.
+    /// Returns the numbers without those that were never computed.
     fn or_unknown(self) -> Stats {
         match self.is_worked_out() {
             true => self,
@@ -109,7 +109,7 @@ pub(crate) struct Watch {
     silent: Option<LegSide>,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
-    /// The numbers of a source that is through.
+    /// The numbers of a source that is done.
     stats: Option<Stats>,
 }
 
@@ -121,7 +121,7 @@ enum Goal {
 }
 
 impl Watch {
-    /// Follows the events until the source is through. Returns whether it has sent everything.
+    /// Follows the events until the source is done. Returns whether it has sent everything.
     pub(crate) async fn until_sent(
         &mut self,
         source: &mut Vm,
@@ -132,7 +132,7 @@ impl Watch {
         self.source == State::Completed
     }
 
-    /// Follows the events of both sides until both are through, or one has failed and the other one
+    /// Follows the events of both sides until both are done, or one has failed and the other one
     /// had the time to say why, or the deadline passed.
     pub(crate) async fn until_both_are_through(
         &mut self,
@@ -223,7 +223,7 @@ impl Watch {
                 }
             }
             Err(QmpError::Deadline { .. }) => self.silent = Some(side),
-            // Its process is about to tell more.
+            // Its process is about to say more.
             Err(_) => {}
         }
     }
@@ -231,7 +231,7 @@ impl Watch {
     /// Concludes from how both sides stand.
     ///
     /// # Errors
-    /// One of them failed, ended or is not through.
+    /// One of them failed, ended or is not done.
     pub(crate) async fn verdict(
         self,
         source: &mut Vm,
@@ -277,13 +277,14 @@ impl Watch {
     }
 }
 
-/// Number of times that a source is asked for numbers that it has not worked out yet, and the pause between.
+/// Number of times that a source is asked for numbers that it has not computed yet, and the pause
+/// between.
 const QUESTIONS: usize = 20;
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(2);
 
-/// Asks a source for the numbers of the migration that it made. It says that it is through before it has worked
-/// out how long that took (migration_completion() and migration_calculate_complete(), migration/migration.c), so
-/// that a time of 0 is asked for again.
+/// Asks a source for the numbers of the migration that it made. It reports its completion before it
+/// has computed the times (migration_completion() and migration_calculate_complete(),
+/// migration/migration.c), so that a time of 0 is asked for again.
 async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError> {
     let ask = || source.monitored.session.execute(QueryMigrate {}, deadline);
     let mut stats = Stats::from(ask().await?);

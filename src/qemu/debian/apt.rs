@@ -14,22 +14,22 @@ use crate::qemu::debian::sources::Archive;
 use crate::qemu::process::{Output, output};
 use crate::qemu::progress::{FetchStep, Step};
 
-/// For a question to apt about what it has on disk.
+/// Time limit for a question to apt about what it has on disk.
 const ASK: Duration = Duration::from_secs(60);
-/// For the lists of a suite, about 10 MB.
+/// Time limit for the lists of a suite, about 10 MB.
 const UPDATE: Duration = Duration::from_secs(5 * 60);
-/// For the packages, about 35 MB.
+/// Time limit for the packages, about 35 MB.
 const DOWNLOAD: Duration = Duration::from_secs(15 * 60);
-/// For unpacking one package.
+/// Time limit for unpacking one package.
 const UNPACK: Duration = Duration::from_secs(3 * 60);
 
 /// A package file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PackageFile {
-    /// With the version in it.
+    /// The file name with the version in it.
     pub(crate) name: String,
     pub(crate) size: u64,
-    /// Where it lies already, if the archive is a folder of this machine.
+    /// The place where it lies already, if the archive is a folder of this machine.
     pub(crate) local: Option<PathBuf>,
 }
 
@@ -47,6 +47,10 @@ pub(crate) struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
+    /// Finds apt, its settings and the Debian archive among its sources.
+    ///
+    /// # Errors
+    /// A tool of apt is missing, apt names no Debian archive, or its folders cannot be made.
     pub(crate) async fn new(suite: &'a str, dir: &'a Path) -> Result<Apt<'a>, FetchError> {
         let tool = |tool: &'static str| {
             which::which(tool).map_err(|_| FetchError::NoTool {
@@ -93,7 +97,8 @@ impl<'a> Apt<'a> {
 
     /// The Debian archive among the machine's own sources.
     async fn find_archive(&self) -> Result<Archive, FetchError> {
-        // Where no list was ever downloaded, apt tells the targets only without what the lists say.
+        // Where no list was ever downloaded, apt prints the targets only without what the lists
+        // say.
         for more in [None, Some("--no-release-info")] {
             let mut command = Command::new(&self.get);
             command
@@ -121,7 +126,7 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(&dir).map_err(self.io(&dir))?;
         }
         self.write("status", "")?;
-        // What packages have hooked into the machine's apt is about the machine.
+        // The hooks of packages in the machine's apt concern only the machine.
         self.write(
             "apt.conf",
             "#clear APT::Update::Pre-Invoke;\n\
@@ -139,7 +144,7 @@ impl<'a> Apt<'a> {
         fs::write(&path, text).map_err(self.io(&path))
     }
 
-    /// A program of apt's, turned away from the machine's state.
+    /// A program of apt, separated from the machine's state.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         let at = |name: &str| self.dir.join(name).into_os_string();
@@ -163,7 +168,7 @@ impl<'a> Apt<'a> {
             ("APT::Install-Suggests", "0".into()),
             ("Acquire::Languages", "none".into()),
             ("APT::Update::Error-Mode", "any".into()),
-            // Whatever the machine's own apt is told to put up with.
+            // Regardless of what the machine's own apt is configured to accept.
             ("Acquire::AllowInsecureRepositories", "0".into()),
             ("Acquire::AllowWeakRepositories", "0".into()),
             ("Acquire::AllowDowngradeToInsecureRepositories", "0".into()),
@@ -177,6 +182,9 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches the lists of the suite, and of the one it builds upon.
+    ///
+    /// # Errors
+    /// The suite is unknown, unverifiable or out of reach.
     pub(crate) async fn update(&self) -> Result<(), FetchError> {
         let suites = with_base(self.suite);
         let own = self.archive.signed_by.as_deref();
@@ -234,7 +242,10 @@ impl<'a> Apt<'a> {
         found.join(" ")
     }
 
-    /// The first of the packages that the suite itself has, and its version there.
+    /// Returns the first of the packages that the suite itself has, and its version there.
+    ///
+    /// # Errors
+    /// apt cannot be asked.
     pub(crate) async fn choose(
         &self,
         packages: &[String],
@@ -251,6 +262,9 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches a package and all that it depends on.
+    ///
+    /// # Errors
+    /// A package cannot be fetched or verified.
     pub(crate) async fn download(
         &self,
         package: &str,
@@ -301,7 +315,10 @@ impl<'a> Apt<'a> {
         Ok(files)
     }
 
-    /// Unpacks everything into the root and says how many bytes that are.
+    /// Unpacks everything into the root and returns the number of bytes.
+    ///
+    /// # Errors
+    /// A package cannot be unpacked.
     pub(crate) async fn unpack(
         &self,
         files: &[PackageFile],
@@ -325,7 +342,7 @@ impl<'a> Apt<'a> {
         tame(&root).map_err(self.io(&root))
     }
 
-    /// Runs a command that must succeed and gives what it prints.
+    /// Runs a command that must succeed and returns its output.
     async fn ask(&self, command: Command, what: &str) -> Result<String, FetchError> {
         let run = self.run(command, ASK).await?;
         if run.status.success() {
@@ -382,11 +399,11 @@ fn with_base(suite: &str) -> Vec<String> {
     suites
 }
 
-/// What apt's refusal to read a suite means.
+/// Explains apt's refusal to read a suite.
 fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
     let has = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     let suite = suite.to_owned();
-    // Why a file was not fetched stands on standard output, indented below its name.
+    // The reason why a file was not fetched is on standard output, indented below its name.
     let why: Vec<&str> = stdout
         .lines()
         .filter(|line| line.starts_with("  "))
@@ -394,7 +411,7 @@ fn why_no_update(suite: &str, stdout: &str, stderr: &str) -> FetchError {
         .collect();
     let detail = format!("{}\n{stderr}", why.join("\n")).trim().to_owned();
     if has(&["does not have a Release file"]) {
-        // apt also says so where no server was there to ask.
+        // apt also prints that where no server could be reached.
         let answers = ["404", "File not found", "No such file"];
         if why
             .iter()

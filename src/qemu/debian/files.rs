@@ -1,4 +1,4 @@
-//! What lies in a folder of fetched files.
+//! The contents of a folder of fetched files.
 
 use std::fs;
 use std::io;
@@ -15,8 +15,11 @@ pub(crate) fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Takes set-user-id and set-group-id off every file, for nothing here is to run as anybody else,
-/// lets us delete every folder again, and says how many bytes the files have.
+/// Takes set-user-id and set-group-id off every file, for nothing here is to run as another user,
+/// makes every folder deletable again, and returns how many bytes the files have.
+///
+/// # Errors
+/// A folder cannot be read, or a mode cannot be changed.
 pub(crate) fn tame(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for item in fs::read_dir(dir)? {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// What `apt-get indextargets --format` is to print of each target, for [`debian_archive`].
+/// The format of a target for `apt-get indextargets --format`, as [`debian_archive`] reads it.
 pub(crate) const TARGET_FORMAT: &str =
     "$(REPO_URI)|$(RELEASE)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SOURCESENTRY)";
 
@@ -53,7 +53,7 @@ fn is_debian(uri: &str, release: &str, origin: &str, label: &str) -> bool {
     origin == "Debian" && label == "Debian"
 }
 
-/// What a sources file says of the keys for an archive's release, in either of apt's two formats.
+/// Finds the keys for an archive's release in a sources file, in either of apt's two formats.
 fn signed_by(text: &str, uri: &str, release: &str) -> Option<String> {
     let same = |word: &str| word.trim_end_matches('/') == uri.trim_end_matches('/');
     for line in text.lines() {

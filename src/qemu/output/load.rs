@@ -1,4 +1,4 @@
-//! Reading why a load failed out of what QEMU prints: the wordings of 5.2 to 11.1.
+//! Parsing of the reason why a load failed from QEMU's output: the wordings of 5.2 to 11.1.
 
 use std::sync::LazyLock;
 
@@ -68,6 +68,11 @@ const DEVICE_REASONS: &[&str] = &[
 static EXPRESSIONS: LazyLock<Vec<Regex>> =
     LazyLock::new(|| WORDINGS.iter().map(|wording| compile(wording)).collect());
 
+/// Tells whether a line has the reason of a device.
+fn is_reason(line: &str) -> bool {
+    DEVICE_REASONS.iter().any(|reason| line.contains(reason))
+}
+
 /// The section that was being loaded, where another line says more about the reason.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
     compile(
@@ -103,24 +108,25 @@ pub(crate) struct LoadFailure {
     pub instance: Option<u64>,
     /// The field or the description, or the block of memory.
     pub field: Option<String>,
-    /// The lowest version that the build takes of what it refused as too old.
+    /// The lowest version that the build accepts of what it refused as too old.
     pub minimum_version: Option<MinimumVersion>,
-    /// What a device said of its own accord, which is better evidence than a layout that differs.
+    /// The refusal that a device printed itself, which is better evidence than a layout that
+    /// differs.
     pub refused: Option<Refused>,
     /// The stream ended early: the failure is the other side's.
     pub io_error: bool,
-    /// In QEMU's words: the line, after a device's own reason where there is one.
+    /// The message in QEMU's words: the line, after a device's own reason where there is one.
     pub words: String,
 }
 
-/// What a build refused, in its own words.
+/// The thing that a build refused, by its own message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// A byte of the PCI configuration space that a guest cannot write.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
     Command(u16),
-    /// A value, for a reason that only people read.
+    /// A value, for a reason that is only text for people.
     Value,
 }
 
@@ -181,7 +187,6 @@ impl Printed {
         };
         // A device gives its reason on a line of its own, and the section that was being loaded comes on
         // another one.
-        let is_reason = |line: &&str| DEVICE_REASONS.iter().any(|reason| line.contains(reason));
         let reason = lines().find(|other| *other != line && is_reason(other));
         let place = lines().find_map(|line| PLACE.captures(line));
         Printed::Failure(LoadFailure::new(line, &groups, reason, place.as_ref()))
@@ -195,7 +200,7 @@ impl Printed {
         }
     }
 
-    /// Tells a stream that ended early from one that was refused.
+    /// Distinguishes a stream that ended early from one that was refused.
     pub(crate) fn is_io_error(&self) -> bool {
         match self {
             Printed::Nothing => false,
@@ -206,7 +211,7 @@ impl Printed {
 }
 
 impl LoadFailure {
-    /// Takes what a line names. The place serves where the line has none.
+    /// Takes the facts of a line. The place serves where the line has none.
     fn new(
         line: &str,
         groups: &Captures<'_>,
@@ -224,7 +229,8 @@ impl LoadFailure {
             None => line.to_owned(),
         };
         LoadFailure {
-            // What was being loaded may be a part that many sections have: the section is the place.
+            // The description that was being loaded may be a part of many sections: the section is
+            // the place.
             section: group("section")
                 .or_else(|| in_place("section"))
                 .or_else(|| group("inner"))
@@ -237,14 +243,18 @@ impl LoadFailure {
                     version: groups["n"].parse().ok()?,
                 })
             }),
-            refused: Refused::of(&words, reason.is_some()),
+            // A device's own reason may also be the only line of a known wording; it names no field then.
+            refused: Refused::of(
+                &words,
+                reason.is_some() || (is_reason(line) && groups.name("field").is_none()),
+            ),
             io_error: is_io_error(&words),
             words,
         }
     }
 }
 
-/// Tells what QEMU says of a stream that ended before it should.
+/// Recognises QEMU's message about a stream that ended before it should.
 pub(crate) fn is_io_error(text: &str) -> bool {
     text.contains("Input/output error")
 }
@@ -253,7 +263,7 @@ pub(crate) fn is_io_error(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What real builds printed, with the section, instance and field in it.
+    /// The output of a real build, with the section, instance and field in it.
     type Case = (
         &'static str,
         Option<&'static str>,

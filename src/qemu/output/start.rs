@@ -1,4 +1,5 @@
-//! Reading why a build does not start: the device and the ROM that its error output names.
+//! Parsing of the reason why a build does not start: the device and the ROM that its error output
+//! names.
 
 use crate::qemu::output::{complaints, reason};
 

@@ -12,6 +12,9 @@ const BOLD: Style = Style::new().bold();
 const FIELDS: usize = 12;
 
 /// The table and the failures; nothing where there was no migration. With `quiet`, failures alone.
+///
+/// # Errors
+/// `out` cannot be written.
 pub(super) fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet && !cases.is_empty() {
         table(cases, out)?;
@@ -52,10 +55,33 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
+    repeated(cases, out)?;
     explain(cases, out)
 }
 
+/// Says how often those passed that were run again; of the others, it stands with the failure.
+fn repeated(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+    let passed = cases.iter().filter(|case| case.outcome == Outcome::Pass);
+    let mut any = false;
+    for (case, rate) in passed.filter_map(|case| Some((case, case.repeated?))) {
+        any = true;
+        let passed = rate.of.saturating_sub(rate.failed);
+        writeln!(
+            out,
+            "{BOLD}repeated{BOLD:#}: {} passed {passed} of {}",
+            case.id, rate.of
+        )?;
+    }
+    if any {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 /// Explains the outcomes that need it, where they first appear.
+///
+/// # Errors
+/// `out` cannot be written.
 pub(crate) fn explain<'c>(
     cases: impl IntoIterator<Item = &'c Case>,
     out: &mut dyn Write,
@@ -121,6 +147,9 @@ fn lost(diffs: &[StateDiff], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes all that is known of a failure, under its number if there are many, and the others with its cause.
+///
+/// # Errors
+/// `out` cannot be written.
 pub(crate) fn failure(
     case: &Case,
     number: Option<usize>,
@@ -211,9 +240,9 @@ pub(crate) fn alone(case: &Case, control: &Control) -> Option<&'static str> {
         return None;
     }
     match (fails(control.old_to_old), fails(control.new_to_new)) {
-        (true, true) => Some("neither build moves it to itself"),
-        (true, false) => Some("the old build does not move it to itself"),
-        (false, true) => Some("the new build does not move it to itself"),
+        (true, true) => Some("neither build migrates it to itself"),
+        (true, false) => Some("the old build does not migrate it to itself"),
+        (false, true) => Some("the new build does not migrate it to itself"),
         (false, false) => None,
     }
 }

@@ -5,6 +5,10 @@ use std::io::{self, Write};
 
 use crate::report::{Coverage, Reached};
 
+/// Writes the coverage as one line, and with `verbose` what is missing and why.
+///
+/// # Errors
+/// `out` cannot be written.
 pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> io::Result<()> {
     let counts = coverage.counts;
     if verbose {
@@ -28,6 +32,14 @@ pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> 
             "; {} that no guest of this machine sends",
             counts.elsewhere
         )?;
+    }
+    // Where each way was as good as the other, one number says it.
+    let mut percents = coverage.directions.iter().map(|of| of.percent);
+    let first = percents.next();
+    if percents.any(|percent| Some(percent) != first) {
+        for of in &coverage.directions {
+            write!(out, "; {} {}%", of.direction, of.percent)?;
+        }
     }
     writeln!(out)?;
     if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
@@ -96,6 +108,7 @@ mod tests {
                     sent: reached == Reached::Passed && part == "a",
                 })
                 .into(),
+            sent_in: Vec::new(),
         };
         Coverage::of(vec![
             section("e1000e", true, Reached::Passed, None),
@@ -131,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_said_to_be_too_little() {
+    fn too_little_coverage_is_reported() {
         let asked = |least| Coverage {
             required: Some(least),
             ..coverage()

@@ -36,7 +36,7 @@ pub(crate) fn findings<'f>(
     groups
 }
 
-/// Equal for findings of one group.
+/// A key that is equal for findings of one group.
 #[derive(PartialEq, Eq, Hash)]
 struct FindingKey<'f> {
     rule: Rule,
@@ -82,8 +82,8 @@ impl<'f> FindingKey<'f> {
     }
 }
 
-/// Returns the messages of a group, each once, with the direction where one alone has it, or else with
-/// their subject.
+/// Returns the messages of a group, each once, with the direction where only one has it, or else
+/// with their subject.
 pub(crate) fn messages<'f>(group: &[&'f Finding]) -> Vec<(String, &'f str)> {
     let mut messages: Vec<(Option<Direction>, &Finding)> = Vec::new();
     for &finding in group {
@@ -127,12 +127,12 @@ pub(crate) fn is_bad(case: &Case) -> bool {
     !matches!(case.outcome, Outcome::Pass | Outcome::Skip)
 }
 
-/// How soon a reader has to see a case.
+/// The urgency with which a reader has to see a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
     /// It fails the run.
     Failed,
-    /// A build does not move it to itself.
+    /// A build does not migrate it to itself.
     Broken,
     /// It failed, and a list or an option allows it.
     Allowed,
@@ -150,7 +150,7 @@ pub(crate) fn urgency(case: &Case) -> Urgency {
     }
 }
 
-/// Cases that did not pass, by what became of them. No group is empty.
+/// Cases that did not pass, by their outcome. No group is empty.
 pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&'c Case>> {
     let mut groups: Vec<(CaseKey, Vec<&Case>)> = Vec::new();
     for case in cases.into_iter().filter(|case| is_bad(case)) {
@@ -169,7 +169,7 @@ pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// Equal for cases of one group.
+/// A key that is equal for cases of one group.
 #[derive(PartialEq, Eq)]
 struct CaseKey<'c> {
     outcome: Outcome,
@@ -233,7 +233,7 @@ impl<'c> Failure<'c> {
     }
 }
 
-/// Ids of cases that could not be tried, by the reason: where a whole machine does not get across,
+/// Ids of cases that could not be tried, by the reason: where a whole machine does not migrate,
 /// its devices all say the same.
 pub(crate) fn skipped<'c>(
     cases: impl IntoIterator<Item = &'c Case>,

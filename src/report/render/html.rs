@@ -1,8 +1,8 @@
-//! The report as one page: what a maintainer reads before a freeze, or attaches to a mail. It stands
-//! alone: no script, nothing from elsewhere.
+//! The report as one page, for a maintainer to read before a freeze, or to attach to a mail. It is
+//! self-contained: no script, and nothing from elsewhere.
 //!
-//! The contents of the page are gathered here, in its order; `templates/` has its looks. Templates escape
-//! whatever they are given: no text of a build or a file can become markup.
+//! The contents of the page are gathered here, in its order; `templates/` has its appearance.
+//! Templates escape whatever they are given: no text of a build or a file can become markup.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,9 +18,9 @@ use crate::report::{
     RuleText, Split, Swept, Verdict,
 };
 
-/// With more failures than this, all are folded.
+/// Number of failures above which all are folded.
 const UNFOLDED: usize = 3;
-/// With more cases than this that passed, they are folded.
+/// Number of passed cases above which they are folded.
 const UNFOLDED_PASSED: usize = 12;
 
 /// Writes the report.
@@ -39,7 +39,7 @@ struct Page<'r> {
     machines: Vec<String>,
     /// Directions of the cases: the columns of the matrix. A comparison of dumps has none.
     directions: Vec<Direction>,
-    /// Directions of all legs: a loop goes both ways.
+    /// Directions of all legs: a loop has both directions.
     moved: Vec<Direction>,
     /// The reason why nothing is known.
     untested: Option<String>,
@@ -49,7 +49,7 @@ struct Page<'r> {
     /// The outcomes of the matrix that need an explanation.
     explained: BTreeMap<Outcome, &'static str>,
     failures: Vec<Failure<'r>>,
-    /// By level.
+    /// The findings by level.
     findings: Vec<Findings<'r>>,
     allowed_failures: Vec<Failure<'r>>,
     allowed_findings: Vec<OfRule<'r>>,
@@ -129,7 +129,7 @@ struct OfRule<'r> {
 }
 
 impl OfRule<'_> {
-    /// Notes and what is allowed are there to be looked up.
+    /// Notes and allowed findings are listed for reference.
     fn unfolded(&self) -> bool {
         let first = self.places.first().map(|place| place.finding);
         first.is_some_and(|f| f.allowed_by.is_none() && f.level != Level::Note)
@@ -198,7 +198,7 @@ struct Part<'r> {
 
 struct Machine<'r> {
     swept: &'r Swept,
-    /// Neither exercised nor left out.
+    /// Device types neither exercised nor left out.
     others: usize,
     left_out: BTreeMap<&'r str, Vec<&'r str>>,
 }
@@ -218,14 +218,15 @@ struct Passed<'r> {
 
 impl<'r> Page<'r> {
     fn of(report: &'r Report) -> Self {
-        let of_cases = |case: &Case, way| case.direction == way;
-        let of_legs = |case: &Case, way| case.legs.iter().any(|leg| leg.direction == way);
-        let ways = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
+        let of_cases = |case: &Case, direction| case.direction == direction;
+        let of_legs =
+            |case: &Case, direction| case.legs.iter().any(|leg| leg.direction == direction);
+        let among = |taken: &dyn Fn(&Case, Direction) -> bool| -> Vec<Direction> {
             let both = Direction::BOTH.into_iter();
-            both.filter(|&way| report.cases.iter().any(|case| taken(case, way)))
+            both.filter(|&direction| report.cases.iter().any(|case| taken(case, direction)))
                 .collect()
         };
-        let directions = ways(&of_cases);
+        let directions = among(&of_cases);
         let failures = failures(report);
         let matrix = matrix(report, &directions, &failures);
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
@@ -238,7 +239,7 @@ impl<'r> Page<'r> {
             verdict: report.verdict,
             machines: machines(report),
             directions,
-            moved: ways(&|case, way| of_cases(case, way) || of_legs(case, way)),
+            moved: among(&|case, direction| of_cases(case, direction) || of_legs(case, direction)),
             untested: untested(report),
             counts: counts(report),
             matrix,
@@ -314,7 +315,7 @@ fn untested(report: &Report) -> Option<String> {
             coverage.counts.percent
         ),
         None if groups::ran(&report.cases) => {
-            "Nothing that was tried fails, but the run is not whole, or nobody knows what it covers."
+            "Nothing that was tried fails, but the run is not whole, or its coverage is unknown."
                 .to_owned()
         }
         None => "No case could be run between the builds.".to_owned(),
@@ -355,7 +356,8 @@ fn counts(report: &Report) -> Vec<Count> {
     .collect()
 }
 
-/// Those that fail the run first, then what one build breaks alone, then what is allowed.
+/// Sorted: those that fail the run first, then those that one build breaks alone, then the allowed
+/// ones.
 fn failures(report: &Report) -> Vec<Failure<'_>> {
     let mut found = groups::causes(&report.cases);
     found.sort_by_key(|group| groups::urgency(group[0]));
@@ -377,7 +379,7 @@ fn failures(report: &Report) -> Vec<Failure<'_>> {
     failures
 }
 
-/// Only of what did not pass one way or the other.
+/// Lists only what did not pass in one direction or the other.
 fn matrix<'r>(
     report: &'r Report,
     directions: &[Direction],
@@ -402,7 +404,10 @@ fn matrix<'r>(
                 });
                 rows.len() - 1
             });
-        if let Some(column) = directions.iter().position(|way| *way == case.direction) {
+        if let Some(column) = directions
+            .iter()
+            .position(|direction| *direction == case.direction)
+        {
             rows[at].cells[column] = Some(Cell {
                 outcome: case.outcome,
                 allowed: case.allowed_by.is_some(),
@@ -411,7 +416,7 @@ fn matrix<'r>(
         }
     }
     rows.retain(|row| row.cells.iter().flatten().any(|cell| cell.number.is_some()));
-    // By the cause, so that what belongs together stands together.
+    // Sorted by the cause, so that related cases are together.
     rows.sort_by_key(|row| row.cells.iter().flatten().filter_map(|c| c.number).min());
     rows
 }

@@ -1,4 +1,4 @@
-//! A sweep for people: what there was to try, what did not pass, and why. A line a device, and the
+//! A sweep for people: the devices, those that did not pass, and why. One line a device, and the
 //! cause once where many share it.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,15 @@ use crate::report::{Case, Grafted, Outcome, Report};
 
 const BOLD: Style = Style::new().bold();
 
-/// `verbose` lists what passed and what was left out as well.
+/// Writes the sweep; `verbose` lists what passed and what was left out as well.
+///
+/// # Errors
+/// `out` cannot be written.
 pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet {
         machines(report, verbose, out)?;
     }
-    // What fails the run comes first, in the table and below it.
+    // Cases that fail the run come first, in the table and below it.
     let mut cases: Vec<&Case> = report.cases.iter().collect();
     cases.sort_by_key(|case| groups::urgency(case));
     let causes = groups::causes(cases.iter().copied());
@@ -41,7 +44,7 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
         let others = match others {
             0 => String::new(),
             others if report.shard.is_some() => format!(", {others} in other shards"),
-            // The machine alone does not get across, or a shard is missing.
+            // The machine alone does not migrate, or a shard is missing.
             others => format!(", {others} not tried"),
         };
         writeln!(

@@ -1,4 +1,4 @@
-//! The report for people: what, where, old beside new, what it means, what to do.
+//! The report for people: the change, its place, old beside new, the effect and the fix.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{Described, Finding, Level, Report, RuleText, Verdict};
 
-/// How to print; colour is the stream's business, which strips what is not wanted.
+/// The options of printing; colour is the stream's business, which strips what is not wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Columns to wrap prose at.
@@ -39,7 +39,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         let Some(&first) = group.first() else {
             continue;
         };
-        // A sweep is a page of what broke; what may break by some state is a list as long again.
+        // A sweep is a page of breaks; possible breaks by state are a list of the same length.
         if !report.swept.is_empty() && !options.verbose && !breaks(first) {
             continue;
         }
@@ -77,7 +77,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     if let Some(coverage) = &report.coverage {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
     }
-    // With few words too: a verdict is not to be read without what it does not rest on.
+    // Also when quiet: a verdict is not to be read without the evidence that is missing.
     for notice in &report.notices {
         let style = AnsiColor::Yellow.on_default().bold();
         writeln!(out, "{style}notice{style:#}: {notice}")?;
@@ -85,7 +85,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
-/// Returns true if a finding is a break that nobody has chosen.
+/// Returns true if a finding is a break that no list records as chosen.
 fn breaks(finding: &Finding) -> bool {
     finding.level == Level::Error && finding.allowed_by.is_none()
 }

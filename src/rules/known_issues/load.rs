@@ -63,16 +63,17 @@ pub enum ListError {
     Entry { place: Place, reason: String },
 }
 
-/// Stands in a suggested entry for what somebody has to write; the loader refuses it, so it cannot be forgotten.
+/// The text in a suggested entry for what a person has to write; the loader refuses it, so it is not
+/// forgotten.
 pub(crate) const FILL_IN: &str = "FILL IN";
 
-/// Finds an entry of a list in which something is still to be filled in.
+/// Finds an entry of a list in which something has still to be filled in.
 ///
 /// # Errors
 /// There is one.
 fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
     type Tables = BTreeMap<String, Vec<Spanned<toml::Table>>>;
-    // What is of another form is refused with better words.
+    // A list of another form is refused with a better message.
     let Ok(tables) = toml::from_str::<Tables>(text) else {
         return Ok(());
     };
@@ -221,8 +222,8 @@ impl KnownIssues {
     /// Reads the shipped lists and those of the folders.
     ///
     /// # Errors
-    /// A folder or file cannot be read, or an entry is malformed or says too much; the error names
-    /// the file and, of an entry, the line.
+    /// A folder or file cannot be read, or an entry is malformed or too wide; the error
+    /// names the file and, of an entry, the line.
     pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
         let mut lists = KnownIssues::default();
         for (name, text) in SHIPPED {
@@ -262,7 +263,7 @@ impl KnownIssues {
     /// Adds the entries of one list; `name` is its file, for messages.
     ///
     /// # Errors
-    /// It is no TOML of a list's form, or an entry says too much.
+    /// It is not TOML of a list's form, or an entry is too wide.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
         let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
             file: name.to_owned(),
@@ -474,7 +475,8 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
     })
 }
 
-/// Tells the rules of which a section has at most one finding a direction, so that a path says no more.
+/// Tells whether a section has at most one finding of the rule a direction, so that a path says no
+/// more.
 fn names_section(rule: Rule) -> bool {
     matches!(
         rule,
@@ -497,7 +499,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lists_of_a_user_are_told_by_what_is_in_them() {
+    fn lists_of_a_user_are_identified_by_their_content() {
         let of = |texts: &[&str]| {
             let folder = tempfile::tempdir().unwrap();
             for (index, text) in texts.iter().enumerate() {

@@ -4,11 +4,11 @@ use crate::report::{Case, Finding, Level, Outcome};
 use crate::rules::known_issues::{Holds, Match, Refused, Scope};
 
 impl<'k> Scope<'k> {
-    /// Returns the entry that allows that a case failed, if one does: one about the migration, or the one that
-    /// allows the finding which foresaw it. Only a refusal can be meant: a crash, a hang or lost memory
-    /// is never chosen.
+    /// Returns the entry that allows that a case failed, if one does: one about the migration, or
+    /// the one that allows the finding that predicted it. Only a refusal can be allowed: a crash, a
+    /// hang or lost memory is never chosen.
     pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<Match<'k>> {
-        // Nobody knows what else there is in a set of which some devices were not told apart.
+        // What else there is in a set of which some devices were not separated is unknown.
         let undecided = case
             .split
             .as_ref()
@@ -46,14 +46,15 @@ impl<'k> Scope<'k> {
             // A build that was run says its version.
             Holds::Perhaps | Holds::No => None,
         };
-        let way = direction.is_some_and(|way| entry.direction.is_none_or(|wanted| wanted == way));
+        let same_direction =
+            direction.is_some_and(|moved| entry.direction.is_none_or(|listed| listed == moved));
         let machine = entry.machines.include(self.machine);
-        named && field && way && machine && (entry.intermittent || fails_always(case))
+        named && field && same_direction && machine && (entry.intermittent || fails_always(case))
     }
 }
 
-/// Tells if a case failed as often as it was tried. What a finding explains fails by it every time; what
-/// nothing explains may be an accident, if it was seen once.
+/// Tells whether a case failed as often as it was tried. A failure that a finding explains happens
+/// every time; one that nothing explains may be an accident, if it was seen once.
 fn fails_always(case: &Case) -> bool {
     match case.repeated {
         Some(repeated) => repeated.failed == repeated.of && repeated.of > 1,

@@ -3,7 +3,7 @@
 //! The shipped lists of them are `rename-lists/*.toml`; `--lists DIR` adds a folder of the same form.
 //! An entry holds between the releases that it names and nowhere else; where a build's version is not
 //! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
-//! ([`Match`]): whoever wants to know which entries serve collects them.
+//! ([`Match`]): a caller that needs to know which entries serve collects them.
 
 mod load;
 mod migration;
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// An entry that answers a question, and what it says.
+/// An entry that answers a question, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match<'k> {
     pub entry: &'k Place,
@@ -56,7 +56,7 @@ pub struct Span {
 pub enum Holds {
     /// The old build is before it, the new one has it.
     InOrder,
-    /// The other way round: the user named the newer build first.
+    /// The reverse order: the user named the newer build first.
     Swapped,
     /// A version is not known.
     Perhaps,
@@ -64,7 +64,7 @@ pub enum Holds {
 }
 
 impl Span {
-    /// Returns how builds of these versions lie around the change.
+    /// Returns how the versions of two builds relate to the change.
     pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
         // Distributions carry changes back into point releases, so only the release counts.
         let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);
@@ -130,11 +130,11 @@ pub struct Break {
 /// A migration that upstream chose to have refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// As the stream names it, with or without the device's address before it.
+    /// The section's name in the stream, with or without the device's address before it.
     pub section: String,
-    /// As the cause of a case names it; any when absent.
+    /// The field as the cause of a case names it; any when absent.
     pub field: Option<String>,
-    /// Of the leg that failed; both when absent.
+    /// The direction of the leg that failed; both when absent.
     pub direction: Option<Direction>,
     pub machines: MachineNames,
     pub span: Span,
@@ -145,13 +145,14 @@ pub struct Refused {
     pub place: Place,
 }
 
-/// The answer of a run-time test for every machine type that both builds know, or what becomes of a value.
+/// The answer of a run-time test for every machine type that both builds know, or the fate of a
+/// value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sent {
     Never,
     Always,
-    /// Sent or not, no build that reads the value makes use of it.
+    /// The value is unused: sent or not, no build that reads it makes use of it.
     Unused,
 }
 
@@ -217,7 +218,7 @@ impl KnownIssues {
         self.own.map(|hash| format!("{hash:016x}"))
     }
 
-    /// Tells quickly if any entry about fields has this name.
+    /// Tells quickly whether any entry about fields has this name.
     pub fn mentions_field(&self, name: &str) -> bool {
         self.fields.contains(name)
     }

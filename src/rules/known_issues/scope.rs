@@ -1,17 +1,17 @@
-//! Known issues between two builds, and what they say of a finding.
+//! The known issues between two builds, and their answers about a finding.
 
 use crate::model::{Direction, Pattern, Rule, Version};
 use crate::report::{Changed, Finding, Level};
 use crate::rules::known_issues::{Break, Holds, KnownIssues, Match, Rename, Renamed, Sent};
 
-/// The known issues as they hold between two builds.
+/// The known issues as they apply between two builds.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'k> {
     pub lists: &'k KnownIssues,
     pub old: Option<Version>,
     pub new: Option<Version>,
     pub machine: Option<&'k str>,
-    /// Breaks hold whatever the machine: to see which entries match at all.
+    /// Set if breaks apply whatever the machine: to see which entries match at all.
     pub any_machine: bool,
 }
 
@@ -57,7 +57,7 @@ impl<'k> Scope<'k> {
         })
     }
 
-    /// As [`Scope::field`] where the QOM type is not known, as in a stream.
+    /// Looks a field up as [`Scope::field`] does, where the QOM type is not known, as in a stream.
     pub fn field_on_wire(&self, description: &str, old: &str, new: &str) -> Option<Match<'k>> {
         self.rename(Renamed::Field, |entry, a, b| {
             a == old && b == new && is_or_any(entry.description.as_deref(), description)
@@ -126,8 +126,8 @@ impl<'k> Scope<'k> {
         })
     }
 
-    /// Returns the entry by which upstream chose what a finding tells, so that guests that have it
-    /// fail.
+    /// Returns the entry by which upstream chose what a finding reports, so that guests that have
+    /// it fail.
     pub(crate) fn chosen(&self, finding: &Finding) -> Option<Match<'k>> {
         if finding.rule == Rule::VmsdRenamed
             && let (Some(old), Some(new)) = (&finding.old, &finding.new)
@@ -164,7 +164,7 @@ impl<'k> Scope<'k> {
             Rule::FieldPadded => Sent::Unused,
             _ => return Vec::new(),
         };
-        // The padding of a pair is not what the entry names.
+        // The padding of a pair is not the field that the entry names.
         let named = |item: &Changed, names: &[String]| match wanted {
             Sent::Unused => [&item.old, &item.new]
                 .into_iter()
@@ -216,7 +216,7 @@ impl<'k> Scope<'k> {
     }
 }
 
-/// Tells if an entry that may be limited to one name holds for this one.
+/// Tells whether an entry that may be limited to one name holds for this one.
 fn is_or_any(limit: Option<&str>, name: &str) -> bool {
     limit.is_none_or(|limit| limit == name)
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::model::{Direction, MachineNames, Pattern};
 use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
-/// A field that may hold something else on the destination without harm.
+/// A field that may have another value on the destination without harm.
 #[derive(Debug, Clone)]
 pub struct Volatile {
     /// The vmsd name of the description that the fields stand in, subsections included.
@@ -43,19 +43,19 @@ impl Volatile {
         self.description == description && Pattern::any(&self.fields, field)
     }
 
-    fn covers(&self, description: &str, field: &str, sent: &[u8], held: Option<&[u8]>) -> bool {
+    fn covers(&self, description: &str, field: &str, sent: &[u8], actual: Option<&[u8]>) -> bool {
         self.names(description, field)
             && self.sent_length.is_none_or(|length| length == sent.len())
             && ((self.bytes.is_empty() && self.run.is_none() && self.resized.is_none())
-                || held.is_some_and(|held| self.fits(sent, held)))
+                || actual.is_some_and(|actual| self.fits(sent, actual)))
     }
 
-    fn fits(&self, sent: &[u8], held: &[u8]) -> bool {
+    fn fits(&self, sent: &[u8], actual: &[u8]) -> bool {
         // A length that is meant was made up for before: see `resizes`.
-        if self.resized.is_some() || sent.len() != held.len() {
+        if self.resized.is_some() || sent.len() != actual.len() {
             return false;
         }
-        let bytes = sent.iter().zip(held).enumerate();
+        let bytes = sent.iter().zip(actual).enumerate();
         let different: Vec<(usize, u8, u8)> = bytes
             .filter(|(_, (a, b))| a != b)
             .map(|(at, (&a, &b))| (at, a, b))
@@ -87,10 +87,10 @@ pub struct StateNames {
 }
 
 impl StateNames {
-    /// Tells if in this description two names are one field.
-    pub fn same(&self, description: &str, sent: &str, held: &str) -> bool {
+    /// Tells whether in this description two names are one field.
+    pub fn same(&self, description: &str, sent: &str, actual: &str) -> bool {
         self.renamed.iter().any(|(of, a, b)| {
-            a == sent && b == held && of.as_deref().is_none_or(|name| name == description)
+            a == sent && b == actual && of.as_deref().is_none_or(|name| name == description)
         })
     }
 
@@ -112,10 +112,10 @@ impl StateNames {
         description: &str,
         field: &str,
         sent: &[u8],
-        held: Option<&[u8]>,
+        actual: Option<&[u8]>,
     ) -> Option<&str> {
         let mut entries = self.volatile.iter();
-        let entry = entries.find(|entry| entry.covers(description, field, sent, held));
+        let entry = entries.find(|entry| entry.covers(description, field, sent, actual));
         entry.map(|entry| entry.reason.as_str())
     }
 }
@@ -138,8 +138,12 @@ impl Scope<'_> {
                 continue;
             }
             let mut add = |old: &str, new: &str| {
-                let (sent, held) = direction.source_destination(old, new);
-                renamed.push((entry.description.clone(), sent.to_owned(), held.to_owned()));
+                let (sent, actual) = direction.source_destination(old, new);
+                renamed.push((
+                    entry.description.clone(),
+                    sent.to_owned(),
+                    actual.to_owned(),
+                ));
             };
             let holds = entry.span.holds(self.old, self.new);
             if matches!(holds, Holds::InOrder | Holds::Perhaps) {
@@ -203,9 +207,13 @@ source = "net.c"
                 false,
             ),
         ];
-        for (description, field, sent, held, expected) in cases {
-            let found = names.volatile(description, field, sent, held);
-            assert_eq!(found.is_some(), expected, "{description} {field} {held:?}");
+        for (description, field, sent, actual, expected) in cases {
+            let found = names.volatile(description, field, sent, actual);
+            assert_eq!(
+                found.is_some(),
+                expected,
+                "{description} {field} {actual:?}"
+            );
         }
         let refused = lists("[[volatile]]\ndescription='x'\nfields=['*']\nreason='y'\nsource='z'");
         assert!(refused.unwrap_err().to_string().contains("own.toml:1"));

@@ -230,7 +230,7 @@ fn a_footer_inside_a_section_does_not_end_it() {
 }
 
 #[test]
-fn without_footers_the_description_tells_where_sections_end() {
+fn without_footers_the_description_says_where_sections_end() {
     let stream = [
         header(),
         section(FULL, 1, "a", &[1, 2]),

@@ -1,4 +1,4 @@
-//! The search for the devices that do not get from one build to the other.
+//! The search for the devices that do not migrate from one build to the other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Run, Task};
+use crate::sweep::machine::kind::KnownKinds;
 use crate::sweep::machine::{Context, Packing};
 
 /// Every device between the builds.
@@ -20,6 +21,8 @@ pub(crate) struct AcrossSearch {
     pub bare: BareMachine,
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
+    /// The kinds of failure of single devices so far.
+    kinds: Arc<KnownKinds>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
 }
@@ -37,7 +40,7 @@ impl AcrossSearch {
         let routes = options.directions.iter().copied().map(Route::Across);
         let routes: Vec<Route> = routes.filter(|&route| bare.gets_across(route)).collect();
         let all = devices.to_try(arch);
-        // What is bound to fail on the way back alone still goes there with the others.
+        // A device that is bound to fail only on the way back still goes there with the others.
         let at_once = match routes.as_slice() {
             [there, _] => std::slice::from_ref(there),
             routes => routes,
@@ -46,7 +49,7 @@ impl AcrossSearch {
             target,
             catalogue: &devices.catalogue,
         };
-        // What is bound to fail would only have its neighbours tried again.
+        // A device that is bound to fail would only have its neighbours tried again.
         let is_predicted = |item| {
             let mut routes = at_once.iter();
             routes.any(|&route| attribution.is_predicted(route, item))
@@ -57,8 +60,16 @@ impl AcrossSearch {
             &[there, back] => Search::there_and_back(&packs, there, back),
             routes => Search::of_packs(&packs, routes),
         };
-        let search = search.with_likeness(accounts_for);
-        // One by one, every device is tried whatever is known.
+        let predicted_back = routes.last().map(|&back| {
+            let predicted = all.iter().copied();
+            predicted
+                .filter(|&item| attribution.is_predicted(back, item))
+                .collect()
+        });
+        let search = search
+            .with_likeness(accounts_for)
+            .with_predicted_back(predicted_back.unwrap_or_default());
+        // One by one, every device is tried whatever the prediction.
         let search = match options.packing {
             Packing::Packed => search.with_needs(devices.needs(arch)),
             Packing::OneByOne => search,
@@ -67,6 +78,7 @@ impl AcrossSearch {
             bare,
             devices,
             search,
+            kinds: Arc::default(),
             predicted: BTreeSet::new(),
         };
         let tasks = across.tasks(trials, evidence);
@@ -90,6 +102,7 @@ impl AcrossSearch {
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
                     expected,
+                    known: Arc::clone(&self.kinds),
                     trial,
                 },
             }
@@ -97,7 +110,7 @@ impl AcrossSearch {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
+    /// Takes the result of a trial; returns the next tasks.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,
@@ -111,7 +124,12 @@ impl AcrossSearch {
             catalogue: &self.devices.catalogue,
         };
         let single = attribution.single_culprit(trial, &run);
-        // What is to be learned of a single culprit, its own guest shows.
+        if trial.items.len() == 1
+            && let Some(kind) = attribution.kind(trial.route, &run)
+        {
+            Arc::make_mut(&mut self.kinds).add(kind);
+        }
+        // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
@@ -151,15 +169,18 @@ impl AcrossSearch {
         };
         let place = |run: &Run| {
             let cause = run.attempt.cause.as_ref()?;
-            // Which field it was, only a guest of its own is asked.
+            // Only a guest of its own shows which field it was.
             let section = cause.section_or_memory();
             let section = section.map(|name| name.vmsd_name().to_owned());
             Some((run.attempt.outcome, section))
         };
-        (place(pack) == place(alone)).then_some(pack)
+        // The failure of the pack may be the only one.
+        let is_other = !std::ptr::eq::<Run>(&**pack, &**alone);
+        (is_other && place(pack) == place(alone)).then_some(pack)
     }
 
-    /// Returns the device that a culprit needs and that is a culprit itself: there the cause is.
+    /// Returns the device that a culprit needs and that is a culprit itself: that one has the
+    /// cause.
     pub(crate) fn needed_culprit(
         &self,
         context: Context<'_>,

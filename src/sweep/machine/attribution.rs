@@ -1,5 +1,5 @@
-//! Which of many devices in a guest something is put down to: its failure, an expected failure on the way
-//! back, a build that does not start.
+//! Attribution of an event to one of many devices in a guest: a failure, an expected failure on the
+//! way back, a build that does not start.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
 use crate::sweep::machine::guest::Run;
+use crate::sweep::machine::kind::{Kind, sections_alike};
 use crate::sweep::machine::rom;
 use crate::sweep::target::SweepTarget;
 
@@ -22,7 +23,7 @@ pub(crate) struct Attribution<'a> {
     pub catalogue: &'a Catalogue,
 }
 
-/// A guest that came through but for one of its devices.
+/// A guest that came through except for one of its devices.
 #[derive(Debug)]
 pub(crate) struct SingleCulprit {
     pub culprit: Item,
@@ -36,7 +37,7 @@ pub(crate) fn without(items: &[Item], left_out: Option<Item>) -> Vec<Item> {
     items.filter(|item| Some(*item) != left_out).collect()
 }
 
-/// Tells whether what is wrong with one device alone accounts for what was with many.
+/// Tells whether the failure of one device alone accounts for that of a guest with many.
 pub(crate) fn accounts_for(pack: &Arc<Run>, alone: &Arc<Run>) -> bool {
     let names = |run: &Run| -> Option<BTreeSet<String>> {
         let wrong = run.attempt.wrong.as_ref()?.iter();
@@ -90,14 +91,19 @@ impl Attribution<'_> {
                 suspect: self.refused(&run, &trial.items),
                 evidence: run,
             },
-            (_, None) => Answer::Failed {
-                suspect: self.suspect(&run, &trial.items),
-                evidence: run,
-            },
+            (_, None) => {
+                let suspect = self.suspect(&run, &trial.items);
+                Answer::Failed {
+                    alike: self.alike(&run, &trial.items),
+                    suspect,
+                    evidence: run,
+                }
+            }
         }
     }
 
-    /// Returns the one item whose alone everything was that did not arrive, and the run without that.
+    /// Returns the one item to which everything belongs that did not arrive, and the run without
+    /// that.
     pub(super) fn single_culprit(&self, trial: &Trial, run: &Run) -> Option<SingleCulprit> {
         let wrong = run.attempt.wrong.as_ref();
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
@@ -140,12 +146,25 @@ impl Attribution<'_> {
                 .is_some_and(|section| self.may_send(item, section)),
         };
         let suspects = items.iter().copied().filter(|&item| is_suspect(item));
-        // Of all that hang on a controller, the controller itself.
+        // Of all devices on a controller, the controller itself.
         let suspect = suspects.min_by_key(|&item| self.devices(item).len());
         suspect.or_else(|| self.lacks_rom(run, items))
     }
 
-    /// Returns the item that a ROM may be for which a build did not find.
+    /// Returns the items that send a section with the part in it that failed.
+    fn alike(&self, run: &Run, items: &[Item]) -> BTreeSet<Item> {
+        let sections = sections_alike(self.target, &run.attempt);
+        let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
+        let is_alike = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
+        items.iter().copied().filter(is_alike).collect()
+    }
+
+    /// Returns the kind of the failure of one item.
+    pub(crate) fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
+        Kind::of(self.target, route, &run.attempt)
+    }
+
+    /// Returns the item that may need a ROM which a build did not find.
     fn lacks_rom(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let outputs = [&run.attempt.source_stderr, &run.attempt.destination_stderr];
         let rom = outputs

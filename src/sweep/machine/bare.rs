@@ -1,4 +1,4 @@
-//! The machine without any device: does it get across, and what could be plugged into it?
+//! The machine without any device: does it migrate, and what could be plugged into it?
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct BareMachine {
     pub runs: BTreeMap<Route, Arc<Run>>,
     /// The buses to plug a device into, or why they are not known; of the first guest.
     pub buses: Option<Result<Buses, String>>,
-    /// The sections that get a machine across that does not get there by itself.
+    /// The sections to override so that a machine migrates that does not by itself.
     pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,
 }
 
@@ -30,7 +30,7 @@ impl BareMachine {
             .collect()
     }
 
-    /// Takes a run; a machine that does not get across is controlled at once.
+    /// Takes a run; the controls of a machine that does not migrate are run at once.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,
@@ -56,14 +56,14 @@ impl BareMachine {
         tasks
     }
 
-    /// Tells whether devices can be tried on a route. A machine that loads, though not all of its values
-    /// arrive, says nothing of its devices.
+    /// Tells whether devices can be tried on a route. A machine that loads with wrong values says
+    /// nothing about its devices.
     pub(crate) fn gets_across(&self, route: Route) -> bool {
         let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
         self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
     }
 
-    /// Returns what does not arrive of the machine itself on a route, so that it is not put down to the
+    /// Returns the changes of the machine itself on a route, so that they are not attributed to the
     /// devices of a guest.
     pub(crate) fn tolerated(&self, route: Route) -> Arc<LoadChanges> {
         let run = self.runs.get(&route);

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
+use crate::migration::case::blamed;
 use crate::model::Route;
 use crate::report::Outcome;
-use crate::sweep::machine::Context;
 use crate::sweep::machine::across::AcrossSearch;
 use crate::sweep::machine::attribution::{Attribution, accounts_for};
 use crate::sweep::machine::guest::{Guest, Purpose, Run, Task};
+use crate::sweep::machine::kind::Represented;
+use crate::sweep::machine::{Context, Packing};
 
 /// The culprits of a search from each build to itself.
 #[derive(Debug)]
@@ -18,35 +20,55 @@ pub(crate) struct Controls {
     search: Search<Arc<Run>>,
     /// Controls of what fails only together, by its place in the search's list.
     groups: BTreeMap<(usize, Route), Arc<Run>>,
-    /// Culprits that were tried once more.
-    repeats: BTreeMap<(Route, Item), Arc<Run>>,
+    /// Culprits that were tried again.
+    repeats: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
+    /// Controls that were tried again: a cause that sometimes kills a build need not do so the
+    /// first time.
+    again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
+    /// Culprits that others stand for.
+    represented: Represented,
 }
+
+/// The number of times that a case whose build died is tried again, and each control of it that did
+/// not die.
+const AGAIN: usize = 3;
 
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]
 struct Culprits {
-    /// These crash or hang, or fail either way for no reason that was known before: what crashes on the
-    /// way across tends to crash within one build, where it would spoil the others' control.
+    /// These crash or hang, or fail in either direction for no reason that was known before: what
+    /// crashes between the builds tends to crash within one build, where it would make the others'
+    /// control fail.
     apart: BTreeSet<Item>,
     /// The others share guests.
     shared: BTreeSet<Item>,
     /// These failed for no reason that was known before.
     unpredicted: Vec<(Route, Item)>,
+    /// Cases in which a build died, perhaps not each time; with the route of the build's control.
+    died: Vec<(Route, Item, Route)>,
 }
 
 impl Culprits {
     /// Those that only need another culprit are not among them.
-    fn of(across: &AcrossSearch, context: Context<'_>) -> Self {
+    fn of(across: &AcrossSearch, context: Context<'_>, represented: &Represented) -> Self {
         let mut culprits = Culprits::default();
         let mut surprises: BTreeMap<Item, usize> = BTreeMap::new();
         for (&(route, item), verdict) in across.search.verdicts() {
             let Verdict::Culprit(run) = verdict else {
                 continue;
             };
-            if across.needed_culprit(context, route, item).is_some() {
+            if across.needed_culprit(context, route, item).is_some()
+                || represented.by(route, item).is_some()
+            {
                 continue;
             }
-            // What was predicted is no accident, and what failed in a pack before is none either.
+            if let (Outcome::Crash, Some(direction)) = (run.attempt.outcome, route.direction()) {
+                let [old, new] = Route::CONTROLS;
+                let control = blamed(&run.attempt, direction, old, new);
+                culprits.died.push((route, item, control));
+            }
+            // A predicted failure is no accident, and neither is one that was seen in a pack
+            // before.
             let is_predicted = across.was_predicted(context, route, item);
             if !is_predicted && across.earlier_failure(route, item).is_none() {
                 culprits.unpredicted.push((route, item));
@@ -67,7 +89,22 @@ impl Culprits {
 
 impl Controls {
     pub(crate) fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
-        let culprits = Culprits::of(&across, context);
+        let represented = match context.options.packing {
+            Packing::Packed => {
+                let attribution = Attribution {
+                    target: context.target,
+                    catalogue: &across.devices.catalogue,
+                };
+                Represented::of(&across.search, |route, item, run| {
+                    // Of devices that depend on a culprit, only the culprit is examined.
+                    let hangs = across.needed_culprit(context, route, item).is_some();
+                    attribution.kind(route, run).filter(|_| !hangs)
+                })
+            }
+            // One by one, every device is examined in full.
+            Packing::OneByOne => Represented::default(),
+        };
+        let culprits = Culprits::of(&across, context, &represented);
         let devices = &across.devices;
         let shared: Vec<Item> = culprits.shared.into_iter().collect();
         let mut packs = devices.packs(context, &shared, &BTreeSet::new());
@@ -86,16 +123,34 @@ impl Controls {
                 guest: guest(&group.items, route),
             })
         });
-        let repeats = culprits.unpredicted.into_iter();
-        let repeats = repeats.map(|(route, item)| Task {
+        let died = culprits.died.iter();
+        let died_again = died
+            .clone()
+            .flat_map(|&(route, item, _)| [(route, item); AGAIN]);
+        let is_tried =
+            |of: &(Route, Item)| died.clone().any(|&(route, item, _)| *of == (route, item));
+        let once = culprits.unpredicted.iter().copied();
+        let once = once.filter(|of| !is_tried(of));
+        let repeats = once.chain(died_again).map(|(route, item)| Task {
             purpose: Purpose::Repeat(item),
             guest: guest(&[item], route),
         });
-        let more: Vec<Task> = groups.chain(repeats).collect();
+        let again: BTreeSet<(Route, Item)> = died
+            .clone()
+            .map(|&(_, item, control)| (control, item))
+            .collect();
+        let again = again.into_iter().flat_map(|of| [of; AGAIN]);
+        let again = again.map(|(route, item)| Task {
+            purpose: Purpose::ControlAgain(item),
+            guest: guest(&[item], route),
+        });
+        let more: Vec<Task> = groups.chain(repeats).chain(again).collect();
         let controls = Controls {
             search: search.with_likeness(accounts_for),
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
+            again: BTreeMap::new(),
+            represented,
             across,
         };
         let mut tasks = controls.tasks(trials);
@@ -116,7 +171,7 @@ impl Controls {
         trials.into_iter().map(task).collect()
     }
 
-    /// Takes what came of a trial; returns what to do next.
+    /// Takes the result of a trial; returns the next tasks.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,
@@ -140,15 +195,28 @@ impl Controls {
 
     /// Takes the second run of a culprit.
     pub(crate) fn record_repeat(&mut self, item: Item, route: Route, run: Arc<Run>) {
-        self.repeats.insert((route, item), run);
+        self.repeats.entry((route, item)).or_default().push(run);
     }
 
-    /// Returns the control of an item, if it had one.
+    /// Takes another run of a control.
+    pub(crate) fn record_again(&mut self, item: Item, route: Route, run: Arc<Run>) {
+        self.again.entry((route, item)).or_default().push(run);
+    }
+
+    /// Returns the device that stands for a culprit of the same kind, if one does.
+    pub(crate) fn representative(&self, route: Route, item: Item) -> Option<Item> {
+        self.represented.by(route, item)
+    }
+
+    /// Returns the control of an item, if it had one; of several one that failed.
     pub(crate) fn of_item(&self, route: Route, item: Item) -> Option<&Run> {
-        match self.search.verdict(route, item)? {
-            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => Some(run),
-            Verdict::NeedsCulprit(_) => None,
-        }
+        let first = match self.search.verdict(route, item)? {
+            Verdict::Passed(run) | Verdict::Refused(run) | Verdict::Culprit(run) => run,
+            Verdict::NeedsCulprit(_) => return None,
+        };
+        let mut again = self.again.get(&(route, item)).into_iter().flatten();
+        let failed = again.find(|run| run.attempt.failed());
+        Some(failed.filter(|_| first.passed()).unwrap_or(first))
     }
 
     /// Returns the control of a group, by its place in the search's list.
@@ -156,9 +224,17 @@ impl Controls {
         self.groups.get(&(at, route)).map(|run| &**run)
     }
 
-    /// Returns another run that a culprit had, alone or in a pack.
-    pub(crate) fn other_run(&self, route: Route, item: Item) -> Option<&Run> {
-        let again = self.repeats.get(&(route, item)).map(|run| &**run);
-        again.or_else(|| self.across.earlier_failure(route, item))
+    /// Returns the other runs that a culprit had, alone or in a pack.
+    pub(crate) fn other_runs(&self, route: Route, item: Item) -> Vec<&Run> {
+        let again = self.repeats.get(&(route, item)).into_iter().flatten();
+        let again: Vec<&Run> = again.map(|run| &**run).collect();
+        match again.is_empty() {
+            true => self
+                .across
+                .earlier_failure(route, item)
+                .into_iter()
+                .collect(),
+            false => again,
+        }
     }
 }

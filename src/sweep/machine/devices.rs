@@ -1,5 +1,4 @@
-//! The devices of a machine that are tried: which there are, which of their cases are this run's, and how
-//! they are packed.
+//! The devices of a machine that are tried: the list, the cases of this run, and the packing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +14,8 @@ use crate::sweep::pack::pack;
 #[derive(Debug)]
 pub(crate) struct Devices {
     pub catalogue: Catalogue,
-    /// Candidates whose cases are this run's. The others are another shard's; what these need of
-    /// them travels along, so that every case comes to what it does in a whole run.
+    /// Candidates whose cases are this run's. The others are another shard's; those of them that
+    /// these need travel along, so that every case has the result that it has in a whole run.
     pub own: BTreeSet<Item>,
     /// The cases of the whole run, as far as they are known before it.
     pub planned: Vec<CaseId>,

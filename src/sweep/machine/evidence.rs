@@ -10,8 +10,8 @@ use crate::stream::Stream;
 use crate::sweep::machine::guest::{Moved, Run};
 use crate::sweep::pairing::{Half, Pairing};
 
-/// The sections and streams that the guests of a machine sent from one build to the other. Controls say
-/// nothing of it.
+/// The sections and streams that the guests of a machine sent from one build to the other. Controls
+/// do not contribute.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub observed: Vec<Observed>,
@@ -24,12 +24,12 @@ impl Evidence {
         let Some(direction) = route.direction() else {
             return;
         };
-        self.observe(&moved.run, BTreeSet::new());
+        self.observe(direction, &moved.run, BTreeSet::new());
         self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
     }
 
-    /// Takes what these of a trial's items sent, to be compared with what the other build sends of the
-    /// same devices. Of a pack that failed its parts are waited for.
+    /// Takes what these of a trial's items sent, to be compared with what the other build sends of
+    /// the same devices. A pack that failed waits for its parts.
     pub(crate) fn add(
         &mut self,
         trial: &Trial,
@@ -41,15 +41,16 @@ impl Evidence {
         let Some(direction) = trial.route.direction() else {
             return;
         };
-        self.observe(run, types);
+        self.observe(direction, run, types);
         if run.passed() || trial.items.len() == 1 {
             self.keep(direction, items, trial.items.len(), run, stream);
         }
     }
 
-    fn observe(&mut self, run: &Run, types: BTreeSet<String>) {
+    fn observe(&mut self, direction: Direction, run: &Run, types: BTreeSet<String>) {
         self.observed.push(Observed {
             sections: run.sent.iter().cloned().collect(),
+            direction,
             passed: run.passed(),
             types,
         });

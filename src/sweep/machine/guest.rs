@@ -22,10 +22,11 @@ use crate::model::{Direction, Route, SectionName};
 use crate::report::{ChangedByLoad, Outcome};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
+use crate::sweep::machine::kind::KnownKinds;
 use crate::sweep::pairing::beside;
 use crate::sweep::target::SweepTarget;
 
-/// More than any guest weighs: what others wait for comes first.
+/// More than the weight of any guest: a task that others wait for comes first.
 const FIRST: usize = 10_000;
 
 /// Something to do on one machine.
@@ -42,7 +43,7 @@ pub(crate) struct Guest {
     pub set: DeviceSet,
     /// Sections that the destination is given from its own build.
     pub section_override: Option<Arc<SectionOverride>>,
-    /// What the machine does not get across by itself, so that it says nothing of its devices.
+    /// The changes of the machine by itself, so that they are not attributed to its devices.
     pub tolerated: Arc<LoadChanges>,
 }
 
@@ -51,21 +52,25 @@ pub(crate) struct Guest {
 pub(crate) enum Purpose {
     /// Move the machine without any device, and ask what one could be plugged into.
     BareMachine,
-    /// Look for the sections that keep a machine, which failed like this, from getting across.
+    /// Look for the sections that keep a machine, which failed like this, from migrating.
     FindOverride(Arc<Run>),
     /// Move a pack between the builds.
     Search {
         trial: Trial,
-        /// Set where what arrives is to tell which devices are likely to fail on the way back.
+        /// Set where what arrives is to show which devices are likely to fail on the way back.
         goes_back: bool,
         /// The stream of the build that is to take it, of the same devices.
         expected: Option<Arc<Stream>>,
+        /// The kinds of failure that are confirmed and explained.
+        known: Arc<KnownKinds>,
     },
     /// Move culprits from a build to itself.
     Control(Trial),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
-    /// Move once more what failed alone: does it every time?
+    /// Move once more a device of which a build died, from a build to itself.
+    ControlAgain(Item),
+    /// Move once more a device that failed alone, to see whether it fails every time.
     Repeat(Item),
 }
 
@@ -92,14 +97,16 @@ impl Task {
         }
     }
 
-    /// Tells whether values that differ are to be held against what each build does to itself. What fails
-    /// between the builds is; a control is what it is held against.
+    /// Tells whether values that differ are compared with the changes that each build makes to
+    /// itself. That is so for failures between the builds; controls are what they are compared
+    /// with.
     fn is_calibrated(&self) -> bool {
         let across = self.guest.route.direction().is_some();
         across && matches!(self.purpose, Purpose::BareMachine | Purpose::Search { .. })
     }
 
-    /// Tells whether a failure of this is one of nothing else, so that it is worth an explanation.
+    /// Tells whether a failure of this is that of a single device or machine, so that it is worth
+    /// an explanation.
     fn is_worth_explaining(&self) -> bool {
         match &self.purpose {
             Purpose::BareMachine => self.guest.route.direction().is_some(),
@@ -113,7 +120,7 @@ impl Task {
 #[derive(Debug)]
 pub(crate) enum TaskResult {
     Moved(Moved),
-    /// The sections that a machine needs to get across, if there are any.
+    /// The sections to override for the machine to migrate, if there are any.
     Override(Option<Arc<SectionOverride>>),
 }
 
@@ -123,7 +130,7 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
-    /// Guests that were moved beside that one, to see what each build does to itself.
+    /// Guests that were moved besides that one, to see what each build does to itself.
     pub calibration: usize,
 }
 
@@ -134,7 +141,7 @@ pub(crate) struct Run {
     pub elapsed_ms: u64,
     /// The number of device types that shared it.
     pub shared_by: usize,
-    /// What did not arrive, and does not within a build either.
+    /// The changes that did not arrive, and do not within a build either.
     pub changed_by_load: Vec<ChangedByLoad>,
     /// All that did not arrive, counted or not.
     pub differing: Arc<LoadChanges>,
@@ -221,7 +228,11 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     let sent = vmdescs
         .flat_map(|vmdesc| SentSection::all(vmdesc))
         .collect();
-    if task.is_worth_explaining() {
+    let is_known = match &task.purpose {
+        Purpose::Search { known, .. } => known.has(target, guest.route, &attempt),
+        _ => false,
+    };
+    if task.is_worth_explaining() && !is_known {
         let expected = match (&task.purpose, &attempt.state.refused) {
             (
                 Purpose::Search {
@@ -234,7 +245,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         };
         explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
     }
-    // A stream that nobody looks at any more is not kept.
+    // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused = None;
     let (first, arrived) = (state.first.take(), state.arrived.take());
@@ -266,8 +277,8 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     })
 }
 
-/// Returns the sections, of those that `arrived`, that the build which sent it `first` would refuse if it
-/// came back, or for which it would get padding.
+/// Returns the sections, of those that `arrived`, that the build that sent it `first` would refuse
+/// if it came back, or would fill from padding.
 fn likely_refused(
     target: &SweepTarget,
     back: Direction,
@@ -278,7 +289,7 @@ fn likely_refused(
         .source_destination(&target.config.old, &target.config.new)
         .1;
     let expected = (first, home.dump.as_deref());
-    let refused = explain::doubtful(arrived, expected, &NoRenames, back);
+    let refused = explain::likely_refused(arrived, expected, &NoRenames, back);
     let refused = refused.into_iter().map(|section| section.name.clone());
     let filled = to_be_filled(arrived, first, target.config.names.of_leg(back));
     let filled = filled.into_iter().map(|filling| filling.section);

@@ -7,6 +7,7 @@ mod controls;
 mod devices;
 mod evidence;
 mod guest;
+mod kind;
 mod rom;
 
 use std::time::Instant;
@@ -30,9 +31,9 @@ use guest::{Moved, Purpose};
 /// The number of devices in one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// As many as there is room for.
+    /// Several: as many as there is room for.
     Packed,
-    /// Each alone: slow, and the truth that packing has to equal.
+    /// One: slow, and the reference for the results of packing.
     OneByOne,
 }
 
@@ -80,7 +81,7 @@ enum Phase {
     BareMachine(BareMachine),
     /// Every device moves between the builds.
     Across(Box<AcrossSearch>),
-    /// Every device that does not get across moves from each build to itself.
+    /// Every device that does not migrate moves from each build to itself.
     Controls(Box<Controls>),
     Done(Finished),
 }
@@ -174,6 +175,10 @@ impl<'t> MachineSweep<'t> {
             }
             (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
                 controls.record_group(at, route, moved.run);
+                Vec::new()
+            }
+            (Phase::Controls(controls), Purpose::ControlAgain(item)) => {
+                controls.record_again(item, route, moved.run);
                 Vec::new()
             }
             (Phase::Controls(controls), Purpose::Repeat(item)) => {

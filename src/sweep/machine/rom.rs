@@ -1,5 +1,6 @@
-//! The device that a ROM may be for which a build did not find. QEMU names the file and no device, and it
-//! names option ROMs like the devices that they are for: `vgabios.bin`, `efi-e1000e.rom`, `pxe-virtio.rom`.
+//! The device that may need a ROM which a build did not find. QEMU names the file and no device,
+//! and it names option ROMs like the devices that they are for: `vgabios.bin`, `efi-e1000e.rom`,
+//! `pxe-virtio.rom`.
 
 use std::cmp::Reverse;
 
@@ -18,8 +19,8 @@ pub(crate) fn likely_owner<'d, T: Ord>(
     alike.max().map(|(.., of)| of)
 }
 
-/// Measures how much a ROM's name has of a device type's, by the longest run of letters that both have.
-/// Returns `None` where that says nothing.
+/// Measures how much a ROM's name has in common with a device type's, by the longest run of letters
+/// that both have. Returns `None` where that says nothing.
 fn likeness(rom: &str, driver: &str) -> Option<usize> {
     let driver = driver.to_ascii_lowercase();
     let starts = driver.char_indices().map(|(at, _)| &driver[at..]);

@@ -7,10 +7,10 @@ use crate::report::ShardRef;
 pub(crate) enum MergeError {
     #[error("there is no report to merge")]
     Nothing,
-    #[error("{0} is of a whole run, not of a shard: there is nothing to merge it with")]
+    #[error("{0} is of a whole run, not of a shard, so it cannot be merged")]
     Whole(String),
     #[error(
-        "{0}: it says shard {index}/{of}, and there is no such one",
+        "{0}: it claims to be shard {index}/{of}, which does not exist",
         index = .1.index,
         of = .1.of
     )]
@@ -26,7 +26,7 @@ pub(crate) enum MergeError {
         of_other: String,
     },
     #[error(
-        "{one} and {other} are not of one run: each set out to run other cases; did the builds, the lists of devices or migcompat itself change between them?"
+        "{one} and {other} are not of one run: each planned other cases; did the builds, the lists of devices or migcompat itself change between them?"
     )]
     OtherPlan { one: String, other: String },
     #[error("{one} and {other} are both shard {index}/{of}")]
@@ -42,9 +42,9 @@ pub(crate) enum MergeError {
         other: String,
         id: String,
     },
-    #[error("no shard reports any coverage that --min-coverage could look at")]
+    #[error("no shard reports the coverage that --min-coverage needs")]
     NoCoverage,
-    #[error("{} missing of {of}; --partial merges what there is", lacking(.missing))]
+    #[error("{} missing of {of}; --partial merges the others", lacking(.missing))]
     Incomplete { missing: Vec<u32>, of: u32 },
 }
 

@@ -1,4 +1,4 @@
-//! The reports of shards made into the one that the whole run would have written.
+//! Merging of the reports of shards into the one that the whole run would have written.
 
 mod error;
 mod read;
@@ -21,7 +21,7 @@ use swept::join_swept;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     Refuse,
-    /// The shards that are there are joined, and the verdict is never better than untested.
+    /// Set if the present shards are joined, with a verdict never better than untested.
     Allow,
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn order(cases: &mut [Case]) {
 ///
 /// # Errors
 /// They are not of one run, one is there twice, or one is not there; `required` is a percentage of
-/// coverage, and none of them tells any.
+/// coverage, and none of them reports any.
 pub(crate) fn merge(
     inputs: Vec<Input>,
     missing: Missing,
@@ -144,8 +144,8 @@ fn cases(shards: &[Input]) -> Result<Vec<Case>, MergeError> {
     Ok(cases)
 }
 
-/// Joins the findings of the shards, each once. Every shard compares the same dumps, and each knows of its own
-/// cases alone what they confirm.
+/// Joins the findings of the shards, each once. Every shard compares the same dumps, and each knows
+/// only what its own cases confirm.
 fn findings(shards: &[Input], cases: &[Case]) -> Vec<Finding> {
     // The whole run would have named the first case that confirms a finding, or else what was sent.
     let rank = |finding: &Finding| match &finding.confirmed_by {

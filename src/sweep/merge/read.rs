@@ -26,11 +26,11 @@ pub(crate) enum ReadError {
         file: PathBuf,
         source: std::io::Error,
     },
-    #[error("{} has more than {MAX_BYTES} bytes, which no report has", file.display())]
+    #[error("{} has more than {MAX_BYTES} bytes, more than any report", file.display())]
     TooLarge { file: PathBuf },
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    #[error("{origin} is no report: {reason}; `--format json` writes one")]
+    #[error("{origin} is not a report: {reason}; `--format json` writes one")]
     NoReport { origin: String, reason: String },
     #[error("{origin} is a report of the form {schema:?}; this migcompat reads {REPORT_SCHEMA:?}")]
     OtherSchema { origin: String, schema: String },

@@ -1,10 +1,13 @@
-//! Whether two reports are of one run.
+//! The check that two reports are of one run.
 
 use crate::model::{BuildKind, BuildRef};
 use crate::report::ShardRef;
 use crate::sweep::merge::{Input, MergeError};
 
 /// Returns the shard that a report is of.
+///
+/// # Errors
+/// The report is of a whole run.
 pub(super) fn shard_of(input: &Input) -> Result<ShardRef, MergeError> {
     match &input.report.shard {
         None => Err(MergeError::Whole(input.origin.clone())),
@@ -24,6 +27,9 @@ pub(super) struct Reports<'i> {
 
 impl Reports<'_> {
     /// Verifies that a fact, which `show` puts into words, is the same in both.
+    ///
+    /// # Errors
+    /// The two reports differ in it.
     pub(super) fn agree_on<T: PartialEq>(
         self,
         what: &'static str,
@@ -43,6 +49,9 @@ impl Reports<'_> {
     }
 
     /// Verifies that both are of one run, of which they are these shards.
+    ///
+    /// # Errors
+    /// The two reports are not of one run, or are of the same shard.
     pub(super) fn are_of_one_run(self, shards: [&ShardRef; 2]) -> Result<(), MergeError> {
         let reports = [&self.one.report, &self.other.report];
         let versions = reports.map(|report| &report.tool.version);
@@ -58,11 +67,9 @@ impl Reports<'_> {
         let counts = shards.map(|shard| &shard.of);
         self.agree_on("the number of shards", counts, u32::to_string)?;
         let options = shards.map(|shard| &shard.options);
-        self.agree_on("what was asked for", options, |options| {
-            match options.as_slice() {
-                [] => "none".to_owned(),
-                options => options.join(" "),
-            }
+        self.agree_on("the request", options, |options| match options.as_slice() {
+            [] => "none".to_owned(),
+            options => options.join(" "),
         })?;
         let [one, other] = shards;
         if one.plan != other.plan {

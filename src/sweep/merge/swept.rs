@@ -1,4 +1,4 @@
-//! What there was to try on each machine, over all shards.
+//! The devices that there were to try on each machine, over all shards.
 
 use crate::report::Swept;
 use crate::sweep::merge::same_run::Reports;

@@ -1,0 +1,89 @@
+//! Findings that better evidence makes moot.
+
+use crate::model::Rule;
+use crate::report::{Case, Evidence, Finding};
+
+/// Withdraws what streams say of the inside of a section whose version a build refused: it was refused before a
+/// byte of it was read.
+pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
+    for case in cases {
+        let Some(cause) = &case.cause else {
+            continue;
+        };
+        let is_version = |rule| matches!(rule, Rule::VersionTooNew | Rule::VersionTooOld);
+        let Some(section) = cause
+            .section
+            .as_ref()
+            .filter(|_| cause.rule.is_some_and(is_version))
+        else {
+            continue;
+        };
+        let vmsd = section.vmsd_name();
+        // The version of a part of it is another matter.
+        if cause.field.as_deref().is_some_and(|field| field != vmsd) {
+            continue;
+        }
+        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        findings.retain(|finding| {
+            let is_inside = finding.direction == direction
+                && finding.evidence == Evidence::Stream
+                && finding.path.len() > 1
+                && finding.path.first().is_some_and(|first| first == vmsd);
+            !is_inside || finding.confirmed_by.as_ref() == Some(&case.id)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Direction;
+    use crate::report::{Cause, Outcome};
+
+    fn finding(path: &[&str], direction: &str, evidence: &str) -> Finding {
+        serde_json::from_value(json!({
+            "rule": "field-resized", "level": "warning", "direction": direction, "section": "cpu",
+            "also_in": [], "path": path, "message": "m", "old": null, "new": null,
+            "allowed_by": null, "evidence": evidence, "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    fn refused(field: Option<&str>, rule: Rule) -> Case {
+        Case {
+            outcome: Outcome::Fail,
+            cause: Some(Cause {
+                section: Some("cpu".into()),
+                field: field.map(str::to_owned),
+                rule: Some(rule),
+                ..Cause::default()
+            }),
+            ..Case::untried("id".to_owned(), "virt", "bare", "unix", Direction::Forward)
+        }
+    }
+
+    #[test]
+    fn the_inside_of_a_section_that_is_not_read_says_nothing() {
+        let all = || {
+            vec![
+                finding(&["cpu", "env.mcounteren"], "forward", "stream"),
+                finding(&["cpu", "env.mcounteren"], "backward", "stream"),
+                finding(&["cpu"], "forward", "stream"),
+                finding(&["timer", "a"], "forward", "stream"),
+                finding(&["cpu", "env.gpr"], "forward", "dump"),
+            ]
+        };
+        for (case, left) in [
+            (refused(None, Rule::VersionTooOld), 4),
+            (refused(Some("cpu"), Rule::VersionTooNew), 4),
+            (refused(Some("cpu/slb"), Rule::VersionTooNew), 5),
+            (refused(None, Rule::FieldAdded), 5),
+        ] {
+            let mut findings = all();
+            withdraw_moot(std::slice::from_ref(&case), &mut findings);
+            assert_eq!(findings.len(), left, "{:?}", case.cause);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Kinds of failure: devices that fail for one cause, so that a few of them stand for all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::culprit::{Item, Search, Verdict};
+use crate::migration::result::RunResult;
+use crate::model::Route;
+use crate::report::Outcome;
+use crate::sweep::machine::guest::Run;
+use crate::sweep::target::SweepTarget;
+use crate::vmstate::dump::{Vmsd, VmsdField};
+
+/// The number of devices that are examined in full of each kind: the second confirms the first.
+pub(crate) const CONFIRMED: usize = 2;
+
+/// A part that descriptions of several devices have in common: a field by its name, with the name
+/// of its description.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Part {
+    field: String,
+    description: Option<String>,
+}
+
+/// A kind of failure.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind {
+    route: Route,
+    outcome: Outcome,
+    part: Part,
+    /// The whole path of the field that failed.
+    field: String,
+    /// The words of the build, without numbers and names.
+    symptom: String,
+}
+
+impl Part {
+    /// Returns the part of a section's description that a field is in, by the dumps of the builds.
+    fn of(target: &SweepTarget, section: &str, field: &str) -> Option<Part> {
+        let first = field.split('/').next().unwrap_or(field);
+        let mut descriptions = descriptions(target);
+        descriptions.find_map(|description| {
+            (description.name == section).then_some(())?;
+            let mut fields = description.fields.iter().flatten();
+            let found = fields.find(|found| found.name == first)?;
+            Some(Part::of_field(found))
+        })
+    }
+
+    fn of_field(field: &VmsdField) -> Part {
+        Part {
+            field: field.name.clone(),
+            description: field.description.as_ref().map(|vmsd| vmsd.name.clone()),
+        }
+    }
+}
+
+fn descriptions(target: &SweepTarget) -> impl Iterator<Item = &Vmsd> {
+    let dumps = [&target.config.old.dump, &target.config.new.dump];
+    let sections = dumps.into_iter().flatten().flat_map(|dump| &dump.sections);
+    sections.map(|section| &section.description)
+}
+
+/// Returns the vmsd names of the sections that have the part in them that failed.
+pub(crate) fn sections_alike<'t>(
+    target: &'t SweepTarget,
+    attempt: &RunResult,
+) -> BTreeSet<&'t str> {
+    let failed = attempt.failed_at.as_ref();
+    let failed = failed.and_then(|at| Part::of(target, at.section.vmsd_name(), &at.field));
+    let Some(failed) = failed else {
+        return BTreeSet::new();
+    };
+    let has_part = |description: &&Vmsd| {
+        let mut fields = description.fields.iter().flatten();
+        fields.any(|field| field.name == failed.field && Part::of_field(field) == failed)
+    };
+    let found = descriptions(target).filter(has_part);
+    found.map(|description| description.name.as_str()).collect()
+}
+
+impl Kind {
+    /// Returns the kind of a failure of one device, where it has one: it is in a part that other devices
+    /// may have, too.
+    pub(crate) fn of(target: &SweepTarget, route: Route, attempt: &RunResult) -> Option<Kind> {
+        let at = attempt.failed_at.as_ref().filter(|_| attempt.failed())?;
+        Some(Kind {
+            route,
+            outcome: attempt.outcome,
+            part: Part::of(target, at.section.vmsd_name(), &at.field)?,
+            field: at.field.clone(),
+            symptom: symptom(&at.message),
+        })
+    }
+}
+
+/// The kinds of failure that were seen so far, and how often.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownKinds(BTreeMap<Kind, usize>);
+
+impl KnownKinds {
+    /// Takes the failure of one device.
+    pub(crate) fn add(&mut self, kind: Kind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// Tells whether the failure of a guest with one device is of a kind that is confirmed.
+    pub(crate) fn has(&self, target: &SweepTarget, route: Route, attempt: &RunResult) -> bool {
+        let kind = Kind::of(target, route, attempt);
+        kind.is_some_and(|kind| self.0.get(&kind).is_some_and(|&seen| seen >= CONFIRMED))
+    }
+}
+
+/// The culprits of a search that others stand for, on a route: the first ones of each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Represented(BTreeMap<(Route, Item), Item>);
+
+impl Represented {
+    /// Sorts the culprits of a search by their kinds.
+    pub(crate) fn of(
+        search: &Search<Arc<Run>>,
+        kind: impl Fn(Route, Item, &Run) -> Option<Kind>,
+    ) -> Represented {
+        let mut kinds: BTreeMap<Kind, Vec<(Route, Item)>> = BTreeMap::new();
+        for (&(route, item), verdict) in search.verdicts() {
+            if let Verdict::Culprit(run) = verdict
+                && let Some(kind) = kind(route, item, run)
+            {
+                kinds.entry(kind).or_default().push((route, item));
+            }
+        }
+        let mut represented = BTreeMap::new();
+        for members in kinds.values() {
+            if let [(_, first), ..] = members.as_slice() {
+                let others = members.iter().skip(CONFIRMED);
+                represented.extend(others.map(|&member| (member, *first)));
+            }
+        }
+        Represented(represented)
+    }
+
+    /// Returns the device that stands for another one on a route, if one does.
+    pub(crate) fn by(&self, route: Route, item: Item) -> Option<Item> {
+        self.0.get(&(route, item)).copied()
+    }
+}
+
+/// Returns a build's message without numbers and names, which differ for each device.
+fn symptom(message: &str) -> String {
+    let mut words = String::new();
+    let mut quoted = false;
+    for word in message.split_whitespace() {
+        let opens = word.starts_with('\'');
+        let closes = word.trim_end_matches([':', ',', ';']).ends_with('\'');
+        if opens || quoted {
+            quoted = !closes;
+            continue;
+        }
+        if !word.contains(|c: char| c.is_ascii_digit()) {
+            words.push_str(word);
+            words.push(' ');
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_one_cause_are_alike_in_all_devices() {
+        let of = |max: u32, device: &str| {
+            symptom(&format!(
+                "VQ 0 vring.num 1024 exceeds allocated max {max}; error while loading state for instance \
+                 0x0 of device '{device}': Failed to load element of type virtio for virtio"
+            ))
+        };
+        assert_eq!(
+            of(256, "0000:00:01.0/virtio-net"),
+            of(8, "0000:00:02.0/virtio-rng")
+        );
+        assert_eq!(of(8, "one of two"), of(8, "one"));
+        assert_ne!(
+            of(8, "a"),
+            symptom("get_pci_config_device: Bad config data")
+        );
+    }
+}
