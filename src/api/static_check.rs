@@ -6,6 +6,7 @@ use crate::api::error::Error;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
+use crate::qemu::side_by_side;
 use crate::report::Report;
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -39,16 +40,17 @@ use crate::rules::known_issues::Scope;
 /// ```
 pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    let lists = load_lists(&config.judging.lists)?;
     let policy = config.judging.policy.clone();
-    let pair = obtain(&DumpRequest {
+    let request = DumpRequest {
         old: &config.builds.old,
         new: &config.builds.new,
         machine: config.machine.as_deref(),
         architecture: config.builds.architecture.as_deref(),
         cache: config.builds.cache.clone(),
         watcher: &|event| progress.event(Event::Fetch(event)),
-    })?;
+    };
+    let (lists, pair) = side_by_side(|| load_lists(&config.judging.lists), || obtain(&request));
+    let (lists, pair) = (lists?, pair?);
     let notices = pair.notices();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;

@@ -1,8 +1,8 @@
 //! `migcompat rules`: what the rules mean, and whether the lists are in order.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 
@@ -157,7 +157,7 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
                 let renames = Noted::of(scope);
                 let findings = compare(old_dump, new_dump, &Direction::BOTH, &renames);
                 let mut judged = judge_and_note(findings, &scope, &LevelOverrides::new());
-                judged.used.extend(renames.used.into_inner());
+                judged.used.extend(renames.into_used());
                 tried.push(Comparison {
                     old: *old,
                     new: *new,
@@ -174,20 +174,27 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
 /// finding.
 struct Noted<'k> {
     scope: Scope<'k>,
-    used: RefCell<BTreeSet<&'k Place>>,
+    used: Mutex<BTreeSet<&'k Place>>,
 }
 
 impl<'k> Noted<'k> {
     fn of(scope: Scope<'k>) -> Noted<'k> {
         Noted {
             scope,
-            used: RefCell::default(),
+            used: Mutex::default(),
         }
+    }
+
+    fn into_used(self) -> BTreeSet<&'k Place> {
+        self.used
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, found: Option<Match<'k>>) -> Option<String> {
         let found = found?;
-        self.used.borrow_mut().insert(found.entry);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(found.entry);
         Some(found.reason)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::rules::known_issues;
 
-/// Knowledge about names that changed; the comparison works without.
-pub trait Renames {
+/// The names that are known to have changed; the comparison works without. Several sections ask at once.
+pub trait Renames: Sync {
     /// Tells whether any entry about fields names this one; quick, to spare the questions below.
     fn mentions(&self, field: &str) -> bool;
     /// Returns why the field `old` of a description and `new` in the same place are one, if a list

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use crate::compression::{UnpackError, unpacked};
 use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
 
+/// No memory is set aside for more than this before it is read.
+const LIKELY_BYTES: u64 = 4 << 20;
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -64,12 +66,15 @@ pub fn read_dump(file: &Path) -> Result<Dump, DumpError> {
         source,
     };
     let mut input = File::open(file).map_err(io_error)?;
-    if input.metadata().map_err(io_error)?.is_dir() {
+    let metadata = input.metadata().map_err(io_error)?;
+    if metadata.is_dir() {
         return Err(DumpError::Folder {
             file: file.to_owned(),
         });
     }
-    let mut bytes = Vec::new();
+    // In one piece, where the size is known: it need not be moved as it grows.
+    let expected = metadata.len().min(LIKELY_BYTES);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default() + 1);
     input
         .by_ref()
         .take(MAX_BYTES + 1)

@@ -22,36 +22,66 @@ pub fn compare(
     directions: &[Direction],
     renames: &dyn Renames,
 ) -> Vec<Finding> {
-    let (old_states, new_states) = (old.states_array_lengths(), new.states_array_lengths());
-    let mut findings = Vec::new();
-    for pair in pair_sections(old, new, renames) {
+    let comparison = Comparison {
+        old_states: old.states_array_lengths(),
+        new_states: new.states_array_lengths(),
+        directions,
+        renames,
+    };
+    let pairs = pair_sections(old, new, renames);
+    let (front, back) = pairs.split_at(pairs.len() / 2);
+    std::thread::scope(|scope| {
+        let back = scope.spawn(|| comparison.all(back));
+        let mut findings = comparison.all(front);
+        match back.join() {
+            Ok(more) => findings.extend(more),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        findings
+    })
+}
+
+/// What is the same for all pairs of sections.
+struct Comparison<'c> {
+    old_states: bool,
+    new_states: bool,
+    directions: &'c [Direction],
+    renames: &'c dyn Renames,
+}
+
+impl Comparison<'_> {
+    fn all(&self, pairs: &[Pair]) -> Vec<Finding> {
+        pairs.iter().flat_map(|pair| self.one(pair)).collect()
+    }
+
+    fn one(&self, pair: &Pair) -> Vec<Finding> {
+        let directions = self.directions.iter();
         match pair {
             Pair::Both { old, new, known } => {
-                let own = defects(old, new, directions);
-                let (old, new) = (subject(old, old_states), subject(new, new_states));
+                let own = defects(old, new, self.directions);
                 let known = known.as_deref();
+                let old = subject(old, self.old_states);
+                let new = subject(new, self.new_states);
                 let between: Vec<Finding> = directions
-                    .iter()
                     .flat_map(|&direction| {
                         let wording = Wording::by_age(direction);
-                        sections::compare(old, new, known, wording, renames)
+                        sections::compare(old, new, known, wording, self.renames)
                     })
                     .filter(|found| !is_own(found))
                     .collect();
-                findings.extend(own.into_iter().filter(|own| !is_told_by(own, &between)));
+                let mut findings = own;
+                findings.retain(|own| !is_told_by(own, &between));
                 findings.extend(between);
+                findings
             }
-            Pair::OldOnly(section) => {
-                let lone = |&direction| lone_section(section, Build::Old, direction);
-                findings.extend(directions.iter().filter_map(lone));
-            }
-            Pair::NewOnly(section) => {
-                let lone = |&direction| lone_section(section, Build::New, direction);
-                findings.extend(directions.iter().filter_map(lone));
-            }
+            Pair::OldOnly(section) => directions
+                .filter_map(|&direction| lone_section(section, Build::Old, direction))
+                .collect(),
+            Pair::NewOnly(section) => directions
+                .filter_map(|&direction| lone_section(section, Build::New, direction))
+                .collect(),
         }
     }
-    findings
 }
 
 /// Tells whether a difference between two builds is a defect of one of them, found without regard

@@ -32,15 +32,24 @@ impl<'d> Interner<'d> {
     /// Returns the path below `parent` of a field called `name`, which may be a C expression like
     /// `dev.core->itr`, and the path's last part.
     pub(crate) fn path(&mut self, parent: Id, name: &'d str) -> (Id, Id) {
+        // Hardly any name is an expression, and a look at the bytes is cheaper than a search.
+        if !name.bytes().any(|byte| matches!(byte, b'.' | b'>')) {
+            let leaf = self.name(name.strip_suffix('-').unwrap_or(name));
+            return (self.below(parent, leaf), leaf);
+        }
         let mut path = parent;
         let mut leaf = ROOT;
         for part in name.split(['.', '>']) {
             let part = part.strip_suffix('-').unwrap_or(part);
             leaf = self.name(part);
-            let next = self.paths.len() as Id + 1;
-            path = *self.paths.entry((path, leaf)).or_insert(next);
+            path = self.below(path, leaf);
         }
         (path, leaf)
+    }
+
+    fn below(&mut self, path: Id, leaf: Id) -> Id {
+        let next = self.paths.len() as Id + 1;
+        *self.paths.entry((path, leaf)).or_insert(next)
     }
 
     pub(crate) fn place(&mut self, parent: Option<Id>, name: &'d str) -> Id {
