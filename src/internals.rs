@@ -19,9 +19,10 @@ pub mod migration {
     pub use crate::migration::boot::PlainBoots;
     pub use crate::migration::case;
     pub use crate::migration::checks::state::Names;
-    pub use crate::migration::config::{CaseSpec, MigrationConfig, Part, Timeouts};
+    pub use crate::migration::config::{CaseSpec, MigrationConfig, Part};
     pub use crate::migration::diagnosis::property_diff::{Compared, Snapshots, compare, findings};
     pub use crate::migration::endpoint::vm::{Endpoint, Role, Vm};
+    pub use crate::migration::timeouts::Timeouts;
 }
 
 /// Opening builds: the tests of fetching and starting them, and all tests on real ones.

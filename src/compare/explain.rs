@@ -25,8 +25,8 @@ use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
 use differences::Layouts;
 pub(crate) use explanation::Explanation;
-use explanation::Grade;
 use memory::memory;
+use reason::Grade;
 pub(crate) use reason::Reason;
 use reason::{Instance, Parting, Takes};
 use values::values;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::migration::config::Timeouts;
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
+use crate::migration::timeouts::Timeouts;
 use crate::qemu::private_dir;
 use crate::workload::SerialLog;
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::devices::{Composition, DeviceSet, Target};
 use crate::migration::boot::PlainBoots;
@@ -10,6 +9,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
@@ -17,31 +17,6 @@ use crate::workload;
 
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
-
-/// Deadlines.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// One migration.
-    pub leg: Duration,
-    /// The longest time from the start of the machine to the guest's first heartbeat, firmware
-    /// included; no longer than a migration.
-    pub boot: Duration,
-    /// The time from one heartbeat to the next.
-    pub heartbeat: Duration,
-    /// Finding the devices that make a case fail.
-    pub culprits: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            leg: Duration::from_secs(60),
-            boot: Duration::from_secs(120),
-            heartbeat: Duration::from_secs(60),
-            culprits: Duration::from_secs(90),
-        }
-    }
-}
 
 /// The configuration that all cases of a run share.
 #[derive(Debug, Clone)]
@@ -54,7 +29,7 @@ pub struct MigrationConfig {
     pub arch: String,
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
-    /// What becomes of the model that the machine's profile chooses. It is left out where the builds have
+    /// The use of the model that the machine's profile chooses. It is left out where the builds have
     /// another one by default: it would hide that.
     pub profile_cpu: ProfileCpu,
     pub transport: Transport,

@@ -15,3 +15,4 @@ pub(crate) mod leg;
 pub(crate) mod pool;
 pub(crate) mod result;
 pub(crate) mod run;
+pub(crate) mod timeouts;

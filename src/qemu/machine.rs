@@ -74,7 +74,7 @@ impl Profile {
     }
 }
 
-/// What becomes of a profile's choice of a CPU model.
+/// The use of a profile's choice of a CPU model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProfileCpu {
     /// The machine is started with it.

@@ -50,7 +50,7 @@ pub struct CoveredSection {
     pub sent_in: Vec<Direction>,
 }
 
-/// How much of the sections was sent in one direction.
+/// The share of the sections that was sent in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectionCoverage {
     /// The direction.

@@ -41,7 +41,7 @@ pub fn compare(
     })
 }
 
-/// What is the same for all pairs of sections.
+/// The part of a comparison that is the same for all pairs of sections.
 struct Comparison<'c> {
     old_states: bool,
     new_states: bool,

@@ -1,6 +1,7 @@
 //! The first difference between two layouts of one section, and what it means for a load.
 
-use crate::compare::explain::explanation::{Explanation, Grade};
+use crate::compare::explain::explanation::Explanation;
+use crate::compare::explain::reason::Grade;
 use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
 use crate::compare::layout::layout_name;
 use crate::compare::renames::Renames;

@@ -19,21 +19,6 @@ pub(crate) struct Explanation {
     pub only_one: bool,
 }
 
-/// The certainty of an explanation, surest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Grade {
-    /// No state makes it load.
-    Certain,
-    /// An explanation of a refusal that is known to have happened in this section.
-    Likely,
-    /// The same, by a check after all of the section has been read.
-    Late,
-    /// The state, or a test that cannot be seen, may make up for it.
-    Perhaps,
-    /// A length that depends on state.
-    Elastic,
-}
-
 impl Explanation {
     /// Tells whether it is a length that the state of the guest chooses.
     pub(crate) fn is_of_state(&self) -> bool {

@@ -4,11 +4,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::compare::explain::explanation::Grade;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
 use crate::stream::tree::Kind;
+
+/// The certainty of an explanation, surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Grade {
+    /// No state makes it load.
+    Certain,
+    /// An explanation of a refusal that is known to have happened in this section.
+    Likely,
+    /// The same, by a check after all of the section has been read.
+    Late,
+    /// The state, or a test that cannot be seen, may make up for it.
+    Perhaps,
+    /// A length that depends on state.
+    Elastic,
+}
 
 /// A reason against a load.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Values that a loader is known to compare with its own.
 
-use crate::compare::explain::explanation::{Explanation, Grade};
+use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::pci_config::ConfigPart;
+use crate::compare::explain::reason::Grade;
 use crate::compare::explain::reason::{Reason, Register};
 use crate::compare::streams::{Leaf, leaves};
 use crate::stream::tree::{Leaf as Held, Section};

@@ -72,7 +72,7 @@ pub struct LaunchSpec {
     pub arch: String,
     /// A CPU model instead of the machine's own.
     pub cpu: Option<String>,
-    /// What becomes of the model that the machine's profile chooses.
+    /// The use of the model that the machine's profile chooses.
     pub profile_cpu: ProfileCpu,
     /// The options of the device set.
     pub device_args: Vec<String>,
