@@ -12,10 +12,9 @@ use crate::devices::Drivers;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
-use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
-use crate::report::{Case, Described, Finding, Level, Notice, NoticeKind, Outcome};
+use crate::report::{Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome};
 use crate::rules::judge::LevelOverrides;
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
@@ -196,8 +195,8 @@ fn passed<'c>(
     cases: &'c [Case],
     observed: &[Observed],
 ) -> Option<&'c Case> {
-    let confirmed = finding.confirmed_by.as_deref();
-    if finding.level == Level::Note || confirmed.is_some_and(|by| by != BOTH_SEND) {
+    let by_case = matches!(finding.confirmed_by, Some(Confirmation::Case(_)));
+    if finding.level == Level::Note || by_case {
         return None;
     }
     let vmsd = finding.path.first()?;
@@ -292,7 +291,7 @@ mod tests {
         }];
         assert_eq!(refuted(&warning, &blind, std::slice::from_ref(&here)), None);
         let confirmed = Finding {
-            confirmed_by: Some("another".to_owned()),
+            confirmed_by: Some(Confirmation::Case("another".to_owned())),
             ..warning
         };
         assert_eq!(refuted(&confirmed, &came, &[here]), None);

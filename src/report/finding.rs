@@ -102,7 +102,7 @@ pub struct Finding {
     /// The evidence that it was concluded from.
     pub evidence: Evidence,
     /// Id of the case that proved it.
-    pub confirmed_by: Option<String>,
+    pub confirmed_by: Option<Confirmation>,
     /// Id of a case in which the device came through after reset. Another state may still fail.
     #[serde(default)]
     pub refuted_by: Option<String>,
@@ -114,6 +114,49 @@ pub struct Finding {
     /// The fields, subsections or descriptions that changed, as the lists name them.
     #[serde(skip)]
     pub items: Vec<Changed>,
+}
+
+/// The evidence that confirms a finding. It is serialised as the id of a case, or as a phrase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Confirmation {
+    /// The streams that both builds send.
+    Streams,
+    /// A case, by its id.
+    Case(String),
+}
+
+/// How [`Confirmation::Streams`] is serialised.
+const STREAMS: &str = "what both builds send";
+
+impl Confirmation {
+    /// Tells whether it is the case of this id.
+    pub fn is_case(&self, id: &str) -> bool {
+        matches!(self, Confirmation::Case(case) if case == id)
+    }
+
+    /// Returns the text that reports show.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Confirmation::Streams => STREAMS,
+            Confirmation::Case(id) => id,
+        }
+    }
+}
+
+impl From<String> for Confirmation {
+    fn from(text: String) -> Self {
+        match text == STREAMS {
+            true => Confirmation::Streams,
+            false => Confirmation::Case(text),
+        }
+    }
+}
+
+impl From<Confirmation> for String {
+    fn from(confirmation: Confirmation) -> Self {
+        confirmation.as_str().to_owned()
+    }
 }
 
 /// A change in QEMU, equal for all findings of one rule that show it, in whichever section.

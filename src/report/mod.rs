@@ -28,7 +28,9 @@ pub use coverage::{
     Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, DirectionCoverage,
     Kinds, Reached,
 };
-pub use finding::{ChangeKey, Changed, ContextLine, Evidence, FieldKey, Finding, Level, Shape};
+pub use finding::{
+    ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{LevelOverride, LevelOverrides, Policy};

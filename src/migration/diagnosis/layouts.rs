@@ -8,12 +8,9 @@ use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::properties::ProbeError;
 use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
-use crate::report::{Case, Described, Finding, Level, Outcome};
+use crate::report::{Case, Confirmation, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
-
-/// The confirmation of a finding that shows in what both builds send, until a case confirms it.
-pub(crate) const BOTH_SEND: &str = "what both builds send";
 
 /// Has both builds save a guest that never ran.
 ///
@@ -77,9 +74,7 @@ pub(crate) fn findings(
         });
         match same.next() {
             Some(known) => {
-                known
-                    .confirmed_by
-                    .get_or_insert_with(|| BOTH_SEND.to_owned());
+                known.confirmed_by.get_or_insert(Confirmation::Streams);
                 false
             }
             None => true,

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::migration::diagnosis::layouts::BOTH_SEND;
 use crate::model::{Direction, Rule};
-use crate::report::{Case, Cause, Finding, Level, Outcome};
+use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 
 /// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
 /// same field, unless nothing of that description migrates whatever the state is.
@@ -47,7 +46,12 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     if cause.rule == Some(Rule::PropertyDefaultChanged) {
         // How the device is set up explains what it sends.
         let mut findings = findings.iter();
-        return findings.find(|finding| finding.confirmed_by.as_ref() == Some(&case.id));
+        return findings.find(|finding| {
+            finding
+                .confirmed_by
+                .as_ref()
+                .is_some_and(|by| by.is_case(&case.id))
+        });
     }
     let finding = explain(cause, direction, findings)?;
     cause.rule = Some(finding.rule);
@@ -64,8 +68,8 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     }
     // A migration that failed proves more than a layout that was seen.
     match &finding.confirmed_by {
-        Some(by) if by != BOTH_SEND => {}
-        _ => finding.confirmed_by = Some(case.id.clone()),
+        Some(Confirmation::Case(_)) => {}
+        _ => finding.confirmed_by = Some(Confirmation::Case(case.id.clone())),
     }
     Some(finding)
 }

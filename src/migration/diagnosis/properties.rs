@@ -13,7 +13,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::model::{Direction, Rule};
 use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{Problem, StartError, private_dir};
-use crate::report::{Case, Cause, Finding, Level, Outcome};
+use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
 
@@ -156,7 +156,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
         .iter()
         .map(|difference| Finding {
             level: Level::Warning,
-            confirmed_by: Some(case.id.clone()),
+            confirmed_by: Some(Confirmation::Case(case.id.clone())),
             ..difference.finding(direction, machine)
         })
         .collect()

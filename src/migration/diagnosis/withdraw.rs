@@ -29,7 +29,11 @@ pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
                 && finding.evidence == Evidence::Stream
                 && finding.path.len() > 1
                 && finding.path.first().is_some_and(|first| first == vmsd);
-            !is_inside || finding.confirmed_by.as_ref() == Some(&case.id)
+            !is_inside
+                || finding
+                    .confirmed_by
+                    .as_ref()
+                    .is_some_and(|by| by.is_case(&case.id))
         });
     }
 }

@@ -14,8 +14,8 @@ use crate::model::{BuildKind, BuildRef, Side};
 use crate::report::render::cases::{alone, became};
 use crate::report::render::groups;
 use crate::report::{
-    Case, Change, Coverage, CoveredSection, Finding, Leg, Level, Outcome, Reached, Report,
-    RuleText, Split, Swept, Verdict,
+    Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level, Outcome, Reached,
+    Report, RuleText, Split, Swept, Verdict,
 };
 
 /// Number of failures above which all are folded.
@@ -479,7 +479,7 @@ fn of_rules<'r>(
             },
             confirmed_by: group
                 .iter()
-                .filter_map(|f| f.confirmed_by.as_deref())
+                .filter_map(|f| f.confirmed_by.as_ref().map(Confirmation::as_str))
                 .collect(),
             refuted_by: group
                 .iter()

@@ -150,7 +150,7 @@ fn findings(shards: &[Input], cases: &[Case]) -> Vec<Finding> {
     // The whole run would have named the first case that confirms a finding, or else what was sent.
     let rank = |finding: &Finding| match &finding.confirmed_by {
         Some(by) => {
-            let case = cases.iter().position(|case| case.id == *by);
+            let case = cases.iter().position(|case| by.is_case(&case.id));
             case.unwrap_or(cases.len())
         }
         None => usize::MAX,
