@@ -51,6 +51,7 @@ pub(crate) fn settle(
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
         running: false,
+        linux: None,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,
         loops: None,

@@ -70,6 +70,11 @@ pub(crate) enum Problem {
     Name(#[from] UnknownName),
     #[error("no build to sweep")]
     NoBuild,
+    #[error(
+        "there is no Linux guest for {arch}, only for {known}; without --workload linux a small guest \
+         of our own runs"
+    )]
+    NoLinux { arch: String, known: String },
 }
 
 impl Problem {
@@ -87,6 +92,7 @@ impl Problem {
             | Problem::Read(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
+            | Problem::NoLinux { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }

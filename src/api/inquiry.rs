@@ -9,6 +9,7 @@ use crate::api::doubts;
 use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
+use crate::api::linux;
 use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
@@ -19,11 +20,12 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_features};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
 use crate::qemu;
@@ -46,6 +48,7 @@ pub(crate) struct Opened {
     pub pair: Pair,
     /// The machine type, resolved: both builds have it.
     pub machine: String,
+    builds: Builds,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
 }
@@ -84,6 +87,7 @@ impl Opened {
         Ok(Opened {
             pair,
             machine,
+            builds: builds.clone(),
             directions: builds.directions.clone(),
             sets,
         })
@@ -201,7 +205,7 @@ impl<'i> Inquiry<'i> {
             })
             .collect();
         let (old, new) = Endpoint::both(pair);
-        let config = MigrationConfig {
+        let mut config = MigrationConfig {
             old,
             new,
             machine: machine.clone(),
@@ -216,6 +220,8 @@ impl<'i> Inquiry<'i> {
                 .into_iter()
                 .collect(),
             running,
+            linux: None,
+            saved: SavedGuests::default(),
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
@@ -227,6 +233,9 @@ impl<'i> Inquiry<'i> {
             logs: logs.to_owned(),
             names: Names::of(&self.scope, pair.arch()),
         };
+        let Opened { sets, builds, .. } = self.opened;
+        let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
+        self.notices.extend(lacking);
         progress.event(Event::CasesPlanned(specs.len()));
         let ran = batch::run(&config, &specs, jobs(guests.jobs), |subject, event| {
             let event = match event {
@@ -434,9 +443,10 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Withdraws findings that better evidence makes moot.
+    /// Ties cases to the features that they failed for, and withdraws findings that better evidence makes moot.
     pub(crate) fn withdraw(&mut self) {
-        if let Some(moved) = &self.moved {
+        if let Some(moved) = &mut self.moved {
+            link_features(&mut moved.cases, &mut self.findings);
             withdraw_moot(&moved.cases, &mut self.findings);
         }
     }

@@ -30,6 +30,7 @@ mod doubts;
 pub(crate) mod dumps;
 mod error;
 mod inquiry;
+mod linux;
 mod live;
 pub(crate) mod logs;
 mod merge;
@@ -43,7 +44,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
-    SweepConfig,
+    SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

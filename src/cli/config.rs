@@ -6,11 +6,12 @@ use anyhow::anyhow;
 
 use crate::api::{
     Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
-    SweepConfig,
+    SweepConfig, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    CheckBuildsArgs, JudgeArgs, LiveArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs,
+    CheckBuildsArgs, JudgeArgs, LiveArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs,
+    SweepArgs, Workload,
 };
 use crate::report::{LevelOverride, LevelOverrides, Policy};
 
@@ -109,6 +110,10 @@ impl From<&MigrationArgs> for Guests {
                 first: args.first.direction(),
             }),
             paused: args.paused,
+            workload: match args.workload {
+                Workload::Tiny => WorkloadKind::Tiny,
+                Workload::Linux => WorkloadKind::Linux,
+            },
             cpu: args.cpu.clone(),
             transport: args.transport,
             capabilities: args.capability.clone(),

@@ -10,6 +10,7 @@ pub(crate) mod rule;
 mod section;
 mod similar;
 mod version;
+mod virtio;
 
 pub use build::{BuildKind, BuildRef};
 pub use direction::{Direction, Side};
@@ -20,3 +21,4 @@ pub use rule::Rule;
 pub use section::SectionName;
 pub use similar::nearest;
 pub use version::{BadVersion, Version};
+pub use virtio::{VirtioKind, feature_name};

@@ -7,6 +7,7 @@ mod case;
 mod cause;
 mod coverage;
 mod finding;
+mod guest;
 mod notice;
 mod policy;
 pub mod render;
@@ -31,6 +32,7 @@ pub use coverage::{
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
 };
+pub use guest::{LinuxReport, VirtioReport};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{LevelOverride, LevelOverrides, Policy};

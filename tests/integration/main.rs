@@ -25,6 +25,7 @@ mod dependencies;
 mod device_sets;
 mod dumps;
 mod guests;
+mod linux;
 mod live;
 mod log;
 mod merge;

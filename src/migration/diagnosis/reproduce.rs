@@ -22,13 +22,13 @@ pub(crate) fn line(
         let args = launch.args(endpoint.info.version, folder);
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
-        if let Some(guest) = launch.guest {
+        if let Some(workload) = &launch.workload {
             words.push(format!("-chardev file,id=console,path=$d/console{at}"));
-            for arg in guest.serial_args("console") {
+            for arg in workload.serial_args("console") {
                 words.push(quote(&arg.to_string_lossy()));
             }
         }
-        if launch.guest.is_none() {
+        if launch.workload.is_none() {
             words.push("-S".to_owned());
         }
         if at > 0 {
@@ -39,7 +39,7 @@ pub(crate) fn line(
         }
         let run = words.join(" ");
         let mut typed = Vec::new();
-        match (launch.guest, at) {
+        match (&launch.workload, at) {
             // Its first word, on either side, shows that the guest works.
             (Some(_), _) => typed.push(until(&format!("-s $d/console{at}"))),
             (None, 0) => {}
