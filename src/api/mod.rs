@@ -33,11 +33,13 @@ mod inquiry;
 mod linux;
 mod live;
 pub(crate) mod logs;
+mod memory;
 mod merge;
 mod names;
 mod progress;
 mod static_check;
 mod sweep;
+mod unknown_name;
 
 use std::path::PathBuf;
 
@@ -48,6 +50,7 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;
