@@ -25,6 +25,9 @@ use crate::workload::{SerialLog, Workload};
 const STREAM: &str = "saved.stream";
 /// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
 const ROUNDS: u32 = 2;
+/// The longest time from the start of the machine to the end of the guest's first rounds. Seconds do on an idle host;
+/// one with much to do takes ten times as long.
+const BOOT: Duration = Duration::from_secs(10 * 60);
 /// Pause between two questions whether a migration is over.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Part of the memory that a balloon takes away before the guest is saved, as its inverse.
@@ -127,9 +130,8 @@ async fn boot(
         .await
         .map_err(|error| text(&error))?;
     let mut log = Workload::Linux(guest.clone()).log();
-    let limit = timeouts.boot.max(timeouts.leg);
     let begun = Instant::now();
-    let worked = work(&mut vm, &mut log, guest, limit).await;
+    let worked = work(&mut vm, &mut log, guest).await;
     tracing::debug!(
         build = endpoint.build.label(),
         seconds = begun.elapsed().as_secs_f32(),
@@ -137,7 +139,7 @@ async fn boot(
         "the Linux guest booted"
     );
     let saved = match worked {
-        Ok(()) => save(&mut vm, &mut log, &folder.path().join(STREAM), limit).await,
+        Ok(()) => save(&mut vm, &mut log, &folder.path().join(STREAM), timeouts.leg).await,
         Err(why) => Err(format!("{why} {}", vm.monitored.process.stderr())),
     };
     let placed = vm.root_devices().await;
@@ -196,15 +198,10 @@ fn report(kernel: &str, found: Option<&Inventory>, placed: &[RootDevice]) -> Lin
 }
 
 /// Has the guest work until it has used every device, and its memory is no longer what it booted with.
-async fn work(
-    vm: &mut Vm,
-    log: &mut SerialLog,
-    guest: &LinuxGuest,
-    limit: Duration,
-) -> Result<(), String> {
+async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<(), String> {
     let text = |error: &dyn fmt::Display| error.to_string();
     vm.cont().await.map_err(|error| text(&error))?;
-    let booted = vm.wait_for_heartbeats(log, None, 1, limit).await;
+    let booted = vm.wait_for_heartbeats(log, None, 1, BOOT).await;
     let first = booted.map_err(|error| text(&error))?;
     let memory = u64::from(guest.memory_mib());
     let command = Balloon {
@@ -212,9 +209,7 @@ async fn work(
     };
     // A machine may have no balloon.
     let _without = vm.monitored.session.execute(command, vm.command).await;
-    let worked = vm
-        .wait_for_heartbeats(log, Some(first), ROUNDS, limit)
-        .await;
+    let worked = vm.wait_for_heartbeats(log, Some(first), ROUNDS, BOOT).await;
     worked.map(drop).map_err(|error| text(&error))
 }
 
