@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::api::dumps::ObtainError;
 use crate::api::names::UnknownName;
 use crate::devices::DeviceError;
+use crate::guest::ReadError as GuestReadError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
 use crate::rules::known_issues::ListError;
@@ -68,6 +69,13 @@ pub(crate) enum Problem {
     },
     #[error(transparent)]
     Name(#[from] UnknownName),
+    #[error("{label}: no guest can be made of it: {error}")]
+    Guest {
+        label: String,
+        error: GuestReadError,
+    },
+    #[error("{label}: the guest has no -machine: give the machine type with -M")]
+    NoMachine { label: String },
     #[error("no build to sweep")]
     NoBuild,
 }
@@ -85,6 +93,8 @@ impl Problem {
             | Problem::Devices(_)
             | Problem::Name(_)
             | Problem::Read(_)
+            | Problem::Guest { .. }
+            | Problem::NoMachine { .. }
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::OtherTarget { .. } => true,

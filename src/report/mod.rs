@@ -7,6 +7,7 @@ mod case;
 mod cause;
 mod coverage;
 mod finding;
+mod guest;
 mod notice;
 mod policy;
 pub mod render;
@@ -30,6 +31,9 @@ pub use coverage::{
 };
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+};
+pub use guest::{
+    Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
 };
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
@@ -70,6 +74,9 @@ pub struct Report {
     /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// The user's own guest, where the run was about one.
+    #[serde(default)]
+    pub guest: Option<GuestFile>,
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
@@ -143,6 +150,7 @@ impl Report {
             swept: Vec::new(),
             coverage: None,
             described: None,
+            guest: None,
             notices: Vec::new(),
             summary: Summary::default(),
             rules: BTreeMap::new(),

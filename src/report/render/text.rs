@@ -53,6 +53,9 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             finding(&group, text, options, &mut explained, out)?;
         }
     }
+    if let Some(guest) = &report.guest {
+        crate::report::render::guest::write(guest, options.verbose, options.quiet, out)?;
+    }
     if report.swept.is_empty() {
         crate::report::render::cases::write(&report.cases, options.quiet, out)?;
     } else {
