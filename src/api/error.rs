@@ -4,13 +4,14 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::dumps::ObtainError;
-use crate::api::names::UnknownName;
+use crate::api::unknown_name::UnknownName;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
+use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
-use crate::sweep::merge::{MergeError, ReadError};
+use crate::sweep::merge::MergeError;
 
 /// The reason why a function of this library returns no report.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,10 @@ pub(crate) enum Problem {
     NoMachine { label: String },
     #[error("no build to sweep")]
     NoBuild,
+    #[error(
+        "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
+    )]
+    NoBaseline,
 }
 
 impl Problem {
@@ -95,6 +100,7 @@ impl Problem {
             | Problem::Read(_)
             | Problem::Guest { .. }
             | Problem::NoMachine { .. }
+            | Problem::NoBaseline
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::OtherTarget { .. } => true,

@@ -3,13 +3,16 @@
 //! The types are the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
+pub(crate) mod baseline;
 mod case;
 mod cause;
 mod coverage;
 mod finding;
 mod guest;
+pub(crate) mod identity;
 mod notice;
 mod policy;
+pub(crate) mod read;
 pub mod render;
 mod swept;
 mod verdict;
@@ -20,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
+pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff,
@@ -35,9 +39,10 @@ pub use finding::{
 pub use guest::{
     Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
 };
+pub(crate) use identity::{AD_HOC, TOGETHER};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
-pub use policy::{LevelOverride, LevelOverrides, Policy};
+pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
 
@@ -80,6 +85,9 @@ pub struct Report {
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// The earlier report that this one was held against.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
     /// Counts of the findings and cases.
     pub summary: Summary,
     /// The meaning of the rules that occur in findings and cases, by id.
@@ -152,6 +160,7 @@ impl Report {
             described: None,
             guest: None,
             notices: Vec::new(),
+            baseline: None,
             summary: Summary::default(),
             rules: BTreeMap::new(),
         }
@@ -159,6 +168,9 @@ impl Report {
 
     /// Counts the evidence and draws the verdict, by a policy that the report names from then on.
     pub fn judged_by(mut self, policy: Policy) -> Self {
+        for finding in &mut self.findings {
+            finding.id = identity::FindingId(finding).to_string();
+        }
         self.summary = Summary::of(&self.findings, &self.cases);
         self.verdict = Verdict::of(&self, &policy);
         if let Some(coverage) = &mut self.coverage {
