@@ -45,8 +45,8 @@ use std::path::PathBuf;
 
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
-    SweepConfig, WorkloadKind,
+    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
+    MergeConfig, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

@@ -229,6 +229,10 @@ pub(crate) enum Workload {
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
+    /// Your own guest instead of device sets: a QEMU command line, /proc/PID/cmdline, libvirt's log of a guest
+    /// or the output of `qm showcmd`; - for standard input. Nothing that it names is opened or reached
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device_set", "device"])]
+    pub guest: Option<PathBuf>,
     /// Devices in the guest: a shipped set, or a file of your own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,
@@ -246,7 +250,7 @@ pub(crate) struct MigrationArgs {
     pub paused: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with = "paused")]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "guest"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]

@@ -10,6 +10,7 @@ mod coverage;
 mod finding;
 mod guest;
 pub(crate) mod identity;
+mod linux;
 mod notice;
 mod policy;
 pub(crate) mod read;
@@ -36,8 +37,11 @@ pub use coverage::{
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
 };
-pub use guest::{LinuxReport, VirtioReport};
+pub use guest::{
+    Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
+};
 pub(crate) use identity::{AD_HOC, TOGETHER};
+pub use linux::{LinuxReport, VirtioReport};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -77,6 +81,9 @@ pub struct Report {
     /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// The user's own guest, where the run was about one.
+    #[serde(default)]
+    pub guest: Option<GuestFile>,
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
@@ -153,6 +160,7 @@ impl Report {
             swept: Vec::new(),
             coverage: None,
             described: None,
+            guest: None,
             notices: Vec::new(),
             baseline: None,
             summary: Summary::default(),

@@ -23,8 +23,9 @@ pub(crate) fn line(
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
         if let Some(workload) = &launch.workload {
-            words.push(format!("-chardev file,id=console,path=$d/console{at}"));
-            for arg in workload.serial_args("console") {
+            let (id, port) = launch.console(workload);
+            words.push(format!("-chardev file,id={id},path=$d/console{at}"));
+            for arg in port {
                 words.push(quote(&arg.to_string_lossy()));
             }
         }
