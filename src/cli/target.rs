@@ -1,5 +1,6 @@
 //! A place to write to, checked before the work whose result is written there.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::cleanup::uninterrupted;
 use crate::cli::Failure;
+use crate::model::visible_output;
 
 /// Number of links that Linux itself follows.
 const MOST_LINKS: usize = 40;
@@ -82,7 +84,7 @@ impl Target {
             let mut text = Vec::new();
             render(&mut text)?;
             // A file is read by programs and pagers: never coloured.
-            Ok(anstream::adapter::strip_bytes(&text).into_vec())
+            Ok(anstream::adapter::strip_bytes(&shown(text)).into_vec())
         })
     }
 
@@ -108,8 +110,16 @@ pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
     let mut text = Vec::new();
     render(&mut text)?;
     let mut out = anstream::stdout().lock();
-    out.write_all(&text)?;
+    out.write_all(&shown(text))?;
     out.flush()
+}
+
+/// Returns an output as it may be seen, whatever the names in it are.
+fn shown(output: Vec<u8>) -> Vec<u8> {
+    match visible_output(&String::from_utf8_lossy(&output)) {
+        Cow::Borrowed(same) if same.len() == output.len() => output,
+        seen => seen.into_owned().into_bytes(),
+    }
 }
 
 fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure> {
