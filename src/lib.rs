@@ -53,6 +53,10 @@ mod stream;
 mod vmstate;
 
 mod culprit;
+<<<<<<< HEAD
 mod input;
+=======
+mod guest;
+>>>>>>> main
 mod sweep;
 mod workload;
