@@ -53,10 +53,7 @@ mod stream;
 mod vmstate;
 
 mod culprit;
-<<<<<<< HEAD
-mod input;
-=======
 mod guest;
->>>>>>> main
+mod input;
 mod sweep;
 mod workload;
