@@ -126,6 +126,7 @@ fn main() -> anyhow::Result<()> {
         new,
         machine,
         arch: pair.arch().to_owned(),
+        board: None,
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::Unix,
