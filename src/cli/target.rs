@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use anstream::ColorChoice;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -109,8 +110,16 @@ impl Target {
 pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut text = Vec::new();
     render(&mut text)?;
+    let text = shown(text);
     let mut out = anstream::stdout().lock();
-    out.write_all(&shown(text))?;
+    if matches!(out.current_choice(), ColorChoice::Never) {
+        // The stream would remove the colours as well, with a write for each line.
+        let plain = anstream::adapter::strip_bytes(&text).into_vec();
+        let mut out = out.into_inner();
+        out.write_all(&plain)?;
+        return out.flush();
+    }
+    out.write_all(&text)?;
     out.flush()
 }
 
