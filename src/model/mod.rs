@@ -12,6 +12,7 @@ mod section;
 mod similar;
 mod version;
 mod virtio;
+mod visible;
 
 pub use build::{BuildKind, BuildRef};
 pub use date::{BadDate, Date};
@@ -24,3 +25,6 @@ pub use section::SectionName;
 pub use similar::nearest;
 pub use version::{BadVersion, Version};
 pub use virtio::{VirtioKind, feature_name};
+pub(crate) use visible::{
+    hidden_line, is_hidden, make_visible, visible, visible_json, visible_lines, visible_output,
+};
