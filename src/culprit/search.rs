@@ -65,6 +65,11 @@ enum Stage {
     Whole,
     /// A second trial of what failed, though its parts did not.
     Again,
+    /// More trials of the one item that the failure pointed at, which may fail now and then only.
+    Suspect {
+        item: Item,
+        left: usize,
+    },
     /// The search for the fewest items that fail together.
     Narrowing(Narrowing),
 }
@@ -219,6 +224,7 @@ impl<E: Clone> Search<E> {
             Stage::Empty => self.record_empty(at, answer),
             Stage::Whole => self.record_whole(at, answer),
             Stage::Again => self.record_again(at, answer.without_others()),
+            &Stage::Suspect { item, left } => self.record_suspect(at, item, left, answer),
             Stage::Narrowing(_) => self.record_narrowing(at, answer.without_others()),
         }
     }

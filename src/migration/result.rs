@@ -217,9 +217,10 @@ impl RunResult {
 
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only values differ does so only for the same
-    /// fields and blocks of memory.
+    /// fields and blocks of memory, and a build that dies of its own stream has not refused the other one's.
     pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
-        if !self.failed() {
+        let died = matches!(self.outcome, Outcome::Crash | Outcome::Hang);
+        if !self.failed() || (died && between.outcome == Outcome::Fail) {
             return false;
         }
         let Some(within) = self.only_changes() else {
@@ -317,5 +318,22 @@ mod tests {
             of(8, "a"),
             symptom("get_pci_config_device: Bad config data")
         );
+    }
+
+    #[test]
+    fn a_build_that_dies_of_its_own_stream_has_not_refused_the_other_ones() {
+        let of = |outcome| {
+            let mut run = RunResult::skip("for the test");
+            run.outcome = outcome;
+            run
+        };
+        let accounts = |control, between| of(control).accounts_for(&of(between));
+        assert!(!accounts(Outcome::Crash, Outcome::Fail));
+        assert!(!accounts(Outcome::Hang, Outcome::Fail));
+        assert!(!accounts(Outcome::Pass, Outcome::Fail));
+        // It dies, or refuses, within the build as well.
+        assert!(accounts(Outcome::Crash, Outcome::Crash));
+        assert!(accounts(Outcome::Fail, Outcome::Fail));
+        assert!(accounts(Outcome::Fail, Outcome::Crash));
     }
 }
