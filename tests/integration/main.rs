@@ -33,6 +33,7 @@ mod output_file;
 mod pages;
 mod properties;
 mod record;
+mod releases;
 mod rules;
 mod set_up;
 mod signals;
