@@ -10,6 +10,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory::Recalled;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::qemu::properties::Asked;
 use crate::report::baseline::Sought;
 use crate::workload;
 
@@ -43,8 +44,10 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(dumps);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.keep_own();
     inquiry.link();
     inquiry.settle_doubts(&shared)?;
+    inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);
@@ -54,7 +57,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: config.builds.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -50,6 +50,8 @@ pub(crate) fn settle(
     jobs: usize,
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
+        // Each device is alone on a plain board.
+        board: None,
         running: false,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,
@@ -86,7 +88,7 @@ pub(crate) fn settle(
     }
     let names: Vec<String> = in_doubt.into_iter().collect();
     let only = Only::new(&names);
-    target.properties = target::properties(std::slice::from_ref(&target.config), &only)?;
+    target.properties = target::facts(std::slice::from_ref(&target.config), &only, &[])?.properties;
     let options = Options {
         directions: directions.to_vec(),
         packing: Packing::Packed,

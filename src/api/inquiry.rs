@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::{Builds, Guests};
+use crate::api::config::{Builds, GuestDescription, Guests};
 use crate::api::doubts;
 use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
@@ -13,6 +13,7 @@ use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
+use crate::guest::{GuestSpec, Idle};
 use crate::migration::batch;
 use crate::migration::boot::PlainBoots;
 use crate::migration::checks::state::Names;
@@ -22,6 +23,8 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::property_diff::Snapshots;
+use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
@@ -29,6 +32,7 @@ use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
     Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
@@ -48,6 +52,8 @@ pub(crate) struct Opened {
     pub machine: String,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
+    /// The user's own guest, whose devices are the only set then.
+    guest: Option<GuestSpec>,
 }
 
 impl Opened {
@@ -62,11 +68,16 @@ impl Opened {
         guests: &Guests,
         progress: &dyn Progress,
     ) -> Result<Opened, Error> {
-        let architecture = machine::architecture(builds.architecture.as_deref(), Some(machine));
+        let guest = guests.own.as_ref().map(read_guest).transpose()?;
+        let machine = machine_of(machine, guests, guest.as_ref())?;
+        let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
+        let asked = builds.architecture.as_deref().or(of_guest);
+        let architecture = machine::architecture(asked, Some(machine));
         let means = Means {
             architecture: architecture.to_owned(),
             cache: builds.cache.clone(),
             watcher: &|event| progress.event(Event::Fetch(event)),
+            lists_drivers: true,
         };
         let pair = Pair::open(
             &qemu::parse(&builds.old)?,
@@ -74,7 +85,10 @@ impl Opened {
             &means,
         )?;
         let machine = pair.machine(machine).map_err(QemuError::from)?;
-        let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
+        let sets = match &guest {
+            Some(guest) => vec![guest.devices.clone()],
+            None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
+        };
         for set in &sets {
             names::check_devices(set, &pair)?;
         }
@@ -86,7 +100,36 @@ impl Opened {
             machine,
             directions: builds.directions.clone(),
             sets,
+            guest,
         })
+    }
+
+    /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
+    pub(crate) fn idle(&self) -> Option<Idle> {
+        self.guest.as_ref()?.board.idle
+    }
+}
+
+fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
+    GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
+        label: description.label.clone(),
+        error,
+    })
+}
+
+/// Returns the machine type that is asked for, or that of the user's own guest.
+fn machine_of<'m>(
+    asked: &'m str,
+    guests: &Guests,
+    guest: Option<&'m GuestSpec>,
+) -> Result<&'m str, Problem> {
+    match (&guests.own, guest) {
+        (Some(own), Some(guest)) if asked.is_empty() => {
+            guest.machine.as_deref().ok_or_else(|| Problem::NoMachine {
+                label: own.label.clone(),
+            })
+        }
+        _ => Ok(asked),
     }
 }
 
@@ -120,6 +163,8 @@ pub(crate) struct Inquiry<'i> {
     policy: &'i Policy,
     guests: &'i Guests,
     findings: Vec<Finding>,
+    /// The number of findings that are about devices which the user's own guest does not have.
+    other_findings: usize,
     notices: Vec<Notice>,
     described: Option<Described>,
     coverage: Option<Coverage>,
@@ -134,6 +179,8 @@ struct Moved {
     cases: Vec<Case>,
     /// The streams that were observed in them.
     observed: Vec<Observed>,
+    /// The machine of each set in turn, before it runs, once both builds were asked.
+    surveys: Vec<Result<Survey, ProbeError>>,
 }
 
 impl<'i> Inquiry<'i> {
@@ -156,6 +203,7 @@ impl<'i> Inquiry<'i> {
             policy,
             guests,
             findings: Vec::new(),
+            other_findings: 0,
             notices: Vec::new(),
             described: None,
             coverage: None,
@@ -186,6 +234,11 @@ impl<'i> Inquiry<'i> {
     ) -> Result<(), Error> {
         let Opened { pair, machine, .. } = self.opened;
         let guests = self.guests;
+        let idle = self.opened.idle().filter(|_| running);
+        if let Some(why) = idle {
+            self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
+        }
+        let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
         let directions = first.as_ref().map_or(&*self.opened.directions, |d| &d[..]);
         let specs: Vec<CaseSpec> = self
@@ -206,6 +259,11 @@ impl<'i> Inquiry<'i> {
             new,
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
+            board: self
+                .opened
+                .guest
+                .as_ref()
+                .map(|guest| Arc::new(guest.board.clone())),
             cpu: guests.cpu.clone(),
             profile_cpu: match pair.other_default_cpu(machine) {
                 Some(_) => ProfileCpu::LeftOut,
@@ -247,8 +305,34 @@ impl<'i> Inquiry<'i> {
             specs,
             cases,
             observed,
+            surveys: Vec::new(),
         });
         Ok(())
+    }
+
+    /// Keeps the findings that are about what the user's own guest has, where the run is about one.
+    pub(crate) fn keep_own(&mut self) {
+        let (Some(_), Some(moved)) = (&self.opened.guest, &self.moved) else {
+            return;
+        };
+        let observed = moved.observed.iter();
+        let types: BTreeSet<&str> = observed
+            .clone()
+            .flat_map(|guest| guest.types.iter().map(String::as_str))
+            .collect();
+        let sent: BTreeSet<&str> = observed
+            .flat_map(|guest| guest.sections.iter().map(|sent| sent.vmsd_name.as_str()))
+            .collect();
+        let before = self.findings.len();
+        self.findings.retain(|finding| {
+            let mut names = finding.also_in.iter().chain([&finding.section]);
+            names.any(|name| types.contains(name.as_str()))
+                || finding
+                    .path
+                    .first()
+                    .is_some_and(|vmsd| sent.contains(vmsd.as_str()))
+        });
+        self.other_findings = before - self.findings.len();
     }
 
     /// Ties cases to findings that they prove, and has the lists allow what they allow.
@@ -309,51 +393,57 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Compares how the builds set up the devices of each set.
-    pub(crate) fn compare_properties(&mut self) {
-        let Some(moved) = &self.moved else {
+    /// Has both builds save the machine of each set, before it runs, and asks them for some of its properties.
+    pub(crate) fn survey(&mut self, asked: Asked) {
+        let Some(moved) = &mut self.moved else {
             return;
         };
         for set in &self.opened.sets {
-            let directions = &self.opened.directions;
-            match probe(properties::survey(
-                &moved.config,
-                set,
-                directions,
-                self.scope.lists,
-            )) {
-                Ok(found) => {
-                    let found = judge(found, &self.scope, &self.policy.levels);
-                    properties::absorb(&mut self.findings, found);
-                }
-                Err(error) => self.notices.push(Notice::new(
-                    NoticeKind::PropertiesNotCompared,
-                    &set.name,
-                    error,
-                )),
-            }
+            let surveyed = block_on(survey(&moved.config, set, asked)).map_err(ProbeError::from);
+            moved.surveys.push(surveyed.and_then(|surveyed| surveyed));
         }
     }
 
-    /// Compares the features that virtio devices of each set offer.
+    /// Compares how the builds set up the devices of each set.
+    pub(crate) fn compare_properties(&mut self) {
+        self.compare_snapshots(|_| true, properties::differing);
+    }
+
+    /// Compares the features that virtio devices of each set offer. A set that no guest starts with says so
+    /// in its cases.
     pub(crate) fn compare_features(&mut self) {
+        let has_started = |cases: &[&Case]| cases.iter().any(|case| case.outcome != Outcome::Skip);
+        self.compare_snapshots(has_started, properties::dropped_features);
+    }
+
+    /// Compares what the surveys say of how each set is set up; `is_due` decides by the cases of a set whether it
+    /// is compared.
+    fn compare_snapshots(
+        &mut self,
+        is_due: impl Fn(&[&Case]) -> bool,
+        compared: impl Fn(&Snapshots, &[Direction], &str, &KnownIssues) -> Vec<Finding>,
+    ) {
         let Some(moved) = &self.moved else {
             return;
         };
-        for set in &self.opened.sets {
-            let started =
-                |case: &Case| case.device_set == set.name && case.outcome != Outcome::Skip;
-            if !moved.cases.iter().any(started) {
+        let Opened {
+            machine,
+            directions,
+            sets,
+            ..
+        } = self.opened;
+        for (set, survey) in sets.iter().zip(&moved.surveys) {
+            if !is_due(&moved.cases_of(set)) {
                 continue;
             }
-            let directions = &self.opened.directions;
-            let lists = self.scope.lists;
-            let asked = properties::survey_features(&moved.config, set, directions, lists);
-            match probe(asked) {
-                Ok(found) => {
+            let snapshots = survey.as_ref().and_then(|survey| survey.snapshots.as_ref());
+            match snapshots {
+                Ok(Some(snapshots)) => {
+                    let found = compared(snapshots, directions, machine, self.scope.lists);
                     let found = judge(found, &self.scope, &self.policy.levels);
                     properties::absorb(&mut self.findings, found);
                 }
+                Ok(None) => {}
                 Err(error) => self.notices.push(Notice::new(
                     NoticeKind::PropertiesNotCompared,
                     &set.name,
@@ -369,8 +459,9 @@ impl<'i> Inquiry<'i> {
             return;
         };
         let mut described = Vec::new();
-        for set in &self.opened.sets {
-            let (old, new) = match probe(layouts::streams(&moved.config, set)) {
+        for (set, survey) in self.opened.sets.iter().zip(&moved.surveys) {
+            let streams = survey.as_ref().and_then(|survey| survey.streams.as_ref());
+            let (old, new) = match streams {
                 Ok(streams) => streams,
                 Err(error) => {
                     self.notices.push(Notice::new(
@@ -381,11 +472,10 @@ impl<'i> Inquiry<'i> {
                     continue;
                 }
             };
-            described.push(layouts::described((&old, &new), dumps));
-            let cases = moved.cases.iter();
-            let cases: Vec<&Case> = cases.filter(|case| case.device_set == set.name).collect();
+            described.push(layouts::described((old, new), dumps));
+            let cases = moved.cases_of(set);
             let found = layouts::findings(
-                (&old, &new),
+                (old, new),
                 dumps,
                 &self.opened.directions,
                 &self.scope,
@@ -470,6 +560,11 @@ impl<'i> Inquiry<'i> {
         let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
+        let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());
+        if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
+            guest.answer(&cases, &set.name);
+            guest.other_findings = self.other_findings;
+        }
         Report {
             rules: catalogue::texts(&self.findings, &cases),
             findings: self.findings,
@@ -477,6 +572,7 @@ impl<'i> Inquiry<'i> {
             coverage: self.coverage,
             described: self.described,
             notices,
+            guest,
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),
@@ -487,6 +583,11 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
+    fn cases_of(&self, set: &DeviceSet) -> Vec<&Case> {
+        let cases = self.cases.iter();
+        cases.filter(|case| case.device_set == set.name).collect()
+    }
+
     /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());

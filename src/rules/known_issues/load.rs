@@ -7,8 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 use crate::qemu::machine;
+use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
     Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
     Unrelated, Volatile,
@@ -81,7 +82,7 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
         let keys = entry.get_ref().iter();
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
             return Err(refused(
-                place(name, text, entry.span().start),
+                Lines::of(text).place(name, entry.span().start),
                 format!("`{key}` is still to be filled in"),
             ));
         }
@@ -91,18 +92,33 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
 
 fn has_placeholder(value: &toml::Value) -> bool {
     match value {
-        toml::Value::String(text) => text == FILL_IN,
+        toml::Value::String(text) => text.contains(FILL_IN),
         toml::Value::Array(values) => values.iter().any(has_placeholder),
         toml::Value::Table(table) => table.values().any(has_placeholder),
         _ => false,
     }
 }
 
-/// Returns the place of an entry that begins at this byte of a list.
-fn place(name: &str, text: &str, offset: usize) -> Place {
-    Place {
-        file: name.to_owned(),
-        line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+/// The offsets of the line ends of a list, in order.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        let bytes = text.bytes().enumerate();
+        Lines(
+            bytes
+                .filter(|&(_, b)| b == b'\n')
+                .map(|(at, _)| at)
+                .collect(),
+        )
+    }
+
+    /// Returns the place of an entry that begins at this byte.
+    fn place(&self, name: &str, offset: usize) -> Place {
+        Place {
+            file: name.to_owned(),
+            line: 1 + self.0.partition_point(|&end| end < offset),
+        }
     }
 }
 
@@ -118,6 +134,7 @@ struct File {
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
     migration: Vec<Spanned<RawMigration>>,
+    failure: Vec<Spanned<RawFailure>>,
 }
 
 #[derive(Deserialize)]
@@ -225,7 +242,10 @@ impl KnownIssues {
     /// A folder or file cannot be read, or an entry is malformed or too wide; the error
     /// names the file and, of an entry, the line.
     pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
-        let mut lists = KnownIssues::default();
+        let mut lists = KnownIssues {
+            today: Date::today(),
+            ..KnownIssues::default()
+        };
         for (name, text) in SHIPPED {
             lists.add(name, text)?;
         }
@@ -269,7 +289,8 @@ impl KnownIssues {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),
         })?;
-        let place = |offset: usize| place(name, text, offset);
+        let lines = Lines::of(text);
+        let place = |offset: usize| lines.place(name, offset);
         for (what, entries) in [
             (Renamed::Section, file.section),
             (Renamed::Description, file.description),
@@ -366,6 +387,10 @@ impl KnownIssues {
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
+        }
+        for entry in file.failure {
+            let place = place(entry.span().start);
+            self.failures.push(entry.into_inner().into_entry(place)?);
         }
         for entry in file.migration {
             let place = place(entry.span().start);
