@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
@@ -122,6 +123,19 @@ impl Build {
     /// Returns the text that the user wrote.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Returns a hash of the program, or of the script that starts it; `None` if it cannot be read.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        let words = std::iter::once(self.program.as_os_str());
+        let words = words.chain(self.args.iter().map(OsString::as_os_str));
+        let mut hash = Xxh3::new();
+        let mut files = 0;
+        for file in words.map(Path::new).filter(|word| word.is_file()) {
+            hash.update(&std::fs::read(file).ok()?);
+            files += 1;
+        }
+        (files > 0).then(|| format!("{:016x}", hash.digest()))
     }
 
     pub fn kind(&self) -> BuildKind {
