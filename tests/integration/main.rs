@@ -27,6 +27,7 @@ mod device_sets;
 mod dumps;
 mod guests;
 mod history;
+mod hostile;
 mod live;
 mod log;
 mod merge;
