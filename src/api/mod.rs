@@ -31,6 +31,7 @@ pub(crate) mod dumps;
 mod error;
 pub(crate) mod history;
 mod inquiry;
+mod linux;
 mod live;
 mod lock;
 pub(crate) mod logs;
@@ -47,7 +48,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, StaticConfig, SweepConfig,
+    MergeConfig, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

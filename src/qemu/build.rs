@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::tie_to_us;
 
 /// The time limits after which a build counts as hanging.
@@ -50,6 +51,7 @@ pub struct Build {
     env: Vec<(&'static str, Option<OsString>)>,
     /// Does all of that.
     script: Option<PathBuf>,
+    network: NetworkNamespace,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
@@ -70,6 +72,7 @@ impl Build {
             args: Vec::new(),
             env: Vec::new(),
             script: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: None,
         }
@@ -115,6 +118,7 @@ impl Build {
             args,
             env,
             script: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: in_use,
         })
@@ -156,6 +160,14 @@ impl Build {
         Build { deadlines, ..self }
     }
 
+    /// Gives each process of the build a network namespace of its own, in which it may make interfaces.
+    pub(crate) fn with_own_network(self) -> Build {
+        Build {
+            network: NetworkNamespace::of_own(),
+            ..self
+        }
+    }
+
     /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
     /// group of its own and is killed when the thread that started it ends.
     pub fn command(&self) -> Command {
@@ -175,6 +187,7 @@ impl Build {
                 None => command.env_remove(name),
             };
         }
+        self.network.enter(&mut command);
         command
     }
 
@@ -201,6 +214,14 @@ impl Build {
 
     /// Returns what to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
+        let program = self.program_prefix();
+        match self.network.shell_prefix() {
+            Some(namespace) => format!("{namespace} {program}"),
+            None => program,
+        }
+    }
+
+    fn program_prefix(&self) -> String {
         match &self.script {
             Some(script) => quote(&script.to_string_lossy()),
             None => {

@@ -10,6 +10,7 @@ mod coverage;
 mod finding;
 mod guest;
 pub(crate) mod identity;
+mod linux;
 mod memory;
 mod notice;
 mod policy;
@@ -41,6 +42,7 @@ pub use guest::{
     Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
+pub use linux::{LinuxReport, VirtioReport};
 pub use memory::{FlakeRate, Memory, MemoryLabel, RunRecord};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
