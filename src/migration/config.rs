@@ -132,6 +132,7 @@ impl MigrationConfig {
             section_override: None,
             tolerated: Arc::default(),
             survey: false,
+            fill: None,
         }
     }
 

@@ -17,8 +17,8 @@ use crate::model::Version;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
-    side_by_side,
+    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
+    option_value, quote, side_by_side,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -84,6 +84,9 @@ pub struct LaunchSpec {
     pub(crate) tolerated: Arc<LoadChanges>,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
+    /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
+    /// that leaves a value to chance is to show it.
+    pub(crate) fill: Option<MallocFill>,
 }
 
 impl LaunchSpec {
@@ -139,6 +142,14 @@ impl LaunchSpec {
         }
         args.extend(self.device_args.iter().map(OsString::from));
         args
+    }
+
+    /// Returns the build as it is started in this role.
+    fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
+        match (role, self.fill) {
+            (Role::Destination, Some(fill)) => endpoint.build.with_malloc_fill(fill),
+            _ => endpoint.build.clone(),
+        }
     }
 
     /// Writes the files that the arguments name.
@@ -225,8 +236,9 @@ impl Vm {
             args.push(format!("file,id=migcompat-console,path={path}").into());
             args.extend(guest.serial_args("migcompat-console"));
         }
-        let command_line = typed(&endpoint.build, &args);
-        let monitored = Monitored::start(&endpoint.build, &args).await?;
+        let build = launch.build(endpoint, role);
+        let command_line = typed(&build, &args);
+        let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
             monitored,
             index,
