@@ -30,7 +30,11 @@ pub struct Object {
     /// Set for a virtio device, whatever bus it is plugged into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_virtio: bool,
-    /// The properties by name. Empty where they were not asked for.
+    /// Names of the blocks of memory that it owns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub memory: BTreeSet<String>,
+    /// The properties by name. Empty where they were not asked for. A part of a machine's property with
+    /// several parts is called `memory.size`.
     pub properties: BTreeMap<String, Setting>,
 }
 
@@ -130,8 +134,9 @@ impl Snapshot {
         }
         found.sort_by_cached_key(|(path, ..)| natural(path));
         let mut snapshot = Snapshot::default();
-        for (path, type_name, _) in &found {
+        for (path, type_name, items) in &found {
             snapshot.objects.push(Object {
+                memory: items.iter().filter_map(memory).collect(),
                 path: path.clone(),
                 type_name: type_name.clone(),
                 is_virtio: virtio.contains(type_name),
@@ -153,9 +158,16 @@ impl Snapshot {
                 for item in items.iter().filter(|item| is_plain(item)) {
                     let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
-                    if let Some(value) = answer {
-                        // A machine's properties have no default.
-                        object.insert(&item.name, value, Listed::default());
+                    // A machine's properties have no default.
+                    match answer {
+                        Some(Value::Object(parts)) if is_configuration(item) => {
+                            for (part, value) in parts {
+                                let name = format!("{}.{part}", item.name);
+                                object.insert(&name, value, Listed::default());
+                            }
+                        }
+                        Some(value) => object.insert(&item.name, value, Listed::default()),
+                        None => {}
                     }
                 }
                 continue;
@@ -270,6 +282,20 @@ fn natural(path: &str) -> Vec<(String, u64)> {
 /// Returns the type of the child that a property is, if it is one.
 fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
+}
+
+/// Tells whether a property of a machine is a part of its configuration with several parts, as `-M` takes it
+/// (`MemorySizeConfiguration`); others are state, like the time of day.
+fn is_configuration(property: &ObjectPropertyInfo) -> bool {
+    property.type_.ends_with("Configuration")
+}
+
+/// Returns the name of the block of memory that a child is, if it is one: `vga.vram` of `vga.vram[0]`.
+fn memory(property: &ObjectPropertyInfo) -> Option<String> {
+    // `qemu:memory-region` in 5.2, `memory-region` later.
+    let is_memory = child(property)?.ends_with("memory-region");
+    let (name, _) = property.name.split_once('[')?;
+    is_memory.then(|| name.to_owned())
 }
 
 /// Tells whether a property has a value of its own, and is no reference to another object.

@@ -55,6 +55,7 @@ fn kind(reason: &Reason) -> ExplanationKind {
         | Reason::LacksRegisters { .. }
         | Reason::OtherRegisters { .. }
         | Reason::PciConfig { .. }
+        | Reason::Features { .. }
         | Reason::ValueCheck { .. } => ExplanationKind::ValueCheck,
     }
 }

@@ -105,6 +105,7 @@ pub(crate) async fn explain_refusal(
 fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
     match printed.refused? {
         Refused::ConfigByte { at, sent, own } => Some(RefusedValue::ConfigByte { at, sent, own }),
+        Refused::Features(mask) => Some(RefusedValue::Features(mask)),
         Refused::Value => Some(RefusedValue::Other),
         Refused::Command(_) => None,
     }

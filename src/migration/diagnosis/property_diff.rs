@@ -17,6 +17,35 @@ pub struct Snapshots {
     pub new: Snapshot,
 }
 
+impl Snapshots {
+    /// Leaves the devices of which either build has a block of memory of that name, by the place that both have
+    /// in common; the machine, where it is of no device.
+    pub(crate) fn owners_of(mut self, block: &str) -> Snapshots {
+        let name = block.rsplit('/').next().unwrap_or(block);
+        let owns = |object: &Object| object.kind == Kind::Device && object.memory.contains(name);
+        let places = |snapshot: &Snapshot| -> BTreeSet<(String, usize)> {
+            let all = in_turn(snapshot).into_iter();
+            let owners = all.filter(|(_, object)| owns(object));
+            owners
+                .map(|((like, turn), _)| (like.to_owned(), turn))
+                .collect()
+        };
+        let mut owners = places(&self.old);
+        owners.extend(places(&self.new));
+        if owners.is_empty() {
+            owners.insert((MACHINE.to_owned(), 0));
+        }
+        for snapshot in [&mut self.old, &mut self.new] {
+            let of_owners = in_turn(snapshot);
+            let of_owners = of_owners
+                .into_iter()
+                .filter(|((like, turn), _)| owners.contains(&((*like).to_owned(), *turn)));
+            snapshot.objects = of_owners.map(|(_, object)| object.clone()).collect();
+        }
+        self
+    }
+}
+
 /// A property that is set up differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -93,6 +122,8 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
 
 /// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
+/// The name in the place of a type for the machine, whatever type it is.
+const MACHINE: &str = "";
 
 /// Returns the objects by what makes them counterparts: the kind or type, and the position among
 /// those.
@@ -101,7 +132,7 @@ fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
     let mut places = BTreeMap::new();
     for object in &snapshot.objects {
         let like = match object.kind {
-            Kind::Machine => "",
+            Kind::Machine => MACHINE,
             Kind::Cpu => CPU,
             Kind::Device => object.type_name.as_str(),
         };
@@ -237,7 +268,7 @@ impl Difference {
     }
 
     /// Makes the warning of a feature that is lost: a guest without a driver still passes.
-    fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
+    pub(crate) fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
         let lacking = match &self.how {

@@ -92,6 +92,10 @@ static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
+    compile(r"Features 0x(?P<sent>[0-9a-f]+) unsupported\. Allowed features: 0x(?P<own>[0-9a-f]+)")
+});
+
 static COMMAND: LazyLock<Regex> =
     LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
 
@@ -126,6 +130,8 @@ pub(crate) enum Refused {
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
     Command(u16),
+    /// Features of a virtio device that its driver accepted and this build does not offer, as a mask.
+    Features(u128),
     /// A value, for a reason that is only text for people.
     Value,
 }
@@ -140,6 +146,10 @@ impl Refused {
                 sent: byte("sent")?,
                 own: byte("own")?,
             });
+        }
+        if let Some(groups) = FEATURES.captures(words) {
+            let mask = |name| u128::from_str_radix(&groups[name], 16).ok();
+            return Some(Refused::Features(mask("sent")? & !mask("own")?));
         }
         if let Some(groups) = COMMAND.captures(words) {
             let number = u16::try_from(hex(&groups["number"])?).ok()?;
@@ -414,6 +424,16 @@ mod tests {
             (
                 "q: MIG_CMD 0xb unknown (len 0x0)",
                 Some(Refused::Command(11)),
+            ),
+            (
+                "q: Features 0x300000044 unsupported. Allowed features: 0x10179006e54\n\
+                 q: Failed to load virtio-blk:virtio",
+                Some(Refused::Features(1 << 33)),
+            ),
+            (
+                "q: Features 0x00000000000000020000000100000000 unsupported. Allowed features: \
+                 0x00000000000000000000000100000000",
+                Some(Refused::Features(1 << 65)),
             ),
             (
                 "q: VQ 0 vring.num 1024 exceeds allocated max 256\n\
