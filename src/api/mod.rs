@@ -32,11 +32,13 @@ mod error;
 mod inquiry;
 mod live;
 pub(crate) mod logs;
+mod memory;
 mod merge;
 mod names;
 mod progress;
 mod static_check;
 mod sweep;
+mod unknown_name;
 
 use std::path::PathBuf;
 
@@ -47,6 +49,7 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;

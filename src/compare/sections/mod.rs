@@ -21,8 +21,8 @@ use align::{Step, align};
 use gap::Change;
 use run::{LeftOver, Run};
 use spot::Spot;
+pub(crate) use terms::Wording;
 use wording::Refusal;
-pub(crate) use wording::Wording;
 
 /// A section of one build.
 #[derive(Debug, Clone, Copy)]
@@ -370,6 +370,7 @@ impl<'d> Comparison<'d, '_> {
             level => level,
         };
         self.findings.push(Finding {
+            id: String::new(),
             rule,
             level,
             direction: self.wording.direction,
@@ -384,6 +385,7 @@ impl<'d> Comparison<'d, '_> {
             evidence: self.old.layout.evidence(),
             confirmed_by: None,
             refuted_by: None,
+            baseline: None,
             context: Vec::new(),
             change,
             items: Vec::new(),
