@@ -11,7 +11,7 @@ use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::qemu::qmp::{QmpError, Session};
+use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
 /// The devices of a machine and the machine itself, in the order of their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Object {
     /// Set for a virtio device, whatever bus it is plugged into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_virtio: bool,
+    /// The features that a virtio device offers, by the build's own names, where it tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offers: Option<BTreeSet<String>>,
     /// Names of the blocks of memory that it owns.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub memory: BTreeSet<String>,
@@ -136,6 +139,7 @@ impl Snapshot {
         let mut snapshot = Snapshot::default();
         for (path, type_name, items) in &found {
             snapshot.objects.push(Object {
+                offers: None,
                 memory: items.iter().filter_map(memory).collect(),
                 path: path.clone(),
                 type_name: type_name.clone(),
@@ -171,6 +175,12 @@ impl Snapshot {
                     }
                 }
                 continue;
+            }
+            if object.is_virtio {
+                let path = object.path.clone();
+                let asked = session.execute(QueryVirtioStatus { path }, deadline).await;
+                object.offers =
+                    unless_refused(asked)?.map(|status| features(&status.host_features));
             }
             if !types.contains_key(&type_name) {
                 let command = qmp::device_list_properties {
@@ -239,7 +249,7 @@ const VIRTIO: &str = "virtio-device";
 /// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
 /// 9 a bit of a mask is described as `on/off` and a plain switch not at all
 /// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
-/// concern a guest's driver.
+/// concern a guest's driver. What the devices say that they offer decides about the others.
 fn is_feature(property: &ObjectPropertyInfo) -> bool {
     property.type_ == "bool"
         && property.description.as_deref() == Some("on/off")
@@ -282,6 +292,18 @@ fn natural(path: &str) -> Vec<(String, u64)> {
 /// Returns the type of the child that a property is, if it is one.
 fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
+}
+
+/// Returns the names of features.
+fn features(offered: &HostFeatures) -> BTreeSet<String> {
+    let named = offered.transports.iter().chain(&offered.dev_features);
+    let named = named.map(|feature| feature.split(':').next().unwrap_or_default().to_owned());
+    let mask =
+        u128::from(offered.unknown_dev_features2) << 64 | u128::from(offered.unknown_dev_features);
+    let unknown = (0..u128::BITS).filter(|bit| mask >> bit & 1 == 1);
+    named
+        .chain(unknown.map(|bit| format!("bit {bit}")))
+        .collect()
 }
 
 /// Tells whether a property of a machine is a part of its configuration with several parts, as `-M` takes it

@@ -133,19 +133,19 @@ fn a_feature_that_the_source_alone_offers_is_a_warning_that_way() {
             assert_eq!(found[0]["path"], serde_json::json!([feature]));
         }
     }
-    // A device of another kind, and a property that is no feature.
-    let folder = tempfile::tempdir().unwrap();
-    let old = other_defaults(folder.path(), "trixie", &["virtio-rng-pci.max-bytes=1024"]);
-    let live = [
-        "live",
-        &old,
-        "debian:trixie",
-        "-M",
-        "pc-q35-10.0",
-        "--paused",
-    ];
-    let (moved, _) = report(&[&live[..], &["--device", "virtio-rng-pci"]].concat());
-    assert_eq!(by_properties(&moved), Vec::<&Value>::new(), "{moved:#}");
+    // Properties that are no features, though a build may describe them alike.
+    for (device, other) in [
+        ("virtio-rng-pci", "virtio-rng-pci.max-bytes=1024"),
+        ("virtio-blk-pci", "virtio-blk-device.request-merging=off"),
+        ("virtio-blk-pci", "virtio-device.use-started=off"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let old = other_defaults(folder.path(), "trixie", &[other]);
+        let live = ["live", &old, "debian:trixie", "-M", "pc-q35-10.0"];
+        let how = ["--paused", "--device", device];
+        let (moved, _) = report(&[&live[..], &how].concat());
+        assert_eq!(by_properties(&moved), Vec::<&Value>::new(), "{moved:#}");
+    }
 }
 
 /// The cause of the first case of a `live` run between two builds with other defaults.

@@ -391,6 +391,7 @@ mod tests {
             type_name: type_name.to_owned(),
             kind,
             is_virtio: false,
+            offers: None,
             memory: BTreeSet::new(),
             properties: Default::default(),
         };

@@ -54,6 +54,9 @@ pub struct Difference {
     /// The property, or `cpu` where the machine has another CPU by default.
     pub property: String,
     pub how: How,
+    /// Set if the device offers features in the old build that it does not offer in the new one, and the other
+    /// way round, by its own word. `None` where a build does not tell.
+    pub offered_alone: [Option<bool>; 2],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,11 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         let Some(new) = new.get(&place) else {
             continue;
         };
+        let lost = |from: &Object, to: &Object| {
+            let (from, to) = (from.offers.as_ref()?, to.offers.as_ref()?);
+            Some(!from.is_subset(to))
+        };
+        let offered_alone = [lost(old, new), lost(new, old)];
         if old.kind == Kind::Cpu && old.type_name != new.type_name {
             add(Difference {
                 type_name: old.type_name.clone(),
@@ -101,6 +109,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     old: old.type_name.clone(),
                     new: new.type_name.clone(),
                 },
+                offered_alone: [None; 2],
             });
             // Models differ in all that makes them.
             continue;
@@ -113,6 +122,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     type_name: old.type_name.clone(),
                     property: name.clone(),
                     how,
+                    offered_alone,
                 });
             }
         }
@@ -202,6 +212,7 @@ impl Difference {
             type_name: old.clone(),
             property: CPU.to_owned(),
             how: How::OtherCpu { old, new },
+            offered_alone: [None; 2],
         }
     }
 
@@ -260,9 +271,10 @@ impl Difference {
             How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
             How::OtherCpu { .. } => return None,
         };
-        match offered {
-            [true, false] => Some(Direction::Forward),
-            [false, true] => Some(Direction::Backward),
+        // A switch that changes nothing of what the device offers is no feature.
+        match (offered, self.offered_alone) {
+            ([true, false], [None | Some(true), _]) => Some(Direction::Forward),
+            ([false, true], [_, None | Some(true)]) => Some(Direction::Backward),
             _ => None,
         }
     }
@@ -388,6 +400,40 @@ mod tests {
         let lists = KnownIssues::default();
         let found = compare(&snapshots, Compared::Values, &lists);
         found.first().and_then(Difference::feature_dropped)
+    }
+
+    #[test]
+    fn a_switch_of_a_device_that_offers_the_same_is_no_feature() {
+        let snapshot = |on: bool, offers: Value| Snapshot {
+            objects: vec![
+                serde_json::from_value(json!({
+                    "path": "/machine/peripheral/blk0/virtio-backend",
+                    "type_name": "virtio-blk-device", "kind": "device", "is_virtio": true,
+                    "offers": offers,
+                    "properties": {"f": {"value": on, "default": true, "is_feature": true}}
+                }))
+                .expect("an object"),
+            ],
+        };
+        let lists = KnownIssues::default();
+        for (old, new, lost) in [
+            (json!(["MQ"]), json!(["MQ"]), None),
+            (json!(["MQ"]), json!(["MQ", "FLUSH"]), None),
+            (
+                json!(["MQ", "FLUSH"]),
+                json!(["MQ"]),
+                Some(Direction::Forward),
+            ),
+            // One build does not tell.
+            (Value::Null, json!(["MQ"]), Some(Direction::Forward)),
+        ] {
+            let snapshots = Snapshots {
+                old: snapshot(true, old),
+                new: snapshot(false, new),
+            };
+            let found = compare(&snapshots, Compared::Values, &lists);
+            assert_eq!(found.first().and_then(Difference::feature_dropped), lost);
+        }
     }
 
     #[test]
