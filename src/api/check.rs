@@ -43,6 +43,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(dumps);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.keep_own();
     inquiry.link();
     inquiry.settle_doubts(&shared)?;
     inquiry.compare_properties();
@@ -54,7 +55,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: config.builds.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }

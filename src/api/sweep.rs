@@ -72,7 +72,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: options.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(report, config.judging.policy.clone(), &sought);
+    let report = recalled.judge(report, config.judging.policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }
@@ -411,6 +411,7 @@ fn targets(
         new: new.clone(),
         machine: name.clone(),
         arch: arch.to_owned(),
+        board: None,
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),

@@ -112,6 +112,9 @@ pub(crate) struct OutputArgs {
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Print list entries that would settle what failed, ready to fill in and paste
+    #[arg(long, conflicts_with = "format")]
+    pub suggest: bool,
     /// Print errors, notices and the closing line only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -193,9 +196,6 @@ pub(crate) struct PairArgs {
 pub(crate) struct StaticArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Print list entries that would settle the findings, ready to paste
-    #[arg(long, conflicts_with_all = ["format"])]
-    pub suggest: bool,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]
@@ -222,6 +222,10 @@ impl First {
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
+    /// Your own guest instead of device sets: a QEMU command line, /proc/PID/cmdline, libvirt's log of a guest
+    /// or the output of `qm showcmd`; - for standard input. Nothing that it names is opened or reached
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device_set", "device"])]
+    pub guest: Option<PathBuf>,
     /// Devices in the guest: a shipped set, or a file of your own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,

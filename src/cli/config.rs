@@ -1,18 +1,23 @@
 //! The one place where arguments become configurations of the library.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use crate::api::{
-    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, Memory, MergeConfig,
-    StaticConfig, SweepConfig,
+    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
+    MergeConfig, StaticConfig, SweepConfig,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
     CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
     StaticArgs, SweepArgs,
 };
+use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl From<&StaticArgs> for StaticConfig {
@@ -32,8 +37,8 @@ impl TryFrom<&LiveArgs> for LiveConfig {
     fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
         Ok(LiveConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair)?,
-            guests: Guests::from(&args.migration),
+            machine: machine(&args.pair, &args.migration)?,
+            guests: guests(&args.migration)?,
             lists: args.lists.clone(),
             memory: Memory::from(&args.memory),
         })
@@ -46,8 +51,8 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
     fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
         Ok(CheckConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair)?,
-            guests: Guests::from(&args.migration),
+            machine: machine(&args.pair, &args.migration)?,
+            guests: guests(&args.migration)?,
             judging: judging(&args.judge, args.coverage.min_coverage),
             memory: Memory::from(&args.memory),
         })
@@ -117,26 +122,43 @@ impl From<&PairArgs> for Builds {
     }
 }
 
-impl From<&MigrationArgs> for Guests {
-    fn from(args: &MigrationArgs) -> Guests {
-        Guests {
-            device_sets: args.device_set.clone(),
-            devices: args.device.clone(),
-            loops: args.loops.map(|count| Loops {
-                count,
-                first: args.first.direction(),
-            }),
-            paused: args.paused,
-            cpu: args.cpu.clone(),
-            transport: args.transport,
-            capabilities: args.capability.clone(),
-            jobs: args.jobs.map(usize::from),
-            retries: args.retries,
-            repeat: args.repeat,
-            timeout: Duration::from_secs(args.timeout),
-            logs: args.keep_logs.clone(),
-        }
-    }
+fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
+    let own = args.guest.as_deref().map(guest_file).transpose()?;
+    Ok(Guests {
+        own,
+        device_sets: args.device_set.clone(),
+        devices: args.device.clone(),
+        loops: args.loops.map(|count| Loops {
+            count,
+            first: args.first.direction(),
+        }),
+        paused: args.paused,
+        cpu: args.cpu.clone(),
+        transport: args.transport,
+        capabilities: args.capability.clone(),
+        jobs: args.jobs.map(usize::from),
+        retries: args.retries,
+        repeat: args.repeat,
+        timeout: Duration::from_secs(args.timeout),
+        logs: args.keep_logs.clone(),
+    })
+}
+
+/// Reads the description of a guest. Of one that is too long, just so much that it shows.
+fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
+    let mut content = Vec::new();
+    let most = MOST_BYTES as u64 + 1;
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(most).read_to_end(&mut content),
+        false => File::open(path).and_then(|file| file.take(most).read_to_end(&mut content)),
+    };
+    let label = match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
+    read.with_context(|| format!("cannot read the guest from {label}"))
+        .map_err(Failure::usage)?;
+    Ok(GuestDescription::new(label, content))
 }
 
 fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
@@ -161,9 +183,10 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
     }
 }
 
-/// The machine type of a migration, which has to be named.
-fn machine(args: &PairArgs) -> Result<String, Failure> {
-    args.build.machine.clone().ok_or_else(|| {
+/// The machine type of a migration, which has to be named unless the user's own guest has one.
+fn machine(args: &PairArgs, migration: &MigrationArgs) -> Result<String, Failure> {
+    let of_guest = migration.guest.as_ref().map(|_| String::new());
+    args.build.machine.clone().or(of_guest).ok_or_else(|| {
         Failure::usage(anyhow!(
             "a migration needs a machine: give one with -M, for instance -M q35"
         ))
