@@ -232,7 +232,7 @@ fn a_footer_inside_a_section_does_not_end_it() {
 /// A stream of four pages of a size: the first ones full of zeros, and one with contents at this place.
 fn pages(size: u64, filled: u64) -> Vec<u8> {
     let record = |header: u64| header.to_be_bytes().to_vec();
-    let mut ram = record(4 * size | 0x04);
+    let mut ram = record((4 * size) | 0x04);
     ram.extend_from_slice(b"\x03ram");
     ram.extend_from_slice(&(4 * size).to_be_bytes());
     let mut part = vec![PART, 0, 0, 0, 2];
@@ -242,7 +242,7 @@ fn pages(size: u64, filled: u64) -> Vec<u8> {
             _ => (&b""[..], 0x20),
         };
         let form = if page == filled { 0x08 } else { 0x02 };
-        part.extend(record(page * size | form | goes_on));
+        part.extend(record((page * size) | form | goes_on));
         part.extend_from_slice(name);
         match page == filled {
             true => part.extend(vec![7; size as usize]),
