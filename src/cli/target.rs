@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use anstream::ColorChoice;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -108,6 +109,13 @@ pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
     let mut text = Vec::new();
     render(&mut text)?;
     let mut out = anstream::stdout().lock();
+    if matches!(out.current_choice(), ColorChoice::Never) {
+        // The stream would remove the colours as well, with a write for each line.
+        let plain = anstream::adapter::strip_bytes(&text).into_vec();
+        let mut out = out.into_inner();
+        out.write_all(&plain)?;
+        return out.flush();
+    }
     out.write_all(&text)?;
     out.flush()
 }

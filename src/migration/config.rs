@@ -137,6 +137,7 @@ impl MigrationConfig {
             tolerated: Arc::default(),
             survey: false,
             fill: None,
+            features: false,
         }
     }
 

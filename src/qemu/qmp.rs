@@ -356,6 +356,14 @@ macro_rules! command {
 }
 pub(crate) use command;
 
+/// A command of the human monitor.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HumanCommand {
+    pub command_line: String,
+}
+command!(HumanCommand, "human-monitor-command", String);
+
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}
 command!(QueryTarget, "query-target", TargetReply);

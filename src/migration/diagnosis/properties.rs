@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::devices::DeviceSet;
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
 use crate::migration::diagnosis::property_diff::{
@@ -11,8 +10,7 @@ use crate::migration::diagnosis::property_diff::{
 };
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::model::{Direction, Rule};
-use crate::qemu::machine;
-use crate::qemu::properties::{Kind, Object, Snapshot, same};
+use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{Problem, StartError, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
@@ -144,7 +142,6 @@ pub(crate) async fn explain(
         None => ask(old, new, launch, |objects| concerned(objects, name, types)).await?,
     };
     let differences = compare(&snapshots, Compared::Everything, lists);
-    let differences = without_own_choices(differences, old, launch).await;
     if let (Some(cause), Some(_), true) = (&mut case.cause, block, differences.is_empty()) {
         cause.message.push_str(&rom_behind(&snapshots));
     }
@@ -165,56 +162,6 @@ fn rom_behind(snapshots: &Snapshots) -> String {
             "; its contents are those of the file {file} (`romfile`) that comes with each build"
         )
     })
-}
-
-/// Leaves out properties that the old build alone has and that it does not set for this machine type: they have the
-/// same value with its newest one, which undoes nothing. A device gives up by itself what this host cannot do.
-async fn without_own_choices(
-    mut differences: Vec<Difference>,
-    old: &Endpoint,
-    launch: &LaunchSpec,
-) -> Vec<Difference> {
-    let is_removed = |difference: &Difference| matches!(difference.how, How::Removed { .. });
-    if !differences.iter().any(is_removed) {
-        return differences;
-    }
-    let family = machine::family(&launch.machine);
-    let Ok(newest) = machine::resolve_one(family, &old.info) else {
-        return differences;
-    };
-    let launch = LaunchSpec {
-        machine: newest,
-        ..launch.clone()
-    };
-    let types: BTreeSet<String> = differences
-        .iter()
-        .filter(|difference| is_removed(difference))
-        .map(|difference| difference.type_name.clone())
-        .collect();
-    let of_types = |objects: &[Object]| -> Vec<bool> {
-        let objects = objects.iter();
-        objects
-            .map(|object| types.contains(&object.type_name))
-            .collect()
-    };
-    // Where it does not start, nothing is known better.
-    let Ok(newest) = snapshot(old, &launch, of_types).await else {
-        return differences;
-    };
-    differences.retain(|difference| {
-        let How::Removed { old } = &difference.how else {
-            return true;
-        };
-        let mut twins = newest.objects.iter();
-        !twins.any(|object| {
-            object.type_name == difference.type_name
-                && object
-                    .properties
-                    .get(&difference.property)
-                    .is_some_and(|setting| same(&setting.value, &old.value))
-        })
-    });
-    differences
 }
 
 /// Makes differences the explanation of a failed case.
@@ -284,45 +231,28 @@ pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds the properties that the builds set up differently for a device set: notes, and warnings of
-/// features that are not offered on the other side.
-///
-/// # Errors
-/// A build does not start with it.
-pub(crate) async fn survey(
-    config: &MigrationConfig,
-    set: &DeviceSet,
+/// Finds the properties that the builds set up differently: notes, and warnings of features that are not
+/// offered on the other side.
+pub(crate) fn differing(
+    snapshots: &Snapshots,
     directions: &[Direction],
+    machine: &str,
     lists: &KnownIssues,
-) -> Result<Vec<Finding>, ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let all = |objects: &[Object]| vec![true; objects.len()];
-    let snapshots = ask(&config.old, &config.new, &launch, all).await?;
-    let differences = compare(&snapshots, Compared::Values, lists);
-    let differences = without_own_choices(differences, &config.old, &launch).await;
-    Ok(findings(&differences, directions, &config.machine))
+) -> Vec<Finding> {
+    let differences = compare(snapshots, Compared::Values, lists);
+    findings(&differences, directions, machine)
 }
 
-/// Finds the features that a virtio device of one build alone offers, of the devices of a set.
-///
-/// # Errors
-/// A build does not start with it.
-pub(crate) async fn survey_features(
-    config: &MigrationConfig,
-    set: &DeviceSet,
+/// Finds the features that a virtio device of one build alone offers.
+pub(crate) fn dropped_features(
+    snapshots: &Snapshots,
     directions: &[Direction],
+    machine: &str,
     lists: &KnownIssues,
-) -> Result<Vec<Finding>, ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let devices = |objects: &[Object]| {
-        let objects = objects.iter();
-        objects.map(|object| object.is_virtio).collect()
-    };
-    let snapshots = ask(&config.old, &config.new, &launch, devices).await?;
-    let mut differences = compare(&snapshots, Compared::Values, lists);
+) -> Vec<Finding> {
+    let mut differences = compare(snapshots, Compared::Values, lists);
     differences.retain(|difference| difference.feature_dropped().is_some());
-    let differences = without_own_choices(differences, &config.old, &launch).await;
-    Ok(findings(&differences, directions, &config.machine))
+    findings(&differences, directions, machine)
 }
 
 /// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
@@ -355,8 +285,9 @@ pub(crate) enum ProbeError {
     Start(#[from] StartError),
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
+    /// A machine that never runs does not start, does not save itself or does not answer.
     #[error("{0}")]
-    Save(String),
+    NewMachine(String),
 }
 
 /// Adds findings that cases confirmed to those that are there already. One that is among them only

@@ -118,6 +118,13 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         for name in names {
             let (old_setting, new_setting) = (old.properties.get(name), new.properties.get(name));
             if let Some(how) = how(old_setting, new_setting, what) {
+                let mut offered_alone = offered_alone;
+                // A property that is gone says nothing of what the device does now.
+                if let (How::Removed { .. }, Some(offers)) = (&how, &new.offers)
+                    && !offers.iter().any(|feature| is_feature_of(feature, name))
+                {
+                    offered_alone[1] = Some(false);
+                }
                 add(Difference {
                     type_name: old.type_name.clone(),
                     property: name.clone(),
@@ -128,6 +135,13 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         }
     }
     differences
+}
+
+/// Tells whether a feature such as `VIRTIO_GPU_F_VIRGL` is called like a property: `virgl`.
+fn is_feature_of(feature: &str, property: &str) -> bool {
+    let (_, feature) = feature.split_once("_F_").unwrap_or(("", feature));
+    let property = property.replace('-', "_").to_uppercase();
+    feature.ends_with(&property) || property.ends_with(feature)
 }
 
 /// The name in the place of a property where the whole CPU is another one.
@@ -400,6 +414,19 @@ mod tests {
         let lists = KnownIssues::default();
         let found = compare(&snapshots, Compared::Values, &lists);
         found.first().and_then(Difference::feature_dropped)
+    }
+
+    #[test]
+    fn a_feature_is_called_like_its_property() {
+        for (feature, property, is_its) in [
+            ("VIRTIO_GPU_F_VIRGL", "virgl", true),
+            ("VIRTIO_F_RING_PACKED", "packed", true),
+            ("VIRTIO_BLK_F_CONFIG_WCE", "config-wce", true),
+            ("VIRTIO_NET_F_MQ", "virgl", false),
+            ("bit 30", "virgl", false),
+        ] {
+            assert_eq!(is_feature_of(feature, property), is_its, "{feature}");
+        }
     }
 
     #[test]

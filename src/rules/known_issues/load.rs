@@ -82,7 +82,7 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
         let keys = entry.get_ref().iter();
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
             return Err(refused(
-                place(name, text, entry.span().start),
+                Lines::of(text).place(name, entry.span().start),
                 format!("`{key}` is still to be filled in"),
             ));
         }
@@ -99,11 +99,26 @@ fn has_placeholder(value: &toml::Value) -> bool {
     }
 }
 
-/// Returns the place of an entry that begins at this byte of a list.
-fn place(name: &str, text: &str, offset: usize) -> Place {
-    Place {
-        file: name.to_owned(),
-        line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+/// The offsets of the line ends of a list, in order.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        let bytes = text.bytes().enumerate();
+        Lines(
+            bytes
+                .filter(|&(_, b)| b == b'\n')
+                .map(|(at, _)| at)
+                .collect(),
+        )
+    }
+
+    /// Returns the place of an entry that begins at this byte.
+    fn place(&self, name: &str, offset: usize) -> Place {
+        Place {
+            file: name.to_owned(),
+            line: 1 + self.0.partition_point(|&end| end < offset),
+        }
     }
 }
 
@@ -274,7 +289,8 @@ impl KnownIssues {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),
         })?;
-        let place = |offset: usize| place(name, text, offset);
+        let lines = Lines::of(text);
+        let place = |offset: usize| lines.place(name, offset);
         for (what, entries) in [
             (Renamed::Section, file.section),
             (Renamed::Description, file.description),
