@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
+use crate::input::read_listed_text;
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
 use crate::qemu::machine;
 use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
@@ -56,6 +57,11 @@ pub enum ListError {
     #[error("cannot read the lists in {}: {source}", folder.display())]
     Io {
         folder: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot read the list {}: {source}", file.display())]
+    Unread {
+        file: PathBuf,
         source: std::io::Error,
     },
     #[error("{file}: {reason}")]
@@ -270,8 +276,17 @@ impl KnownIssues {
         }
         files.sort();
         for file in files {
-            let text = std::fs::read_to_string(&file).map_err(failed)?;
+            let unread = |source| ListError::Unread {
+                file: file.clone(),
+                source,
+            };
+            let text = read_listed_text(&file).map_err(unread)?;
             let name = file.display().to_string();
+            if let Some(line) = hidden_line(&text) {
+                let place = Place { file: name, line };
+                let reason = "a character that nobody sees, such as a control character";
+                return Err(refused(place, reason));
+            }
             filled_in(&name, &text)?;
             self.add(&name, &text)?;
             let before = self.own.unwrap_or_default().to_le_bytes();
