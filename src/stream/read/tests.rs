@@ -251,9 +251,12 @@ fn pages(size: u64, filled: u64) -> Vec<u8> {
     }
     part.extend(record(0x10));
     ram.extend(record(0x10));
+    let mut start = section(START, 2, "ram", &ram);
+    // Its version.
+    start[16] = 4;
     [
         header(),
-        with_footer(section(START, 2, "ram", &ram), 2),
+        with_footer(start, 2),
         with_footer(part, 2),
         with_footer(section(FULL, 1, "a", &[1, 2]), 1),
         vec![EOF],
