@@ -15,7 +15,6 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 mod values;
-mod virtio_features;
 
 use crate::compare::layout::empty_in;
 use crate::compare::renames::Renames;
@@ -51,8 +50,6 @@ pub(crate) struct Blamed<'b> {
 pub(crate) enum RefusedValue {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
-    /// Features of a virtio device that the destination does not offer, as a mask.
-    Features(u128),
     /// Another value: the layouts agreed up to there.
     Other,
 }
@@ -91,9 +88,6 @@ pub(crate) fn explain<'s>(
             let refused = match blamed.refused {
                 Some(RefusedValue::ConfigByte { at, sent, own }) => {
                     values::refused_config(section, expected, at, sent, own)
-                }
-                Some(RefusedValue::Features(mask)) if mask != 0 => {
-                    Some(values::refused_features(section, mask))
                 }
                 _ => None,
             };

@@ -106,7 +106,7 @@ pub(crate) async fn calibrate(
         let again = run::run(config, route, &launch, direction, &|_| {}).await;
         calibrated.guests += 1;
         let mut chance = None;
-        if launch.guest.is_none() {
+        if launch.workload.is_none() {
             chance = unsteady(&calibrated.run.state.diffs, &again.state.tolerated);
         }
         if chance.is_none() && has_fields(&known) {
@@ -156,7 +156,7 @@ async fn with_filled_memory(
 ) -> [Vec<StateDiff>; 2] {
     let move_with = async |fill: MallocFill| {
         let launch = LaunchSpec {
-            guest: None,
+            workload: None,
             tolerated: Arc::default(),
             fill: Some(fill),
             ..launch.clone()

@@ -13,6 +13,7 @@ use nix::fcntl::Flock;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::tie_to_us;
 
 /// The time limits after which a build counts as hanging.
@@ -71,6 +72,7 @@ pub struct Build {
     /// Does all of that.
     script: Option<PathBuf>,
     malloc_fill: Option<MallocFill>,
+    network: NetworkNamespace,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
@@ -92,6 +94,7 @@ impl Build {
             env: Vec::new(),
             script: None,
             malloc_fill: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: None,
         }
@@ -138,6 +141,7 @@ impl Build {
             env,
             script: None,
             malloc_fill: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: in_use,
         })
@@ -174,6 +178,14 @@ impl Build {
         }
     }
 
+    /// Gives each process of the build a network namespace of its own, in which it may make interfaces.
+    pub(crate) fn with_own_network(self) -> Build {
+        Build {
+            network: NetworkNamespace::of_own(),
+            ..self
+        }
+    }
+
     /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
     /// group of its own and is killed when the thread that started it ends.
     pub fn command(&self) -> Command {
@@ -196,6 +208,7 @@ impl Build {
         if let Some(fill) = self.malloc_fill {
             command.env(MallocFill::VARIABLE, fill.tunables());
         }
+        self.network.enter(&mut command);
         command
     }
 
@@ -225,7 +238,15 @@ impl Build {
         let fill = self.malloc_fill.map_or_else(String::new, |fill| {
             format!("{}={} ", MallocFill::VARIABLE, fill.tunables())
         });
-        let start = match &self.script {
+        let program = self.program_prefix();
+        match self.network.shell_prefix() {
+            Some(namespace) => format!("{fill}{namespace} {program}"),
+            None => fill + &program,
+        }
+    }
+
+    fn program_prefix(&self) -> String {
+        match &self.script {
             Some(script) => quote(&script.to_string_lossy()),
             None => {
                 let set = self.env.iter().filter_map(|(name, value)| {
@@ -235,8 +256,7 @@ impl Build {
                 let words: Vec<String> = set.chain(self.words()).collect();
                 words.join(" ")
             }
-        };
-        fill + &start
+        }
     }
 
     /// The program and what goes before the caller's arguments, for a shell.

@@ -97,8 +97,6 @@ pub(crate) enum Reason {
         sent: u8,
         own: u8,
     },
-    /// Features of a virtio device that the driver accepted and the destination does not offer.
-    Features { names: Vec<String> },
     /// Nothing in the layout speaks against it: a check of the values refused it.
     ValueCheck {
         /// Fields whose insides the streams do not show.

@@ -49,7 +49,6 @@ impl Reason {
             Reason::PciConfig {
                 field, at, sent, ..
             } => format!("{field} byte 0x{at:x} = 0x{sent:02x}"),
-            Reason::Features { names } => format!("accepted features {}", names.join(", ")),
             Reason::ValueCheck { .. } => return None,
         })
     }
@@ -74,7 +73,6 @@ impl Reason {
             Reason::LacksRegisters { .. } => "a system register that the CPU has".to_owned(),
             Reason::OtherRegisters { registers, .. } => format!("0x{:x}", registers.first()?.1),
             Reason::PciConfig { own, .. } => format!("0x{own:02x}"),
-            Reason::Features { .. } => "features that the device offers".to_owned(),
             Reason::ValueCheck { .. } => return None,
         })
     }
@@ -264,11 +262,6 @@ fn whole(reason: &Reason, section: &Instance) -> String {
         } => format!(
             "the PCI configuration space of {section} differs where a guest cannot write, first at \
              0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
-        ),
-        Reason::Features { names } => format!(
-            "the guest's driver accepted features of {section} that the destination's device does not offer: \
-             {}",
-            names.join(", ")
         ),
         Reason::ValueCheck { unseen, up_to } => {
             let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));

@@ -55,7 +55,6 @@ fn kind(reason: &Reason) -> ExplanationKind {
         | Reason::LacksRegisters { .. }
         | Reason::OtherRegisters { .. }
         | Reason::PciConfig { .. }
-        | Reason::Features { .. }
         | Reason::ValueCheck { .. } => ExplanationKind::ValueCheck,
     }
 }

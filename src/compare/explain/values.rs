@@ -4,9 +4,7 @@ use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::explain::reason::Grade;
 use crate::compare::explain::reason::{Reason, Register};
-use crate::compare::explain::virtio_features;
 use crate::compare::streams::{Leaf, leaves};
-use crate::model::Rule;
 use crate::stream::tree::{Leaf as Held, Section};
 
 /// Returns the values of a section that a loader refuses, each with its own value.
@@ -180,25 +178,6 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
 /// The version of a PCI device, the first number of its state in what a virtio device sends
 /// (`virtio_pci_save_config()` in `hw/virtio/virtio-pci.c`).
 const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
-
-/// Explains features of a virtio device that a build does not offer, as a mask.
-pub(crate) fn refused_features(section: &Section, mask: u128) -> Explanation {
-    let vmsd = section.name.vmsd_name();
-    let bits = virtio_features::bits(mask);
-    let names = bits.iter().map(|&bit| virtio_features::name(vmsd, bit));
-    let leaves = leaves(section);
-    let opaque = leaves.iter().find(|leaf| leaf.type_name == "virtio");
-    Explanation {
-        field: opaque.map(|leaf| leaf.label.clone()),
-        rule: Some(Rule::FeatureDropped),
-        ..Explanation::of(
-            section,
-            Reason::Features {
-                names: names.collect(),
-            },
-        )
-    }
-}
 
 /// Returns the configuration spaces of a section: the bytes, and the field that they are in with their place in
 /// it.

@@ -48,7 +48,7 @@ async fn snapshot(
 ) -> Result<Snapshot, StartError> {
     // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
-        guest: None,
+        workload: None,
         ..launch.clone()
     };
     let no_folder = |error: io::Error| StartError {
@@ -103,7 +103,9 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
 pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
-        && matches!(cause.rule, None | Some(Rule::FeatureDropped))
+        && cause.rule.is_none()
+        // A feature that a driver accepted is named by the build itself.
+        && cause.features.is_empty()
         // What explains another one of its kind explains it.
         && case.same_as.is_none()
         && cause.section.is_some())
@@ -176,15 +178,7 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
     let Some(cause) = case.cause.as_mut().filter(|_| !offered.is_empty()) else {
         return Vec::new();
     };
-    // Where features were refused, those count that the source alone offers.
-    let is_dropped = |difference: &&Difference| difference.feature_dropped() == Some(direction);
-    let dropped: Vec<&Difference> = offered.iter().copied().filter(is_dropped).collect();
-    let of_features = cause.rule == Some(Rule::FeatureDropped) && !dropped.is_empty();
-    if of_features {
-        offered = dropped;
-    } else {
-        cause.rule = Some(Rule::PropertyDefaultChanged);
-    }
+    cause.rule = Some(Rule::PropertyDefaultChanged);
     // A part of a device and the whole have a property in common.
     let mut messages: Vec<String> = Vec::new();
     for difference in &offered {
@@ -202,16 +196,12 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
             .message
             .push_str(&format!("; and {more} more properties"));
     }
-    let finding = |difference: &&Difference| match of_features {
-        true => difference.dropped_feature(direction, machine),
-        false => difference.finding(direction, machine),
-    };
     offered
         .iter()
         .map(|difference| Finding {
             level: Level::Warning,
             confirmed_by: Some(Confirmation::Case(case.id.clone())),
-            ..finding(difference)
+            ..difference.finding(direction, machine)
         })
         .collect()
 }

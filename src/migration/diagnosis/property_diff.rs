@@ -294,7 +294,7 @@ impl Difference {
     }
 
     /// Makes the warning of a feature that is lost: a guest without a driver still passes.
-    pub(crate) fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
+    fn dropped_feature(&self, direction: Direction, machine: &str) -> Finding {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
         let lacking = match &self.how {

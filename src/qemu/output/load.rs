@@ -93,7 +93,9 @@ static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
-    compile(r"Features 0x(?P<sent>[0-9a-f]+) unsupported\. Allowed features: 0x(?P<own>[0-9a-f]+)")
+    compile(
+        r"Features 0x(?P<accepted>[0-9a-f]+) unsupported\. Allowed features: 0x(?P<offered>[0-9a-f]+)",
+    )
 });
 
 static COMMAND: LazyLock<Regex> =
@@ -130,8 +132,8 @@ pub(crate) enum Refused {
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
     Command(u16),
-    /// Features of a virtio device that its driver accepted and this build does not offer, as a mask.
-    Features(u128),
+    /// Features of a virtio device that a driver accepted and the build does not offer, by their bits.
+    Features { missing: u64 },
     /// A value, for a reason that is only text for people.
     Value,
 }
@@ -148,8 +150,10 @@ impl Refused {
             });
         }
         if let Some(groups) = FEATURES.captures(words) {
-            let mask = |name| u128::from_str_radix(&groups[name], 16).ok();
-            return Some(Refused::Features(mask("sent")? & !mask("own")?));
+            let mask = |name| u64::from_str_radix(&groups[name], 16).ok();
+            return Some(Refused::Features {
+                missing: mask("accepted")? & !mask("offered")?,
+            });
         }
         if let Some(groups) = COMMAND.captures(words) {
             let number = u16::try_from(hex(&groups["number"])?).ok()?;
@@ -426,19 +430,15 @@ mod tests {
                 Some(Refused::Command(11)),
             ),
             (
-                "q: Features 0x300000044 unsupported. Allowed features: 0x10179006e54\n\
-                 q: Failed to load virtio-blk:virtio",
-                Some(Refused::Features(1 << 33)),
-            ),
-            (
-                "q: Features 0x00000000000000020000000100000000 unsupported. Allowed features: \
-                 0x00000000000000000000000100000000",
-                Some(Refused::Features(1 << 65)),
-            ),
-            (
                 "q: VQ 0 vring.num 1024 exceeds allocated max 256\n\
                  q: load of migration failed: Invalid argument",
                 Some(Refused::Value),
+            ),
+            (
+                "q: Features 0x1c0010130afffa7 unsupported. Allowed features: 0x10179bfffe7\n\
+                 q: Failed to load virtio-net:virtio\n\
+                 q: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-net'",
+                Some(Refused::Features { missing: 7 << 54 }),
             ),
             ("q: load of migration failed: Invalid argument", None),
         ] {
