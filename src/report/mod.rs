@@ -32,8 +32,8 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, DirectionCoverage,
-    Kinds, Reached,
+    Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection, Described,
+    DirectionCoverage, Kinds, Reached,
 };
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,

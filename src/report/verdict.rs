@@ -129,6 +129,7 @@ mod tests {
             reached,
             reason: None,
             subsections: Vec::new(),
+            conditional_fields: Vec::new(),
             sent_in: Vec::new(),
         };
         Coverage::of(vec![
