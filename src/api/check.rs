@@ -29,7 +29,12 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     let policy = config.judging.policy.clone();
-    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let opened = Opened::new(
+        &config.builds,
+        config.machine.as_deref(),
+        &config.guests,
+        progress,
+    )?;
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));

@@ -236,8 +236,9 @@ impl Guests {
 pub struct LiveConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have.
-    pub machine: String,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default the
+    /// usual one of the architecture.
+    pub machine: Option<String>,
     /// The guests, and how they are moved.
     pub guests: Guests,
     /// Folders with lists of known issues, beside the shipped ones.
@@ -258,7 +259,7 @@ impl LiveConfig {
     pub fn of(builds: Builds, machine: impl Into<String>) -> LiveConfig {
         LiveConfig {
             builds,
-            machine: machine.into(),
+            machine: Some(machine.into()),
             guests: Guests::new(),
             lists: Vec::new(),
         }
@@ -277,8 +278,9 @@ impl LiveConfig {
 pub struct CheckConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have.
-    pub machine: String,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default the
+    /// usual one of the architecture.
+    pub machine: Option<String>,
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.
     pub guests: Guests,
@@ -300,7 +302,7 @@ impl CheckConfig {
     pub fn of(builds: Builds, machine: impl Into<String>) -> CheckConfig {
         CheckConfig {
             builds,
-            machine: machine.into(),
+            machine: Some(machine.into()),
             guests: Guests::new(),
             judging: Judging::new(),
         }

@@ -68,6 +68,8 @@ pub(crate) enum Problem {
     },
     #[error(transparent)]
     Name(#[from] UnknownName),
+    #[error("-M is missing, and the builds have in common no usual machine of {target}")]
+    NoUsualMachine { target: String },
     #[error("no build to sweep")]
     NoBuild,
 }
@@ -87,6 +89,7 @@ impl Problem {
             | Problem::Read(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
+            | Problem::NoUsualMachine { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }

@@ -58,11 +58,11 @@ impl Opened {
     /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
-        machine: &str,
+        machine: Option<&str>,
         guests: &Guests,
         progress: &dyn Progress,
     ) -> Result<Opened, Error> {
-        let architecture = machine::architecture(builds.architecture.as_deref(), Some(machine));
+        let architecture = machine::architecture(builds.architecture.as_deref(), machine);
         let means = Means {
             architecture: architecture.to_owned(),
             cache: builds.cache.clone(),
@@ -73,7 +73,14 @@ impl Opened {
             &qemu::parse(&builds.new)?,
             &means,
         )?;
-        let machine = pair.machine(machine).map_err(QemuError::from)?;
+        let machine = match machine {
+            Some(wanted) => pair.machine(wanted).map_err(QemuError::from)?,
+            None => pair
+                .usual_machine()
+                .ok_or_else(|| Problem::NoUsualMachine {
+                    target: pair.arch().to_owned(),
+                })?,
+        };
         let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
         for set in &sets {
             names::check_devices(set, &pair)?;
@@ -107,10 +114,14 @@ fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, DeviceErro
 
 /// A shipped set, or one in a file.
 fn device_set(name: &str) -> Result<DeviceSet, DeviceError> {
+    let path = Path::new(name);
     if name.contains('/') || name.ends_with(".toml") {
-        return DeviceSet::load(Path::new(name));
+        return DeviceSet::load(path);
     }
-    Ok(DeviceSet::shipped(name)?.clone())
+    match DeviceSet::shipped(name) {
+        Err(_) if path.is_dir() => DeviceSet::load(path),
+        shipped => Ok(shipped?.clone()),
+    }
 }
 
 /// The evidence that a run has found so far.

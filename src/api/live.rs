@@ -44,7 +44,12 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     outside_runtime()?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
-    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let opened = Opened::new(
+        &config.builds,
+        config.machine.as_deref(),
+        &config.guests,
+        progress,
+    )?;
     let policy = Policy::default();
     let running = !config.guests.paused;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);

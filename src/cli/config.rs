@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
-
 use crate::api::{
     Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
     SweepConfig,
 };
-use crate::cli::Failure;
 use crate::cli::args::{
     CheckBuildsArgs, JudgeArgs, LiveArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs,
 };
@@ -24,29 +21,25 @@ impl From<&StaticArgs> for StaticConfig {
     }
 }
 
-impl TryFrom<&LiveArgs> for LiveConfig {
-    type Error = Failure;
-
-    fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
-        Ok(LiveConfig {
+impl From<&LiveArgs> for LiveConfig {
+    fn from(args: &LiveArgs) -> LiveConfig {
+        LiveConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair)?,
+            machine: args.pair.build.machine.clone(),
             guests: Guests::from(&args.migration),
             lists: args.lists.clone(),
-        })
+        }
     }
 }
 
-impl TryFrom<&CheckBuildsArgs> for CheckConfig {
-    type Error = Failure;
-
-    fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
-        Ok(CheckConfig {
+impl From<&CheckBuildsArgs> for CheckConfig {
+    fn from(args: &CheckBuildsArgs) -> CheckConfig {
+        CheckConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair)?,
+            machine: args.pair.build.machine.clone(),
             guests: Guests::from(&args.migration),
             judging: judging(&args.judge, args.coverage.min_coverage),
-        })
+        }
     }
 }
 
@@ -139,13 +132,4 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
             levels,
         },
     }
-}
-
-/// The machine type of a migration, which has to be named.
-fn machine(args: &PairArgs) -> Result<String, Failure> {
-    args.build.machine.clone().ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "a migration needs a machine: give one with -M, for instance -M q35"
-        ))
-    })
 }

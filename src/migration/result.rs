@@ -274,6 +274,7 @@ fn on_one_line(message: &str) -> String {
 
 /// Returns the end of what a build printed.
 fn tail(text: &str) -> String {
+    let text = output::without_our_own(text);
     let skip = text.chars().count().saturating_sub(QUOTED);
     text.chars().skip(skip).collect()
 }

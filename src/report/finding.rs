@@ -114,6 +114,9 @@ pub struct Finding {
     /// The fields, subsections or descriptions that changed, as the lists name them.
     #[serde(skip)]
     pub items: Vec<Changed>,
+    /// The path in each section of `also_in`, in its order.
+    #[serde(skip)]
+    pub also_paths: Vec<Vec<String>>,
 }
 
 /// The evidence that confirms a finding. It is serialised as the id of a case, or as a phrase.

@@ -36,7 +36,7 @@ struct Collected {
     cases: Vec<Case>,
     failed: BTreeMap<String, DeviceSet>,
     exercised: usize,
-    by_fall_back: usize,
+    fall_back: Vec<String>,
     left_out: Vec<LeftOut>,
     virtio: Vec<DeviceSet>,
 }
@@ -90,7 +90,7 @@ impl MachineResult {
             cases,
             failed,
             exercised,
-            by_fall_back,
+            fall_back,
             mut left_out,
             virtio,
         } = collected;
@@ -113,7 +113,8 @@ impl MachineResult {
                 shared: catalogue.shared(),
                 cpu_models: catalogue.cpu_models,
                 exercised,
-                by_fall_back,
+                by_fall_back: fall_back.len(),
+                fall_back,
                 left_out,
                 grafted: overrides
                     .map(|(&direction, sections)| Grafted {
@@ -149,7 +150,9 @@ impl Collected {
                 }
                 Fate::Exercised => {
                     self.exercised += 1;
-                    self.by_fall_back += usize::from(candidate.how == How::FallBack);
+                    if candidate.how == How::FallBack {
+                        self.fall_back.push(candidate.driver.clone());
+                    }
                     if context.target.virtio.contains(&candidate.driver) {
                         virtio.push(item);
                     }

@@ -132,6 +132,7 @@ impl Defect {
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),
+            also_paths: Vec::new(),
         }
     }
 }

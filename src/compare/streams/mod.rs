@@ -196,5 +196,6 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),
+        also_paths: Vec::new(),
     })
 }

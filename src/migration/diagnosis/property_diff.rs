@@ -294,6 +294,7 @@ impl Difference {
             refuted_by: None,
             context: Vec::new(),
             items: Vec::new(),
+            also_paths: Vec::new(),
         }
     }
 }

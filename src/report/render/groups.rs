@@ -47,8 +47,8 @@ struct FindingKey<'f> {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Subject<'f> {
-    /// Any type that one build lacks.
-    LoneType(Direction),
+    /// Any type that one build lacks, or any section that it does not send.
+    LoneType(Direction, Evidence),
     /// A change in one place.
     Change {
         section: &'f str,
@@ -63,7 +63,7 @@ enum Subject<'f> {
 impl<'f> FindingKey<'f> {
     fn of(finding: &'f Finding) -> Self {
         let what = match is_lone(finding) {
-            true => Subject::LoneType(finding.direction),
+            true => Subject::LoneType(finding.direction, finding.evidence),
             false => Subject::Change {
                 section: &finding.section,
                 path: &finding.path,
