@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::dumps::ObtainError;
-use crate::api::names::UnknownName;
+use crate::api::unknown_name::UnknownName;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};

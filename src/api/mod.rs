@@ -37,6 +37,7 @@ mod names;
 mod progress;
 mod static_check;
 mod sweep;
+mod unknown_name;
 
 use std::path::PathBuf;
 

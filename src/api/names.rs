@@ -1,50 +1,12 @@
 //! Names that a user gives, looked up among those of the builds: a misspelling is not a result.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use crate::api::error::Error;
+use crate::api::unknown_name::{Lacking, UnknownName};
 use crate::devices::{DeviceSet, Drivers};
 use crate::model::{Pattern, nearest};
 use crate::qemu::{Opened, Pair, side_by_side};
-
-/// A name that means nothing to the builds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) struct UnknownName {
-    option: &'static str,
-    wanted: String,
-    lacking: Lacking,
-    /// Similar names that would do, the most similar first.
-    near: Vec<String>,
-}
-
-/// The builds that lack it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lacking {
-    Old,
-    New,
-    Both,
-}
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnknownName { option, wanted, .. } = self;
-        let who = match self.lacking {
-            Lacking::Old => "the old build does not have",
-            Lacking::New => "the new build does not have",
-            Lacking::Both => "neither build has",
-        };
-        let kind = match *option {
-            "--cpu" => "CPU model",
-            _ => "device type",
-        };
-        write!(f, "{option} {wanted}: {who} such a {kind}")?;
-        if !self.near.is_empty() {
-            write!(f, "; both have {}", self.near.join(", "))?;
-        }
-        Ok(())
-    }
-}
 
 /// Returns the drivers that each build's `-device` takes, where both list them.
 fn drivers(pair: &Pair) -> Option<[Drivers; 2]> {

@@ -278,15 +278,19 @@ mod tests {
         found.unwrap_or_else(|| panic!("{section}"))
     }
 
+    /// A case that went forward and passed, in which nothing was plugged in.
+    fn passed_forward(sections: Vec<SentSection>) -> Observed {
+        Observed {
+            sections,
+            passed: true,
+            ..Observed::nothing(Direction::Forward)
+        }
+    }
+
     #[test]
     fn a_real_stream_covers_what_it_holds_and_nothing_else() {
         let ([old, new], sent) = virt();
-        let case = Observed {
-            sections: sent,
-            direction: Direction::Forward,
-            passed: true,
-            types: BTreeSet::new(),
-        };
+        let case = passed_forward(sent);
         let reach = Reach {
             possible: ["e1000e".to_owned()].into(),
             not_created: ["rtl8139", "nvme"]
@@ -352,12 +356,7 @@ mod tests {
     #[test]
     fn shards_cover_together_what_the_whole_run_does() {
         let ([old, new], sent) = virt();
-        let case = |sections: &[SentSection]| Observed {
-            sections: sections.to_vec(),
-            direction: Direction::Forward,
-            passed: true,
-            types: BTreeSet::new(),
-        };
+        let case = |sections: &[SentSection]| passed_forward(sections.to_vec());
         let reach = Reach::default();
         let whole = cover([&old, &new], &[case(&sent)], &reach, &[Direction::Forward]);
         let (one, other) = sent.split_at(sent.len() / 2);
@@ -375,12 +374,7 @@ mod tests {
     #[test]
     fn each_direction_counts_what_was_sent_in_it() {
         let ([old, new], sent) = virt();
-        let case = Observed {
-            sections: sent,
-            direction: Direction::Forward,
-            passed: true,
-            types: BTreeSet::new(),
-        };
+        let case = passed_forward(sent);
         let both = Direction::BOTH;
         let coverage = cover([&old, &new], &[case], &Reach::default(), &both);
         let sent: Vec<usize> = coverage.directions.iter().map(|of| of.sent).collect();

@@ -40,24 +40,7 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn types_of(&self, bases: &[&str]) -> Result<BTreeSet<String>, QemuError> {
-        let ask = async {
-            let monitored = Monitored::start(self, NO_MACHINE).await?;
-            match types_of(&monitored, self, bases).await {
-                Ok(types) => {
-                    monitored.quit(self.deadlines().command).await;
-                    Ok(types)
-                }
-                Err(problem) => Err(monitored.explain(problem).await),
-            }
-        };
-        let answered = block_on(ask).unwrap_or_else(|error| {
-            Err(StartError {
-                label: self.label().to_owned(),
-                problem: Problem::Temp(error),
-                stderr: String::new(),
-            })
-        });
-        Ok(answered?)
+        self.ask_alone(async |monitored| types_of(monitored, self, bases).await)
     }
 
     /// [`Build::devices`] for a caller with a runtime.
@@ -82,20 +65,30 @@ impl Build {
     /// # Errors
     /// It does not start or does not answer.
     pub fn cpu_models(&self) -> Result<Option<BTreeSet<String>>, QemuError> {
-        let ask = async {
-            let monitored = Monitored::start(self, NO_MACHINE).await?;
-            let deadline = self.deadlines().command;
-            let asked = monitored
-                .session
-                .execute(QueryCpuDefinitions {}, deadline)
-                .await;
-            match asked {
-                Ok(models) => {
-                    monitored.quit(deadline).await;
-                    Ok(Some(models.into_iter().map(|model| model.name).collect()))
-                }
+        let deadline = self.deadlines().command;
+        self.ask_alone(async |monitored| {
+            let asked = monitored.session.execute(QueryCpuDefinitions {}, deadline);
+            match asked.await {
+                Ok(models) => Ok(Some(models.into_iter().map(|model| model.name).collect())),
                 // Not every target has the command.
                 Err(QmpError::Refused { .. }) => Ok(None),
+                Err(problem) => Err(problem),
+            }
+        })
+    }
+
+    /// Starts the build without a machine, asks it, and lets it quit.
+    fn ask_alone<T>(
+        &self,
+        question: impl AsyncFnOnce(&Monitored) -> Result<T, QmpError>,
+    ) -> Result<T, QemuError> {
+        let ask = async {
+            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            match question(&monitored).await {
+                Ok(answer) => {
+                    monitored.quit(self.deadlines().command).await;
+                    Ok(answer)
+                }
                 Err(problem) => Err(monitored.explain(problem).await),
             }
         };

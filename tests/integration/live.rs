@@ -550,23 +550,31 @@ fn roomy(dir: &Path) -> String {
     file.display().to_string()
 }
 
+/// Moves a roomy machine forward, paused, with one side struck by a signal.
+fn moved_while_struck(dir: &Path, role: Role, signal: &str, options: &[&str]) -> Run {
+    let (mut old, mut new) = (OLD.to_owned(), NEW.to_owned());
+    match role {
+        Role::Source => old = struck(dir, OLD, role, signal),
+        Role::Destination => new = struck(dir, NEW, role, signal),
+    }
+    let room = roomy(dir);
+    let args = ["live", &old, &new, "-M", "q35", "--paused"];
+    let set = ["--device-set", &room, "--direction", "forward"];
+    Run::new(&[&args[..], &set, options].concat())
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_killed_destination_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let new = struck(dir.path(), NEW, Role::Destination, "KILL");
-    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "1"];
-    let room = roomy(dir.path());
-    let run = Run::new(
-        &[
-            &args[..],
-            &["--device-set", &room, "--direction", "forward"],
-        ]
-        .concat(),
-    );
+    let run = moved_while_struck(dir.path(), Role::Destination, "KILL", &["--retries", "1"]);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
-    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    let cause = &run.case(0)["cause"];
+    assert_eq!(cause["side"], "destination");
+    assert_eq!(cause["phase"], "transfer");
+    assert_eq!(cause["kind"], "died");
+    let why = cause["message"].as_str().unwrap();
     assert!(why.contains("SIGKILL"), "{why}");
     // Said, though it happened once: a failure is never outvoted.
     assert_eq!(run.case(0)["repeated"]["failed"], 1);
@@ -578,19 +586,14 @@ fn a_killed_destination_is_a_crash() {
 #[needs(Builds)]
 fn a_killed_source_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let old = struck(dir.path(), OLD, Role::Source, "KILL");
-    let args = ["live", &old, NEW, "-M", "q35", "--paused", "--retries", "0"];
-    let room = roomy(dir.path());
-    let run = Run::new(
-        &[
-            &args[..],
-            &["--device-set", &room, "--direction", "forward"],
-        ]
-        .concat(),
-    );
+    let run = moved_while_struck(dir.path(), Role::Source, "KILL", &["--retries", "0"]);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
-    let why = run.case(0)["cause"]["message"].as_str().unwrap();
+    let cause = &run.case(0)["cause"];
+    assert_eq!(cause["side"], "source");
+    assert_eq!(cause["phase"], "transfer");
+    assert_eq!(cause["kind"], "died");
+    let why = cause["message"].as_str().unwrap();
     assert!(why.contains("the source was killed by SIGKILL"), "{why}");
     run.leaves_nothing();
 }
@@ -599,25 +602,11 @@ fn a_killed_source_is_a_crash() {
 #[needs(Builds)]
 fn a_stopped_destination_is_a_hang() {
     let dir = tempfile::tempdir().unwrap();
-    let new = struck(dir.path(), NEW, Role::Destination, "STOP");
-    let args = ["live", OLD, &new, "-M", "q35", "--paused", "--retries", "0"];
-    let room = roomy(dir.path());
-    let run = Run::new(
-        &[
-            &args[..],
-            &[
-                "--device-set",
-                &room,
-                "--direction",
-                "forward",
-                "--timeout",
-                "3",
-            ],
-        ]
-        .concat(),
-    );
+    let once = ["--retries", "0", "--timeout", "3"];
+    let run = moved_while_struck(dir.path(), Role::Destination, "STOP", &once);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
+    assert_eq!(run.case(0)["cause"]["phase"], "transfer");
     run.leaves_nothing();
 }
 

@@ -21,8 +21,8 @@ use align::{Step, align};
 use gap::Change;
 use run::{LeftOver, Run};
 use spot::Spot;
+pub(crate) use terms::Wording;
 use wording::Refusal;
-pub(crate) use wording::Wording;
 
 /// A section of one build.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,7 @@
 //! change is found in other sections.
 
 use crate::compare::layout::{Interner, Item, Kind};
-use crate::compare::sections::terms::layout_line;
-use crate::compare::sections::wording::Wording;
+use crate::compare::sections::terms::{Wording, layout_line};
 use crate::model::Rule;
 use crate::model::Side as Build;
 use crate::report::{ChangeKey, Changed, FieldKey, Shape};

@@ -1,9 +1,51 @@
-//! Items in words: their names, widths and lines.
+//! Builds and items in words: their names, widths and lines.
 
 use crate::compare::layout::{Interner, Item, Kind};
+use crate::model::{Direction, Side as Build};
 
 /// Number of names that a sentence lists before it counts the rest.
 pub(crate) const NAMES: usize = 4;
+
+/// The names of the two builds in sentences.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wording {
+    pub direction: Direction,
+    pub old: &'static str,
+    pub new: &'static str,
+    pub source: &'static str,
+    pub destination: &'static str,
+}
+
+impl Wording {
+    /// Calls them old and new, as a finding does.
+    pub(crate) fn by_age(direction: Direction) -> Wording {
+        let (source, destination) = direction.source_destination("old", "new");
+        Wording {
+            direction,
+            old: "old",
+            new: "new",
+            source,
+            destination,
+        }
+    }
+
+    /// Calls them by their parts in a migration, as the cause of a case does.
+    pub(crate) fn by_role(direction: Direction) -> Wording {
+        let (source, destination) = ("the source", "the destination's build");
+        let (old, new) = direction.source_destination(source, destination);
+        Wording {
+            direction,
+            old,
+            new,
+            source,
+            destination,
+        }
+    }
+
+    pub(super) fn is_source(self, build: Build) -> bool {
+        build == self.direction.source_destination(Build::Old, Build::New).0
+    }
+}
 
 pub(crate) fn plural<'t>(items: &[&Item], one: &'t str, many: &'t str) -> &'t str {
     if items.len() == 1 { one } else { many }

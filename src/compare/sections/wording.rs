@@ -7,50 +7,11 @@ use rustc_hash::FxHashSet;
 
 use crate::compare::layout::{Item, Layout};
 use crate::compare::sections::spot::Spot;
-use crate::compare::sections::terms::{NAMES, bytes, elements, list, plural, widths};
+use crate::compare::sections::terms::{NAMES, Wording, bytes, elements, list, plural, widths};
+use crate::model::Rule;
 use crate::model::Side as Build;
-use crate::model::{Direction, Rule};
-
-/// The names of the two builds in sentences.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wording {
-    pub direction: Direction,
-    pub old: &'static str,
-    pub new: &'static str,
-    pub source: &'static str,
-    pub destination: &'static str,
-}
 
 impl Wording {
-    /// Calls them old and new, as a finding does.
-    pub(crate) fn by_age(direction: Direction) -> Wording {
-        let (source, destination) = direction.source_destination("old", "new");
-        Wording {
-            direction,
-            old: "old",
-            new: "new",
-            source,
-            destination,
-        }
-    }
-
-    /// Calls them by their parts in a migration, as the cause of a case does.
-    pub(crate) fn by_role(direction: Direction) -> Wording {
-        let (source, destination) = ("the source", "the destination's build");
-        let (old, new) = direction.source_destination(source, destination);
-        Wording {
-            direction,
-            old,
-            new,
-            source,
-            destination,
-        }
-    }
-
-    fn is_source(self, build: Build) -> bool {
-        build == self.direction.source_destination(Build::Old, Build::New).0
-    }
-
     pub(crate) fn lone_type(self, type_name: &str, rule: Rule) -> String {
         let without = match rule {
             Rule::SectionRemoved => self.new,

@@ -80,10 +80,10 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
     for entry in tables.values().flatten() {
         let keys = entry.get_ref().iter();
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
-            return Err(ListError::Entry {
-                place: place(name, text, entry.span().start),
-                reason: format!("`{key}` is still to be filled in"),
-            });
+            return Err(refused(
+                place(name, text, entry.span().start),
+                format!("`{key}` is still to be filled in"),
+            ));
         }
     }
     Ok(())
@@ -288,10 +288,10 @@ impl KnownIssues {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
             if raw.items.is_empty() {
-                return Err(ListError::Entry {
+                return Err(refused(
                     place,
-                    reason: "items is empty; name the fields or subsections".to_owned(),
-                });
+                    "items is empty; name the fields or subsections",
+                ));
             }
             self.conditions.push(Condition {
                 section: raw.section,
@@ -319,18 +319,14 @@ impl KnownIssues {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
             if raw.fields.is_empty() || raw.fields.iter().any(Pattern::fits_all) {
-                return Err(ListError::Entry {
+                return Err(refused(
                     place,
-                    reason: "name the fields: an entry for all of a description hides what is lost"
-                        .to_owned(),
-                });
+                    "name the fields: an entry for all of a description hides what is lost",
+                ));
             }
             let known = |target: &&String| machine::packages(target).is_some();
             if let Some(target) = raw.arch.iter().find(|target| !known(target)) {
-                return Err(ListError::Entry {
-                    place,
-                    reason: format!("there is no target `{target}`"),
-                });
+                return Err(refused(place, format!("there is no target `{target}`")));
             }
             self.volatile.push(Volatile {
                 description: raw.description,
@@ -358,10 +354,7 @@ impl KnownIssues {
                 None
             };
             if let Some(reason) = fault {
-                return Err(ListError::Entry {
-                    place,
-                    reason: reason.to_owned(),
-                });
+                return Err(refused(place, reason));
             }
             self.unrelated.push(Unrelated {
                 types: raw.types,
@@ -378,11 +371,10 @@ impl KnownIssues {
             let place = place(entry.span().start);
             let raw = entry.into_inner();
             if raw.section.is_empty() || raw.machines.is_empty() {
-                return Err(ListError::Entry {
+                return Err(refused(
                     place,
-                    reason: "section and machines must not be empty; [\"*\"] is every machine"
-                        .to_owned(),
-                });
+                    "section and machines must not be empty; [\"*\"] is every machine",
+                ));
             }
             self.migrations.push(Refused {
                 section: raw.section,
@@ -400,23 +392,24 @@ impl KnownIssues {
     }
 }
 
+/// Returns the error of an entry that is well-formed and means nothing, or too much.
+fn refused(place: Place, reason: impl Into<String>) -> ListError {
+    let reason = reason.into();
+    ListError::Entry { place, reason }
+}
+
 fn span(after: Option<Version>, by: Version, place: &Place) -> Result<Span, ListError> {
     if after.is_some_and(|after| after >= by) {
-        return Err(ListError::Entry {
-            place: place.clone(),
-            reason: "after must be an older release than by".to_owned(),
-        });
+        return Err(refused(
+            place.clone(),
+            "after must be an older release than by",
+        ));
     }
     Ok(Span { after, by })
 }
 
 fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListError> {
-    let fail = |reason: &str| {
-        Err(ListError::Entry {
-            place: place.clone(),
-            reason: reason.to_owned(),
-        })
-    };
+    let fail = |reason: &str| Err(refused(place.clone(), reason));
     if raw.section.is_none() && raw.description.is_none() {
         return fail("an entry without section and description would match everywhere");
     }
@@ -439,12 +432,7 @@ fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListErr
 }
 
 fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
-    let fail = |reason: String| {
-        Err(ListError::Entry {
-            place: place.clone(),
-            reason,
-        })
-    };
+    let fail = |reason: String| Err(refused(place.clone(), reason));
     let Some(rule) = Rule::from_id(&raw.rule) else {
         return fail(format!("there is no rule `{}`", raw.rule));
     };

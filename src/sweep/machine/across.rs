@@ -11,8 +11,9 @@ use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
 use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
-use crate::sweep::machine::guest::{Guest, Moved, Purpose, Run, Task};
+use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::kind::KnownKinds;
+use crate::sweep::machine::run::Run;
 use crate::sweep::machine::{Context, Packing};
 
 /// Every device between the builds.

@@ -11,9 +11,9 @@ use crate::model::{Route, SectionName};
 use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
-use crate::sweep::machine::guest::Run;
 use crate::sweep::machine::kind::{Kind, sections_alike};
 use crate::sweep::machine::rom;
+use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
 
 /// The devices of a machine, and what they are known by.

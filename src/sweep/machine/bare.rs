@@ -10,7 +10,8 @@ use crate::model::{Direction, Route};
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::case_id::BARE;
 use crate::sweep::machine::Context;
-use crate::sweep::machine::guest::{Guest, Purpose, Run, Task};
+use crate::sweep::machine::guest::{Guest, Purpose, Task};
+use crate::sweep::machine::run::Run;
 
 /// The machine without any device.
 #[derive(Debug, Default)]

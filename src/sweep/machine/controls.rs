@@ -9,8 +9,9 @@ use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
 use crate::sweep::machine::attribution::{Attribution, accounts_for};
-use crate::sweep::machine::guest::{Guest, Purpose, Run, Task};
+use crate::sweep::machine::guest::{Guest, Purpose, Task};
 use crate::sweep::machine::kind::Represented;
+use crate::sweep::machine::run::Run;
 use crate::sweep::machine::{Context, Packing};
 
 /// The culprits of a search from each build to itself.

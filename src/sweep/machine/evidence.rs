@@ -7,7 +7,8 @@ use crate::culprit::{Item, Trial};
 use crate::migration::coverage::Observed;
 use crate::model::{Direction, Route};
 use crate::stream::Stream;
-use crate::sweep::machine::guest::{Moved, Run};
+use crate::sweep::machine::guest::Moved;
+use crate::sweep::machine::run::Run;
 use crate::sweep::pairing::{Half, Pairing};
 
 /// The sections and streams that the guests of a machine sent from one build to the other. Controls

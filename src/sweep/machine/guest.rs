@@ -19,10 +19,10 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::{Direction, Route, SectionName};
-use crate::report::{ChangedByLoad, Outcome};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
 use crate::sweep::machine::kind::KnownKinds;
+use crate::sweep::machine::run::Run;
 use crate::sweep::pairing::beside;
 use crate::sweep::target::SweepTarget;
 
@@ -132,51 +132,6 @@ pub(crate) struct Moved {
     pub stream: Option<Arc<Stream>>,
     /// Guests that were moved besides that one, to see what each build does to itself.
     pub calibration: usize,
-}
-
-/// The run of a guest, without its streams.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub attempt: RunResult,
-    pub elapsed_ms: u64,
-    /// The number of device types that shared it.
-    pub shared_by: usize,
-    /// The changes that did not arrive, and do not within a build either.
-    pub changed_by_load: Vec<ChangedByLoad>,
-    /// All that did not arrive, counted or not.
-    pub differing: Arc<LoadChanges>,
-    /// The sections that the source sent.
-    pub sent: BTreeSet<SentSection>,
-    /// Names of sections that the source is likely to refuse on the way back.
-    pub likely_refused: BTreeSet<SectionName>,
-}
-
-impl Run {
-    pub(crate) fn passed(&self) -> bool {
-        self.attempt.outcome == Outcome::Pass
-    }
-
-    /// Returns the time of the run, shared among its devices, in milliseconds.
-    pub(crate) fn share_ms(&self) -> u64 {
-        self.elapsed_ms / self.shared_by.max(1) as u64
-    }
-
-    /// Returns why the guest was not moved at all, in the words of the old build if that refused it.
-    pub(crate) fn refusal(&self, old: &Endpoint) -> String {
-        let refusals = &self.attempt.refusals;
-        let label = old.build.label();
-        let of_old = refusals.iter().find(|refusal| refusal.label == label);
-        match of_old.or(refusals.first()) {
-            Some(refusal) => format!(
-                "{} does not start with it: {}",
-                refusal.label, refusal.words
-            ),
-            None => {
-                let cause = self.attempt.cause.as_ref();
-                cause.map_or_else(String::new, |cause| cause.message.clone())
-            }
-        }
-    }
 }
 
 /// Returns source and destination of a route.

@@ -7,7 +7,7 @@ use crate::culprit::{Item, Search, Verdict};
 use crate::migration::result::RunResult;
 use crate::model::Route;
 use crate::report::Outcome;
-use crate::sweep::machine::guest::Run;
+use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::{Vmsd, VmsdField};
 

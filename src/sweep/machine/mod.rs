@@ -9,6 +9,7 @@ mod evidence;
 mod guest;
 mod kind;
 mod rom;
+mod run;
 
 use std::time::Instant;
 
@@ -24,7 +25,8 @@ pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
 pub(crate) use evidence::Evidence;
-pub(crate) use guest::{Run, Task, TaskResult, endpoints, perform};
+pub(crate) use guest::{Task, TaskResult, endpoints, perform};
+pub(crate) use run::Run;
 
 use guest::{Moved, Purpose};
 
