@@ -32,12 +32,13 @@ pub struct NoCommonMachine {
     is_family: bool,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
-    /// Similar names that would do, the most similar first; none if there is a `newest`.
+    /// Similar names that would do, the most similar first; none if there is a `newest`. Where none is similar and
+    /// the name is unknown, those that there are, families of versioned types first.
     pub near: Vec<String>,
-    /// The names that would do, where none is similar: families of versioned types first.
-    known: Vec<String>,
-    /// The options behind a name that would do.
-    options: Option<String>,
+    /// The number of names besides.
+    more: u16,
+    /// Set if it would do without the options behind it.
+    has_options: bool,
 }
 
 impl NoCommonMachine {
@@ -82,20 +83,23 @@ impl NoCommonMachine {
             None => nearest(wanted, names.chain(aliases)),
         };
         let options = wanted.split_once(',');
-        let options = options.filter(|(name, _)| pick(name, builds, common).is_some());
-        NoCommonMachine {
+        let mut error = NoCommonMachine {
             wanted: wanted.to_owned(),
             missing,
             alias_of,
             is_family,
             newest,
-            known: match near.is_empty() {
-                true => known(common),
-                false => Vec::new(),
-            },
             near,
-            options: options.map(|(_, options)| options.to_owned()),
+            more: 0,
+            has_options: options.is_some_and(|(name, _)| pick(name, builds, common).is_some()),
+        };
+        if error.near.is_empty() && error.is_unknown() {
+            error.near = known(common);
+            let more = error.near.len().saturating_sub(LISTED);
+            error.more = more.try_into().unwrap_or(u16::MAX);
+            error.near.truncate(LISTED);
         }
+        error
     }
 }
 
@@ -117,7 +121,7 @@ fn known(common: &[&str]) -> Vec<String> {
 impl fmt::Display for NoCommonMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wanted = &self.wanted;
-        if let Some(options) = &self.options {
+        if let Some((_, options)) = wanted.split_once(',').filter(|_| self.has_options) {
             return write!(
                 f,
                 "{wanted}: the machine type is given alone, and its options elsewhere: `backend = [\"-machine\", \
@@ -139,12 +143,8 @@ impl fmt::Display for NoCommonMachine {
             write!(f, "; the newest of its family that {have} is {newest}")?;
         } else if !self.near.is_empty() {
             write!(f, "; {have} {}", self.near.join(", "))?;
-        } else if self.is_unknown() && !self.known.is_empty() {
-            let listed: Vec<&str> = self.known.iter().take(LISTED).map(String::as_str).collect();
-            write!(f, "; {have} {}", listed.join(", "))?;
-            match self.known.len() - listed.len() {
-                0 => {}
-                more => write!(f, " and {more} more")?,
+            if self.more > 0 {
+                write!(f, " and {} more", self.more)?;
             }
         }
         Ok(())
