@@ -176,6 +176,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         ..Shape::default()
     });
     Some(Finding {
+        id: String::new(),
         rule,
         level: Level::Warning,
         direction: affected,
@@ -193,6 +194,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         evidence: Evidence::Stream,
         confirmed_by: None,
         refuted_by: None,
+        baseline: None,
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),
