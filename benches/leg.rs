@@ -125,6 +125,7 @@ fn main() -> anyhow::Result<()> {
         new,
         machine,
         arch: pair.arch().to_owned(),
+        board: None,
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::Unix,

@@ -53,5 +53,6 @@ mod stream;
 mod vmstate;
 
 mod culprit;
+mod guest;
 mod sweep;
 mod workload;

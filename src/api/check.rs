@@ -48,6 +48,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(dumps);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.keep_own();
     inquiry.link();
     inquiry.settle_doubts(&shared)?;
     inquiry.compare_properties();

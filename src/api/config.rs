@@ -158,10 +158,36 @@ impl Loops {
     }
 }
 
+/// The user's own guest, as a QEMU command line describes it: a line for a shell, the contents of
+/// `/proc/PID/cmdline`, what `qm showcmd` prints, or libvirt's log of it. The form is found by the content.
+///
+/// Nothing of it is executed, opened or reached: disks, networks and the like are replaced by something of
+/// the same kind that touches nothing of the host, and the report has each line with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuestDescription {
+    /// The name for messages, that of the file for instance.
+    pub label: String,
+    /// The description itself.
+    pub content: Vec<u8>,
+}
+
+impl GuestDescription {
+    /// A description of this name and content.
+    pub fn new(label: impl Into<String>, content: impl Into<Vec<u8>>) -> GuestDescription {
+        GuestDescription {
+            label: label.into(),
+            content: content.into(),
+        }
+    }
+}
+
 /// The guests of a run, and how they are moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guests {
+    /// The user's own guest, instead of device sets. An empty machine type is then that of the guest.
+    pub own: Option<GuestDescription>,
     /// Shipped device sets by name, or files by path. Where neither a set nor a device is named, the
     /// default set.
     pub device_sets: Vec<String>,
@@ -193,6 +219,7 @@ pub struct Guests {
 impl Default for Guests {
     fn default() -> Guests {
         Guests {
+            own: None,
             device_sets: Vec::new(),
             devices: Vec::new(),
             loops: None,
@@ -213,6 +240,12 @@ impl Guests {
     /// The default device set, moved once in each direction while it works.
     pub fn new() -> Guests {
         Guests::default()
+    }
+
+    /// Sets the user's own guest.
+    pub fn own(mut self, guest: GuestDescription) -> Guests {
+        self.own = Some(guest);
+        self
     }
 
     /// Adds a device set: a shipped one by its name, or a file by its path.
@@ -246,8 +279,8 @@ impl Guests {
 pub struct LiveConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default the
-    /// usual one of the architecture.
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default that of
+    /// the user's own guest, or else the usual one of the architecture.
     pub machine: Option<String>,
     /// The guests, and how they are moved.
     pub guests: Guests,
@@ -297,8 +330,8 @@ impl LiveConfig {
 pub struct CheckConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default the
-    /// usual one of the architecture.
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default that of
+    /// the user's own guest, or else the usual one of the architecture.
     pub machine: Option<String>,
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.

@@ -50,6 +50,8 @@ pub(crate) fn settle(
     jobs: usize,
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
+        // Each device is alone on a plain board.
+        board: None,
         running: false,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,

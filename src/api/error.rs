@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::api::dumps::ObtainError;
 use crate::api::unknown_name::UnknownName;
 use crate::devices::DeviceError;
+use crate::guest::ReadError as GuestReadError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
@@ -71,6 +72,13 @@ pub(crate) enum Problem {
     Name(#[from] UnknownName),
     #[error("-M is missing, and the builds have in common no usual machine of {target}")]
     NoUsualMachine { target: String },
+    #[error("{label}: no guest can be made of it: {error}")]
+    Guest {
+        label: String,
+        error: GuestReadError,
+    },
+    #[error("{label}: the guest has no -machine: give the machine type with -M")]
+    NoMachine { label: String },
     #[error("no build to sweep")]
     NoBuild,
     #[error(
@@ -92,6 +100,8 @@ impl Problem {
             | Problem::Devices(_)
             | Problem::Name(_)
             | Problem::Read(_)
+            | Problem::Guest { .. }
+            | Problem::NoMachine { .. }
             | Problem::NoBaseline
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }

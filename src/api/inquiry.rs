@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::{Builds, Guests};
+use crate::api::config::{Builds, GuestDescription, Guests};
 use crate::api::doubts;
 use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
@@ -13,6 +13,7 @@ use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::devices::{DeviceError, DeviceSet};
+use crate::guest::{GuestSpec, Idle};
 use crate::migration::batch;
 use crate::migration::boot::PlainBoots;
 use crate::migration::checks::state::Names;
@@ -48,6 +49,8 @@ pub(crate) struct Opened {
     pub machine: String,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
+    /// The user's own guest, whose devices are the only set then.
+    guest: Option<GuestSpec>,
 }
 
 impl Opened {
@@ -62,7 +65,11 @@ impl Opened {
         guests: &Guests,
         progress: &dyn Progress,
     ) -> Result<Opened, Error> {
-        let architecture = machine::architecture(builds.architecture.as_deref(), machine);
+        let guest = guests.own.as_ref().map(read_guest).transpose()?;
+        let machine = machine_of(machine, guests, guest.as_ref())?;
+        let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
+        let asked = builds.architecture.as_deref().or(of_guest);
+        let architecture = machine::architecture(asked, machine);
         let means = Means {
             architecture: architecture.to_owned(),
             cache: builds.cache.clone(),
@@ -81,7 +88,10 @@ impl Opened {
                     target: pair.arch().to_owned(),
                 })?,
         };
-        let sets = device_sets(guests, pair.arch()).map_err(Problem::from)?;
+        let sets = match &guest {
+            Some(guest) => vec![guest.devices.clone()],
+            None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
+        };
         for set in &sets {
             names::check_devices(set, &pair)?;
         }
@@ -93,7 +103,37 @@ impl Opened {
             machine,
             directions: builds.directions.clone(),
             sets,
+            guest,
         })
+    }
+
+    /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
+    pub(crate) fn idle(&self) -> Option<Idle> {
+        self.guest.as_ref()?.board.idle
+    }
+}
+
+fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
+    GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
+        label: description.label.clone(),
+        error,
+    })
+}
+
+/// Returns the machine type that is asked for, or that of the user's own guest; nothing where neither names one.
+fn machine_of<'m>(
+    asked: Option<&'m str>,
+    guests: &Guests,
+    guest: Option<&'m GuestSpec>,
+) -> Result<Option<&'m str>, Problem> {
+    match (asked, &guests.own, guest) {
+        (None, Some(own), Some(guest)) => match guest.machine.as_deref() {
+            Some(machine) => Ok(Some(machine)),
+            None => Err(Problem::NoMachine {
+                label: own.label.clone(),
+            }),
+        },
+        _ => Ok(asked),
     }
 }
 
@@ -131,6 +171,8 @@ pub(crate) struct Inquiry<'i> {
     policy: &'i Policy,
     guests: &'i Guests,
     findings: Vec<Finding>,
+    /// The number of findings that are about devices which the user's own guest does not have.
+    other_findings: usize,
     notices: Vec<Notice>,
     described: Option<Described>,
     coverage: Option<Coverage>,
@@ -167,6 +209,7 @@ impl<'i> Inquiry<'i> {
             policy,
             guests,
             findings: Vec::new(),
+            other_findings: 0,
             notices: Vec::new(),
             described: None,
             coverage: None,
@@ -197,6 +240,11 @@ impl<'i> Inquiry<'i> {
     ) -> Result<(), Error> {
         let Opened { pair, machine, .. } = self.opened;
         let guests = self.guests;
+        let idle = self.opened.idle().filter(|_| running);
+        if let Some(why) = idle {
+            self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
+        }
+        let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
         let directions = first.as_ref().map_or(&*self.opened.directions, |d| &d[..]);
         let specs: Vec<CaseSpec> = self
@@ -217,6 +265,11 @@ impl<'i> Inquiry<'i> {
             new,
             machine: machine.clone(),
             arch: pair.arch().to_owned(),
+            board: self
+                .opened
+                .guest
+                .as_ref()
+                .map(|guest| Arc::new(guest.board.clone())),
             cpu: guests.cpu.clone(),
             profile_cpu: match pair.other_default_cpu(machine) {
                 Some(_) => ProfileCpu::LeftOut,
@@ -260,6 +313,31 @@ impl<'i> Inquiry<'i> {
             observed,
         });
         Ok(())
+    }
+
+    /// Keeps the findings that are about what the user's own guest has, where the run is about one.
+    pub(crate) fn keep_own(&mut self) {
+        let (Some(_), Some(moved)) = (&self.opened.guest, &self.moved) else {
+            return;
+        };
+        let observed = moved.observed.iter();
+        let types: BTreeSet<&str> = observed
+            .clone()
+            .flat_map(|guest| guest.types.iter().map(String::as_str))
+            .collect();
+        let sent: BTreeSet<&str> = observed
+            .flat_map(|guest| guest.sections.iter().map(|sent| sent.vmsd_name.as_str()))
+            .collect();
+        let before = self.findings.len();
+        self.findings.retain(|finding| {
+            let mut names = finding.also_in.iter().chain([&finding.section]);
+            names.any(|name| types.contains(name.as_str()))
+                || finding
+                    .path
+                    .first()
+                    .is_some_and(|vmsd| sent.contains(vmsd.as_str()))
+        });
+        self.other_findings = before - self.findings.len();
     }
 
     /// Ties cases to findings that they prove, and has the lists allow what they allow.
@@ -481,6 +559,11 @@ impl<'i> Inquiry<'i> {
         let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
+        let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());
+        if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
+            guest.answer(&cases, &set.name);
+            guest.other_findings = self.other_findings;
+        }
         Report {
             rules: catalogue::texts(&self.findings, &cases),
             findings: self.findings,
@@ -488,6 +571,7 @@ impl<'i> Inquiry<'i> {
             coverage: self.coverage,
             described: self.described,
             notices,
+            guest,
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),

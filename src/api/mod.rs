@@ -44,8 +44,8 @@ use std::path::PathBuf;
 
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
-    SweepConfig,
+    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
+    MergeConfig, StaticConfig, SweepConfig,
 };
 pub use error::{Error, Reason};
 pub use live::live;

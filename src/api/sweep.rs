@@ -411,6 +411,7 @@ fn targets(
         new: new.clone(),
         machine: name.clone(),
         arch: arch.to_owned(),
+        board: None,
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),

@@ -222,6 +222,10 @@ impl First {
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
+    /// Your own guest instead of device sets: a QEMU command line, /proc/PID/cmdline, libvirt's log of a guest
+    /// or the output of `qm showcmd`; - for standard input. Nothing that it names is opened or reached
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["device_set", "device"])]
+    pub guest: Option<PathBuf>,
     /// Devices in the guest: a shipped set, or a file of your own (repeatable) [default: default]
     #[arg(long, value_name = "NAME")]
     pub device_set: Vec<String>,

@@ -1,15 +1,23 @@
 //! The one place where arguments become configurations of the library.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::api::{
-    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, Memory, MergeConfig,
-    StaticConfig, SweepConfig,
+    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
+    MergeConfig, StaticConfig, SweepConfig,
 };
+use crate::cli::Failure;
 use crate::cli::args::{
     CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
     StaticArgs, SweepArgs,
 };
+use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl From<&StaticArgs> for StaticConfig {
@@ -23,27 +31,31 @@ impl From<&StaticArgs> for StaticConfig {
     }
 }
 
-impl From<&LiveArgs> for LiveConfig {
-    fn from(args: &LiveArgs) -> LiveConfig {
-        LiveConfig {
+impl TryFrom<&LiveArgs> for LiveConfig {
+    type Error = Failure;
+
+    fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
+        Ok(LiveConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: Guests::from(&args.migration),
+            guests: guests(&args.migration)?,
             lists: args.lists.clone(),
             memory: Memory::from(&args.memory),
-        }
+        })
     }
 }
 
-impl From<&CheckBuildsArgs> for CheckConfig {
-    fn from(args: &CheckBuildsArgs) -> CheckConfig {
-        CheckConfig {
+impl TryFrom<&CheckBuildsArgs> for CheckConfig {
+    type Error = Failure;
+
+    fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
+        Ok(CheckConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: Guests::from(&args.migration),
+            guests: guests(&args.migration)?,
             judging: judging(&args.judge, args.coverage.min_coverage),
             memory: Memory::from(&args.memory),
-        }
+        })
     }
 }
 
@@ -110,26 +122,43 @@ impl From<&PairArgs> for Builds {
     }
 }
 
-impl From<&MigrationArgs> for Guests {
-    fn from(args: &MigrationArgs) -> Guests {
-        Guests {
-            device_sets: args.device_set.clone(),
-            devices: args.device.clone(),
-            loops: args.loops.map(|count| Loops {
-                count,
-                first: args.first.direction(),
-            }),
-            paused: args.paused,
-            cpu: args.cpu.clone(),
-            transport: args.transport,
-            capabilities: args.capability.clone(),
-            jobs: args.jobs.map(usize::from),
-            retries: args.retries,
-            repeat: args.repeat,
-            timeout: Duration::from_secs(args.timeout),
-            logs: args.keep_logs.clone(),
-        }
-    }
+fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
+    let own = args.guest.as_deref().map(guest_file).transpose()?;
+    Ok(Guests {
+        own,
+        device_sets: args.device_set.clone(),
+        devices: args.device.clone(),
+        loops: args.loops.map(|count| Loops {
+            count,
+            first: args.first.direction(),
+        }),
+        paused: args.paused,
+        cpu: args.cpu.clone(),
+        transport: args.transport,
+        capabilities: args.capability.clone(),
+        jobs: args.jobs.map(usize::from),
+        retries: args.retries,
+        repeat: args.repeat,
+        timeout: Duration::from_secs(args.timeout),
+        logs: args.keep_logs.clone(),
+    })
+}
+
+/// Reads the description of a guest. Of one that is too long, just so much that it shows.
+fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
+    let mut content = Vec::new();
+    let most = MOST_BYTES as u64 + 1;
+    let read = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(most).read_to_end(&mut content),
+        false => File::open(path).and_then(|file| file.take(most).read_to_end(&mut content)),
+    };
+    let label = match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
+    read.with_context(|| format!("cannot read the guest from {label}"))
+        .map_err(Failure::usage)?;
+    Ok(GuestDescription::new(label, content))
 }
 
 fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {

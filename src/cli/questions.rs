@@ -10,14 +10,14 @@ use crate::rules::suggest;
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let config = CheckConfig::from(args);
+    let config = CheckConfig::try_from(args)?;
     let outcome = api::check(&config, &Display::new(args.output.quiet))?;
     output::write_report(&outcome.report, target, &args.output)
 }
 
 pub(crate) fn live(args: &LiveArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let config = LiveConfig::from(args);
+    let config = LiveConfig::try_from(args)?;
     let outcome = api::live(&config, &Display::new(args.output.quiet))?;
     output::write_report(&outcome.report, target, &args.output)
 }

@@ -268,6 +268,7 @@ impl Device {
     fn args(&self, arch: &str) -> Vec<String> {
         match &self.form {
             Form::Verbatim(argument) => vec!["-device".to_owned(), argument.clone()],
+            Form::OfGuest(args) => args.clone(),
             Form::Described {
                 bus,
                 backend,

@@ -43,6 +43,8 @@ pub(super) enum Form {
     },
     /// Handed to `-device` as the user wrote it.
     Verbatim(String),
+    /// All of its options, as the user's own guest has them.
+    OfGuest(Vec<String>),
 }
 
 /// The value of a property.
@@ -70,6 +72,30 @@ impl fmt::Display for Value {
 }
 
 impl Device {
+    /// Makes a device of the user's own guest: its options, and the ids of the devices that it needs.
+    pub(crate) fn of_guest(
+        id: &str,
+        driver: &str,
+        needs: Vec<String>,
+        args: Vec<String>,
+    ) -> Device {
+        Device {
+            id: id.to_owned(),
+            driver: driver.to_owned(),
+            driver_on: BTreeMap::new(),
+            arch: Vec::new(),
+            machines: MachineNames::default(),
+            since: None,
+            until: None,
+            needs,
+            one_of: None,
+            unmigratable: None,
+            migratable_since: None,
+            alone: false,
+            form: Form::OfGuest(args),
+        }
+    }
+
     /// Returns the name that `-device` takes on an architecture.
     pub fn driver(&self, arch: &str) -> &str {
         self.driver_on.get(arch).unwrap_or(&self.driver)
@@ -89,7 +115,15 @@ impl Device {
     pub fn bus(&self) -> Option<&str> {
         match &self.form {
             Form::Described { bus, .. } => bus.as_deref(),
-            Form::Verbatim(_) => None,
+            Form::Verbatim(_) | Form::OfGuest(_) => None,
+        }
+    }
+
+    /// Tells whether a set gives it a property.
+    pub(super) fn has_property(&self, name: &str) -> bool {
+        match &self.form {
+            Form::Described { properties, .. } => properties.contains_key(name),
+            Form::Verbatim(_) | Form::OfGuest(_) => false,
         }
     }
 
@@ -107,7 +141,7 @@ impl Device {
     pub fn board_options(&self) -> impl Iterator<Item = (&str, &str)> {
         let backend = match &self.form {
             Form::Described { backend, .. } => backend.as_slice(),
-            Form::Verbatim(_) => &[],
+            Form::Verbatim(_) | Form::OfGuest(_) => &[],
         };
         let pairs = backend.windows(2).filter_map(|pair| match pair {
             [option, value] => Some((option.as_str(), value.as_str())),

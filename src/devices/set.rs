@@ -51,6 +51,16 @@ impl DeviceSet {
         }
     }
 
+    /// Makes a set of the devices of the user's own guest, each after all that it needs.
+    pub(crate) fn of_guest(name: &str, devices: Vec<Device>) -> DeviceSet {
+        DeviceSet {
+            name: name.to_owned(),
+            description: "the devices of the user's own guest".to_owned(),
+            devices,
+            left_out: Vec::new(),
+        }
+    }
+
     /// Selects some devices of the set with all that they need.
     ///
     /// # Errors

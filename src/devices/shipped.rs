@@ -101,6 +101,18 @@ impl DeviceSet {
         SETS.iter().find(has)?.select(&[id]).ok()
     }
 
+    /// Tells whether a shipped set has a driver for an architecture.
+    pub(crate) fn knows(driver: &str, arch: &str) -> bool {
+        let mut devices = SETS.iter().flat_map(|set| &set.devices);
+        devices.any(|device| device.driver(arch) == driver && device.is_for_arch(arch))
+    }
+
+    /// Tells whether a driver plays or records sound, and has to be given a backend for it.
+    pub(crate) fn plays(driver: &str, arch: &str) -> bool {
+        let mut devices = SETS.iter().flat_map(|set| &set.devices);
+        devices.any(|device| device.driver(arch) == driver && device.has_property("audiodev"))
+    }
+
     /// Returns why no shipped set has a driver, if it is left out.
     pub fn left_out(driver: &str) -> Option<&'static str> {
         SETS.iter()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::devices::{Composition, DeviceSet, Target};
+use crate::guest::Board;
 use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
@@ -27,6 +28,8 @@ pub struct MigrationConfig {
     pub machine: String,
     /// The end of `qemu-system-ARCH`.
     pub arch: String,
+    /// The board of the user's own guest, instead of a plain one.
+    pub board: Option<Arc<Board>>,
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
     /// The use of the model that the machine's profile chooses. It is left out where the builds have
@@ -127,6 +130,7 @@ impl MigrationConfig {
             arch: self.arch.clone(),
             cpu: self.cpu.clone(),
             profile_cpu: self.profile_cpu,
+            board: self.board.clone(),
             device_args,
             guest: workload::guest(&self.arch).filter(|_| self.running),
             section_override: None,

@@ -8,6 +8,7 @@ mod case;
 mod cause;
 mod coverage;
 mod finding;
+mod guest;
 pub(crate) mod identity;
 mod notice;
 mod policy;
@@ -34,6 +35,9 @@ pub use coverage::{
 };
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+};
+pub use guest::{
+    Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
 pub(crate) use notice::notices_of;
@@ -75,6 +79,9 @@ pub struct Report {
     /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// The user's own guest, where the run was about one.
+    #[serde(default)]
+    pub guest: Option<GuestFile>,
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
@@ -151,6 +158,7 @@ impl Report {
             swept: Vec::new(),
             coverage: None,
             described: None,
+            guest: None,
             notices: Vec::new(),
             baseline: None,
             summary: Summary::default(),

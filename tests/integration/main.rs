@@ -31,6 +31,7 @@ mod log;
 mod merge;
 mod new_rule;
 mod output_file;
+mod own_guests;
 mod pages;
 mod properties;
 mod record;

@@ -23,8 +23,9 @@ pub(crate) fn line(
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
         if let Some(guest) = launch.guest {
-            words.push(format!("-chardev file,id=console,path=$d/console{at}"));
-            for arg in guest.serial_args("console") {
+            let (id, port) = launch.console(guest);
+            words.push(format!("-chardev file,id={id},path=$d/console{at}"));
+            for arg in port {
                 words.push(quote(&arg.to_string_lossy()));
             }
         }

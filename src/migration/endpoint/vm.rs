@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::devices::{Drivers, Known};
+use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
@@ -74,6 +75,8 @@ pub struct LaunchSpec {
     pub cpu: Option<String>,
     /// The use of the model that the machine's profile chooses.
     pub profile_cpu: ProfileCpu,
+    /// The board of the user's own guest, instead of a plain one.
+    pub board: Option<Arc<Board>>,
     /// The options of the device set.
     pub device_args: Vec<String>,
     /// The workload guest that runs in the machine; without one the machine is never started.
@@ -102,23 +105,26 @@ impl LaunchSpec {
             (None, Some(_)) => Self::IDLE_MEMORY_MIB,
             (None, None) => Self::MEMORY_MIB,
         };
-        let mut args: Vec<OsString> = [
-            "-M",
-            &self.machine,
-            "-accel",
-            "tcg",
-            "-no-user-config",
-            "-nodefaults",
-            "-display",
-            "none",
-            // A guest that ends or resets is examined, and neither removed nor restarted.
-            "-no-shutdown",
-            "-no-reboot",
-            "-m",
-            &format!("{memory}M"),
-        ]
-        .map(OsString::from)
-        .into();
+        let board = self.board.as_deref();
+        let options = board.map_or(&[][..], |board| &board.machine_options);
+        let machine = std::iter::once(self.machine.as_str())
+            .chain(options.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(",");
+        let mut args: Vec<OsString> = ["-M", &machine, "-accel", "tcg", "-no-user-config"]
+            .map(OsString::from)
+            .into();
+        if !board.is_some_and(|board| board.has_defaults) {
+            args.push("-nodefaults".into());
+        }
+        // A guest that ends or resets is examined, and neither removed nor restarted.
+        args.extend(["-display", "none", "-no-shutdown", "-no-reboot"].map(OsString::from));
+        match board {
+            Some(board) => args.extend(board.args.iter().map(OsString::from)),
+            None => args.extend(["-m", &format!("{memory}M")].map(OsString::from)),
+        }
+        let cpu = self.cpu.as_ref();
+        let cpu = cpu.or_else(|| board.and_then(|board| board.cpu.as_ref()));
         if let Some(profile) = profile {
             args.extend(
                 profile
@@ -130,7 +136,7 @@ impl LaunchSpec {
                 args.push(folder.join(BLANK_ROM).into());
             }
         }
-        if let Some(cpu) = &self.cpu {
+        if let Some(cpu) = cpu {
             // The last one counts: a profile may name another.
             args.extend(["-cpu".into(), cpu.into()]);
         }
@@ -138,7 +144,19 @@ impl LaunchSpec {
             args.extend(guest.attach_args(&folder.join(guest.file_name)));
         }
         args.extend(self.device_args.iter().map(OsString::from));
+        if let (None, Some(console)) = (self.guest, board.and_then(|b| b.console.as_ref())) {
+            args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
+        }
         args
+    }
+
+    /// Returns the id of the chardev that the workload guest speaks on, and the options that connect it.
+    pub(crate) fn console(&self, guest: &Guest) -> (String, Vec<OsString>) {
+        match self.board.as_ref().and_then(|board| board.console.clone()) {
+            // A port of the user's own guest refers to it.
+            Some(console) => (console, Vec::new()),
+            None => (CONSOLE.to_owned(), guest.serial_args(CONSOLE)),
+        }
     }
 
     /// Writes the files that the arguments name.
@@ -156,6 +174,9 @@ impl LaunchSpec {
         Ok(())
     }
 }
+
+/// The chardev of a console that no port of the guest refers to.
+const CONSOLE: &str = "migcompat-console";
 
 const BLANK_ROM: &str = "blank.rom";
 
@@ -222,8 +243,9 @@ impl Vm {
             console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
             let path = option_value(&pipe);
-            args.push(format!("file,id=migcompat-console,path={path}").into());
-            args.extend(guest.serial_args("migcompat-console"));
+            let (id, port) = launch.console(guest);
+            args.push(format!("file,id={id},path={path}").into());
+            args.extend(port);
         }
         let command_line = typed(&endpoint.build, &args);
         let monitored = Monitored::start(&endpoint.build, &args).await?;

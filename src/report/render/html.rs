@@ -15,7 +15,7 @@ use crate::report::render::cases::{alone, became};
 use crate::report::render::groups;
 use crate::report::{
     Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level, Outcome, Reached,
-    Report, RuleText, Split, Swept, Verdict,
+    Report, RuleText, Split, Swept, Treatment, Verdict,
 };
 
 /// Number of failures above which all are folded.

@@ -3,6 +3,7 @@
 mod cases;
 mod coverage;
 mod groups;
+mod guest;
 pub mod html;
 pub mod json;
 pub mod junit;

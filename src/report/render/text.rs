@@ -58,6 +58,9 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             finding(&group, text, options, &mut explained, out)?;
         }
     }
+    if let Some(guest) = &report.guest {
+        crate::report::render::guest::write(guest, options.verbose, options.quiet, out)?;
+    }
     if report.swept.is_empty() {
         let cases: Vec<&Case> = report.cases.iter().filter(|c| kept(c.baseline)).collect();
         crate::report::render::cases::write(&cases, options.quiet, out)?;

@@ -1,0 +1,244 @@
+//! Disks and firmware: empty ones of the same kind stand for the images of the host.
+
+use crate::guest::Idle;
+use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::options::Composer;
+use crate::guest::opts::{Opts, Setting, bytes, is_id, is_word, join};
+use crate::report::GuestReason;
+
+/// The options of a machine that name its firmware.
+pub(super) const FLASH: &[&str] = &["pflash0", "pflash1"];
+
+/// Bytes of a disk of which the file does not tell the size: no image is looked at, and hardly any device sends it.
+const DISK: u64 = 1 << 30;
+/// Bytes of the usual floppy disk.
+const FLOPPY: u64 = 1_474_560;
+
+/// A node of the block layer, as far as it matters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Node {
+    /// The image, for its name alone.
+    file: Option<String>,
+    /// The node that it is a layer of.
+    child: Option<String>,
+    read_only: bool,
+    size: Option<u64>,
+}
+
+impl Node {
+    pub(super) fn of(opts: &Opts) -> Node {
+        let nested = |name: &str| {
+            let mut items = opts.items.iter();
+            items.find_map(|(known, value)| match value {
+                Setting::Nested(value) if known == name => value.get("filename")?.as_str(),
+                _ => None,
+            })
+        };
+        let file = opts.get("filename").or(opts.get("file.filename"));
+        let file = file.or(opts.get("file")).or_else(|| nested("file"));
+        Node {
+            file: file.map(str::to_owned),
+            child: opts.get("file").map(str::to_owned),
+            read_only: ["read-only", "readonly"]
+                .iter()
+                .any(|name| opts.is_on(name)),
+            size: opts
+                .get("size")
+                .and_then(|size| bytes(size, 1))
+                .filter(|size| *size > 0 && size % 512 == 0),
+        }
+    }
+}
+
+/// Returns the name of the image below a node.
+fn image<'n>(composer: &'n Composer, name: &'n str) -> &'n str {
+    let nodes = &composer.defined.nodes;
+    let mut name = name;
+    // No chain of layers is longer, and one that leads into itself ends.
+    for _ in 0..32 {
+        match nodes.get(name) {
+            Some(Node {
+                child: Some(child), ..
+            }) if nodes.contains_key(child) => name = child,
+            Some(Node {
+                file: Some(file), ..
+            }) => return file,
+            _ => return name,
+        }
+    }
+    name
+}
+
+/// Returns the bytes of a flash device: UEFI firmware comes in two sizes on x86, and in one on ARM.
+fn flash_size(image: &str, unit: usize) -> u64 {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if [
+        "AAVMF",
+        "QEMU_EFI",
+        "QEMU_VARS",
+        "aarch64",
+        "-arm-",
+        "vars-template-pflash",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+    {
+        return 64 << 20;
+    }
+    let large = name.contains("4M") || name.starts_with("edk2-");
+    let variables = unit > 0 || name.to_ascii_uppercase().contains("VARS");
+    match (large, variables) {
+        (true, false) => 0x37_c000,
+        (true, true) => 0x8_4000,
+        (false, false) => 0x1e_0000,
+        (false, true) => 0x2_0000,
+    }
+}
+
+/// Returns the size of what stands for a disk that a driver uses.
+fn size_for(composer: &Composer, name: &str, driver: &str) -> u64 {
+    match driver {
+        "pflash0" => flash_size(image(composer, name), 0),
+        "pflash1" => flash_size(image(composer, name), 1),
+        "floppy" | "isa-fdc" => FLOPPY,
+        _ => {
+            let known = composer.defined.nodes.get(name).and_then(|node| node.size);
+            known.unwrap_or(DISK)
+        }
+    }
+}
+
+fn empty_node(name: &str, size: u64, read_only: bool) -> Arg {
+    let size = size.to_string();
+    let mut items = vec![
+        ("driver", "null-co"),
+        ("node-name", name),
+        ("size", &size),
+        ("read-zeroes", "on"),
+    ];
+    if read_only {
+        items.push(("read-only", "on"));
+    }
+    Arg::new("-blockdev", join(items))
+}
+
+/// Puts an empty node in the place of one that a device uses; layers below it are not needed.
+pub(super) fn blockdev(composer: &mut Composer, value: &str) -> Treated {
+    let opts = Opts::parse(value, "driver").unwrap_or_default();
+    let Some(name) = opts.get("node-name").filter(|name| is_id(name)) else {
+        return Treated::left_out(GuestReason::Malformed);
+    };
+    let Some(driver) = composer.defined.disks.get(name).cloned() else {
+        return Treated::left_out(GuestReason::PartOfAnother);
+    };
+    let size = size_for(composer, name, &driver);
+    let read_only = Node::of(&opts).read_only;
+    let is_flash = FLASH.contains(&driver.as_str());
+    if is_flash {
+        composer.board.idle = Some(Idle::Firmware);
+    }
+    let reason = match is_flash {
+        true => GuestReason::Firmware,
+        false => GuestReason::HostDisk,
+    };
+    Treated::replaced([empty_node(name, size, read_only)], reason)
+        .because(format!("it has {size} bytes"))
+}
+
+/// Options of a drive that its device shows the guest.
+const SEEN: &[&str] = &["if", "index", "bus", "unit", "media", "id"];
+
+/// Puts an empty drive in the place of one.
+pub(super) fn drive(composer: &mut Composer, value: &str) -> Treated {
+    let opts = Opts::parse(value, "").unwrap_or_default();
+    let interface = opts.get("if").unwrap_or_default().to_owned();
+    let unit = opts.get("unit").or(opts.get("index")).unwrap_or("0");
+    let unit: usize = unit.parse().unwrap_or_default();
+    let id = opts.get("id").unwrap_or_default().to_owned();
+    let mut kept = Vec::new();
+    let mut without = Vec::new();
+    for (name, value) in &opts.items {
+        match value.text() {
+            Some(value)
+                if SEEN.contains(&name.as_str()) && is_word(value) && !value.contains(',') =>
+            {
+                kept.push((name.as_str(), value.to_owned()));
+            }
+            Some("none") if name == "if" => kept.push((name.as_str(), "none".to_owned())),
+            _ if SEEN.contains(&name.as_str()) => {
+                without.push(omission(name, GuestReason::Malformed));
+            }
+            _ => {}
+        }
+    }
+    let node = Node::of(&opts);
+    // A drive without an image is an empty one already, if media can be put in it.
+    let has_medium = node.file.is_some() || opts.has("driver") || opts.has("file.driver");
+    let is_flash = interface == "pflash";
+    if has_medium {
+        let size = match (is_flash, interface.as_str()) {
+            (true, _) => flash_size(node.file.as_deref().unwrap_or_default(), unit),
+            (false, "floppy") => FLOPPY,
+            (false, _) => {
+                let driver = composer.defined.disks.get(&id).cloned();
+                size_for(composer, &id, &driver.unwrap_or_default())
+            }
+        };
+        kept.push(("driver", "null-co".to_owned()));
+        kept.push(("size", size.to_string()));
+        kept.push(("read-zeroes", "on".to_owned()));
+    }
+    if node.read_only {
+        kept.push(("readonly", "on".to_owned()));
+    }
+    if is_flash {
+        composer.board.idle = Some(Idle::Firmware);
+    }
+    let reason = match is_flash {
+        true => GuestReason::Firmware,
+        false => GuestReason::HostDisk,
+    };
+    let value = join(kept.iter().map(|(name, value)| (*name, value.as_str())));
+    let arg = [Arg::new("-drive", value)];
+    match has_medium {
+        true => Treated::replaced(arg, reason),
+        false => Treated::kept(arg),
+    }
+    .without(without)
+}
+
+/// Puts an empty drive in the place of `-hda FILE` and the like.
+pub(super) fn shorthand(composer: &mut Composer, option: &str) -> Treated {
+    let place = match option {
+        "hda" => "index=0,media=disk",
+        "hdb" => "index=1,media=disk",
+        "hdc" => "index=2,media=disk",
+        "hdd" => "index=3,media=disk",
+        "cdrom" => "index=2,media=cdrom",
+        "fda" => "if=floppy,index=0",
+        "fdb" => "if=floppy,index=1",
+        "sd" => "if=sd",
+        "mtdblock" => "if=mtd",
+        _ => "if=pflash",
+    };
+    drive(composer, &format!("{place},file=image"))
+}
+
+/// Firmware that comes with QEMU, by the name under which it looks for it.
+const SHIPPED: &[&str] = &[
+    "bios.bin",
+    "bios-256k.bin",
+    "bios-microvm.bin",
+    "qboot.rom",
+    "slof.bin",
+];
+
+/// Keeps firmware that each build has of its own.
+pub(super) fn bios(value: &str) -> Treated {
+    let name = value.rsplit('/').next().unwrap_or_default();
+    match SHIPPED.iter().find(|known| **known == name) {
+        Some(known) if *known == value => Treated::kept([Arg::new("-bios", *known)]),
+        Some(known) => Treated::replaced([Arg::new("-bios", *known)], GuestReason::OwnFirmware),
+        None => Treated::replaced([], GuestReason::OwnFirmware),
+    }
+}

@@ -1,0 +1,53 @@
+//! The CPU of a guest.
+
+use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::options::Composer;
+use crate::report::GuestReason;
+
+/// Flags that decide where a guest may start, and not what it is.
+const ENFORCED: &[&str] = &[
+    "enforce",
+    "check",
+    "migratable",
+    "host-cache-info",
+    "+invtsc",
+    "invtsc",
+];
+
+/// Models that KVM alone has.
+const OF_THE_HOST: &[&str] = &["host"];
+
+/// Keeps the model and its flags.
+pub(super) fn cpu(composer: &mut Composer, value: &str) -> Treated {
+    let mut parts = value.split(',').map(str::trim);
+    let model = parts.next().unwrap_or_default();
+    if !is_flag(model) || matches!(model, "help" | "?") {
+        return Treated::left_out(GuestReason::Malformed);
+    }
+    let is_of_host = OF_THE_HOST.contains(&model);
+    let mut kept = vec![model.to_owned()];
+    let mut without = Vec::new();
+    for flag in parts.filter(|flag| !flag.is_empty()) {
+        let name = flag.split('=').next().unwrap_or_default();
+        if ENFORCED.contains(&name) {
+            without.push(omission(flag, GuestReason::CpuEnforced));
+        } else if !is_flag(flag) {
+            without.push(omission(flag, GuestReason::Malformed));
+        } else {
+            kept.push(flag.to_owned());
+        }
+    }
+    if is_of_host {
+        return Treated::replaced([], GuestReason::HostCpu);
+    }
+    let cpu = kept.join(",");
+    composer.board.cpu = Some(cpu.clone());
+    Treated::kept_elsewhere(Arg::new("-cpu", cpu)).without(without)
+}
+
+fn is_flag(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.=+:".contains(c))
+}

@@ -1,0 +1,369 @@
+//! The devices of a guest: those whose own backends are replaced stay as they are, those of the host are left out.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::devices::{Device, DeviceSet};
+use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::options::{Composer, Defined};
+use crate::guest::opts::{Opts, Setting, is_id, is_name, is_word, join};
+use crate::qemu::machine;
+use crate::report::GuestReason;
+
+/// Types that stand for others whose state is the same, but which need something of the host.
+const STANDS_FOR: &[(&str, &str)] = &[("scsi-block", "scsi-hd"), ("scsi-generic", "scsi-hd")];
+
+/// Other names that `-device` takes for a type.
+const ALIASES: &[(&str, &str)] = &[
+    ("ac97", "AC97"),
+    ("ahci", "ich9-ahci"),
+    ("es1370", "ES1370"),
+    ("lsi", "lsi53c895a"),
+    ("virtio-iommu", "virtio-iommu-pci"),
+];
+
+/// Properties that lead out of the guest, whatever their value.
+const OF_THE_HOST: &[&str] = &[
+    "cert1",
+    "cert2",
+    "cert3",
+    "db",
+    "dir",
+    "evdev",
+    "fd",
+    "fds",
+    "file",
+    "filename",
+    "frufile",
+    "hidraw",
+    "host",
+    "hostaddr",
+    "hostbus",
+    "hostdevice",
+    "hostport",
+    "mem-path",
+    "path",
+    "rfd",
+    "root",
+    "rootdir",
+    "sdrfile",
+    "socket",
+    "socket-path",
+    "sysfsdev",
+    "vhostdev",
+    "vhostfd",
+    "vhostfds",
+    "vhostforce",
+    "wayland-socket-path",
+    "display",
+];
+
+/// Properties whose value is a text for the guest, which may look like a path.
+const TEXTS: &[&str] = &[
+    "manufacturer",
+    "model",
+    "product",
+    "serial",
+    "vendor",
+    "ver",
+    "version",
+];
+
+/// Checks that a property concerns the guest alone.
+///
+/// # Errors
+/// The reason why it is not passed on.
+pub(super) fn property(name: &str, value: &str) -> Result<(), GuestReason> {
+    if !is_name(name) || name == "help" {
+        return Err(GuestReason::Malformed);
+    }
+    if OF_THE_HOST.contains(&name) || (name == "romfile" && !value.is_empty()) {
+        return Err(GuestReason::HostFile);
+    }
+    if TEXTS.contains(&name) && !value.chars().any(char::is_control) {
+        return Ok(());
+    }
+    match (is_word(value), value.chars().any(char::is_control)) {
+        (true, _) => Ok(()),
+        (false, true) => Err(GuestReason::Malformed),
+        (false, false) => Err(GuestReason::HostFile),
+    }
+}
+
+/// Returns the names that a property has to refer to, where it does.
+fn backends<'d>(
+    defined: &'d Defined,
+    driver: &str,
+    name: &str,
+) -> Option<Vec<&'d BTreeSet<String>>> {
+    Some(match name {
+        "netdev" => vec![&defined.netdevs],
+        "chardev" => vec![&defined.chardevs],
+        "audiodev" => vec![&defined.audiodevs],
+        "fsdev" => vec![&defined.fsdevs],
+        "tpmdev" => Vec::new(),
+        "memdev" | "persistent-memdev" | "volatile-memdev" | "lsa" | "rng" | "cryptodev"
+        | "iothread" | "canbus" | "canbus0" | "canbus1" | "iommufd" => vec![&defined.objects],
+        "pmrdev" if driver == "nvme" => vec![&defined.objects],
+        _ => return None,
+    })
+}
+
+/// Drivers of buses, by the beginning of the names of what sits on them: a device that names no bus takes the first.
+const CONTROLLERS: &[(&str, &[&str])] = &[
+    ("usb-", &["uhci", "ehci", "ohci", "xhci"]),
+    (
+        "scsi-",
+        &[
+            "scsi", "lsi", "megasas", "mptsas", "am53c974", "dc390", "usb-uas", "usb-bot",
+        ],
+    ),
+    ("virtserialport", &["virtio-serial"]),
+    ("virtconsole", &["virtio-serial"]),
+    ("hda-", &["intel-hda"]),
+    ("ccid-card", &["usb-ccid"]),
+    ("nvme-ns", &["nvme"]),
+];
+
+/// Decides what becomes of a device.
+pub(super) fn device(composer: &mut Composer, value: &str) -> Treated {
+    let Some(opts) = Opts::parse(value, "driver") else {
+        return Treated::left_out(GuestReason::Malformed);
+    };
+    let given = opts.get("driver").unwrap_or_default();
+    if !is_name(given) {
+        return Treated::left_out(GuestReason::Malformed);
+    }
+    let arch = composer.arch.clone();
+    let arch = arch.as_deref().unwrap_or(machine::USUAL_ARCHITECTURE);
+    let stands = STANDS_FOR.iter().find(|(of, _)| *of == given);
+    let driver = stands.map_or(given, |(_, by)| *by).to_owned();
+    if let Err((reason, detail)) = plugged_in(&driver, arch) {
+        let treated = Treated::left_out(reason);
+        return match detail {
+            Some(detail) => treated.because(detail),
+            None => treated,
+        };
+    }
+    let id = opts.get("id").filter(|id| is_id(id));
+    let mut kept: Vec<(&str, &Setting)> = Vec::new();
+    let mut without = Vec::new();
+    for (name, setting) in &opts.items {
+        if name == "driver" || (name == "id" && id.is_none()) {
+            continue;
+        }
+        let Setting::Text(value) = setting else {
+            match is_harmless(setting, 0) {
+                true => kept.push((name, setting)),
+                false => without.push(omission(name, GuestReason::UnknownSetting)),
+            }
+            continue;
+        };
+        if name == "drive" && !composer.defined.nodes.contains_key(value) {
+            return Treated::left_out(GuestReason::NotInTheGuest)
+                .because(format!("{name}={value}"));
+        }
+        if let Some(names) = backends(&composer.defined, &driver, name)
+            && !names.iter().any(|names| names.contains(value))
+        {
+            let reason = match name.as_str() {
+                "tpmdev" => GuestReason::NeedsProcess,
+                _ => GuestReason::NotInTheGuest,
+            };
+            return Treated::left_out(reason).because(format!("{name}={value}"));
+        }
+        match property(name, value) {
+            Ok(()) => kept.push((name, setting)),
+            Err(reason) => without.push(omission(name, reason)),
+        }
+    }
+    // Without a backend it plays on the sound of the host.
+    let silent = Setting::Text(AUDIO.to_owned());
+    if DeviceSet::plays(full_name(&driver), arch)
+        && !kept.iter().any(|(name, _)| *name == "audiodev")
+    {
+        kept.push(("audiodev", &silent));
+        composer.add_audio();
+    }
+    // What is made of a file alone is nothing without it.
+    let needs_file = without.iter().any(|gone| gone.name == "file");
+    if needs_file && driver.ends_with("loader") {
+        return Treated::left_out(GuestReason::HostFile);
+    }
+    let argument = argument(&driver, &kept);
+    let arg = Arg::new("-device", argument);
+    let bus = opts.get("bus");
+    let is_console = driver == "isa-serial"
+        && composer.board.console.is_none()
+        && matches!(opts.get("index"), None | Some("0"))
+        && !opts.has("iobase");
+    if let (true, Some(chardev)) = (is_console, opts.get("chardev")) {
+        composer.speak_on(chardev);
+        return Treated::kept([arg]).without(without);
+    }
+    let name = composer.free_name(id.unwrap_or(given));
+    let needs = needs(&composer.devices, &driver, bus, opts.get("masterbus"), arch);
+    composer.devices.push(Device::of_guest(
+        &name,
+        &driver,
+        needs,
+        arg.words().to_vec(),
+    ));
+    let treated = match stands {
+        Some(_) => Treated::replaced([arg], GuestReason::HostDevice),
+        None => Treated::kept([arg]),
+    };
+    Treated {
+        device: Some(name),
+        ..treated.without(without)
+    }
+}
+
+/// Checks that a type of device concerns the guest alone: the shipped sets know it, and no file.
+fn plugged_in(driver: &str, arch: &str) -> Result<(), (GuestReason, Option<String>)> {
+    let full = full_name(driver);
+    let transport = if arch == "s390x" { "ccw" } else { "pci" };
+    let with_transport = format!("{driver}-{transport}");
+    if DeviceSet::knows(full, arch) || DeviceSet::knows(&with_transport, arch) {
+        return Ok(());
+    }
+    match DeviceSet::left_out(driver) {
+        Some(why) => Err((GuestReason::NotPluggedIn, Some(why.to_owned()))),
+        None => Err((GuestReason::UnknownDevice, None)),
+    }
+}
+
+/// Returns the name of a type that is given by another one.
+fn full_name(driver: &str) -> &str {
+    let full = ALIASES.iter().find(|(alias, _)| *alias == driver);
+    full.map_or(driver, |(_, full)| *full)
+}
+
+/// Tells whether a list or an object has only words that can be no path.
+fn is_harmless(setting: &Setting, _depth: usize) -> bool {
+    fn harmless(value: &Value, depth: usize) -> bool {
+        if depth > 4 {
+            return false;
+        }
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+            Value::String(text) => is_word(text),
+            Value::Array(values) => values.iter().all(|value| harmless(value, depth + 1)),
+            Value::Object(object) => object
+                .iter()
+                .all(|(name, value)| property(name, "").is_ok() && harmless(value, depth + 1)),
+        }
+    }
+    match setting {
+        Setting::Text(text) => is_word(text),
+        Setting::Nested(value) => harmless(value, 0),
+    }
+}
+
+/// Returns the argument of `-device`: JSON only where a property is a list, since a QEMU before 6.2 takes none.
+fn argument(driver: &str, kept: &[(&str, &Setting)]) -> String {
+    let plain: Option<Vec<(&str, &str)>> = kept
+        .iter()
+        .map(|(name, setting)| Some((*name, setting.text()?)))
+        .collect();
+    if let Some(plain) = plain {
+        let items = join(plain);
+        return match items.is_empty() {
+            true => driver.to_owned(),
+            false => format!("{driver},{items}"),
+        };
+    }
+    let mut object = Map::new();
+    object.insert("driver".to_owned(), Value::String(driver.to_owned()));
+    for (name, setting) in kept {
+        let value = match setting {
+            Setting::Text(text) => json(text),
+            Setting::Nested(value) => value.clone(),
+        };
+        object.insert((*name).to_owned(), value);
+    }
+    Value::Object(object).to_string()
+}
+
+/// Returns the JSON that means the same as a word.
+fn json(text: &str) -> Value {
+    match text {
+        "on" => Value::Bool(true),
+        "off" => Value::Bool(false),
+        _ => match text.parse::<i64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::String(text.to_owned()),
+        },
+    }
+}
+
+/// Returns the devices before it that a device needs: the one with its bus, or the first controller of its kind.
+fn needs(
+    devices: &[Device],
+    driver: &str,
+    bus: Option<&str>,
+    master: Option<&str>,
+    arch: &str,
+) -> Vec<String> {
+    let owner = |bus: &str| {
+        let owns = |id: &str| {
+            let rest = bus.strip_prefix(id);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let found = devices.iter().filter(|device| owns(&device.id));
+        // `pci.1` may be a device of that name, and a bus of one called `pci`.
+        found.max_by_key(|device| device.id.len())
+    };
+    let mut needs: Vec<String> = [bus, master]
+        .into_iter()
+        .flatten()
+        .filter_map(owner)
+        .map(|device| device.id.clone())
+        .collect();
+    if bus.is_none() {
+        let kinds = CONTROLLERS
+            .iter()
+            .find(|(start, _)| driver.starts_with(start));
+        let is_controller = |device: &&Device| {
+            let name = device.driver(arch);
+            kinds.is_some_and(|(_, kinds)| kinds.iter().any(|kind| name.contains(kind)))
+        };
+        needs.extend(devices.iter().find(is_controller).map(|d| d.id.clone()));
+    }
+    needs
+}
+
+/// The silent backend of devices that have none.
+const AUDIO: &str = "migcompat-audio";
+
+impl Composer {
+    /// Defines the silent backend, once.
+    fn add_audio(&mut self) {
+        let definition = join([("driver", "none"), ("id", AUDIO)]);
+        let args = &mut self.board.args;
+        if !args.contains(&definition) {
+            args.extend(["-audiodev".to_owned(), definition]);
+        }
+    }
+
+    /// Returns a name for a device that no other one has.
+    fn free_name(&self, wanted: &str) -> String {
+        let taken = |name: &str| self.devices.iter().any(|device| device.id == name);
+        if !taken(wanted) {
+            return wanted.to_owned();
+        }
+        let mut names = (2..).map(|number| format!("{wanted}-{number}"));
+        names.find(|name| !taken(name)).unwrap_or_default()
+    }
+
+    /// Makes a chardev the console of the guest, which is defined where the guest is started.
+    pub(super) fn speak_on(&mut self, chardev: &str) {
+        self.board.console = Some(chardev.to_owned());
+        let definition = join([("backend", "null"), ("id", chardev)]);
+        let args = &mut self.board.args;
+        if let Some(at) = args.iter().position(|arg| *arg == definition) {
+            args.drain(at - 1..=at);
+        }
+    }
+}

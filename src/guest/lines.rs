@@ -1,0 +1,161 @@
+//! What becomes of an option, and the line about it in the report.
+
+use crate::guest::given::Given;
+use crate::guest::opts::{Opts, Setting};
+use crate::report::{GuestLine, GuestReason, Omission, Treatment};
+
+/// An option of the guest that is moved. The name is always one of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arg {
+    pub option: &'static str,
+    pub value: String,
+}
+
+impl Arg {
+    pub(super) fn new(option: &'static str, value: impl Into<String>) -> Arg {
+        Arg {
+            option,
+            value: value.into(),
+        }
+    }
+
+    pub(super) fn words(&self) -> [String; 2] {
+        [self.option.to_owned(), self.value.clone()]
+    }
+
+    fn shown(&self) -> String {
+        format!("{} {}", self.option, self.value)
+    }
+}
+
+/// What becomes of an option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Treated {
+    pub treatment: Treatment,
+    /// The arguments that the guest has for it.
+    pub args: Vec<Arg>,
+    /// Arguments that stand in a place of their own on the command line, for the report.
+    pub elsewhere: Vec<Arg>,
+    pub reason: Option<GuestReason>,
+    pub detail: Option<String>,
+    pub without: Vec<Omission>,
+    /// The id of the device that it is.
+    pub device: Option<String>,
+}
+
+impl Treated {
+    pub(super) fn kept(args: impl Into<Vec<Arg>>) -> Treated {
+        Treated {
+            treatment: Treatment::Kept,
+            args: args.into(),
+            elsewhere: Vec::new(),
+            reason: None,
+            detail: None,
+            without: Vec::new(),
+            device: None,
+        }
+    }
+
+    pub(super) fn replaced(args: impl Into<Vec<Arg>>, reason: GuestReason) -> Treated {
+        Treated {
+            treatment: Treatment::Replaced,
+            reason: Some(reason),
+            ..Treated::kept(args)
+        }
+    }
+
+    /// An option of which the arguments stand in a place of their own.
+    pub(super) fn kept_elsewhere(arg: Arg) -> Treated {
+        Treated {
+            elsewhere: vec![arg],
+            ..Treated::kept([])
+        }
+    }
+
+    pub(super) fn left_out(reason: GuestReason) -> Treated {
+        Treated {
+            treatment: Treatment::LeftOut,
+            reason: Some(reason),
+            ..Treated::kept([])
+        }
+    }
+
+    pub(super) fn because(self, detail: impl Into<String>) -> Treated {
+        Treated {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+
+    pub(super) fn without(self, without: Vec<Omission>) -> Treated {
+        Treated { without, ..self }
+    }
+
+    /// Returns the line of the report.
+    pub(super) fn line(&self, given: &Given) -> GuestLine {
+        GuestLine {
+            line: given.line,
+            given: shown(given),
+            treatment: self.treatment,
+            now: self
+                .args
+                .iter()
+                .map(|arg| printable(&arg.shown()))
+                .collect(),
+            reason: self.reason,
+            detail: self.detail.clone(),
+            without: self.without.clone(),
+            device: self.device.clone(),
+        }
+    }
+}
+
+pub(super) fn omission(name: &str, reason: GuestReason) -> Omission {
+    Omission {
+        name: printable(name),
+        reason,
+    }
+}
+
+/// The characters of an option that a report has at most.
+const SHOWN: usize = 400;
+
+/// Returns a text without the characters that a terminal takes for commands, and not too long.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+        if shown.len() > SHOWN {
+            shown.push('…');
+            break;
+        }
+    }
+    shown
+}
+
+/// Returns an option without its secrets.
+fn shown(given: &Given) -> String {
+    let Some(value) = &given.value else {
+        return printable(&format!("-{}", given.name));
+    };
+    let opts = Opts::parse(value, "").unwrap_or_default();
+    let shown = match opts.items.iter().any(|(name, _)| is_secret(name)) {
+        false => value.clone(),
+        true => {
+            let items = opts.items.iter().map(|(name, value)| match value {
+                _ if is_secret(name) => format!("{name}=…"),
+                Setting::Text(text) => format!("{name}={text}"),
+                Setting::Nested(value) => format!("{name}={value}"),
+            });
+            items.collect::<Vec<_>>().join(",")
+        }
+    };
+    printable(&format!("-{} {shown}", given.name))
+}
+
+fn is_secret(name: &str) -> bool {
+    matches!(name, "data" | "iv") || name.contains("password") || name.contains("passphrase")
+}

@@ -1,0 +1,106 @@
+//! The objects of a guest: those that it sees the effect of, and those of the host.
+
+use crate::guest::lines::{Arg, Treated, omission};
+use crate::guest::memory;
+use crate::guest::options::Composer;
+use crate::guest::opts::{Opts, is_id, is_number, is_word, join};
+use crate::report::GuestReason;
+
+/// What becomes of a type of object.
+enum Fate {
+    /// Plain memory of the same size.
+    Memory,
+    /// Kept, with these properties.
+    Kept(&'static [&'static str]),
+    /// Another type stands for it.
+    Replaced(&'static str, GuestReason),
+    LeftOut(GuestReason),
+}
+
+fn fate(kind: &str) -> Fate {
+    match kind {
+        "memory-backend-ram"
+        | "memory-backend-file"
+        | "memory-backend-memfd"
+        | "memory-backend-shm" => Fate::Memory,
+        "iothread" => Fate::Kept(&[
+            "poll-max-ns",
+            "poll-grow",
+            "poll-shrink",
+            "aio-max-batch",
+            "thread-pool-min",
+            "thread-pool-max",
+        ]),
+        "rng-builtin" | "can-bus" => Fate::Kept(&[]),
+        "cryptodev-backend-builtin" => Fate::Kept(&["queues"]),
+        "rng-random" | "rng-egd" => Fate::Replaced("rng-builtin", GuestReason::HostEntropy),
+        "cryptodev-vhost-user" | "cryptodev-backend-lkcf" => {
+            Fate::Replaced("cryptodev-backend-builtin", GuestReason::NeedsProcess)
+        }
+        "secret" | "secret_keyring" | "tls-creds-x509" | "tls-creds-psk" | "tls-creds-anon"
+        | "tls-cipher-suites" => Fate::LeftOut(GuestReason::Secret),
+        "sev-guest" | "sev-snp-guest" | "tdx-guest" | "pef-guest" | "s390-pv-guest"
+        | "arm-rme-guest" | "rme-guest" | "igvm-cfg" => {
+            Fate::LeftOut(GuestReason::ConfidentialGuest)
+        }
+        "thread-context" | "main-loop" | "iommufd" => Fate::LeftOut(GuestReason::HostMemorySetting),
+        "throttle-group" | "pr-manager-helper" => Fate::LeftOut(GuestReason::HostDisk),
+        "filter-buffer" | "filter-mirror" | "filter-redirector" | "filter-dump"
+        | "filter-rewriter" | "filter-replay" | "colo-compare" | "can-host-socketcan" => {
+            Fate::LeftOut(GuestReason::HostNetwork)
+        }
+        "input-linux" | "input-barrier" | "memory-backend-epc" => {
+            Fate::LeftOut(GuestReason::HostDevice)
+        }
+        "dbus-vmstate" | "x-remote-object" | "vfio-user-server" | "x-vfio-user-server"
+        | "vhost-user-backend" => Fate::LeftOut(GuestReason::NeedsProcess),
+        "authz-list" | "authz-list-file" | "authz-pam" | "authz-simple" => {
+            Fate::LeftOut(GuestReason::Monitor)
+        }
+        _ => Fate::LeftOut(GuestReason::UnknownObject),
+    }
+}
+
+/// Tells whether the guest has an object of a type, in some form.
+pub(super) fn is_kept(kind: &str) -> bool {
+    !matches!(fate(kind), Fate::LeftOut(_))
+}
+
+/// Decides what becomes of an object.
+pub(super) fn object(_composer: &mut Composer, value: &str) -> Treated {
+    let Some(opts) = Opts::parse(value, "qom-type") else {
+        return Treated::left_out(GuestReason::Malformed);
+    };
+    let kind = opts.get("qom-type").unwrap_or_default();
+    let fate = fate(kind);
+    if let Fate::LeftOut(reason) = fate {
+        return Treated::left_out(reason);
+    }
+    let Some(id) = opts.get("id").filter(|id| is_id(id)) else {
+        return Treated::left_out(GuestReason::Malformed);
+    };
+    match fate {
+        Fate::Memory => memory::backend(kind, &opts, id),
+        Fate::Kept(known) => {
+            let mut kept = vec![("qom-type", kind), ("id", id)];
+            let mut without = Vec::new();
+            for (name, value) in &opts.items {
+                match value.text() {
+                    _ if matches!(name.as_str(), "qom-type" | "id") => {}
+                    Some(value)
+                        if known.contains(&name.as_str()) && is_number(value) && is_word(value) =>
+                    {
+                        kept.push((name.as_str(), value));
+                    }
+                    _ => without.push(omission(name, GuestReason::UnknownSetting)),
+                }
+            }
+            Treated::kept([Arg::new("-object", join(kept))]).without(without)
+        }
+        Fate::Replaced(by, reason) => {
+            let args = join([("qom-type", by), ("id", id)]);
+            Treated::replaced([Arg::new("-object", args)], reason)
+        }
+        Fate::LeftOut(reason) => Treated::left_out(reason),
+    }
+}

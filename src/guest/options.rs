@@ -1,0 +1,303 @@
+//! Each option of QEMU, and what becomes of it. An option that is not here is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::devices::{Device, DeviceSet};
+use crate::guest::block::Node;
+use crate::guest::given::{Description, Given};
+use crate::guest::lines::{Treated, printable};
+use crate::guest::opts::{Opts, is_id};
+use crate::guest::{Board, GuestSpec, block, board, cpu, device, memory, object};
+use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
+
+/// The name of the device set in reports.
+const SET: &str = "guest";
+
+/// All that a description defines, by the names under which other options refer to it.
+#[derive(Debug, Default)]
+pub(super) struct Defined {
+    pub nodes: BTreeMap<String, Node>,
+    /// Drives and nodes that a device or the machine uses, by the driver of that device.
+    pub disks: BTreeMap<String, String>,
+    pub netdevs: BTreeSet<String>,
+    pub chardevs: BTreeSet<String>,
+    /// Character devices of monitors, which the guest does not have.
+    pub monitors: BTreeSet<String>,
+    pub audiodevs: BTreeSet<String>,
+    pub fsdevs: BTreeSet<String>,
+    /// Objects that the guest keeps, in some form.
+    pub objects: BTreeSet<String>,
+}
+
+/// A guest that is being put together.
+#[derive(Debug)]
+pub(super) struct Composer {
+    pub arch: Option<String>,
+    pub machine: Option<String>,
+    pub board: Board,
+    pub devices: Vec<Device>,
+    pub defined: Defined,
+    /// The hubs so far, one for each network backend.
+    pub hubs: usize,
+}
+
+/// Makes a guest of a description.
+pub(super) fn compose(description: Description) -> GuestSpec {
+    let arch = description.program.as_deref().and_then(arch);
+    let mut composer = Composer {
+        arch,
+        machine: None,
+        board: Board {
+            has_defaults: true,
+            ..Board::default()
+        },
+        devices: Vec::new(),
+        defined: Defined::of(&description.options),
+        hubs: 0,
+    };
+    let mut lines: Vec<GuestLine> = Vec::new();
+    for word in &description.around {
+        lines.push(GuestLine {
+            line: word.line,
+            given: around(&word.text),
+            treatment: Treatment::LeftOut,
+            now: Vec::new(),
+            reason: Some(GuestReason::NoOption),
+            detail: None,
+            without: Vec::new(),
+            device: None,
+        });
+    }
+    for given in &description.options {
+        let treated = composer.treat(given);
+        if treated.device.is_none() {
+            let words = treated.args.iter().flat_map(|arg| arg.words());
+            composer.board.args.extend(words);
+        }
+        lines.push(treated.line(given));
+    }
+    composer.add_defaults(&description.options);
+    lines.sort_by_key(|line| line.line);
+    GuestSpec {
+        arch: composer.arch,
+        machine: composer.machine,
+        board: composer.board,
+        devices: DeviceSet::of_guest(SET, composer.devices),
+        report: GuestFile {
+            format: description.format,
+            lines,
+            answers: Vec::new(),
+            other_findings: 0,
+        },
+    }
+}
+
+/// Returns what a word around the command may show of itself: the environment has secrets.
+fn around(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, _)) if is_id(&name.replace('_', "x")) => format!("{}=…", printable(name)),
+        _ => printable(text),
+    }
+}
+
+/// Returns the architecture of a program.
+fn arch(program: &str) -> Option<String> {
+    let arch = program.strip_prefix("qemu-system-")?;
+    crate::qemu::machine::packages(arch).map(|_| arch.to_owned())
+}
+
+impl Defined {
+    fn of(options: &[Given]) -> Defined {
+        let mut defined = Defined::default();
+        for given in options {
+            let Some(value) = &given.value else {
+                continue;
+            };
+            let implied = match given.name.as_str() {
+                "object" => "qom-type",
+                "chardev" => "backend",
+                "netdev" => "type",
+                "audiodev" | "blockdev" | "device" => "driver",
+                "fsdev" => "fsdriver",
+                "machine" | "M" => "type",
+                "drive" | "mon" => "",
+                _ => continue,
+            };
+            let Some(opts) = Opts::parse(value, implied) else {
+                continue;
+            };
+            let id = opts.get("id").filter(|id| is_id(id)).map(str::to_owned);
+            match given.name.as_str() {
+                "object" => {
+                    let kept = object::is_kept(opts.get("qom-type").unwrap_or_default());
+                    defined.objects.extend(id.filter(|_| kept));
+                }
+                "chardev" => defined.chardevs.extend(id),
+                "netdev" => defined.netdevs.extend(id),
+                "mon" => defined
+                    .monitors
+                    .extend(opts.get("chardev").map(str::to_owned)),
+                "audiodev" => defined.audiodevs.extend(id),
+                "fsdev" => defined.fsdevs.extend(id),
+                "blockdev" => {
+                    let name = opts.get("node-name").filter(|name| is_id(name));
+                    if let Some(name) = name {
+                        defined.nodes.insert(name.to_owned(), Node::of(&opts));
+                    }
+                }
+                "drive" => {
+                    if let Some(id) = id {
+                        defined.nodes.insert(id, Node::of(&opts));
+                    }
+                }
+                "device" => {
+                    if let Some(drive) = opts.get("drive") {
+                        let driver = opts.get("driver").unwrap_or_default();
+                        defined.disks.insert(drive.to_owned(), driver.to_owned());
+                    }
+                }
+                _ => {
+                    for flash in block::FLASH {
+                        if let Some(node) = opts.get(flash) {
+                            defined.disks.insert(node.to_owned(), (*flash).to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        defined
+    }
+}
+
+impl Composer {
+    /// Decides what becomes of an option.
+    fn treat(&mut self, given: &Given) -> Treated {
+        let value = given.value.as_deref().unwrap_or_default();
+        let left_out = Treated::left_out;
+        match given.name.as_str() {
+            "machine" | "M" => board::machine(self, value),
+            "cpu" => cpu::cpu(self, value),
+            "m" => memory::size(self, value),
+            "smp" => board::smp(value),
+            "numa" => board::numa(self, value),
+            "object" => object::object(self, value),
+            "device" => device::device(self, value),
+            "global" => board::global(value),
+            "rtc" => board::rtc(value),
+            "boot" => board::boot(value),
+            "smbios" => board::smbios(value),
+            "uuid" => board::uuid(value),
+            "fw_cfg" => board::fw_cfg(value),
+            "nodefaults" => {
+                self.board.has_defaults = false;
+                Treated::kept([])
+            }
+            "vga" => board::vga(value),
+            "usb" => board::machine_option(self, "usb=on"),
+            "no-acpi" => board::machine_option(self, "acpi=off"),
+            "no-hpet" => board::machine_option(self, "hpet=off"),
+            "no-fd-bootchk" => board::machine_option(self, "fd-bootchk=off"),
+            "usbdevice" => board::usbdevice(value),
+            "watchdog" => device::device(self, value),
+            "blockdev" => block::blockdev(self, value),
+            "drive" => block::drive(self, value),
+            "hda" | "hdb" | "hdc" | "hdd" | "cdrom" | "fda" | "fdb" | "sd" | "mtdblock"
+            | "pflash" => block::shorthand(self, &given.name),
+            "bios" => block::bios(value),
+            "netdev" => board::netdev(self, value),
+            "net" => board::net(self, value),
+            "nic" => board::nic(self, value),
+            "chardev" => board::chardev(self, value),
+            "serial" => board::serial(self, value),
+            "parallel" => board::port("-parallel", value),
+            "debugcon" => board::port("-debugcon", value),
+            "audiodev" => board::audiodev(value),
+            "fsdev" => board::fsdev(value),
+
+            "accel"
+            | "enable-kvm"
+            | "icount"
+            | "no-kvm"
+            | "no-kvm-irqchip"
+            | "no-kvm-pit"
+            | "no-kvm-pit-reinjection"
+            | "one-insn-per-tb"
+            | "singlestep"
+            | "tb-size"
+            | "xen-attach"
+            | "xen-domid"
+            | "xen-domid-restrict"
+            | "win2k-hack" => left_out(GuestReason::Accelerator),
+            "mem-path" | "mem-prealloc" | "overcommit" | "realtime" => {
+                left_out(GuestReason::HostMemorySetting)
+            }
+            "kernel" | "initrd" | "append" | "dtb" | "shim" => left_out(GuestReason::GuestKernel),
+            "S" | "action" | "compat" | "incoming" | "loadvm" | "no-quit" | "no-reboot"
+            | "no-shutdown" | "no-user-config" | "nodefconfig" | "nouserconfig"
+            | "only-migratable" | "preconfig" | "seed" | "snapshot" | "watchdog-action" => {
+                left_out(GuestReason::HowItRuns)
+            }
+            "D" | "L" | "add-fd" | "async-teardown" | "chroot" | "d" | "daemonize" | "dfilter"
+            | "enable-fips" | "fips" | "h" | "help" | "id" | "jitdump" | "msg" | "name"
+            | "perfmap" | "pidfile" | "plugin" | "run-with" | "runas" | "sandbox" | "trace"
+            | "user" | "version" => left_out(GuestReason::HostProcess),
+            "gdb" | "mon" | "monitor" | "qmp" | "qmp-pretty" | "qtest" | "qtest-log" | "s" => {
+                left_out(GuestReason::Monitor)
+            }
+            "alt-grab" | "ctrl-grab" | "curses" | "display" | "echr" | "full-screen" | "g"
+            | "k" | "no-frame" | "nographic" | "portrait" | "rotate" | "sdl" | "spice" | "vnc" => {
+                left_out(GuestReason::HostDisplay)
+            }
+            "audio" | "audio-help" => left_out(GuestReason::HostAudio),
+            "soundhw" => left_out(GuestReason::NotPluggedIn)
+                .because("QEMU 7.1 has no such option: the device can be given with -device"),
+            "iscsi" => left_out(GuestReason::HostDisk),
+            "tpmdev" => left_out(GuestReason::NeedsProcess),
+            "virtfs" => left_out(GuestReason::HostFolder),
+            "virtioconsole" => {
+                left_out(GuestReason::NotPluggedIn).because("the devices can be given with -device")
+            }
+            "acpitable" | "option-rom" | "readconfig" | "writeconfig" | "dumpdtb" => {
+                left_out(GuestReason::HostFile)
+            }
+            "set" | "prom-env" | "semihosting" | "semihosting-config" | "old-param" => {
+                left_out(GuestReason::UnknownSetting)
+            }
+            _ => left_out(GuestReason::UnknownOption),
+        }
+    }
+
+    /// Gives a machine with QEMU's default devices null backends for them.
+    fn add_defaults(&mut self, options: &[Given]) {
+        if !self.board.has_defaults {
+            return;
+        }
+        let given = |names: &[&str]| options.iter().any(|o| names.contains(&o.name.as_str()));
+        let mut add = |words: &[&str]| {
+            self.board
+                .args
+                .extend(words.iter().map(|&word| word.to_owned()));
+        };
+        add(&["-monitor", "none"]);
+        if !given(&["parallel"]) {
+            add(&["-parallel", "null"]);
+        }
+        if !given(&["serial"]) {
+            add(&["-serial", "chardev:migcompat-serial"]);
+            self.board.console = Some("migcompat-serial".to_owned());
+        }
+        if !given(&["net", "netdev", "nic"]) {
+            let hub = self.hub();
+            let words =
+                ["-netdev", &hub.0, "-net", &format!("nic,netdev={}", hub.1)].map(str::to_owned);
+            self.board.args.extend(words);
+        }
+    }
+
+    /// Returns the definition of one more hub with nothing else on it, and its id.
+    pub(super) fn hub(&mut self) -> (String, String) {
+        self.hubs += 1;
+        let id = format!("migcompat-net{}", self.hubs);
+        (format!("hubport,id={id},hubid={}", self.hubs), id)
+    }
+}

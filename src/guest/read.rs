@@ -1,0 +1,122 @@
+//! Reading a description: its form is found by its content.
+
+use crate::guest::MOST_BYTES;
+use crate::guest::given;
+use crate::guest::given::{Description, Word};
+use crate::guest::shell;
+use crate::report::GuestFormat;
+
+/// A description that no guest can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("it has more than {} KiB, and a command line has some kilobytes", MOST_BYTES >> 10)]
+    TooLong,
+    #[error("it is empty")]
+    Empty,
+    #[error("line {line}: it is no text in UTF-8")]
+    NotText { line: usize },
+    #[error("line {line}: a quote is not closed")]
+    OpenQuote { line: usize },
+    #[error(
+        "line {line}: a shell would put something in the place of `{what}`: give the line as it is run, for \
+         instance from /proc/PID/cmdline"
+    )]
+    Expands { line: usize, what: char },
+    #[error(
+        "it names no program called qemu-system-ARCH, qemu-kvm or kvm, and does not begin with an option; a command \
+         line of QEMU, /proc/PID/cmdline or a log of libvirt is needed"
+    )]
+    NoCommand,
+    #[error("line {line}: -{option} has no argument")]
+    NoArgument { line: usize, option: String },
+}
+
+/// The words in the line of a log that a start begins with.
+const LOG_HEADER: &str = "starting up libvirt version";
+
+/// Reads a description.
+///
+/// # Errors
+/// It is too long, is no text, or is no command line of QEMU.
+pub(super) fn read(bytes: &[u8]) -> Result<Description, ReadError> {
+    if bytes.len() > MOST_BYTES {
+        return Err(ReadError::TooLong);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| ReadError::NotText {
+        line: 1 + bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count(),
+    })?;
+    if text.trim().is_empty() {
+        return Err(ReadError::Empty);
+    }
+    let description = if text.contains('\0') {
+        let words = text.split_terminator('\0').map(|text| Word {
+            line: 1,
+            text: text.to_owned(),
+        });
+        command(GuestFormat::ProcessCommandLine, words.collect(), Vec::new())
+    } else if let Some((text, line)) = last_start(text) {
+        let split = shell::split(text, line)?;
+        // What a log has after the command is about the run.
+        command(GuestFormat::LibvirtLog, split.words, Vec::new())
+    } else {
+        let split = shell::split(text, 1)?;
+        command(GuestFormat::CommandLine, split.words, split.rest)
+    }?;
+    let lacking = description
+        .options
+        .iter()
+        .find(|option| option.value.is_none() && !given::is_flag(&option.name));
+    match lacking {
+        Some(option) => Err(ReadError::NoArgument {
+            line: option.line,
+            option: option.name.clone(),
+        }),
+        None => Ok(description),
+    }
+}
+
+/// Returns the command of the last start in a log of libvirt, and the number of its first line.
+fn last_start(text: &str) -> Option<(&str, usize)> {
+    let mut found = None;
+    let mut end = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        end += line.len();
+        if line.contains(LOG_HEADER) {
+            found = Some((end, number + 2));
+        }
+    }
+    found.map(|(start, line)| (&text[start..], line))
+}
+
+/// Finds the program among the words; the options follow it.
+fn command(
+    format: GuestFormat,
+    mut words: Vec<Word>,
+    rest: Vec<Word>,
+) -> Result<Description, ReadError> {
+    let name = |word: &Word| {
+        let name = word.text.rsplit('/').next().unwrap_or_default().to_owned();
+        is_program(&name).then_some(name)
+    };
+    let found = words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| Some((at, name(word)?)));
+    let Some((at, program)) = found else {
+        if words.first().is_some_and(|word| word.text.starts_with('-')) {
+            return Ok(Description::of(format, None, rest, words));
+        }
+        return Err(ReadError::NoCommand);
+    };
+    let options = words.split_off(at + 1);
+    words.pop();
+    words.extend(rest);
+    Ok(Description::of(format, Some(program), words, options))
+}
+
+fn is_program(name: &str) -> bool {
+    name.starts_with("qemu-system-") || matches!(name, "qemu-kvm" | "kvm" | "qemu")
+}

@@ -1,0 +1,447 @@
+//! Whole descriptions: what becomes of ordinary ones, and that hostile ones leave nothing behind.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{GuestSpec, Idle, MOST_BYTES, ReadError};
+use crate::devices::{Known, Target};
+use crate::report::{GuestFormat, GuestLine, GuestReason, Treatment};
+
+fn file(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/guests")
+        .join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn guest(name: &str) -> GuestSpec {
+    GuestSpec::read(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn of(text: &str) -> GuestSpec {
+    GuestSpec::read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn words(guest: &GuestSpec) -> Vec<String> {
+    let composed = guest.devices.compose(&Target {
+        arch: "x86_64",
+        machine: "pc-q35-10.0",
+        old: Known::default(),
+        new: Known::default(),
+    });
+    assert!(composed.excluded.is_empty(), "{:?}", composed.excluded);
+    let board = &guest.board;
+    let parts = [&board.machine_options, &board.args, &composed.args];
+    let mut words: Vec<String> = parts.into_iter().flatten().cloned().collect();
+    words.extend(board.cpu.clone());
+    words.extend(guest.machine.clone());
+    words.extend(board.console.clone());
+    words
+}
+
+fn has(guest: &GuestSpec, option: &str, value: &str) -> bool {
+    let words = words(guest);
+    words.windows(2).any(|pair| pair == [option, value])
+}
+
+/// The only line that begins like this.
+fn line<'g>(guest: &'g GuestSpec, start: &str) -> &'g GuestLine {
+    let lines = guest.report.lines.iter();
+    let mut found = lines.filter(|line| line.given.starts_with(start));
+    let first = found.next().unwrap_or_else(|| panic!("no {start}"));
+    assert!(found.next().is_none(), "several {start}");
+    first
+}
+
+fn devices(guest: &GuestSpec) -> Vec<&str> {
+    let devices = guest.devices.devices.iter();
+    devices.map(|device| device.id.as_str()).collect()
+}
+
+#[test]
+fn the_last_start_in_a_log_is_the_guest() {
+    let guest = guest("libvirt.log");
+    assert_eq!(guest.report.format, GuestFormat::LibvirtLog);
+    assert_eq!(guest.arch.as_deref(), Some("x86_64"));
+    assert_eq!(guest.machine.as_deref(), Some("pc-q35-10.0"));
+    assert_eq!(guest.board.memory, 128 << 20);
+    assert_eq!(guest.board.cpu, None, "that of the host");
+    assert!(!guest.board.has_defaults);
+    assert_eq!(guest.board.idle, None);
+    let options = [
+        "usb=off",
+        "vmport=off",
+        "memory-backend=pc.ram",
+        "hpet=off",
+        "acpi=on",
+    ];
+    assert_eq!(guest.board.machine_options, options);
+    assert_eq!(
+        devices(&guest),
+        [
+            "pci.1",
+            "pci.2",
+            "pci.3",
+            "pci.4",
+            "usb",
+            "virtio-serial0",
+            "virtio-disk0",
+            "net0",
+            "channel0",
+            "input0",
+            "video0",
+            "rng0"
+        ]
+    );
+    // The port is the guest's own, and where the workload guest speaks.
+    assert_eq!(guest.board.console.as_deref(), Some("charserial0"));
+    assert!(has(
+        &guest,
+        "-device",
+        "isa-serial,chardev=charserial0,id=serial0,index=0"
+    ));
+    assert!(
+        !words(&guest)
+            .iter()
+            .any(|word| word.starts_with("backend=null,id=charserial0"))
+    );
+    assert!(
+        has(
+            &guest,
+            "-object",
+            "qom-type=memory-backend-ram,id=pc.ram,share=on,size=134217728,x-use-canonical-path-for-ramblock-id=off"
+        ) || has(
+            &guest,
+            "-object",
+            "qom-type=memory-backend-ram,id=pc.ram,size=134217728,share=on,x-use-canonical-path-for-ramblock-id=off"
+        )
+    );
+    assert!(has(&guest, "-netdev", "type=hubport,id=hostnet0,hubid=1"));
+    assert!(has(
+        &guest,
+        "-global",
+        "driver=ICH9-LPC,property=disable_s3,value=1"
+    ));
+    for (start, treatment, reason) in [
+        (
+            "-object {\"qom-type\":\"memory",
+            Treatment::Replaced,
+            GuestReason::HostMemory,
+        ),
+        (
+            "-object {\"qom-type\":\"secret",
+            Treatment::LeftOut,
+            GuestReason::Secret,
+        ),
+        (
+            "-object {\"qom-type\":\"rng",
+            Treatment::Replaced,
+            GuestReason::HostEntropy,
+        ),
+        (
+            "-blockdev {\"driver\":\"file",
+            Treatment::LeftOut,
+            GuestReason::PartOfAnother,
+        ),
+        (
+            "-blockdev {\"node-name",
+            Treatment::Replaced,
+            GuestReason::HostDisk,
+        ),
+        (
+            "-netdev",
+            Treatment::Replaced,
+            GuestReason::HostNetworkQueues,
+        ),
+        ("-tpmdev", Treatment::LeftOut, GuestReason::NeedsProcess),
+        (
+            "-device {\"driver\":\"tpm-crb",
+            Treatment::LeftOut,
+            GuestReason::NotPluggedIn,
+        ),
+        (
+            "-device {\"driver\":\"vfio-pci",
+            Treatment::LeftOut,
+            GuestReason::NotPluggedIn,
+        ),
+        ("-cpu", Treatment::Replaced, GuestReason::HostCpu),
+        ("-accel", Treatment::LeftOut, GuestReason::Accelerator),
+        (
+            "-global kvm-pit",
+            Treatment::LeftOut,
+            GuestReason::Accelerator,
+        ),
+        (
+            "-chardev socket,id=charmonitor",
+            Treatment::LeftOut,
+            GuestReason::Monitor,
+        ),
+        ("-spice", Treatment::LeftOut, GuestReason::HostDisplay),
+    ] {
+        let line = line(&guest, start);
+        assert_eq!(
+            (line.treatment, line.reason),
+            (treatment, Some(reason)),
+            "{start}"
+        );
+    }
+    let net = guest.report.of_device("net0").unwrap();
+    let lines = String::from_utf8(file("libvirt.log")).unwrap();
+    assert!(
+        lines
+            .lines()
+            .nth(net.line - 1)
+            .unwrap()
+            .contains("virtio-net-pci")
+    );
+}
+
+#[test]
+fn a_device_needs_the_one_whose_bus_it_is_on() {
+    let guest = guest("libvirt.log");
+    for (device, with) in [
+        ("input0", vec!["pci.2", "usb", "input0"]),
+        ("channel0", vec!["pci.3", "virtio-serial0", "channel0"]),
+        ("video0", vec!["video0"]),
+    ] {
+        let part = guest.devices.select(&[device]).unwrap();
+        let ids: Vec<&str> = part.devices.iter().map(|d| d.id.as_str()).collect();
+        assert_eq!(ids, with);
+    }
+    let guest = of(
+        "kvm -M pc -device usb-ehci -device usb-hub -device usb-tablet -device lsi -device scsi-hd,drive=d -drive if=none,id=d,file=x",
+    );
+    let part = guest.devices.select(&["usb-tablet"]).unwrap();
+    assert_eq!(part.devices.len(), 2);
+    let part = guest.devices.select(&["scsi-hd"]).unwrap();
+    assert_eq!(part.devices[0].id, "lsi");
+}
+
+#[test]
+fn the_line_that_proxmox_prints_is_a_guest() {
+    let guest = guest("proxmox.txt");
+    assert_eq!(guest.report.format, GuestFormat::CommandLine);
+    assert_eq!(
+        (guest.arch.as_deref(), guest.machine.as_deref()),
+        (None, Some("pc"))
+    );
+    assert_eq!(guest.board.cpu.as_deref(), Some("qemu64,+kvm_pv_eoi"));
+    assert_eq!(guest.board.memory, 96 << 20);
+    assert!(has(&guest, "-drive", "if=none,id=drive-ide2,media=cdrom"));
+    assert!(has(
+        &guest,
+        "-drive",
+        "if=none,id=drive-scsi0,driver=null-co,size=1073741824,read-zeroes=on"
+    ));
+    assert!(has(
+        &guest,
+        "-device",
+        "virtio-net-pci,mac=BC:24:11:01:02:03,netdev=net0,bus=pci.0,addr=0x12,id=net0,rx_queue_size=1024,tx_queue_size=256,host_mtu=1500"
+    ));
+    assert!(has(
+        &guest,
+        "-boot",
+        "menu=on,strict=on,reboot-timeout=1000"
+    ));
+    assert!(devices(&guest).contains(&"qga0"));
+    // The names of a backend and a device may be the same.
+    assert_eq!(
+        line(&guest, "-chardev socket,id=qmp").reason,
+        Some(GuestReason::Monitor)
+    );
+    let cpu = line(&guest, "-cpu");
+    assert_eq!(cpu.without[0].name, "enforce");
+    assert_eq!(
+        guest.report.lines.iter().filter(|l| l.line == 1).count(),
+        guest.report.lines.len()
+    );
+}
+
+#[test]
+fn a_machine_with_qemus_defaults_keeps_them() {
+    let guest = guest("plain.txt");
+    assert!(guest.board.has_defaults);
+    assert!(has(&guest, "-monitor", "none"));
+    assert!(has(&guest, "-parallel", "null"));
+    assert!(has(
+        &guest,
+        "-net",
+        "type=nic,netdev=migcompat-net1,model=e1000,macaddr=52:54:00:aa:bb:cc"
+    ));
+    assert!(has(&guest, "-smp", "cpus=2"));
+    assert_eq!(guest.board.console.as_deref(), Some("migcompat-serial"));
+    // Without a backend of its own it would play on the host.
+    assert!(has(&guest, "-device", "AC97,audiodev=migcompat-audio"));
+    assert!(has(&guest, "-audiodev", "driver=none,id=migcompat-audio"));
+    assert_eq!(devices(&guest), ["AC97", "ehci", "usb-storage"]);
+    assert_eq!(line(&guest, "exec").reason, Some(GuestReason::NoOption));
+    assert_eq!(line(&guest, "-cdrom").line, 4);
+    let bare = of("qemu-system-x86_64 -M pc");
+    assert!(has(&bare, "-net", "nic,netdev=migcompat-net1"));
+    let bare = of("-M pc -nodefaults");
+    assert_eq!(bare.board.args, Vec::<String>::new());
+    // A word alone is a disk.
+    let disk = of("qemu-system-x86_64 -M pc disk.img");
+    assert_eq!(
+        line(&disk, "-hda disk.img").reason,
+        Some(GuestReason::HostDisk)
+    );
+}
+
+#[test]
+fn firmware_of_the_same_size_stands_for_the_guests() {
+    let guest = guest("uefi.txt");
+    assert_eq!(guest.board.idle, Some(Idle::Firmware));
+    assert!(has(
+        &guest,
+        "-blockdev",
+        "driver=null-co,node-name=libvirt-pflash0-format,size=3653632,read-zeroes=on,read-only=on"
+    ));
+    assert!(has(
+        &guest,
+        "-blockdev",
+        "driver=null-co,node-name=libvirt-pflash1-format,size=131072,read-zeroes=on"
+    ));
+    assert!(guest.board.machine_options.contains(&"smm=on".to_owned()));
+    assert!(has(
+        &guest,
+        "-global",
+        "driver=cfi.pflash01,property=secure,value=on"
+    ));
+    let own = of("qemu-system-x86_64 -M pc -bios /usr/share/seabios/bios.bin");
+    assert!(has(&own, "-bios", "bios.bin"));
+    let other = of("qemu-system-x86_64 -M pc -bios /usr/share/ovmf/OVMF.fd");
+    assert_eq!(line(&other, "-bios").reason, Some(GuestReason::OwnFirmware));
+    assert_eq!(other.board.idle, None);
+}
+
+#[test]
+fn a_large_guest_is_moved_as_it_is_after_reset() {
+    assert_eq!(of("kvm -M pc -m 4G").board.idle, Some(Idle::Memory));
+    assert_eq!(of("kvm -M pc -m 1024").board.idle, None);
+}
+
+#[test]
+fn what_is_no_command_line_is_refused() {
+    let read = |bytes: &[u8]| GuestSpec::read(bytes).map(drop).unwrap_err();
+    assert_eq!(read(b""), ReadError::Empty);
+    assert_eq!(read(b" \n\n"), ReadError::Empty);
+    assert_eq!(read(b"ls -l\n"), ReadError::NoCommand);
+    assert_eq!(read(b"kvm\n-M \xff"), ReadError::NotText { line: 2 });
+    assert_eq!(
+        read(b"kvm -M pc\n-device"),
+        ReadError::NoArgument {
+            line: 2,
+            option: "device".into()
+        }
+    );
+    assert_eq!(read(b"kvm -M 'pc"), ReadError::OpenQuote { line: 1 });
+    assert_eq!(
+        read(b"kvm -M pc -uuid $(uuidgen)"),
+        ReadError::Expands { line: 1, what: '$' }
+    );
+    let long = [b"kvm -M pc ".as_slice(), &vec![b'x'; MOST_BYTES]].concat();
+    assert_eq!(read(&long), ReadError::TooLong);
+}
+
+/// The options that a guest may have at all.
+const OPTIONS: &[&str] = &[
+    "-audiodev",
+    "-bios",
+    "-blockdev",
+    "-boot",
+    "-chardev",
+    "-debugcon",
+    "-device",
+    "-drive",
+    "-fsdev",
+    "-fw_cfg",
+    "-global",
+    "-m",
+    "-monitor",
+    "-net",
+    "-netdev",
+    "-nic",
+    "-numa",
+    "-object",
+    "-parallel",
+    "-rtc",
+    "-serial",
+    "-smbios",
+    "-smp",
+    "-usbdevice",
+    "-uuid",
+    "-vga",
+];
+
+#[test]
+fn nothing_of_a_hostile_file_gets_to_a_build() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/guests/hostile");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display();
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let text = text
+            .replace("@CANARY@", "/canary")
+            .replace("@PORT@", "4711");
+        let guest = GuestSpec::read(text.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for word in words(&guest) {
+            assert!(
+                !word.contains("canary") && !word.contains("4711"),
+                "{name}: {word}"
+            );
+            assert!(!word.chars().any(char::is_control), "{name}: {word:?}");
+            assert!(
+                !word.starts_with('-') || OPTIONS.contains(&word.as_str()),
+                "{name}: {word}"
+            );
+        }
+        let board = &guest.board.args;
+        let options: BTreeSet<&str> = board.iter().step_by(2).map(String::as_str).collect();
+        assert!(
+            options.iter().all(|option| OPTIONS.contains(option)),
+            "{name}: {options:?}"
+        );
+        for line in &guest.report.lines {
+            assert!(!line.given.contains("hunter2"), "{name}: a secret is shown");
+            let shown = [&line.given].into_iter().chain(&line.now);
+            for text in shown.chain(line.without.iter().map(|gone| &gone.name)) {
+                assert!(!text.chars().any(char::is_control), "{name}: {text:?}");
+            }
+        }
+        files += 1;
+    }
+    assert!(files >= 20, "{files}");
+}
+
+#[test]
+fn values_that_lead_out_of_a_device_are_left_out_of_it() {
+    let guest = of(
+        "kvm -M pc -device e1000,id=a,romfile=/etc/passwd,mac=52:54:00:00:00:01 \
+         -device scsi-generic,drive=d -blockdev host_device,filename=/dev/sg0,node-name=d \
+         -device e1000,romfile= -device ide-hd,drive=gone -device nonsense,id=b \
+         -device virtio-blk-pci,drive=d,serial=a/b,,c",
+    );
+    assert_eq!(
+        devices(&guest),
+        ["a", "scsi-generic", "e1000", "virtio-blk-pci"]
+    );
+    assert!(has(&guest, "-device", "e1000,id=a,mac=52:54:00:00:00:01"));
+    assert!(has(&guest, "-device", "scsi-hd,drive=d"));
+    assert!(has(&guest, "-device", "e1000,romfile="));
+    assert!(has(
+        &guest,
+        "-device",
+        "virtio-blk-pci,drive=d,serial=a/b,,c"
+    ));
+    assert_eq!(
+        line(&guest, "-device ide-hd").reason,
+        Some(GuestReason::NotInTheGuest)
+    );
+    assert_eq!(
+        line(&guest, "-device nonsense").reason,
+        Some(GuestReason::UnknownDevice)
+    );
+}

@@ -1,0 +1,306 @@
+//! The user's own guest: each line of its description, and what became of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Direction;
+use crate::report::{Case, Outcome};
+
+/// The guest of a run that was described by a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFile {
+    /// The form of the description.
+    pub format: GuestFormat,
+    /// Its parts, in their order.
+    pub lines: Vec<GuestLine>,
+    /// Whether it moves: one answer for each case of the whole guest.
+    pub answers: Vec<GuestAnswer>,
+    /// The number of findings that are left out of the report: they are about devices that the guest does not
+    /// have.
+    pub other_findings: usize,
+}
+
+/// The answer of one case of the whole guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestAnswer {
+    /// The id of the case.
+    pub case: String,
+    /// The direction of its first leg.
+    pub direction: Direction,
+    /// The outcome of the case.
+    pub outcome: Outcome,
+    /// The lines that are to blame, where it does not move.
+    pub blamed: Vec<Blamed>,
+    /// It does not move without any device either: the board is to blame.
+    pub board: bool,
+}
+
+/// A line that is to blame for a guest that does not move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blamed {
+    /// The line of the file.
+    pub line: usize,
+    /// The device, by its id.
+    pub device: String,
+}
+
+/// The form of a guest's description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GuestFormat {
+    /// A command line as a shell takes it.
+    CommandLine,
+    /// The words of a process, separated by NUL.
+    ProcessCommandLine,
+    /// The log that libvirt keeps of a guest.
+    LibvirtLog,
+}
+
+impl fmt::Display for GuestFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            GuestFormat::CommandLine => "a command line",
+            GuestFormat::ProcessCommandLine => "the command line of a process",
+            GuestFormat::LibvirtLog => "a log of libvirt",
+        })
+    }
+}
+
+/// One option of a guest's description.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestLine {
+    /// The line of the file, from 1.
+    pub line: usize,
+    /// The option, without secrets and control characters.
+    pub given: String,
+    /// What became of it.
+    pub treatment: Treatment,
+    /// The options that the moved guest has for it.
+    pub now: Vec<String>,
+    /// The reason, where it is not kept.
+    pub reason: Option<GuestReason>,
+    /// More about the reason.
+    pub detail: Option<String>,
+    /// Parts of a kept option that the moved guest lacks.
+    pub without: Vec<Omission>,
+    /// The device, by its id in the cases of the report.
+    pub device: Option<String>,
+}
+
+/// What became of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Treatment {
+    /// The moved guest has it.
+    Kept,
+    /// The moved guest has something of the same kind that touches nothing of the host.
+    Replaced,
+    /// The moved guest has nothing for it.
+    LeftOut,
+}
+
+impl fmt::Display for Treatment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Treatment::Kept => "kept",
+            Treatment::Replaced => "replaced",
+            Treatment::LeftOut => "left out",
+        })
+    }
+}
+
+/// A part of an option that the moved guest lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Omission {
+    /// The name of the property, the flag or the setting.
+    pub name: String,
+    /// The reason.
+    pub reason: GuestReason,
+}
+
+/// The reason why a part of a guest is not moved as it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GuestReason {
+    /// A disk: no image is opened.
+    HostDisk,
+    /// Another part of the description stands for it.
+    PartOfAnother,
+    /// A network backend: nothing is reached.
+    HostNetwork,
+    /// A network backend with several queues.
+    HostNetworkQueues,
+    /// A character device.
+    HostChannel,
+    /// Memory in a file, in huge pages or shared with another process.
+    HostMemory,
+    /// The settings of memory that no guest sees.
+    HostMemorySetting,
+    /// The sound of the host.
+    HostAudio,
+    /// A source of random numbers.
+    HostEntropy,
+    /// A folder that is shared with the guest.
+    HostFolder,
+    /// A device of the host.
+    HostDevice,
+    /// A file of the host.
+    HostFile,
+    /// The screen of the host.
+    HostDisplay,
+    /// The process, and not the guest.
+    HostProcess,
+    /// A monitor: the program has its own.
+    Monitor,
+    /// The way in which the guest was started or moved: the program's own business.
+    HowItRuns,
+    /// KVM or another accelerator.
+    Accelerator,
+    /// The CPU of the host, which only KVM knows.
+    HostCpu,
+    /// A CPU flag that only limits where the guest starts.
+    CpuEnforced,
+    /// A secret.
+    Secret,
+    /// A guest that the host cannot read.
+    ConfidentialGuest,
+    /// A kernel that is not loaded from the disk.
+    GuestKernel,
+    /// Firmware that does not come with QEMU.
+    Firmware,
+    /// Firmware that each build has of its own.
+    OwnFirmware,
+    /// A backend that needs another process.
+    NeedsProcess,
+    /// A reference to something that is not in the guest.
+    NotInTheGuest,
+    /// A device that no guest of ours has.
+    NotPluggedIn,
+    /// An option that is not known.
+    UnknownOption,
+    /// A device type that is not known.
+    UnknownDevice,
+    /// A type of object that is not known.
+    UnknownObject,
+    /// A setting that is not known to be harmless.
+    UnknownSetting,
+    /// A name or a value in no form that QEMU takes.
+    Malformed,
+    /// A name that a vendor adds to a machine type.
+    VendorSuffix,
+    /// Words around the command.
+    NoOption,
+}
+
+impl fmt::Display for GuestReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            GuestReason::HostDisk => "no image of the host is opened: an empty disk stands for it",
+            GuestReason::PartOfAnother => "what stands for another part stands for it too",
+            GuestReason::HostNetwork => "no network is reached: a hub stands for it",
+            GuestReason::HostNetworkQueues => {
+                "no network is reached: a hub stands for it, and has one pair of queues"
+            }
+            GuestReason::HostChannel => "nothing outside is opened: a null device stands for it",
+            GuestReason::HostMemory => "plain memory of the same size stands for it",
+            GuestReason::HostMemorySetting => "the guest does not see where its memory is",
+            GuestReason::HostAudio => "a silent backend stands for it",
+            GuestReason::HostEntropy => "QEMU's own random numbers stand for it",
+            GuestReason::HostFolder => {
+                "no folder of the host is opened: a made-up one stands for it"
+            }
+            GuestReason::HostDevice => "it needs a device of the host",
+            GuestReason::HostFile => "no file of the host is opened",
+            GuestReason::HostDisplay => "the guest does not see its screen's window",
+            GuestReason::HostProcess => "it concerns the process, and not the guest",
+            GuestReason::Monitor => "the guest does not see its monitors",
+            GuestReason::HowItRuns => "the guest is started and moved in other ways here",
+            GuestReason::Accelerator => "the guest is emulated",
+            GuestReason::HostCpu => {
+                "only KVM knows the CPU of the host: the default model stands for it"
+            }
+            GuestReason::CpuEnforced => "emulation lacks features of most models",
+            GuestReason::Secret => "secrets are not used",
+            GuestReason::ConfidentialGuest => "it needs hardware of the host",
+            GuestReason::GuestKernel => "no kernel of the host is loaded",
+            GuestReason::Firmware => {
+                "firmware that is not QEMU's own is not opened: an empty one stands for it"
+            }
+            GuestReason::OwnFirmware => "the firmware that comes with each build stands for it",
+            GuestReason::NeedsProcess => "it needs another process beside QEMU",
+            GuestReason::NotInTheGuest => "it refers to something that is not in the guest",
+            GuestReason::NotPluggedIn => "it cannot be plugged in here",
+            GuestReason::UnknownOption => "such an option is not known",
+            GuestReason::UnknownDevice => "such a device is not known",
+            GuestReason::UnknownObject => "such an object is not known",
+            GuestReason::UnknownSetting => "it is not known to be harmless",
+            GuestReason::Malformed => "QEMU takes no such name or value",
+            GuestReason::VendorSuffix => "the type is looked up without what a vendor added",
+            GuestReason::NoOption => "it is no option of QEMU",
+        })
+    }
+}
+
+impl GuestReason {
+    /// Tells whether the guest itself has nothing of what is left out for it.
+    pub fn is_unseen(self) -> bool {
+        matches!(
+            self,
+            GuestReason::PartOfAnother
+                | GuestReason::HostMemorySetting
+                | GuestReason::HostDisplay
+                | GuestReason::HostProcess
+                | GuestReason::Monitor
+                | GuestReason::HowItRuns
+                | GuestReason::Accelerator
+                | GuestReason::CpuEnforced
+                | GuestReason::Secret
+                | GuestReason::NoOption
+        )
+    }
+}
+
+impl GuestFile {
+    /// Answers by the cases of the whole guest; those of single devices are parts of them.
+    pub(crate) fn answer(&mut self, cases: &[Case], device_set: &str) {
+        let whole = cases
+            .iter()
+            .filter(|case| case.device_set == device_set && case.part_of.is_none());
+        let answers = whole.map(|case| {
+            let culprits = case.split.iter().flat_map(|split| &split.culprits);
+            // A guest with one device has no split.
+            let lone = (case.split.is_none() && case.gates() && case.devices.len() == 1)
+                .then_some(&case.devices);
+            let blamed = culprits.chain(lone).flatten().filter_map(|device| {
+                Some(Blamed {
+                    line: self.of_device(device)?.line,
+                    device: device.clone(),
+                })
+            });
+            GuestAnswer {
+                case: case.id.clone(),
+                direction: case.direction,
+                outcome: case.outcome,
+                blamed: blamed.collect(),
+                board: case.split.as_ref().is_some_and(|split| split.without_any),
+            }
+        });
+        self.answers = answers.collect();
+    }
+
+    /// Returns the line that a device of the guest comes from.
+    pub fn of_device(&self, id: &str) -> Option<&GuestLine> {
+        self.lines
+            .iter()
+            .find(|line| line.device.as_deref() == Some(id))
+    }
+
+    /// Returns how many lines were treated in a way.
+    pub fn count(&self, treatment: Treatment) -> usize {
+        let lines = self.lines.iter();
+        lines.filter(|line| line.treatment == treatment).count()
+    }
+}

@@ -1,0 +1,287 @@
+//! The user's own guest: read, started without anything of the host, moved, and blamed by its lines.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Stdio;
+
+use macro_rules_attribute::apply;
+use serde_json::Value;
+
+use crate::common::{migcompat, report, root, script, stderr, stdout, with_builds};
+
+const OLD: &str = "debian:bookworm-backports";
+const NEW: &str = "debian:trixie-backports";
+
+fn guest(name: &str) -> String {
+    format!("fixtures/guests/{name}")
+}
+
+fn outcomes(report: &Value) -> Vec<&str> {
+    let cases = report["cases"].as_array().unwrap().iter();
+    cases
+        .map(|case| case["outcome"].as_str().unwrap())
+        .collect()
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_of_libvirt_moves_both_ways_and_its_lines_are_told() {
+    let file = guest("libvirt.log");
+    let output = with_builds(&["live", "--guest", &file, OLD, NEW, "--format", "json"])
+        .output()
+        .unwrap();
+    let report = report(&output);
+    assert_eq!(outcomes(&report), ["pass", "pass"], "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(report["machine"], "pc-q35-10.0");
+    let cases = report["cases"].as_array().unwrap();
+    assert!(
+        cases.iter().all(|case| case["running"] == true),
+        "{cases:#?}"
+    );
+    assert!(cases[0]["devices"].as_array().unwrap().len() >= 12);
+    let answers = report["guest"]["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|answer| answer["outcome"] == "pass"));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_of_proxmox_is_taken_from_standard_input() {
+    let text = fs::read(root().join(guest("proxmox.txt"))).unwrap();
+    let mut child = with_builds(&["live", "--guest", "-", "--paused", OLD, NEW, "-v"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}{}", stderr(&output));
+    for part in [
+        "forward: it moves",
+        "backward: it moves",
+        "now -netdev type=hubport,id=net0,hubid=1",
+        "without enforce: emulation lacks features of most models",
+        "left out     1  -pidfile /var/run/qemu-server/104.pid",
+    ] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn guests_with_defaults_and_with_firmware_of_their_own_move() {
+    for (name, running) in [("plain.txt", true), ("uefi.txt", false)] {
+        let file = guest(name);
+        let output = with_builds(&["live", "--guest", &file, OLD, NEW, "--format", "json"])
+            .output()
+            .unwrap();
+        let report = report(&output);
+        assert_eq!(
+            outcomes(&report),
+            ["pass", "pass"],
+            "{name}: {}",
+            stderr(&output)
+        );
+        assert_eq!(report["cases"][0]["running"], running, "{name}");
+        let told = report["notices"].to_string();
+        let firmware = "its firmware is replaced by an empty one";
+        assert_eq!(told.contains(firmware), !running, "{name}: {told}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_line_to_blame_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest.txt");
+    let text = "qemu-system-x86_64 -machine pc-q35-7.2 -m 64 -nodefaults \\\n\
+        -device e1000,id=net0 \\\n\
+        -device am53c974,id=scsi0 \\\n\
+        -device virtio-rng-pci,id=rng0\n";
+    fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let args = [
+        "check",
+        "--guest",
+        &file,
+        "debian:bookworm",
+        "debian:trixie",
+        "--paused",
+    ];
+    let output = with_builds(&args)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    let found = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let answers = found["guest"]["answers"].as_array().unwrap();
+    let forward = answers
+        .iter()
+        .find(|a| a["direction"] == "forward")
+        .unwrap();
+    assert_eq!(forward["outcome"], "fail");
+    assert_eq!(
+        forward["blamed"],
+        serde_json::json!([{"line": 3, "device": "scsi0"}])
+    );
+    // Findings about devices that this guest does not have are none of its business.
+    let findings = found["findings"].as_array().unwrap();
+    let errors: Vec<&Value> = findings.iter().filter(|f| f["level"] == "error").collect();
+    assert!(!errors.is_empty());
+    assert!(
+        errors.iter().all(|f| f["section"] == "am53c974"),
+        "{errors:#?}"
+    );
+    assert!(found["guest"]["other_findings"].as_u64().unwrap() > 0);
+}
+
+/// What a hostile file points at: nobody may have touched any of it.
+struct Canary {
+    folder: tempfile::TempDir,
+    tcp: TcpListener,
+    unix: UnixListener,
+}
+
+impl Canary {
+    fn new() -> Canary {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let ran = format!("touch {}", at("ran").display());
+        script(folder.path(), "run.sh", &ran);
+        fs::write(at("secret"), "-object secret,id=x\n").unwrap();
+        fs::write(at("plugin.so"), "no library").unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let unix = UnixListener::bind(at("listening")).unwrap();
+        unix.set_nonblocking(true).unwrap();
+        Canary { folder, tcp, unix }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn is_untouched(&self, name: &str) {
+        let mut files: Vec<String> = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(
+            files,
+            ["listening", "pipe", "plugin.so", "run.sh", "secret"],
+            "{name}"
+        );
+        let connected = self.tcp.accept().map(drop).unwrap_err();
+        assert_eq!(connected.kind(), ErrorKind::WouldBlock, "{name}");
+        let connected = self.unix.accept().map(drop).unwrap_err();
+        assert_eq!(connected.kind(), ErrorKind::WouldBlock, "{name}");
+        let reader = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(self.path().join("pipe"));
+        assert!(reader.is_err(), "{name}: somebody reads the pipe");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn nothing_of_a_hostile_file_is_executed_opened_or_reached() {
+    let canary = Canary::new();
+    let port = canary.tcp.local_addr().unwrap().port().to_string();
+    let work = tempfile::tempdir().unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(root().join(guest("hostile"))).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let place = canary.path().to_str().unwrap();
+        let text = text.replace("@CANARY@", place).replace("@PORT@", &port);
+        let file = work.path().join(name);
+        fs::write(&file, text).unwrap();
+        let log = work.path().join("debug.log");
+        let output = with_builds(&["live", NEW, NEW, "--paused", "--direction", "forward"])
+            .args(["--retries", "0", "--format", "json", "--guest"])
+            .arg(&file)
+            .arg("--log")
+            .arg(&log)
+            .output()
+            .unwrap();
+        let report = report(&output);
+        assert_ne!(report["guest"], Value::Null);
+        // It ran, or a build refused what was left of it.
+        assert!(
+            matches!(outcomes(&report)[0], "pass" | "skip"),
+            "{name}: {report:#}"
+        );
+        let log = fs::read_to_string(&log).unwrap();
+        let started = log.lines().filter(|line| line.contains("started line="));
+        let started: Vec<&str> = started.collect();
+        assert!(
+            started.iter().any(|line| line.contains("-nodefaults")),
+            "{name}: {log}"
+        );
+        for line in started {
+            assert!(
+                !line.contains(place) && !line.contains(&port),
+                "{name}: {line}"
+            );
+        }
+        canary.is_untouched(name);
+        files += 1;
+    }
+    assert!(files >= 20, "{files}");
+}
+
+#[apply(test)]
+fn what_is_no_guest_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let long = [b"kvm -M pc ".as_slice(), &vec![b'x'; 2 << 20]].concat();
+    for (file, message) in [
+        (
+            file("empty", b""),
+            "empty: no guest can be made of it: it is empty",
+        ),
+        (
+            file("other", b"Dear all,\n"),
+            "names no program called qemu-system-ARCH",
+        ),
+        (file("long", &long), "it has more than 1024 KiB"),
+        (
+            file("binary", b"kvm \xff\xfe"),
+            "line 1: it is no text in UTF-8",
+        ),
+        (
+            file("shell", b"kvm -M pc \\\n -name $NAME"),
+            "line 2: a shell would put something",
+        ),
+        (file("machine", b"kvm -m 64"), "the guest has no -machine"),
+        (
+            folder.path().join("none").display().to_string(),
+            "No such file or directory",
+        ),
+    ] {
+        let output = migcompat(&["live", "--guest", &file, "qemu-a", "qemu-b"]);
+        assert_eq!(output.status.code(), Some(2), "{file}");
+        assert!(
+            stderr(&output).contains(message),
+            "{file}: {}",
+            stderr(&output)
+        );
+    }
+    let output = migcompat(&["live", "--guest", "x", "--device", "e1000", "a", "b"]);
+    assert_eq!(output.status.code(), Some(2));
+}
