@@ -12,6 +12,7 @@ use crate::api::jobs;
 use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
+use crate::compare::streams;
 use crate::devices::{DeviceError, DeviceSet};
 use crate::migration::batch;
 use crate::migration::boot::PlainBoots;
@@ -19,7 +20,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, tell_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
@@ -271,6 +272,7 @@ impl<'i> Inquiry<'i> {
                 .allows_case(case, predicted)
                 .map(|found| found.reason);
         }
+        self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Migrates each device that the dumps leave in doubt.
@@ -376,7 +378,7 @@ impl<'i> Inquiry<'i> {
 
     /// Compares what both builds send of each set's machine, before it runs.
     pub(crate) fn compare_streams(&mut self, dumps: (&Dump, &Dump)) {
-        let Some(moved) = &self.moved else {
+        let Some(moved) = &mut self.moved else {
             return;
         };
         let mut described = Vec::new();
@@ -403,9 +405,17 @@ impl<'i> Inquiry<'i> {
                 &mut self.findings,
                 |direction| layouts::survived(&cases, direction),
             );
-            let found = judge(found, &self.scope, &self.policy.levels);
+            let found = judge(streams::join(found), &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
+        for case in &mut moved.cases {
+            if tell_common(case, &self.findings) {
+                let predicted = link(case, &mut self.findings);
+                let allowed = self.scope.allows_case(case, predicted);
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
+        }
+        self.findings.sort_by_cached_key(Finding::rank);
         self.described = Described::join(self.described.take().into_iter().chain(described));
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
+use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, tell_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::{Difference, findings};
@@ -140,7 +141,7 @@ impl<'l> Assessment<'l> {
                 distinct.push(finding);
             }
         }
-        self.absorb(distinct);
+        self.absorb(streams::join(distinct));
     }
 
     /// Links each failure to the finding that predicted it; where none did, both builds are asked for the
@@ -156,6 +157,7 @@ impl<'l> Assessment<'l> {
         self.settle();
         let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
+            tell_common(case, &self.findings);
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
             case.allowed_by = allowed.map(|found| found.reason);
