@@ -7,8 +7,10 @@ use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
+use crate::api::memory::Recalled;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::report::baseline::Sought;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -26,6 +28,7 @@ use crate::workload;
 /// As for [`live`](crate::api::live); a build that writes no dump is an error too.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
+    let recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     let policy = config.judging.policy.clone();
@@ -52,7 +55,11 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.explain(dumps);
     inquiry.withdraw();
     inquiry.cover(dumps);
-    let report = inquiry.into_report().judged_by(policy);
+    let sought = Sought {
+        directions: config.builds.directions.clone(),
+        dumps: true,
+    };
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Direction;
@@ -101,6 +102,8 @@ pub struct StaticConfig {
     pub machine: Option<String>,
     /// The lists and the policy. No coverage is required: nothing is sent.
     pub judging: Judging,
+    /// Earlier results that the run is held against.
+    pub memory: Memory,
 }
 
 impl StaticConfig {
@@ -115,6 +118,7 @@ impl StaticConfig {
             builds,
             machine: None,
             judging: Judging::new(),
+            memory: Memory::new(),
         }
     }
 
@@ -127,6 +131,12 @@ impl StaticConfig {
     /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> StaticConfig {
         self.judging = judging;
+        self
+    }
+
+    /// Sets the earlier results that the run is held against.
+    pub fn memory(mut self, memory: Memory) -> StaticConfig {
+        self.memory = memory;
         self
     }
 }
@@ -243,6 +253,8 @@ pub struct LiveConfig {
     pub guests: Guests,
     /// Folders with lists of known issues, beside the shipped ones.
     pub lists: Vec<PathBuf>,
+    /// Earlier results that the run is held against.
+    pub memory: Memory,
 }
 
 impl LiveConfig {
@@ -262,12 +274,19 @@ impl LiveConfig {
             machine: Some(machine.into()),
             guests: Guests::new(),
             lists: Vec::new(),
+            memory: Memory::new(),
         }
     }
 
     /// Sets the guests, and how they are moved.
     pub fn guests(mut self, guests: Guests) -> LiveConfig {
         self.guests = guests;
+        self
+    }
+
+    /// Sets the earlier results that the run is held against.
+    pub fn memory(mut self, memory: Memory) -> LiveConfig {
+        self.memory = memory;
         self
     }
 }
@@ -286,6 +305,8 @@ pub struct CheckConfig {
     pub guests: Guests,
     /// The lists and the policy.
     pub judging: Judging,
+    /// Earlier results that the run is held against.
+    pub memory: Memory,
 }
 
 impl CheckConfig {
@@ -305,6 +326,7 @@ impl CheckConfig {
             machine: Some(machine.into()),
             guests: Guests::new(),
             judging: Judging::new(),
+            memory: Memory::new(),
         }
     }
 
@@ -317,6 +339,12 @@ impl CheckConfig {
     /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> CheckConfig {
         self.judging = judging;
+        self
+    }
+
+    /// Sets the earlier results that the run is held against.
+    pub fn memory(mut self, memory: Memory) -> CheckConfig {
+        self.memory = memory;
         self
     }
 }
@@ -378,6 +406,8 @@ pub struct SweepConfig {
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.
     pub logs: Option<PathBuf>,
+    /// Earlier results that the run is held against.
+    pub memory: Memory,
 }
 
 impl SweepConfig {
@@ -398,6 +428,7 @@ impl SweepConfig {
             jobs: None,
             timeout: Duration::from_secs(30),
             logs: None,
+            memory: Memory::new(),
         }
     }
 
@@ -424,6 +455,12 @@ impl SweepConfig {
         self.judging = judging;
         self
     }
+
+    /// Sets the earlier results that the run is held against.
+    pub fn memory(mut self, memory: Memory) -> SweepConfig {
+        self.memory = memory;
+        self
+    }
 }
 
 /// Reports of the shards of one sweep, joined.
@@ -436,6 +473,8 @@ pub struct MergeConfig {
     pub partial: bool,
     /// The least percentage of sections that guests have to have sent.
     pub required_coverage: Option<u8>,
+    /// Earlier results that the run is held against.
+    pub memory: Memory,
 }
 
 impl MergeConfig {
@@ -445,12 +484,19 @@ impl MergeConfig {
             reports: reports.into_iter().map(Into::into).collect(),
             partial: false,
             required_coverage: None,
+            memory: Memory::new(),
         }
     }
 
     /// Sets that shards may be missing.
     pub fn partial(mut self) -> MergeConfig {
         self.partial = true;
+        self
+    }
+
+    /// Sets the earlier results that the run is held against.
+    pub fn memory(mut self, memory: Memory) -> MergeConfig {
+        self.memory = memory;
         self
     }
 }

@@ -8,8 +8,9 @@ use crate::api::unknown_name::UnknownName;
 use crate::devices::DeviceError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
+use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
-use crate::sweep::merge::{MergeError, ReadError};
+use crate::sweep::merge::MergeError;
 
 /// The reason why a function of this library returns no report.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,10 @@ pub(crate) enum Problem {
     NoUsualMachine { target: String },
     #[error("no build to sweep")]
     NoBuild,
+    #[error(
+        "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
+    )]
+    NoBaseline,
 }
 
 impl Problem {
@@ -87,6 +92,7 @@ impl Problem {
             | Problem::Devices(_)
             | Problem::Name(_)
             | Problem::Read(_)
+            | Problem::NoBaseline
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }

@@ -5,8 +5,10 @@ use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
+use crate::api::memory::Recalled;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::report::baseline::Sought;
 use crate::report::{Notice, NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
@@ -42,6 +44,7 @@ use crate::report::{Notice, NoticeKind, Policy};
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
+    let recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
     let opened = Opened::new(
@@ -72,7 +75,11 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     inquiry.link();
     inquiry.excuse();
     inquiry.withdraw();
-    let report = inquiry.into_report().judged_by(policy);
+    let sought = Sought {
+        directions: config.builds.directions.clone(),
+        dumps: false,
+    };
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -3,6 +3,10 @@
 use crate::api::Outcome;
 use crate::api::config::MergeConfig;
 use crate::api::error::Error;
+use crate::api::memory::Recalled;
+use crate::model::Direction;
+use crate::report::baseline::Sought;
+use crate::report::read::read;
 use crate::sweep::merge;
 use crate::sweep::merge::Missing;
 
@@ -14,9 +18,10 @@ use crate::sweep::merge::Missing;
 /// A file is no report, the reports are not of one run, one is there twice, or one is missing and
 /// [`MergeConfig::partial`] does not allow that.
 pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
+    let recalled = Recalled::read(&config.memory)?;
     let mut inputs = Vec::new();
     for file in &config.reports {
-        inputs.push(merge::read(file)?);
+        inputs.push(read(file)?);
     }
     let missing = if config.partial {
         Missing::Allow
@@ -24,5 +29,11 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         Missing::Refuse
     };
     let report = merge::merge(inputs, missing, config.required_coverage)?;
-    Ok(Outcome::of(report))
+    let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
+    let sought = Sought {
+        directions: Direction::BOTH.into_iter().filter(of_cases).collect(),
+        dumps: true,
+    };
+    let policy = report.policy.clone();
+    Ok(Outcome::of(recalled.judge(report, policy, &sought)))
 }

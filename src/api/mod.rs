@@ -32,6 +32,7 @@ mod error;
 mod inquiry;
 mod live;
 pub(crate) mod logs;
+mod memory;
 mod merge;
 mod names;
 mod progress;
@@ -48,6 +49,7 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;

@@ -3,11 +3,13 @@
 use crate::api::config::StaticConfig;
 use crate::api::dumps::{DumpRequest, obtain};
 use crate::api::error::Error;
+use crate::api::memory::Recalled;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
 use crate::qemu::side_by_side;
 use crate::report::Report;
+use crate::report::baseline::Sought;
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::Scope;
@@ -40,6 +42,7 @@ use crate::rules::known_issues::Scope;
 /// ```
 pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
+    let recalled = Recalled::read(&config.memory)?;
     let policy = config.judging.policy.clone();
     let request = DumpRequest {
         old: &config.builds.old,
@@ -70,5 +73,9 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         notices,
         ..Report::new(old, new, pair.machine.clone())
     };
-    Ok(Outcome::of(report.judged_by(policy)))
+    let sought = Sought {
+        directions: config.builds.directions.clone(),
+        dumps: true,
+    };
+    Ok(Outcome::of(recalled.judge(report, policy, &sought)))
 }

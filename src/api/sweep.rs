@@ -7,6 +7,7 @@ use crate::api::config::SweepConfig;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
+use crate::api::memory::Recalled;
 use crate::api::names;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
@@ -21,6 +22,7 @@ use crate::model::{BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
+use crate::report::baseline::Sought;
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -49,6 +51,7 @@ use crate::vmstate::dump::Dump;
 /// but a case of the report. Where coverage is required, a build that writes no dump is an error.
 pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
+    let recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     let options = Options {
@@ -65,7 +68,11 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
-    let report = report.judged_by(config.judging.policy.clone());
+    let sought = Sought {
+        directions: options.directions.clone(),
+        dumps: true,
+    };
+    let report = recalled.judge(report, config.judging.policy.clone(), &sought);
     logs.keep();
     Ok(Outcome::of(report))
 }

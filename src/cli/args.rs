@@ -120,6 +120,25 @@ pub(crate) struct OutputArgs {
     pub verbose: bool,
 }
 
+/// Earlier results, and the breaks that count beside them.
+#[derive(Debug, Args)]
+pub(crate) struct MemoryArgs {
+    /// Say of every finding and case how it stands to an earlier report in JSON: new, same, fixed or gone
+    #[arg(long, value_name = "REPORT")]
+    pub baseline: Option<PathBuf>,
+    /// Breaks that decide the exit status
+    #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
+    pub gate: GateArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GateArg {
+    /// Every one that no list allows
+    All,
+    /// Those that the baseline does not have; only they are shown, but for -v
+    New,
+}
+
 /// The lists and options by which findings are judged.
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
@@ -179,6 +198,8 @@ pub(crate) struct StaticArgs {
     pub suggest: bool,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -253,6 +274,8 @@ pub(crate) struct LiveArgs {
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -311,6 +334,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -324,6 +349,8 @@ pub(crate) struct CheckBuildsArgs {
     pub coverage: CoverageArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -347,6 +374,8 @@ pub(crate) struct MergeArgs {
     pub partial: bool,
     #[command(flatten)]
     pub coverage: CoverageArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

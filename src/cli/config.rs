@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use crate::api::{
-    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, MergeConfig, StaticConfig,
-    SweepConfig,
+    Builds, CheckConfig, Guests, Judging, LiveConfig, Loops, Machines, Memory, MergeConfig,
+    StaticConfig, SweepConfig,
 };
 use crate::cli::args::{
-    CheckBuildsArgs, JudgeArgs, LiveArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs,
+    CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
+    StaticArgs, SweepArgs,
 };
-use crate::report::{LevelOverride, LevelOverrides, Policy};
+use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl From<&StaticArgs> for StaticConfig {
     fn from(args: &StaticArgs) -> StaticConfig {
@@ -17,6 +18,7 @@ impl From<&StaticArgs> for StaticConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
             judging: judging(&args.judge, None),
+            memory: Memory::from(&args.memory),
         }
     }
 }
@@ -28,6 +30,7 @@ impl From<&LiveArgs> for LiveConfig {
             machine: args.pair.build.machine.clone(),
             guests: Guests::from(&args.migration),
             lists: args.lists.clone(),
+            memory: Memory::from(&args.memory),
         }
     }
 }
@@ -39,6 +42,7 @@ impl From<&CheckBuildsArgs> for CheckConfig {
             machine: args.pair.build.machine.clone(),
             guests: Guests::from(&args.migration),
             judging: judging(&args.judge, args.coverage.min_coverage),
+            memory: Memory::from(&args.memory),
         }
     }
 }
@@ -66,6 +70,7 @@ impl From<&SweepArgs> for SweepConfig {
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
+            memory: Memory::from(&args.memory),
         }
     }
 }
@@ -76,6 +81,19 @@ impl From<&MergeArgs> for MergeConfig {
             reports: args.reports.clone(),
             partial: args.partial,
             required_coverage: args.coverage.min_coverage,
+            memory: Memory::from(&args.memory),
+        }
+    }
+}
+
+impl From<&MemoryArgs> for Memory {
+    fn from(args: &MemoryArgs) -> Memory {
+        Memory {
+            baseline: args.baseline.clone(),
+            gate: match args.gate {
+                GateArg::All => Gate::All,
+                GateArg::New => Gate::New,
+            },
         }
     }
 }
@@ -130,6 +148,8 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
             strict: args.strict,
             required_coverage,
             levels,
+            // The memory says what counts.
+            ..Policy::default()
         },
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form};
 use crate::model::{MachineNames, Version};
+use crate::report::AD_HOC;
 
 /// The first QEMU whose `-device` takes JSON.
 const JSON_DEVICE: Version = Version::new(6, 2, 0);
@@ -21,7 +22,7 @@ impl DeviceSet {
     /// ARGS name no driver, or an id twice.
     pub fn ad_hoc(arguments: &[String], arch: &str) -> Result<DeviceSet, DeviceError> {
         let mut set = DeviceSet {
-            name: "ad-hoc".to_owned(),
+            name: AD_HOC.to_owned(),
             description: "the devices of --device".to_owned(),
             devices: Vec::new(),
             left_out: Vec::new(),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{Cause, Notice, NoticeKind};
+use crate::report::{BaselineStatus, Cause, Notice, NoticeKind};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -261,6 +261,9 @@ pub struct Case {
     pub state_unchecked: Option<String>,
     /// The list entry that excuses it, and why.
     pub allowed_by: Option<String>,
+    /// The relation to the baseline, where there is one.
+    #[serde(default)]
+    pub baseline: Option<BaselineStatus>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -307,6 +310,7 @@ impl Case {
             state_checked: None,
             state_unchecked: None,
             allowed_by: None,
+            baseline: None,
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),

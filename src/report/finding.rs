@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Rule, Side};
+use crate::report::BaselineStatus;
 
 /// The severity of a finding; `Error` sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct Shape {
 /// One difference, judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
+    /// The name that stays from run to run, of its direction, rule and place: `forward/field-added/esp/drq`.
+    #[serde(default)]
+    pub id: String,
     /// Id of a rule in the catalogue.
     pub rule: Rule,
     /// Its severity.
@@ -106,6 +110,9 @@ pub struct Finding {
     /// Id of a case in which the device came through after reset. Another state may still fail.
     #[serde(default)]
     pub refuted_by: Option<String>,
+    /// The relation to the baseline, where there is one.
+    #[serde(default)]
+    pub baseline: Option<BaselineStatus>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
     /// The change in QEMU that it shows.

@@ -3,12 +3,15 @@
 //! The types are the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
+pub(crate) mod baseline;
 mod case;
 mod cause;
 mod coverage;
 mod finding;
+pub(crate) mod identity;
 mod notice;
 mod policy;
+pub(crate) mod read;
 pub mod render;
 mod swept;
 mod verdict;
@@ -19,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
+pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff,
@@ -31,9 +35,10 @@ pub use coverage::{
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
 };
+pub(crate) use identity::{AD_HOC, TOGETHER};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
-pub use policy::{LevelOverride, LevelOverrides, Policy};
+pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
 
@@ -73,6 +78,9 @@ pub struct Report {
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// The earlier report that this one was held against.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
     /// Counts of the findings and cases.
     pub summary: Summary,
     /// The meaning of the rules that occur in findings and cases, by id.
@@ -144,6 +152,7 @@ impl Report {
             coverage: None,
             described: None,
             notices: Vec::new(),
+            baseline: None,
             summary: Summary::default(),
             rules: BTreeMap::new(),
         }
@@ -151,6 +160,9 @@ impl Report {
 
     /// Counts the evidence and draws the verdict, by a policy that the report names from then on.
     pub fn judged_by(mut self, policy: Policy) -> Self {
+        for finding in &mut self.findings {
+            finding.id = identity::FindingId(finding).to_string();
+        }
         self.summary = Summary::of(&self.findings, &self.cases);
         self.verdict = Verdict::of(&self, &policy);
         if let Some(coverage) = &mut self.coverage {

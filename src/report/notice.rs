@@ -36,6 +36,8 @@ pub enum NoticeKind {
     /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
     /// and the section.
     SectionUnreadable,
+    /// The baseline is of another machine type. The subject is its file.
+    BaselineDiffers,
 }
 
 /// Evidence that a run lacks.
@@ -88,6 +90,9 @@ impl Notice {
                 )
             }
             NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
+            NoticeKind::BaselineDiffers => {
+                format!("the baseline {subject} is of another machine type")
+            }
         }
     }
 }

@@ -49,6 +49,17 @@ pub struct Swept {
     pub elapsed_ms: u64,
 }
 
+impl Swept {
+    /// Tells whether a report names the machine like this: with its architecture, or without.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        match name.strip_suffix(self.machine.as_str()) {
+            Some("") => true,
+            Some(before) => before.strip_suffix('/') == Some(self.architecture.as_str()),
+            None => false,
+        }
+    }
+}
+
 /// The part that a report covers of a run that was spread over several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRef {

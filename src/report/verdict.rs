@@ -31,8 +31,9 @@ impl fmt::Display for Verdict {
 impl Verdict {
     /// Draws the verdict from all the evidence of a report. No other place does.
     pub(crate) fn of(report: &Report, policy: &Policy) -> Verdict {
-        let breaks = |finding: &Finding| finding.gates(policy.strict);
-        if report.findings.iter().any(breaks) || report.cases.iter().any(Case::gates) {
+        let breaks = |finding: &Finding| policy.counts_finding(finding);
+        let fails = |case: &Case| policy.counts_case(case);
+        if report.findings.iter().any(breaks) || report.cases.iter().any(fails) {
             return Verdict::Incompatible;
         }
         let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);

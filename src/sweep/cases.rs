@@ -9,7 +9,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
-use crate::report::{Case, Cause, ChangedByLoad, Control, Outcome, Repeated};
+use crate::report::{Case, Cause, ChangedByLoad, Control, Outcome, Repeated, TOGETHER};
 use crate::sweep::case_id::{BARE, CaseFamily, CaseId};
 use crate::sweep::machine::{Attribution, BareMachine, Context, Controls, Run, endpoints};
 use crate::sweep::selection::UnavailableMachine;
@@ -175,7 +175,7 @@ pub(crate) fn group_case(
     let transport = target.config.transport;
     let family = CaseFamily::group(&target.label, options.shard, at + 1, transport);
     let id = family.case(direction).to_string();
-    let mut case = case::untried(&target.config, id, "together", &composition, direction);
+    let mut case = case::untried(&target.config, id, TOGETHER, &composition, direction);
     let control = |route| controls.of_group(at, route);
     conclude(target, &mut case, &group.evidence, &composition, control);
     case.repeated = Some(Repeated {

@@ -18,6 +18,7 @@ mod common;
 mod needs;
 mod processes;
 
+mod baseline;
 mod builds;
 mod cli;
 mod containers;

@@ -146,6 +146,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
     });
     let vmsd = &section.description.name;
     Some(Finding {
+        id: String::new(),
         rule,
         level: rule.level(),
         direction,
@@ -160,6 +161,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         evidence: Evidence::Dump,
         confirmed_by: None,
         refuted_by: None,
+        baseline: None,
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),

@@ -115,6 +115,7 @@ impl Defect {
         };
         let shape = |build: Side| (has == build || has == Side::Both).then(|| self.shape.clone());
         Finding {
+            id: String::new(),
             rule: self.rule(),
             level,
             direction,
@@ -129,6 +130,7 @@ impl Defect {
             evidence: Evidence::Dump,
             confirmed_by: None,
             refuted_by: None,
+            baseline: None,
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),

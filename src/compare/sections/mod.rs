@@ -370,6 +370,7 @@ impl<'d> Comparison<'d, '_> {
             level => level,
         };
         self.findings.push(Finding {
+            id: String::new(),
             rule,
             level,
             direction: self.wording.direction,
@@ -384,6 +385,7 @@ impl<'d> Comparison<'d, '_> {
             evidence: self.old.layout.evidence(),
             confirmed_by: None,
             refuted_by: None,
+            baseline: None,
             context: Vec::new(),
             change,
             items: Vec::new(),

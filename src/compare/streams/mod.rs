@@ -178,6 +178,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         ..Shape::default()
     });
     Some(Finding {
+        id: String::new(),
         rule,
         level: Level::Warning,
         direction: affected,
@@ -195,6 +196,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         evidence: Evidence::Stream,
         confirmed_by: None,
         refuted_by: None,
+        baseline: None,
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),

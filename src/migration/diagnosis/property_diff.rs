@@ -272,6 +272,7 @@ impl Difference {
             How::OtherCpu { old, new } => (Some(old.clone()), Some(new.clone())),
         };
         Finding {
+            id: String::new(),
             rule: Rule::PropertyDefaultChanged,
             level: Rule::PropertyDefaultChanged.level(),
             direction,
@@ -292,6 +293,7 @@ impl Difference {
             evidence: Evidence::Properties,
             confirmed_by: None,
             refuted_by: None,
+            baseline: None,
             context: Vec::new(),
             items: Vec::new(),
             also_paths: Vec::new(),

@@ -15,7 +15,7 @@ const FIELDS: usize = 12;
 ///
 /// # Errors
 /// `out` cannot be written.
-pub(super) fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(cases: &[&Case], quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     if !quiet && !cases.is_empty() {
         table(cases, out)?;
         not_compared(cases, out)?;
@@ -28,13 +28,15 @@ pub(super) fn write(cases: &[Case], quiet: bool, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
-fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+fn table(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
     let width = cases.iter().map(|c| c.id.len()).max().unwrap_or(0);
     let width = width.max("case".len());
+    let held = cases.iter().any(|case| case.baseline.is_some());
     writeln!(
         out,
-        "{BOLD}outcome  {:width$}  legs  total ms  downtime ms  devices{BOLD:#}",
-        "case"
+        "{BOLD}outcome  {:width$}  legs  total ms  downtime ms  devices{}{BOLD:#}",
+        "case",
+        if held { "  baseline" } else { "" }
     )?;
     for case in cases {
         // Of a loop, the slowest leg.
@@ -45,22 +47,24 @@ fn table(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
         let style = colour(case.outcome).on_default().bold();
         writeln!(
             out,
-            "{style}{:7}{style:#}  {:width$}  {:4}  {:>8}  {:>11}  {:7}",
+            "{style}{:7}{style:#}  {:width$}  {:4}  {:>8}  {:>11}  {:7}{}",
             case.outcome,
             case.id,
             case.legs.len(),
             most(|leg| leg.total_ms),
             most(|leg| leg.downtime_ms),
             case.devices.len(),
+            case.baseline
+                .map_or_else(String::new, |status| format!("  {status}")),
         )?;
     }
     writeln!(out)?;
     repeated(cases, out)?;
-    explain(cases, out)
+    explain(cases.iter().copied(), out)
 }
 
 /// Says how often those passed that were run again; of the others, it stands with the failure.
-fn repeated(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
+fn repeated(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
     let passed = cases.iter().filter(|case| case.outcome == Outcome::Pass);
     let mut any = false;
     for (case, rate) in passed.filter_map(|case| Some((case, case.repeated?))) {
@@ -96,8 +100,8 @@ pub(crate) fn explain<'c>(
     Ok(())
 }
 
-fn not_compared(cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
-    let reasons = groups::unchecked(cases);
+fn not_compared(cases: &[&Case], out: &mut dyn Write) -> io::Result<()> {
+    let reasons = groups::unchecked(cases.iter().copied());
     for (reason, ids) in &reasons {
         writeln!(
             out,
@@ -206,6 +210,9 @@ pub(crate) fn failure(
     if let Some(reason) = &case.allowed_by {
         writeln!(out, "  allowed    {reason}")?;
     }
+    if let Some(status) = case.baseline {
+        writeln!(out, "  baseline   {status}: {}", status.explanation())?;
+    }
     if let Some(split) = &case.split {
         blame(split, out)?;
     }
@@ -294,7 +301,7 @@ mod tests {
         }
         let case: Case = serde_json::from_value(whole).expect("a case");
         let mut out = anstream::StripStream::new(Vec::new());
-        write(&[case], false, &mut out).expect("written");
+        write(&[&case], false, &mut out).expect("written");
         String::from_utf8(out.into_inner()).expect("text")
     }
 

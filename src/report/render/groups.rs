@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::report::{
-    Case, Change, Control, Evidence, FailureKind, Finding, LeftOut, LegSide, Level, Outcome, Phase,
-    Shape,
+    BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
+    Level, Outcome, Phase, Policy, Report, Shape,
 };
 
 /// Findings about a whole type that one build lacks: there is nothing to show but the name.
@@ -42,6 +42,7 @@ struct FindingKey<'f> {
     rule: Rule,
     level: Level,
     allowed_by: Option<&'f str>,
+    baseline: Option<BaselineStatus>,
     what: Subject<'f>,
 }
 
@@ -77,6 +78,7 @@ impl<'f> FindingKey<'f> {
             rule: finding.rule,
             level: finding.level,
             allowed_by: finding.allowed_by.as_deref(),
+            baseline: finding.baseline,
             what,
         }
     }
@@ -132,6 +134,8 @@ pub(crate) fn is_bad(case: &Case) -> bool {
 pub(crate) enum Urgency {
     /// It fails the run.
     Failed,
+    /// It failed, and does not count beside the baseline.
+    Before,
     /// A build does not migrate it to itself.
     Broken,
     /// It failed, and a list or an option allows it.
@@ -140,14 +144,28 @@ pub(crate) enum Urgency {
     Passed,
 }
 
-pub(crate) fn urgency(case: &Case) -> Urgency {
+pub(crate) fn urgency(case: &Case, policy: &Policy) -> Urgency {
     match case.outcome {
-        _ if case.gates() => Urgency::Failed,
+        _ if policy.counts_case(case) => Urgency::Failed,
+        _ if case.gates() => Urgency::Before,
         Outcome::Pass => Urgency::Passed,
         Outcome::Skip => Urgency::NotTried,
         _ if case.allowed_by.is_some() => Urgency::Allowed,
         _ => Urgency::Broken,
     }
+}
+
+/// Tells whether the reader looks for what differs from the baseline alone, and this does not.
+pub(crate) fn is_before(status: Option<BaselineStatus>, policy: &Policy) -> bool {
+    policy.gate == Gate::New && status == Some(BaselineStatus::Same)
+}
+
+/// Returns the number of findings and cases that decide the verdict.
+pub(crate) fn counting(report: &Report) -> usize {
+    let policy = &report.policy;
+    let findings = report.findings.iter().filter(|f| policy.counts_finding(f));
+    let cases = report.cases.iter().filter(|c| policy.counts_case(c));
+    findings.count() + cases.count()
 }
 
 /// Cases that did not pass, by their outcome. No group is empty.
@@ -159,6 +177,7 @@ pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&
             direction: case.direction,
             control: case.control.as_ref(),
             allowed_by: case.allowed_by.as_deref(),
+            baseline: case.baseline,
             failure: Failure::of(case),
         };
         match groups.iter_mut().find(|(known, _)| *known == key) {
@@ -176,6 +195,7 @@ struct CaseKey<'c> {
     direction: Direction,
     control: Option<&'c Control>,
     allowed_by: Option<&'c str>,
+    baseline: Option<BaselineStatus>,
     failure: Failure<'c>,
 }
 

@@ -53,6 +53,9 @@ struct Page<'r> {
     findings: Vec<Findings<'r>>,
     allowed_failures: Vec<Failure<'r>>,
     allowed_findings: Vec<OfRule<'r>>,
+    /// What does not count, since the baseline has it.
+    before_failures: Vec<Failure<'r>>,
+    before_findings: Vec<OfRule<'r>>,
     coverage: Option<Covered<'r>>,
     skipped: BTreeMap<&'r str, Vec<&'r str>>,
     unchecked: BTreeMap<&'r str, Vec<&'r str>>,
@@ -232,7 +235,12 @@ impl<'r> Page<'r> {
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
             .into_iter()
             .partition(|failure| failure.case.allowed_by.is_some());
+        let (before_failures, failures): (Vec<_>, Vec<_>) = failures
+            .into_iter()
+            .partition(|failure| groups::is_before(failure.case.baseline, &report.policy));
         let allowed = report.findings.iter().filter(|f| f.allowed_by.is_some());
+        let before = report.findings.iter();
+        let before = before.filter(|f| f.allowed_by.is_none() && is_before(f, report));
         let skipped = groups::skipped(&report.cases);
         Page {
             report,
@@ -249,6 +257,8 @@ impl<'r> Page<'r> {
             findings: findings(report),
             allowed_failures,
             allowed_findings: of_rules(report, allowed),
+            before_failures,
+            before_findings: of_rules(report, before),
             coverage: report.coverage.as_ref().map(covered),
             skipped,
             unchecked: groups::unchecked(&report.cases),
@@ -269,6 +279,14 @@ impl<'r> Page<'r> {
 
     fn has_allowed(&self) -> bool {
         !self.allowed_failures.is_empty() || !self.allowed_findings.is_empty()
+    }
+
+    fn counting(&self) -> usize {
+        groups::counting(self.report)
+    }
+
+    fn has_before(&self) -> bool {
+        !self.before_failures.is_empty() || !self.before_findings.is_empty()
     }
 
     fn has_left_out(&self) -> bool {
@@ -323,8 +341,14 @@ fn untested(report: &Report) -> Option<String> {
     })
 }
 
+/// Tells whether a finding does not count, since the baseline has it.
+fn is_before(finding: &Finding, report: &Report) -> bool {
+    groups::is_before(finding.baseline, &report.policy)
+}
+
 fn counts(report: &Report) -> Vec<Count> {
-    let gating = report.cases.iter().filter(|case| case.gates()).count();
+    let counted = |case: &&Case| report.policy.counts_case(case);
+    let gating = report.cases.iter().filter(counted).count();
     let of = |outcome| {
         let cases = report.cases.iter();
         cases.filter(|case| case.outcome == outcome).count()
@@ -332,10 +356,22 @@ fn counts(report: &Report) -> Vec<Count> {
     let summary = report.summary;
     let excused = |case: &&Case| case.allowed_by.is_some() && groups::is_bad(case);
     let allowed = summary.allowed + report.cases.iter().filter(excused).count();
+    let shown = |level| {
+        let findings = report.findings.iter().filter(|f| !is_before(f, report));
+        findings
+            .filter(|f| f.level == level && f.allowed_by.is_none())
+            .count()
+    };
+    let before = report.findings.iter().filter(|f| is_before(f, report));
+    let before = before.filter(|f| f.allowed_by.is_none()).count();
+    let failed_before = report.cases.iter().filter(|c| groups::is_bad(c));
+    let failed_before = failed_before
+        .filter(|c| c.allowed_by.is_none() && groups::is_before(c.baseline, &report.policy))
+        .count();
     let all = [
         (gating, "failed", "failed", "bad"),
-        (summary.errors, "errors", "error", "bad"),
-        (summary.warnings, "warnings", "warning", "doubt"),
+        (shown(Level::Error), "errors", "error", "bad"),
+        (shown(Level::Warning), "warnings", "warning", "doubt"),
         (
             of(Outcome::Broken),
             "broken within a build",
@@ -344,7 +380,13 @@ fn counts(report: &Report) -> Vec<Count> {
         ),
         (of(Outcome::Skip), "not tried", "left-out", "doubt"),
         (allowed, "allowed", "allowed", "note"),
-        (summary.notes, "notes", "note", "note"),
+        (
+            before + failed_before,
+            "in the baseline too",
+            "before",
+            "note",
+        ),
+        (shown(Level::Note), "notes", "note", "note"),
         (summary.passed, "passed", "passed", "good"),
     ];
     let some = all.into_iter().filter(|(number, ..)| *number > 0);
@@ -361,7 +403,7 @@ fn counts(report: &Report) -> Vec<Count> {
 /// ones.
 fn failures(report: &Report) -> Vec<Failure<'_>> {
     let mut found = groups::causes(&report.cases);
-    found.sort_by_key(|group| groups::urgency(group[0]));
+    found.sort_by_key(|group| groups::urgency(group[0], &report.policy));
     let mut failures = Vec::new();
     for mut group in found {
         // The fewer devices, the shorter the way to the culprit.
@@ -440,6 +482,7 @@ fn findings(report: &Report) -> Vec<Findings<'_>> {
     let of = |level, title| {
         let own = report.findings.iter();
         let own = own.filter(move |f| f.level == level && f.allowed_by.is_none());
+        let own = own.filter(|f| !is_before(f, report));
         Findings {
             level,
             title,

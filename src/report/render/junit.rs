@@ -7,7 +7,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
 use crate::model::BuildRef;
-use crate::report::{Case, Finding, Level, Outcome, Report, Verdict};
+use crate::report::{BaselineStatus, Case, Finding, Level, Outcome, Past, Policy, Report, Verdict};
 
 /// Writes the report.
 ///
@@ -18,7 +18,20 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     junit.add_test_suite(comparison(report));
     if !report.cases.is_empty() {
         let mut suite = TestSuite::new("migration");
-        suite.add_test_cases(report.cases.iter().map(migration));
+        suite.add_test_cases(
+            report
+                .cases
+                .iter()
+                .map(|case| migration(case, &report.policy)),
+        );
+        junit.add_test_suite(suite);
+    }
+    if let Some(baseline) = &report.baseline
+        && !baseline.past.is_empty()
+    {
+        let mut suite = TestSuite::new("baseline");
+        suite.add_property(("baseline".to_owned(), baseline.file.clone()));
+        suite.add_test_cases(baseline.past.iter().map(past));
         junit.add_test_suite(suite);
     }
     let text = junit.to_string().map_err(io::Error::other)?;
@@ -28,7 +41,6 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 /// Findings that decide the exit status fail, those that a list allows or that only warn are skipped with
 /// the reason, and a comparison without either is one test that passed.
 fn comparison(report: &Report) -> TestSuite {
-    let strict = report.policy.strict;
     let mut suite = TestSuite::new("comparison");
     for (key, build) in [("old", &report.old), ("new", &report.new)] {
         suite.add_property((key.to_owned(), name_of(build)));
@@ -37,7 +49,7 @@ fn comparison(report: &Report) -> TestSuite {
         suite.add_property(("machine".to_owned(), machine.clone()));
     }
     let above_note = report.findings.iter().filter(|f| f.level != Level::Note);
-    suite.add_test_cases(above_note.map(|f| finding(f, strict)));
+    suite.add_test_cases(above_note.map(|f| finding(f, &report.policy)));
     if suite.test_cases.is_empty() {
         let status = match report.verdict {
             Verdict::Untested if report.cases.is_empty() => {
@@ -54,6 +66,29 @@ fn comparison(report: &Report) -> TestSuite {
     suite
 }
 
+/// Adds the relation to the baseline, where there is one.
+fn held_against(test: &mut TestCase, status: Option<BaselineStatus>) {
+    if let Some(status) = status {
+        test.add_property(("baseline".to_owned(), status.to_string()));
+    }
+}
+
+/// What the baseline alone has: fixed, or not looked for.
+fn past(past: &Past) -> TestCase {
+    let status = match past.status {
+        BaselineStatus::Fixed => TestCaseStatus::success(),
+        BaselineStatus::New | BaselineStatus::Same | BaselineStatus::Gone => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(past.status.explanation());
+            status
+        }
+    };
+    let mut test = TestCase::new(past.to_string(), status);
+    test.set_classname("migcompat.baseline");
+    held_against(&mut test, Some(past.status));
+    test
+}
+
 fn name_of(build: &BuildRef) -> String {
     match build.version {
         Some(version) => format!("{} ({version})", build.label),
@@ -61,8 +96,8 @@ fn name_of(build: &BuildRef) -> String {
     }
 }
 
-fn finding(finding: &Finding, strict: bool) -> TestCase {
-    let status = if finding.gates(strict) {
+fn finding(finding: &Finding, policy: &Policy) -> TestCase {
+    let status = if policy.counts_finding(finding) {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status
             .set_message(&finding.message)
@@ -85,6 +120,9 @@ fn finding(finding: &Finding, strict: bool) -> TestCase {
         let mut status = TestCaseStatus::skipped();
         status.set_message(match &finding.allowed_by {
             Some(reason) => format!("allowed {}: {reason}", finding.level),
+            None if finding.gates(policy.strict) => {
+                format!("{} in the baseline too: {}", finding.level, finding.message)
+            }
             None => format!("{}: {}", finding.level, finding.message),
         });
         status
@@ -93,10 +131,11 @@ fn finding(finding: &Finding, strict: bool) -> TestCase {
     let name = format!("{} {} {}", finding.direction, finding.rule, place.join("/"));
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
+    held_against(&mut case, finding.baseline);
     case
 }
 
-fn migration(case: &Case) -> TestCase {
+fn migration(case: &Case, policy: &Policy) -> TestCase {
     let message = case
         .cause
         .as_ref()
@@ -112,6 +151,11 @@ fn migration(case: &Case) -> TestCase {
             Some(reason) => {
                 let mut status = TestCaseStatus::skipped();
                 status.set_message(format!("allowed {}: {reason}", case.outcome));
+                status
+            }
+            None if !policy.counts_case(case) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(format!("{} in the baseline too: {message}", case.outcome));
                 status
             }
             None => {
@@ -131,6 +175,7 @@ fn migration(case: &Case) -> TestCase {
     let mut test = TestCase::new(&*case.id, status);
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
+    held_against(&mut test, case.baseline);
     if case.outcome != Outcome::Pass {
         let stderr = format!(
             "source:\n{}\ndestination:\n{}",

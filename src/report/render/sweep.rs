@@ -21,8 +21,9 @@ pub fn write(report: &Report, verbose: bool, quiet: bool, out: &mut dyn Write) -
         machines(report, verbose, out)?;
     }
     // Cases that fail the run come first, in the table and below it.
-    let mut cases: Vec<&Case> = report.cases.iter().collect();
-    cases.sort_by_key(|case| groups::urgency(case));
+    let shown = |case: &&Case| verbose || !groups::is_before(case.baseline, &report.policy);
+    let mut cases: Vec<&Case> = report.cases.iter().filter(shown).collect();
+    cases.sort_by_key(|case| groups::urgency(case, &report.policy));
     let causes = groups::causes(cases.iter().copied());
     let mut numbers = BTreeMap::new();
     for (at, group) in causes.iter().enumerate() {

@@ -10,7 +10,10 @@ use crate::model::Rule;
 use crate::model::{BuildRef, Side};
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
-use crate::report::{Described, Evidence, Finding, Level, Report, RuleText, Verdict};
+use crate::report::{
+    Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level, Outcome, Past,
+    PastKind, Report, RuleText, Verdict,
+};
 
 /// The options of printing; colour is the stream's business, which strips what is not wanted.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +38,9 @@ const FRAME: Style = AnsiColor::Blue.on_default().bold();
 /// The output cannot be written.
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let mut explained = BTreeSet::new();
-    for group in groups::findings(&report.findings) {
+    let kept = |status| options.verbose || !groups::is_before(status, &report.policy);
+    let findings = report.findings.iter().filter(|f| kept(f.baseline));
+    for group in groups::findings(findings) {
         let Some(&first) = group.first() else {
             continue;
         };
@@ -54,7 +59,8 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         }
     }
     if report.swept.is_empty() {
-        crate::report::render::cases::write(&report.cases, options.quiet, out)?;
+        let cases: Vec<&Case> = report.cases.iter().filter(|c| kept(c.baseline)).collect();
+        crate::report::render::cases::write(&cases, options.quiet, out)?;
     } else {
         crate::report::render::sweep::write(report, options.verbose, options.quiet, out)?;
     }
@@ -82,7 +88,60 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         let style = AnsiColor::Yellow.on_default().bold();
         writeln!(out, "{style}notice{style:#}: {notice}")?;
     }
+    if let Some(baseline) = &report.baseline {
+        held_against(report, baseline, options, out)?;
+    }
     closing(report, options, out)
+}
+
+/// Past findings and cases that are listed; the JSON report and `-v` have all.
+const PAST: usize = 12;
+
+/// Says how the run differs from its baseline, and lists what the baseline alone has.
+fn held_against(
+    report: &Report,
+    baseline: &Baseline,
+    options: Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let BaselineCounts {
+        new,
+        same,
+        fixed,
+        gone,
+    } = baseline.counts;
+    let counting = match report.policy.gate {
+        Gate::New => format!(" ({} of them count)", groups::counting(report)),
+        Gate::All => String::new(),
+    };
+    writeln!(
+        out,
+        "{BOLD}baseline{BOLD:#} {}, old {}, new {}: {new} new{counting}, {same} same, {fixed} fixed, {gone} gone",
+        baseline.file,
+        build(&baseline.old),
+        build(&baseline.new),
+    )?;
+    if options.quiet {
+        return Ok(());
+    }
+    let is_shown = |past: &&Past| options.verbose || is_break(past);
+    let shown: Vec<&Past> = baseline.past.iter().filter(is_shown).collect();
+    let most = if options.verbose { shown.len() } else { PAST };
+    for past in shown.iter().take(most) {
+        writeln!(out, "  {}: {past}", past.status)?;
+    }
+    if let Some(more) = shown.len().checked_sub(most).filter(|&n| n > 0) {
+        writeln!(out, "  and {more} more (-v)")?;
+    }
+    Ok(())
+}
+
+/// Tells whether it was worse than a note or a case that passed.
+fn is_break(past: &Past) -> bool {
+    match past.was {
+        PastKind::Finding { level, .. } => level != Level::Note,
+        PastKind::Case { outcome, .. } => outcome != Outcome::Pass,
+    }
 }
 
 /// Returns true if a finding is a break that no list records as chosen.
@@ -212,6 +271,10 @@ fn ending(
     if let Some(reason) = &first.allowed_by {
         labelled("allowed by", reason, options, out)?;
     }
+    if let Some(status) = first.baseline {
+        let text = format!("{status}: {}", status.explanation());
+        labelled("baseline", &text, options, out)?;
+    }
     if let Some(rule) = rule {
         if explained.insert(first.rule) || options.verbose {
             if first.level != Level::Note {
@@ -276,13 +339,16 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         ));
         let others = [
             (Urgency::Failed, "failed"),
+            (Urgency::Before, "failed in the baseline too"),
             (Urgency::Broken, "broken within a build"),
             (Urgency::Allowed, "allowed to fail"),
             (Urgency::NotTried, "not tried"),
         ];
         for (urgency, word) in others {
             let cases = report.cases.iter();
-            let number = cases.filter(|c| groups::urgency(c) == urgency).count();
+            let number = cases
+                .filter(|c| groups::urgency(c, &report.policy) == urgency)
+                .count();
             if number > 0 {
                 counts.push(format!("{number} {word}"));
             }

@@ -1,18 +1,18 @@
 //! Merging of the reports of shards into the one that the whole run would have written.
 
 mod error;
-mod read;
 mod same_run;
 mod swept;
 
 use std::collections::BTreeMap;
 
 use crate::migration::coverage;
-use crate::report::{Case, Described, Finding, Notice, NoticeKind, Policy, Report};
+use crate::report::baseline;
+use crate::report::read::Input;
+use crate::report::{Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report};
 use crate::sweep::findings::unite;
 
 pub(crate) use error::MergeError;
-pub(crate) use read::{Input, ReadError, read};
 
 use same_run::{Reports, shard_of};
 use swept::join_swept;
@@ -82,12 +82,14 @@ pub(crate) fn merge(
         // A report of an earlier version names its options alone.
         strict: first.report.policy.strict || of_first.options.iter().any(|o| o == "--strict"),
         required_coverage: required,
+        // What a shard was held against is not what the whole is held against.
+        gate: Gate::All,
         ..first.report.policy.clone()
     };
     let described = shards
         .iter()
         .filter_map(|shard| shard.report.described.clone());
-    let report = Report {
+    let mut report = Report {
         shard: None,
         coverage,
         described: Described::join(described),
@@ -101,6 +103,7 @@ pub(crate) fn merge(
         cases,
         ..first.report
     };
+    baseline::forget(&mut report);
     Ok(report.judged_by(policy))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::model::{BuildKind, BuildRef};
 use crate::report::ShardRef;
-use crate::sweep::merge::{Input, MergeError};
+use crate::report::read::Input;
+use crate::sweep::merge::MergeError;
 
 /// Returns the shard that a report is of.
 ///

@@ -1,8 +1,9 @@
 //! The devices that there were to try on each machine, over all shards.
 
 use crate::report::Swept;
+use crate::report::read::Input;
+use crate::sweep::merge::MergeError;
 use crate::sweep::merge::same_run::Reports;
-use crate::sweep::merge::{Input, MergeError};
 
 /// Joins what there was to try on each machine. Shards look at the same machine and find the same devices,
 /// of which each moves its own: those add up, as do the guests. Shards run side by side, so that the

@@ -1,0 +1,511 @@
+//! A report held against an earlier one: for each finding and case, whether it is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BuildRef, Direction};
+use crate::report::identity::{CaseKey, FailureKey, FindingId, FindingKey, keys_of};
+use crate::report::{Case, Evidence, Finding, Level, Notice, NoticeKind, Outcome, Report, Tool};
+
+/// The relation of a finding or a case to the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BaselineStatus {
+    /// The baseline does not have it, or has it as less than it is now.
+    New,
+    /// The baseline has it too.
+    Same,
+    /// The baseline has it; it was looked for, and is not there any more.
+    Fixed,
+    /// The baseline has it; this run did not look for it.
+    Gone,
+}
+
+impl BaselineStatus {
+    /// Returns the meaning of the word.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            BaselineStatus::New => "the baseline does not have it",
+            BaselineStatus::Same => "as in the baseline",
+            BaselineStatus::Fixed => "in the baseline, and not there any more",
+            BaselineStatus::Gone => "in the baseline, and not looked for in this run",
+        }
+    }
+}
+
+impl fmt::Display for BaselineStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            BaselineStatus::New => "new",
+            BaselineStatus::Same => "same",
+            BaselineStatus::Fixed => "fixed",
+            BaselineStatus::Gone => "gone",
+        })
+    }
+}
+
+/// An earlier report, and how this one differs from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The file that it is from.
+    pub file: String,
+    /// The program that wrote it.
+    pub tool: Tool,
+    /// Its old build.
+    pub old: BuildRef,
+    /// Its new build.
+    pub new: BuildRef,
+    /// Its machine type, where it is about one.
+    pub machine: Option<String>,
+    /// The findings and cases of each status.
+    pub counts: BaselineCounts,
+    /// Findings and cases that the baseline alone has.
+    pub past: Vec<Past>,
+}
+
+/// Counts of the findings and cases of each status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineCounts {
+    /// Those that the baseline does not have.
+    pub new: usize,
+    /// Those that both have.
+    pub same: usize,
+    /// Those that the baseline alone has, although they were looked for.
+    pub fixed: usize,
+    /// Those that the baseline alone has, and that were not looked for.
+    pub gone: usize,
+}
+
+impl BaselineCounts {
+    fn add(&mut self, status: BaselineStatus) {
+        *match status {
+            BaselineStatus::New => &mut self.new,
+            BaselineStatus::Same => &mut self.same,
+            BaselineStatus::Fixed => &mut self.fixed,
+            BaselineStatus::Gone => &mut self.gone,
+        } += 1;
+    }
+}
+
+/// A finding or a case that only the baseline has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// `fixed` or `gone`.
+    pub status: BaselineStatus,
+    /// What it was.
+    #[serde(flatten)]
+    pub was: PastKind,
+}
+
+/// A finding or a case of an earlier report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum PastKind {
+    /// A finding.
+    Finding {
+        /// Its id.
+        id: String,
+        /// Its level.
+        level: Level,
+        /// Its machines, in a run over several.
+        machines: Vec<String>,
+    },
+    /// A case.
+    Case {
+        /// Its id.
+        id: String,
+        /// Its machine type.
+        machine: String,
+        /// Its outcome.
+        outcome: Outcome,
+    },
+}
+
+impl fmt::Display for Past {
+    /// Writes what it was, without the status.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.was {
+            PastKind::Finding {
+                id,
+                level,
+                machines,
+            } => {
+                write!(f, "{level} {id}")?;
+                match machines.as_slice() {
+                    [] => Ok(()),
+                    machines => write!(f, " on {}", machines.join(", ")),
+                }
+            }
+            PastKind::Case {
+                id,
+                machine,
+                outcome,
+            } => write!(f, "{outcome} {id} ({machine})"),
+        }
+    }
+}
+
+/// The differences that a run looked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Sought {
+    /// In these directions.
+    pub directions: Vec<Direction>,
+    /// Between the dumps, and not only to explain what failed.
+    pub dumps: bool,
+}
+
+/// The severity of what a report says of one key: the more, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    Note,
+    Allowed,
+    Warning,
+    Error,
+}
+
+impl Weight {
+    fn of(finding: &Finding) -> Weight {
+        match (finding.level, &finding.allowed_by) {
+            (Level::Note, _) => Weight::Note,
+            (_, Some(_)) => Weight::Allowed,
+            (Level::Warning, None) => Weight::Warning,
+            (Level::Error, None) => Weight::Error,
+        }
+    }
+}
+
+/// Notes at each finding and case of a report how it stands to a baseline, and in the report what the
+/// baseline alone has.
+pub(crate) fn hold_against(report: &mut Report, baseline: &Report, file: &str, sought: &Sought) {
+    let mut counts = BaselineCounts::default();
+    if let (Some(then), Some(now)) = (&baseline.machine, &report.machine)
+        && then != now
+    {
+        let kind = NoticeKind::BaselineDiffers;
+        let detail = format!("it is about {then}, and this run about {now}");
+        report.notices.push(Notice::new(kind, file, detail));
+    }
+    let past = Index::of(baseline);
+    let mut met = Met::default();
+    let machine = report.machine.clone();
+    for finding in &mut report.findings {
+        let status = past.finding(finding, machine.as_deref());
+        counts.add(status);
+        finding.baseline = Some(status);
+    }
+    for finding in &report.findings {
+        met.findings
+            .extend(keys_of(finding, report.machine.as_deref()));
+    }
+    let mut statuses = Vec::new();
+    for case in &report.cases {
+        let status = past.case(case);
+        counts.add(status);
+        statuses.push(status);
+        met.cases.insert(CaseKey::of(case));
+    }
+    let mut lost = met.absent(report, baseline, sought);
+    for past in &mut lost {
+        counts.add(past.status);
+    }
+    for (case, status) in report.cases.iter_mut().zip(statuses) {
+        case.baseline = Some(status);
+    }
+    report.baseline = Some(Baseline {
+        file: file.to_owned(),
+        tool: baseline.tool.clone(),
+        old: baseline.old.clone(),
+        new: baseline.new.clone(),
+        machine: baseline.machine.clone(),
+        counts,
+        past: lost,
+    });
+}
+
+/// Takes from a report what an earlier comparison with a baseline said.
+pub(crate) fn forget(report: &mut Report) {
+    report.baseline = None;
+    for finding in &mut report.findings {
+        finding.baseline = None;
+    }
+    for case in &mut report.cases {
+        case.baseline = None;
+    }
+}
+
+/// The findings and cases of a baseline by their keys.
+struct Index<'b> {
+    findings: BTreeMap<FindingKey<'b>, Weight>,
+    cases: BTreeMap<CaseKey<'b>, &'b Case>,
+}
+
+impl<'b> Index<'b> {
+    fn of(baseline: &'b Report) -> Index<'b> {
+        let mut findings: BTreeMap<FindingKey, Weight> = BTreeMap::new();
+        for finding in &baseline.findings {
+            let weight = Weight::of(finding);
+            for key in keys_of(finding, baseline.machine.as_deref()) {
+                let known = findings.entry(key).or_insert(weight);
+                *known = weight.max(*known);
+            }
+        }
+        let cases = baseline.cases.iter();
+        Index {
+            findings,
+            cases: cases.map(|case| (CaseKey::of(case), case)).collect(),
+        }
+    }
+
+    fn finding(&self, finding: &Finding, machine: Option<&str>) -> BaselineStatus {
+        let weight = Weight::of(finding);
+        let is_known = |key: &FindingKey| self.findings.get(key).is_some_and(|was| *was >= weight);
+        match keys_of(finding, machine).iter().all(is_known) {
+            true => BaselineStatus::Same,
+            false => BaselineStatus::New,
+        }
+    }
+
+    fn case(&self, case: &Case) -> BaselineStatus {
+        let Some(was) = self.cases.get(&CaseKey::of(case)) else {
+            return BaselineStatus::New;
+        };
+        match (FailureKey::of(was), FailureKey::of(case)) {
+            (None, None) => BaselineStatus::Same,
+            (Some(_), None) => BaselineStatus::Fixed,
+            (None, Some(_)) => BaselineStatus::New,
+            // What an entry excused counts when it excuses it no more.
+            (Some(_), Some(_)) if case.gates() && was.allowed_by.is_some() => BaselineStatus::New,
+            (Some(then), Some(now)) if now.is_like(then) => BaselineStatus::Same,
+            (Some(_), Some(_)) => BaselineStatus::New,
+        }
+    }
+}
+
+/// The keys that a report has itself.
+#[derive(Default)]
+struct Met<'r> {
+    findings: BTreeSet<FindingKey<'r>>,
+    cases: BTreeSet<CaseKey<'r>>,
+}
+
+impl Met<'_> {
+    /// Returns what the baseline alone has.
+    fn absent(&self, report: &Report, baseline: &Report, sought: &Sought) -> Vec<Past> {
+        let mut past = Vec::new();
+        for finding in &baseline.findings {
+            let mut keys = keys_of(finding, baseline.machine.as_deref()).into_iter();
+            if keys.any(|key| self.findings.contains(&key)) {
+                continue;
+            }
+            past.push(Past {
+                status: match looked_for(finding, report, baseline, sought) {
+                    true => BaselineStatus::Fixed,
+                    false => BaselineStatus::Gone,
+                },
+                was: PastKind::Finding {
+                    id: FindingId(finding).to_string(),
+                    level: finding.level,
+                    machines: finding.machines.clone(),
+                },
+            });
+        }
+        // The other shards have most of the cases.
+        let cases = baseline.cases.iter().filter(|_| report.shard.is_none());
+        for case in cases.filter(|case| !self.cases.contains(&CaseKey::of(case))) {
+            past.push(Past {
+                status: BaselineStatus::Gone,
+                was: PastKind::Case {
+                    id: case.id.clone(),
+                    machine: case.machine.clone(),
+                    outcome: case.outcome,
+                },
+            });
+        }
+        past
+    }
+}
+
+/// Tells whether a run would have found a finding of the baseline again: it was about the machine and
+/// the direction, and had evidence of the kind.
+fn looked_for(finding: &Finding, report: &Report, baseline: &Report, sought: &Sought) -> bool {
+    let about = |name: &str| {
+        let mut swept = report.swept.iter();
+        report.machine.as_deref() == Some(name) || swept.any(|swept| swept.is_called(name))
+    };
+    let on_machine = match (finding.machines.as_slice(), &baseline.machine) {
+        ([], None) => report.machine.is_none(),
+        ([], Some(machine)) => about(machine),
+        (machines, _) => machines.iter().all(|name| about(name)),
+    };
+    let lacks = |kind| report.notices.iter().any(|notice| notice.kind == kind);
+    let moved = !report.cases.is_empty();
+    let had_evidence = match finding.evidence {
+        Evidence::Dump => sought.dumps && !lacks(NoticeKind::DumpsMissing),
+        Evidence::Properties => moved && !lacks(NoticeKind::PropertiesNotCompared),
+        Evidence::Stream => moved && !lacks(NoticeKind::StreamsNotCompared),
+        Evidence::Live => moved,
+    };
+    sought.directions.contains(&finding.direction) && on_machine && had_evidence
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::BuildKind;
+    use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict};
+
+    fn report(findings: Vec<Finding>, cases: Vec<Case>) -> Report {
+        let build = BuildRef {
+            label: "build".to_owned(),
+            kind: BuildKind::Binary,
+            version: None,
+        };
+        Report {
+            findings,
+            cases,
+            ..Report::new(build.clone(), build, Some("pc-q35-7.2".to_owned()))
+        }
+    }
+
+    fn finding(section: &str, also_in: &[&str], size: u64) -> Finding {
+        serde_json::from_value(json!({
+            "rule": "field-added", "level": "error", "direction": "forward", "section": section,
+            "also_in": also_in, "path": [format!("vmstate_{section}"), "esp", "x"], "message": "m",
+            "old": null, "new": {"size": size}, "allowed_by": null, "evidence": "dump",
+            "confirmed_by": null, "context": []
+        }))
+        .expect("a finding")
+    }
+
+    fn case(set: &str, devices: &[&str], outcome: Outcome, section: Option<&str>) -> Case {
+        let id = format!("q35/{set}/unix/forward");
+        Case {
+            outcome,
+            devices: devices.iter().map(|&name| name.to_owned()).collect(),
+            cause: section.map(|name| Cause {
+                section: Some(name.into()),
+                ..Cause::default()
+            }),
+            ..Case::untried(id, "pc-q35-7.2", set, "unix", Direction::Forward)
+        }
+    }
+
+    fn held(mut now: Report, then: &Report) -> Report {
+        let sought = Sought {
+            directions: vec![Direction::Forward],
+            dumps: true,
+        };
+        hold_against(&mut now, then, "base.json", &sought);
+        now
+    }
+
+    #[test]
+    fn a_case_is_known_by_what_it_is_and_how_it_failed() {
+        use Outcome::{Crash, Fail, Lost, Pass, Skip};
+        let status = |then: Case, now: Case| {
+            let then = report(vec![], vec![then]);
+            let now = held(report(vec![], vec![now]), &then);
+            (now.cases[0].baseline, now.baseline.map(|b| b.counts.gone))
+        };
+        let one = |outcome, section| case("e1000", &["e1000"], outcome, section);
+        for (then, now, wanted) in [
+            (one(Pass, None), one(Pass, None), BaselineStatus::Same),
+            (one(Pass, None), one(Lost, None), BaselineStatus::New),
+            (one(Pass, None), one(Skip, None), BaselineStatus::New),
+            (one(Fail, None), one(Pass, None), BaselineStatus::Fixed),
+            (one(Fail, None), one(Fail, None), BaselineStatus::Same),
+            (one(Fail, None), one(Crash, None), BaselineStatus::New),
+            (
+                one(Fail, Some("0000:00:01.0/e1000")),
+                one(Fail, Some("0000:00:02.0/e1000")),
+                BaselineStatus::Same,
+            ),
+            (
+                one(Fail, Some("0000:00:01.0/e1000")),
+                one(Fail, Some("0000:00:01.0/esp")),
+                BaselineStatus::New,
+            ),
+            (
+                Case {
+                    allowed_by: Some("a list".to_owned()),
+                    ..one(Fail, None)
+                },
+                one(Fail, None),
+                BaselineStatus::New,
+            ),
+        ] {
+            let words = format!("{:?} {:?}", then.outcome, now.outcome);
+            assert_eq!(status(then, now), (Some(wanted), Some(0)), "{words}");
+        }
+        // One name, other devices; and another number, the same devices.
+        let ad_hoc = |device: &str| case(AD_HOC, &[device], Fail, None);
+        let (other, gone) = status(ad_hoc("e1000"), ad_hoc("nvme"));
+        assert_eq!((other, gone), (Some(BaselineStatus::New), Some(1)));
+        let group = |number: usize| Case {
+            id: format!("q35/together-{number}/unix/forward"),
+            ..case(TOGETHER, &["a", "b"], Fail, None)
+        };
+        let (same, gone) = status(group(1), group(2));
+        assert_eq!((same, gone), (Some(BaselineStatus::Same), Some(0)));
+    }
+
+    #[test]
+    fn a_finding_is_new_in_one_more_section_and_in_another_size() {
+        let both = report(vec![finding("a", &["b"], 1)], vec![]);
+        let status = |now: Finding, then: &Report| {
+            held(report(vec![now], vec![]), then).findings[0].baseline
+        };
+        let (new, same) = (Some(BaselineStatus::New), Some(BaselineStatus::Same));
+        assert_eq!(status(finding("a", &[], 1), &both), same);
+        assert_eq!(
+            status(finding("b", &[], 1), &both),
+            same,
+            "whichever is first"
+        );
+        assert_eq!(status(finding("a", &["b", "c"], 1), &both), new);
+        assert_eq!(status(finding("a", &["b"], 2), &both), new);
+        let worse = Finding {
+            level: Level::Warning,
+            ..finding("a", &["b"], 1)
+        };
+        let weaker = report(vec![worse], vec![]);
+        assert_eq!(status(finding("a", &["b"], 1), &weaker), new);
+    }
+
+    #[test]
+    fn new_breaks_alone_count_and_a_shard_misses_no_case_of_another() {
+        let then = report(
+            vec![finding("a", &[], 1)],
+            vec![
+                case("x", &[], Outcome::Fail, None),
+                case("y", &[], Outcome::Pass, None),
+            ],
+        );
+        let policy = Policy {
+            gate: Gate::New,
+            ..Policy::default()
+        };
+        let again = held(then.clone(), &then).judged_by(policy.clone());
+        assert_eq!(again.verdict, Verdict::Compatible);
+        let mut more = then.clone();
+        more.cases.push(case("z", &[], Outcome::Hang, None));
+        let more = held(more, &then).judged_by(policy.clone());
+        assert_eq!(more.verdict, Verdict::Incompatible);
+        let shard = ShardRef {
+            index: 1,
+            of: 2,
+            plan: String::new(),
+            options: Vec::new(),
+        };
+        let part = Report {
+            shard: Some(shard),
+            ..report(vec![], vec![case("x", &[], Outcome::Fail, None)])
+        };
+        let counts = held(part, &then).baseline.expect("held").counts;
+        assert_eq!((counts.gone, counts.fixed, counts.same), (0, 1, 1));
+    }
+}
