@@ -20,13 +20,13 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, tell_common};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
@@ -272,7 +272,6 @@ impl<'i> Inquiry<'i> {
                 .allows_case(case, predicted)
                 .map(|found| found.reason);
         }
-        self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Migrates each device that the dumps leave in doubt.
@@ -378,7 +377,7 @@ impl<'i> Inquiry<'i> {
 
     /// Compares what both builds send of each set's machine, before it runs.
     pub(crate) fn compare_streams(&mut self, dumps: (&Dump, &Dump)) {
-        let Some(moved) = &mut self.moved else {
+        let Some(moved) = &self.moved else {
             return;
         };
         let mut described = Vec::new();
@@ -408,14 +407,6 @@ impl<'i> Inquiry<'i> {
             let found = judge(streams::join(found), &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
-        for case in &mut moved.cases {
-            if tell_common(case, &self.findings) {
-                let predicted = link(case, &mut self.findings);
-                let allowed = self.scope.allows_case(case, predicted);
-                case.allowed_by = allowed.map(|found| found.reason);
-            }
-        }
-        self.findings.sort_by_cached_key(Finding::rank);
         self.described = Described::join(self.described.take().into_iter().chain(described));
     }
 
@@ -453,6 +444,27 @@ impl<'i> Inquiry<'i> {
                 error,
             )),
         }
+    }
+
+    /// Ties cases to a length that several kinds of section have in common, where nothing better explains them.
+    pub(crate) fn link_common(&mut self) {
+        let Some(moved) = &mut self.moved else {
+            return;
+        };
+        // What explains the whole explains its parts.
+        let explained = Some(Rule::PropertyDefaultChanged);
+        let is_explained = |case: &&Case| case.cause.as_ref().is_some_and(|c| c.rule == explained);
+        let wholes = moved.cases.iter().filter(is_explained);
+        let wholes: BTreeSet<String> = wholes.map(|case| case.id.clone()).collect();
+        let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
+        for case in moved.cases.iter_mut().filter(|case| !is_of(case)) {
+            if let Some(predicted) = link_common(case, &mut self.findings) {
+                let allowed = self.scope.allows_case(case, Some(predicted));
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
+        }
+        adopt_causes(&mut moved.cases);
+        self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Withdraws findings that better evidence makes moot.

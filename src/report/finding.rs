@@ -238,13 +238,7 @@ pub struct Changed {
 }
 
 /// The key that sorts findings in a report.
-type Rank = (
-    Level,
-    bool,
-    (String, Vec<String>),
-    Direction,
-    &'static str,
-);
+type Rank = (Level, bool, (String, Vec<String>), Direction, &'static str);
 
 impl Finding {
     /// Returns the key that sorts findings in a report: errors first, of these what explains several sections at

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, tell_common};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::{Difference, findings};
@@ -157,7 +157,6 @@ impl<'l> Assessment<'l> {
         self.settle();
         let mut asked = self.compare_features(target, result);
         for case in &mut result.cases {
-            tell_common(case, &self.findings);
             let predicted = link(case, &mut self.findings);
             let allowed = self.scope.allows_case(case, predicted);
             case.allowed_by = allowed.map(|found| found.reason);
@@ -182,7 +181,12 @@ impl<'l> Assessment<'l> {
                     Err(error) => asked = Err(error.into()),
                 }
             }
+            if let Some(predicted) = link_common(case, &mut self.findings) {
+                let allowed = self.scope.allows_case(case, Some(predicted));
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
         }
+        self.findings.sort_by_cached_key(Finding::rank);
         withdraw_moot(&result.cases, &mut self.findings);
         adopt_causes(&mut result.cases);
         asked

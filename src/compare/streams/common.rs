@@ -116,6 +116,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::compare::renames::NoRenames;
+    use crate::compare::streams::compare;
+    use crate::stream;
+    use crate::stream::Stream;
 
     fn finding(section: &str, sizes: [u64; 2], direction: &str, level: &str) -> Finding {
         let vmsd = section.rsplit('/').next();
@@ -148,7 +152,11 @@ mod tests {
                 sections: ["virtio-net", "virtio-blk"].map(str::to_owned).into(),
                 places: [1, 2, 3]
                     .map(|slot| {
-                        let vmsd = if slot == 2 { "virtio-blk" } else { "virtio-net" };
+                        let vmsd = if slot == 2 {
+                            "virtio-blk"
+                        } else {
+                            "virtio-net"
+                        };
                         SectionName::new(&format!("0000:00:0{slot}.0/{vmsd}"))
                     })
                     .into(),
@@ -160,6 +168,41 @@ mod tests {
         assert_eq!(one.also_in, also);
         let says = "`virtio` is 1 byte longer in new than in old, in 2 kinds of section alike";
         assert!(one.message.starts_with(says), "{}", one.message);
+    }
+
+    /// Streams of one build, and of the same with a byte more written in the part that all virtio devices share.
+    #[test]
+    fn a_byte_too_many_in_a_shared_part_is_found_in_real_streams() {
+        let stream = |side: &str| {
+            let folder = concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/fixtures/slips/virtio-one-byte"
+            );
+            let file = std::path::PathBuf::from(format!("{folder}/{side}.stream.zst"));
+            let input = stream::open(&file).expect("a file");
+            stream::read(input, stream::Options::default(), ()).stream
+        };
+        let (old, new) = (stream("old"), stream("new"));
+        let of = |old: &Stream, new: &Stream| join(compare(old, new, &Direction::BOTH, &NoRenames));
+        let found = of(&old, &new);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        for (finding, direction) in found.iter().zip(Direction::BOTH) {
+            let width = CommonWidth::of(finding).expect("a length in common");
+            assert_eq!((width.field.as_str(), width.bytes), ("virtio", 1));
+            let sections = ["virtio-balloon", "virtio-input", "virtio-rng"];
+            assert_eq!(width.sections, sections.map(str::to_owned).into());
+            assert_eq!(
+                (finding.direction, finding.level),
+                (direction, Level::Warning)
+            );
+        }
+        let back = of(&new, &old);
+        let bytes = back
+            .iter()
+            .filter_map(CommonWidth::of)
+            .map(|width| width.bytes);
+        assert_eq!(bytes.collect::<Vec<_>>(), [-1, -1]);
+        assert_eq!(of(&old, &old), []);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Direction, Rule, SectionName};
+use crate::model::{Direction, Rule};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 
 /// Returns the finding of a comparison that predicted the failure: same direction, same description, and the
@@ -22,49 +22,49 @@ fn explain<'f>(
     };
     let explains = |finding: &Finding| match finding.level {
         Level::Error => true,
-        // No state makes it, and what is behind it is read from the wrong place: the symptoms vary.
-        _ if finding.is_common_width() => true,
         Level::Warning => names_it(finding),
         // A note says that nothing breaks: for padded bytes that is true of the load alone.
         Level::Note => finding.rule == Rule::FieldPadded && names_it(finding),
     };
     findings
         .iter_mut()
-        .filter(|f| f.direction == direction && is_about(f, name))
-        .filter(|f| explains(f))
-        .min_by_key(|f| {
-            let of_one = !f.is_common_width();
-            (of_one, !names_it(f), f.level, f.allowed_by.is_some())
-        })
+        .filter(|f| f.direction == direction && f.path.first().is_some_and(|p| p == name))
+        .filter(|f| explains(f) && !f.is_common_width())
+        .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
 }
 
-/// Tells whether a finding is about a section of this vmsd name.
-fn is_about(finding: &Finding, name: &str) -> bool {
-    // Others that embed the same description are known by the first.
-    let others = finding.also_paths.iter();
-    let others = others.filter(|_| finding.is_common_width());
-    let mut paths = std::iter::once(&finding.path).chain(others);
-    paths.any(|path| path.first().is_some_and(|first| first == name))
-}
-
-/// Adds to the cause of a case that failed what several kinds of section have in common, if its section is one of
-/// them, and tells whether it is. To be called once for a case.
-pub(crate) fn tell_common(case: &mut Case, findings: &[Finding]) -> bool {
+/// Links a case that failed to what several kinds of section have in common, if its section is one of them and no
+/// other set-up of the device explains it. That is added to its cause. To be called last, and once for a case.
+pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
-    let gates = case.gates();
-    let Some(cause) = case.cause.as_mut().filter(|_| gates) else {
-        return false;
-    };
-    let Some(section) = cause.section.as_ref().map(SectionName::vmsd_name) else {
-        return false;
-    };
-    let mut common = findings.iter().filter(|f| f.is_common_width());
-    let found = common.find(|f| f.direction == direction && is_about(f, section));
-    if let Some(finding) = found {
-        cause.message.push_str("; ");
-        cause.message.push_str(&finding.message);
+    // What explains another one of its kind explains it.
+    let gates = case.gates() && case.same_as.is_none();
+    let explained = Some(Rule::PropertyDefaultChanged);
+    let cause = case.cause.as_mut();
+    let cause = cause.filter(|cause| gates && cause.rule != explained)?;
+    let section = cause.section.as_ref()?.vmsd_name();
+    let finding = findings.iter_mut().find(|finding| {
+        let mut paths = std::iter::once(&finding.path).chain(&finding.also_paths);
+        finding.is_common_width()
+            && finding.direction == direction
+            && paths.any(|path| path.first().is_some_and(|first| first == section))
+    })?;
+    cause.message.push_str("; ");
+    cause.message.push_str(&finding.message);
+    cause.rule = Some(finding.rule);
+    // It is observed, and no state makes it.
+    finding.level = finding.level.min(Level::Error);
+    confirm(finding, &case.id);
+    Some(finding)
+}
+
+/// Takes a case for the confirmation of a finding, unless another one is: a migration that failed proves more than a
+/// layout that was seen.
+fn confirm(finding: &mut Finding, case: &str) {
+    match &finding.confirmed_by {
+        Some(Confirmation::Case(_)) => {}
+        _ => finding.confirmed_by = Some(Confirmation::Case(case.to_owned())),
     }
-    found.is_some()
 }
 
 /// Links a case that failed to the finding that predicted it.
@@ -93,7 +93,6 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     // after reset does not depend on state.
     let seen = match (finding.rule, case.outcome) {
         (Rule::FieldPadded, Outcome::Lost) => Level::Error,
-        _ if finding.is_common_width() => Level::Error,
         _ => Level::Warning,
     };
     finding.level = finding.level.min(seen);
@@ -101,11 +100,7 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
     }
-    // A migration that failed proves more than a layout that was seen.
-    match &finding.confirmed_by {
-        Some(Confirmation::Case(_)) => {}
-        _ => finding.confirmed_by = Some(Confirmation::Case(case.id.clone())),
-    }
+    confirm(finding, &case.id);
     Some(finding)
 }
 
