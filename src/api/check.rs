@@ -54,6 +54,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);
+    inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
     let sought = Sought {

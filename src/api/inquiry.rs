@@ -12,6 +12,7 @@ use crate::api::jobs;
 use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
+use crate::compare::streams;
 use crate::devices::{DeviceError, DeviceSet};
 use crate::guest::{GuestSpec, Idle};
 use crate::migration::batch;
@@ -20,13 +21,13 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
@@ -481,7 +482,7 @@ impl<'i> Inquiry<'i> {
                 &mut self.findings,
                 |direction| layouts::survived(&cases, direction),
             );
-            let found = judge(found, &self.scope, &self.policy.levels);
+            let found = judge(streams::join(found), &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
         self.described = Described::join(self.described.take().into_iter().chain(described));
@@ -521,6 +522,27 @@ impl<'i> Inquiry<'i> {
                 error,
             )),
         }
+    }
+
+    /// Ties cases to a length that several kinds of section have in common, where nothing better explains them.
+    pub(crate) fn link_common(&mut self) {
+        let Some(moved) = &mut self.moved else {
+            return;
+        };
+        // What explains the whole explains its parts.
+        let explained = Some(Rule::PropertyDefaultChanged);
+        let is_explained = |case: &&Case| case.cause.as_ref().is_some_and(|c| c.rule == explained);
+        let wholes = moved.cases.iter().filter(is_explained);
+        let wholes: BTreeSet<String> = wholes.map(|case| case.id.clone()).collect();
+        let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
+        for case in moved.cases.iter_mut().filter(|case| !is_of(case)) {
+            if let Some(predicted) = link_common(case, &mut self.findings) {
+                let allowed = self.scope.allows_case(case, Some(predicted));
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
+        }
+        adopt_causes(&mut moved.cases);
+        self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Withdraws findings that better evidence makes moot.

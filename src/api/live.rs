@@ -73,6 +73,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         )),
     }
     inquiry.link();
+    inquiry.link_common();
     inquiry.excuse();
     inquiry.withdraw();
     let sought = Sought {

@@ -117,8 +117,7 @@ async fn run_as(
             // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
-            let suspect = result.suspect.clone();
-            let found = culprits::find(config, &set, devices, route, direction, suspect).await;
+            let found = culprits::find(config, &set, devices, route, direction, &result).await;
             case.split = Some(found.split);
             alike = found.alike;
         }

@@ -7,7 +7,7 @@ use crate::migration::checks::changes::LoadChange;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::diagnosis::cause;
 use crate::migration::diagnosis::cause::diagnose;
-use crate::migration::diagnosis::evidence::Evidence;
+use crate::migration::diagnosis::evidence::{Evidence, RootDevice};
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
@@ -40,6 +40,8 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
+    /// The devices on the root buses, where the builds could still be asked.
+    pub devices: Vec<RootDevice>,
     /// The place of the failure by the builds' messages, before anything else explains it.
     pub failed_at: Option<FailedAt>,
     /// The reason why the guest never started to work, if it only did not in time.
@@ -106,6 +108,7 @@ impl RunResult {
             files: evidence.files,
             state,
             suspect,
+            devices: evidence.devices,
             ..RunResult::empty(outcome)
         }
     }
@@ -193,6 +196,7 @@ impl RunResult {
             state: StateChecks::default(),
             wrong: None,
             suspect: None,
+            devices: Vec::new(),
             failed_at: None,
             silent_guest: None,
             buses: None,

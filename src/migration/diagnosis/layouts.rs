@@ -1,8 +1,8 @@
 //! The layouts that two builds really send for one configuration, as evidence beside their dumps.
 
-use crate::compare::renames::Renames;
+use crate::compare::renames::{NoRenames, Renames};
 use crate::compare::streams;
-use crate::compare::streams::Side;
+use crate::compare::streams::{CommonWidth, Side};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::properties::ProbeError;
@@ -27,6 +27,23 @@ pub(crate) async fn streams(
         save_new_machine(&config.new, &launch, deadline)
     )
     .map_err(ProbeError::Save)
+}
+
+/// Returns the lengths that differ in the same way in several kinds of section, of a guest that never ran.
+///
+/// # Errors
+/// As for [`streams`].
+pub(crate) async fn common_widths(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+) -> Result<Vec<CommonWidth>, ProbeError> {
+    let (old, new) = streams(config, set).await?;
+    // A difference in length is one in either direction.
+    let found = streams::compare(&old, &new, &[Direction::Forward], &NoRenames);
+    Ok(streams::join(found)
+        .iter()
+        .filter_map(CommonWidth::of)
+        .collect())
 }
 
 /// Returns how much of the data that two builds sent is described by their dumps.

@@ -23,7 +23,7 @@ pub(crate) struct AcrossSearch {
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
     /// The kinds of failure of single devices so far.
-    kinds: Arc<KnownKinds>,
+    pub kinds: Arc<KnownKinds>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
 }
@@ -119,14 +119,22 @@ impl AcrossSearch {
         moved: Moved,
         evidence: &mut Evidence,
     ) -> Vec<Task> {
-        let Moved { run, stream, .. } = moved;
+        let Moved {
+            run,
+            stream,
+            widths,
+            ..
+        } = moved;
+        if let Some(widths) = widths {
+            Arc::make_mut(&mut self.kinds).add_widths(widths);
+        }
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
         };
         let single = attribution.single_culprit(trial, &run);
         if trial.items.len() == 1
-            && let Some(kind) = attribution.kind(trial.route, &run)
+            && let Some(kind) = self.kinds.kind(context.target, trial.route, &run.attempt)
         {
             Arc::make_mut(&mut self.kinds).add(kind);
         }

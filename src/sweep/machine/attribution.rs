@@ -11,7 +11,7 @@ use crate::model::{Route, SectionName};
 use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
-use crate::sweep::machine::kind::{Kind, sections_alike};
+use crate::sweep::machine::kind::sections_alike;
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
@@ -157,11 +157,6 @@ impl Attribution<'_> {
         let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
         let is_alike = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
         items.iter().copied().filter(is_alike).collect()
-    }
-
-    /// Returns the kind of the failure of one item.
-    pub(crate) fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
-        Kind::of(self.target, route, &run.attempt)
     }
 
     /// Returns the item that may need a ROM which a build did not find.

@@ -92,14 +92,11 @@ impl Controls {
     pub(crate) fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
         let represented = match context.options.packing {
             Packing::Packed => {
-                let attribution = Attribution {
-                    target: context.target,
-                    catalogue: &across.devices.catalogue,
-                };
                 Represented::of(&across.search, |route, item, run| {
                     // Of devices that depend on a culprit, only the culprit is examined.
                     let hangs = across.needed_culprit(context, route, item).is_some();
-                    attribution.kind(route, run).filter(|_| !hangs)
+                    let kind = across.kinds.kind(context.target, route, &run.attempt);
+                    kind.filter(|_| !hangs)
                 })
             }
             // One by one, every device is examined in full.

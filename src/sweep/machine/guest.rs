@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::compare::explain;
 use crate::compare::fidelity::to_be_filled;
 use crate::compare::renames::NoRenames;
+use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
 use crate::migration::calibration::calibrate;
@@ -14,7 +15,7 @@ use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
-use crate::migration::diagnosis::section_override;
+use crate::migration::diagnosis::{layouts, section_override};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
@@ -130,6 +131,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
+    /// The lengths that several devices have in common, where a pack that failed was asked for them.
+    pub widths: Option<Vec<CommonWidth>>,
     /// Guests that were moved besides that one, to see what each build does to itself.
     pub calibration: usize,
 }
@@ -200,6 +203,15 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         };
         explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
     }
+    let widths = match &task.purpose {
+        Purpose::Search { trial, known, .. }
+            if trial.items.len() > 1 && attempt.failed() && !known.has_widths() =>
+        {
+            let asked = layouts::common_widths(config, &guest.set).await;
+            Some(asked.unwrap_or_default())
+        }
+        _ => None,
+    };
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused = None;
@@ -228,6 +240,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),
+        widths,
         calibration,
     })
 }
