@@ -5,39 +5,26 @@ use crate::compare::streams;
 use crate::compare::streams::{CommonWidth, Side};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
-use crate::migration::diagnosis::properties::ProbeError;
 use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::report::{Case, Confirmation, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 
-/// Has both builds save a guest that never ran.
-///
-/// # Errors
-/// One does not start with the set, or does not save it.
-pub(crate) async fn streams(
-    config: &MigrationConfig,
-    set: &DeviceSet,
-) -> Result<(Stream, Stream), ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let deadline = config.timeouts.leg;
-    tokio::try_join!(
-        save_new_machine(&config.old, &launch, deadline),
-        save_new_machine(&config.new, &launch, deadline)
-    )
-    .map_err(ProbeError::Save)
-}
-
 /// Returns the lengths that differ in the same way in several kinds of section, of a guest that never ran.
 ///
 /// # Errors
-/// As for [`streams`].
+/// A build does not start with the set, or does not save it; in words.
 pub(crate) async fn common_widths(
     config: &MigrationConfig,
     set: &DeviceSet,
-) -> Result<Vec<CommonWidth>, ProbeError> {
-    let (old, new) = streams(config, set).await?;
+) -> Result<Vec<CommonWidth>, String> {
+    let launch = config.launch(config.compose(set).args);
+    let deadline = config.timeouts.leg;
+    let (old, new) = tokio::try_join!(
+        save_new_machine(&config.old, &launch, deadline),
+        save_new_machine(&config.new, &launch, deadline)
+    )?;
     // A difference in length is one in either direction.
     let found = streams::compare(&old, &new, &[Direction::Forward], &NoRenames);
     Ok(streams::join(found)

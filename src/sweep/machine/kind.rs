@@ -88,7 +88,7 @@ pub(crate) fn sections_alike<'t>(
 impl Kind {
     /// Returns the kind of a failure of one device, where it has one: it is in a part that other devices
     /// may have, too.
-    fn of(
+    pub(crate) fn of(
         target: &SweepTarget,
         widths: &[CommonWidth],
         route: Route,
@@ -134,51 +134,6 @@ fn of_common_width(
         };
         width.sections.iter().any(is_same).then_some(part)
     })
-}
-
-/// The kinds of failure that were seen so far, and how often.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct KnownKinds {
-    seen: BTreeMap<Kind, usize>,
-    /// The lengths that several devices have in common; nothing as long as nobody has asked.
-    widths: Option<Vec<CommonWidth>>,
-}
-
-impl KnownKinds {
-    /// Takes the failure of one device.
-    pub(crate) fn add(&mut self, kind: Kind) {
-        *self.seen.entry(kind).or_default() += 1;
-    }
-
-    /// Takes the lengths that several devices have in common.
-    pub(crate) fn add_widths(&mut self, widths: Vec<CommonWidth>) {
-        self.widths.get_or_insert_with(Vec::new).extend(widths);
-    }
-
-    /// Tells whether both builds have sent a guest to compare these lengths.
-    pub(crate) fn has_widths(&self) -> bool {
-        self.widths.is_some()
-    }
-
-    /// Returns the kind of a failure, where it has one.
-    pub(crate) fn kind(
-        &self,
-        target: &SweepTarget,
-        route: Route,
-        attempt: &RunResult,
-    ) -> Option<Kind> {
-        let widths = self.widths.as_deref().unwrap_or_default();
-        Kind::of(target, widths, route, attempt)
-    }
-
-    /// Tells whether the failure of a guest with one device is of a kind that is confirmed.
-    pub(crate) fn has(&self, target: &SweepTarget, route: Route, attempt: &RunResult) -> bool {
-        let kind = self.kind(target, route, attempt);
-        kind.is_some_and(|kind| {
-            let seen = self.seen.get(&kind);
-            seen.is_some_and(|&seen| seen >= kind.examined())
-        })
-    }
 }
 
 /// The culprits of a search that others stand for, on a route: the first ones of each kind.
