@@ -53,6 +53,7 @@ pub(crate) fn settle(
         // Each device is alone on a plain board.
         board: None,
         running: false,
+        linux: None,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,
         loops: None,

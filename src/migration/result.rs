@@ -7,14 +7,15 @@ use crate::migration::checks::changes::LoadChange;
 use crate::migration::checks::state::StateChecks;
 use crate::migration::diagnosis::cause;
 use crate::migration::diagnosis::cause::diagnose;
-use crate::migration::diagnosis::evidence::{Evidence, RootDevice};
+use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
-use crate::report::{Cause, FailureKind, Leg, LegSide, Outcome};
+use crate::report::{Cause, FailureKind, Leg, LegSide, LinuxReport, Outcome};
 
 /// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
@@ -47,6 +48,8 @@ pub(crate) struct RunResult {
     pub failed_at: Option<FailedAt>,
     /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
+    /// The Linux guest that was moved.
+    pub linux: Option<LinuxReport>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
     /// The features of virtio devices in both builds, where the launch asks for them and both told.
@@ -156,11 +159,12 @@ impl RunResult {
             },
             _ => None,
         });
+        let outcome = errors.first().map_or(Outcome::Skip, LegError::outcome);
         RunResult {
             cause,
             refusals,
             silent_guest: silent,
-            ..RunResult::empty(Outcome::Skip)
+            ..RunResult::empty(outcome)
         }
     }
 
@@ -202,6 +206,7 @@ impl RunResult {
             devices: Vec::new(),
             failed_at: None,
             silent_guest: None,
+            linux: None,
             buses: None,
             features: None,
         }

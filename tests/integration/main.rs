@@ -28,6 +28,7 @@ mod device_sets;
 mod dumps;
 mod guests;
 mod hostile;
+mod linux;
 mod live;
 mod log;
 mod merge;
