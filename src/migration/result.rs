@@ -230,9 +230,11 @@ impl RunResult {
 
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only values differ does so only for the same
-    /// fields and blocks of memory.
+    /// fields and blocks of memory, and a build that does not refuse its own stream has another reason to refuse
+    /// the other one's.
     pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
-        if !self.failed() {
+        let refuses = |run: &RunResult| run.outcome == Outcome::Fail;
+        if !self.failed() || (refuses(between) && !refuses(self)) {
             return false;
         }
         let Some(within) = self.only_changes() else {
@@ -331,5 +333,23 @@ mod tests {
             of(8, "a"),
             symptom("get_pci_config_device: Bad config data")
         );
+    }
+
+    #[test]
+    fn a_refusal_is_accounted_for_by_a_refusal_alone() {
+        let of = |outcome| {
+            let mut run = RunResult::skip("for the test");
+            run.outcome = outcome;
+            run
+        };
+        let accounts = |control, between| of(control).accounts_for(&of(between));
+        assert!(!accounts(Outcome::Crash, Outcome::Fail));
+        assert!(!accounts(Outcome::Hang, Outcome::Fail));
+        assert!(!accounts(Outcome::Lost, Outcome::Fail));
+        assert!(!accounts(Outcome::Pass, Outcome::Fail));
+        // It dies, or refuses, within the build as well.
+        assert!(accounts(Outcome::Crash, Outcome::Crash));
+        assert!(accounts(Outcome::Fail, Outcome::Fail));
+        assert!(accounts(Outcome::Fail, Outcome::Crash));
     }
 }

@@ -38,6 +38,7 @@ mod own_guests;
 mod pages;
 mod properties;
 mod record;
+mod releases;
 mod rules;
 mod set_up;
 mod signals;
