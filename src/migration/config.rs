@@ -150,6 +150,7 @@ impl MigrationConfig {
             section_override: None,
             tolerated: Arc::default(),
             survey: false,
+            fill: None,
             features: false,
         }
     }
