@@ -42,7 +42,9 @@ impl Splitting<'_> {
         }
         let tried = self.set.select(ids).ok()?;
         let launch = self.config.launch(self.config.compose(&tried).args);
-        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {}).await;
+        // It is deep enough without the run of a guest in each of its futures.
+        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {});
+        let run = Box::pin(run).await;
         (run.outcome != Outcome::Skip).then_some(run)
     }
 
@@ -52,7 +54,9 @@ impl Splitting<'_> {
         let suspect = failed.suspect.as_ref()?;
         let section = failed.cause.as_ref()?.section.as_ref()?;
         // Only the devices on a root bus are known by the names of their sections.
-        let common = layouts::common_widths(self.config, self.set).await.ok()?;
+        let common = Box::pin(layouts::common_widths(self.config, self.set))
+            .await
+            .ok()?;
         let common = common.into_iter();
         let mut common = common.filter(|width| width.sections.contains(section.vmsd_name()));
         let sections = common.next()?.places;
@@ -111,8 +115,8 @@ pub(crate) async fn find(
     };
     let mut found = Found::default();
     let mut rest = devices.to_vec();
-    if let Some(alike) = splitting.alike(devices, failed).await
-        && let Some(split) = splitting.apart(devices, &alike).await
+    if let Some(alike) = Box::pin(splitting.alike(devices, failed)).await
+        && let Some(split) = Box::pin(splitting.apart(devices, &alike)).await
     {
         found.split = split;
         return found;

@@ -22,8 +22,8 @@ pub(crate) async fn common_widths(
     let launch = config.launch(config.compose(set).args);
     let deadline = config.timeouts.leg;
     let (old, new) = tokio::try_join!(
-        save_new_machine(&config.old, &launch, deadline),
-        save_new_machine(&config.new, &launch, deadline)
+        Box::pin(save_new_machine(&config.old, &launch, deadline)),
+        Box::pin(save_new_machine(&config.new, &launch, deadline))
     )?;
     // A difference in length is one in either direction.
     let found = streams::compare(&old, &new, &[Direction::Forward], &NoRenames);
