@@ -509,6 +509,18 @@ fn a_destination_that_dies_while_it_loads_has_a_place() {
     run.leaves_nothing();
 }
 
+/// The section has another name in either build. That 10.0 sometimes dies of its own is another matter.
+#[apply(test)]
+#[needs(Builds)]
+fn a_control_that_dies_does_not_hide_a_section_that_is_unknown() {
+    let args = ["live", NEW, "debian:trixie-backports", "-M", "pc-q35-10.0"];
+    let run = Run::new(&[&args[..], &["--paused", "--device", "isa-vga"]].concat());
+    assert_eq!(run.outcomes(), ["fail", "fail"], "{}", run.said());
+    for (at, rule) in [(0, "section-removed"), (1, "section-added")] {
+        assert_eq!(run.case(at)["cause"]["rule"], rule, "{}", run.case(at));
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
