@@ -45,7 +45,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, StaticConfig, SweepConfig,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig,
 };
 pub use error::{Error, Reason};
 pub use live::live;

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
-    MergeConfig, StaticConfig, SweepConfig,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
@@ -134,6 +134,7 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
         }),
         paused: args.paused,
         cpu: args.cpu.clone(),
+        side_args: side_args(args)?,
         transport: args.transport,
         capabilities: args.capability.clone(),
         jobs: args.jobs.map(usize::from),
@@ -142,6 +143,30 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
         timeout: Duration::from_secs(args.timeout),
         logs: args.keep_logs.clone(),
     })
+}
+
+/// Takes options apart that are meant for one side.
+fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
+    let words = |option: &str, values: &[String]| -> Result<Vec<String>, Failure> {
+        let mut all = Vec::new();
+        for value in values {
+            let words = shlex::split(value)
+                .filter(|words| !words.is_empty())
+                .ok_or_else(|| {
+                    Failure::usage(anyhow!(
+                        "{option} {value:?}: a quote is not closed, or there is no option in it"
+                    ))
+                })?;
+            all.extend(words);
+        }
+        Ok(all)
+    };
+    let mut sides = SideArgs::default();
+    sides.old = words("--old-arg", &args.old_arg)?;
+    sides.new = words("--new-arg", &args.new_arg)?;
+    sides.source = words("--src-arg", &args.src_arg)?;
+    sides.destination = words("--dst-arg", &args.dst_arg)?;
+    Ok(sides)
 }
 
 /// Reads the description of a guest. Of one that is too long, just so much that it shows.
