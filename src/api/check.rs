@@ -55,7 +55,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: config.builds.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -74,7 +74,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         directions: config.builds.directions.clone(),
         dumps: false,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought);
+    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }

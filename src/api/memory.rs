@@ -6,6 +6,8 @@ use crate::api::error::{Error, Problem};
 use crate::report::baseline::{Sought, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{Gate, Policy, Report};
+use crate::rules::known_issues;
+use crate::rules::known_issues::KnownIssues;
 
 /// Earlier results that a run is held against, and which breaks then count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,8 +59,20 @@ impl Recalled {
         })
     }
 
-    /// Holds a report against what was before, and draws its verdict.
-    pub(crate) fn judge(self, mut report: Report, policy: Policy, sought: &Sought) -> Report {
+    /// Holds a report against what was before, and draws its verdict. Of the lists, it says which entries
+    /// are out of date.
+    pub(crate) fn judge(
+        self,
+        mut report: Report,
+        policy: Policy,
+        sought: &Sought,
+        lists: Option<&KnownIssues>,
+    ) -> Report {
+        if let Some(lists) = lists {
+            report
+                .notices
+                .extend(known_issues::review(lists, &report, sought));
+        }
         if let Some(baseline) = &self.baseline {
             hold_against(&mut report, &baseline.report, &baseline.origin, sought);
         }

@@ -35,5 +35,5 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         dumps: true,
     };
     let policy = report.policy.clone();
-    Ok(Outcome::of(recalled.judge(report, policy, &sought)))
+    Ok(Outcome::of(recalled.judge(report, policy, &sought, None)))
 }

@@ -77,5 +77,10 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         directions: config.builds.directions.clone(),
         dumps: true,
     };
-    Ok(Outcome::of(recalled.judge(report, policy, &sought)))
+    Ok(Outcome::of(recalled.judge(
+        report,
+        policy,
+        &sought,
+        Some(&lists),
+    )))
 }

@@ -72,7 +72,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: options.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(report, config.judging.policy.clone(), &sought);
+    let report = recalled.judge(report, config.judging.policy.clone(), &sought, Some(&lists));
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -112,6 +112,9 @@ pub(crate) struct OutputArgs {
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Print list entries that would settle what failed, ready to fill in and paste
+    #[arg(long, conflicts_with = "format")]
+    pub suggest: bool,
     /// Print errors, notices and the closing line only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -193,9 +196,6 @@ pub(crate) struct PairArgs {
 pub(crate) struct StaticArgs {
     #[command(flatten)]
     pub pair: PairArgs,
-    /// Print list entries that would settle the findings, ready to paste
-    #[arg(long, conflicts_with_all = ["format"])]
-    pub suggest: bool,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]

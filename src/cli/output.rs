@@ -7,6 +7,7 @@ use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::report::Report;
 use crate::report::render::{html, json, junit, text};
+use crate::rules::suggest;
 
 /// Columns for output that is no terminal.
 const PIPE_WIDTH: usize = 100;
@@ -22,6 +23,10 @@ pub(crate) fn write_report(
     target: Target,
     args: &OutputArgs,
 ) -> Result<Exit, Failure> {
+    if args.suggest {
+        target.write_text(|out| suggest::write(report, out))?;
+        return Ok(report.verdict.into());
+    }
     let to_terminal = target.is_stdout() && io::stdout().is_terminal();
     let options = text::Options {
         width: if to_terminal {

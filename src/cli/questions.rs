@@ -6,7 +6,6 @@ use crate::cli::args::{CheckBuildsArgs, LiveArgs, MergeArgs, StaticArgs, SweepAr
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure, output};
-use crate::rules::suggest;
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
@@ -33,10 +32,6 @@ pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let config = StaticConfig::from(args);
     let outcome = api::static_check(&config, &Display::new(args.output.quiet))?;
-    if args.suggest {
-        target.write_text(|out| suggest::write(&outcome.report, out))?;
-        return Ok(outcome.report.verdict.into());
-    }
     output::write_report(&outcome.report, target, &args.output)
 }
 

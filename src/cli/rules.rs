@@ -71,7 +71,8 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         + lists.conditions.len()
         + lists.breaks.len()
         + lists.migrations.len()
-        + lists.volatile.len();
+        + lists.volatile.len()
+        + lists.failures.len();
     let mut closing = format!("{total} entries");
     match &args.dumps {
         Some(folder) => {

@@ -2,6 +2,7 @@
 //! of rules.
 
 mod build;
+mod date;
 mod direction;
 mod machine_names;
 mod pattern;
@@ -12,6 +13,7 @@ mod similar;
 mod version;
 
 pub use build::{BuildKind, BuildRef};
+pub use date::{BadDate, Date};
 pub use direction::{Direction, Side};
 pub use machine_names::MachineNames;
 pub use pattern::Pattern;

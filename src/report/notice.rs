@@ -36,6 +36,10 @@ pub enum NoticeKind {
     /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
     /// and the section.
     SectionUnreadable,
+    /// A list entry about a known failure is past its end, and excuses nothing. The subject is its place.
+    KnownFailureExpired,
+    /// Nothing that was tried fails as a list entry says. The subject is its place.
+    KnownFailureUnmatched,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
 }
@@ -90,6 +94,10 @@ impl Notice {
                 )
             }
             NoticeKind::SectionUnreadable => format!("the section {subject} is not compared"),
+            NoticeKind::KnownFailureExpired => format!("the known failure {subject} has expired"),
+            NoticeKind::KnownFailureUnmatched => {
+                format!("the known failure {subject} matches nothing")
+            }
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
             }

@@ -80,6 +80,12 @@ pub(crate) fn review(lists: &KnownIssues) -> Vec<Defect> {
         |m| (&m.section, &m.field, m.direction, &m.machines, m.span.by),
     );
     doubles(
+        &lists.failures,
+        |entry| &entry.place,
+        &mut defects,
+        |f| f.key(),
+    );
+    doubles(
         &lists.volatile,
         |entry| &entry.place,
         &mut defects,
@@ -230,7 +236,7 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
         });
     }
     // Dumps do not show whether a migration is refused, nor what a load makes of a value.
-    outcome.untried += lists.migrations.len() + lists.volatile.len();
+    outcome.untried += lists.migrations.len() + lists.volatile.len() + lists.failures.len();
     outcome.stale.sort();
     outcome
 }

@@ -1,13 +1,14 @@
-//! List entries to paste: one for each finding that an entry could settle.
+//! List entries to paste: one for each finding and each case that an entry could settle.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::model::{Rule, Version};
-use crate::report::{Changed, Finding, Level, Report};
+use crate::report::{AD_HOC, Case, Changed, Finding, Level, Report};
 use crate::rules::known_issues::FILL_IN;
 
-/// Writes a TOML stanza for each finding that is not allowed and not a note. The reason is left to
-/// be written by a person who knows it.
+/// Writes a TOML stanza for each finding that is not allowed and not a note, and for each case that
+/// fails the run. The reason is left to be written by a person who knows it.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -20,6 +21,36 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let sections = std::iter::once(&finding.section).chain(&finding.also_in);
         for section in sections {
             stanza(section, finding, report, out)?;
+            stanzas += 1;
+        }
+    }
+    let mut known = BTreeSet::new();
+    // Of a set whose culprits are known, these have cases of their own.
+    let separated = |case: &&Case| {
+        case.split
+            .as_ref()
+            .is_none_or(|split| split.culprits.is_empty())
+    };
+    for case in report
+        .cases
+        .iter()
+        .filter(|case| case.gates())
+        .filter(separated)
+    {
+        let text = failure(case, report);
+        if known.insert(text.clone()) {
+            let cause = case
+                .cause
+                .as_ref()
+                .and_then(|cause| cause.message.lines().next());
+            writeln!(
+                out,
+                "# {} {}: {}",
+                case.outcome,
+                case.id,
+                cause.unwrap_or("no cause is known")
+            )?;
+            writeln!(out, "{text}")?;
             stanzas += 1;
         }
     }
@@ -124,6 +155,51 @@ fn stanza(
         writeln!(out, "source = {}", quote(FILL_IN))?;
     }
     writeln!(out, "reason = {}\n", quote(FILL_IN))
+}
+
+/// Returns the stanza that excuses the failure of a case for a time.
+fn failure(case: &Case, report: &Report) -> String {
+    let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    let releases = match (report.old.version, report.new.version) {
+        (Some(old), Some(new)) => [old, new].map(|v| (v.major, v.minor)),
+        _ => [(0, 0); 2],
+    };
+    let [after, by] = [releases.iter().min(), releases.iter().max()];
+    let direction = match releases[0] > releases[1] {
+        true => leg.reversed(),
+        false => leg,
+    };
+    // A case about one device names it last, behind what that needs.
+    let alone = case.part_of.is_some() || case.device_set == AD_HOC;
+    let device = case.devices.last().filter(|_| alone);
+    let device = device.unwrap_or(&case.device_set);
+    let mut lines = vec![
+        "# until it is mended:".to_owned(),
+        "[[failure]]".to_owned(),
+        format!("outcomes = [{}]", quote(&case.outcome.to_string())),
+        format!("devices = [{}]", quote(device)),
+    ];
+    if let Some(cause) = &case.cause {
+        let section = cause.section_or_memory();
+        let section = section.map(|section| format!("section = {}", quote(section.vmsd_name())));
+        lines.extend(section);
+    }
+    lines.push(format!("machines = [{}]", quote(&case.machine)));
+    lines.push(format!("direction = {}", quote(&direction.to_string())));
+    if let (Some(after), Some(by)) = (after, by)
+        && after != by
+    {
+        lines.push(format!("after = \"{}.{}\"", after.0, after.1));
+        lines.push(format!("by = \"{}.{}\"", by.0, by.1));
+    }
+    for key in ["reason", "owner", "link"] {
+        lines.push(format!("{key} = {}", quote(FILL_IN)));
+    }
+    lines.push(format!(
+        "expires = {}  # the last day, or the release in which it has to be mended\n",
+        quote(FILL_IN)
+    ));
+    lines.join("\n")
 }
 
 fn version(key: &str, version: Option<Version>, out: &mut dyn Write) -> io::Result<()> {

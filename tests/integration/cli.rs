@@ -6,7 +6,7 @@ use macro_rules_attribute::apply;
 use migcompat::report::Evidence;
 use serde_json::Value;
 
-use crate::common::{dump, migcompat, root, stderr, stdout};
+use crate::common::{dump, migcompat, root, stderr, stdout, with_builds};
 
 const PAIR: [&str; 2] = [
     "fixtures/rules/field-added/old.json",
@@ -476,4 +476,94 @@ fn a_cause_is_said_once_and_a_far_fetched_name_never() {
     let output = migcompat(&["builds", "--cache", &cache, "remove", "debian:nosuch"]);
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     assert!(stderr(&output).contains("nothing of debian:nosuch is in the cache"));
+}
+
+#[apply(test)]
+fn an_entry_of_ones_own_excuses_a_finding_until_it_expires() {
+    let pair = ["old", "new"].map(|side| format!("fixtures/rules/field-added/{side}.json"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = folder.path().display().to_string();
+    let judged = |section: &str, expires: &str| {
+        let entry = format!(
+            "[[failure]]\nrule = 'field-added'\nsection = '{section}'\nmachines = ['*']\n\
+             reason = 'known'\nowner = 'Jo'\nexpires = '{expires}'\n"
+        );
+        std::fs::write(folder.path().join("own.toml"), entry).expect("writable");
+        migcompat(&[
+            "static", &pair[0], &pair[1], "--lists", &lists, "--format", "json",
+        ])
+    };
+    let first = crate::common::report(&migcompat(&[
+        "static", &pair[0], &pair[1], "--format", "json",
+    ]));
+    let section = first["findings"][0]["section"].as_str().expect("a section");
+    let open = judged(section, "2999-12-31");
+    assert_eq!(open.status.code(), Some(0), "{}", stderr(&open));
+    let open = crate::common::report(&open);
+    let reason = open["findings"][0]["allowed_by"].as_str().expect("excused");
+    assert!(
+        reason.ends_with("own.toml:1: known (Jo, until 2999-12-31)"),
+        "{reason}"
+    );
+    assert_eq!(open["notices"], serde_json::json!([]));
+    for (section, expires, kind) in [
+        (section, "2024-12-31", "known-failure-expired"),
+        ("elsewhere", "2999-12-31", "known-failure-unmatched"),
+    ] {
+        let judged = judged(section, expires);
+        assert_eq!(judged.status.code(), Some(1));
+        assert_eq!(crate::common::report(&judged)["notices"][0]["kind"], kind);
+    }
+    let unfilled = judged(section, "FILL IN");
+    assert_eq!(unfilled.status.code(), Some(2));
+    assert!(
+        stderr(&unfilled).contains("still to be filled in"),
+        "{}",
+        stderr(&unfilled)
+    );
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_suggested_entry_excuses_the_case_that_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = folder.path().display().to_string();
+    let live = [
+        "live",
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "q35",
+        "--paused",
+        "--retries",
+        "1",
+    ];
+    let live = [
+        &live[..],
+        &["--device", "am53c974", "--direction", "forward"],
+    ]
+    .concat();
+    let run = |more: &[&str]| {
+        with_builds(&[&live[..], more].concat())
+            .output()
+            .expect("it starts")
+    };
+    let suggested = run(&["--suggest"]);
+    assert_eq!(suggested.status.code(), Some(1));
+    let text = stdout(&suggested);
+    assert!(text.contains("[[failure]]"), "{text}");
+    let filled = text.replace("expires = \"FILL IN\"", "expires = \"99.0\"");
+    let filled = filled.replace("FILL IN", "known");
+    std::fs::write(folder.path().join("own.toml"), filled).expect("writable");
+    let excused = run(&["--lists", &lists, "--format", "json"]);
+    assert_eq!(excused.status.code(), Some(0), "{}", stderr(&excused));
+    let case = &crate::common::report(&excused)["cases"][0];
+    assert_eq!(case["outcome"], "fail");
+    assert!(
+        case["allowed_by"]
+            .as_str()
+            .expect("excused")
+            .contains("own.toml"),
+        "{case:#}"
+    );
 }

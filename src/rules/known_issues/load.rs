@@ -7,8 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 use crate::qemu::machine;
+use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
     Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
     Unrelated, Volatile,
@@ -91,7 +92,7 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
 
 fn has_placeholder(value: &toml::Value) -> bool {
     match value {
-        toml::Value::String(text) => text == FILL_IN,
+        toml::Value::String(text) => text.contains(FILL_IN),
         toml::Value::Array(values) => values.iter().any(has_placeholder),
         toml::Value::Table(table) => table.values().any(has_placeholder),
         _ => false,
@@ -118,6 +119,7 @@ struct File {
     r#break: Vec<Spanned<RawBreak>>,
     volatile: Vec<Spanned<RawVolatile>>,
     migration: Vec<Spanned<RawMigration>>,
+    failure: Vec<Spanned<RawFailure>>,
 }
 
 #[derive(Deserialize)]
@@ -225,7 +227,10 @@ impl KnownIssues {
     /// A folder or file cannot be read, or an entry is malformed or too wide; the error
     /// names the file and, of an entry, the line.
     pub fn load(folders: &[PathBuf]) -> Result<KnownIssues, ListError> {
-        let mut lists = KnownIssues::default();
+        let mut lists = KnownIssues {
+            today: Date::today(),
+            ..KnownIssues::default()
+        };
         for (name, text) in SHIPPED {
             lists.add(name, text)?;
         }
@@ -366,6 +371,10 @@ impl KnownIssues {
         for entry in file.r#break {
             let place = place(entry.span().start);
             self.breaks.push(deliberate(entry.into_inner(), place)?);
+        }
+        for entry in file.failure {
+            let place = place(entry.span().start);
+            self.failures.push(entry.into_inner().into_entry(place)?);
         }
         for entry in file.migration {
             let place = place(entry.span().start);

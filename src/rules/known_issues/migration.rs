@@ -4,10 +4,15 @@ use crate::report::{Case, Finding, Level, Outcome};
 use crate::rules::known_issues::{Holds, Match, Refused, Scope};
 
 impl<'k> Scope<'k> {
-    /// Returns the entry that allows that a case failed, if one does: one about the migration, or
-    /// the one that allows the finding that predicted it. Only a refusal can be allowed: a crash, a
-    /// hang or lost memory is never chosen.
+    /// Returns the entry that allows that a case failed, if one does: one about the migration, the one
+    /// that allows the finding that predicted it, or one that knows the failure.
     pub fn allows_case(&self, case: &Case, foreseen: Option<&Finding>) -> Option<Match<'k>> {
+        self.refused_by_choice(case, foreseen)
+            .or_else(|| self.known_case(case))
+    }
+
+    /// Returns the entry by which a refusal is allowed. A crash, a hang or lost memory is never chosen.
+    fn refused_by_choice(&self, case: &Case, foreseen: Option<&Finding>) -> Option<Match<'k>> {
         // What else there is in a set of which some devices were not separated is unknown.
         let undecided = case
             .split
@@ -25,9 +30,10 @@ impl<'k> Scope<'k> {
             });
         }
         let certain = foreseen.filter(|finding| finding.level == Level::Error);
-        certain
-            .filter(|_| fails_always(case))
-            .and_then(|finding| self.chosen(finding))
+        certain.filter(|_| fails_always(case)).and_then(|finding| {
+            let chosen = self.chosen(finding);
+            chosen.or_else(|| self.known_finding(finding))
+        })
     }
 
     fn refuses(&self, entry: &Refused, case: &Case) -> bool {

@@ -5,6 +5,7 @@
 //! known, as for a dump file, it is taken to hold. A lookup returns the entry that answered
 //! ([`Match`]): a caller that needs to know which entries serve collects them.
 
+mod failure;
 mod load;
 mod migration;
 mod scope;
@@ -15,8 +16,9 @@ use std::fmt;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
-use crate::model::{Direction, MachineNames, Pattern, Rule, Version};
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 
+pub(crate) use failure::{KnownFailure, review};
 pub(crate) use load::{FILL_IN, ListError};
 pub use scope::Scope;
 pub(crate) use state::{Run, StateNames, Volatile};
@@ -205,6 +207,9 @@ pub struct KnownIssues {
     pub breaks: Vec<Break>,
     pub volatile: Vec<Volatile>,
     pub migrations: Vec<Refused>,
+    pub(crate) failures: Vec<KnownFailure>,
+    /// The day on which entries have expired or not.
+    pub today: Date,
     /// Names in entries about fields, old and new.
     fields: FxHashSet<String>,
     /// A hash of the user's own files, in their order.

@@ -121,7 +121,10 @@ impl<'k> Scope<'k> {
         // A finding that the machine cannot meet is moot, but an entry about it says more.
         self.chosen(finding).or_else(|| {
             (finding.level != Level::Note)
-                .then(|| self.lacks(&finding.section))
+                .then(|| {
+                    let moot = self.lacks(&finding.section);
+                    moot.or_else(|| self.known_finding(finding))
+                })
                 .flatten()
         })
     }

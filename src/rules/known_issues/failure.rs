@@ -1,0 +1,758 @@
+//! Failures that are known here, and excused until they are mended: of any kind, with an owner and an end.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
+use crate::report::baseline::Sought;
+use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
+use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope, Span};
+
+/// A failure that somebody has looked at, and that does not count until it expires.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownFailure {
+    pub kind: FailureScope,
+    pub direction: Option<Direction>,
+    pub machines: MachineNames,
+    /// The releases between which it happens; between any two when absent.
+    pub span: Option<Span>,
+    pub reason: String,
+    pub owner: String,
+    pub link: Option<String>,
+    pub expires: Expiry,
+    pub place: Place,
+}
+
+/// The kind of failure that an entry excuses.
+#[derive(Debug, Clone)]
+pub(crate) enum FailureScope {
+    /// Cases with one of these outcomes.
+    Cases {
+        outcomes: Vec<Outcome>,
+        /// Device types, or the names of device sets; any when empty.
+        devices: Vec<Pattern>,
+        /// The section to blame, with or without the device's address before it.
+        section: Option<String>,
+        field: Option<String>,
+    },
+    /// Findings of a rule.
+    Findings {
+        rule: Rule,
+        section: String,
+        /// Names from the vmsd name down; a finding at or below it matches.
+        path: Vec<String>,
+    },
+}
+
+/// The time until which a known failure is excused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Expiry {
+    /// The last day.
+    Date(Date),
+    /// The first release in which it has to be mended.
+    Release(Version),
+}
+
+/// A text that is neither a date nor a release.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is neither a date like 2027-03-31 nor a release like 11.2")]
+pub(crate) struct BadExpiry(String);
+
+impl Expiry {
+    fn read(text: &str) -> Result<Expiry, BadExpiry> {
+        if let Ok(date) = text.parse() {
+            return Ok(Expiry::Date(date));
+        }
+        let is_release = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let release: Result<Version, BadVersion> = text.parse();
+        match release {
+            Ok(release) if is_release => Ok(Expiry::Release(release)),
+            _ => Err(BadExpiry(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expiry::Date(date) => write!(f, "until {date}"),
+            Expiry::Release(version) => write!(f, "until {}.{}", version.major, version.minor),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFailure {
+    #[serde(default)]
+    outcomes: Vec<Outcome>,
+    rule: Option<String>,
+    #[serde(default)]
+    devices: Vec<Pattern>,
+    section: Option<String>,
+    field: Option<String>,
+    #[serde(default)]
+    path: Vec<String>,
+    direction: Option<Direction>,
+    machines: MachineNames,
+    after: Option<Version>,
+    by: Option<Version>,
+    reason: String,
+    owner: String,
+    link: Option<String>,
+    expires: String,
+}
+
+impl RawFailure {
+    /// Checks an entry.
+    ///
+    /// # Errors
+    /// It is too wide, or a key is missing or in the wrong kind of entry.
+    pub(super) fn into_entry(self, place: Place) -> Result<KnownFailure, ListError> {
+        let fail = |reason: String| ListError::Entry {
+            place: place.clone(),
+            reason,
+        };
+        if self.machines.is_empty() {
+            return Err(fail(
+                "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
+            ));
+        }
+        for (key, text) in [("reason", &self.reason), ("owner", &self.owner)] {
+            if text.trim().is_empty() {
+                return Err(fail(format!("`{key}` is empty")));
+            }
+        }
+        let span = match (self.after, self.by) {
+            (None, None) => None,
+            (_, Some(by)) if self.after.is_some_and(|after| after >= by) => {
+                return Err(fail("after must be an older release than by".to_owned()));
+            }
+            (after, Some(by)) => Some(Span { after, by }),
+            (Some(_), None) => {
+                return Err(fail(
+                    "after needs by, the first release that fails".to_owned(),
+                ));
+            }
+        };
+        let kind = match (self.rule, self.outcomes.as_slice()) {
+            (None, []) => {
+                return Err(fail(
+                    "name outcomes (fail, crash, hang, lost) or a rule".to_owned(),
+                ));
+            }
+            (Some(_), [_, ..]) => {
+                return Err(fail(
+                    "outcomes are of cases and a rule is of findings: one entry has one of them"
+                        .to_owned(),
+                ));
+            }
+            (Some(id), []) => {
+                let rule =
+                    Rule::from_id(&id).ok_or_else(|| fail(format!("there is no rule `{id}`")))?;
+                if !self.devices.is_empty() || self.field.is_some() {
+                    return Err(fail(
+                        "a finding has a section and a path, no devices and no field".to_owned(),
+                    ));
+                }
+                let section = self.section.filter(|section| !section.is_empty());
+                let section =
+                    section.ok_or_else(|| fail("name the section of the rule".to_owned()))?;
+                FailureScope::Findings {
+                    rule,
+                    section,
+                    path: self.path,
+                }
+            }
+            (None, outcomes) => {
+                let excusable = [Outcome::Fail, Outcome::Crash, Outcome::Hang, Outcome::Lost];
+                if let Some(other) = outcomes.iter().find(|one| !excusable.contains(one)) {
+                    return Err(fail(format!("a case that is `{other}` needs no excuse")));
+                }
+                if !self.path.is_empty() {
+                    return Err(fail("a case has a section and a field, no path".to_owned()));
+                }
+                let any = self.devices.is_empty() || self.devices.iter().any(Pattern::fits_all);
+                if any && self.section.as_deref().is_none_or(str::is_empty) {
+                    return Err(fail(
+                        "this excuses every device: name devices or the section".to_owned(),
+                    ));
+                }
+                FailureScope::Cases {
+                    outcomes: self.outcomes,
+                    devices: self.devices,
+                    section: self.section,
+                    field: self.field,
+                }
+            }
+        };
+        let expires =
+            Expiry::read(&self.expires).map_err(|error| fail(format!("expires: {error}")))?;
+        Ok(KnownFailure {
+            kind,
+            direction: self.direction,
+            machines: self.machines,
+            span,
+            reason: self.reason,
+            owner: self.owner,
+            link: self.link,
+            expires,
+            place,
+        })
+    }
+}
+
+impl KnownFailure {
+    /// Returns what is the same of two entries about one failure.
+    pub(crate) fn key(&self) -> impl Ord + use<> {
+        let of_cases = |outcomes: &[Outcome], devices: &[Pattern]| {
+            let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
+            (outcomes.to_vec(), devices)
+        };
+        let what = match &self.kind {
+            FailureScope::Cases {
+                outcomes,
+                devices,
+                section,
+                field,
+            } => (
+                of_cases(outcomes, devices),
+                section.clone(),
+                field.clone(),
+                None,
+            ),
+            FailureScope::Findings {
+                rule,
+                section,
+                path,
+            } => (
+                of_cases(&[], &[]),
+                Some(section.clone()),
+                None,
+                Some((*rule, path.clone())),
+            ),
+        };
+        let by = self.span.map(|span| span.by);
+        (what, self.direction, self.machines.clone(), by)
+    }
+
+    /// Returns why it is excused, for a report.
+    fn sentence(&self) -> String {
+        let link = self.link.iter().map(|link| format!(", {link}"));
+        format!(
+            "{}: {} ({}{}, {})",
+            self.place,
+            self.reason,
+            self.owner,
+            link.collect::<String>(),
+            self.expires
+        )
+    }
+
+    fn found(&self) -> Match<'_> {
+        Match {
+            entry: &self.place,
+            reason: self.sentence(),
+        }
+    }
+
+    /// Tells whether the entry is past its end, for a pair of builds.
+    fn has_expired(&self, today: Date, releases: [Option<Version>; 2]) -> bool {
+        match self.expires {
+            Expiry::Date(last) => today > last,
+            Expiry::Release(mended) => releases
+                .into_iter()
+                .flatten()
+                .any(|release| (release.major, release.minor) >= (mended.major, mended.minor)),
+        }
+    }
+
+    /// Tells whether the entry is about a direction, between builds in this order.
+    fn is_about(&self, direction: Direction, releases: [Option<Version>; 2]) -> bool {
+        let holds = match &self.span {
+            Some(span) => span.holds(releases[0], releases[1]),
+            None => Holds::InOrder,
+        };
+        let same = |moved: Direction| self.direction.is_none_or(|listed| listed == moved);
+        match holds {
+            Holds::InOrder => same(direction),
+            Holds::Swapped => same(direction.reversed()),
+            Holds::Perhaps => same(direction) || same(direction.reversed()),
+            Holds::No => false,
+        }
+    }
+
+    /// Tells whether a case is what the entry is about, whatever its outcome.
+    fn concerns_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
+        let FailureScope::Cases { devices, .. } = &self.kind else {
+            return false;
+        };
+        let leg = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        self.machines.include(Some(&case.machine))
+            && self.is_about(leg, releases)
+            && (devices.is_empty() || has_device(devices, case))
+    }
+
+    fn excuses_case(&self, case: &Case, releases: [Option<Version>; 2]) -> bool {
+        let FailureScope::Cases {
+            outcomes,
+            section,
+            field,
+            ..
+        } = &self.kind
+        else {
+            return false;
+        };
+        let is_meant = |diff: &StateDiff| {
+            section
+                .as_ref()
+                .is_none_or(|name| diff.section.ends_in(name))
+                && field.as_ref().is_none_or(|name| *name == diff.field)
+        };
+        let at_place = match &case.cause {
+            Some(cause) => {
+                let in_section = |name: &String| {
+                    let blamed = cause.section_or_memory();
+                    blamed.is_some_and(|blamed| blamed.ends_in(name))
+                };
+                section.as_ref().is_none_or(in_section)
+                    && (field.is_none() || *field == cause.field)
+            }
+            None => section.is_none() && field.is_none(),
+        };
+        // What is lost beside it is another failure.
+        let all_of_it = case.state_diff.iter().all(is_meant);
+        outcomes.contains(&case.outcome)
+            && self.concerns_case(case, releases)
+            && at_place
+            && all_of_it
+    }
+
+    fn excuses_finding(
+        &self,
+        finding: &Finding,
+        machine: Option<&str>,
+        releases: [Option<Version>; 2],
+    ) -> bool {
+        let FailureScope::Findings {
+            rule,
+            section,
+            path,
+        } = &self.kind
+        else {
+            return false;
+        };
+        // Of builds in the other order, the change is the other way round.
+        let same_rule = match self
+            .span
+            .as_ref()
+            .map(|span| span.holds(releases[0], releases[1]))
+        {
+            Some(Holds::Swapped) => finding.rule == rule.mirror(),
+            Some(Holds::Perhaps) => finding.rule == *rule || finding.rule == rule.mirror(),
+            _ => finding.rule == *rule,
+        };
+        same_rule
+            && (finding.section == *section || finding.also_in.contains(section))
+            && finding.path.starts_with(path)
+            && self.machines.include(machine)
+            && self.is_about(finding.direction, releases)
+    }
+}
+
+/// Tells whether the devices that failed in a case, or that are tried in it, are all named.
+fn has_device(patterns: &[Pattern], case: &Case) -> bool {
+    if Pattern::any(patterns, &case.device_set) {
+        return true;
+    }
+    if let Some(split) = &case.split {
+        let named = |group: &Vec<String>| group.iter().any(|name| Pattern::any(patterns, name));
+        let separated = !split.without_any && split.undecided.is_empty();
+        return separated && !split.culprits.is_empty() && split.culprits.iter().all(named);
+    }
+    // A case about one device names it last, behind what that needs.
+    let alone = case.part_of.is_some() || case.devices.len() == 1;
+    let device = case.devices.last().filter(|_| alone);
+    device.is_some_and(|name| Pattern::any(patterns, name))
+}
+
+impl<'k> Scope<'k> {
+    fn releases(&self) -> [Option<Version>; 2] {
+        [self.old, self.new]
+    }
+
+    /// Returns the entries that are not past their end.
+    fn open_failures(&self) -> impl Iterator<Item = &'k KnownFailure> {
+        let (today, releases) = (self.lists.today, self.releases());
+        let failures = self.lists.failures.iter();
+        failures.filter(move |entry| !entry.has_expired(today, releases))
+    }
+
+    /// Returns the entry by which the failure of a case is known.
+    pub(super) fn known_case(&self, case: &Case) -> Option<Match<'k>> {
+        let releases = self.releases();
+        self.open_failures()
+            .find(|entry| entry.excuses_case(case, releases))
+            .map(KnownFailure::found)
+    }
+
+    /// Returns the entry by which a finding is known.
+    pub(super) fn known_finding(&self, finding: &Finding) -> Option<Match<'k>> {
+        let releases = self.releases();
+        self.open_failures()
+            .find(|entry| entry.excuses_finding(finding, self.machine, releases))
+            .map(KnownFailure::found)
+    }
+}
+
+/// Returns a notice of every known failure that concerns a report and is past its end, or that the
+/// report shows to be there no more.
+pub(crate) fn review(lists: &KnownIssues, report: &Report, sought: &Sought) -> Vec<Notice> {
+    let releases = [report.old.version, report.new.version];
+    let mut notices = Vec::new();
+    for entry in &lists.failures {
+        let concerned = concerned(entry, report, sought, releases);
+        if concerned == Concerned::Not {
+            continue;
+        }
+        let subject = entry.place.to_string();
+        if entry.has_expired(lists.today, releases) {
+            let detail = format!(
+                "it held {}; {} has to look at it again",
+                entry.expires, entry.owner
+            );
+            notices.push(Notice::new(
+                NoticeKind::KnownFailureExpired,
+                subject,
+                detail,
+            ));
+        } else if concerned == Concerned::Unmatched {
+            let detail = format!("nothing fails like that any more ({})", entry.owner);
+            notices.push(Notice::new(
+                NoticeKind::KnownFailureUnmatched,
+                subject,
+                detail,
+            ));
+        }
+    }
+    notices
+}
+
+/// The bearing of an entry on a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Concerned {
+    /// The run did not try what it is about.
+    Not,
+    Matched,
+    Unmatched,
+}
+
+fn concerned(
+    entry: &KnownFailure,
+    report: &Report,
+    sought: &Sought,
+    releases: [Option<Version>; 2],
+) -> Concerned {
+    let matched = |any: bool| match any {
+        true => Concerned::Matched,
+        false => Concerned::Unmatched,
+    };
+    match entry.kind {
+        FailureScope::Cases { .. } => {
+            let tried = |case: &&Case| !matches!(case.outcome, Outcome::Skip | Outcome::Broken);
+            let cases = report.cases.iter().filter(tried);
+            let about = cases.filter(|case| entry.concerns_case(case, releases));
+            let mut about = about.peekable();
+            match about.peek() {
+                None => Concerned::Not,
+                Some(_) => matched(about.any(|case| entry.excuses_case(case, releases))),
+            }
+        }
+        FailureScope::Findings { .. } => {
+            let swept: Vec<Option<&str>> = match report.swept.as_slice() {
+                [] => vec![report.machine.as_deref()],
+                swept => swept.iter().map(|one| Some(one.machine.as_str())).collect(),
+            };
+            let in_scope = swept.iter().any(|machine| entry.machines.include(*machine));
+            let directions = &sought.directions;
+            let about = directions.iter().any(|&way| entry.is_about(way, releases));
+            if !sought.dumps || !in_scope || !about {
+                return Concerned::Not;
+            }
+            let mut findings = report.findings.iter();
+            matched(findings.any(|finding| {
+                swept
+                    .iter()
+                    .any(|machine| entry.excuses_finding(finding, *machine, releases))
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{BuildKind, BuildRef};
+    use crate::report::{Cause, Change, Split};
+    use crate::rules::known_issues::load::tests::lists;
+
+    const ENTRY: &str = r#"
+[[failure]]
+outcomes = ["lost", "crash"]
+devices = ["am53c974"]
+section = "pciespscsi"
+machines = ["pc-q35"]
+direction = "forward"
+by = "10.0"
+reason = "the ESP sends one byte more"
+owner = "Jo"
+link = "https://example.org/1"
+expires = "2027-03-31"
+"#;
+
+    fn releases() -> (Version, Version) {
+        (Version::new(7, 2, 22), Version::new(10, 0, 13))
+    }
+
+    fn case() -> Case {
+        Case {
+            outcome: Outcome::Crash,
+            devices: vec!["am53c974".to_owned()],
+            cause: Some(Cause {
+                section: Some("0000:00:01.0/pciespscsi".into()),
+                ..Cause::default()
+            }),
+            ..Case::untried(
+                "q35/am53c974/unix/forward".to_owned(),
+                "pc-q35-7.2",
+                "am53c974",
+                "unix",
+                Direction::Forward,
+            )
+        }
+    }
+
+    fn known(
+        entry: &str,
+        case: &Case,
+        (old, new): (Version, Version),
+        today: &str,
+    ) -> Option<String> {
+        let mut lists = lists(entry).expect("good");
+        lists.today = today.parse().expect("a date");
+        let scope = Scope {
+            lists: &lists,
+            old: Some(old),
+            new: Some(new),
+            machine: Some(&case.machine),
+            any_machine: false,
+        };
+        scope.allows_case(case, None).map(|found| found.reason)
+    }
+
+    #[test]
+    fn only_the_failure_that_is_meant_is_excused_and_only_until_its_end() {
+        let before = "2027-03-31";
+        let excused = |case: &Case| known(ENTRY, case, releases(), before).is_some();
+        let reason = known(ENTRY, &case(), releases(), before).expect("excused");
+        let words =
+            "own.toml:2: the ESP sends one byte more (Jo, https://example.org/1, until 2027-03-31)";
+        assert_eq!(reason, words);
+        assert_eq!(
+            known(ENTRY, &case(), releases(), "2027-04-01"),
+            None,
+            "expired"
+        );
+        let until = |release: &str| ENTRY.replace("2027-03-31", release);
+        assert!(known(&until("10.1"), &case(), releases(), "2030-01-01").is_some());
+        assert!(known(&until("10.0"), &case(), releases(), "2030-01-01").is_none());
+        let (old, new) = releases();
+        assert_eq!(known(ENTRY, &case(), (new, new), before), None);
+        assert_eq!(
+            known(ENTRY, &case(), (new, old), before),
+            None,
+            "builds swapped"
+        );
+        let diff = |section: &str| StateDiff {
+            leg: 0,
+            section: section.into(),
+            instance: 0,
+            field: "a".to_owned(),
+            change: Change::Changed,
+            sent: "1".to_owned(),
+            held: None,
+            landed_in: None,
+            fresh: None,
+        };
+        let changed = |change: &dyn Fn(&mut Case)| {
+            let mut case = case();
+            change(&mut case);
+            case
+        };
+        for (change, wanted) in [
+            (
+                &(|c: &mut Case| c.outcome = Outcome::Lost) as &dyn Fn(&mut Case),
+                true,
+            ),
+            (&|c| c.outcome = Outcome::Fail, false),
+            (&|c| c.outcome = Outcome::Pass, false),
+            (&|c| c.machine = "q800".to_owned(), false),
+            (&|c| c.direction = Direction::Backward, false),
+            (&|c| c.cause = None, false),
+            (
+                &|c| c.state_diff = vec![diff("0000:00:01.0/pciespscsi")],
+                true,
+            ),
+            (
+                &|c| c.state_diff = vec![diff("pciespscsi"), diff("0000:00:02.0/e1000")],
+                false,
+            ),
+            // A set that failed for this device alone, and for another one as well.
+            (&|c| by_default(c, &[&["am53c974"]]), true),
+            (&|c| by_default(c, &[&["am53c974"], &["e1000"]]), false),
+            (&|c| by_default(c, &[]), false),
+        ] {
+            let case = changed(change);
+            assert_eq!(excused(&case), wanted, "{case:#?}");
+        }
+    }
+
+    fn by_default(case: &mut Case, culprits: &[&[&str]]) {
+        case.device_set = "default".to_owned();
+        case.devices = vec!["e1000".to_owned(), "am53c974".to_owned()];
+        let group = |group: &&[&str]| group.iter().map(|&name| name.to_owned()).collect();
+        case.split = Some(Split {
+            culprits: culprits.iter().map(group).collect(),
+            ..Split::default()
+        });
+    }
+
+    #[test]
+    fn an_entry_that_is_wrong_or_too_wide_says_where() {
+        for (from, to, wanted) in [
+            (
+                "outcomes = [\"lost\", \"crash\"]\n",
+                "",
+                "own.toml:2: name outcomes",
+            ),
+            (
+                "\"lost\"",
+                "\"broken\"",
+                "a case that is `broken` needs no excuse",
+            ),
+            ("[\"pc-q35\"]", "[]", "machines is empty"),
+            ("owner = \"Jo\"", "owner = \" \"", "`owner` is empty"),
+            ("owner = \"Jo\"\n", "", "missing field `owner`"),
+            ("2027-03-31", "2027-02-30", "neither a date like"),
+            ("2027-03-31", "soon", "neither a date like"),
+            ("2027-03-31", "11.2-rc1", "neither a date like"),
+            ("by = \"10.0\"", "after = \"9.0\"", "after needs by"),
+            (
+                "by = \"10.0\"",
+                "after = \"10.0\"\nby = \"9.0\"",
+                "after must be an older",
+            ),
+            (
+                "devices = [\"am53c974\"]\nsection = \"pciespscsi\"",
+                "",
+                "this excuses every device",
+            ),
+            (
+                "devices = [\"am53c974\"]\nsection = \"pciespscsi\"",
+                "devices = [\"*\"]",
+                "this excuses every device",
+            ),
+            (
+                "direction =",
+                "rule = \"field-added\"\ndirection =",
+                "one entry has one of them",
+            ),
+        ] {
+            assert!(ENTRY.contains(from), "{from}");
+            let text = ENTRY.replacen(from, to, 1);
+            let message = lists(&text).expect_err(&text).to_string();
+            assert!(message.contains(wanted), "wanted {wanted:?} in {message:?}");
+        }
+    }
+
+    #[test]
+    fn a_finding_is_known_by_its_rule_and_place_and_what_is_out_of_date_is_noticed() {
+        let entry = r#"
+[[failure]]
+rule = "field-added"
+section = "am53c974"
+path = ["pciespscsi", "esp"]
+machines = ["*"]
+reason = "known"
+owner = "Jo"
+expires = "11.0"
+"#;
+        let finding: Finding = serde_json::from_value(json!({
+            "rule": "field-added", "level": "error", "direction": "forward", "section": "am53c974",
+            "also_in": [], "path": ["pciespscsi", "esp", "x"], "message": "m", "old": null,
+            "new": null, "allowed_by": null, "evidence": "dump", "confirmed_by": null, "context": []
+        }))
+        .expect("a finding");
+        let lists = lists(&format!("{entry}{ENTRY}")).expect("good");
+        let build = |version| BuildRef {
+            label: "b".to_owned(),
+            kind: BuildKind::Binary,
+            version: Some(version),
+        };
+        let (old, new) = releases();
+        let noticed = |new: Version, findings: Vec<Finding>, cases: Vec<Case>, dumps: bool| {
+            let report = Report {
+                findings,
+                cases,
+                ..Report::new(build(old), build(new), Some("pc-q35-7.2".to_owned()))
+            };
+            let sought = Sought {
+                directions: vec![Direction::Forward],
+                dumps,
+            };
+            let notices = review(&lists, &report, &sought).into_iter();
+            let notices = notices.map(|notice| (notice.kind, notice.subject));
+            notices.collect::<Vec<_>>()
+        };
+        let scope = Scope {
+            lists: &lists,
+            old: Some(old),
+            new: Some(new),
+            machine: None,
+            any_machine: false,
+        };
+        assert!(scope.allows(&finding).is_some());
+        let elsewhere = Finding {
+            path: vec!["pciespscsi".to_owned(), "other".to_owned()],
+            ..finding.clone()
+        };
+        assert!(scope.allows(&elsewhere).is_none());
+        let (expired, unmatched) = (
+            NoticeKind::KnownFailureExpired,
+            NoticeKind::KnownFailureUnmatched,
+        );
+        let first = || "own.toml:2".to_owned();
+        assert_eq!(noticed(new, vec![finding.clone()], vec![case()], true), []);
+        assert_eq!(noticed(new, vec![], vec![], true), [(unmatched, first())]);
+        assert_eq!(noticed(new, vec![], vec![], false), [], "nobody looked");
+        let later = Version::new(11, 0, 0);
+        assert_eq!(
+            noticed(later, vec![finding], vec![], true),
+            [(expired, first())]
+        );
+        let passed = Case {
+            outcome: Outcome::Pass,
+            cause: None,
+            ..case()
+        };
+        assert_eq!(
+            noticed(new, vec![], vec![passed], false),
+            [(unmatched, "own.toml:11".to_owned())]
+        );
+    }
+}
