@@ -161,12 +161,12 @@ fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
         }
         Ok(all)
     };
-    let mut sides = SideArgs::default();
-    sides.old = words("--old-arg", &args.old_arg)?;
-    sides.new = words("--new-arg", &args.new_arg)?;
-    sides.source = words("--src-arg", &args.src_arg)?;
-    sides.destination = words("--dst-arg", &args.dst_arg)?;
-    Ok(sides)
+    Ok(SideArgs {
+        old: words("--old-arg", &args.old_arg)?,
+        new: words("--new-arg", &args.new_arg)?,
+        source: words("--src-arg", &args.src_arg)?,
+        destination: words("--dst-arg", &args.dst_arg)?,
+    })
 }
 
 /// Reads the description of a guest. Of one that is too long, just so much that it shows.

@@ -37,6 +37,8 @@ pub(super) struct Composer {
     pub board: Board,
     pub devices: Vec<Device>,
     pub defined: Defined,
+    /// Devices that are left out, by their ids.
+    pub lacking: Vec<String>,
     /// The hubs so far, one for each network backend.
     pub hubs: usize,
 }
@@ -53,6 +55,7 @@ pub(super) fn compose(description: Description) -> GuestSpec {
         },
         devices: Vec::new(),
         defined: Defined::of(&description.options),
+        lacking: Vec::new(),
         hubs: 0,
     };
     let mut lines: Vec<GuestLine> = Vec::new();

@@ -440,6 +440,15 @@ fn values_that_lead_out_of_a_device_are_left_out_of_it() {
         line(&guest, "-device ide-hd").reason,
         Some(GuestReason::NotInTheGuest)
     );
+    let below = of(
+        "kvm -M pc -device nonsense,id=s3 -device scsi-hd,bus=s3.0,drive=d -drive if=none,id=d,file=x",
+    );
+    let line_below = line(&below, "-device scsi-hd");
+    assert_eq!(line_below.detail.as_deref(), Some("bus=s3.0"));
+    let tag =
+        of("kvm -M pc -fsdev local,id=f,path=/x -device virtio-9p-pci,fsdev=f,mount_tag=/to/guest");
+    let with_tag = "virtio-9p-pci,fsdev=f,mount_tag=/to/guest";
+    assert!(has(&tag, "-device", with_tag));
     assert_eq!(
         line(&guest, "-device nonsense").reason,
         Some(GuestReason::UnknownDevice)

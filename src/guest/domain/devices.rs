@@ -211,7 +211,7 @@ fn sound(reader: &mut Reader, node: Node) {
         other => other,
     };
     if !driver.ends_with("intel-hda") {
-        return reader.add_device(node, &driver.to_owned(), Vec::new());
+        return reader.add_device(node, driver, Vec::new());
     }
     let id = reader.backend("migcompat-hda");
     reader.add_device(node, driver, vec![("id", id.clone())]);
