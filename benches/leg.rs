@@ -104,6 +104,7 @@ fn main() -> anyhow::Result<()> {
         architecture: "x86_64".to_owned(),
         cache: Some(PathBuf::from(cache)),
         watcher: &|event| eprintln!("{event}"),
+        lists_drivers: true,
     };
     let [old, new] = ["debian:bookworm", "debian:trixie"].map(qemu::parse);
     let pair = Pair::open(&old?, &new?, &means)?;

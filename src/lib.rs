@@ -54,5 +54,6 @@ mod vmstate;
 
 mod culprit;
 mod guest;
+mod input;
 mod sweep;
 mod workload;

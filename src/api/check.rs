@@ -10,6 +10,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory::Recalled;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::qemu::properties::Asked;
 use crate::report::baseline::Sought;
 use crate::workload;
 
@@ -46,6 +47,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.keep_own();
     inquiry.link();
     inquiry.settle_doubts(&shared)?;
+    inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);

@@ -90,7 +90,7 @@ pub(crate) fn settle(
     }
     let names: Vec<String> = in_doubt.into_iter().collect();
     let only = Only::new(&names);
-    target.properties = target::properties(std::slice::from_ref(&target.config), &only)?;
+    target.properties = target::facts(std::slice::from_ref(&target.config), &only, &[])?.properties;
     let options = Options {
         directions: directions.to_vec(),
         packing: Packing::Packed,

@@ -33,6 +33,7 @@ impl<'w> DumpRequest<'w> {
             architecture: machine::architecture(self.architecture, self.machine).to_owned(),
             cache: self.cache.clone(),
             watcher: self.watcher,
+            lists_drivers: false,
         }
     }
 }

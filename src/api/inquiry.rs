@@ -23,6 +23,8 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
+use crate::migration::diagnosis::property_diff::Snapshots;
+use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::timeouts::Timeouts;
@@ -30,6 +32,7 @@ use crate::model::Direction;
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
     Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
@@ -74,6 +77,7 @@ impl Opened {
             architecture: architecture.to_owned(),
             cache: builds.cache.clone(),
             watcher: &|event| progress.event(Event::Fetch(event)),
+            lists_drivers: true,
         };
         let pair = Pair::open(
             &qemu::parse(&builds.old)?,
@@ -175,6 +179,8 @@ struct Moved {
     cases: Vec<Case>,
     /// The streams that were observed in them.
     observed: Vec<Observed>,
+    /// The machine of each set in turn, before it runs, once both builds were asked.
+    surveys: Vec<Result<Survey, ProbeError>>,
 }
 
 impl<'i> Inquiry<'i> {
@@ -305,6 +311,7 @@ impl<'i> Inquiry<'i> {
             specs,
             cases,
             observed,
+            surveys: Vec::new(),
         });
         Ok(())
     }
@@ -392,51 +399,57 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Compares how the builds set up the devices of each set.
-    pub(crate) fn compare_properties(&mut self) {
-        let Some(moved) = &self.moved else {
+    /// Has both builds save the machine of each set, before it runs, and asks them for some of its properties.
+    pub(crate) fn survey(&mut self, asked: Asked) {
+        let Some(moved) = &mut self.moved else {
             return;
         };
         for set in &self.opened.sets {
-            let directions = &self.opened.directions;
-            match probe(properties::survey(
-                &moved.config,
-                set,
-                directions,
-                self.scope.lists,
-            )) {
-                Ok(found) => {
-                    let found = judge(found, &self.scope, &self.policy.levels);
-                    properties::absorb(&mut self.findings, found);
-                }
-                Err(error) => self.notices.push(Notice::new(
-                    NoticeKind::PropertiesNotCompared,
-                    &set.name,
-                    error,
-                )),
-            }
+            let surveyed = block_on(survey(&moved.config, set, asked)).map_err(ProbeError::from);
+            moved.surveys.push(surveyed.and_then(|surveyed| surveyed));
         }
     }
 
-    /// Compares the features that virtio devices of each set offer.
+    /// Compares how the builds set up the devices of each set.
+    pub(crate) fn compare_properties(&mut self) {
+        self.compare_snapshots(|_| true, properties::differing);
+    }
+
+    /// Compares the features that virtio devices of each set offer. A set that no guest starts with says so
+    /// in its cases.
     pub(crate) fn compare_features(&mut self) {
+        let has_started = |cases: &[&Case]| cases.iter().any(|case| case.outcome != Outcome::Skip);
+        self.compare_snapshots(has_started, properties::dropped_features);
+    }
+
+    /// Compares what the surveys say of how each set is set up; `is_due` decides by the cases of a set whether it
+    /// is compared.
+    fn compare_snapshots(
+        &mut self,
+        is_due: impl Fn(&[&Case]) -> bool,
+        compared: impl Fn(&Snapshots, &[Direction], &str, &KnownIssues) -> Vec<Finding>,
+    ) {
         let Some(moved) = &self.moved else {
             return;
         };
-        for set in &self.opened.sets {
-            let started =
-                |case: &Case| case.device_set == set.name && case.outcome != Outcome::Skip;
-            if !moved.cases.iter().any(started) {
+        let Opened {
+            machine,
+            directions,
+            sets,
+            ..
+        } = self.opened;
+        for (set, survey) in sets.iter().zip(&moved.surveys) {
+            if !is_due(&moved.cases_of(set)) {
                 continue;
             }
-            let directions = &self.opened.directions;
-            let lists = self.scope.lists;
-            let asked = properties::survey_features(&moved.config, set, directions, lists);
-            match probe(asked) {
-                Ok(found) => {
+            let snapshots = survey.as_ref().and_then(|survey| survey.snapshots.as_ref());
+            match snapshots {
+                Ok(Some(snapshots)) => {
+                    let found = compared(snapshots, directions, machine, self.scope.lists);
                     let found = judge(found, &self.scope, &self.policy.levels);
                     properties::absorb(&mut self.findings, found);
                 }
+                Ok(None) => {}
                 Err(error) => self.notices.push(Notice::new(
                     NoticeKind::PropertiesNotCompared,
                     &set.name,
@@ -452,8 +465,9 @@ impl<'i> Inquiry<'i> {
             return;
         };
         let mut described = Vec::new();
-        for set in &self.opened.sets {
-            let (old, new) = match probe(layouts::streams(&moved.config, set)) {
+        for (set, survey) in self.opened.sets.iter().zip(&moved.surveys) {
+            let streams = survey.as_ref().and_then(|survey| survey.streams.as_ref());
+            let (old, new) = match streams {
                 Ok(streams) => streams,
                 Err(error) => {
                     self.notices.push(Notice::new(
@@ -464,11 +478,10 @@ impl<'i> Inquiry<'i> {
                     continue;
                 }
             };
-            described.push(layouts::described((&old, &new), dumps));
-            let cases = moved.cases.iter();
-            let cases: Vec<&Case> = cases.filter(|case| case.device_set == set.name).collect();
+            described.push(layouts::described((old, new), dumps));
+            let cases = moved.cases_of(set);
             let found = layouts::findings(
-                (&old, &new),
+                (old, new),
                 dumps,
                 &self.opened.directions,
                 &self.scope,
@@ -576,6 +589,11 @@ impl<'i> Inquiry<'i> {
 }
 
 impl Moved {
+    fn cases_of(&self, set: &DeviceSet) -> Vec<&Case> {
+        let cases = self.cases.iter();
+        cases.filter(|case| case.device_set == set.name).collect()
+    }
+
     /// Returns why nothing of what was sent could be read, although guests moved.
     fn unread(&self) -> Option<String> {
         let sent = self.observed.iter().any(|case| !case.sections.is_empty());

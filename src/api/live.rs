@@ -8,6 +8,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory::Recalled;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::qemu::properties::Asked;
 use crate::report::baseline::Sought;
 use crate::report::{Notice, NoticeKind, Policy};
 
@@ -52,6 +53,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let running = !config.guests.paused;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
+    inquiry.survey(Asked::Features);
     inquiry.compare_features();
     // The dumps say which device sends a section, and more about its fields. A build that cannot
     // dump leaves the cases as they are.

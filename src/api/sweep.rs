@@ -131,6 +131,7 @@ impl Opened {
                 architecture: machine::architecture(wanted, None).to_owned(),
                 cache: config.builds.cache.clone(),
                 watcher: &|event| progress.event(Event::Fetch(event)),
+                lists_drivers: true,
             };
             match pair(&old, &new, wanted, &means) {
                 Ok(pair) => {
@@ -430,13 +431,11 @@ fn targets(
         names: Names::of(&builds.scope(lists, name), arch),
     };
     let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
-    let properties = target::properties(&configs, &options.only)?;
-    let virtio = configs.first().map(target::virtio).transpose()?;
-    let virtio = virtio.unwrap_or_default();
+    let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;
     let target = |config: MigrationConfig| SweepTarget {
         label: target::label(arch, &config.machine, &builds.machines),
-        properties: properties.clone(),
-        virtio: virtio.clone(),
+        properties: facts.properties.clone(),
+        virtio: facts.derived.clone(),
         forecast: Forecast::default(),
         config,
     };

@@ -32,6 +32,7 @@ use args::{Cli, Command};
 use crate::api;
 use crate::api::dumps::ObtainError;
 use crate::cleanup;
+use crate::model::{visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
 
@@ -142,7 +143,7 @@ impl From<ObtainError> for Failure {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => e.exit(),
+        Err(error) => return refused(&error),
     };
     cli.color.write_global();
     let result = log::start(cli.log.as_deref())
@@ -161,6 +162,18 @@ pub fn main() -> ExitCode {
         }
         Err(failure) => ExitCode::from(fail(&failure)),
     }
+}
+
+/// Prints what clap says of the arguments, or the help that they ask for, and gives its exit status.
+fn refused(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    let text = visible_output(&text);
+    // The exit status says it where the message cannot be written.
+    let _nobody_reads = match error.use_stderr() {
+        true => write!(anstream::stderr(), "{text}"),
+        false => write!(anstream::stdout(), "{text}"),
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Says by which signal the run is ended and gives the exit status for it.
@@ -203,6 +216,8 @@ fn fail(failure: &Failure) -> u8 {
     tracing::info!(%failure, "ended");
     let mut out = anstream::stderr();
     // The exit status says it where the message cannot be written.
-    let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {failure}");
+    let failure_text = failure.to_string();
+    let text = visible_lines(&failure_text);
+    let _nobody_reads = writeln!(out, "{clear}{style}{word}{style:#}: {text}");
     failure.status()
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress};
+use crate::model::visible;
 use crate::report::{Case, Outcome, Swept};
 
 /// The amount of progress that is shown.
@@ -59,6 +60,7 @@ impl Display {
     }
 
     fn line(&self, line: &str) {
+        let line = visible(line);
         match self.mode {
             Mode::Quiet => {}
             Mode::Lines => eprintln!("{line}"),
@@ -86,7 +88,7 @@ impl Display {
         match event {
             FetchEvent::Began { suite, step } if self.mode == Mode::Bars => {
                 let bar = self.bar(step.total(), template(step));
-                bar.set_message(event.to_string());
+                bar.set_message(visible(&event.to_string()).into_owned());
                 fetches.insert(suite.to_owned(), bar);
             }
             FetchEvent::Advanced { suite, position } => {
@@ -114,7 +116,7 @@ impl Display {
         match event {
             CaseEvent::Began if self.mode == Mode::Bars => {
                 let bar = self.bar(None, "{spinner} {prefix} {msg} {elapsed}");
-                bar.set_prefix(id.to_owned());
+                bar.set_prefix(visible(id).into_owned());
                 state.cases.insert(number, bar);
             }
             CaseEvent::Began => {}

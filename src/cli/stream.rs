@@ -14,6 +14,7 @@ use crate::cli::{Exit, Failure};
 use crate::compare::diff::{Change, ChangeKind, Difference, SectionDiff, Side, diff};
 use crate::model::Pattern;
 use crate::model::SectionName;
+use crate::model::visible_json;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
 use crate::stream::{Contained, Options, Reading, Section, show};
@@ -82,8 +83,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
                 "new": labels.1.to_string(),
                 "sections": diffs,
             });
-            serde_json::to_writer(&mut *out, &whole)?;
-            writeln!(out)
+            writeln!(out, "{}", visible_json(&serde_json::to_string(&whole)?))
         }
     })?;
     let same = diffs.iter().all(|d| d.difference == Difference::Renamed);

@@ -1,11 +1,13 @@
 //! A place to write to, checked before the work whose result is written there.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use anstream::ColorChoice;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -13,6 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::cleanup::uninterrupted;
 use crate::cli::Failure;
+use crate::model::visible_output;
 
 /// Number of links that Linux itself follows.
 const MOST_LINKS: usize = 40;
@@ -82,7 +85,7 @@ impl Target {
             let mut text = Vec::new();
             render(&mut text)?;
             // A file is read by programs and pagers: never coloured.
-            Ok(anstream::adapter::strip_bytes(&text).into_vec())
+            Ok(anstream::adapter::strip_bytes(&shown(text)).into_vec())
         })
     }
 
@@ -107,9 +110,25 @@ impl Target {
 pub(crate) fn print(render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut text = Vec::new();
     render(&mut text)?;
+    let text = shown(text);
     let mut out = anstream::stdout().lock();
+    if matches!(out.current_choice(), ColorChoice::Never) {
+        // The stream would remove the colours as well, with a write for each line.
+        let plain = anstream::adapter::strip_bytes(&text).into_vec();
+        let mut out = out.into_inner();
+        out.write_all(&plain)?;
+        return out.flush();
+    }
     out.write_all(&text)?;
     out.flush()
+}
+
+/// Returns an output as it may be seen, whatever the names in it are.
+fn shown(output: Vec<u8>) -> Vec<u8> {
+    match visible_output(&String::from_utf8_lossy(&output)) {
+        Cow::Borrowed(same) if same.len() == output.len() => output,
+        seen => seen.into_owned().into_bytes(),
+    }
 }
 
 fn finished(name: Option<&Path>, written: io::Result<()>) -> Result<(), Failure> {

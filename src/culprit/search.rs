@@ -9,7 +9,7 @@ use crate::culprit::narrowing::{Narrowing, Progress};
 use crate::culprit::{Answer, Group, Item, Trial, Verdict};
 use crate::model::Route;
 
-use halving::Density;
+use halving::{Alike, Density};
 use way_back::WayBack;
 
 /// A search for the culprits among items that travel in guests; `E` is the evidence.
@@ -53,6 +53,10 @@ struct Node<E> {
     /// The item that the failure pointed at.
     suspect: Option<Item>,
     density: Density,
+    /// The same for its parts.
+    parts_density: Density,
+    /// Items that wait for others like them.
+    waiting: Option<Alike>,
     /// Set where all that was wrong was put down to one item.
     has_single_culprit: bool,
     stage: Stage,
@@ -172,6 +176,11 @@ impl<E: Clone> Search<E> {
         self.verdicts.get(&(route, item))
     }
 
+    /// Puts a later result in the place of that of a device which no other one needs.
+    pub(crate) fn correct(&mut self, route: Route, item: Item, verdict: Verdict<E>) {
+        self.verdicts.insert((route, item), verdict);
+    }
+
     /// Returns the groups that fail only together, in the order of the devices.
     pub(crate) fn groups(&self) -> Vec<&Group<E>> {
         let mut groups: Vec<&Group<E>> = self.groups.iter().collect();
@@ -206,6 +215,8 @@ impl<E: Clone> Search<E> {
             failure: None,
             suspect: None,
             density,
+            parts_density: Density::default(),
+            waiting: None,
             has_single_culprit: false,
             stage: Stage::Whole,
         });

@@ -7,7 +7,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
-use crate::model::{MachineNames, Version};
+use crate::input::read_text;
+use crate::model::{MachineNames, Version, hidden_line};
+
+/// What is wrong with text that could pass for something else where it is shown.
+const NOT_SEEN: &str =
+    "a character that nobody sees, such as a control character or a change of direction";
 
 /// A set as its file has it.
 #[derive(Deserialize)]
@@ -101,7 +106,7 @@ impl DeviceSet {
     /// # Errors
     /// The file cannot be read or is malformed.
     pub fn load(path: &Path) -> Result<DeviceSet, DeviceError> {
-        let text = std::fs::read_to_string(path).map_err(|source| DeviceError::Io {
+        let text = read_text(path).map_err(|source| DeviceError::Io {
             file: path.to_owned(),
             source,
         })?;
@@ -119,6 +124,9 @@ impl DeviceSet {
             line,
             reason,
         };
+        if let Some(line) = hidden_line(text) {
+            return Err(malformed(line, NOT_SEEN.to_owned()));
+        }
         let read: File = toml::from_str(text).map_err(|e| {
             malformed(
                 e.span().map_or(1, |span| line(span.start)),
@@ -126,6 +134,10 @@ impl DeviceSet {
             )
         })?;
 
+        if read.name.contains('\n') || read.description.contains('\n') {
+            let reason = "name and description are one line each".to_owned();
+            return Err(malformed(1, reason));
+        }
         let ids: BTreeMap<&str, usize> = read
             .device
             .iter()

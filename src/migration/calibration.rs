@@ -114,6 +114,21 @@ pub(crate) async fn calibrate(
     calibrated
 }
 
+/// Tells whether what a build does to itself, in a control, is among what did not arrive between the builds, so
+/// that calibrating that run changes it.
+pub(crate) fn explains(control: &RunResult, between: &RunResult) -> bool {
+    let (Some(own), Some(changes)) = (control.only_changes(), between.only_changes()) else {
+        return false;
+    };
+    if !own.is_disjoint(&changes) {
+        return true;
+    }
+    let mut tolerated = LoadChanges::default();
+    tolerated.extend(own);
+    let mut diffs = between.state.diffs.iter();
+    diffs.any(|diff| tolerated.has_field(diff))
+}
+
 /// Returns both builds, or the one that they are.
 fn distinct<'e>(old: &'e Endpoint, new: &'e Endpoint) -> Vec<&'e Endpoint> {
     match old.build.label() == new.build.label() {

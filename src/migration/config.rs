@@ -139,6 +139,7 @@ impl MigrationConfig {
             section_override: None,
             tolerated: Arc::default(),
             survey: false,
+            features: false,
         }
     }
 

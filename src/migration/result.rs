@@ -8,6 +8,7 @@ use crate::migration::checks::state::StateChecks;
 use crate::migration::diagnosis::cause;
 use crate::migration::diagnosis::cause::diagnose;
 use crate::migration::diagnosis::evidence::Evidence;
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
@@ -46,6 +47,8 @@ pub(crate) struct RunResult {
     pub silent_guest: Option<String>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
+    /// The features of virtio devices in both builds, where the launch asks for them and both told.
+    pub features: Option<Snapshots>,
 }
 
 /// A field that failed, by the builds' messages.
@@ -196,6 +199,7 @@ impl RunResult {
             failed_at: None,
             silent_guest: None,
             buses: None,
+            features: None,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
 use crate::migration::diagnosis::evidence;
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg;
 use crate::migration::leg::error::{LegError, LegErrorKind};
@@ -22,6 +23,7 @@ use crate::migration::leg::watch::Stats;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::model::Direction;
 use crate::qemu::private_dir;
+use crate::qemu::properties::Asked;
 use crate::report::{Leg, LegSide, Outcome, Phase};
 use crate::stream::Stream;
 use crate::workload::SerialLog;
@@ -57,6 +59,7 @@ pub(crate) async fn run(
         new_machines: NewMachines::default(),
         not_compared: None,
         buses: None,
+        features: None,
     };
     let labels: Vec<&str> = route.iter().map(|end| end.build.label()).collect();
     let span = debug_span!(
@@ -67,6 +70,7 @@ pub(crate) async fn run(
     let result = run.drive(from, first, watcher).instrument(span).await;
     RunResult {
         buses: run.buses,
+        features: run.features,
         ..result
     }
 }
@@ -157,6 +161,7 @@ struct MigrationRun<'r> {
     /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
     buses: Option<Surveyed>,
+    features: Option<Snapshots>,
 }
 
 /// A leg that ends the run.
@@ -206,6 +211,9 @@ impl MigrationRun<'_> {
         };
         if let (true, Some(Ok(destination))) = (plan.launch.survey, &next) {
             self.buses = Some(survey(&source.vm, &destination.vm).await);
+        }
+        if let (true, Some(Ok(destination))) = (plan.launch.features, &next) {
+            self.features = features(&source.vm, &destination.vm, first).await;
         }
         let mut direction = first;
         for index in 0..plan.destinations.len() {
@@ -443,4 +451,16 @@ async fn survey(source: &Vm, destination: &Vm) -> Surveyed {
     let asked = tokio::try_join!(source.buses(), destination.buses());
     let shared = asked.map(|(source, destination)| source.shared(&destination));
     shared.map_err(|error| error.to_string())
+}
+
+/// Asks both builds for the features of their virtio devices. `None` where one does not tell: what ails it shows
+/// in the migration.
+async fn features(source: &Vm, destination: &Vm, direction: Direction) -> Option<Snapshots> {
+    let (source, destination) = tokio::try_join!(
+        source.ask(Asked::Features),
+        destination.ask(Asked::Features)
+    )
+    .ok()?;
+    let (old, new) = direction.source_destination(source, destination);
+    Some(Snapshots { old, new })
 }

@@ -4,7 +4,7 @@ use qapi::qmp;
 
 use crate::model::Version;
 use crate::qemu::process::output;
-use crate::qemu::qmp::{QmpError, QueryMachines, QueryTarget};
+use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
@@ -73,6 +73,23 @@ impl Build {
             }
             Err(problem) => Err(monitored.explain(problem).await),
         }
+    }
+
+    /// [`Build::info`], and what [`Build::device_help`] returns, of one process. `None` in the place of the help
+    /// where the build does not give it on its monitor.
+    ///
+    /// # Errors
+    /// As of [`Build::info`].
+    pub(crate) fn info_with_help(&self) -> Result<(BuildInfo, Option<String>), QemuError> {
+        self.ask_alone(async |monitored| {
+            let info = questions(monitored, self).await?;
+            let command = HumanCommand {
+                command_line: "device_add help".to_owned(),
+            };
+            let deadline = self.deadlines().command;
+            let help = monitored.session.execute(command, deadline).await.ok();
+            Ok((info, help.filter(|help| !help.trim().is_empty())))
+        })
     }
 }
 

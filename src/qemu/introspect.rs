@@ -15,16 +15,18 @@ pub struct Devices {
     pub types: BTreeSet<String>,
     /// Name and type of each property, of the types that were asked for and that list them.
     pub properties: BTreeMap<String, Vec<(String, String)>>,
+    /// Types that are not abstract and are derived from one of those that were asked for.
+    pub derived: BTreeSet<String>,
 }
 
 impl Build {
-    /// Starts the build without a machine and asks what devices there are, and which properties some
-    /// of them have; some tenths of a second.
+    /// Starts the build without a machine and asks what devices there are, which properties some
+    /// of them have, and what is derived from some `bases`; some tenths of a second.
     ///
     /// # Errors
     /// It does not start or does not answer.
-    pub fn devices(&self, asked: &[String]) -> Result<Devices, QemuError> {
-        let answered = block_on(self.ask_devices(asked)).unwrap_or_else(|error| {
+    pub fn devices(&self, asked: &[String], bases: &[&str]) -> Result<Devices, QemuError> {
+        let answered = block_on(self.ask_devices(asked, bases)).unwrap_or_else(|error| {
             Err(StartError {
                 label: self.label().to_owned(),
                 problem: Problem::Temp(error),
@@ -34,22 +36,17 @@ impl Build {
         Ok(answered?)
     }
 
-    /// Starts the build without a machine and asks for the types that are one of these, subtypes included; some
-    /// tenths of a second.
-    ///
-    /// # Errors
-    /// It does not start or does not answer.
-    pub fn types_of(&self, bases: &[&str]) -> Result<BTreeSet<String>, QemuError> {
-        self.ask_alone(async |monitored| types_of(monitored, self, bases).await)
-    }
-
     /// [`Build::devices`] for a caller with a runtime.
     ///
     /// # Errors
     /// As of [`Build::devices`].
-    pub async fn ask_devices(&self, asked: &[String]) -> Result<Devices, StartError> {
+    pub async fn ask_devices(
+        &self,
+        asked: &[String],
+        bases: &[&str],
+    ) -> Result<Devices, StartError> {
         let monitored = Monitored::start(self, NO_MACHINE).await?;
-        match questions(&monitored, self, asked).await {
+        match questions(&monitored, self, asked, bases).await {
             Ok(devices) => {
                 monitored.quit(self.deadlines().command).await;
                 Ok(devices)
@@ -78,7 +75,7 @@ impl Build {
     }
 
     /// Starts the build without a machine, asks it, and lets it quit.
-    fn ask_alone<T>(
+    pub(super) fn ask_alone<T>(
         &self,
         question: impl AsyncFnOnce(&Monitored) -> Result<T, QmpError>,
     ) -> Result<T, QemuError> {
@@ -125,17 +122,14 @@ async fn questions(
     monitored: &Monitored,
     build: &Build,
     asked: &[String],
+    bases: &[&str],
 ) -> Result<Devices, QmpError> {
     let deadline = build.deadlines().command;
     let session = &monitored.session;
-    let list = qmp::qom_list_types {
-        implements: Some("device".to_owned()),
-        abstract_: Some(false),
-    };
-    let types = session.execute(list, deadline).await?;
     let mut devices = Devices {
-        types: types.into_iter().map(|found| found.name).collect(),
+        types: types_of(monitored, build, &["device"]).await?,
         properties: BTreeMap::new(),
+        derived: types_of(monitored, build, bases).await?,
     };
     for name in asked {
         let typename = name.clone();

@@ -17,6 +17,8 @@ pub struct Means<'w> {
     pub cache: Option<PathBuf>,
     /// The watcher of what is fetched.
     pub watcher: FetchWatcher<'w>,
+    /// Set if devices are to be plugged into guests: a build is asked for its drivers with the rest.
+    pub lists_drivers: bool,
 }
 
 /// A build that was started once to read its version.
@@ -35,11 +37,14 @@ impl Opened {
     pub fn new(arg: &BuildArg, means: &Means<'_>) -> Result<Opened, QemuError> {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
-        let info = build.info()?;
+        let (info, help) = match means.lists_drivers {
+            true => build.info_with_help()?,
+            false => (build.info()?, None),
+        };
         Ok(Opened {
             build,
             info,
-            help: Arc::default(),
+            help: Arc::new(help.map_or_else(OnceLock::new, OnceLock::from)),
         })
     }
 

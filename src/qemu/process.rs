@@ -16,6 +16,7 @@ use tracing::{Level, Span, debug, debug_span};
 use crate::qemu::quote;
 
 use crate::cleanup::{Group, uninterrupted};
+use crate::model::visible_lines;
 
 /// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
@@ -248,7 +249,8 @@ impl Tail {
 
     fn text(&self) -> String {
         let kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).trim().to_owned()
+        let printed = String::from_utf8_lossy(&kept);
+        visible_lines(printed.trim()).replace("\\r\n", "\n")
     }
 }
 

@@ -88,8 +88,41 @@ pub fn same(one: &Value, other: &Value) -> bool {
     one == other || switch(one).is_some_and(|on| Some(on) == switch(other))
 }
 
+/// The properties that a machine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Those of every object.
+    Everything,
+    /// The features that virtio devices offer their drivers.
+    Features,
+}
+
 impl Snapshot {
-    /// Asks a machine. `wanted` says of which objects the properties are asked: it sees the path and
+    /// Asks a machine for some of its properties.
+    ///
+    /// # Errors
+    /// The build ends, or does not answer in time.
+    pub async fn of(
+        session: &Session,
+        deadline: Duration,
+        asked: Asked,
+    ) -> Result<Snapshot, QmpError> {
+        let wanted = |objects: &[Object]| {
+            let is_wanted = |object: &Object| match asked {
+                Asked::Everything => true,
+                Asked::Features => object.is_virtio,
+            };
+            objects.iter().map(is_wanted).collect()
+        };
+        // A build may not say of a switch that it is a feature: it takes the other one to know.
+        let is_asked = |listed: &Listed| match asked {
+            Asked::Everything => true,
+            Asked::Features => listed.is_switch,
+        };
+        Snapshot::ask(session, deadline, wanted, is_asked).await
+    }
+
+    /// Asks a machine for all properties of some objects. `wanted` says which: it sees the path and
     /// the type of all, in the order of their paths.
     ///
     /// # Errors
@@ -98,6 +131,15 @@ impl Snapshot {
         session: &Session,
         deadline: Duration,
         wanted: impl FnOnce(&[Object]) -> Vec<bool>,
+    ) -> Result<Snapshot, QmpError> {
+        Snapshot::ask(session, deadline, wanted, |_| true).await
+    }
+
+    async fn ask(
+        session: &Session,
+        deadline: Duration,
+        wanted: impl FnOnce(&[Object]) -> Vec<bool>,
+        is_asked: impl Fn(&Listed) -> bool,
     ) -> Result<Snapshot, QmpError> {
         let of_kind = async |implements: &str| -> Result<BTreeSet<String>, QmpError> {
             let command = qmp::qom_list_types {
@@ -169,9 +211,11 @@ impl Snapshot {
                 let is_virtio = object.is_virtio;
                 let listed = listed.map(|property| {
                     let is_feature = is_virtio && is_feature(&property);
+                    let is_switch = property.type_ == SWITCH;
                     let listed = Listed {
                         default: property.default_value,
                         is_feature,
+                        is_switch,
                     };
                     (property.name, listed)
                 });
@@ -184,6 +228,11 @@ impl Snapshot {
                 let Some(listed) = listed.get(&item.name) else {
                     continue;
                 };
+                if !is_asked(listed) {
+                    // It is there, which distinguishes it from one that the other build alone has.
+                    object.insert(&item.name, Value::Null, listed.clone());
+                    continue;
+                }
                 let command = get(&object.path, &item.name);
                 // Some can only be set.
                 let answer = unless_refused(session.execute(command, deadline).await)?;
@@ -203,6 +252,7 @@ impl Object {
             let Listed {
                 default,
                 is_feature,
+                ..
             } = listed;
             let setting = Setting {
                 value,
@@ -219,17 +269,21 @@ impl Object {
 struct Listed {
     default: Option<Value>,
     is_feature: bool,
+    is_switch: bool,
 }
 
 /// The type of every virtio device, whatever it is plugged in by.
 const VIRTIO: &str = "virtio-device";
+
+/// The type of a property that is on or off.
+const SWITCH: &str = "bool";
 
 /// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
 /// 9 a bit of a mask is described as `on/off` and a plain switch not at all
 /// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
 /// concern a guest's driver.
 fn is_feature(property: &ObjectPropertyInfo) -> bool {
-    property.type_ == "bool"
+    property.type_ == SWITCH
         && property.description.as_deref() == Some("on/off")
         && !property.name.starts_with("x-")
 }

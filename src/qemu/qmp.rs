@@ -18,6 +18,8 @@ use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
 use qapi::{Command, ExecuteError, qmp};
 use serde::{Deserialize, Serialize};
+
+use crate::model::visible_lines;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -157,7 +159,7 @@ impl Session {
             Ok(Ok(Err(ExecuteError::Qapi(error)))) => Err(QmpError::Refused {
                 command: C::NAME,
                 unknown: error.class == qapi::ErrorClass::CommandNotFound,
-                description: error.desc,
+                description: visible_lines(&error.desc).into_owned(),
             }),
             Ok(Ok(Err(ExecuteError::Io(error)))) => Err(broken(&self.garbage, C::NAME, error)),
             Ok(Err(_)) => Err(QmpError::Closed),
@@ -355,6 +357,14 @@ macro_rules! command {
     };
 }
 pub(crate) use command;
+
+/// A command of the human monitor.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HumanCommand {
+    pub command_line: String,
+}
+command!(HumanCommand, "human-monitor-command", String);
 
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryTarget {}

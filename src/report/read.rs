@@ -1,11 +1,13 @@
 //! Reading reports.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::compression::{UnpackError, unpacked};
+use crate::model::visible_lines;
 use crate::report::{REPORT_SCHEMA, Report};
 
 /// A report that unpacks to more than this is refused. Real ones have some megabytes.
@@ -71,7 +73,8 @@ fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
     };
     let text = unpacked(bytes, origin, MAX_BYTES)?;
     // The schema first: in another one every key may be in another place.
-    let any: Value = serde_json::from_slice(&text).map_err(|error| no_report(error.to_string()))?;
+    let mut any: Value =
+        serde_json::from_slice(&text).map_err(|error| no_report(error.to_string()))?;
     match any.get("schema").and_then(Value::as_str) {
         Some(REPORT_SCHEMA) => {}
         Some(schema) => {
@@ -82,6 +85,7 @@ fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
         }
         None => return Err(no_report("it names no schema".to_owned())),
     }
+    show_all(&mut any);
     let mut track = serde_path_to_error::Track::new();
     let traced = serde_path_to_error::Deserializer::new(any, &mut track);
     let report = Report::deserialize(traced);
@@ -92,5 +96,19 @@ fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
             report,
         }),
         Err(error) => Err(no_report(format!("at {path}: {error}"))),
+    }
+}
+
+/// Makes every text of a report visible. Texts of rules have lines, and so do messages that quote a build.
+fn show_all(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(shown) = visible_lines(text) {
+                *text = shown;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(show_all),
+        Value::Object(entries) => entries.values_mut().for_each(show_all),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

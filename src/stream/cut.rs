@@ -1,5 +1,6 @@
 //! A view on the bytes at hand that knows how to ask for more.
 
+use crate::model::is_hidden;
 use crate::stream::error::{StreamError, StreamErrorKind};
 
 /// The reason why a step cannot be completed.
@@ -155,5 +156,5 @@ impl<'a> Cut<'a> {
 /// A name as QEMU gives them: not empty, printable.
 pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
-    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+    (!text.is_empty() && !text.contains(is_hidden)).then_some(text)
 }

@@ -138,7 +138,7 @@ pub enum DecodeErrorKind {
         "a pointer of this array was null where the description was written, so the layout of the others is not known"
     )]
     PointersUnknown,
-    #[error("the description unfolds to more values than the section's bytes could hold")]
+    #[error("the description unfolds to more values than any section has")]
     TooMany,
 }
 

@@ -73,9 +73,15 @@ impl VmDesc {
     /// Parses the JSON. Nesting is bounded by the JSON parser (128 levels).
     ///
     /// # Errors
-    /// The JSON is malformed, or has another form.
+    /// The JSON is malformed, has another form or a name that QEMU cannot have written.
     pub fn parse(json: &[u8]) -> Result<VmDesc, serde_json::Error> {
-        serde_json::from_slice(json)
+        // QEMU's names are plain, and it escapes nothing. What is shown of a stream relies on it.
+        let is_plain =
+            |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\r') && *byte != b'\\';
+        match json.iter().all(is_plain) {
+            true => serde_json::from_slice(json),
+            false => Err(serde_json::Error::custom("a name is not plain ASCII")),
+        }
     }
 
     /// The device of that name and instance.

@@ -7,12 +7,14 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
-use crate::migration::diagnosis::property_diff::{Difference, findings};
+use crate::migration::diagnosis::property_diff::{Difference, Snapshots, findings};
+use crate::migration::diagnosis::survey::survey;
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
+use crate::qemu::properties::Asked;
 use crate::report::{Described, Finding, Level};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
@@ -192,13 +194,25 @@ impl<'l> Assessment<'l> {
         target: &SweepTarget,
         result: &MachineResult,
     ) -> Result<(), properties::ProbeError> {
-        for set in &result.virtio {
-            let (config, lists) = (&target.config, self.scope.lists);
-            let asked = properties::survey_features(config, set, self.directions, lists);
-            let found = block_on(asked)??;
-            self.absorb(found);
+        let (config, lists) = (&target.config, self.scope.lists);
+        let compared = |snapshots: &Snapshots| {
+            let machine = &*config.machine;
+            properties::dropped_features(snapshots, self.directions, machine, lists)
+        };
+        let mut found: Vec<Finding> = result.features.iter().flat_map(compared).collect();
+        let mut asked = Ok(());
+        for set in &result.not_asked {
+            match block_on(survey(config, set, Asked::Features)) {
+                Ok(Ok(surveyed)) => match surveyed.snapshots {
+                    Ok(snapshots) => found.extend(snapshots.iter().flat_map(compared)),
+                    Err(error) => asked = Err(error),
+                },
+                Ok(Err(error)) => asked = Err(error),
+                Err(error) => asked = Err(error.into()),
+            }
         }
-        Ok(())
+        self.absorb(found);
+        asked
     }
 
     /// Returns how much of what the guests sent the dumps describe.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::culprit::{Item, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::coverage::{Observed, Reach};
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId};
@@ -26,8 +27,10 @@ pub(crate) struct MachineResult {
     pub reach: Reach,
     /// The devices of the cases that did not pass, by their ids.
     pub failed: BTreeMap<String, DeviceSet>,
-    /// Guests that have all the virtio devices that were tried, between them.
-    pub virtio: Vec<DeviceSet>,
+    /// The features that virtio devices offer in both builds, of each guest that was asked.
+    pub features: Vec<Snapshots>,
+    /// Guests that have, between them, all the virtio devices that were tried and did not tell their features.
+    pub not_asked: Vec<DeviceSet>,
 }
 
 /// The cases of a machine, and the counts that come with them.
@@ -38,7 +41,7 @@ struct Collected {
     exercised: usize,
     by_fall_back: usize,
     left_out: Vec<LeftOut>,
-    virtio: Vec<DeviceSet>,
+    not_asked: Vec<DeviceSet>,
 }
 
 impl Collected {
@@ -81,7 +84,7 @@ impl MachineResult {
                 directions.map(|&direction| bare.case(direction)).collect()
             }
             Finished::Devices(controls) => {
-                collected.add_devices(context, controls);
+                collected.add_devices(context, controls, &evidence.asked);
                 collected.add_groups(context, controls);
                 controls.across.devices.planned.clone()
             }
@@ -92,7 +95,7 @@ impl MachineResult {
             exercised,
             by_fall_back,
             mut left_out,
-            virtio,
+            not_asked,
         } = collected;
         left_out.sort_by(|a, b| a.device.cmp(&b.device));
         let candidates = catalogue.candidates.iter();
@@ -128,15 +131,16 @@ impl MachineResult {
             },
             cases,
             failed,
-            virtio,
+            features: evidence.features.clone(),
+            not_asked,
         }
     }
 }
 
 impl Collected {
-    fn add_devices(&mut self, context: Context<'_>, controls: &Controls) {
+    fn add_devices(&mut self, context: Context<'_>, controls: &Controls, asked: &BTreeSet<Item>) {
         let devices = &controls.across.devices;
-        let mut virtio = Vec::new();
+        let mut not_asked = Vec::new();
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];
             match fate(context, controls, item) {
@@ -150,8 +154,8 @@ impl Collected {
                 Fate::Exercised => {
                     self.exercised += 1;
                     self.by_fall_back += usize::from(candidate.how == How::FallBack);
-                    if context.target.virtio.contains(&candidate.driver) {
-                        virtio.push(item);
+                    if !asked.contains(&item) {
+                        not_asked.extend(devices.virtio(context, &[item]));
                     }
                 }
                 Fate::Untried => {}
@@ -161,10 +165,10 @@ impl Collected {
                 self.add(case, &candidate.set);
             }
         }
-        if !virtio.is_empty() {
-            let packs = devices.packs(context, &virtio, &BTreeSet::new());
+        if !not_asked.is_empty() {
+            let packs = devices.packs(context, &not_asked, &BTreeSet::new());
             let packs = packs.iter().map(|items| devices.union(items));
-            self.virtio.extend(packs);
+            self.not_asked.extend(packs);
         }
     }
 

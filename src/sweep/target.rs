@@ -27,10 +27,9 @@ impl SweepTarget {
     /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
     pub(crate) fn may_send(&self, driver: &str, name: &str) -> bool {
         let dumps = [&self.config.old.dump, &self.config.new.dump];
-        let mut known = dumps
-            .into_iter()
-            .filter_map(|dump| dump.as_ref()?.section(driver));
-        known.any(|section| section.description.name == name) || is_named_after(name, driver)
+        let sections = dumps.into_iter().flatten().flat_map(|dump| &dump.sections);
+        let mut sent = sections.filter(|section| section.description.name == name);
+        sent.any(|section| is_part_of(&section.type_name, driver)) || is_named_after(name, driver)
     }
 
     /// Names the cases of the machine without devices.
@@ -71,26 +70,40 @@ pub(crate) fn with_architecture(architecture: &str, machine: &str) -> String {
     }
 }
 
-/// Asks for the properties of device types as both builds have them, as far as a fallback may need
-/// them on one of these machines, which are of one pair of builds.
+/// The facts about device types that only the builds themselves have.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TypeFacts {
+    /// The properties that both builds have, of the types that a fallback may plug in.
+    pub properties: Properties,
+    /// The types, of both builds, that are derived from those that were asked for.
+    pub derived: BTreeSet<String>,
+}
+
+/// The types that carry a virtio device on a bus that a user plugs into.
+pub(crate) const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
+
+/// Asks both builds about device types: for their properties, as far as a fallback may need them on one of these
+/// machines, which are of one pair of builds, and for those that are derived from some `bases`.
 ///
 /// # Errors
 /// A build does not start or does not answer.
-pub(crate) fn properties(
+pub(crate) fn facts(
     configs: &[MigrationConfig],
     only: &Only,
-) -> Result<Properties, QemuError> {
+    bases: &[&str],
+) -> Result<TypeFacts, QemuError> {
     let asked: Vec<String> = worth_asking(configs, only).into_iter().collect();
-    let (Some(config), false) = (configs.first(), asked.is_empty()) else {
-        return Ok(Properties::new());
+    let nothing_to_ask = asked.is_empty() && bases.is_empty();
+    let Some(config) = configs.first().filter(|_| !nothing_to_ask) else {
+        return Ok(TypeFacts::default());
     };
-    let (old, new) = (&config.old, &config.new);
-    let ask = |build: &Build| build.devices(&asked).map(|devices| devices.properties);
-    let (ours, theirs) = side_by_side(|| ask(&old.build), || ask(&new.build));
+    let ask = |build: &Build| build.devices(&asked, bases);
+    let (old, new) = (&config.old.build, &config.new.build);
+    let (ours, theirs) = side_by_side(|| ask(old), || ask(new));
     let (ours, theirs) = (ours?, theirs?);
     let mut shared = BTreeMap::new();
-    for (driver, properties) in ours {
-        let Some(others) = theirs.get(&driver) else {
+    for (driver, properties) in ours.properties {
+        let Some(others) = theirs.properties.get(&driver) else {
             continue;
         };
         let properties: Vec<Property> = properties
@@ -100,18 +113,17 @@ pub(crate) fn properties(
             .collect();
         shared.insert(driver, properties);
     }
-    Ok(shared)
+    Ok(TypeFacts {
+        properties: shared,
+        derived: &ours.derived & &theirs.derived,
+    })
 }
 
-/// The types that carry a virtio device on a bus that a user plugs into.
-const VIRTIO_PROXIES: [&str; 2] = ["virtio-pci", "virtio-ccw-device"];
-
-/// Asks which drivers of a build plug in a virtio device.
-///
-/// # Errors
-/// The build does not start or does not answer.
-pub(crate) fn virtio(config: &MigrationConfig) -> Result<BTreeSet<String>, QemuError> {
-    config.old.build.types_of(&VIRTIO_PROXIES)
+/// Tells whether a type that sends a section is a driver, or a device that the driver plugs into its own bus:
+/// `virtio-keyboard-device` is in `virtio-keyboard-pci`.
+fn is_part_of(type_name: &str, driver: &str) -> bool {
+    let plugged = type_name.strip_suffix("-device");
+    type_name == driver || plugged.is_some_and(|name| is_named_after(name, driver))
 }
 
 /// Tells whether a description in a stream, or a block of memory, may be a driver's: `vga-isa` is that of
@@ -141,6 +153,20 @@ mod tests {
         assert_eq!(labels, ["q35", "pc-i440fx-7.2", "pc-i440fx-6.0"]);
         let virt = ["virt-7.2".to_owned()];
         assert_eq!(label("aarch64", "virt-7.2", &virt), "aarch64/virt");
+    }
+
+    #[test]
+    fn a_device_on_a_bus_of_its_own_is_part_of_its_driver() {
+        for (type_name, driver, fits) in [
+            ("virtio-keyboard-device", "virtio-keyboard-pci", true),
+            ("virtio-net-device", "virtio-net-pci-non-transitional", true),
+            ("virtio-serial-device", "virtio-serial-ccw", true),
+            ("virtio-mouse-device", "virtio-keyboard-pci", false),
+            ("e1000", "e1000", true),
+            ("e1000", "e1000-82545em", false),
+        ] {
+            assert_eq!(is_part_of(type_name, driver), fits, "{type_name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::model::make_visible;
+
 /// A whole dump: every QOM type of a build that has a vmstate description.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dump {
@@ -35,6 +37,45 @@ pub struct Section {
     /// The QOM type: the key in the file, which is not on the wire.
     pub type_name: String,
     pub description: Vmsd,
+}
+
+/// A reason why a section cannot be of a build of QEMU.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Oddity {
+    #[error("it has more than {MOST_ITEMS} fields and subsections")]
+    Items,
+    #[error("the size of `{field}` is more than {MOST_BYTES} bytes or elements")]
+    Size { field: String },
+}
+
+/// The largest section of a real build has 237, that of nvme.
+const MOST_ITEMS: usize = 2048;
+/// Bytes of an element, and elements of an array. The largest of a real build are three million and
+/// half a million.
+const MOST_BYTES: u64 = u32::MAX as u64;
+
+impl Section {
+    /// Returns the reason why it cannot be real, if there is one.
+    fn oddity(&self) -> Option<Oddity> {
+        fn walk(vmsd: &Vmsd, left: &mut usize) -> Result<(), Oddity> {
+            let items = vmsd.fields().len() + vmsd.subsections.len();
+            *left = left.checked_sub(items).ok_or(Oddity::Items)?;
+            for field in vmsd.fields() {
+                if field.size > MOST_BYTES || field.num.is_some_and(|num| num > MOST_BYTES) {
+                    let field = field.name.clone();
+                    return Err(Oddity::Size { field });
+                }
+                if let Some(description) = &field.description {
+                    walk(description, left)?;
+                }
+            }
+            vmsd.subsections
+                .iter()
+                .try_for_each(|inner| walk(inner, left))
+        }
+        let mut left = MOST_ITEMS;
+        walk(&self.description, &mut left).err()
+    }
 }
 
 /// A `VMStateDescription`: of a section, of a nested structure or of a subsection.
@@ -94,6 +135,44 @@ impl Dump {
     /// Tells whether there is a section of this type that cannot be read.
     pub fn has_unreadable(&self, type_name: &str) -> bool {
         self.unreadable.iter().any(|s| s.type_name == type_name)
+    }
+
+    /// Sets the sections aside that no build has, so that a comparison takes bounded time and its sums
+    /// are right.
+    pub(crate) fn set_oddities_aside(&mut self) {
+        let Dump {
+            sections,
+            unreadable,
+            ..
+        } = self;
+        let odd = sections.extract_if(.., |section| section.oddity().is_some());
+        unreadable.extend(odd.filter_map(|section| {
+            Some(Unreadable {
+                reason: section.oddity()?.to_string(),
+                type_name: section.type_name,
+            })
+        }));
+    }
+
+    /// Makes every name visible.
+    pub(crate) fn make_visible(&mut self) {
+        fn description(vmsd: &mut Vmsd) {
+            make_visible(&mut vmsd.name);
+            for field in vmsd.fields.iter_mut().flatten() {
+                make_visible(&mut field.name);
+                field.description.as_deref_mut().map(description);
+            }
+            vmsd.subsections.iter_mut().for_each(description);
+        }
+        self.machine.as_mut().map(make_visible);
+        for section in &mut self.sections {
+            make_visible(&mut section.type_name);
+            description(&mut section.description);
+        }
+        for section in &mut self.unreadable {
+            make_visible(&mut section.type_name);
+            make_visible(&mut section.reason);
+        }
     }
 
     pub fn section(&self, type_name: &str) -> Option<&Section> {

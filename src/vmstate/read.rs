@@ -15,7 +15,9 @@ use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, U
 /// No memory is set aside for more than this before it is read.
 const LIKELY_BYTES: u64 = 4 << 20;
 /// A dump that unpacks to more than this is refused. Real ones have 2 MB.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 32 << 20;
+/// A dump with more device types is refused. Real ones have 720.
+const MOST_SECTIONS: usize = 8192;
 
 /// A failure to read a dump. All of these are the input's fault, not QEMU's.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,10 @@ pub enum DumpError {
         json_path: String,
         reason: String,
     },
+    #[error(
+        "{origin} has {sections} device types, more than any build: it is not a vmstate dump of one"
+    )]
+    TooMany { origin: String, sections: usize },
     #[error("{origin} is JSON but holds no device description: it is not a vmstate dump")]
     NoSections { origin: String },
 }
@@ -110,11 +116,24 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
         offset: e.valid_up_to(),
         line: line_of(bytes, e.valid_up_to()),
     })?;
-    let dump: Dump = match serde_json::from_str(text) {
+    let mut dump: Dump = match serde_json::from_str(text) {
         Ok(dump) => dump,
         // One malformed section does not affect the others.
         Err(error) => one_by_one(text).ok_or_else(|| explain(text, origin, error))?,
     };
+    // No name in QEMU has a character that JSON writes with a backslash, or one beyond ASCII: only a file
+    // of another origin is searched for them.
+    if text.contains(['\\', '\x7f']) || !text.is_ascii() {
+        dump.make_visible();
+    }
+    let sections = dump.sections.len() + dump.unreadable.len();
+    if sections > MOST_SECTIONS {
+        return Err(DumpError::TooMany {
+            origin: origin.to_owned(),
+            sections,
+        });
+    }
+    dump.set_oddities_aside();
     if dump.sections.is_empty() {
         return Err(DumpError::NoSections {
             origin: origin.to_owned(),
@@ -347,6 +366,60 @@ mod tests {
         }
         let none = parse_dump(br#"{"a":{"Name":"a"},"b":null}"#, "in").expect_err("nothing sound");
         assert!(none.to_string().contains("at a: missing field"), "{none}");
+    }
+
+    #[test]
+    fn a_section_that_no_build_has_is_set_aside() {
+        let field = |name: &str, size: u64, num: &str| {
+            format!(
+                r#"{{"field":"{name}","version_id":0,"field_exists":false,"size":{size}{num}}}"#
+            )
+        };
+        let section = |fields: &[String]| {
+            format!(
+                r#"{{"Description":{{"name":"d","version_id":1,"minimum_version_id":1,"Fields":[{}]}}}}"#,
+                fields.join(",")
+            )
+        };
+        let sound = section(&[field("x", 4, "")]);
+        let many: Vec<String> = (0..3000).map(|i| field(&format!("f{i}"), 1, "")).collect();
+        for (odd, reason) in [
+            (
+                section(&many),
+                "it has more than 2048 fields and subsections",
+            ),
+            (
+                section(&[field("x", 1 << 40, "")]),
+                "the size of `x` is more than 4294967295 bytes or elements",
+            ),
+            (
+                section(&[field("y", 4, r#","num":9223372036854775808"#)]),
+                "the size of `y` is more than 4294967295 bytes or elements",
+            ),
+        ] {
+            let text = format!(r#"{{"odd":{odd},"sound":{sound}}}"#);
+            let dump = parse_dump(text.as_bytes(), "in").expect("the rest is sound");
+            assert_eq!(dump.sections.len(), 1);
+            assert_eq!(dump.unreadable[0].type_name, "odd");
+            assert_eq!(dump.unreadable[0].reason, reason);
+        }
+        let types: Vec<String> = (0..9000).map(|i| format!(r#""t{i}":{sound}"#)).collect();
+        let text = format!("{{{}}}", types.join(","));
+        let error = parse_dump(text.as_bytes(), "in").expect_err("too many");
+        assert!(
+            error.to_string().starts_with("in has 9000 device types"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_are_visible_once_they_are_read() {
+        let text = SMALL.replace(r#""field": "a""#, r#""field": "a\n\ncompatible\u001b[8m""#);
+        let text = text.replace(r#""dev": {"#, "\"d\u{202e}ev\": {");
+        let dump = parse_dump(text.as_bytes(), "in").expect("a dump");
+        assert_eq!(dump.sections[0].type_name, "d\\u{202e}ev");
+        let field = &dump.sections[0].description.fields()[1];
+        assert_eq!(field.name, "a\\n\\ncompatible\\u{1b}[8m");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod dependencies;
 mod device_sets;
 mod dumps;
 mod guests;
+mod hostile;
 mod live;
 mod log;
 mod merge;

@@ -21,10 +21,18 @@ pub(super) struct Density {
     hints: usize,
 }
 
+/// Items of a failed pack that are similar, and not tried yet.
+#[derive(Debug)]
+pub(super) struct Alike {
+    /// The first two, which are tried alone: they show whether it is worth to try all alone.
+    first: [Item; 2],
+    others: Vec<Item>,
+}
+
 impl<E: Clone> Search<E> {
     /// Divides a pack that failed or did not start: into what the evidence points at and the rest,
     /// or into halves. Of the items similar to the one that the evidence points at, a second one is
-    /// tried alone, and each if that has failed before.
+    /// tried alone, and the others wait for both; each is tried alone at once if two such have failed before.
     pub(super) fn divide(
         &mut self,
         at: usize,
@@ -43,6 +51,7 @@ impl<E: Clone> Search<E> {
                 other != at && parent.is_some() && node.parent == parent && node.failure.is_some()
             });
         let items = &self.nodes[at].items;
+        let mut waiting = None;
         let (parts, hints) = match suspect {
             Some(suspect) if density.hints < HINTS => {
                 let (like, rest): (Vec<Item>, Vec<Item>) = without(items, suspect)
@@ -52,7 +61,11 @@ impl<E: Clone> Search<E> {
                 let mut parts = vec![vec![suspect]];
                 match like.split_first() {
                     Some((&second, others)) if !seen => {
-                        parts.extend([vec![second], others.to_vec()])
+                        parts.push(vec![second]);
+                        waiting = Some(Alike {
+                            first: [suspect, second],
+                            others: others.to_vec(),
+                        });
                     }
                     _ => parts.extend(like.into_iter().map(|item| vec![item])),
                 }
@@ -69,8 +82,36 @@ impl<E: Clone> Search<E> {
                 (parts.collect(), density.hints)
             }
         };
-        self.nodes[at].open = parts.len();
+        let waiting = waiting.filter(|alike| !alike.others.is_empty());
+        self.nodes[at].open = parts.len() + usize::from(waiting.is_some());
+        self.nodes[at].waiting = waiting;
         let density = Density { is_high, hints };
+        self.nodes[at].parts_density = density;
+        let parts = parts.into_iter();
+        parts
+            .map(|part| self.add(route, part, Some(at), density))
+            .collect()
+    }
+
+    /// Tries the items of a node that waited for the first two of their kind, once both are known: each alone if
+    /// both failed, or else together.
+    fn try_alike(&mut self, at: usize) -> Vec<Trial> {
+        let node = &self.nodes[at];
+        let is_known = |item: &Item| self.verdict(node.route, *item).is_some();
+        let is_over = |alike: &Alike| alike.first.iter().all(is_known);
+        if !node.waiting.as_ref().is_some_and(is_over) {
+            return Vec::new();
+        }
+        let Some(Alike { first, others }) = self.nodes[at].waiting.take() else {
+            return Vec::new();
+        };
+        let parts: Vec<Vec<Item>> = match self.kinds_seen(at, &first.into()) {
+            true => others.into_iter().map(|item| vec![item]).collect(),
+            false => vec![others],
+        };
+        let node = &mut self.nodes[at];
+        node.open = node.open + parts.len() - 1;
+        let (route, density) = (node.route, node.parts_density);
         let parts = parts.into_iter();
         parts
             .map(|part| self.add(route, part, Some(at), density))
@@ -94,7 +135,7 @@ impl<E: Clone> Search<E> {
         node.open -= 1;
         node.is_explained |= explains;
         if node.open > 0 {
-            return Vec::new();
+            return self.try_alike(parent);
         }
         if node.failure.is_none() || node.is_explained {
             let explained = node.is_explained;

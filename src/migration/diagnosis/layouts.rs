@@ -3,31 +3,10 @@
 use crate::compare::renames::Renames;
 use crate::compare::streams;
 use crate::compare::streams::Side;
-use crate::devices::DeviceSet;
-use crate::migration::config::MigrationConfig;
-use crate::migration::diagnosis::properties::ProbeError;
-use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::report::{Case, Confirmation, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
-
-/// Has both builds save a guest that never ran.
-///
-/// # Errors
-/// One does not start with the set, or does not save it.
-pub(crate) async fn streams(
-    config: &MigrationConfig,
-    set: &DeviceSet,
-) -> Result<(Stream, Stream), ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let deadline = config.timeouts.leg;
-    tokio::try_join!(
-        save_new_machine(&config.old, &launch, deadline),
-        save_new_machine(&config.new, &launch, deadline)
-    )
-    .map_err(ProbeError::Save)
-}
 
 /// Returns how much of the data that two builds sent is described by their dumps.
 pub(crate) fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {

@@ -11,4 +11,5 @@ pub(crate) mod properties;
 pub(crate) mod property_diff;
 pub(crate) mod reproduce;
 pub(crate) mod section_override;
+pub(crate) mod survey;
 pub(crate) mod withdraw;

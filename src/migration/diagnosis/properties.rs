@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::devices::DeviceSet;
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
 use crate::migration::diagnosis::property_diff::{
@@ -179,43 +178,28 @@ pub(crate) fn senders(dumps: &[&Dump]) -> Senders {
     senders
 }
 
-/// Finds the properties that the builds set up differently for a device set: notes, and warnings of
-/// features that are not offered on the other side.
-///
-/// # Errors
-/// A build does not start with it.
-pub(crate) async fn survey(
-    config: &MigrationConfig,
-    set: &DeviceSet,
+/// Finds the properties that the builds set up differently: notes, and warnings of features that are not
+/// offered on the other side.
+pub(crate) fn differing(
+    snapshots: &Snapshots,
     directions: &[Direction],
+    machine: &str,
     lists: &KnownIssues,
-) -> Result<Vec<Finding>, ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let all = |objects: &[Object]| vec![true; objects.len()];
-    let snapshots = ask(&config.old, &config.new, &launch, all).await?;
-    let differences = compare(&snapshots, Compared::Values, lists);
-    Ok(findings(&differences, directions, &config.machine))
+) -> Vec<Finding> {
+    let differences = compare(snapshots, Compared::Values, lists);
+    findings(&differences, directions, machine)
 }
 
-/// Finds the features that a virtio device of one build alone offers, of the devices of a set.
-///
-/// # Errors
-/// A build does not start with it.
-pub(crate) async fn survey_features(
-    config: &MigrationConfig,
-    set: &DeviceSet,
+/// Finds the features that a virtio device of one build alone offers.
+pub(crate) fn dropped_features(
+    snapshots: &Snapshots,
     directions: &[Direction],
+    machine: &str,
     lists: &KnownIssues,
-) -> Result<Vec<Finding>, ProbeError> {
-    let launch = config.launch(config.compose(set).args);
-    let devices = |objects: &[Object]| {
-        let objects = objects.iter();
-        objects.map(|object| object.is_virtio).collect()
-    };
-    let snapshots = ask(&config.old, &config.new, &launch, devices).await?;
-    let mut differences = compare(&snapshots, Compared::Values, lists);
+) -> Vec<Finding> {
+    let mut differences = compare(snapshots, Compared::Values, lists);
     differences.retain(|difference| difference.feature_dropped().is_some());
-    Ok(findings(&differences, directions, &config.machine))
+    findings(&differences, directions, machine)
 }
 
 /// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
@@ -248,8 +232,9 @@ pub(crate) enum ProbeError {
     Start(#[from] StartError),
     #[error("no runtime: {0}")]
     Runtime(#[from] io::Error),
+    /// A machine that never runs does not start, does not save itself or does not answer.
     #[error("{0}")]
-    Save(String),
+    NewMachine(String),
 }
 
 /// Adds findings that cases confirmed to those that are there already. One that is among them only

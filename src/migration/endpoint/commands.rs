@@ -96,14 +96,6 @@ pub(crate) struct SetParameters {
 }
 command!(SetParameters, "migrate-set-parameters", Value);
 
-/// A command of the human monitor.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct HumanCommand {
-    pub command_line: String,
-}
-command!(HumanCommand, "human-monitor-command", String);
-
 /// Asks which devices are on the PCI buses.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryPci {}

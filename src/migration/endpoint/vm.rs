@@ -13,10 +13,11 @@ use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::commands::{Cont, HumanCommand};
+use crate::migration::endpoint::commands::Cont;
 use crate::model::Version;
 use crate::qemu::machine::ProfileCpu;
-use crate::qemu::qmp::QmpError;
+use crate::qemu::properties::{Asked, Snapshot};
+use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
     Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
     side_by_side,
@@ -110,6 +111,19 @@ pub struct LaunchSpec {
     pub(crate) tolerated: Arc<LoadChanges>,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
+    /// Set if both builds are asked for the features that virtio devices offer.
+    pub features: bool,
+}
+
+impl LaunchSpec {
+    /// Returns the same without questions: they are asked once.
+    pub(crate) fn unasked(self) -> LaunchSpec {
+        LaunchSpec {
+            survey: false,
+            features: false,
+            ..self
+        }
+    }
 }
 
 impl LaunchSpec {
@@ -302,6 +316,14 @@ impl Vm {
             .execute(command, self.command)
             .await?;
         Ok(Buses::from_qtree(&text))
+    }
+
+    /// Asks how its devices are set up.
+    ///
+    /// # Errors
+    /// The build ends, or does not answer in time.
+    pub(crate) async fn ask(&self, asked: Asked) -> Result<Snapshot, QmpError> {
+        Snapshot::of(&self.monitored.session, self.command, asked).await
     }
 
     /// Returns the trace of a destination's load so far; nothing of any other build.

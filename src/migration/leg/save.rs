@@ -5,17 +5,78 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 
+use crate::cleanup::TempFolder;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::commands::{Migrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
 use crate::qemu::private_dir;
+use crate::qemu::properties::{Asked, Snapshot};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
 /// Pause between two questions whether a machine that has saved itself is done.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// A machine that never runs, in one build.
+pub(crate) struct NewMachine {
+    vm: Vm,
+    /// The build, as the user wrote it.
+    label: String,
+    /// Its files, which go when it does.
+    _folder: TempFolder,
+}
+
+impl NewMachine {
+    /// Starts a build with the machine.
+    ///
+    /// # Errors
+    /// It does not start; in words.
+    pub(crate) async fn start(
+        endpoint: &Endpoint,
+        launch: &LaunchSpec,
+    ) -> Result<NewMachine, String> {
+        let text = |error: &dyn fmt::Display| error.to_string();
+        let folder = private_dir().map_err(|error| text(&error))?;
+        launch
+            .prepare(folder.path())
+            .map_err(|error| text(&error))?;
+        let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
+            .await
+            .map_err(|error| text(&error))?;
+        Ok(NewMachine {
+            vm,
+            label: endpoint.build.label().to_owned(),
+            _folder: folder,
+        })
+    }
+
+    /// Has it save itself.
+    ///
+    /// # Errors
+    /// It cannot be set up, or refuses; in words.
+    pub(crate) async fn save(&mut self, deadline: Duration) -> Result<Stream, String> {
+        match set_up::set_up(&mut self.vm, LegSide::Source, &[]).await {
+            Ok(()) => save(&self.vm, deadline).await.stream,
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Asks how its devices are set up.
+    ///
+    /// # Errors
+    /// The build ends, or does not answer in time; in words.
+    pub(crate) async fn ask(&self, asked: Asked) -> Result<Snapshot, String> {
+        let answered = self.vm.ask(asked).await;
+        answered.map_err(|error| format!("{}: {error}", self.label))
+    }
+
+    /// Ends it. It has nothing to put in order.
+    pub(crate) async fn end(mut self) {
+        self.vm.monitored.process.kill().await;
+    }
+}
 
 /// Starts a build and has it save the machine, which never ran.
 ///
@@ -26,20 +87,9 @@ pub(crate) async fn save_new_machine(
     launch: &LaunchSpec,
     deadline: Duration,
 ) -> Result<Stream, String> {
-    let text = |error: &dyn fmt::Display| error.to_string();
-    let folder = private_dir().map_err(|error| text(&error))?;
-    launch
-        .prepare(folder.path())
-        .map_err(|error| text(&error))?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
-        .await
-        .map_err(|error| text(&error))?;
-    let saved = match set_up::set_up(&mut vm, LegSide::Source, &[]).await {
-        Ok(()) => save(&vm, deadline).await.stream,
-        Err(error) => Err(error.to_string()),
-    };
-    // It has nothing to put in order.
-    vm.monitored.process.kill().await;
+    let mut machine = NewMachine::start(endpoint, launch).await?;
+    let saved = machine.save(deadline).await;
+    machine.end().await;
     saved
 }
 

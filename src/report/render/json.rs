@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::model::visible_json;
 use crate::report::Report;
 
 /// The JSON Schema of what [`write()`] writes.
@@ -12,6 +13,6 @@ pub const SCHEMA: &str = include_str!("../../../report-schema.json");
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
-    writeln!(out)
+    let text = serde_json::to_string_pretty(report)?;
+    writeln!(out, "{}", visible_json(&text))
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
+use crate::input::read_listed_text;
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
 use crate::qemu::machine;
 use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
@@ -58,6 +59,11 @@ pub enum ListError {
         folder: PathBuf,
         source: std::io::Error,
     },
+    #[error("cannot read the list {}: {source}", file.display())]
+    Unread {
+        file: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{file}: {reason}")]
     Malformed { file: String, reason: String },
     #[error("{place}: {reason}")]
@@ -82,7 +88,7 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
         let keys = entry.get_ref().iter();
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
             return Err(refused(
-                place(name, text, entry.span().start),
+                Lines::of(text).place(name, entry.span().start),
                 format!("`{key}` is still to be filled in"),
             ));
         }
@@ -99,11 +105,26 @@ fn has_placeholder(value: &toml::Value) -> bool {
     }
 }
 
-/// Returns the place of an entry that begins at this byte of a list.
-fn place(name: &str, text: &str, offset: usize) -> Place {
-    Place {
-        file: name.to_owned(),
-        line: 1 + text[..offset.min(text.len())].matches('\n').count(),
+/// The offsets of the line ends of a list, in order.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        let bytes = text.bytes().enumerate();
+        Lines(
+            bytes
+                .filter(|&(_, b)| b == b'\n')
+                .map(|(at, _)| at)
+                .collect(),
+        )
+    }
+
+    /// Returns the place of an entry that begins at this byte.
+    fn place(&self, name: &str, offset: usize) -> Place {
+        Place {
+            file: name.to_owned(),
+            line: 1 + self.0.partition_point(|&end| end < offset),
+        }
     }
 }
 
@@ -255,8 +276,17 @@ impl KnownIssues {
         }
         files.sort();
         for file in files {
-            let text = std::fs::read_to_string(&file).map_err(failed)?;
+            let unread = |source| ListError::Unread {
+                file: file.clone(),
+                source,
+            };
+            let text = read_listed_text(&file).map_err(unread)?;
             let name = file.display().to_string();
+            if let Some(line) = hidden_line(&text) {
+                let place = Place { file: name, line };
+                let reason = "a character that nobody sees, such as a control character";
+                return Err(refused(place, reason));
+            }
             filled_in(&name, &text)?;
             self.add(&name, &text)?;
             let before = self.own.unwrap_or_default().to_le_bytes();
@@ -274,7 +304,8 @@ impl KnownIssues {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),
         })?;
-        let place = |offset: usize| place(name, text, offset);
+        let lines = Lines::of(text);
+        let place = |offset: usize| lines.place(name, offset);
         for (what, entries) in [
             (Renamed::Section, file.section),
             (Renamed::Description, file.description),

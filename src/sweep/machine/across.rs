@@ -12,8 +12,7 @@ use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
-use crate::sweep::machine::kind::KnownKinds;
-use crate::sweep::machine::run::Run;
+use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
 
 /// Every device between the builds.
@@ -22,10 +21,10 @@ pub(crate) struct AcrossSearch {
     pub bare: BareMachine,
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
-    /// The kinds of failure of single devices so far.
-    kinds: Arc<KnownKinds>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
+    /// The devices that others need: whether they pass decides whether those are tried.
+    needed: BTreeSet<Item>,
 }
 
 impl AcrossSearch {
@@ -71,44 +70,65 @@ impl AcrossSearch {
             .with_likeness(accounts_for)
             .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever the prediction.
+        let needs = devices.needs(arch);
+        let needed = needs.values().flatten().copied().collect();
         let search = match options.packing {
-            Packing::Packed => search.with_needs(devices.needs(arch)),
+            Packing::Packed => search.with_needs(needs),
             Packing::OneByOne => search,
         };
         let across = AcrossSearch {
             bare,
             devices,
             search,
-            kinds: Arc::default(),
             predicted: BTreeSet::new(),
+            needed,
         };
-        let tasks = across.tasks(trials, evidence);
+        let tasks = across.tasks(context, trials, evidence);
         (across, tasks)
     }
 
-    fn tasks(&self, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
+    fn tasks(&self, context: Context<'_>, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
         let task = |trial: Trial| {
+            let mut virtio = self.devices.virtio(context, &trial.items);
+            let features = virtio.any(|item| !evidence.asked.contains(&item));
+            drop(virtio);
             let route = trial.route;
-            let expected = match (trial.items.as_slice(), route.direction()) {
-                (&[item], Some(direction)) => evidence.pairing.across(item, direction),
-                _ => None,
-            };
             Task {
-                guest: Guest {
-                    route,
-                    set: self.devices.union(&trial.items),
-                    section_override: self.bare.section_override(route),
-                    tolerated: self.bare.tolerated(route),
-                },
+                guest: self.guest(route, &trial.items),
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
-                    expected,
-                    known: Arc::clone(&self.kinds),
+                    features,
+                    calibration: self.calibration(context, &trial),
                     trial,
                 },
             }
         };
         trials.into_iter().map(task).collect()
+    }
+
+    /// Returns the device types of some items.
+    pub(super) fn types(&self, context: Context<'_>, items: &[Item]) -> BTreeSet<String> {
+        let devices = self.devices.union(items).devices;
+        let arch = context.target.config.arch.as_str();
+        devices.iter().map(|d| d.driver(arch).to_owned()).collect()
+    }
+
+    /// Decides when a trial is calibrated.
+    fn calibration(&self, context: Context<'_>, trial: &Trial) -> Calibration {
+        match (context.options.packing, trial.items.as_slice()) {
+            (Packing::Packed, [item]) if !self.needed.contains(item) => Calibration::WithControls,
+            _ => Calibration::AtOnce,
+        }
+    }
+
+    /// Returns the guest of these devices.
+    pub(super) fn guest(&self, route: Route, items: &[Item]) -> Guest {
+        Guest {
+            route,
+            set: self.devices.union(items),
+            section_override: self.bare.section_override(route),
+            tolerated: self.bare.tolerated(route),
+        }
     }
 
     /// Takes the result of a trial; returns the next tasks.
@@ -119,27 +139,33 @@ impl AcrossSearch {
         moved: Moved,
         evidence: &mut Evidence,
     ) -> Vec<Task> {
-        let Moved { run, stream, .. } = moved;
+        let Moved {
+            run,
+            stream,
+            features,
+            ..
+        } = moved;
+        if let Some(features) = features {
+            evidence.features.push(features);
+            let virtio = self.devices.virtio(context, &trial.items);
+            evidence.asked.extend(virtio);
+        }
         let attribution = Attribution {
             target: context.target,
             catalogue: &self.devices.catalogue,
         };
         let single = attribution.single_culprit(trial, &run);
-        if trial.items.len() == 1
-            && let Some(kind) = attribution.kind(trial.route, &run)
-        {
-            Arc::make_mut(&mut self.kinds).add(kind);
-        }
         // The guest of a single culprit shows all that there is to know of it.
         let (others, culprit) = match &single {
             Some(single) => (&single.others, Some(single.culprit)),
             None => (&run, None),
         };
         let items = without(&trial.items, culprit);
-        let devices = self.devices.union(&items).devices;
-        let arch = context.target.config.arch.as_str();
-        let types = devices.iter().map(|d| d.driver(arch).to_owned()).collect();
-        evidence.add(trial, &items, types, others, stream.as_ref());
+        if let Some(direction) = trial.route.direction() {
+            let types = self.types(context, &items);
+            let in_guest = trial.items.len();
+            evidence.add(direction, &items, in_guest, types, others, stream.as_ref());
+        }
 
         let likely_to_fail = match (run.attempt.outcome, &single) {
             (Outcome::Pass, _) | (_, Some(_)) => attribution.likely_to_fail(&run, trial),
@@ -150,7 +176,7 @@ impl AcrossSearch {
         self.predicted.extend(predicted);
         let answer = attribution.answer(trial, run, single, likely_to_fail);
         let trials = self.search.record(trial, answer);
-        self.tasks(trials, evidence)
+        self.tasks(context, trials, evidence)
     }
 
     /// Tells whether a failure was predicted, by the dumps or by what the other build sent.
@@ -163,7 +189,7 @@ impl AcrossSearch {
     }
 
     /// Returns the pack that failed in the same place as a culprit before that was tried alone.
-    pub(crate) fn earlier_failure(&self, route: Route, item: Item) -> Option<&Run> {
+    pub(crate) fn earlier_failure(&self, route: Route, item: Item) -> Option<&Arc<Run>> {
         let pack = self.search.pointed_at(route, item)?;
         let Some(Verdict::Culprit(alone)) = self.search.verdict(route, item) else {
             return None;

@@ -94,7 +94,7 @@ impl Attribution<'_> {
             (_, None) => {
                 let suspect = self.suspect(&run, &trial.items);
                 Answer::Failed {
-                    alike: self.alike(&run, &trial.items),
+                    alike: self.alike(&run),
                     suspect,
                     evidence: run,
                 }
@@ -130,6 +130,7 @@ impl Attribution<'_> {
             sent: run.sent.iter().filter(arrived).cloned().collect(),
             likely_refused: run.likely_refused.clone(),
             changed_by_load: Vec::new(),
+            calibration: run.calibration,
             differing: Arc::default(),
         });
         Some(SingleCulprit { culprit, others })
@@ -151,12 +152,14 @@ impl Attribution<'_> {
         suspect.or_else(|| self.lacks_rom(run, items))
     }
 
-    /// Returns the items that send a section with the part in it that failed.
-    fn alike(&self, run: &Run, items: &[Item]) -> BTreeSet<Item> {
+    /// Returns the items, of all that are tried, that send a section with the part in it that failed.
+    fn alike(&self, run: &Run) -> BTreeSet<Item> {
         let sections = sections_alike(self.target, &run.attempt);
         let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
         let is_alike = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
-        items.iter().copied().filter(is_alike).collect()
+        (0..self.catalogue.candidates.len())
+            .filter(is_alike)
+            .collect()
     }
 
     /// Returns the kind of the failure of one item.

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::culprit::{Item, Search, Trial, Verdict};
+use crate::migration::calibration::explains;
 use crate::migration::case::blamed;
 use crate::model::Route;
 use crate::report::Outcome;
 use crate::sweep::machine::across::AcrossSearch;
 use crate::sweep::machine::attribution::{Attribution, accounts_for};
-use crate::sweep::machine::guest::{Guest, Purpose, Task};
+use crate::sweep::machine::evidence::Evidence;
+use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::kind::Represented;
-use crate::sweep::machine::run::Run;
+use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
 
 /// The culprits of a search from each build to itself.
@@ -28,10 +30,14 @@ pub(crate) struct Controls {
     again: BTreeMap<(Route, Item), Vec<Arc<Run>>>,
     /// Culprits that others stand for.
     represented: Represented,
+    /// Culprits that were calibrated, because of what their controls show.
+    calibrated: BTreeSet<(Route, Item)>,
+    /// Packs that failed of a culprit before it was tried alone.
+    earlier: BTreeMap<(Route, Item), Arc<Run>>,
 }
 
-/// The number of times that a case whose build died is tried again, and each control of it that did
-/// not die.
+/// The number of times that a case whose build died is seen again, and each control of it that did
+/// not die is tried again. A pack that died of it before is one of them.
 const AGAIN: usize = 3;
 
 /// The culprits, by how they are controlled.
@@ -47,6 +53,8 @@ struct Culprits {
     unpredicted: Vec<(Route, Item)>,
     /// Cases in which a build died, perhaps not each time; with the route of the build's control.
     died: Vec<(Route, Item, Route)>,
+    /// Those whose stream a build refused.
+    refused: Vec<(Route, Item, Arc<Run>)>,
 }
 
 impl Culprits {
@@ -67,6 +75,9 @@ impl Culprits {
                 let [old, new] = Route::CONTROLS;
                 let control = blamed(&run.attempt, direction, old, new);
                 culprits.died.push((route, item, control));
+            }
+            if run.attempt.state.refused.is_some() {
+                culprits.refused.push((route, item, Arc::clone(run)));
             }
             // A predicted failure is no accident, and neither is one that was seen in a pack
             // before.
@@ -89,7 +100,11 @@ impl Culprits {
 }
 
 impl Controls {
-    pub(crate) fn begin(context: Context<'_>, across: AcrossSearch) -> (Self, Vec<Task>) {
+    pub(crate) fn begin(
+        context: Context<'_>,
+        across: AcrossSearch,
+        evidence: &Evidence,
+    ) -> (Self, Vec<Task>) {
         let represented = match context.options.packing {
             Packing::Packed => {
                 let attribution = Attribution {
@@ -111,12 +126,7 @@ impl Controls {
         let mut packs = devices.packs(context, &shared, &BTreeSet::new());
         packs.extend(culprits.apart.into_iter().map(|item| vec![item]));
         let (search, trials) = Search::of_packs(&packs, &Route::CONTROLS);
-        let guest = |items: &[Item], route| Guest {
-            route,
-            set: devices.union(items),
-            section_override: across.bare.section_override(route),
-            tolerated: across.bare.tolerated(route),
-        };
+        let guest = |items: &[Item], route| across.guest(route, items);
         let groups = across.search.groups().into_iter().enumerate();
         let groups = groups.flat_map(|(at, group)| {
             Route::CONTROLS.map(|route| Task {
@@ -125,9 +135,10 @@ impl Controls {
             })
         });
         let died = culprits.died.iter();
-        let died_again = died
-            .clone()
-            .flat_map(|&(route, item, _)| [(route, item); AGAIN]);
+        let died_again = died.clone().flat_map(|&(route, item, _)| {
+            let seen = usize::from(across.earlier_failure(route, item).is_some());
+            std::iter::repeat_n((route, item), AGAIN - seen)
+        });
         let is_tried =
             |of: &(Route, Item)| died.clone().any(|&(route, item, _)| *of == (route, item));
         let once = culprits.unpredicted.iter().copied();
@@ -145,13 +156,31 @@ impl Controls {
             purpose: Purpose::ControlAgain(item),
             guest: guest(&[item], route),
         });
-        let more: Vec<Task> = groups.chain(repeats).chain(again).collect();
+        let explained = culprits.refused.iter().map(|(route, item, run)| Task {
+            purpose: Purpose::Explain {
+                item: *item,
+                run: Arc::clone(run),
+                expected: route
+                    .direction()
+                    .and_then(|direction| evidence.pairing.across(*item, direction)),
+            },
+            guest: guest(&[*item], *route),
+        });
+        let more = groups.chain(repeats).chain(again).chain(explained);
+        let more: Vec<Task> = more.collect();
+        let earlier = across.search.verdicts().keys();
+        let earlier = earlier.filter_map(|&(route, item)| {
+            let failed = across.earlier_failure(route, item)?;
+            Some(((route, item), Arc::clone(failed)))
+        });
         let controls = Controls {
             search: search.with_likeness(accounts_for),
             groups: BTreeMap::new(),
             repeats: BTreeMap::new(),
             again: BTreeMap::new(),
             represented,
+            calibrated: BTreeSet::new(),
+            earlier: earlier.collect(),
             across,
         };
         let mut tasks = controls.tasks(trials);
@@ -186,7 +215,66 @@ impl Controls {
         let single = attribution.single_culprit(trial, &run);
         let answer = attribution.answer(trial, run, single, BTreeSet::new());
         let trials = self.search.record(trial, answer);
-        self.tasks(trials)
+        let mut tasks = self.tasks(trials);
+        tasks.extend(self.calibrations(trial));
+        tasks
+    }
+
+    /// Returns the calibrations that the controls of a trial's items call for.
+    fn calibrations(&mut self, trial: &Trial) -> Vec<Task> {
+        let mut due = Vec::new();
+        for (&(route, item), verdict) in self.across.search.verdicts() {
+            let Verdict::Culprit(across) = verdict else {
+                continue;
+            };
+            // What another device stands for has the controls of that one.
+            let stands_for = self.represented.by(route, item).unwrap_or(item);
+            if !trial.items.contains(&stands_for) || self.calibrated.contains(&(route, item)) {
+                continue;
+            }
+            let control = self.search.verdict(trial.route, stands_for);
+            if let Some(Verdict::Culprit(control)) = control
+                && across.calibration == Calibration::WithControls
+                && explains(&control.attempt, &across.attempt)
+            {
+                due.push((route, item, Arc::clone(across)));
+            }
+        }
+        let calibrated = due.iter().map(|&(route, item, _)| (route, item));
+        self.calibrated.extend(calibrated);
+        let task = |(route, item, across): (Route, Item, Arc<Run>)| Task {
+            guest: self.across.guest(route, &[item]),
+            purpose: Purpose::Calibrate(item, across),
+        };
+        due.into_iter().map(task).collect()
+    }
+
+    /// Takes the run of a culprit with its explanation.
+    pub(crate) fn record_explained(&mut self, item: Item, route: Route, run: Arc<Run>) {
+        let verdict = Verdict::Culprit(run);
+        self.across.search.correct(route, item, verdict);
+    }
+
+    /// Takes the calibrated run of a culprit, which may be none any more.
+    pub(crate) fn record_calibrated(
+        &mut self,
+        context: Context<'_>,
+        item: Item,
+        route: Route,
+        moved: Moved,
+        evidence: &mut Evidence,
+    ) {
+        let Moved { run, stream, .. } = moved;
+        let verdict = match run.passed() {
+            true => Verdict::Passed(Arc::clone(&run)),
+            false => Verdict::Culprit(Arc::clone(&run)),
+        };
+        self.across.search.correct(route, item, verdict);
+        // Where nothing was moved again there is nothing new.
+        if let (Some(direction), Some(stream)) = (route.direction(), &stream) {
+            let types = self.across.types(context, &[item]);
+            evidence.add(direction, &[item], 1, types, &run, Some(stream));
+        }
     }
 
     /// Takes the control of a group.
@@ -228,14 +316,8 @@ impl Controls {
     /// Returns the other runs that a culprit had, alone or in a pack.
     pub(crate) fn other_runs(&self, route: Route, item: Item) -> Vec<&Run> {
         let again = self.repeats.get(&(route, item)).into_iter().flatten();
-        let again: Vec<&Run> = again.map(|run| &**run).collect();
-        match again.is_empty() {
-            true => self
-                .across
-                .earlier_failure(route, item)
-                .into_iter()
-                .collect(),
-            false => again,
-        }
+        let again = again.map(|run| &**run);
+        let earlier = self.earlier.get(&(route, item)).map(|run| &**run);
+        again.chain(earlier).collect()
     }
 }

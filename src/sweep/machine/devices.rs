@@ -69,6 +69,17 @@ impl Devices {
             .collect()
     }
 
+    /// Returns those of some items that plug in a virtio device.
+    pub(crate) fn virtio(
+        &self,
+        context: Context<'_>,
+        items: &[Item],
+    ) -> impl Iterator<Item = Item> {
+        let virtio = &context.target.virtio;
+        let is_virtio = |&item: &Item| virtio.contains(&self.catalogue.candidates[item].driver);
+        items.iter().copied().filter(is_virtio)
+    }
+
     /// Returns the devices of some items, in one guest.
     pub(crate) fn union(&self, items: &[Item]) -> DeviceSet {
         let sets = items

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::culprit::{Item, Trial};
+use crate::culprit::Item;
 use crate::migration::coverage::Observed;
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::model::{Direction, Route};
 use crate::stream::Stream;
 use crate::sweep::machine::guest::Moved;
@@ -17,6 +18,10 @@ use crate::sweep::pairing::{Half, Pairing};
 pub(crate) struct Evidence {
     pub observed: Vec<Observed>,
     pub pairing: Pairing,
+    /// The features that virtio devices offer in both builds, of each guest that was asked.
+    pub features: Vec<Snapshots>,
+    /// The virtio devices of those guests.
+    pub asked: BTreeSet<Item>,
 }
 
 impl Evidence {
@@ -29,22 +34,20 @@ impl Evidence {
         self.keep(direction, &[], 0, &moved.run, moved.stream.as_ref());
     }
 
-    /// Takes what these of a trial's items sent, to be compared with what the other build sends of
+    /// Takes what these items sent in a guest with so many, to be compared with what the other build sends of
     /// the same devices. A pack that failed waits for its parts.
     pub(crate) fn add(
         &mut self,
-        trial: &Trial,
+        direction: Direction,
         items: &[Item],
+        in_guest: usize,
         types: BTreeSet<String>,
         run: &Run,
         stream: Option<&Arc<Stream>>,
     ) {
-        let Some(direction) = trial.route.direction() else {
-            return;
-        };
         self.observe(direction, run, types);
-        if run.passed() || trial.items.len() == 1 {
-            self.keep(direction, items, trial.items.len(), run, stream);
+        if run.passed() || in_guest == 1 {
+            self.keep(direction, items, in_guest, run, stream);
         }
     }
 

@@ -14,15 +14,14 @@ use crate::migration::case::milliseconds;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::section_override;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
-use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::{Direction, Route, SectionName};
 use crate::stream::Stream;
 use crate::stream::section_override::SectionOverride;
-use crate::sweep::machine::kind::KnownKinds;
-use crate::sweep::machine::run::Run;
+use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::pairing::beside;
 use crate::sweep::target::SweepTarget;
 
@@ -59,13 +58,21 @@ pub(crate) enum Purpose {
         trial: Trial,
         /// Set where what arrives is to show which devices are likely to fail on the way back.
         goes_back: bool,
-        /// The stream of the build that is to take it, of the same devices.
-        expected: Option<Arc<Stream>>,
-        /// The kinds of failure that are confirmed and explained.
-        known: Arc<KnownKinds>,
+        /// Set if it has virtio devices that were not asked for their features yet.
+        features: bool,
+        calibration: Calibration,
     },
     /// Move culprits from a build to itself.
     Control(Trial),
+    /// Explain the refusal of a culprit.
+    Explain {
+        item: Item,
+        run: Arc<Run>,
+        /// A stream of the build that was to take it, of the same devices.
+        expected: Option<Arc<Stream>>,
+    },
+    /// Calibrate the run of a culprit, whose control showed that a build changes it by itself.
+    Calibrate(Item, Arc<Run>),
     /// Move the devices that fail only together, by their place in the list, from a build to itself.
     ControlGroup(usize),
     /// Move once more a device of which a build died, from a build to itself.
@@ -102,17 +109,34 @@ impl Task {
     /// with.
     fn is_calibrated(&self) -> bool {
         let across = self.guest.route.direction().is_some();
-        across && matches!(self.purpose, Purpose::BareMachine | Purpose::Search { .. })
+        let is_due = match self.purpose {
+            Purpose::BareMachine | Purpose::Calibrate(..) => true,
+            Purpose::Search { calibration, .. } => calibration == Calibration::AtOnce,
+            _ => false,
+        };
+        across && is_due
     }
 
-    /// Tells whether a failure of this is that of a single device or machine, so that it is worth
-    /// an explanation.
-    fn is_worth_explaining(&self) -> bool {
+    /// Tells whether a failure of this is explained at once. That of a device is when its kind is known.
+    fn is_explained(&self) -> bool {
         match &self.purpose {
             Purpose::BareMachine => self.guest.route.direction().is_some(),
-            Purpose::Search { trial, .. } => trial.items.len() == 1,
+            Purpose::Calibrate(..) => true,
             _ => false,
         }
+    }
+
+    /// Tells whether a failure of this is that of a single device, which may have to be explained later.
+    fn is_of_one(&self) -> bool {
+        matches!(&self.purpose, Purpose::Search { trial, .. } if trial.items.len() == 1)
+    }
+
+    /// Tells whether it moves a guest of its own: others begin with one that was moved.
+    pub(crate) fn moves_guest(&self) -> bool {
+        !matches!(
+            self.purpose,
+            Purpose::Explain { .. } | Purpose::Calibrate(..)
+        )
     }
 }
 
@@ -122,6 +146,8 @@ pub(crate) enum TaskResult {
     Moved(Moved),
     /// The sections to override for the machine to migrate, if there are any.
     Override(Option<Arc<SectionOverride>>),
+    /// The run of a culprit with the explanation of its failure.
+    Explained(Arc<Run>),
 }
 
 /// A guest that was moved, or not.
@@ -130,6 +156,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
+    /// The features of its virtio devices in both builds, where it was asked.
+    pub features: Option<Snapshots>,
     /// Guests that were moved besides that one, to see what each build does to itself.
     pub calibration: usize,
 }
@@ -149,6 +177,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         section_override: guest.section_override.clone(),
         tolerated: Arc::clone(&guest.tolerated),
         survey: matches!(task.purpose, Purpose::BareMachine),
+        features: matches!(task.purpose, Purpose::Search { features: true, .. }),
         ..config.launch(config.compose(&guest.set).args)
     };
     let endpoints = endpoints(target, guest.route);
@@ -157,52 +186,45 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         let found = section_override::find(config, &endpoints, &launch, direction, &failed.attempt);
         return TaskResult::Override(found.await);
     }
-    let mut attempt = run::run(config, &endpoints, &launch, direction, &|_| {}).await;
+    if let Purpose::Explain { run, expected, .. } = &task.purpose {
+        let mut run = Run::clone(run);
+        let refused = run.attempt.state.refused.as_ref();
+        let expected = expected.as_ref().zip(refused);
+        let expected = expected.map(|(more, refused)| beside(more, refused));
+        explain_refusal(config, &mut run.attempt, &launch, &endpoints, expected).await;
+        return TaskResult::Explained(Arc::new(run));
+    }
+    let mut attempt = match &task.purpose {
+        Purpose::Calibrate(_, across) => across.attempt.clone(),
+        _ => run::run(config, &endpoints, &launch, direction, &|_| {}).await,
+    };
+    // Only the first guest is asked, whatever it takes to explain it.
+    let (buses, features) = (attempt.buses.take(), attempt.features.take());
+    let launch = launch.unasked();
     let mut changed_by_load = Vec::new();
     let mut calibration = 0;
     let mut differing = LoadChanges::default();
     if task.is_calibrated() {
-        // Only the first guest is asked for its buses.
-        let buses = attempt.buses.take();
-        let launch = LaunchSpec {
-            survey: false,
-            ..launch.clone()
-        };
+        let launch = launch.clone();
         let calibrated = calibrate(config, attempt, launch, &endpoints, direction, &|_| {}).await;
         changed_by_load = calibrated.changes;
         differing = LoadChanges::clone(&calibrated.launch.tolerated);
         differing.extend(calibrated.run.only_changes().into_iter().flatten());
         calibration = calibrated.guests;
-        attempt = RunResult {
-            buses,
-            ..calibrated.run
-        };
+        attempt = calibrated.run;
     }
+    attempt.buses = buses;
     let streams = [&attempt.state.first, &attempt.state.refused];
     let vmdescs = streams.into_iter().flatten().filter_map(Stream::vmdesc);
     let sent = vmdescs
         .flat_map(|vmdesc| SentSection::all(vmdesc))
         .collect();
-    let is_known = match &task.purpose {
-        Purpose::Search { known, .. } => known.has(target, guest.route, &attempt),
-        _ => false,
-    };
-    if task.is_worth_explaining() && !is_known {
-        let expected = match (&task.purpose, &attempt.state.refused) {
-            (
-                Purpose::Search {
-                    expected: Some(more),
-                    ..
-                },
-                Some(refused),
-            ) => Some(beside(more, refused)),
-            _ => None,
-        };
-        explain_refusal(config, &mut attempt, &launch, &endpoints, expected).await;
+    if task.is_explained() {
+        explain_refusal(config, &mut attempt, &launch, &endpoints, None).await;
     }
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
-    state.refused = None;
+    state.refused.take_if(|_| !task.is_of_one());
     let (first, arrived) = (state.first.take(), state.arrived.take());
     let goes_back = matches!(
         task.purpose,
@@ -225,9 +247,14 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             elapsed_ms: milliseconds(begun),
             shared_by: task.shared_by(),
             changed_by_load,
+            calibration: match task.purpose {
+                Purpose::Search { calibration, .. } => calibration,
+                _ => Calibration::AtOnce,
+            },
             differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),
+        features,
         calibration,
     })
 }

@@ -94,23 +94,6 @@ impl Kind {
     }
 }
 
-/// The kinds of failure that were seen so far, and how often.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct KnownKinds(BTreeMap<Kind, usize>);
-
-impl KnownKinds {
-    /// Takes the failure of one device.
-    pub(crate) fn add(&mut self, kind: Kind) {
-        *self.0.entry(kind).or_default() += 1;
-    }
-
-    /// Tells whether the failure of a guest with one device is of a kind that is confirmed.
-    pub(crate) fn has(&self, target: &SweepTarget, route: Route, attempt: &RunResult) -> bool {
-        let kind = Kind::of(target, route, attempt);
-        kind.is_some_and(|kind| self.0.get(&kind).is_some_and(|&seen| seen >= CONFIRMED))
-    }
-}
-
 /// The culprits of a search that others stand for, on a route: the first ones of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Represented(BTreeMap<(Route, Item), Item>);

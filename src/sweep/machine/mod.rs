@@ -127,7 +127,7 @@ impl<'t> MachineSweep<'t> {
 
     fn jobs(&mut self, tasks: Vec<Task>) -> Vec<Job<Task>> {
         self.open += tasks.len();
-        self.cost.guests += tasks.len();
+        self.cost.guests += tasks.iter().filter(|task| task.moves_guest()).count();
         let job = |job: Task| Job {
             weight: job.weight(),
             job,
@@ -153,6 +153,14 @@ impl<'t> MachineSweep<'t> {
                 }
                 Vec::new()
             }
+            TaskResult::Explained(run) => {
+                if let (Phase::Controls(controls), Purpose::Explain { item, .. }) =
+                    (&mut self.phase, &task.purpose)
+                {
+                    controls.record_explained(*item, task.guest.route, run);
+                }
+                Vec::new()
+            }
         };
         if tasks.is_empty() && self.open == 0 {
             tasks = self.advance();
@@ -174,6 +182,10 @@ impl<'t> MachineSweep<'t> {
             }
             (Phase::Controls(controls), Purpose::Control(trial)) => {
                 controls.record(context, &trial, moved.run)
+            }
+            (Phase::Controls(controls), Purpose::Calibrate(item, _)) => {
+                controls.record_calibrated(context, item, route, moved, &mut self.evidence);
+                Vec::new()
             }
             (Phase::Controls(controls), Purpose::ControlGroup(at)) => {
                 controls.record_group(at, route, moved.run);
@@ -214,7 +226,7 @@ impl<'t> MachineSweep<'t> {
                 _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),
             },
             Phase::Across(across) => {
-                let (controls, tasks) = Controls::begin(self.context, *across);
+                let (controls, tasks) = Controls::begin(self.context, *across, &self.evidence);
                 (Phase::Controls(Box::new(controls)), tasks)
             }
             Phase::Controls(controls) => {

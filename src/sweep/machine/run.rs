@@ -10,8 +10,16 @@ use crate::migration::result::RunResult;
 use crate::model::SectionName;
 use crate::report::{ChangedByLoad, Outcome};
 
-/// The run of a guest, without its streams.
-#[derive(Debug)]
+/// The time at which a run that differs in values alone is compared with what each build does to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calibration {
+    AtOnce,
+    /// The culprit has controls anyway, in a guest with others: mostly they show that nothing is to be compared.
+    WithControls,
+}
+
+/// The run of a guest. Of its streams it has the one that a build refused, until that is explained.
+#[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub attempt: RunResult,
     pub elapsed_ms: u64,
@@ -19,6 +27,8 @@ pub(crate) struct Run {
     pub shared_by: usize,
     /// The changes that did not arrive, and do not within a build either.
     pub changed_by_load: Vec<ChangedByLoad>,
+    /// The time at which it is calibrated.
+    pub calibration: Calibration,
     /// All that did not arrive, counted or not.
     pub differing: Arc<LoadChanges>,
     /// The sections that the source sent.
