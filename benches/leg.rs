@@ -16,7 +16,9 @@ use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
-use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part, PlainBoots, Timeouts};
+use migcompat::internals::migration::{
+    CaseSpec, MigrationConfig, Part, PlainBoots, SavedGuests, Timeouts,
+};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
 use migcompat::internals::qemu::machine::ProfileCpu;
@@ -133,6 +135,8 @@ fn main() -> anyhow::Result<()> {
         transport: Transport::Unix,
         capabilities: Vec::new(),
         running: false,
+        linux: None,
+        saved: SavedGuests::default(),
         loops: None,
         retries: 0,
         repeat: 0,

@@ -22,6 +22,7 @@ pub mod migration {
     pub use crate::migration::config::{CaseSpec, MigrationConfig, Part};
     pub use crate::migration::diagnosis::property_diff::{Compared, Snapshots, compare, findings};
     pub use crate::migration::endpoint::vm::{Endpoint, Role, Vm};
+    pub use crate::migration::saved::SavedGuests;
     pub use crate::migration::timeouts::Timeouts;
 }
 
@@ -53,5 +54,6 @@ pub mod vmstate {
 
 /// The workload guests: the tests that build and check them.
 pub mod workload {
+    pub use crate::workload::linux::Kit;
     pub use crate::workload::{Guest, guest, guests};
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api::config::CheckConfig;
+use crate::api::config::{CheckConfig, WorkloadKind};
 use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
@@ -39,7 +39,9 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
     let dumps = (&*shared.0, &*shared.1);
     // Without a workload guest the machine can at least be moved as it is after reset.
-    let running = !config.guests.paused && workload::guest(opened.pair.arch()).is_some();
+    let running = !config.guests.paused
+        && (config.guests.workload == WorkloadKind::Linux
+            || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(dumps);

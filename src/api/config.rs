@@ -158,6 +158,18 @@ impl Loops {
     }
 }
 
+/// The guest that works in a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WorkloadKind {
+    /// A program of our own, which works in memory while it is moved and uses no device.
+    #[default]
+    Tiny,
+    /// Linux with the drivers of all devices, fetched from the Debian archive. It boots once in each build for each
+    /// device set; it is stopped while it is sent.
+    Linux,
+}
+
 /// The user's own guest, as a QEMU command line describes it: a line for a shell, the contents of
 /// `/proc/PID/cmdline`, what `qm showcmd` prints, or libvirt's domain XML or log of it. The form is found by the content.
 ///
@@ -209,8 +221,10 @@ pub struct Guests {
     pub devices: Vec<String>,
     /// Round trips, instead of one move in each direction.
     pub loops: Option<Loops>,
-    /// The machine never runs: its state after reset is moved. Otherwise a small guest works meanwhile.
+    /// The machine never runs: its state after reset is moved. Otherwise a guest works in it.
     pub paused: bool,
+    /// The guest that works.
+    pub workload: WorkloadKind,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
     /// Options that one side alone is given.
@@ -240,6 +254,7 @@ impl Default for Guests {
             devices: Vec::new(),
             loops: None,
             paused: false,
+            workload: WorkloadKind::default(),
             cpu: None,
             side_args: SideArgs::default(),
             transport: Transport::default(),
@@ -280,6 +295,12 @@ impl Guests {
     /// Sets that one guest moves back and forth.
     pub fn loops(mut self, loops: Loops) -> Guests {
         self.loops = Some(loops);
+        self
+    }
+
+    /// Sets the guest that works.
+    pub fn workload(mut self, workload: WorkloadKind) -> Guests {
+        self.workload = workload;
         self
     }
 

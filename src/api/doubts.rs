@@ -55,6 +55,7 @@ pub(crate) fn settle(
         board: None,
         role_args: RoleArgs::default(),
         running: false,
+        linux: None,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,
         loops: None,

@@ -80,6 +80,11 @@ pub(crate) enum Problem {
     #[error("no build to sweep")]
     NoBuild,
     #[error(
+        "there is no Linux guest for {arch}, only for {known}; without --workload linux a small guest \
+         of our own runs"
+    )]
+    NoLinux { arch: String, known: String },
+    #[error(
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
@@ -103,6 +108,7 @@ impl Problem {
             | Problem::NoBaseline
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
+            | Problem::NoLinux { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }

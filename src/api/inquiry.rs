@@ -9,6 +9,7 @@ use crate::api::doubts;
 use crate::api::doubts::Settled;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
+use crate::api::linux;
 use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
@@ -20,13 +21,14 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_features};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
+use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
 use crate::qemu;
@@ -50,6 +52,7 @@ pub(crate) struct Opened {
     pub pair: Pair,
     /// The machine type, resolved: both builds have it.
     pub machine: String,
+    builds: Builds,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
     /// The user's own guest, whose devices are the only set then.
@@ -98,6 +101,7 @@ impl Opened {
         Ok(Opened {
             pair,
             machine,
+            builds: builds.clone(),
             directions: builds.directions.clone(),
             sets,
             guest,
@@ -256,7 +260,7 @@ impl<'i> Inquiry<'i> {
         let (mut old, mut new) = Endpoint::both(pair);
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
-        let config = MigrationConfig {
+        let mut config = MigrationConfig {
             old,
             new,
             machine: machine.clone(),
@@ -280,6 +284,8 @@ impl<'i> Inquiry<'i> {
                 .into_iter()
                 .collect(),
             running,
+            linux: None,
+            saved: SavedGuests::default(),
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
@@ -291,6 +297,9 @@ impl<'i> Inquiry<'i> {
             logs: logs.to_owned(),
             names: Names::of(&self.scope, pair.arch()),
         };
+        let Opened { sets, builds, .. } = self.opened;
+        let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
+        self.notices.extend(lacking);
         progress.event(Event::CasesPlanned(specs.len()));
         let ran = batch::run(&config, &specs, jobs(guests.jobs), |subject, event| {
             let event = match event {
@@ -530,9 +539,10 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Withdraws findings that better evidence makes moot.
+    /// Ties cases to the features that they failed for, and withdraws findings that better evidence makes moot.
     pub(crate) fn withdraw(&mut self) {
-        if let Some(moved) = &self.moved {
+        if let Some(moved) = &mut self.moved {
+            link_features(&mut moved.cases, &mut self.findings);
             withdraw_moot(&moved.cases, &mut self.findings);
         }
     }

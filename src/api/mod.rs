@@ -30,6 +30,7 @@ mod doubts;
 pub(crate) mod dumps;
 mod error;
 mod inquiry;
+mod linux;
 mod live;
 pub(crate) mod logs;
 mod memory;
@@ -45,7 +46,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, SideArgs, StaticConfig, SweepConfig,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

@@ -17,6 +17,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{BuildRef, Direction};
 use crate::qemu;
@@ -419,6 +420,8 @@ fn targets(
         transport: Transport::default(),
         capabilities: Vec::new(),
         running: false,
+        linux: None,
+        saved: SavedGuests::default(),
         loops: None,
         retries: 0,
         repeat: 0,

@@ -219,6 +219,13 @@ impl First {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum Workload {
+    Tiny,
+    Linux,
+}
+
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
@@ -241,6 +248,10 @@ pub(crate) struct MigrationArgs {
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
+    /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
+    /// driver for every device and uses it before and after each migration
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "guest"])]
+    pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
@@ -431,8 +442,11 @@ pub(crate) enum BuildsCommand {
     /// Fetch builds into the cache, and print their versions
     Fetch {
         /// debian:SUITE
-        #[arg(value_name = "BUILD", required = true)]
+        #[arg(value_name = "BUILD", required_unless_present = "workload")]
         builds: Vec<String>,
+        /// Fetch what the guest of this name runs, too: for linux, its kernels
+        #[arg(long, value_enum, value_name = "GUEST")]
+        workload: Option<Workload>,
         /// Architecture of the guest
         #[arg(long, value_name = "ARCH", default_value = "x86_64")]
         arch: String,

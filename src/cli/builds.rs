@@ -3,11 +3,12 @@
 use anyhow::Context;
 use indicatif::HumanBytes;
 
-use crate::cli::args::{BuildsArgs, BuildsCommand};
+use crate::cli::args::{BuildsArgs, BuildsCommand, Workload};
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, target};
 use crate::qemu;
 use crate::qemu::{BuildArg, Cache, QemuError};
+use crate::workload::linux;
 
 pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
     let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
@@ -15,6 +16,7 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
         BuildsCommand::List => list(&cache),
         BuildsCommand::Fetch {
             builds,
+            workload,
             arch,
             refresh,
         } => {
@@ -33,6 +35,18 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
                     info.target,
                     info.machines.len()
                 ))?;
+            }
+            if *workload == Some(Workload::Linux) {
+                let display = Display::new(args.quiet);
+                let fetched = linux::fetch_all(arch, &cache, &|event| display.fetch(event))?;
+                if fetched.is_empty() {
+                    return Err(Failure::usage(anyhow::anyhow!(
+                        "there is no Linux guest for {arch}"
+                    )));
+                }
+                for kernel in fetched {
+                    print_line(&format!("Linux {kernel} for {arch}"))?;
+                }
             }
             Ok(Exit::Compatible)
         }

@@ -10,12 +10,12 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
-    MergeConfig, SideArgs, StaticConfig, SweepConfig,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
     CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
-    StaticArgs, SweepArgs,
+    StaticArgs, SweepArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -133,6 +133,10 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
             first: args.first.direction(),
         }),
         paused: args.paused,
+        workload: match args.workload {
+            Workload::Tiny => WorkloadKind::Tiny,
+            Workload::Linux => WorkloadKind::Linux,
+        },
         cpu: args.cpu.clone(),
         side_args: side_args(args)?,
         transport: args.transport,

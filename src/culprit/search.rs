@@ -69,6 +69,11 @@ enum Stage {
     Whole,
     /// A second trial of what failed, though its parts did not.
     Again,
+    /// More trials of the one item that the failure pointed at, which may fail now and then only.
+    Suspect {
+        item: Item,
+        left: usize,
+    },
     /// The search for the fewest items that fail together.
     Narrowing(Narrowing),
 }
@@ -230,6 +235,7 @@ impl<E: Clone> Search<E> {
             Stage::Empty => self.record_empty(at, answer),
             Stage::Whole => self.record_whole(at, answer),
             Stage::Again => self.record_again(at, answer.without_others()),
+            &Stage::Suspect { item, left } => self.record_suspect(at, item, left, answer),
             Stage::Narrowing(_) => self.record_narrowing(at, answer.without_others()),
         }
     }
@@ -310,6 +316,7 @@ impl<E: Clone> Search<E> {
             } => {
                 node.failure = Some(failure.clone());
                 node.has_single_culprit = true;
+                node.suspect = Some(culprit);
                 node.open = 1;
                 let density = node.density;
                 let rest: Vec<Item> = without(&items, culprit);

@@ -94,7 +94,7 @@ pub(crate) async fn calibrate(
         };
         let again = run::run(config, route, &launch, direction, &|_| {}).await;
         calibrated.guests += 1;
-        let stands_still = launch.guest.is_none();
+        let stands_still = launch.workload.is_none();
         if stands_still
             && let Some((one, other)) =
                 unsteady(&calibrated.run.state.diffs, &again.state.tolerated)

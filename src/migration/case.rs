@@ -44,6 +44,8 @@ pub fn id(config: &MigrationConfig, spec: &CaseSpec) -> String {
     }
     if !config.running {
         id.push_str("/paused");
+    } else if config.linux.is_some() {
+        id.push_str("/linux");
     }
     id
 }
@@ -196,7 +198,7 @@ fn obstacle(
     if let Some(obstacle) = capabilities.find_map(|c| c.obstacle(config.transport)) {
         return Some(obstacle);
     }
-    if config.running && workload::guest(&config.arch).is_none() {
+    if config.running && config.linux.is_none() && workload::guest(&config.arch).is_none() {
         return Some(format!(
             "there is no workload guest for {}; a machine that never ran can be moved with --paused",
             config.arch
@@ -264,6 +266,7 @@ pub(crate) fn record_failure(
 
 /// Writes into the case what a run came to.
 fn record(case: &mut Case, result: RunResult) {
+    case.linux = result.linux;
     case.cause = result.cause;
     case.legs = result.legs;
     case.state_checked = (result.state.checked.legs > 0).then_some(result.state.checked);

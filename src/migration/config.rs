@@ -10,11 +10,14 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
+use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
+use crate::workload::Workload;
+use crate::workload::linux::{Kit, LinuxGuest};
 
 /// The driver of which `-serial` makes one, where a second one is refused.
 const SOLE_CONSOLE: &str = "sclpconsole";
@@ -42,6 +45,10 @@ pub struct MigrationConfig {
     pub capabilities: Vec<Capability>,
     /// The guest works while it moves.
     pub running: bool,
+    /// What a Linux guest is made of; without it the guest that works is a tiny one.
+    pub linux: Option<Arc<Kit>>,
+    /// Linux guests that have booted.
+    pub saved: SavedGuests,
     /// Round trips of one guest; without them each direction is a case of one leg.
     pub loops: Option<usize>,
     /// Number of times that a failed case is tried again.
@@ -127,6 +134,13 @@ impl MigrationConfig {
 
     /// Returns what every QEMU of a case is started with.
     pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
+        let workload = match &self.linux {
+            Some(kit) => Some(Workload::Linux(LinuxGuest::new(
+                Arc::clone(kit),
+                &device_args,
+            ))),
+            None => workload::guest(&self.arch).map(Workload::Tiny),
+        };
         LaunchSpec {
             machine: self.machine.clone(),
             arch: self.arch.clone(),
@@ -135,7 +149,7 @@ impl MigrationConfig {
             board: self.board.clone(),
             device_args,
             role_args: self.role_args.clone(),
-            guest: workload::guest(&self.arch).filter(|_| self.running),
+            workload: workload.filter(|_| self.running),
             section_override: None,
             tolerated: Arc::default(),
             survey: false,

@@ -15,4 +15,5 @@ pub(crate) mod leg;
 pub(crate) mod pool;
 pub(crate) mod result;
 pub(crate) mod run;
+pub(crate) mod saved;
 pub(crate) mod timeouts;

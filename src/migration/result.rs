@@ -14,7 +14,7 @@ use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
-use crate::report::{Cause, FailureKind, Leg, LegSide, Outcome};
+use crate::report::{Cause, FailureKind, Leg, LegSide, LinuxReport, Outcome};
 
 /// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
@@ -45,6 +45,8 @@ pub(crate) struct RunResult {
     pub failed_at: Option<FailedAt>,
     /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
+    /// The Linux guest that was moved.
+    pub linux: Option<LinuxReport>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
     /// The features of virtio devices in both builds, where the launch asks for them and both told.
@@ -153,11 +155,12 @@ impl RunResult {
             },
             _ => None,
         });
+        let outcome = errors.first().map_or(Outcome::Skip, LegError::outcome);
         RunResult {
             cause,
             refusals,
             silent_guest: silent,
-            ..RunResult::empty(Outcome::Skip)
+            ..RunResult::empty(outcome)
         }
     }
 
@@ -198,6 +201,7 @@ impl RunResult {
             suspect: None,
             failed_at: None,
             silent_guest: None,
+            linux: None,
             buses: None,
             features: None,
         }
@@ -221,9 +225,11 @@ impl RunResult {
 
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only values differ does so only for the same
-    /// fields and blocks of memory.
+    /// fields and blocks of memory, and a build that does not refuse its own stream has another reason to refuse
+    /// the other one's.
     pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
-        if !self.failed() {
+        let refuses = |run: &RunResult| run.outcome == Outcome::Fail;
+        if !self.failed() || (refuses(between) && !refuses(self)) {
             return false;
         }
         let Some(within) = self.only_changes() else {
@@ -321,5 +327,23 @@ mod tests {
             of(8, "a"),
             symptom("get_pci_config_device: Bad config data")
         );
+    }
+
+    #[test]
+    fn a_refusal_is_accounted_for_by_a_refusal_alone() {
+        let of = |outcome| {
+            let mut run = RunResult::skip("for the test");
+            run.outcome = outcome;
+            run
+        };
+        let accounts = |control, between| of(control).accounts_for(&of(between));
+        assert!(!accounts(Outcome::Crash, Outcome::Fail));
+        assert!(!accounts(Outcome::Hang, Outcome::Fail));
+        assert!(!accounts(Outcome::Lost, Outcome::Fail));
+        assert!(!accounts(Outcome::Pass, Outcome::Fail));
+        // It dies, or refuses, within the build as well.
+        assert!(accounts(Outcome::Crash, Outcome::Crash));
+        assert!(accounts(Outcome::Fail, Outcome::Fail));
+        assert!(accounts(Outcome::Fail, Outcome::Crash));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::{Instrument, debug, debug_span};
 
-use crate::migration::boot::boot;
+use crate::migration::boot::{BootError, boot};
 use crate::migration::channel::proxy::Captured;
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
@@ -21,12 +21,13 @@ use crate::migration::leg::resume::{quit_source, resume};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
 use crate::migration::result::{RunResult, Surveyed};
+use crate::migration::saved::LoadError;
 use crate::model::Direction;
 use crate::qemu::private_dir;
 use crate::qemu::properties::Asked;
-use crate::report::{Leg, LegSide, Outcome, Phase};
+use crate::report::{Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
-use crate::workload::SerialLog;
+use crate::workload::{SerialLog, Workload};
 
 /// Sends one guest along a route.
 pub(crate) async fn run(
@@ -53,11 +54,15 @@ pub(crate) async fn run(
             destinations,
             folder: folder.path(),
         },
-        log: SerialLog::new(),
+        log: match &launch.workload {
+            Some(workload) => workload.log(),
+            None => SerialLog::new(),
+        },
         legs: Vec::new(),
         state: StateChecks::default(),
         new_machines: NewMachines::default(),
         not_compared: None,
+        linux: None,
         buses: None,
         features: None,
     };
@@ -70,6 +75,7 @@ pub(crate) async fn run(
     let result = run.drive(from, first, watcher).instrument(span).await;
     RunResult {
         buses: run.buses,
+        linux: run.linux,
         features: run.features,
         ..result
     }
@@ -92,22 +98,52 @@ struct Started {
 }
 
 impl Plan<'_> {
-    /// Starts the first build; its guest works then, if there is one.
-    async fn start_source(self, from: &Endpoint, log: &mut SerialLog) -> Result<Started, LegError> {
+    /// Starts the first build; its guest works then, if there is one, or has worked and is stopped.
+    async fn start_source(
+        self,
+        from: &Endpoint,
+        log: &mut SerialLog,
+        report: &mut Option<LinuxReport>,
+    ) -> Result<Started, LegError> {
         let side = LegSide::Source;
-        let mut vm = Vm::start(from, self.launch, Role::First, self.folder, 0)
+        let linux = self.launch.workload.as_ref().and_then(Workload::linux);
+        let role = match linux {
+            // One that has booted is loaded.
+            Some(_) => Role::Destination,
+            None => Role::First,
+        };
+        let mut vm = Vm::start(from, self.launch, role, self.folder, 0)
             .await
             .map_err(|error| {
                 let kind = LegErrorKind::DoesNotStart(Arc::new(error));
                 LegError::new(side, Phase::Launch, kind)
             })?;
+        let MigrationConfig {
+            timeouts,
+            plain_boots,
+            saved,
+            ..
+        } = self.config;
+        if let Some(guest) = linux {
+            let loaded = saved.load(&vm, guest, from, self.launch, timeouts).await;
+            let saved = loaded.map_err(|error| {
+                let label = from.build.label().to_owned();
+                let stderr = vm.monitored.process.stderr();
+                let kind = match error {
+                    LoadError::DoesNotBoot(why) => LegErrorKind::NoWorkload {
+                        label,
+                        why: BootError::Failed(why),
+                        stderr,
+                    },
+                    LoadError::Refused(why) => LegErrorKind::NotRestored { label, why, stderr },
+                };
+                LegError::new(side, Phase::Boot, kind)
+            })?;
+            log.clone_from(&saved.log);
+            *report = Some(saved.report.clone());
+        }
         let ready = set_up(&mut vm, side, &self.config.capabilities).await;
-        if self.launch.guest.is_some() {
-            let MigrationConfig {
-                timeouts,
-                plain_boots,
-                ..
-            } = self.config;
+        if matches!(self.launch.workload, Some(Workload::Tiny(_))) {
             let booted = boot(&mut vm, log, from, self.launch, timeouts, plain_boots).await;
             if let Err(why) = booted {
                 let kind = LegErrorKind::NoWorkload {
@@ -160,6 +196,7 @@ struct MigrationRun<'r> {
     new_machines: NewMachines,
     /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
+    linux: Option<LinuxReport>,
     buses: Option<Surveyed>,
     features: Option<Snapshots>,
 }
@@ -197,7 +234,7 @@ impl MigrationRun<'_> {
         // A destination starts while the guest before it is still starting: that halves a short
         // case.
         let (source, mut next) = tokio::join!(
-            plan.start_source(from, &mut self.log),
+            plan.start_source(from, &mut self.log, &mut self.linux),
             plan.start_destination(0)
         );
         let mut source = match source {
@@ -260,7 +297,7 @@ impl MigrationRun<'_> {
         let index = self.legs.len();
         let result = match ready {
             Ok(()) => {
-                let state_check = match plan.launch.guest {
+                let state_check = match plan.launch.workload {
                     None if !plan.is_last(index) => StateCheck::InNextLeg,
                     _ => StateCheck::Now,
                 };

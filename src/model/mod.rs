@@ -11,6 +11,7 @@ pub(crate) mod rule;
 mod section;
 mod similar;
 mod version;
+mod virtio;
 mod visible;
 
 pub use build::{BuildKind, BuildRef};
@@ -23,6 +24,7 @@ pub use rule::Rule;
 pub use section::SectionName;
 pub use similar::nearest;
 pub use version::{BadVersion, Version};
+pub use virtio::{VirtioKind, feature_name};
 pub(crate) use visible::{
     hidden_line, is_hidden, make_visible, visible, visible_json, visible_lines, visible_output,
 };

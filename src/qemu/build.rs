@@ -13,6 +13,7 @@ use nix::fcntl::Flock;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::tie_to_us;
 
 /// The time limits after which a build counts as hanging.
@@ -49,6 +50,7 @@ pub struct Build {
     env: Vec<(&'static str, Option<OsString>)>,
     /// Does all of that.
     script: Option<PathBuf>,
+    network: NetworkNamespace,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
@@ -69,6 +71,7 @@ impl Build {
             args: Vec::new(),
             env: Vec::new(),
             script: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: None,
         }
@@ -114,6 +117,7 @@ impl Build {
             args,
             env,
             script: None,
+            network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: in_use,
         })
@@ -142,6 +146,14 @@ impl Build {
         Build { deadlines, ..self }
     }
 
+    /// Gives each process of the build a network namespace of its own, in which it may make interfaces.
+    pub(crate) fn with_own_network(self) -> Build {
+        Build {
+            network: NetworkNamespace::of_own(),
+            ..self
+        }
+    }
+
     /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
     /// group of its own and is killed when the thread that started it ends.
     pub fn command(&self) -> Command {
@@ -161,6 +173,7 @@ impl Build {
                 None => command.env_remove(name),
             };
         }
+        self.network.enter(&mut command);
         command
     }
 
@@ -187,6 +200,14 @@ impl Build {
 
     /// Returns what to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
+        let program = self.program_prefix();
+        match self.network.shell_prefix() {
+            Some(namespace) => format!("{namespace} {program}"),
+            None => program,
+        }
+    }
+
+    fn program_prefix(&self) -> String {
         match &self.script {
             Some(script) => quote(&script.to_string_lossy()),
             None => {

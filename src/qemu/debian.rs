@@ -1,4 +1,4 @@
-//! Fetching a QEMU out of the Debian archive, without installing anything.
+//! Fetching a QEMU, or what a guest runs, out of the Debian archive, without installing anything.
 //!
 //! apt does the work with a state of its own: one suite in its source list, an empty list of what
 //! is installed, everything in a temporary folder. Mirror, proxy and keyrings are those of the
@@ -15,7 +15,7 @@ use crate::qemu::build::Build;
 use crate::qemu::cache::{Cache, Fetching, InUse, Record};
 use crate::qemu::process::quoted;
 use crate::qemu::progress::{FetchStep, Step};
-use crate::qemu::{CacheError, FetchEvent, FetchWatcher, QemuError, RunError, block_on};
+use crate::qemu::{FetchEvent, FetchWatcher, QemuError, RunError, block_on};
 use apt::Apt;
 
 const INSTEAD: &str = "pass a QEMU binary or a vmstate dump instead of debian:SUITE";
@@ -40,19 +40,21 @@ pub enum FetchError {
     #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", quoted(.detail))]
     Unreachable { suite: String, detail: String },
     #[error(
-        "debian:{suite} has no package with a QEMU for {arch} (looked for {})", packages.join(", ")
+        "debian:{suite} has no package with a {what} (looked for {})", packages.join(", ")
     )]
     NoPackage {
         suite: String,
-        arch: String,
+        /// The contents that were looked for.
+        what: String,
         packages: Vec<String>,
     },
-    #[error("debian:{suite}: {package} {version} has no QEMU for {arch}")]
-    NoProgram {
+    #[error("debian:{suite}: {package} {version} has no {what}")]
+    NotInPackage {
         suite: String,
         package: String,
         version: String,
-        arch: String,
+        /// The contents that were looked for.
+        what: String,
     },
     #[error("debian:{suite}: {what} failed{}", quoted(.detail))]
     Failed {
@@ -83,45 +85,99 @@ pub(crate) fn open(
     watcher: FetchWatcher<'_>,
 ) -> Result<Build, QemuError> {
     let label = format!("debian:{suite}");
-    let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
-    let cached = || -> Result<Option<Build>, CacheError> {
-        let found = cache.find(suite, packages, fits)?;
-        Ok(found.and_then(|InUse { root, lock }| {
-            let build = Build::package(&label, arch, &root, Some(lock))?;
-            Some(match root.parent() {
-                Some(entry) => build.with_script(entry),
-                None => build,
-            })
-        }))
+    let wanted = Wanted {
+        suite,
+        packages,
+        extent: Extent::WithDependencies,
+        architecture: None,
+        what: &format!("QEMU for {arch}"),
     };
-    if let Some(build) = cached()? {
-        tracing::debug!(
-            suite,
-            arch,
-            program = build.shell_prefix(),
-            "the build is in the cache"
-        );
-        return Ok(build);
+    let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
+    let InUse { root, lock } = obtain(wanted, fits, cache, watcher)?;
+    let build = Build::package(&label, arch, &root, Some(lock)).ok_or_else(|| {
+        // It fitted a moment ago, and nothing removes it while the lock is ours.
+        let package = root.parent().and_then(Path::file_name).unwrap_or_default();
+        wanted.lacks(&package.to_string_lossy(), "")
+    })?;
+    let build = match root.parent() {
+        Some(entry) => build.with_script(entry),
+        None => build,
+    };
+    tracing::debug!(
+        suite,
+        arch,
+        program = build.shell_prefix(),
+        "the build is in the cache"
+    );
+    Ok(build)
+}
+
+/// The part of the archive that a package stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The package, and all that it depends on: a program that is to run.
+    WithDependencies,
+    /// The package alone: it is read, and nothing in it runs here.
+    Alone,
+    /// The one package whose name begins so among those that it depends on: it is there for that alone.
+    Dependency(&'static str),
+}
+
+/// One of several packages of a suite, to be unpacked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub suite: &'a str,
+    /// The likelier first.
+    pub packages: &'a [String],
+    pub extent: Extent,
+    /// Debian's name of the architecture; by default the machine's own.
+    pub architecture: Option<&'a str>,
+    /// The contents that are needed, for errors.
+    pub what: &'a str,
+}
+
+impl Wanted<'_> {
+    /// Makes the error of a package that does not have what is needed.
+    fn lacks(&self, package: &str, version: &str) -> FetchError {
+        FetchError::NotInPackage {
+            suite: self.suite.to_owned(),
+            package: package.to_owned(),
+            version: version.to_owned(),
+            what: self.what.to_owned(),
+        }
+    }
+}
+
+/// Returns the unpacked files of the first package that the cache or the suite has; fetched where they are not
+/// in the cache.
+///
+/// # Errors
+/// The suite is unknown, unverifiable or out of reach, it has none of the packages, what it has does
+/// not fit, or the cache cannot be used.
+pub(crate) fn obtain(
+    wanted: Wanted<'_>,
+    fits: impl Fn(&Path) -> bool,
+    cache: &Cache,
+    watcher: FetchWatcher<'_>,
+) -> Result<InUse, QemuError> {
+    let Wanted {
+        suite, packages, ..
+    } = wanted;
+    let cached = || cache.find(suite, packages, &fits);
+    if let Some(found) = cached()? {
+        return Ok(found);
     }
     let fetching = cache.start_fetch(suite, watcher)?;
     // The previous owner of the lock may have fetched what is needed here.
-    if let Some(build) = cached()? {
-        return Ok(build);
+    if let Some(found) = cached()? {
+        return Ok(found);
     }
     let fetched =
-        block_on(fetch(suite, arch, packages, cache, &fetching, watcher)).map_err(|source| {
-            FetchError::Io {
-                suite: suite.to_owned(),
-                path: fetching.work().to_owned(),
-                source,
-            }
+        block_on(fetch(wanted, cache, &fetching, watcher)).map_err(|source| FetchError::Io {
+            suite: suite.to_owned(),
+            path: fetching.work().to_owned(),
+            source,
         })??;
-    let program = |record: &Record| FetchError::NoProgram {
-        suite: suite.to_owned(),
-        package: record.package.clone(),
-        version: record.version.clone(),
-        arch: arch.to_owned(),
-    };
     fetching.finish(&fetched)?;
     watcher(FetchEvent::Fetched {
         suite,
@@ -129,18 +185,19 @@ pub(crate) fn open(
         version: &fetched.version,
         unpacked_bytes: fetched.unpacked_bytes,
     });
-    Ok(cached()?.ok_or_else(|| program(&fetched))?)
+    Ok(cached()?.ok_or_else(|| wanted.lacks(&fetched.package, &fetched.version))?)
 }
 
 async fn fetch(
-    suite: &str,
-    arch: &str,
-    packages: &[String],
+    wanted: Wanted<'_>,
     cache: &Cache,
     fetching: &Fetching,
     watcher: FetchWatcher<'_>,
 ) -> Result<Record, FetchError> {
-    let apt = Apt::new(suite, fetching.work()).await?;
+    let Wanted {
+        suite, packages, ..
+    } = wanted;
+    let apt = Apt::new(suite, wanted.architecture, fetching.work()).await?;
     {
         let _step = Step::begin(watcher, suite, FetchStep::PackageList);
         apt.update().await?;
@@ -148,7 +205,7 @@ async fn fetch(
     let Some((package, version)) = apt.choose(packages).await? else {
         return Err(FetchError::NoPackage {
             suite: suite.to_owned(),
-            arch: arch.to_owned(),
+            what: wanted.what.to_owned(),
             packages: packages.to_vec(),
         });
     };
@@ -158,15 +215,12 @@ async fn fetch(
         .iter()
         .any(|entry| entry.suite == suite && entry.package == package && entry.version == version)
     {
-        return Err(FetchError::NoProgram {
-            suite: suite.to_owned(),
-            package,
-            version,
-            arch: arch.to_owned(),
-        });
+        return Err(wanted.lacks(&package, &version));
     }
     let mut record = Record::new(suite, &package, &version);
-    let files = apt.download(&package, &version, watcher).await?;
+    let files = apt
+        .download(&package, &version, wanted.extent, watcher)
+        .await?;
     record.download_bytes = files.iter().map(|file| file.size).sum();
     record.files = files.iter().map(|file| file.name.clone()).collect();
     record.files.sort();

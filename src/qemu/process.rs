@@ -21,26 +21,34 @@ use crate::model::visible_lines;
 /// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
 
-/// Makes a command's process the leader of a group of its own, killed when the thread that starts
-/// it ends: a terminal's Ctrl-C reaches this process alone, and no QEMU outlives it.
+/// Runs something in a command's process before its program. It may make system calls, and must not allocate.
 #[expect(
     unsafe_code,
     reason = "what has to run between fork and exec has no safe way in"
 )]
+pub(super) fn before_exec(
+    command: &mut Command,
+    task: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: the callers' tasks make system calls and allocate nothing.
+    unsafe {
+        command.pre_exec(task);
+    }
+}
+
+/// Makes a command's process the leader of a group of its own, killed when the thread that starts
+/// it ends: a terminal's Ctrl-C reaches this process alone, and no QEMU outlives it.
 pub(super) fn tie_to_us(command: &mut Command) {
     command.process_group(0);
     let us = std::process::id();
-    // SAFETY: what runs between fork and exec makes two system calls and allocates nothing.
-    unsafe {
-        command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // The parent may have died before the line above: then nothing would kill the child.
-            if nix::unistd::getppid().as_raw() as u32 != us {
-                return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
-            }
-            Ok(())
-        });
-    }
+    before_exec(command, move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have died before the line above: then nothing would kill the child.
+        if nix::unistd::getppid().as_raw() as u32 != us {
+            return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
+        }
+        Ok(())
+    });
 }
 
 /// The way in which a process ended; `Display` puts it into words.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, Cause, Notice, NoticeKind};
+use crate::report::{BaselineStatus, Cause, LinuxReport, Notice, NoticeKind};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -227,6 +227,9 @@ pub struct Case {
     /// after reset.
     #[serde(default)]
     pub not_running: Option<String>,
+    /// The Linux guest that worked in the machine, where it was one.
+    #[serde(default)]
+    pub linux: Option<LinuxReport>,
     /// The outcome.
     pub outcome: Outcome,
     /// The reason why it did not pass.
@@ -294,6 +297,7 @@ impl Case {
             direction,
             running: false,
             not_running: None,
+            linux: None,
             outcome: Outcome::Skip,
             cause: None,
             same_as: None,
@@ -315,8 +319,8 @@ impl Case {
         }
     }
 
-    /// Returns a notice of every value that a load changes and that was not compared, and of a guest that
-    /// did not run.
+    /// Returns a notice of every value that a load changes and that was not compared, of a guest that did
+    /// not run, and of devices that a guest did not use.
     pub fn notices(&self) -> impl Iterator<Item = Notice> + '_ {
         let not_running = self.not_running.iter();
         let not_running =
@@ -331,7 +335,12 @@ impl Case {
             let detail = format!("a load changes it in the same way {within}");
             Notice::new(NoticeKind::ChangedByLoad, changed.place(), detail)
         });
-        not_running.chain(changed)
+        let undriven = self.linux.iter().filter(|linux| !linux.undriven.is_empty());
+        let undriven = undriven.map(|linux| {
+            let detail = format!("Linux {} has no driver for it", linux.kernel);
+            Notice::new(NoticeKind::NotDriven, linux.undriven.join(", "), detail)
+        });
+        not_running.chain(changed).chain(undriven)
     }
 
     /// Returns whether this case alone makes the pair of builds incompatible.

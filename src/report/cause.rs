@@ -34,6 +34,10 @@ pub struct Cause {
     pub sent: Option<String>,
     /// The field that the destination reads there.
     pub expected: Option<String>,
+    /// The features of a virtio device that a driver accepted and the destination does not offer, by QEMU's
+    /// names.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 impl Cause {

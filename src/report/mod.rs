@@ -10,6 +10,7 @@ mod coverage;
 mod finding;
 mod guest;
 pub(crate) mod identity;
+mod linux;
 mod notice;
 mod policy;
 pub(crate) mod read;
@@ -41,6 +42,7 @@ pub use guest::{
     Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
+pub use linux::{LinuxReport, VirtioReport};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};

@@ -27,6 +27,12 @@ pub enum NoticeKind {
     ChangedByLoad,
     /// A guest did not start to work, and its machine was moved as it is after reset. The subject is the case.
     NotRunning,
+    /// A Linux guest has no driver for devices, which are moved as the firmware left them. The subject is
+    /// their ids.
+    NotDriven,
+    /// The guests' network cards offer none of the features by which a host takes work off a card. The
+    /// subject is the machine.
+    OffloadNotNegotiated,
     /// The sections that guests sent could not be counted. The subject is the machine.
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
@@ -83,6 +89,12 @@ impl Notice {
             NoticeKind::ChangedByLoad => format!("{subject} is not compared"),
             NoticeKind::NotRunning => {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
+            }
+            NoticeKind::NotDriven => format!("the guest did not use {subject}"),
+            NoticeKind::OffloadNotNegotiated => {
+                format!(
+                    "the network cards of {subject} offer no offload features, so that none is negotiated"
+                )
             }
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
             NoticeKind::DoubtsNotSettled => {

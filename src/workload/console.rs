@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
 use crate::workload::guest::guests;
+use crate::workload::linux::{Beat, Inventory, Line};
 use crate::workload::memory::Header;
 
 /// An unfinished line is kept up to here: the guests' own lines are under 100 bytes, and firmware may
@@ -25,6 +26,14 @@ pub enum SerialEvent {
     Skipped { want: u32, got: u32 },
     /// The guest found its memory changed.
     Guest(Mismatch),
+    /// A guest with drivers says what it is made of.
+    Described,
+    /// A device did not do what the guest asked of it, in the guest's words.
+    CheckFailed(String),
+    /// The guest's kernel logged an error.
+    KernelError(String),
+    /// A processor's timer had fewer interrupts than before.
+    TimerWentBack { processor: usize, was: u64, is: u64 },
     /// A line that no guest writes: lost or mixed bytes. Escaped to ASCII.
     Garbage(String),
 }
@@ -33,7 +42,10 @@ impl SerialEvent {
     /// Tells whether an intact guest, migrated well, can cause this.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Started { .. } | Self::Heartbeat(_))
+        matches!(
+            self,
+            Self::Started { .. } | Self::Heartbeat(_) | Self::Described
+        )
     }
 }
 
@@ -53,6 +65,13 @@ impl fmt::Display for SerialEvent {
                 write!(f, "the guest's heartbeat {want} never came, {got} did")
             }
             Self::Guest(mismatch) => write!(f, "the guest found its memory changed: {mismatch}"),
+            Self::Described => f.write_str("the guest described its devices"),
+            Self::CheckFailed(what) => write!(f, "the guest's check failed: {what}"),
+            Self::KernelError(text) => write!(f, "the guest's kernel logged an error: {text}"),
+            Self::TimerWentBack { processor, was, is } => write!(
+                f,
+                "the timer of the guest's processor {processor} counts {is} interrupts after {was}"
+            ),
             Self::Garbage(line) => write!(f, "the guest's console has {line:?}"),
         }
     }
@@ -68,12 +87,45 @@ pub struct SerialLog {
     overlong: bool,
     started: bool,
     last: Option<u32>,
+    speaker: Speaker,
+}
+
+/// The guest that prints.
+#[derive(Debug, Clone, Default)]
+enum Speaker {
+    #[default]
+    Tiny,
+    Linux {
+        inventory: Inventory,
+        /// The timers' interrupts at the last heartbeat.
+        timers: Vec<u64>,
+    },
 }
 
 impl SerialLog {
+    /// Makes the log of a tiny guest.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes the log of a Linux guest.
+    pub(crate) fn of_linux() -> Self {
+        Self {
+            speaker: Speaker::Linux {
+                inventory: Inventory::default(),
+                timers: Vec::new(),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Returns what a guest with drivers said of its devices.
+    pub(crate) fn inventory(&self) -> Option<&Inventory> {
+        match &self.speaker {
+            Speaker::Tiny => None,
+            Speaker::Linux { inventory, .. } => Some(inventory),
+        }
     }
 
     /// Takes the next bytes, cut anywhere, and returns what the lines that they end mean.
@@ -129,6 +181,13 @@ impl SerialLog {
     }
 
     fn line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
+        match self.speaker {
+            Speaker::Tiny => self.tiny_line(line, overlong),
+            Speaker::Linux { .. } => self.linux_line(line, overlong),
+        }
+    }
+
+    fn tiny_line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
         if !self.started {
             let arch = start_line(line)?;
             self.started = true;
@@ -138,16 +197,7 @@ impl SerialLog {
             return Some(garbage(line));
         }
         if let Some(got) = heartbeat_line(line) {
-            let want = self.last.unwrap_or(0).wrapping_add(1);
-            // Go on from here, so that one loss is one event.
-            self.last = Some(got);
-            return Some(if got == want {
-                SerialEvent::Heartbeat(got)
-            } else if got.wrapping_sub(want) < 1 << 31 {
-                SerialEvent::Skipped { want, got }
-            } else {
-                SerialEvent::Repeated { want, got }
-            });
+            return Some(self.heartbeat(got));
         }
         if let Some(mismatch) = error_line(line) {
             return Some(SerialEvent::Guest(mismatch));
@@ -158,6 +208,67 @@ impl SerialLog {
             return Some(SerialEvent::Restarted { arch });
         }
         Some(garbage(line))
+    }
+
+    fn linux_line(&mut self, line: &[u8], overlong: bool) -> Option<SerialEvent> {
+        // A terminal may end its lines with both.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let read = str::from_utf8(line).ok().and_then(Line::read);
+        let arch = || "linux".to_owned();
+        if !self.started {
+            // Firmware and the kernel may write before it.
+            self.started = read? == Line::Started;
+            return self.started.then(|| SerialEvent::Started { arch: arch() });
+        }
+        let Some(read) = read.filter(|_| !overlong) else {
+            return Some(garbage(line));
+        };
+        if let Speaker::Linux { inventory, .. } = &mut self.speaker {
+            inventory.take(&read);
+        }
+        Some(match read {
+            Line::Started => {
+                self.last = None;
+                SerialEvent::Restarted { arch: arch() }
+            }
+            Line::Beat(beat) => {
+                let heartbeat = self.heartbeat(beat.round);
+                self.timers(&beat)
+                    .filter(|_| heartbeat.is_good())
+                    .unwrap_or(heartbeat)
+            }
+            Line::Failed(what) => SerialEvent::CheckFailed(what),
+            Line::Logged(text) => SerialEvent::KernelError(text),
+            Line::NotLoaded(_)
+            | Line::Virtio(_)
+            | Line::Attached(_)
+            | Line::Uses(_)
+            | Line::LoggedAtBoot(_) => SerialEvent::Described,
+        })
+    }
+
+    fn heartbeat(&mut self, got: u32) -> SerialEvent {
+        let want = self.last.unwrap_or(0).wrapping_add(1);
+        // Go on from here, so that one loss is one event.
+        self.last = Some(got);
+        if got == want {
+            SerialEvent::Heartbeat(got)
+        } else if got.wrapping_sub(want) < 1 << 31 {
+            SerialEvent::Skipped { want, got }
+        } else {
+            SerialEvent::Repeated { want, got }
+        }
+    }
+
+    /// Returns the first timer that has counted fewer interrupts than before.
+    fn timers(&mut self, beat: &Beat) -> Option<SerialEvent> {
+        let Speaker::Linux { timers, .. } = &mut self.speaker else {
+            return None;
+        };
+        let before = std::mem::replace(timers, beat.timers.clone());
+        let mut pairs = before.iter().zip(&beat.timers).enumerate();
+        let (processor, (&was, &is)) = pairs.find(|(_, (was, is))| is < was)?;
+        Some(SerialEvent::TimerWentBack { processor, was, is })
     }
 }
 
@@ -324,6 +435,50 @@ mod tests {
                 got: 0x0102_0304_0506_0708,
             })]
         );
+    }
+
+    fn linux(text: &str) -> Vec<SerialEvent> {
+        let mut log = SerialLog::of_linux();
+        log.feed(b"SeaBIOS\nS migcompat linux 1\r\nV virtio0 type=0x0001 driver=- status=0x0 features=01\nB 00000001 loc=5,6\n");
+        assert_eq!(log.last_heartbeat(), Some(1));
+        assert_eq!(log.inventory().map(|found| found.virtio.len()), Some(1));
+        log.feed(text.as_bytes())
+    }
+
+    #[test]
+    fn a_guest_with_drivers_counts_rounds_and_interrupts() {
+        assert_eq!(
+            linux("B 00000002 loc=7,6\r\nB 00000003 loc=8,9\n"),
+            [SerialEvent::Heartbeat(2), SerialEvent::Heartbeat(3)]
+        );
+        assert_eq!(
+            linux("B 00000002 loc=9,4\n"),
+            [SerialEvent::TimerWentBack {
+                processor: 1,
+                was: 6,
+                is: 4
+            }]
+        );
+        assert_eq!(
+            linux("B 00000004 loc=7,7\n"),
+            [SerialEvent::Skipped { want: 2, got: 4 }]
+        );
+    }
+
+    #[test]
+    fn what_a_guest_with_drivers_finds_wrong_is_bad() {
+        for line in [
+            "E disk vda pattern",
+            "L 3 blk_update_request: I/O error",
+            "S migcompat linux 1",
+            "B 00000002",
+            "Kernel panic",
+            "",
+        ] {
+            let events = linux(&format!("{line}\n"));
+            assert!(!events[0].is_good(), "{line}: {events:?}");
+        }
+        assert!(linux("l 3 said while booting\n")[0].is_good());
     }
 
     #[test]

@@ -61,15 +61,6 @@ impl Guest {
         args.push(path);
         args
     }
-
-    /// The options that connect the guest's console to the chardev called `chardev`.
-    ///
-    /// `-serial` means the right device everywhere: the first 16550 or PL011, the SCLP console on s390x,
-    /// the first `spapr-vty` on ppc64.
-    #[must_use]
-    pub fn serial_args(&self, chardev: &str) -> Vec<OsString> {
-        vec!["-serial".into(), format!("chardev:{chardev}").into()]
-    }
 }
 
 fn double_commas(path: &OsStr) -> OsString {

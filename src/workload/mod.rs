@@ -1,6 +1,9 @@
 //! The guests that work while they are migrated, and the checks that their work arrived whole.
 //!
-//! A guest rewrites every page of a region over and over, in order, each time with the number of
+//! There are two kinds: [`linux`], with drivers for the machine's devices, and tiny ones of our own, which are described
+//! here.
+//!
+//! A tiny guest rewrites every page of a region over and over, in order, each time with the number of
 //! the pass, and checks before it writes a page that the page still holds the pass before. It
 //! prints its progress on the serial port ([`SerialLog`]), and keeps a header page that says where
 //! the region is and how many pages it has written ([`Header`]). So memory and header of a stopped
@@ -32,6 +35,7 @@
 mod console;
 mod fault;
 mod guest;
+pub(crate) mod linux;
 mod memory;
 
 pub(crate) use console::{SerialEvent, SerialLog};
@@ -39,6 +43,99 @@ pub(crate) use fault::WorkloadError;
 pub use guest::{Guest, guest, guests};
 pub(crate) use memory::Header;
 pub(crate) use memory::{Progress, check_region};
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use linux::LinuxGuest;
+
+/// The guest that works in a machine while it is moved.
+#[derive(Debug, Clone)]
+pub enum Workload {
+    /// A bare-metal program of our own, which needs no device.
+    Tiny(&'static Guest),
+    /// Linux with the drivers of the machine's devices.
+    Linux(LinuxGuest),
+}
+
+impl Workload {
+    /// Returns the memory that the machine has to have, in MiB.
+    pub fn min_memory_mib(&self) -> u32 {
+        match self {
+            Workload::Tiny(guest) => guest.min_memory_mib,
+            Workload::Linux(guest) => guest.memory_mib(),
+        }
+    }
+
+    /// Returns the options that make QEMU start the guest from the files in a folder.
+    pub fn attach_args(&self, folder: &Path) -> Vec<OsString> {
+        match self {
+            Workload::Tiny(guest) => guest.attach_args(&folder.join(guest.file_name)),
+            Workload::Linux(guest) => guest.attach_args(folder),
+        }
+    }
+
+    /// Returns the arguments that plug in the devices, with the backends that the guest needs.
+    pub fn device_args(&self, args: &[String], folder: &Path) -> Vec<String> {
+        match self {
+            Workload::Tiny(_) => args.to_vec(),
+            Workload::Linux(guest) => guest.device_args(args, folder),
+        }
+    }
+
+    /// Returns the options that connect the guest's console to the chardev of this name.
+    ///
+    /// `-serial` means the right device everywhere: the first 16550 or PL011, the SCLP console on s390x,
+    /// the first `spapr-vty` on ppc64.
+    pub fn serial_args(&self, chardev: &str) -> Vec<OsString> {
+        vec!["-serial".into(), format!("chardev:{chardev}").into()]
+    }
+
+    /// Writes the files that the arguments name.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn prepare(&self, device_args: &[String], folder: &Path) -> io::Result<()> {
+        match self {
+            Workload::Tiny(guest) => std::fs::write(folder.join(guest.file_name), guest.image),
+            Workload::Linux(guest) => guest.prepare(device_args, folder),
+        }
+    }
+
+    /// Returns an empty log of the guest's console.
+    pub(crate) fn log(&self) -> SerialLog {
+        match self {
+            Workload::Tiny(_) => SerialLog::new(),
+            Workload::Linux(_) => SerialLog::of_linux(),
+        }
+    }
+
+    /// Returns the tiny guest, whose memory can be read.
+    pub(crate) fn tiny(&self) -> Option<&'static Guest> {
+        match self {
+            Workload::Tiny(guest) => Some(guest),
+            Workload::Linux(_) => None,
+        }
+    }
+
+    /// Returns the Linux guest.
+    pub(crate) fn linux(&self) -> Option<&LinuxGuest> {
+        match self {
+            Workload::Tiny(_) => None,
+            Workload::Linux(guest) => Some(guest),
+        }
+    }
+
+    /// Returns how many heartbeats show that the guest goes on. One may end a round that began before the guest was
+    /// moved.
+    pub(crate) fn heartbeats_due(&self) -> u32 {
+        match self {
+            Workload::Tiny(_) => 1,
+            Workload::Linux(_) => 2,
+        }
+    }
+}
 
 /// The ABI between guest and host that is read here.
 const ABI_VERSION: u32 = 1;

@@ -16,14 +16,14 @@ const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
 
 /// A run with folders of its own, so that what it leaves can be counted.
-struct Run {
+pub struct Run {
     output: Output,
-    report: Value,
+    pub report: Value,
     temp: tempfile::TempDir,
 }
 
 impl Run {
-    fn new(args: &[&str]) -> Run {
+    pub fn new(args: &[&str]) -> Run {
         let temp = tempfile::tempdir().unwrap();
         let output = command(&temp, args).output().unwrap();
         // One that cannot be tested has none.
@@ -38,19 +38,19 @@ impl Run {
         }
     }
 
-    fn status(&self) -> Option<i32> {
+    pub fn status(&self) -> Option<i32> {
         self.output.status.code()
     }
 
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         stderr(&self.output)
     }
 
-    fn case(&self, index: usize) -> &Value {
+    pub fn case(&self, index: usize) -> &Value {
         &self.report["cases"][index]
     }
 
-    fn outcomes(&self) -> Vec<&str> {
+    pub fn outcomes(&self) -> Vec<&str> {
         let cases = self.report["cases"].as_array();
         cases
             .into_iter()
@@ -71,7 +71,7 @@ impl Run {
     }
 
     /// Nothing stays but the logs of cases that did not pass.
-    fn leaves_nothing(&self) {
+    pub fn leaves_nothing(&self) {
         leaves_nothing(self.temp.path());
     }
 }

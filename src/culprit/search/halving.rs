@@ -12,6 +12,10 @@ pub(super) const FEW: usize = 8;
 /// help, there are too many culprits to take out one by one.
 pub(super) const HINTS: usize = 6;
 
+/// The number of times that an item is tried again to which the failure of a pack pointed twice, though it passed
+/// alone: a cause that kills a build now and then need not do so the first time.
+pub(super) const SUSPECTED: usize = 3;
+
 /// The course of the search on its way to a node.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Density {
@@ -158,15 +162,53 @@ impl<E: Clone> Search<E> {
             Answer::Failed { evidence, .. } => {
                 let node = &mut self.nodes[at];
                 node.failure = Some(evidence);
-                // Of two, each passes alone.
-                match node.items.len() {
-                    0..=2 => self.unite(at, false),
-                    _ => self.narrow(at),
+                match node.suspect {
+                    Some(item) => self.try_suspect(at, item, SUSPECTED),
+                    None => self.look_for_group(at),
                 }
             }
             Answer::Passed { .. } | Answer::Refused { .. } | Answer::SingleCulprit { .. } => {
                 self.unite(at, true)
             }
+        }
+    }
+
+    fn try_suspect(&mut self, at: usize, item: Item, left: usize) -> Vec<Trial> {
+        let node = &mut self.nodes[at];
+        node.stage = Stage::Suspect { item, left };
+        vec![Trial {
+            route: node.route,
+            items: vec![item],
+            node: at,
+        }]
+    }
+
+    /// Takes another trial of a suspect: it is to blame if it fails, and its neighbours are not.
+    pub(super) fn record_suspect(
+        &mut self,
+        at: usize,
+        item: Item,
+        left: usize,
+        answer: Answer<E>,
+    ) -> Vec<Trial> {
+        match answer {
+            Answer::Failed { evidence, .. } => {
+                let route = self.nodes[at].route;
+                let verdict = Verdict::Culprit(evidence);
+                self.verdicts.insert((route, item), verdict);
+                self.close(at, true)
+            }
+            _ if left > 1 => self.try_suspect(at, item, left - 1),
+            _ => self.look_for_group(at),
+        }
+    }
+
+    /// Looks for the items of a node that fail only together.
+    fn look_for_group(&mut self, at: usize) -> Vec<Trial> {
+        // Of two, each passes alone.
+        match self.nodes[at].items.len() {
+            0..=2 => self.unite(at, false),
+            _ => self.narrow(at),
         }
     }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::halving::{FEW, HINTS};
+use super::halving::{FEW, HINTS, SUSPECTED};
 use super::*;
 use crate::model::Direction;
 
@@ -473,4 +473,50 @@ fn without_an_answer_nobody_is_cleared() {
     let (search, _) = narrow_down(&[1, 2, 3], &[], 1000);
     assert!(culprits(&search).is_empty());
     assert_eq!(undecided(&search, &[1, 2, 3]), [1, 2, 3]);
+}
+
+/// A pack of three fails twice and points at the second, which passes alone; then it is tried again, and fails
+/// after so many passes.
+fn suspected(passes: usize) -> (Search<&'static str>, Vec<Trial>) {
+    let failed = |evidence| Answer::Failed {
+        evidence,
+        suspect: Some(1),
+        alike: BTreeSet::new(),
+    };
+    let passed = || Answer::Passed {
+        evidence: "well",
+        likely_to_fail: BTreeSet::new(),
+    };
+    let (mut search, trials) = Search::of_packs(&packs(3, 3), &[FORWARD]);
+    let parts = search.record(&trials[0], failed("pack"));
+    assert!(search.record(&parts[0], passed()).is_empty());
+    let again = search.record(&parts[1], passed());
+    assert_eq!(again[0].items, [0, 1, 2]);
+    let mut next = search.record(&again[0], failed("pack again"));
+    for _ in 0..passes {
+        assert_eq!(next[0].items, [1]);
+        next = search.record(&next[0], passed());
+    }
+    if passes < SUSPECTED {
+        assert_eq!(next[0].items, [1]);
+        next = search.record(&next[0], failed("alone"));
+    }
+    (search, next)
+}
+
+#[test]
+fn what_fails_now_and_then_is_blamed_and_not_its_neighbours() {
+    for passes in 0..SUSPECTED {
+        let (search, next) = suspected(passes);
+        assert!(next.is_empty());
+        assert!(search.groups().is_empty());
+        let verdict = |item| search.verdict(FORWARD, item);
+        assert_eq!(verdict(1), Some(&Verdict::Culprit("alone")));
+        assert_eq!(verdict(0), Some(&Verdict::Passed("well")));
+        assert_eq!(verdict(2), Some(&Verdict::Passed("well")));
+    }
+    // It never fails alone: the fewest that fail together are looked for.
+    let (search, next) = suspected(SUSPECTED);
+    assert_eq!(search.verdict(FORWARD, 1), Some(&Verdict::Passed("well")));
+    assert!(!next.is_empty());
 }

@@ -53,7 +53,7 @@ pub(crate) async fn compare_state(
         sent,
         arrived,
     );
-    if launch.guest.is_some() {
+    if launch.workload.is_some() {
         return;
     }
     let padded = fillings(sent, arrived, config.names.of_leg(direction));

@@ -71,7 +71,7 @@ impl StreamMemory {
     /// its memory is read from both sides, and its pages are not used here.
     pub(crate) fn sent_by(vm: &Vm) -> StreamMemory {
         StreamMemory {
-            partial: vm.has_workload(),
+            partial: vm.works_while_sent(),
             ..StreamMemory::default()
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::migration::diagnosis::load_trace::Reached;
 use crate::migration::leg::error::{LegError, LegErrorKind};
+use crate::model::{VirtioKind, feature_name};
 use crate::qemu::output::load::{LoadFailure, Printed, Refused, is_io_error};
 use crate::report::{Cause, LegSide, Outcome};
 use crate::stream::tree::Command;
@@ -40,11 +41,35 @@ pub(crate) fn diagnose(error: &LegError, stderr: &Stderr, reached: &Reached) -> 
         cause.instance = Some(*instance);
         place = Some(reached);
     }
+    cause.features = missing_features(&printed);
     cause.message = sentence(error, &printed, place);
+    if !cause.features.is_empty() {
+        let names = cause.features.join(", ");
+        let lacks = "which the destination's build does not offer";
+        cause.message = format!(
+            "{}: the guest's driver accepted {names}, {lacks}",
+            cause.message
+        );
+    }
     Diagnosis {
         cause,
         printed: failure.cloned(),
     }
+}
+
+/// Returns the names of the features of a virtio device that a build misses.
+fn missing_features(printed: &Printed) -> Vec<String> {
+    let Some(Refused::Features { missing }) = refused(printed) else {
+        return Vec::new();
+    };
+    let section = printed
+        .failure()
+        .and_then(|failure| failure.section.as_ref());
+    let kind = section.and_then(|section| VirtioKind::of_vmsd(section.vmsd_name()));
+    (0..u64::BITS)
+        .filter(|bit| missing >> bit & 1 == 1)
+        .map(|bit| feature_name(kind, bit))
+        .collect()
 }
 
 /// Returns what the error alone says, without a sentence.

@@ -2,7 +2,7 @@
 
 use crate::migration::diagnosis::cause::Stderr;
 use crate::migration::diagnosis::load_trace::Reached;
-use crate::migration::endpoint::commands::QueryPci;
+use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::endpoint::vm::Vm;
 use crate::model::SectionName;
 
@@ -17,20 +17,12 @@ pub(crate) struct Evidence {
     pub devices: Vec<RootDevice>,
 }
 
-/// A device on a root bus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RootDevice {
-    /// Its address as sections are named by it, for instance `0000:00:05.0`.
-    address: String,
-    id: String,
-}
-
 /// Ends both sides and keeps what they left.
 pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
     let mut files = Vec::new();
-    let devices = match root_devices(&source).await {
+    let devices = match source.root_devices().await.unwrap_or_default() {
         // A source that has done its work is gone.
-        none if none.is_empty() => root_devices(&destination).await,
+        none if none.is_empty() => destination.root_devices().await.unwrap_or_default(),
         some => some,
     };
     for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
@@ -65,21 +57,6 @@ impl Evidence {
 fn owner<'d>(devices: &'d [RootDevice], section: &SectionName) -> Option<&'d str> {
     let found = devices.iter().find(|device| section.is_at(&device.address));
     found.map(|device| device.id.as_str())
-}
-
-/// Asks a build that still answers which device is where on its root buses.
-async fn root_devices(vm: &Vm) -> Vec<RootDevice> {
-    let asked = vm.monitored.session.execute(QueryPci {}, vm.command);
-    let buses = asked.await.unwrap_or_default();
-    buses
-        .into_iter()
-        .flat_map(|bus| bus.devices)
-        .filter(|device| !device.qdev_id.is_empty())
-        .map(|at| RootDevice {
-            address: format!("0000:{:02x}:{:02x}.{:x}", at.bus, at.slot, at.function),
-            id: at.qdev_id,
-        })
-        .collect()
 }
 
 #[cfg(test)]

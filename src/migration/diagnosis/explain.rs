@@ -33,6 +33,10 @@ pub(crate) async fn explain_refusal(
     let Some(&destination) = route.get(leg.index + 1) else {
         return;
     };
+    if !cause.features.is_empty() {
+        // The build itself says what it lacks.
+        return;
+    }
     let source_gave_up = run
         .error
         .as_ref()
@@ -77,7 +81,7 @@ pub(crate) async fn explain_refusal(
     let mut found = why(&sent);
     // The state of a guest that ran has its own lengths: a machine of the source's build that never
     // ran has those of the expected one.
-    if launch.guest.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
+    if launch.workload.is_some() && found.as_ref().is_some_and(Explanation::is_of_state) {
         let source = route[leg.index];
         if let Ok(idle) = save_new_machine(source, launch, config.timeouts.leg).await {
             found = why(&idle).map(Explanation::after_reset);
@@ -106,7 +110,7 @@ fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
     match printed.refused? {
         Refused::ConfigByte { at, sent, own } => Some(RefusedValue::ConfigByte { at, sent, own }),
         Refused::Value => Some(RefusedValue::Other),
-        Refused::Command(_) => None,
+        Refused::Command(_) | Refused::Features { .. } => None,
     }
 }
 

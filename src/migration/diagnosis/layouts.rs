@@ -48,8 +48,9 @@ pub(crate) fn findings(
         let mut same = known.iter_mut().filter(|known| {
             known.rule == finding.rule
                 && known.direction == finding.direction
-                && known.path.len() > 1
                 && field(known) == field(finding)
+                // Of what is about a whole section, the path is the section's name.
+                && (known.path.len() > 1 || known.path == finding.path)
         });
         match same.next() {
             Some(known) => {

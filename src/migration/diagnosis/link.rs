@@ -74,6 +74,31 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     Some(finding)
 }
 
+/// Links cases that failed for a feature which a driver had accepted to the findings that warned of it.
+pub(crate) fn link_features(cases: &mut [Case], findings: &mut [Finding]) {
+    for case in cases
+        .iter_mut()
+        .filter(|case| case.outcome == Outcome::Fail)
+    {
+        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        let Some(cause) = case.cause.as_mut().filter(|of| !of.features.is_empty()) else {
+            continue;
+        };
+        cause.rule = Some(Rule::FeatureDropped);
+        let warned = findings.iter_mut().filter(|finding| {
+            finding.rule == Rule::FeatureDropped
+                && finding.direction == direction
+                && finding
+                    .path
+                    .last()
+                    .is_some_and(|name| cause.features.contains(name))
+        });
+        for finding in warned {
+            finding.confirmed_by = Some(Confirmation::Case(case.id.clone()));
+        }
+    }
+}
+
 /// Gives cases that another one stands for the rule that explains that one.
 pub(crate) fn adopt_causes(cases: &mut [Case]) {
     let rules = cases.iter().filter_map(|case| {

@@ -32,7 +32,7 @@ pub(crate) async fn ask(
 ) -> Result<Snapshots, StartError> {
     // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
-        guest: None,
+        workload: None,
         // It is asked what the builds do, and neither is a side here.
         role_args: RoleArgs::default(),
         ..launch.clone()
@@ -97,6 +97,8 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
     let cause = case.cause.as_ref()?;
     (matches!(case.outcome, Outcome::Fail | Outcome::Lost)
         && cause.rule.is_none()
+        // A feature that a driver accepted is named by the build itself.
+        && cause.features.is_empty()
         // What explains another one of its kind explains it.
         && case.same_as.is_none()
         && cause.section.is_some())

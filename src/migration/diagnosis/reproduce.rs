@@ -27,14 +27,14 @@ pub(crate) fn line(
         let args = launch.args(endpoint, role, folder);
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
-        if let Some(guest) = launch.guest {
-            let (id, port) = launch.console(guest);
+        if let Some(workload) = &launch.workload {
+            let (id, port) = launch.console(workload);
             words.push(format!("-chardev file,id={id},path=$d/console{at}"));
             for arg in port {
                 words.push(quote(&arg.to_string_lossy()));
             }
         }
-        if launch.guest.is_none() {
+        if launch.workload.is_none() {
             words.push("-S".to_owned());
         }
         if at > 0 {
@@ -45,7 +45,7 @@ pub(crate) fn line(
         }
         let run = words.join(" ");
         let mut typed = Vec::new();
-        match (launch.guest, at) {
+        match (&launch.workload, at) {
             // Its first word, on either side, shows that the guest works.
             (Some(_), _) => typed.push(until(&format!("-s $d/console{at}"))),
             (None, 0) => {}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use qapi::qmp::{
-    cont as Cont, migrate_start_postcopy as StartPostcopy, pmemsave as PmemSave,
+    cont as Cont, migrate_start_postcopy as StartPostcopy, pmemsave as PmemSave, stop as Stop,
 };
 
 use crate::qemu::qmp::command;
@@ -54,6 +54,13 @@ pub(crate) struct RamReply {
     /// Pages of zeroes, of which only the address is sent.
     pub duplicate: Option<i64>,
 }
+
+/// Sets the memory that a guest's balloon leaves it, in bytes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Balloon {
+    pub value: u64,
+}
+command!(Balloon, "balloon", Value);
 
 /// Asks whether the machine runs, and if not, why.
 #[derive(Debug, Clone, Serialize)]

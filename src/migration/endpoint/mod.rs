@@ -3,4 +3,5 @@
 pub(crate) mod buses;
 pub(crate) mod capability;
 pub(crate) mod commands;
+pub(crate) mod root_devices;
 pub(crate) mod vm;

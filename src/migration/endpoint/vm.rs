@@ -13,7 +13,7 @@ use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::commands::Cont;
+use crate::migration::endpoint::commands::{Cont, Stop};
 use crate::model::Version;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
@@ -24,7 +24,7 @@ use crate::qemu::{
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
-use crate::workload::{Guest, SerialEvent, SerialLog};
+use crate::workload::{SerialEvent, SerialLog, Workload};
 
 /// Pause between two looks at a guest's console.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(2);
@@ -103,8 +103,8 @@ pub struct LaunchSpec {
     pub device_args: Vec<String>,
     /// Options that one side of a migration alone is given.
     pub role_args: RoleArgs,
-    /// The workload guest that runs in the machine; without one the machine is never started.
-    pub guest: Option<&'static Guest>,
+    /// The guest that works in the machine; without one the machine is never started.
+    pub workload: Option<Workload>,
     /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
@@ -138,8 +138,8 @@ impl LaunchSpec {
     pub fn args(&self, endpoint: &Endpoint, role: Role, folder: &Path) -> Vec<OsString> {
         let version = endpoint.info.version;
         let profile = machine::profile(&self.machine, Some(&self.arch));
-        let memory = match (self.guest, profile) {
-            (Some(guest), _) => guest.min_memory_mib.max(Self::MEMORY_MIB),
+        let memory = match (&self.workload, profile) {
+            (Some(workload), _) => workload.min_memory_mib().max(Self::MEMORY_MIB),
             (None, Some(_)) => Self::IDLE_MEMORY_MIB,
             (None, None) => Self::MEMORY_MIB,
         };
@@ -178,24 +178,28 @@ impl LaunchSpec {
             // The last one counts: a profile may name another.
             args.extend(["-cpu".into(), cpu.into()]);
         }
-        if let Some(guest) = self.guest {
-            args.extend(guest.attach_args(&folder.join(guest.file_name)));
+        match &self.workload {
+            Some(workload) => {
+                args.extend(workload.attach_args(folder));
+                let devices = workload.device_args(&self.device_args, folder);
+                args.extend(devices.into_iter().map(OsString::from));
+            }
+            None => args.extend(self.device_args.iter().map(OsString::from)),
         }
-        args.extend(self.device_args.iter().map(OsString::from));
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
-        if let (None, Some(console)) = (self.guest, board.and_then(|b| b.console.as_ref())) {
+        if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
         args
     }
 
-    /// Returns the id of the chardev that the workload guest speaks on, and the options that connect it.
-    pub(crate) fn console(&self, guest: &Guest) -> (String, Vec<OsString>) {
+    /// Returns the id of the chardev that the guest speaks on, and the options that connect it.
+    pub(crate) fn console(&self, workload: &Workload) -> (String, Vec<OsString>) {
         match self.board.as_ref().and_then(|board| board.console.clone()) {
             // A port of the user's own guest refers to it.
             Some(console) => (console, Vec::new()),
-            None => (CONSOLE.to_owned(), guest.serial_args(CONSOLE)),
+            None => (CONSOLE.to_owned(), workload.serial_args(CONSOLE)),
         }
     }
 
@@ -204,8 +208,8 @@ impl LaunchSpec {
     /// # Errors
     /// The disk is full, or the like.
     pub fn prepare(&self, folder: &Path) -> io::Result<()> {
-        if let Some(guest) = self.guest {
-            std::fs::write(folder.join(guest.file_name), guest.image)?;
+        if let Some(workload) = &self.workload {
+            workload.prepare(&self.device_args, folder)?;
         }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {
@@ -247,6 +251,7 @@ pub struct Vm {
     /// Sections that it gets in the place of those that it refuses.
     pub(crate) section_override: Option<Arc<SectionOverride>>,
     console: Option<File>,
+    workload: Option<Workload>,
 }
 
 impl Vm {
@@ -275,7 +280,7 @@ impl Vm {
             args.extend(trace.iter().flat_map(|path| load_trace::args(path)));
         }
         let mut console = None;
-        if let Some(guest) = launch.guest {
+        if let Some(workload) = &launch.workload {
             let pipe = folder.join(format!("c{index}"));
             // A pipe, not a socket: a socket is full after some hundred writes of one byte, and a byte
             // that a serial port could not send when its guest is stopped is sent by both builds.
@@ -283,7 +288,7 @@ impl Vm {
             console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
             let path = option_value(&pipe);
-            let (id, port) = launch.console(guest);
+            let (id, port) = launch.console(workload);
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);
         }
@@ -299,6 +304,7 @@ impl Vm {
             trace,
             section_override: launch.section_override.clone(),
             console,
+            workload: launch.workload.clone(),
         })
     }
 
@@ -341,9 +347,15 @@ impl Vm {
         }
     }
 
-    /// Tells whether the workload guest is in it.
-    pub(crate) fn has_workload(&self) -> bool {
-        self.console.is_some()
+    /// Returns the guest that works in it.
+    pub(crate) fn workload(&self) -> Option<&Workload> {
+        self.workload.as_ref()
+    }
+
+    /// Tells whether a guest works in it while it is sent: a Linux guest is stopped first, so that all that is
+    /// sent is what it has.
+    pub(crate) fn works_while_sent(&self) -> bool {
+        matches!(self.workload, Some(Workload::Tiny(_)))
     }
 
     /// Lets the guest run.
@@ -354,6 +366,18 @@ impl Vm {
         self.monitored
             .session
             .execute(Cont {}, self.command)
+            .await
+            .map(drop)
+    }
+
+    /// Stops the guest; one that is stopped stays so.
+    ///
+    /// # Errors
+    /// The build refuses to.
+    pub(crate) async fn stop(&self) -> Result<(), QmpError> {
+        self.monitored
+            .session
+            .execute(Stop {}, self.command)
             .await
             .map(drop)
     }
@@ -386,6 +410,21 @@ impl Vm {
         after: Option<u32>,
         deadline: Duration,
     ) -> Result<u32, HeartbeatError> {
+        self.wait_for_heartbeats(log, after, 1, deadline).await
+    }
+
+    /// Waits until the guest has printed so many heartbeats after one.
+    ///
+    /// # Errors
+    /// The guest prints what an intact one does not, or too little until the deadline.
+    pub(crate) async fn wait_for_heartbeats(
+        &mut self,
+        log: &mut SerialLog,
+        after: Option<u32>,
+        count: u32,
+        deadline: Duration,
+    ) -> Result<u32, HeartbeatError> {
+        let due = after.unwrap_or(0).wrapping_add(count);
         let end = Instant::now() + deadline;
         loop {
             if let Some(bad) = self
@@ -396,7 +435,8 @@ impl Vm {
                 return Err(HeartbeatError::Bad(bad));
             }
             match log.last_heartbeat() {
-                Some(heartbeat) if Some(heartbeat) != after => return Ok(heartbeat),
+                // The counter wraps.
+                Some(heartbeat) if heartbeat.wrapping_sub(due) < 1 << 31 => return Ok(heartbeat),
                 _ if Instant::now() >= end => return Err(HeartbeatError::Deadline(deadline)),
                 _ => {}
             }

@@ -47,6 +47,12 @@ pub(crate) enum LegErrorKind {
         why: BootError,
         stderr: String,
     },
+    /// The first build does not load the guest that it saved itself.
+    NotRestored {
+        label: String,
+        why: String,
+        stderr: String,
+    },
     /// The monitor refused a command, with this reason.
     CommandRefused(String),
     /// The migration has the status "failed", for this reason if one is given.
@@ -210,6 +216,7 @@ impl LegError {
             LegErrorKind::CannotBeSetUp(_)
             | LegErrorKind::DoesNotStart(_)
             | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
+            LegErrorKind::NotRestored { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
             LegErrorKind::NoLongerStarts { .. }
@@ -238,9 +245,9 @@ impl LegError {
             LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
                 FailureKind::DoesNotStart
             }
-            LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => {
-                FailureKind::Refused
-            }
+            LegErrorKind::CommandRefused(_)
+            | LegErrorKind::MigrationFailed(_)
+            | LegErrorKind::NotRestored { .. } => FailureKind::Refused,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => FailureKind::Refused,
             LegErrorKind::Ended(_) => FailureKind::Died,
             LegErrorKind::TimedOut(_) => FailureKind::TimedOut,
@@ -303,6 +310,10 @@ impl fmt::Display for LegError {
             LegErrorKind::NoWorkload { label, why, stderr } => write!(
                 f,
                 "{label}: the guest does not work before any migration: {why} {stderr}"
+            ),
+            LegErrorKind::NotRestored { label, why, stderr } => write!(
+                f,
+                "{label} does not load the guest that it saved itself: {why} {stderr}"
             ),
             LegErrorKind::CommandRefused(reason) => write!(f, "{side} refused: {reason}"),
             LegErrorKind::MigrationFailed(Some(reason)) => f.write_str(reason),

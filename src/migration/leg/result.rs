@@ -6,12 +6,12 @@ use crate::migration::checks::memory;
 use crate::migration::checks::pages::{PageDifference, PlacedPage};
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{LaunchSpec, Vm};
-use crate::migration::leg::error::{LegError, MemoryFault};
+use crate::migration::leg::error::{GuestFault, LegError, MemoryFault, command_failed};
 use crate::migration::leg::save::{save, wait_until_saved};
 use crate::migration::leg::transfer::{Means, transfer};
 use crate::migration::leg::watch::Stats;
 use crate::report::{LegSide, Phase};
-use crate::workload::SerialLog;
+use crate::workload::{SerialLog, Workload};
 
 /// The point at which the state that arrived is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,9 @@ pub(crate) async fn run(
         capabilities: &config.capabilities,
         deadline,
     };
+    if let Err(error) = stop_linux(source, log).await {
+        return LegResult::failed(error, Captured::nothing("there was no migration"));
+    }
     let transferred = transfer(source, destination, means).await;
     let mut sent = transferred.sent;
     if let Some(replaced) = &launch.section_override {
@@ -69,15 +72,16 @@ pub(crate) async fn run(
         Ok(stats) => stats,
         Err(error) => return LegResult::failed(error, sent),
     };
-    // Nothing writes to the memory of a machine that does not run: the pages that were sent are
-    // those that it has. A guest that runs does write, and the page that was sent last need not be
-    // the one that it wrote last.
-    let by_stream = launch.guest.is_none() && sent.memory.is_ok();
+    // Nothing writes to the memory of a machine that does not run, or was stopped first: the pages that
+    // were sent are those that it has. A guest that runs does write, and the page that was sent last need
+    // not be the one that it wrote last.
+    let by_stream = !source.works_while_sent() && sent.memory.is_ok();
     let stopped = &*destination;
+    let tiny = launch.workload.as_ref().and_then(Workload::tiny);
     let compare = async {
         match by_stream {
             true => memory::shared_map(source, stopped).await.map(drop),
-            false => memory::compare(source, stopped, launch.guest, &launch.tolerated, log)
+            false => memory::compare(source, stopped, tiny, &launch.tolerated, log)
                 .await
                 .map(drop),
         }
@@ -87,7 +91,7 @@ pub(crate) async fn run(
             return None;
         }
         let saved = save(stopped, deadline).await;
-        let ready = match launch.guest {
+        let ready = match &launch.workload {
             Some(_) => wait_until_saved(stopped, deadline).await,
             None => Ok(()),
         };
@@ -125,6 +129,25 @@ pub(crate) async fn run(
         memory: differs,
         sent,
         arrived,
+    }
+}
+
+/// Stops a Linux guest, so that what is sent is all that it has. A guest that works while it is sent is the tiny one.
+async fn stop_linux(source: &mut Vm, log: &mut SerialLog) -> Result<(), LegError> {
+    if !matches!(source.workload(), Some(Workload::Linux(_))) {
+        return Ok(());
+    }
+    let side = LegSide::Source;
+    if let Err(error) = source.stop().await {
+        return Err(command_failed(source, side, Phase::SetUp, error).await);
+    }
+    let events = source.read_console(log);
+    match events.into_iter().find(|event| !event.is_good()) {
+        Some(bad) => {
+            let fault = GuestFault::OnSourceConsole(bad);
+            Err(LegError::new(side, Phase::SetUp, fault))
+        }
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::migration::leg::error::{
 };
 use crate::qemu::output;
 use crate::report::{LegSide, Phase};
-use crate::workload::SerialLog;
+use crate::workload::{SerialLog, Workload};
 
 /// Lets a workload guest go on where it arrived, and checks that it does; then checks whether the
 /// destination complains.
@@ -21,12 +21,14 @@ pub(crate) async fn resume(
     heartbeat: Duration,
 ) -> Result<(), LegError> {
     let side = LegSide::Destination;
-    if destination.has_workload() {
+    if let Some(due) = destination.workload().map(Workload::heartbeats_due) {
         if let Err(error) = destination.cont().await {
             return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
         let last = log.last_heartbeat();
-        let next = destination.wait_for_heartbeat(log, last, heartbeat).await;
+        let next = destination
+            .wait_for_heartbeats(log, last, due, heartbeat)
+            .await;
         if let Err(error) = next {
             let kind: LegErrorKind = match ended(destination, Duration::ZERO).await {
                 Some(how) => how.into(),

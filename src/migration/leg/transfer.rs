@@ -69,7 +69,7 @@ async fn send(
         deadline,
     } = means;
     let end = Instant::now() + deadline;
-    if source.has_workload() {
+    if source.works_while_sent() {
         set_up::limit_pace(source, capabilities).await?;
     }
     let relayed = match capabilities.first() {

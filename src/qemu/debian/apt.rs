@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::qemu::FetchWatcher;
-use crate::qemu::debian::FetchError;
 use crate::qemu::debian::files::{bytes_in, tame};
 use crate::qemu::debian::sources;
 use crate::qemu::debian::sources::Archive;
+use crate::qemu::debian::{Extent, FetchError};
 use crate::qemu::process::{Output, output};
 use crate::qemu::progress::{FetchStep, Step};
 
@@ -41,8 +41,8 @@ pub(crate) struct Apt<'a> {
     cache: PathBuf,
     deb: PathBuf,
     archive: Archive,
-    /// The machine's own architecture, as Debian names it.
-    native: String,
+    /// The architecture of the packages, as Debian names it.
+    architecture: String,
     trusted_parts: PathBuf,
 }
 
@@ -51,7 +51,11 @@ impl<'a> Apt<'a> {
     ///
     /// # Errors
     /// A tool of apt is missing, apt names no Debian archive, or its folders cannot be made.
-    pub(crate) async fn new(suite: &'a str, dir: &'a Path) -> Result<Apt<'a>, FetchError> {
+    pub(crate) async fn new(
+        suite: &'a str,
+        architecture: Option<&str>,
+        dir: &'a Path,
+    ) -> Result<Apt<'a>, FetchError> {
         let tool = |tool: &'static str| {
             which::which(tool).map_err(|_| FetchError::NoTool {
                 suite: suite.to_owned(),
@@ -66,7 +70,7 @@ impl<'a> Apt<'a> {
             cache,
             deb,
             archive: Archive::default(),
-            native: String::new(),
+            architecture: String::new(),
             trusted_parts: PathBuf::new(),
         };
         let mut config = Command::new(tool("apt-config")?);
@@ -85,7 +89,7 @@ impl<'a> Apt<'a> {
                     .strip_suffix('\'')
             };
             if let Some(arch) = value("ARCH") {
-                apt.native = arch.to_owned();
+                apt.architecture = architecture.unwrap_or(arch).to_owned();
             } else if let Some(parts) = value("PARTS") {
                 apt.trusted_parts = parts.into();
             }
@@ -164,6 +168,7 @@ impl<'a> Apt<'a> {
             ("Dir::Etc::preferencesparts", at("none")),
             // The suite asked for wins over the one it builds upon.
             ("APT::Default-Release", self.suite.into()),
+            ("APT::Architecture", (&self.architecture).into()),
             ("APT::Install-Recommends", "0".into()),
             ("APT::Install-Suggests", "0".into()),
             ("Acquire::Languages", "none".into()),
@@ -215,7 +220,7 @@ impl<'a> Apt<'a> {
     }
 
     fn write_sources(&self, suites: &[String], signed_by: Option<&str>) -> Result<(), FetchError> {
-        let text = sources::source(&self.archive.uri, suites, &self.native, signed_by);
+        let text = sources::source(&self.archive.uri, suites, &self.architecture, signed_by);
         self.write("sources/debian.sources", &text)
     }
 
@@ -261,24 +266,35 @@ impl<'a> Apt<'a> {
         Ok(None)
     }
 
-    /// Fetches a package and all that it depends on.
+    /// Fetches a package, as much of what it stands for as is asked for.
     ///
     /// # Errors
-    /// A package cannot be fetched or verified.
+    /// A package cannot be fetched or verified, or it does not depend on what it stands for.
     pub(crate) async fn download(
         &self,
         package: &str,
         version: &str,
+        extent: Extent,
         watcher: FetchWatcher<'_>,
     ) -> Result<Vec<PackageFile>, FetchError> {
+        let (verb, name) = match extent {
+            Extent::WithDependencies => ("install", format!("{package}={version}")),
+            Extent::Alone => ("download", format!("{package}={version}")),
+            Extent::Dependency(beginning) => {
+                let name = self.dependency(package, version, beginning).await?;
+                ("download", name)
+            }
+        };
+        let archives = self.dir.join("cache/archives");
         let install = |more: &[&str]| {
             let mut command = self.command(&self.get);
             command.args(["--yes", "--download-only"]).args(more);
-            command.arg("install").arg(format!("{package}={version}"));
+            // A package alone goes where one is.
+            command.arg(verb).arg(&name).current_dir(&archives);
             command
         };
         let list = self
-            .ask(install(&["--print-uris"]), "apt-get install")
+            .ask(install(&["--print-uris"]), "apt-get --print-uris")
             .await?;
         let files: Vec<PackageFile> = list.lines().filter_map(package_file).collect();
         let total = files.iter().map(|file| file.size).sum();
@@ -289,7 +305,6 @@ impl<'a> Apt<'a> {
             bytes: total,
         };
         let step = Step::begin(watcher, suite, download);
-        let archives = self.dir.join("cache/archives");
         let download = self.run(install(&[]), DOWNLOAD);
         tokio::pin!(download);
         let run = loop {
@@ -309,10 +324,27 @@ impl<'a> Apt<'a> {
                     suite: suite.to_owned(),
                     detail: run.stderr,
                 },
-                false => self.failed("apt-get install --download-only", run.stderr),
+                false => self.failed(format!("apt-get {verb} --download-only"), run.stderr),
             });
         }
         Ok(files)
+    }
+
+    /// Returns the one package whose name begins so among those that a package depends on.
+    async fn dependency(
+        &self,
+        package: &str,
+        version: &str,
+        beginning: &str,
+    ) -> Result<String, FetchError> {
+        let mut command = self.command(&self.cache);
+        command.arg("depends").arg(format!("{package}={version}"));
+        let list = self.ask(command, "apt-cache depends").await?;
+        let found = dependencies(&list).find(|name| name.starts_with(beginning));
+        found.map(str::to_owned).ok_or_else(|| {
+            let what = format!("finding the {beginning}* that {package} {version} depends on");
+            self.failed(what, list.clone())
+        })
     }
 
     /// Unpacks everything into the root and returns the number of bytes.
@@ -379,6 +411,12 @@ impl<'a> Apt<'a> {
             source,
         }
     }
+}
+
+/// The packages that one depends on, as `apt-cache depends` lists them.
+fn dependencies(list: &str) -> impl Iterator<Item = &str> {
+    list.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("Depends: "))
 }
 
 /// A suite, and the one it adds to and cannot do without.
@@ -536,6 +574,14 @@ mod tests {
         assert_eq!(version_in(table, "q", "c"), None);
         assert_eq!(version_in(table, "r", "b"), None);
         assert_eq!(version_in("", "q", "b"), None);
+    }
+
+    #[test]
+    fn what_a_package_stands_for_is_read_as_apt_lists_it() {
+        let list = "linux-image-cloud-amd64\n  Depends: linux-image-6.12.1+deb13-cloud-amd64\n  Recommends: \
+                    apparmor\n |Depends: kmod\n";
+        let found: Vec<&str> = dependencies(list).collect();
+        assert_eq!(found, ["linux-image-6.12.1+deb13-cloud-amd64"]);
     }
 
     #[test]

@@ -92,6 +92,12 @@ static CONFIG_BYTE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
+    compile(
+        r"Features 0x(?P<accepted>[0-9a-f]+) unsupported\. Allowed features: 0x(?P<offered>[0-9a-f]+)",
+    )
+});
+
 static COMMAND: LazyLock<Regex> =
     LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
 
@@ -126,6 +132,8 @@ pub(crate) enum Refused {
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// A message between sections, by its number.
     Command(u16),
+    /// Features of a virtio device that a driver accepted and the build does not offer, by their bits.
+    Features { missing: u64 },
     /// A value, for a reason that is only text for people.
     Value,
 }
@@ -139,6 +147,12 @@ impl Refused {
                 at: hex(&groups["at"])?,
                 sent: byte("sent")?,
                 own: byte("own")?,
+            });
+        }
+        if let Some(groups) = FEATURES.captures(words) {
+            let mask = |name| u64::from_str_radix(&groups[name], 16).ok();
+            return Some(Refused::Features {
+                missing: mask("accepted")? & !mask("offered")?,
             });
         }
         if let Some(groups) = COMMAND.captures(words) {
@@ -419,6 +433,12 @@ mod tests {
                 "q: VQ 0 vring.num 1024 exceeds allocated max 256\n\
                  q: load of migration failed: Invalid argument",
                 Some(Refused::Value),
+            ),
+            (
+                "q: Features 0x1c0010130afffa7 unsupported. Allowed features: 0x10179bfffe7\n\
+                 q: Failed to load virtio-net:virtio\n\
+                 q: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-net'",
+                Some(Refused::Features { missing: 7 << 54 }),
             ),
             ("q: load of migration failed: Invalid argument", None),
         ] {

@@ -1,0 +1,29 @@
+//! Guests with drivers: what runs in the machine of a case, and what its drivers accepted.
+
+use serde::{Deserialize, Serialize};
+
+/// A Linux guest that used the devices of a case.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinuxReport {
+    /// The release of the kernel, as it names itself.
+    pub kernel: String,
+    /// The virtio devices that it found.
+    pub virtio: Vec<VirtioReport>,
+    /// Devices for which it has no driver: ids of the device set, or places on the USB.
+    pub undriven: Vec<String>,
+    /// Errors that the kernel logged while it set the devices up, before the guest was saved.
+    pub logged: Vec<String>,
+}
+
+/// A virtio device in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtioReport {
+    /// The kernel's name of it: `virtio0`.
+    pub name: String,
+    /// The kind of device: `net`, or a number that is not known.
+    pub kind: String,
+    /// The driver; `None` where it has none.
+    pub driver: Option<String>,
+    /// The features that the driver accepted, by QEMU's names.
+    pub features: Vec<String>,
+}

@@ -1,0 +1,252 @@
+//! What stands behind a guest's devices on the host. Device sets use nothing of the host; a guest that works needs a
+//! disk that keeps what is written, and a network that offers what networks of hosts do.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// The guest writes to no more of a disk than this, in bytes.
+const WRITTEN: u64 = 1 << 20;
+
+/// The name of the file that sets up a new network interface of the host.
+pub(crate) const UP: &str = "up";
+
+/// The address that the host's end of every card has, with the length of its network.
+const HOST_ADDRESS: &str = "10.0.2.2/24";
+
+/// The network that a guest's cards are connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// A hub inside of QEMU. It offers none of the features by which a host takes work off a card, and nobody
+    /// answers.
+    Hub,
+    /// An interface of the host, in a network namespace of the process's own.
+    Tap,
+    /// The same, with an address, so that the host answers.
+    AnsweringTap,
+}
+
+impl Network {
+    /// Tells whether processes need a network namespace of their own for it.
+    pub(crate) fn is_of_host(self) -> bool {
+        self != Network::Hub
+    }
+
+    /// Returns the arguments of one card's end on the host, and writes the files that they name.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn sample(self, folder: &Path) -> io::Result<Vec<String>> {
+        let args = ["-netdev", "hubport,id=sample,hubid=0"].map(str::to_owned);
+        prepare(&args, self, folder)?;
+        Ok(of_host(&args, self, folder))
+    }
+
+    /// Tells whether somebody answers a guest.
+    pub(crate) fn answers(self) -> bool {
+        self == Network::AnsweringTap
+    }
+}
+
+/// Returns arguments with backends of the host in the place of those that device sets have.
+pub(crate) fn of_host(args: &[String], network: Network, folder: &Path) -> Vec<String> {
+    let mut taps = 0;
+    let mut option = "";
+    let mut replaced = Vec::with_capacity(args.len());
+    for arg in args {
+        let with = match option {
+            "-blockdev" => disk_file(arg, folder),
+            "-netdev" => tap(arg, network, taps, folder).inspect(|_| taps += 1),
+            _ => None,
+        };
+        replaced.push(with.unwrap_or_else(|| arg.clone()));
+        option = arg;
+    }
+    replaced
+}
+
+/// A disk of a device set, which forgets what is written.
+struct NullDisk<'a> {
+    node: &'a str,
+    size: u64,
+    read_only: bool,
+}
+
+impl NullDisk<'_> {
+    fn read(arg: &str) -> Option<NullDisk<'_>> {
+        let mut words = arg.split(',');
+        if words.next()? != "null-co" {
+            return None;
+        }
+        let mut disk = NullDisk {
+            node: "",
+            size: 1 << 30,
+            read_only: false,
+        };
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            match key {
+                "node-name" => disk.node = value,
+                "size" => disk.size = value.parse().ok()?,
+                "read-only" => disk.read_only = value == "on",
+                _ => {}
+            }
+        }
+        // The name becomes that of a file.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        (!disk.node.is_empty() && disk.node.chars().all(plain)).then_some(disk)
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}.disk", self.node)
+    }
+}
+
+fn disk_file(arg: &str, folder: &Path) -> Option<String> {
+    let disk = NullDisk::read(arg)?;
+    let path = folder.join(disk.file_name());
+    let path = path.to_string_lossy().replace(',', ",,");
+    let read_only = if disk.read_only { ",read-only=on" } else { "" };
+    // Both sides of a migration have it open; they write one after the other.
+    Some(format!(
+        "file,node-name={},filename={path},locking=off{read_only}",
+        disk.node
+    ))
+}
+
+fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<String> {
+    let script = match network {
+        Network::Hub => return None,
+        Network::Tap => "no".to_owned(),
+        Network::AnsweringTap => {
+            let path = folder.join(UP);
+            path.to_string_lossy().replace(',', ",,")
+        }
+    };
+    let mut words = arg.split(',');
+    if words.next()? != "hubport" {
+        return None;
+    }
+    let id = words.find_map(|word| word.strip_prefix("id="))?;
+    Some(format!(
+        "tap,id={id},ifname=migcompat{index},script={script},downscript=no,vnet_hdr=on"
+    ))
+}
+
+/// Writes the files that the arguments name. Disks are empty.
+///
+/// # Errors
+/// A file cannot be written.
+pub(crate) fn prepare(args: &[String], network: Network, folder: &Path) -> io::Result<()> {
+    for disk in disks(args) {
+        File::create(folder.join(disk.file_name()))?.set_len(disk.size)?;
+    }
+    if network.answers() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let text = format!(
+            "#!/bin/sh\nip link set dev \"$1\" up && ip address add {HOST_ADDRESS} dev \"$1\"\n"
+        );
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o755);
+        options.open(folder.join(UP))?.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Copies what a guest has written to its disks.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(crate) fn copy_disks(args: &[String], from: &Path, to: &Path) -> io::Result<()> {
+    for disk in disks(args) {
+        let mut written = Vec::new();
+        File::open(from.join(disk.file_name()))?
+            .take(WRITTEN)
+            .read_to_end(&mut written)?;
+        let mut file = File::options()
+            .write(true)
+            .open(to.join(disk.file_name()))?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&written)?;
+    }
+    Ok(())
+}
+
+fn disks(args: &[String]) -> impl Iterator<Item = NullDisk<'_>> {
+    args.windows(2).filter_map(|pair| match pair {
+        [option, value] if option == "-blockdev" => NullDisk::read(value),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> Vec<String> {
+        [
+            "-netdev",
+            "hubport,id=net0-hub,hubid=0",
+            "-device",
+            "virtio-net-pci,netdev=net0-hub",
+            "-blockdev",
+            "null-co,node-name=blk0-node,size=65536,read-zeroes=on",
+            "-blockdev",
+            "null-co,node-name=cd,size=2097152,read-zeroes=on,read-only=on",
+            "-netdev",
+            "hubport,id=net1-hub,hubid=0",
+            "-blockdev",
+            "file,node-name=mine,filename=/x",
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    #[test]
+    fn disks_become_files_and_ports_of_a_hub_interfaces() {
+        let of = |network| of_host(&args(), network, Path::new("/a,b"));
+        let hub = of(Network::Hub);
+        assert_eq!(hub[1], "hubport,id=net0-hub,hubid=0");
+        assert_eq!(
+            hub[5],
+            "file,node-name=blk0-node,filename=/a,,b/blk0-node.disk,locking=off"
+        );
+        assert!(hub[7].ends_with("cd.disk,locking=off,read-only=on"));
+        assert_eq!(hub[11], "file,node-name=mine,filename=/x");
+        let tap = of(Network::AnsweringTap);
+        assert_eq!(
+            tap[1],
+            "tap,id=net0-hub,ifname=migcompat0,script=/a,,b/up,downscript=no,vnet_hdr=on"
+        );
+        assert_eq!(
+            of(Network::Tap)[9],
+            "tap,id=net1-hub,ifname=migcompat1,script=no,downscript=no,vnet_hdr=on"
+        );
+        assert_eq!(tap[3], args()[3]);
+    }
+
+    #[test]
+    fn a_node_that_is_no_file_name_is_left_alone() {
+        for arg in [
+            "null-co,node-name=../x,size=1",
+            "null-co,size=1",
+            "null-co,node-name=a,size=big",
+            "file,node-name=a",
+        ] {
+            assert!(disk_file(arg, Path::new("/f")).is_none(), "{arg}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_copied_and_the_size_stays() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in [&from, &to] {
+            prepare(&args(), Network::Hub, folder.path()).unwrap();
+        }
+        fs::write(from.path().join("blk0-node.disk"), [7; 65536]).unwrap();
+        copy_disks(&args(), from.path(), to.path()).unwrap();
+        let copied = fs::read(to.path().join("blk0-node.disk")).unwrap();
+        assert_eq!(copied, [7; 65536]);
+        let other = fs::metadata(to.path().join("cd.disk")).unwrap();
+        assert_eq!(other.len(), 2_097_152);
+    }
+}

@@ -1,0 +1,62 @@
+//! The devices that the guest found, and the drivers that took them.
+
+use crate::workload::linux::lines::Line;
+
+/// A virtio device in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VirtioDevice {
+    /// The kernel's name of it: `virtio0`.
+    pub name: String,
+    /// The kind of device, as the specification numbers them.
+    pub kind: u32,
+    /// The driver that it is bound to.
+    pub driver: Option<String>,
+    /// The features that the driver accepted, by their bits.
+    pub features: Vec<u32>,
+}
+
+/// A bus on which devices are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bus {
+    Pci,
+    Usb,
+}
+
+/// A device on a bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub bus: Bus,
+    /// The kernel's name of its place.
+    pub address: String,
+    /// Vendor and device.
+    pub id: (u16, u16),
+    /// The drivers that it is bound to.
+    pub driver: Option<String>,
+}
+
+/// All that the guest said of itself before its first round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inventory {
+    pub virtio: Vec<VirtioDevice>,
+    pub attached: Vec<Attached>,
+    /// Modules that could not be loaded.
+    pub not_loaded: Vec<String>,
+    /// What it uses, in its words.
+    pub uses: Option<String>,
+    /// Errors that the kernel logged while it found the devices.
+    pub logged: Vec<String>,
+}
+
+impl Inventory {
+    /// Takes what a line says of the guest; a line that says something else is left.
+    pub(crate) fn take(&mut self, line: &Line) {
+        match line {
+            Line::NotLoaded(module) => self.not_loaded.push(module.clone()),
+            Line::Virtio(device) => self.virtio.push(device.clone()),
+            Line::Attached(device) => self.attached.push(device.clone()),
+            Line::Uses(what) => self.uses = Some(what.clone()),
+            Line::LoggedAtBoot(text) => self.logged.push(text.clone()),
+            Line::Started | Line::Beat(_) | Line::Failed(_) | Line::Logged(_) => {}
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The packages that a guest is made of, fetched like a build: `guests/linux/kernels.toml`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::qemu::{Cache, CacheError, Extent, FetchWatcher, InUse, QemuError, Wanted, obtain};
+use crate::workload::linux::kernel::Kernel;
+use crate::workload::linux::{driver_names, drivers};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kernels {
+    /// The suite that everything comes from.
+    suite: String,
+    busybox: String,
+    kernel: Vec<KernelEntry>,
+}
+
+/// The kernels for some targets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KernelEntry {
+    targets: Vec<String>,
+    debian: String,
+    packages: Vec<String>,
+    append: String,
+}
+
+static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
+    // Not external input: the file is part of the program, and a test reads it.
+    toml::from_str(include_str!("../../../guests/linux/kernels.toml"))
+        .unwrap_or_else(|error| unreachable!("guests/linux/kernels.toml: {error}"))
+});
+
+/// Returns the targets for which there is a kernel.
+pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
+    let entries = KERNELS.kernel.iter();
+    entries.flat_map(|entry| entry.targets.iter().map(String::as_str))
+}
+
+impl Kernels {
+    fn of_target(&self, target: &str) -> Option<&KernelEntry> {
+        self.kernel
+            .iter()
+            .find(|entry| entry.targets.iter().any(|of| of == target))
+    }
+}
+
+/// Unpacked packages, which no process removes while this lives.
+#[derive(Debug)]
+pub(crate) struct Packages {
+    pub(super) kernel: Kernel,
+    /// The shell and everything else that the guest runs, in one file.
+    pub(super) busybox: PathBuf,
+    /// What this kernel has to be told.
+    pub(super) append: &'static str,
+    _in_use: Vec<InUse>,
+}
+
+/// Returns the first kernel of a target that has all the drivers of these devices, else the last one, with what it runs; fetched
+/// where it is not in the cache. `None` if there is no kernel for the target.
+///
+/// # Errors
+/// A package cannot be fetched or read.
+pub(crate) fn packages(
+    target: &str,
+    device_args: &[String],
+    cache: &Cache,
+    watcher: FetchWatcher<'_>,
+) -> Result<Option<Packages>, QemuError> {
+    let Some(entry) = KERNELS.of_target(target) else {
+        return Ok(None);
+    };
+    let source = Source {
+        entry,
+        cache,
+        watcher,
+    };
+    let modules = drivers::modules(driver_names(device_args));
+    let (busybox, shell) = source.busybox()?;
+    let mut in_use = vec![shell];
+    let mut found = None;
+    for package in &entry.packages {
+        let (kernel, unpacked) = source.kernel(package)?;
+        in_use.push(unpacked);
+        let complete = modules.iter().all(|module| kernel.has(module));
+        found = Some(kernel);
+        if complete {
+            break;
+        }
+    }
+    Ok(found.map(|kernel| Packages {
+        kernel,
+        busybox,
+        append: &entry.append,
+        _in_use: in_use,
+    }))
+}
+
+/// Fetches everything that guests of a target may run, and returns the releases of the kernels; none if there is
+/// no kernel for the target.
+///
+/// # Errors
+/// A package cannot be fetched or read.
+pub(crate) fn fetch_all(
+    target: &str,
+    cache: &Cache,
+    watcher: FetchWatcher<'_>,
+) -> Result<Vec<String>, QemuError> {
+    let Some(entry) = KERNELS.of_target(target) else {
+        return Ok(Vec::new());
+    };
+    let source = Source {
+        entry,
+        cache,
+        watcher,
+    };
+    source.busybox()?;
+    let kernels = entry.packages.iter().map(|package| {
+        let (kernel, _) = source.kernel(package)?;
+        Ok(kernel.release)
+    });
+    kernels.collect()
+}
+
+/// The place that packages of a target come from.
+struct Source<'s> {
+    entry: &'static KernelEntry,
+    cache: &'s Cache,
+    watcher: FetchWatcher<'s>,
+}
+
+impl Source<'_> {
+    fn busybox(&self) -> Result<(PathBuf, InUse), QemuError> {
+        let what = "shell for a guest";
+        let has = |root: &Path| busybox_in(root).is_some();
+        let unpacked = self.obtain(&KERNELS.busybox, Extent::Alone, what, has)?;
+        // It was there a moment ago, and nothing removes it.
+        let path = busybox_in(&unpacked.root).unwrap_or_default();
+        Ok((path, unpacked))
+    }
+
+    fn kernel(&self, package: &String) -> Result<(Kernel, InUse), QemuError> {
+        let extent = Extent::Dependency("linux-image-");
+        let has = |root: &Path| matches!(Kernel::in_root(root), Ok(Some(_)));
+        let unpacked = self.obtain(package, extent, "kernel", has)?;
+        let read = Kernel::in_root(&unpacked.root);
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let kernel = read.and_then(|kernel| kernel.ok_or_else(missing));
+        let kernel = kernel.map_err(|source| CacheError::Io {
+            what: "reading a kernel",
+            path: unpacked.root.clone(),
+            source,
+        })?;
+        Ok((kernel, unpacked))
+    }
+
+    fn obtain(
+        &self,
+        package: &String,
+        extent: Extent,
+        what: &str,
+        fits: impl Fn(&Path) -> bool,
+    ) -> Result<InUse, QemuError> {
+        let wanted = Wanted {
+            suite: &KERNELS.suite,
+            packages: std::slice::from_ref(package),
+            extent,
+            architecture: Some(&self.entry.debian),
+            what,
+        };
+        obtain(wanted, fits, self.cache, self.watcher)
+    }
+}
+
+fn busybox_in(root: &Path) -> Option<PathBuf> {
+    let mut places = ["usr/bin/busybox", "bin/busybox"]
+        .map(|path| root.join(path))
+        .into_iter();
+    places.find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_has_one_kernel() {
+        let mut targets: Vec<&str> = targets().collect();
+        assert!(targets.contains(&"x86_64"));
+        let all = targets.len();
+        targets.sort_unstable();
+        targets.dedup();
+        assert_eq!(targets.len(), all);
+        assert!(KERNELS.of_target("m68k").is_none());
+    }
+}

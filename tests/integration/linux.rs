@@ -1,0 +1,184 @@
+//! Guests with drivers: what only they show.
+
+use std::fs;
+use std::path::Path;
+
+use macro_rules_attribute::apply;
+use serde_json::Value;
+
+use crate::common::{build, script};
+use crate::live::Run;
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+
+/// The devices of which the smaller kernel has all drivers.
+const SET: &str = r#"
+name = "paravirtual"
+description = "a card, a disk, random numbers and a balloon"
+
+[[device]]
+id = "net0"
+driver = "virtio-net-pci"
+backend = ["-netdev", "hubport,id=net0-hub,hubid=0"]
+properties = { netdev = "net0-hub" }
+
+[[device]]
+id = "blk0"
+driver = "virtio-blk-pci"
+backend = ["-blockdev", "null-co,node-name=blk0-node,size=67108864,read-zeroes=on"]
+properties = { drive = "blk0-node" }
+
+[[device]]
+id = "rng0"
+driver = "virtio-rng-pci"
+backend = ["-object", "rng-builtin,id=rng0-source"]
+properties = { rng = "rng0-source" }
+
+[[device]]
+id = "balloon0"
+driver = "virtio-balloon-pci"
+"#;
+
+fn set(folder: &Path) -> String {
+    let path = folder.join("paravirtual.toml");
+    fs::write(&path, SET).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A build that is started with something done to its arguments first.
+fn changed(folder: &Path, suite: &str, first: &str) -> String {
+    let build = build(suite);
+    let text = format!("{first}\nexec env {} \"$@\"", build.shell_prefix());
+    script(folder, "qemu-system-x86_64", &text)
+}
+
+fn run(old: &str, new: &str, set: &str, more: &[&str]) -> Run {
+    let args = ["live", old, new, "-M", "q35", "--device-set", set];
+    Run::new(&[&args[..], more].concat())
+}
+
+fn features<'c>(case: &'c Value, kind: &str) -> Vec<&'c str> {
+    let devices = case["linux"]["virtio"].as_array().unwrap();
+    let of_kind = |device: &&Value| device["kind"] == kind;
+    let device = devices.iter().find(of_kind).unwrap();
+    let features = device["features"].as_array().unwrap();
+    features.iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_guest_whose_drivers_are_at_work_goes_back_and_forth() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--workload", "linux", "--loops", "2"];
+    let run = run(OLD, NEW, &set(folder.path()), &more);
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["id"], "q35/paravirtual/unix/forward-loop2/linux");
+    assert_eq!(case["running"], true);
+    assert_eq!(case["legs"].as_array().unwrap().len(), 4);
+    assert!(case["state_checked"]["legs"].as_u64() > Some(0), "{case}");
+    let linux = &case["linux"];
+    assert!(linux["kernel"].as_str().unwrap().starts_with("6."));
+    assert_eq!(linux["undriven"], Value::Array(Vec::new()));
+    assert!(features(case, "net").contains(&"mrg_rxbuf"));
+    assert!(features(case, "blk").contains(&"flush"));
+    let drivers = linux["virtio"].as_array().unwrap();
+    let drivers = drivers.iter().map(|device| device["driver"].as_str());
+    let expected = ["virtio_net", "virtio_blk", "virtio_rng", "virtio_balloon"];
+    assert!(drivers.eq(expected.map(Some)), "{linux}");
+    run.leaves_nothing();
+}
+
+/// The kind of break that people report most: without a driver it is a possibility, with one it happens.
+#[apply(test)]
+#[needs(Builds)]
+fn a_feature_that_a_driver_accepted_is_missed_where_it_is_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off";
+    let without = changed(folder.path(), NEW, first);
+    let set = set(folder.path());
+    let dropped = |run: &Run| {
+        let findings = run.report["findings"].as_array().unwrap().iter();
+        let mut found = findings.filter(|finding| finding["rule"] == "feature-dropped");
+        let finding = found.next().expect("a finding").clone();
+        assert_eq!(
+            finding["path"].as_array().unwrap().last().unwrap(),
+            "mrg_rxbuf"
+        );
+        finding
+    };
+    for (old, new, direction) in [(NEW, &*without, "forward"), (&*without, NEW, "backward")] {
+        let tiny = run(old, new, &set, &[]);
+        assert_eq!(tiny.status(), Some(0), "{}", tiny.said());
+        assert_eq!(dropped(&tiny)["level"], "warning");
+        let linux = run(old, new, &set, &["--workload", "linux", "--retries", "0"]);
+        assert_eq!(linux.status(), Some(1), "{}", linux.said());
+        let cases = linux.report["cases"].as_array().unwrap().iter();
+        let whole = cases.filter(|case| case["part_of"].is_null());
+        for case in whole {
+            let fails = case["direction"] == direction;
+            assert_eq!(case["outcome"] == "fail", fails, "{case}");
+            if fails {
+                let message = case["cause"]["message"].as_str().unwrap();
+                assert!(message.contains("mrg_rxbuf"), "{message}");
+                assert_eq!(case["cause"]["rule"], "feature-dropped");
+                assert_eq!(case["split"]["culprits"], serde_json::json!([["net0"]]));
+            }
+        }
+        assert_eq!(dropped(&linux)["direction"], direction);
+        linux.leaves_nothing();
+    }
+}
+
+/// A disk that is another one on the other side: nothing in the stream shows it, the guest does.
+#[apply(test)]
+#[needs(Builds)]
+fn a_disk_that_lost_what_was_written_is_found_by_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = r#"case "$*" in *-incoming*)
+for arg; do
+    shift
+    case "$arg" in file,node-name=blk0-node,*)
+        disk=${arg#*filename=}
+        disk=${disk%%,*}
+        truncate -s 67108864 "$disk.other"
+        arg=$(echo "$arg" | sed "s|$disk|$disk.other|")
+    esac
+    set -- "$@" "$arg"
+done
+esac"#;
+    let forgets = changed(folder.path(), NEW, first);
+    let more = [
+        "--workload",
+        "linux",
+        "--direction",
+        "forward",
+        "--retries",
+        "0",
+    ];
+    let run = run(OLD, &forgets, &set(folder.path()), &more);
+    let case = run.case(0);
+    // The build forgets what it wrote itself, too.
+    assert_eq!(case["outcome"], "broken", "{}", run.said());
+    assert_eq!(case["control"]["old_to_old"], "pass");
+    let message = case["cause"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("the guest's check failed: disk vda pattern"),
+        "{message}"
+    );
+    run.leaves_nothing();
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn there_is_no_linux_guest_for_every_architecture() {
+    let args = ["live", "debian:trixie", "debian:trixie", "-M", "virt"];
+    let run = Run::new(&[&args[..], &["--workload", "linux"]].concat());
+    assert_eq!(run.status(), Some(2));
+    let said = run.said();
+    assert!(
+        said.contains("there is no Linux guest for aarch64"),
+        "{said}"
+    );
+}
