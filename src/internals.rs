@@ -14,6 +14,14 @@ pub mod devices {
     pub use crate::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 }
 
+/// Recording runs and judging results: the bench of a long history.
+pub mod history {
+    pub use crate::history::{
+        Access, BuildId, Entry, History, HistoryError, Row, Run, Stats, Tester, Trial, Written,
+        judge,
+    };
+}
+
 /// Moving a guest: the bench of a leg, and the tests of how builds set up a machine.
 pub mod migration {
     pub use crate::migration::boot::PlainBoots;

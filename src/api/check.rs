@@ -7,7 +7,7 @@ use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
-use crate::api::memory::Recalled;
+use crate::api::memory::{Means, Recalled};
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
@@ -29,9 +29,10 @@ use crate::workload;
 /// As for [`live`](crate::api::live); a build that writes no dump is an error too.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    let recalled = Recalled::read(&config.memory)?;
+    let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
+    recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
     let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
@@ -59,7 +60,16 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: config.builds.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
+    let report = recalled.judge(
+        inquiry.into_report(),
+        policy.clone(),
+        Means {
+            sought: &sought,
+            lists: Some(&lists),
+            builds: Some(&opened.pair),
+            sets: &config.guests.device_sets,
+        },
+    );
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -4,9 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::dumps::ObtainError;
+use crate::api::lock::LockError;
 use crate::api::unknown_name::UnknownName;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
+use crate::history::HistoryError;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
@@ -88,6 +90,16 @@ pub(crate) enum Problem {
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
+    #[error("regressions can be told only beside a history: name its file (--history)")]
+    NoHistory,
+    #[error(
+        "a comparison of dumps has no cases, and only cases can be regressions: use --gate all or new"
+    )]
+    NoCases,
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 impl Problem {
@@ -106,6 +118,10 @@ impl Problem {
             | Problem::Guest { .. }
             | Problem::NoMachine { .. }
             | Problem::NoBaseline
+            | Problem::NoHistory
+            | Problem::NoCases
+            | Problem::History(_)
+            | Problem::Lock(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::NoLinux { .. }

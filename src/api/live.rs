@@ -5,7 +5,7 @@ use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
-use crate::api::memory::Recalled;
+use crate::api::memory::{Means, Recalled};
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
@@ -45,9 +45,10 @@ use crate::report::{Notice, NoticeKind, Policy};
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    let recalled = Recalled::read(&config.memory)?;
+    let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
+    recalled.hold(&lists, &config.guests.device_sets)?;
     let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
     let policy = Policy::default();
     let running = !config.guests.paused;
@@ -76,7 +77,16 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         directions: config.builds.directions.clone(),
         dumps: false,
     };
-    let report = recalled.judge(inquiry.into_report(), policy.clone(), &sought, Some(&lists));
+    let report = recalled.judge(
+        inquiry.into_report(),
+        policy.clone(),
+        Means {
+            sought: &sought,
+            lists: Some(&lists),
+            builds: Some(&opened.pair),
+            sets: &config.guests.device_sets,
+        },
+    );
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -3,7 +3,7 @@
 use crate::api::Outcome;
 use crate::api::config::MergeConfig;
 use crate::api::error::Error;
-use crate::api::memory::Recalled;
+use crate::api::memory::{Means, Recalled};
 use crate::model::Direction;
 use crate::report::baseline::Sought;
 use crate::report::read::read;
@@ -35,5 +35,14 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         dumps: true,
     };
     let policy = report.policy.clone();
-    Ok(Outcome::of(recalled.judge(report, policy, &sought, None)))
+    Ok(Outcome::of(recalled.judge(
+        report,
+        policy,
+        Means {
+            sought: &sought,
+            lists: None,
+            builds: None,
+            sets: &[],
+        },
+    )))
 }

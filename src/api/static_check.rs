@@ -2,14 +2,14 @@
 
 use crate::api::config::StaticConfig;
 use crate::api::dumps::{DumpRequest, obtain};
-use crate::api::error::Error;
-use crate::api::memory::Recalled;
+use crate::api::error::{Error, Problem};
+use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
 use crate::qemu::side_by_side;
-use crate::report::Report;
 use crate::report::baseline::Sought;
+use crate::report::{Gate, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::Scope;
@@ -42,7 +42,10 @@ use crate::rules::known_issues::Scope;
 /// ```
 pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    let recalled = Recalled::read(&config.memory)?;
+    if config.memory.gate == Gate::Regression {
+        return Err(Problem::NoCases.into());
+    }
+    let mut recalled = Recalled::read(&config.memory)?;
     let policy = config.judging.policy.clone();
     let request = DumpRequest {
         old: &config.builds.old,
@@ -53,7 +56,9 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         watcher: &|event| progress.event(Event::Fetch(event)),
     };
     let (lists, pair) = side_by_side(|| load_lists(&config.judging.lists), || obtain(&request));
-    let (lists, pair) = (lists?, pair?);
+    let lists = lists?;
+    recalled.hold(&lists, &[])?;
+    let pair = pair?;
     let notices = pair.notices();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
@@ -80,7 +85,11 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     Ok(Outcome::of(recalled.judge(
         report,
         policy,
-        &sought,
-        Some(&lists),
+        Means {
+            sought: &sought,
+            lists: Some(&lists),
+            builds: None,
+            sets: &[],
+        },
     )))
 }

@@ -7,6 +7,7 @@ use crate::api::config::SweepConfig;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
+use crate::api::memory;
 use crate::api::memory::Recalled;
 use crate::api::names;
 use crate::api::progress::{Event, Progress};
@@ -52,9 +53,10 @@ use crate::vmstate::dump::Dump;
 /// but a case of the report. Where coverage is required, a build that writes no dump is an error.
 pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    let recalled = Recalled::read(&config.memory)?;
+    let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
+    recalled.hold(&lists, &[])?;
     let options = Options {
         directions: config.builds.directions.clone(),
         packing: if config.one_by_one {
@@ -73,7 +75,16 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         directions: options.directions.clone(),
         dumps: true,
     };
-    let report = recalled.judge(report, config.judging.policy.clone(), &sought, Some(&lists));
+    let report = recalled.judge(
+        report,
+        config.judging.policy.clone(),
+        memory::Means {
+            sought: &sought,
+            lists: Some(&lists),
+            builds: opened.builds.first().map(|builds| &builds.pair),
+            sets: &[],
+        },
+    );
     logs.keep();
     Ok(Outcome::of(report))
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
-use crate::model::{Direction, Version};
+use crate::model::{Date, Direction, Pattern, Version};
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Stream(StreamArgs),
     /// List, fetch and remove builds in the cache
     Builds(BuildsArgs),
+    /// Show, count, fill and cut the history of earlier runs
+    History(HistoryArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,6 +131,17 @@ pub(crate) struct MemoryArgs {
     /// Say of every finding and case how it stands to an earlier report in JSON: new, same, fixed or gone
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
+    /// File with the results of earlier runs, made if there is none: say of every case what they make of it,
+    /// and add this run
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// File that holds migcompat, the lists and the device sets as they are, made if there is none: a run that
+    /// differs is refused
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+    /// Run although something differs from the lock; the report shows the reason
+    #[arg(long, value_name = "REASON", requires = "lock")]
+    pub ack: Option<String>,
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
@@ -140,6 +153,8 @@ pub(crate) enum GateArg {
     All,
     /// Those that the baseline does not have; only they are shown, but for -v
     New,
+    /// Cases that passed with an earlier new build, by the history
+    Regression,
 }
 
 /// The lists and options by which findings are judged.
@@ -490,6 +505,61 @@ pub(crate) struct CheckArgs {
     /// compared with each other
     #[arg(long, value_name = "DIR")]
     pub dumps: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(subcommand)]
+    pub command: HistoryCommand,
+}
+
+/// The history.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryFileArgs {
+    /// File that runs were recorded in with --history
+    #[arg(long, value_name = "FILE")]
+    pub history: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HistoryCommand {
+    /// Print the results of cases, and what they say of the last one
+    Show {
+        #[command(flatten)]
+        file: HistoryFileArgs,
+        /// Id of a case, with * for any text
+        #[arg(value_name = "CASE")]
+        case: Pattern,
+    },
+    /// Count the runs, cases and results
+    Stats {
+        #[command(flatten)]
+        file: HistoryFileArgs,
+    },
+    /// Add the runs of saved reports; one that is there already is not added again
+    Import {
+        #[command(flatten)]
+        file: HistoryFileArgs,
+        /// Reports in JSON, plain, .gz or .zst
+        #[arg(value_name = "REPORT", required = true)]
+        reports: Vec<PathBuf>,
+    },
+    /// Write every result as a line of JSON
+    Export {
+        #[command(flatten)]
+        file: HistoryFileArgs,
+        /// Write to FILE instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Remove old runs
+    Prune {
+        #[command(flatten)]
+        file: HistoryFileArgs,
+        /// Day before which runs are removed: 2027-03-31
+        #[arg(long, value_name = "DATE")]
+        before: Date,
+    },
 }
 
 #[derive(Debug, Args)]

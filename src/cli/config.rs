@@ -102,9 +102,13 @@ impl From<&MemoryArgs> for Memory {
     fn from(args: &MemoryArgs) -> Memory {
         Memory {
             baseline: args.baseline.clone(),
+            history: args.history.clone(),
+            lock: args.lock.clone(),
+            acknowledged: args.ack.clone(),
             gate: match args.gate {
                 GateArg::All => Gate::All,
                 GateArg::New => Gate::New,
+                GateArg::Regression => Gate::Regression,
             },
         }
     }

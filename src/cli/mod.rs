@@ -10,6 +10,7 @@ mod args;
 mod builds;
 mod config;
 mod dump;
+mod history;
 mod log;
 mod output;
 mod progress;
@@ -198,6 +199,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Rules(args) => rules::run(args),
         Command::Stream(args) => stream::run(args),
         Command::Builds(args) => builds::run(args),
+        Command::History(args) => history::run(args),
     }
 }
 

@@ -84,10 +84,15 @@ pub(crate) fn explain<'s>(
         SectionKind::Ram => memory(section, sent, case.expected.stream, blamed.field),
         SectionKind::Iterative => None,
         SectionKind::Device => {
-            if let Some(RefusedValue::ConfigByte { at, sent, own }) = blamed.refused
-                && let Some(explanation) = values::refused_config(section, at, sent, own)
-            {
-                return Some(explanation);
+            let expected = case.twin(section);
+            let refused = match blamed.refused {
+                Some(RefusedValue::ConfigByte { at, sent, own }) => {
+                    values::refused_config(section, expected, at, sent, own)
+                }
+                _ => None,
+            };
+            if refused.is_some() {
+                return refused;
             }
             let found = case.best(section).map(|(_, explanation)| explanation);
             found.or_else(|| case.value_check(section))
@@ -210,13 +215,15 @@ impl Case<'_> {
         })
     }
 
+    /// Returns the section as the destination's build sends it.
+    fn twin(&self, section: &Section) -> Option<&Section> {
+        let expected = self.expected.stream;
+        expected.section(section.name.as_str(), section.instance_id)
+    }
+
     /// Returns all differences that may explain that a section was refused, the best first.
     fn candidates(&self, section: &Section) -> Vec<(Grade, Explanation)> {
-        let named = self
-            .expected
-            .stream
-            .section(section.name.as_str(), section.instance_id);
-        let Some(expected) = named else {
+        let Some(expected) = self.twin(section) else {
             return vec![(Grade::Likely, self.unknown(section))];
         };
         let mut found: Vec<(Grade, Explanation)> = Vec::new();
@@ -328,10 +335,7 @@ impl Case<'_> {
 
     /// Explains a section that was refused although nothing in its layout speaks against it.
     fn value_check(&self, section: &Section) -> Option<Explanation> {
-        let expected = self
-            .expected
-            .stream
-            .section(section.name.as_str(), section.instance_id)?;
+        let expected = self.twin(section)?;
         // Where a section could not be read, its layout is not known to agree.
         section.content.structure()?;
         expected.content.structure()?;

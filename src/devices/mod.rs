@@ -11,7 +11,7 @@ mod fallback;
 mod given;
 mod load;
 mod set;
-mod shipped;
+pub(crate) mod shipped;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,9 @@
 //! The sets that come with the program, and how they plug in a driver.
 
+use std::path::Path;
 use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::devices::{DeviceError, DeviceSet};
 
@@ -39,6 +42,16 @@ static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// Returns a hash of the shipped sets and of the user's own files, wherever they are.
+pub(crate) fn digest(own: &[&Path]) -> String {
+    let own = own
+        .iter()
+        .map(|file| std::fs::read(file).unwrap_or_default());
+    let shipped = SHIPPED.iter().map(|(_, text)| text.as_bytes().to_vec());
+    let texts: Vec<Vec<u8>> = shipped.chain(own).collect();
+    format!("{:016x}", xxh3_64(&texts.concat()))
+}
 
 impl DeviceSet {
     /// Returns the shipped sets, `default` first.

@@ -153,6 +153,7 @@ impl MigrationConfig {
             section_override: None,
             tolerated: Arc::default(),
             survey: false,
+            fill: None,
             features: false,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::devices::{DeviceSet, Driver};
 use crate::migration::config::MigrationConfig;
 use crate::model::Direction;
-use crate::report::{Coverage, CoveredSection, CoveredSubsection, Reached};
+use crate::report::{Coverage, CoveredField, CoveredSection, CoveredSubsection, Reached};
 use crate::stream;
 use crate::stream::VmDesc;
 use crate::vmstate::dump::{Dump, Vmsd};
@@ -16,6 +16,8 @@ pub struct SentSection {
     pub vmsd_name: String,
     /// Names of the subsections that were sent, wherever in the section.
     pub subsections: BTreeSet<String>,
+    /// Names of the fields that were sent, after those of the vmsds that they are in.
+    pub fields: BTreeSet<(String, String)>,
 }
 
 impl SentSection {
@@ -25,24 +27,29 @@ impl SentSection {
         let described = vmdesc.devices.iter().map(|device| &device.description);
         described
             .filter_map(|description| {
-                let mut subsections = BTreeSet::new();
-                sent_below(description, &mut subsections);
-                Some(SentSection {
+                let mut sent = SentSection {
                     vmsd_name: description.vmsd_name.as_deref()?.to_owned(),
-                    subsections,
-                })
+                    ..SentSection::default()
+                };
+                sent.add(description);
+                Some(sent)
             })
             .collect()
     }
-}
 
-fn sent_below(description: &stream::StructDesc, names: &mut BTreeSet<String>) {
-    for subsection in &description.subsections {
-        names.extend(subsection.vmsd_name.as_deref().map(str::to_owned));
-        sent_below(subsection, names);
-    }
-    for nested in description.fields.iter().flat_map(|field| &field.nested) {
-        sent_below(nested, names);
+    fn add(&mut self, description: &stream::StructDesc) {
+        for subsection in &description.subsections {
+            let name = subsection.vmsd_name.as_deref();
+            self.subsections.extend(name.map(str::to_owned));
+            self.add(subsection);
+        }
+        let vmsd = description.vmsd_name.as_deref().unwrap_or_default();
+        for field in &description.fields {
+            // Of fields with one name each is sent with its number among them.
+            let name = field.name.split('[').next().unwrap_or_default();
+            self.fields.insert((vmsd.to_owned(), name.to_owned()));
+            field.nested.iter().for_each(|nested| self.add(nested));
+        }
     }
 }
 
@@ -116,7 +123,8 @@ pub(crate) fn cover(
     let mut sections: BTreeMap<&str, CoveredSection> = BTreeMap::new();
     for section in dumps.iter().flat_map(|dump| &dump.sections) {
         let mut names = BTreeSet::new();
-        known_below(&section.description, &mut names);
+        let mut fields = BTreeSet::new();
+        known_below(&section.description, &mut names, &mut fields);
         let type_name = section.type_name.as_str();
         let reason = reach.not_created.get(type_name).cloned();
         let covered = sections.entry(type_name).or_insert_with(|| CoveredSection {
@@ -132,8 +140,19 @@ pub(crate) fn cover(
             },
             reason,
             subsections: Vec::new(),
+            conditional_fields: Vec::new(),
             sent_in: Vec::new(),
         });
+        let known = covered.conditional_fields.drain(..);
+        fields.extend(known.map(|known| (known.vmsd, known.field)));
+        covered.conditional_fields = fields
+            .into_iter()
+            .map(|(vmsd, field)| CoveredField {
+                vmsd,
+                field,
+                sent: false,
+            })
+            .collect();
         names.extend(covered.subsections.drain(..).map(|s| s.name));
         covered.subsections = names
             .into_iter()
@@ -201,16 +220,30 @@ fn mark(section: &mut CoveredSection, sent: &SentSection, case: &Observed) {
     for subsection in &mut section.subsections {
         subsection.sent |= sent.subsections.contains(&subsection.name);
     }
+    for field in &mut section.conditional_fields {
+        let name = (field.vmsd.clone(), field.field.clone());
+        field.sent |= sent.fields.contains(&name);
+    }
 }
 
-fn known_below(description: &Vmsd, names: &mut BTreeSet<String>) {
+/// Collects the subsections of a description, and the fields that are sent under a condition.
+fn known_below(
+    description: &Vmsd,
+    names: &mut BTreeSet<String>,
+    conditional: &mut BTreeSet<(String, String)>,
+) {
     for subsection in &description.subsections {
         names.insert(subsection.name.clone());
-        known_below(subsection, names);
+        known_below(subsection, names, conditional);
     }
-    let fields = description.fields().iter();
-    for nested in fields.filter_map(|field| field.description.as_deref()) {
-        known_below(nested, names);
+    for field in description.fields() {
+        // Padding has no state.
+        if field.conditional && field.name != "unused" {
+            conditional.insert((description.name.clone(), field.name.clone()));
+        }
+        if let Some(nested) = &field.description {
+            known_below(nested, names, conditional);
+        }
     }
 }
 
@@ -240,6 +273,15 @@ pub(crate) fn join<'c>(shards: impl IntoIterator<Item = &'c Coverage>) -> Option
         for subsection in covered.subsections.iter().filter(|s| s.sent) {
             let same = known.subsections.iter_mut();
             for known in same.filter(|known| known.name == subsection.name) {
+                known.sent = true;
+            }
+        }
+        for field in covered.conditional_fields.iter().filter(|f| f.sent) {
+            let mut same = known.conditional_fields.iter_mut();
+            let is_it = |known: &&mut CoveredField| {
+                (&known.vmsd, &known.field) == (&field.vmsd, &field.field)
+            };
+            if let Some(known) = same.find(is_it) {
                 known.sent = true;
             }
         }
@@ -313,6 +355,11 @@ mod tests {
         assert_eq!((counts.compared, counts.not_created), (1, 1));
         assert_eq!(counts.sections, counts.sent + 2);
         assert!(counts.subsections_sent < counts.subsections, "{counts:?}");
+        let (sent, all) = (counts.conditional_fields_sent, counts.conditional_fields);
+        assert!(0 < sent && sent < all, "{counts:?}");
+        let fields = coverage.sections.iter().flat_map(|s| &s.conditional_fields);
+        assert!(fields.clone().all(|field| field.field != "unused"));
+        assert!(fields.clone().any(|field| !field.sent), "{counts:?}");
     }
 
     #[test]
@@ -325,7 +372,7 @@ mod tests {
         let case = |types: &[&str], passed| Observed {
             sections: vec![SentSection {
                 vmsd_name: "pciespscsi".to_owned(),
-                subsections: BTreeSet::new(),
+                ..SentSection::default()
             }],
             direction: Direction::Forward,
             passed,

@@ -225,8 +225,8 @@ impl RunResult {
 
     /// Tells whether this control, from a build to itself, fails in a way that says that a failure
     /// between the builds is not theirs. A control in which only values differ does so only for the same
-    /// fields and blocks of memory, and a build that does not refuse its own stream has another reason to refuse
-    /// the other one's.
+    /// fields and the same pages of memory, and a build that does not refuse its own stream has another reason to
+    /// refuse the other one's.
     pub(crate) fn accounts_for(&self, between: &RunResult) -> bool {
         let refuses = |run: &RunResult| run.outcome == Outcome::Fail;
         if !self.failed() || (refuses(between) && !refuses(self)) {
@@ -238,16 +238,7 @@ impl RunResult {
         let Some(between) = between.only_changes() else {
             return false;
         };
-        // The pages of memory that a build loses in any case may differ each time.
-        let place = |change: &LoadChange| match change {
-            LoadChange::Page { .. } => change.place(),
-            LoadChange::Field { .. } => change.clone(),
-        };
-        let within: BTreeSet<LoadChange> = within.iter().map(place).collect();
-        between
-            .iter()
-            .map(place)
-            .all(|change| within.contains(&change))
+        between.is_subset(&within)
     }
 
     /// Returns the build of this leg that causes a failure: the source for what it does by itself,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,6 @@ pub struct Date {
 #[error("{0:?} is not a date like 2027-03-31")]
 pub struct BadDate(pub String);
 
-/// Seconds of a day.
-const DAY: u64 = 86_400;
-
 impl Date {
     /// Returns the day of a moment after 1970.
     pub fn of(moment: SystemTime) -> Date {
@@ -35,12 +32,10 @@ impl Date {
         Date::of(SystemTime::now())
     }
 
-    /// Returns the day that many days later.
-    #[must_use]
-    pub fn plus_days(self, days: u32) -> Date {
+    /// Returns the moment at which the day begins.
+    pub fn begins(self) -> SystemTime {
         let midnight = humantime::parse_rfc3339(&format!("{self}T00:00:00Z"));
-        let later = midnight.map(|at| at + Duration::from_secs(u64::from(days) * DAY));
-        later.map_or(self, Date::of)
+        midnight.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
@@ -113,7 +108,7 @@ mod tests {
         }
         let date = |text: &str| text.parse::<Date>().expect("a date");
         assert!(date("2026-12-31") < date("2027-01-01"));
-        assert_eq!(date("2026-12-31").plus_days(60), date("2027-03-01"));
+        assert_eq!(Date::of(date("2026-12-31").begins()), date("2026-12-31"));
         assert!(Date::today() > date("2025-01-01"));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
@@ -38,6 +39,27 @@ impl Default for Deadlines {
     }
 }
 
+/// The contents of memory that a build allocates and does not initialise, as far as it is glibc that allocates
+/// it. Such memory often happens to be zero, and is something else on another day; QEMU's own tests fill it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MallocFill(u8);
+
+impl MallocFill {
+    /// Two of them: what depends on such memory is different with the one and the other.
+    pub(crate) const BOTH: [MallocFill; 2] = [MallocFill(0x55), MallocFill(0x33)];
+
+    const VARIABLE: &str = "GLIBC_TUNABLES";
+
+    /// Returns the value of the variable. Memory that a thread keeps for itself would be handed out as it is,
+    /// without the filling.
+    fn tunables(self) -> String {
+        format!(
+            "glibc.malloc.perturb={}:glibc.malloc.tcache_count=0",
+            self.0
+        )
+    }
+}
+
 /// A QEMU that can be started: a binary or script of the user's, or one from a package.
 #[derive(Debug, Clone)]
 pub struct Build {
@@ -50,6 +72,7 @@ pub struct Build {
     env: Vec<(&'static str, Option<OsString>)>,
     /// Does all of that.
     script: Option<PathBuf>,
+    malloc_fill: Option<MallocFill>,
     network: NetworkNamespace,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
@@ -71,6 +94,7 @@ impl Build {
             args: Vec::new(),
             env: Vec::new(),
             script: None,
+            malloc_fill: None,
             network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: None,
@@ -117,6 +141,7 @@ impl Build {
             args,
             env,
             script: None,
+            malloc_fill: None,
             network: NetworkNamespace::Shared,
             deadlines: Deadlines::default(),
             _in_use: in_use,
@@ -126,6 +151,19 @@ impl Build {
     /// Returns the text that the user wrote.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Returns a hash of the program, or of the script that starts it; `None` if it cannot be read.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        let words = std::iter::once(self.program.as_os_str());
+        let words = words.chain(self.args.iter().map(OsString::as_os_str));
+        let mut hash = Xxh3::new();
+        let mut files = 0;
+        for file in words.map(Path::new).filter(|word| word.is_file()) {
+            hash.update(&std::fs::read(file).ok()?);
+            files += 1;
+        }
+        (files > 0).then(|| format!("{:016x}", hash.digest()))
     }
 
     pub fn kind(&self) -> BuildKind {
@@ -144,6 +182,14 @@ impl Build {
 
     pub fn with_deadlines(self, deadlines: Deadlines) -> Build {
         Build { deadlines, ..self }
+    }
+
+    /// Returns the build with its uninitialised memory filled.
+    pub(crate) fn with_malloc_fill(&self, fill: MallocFill) -> Build {
+        Build {
+            malloc_fill: Some(fill),
+            ..self.clone()
+        }
     }
 
     /// Gives each process of the build a network namespace of its own, in which it may make interfaces.
@@ -173,6 +219,9 @@ impl Build {
                 None => command.env_remove(name),
             };
         }
+        if let Some(fill) = self.malloc_fill {
+            command.env(MallocFill::VARIABLE, fill.tunables());
+        }
         self.network.enter(&mut command);
         command
     }
@@ -200,10 +249,13 @@ impl Build {
 
     /// Returns what to type into a shell before QEMU's arguments to start this build by hand.
     pub fn shell_prefix(&self) -> String {
+        let fill = self.malloc_fill.map_or_else(String::new, |fill| {
+            format!("{}={} ", MallocFill::VARIABLE, fill.tunables())
+        });
         let program = self.program_prefix();
         match self.network.shell_prefix() {
-            Some(namespace) => format!("{namespace} {program}"),
-            None => program,
+            Some(namespace) => format!("{fill}{namespace} {program}"),
+            None => fill + &program,
         }
     }
 
@@ -432,6 +484,24 @@ mod tests {
         let none = dir.path().join("none");
         let build = build.with_script(&none);
         assert!(build.shell_prefix().contains("MODULES='a b' /bin/sh -c "));
+    }
+
+    #[test]
+    fn a_build_that_fills_its_memory_does_so_by_hand_too() {
+        let sh = Build {
+            args: vec!["-c".into(), "echo $GLIBC_TUNABLES".into()],
+            ..Build::binary("x", Path::new("/bin/sh"))
+        };
+        let fills = MallocFill::BOTH.map(|fill| {
+            let filled = sh.with_malloc_fill(fill);
+            let started = filled.plain_command().output().unwrap();
+            let mut by_hand = Command::new("sh");
+            by_hand.args(["-c", &filled.shell_prefix()]);
+            assert_eq!(by_hand.output().unwrap().stdout, started.stdout);
+            started.stdout
+        });
+        assert_ne!(fills[0], fills[1]);
+        assert_eq!(sh.shell_prefix(), "/bin/sh -c 'echo $GLIBC_TUNABLES'");
     }
 
     #[test]

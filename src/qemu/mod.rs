@@ -25,8 +25,8 @@ pub mod properties;
 pub mod qmp;
 mod spec;
 
-pub(crate) use build::quote;
 pub use build::{Build, Deadlines};
+pub(crate) use build::{MallocFill, quote};
 pub use cache::Cache;
 pub(crate) use cache::{CacheError, InUse};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};

@@ -11,7 +11,7 @@ use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::qemu::qmp::{QmpError, Session};
+use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
 /// The devices of a machine and the machine itself, in the order of their paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,14 @@ pub struct Object {
     /// Set for a virtio device, whatever bus it is plugged into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_virtio: bool,
-    /// The properties by name. Empty where they were not asked for.
+    /// The features that a virtio device offers, by the build's own names, where it tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offers: Option<BTreeSet<String>>,
+    /// Names of the blocks of memory that it owns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub memory: BTreeSet<String>,
+    /// The properties by name. Empty where they were not asked for. A part of a machine's property with
+    /// several parts is called `memory.size`.
     pub properties: BTreeMap<String, Setting>,
 }
 
@@ -172,8 +179,10 @@ impl Snapshot {
         }
         found.sort_by_cached_key(|(path, ..)| natural(path));
         let mut snapshot = Snapshot::default();
-        for (path, type_name, _) in &found {
+        for (path, type_name, items) in &found {
             snapshot.objects.push(Object {
+                offers: None,
+                memory: items.iter().filter_map(memory).collect(),
                 path: path.clone(),
                 type_name: type_name.clone(),
                 is_virtio: virtio.contains(type_name),
@@ -195,12 +204,25 @@ impl Snapshot {
                 for item in items.iter().filter(|item| is_plain(item)) {
                     let command = get(&object.path, &item.name);
                     let answer = unless_refused(session.execute(command, deadline).await)?;
-                    if let Some(value) = answer {
-                        // A machine's properties have no default.
-                        object.insert(&item.name, value, Listed::default());
+                    // A machine's properties have no default.
+                    match answer {
+                        Some(Value::Object(parts)) if is_configuration(item) => {
+                            for (part, value) in parts {
+                                let name = format!("{}.{part}", item.name);
+                                object.insert(&name, value, Listed::default());
+                            }
+                        }
+                        Some(value) => object.insert(&item.name, value, Listed::default()),
+                        None => {}
                     }
                 }
                 continue;
+            }
+            if object.is_virtio {
+                let path = object.path.clone();
+                let asked = session.execute(QueryVirtioStatus { path }, deadline).await;
+                object.offers =
+                    unless_refused(asked)?.map(|status| features(&status.host_features));
             }
             if !types.contains_key(&type_name) {
                 let command = qmp::device_list_properties {
@@ -281,7 +303,7 @@ const SWITCH: &str = "bool";
 /// Tells whether a property of a virtio device is a bit of the features that it offers. Up to QEMU
 /// 9 a bit of a mask is described as `on/off` and a plain switch not at all
 /// (hw/core/qdev-properties.c); later both are described alike, and `x-` marks those that do not
-/// concern a guest's driver.
+/// concern a guest's driver. What the devices say that they offer decides about the others.
 fn is_feature(property: &ObjectPropertyInfo) -> bool {
     property.type_ == SWITCH
         && property.description.as_deref() == Some("on/off")
@@ -324,6 +346,32 @@ fn natural(path: &str) -> Vec<(String, u64)> {
 /// Returns the type of the child that a property is, if it is one.
 fn child(property: &ObjectPropertyInfo) -> Option<&str> {
     property.type_.strip_prefix("child<")?.strip_suffix('>')
+}
+
+/// Returns the names of features.
+fn features(offered: &HostFeatures) -> BTreeSet<String> {
+    let named = offered.transports.iter().chain(&offered.dev_features);
+    let named = named.map(|feature| feature.split(':').next().unwrap_or_default().to_owned());
+    let mask =
+        u128::from(offered.unknown_dev_features2) << 64 | u128::from(offered.unknown_dev_features);
+    let unknown = (0..u128::BITS).filter(|bit| mask >> bit & 1 == 1);
+    named
+        .chain(unknown.map(|bit| format!("bit {bit}")))
+        .collect()
+}
+
+/// Tells whether a property of a machine is a part of its configuration with several parts, as `-M` takes it
+/// (`MemorySizeConfiguration`); others are state, like the time of day.
+fn is_configuration(property: &ObjectPropertyInfo) -> bool {
+    property.type_.ends_with("Configuration")
+}
+
+/// Returns the name of the block of memory that a child is, if it is one: `vga.vram` of `vga.vram[0]`.
+fn memory(property: &ObjectPropertyInfo) -> Option<String> {
+    // `qemu:memory-region` in 5.2, `memory-region` later.
+    let is_memory = child(property)?.ends_with("memory-region");
+    let (name, _) = property.name.split_once('[')?;
+    is_memory.then(|| name.to_owned())
 }
 
 /// Tells whether a property has a value of its own, and is no reference to another object.

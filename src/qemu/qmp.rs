@@ -394,6 +394,36 @@ pub struct MachineReply {
     pub default_cpu_type: Option<String>,
 }
 
+/// Asks a virtio device about itself: QEMU 7.2 and later.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueryVirtioStatus {
+    /// The device in the tree of objects.
+    pub path: String,
+}
+command!(QueryVirtioStatus, "x-query-virtio-status", VirtioStatus);
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VirtioStatus {
+    pub host_features: HostFeatures,
+}
+
+/// The features that a device offers. Each is a name and, after a colon, words about it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostFeatures {
+    #[serde(default)]
+    pub transports: Vec<String>,
+    #[serde(default)]
+    pub dev_features: Vec<String>,
+    /// Those that the build has no name for, as a mask.
+    #[serde(default)]
+    pub unknown_dev_features: u64,
+    /// The same of bits from 64 on, which devices have since 10.2.
+    #[serde(default)]
+    pub unknown_dev_features2: u64,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct QueryCpuDefinitions {}
 command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);

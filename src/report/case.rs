@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, Cause, LinuxReport, Notice, NoticeKind};
+use crate::report::{BaselineStatus, Cause, LinuxReport, Memory, Notice, NoticeKind};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,6 +263,9 @@ pub struct Case {
     /// The relation to the baseline, where there is one.
     #[serde(default)]
     pub baseline: Option<BaselineStatus>,
+    /// What earlier runs say of it, where there is a history.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -311,6 +314,7 @@ impl Case {
             state_unchecked: None,
             allowed_by: None,
             baseline: None,
+            memory: None,
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),

@@ -29,6 +29,17 @@ pub struct CoveredSubsection {
     pub sent: bool,
 }
 
+/// A field that a vmsd sends under a condition, and whether it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredField {
+    /// The vmsd that it is in.
+    pub vmsd: String,
+    /// Its name in that vmsd.
+    pub field: String,
+    /// True if any case sent it.
+    pub sent: bool,
+}
+
 /// A section of the dumps, and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoveredSection {
@@ -45,6 +56,9 @@ pub struct CoveredSection {
     pub reason: Option<String>,
     /// Its subsections, by name.
     pub subsections: Vec<CoveredSubsection>,
+    /// Its fields that are sent under a condition, wherever in it.
+    #[serde(default)]
+    pub conditional_fields: Vec<CoveredField>,
     /// The directions in which any case sent it.
     #[serde(default)]
     pub sent_in: Vec<Direction>,
@@ -78,6 +92,12 @@ pub struct CoverageCounts {
     pub subsections: usize,
     /// Subsections that were sent.
     pub subsections_sent: usize,
+    /// Fields of all of them that are sent under a condition.
+    #[serde(default)]
+    pub conditional_fields: usize,
+    /// Such fields that were sent.
+    #[serde(default)]
+    pub conditional_fields_sent: usize,
     /// Sent sections of all, in whole percent, rounded down.
     pub percent: u8,
     /// Sections of other machines, or that no guest can send; they count for nothing else.
@@ -120,6 +140,9 @@ impl Coverage {
             }
             counts.subsections += section.subsections.len();
             counts.subsections_sent += section.subsections.iter().filter(|s| s.sent).count();
+            let fields = &section.conditional_fields;
+            counts.conditional_fields += fields.len();
+            counts.conditional_fields_sent += fields.iter().filter(|f| f.sent).count();
         }
         counts.percent = percent(counts.sent, counts.sections);
         Coverage {

@@ -119,6 +119,26 @@ impl<'c> CaseKey<'c> {
     }
 }
 
+impl fmt::Display for CaseKey<'_> {
+    /// Writes a text that is equal for equal keys, and for no others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |devices: &BTreeSet<&str>| {
+            let devices: Vec<&str> = devices.iter().copied().collect();
+            devices.join(",")
+        };
+        write!(f, "{} ", self.machine)?;
+        match &self.subject {
+            Subject::Named(id) => f.write_str(id),
+            Subject::Given { id, devices } => write!(f, "{id} of {}", list(devices)),
+            Subject::Together {
+                transport,
+                direction,
+                devices,
+            } => write!(f, "{TOGETHER}/{transport}/{direction} of {}", list(devices)),
+        }
+    }
+}
+
 /// The way in which a case did not pass: two cases with equal ones need not have one cause, those
 /// with different ones have different causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod finding;
 mod guest;
 pub(crate) mod identity;
 mod linux;
+mod memory;
 mod notice;
 mod policy;
 pub(crate) mod read;
@@ -31,8 +32,8 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredSection, CoveredSubsection, Described, DirectionCoverage,
-    Kinds, Reached,
+    Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection, Described,
+    DirectionCoverage, Kinds, Reached,
 };
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
@@ -43,6 +44,7 @@ pub use guest::{
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
 pub use linux::{LinuxReport, VirtioReport};
+pub use memory::{FlakeRate, Memory, MemoryLabel, RunRecord};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -88,6 +90,9 @@ pub struct Report {
     /// Evidence that could not be had.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// When the run began, and by what it tested.
+    #[serde(default)]
+    pub run: Option<RunRecord>,
     /// The earlier report that this one was held against.
     #[serde(default)]
     pub baseline: Option<Baseline>,
@@ -163,6 +168,7 @@ impl Report {
             described: None,
             guest: None,
             notices: Vec::new(),
+            run: None,
             baseline: None,
             summary: Summary::default(),
             rules: BTreeMap::new(),

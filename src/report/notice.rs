@@ -46,6 +46,10 @@ pub enum NoticeKind {
     KnownFailureExpired,
     /// Nothing that was tried fails as a list entry says. The subject is its place.
     KnownFailureUnmatched,
+    /// The history could not be asked or written. The subject is its file.
+    HistoryFailed,
+    /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
+    LockDiffers,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
 }
@@ -110,6 +114,8 @@ impl Notice {
             NoticeKind::KnownFailureUnmatched => {
                 format!("the known failure {subject} matches nothing")
             }
+            NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
+            NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Rule;
-use crate::report::{BaselineStatus, Case, Finding};
+use crate::report::{BaselineStatus, Case, Finding, MemoryLabel};
 
 /// The findings that count against two builds, and the required coverage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +24,23 @@ pub struct Policy {
 impl Policy {
     /// Tells whether a finding alone makes the pair of builds incompatible.
     pub fn counts_finding(&self, finding: &Finding) -> bool {
-        finding.gates(self.strict) && self.gate.lets_through(finding.baseline)
+        let let_through = match self.gate {
+            Gate::All => true,
+            Gate::New => finding.baseline == Some(BaselineStatus::New),
+            Gate::Regression => false,
+        };
+        let_through && finding.gates(self.strict)
     }
 
     /// Tells whether a case alone makes the pair of builds incompatible.
     pub fn counts_case(&self, case: &Case) -> bool {
-        case.gates() && self.gate.lets_through(case.baseline)
+        let label = case.memory.as_ref().map(|memory| memory.label);
+        let let_through = match self.gate {
+            Gate::All => true,
+            Gate::New => case.baseline == Some(BaselineStatus::New),
+            Gate::Regression => label == Some(MemoryLabel::Regression),
+        };
+        let_through && case.gates()
     }
 }
 
@@ -42,16 +53,8 @@ pub enum Gate {
     All,
     /// Those that the baseline does not have.
     New,
-}
-
-impl Gate {
-    /// Tells whether a break of this relation to the baseline counts.
-    fn lets_through(self, status: Option<BaselineStatus>) -> bool {
-        match self {
-            Gate::All => true,
-            Gate::New => status == Some(BaselineStatus::New),
-        }
-    }
+    /// Cases that passed with an earlier new build. Findings have no history, and do not count.
+    Regression,
 }
 
 /// The level that a user gives a rule.

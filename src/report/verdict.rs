@@ -74,13 +74,13 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
-/// Returns true if the evidence does not answer the question: a part of the run has no report, or
+/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, or
 /// the dumps are of two machine types, between which QEMU migrates no guest.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| {
         matches!(
             notice.kind,
-            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer
+            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer | NoticeKind::HistoryFailed
         )
     };
     notices.iter().any(missing)
@@ -129,6 +129,7 @@ mod tests {
             reached,
             reason: None,
             subsections: Vec::new(),
+            conditional_fields: Vec::new(),
             sent_in: Vec::new(),
         };
         Coverage::of(vec![

@@ -23,6 +23,8 @@ pub(crate) const USUAL_PAGE_SIZE: u32 = 4096;
 /// Others that QEMU's targets have, tried on the first page that is sent in full.
 const PAGE_SIZES: [u32; 6] = [USUAL_PAGE_SIZE, 8192, 16384, 65536, 2048, 1024];
 const LARGEST_PAGE: u32 = 65536;
+/// The smallest page of a target (Arm before version 7 and M-profile): flags stay below it.
+const SMALLEST_PAGE: u32 = 1024;
 
 /// The form in which the stream sends a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +182,12 @@ impl RamReader {
             return Ok(mapped.map_or(RamStep::More, RamStep::Mapped));
         }
         let header = cut.u64()?;
-        let mask = u64::from(self.page_size()) - 1;
+        let mask = u64::from(self.page_size.unwrap_or(SMALLEST_PAGE)) - 1;
         let (address, flags) = (header & !mask, header & mask);
+        if self.page_size.is_none() && !address.is_multiple_of(USUAL_PAGE_SIZE.into()) {
+            // Pages come in their order: the first such address is that of the second page.
+            self.page_size = Some(1 << address.trailing_zeros());
+        }
         match flags & !CONTINUE {
             MEM_SIZE => {
                 // A second list, after a failed attempt, takes the place of the first.

@@ -26,6 +26,7 @@ mod dependencies;
 mod device_sets;
 mod dumps;
 mod guests;
+mod history;
 mod hostile;
 mod linux;
 mod live;

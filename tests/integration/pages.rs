@@ -181,6 +181,7 @@ fn everything() -> Report {
                 sent: reached == Reached::Passed && part == "a",
             })
             .into(),
+        conditional_fields: Vec::new(),
         sent_in: Vec::new(),
     };
     let coverage = Coverage::of(vec![

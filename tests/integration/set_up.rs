@@ -218,19 +218,134 @@ fn a_feature_that_the_source_alone_offers_is_a_warning_that_way() {
             assert_eq!(found[0]["path"], serde_json::json!([feature]));
         }
     }
-    // A device of another kind, and a property that is no feature.
+    // Properties that are no features, though a build may describe them alike.
+    for (device, other) in [
+        ("virtio-rng-pci", "virtio-rng-pci.max-bytes=1024"),
+        ("virtio-blk-pci", "virtio-blk-device.request-merging=off"),
+        ("virtio-blk-pci", "virtio-device.use-started=off"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let old = other_defaults(folder.path(), "trixie", &[other]);
+        let live = ["live", &old, "debian:trixie", "-M", "pc-q35-10.0"];
+        let how = ["--paused", "--device", device];
+        let (moved, _) = report(&[&live[..], &how].concat());
+        assert_eq!(by_properties(&moved), Vec::<&Value>::new(), "{moved:#}");
+    }
+}
+
+/// The cause of the first case of a `live` run between two builds with other defaults.
+fn cause(old: &str, new: &str, device: &str, how: &[&str]) -> Value {
+    let args = ["live", old, new, "-M", "pc-q35-10.0", "--retries", "0"];
+    let device = ["--device", device, "--direction", "forward"];
+    let (moved, status) = report(&[&args[..], how, &device].concat());
+    assert_eq!(status, Some(1), "{moved:#}");
+    assert_eq!(moved["cases"][0]["outcome"], "fail", "{moved:#}");
+    moved["cases"][0]["cause"].clone()
+}
+
+fn message(cause: &Value) -> &str {
+    cause["message"].as_str().expect("a message")
+}
+
+/// QEMU names the block and both sizes; the property behind it comes from us.
+#[apply(test)]
+#[needs(Builds)]
+fn a_block_of_memory_that_is_refused_is_explained_by_the_property_of_its_owner() {
+    let plain = "debian:trixie";
+    let vram = ["VGA.vgamem_mb=32", "sets `vgamem_mb` to 32"];
+    let cirrus = ["cirrus-vga.vgamem_mb=8", "sets `vgamem_mb` to 8"];
+    for (device, [global, words], how) in [
+        ("VGA", vram, &[][..]),
+        ("VGA", vram, &["--paused"]),
+        ("cirrus-vga", cirrus, &["--paused"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        // A setting of another device explains nothing.
+        let globals = [global, "ICH9-LPC.disable_s3=1"];
+        let other = other_defaults(folder.path(), "trixie", &globals);
+        let cause = cause(plain, &other, device, how);
+        assert_eq!(cause["section"], "ram", "{cause:#}");
+        assert_eq!(cause["rule"], "property-default-changed", "{cause:#}");
+        let message = message(&cause);
+        assert!(message.contains("Size mismatch"), "{message}");
+        assert!(message.contains(words), "{message}");
+        assert!(!message.contains("disable_s3"), "{message}");
+    }
+    // One side alone has the block, or each build reads it from a file of its own.
     let folder = tempfile::tempdir().unwrap();
-    let old = other_defaults(folder.path(), "trixie", &["virtio-rng-pci.max-bytes=1024"]);
-    let live = [
-        "live",
-        &old,
-        "debian:trixie",
-        "-M",
-        "pc-q35-10.0",
-        "--paused",
-    ];
-    let (moved, _) = report(&[&live[..], &["--device", "virtio-rng-pci"]].concat());
-    assert_eq!(by_properties(&moved), Vec::<&Value>::new(), "{moved:#}");
+    let other = other_defaults(folder.path(), "trixie", &["e1000.romfile="]);
+    let without_rom = cause(plain, &other, "e1000", &["--paused"]);
+    let words = message(&without_rom);
+    assert!(words.contains("`romfile`"), "{words}");
+    let other = other_defaults(folder.path(), "trixie", &["e1000.romsize=524288"]);
+    let words = cause(plain, &other, "e1000", &["--paused"]);
+    let words = message(&words);
+    assert!(words.contains("the file efi-e1000.rom"), "{words}");
+}
+
+/// The firmware of a guest that runs is a driver: it accepts what a disk offers it. QEMU prints masks.
+#[apply(test)]
+#[needs(Builds)]
+fn features_that_the_firmware_accepted_have_their_names() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let modern = "virtio-blk-pci.disable-legacy=on";
+    let offers = [modern, "virtio-blk-pci.iommu_platform=on"];
+    let with = other_defaults(folders[0].path(), "trixie", &offers);
+    let without = other_defaults(folders[1].path(), "trixie", &[modern]);
+    let cause = cause(&with, &without, "virtio-blk-pci", &[]);
+    assert_eq!(
+        cause["features"].as_array().map(Vec::len),
+        Some(1),
+        "{cause:#}"
+    );
+    assert_eq!(cause["features"][0], "iommu_platform", "{cause:#}");
+}
+
+/// 5.2 has a switch for 3D that its device turns off by itself where there is no display, whatever the machine
+/// type: 7.2, which has none, offers as little.
+#[apply(test)]
+#[needs(Builds)]
+fn a_feature_that_a_device_gives_up_by_itself_is_not_one_that_is_lost() {
+    for machine in ["pc-q35-5.2", "pc-q35-4.2"] {
+        let args = ["live", "debian:bullseye", "debian:bookworm", "-M", machine];
+        let how = ["--paused", "--retries", "0", "--device", "virtio-gpu-pci"];
+        let (moved, _) = report(&[&args[..], &how].concat());
+        let found = by_properties(&moved);
+        let lost = found.iter().filter(|f| f["rule"] == "feature-dropped");
+        assert_eq!(lost.count(), 0, "{found:#?}");
+    }
+}
+
+/// A capability that the destination alone has, and one bit of one that both have.
+#[apply(test)]
+#[needs(Builds)]
+fn a_capability_of_one_side_is_named_with_its_property() {
+    let modern = "virtio-net-pci.disable-legacy=on";
+    let platform = "virtio-net-pci.iommu_platform=on";
+    for (both, one, property, words) in [
+        (
+            vec![modern, platform],
+            "virtio-net-pci.ats=on",
+            "`ats`",
+            "capability address translation services (ATS), which the source does not have",
+        ),
+        (
+            vec![modern, platform, "virtio-net-pci.ats=on"],
+            "virtio-net-pci.x-ats-page-aligned=off",
+            "`x-ats-page-aligned`",
+            "0x104 (capability address translation services (ATS))",
+        ),
+    ] {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let old = other_defaults(folders[0].path(), "trixie", &both);
+        let new = other_defaults(folders[1].path(), "trixie", &[&both[..], &[one]].concat());
+        let port = ["--device", "pcie-root-port,id=downstream", "--paused"];
+        let cause = cause(&old, &new, "virtio-net-pci,bus=downstream", &port);
+        assert_eq!(cause["rule"], "property-default-changed", "{cause:#}");
+        let message = message(&cause);
+        assert!(message.contains(words), "{message}");
+        assert!(message.contains(property), "{message}");
+    }
 }
 
 /// QEMU names the byte; the register, the capability and the property behind it come from us.
@@ -263,5 +378,9 @@ fn a_refused_config_byte_is_explained_by_its_capability_and_property() {
             message.contains("`vectors` is 2 in old and 0 in new"),
             "{message}"
         );
+        // The length of the opaque field that the byte is in says nothing more.
+        let findings = moved["findings"].as_array().unwrap();
+        let lengths = findings.iter().filter(|f| f["rule"] == "field-resized");
+        assert_eq!(lengths.count(), 0, "{findings:#?}");
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum ConfigPart {
     FirstCapability(Option<&'static str>),
     /// A capability.
     Capability(&'static str),
+    /// A capability that the destination alone has.
+    OnDestination(&'static str),
     /// A byte that no list leads to.
     Unlisted,
 }
@@ -88,6 +90,9 @@ impl fmt::Display for ConfigPart {
             }
             ConfigPart::FirstCapability(None) => f.write_str("capabilities pointer"),
             ConfigPart::Capability(name) => write!(f, "capability {name}"),
+            ConfigPart::OnDestination(name) => {
+                write!(f, "capability {name}, which the source does not have")
+            }
             ConfigPart::Unlisted => f.write_str("in no capability"),
         }
     }

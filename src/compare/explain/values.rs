@@ -179,30 +179,51 @@ fn other_config(section: &Section, sent: &Leaf, own: &Leaf) -> Option<(Grade, Ex
 /// (`virtio_pci_save_config()` in `hw/virtio/virtio-pci.c`).
 const PCI_IN_VIRTIO: [u8; 4] = [0, 0, 0, 2];
 
-/// Explains a byte of the PCI configuration space that a build named as refused.
-pub(crate) fn refused_config(
-    section: &Section,
-    at: usize,
-    sent: u8,
-    own: u8,
-) -> Option<Explanation> {
-    let leaves = leaves(section);
-    let mut spaces = leaves.iter().filter_map(|leaf| match leaf.type_name {
+/// Returns the configuration spaces of a section: the bytes, and the field that they are in with their place in
+/// it.
+fn config_spaces<'l, 's>(leaves: &'l [Leaf<'s>]) -> impl Iterator<Item = (&'l Leaf<'s>, usize)> {
+    leaves.iter().filter_map(|leaf| match leaf.type_name {
         "pci config" => Some((leaf, 0)),
         "virtio" => leaf
             .bytes
             .starts_with(&PCI_IN_VIRTIO)
             .then_some((leaf, PCI_IN_VIRTIO.len())),
         _ => None,
-    });
+    })
+}
+
+/// Explains a byte of the PCI configuration space that a build named as refused.
+pub(crate) fn refused_config(
+    section: &Section,
+    expected: Option<&Section>,
+    at: usize,
+    sent: u8,
+    own: u8,
+) -> Option<Explanation> {
+    let sent_leaves = leaves(section);
+    let mut spaces = config_spaces(&sent_leaves);
     // The byte at that offset is the one that the message quotes.
     let (leaf, before) =
         spaces.find(|(leaf, before)| leaf.bytes.get(before + at).copied() == Some(sent))?;
     let config = leaf.bytes.get(before..)?;
+    // A capability that the destination alone has is in its own configuration space.
+    let on_destination = || {
+        let own_leaves = leaves(expected?);
+        let (leaf, before) = config_spaces(&own_leaves).find(|(own, _)| own.label == leaf.label)?;
+        let part = ConfigPart::of(at, leaf.bytes.get(before..)?);
+        match part {
+            ConfigPart::Capability(name) => Some(ConfigPart::OnDestination(name)),
+            _ => None,
+        }
+    };
+    let part = match ConfigPart::of(at, config) {
+        ConfigPart::Unlisted => on_destination().unwrap_or(ConfigPart::Unlisted),
+        part => part,
+    };
     let reason = Reason::PciConfig {
         field: leaf.label.clone(),
         at,
-        part: ConfigPart::of(at, config),
+        part,
         sent,
         own,
     };

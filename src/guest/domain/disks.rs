@@ -87,10 +87,16 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     if has_medium {
         items.push(("drive", drive));
     }
+    // An ATA disk has one name, and a SCSI disk two.
+    let product = if matches!(bus, "ide" | "sata") {
+        "model"
+    } else {
+        "product"
+    };
     for (element, property) in [
         ("serial", "serial"),
         ("vendor", "vendor"),
-        ("product", "product"),
+        ("product", product),
     ] {
         let value = child(node, element).map(|element| text(element).to_owned());
         items.extend(value.map(|value| (property, value)));

@@ -111,7 +111,9 @@ impl<'d> Reader<'d> {
         if let (Some(address), false) = (child(node, "address"), has_place) {
             all.extend(self.place(address));
         }
-        if let Some(order) = child(node, "boot").and_then(|boot| boot.attribute("order")) {
+        let order = child(node, "boot").and_then(|boot| boot.attribute("order"));
+        // A floppy disk has its place in the order by its controller.
+        if let Some(order) = order.filter(|_| driver != "floppy") {
             all.push(("bootindex", order.to_owned()));
         }
         if let Some(bar) = child(node, "rom").and_then(|rom| rom.attribute("bar")) {

@@ -38,6 +38,14 @@ impl LoadChange {
         }
     }
 
+    /// Returns the block of memory that it is in, if it is a page.
+    pub(crate) fn block(&self) -> Option<&str> {
+        match self {
+            LoadChange::Page { block, .. } => Some(block),
+            LoadChange::Field { .. } => None,
+        }
+    }
+
     /// Returns the place without what distinguishes it from its neighbours: elements of an array,
     /// pages of a block.
     pub(crate) fn place(&self) -> LoadChange {

@@ -43,7 +43,10 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     }
     let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     let cause = case.cause.as_mut()?;
-    if cause.rule == Some(Rule::PropertyDefaultChanged) {
+    if matches!(
+        cause.rule,
+        Some(Rule::PropertyDefaultChanged | Rule::FeatureDropped)
+    ) {
         // How the device is set up explains what it sends.
         let mut findings = findings.iter();
         return findings.find(|finding| {

@@ -30,6 +30,22 @@ pub(crate) async fn ask(
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshots, StartError> {
+    let (old, new) = tokio::join!(
+        snapshot(old, launch, &relevant),
+        snapshot(new, launch, &relevant)
+    );
+    Ok(Snapshots {
+        old: old?,
+        new: new?,
+    })
+}
+
+/// Starts the machine in one build and asks it.
+async fn snapshot(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    relevant: impl Fn(&[Object]) -> Vec<bool>,
+) -> Result<Snapshot, StartError> {
     // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
         workload: None,
@@ -37,29 +53,22 @@ pub(crate) async fn ask(
         role_args: RoleArgs::default(),
         ..launch.clone()
     };
-    let one = async |endpoint: &Endpoint| {
-        let no_folder = |error: io::Error| StartError {
-            label: endpoint.build.label().to_owned(),
-            problem: Problem::Temp(error),
-            stderr: String::new(),
-        };
-        let folder = private_dir().map_err(no_folder)?;
-        launch.prepare(folder.path()).map_err(no_folder)?;
-        let vm = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await?;
-        let session = &vm.monitored.session;
-        match Snapshot::take(session, vm.command, &relevant).await {
-            Ok(snapshot) => {
-                vm.monitored.quit(vm.command).await;
-                Ok(snapshot)
-            }
-            Err(problem) => Err(vm.monitored.explain(problem).await),
-        }
+    let no_folder = |error: io::Error| StartError {
+        label: endpoint.build.label().to_owned(),
+        problem: Problem::Temp(error),
+        stderr: String::new(),
     };
-    let (old, new) = tokio::join!(one(old), one(new));
-    Ok(Snapshots {
-        old: old?,
-        new: new?,
-    })
+    let folder = private_dir().map_err(no_folder)?;
+    launch.prepare(folder.path()).map_err(no_folder)?;
+    let vm = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await?;
+    let session = &vm.monitored.session;
+    match Snapshot::take(session, vm.command, &relevant).await {
+        Ok(snapshot) => {
+            vm.monitored.quit(vm.command).await;
+            Ok(snapshot)
+        }
+        Err(problem) => Err(vm.monitored.explain(problem).await),
+    }
 }
 
 /// Marks the objects that have to do with the section of a failure: its device, the objects that
@@ -80,9 +89,9 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
         .iter()
         .map(|object| match object.kind {
             // Memory is laid out by the machine, and a CPU sends what it is itself.
-            Kind::Machine if section == "ram" => true,
+            Kind::Machine if section == RAM => true,
             Kind::Cpu if is_cpu => true,
-            Kind::Machine | Kind::Cpu if section == "ram" || is_cpu => false,
+            Kind::Machine | Kind::Cpu if section == RAM || is_cpu => false,
             Kind::Machine | Kind::Cpu if hits.is_empty() => true,
             Kind::Machine => false,
             Kind::Cpu | Kind::Device => hits
@@ -119,15 +128,44 @@ pub(crate) async fn explain(
     senders: &Senders,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
-    let Some(section) = suspect(case).and_then(|cause| cause.section.clone()) else {
+    let Some(cause) = suspect(case) else {
+        return Ok(Vec::new());
+    };
+    let Some(section) = cause.section.clone() else {
         return Ok(Vec::new());
     };
     let name = section.vmsd_name();
+    let block = cause.field.clone().filter(|_| name == RAM);
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
-    let snapshots = ask(old, new, launch, |objects| concerned(objects, name, types)).await?;
+    let snapshots = match &block {
+        Some(block) => {
+            let all = |objects: &[Object]| vec![true; objects.len()];
+            ask(old, new, launch, all).await?.owners_of(block)
+        }
+        None => ask(old, new, launch, |objects| concerned(objects, name, types)).await?,
+    };
     let differences = compare(&snapshots, Compared::Everything, lists);
+    if let (Some(cause), Some(_), true) = (&mut case.cause, block, differences.is_empty()) {
+        cause.message.push_str(&rom_behind(&snapshots));
+    }
     Ok(link(case, &differences, &launch.machine))
+}
+
+/// The section of guest memory.
+const RAM: &str = "ram";
+
+/// Names the file that the owner of a block of memory reads it from, if there is one; each build may come with a
+/// file of its own.
+fn rom_behind(snapshots: &Snapshots) -> String {
+    let objects = snapshots.old.objects.iter().chain(&snapshots.new.objects);
+    let files = objects.filter_map(|object| object.properties.get("romfile")?.value.as_str());
+    let mut files = files.filter(|file| !file.is_empty());
+    files.next().map_or_else(String::new, |file| {
+        format!(
+            "; its contents are those of the file {file} (`romfile`) that comes with each build"
+        )
+    })
 }
 
 /// Makes differences the explanation of a failed case.
@@ -138,23 +176,28 @@ fn link(case: &mut Case, differences: &[Difference], machine: &str) -> Vec<Findi
     if offered.is_empty() {
         offered = differences.iter().collect();
     }
+    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     let Some(cause) = case.cause.as_mut().filter(|_| !offered.is_empty()) else {
         return Vec::new();
     };
     cause.rule = Some(Rule::PropertyDefaultChanged);
-    let listed: Vec<String> = offered
-        .iter()
-        .take(LISTED)
-        .map(|difference| difference.message(machine))
-        .collect();
+    // A part of a device and the whole have a property in common.
+    let mut messages: Vec<String> = Vec::new();
+    for difference in &offered {
+        let message = difference.message(machine);
+        if !messages.contains(&message) {
+            messages.push(message);
+        }
+    }
+    let more = messages.len().saturating_sub(LISTED);
+    messages.truncate(LISTED);
     cause.message.push_str("; ");
-    cause.message.push_str(&listed.join("; "));
-    if offered.len() > LISTED {
+    cause.message.push_str(&messages.join("; "));
+    if more > 0 {
         cause
             .message
-            .push_str(&format!("; and {} more properties", offered.len() - LISTED));
+            .push_str(&format!("; and {more} more properties"));
     }
-    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
     offered
         .iter()
         .map(|difference| Finding {
@@ -271,6 +314,8 @@ mod tests {
             type_name: type_name.to_owned(),
             kind,
             is_virtio: false,
+            offers: None,
+            memory: BTreeSet::new(),
             properties: Default::default(),
         };
         let objects = [

@@ -17,6 +17,35 @@ pub struct Snapshots {
     pub new: Snapshot,
 }
 
+impl Snapshots {
+    /// Leaves the devices of which either build has a block of memory of that name, by the place that both have
+    /// in common; the machine, where it is of no device.
+    pub(crate) fn owners_of(mut self, block: &str) -> Snapshots {
+        let name = block.rsplit('/').next().unwrap_or(block);
+        let owns = |object: &Object| object.kind == Kind::Device && object.memory.contains(name);
+        let places = |snapshot: &Snapshot| -> BTreeSet<(String, usize)> {
+            let all = in_turn(snapshot).into_iter();
+            let owners = all.filter(|(_, object)| owns(object));
+            owners
+                .map(|((like, turn), _)| (like.to_owned(), turn))
+                .collect()
+        };
+        let mut owners = places(&self.old);
+        owners.extend(places(&self.new));
+        if owners.is_empty() {
+            owners.insert((MACHINE.to_owned(), 0));
+        }
+        for snapshot in [&mut self.old, &mut self.new] {
+            let of_owners = in_turn(snapshot);
+            let of_owners = of_owners
+                .into_iter()
+                .filter(|((like, turn), _)| owners.contains(&((*like).to_owned(), *turn)));
+            snapshot.objects = of_owners.map(|(_, object)| object.clone()).collect();
+        }
+        self
+    }
+}
+
 /// A property that is set up differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -25,6 +54,9 @@ pub struct Difference {
     /// The property, or `cpu` where the machine has another CPU by default.
     pub property: String,
     pub how: How,
+    /// Set if the device offers features in the old build that it does not offer in the new one, and the other
+    /// way round, by its own word. `None` where a build does not tell.
+    pub offered_alone: [Option<bool>; 2],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +96,11 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         let Some(new) = new.get(&place) else {
             continue;
         };
+        let lost = |from: &Object, to: &Object| {
+            let (from, to) = (from.offers.as_ref()?, to.offers.as_ref()?);
+            Some(!from.is_subset(to))
+        };
+        let offered_alone = [lost(old, new), lost(new, old)];
         if old.kind == Kind::Cpu && old.type_name != new.type_name {
             add(Difference {
                 type_name: old.type_name.clone(),
@@ -72,6 +109,7 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
                     old: old.type_name.clone(),
                     new: new.type_name.clone(),
                 },
+                offered_alone: [None; 2],
             });
             // Models differ in all that makes them.
             continue;
@@ -80,10 +118,18 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
         for name in names {
             let (old_setting, new_setting) = (old.properties.get(name), new.properties.get(name));
             if let Some(how) = how(old_setting, new_setting, what) {
+                let mut offered_alone = offered_alone;
+                // A property that is gone says nothing of what the device does now.
+                if let (How::Removed { .. }, Some(offers)) = (&how, &new.offers)
+                    && !offers.iter().any(|feature| is_feature_of(feature, name))
+                {
+                    offered_alone[1] = Some(false);
+                }
                 add(Difference {
                     type_name: old.type_name.clone(),
                     property: name.clone(),
                     how,
+                    offered_alone,
                 });
             }
         }
@@ -91,8 +137,17 @@ pub fn compare(snapshots: &Snapshots, what: Compared, lists: &KnownIssues) -> Ve
     differences
 }
 
+/// Tells whether a feature such as `VIRTIO_GPU_F_VIRGL` is called like a property: `virgl`.
+fn is_feature_of(feature: &str, property: &str) -> bool {
+    let (_, feature) = feature.split_once("_F_").unwrap_or(("", feature));
+    let property = property.replace('-', "_").to_uppercase();
+    feature.ends_with(&property) || property.ends_with(feature)
+}
+
 /// The name in the place of a property where the whole CPU is another one.
 const CPU: &str = "cpu";
+/// The name in the place of a type for the machine, whatever type it is.
+const MACHINE: &str = "";
 
 /// Returns the objects by what makes them counterparts: the kind or type, and the position among
 /// those.
@@ -101,7 +156,7 @@ fn in_turn(snapshot: &Snapshot) -> BTreeMap<(&str, usize), &Object> {
     let mut places = BTreeMap::new();
     for object in &snapshot.objects {
         let like = match object.kind {
-            Kind::Machine => "",
+            Kind::Machine => MACHINE,
             Kind::Cpu => CPU,
             Kind::Device => object.type_name.as_str(),
         };
@@ -171,6 +226,7 @@ impl Difference {
             type_name: old.clone(),
             property: CPU.to_owned(),
             how: How::OtherCpu { old, new },
+            offered_alone: [None; 2],
         }
     }
 
@@ -229,9 +285,10 @@ impl Difference {
             How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
             How::OtherCpu { .. } => return None,
         };
-        match offered {
-            [true, false] => Some(Direction::Forward),
-            [false, true] => Some(Direction::Backward),
+        // A switch that changes nothing of what the device offers is no feature.
+        match (offered, self.offered_alone) {
+            ([true, false], [None | Some(true), _]) => Some(Direction::Forward),
+            ([false, true], [_, None | Some(true)]) => Some(Direction::Backward),
             _ => None,
         }
     }
@@ -357,6 +414,53 @@ mod tests {
         let lists = KnownIssues::default();
         let found = compare(&snapshots, Compared::Values, &lists);
         found.first().and_then(Difference::feature_dropped)
+    }
+
+    #[test]
+    fn a_feature_is_called_like_its_property() {
+        for (feature, property, is_its) in [
+            ("VIRTIO_GPU_F_VIRGL", "virgl", true),
+            ("VIRTIO_F_RING_PACKED", "packed", true),
+            ("VIRTIO_BLK_F_CONFIG_WCE", "config-wce", true),
+            ("VIRTIO_NET_F_MQ", "virgl", false),
+            ("bit 30", "virgl", false),
+        ] {
+            assert_eq!(is_feature_of(feature, property), is_its, "{feature}");
+        }
+    }
+
+    #[test]
+    fn a_switch_of_a_device_that_offers_the_same_is_no_feature() {
+        let snapshot = |on: bool, offers: Value| Snapshot {
+            objects: vec![
+                serde_json::from_value(json!({
+                    "path": "/machine/peripheral/blk0/virtio-backend",
+                    "type_name": "virtio-blk-device", "kind": "device", "is_virtio": true,
+                    "offers": offers,
+                    "properties": {"f": {"value": on, "default": true, "is_feature": true}}
+                }))
+                .expect("an object"),
+            ],
+        };
+        let lists = KnownIssues::default();
+        for (old, new, lost) in [
+            (json!(["MQ"]), json!(["MQ"]), None),
+            (json!(["MQ"]), json!(["MQ", "FLUSH"]), None),
+            (
+                json!(["MQ", "FLUSH"]),
+                json!(["MQ"]),
+                Some(Direction::Forward),
+            ),
+            // One build does not tell.
+            (Value::Null, json!(["MQ"]), Some(Direction::Forward)),
+        ] {
+            let snapshots = Snapshots {
+                old: snapshot(true, old),
+                new: snapshot(false, new),
+            };
+            let found = compare(&snapshots, Compared::Values, &lists);
+            assert_eq!(found.first().and_then(Difference::feature_dropped), lost);
+        }
     }
 
     #[test]

@@ -3,9 +3,40 @@
 use crate::model::Rule;
 use crate::report::{Case, Evidence, Finding};
 
+/// Withdraws what cases that failed make moot.
+pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
+    withdraw_unread(cases, findings);
+    withdraw_lengths(cases, findings);
+}
+
+/// Withdraws what streams say of the length of an opaque field that a build refused for how its device is set up:
+/// the setting makes the length too.
+fn withdraw_lengths(cases: &[Case], findings: &mut Vec<Finding>) {
+    for case in cases {
+        let Some(cause) = &case.cause else {
+            continue;
+        };
+        let is_set_up = matches!(
+            cause.rule,
+            Some(Rule::PropertyDefaultChanged | Rule::FeatureDropped)
+        );
+        let (Some(section), Some(field), true) = (&cause.section, &cause.field, is_set_up) else {
+            continue;
+        };
+        let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+        findings.retain(|finding| {
+            let is_its_length = finding.rule == Rule::FieldResized
+                && finding.evidence == Evidence::Stream
+                && finding.direction == direction
+                && finding.path == [section.vmsd_name(), field.as_str()];
+            !is_its_length || finding.confirmed_by.is_some()
+        });
+    }
+}
+
 /// Withdraws what streams say of the inside of a section whose version a build refused: it was refused before a
 /// byte of it was read.
-pub(crate) fn withdraw_moot(cases: &[Case], findings: &mut Vec<Finding>) {
+fn withdraw_unread(cases: &[Case], findings: &mut Vec<Finding>) {
     for case in cases {
         let Some(cause) = &case.cause else {
             continue;
@@ -65,6 +96,28 @@ mod tests {
                 ..Cause::default()
             }),
             ..Case::untried("id".to_owned(), "virt", "bare", "unix", Direction::Forward)
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_field_is_moot_where_its_devices_set_up_is_refused() {
+        let all = || {
+            vec![
+                finding(&["cpu", "opaque"], "forward", "stream"),
+                finding(&["cpu", "opaque"], "backward", "stream"),
+                finding(&["cpu", "another"], "forward", "stream"),
+                finding(&["cpu", "opaque"], "forward", "dump"),
+            ]
+        };
+        for (case, left) in [
+            (refused(Some("opaque"), Rule::PropertyDefaultChanged), 3),
+            (refused(Some("opaque"), Rule::FeatureDropped), 3),
+            (refused(Some("opaque"), Rule::FieldResized), 4),
+            (refused(None, Rule::PropertyDefaultChanged), 4),
+        ] {
+            let mut findings = all();
+            withdraw_moot(std::slice::from_ref(&case), &mut findings);
+            assert_eq!(findings.len(), left, "{:?}", case.cause);
         }
     }
 

@@ -19,8 +19,8 @@ use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
-    Build, BuildInfo, Monitored, Opened, Pair, Problem, StartError, machine, option_value, quote,
-    side_by_side,
+    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
+    option_value, quote, side_by_side,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -111,6 +111,9 @@ pub struct LaunchSpec {
     pub(crate) tolerated: Arc<LoadChanges>,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
+    /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
+    /// that leaves a value to chance is to show it.
+    pub(crate) fill: Option<MallocFill>,
     /// Set if both builds are asked for the features that virtio devices offer.
     pub features: bool,
 }
@@ -192,6 +195,14 @@ impl LaunchSpec {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
         args
+    }
+
+    /// Returns the build as it is started in this role.
+    fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
+        match (role, self.fill) {
+            (Role::Destination, Some(fill)) => endpoint.build.with_malloc_fill(fill),
+            _ => endpoint.build.clone(),
+        }
     }
 
     /// Returns the id of the chardev that the guest speaks on, and the options that connect it.
@@ -292,8 +303,9 @@ impl Vm {
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);
         }
-        let command_line = typed(&endpoint.build, &args);
-        let monitored = Monitored::start(&endpoint.build, &args).await?;
+        let build = launch.build(endpoint, role);
+        let command_line = typed(&build, &args);
+        let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {
             monitored,
             index,

@@ -213,6 +213,9 @@ pub(crate) fn failure(
     if let Some(status) = case.baseline {
         writeln!(out, "  baseline   {status}: {}", status.explanation())?;
     }
+    if let Some(memory) = &case.memory {
+        writeln!(out, "  history    {}: {}", memory.label, memory.evidence)?;
+    }
     if let Some(split) = &case.split {
         blame(split, out)?;
     }

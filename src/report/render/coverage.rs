@@ -42,6 +42,13 @@ pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> 
         }
     }
     writeln!(out)?;
+    if counts.conditional_fields > 0 {
+        writeln!(
+            out,
+            "state: {} of {} fields sent that depend on a condition",
+            counts.conditional_fields_sent, counts.conditional_fields
+        )?;
+    }
     if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
         writeln!(
             out,
@@ -108,6 +115,7 @@ mod tests {
                     sent: reached == Reached::Passed && part == "a",
                 })
                 .into(),
+            conditional_fields: Vec::new(),
             sent_in: Vec::new(),
         };
         Coverage::of(vec![

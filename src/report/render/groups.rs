@@ -6,7 +6,7 @@ use crate::model::Direction;
 use crate::model::Rule;
 use crate::report::{
     BaselineStatus, Case, Change, Control, Evidence, FailureKind, Finding, Gate, LeftOut, LegSide,
-    Level, Outcome, Phase, Policy, Report, Shape,
+    Level, MemoryLabel, Outcome, Phase, Policy, Report, Shape,
 };
 
 /// Findings about a whole type that one build lacks: there is nothing to show but the name.
@@ -178,6 +178,7 @@ pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&
             control: case.control.as_ref(),
             allowed_by: case.allowed_by.as_deref(),
             baseline: case.baseline,
+            memory: case.memory.as_ref().map(|memory| memory.label),
             failure: Failure::of(case),
         };
         match groups.iter_mut().find(|(known, _)| *known == key) {
@@ -196,6 +197,7 @@ struct CaseKey<'c> {
     control: Option<&'c Control>,
     allowed_by: Option<&'c str>,
     baseline: Option<BaselineStatus>,
+    memory: Option<MemoryLabel>,
     failure: Failure<'c>,
 }
 

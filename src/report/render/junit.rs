@@ -7,7 +7,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
 use crate::model::BuildRef;
-use crate::report::{BaselineStatus, Case, Finding, Level, Outcome, Past, Policy, Report, Verdict};
+use crate::report::{
+    BaselineStatus, Case, Finding, Gate, Level, Outcome, Past, Policy, Report, Verdict,
+};
 
 /// Writes the report.
 ///
@@ -120,7 +122,7 @@ fn finding(finding: &Finding, policy: &Policy) -> TestCase {
         let mut status = TestCaseStatus::skipped();
         status.set_message(match &finding.allowed_by {
             Some(reason) => format!("allowed {}: {reason}", finding.level),
-            None if finding.gates(policy.strict) => {
+            None if finding.gates(policy.strict) && policy.gate == Gate::New => {
                 format!("{} in the baseline too: {}", finding.level, finding.message)
             }
             None => format!("{}: {}", finding.level, finding.message),
@@ -155,7 +157,13 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
             }
             None if !policy.counts_case(case) => {
                 let mut status = TestCaseStatus::skipped();
-                status.set_message(format!("{} in the baseline too: {message}", case.outcome));
+                let why = match &case.memory {
+                    Some(memory) if policy.gate == Gate::Regression => {
+                        format!("{}: {}", memory.label, memory.evidence)
+                    }
+                    _ => "in the baseline too".to_owned(),
+                };
+                status.set_message(format!("{} ({why}): {message}", case.outcome));
                 status
             }
             None => {
@@ -176,6 +184,10 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
     held_against(&mut test, case.baseline);
+    if let Some(memory) = &case.memory {
+        test.add_property(("history".to_owned(), memory.label.to_string()));
+        test.add_property(("history-evidence".to_owned(), memory.evidence.clone()));
+    }
     if case.outcome != Outcome::Pass {
         let stderr = format!(
             "source:\n{}\ndestination:\n{}",

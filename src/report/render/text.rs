@@ -91,10 +91,24 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
         let style = AnsiColor::Yellow.on_default().bold();
         writeln!(out, "{style}notice{style:#}: {notice}")?;
     }
+    mended(report, out)?;
     if let Some(baseline) = &report.baseline {
         held_against(report, baseline, options, out)?;
     }
     closing(report, options, out)
+}
+
+/// Lists the cases that pass and of which the history has something to say.
+fn mended(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let passed = report.cases.iter().filter(|c| c.outcome == Outcome::Pass);
+    for (case, memory) in passed.filter_map(|case| Some((case, case.memory.as_ref()?))) {
+        writeln!(
+            out,
+            "{BOLD}{}{BOLD:#} {}: {}",
+            memory.label, case.id, memory.evidence
+        )?;
+    }
+    Ok(())
 }
 
 /// Past findings and cases that are listed; the JSON report and `-v` have all.
@@ -115,7 +129,7 @@ fn held_against(
     } = baseline.counts;
     let counting = match report.policy.gate {
         Gate::New => format!(" ({} of them count)", groups::counting(report)),
-        Gate::All => String::new(),
+        Gate::All | Gate::Regression => String::new(),
     };
     writeln!(
         out,
@@ -332,9 +346,13 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             summary.passed,
             count(summary.cases, "migration case")
         ));
+        let before = match report.policy.gate {
+            Gate::Regression => "failed and are no regression",
+            Gate::All | Gate::New => "failed in the baseline too",
+        };
         let others = [
             (Urgency::Failed, "failed"),
-            (Urgency::Before, "failed in the baseline too"),
+            (Urgency::Before, before),
             (Urgency::Broken, "broken within a build"),
             (Urgency::Allowed, "allowed to fail"),
             (Urgency::NotTried, "not tried"),

@@ -300,6 +300,7 @@ impl KnownIssues {
     /// # Errors
     /// It is not TOML of a list's form, or an entry is too wide.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ListError> {
+        self.all = xxh3_64(&[&self.all.to_le_bytes(), text.as_bytes()].concat());
         let file: File = toml::from_str(text).map_err(|e| ListError::Malformed {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),

@@ -214,6 +214,8 @@ pub struct KnownIssues {
     fields: FxHashSet<String>,
     /// A hash of the user's own files, in their order.
     own: Option<u64>,
+    /// A hash of all files, in their order.
+    all: u64,
 }
 
 impl KnownIssues {
@@ -221,6 +223,11 @@ impl KnownIssues {
     /// any.
     pub fn fingerprint(&self) -> Option<String> {
         self.own.map(|hash| format!("{hash:016x}"))
+    }
+
+    /// Returns a fingerprint of the content of all lists.
+    pub(crate) fn digest(&self) -> String {
+        format!("{:016x}", self.all)
     }
 
     /// Tells quickly whether any entry about fields has this name.

@@ -229,6 +229,57 @@ fn a_footer_inside_a_section_does_not_end_it() {
     assert!(matches!(stream.description, DescriptionState::Absent));
 }
 
+/// A stream of four pages of a size: the first ones full of zeros, and one with contents at this place.
+fn pages(size: u64, filled: u64) -> Vec<u8> {
+    let record = |header: u64| header.to_be_bytes().to_vec();
+    let mut ram = record((4 * size) | 0x04);
+    ram.extend_from_slice(b"\x03ram");
+    ram.extend_from_slice(&(4 * size).to_be_bytes());
+    let mut part = vec![PART, 0, 0, 0, 2];
+    for page in 0..4 {
+        let (name, goes_on) = match page {
+            0 => (&b"\x03ram"[..], 0),
+            _ => (&b""[..], 0x20),
+        };
+        let form = if page == filled { 0x08 } else { 0x02 };
+        part.extend(record((page * size) | form | goes_on));
+        part.extend_from_slice(name);
+        match page == filled {
+            true => part.extend(vec![7; size as usize]),
+            false => part.push(0),
+        }
+    }
+    part.extend(record(0x10));
+    ram.extend(record(0x10));
+    let mut start = section(START, 2, "ram", &ram);
+    // Its version.
+    start[16] = 4;
+    [
+        header(),
+        with_footer(start, 2),
+        with_footer(part, 2),
+        with_footer(section(FULL, 1, "a", &[1, 2]), 1),
+        vec![EOF],
+    ]
+    .concat()
+}
+
+#[test]
+fn pages_of_every_size_are_found_whether_zeros_come_first_or_not() {
+    for size in [1024, 2048, 4096, 16384] {
+        for filled in 0..4 {
+            let stream = parse(&pages(size, filled)).into_result();
+            let stream = stream.unwrap_or_else(|error| panic!("{size} {filled}: {error}"));
+            assert_eq!(
+                (stream.ram.pages, stream.ram.fills),
+                (1, 3),
+                "{size} {filled}"
+            );
+            assert_eq!(stream.devices().count(), 1, "{size} {filled}");
+        }
+    }
+}
+
 #[test]
 fn without_footers_the_description_says_where_sections_end() {
     let stream = [

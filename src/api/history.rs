@@ -1,0 +1,113 @@
+//! The history of earlier runs: shown, counted, filled from reports, written out and cut.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::api::error::Error;
+use crate::history::{Access, Entry, History, MOST, Row, Run, Stats, Written, judge};
+use crate::model::{Date, Pattern};
+use crate::report::Memory;
+use crate::report::read::read;
+
+/// A case, its results from the oldest on, and what they say of the last.
+pub(crate) struct Shown {
+    pub name: String,
+    pub entries: Vec<Entry>,
+    pub memory: Option<Memory>,
+}
+
+/// Adds the runs of saved reports. `on_added` is told of each once it is in the file.
+///
+/// # Errors
+/// A file is no report, or the history cannot be written; what was added before stays.
+pub(crate) fn import(
+    file: &Path,
+    reports: &[impl AsRef<Path>],
+    mut on_added: impl FnMut(&Path, Written),
+) -> Result<(), Error> {
+    let mut history = History::open(file, Access::Write)?;
+    for path in reports.iter().map(AsRef::as_ref) {
+        let report = read(path)?.report;
+        // A report of an earlier version does not say when it was made.
+        let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        let run = Run::of(&report, written.unwrap_or(SystemTime::UNIX_EPOCH));
+        let rows: Vec<Row> = report.cases.iter().map(Row::of).collect();
+        let added = history.add(&run, &rows)?;
+        on_added(path, added);
+    }
+    Ok(())
+}
+
+/// Returns the cases that a pattern fits, by id.
+///
+/// # Errors
+/// There is no history, or it cannot be read.
+pub(crate) fn show(file: &Path, pattern: &Pattern) -> Result<Vec<Shown>, Error> {
+    let history = History::open(file, Access::Read)?;
+    let mut shown = Vec::new();
+    for (key, name) in history.cases(pattern)? {
+        let entries = history.of_case(&key)?;
+        let memory = match entries.split_last() {
+            Some((now, _)) => {
+                let mut past = history.past(&key, &now.run.old.release(), MOST)?;
+                past.pop();
+                judge(&past, now)
+            }
+            None => None,
+        };
+        shown.push(Shown {
+            name,
+            entries,
+            memory,
+        });
+    }
+    Ok(shown)
+}
+
+/// Counts what is there.
+///
+/// # Errors
+/// There is no history, or it cannot be read.
+pub(crate) fn stats(file: &Path) -> Result<Stats, Error> {
+    Ok(History::open(file, Access::Read)?.stats()?)
+}
+
+/// Removes the runs before a day, and returns their number.
+///
+/// # Errors
+/// There is no history, or it cannot be written.
+pub(crate) fn prune(file: &Path, before: Date) -> Result<usize, Error> {
+    let moment = before.begins().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = moment.unwrap_or(Duration::ZERO).as_secs();
+    Ok(History::open(file, Access::Read)?.prune(seconds)?)
+}
+
+/// A line of an exported history.
+#[derive(Serialize)]
+struct Line<'e> {
+    case: &'e str,
+    #[serde(flatten)]
+    entry: &'e Entry,
+}
+
+/// Returns every row as a line of JSON, oldest first.
+///
+/// # Errors
+/// There is no history, or it cannot be read.
+pub(crate) fn export(file: &Path) -> Result<Vec<u8>, Error> {
+    let mut lines = Vec::new();
+    for (case, entry) in History::open(file, Access::Read)?.all()? {
+        let line = Line {
+            case: &case,
+            entry: &entry,
+        };
+        // Strings and numbers alone, into memory.
+        if serde_json::to_writer(&mut lines, &line).is_ok() {
+            let _memory = writeln!(lines);
+        }
+    }
+    Ok(lines)
+}

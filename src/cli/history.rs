@@ -1,0 +1,107 @@
+//! `migcompat history`: what earlier runs were, and what they say.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+
+use crate::api::history;
+use crate::cli::args::{HistoryArgs, HistoryCommand};
+use crate::cli::target::{Target, print};
+use crate::cli::{Exit, Failure};
+use crate::history::{Entry, Written};
+use crate::model::Date;
+
+pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        HistoryCommand::Show { file, case } => {
+            let shown = history::show(&file.history, case)?;
+            if shown.is_empty() {
+                let why = anyhow::anyhow!("no case in {} fits {case}", file.history.display());
+                return Err(Failure::usage(why));
+            }
+            printed(|out| {
+                for case in &shown {
+                    writeln!(out, "{}", case.name)?;
+                    for entry in &case.entries {
+                        writeln!(out, "  {}", line(entry))?;
+                    }
+                    if let Some(memory) = &case.memory {
+                        writeln!(out, "  {}: {}", memory.label, memory.evidence)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        HistoryCommand::Stats { file } => {
+            let stats = history::stats(&file.history)?;
+            let day = |at: Option<u64>| match at {
+                Some(at) => Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(at)).to_string(),
+                None => "-".to_owned(),
+            };
+            printed(|out| {
+                writeln!(
+                    out,
+                    "{} runs from {} to {}, {} cases, {} results, {} of them passed",
+                    stats.runs,
+                    day(stats.first),
+                    day(stats.last),
+                    stats.cases,
+                    stats.rows,
+                    stats.passed
+                )
+            })?;
+        }
+        HistoryCommand::Import { file, reports } => {
+            let mut failed = None;
+            history::import(&file.history, reports, |report, written| {
+                let word = match written {
+                    Written::Added => "added",
+                    Written::Known => "known",
+                };
+                // Said once it is in the file, and not before.
+                let told = print(|out| writeln!(out, "{word} {}", report.display()));
+                failed = failed.take().or(told.err());
+            })?;
+            if let Some(error) = failed {
+                return Err(Failure::usage(error));
+            }
+        }
+        HistoryCommand::Export { file, output } => {
+            let target = Target::new(output.as_deref())?;
+            let lines = history::export(&file.history)?;
+            target.write_bytes(|| Ok(lines))?;
+        }
+        HistoryCommand::Prune { file, before } => {
+            let removed = history::prune(&file.history, *before)?;
+            printed(|out| writeln!(out, "{removed} runs before {before} removed"))?;
+        }
+    }
+    Ok(Exit::Compatible)
+}
+
+fn printed(render: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+    print(render)
+        .context("cannot print the history")
+        .map_err(Failure::usage)
+}
+
+fn line(entry: &Entry) -> String {
+    let Entry { run, trial } = entry;
+    let mut line = format!(
+        "{}  {:6}  {} to {}",
+        run.day(),
+        trial.outcome,
+        run.old.name(),
+        run.new.name()
+    );
+    if trial.tries > 1 {
+        line.push_str(&format!("  failed {} of {}", trial.failed, trial.tries));
+    }
+    let place = [&trial.section, &trial.field];
+    let place: Vec<&str> = place.into_iter().flatten().map(String::as_str).collect();
+    if !place.is_empty() {
+        line.push_str(&format!("  {}", place.join("/")));
+    }
+    line
+}

@@ -1,0 +1,225 @@
+//! The meaning of a result beside the earlier ones of its case.
+
+use crate::history::flake::{Course, Step, Tries};
+use crate::history::row::is_bad;
+use crate::history::{Entry, Run, Tester};
+use crate::report::{FlakeRate, Memory, MemoryLabel, Outcome};
+
+/// The facts that a label rests on.
+enum Basis<'e> {
+    /// A list entry excuses it.
+    Listed(&'e str),
+    /// It was never tried from this release.
+    FirstTime,
+    /// It never passed from this release.
+    NeverPassed,
+    /// The last run in which it passed.
+    PassedWith(&'e Run),
+    /// The last run in which it failed.
+    FailedWith(&'e Run),
+    /// It fails now and then.
+    Comes { now: Now, tries: Tries },
+    /// It was flaky, and passed this often since.
+    WentAway(Tries),
+    /// The same builds had another outcome under another tester.
+    Tester { then: &'e Entry },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Now {
+    Passes,
+    Fails,
+}
+
+/// Says what a result means beside the earlier results of its case from the same old release, oldest first.
+/// Nothing is said of a pass after passes, nor of a case that was not tried between the builds.
+pub fn judge(past: &[Entry], now: &Entry) -> Option<Memory> {
+    if !now.trial.is_tested() {
+        return None;
+    }
+    let past: Vec<&Entry> = past
+        .iter()
+        .filter(|entry| entry.trial.is_tested())
+        .collect();
+    let (label, basis) = decide(&past, now)?;
+    let rate = match basis {
+        Basis::Comes { tries, .. } | Basis::WentAway(tries) => Some(FlakeRate {
+            failed: tries.failed,
+            of: tries.of,
+            passes_needed: tries.passes_needed(),
+        }),
+        _ => None,
+    };
+    Some(Memory {
+        label,
+        evidence: sentence(&basis, &past, now),
+        runs: past.len(),
+        rate,
+    })
+}
+
+fn decide<'e>(past: &[&'e Entry], now: &'e Entry) -> Option<(MemoryLabel, Basis<'e>)> {
+    let fails = is_bad(now.trial.outcome);
+    let mut course = Course::default();
+    for entry in past {
+        course.add(entry);
+    }
+    let before = course.tries();
+    let flaky = |now: Now, tries: Tries| Some((MemoryLabel::Flaky, Basis::Comes { now, tries }));
+    let state = if fails { Now::Fails } else { Now::Passes };
+    match course.add(now) {
+        Step::Mixed | Step::Flake => return flaky(state, course.tries()),
+        Step::Gone => return Some((MemoryLabel::Fixed, Basis::WentAway(before))),
+        Step::Steady => {}
+    }
+    if fails && let Some(reason) = &now.trial.allowed_by {
+        return Some((MemoryLabel::Known, Basis::Listed(reason)));
+    }
+    if let Some(then) = by_tester(past, now) {
+        return Some((MemoryLabel::Harness, Basis::Tester { then }));
+    }
+    let last = |bad: bool| {
+        let mut entries = past.iter().rev();
+        entries.find(|entry| is_bad(entry.trial.outcome) == bad)
+    };
+    if fails {
+        return Some(match (last(false), past.is_empty()) {
+            (Some(passed), _) => (MemoryLabel::Regression, Basis::PassedWith(&passed.run)),
+            (None, true) => (MemoryLabel::New, Basis::FirstTime),
+            (None, false) => (MemoryLabel::Known, Basis::NeverPassed),
+        });
+    }
+    let newest = past.last().filter(|entry| is_bad(entry.trial.outcome))?;
+    Some((MemoryLabel::Fixed, Basis::FailedWith(&newest.run)))
+}
+
+/// Returns the last result of the opposite kind that the same builds had under another tester, if it is the
+/// tester that makes the difference. Once that is seen of some builds, it stays the reason for later ones, as
+/// long as nothing passes under the same tester.
+fn by_tester<'e>(past: &[&'e Entry], now: &Entry) -> Option<&'e Entry> {
+    // The program and its data come first: a run with another program may well be on another host.
+    let program = |tester: &Tester| {
+        let Tester {
+            tool,
+            lists,
+            device_sets,
+            ..
+        } = tester.clone();
+        [tool, lists, device_sets]
+    };
+    let own = program(&now.run.tester);
+    let of_program = other_tester(past, now, |entry| program(&entry.run.tester));
+    of_program.or_else(|| {
+        let same = past.iter().copied();
+        let same: Vec<&Entry> = same.filter(|e| program(&e.run.tester) == own).collect();
+        other_tester(&same, now, |entry| entry.run.tester.host.clone())
+    })
+}
+
+/// Does so for the testers that a key tells apart.
+fn other_tester<'e, K: PartialEq>(
+    past: &[&'e Entry],
+    now: &Entry,
+    key: impl Fn(&Entry) -> K,
+) -> Option<&'e Entry> {
+    let fails = is_bad(now.trial.outcome);
+    let opposite = |entry: &Entry| is_bad(entry.trial.outcome) != fails;
+    // A pass is worth a word only where something failed just before.
+    if !fails && past.last().is_none_or(|last| !opposite(last)) {
+        return None;
+    }
+    let same_builds =
+        |one: &Run, other: &Run| one.new.is_surely(&other.new) && one.old.is_surely(&other.old);
+    let own = past.iter().rev().filter(|entry| key(entry) == key(now));
+    let streak = own.take_while(|entry| fails && !opposite(entry));
+    let judged: Vec<&Run> = streak.map(|e| &e.run).chain([&now.run]).collect();
+    let is_uniform = |other: &Entry| {
+        let alike = |e: &&&Entry| key(e) == key(other) && same_builds(&e.run, &other.run);
+        past.iter().filter(alike).all(|e| opposite(e))
+    };
+    past.iter().rev().copied().find(|entry| {
+        key(entry) != key(now)
+            && opposite(entry)
+            && judged.iter().any(|run| same_builds(run, &entry.run))
+            && is_uniform(entry)
+    })
+}
+
+fn sentence(basis: &Basis<'_>, past: &[&Entry], now: &Entry) -> String {
+    let from = now.run.old.name();
+    match basis {
+        Basis::Listed(reason) => format!("a list entry knows it: {reason}"),
+        Basis::FirstTime => format!("it was never tried from {from} before"),
+        Basis::NeverPassed => format!("it never passed from {from}, in {} runs", past.len()),
+        Basis::PassedWith(run) => {
+            let mut text = format!("it passed with {} on {}", run.new.name(), run.day());
+            let others = now.run.tester.differences(&run.tester);
+            if !others.is_empty() {
+                text.push_str(&format!(
+                    "; since then {} changed too",
+                    others.join(" and ")
+                ));
+            }
+            text
+        }
+        Basis::FailedWith(run) => {
+            format!(
+                "it failed with {} on {}, and passes now",
+                run.new.name(),
+                run.day()
+            )
+        }
+        Basis::Comes { now: state, tries } => {
+            let state = match state {
+                Now::Passes => "it passes this time",
+                Now::Fails => "it fails this time",
+            };
+            format!(
+                "the same builds pass and fail: {} of {} tries failed, and {state}; after {} passes in a row it \
+                 is believable that it is gone",
+                tries.failed,
+                tries.of,
+                tries.passes_needed()
+            )
+        }
+        Basis::WentAway(tries) => format!(
+            "it failed {} of {} tries before, and has passed {} times in a row since",
+            tries.failed,
+            tries.of,
+            tries.passes_needed()
+        ),
+        Basis::Tester { then } => {
+            let verb = if is_bad(then.trial.outcome) {
+                "failed"
+            } else {
+                "passed"
+            };
+            let what = now.run.tester.differences(&then.run.tester).join(" and ");
+            let same = match now.run.new.is_surely(&then.run.new) {
+                true => "the same builds",
+                false => "builds that fail under the same tester now",
+            };
+            format!(
+                "{same} {verb} on {}; not they have changed, but {what}",
+                then.run.day()
+            )
+        }
+    }
+}
+
+impl Outcome {
+    /// Returns the outcome of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Outcome> {
+        [
+            Outcome::Pass,
+            Outcome::Fail,
+            Outcome::Crash,
+            Outcome::Hang,
+            Outcome::Lost,
+            Outcome::Broken,
+            Outcome::Skip,
+        ]
+        .into_iter()
+        .find(|outcome| outcome.to_string() == name)
+    }
+}

@@ -1,0 +1,225 @@
+//! A row: a case, a run, and what came of the one in the other.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::model::{BuildRef, Direction, Version};
+use crate::report::identity::CaseKey;
+use crate::report::{Case, Leg, Outcome, Report};
+
+/// A build, as far as two can be told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BuildId {
+    /// The text that the user wrote.
+    pub label: String,
+    pub version: Option<Version>,
+    /// Of the program's content, where it is known.
+    pub hash: Option<String>,
+}
+
+impl BuildId {
+    fn of(build: &BuildRef, hash: Option<&String>) -> BuildId {
+        BuildId {
+            label: build.label.clone(),
+            version: build.version,
+            hash: hash.cloned(),
+        }
+    }
+
+    /// Tells whether both are surely one and the same program.
+    pub(crate) fn is_surely(&self, other: &BuildId) -> bool {
+        self.hash.is_some() && self.hash == other.hash && self.version == other.version
+    }
+
+    /// Returns the release, by which results of one old build are compared with each other.
+    pub(crate) fn release(&self) -> String {
+        self.version
+            .map_or_else(|| self.label.clone(), |version| version.to_string())
+    }
+
+    /// Returns the name in a sentence.
+    pub fn name(&self) -> String {
+        match self.version {
+            Some(version) => format!("{} ({version})", self.label),
+            None => self.label.clone(),
+        }
+    }
+}
+
+/// Everything that tests, and is no part of the builds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Tester {
+    /// The version of this program.
+    pub tool: String,
+    /// A hash of all lists.
+    pub lists: String,
+    /// A hash of all device sets.
+    pub device_sets: String,
+    pub host: String,
+}
+
+impl Tester {
+    /// Names the parts in which another one differs.
+    pub(crate) fn differences(&self, other: &Tester) -> Vec<String> {
+        let of = |what: &str, then: &str, now: &str| {
+            (then != now).then(|| format!("{what} ({then} then, {now} now)"))
+        };
+        [
+            of("the version of migcompat", &other.tool, &self.tool),
+            of("the lists", &other.lists, &self.lists),
+            of("the device sets", &other.device_sets, &self.device_sets),
+            of("the host", &other.host, &self.host),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// A run: when, between which builds, and by what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Seconds since 1970.
+    pub at: u64,
+    pub old: BuildId,
+    pub new: BuildId,
+    pub tester: Tester,
+}
+
+impl Run {
+    /// Returns the run of a report; `read` is the time to take of one that does not say when it began.
+    pub fn of(report: &Report, read: SystemTime) -> Run {
+        let began = report.run.as_ref().and_then(|run| run.started());
+        let since = began.unwrap_or(read).duration_since(SystemTime::UNIX_EPOCH);
+        let record = report.run.clone().unwrap_or_default();
+        Run {
+            at: since.unwrap_or(Duration::ZERO).as_secs(),
+            old: BuildId::of(&report.old, record.old_hash.as_ref()),
+            new: BuildId::of(&report.new, record.new_hash.as_ref()),
+            tester: Tester {
+                tool: report.tool.version.clone(),
+                lists: record.lists,
+                device_sets: record.device_sets,
+                host: record.host,
+            },
+        }
+    }
+
+    /// Returns the day, for a sentence.
+    pub fn day(&self) -> String {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(self.at);
+        crate::model::Date::of(moment).to_string()
+    }
+}
+
+/// What came of a case in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trial {
+    pub outcome: Outcome,
+    /// The vmsd name of the section to blame.
+    pub section: Option<String>,
+    pub field: Option<String>,
+    pub rule: Option<String>,
+    pub message: Option<String>,
+    pub allowed_by: Option<String>,
+    /// Tries that failed, and all tries.
+    pub failed: u32,
+    pub tries: u32,
+    /// The slowest leg, in milliseconds.
+    pub total_ms: Option<u64>,
+    pub downtime_ms: Option<u64>,
+    pub elapsed_ms: u64,
+}
+
+impl Trial {
+    pub fn of(case: &Case) -> Trial {
+        let cause = case.cause.as_ref();
+        let section = cause.and_then(|cause| cause.section.as_ref());
+        let slowest = |of: fn(&Leg) -> Option<u64>| case.legs.iter().filter_map(of).max();
+        let (failed, tries) = match case.repeated {
+            Some(repeated) => (count(repeated.failed), count(repeated.of)),
+            None => (u32::from(is_bad(case.outcome)), 1),
+        };
+        Trial {
+            outcome: case.outcome,
+            section: section.map(|section| section.vmsd_name().to_owned()),
+            field: cause.and_then(|cause| cause.field.clone()),
+            rule: cause.and_then(|cause| Some(cause.rule?.id().to_owned())),
+            message: cause.map(|cause| cause.message.clone()),
+            allowed_by: case.allowed_by.clone(),
+            failed,
+            tries,
+            total_ms: slowest(|leg| leg.total_ms),
+            downtime_ms: slowest(|leg| leg.downtime_ms),
+            elapsed_ms: case.elapsed_ms,
+        }
+    }
+
+    /// Tells whether the case was tried between the builds. What fails within one build, too, says
+    /// nothing of the pair.
+    pub fn is_tested(&self) -> bool {
+        self.outcome == Outcome::Pass || is_bad(self.outcome)
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn is_bad(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost
+    )
+}
+
+/// A trial and its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    pub run: Run,
+    pub trial: Trial,
+}
+
+/// A case by the facts that stay from run to run, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Equal for two rows about one case, and for no others.
+    pub key: String,
+    /// The id.
+    pub name: String,
+    pub machine: String,
+    pub device_set: String,
+    pub devices: Vec<String>,
+    pub direction: Direction,
+    pub transport: String,
+    pub trial: Trial,
+}
+
+impl Row {
+    pub fn of(case: &Case) -> Row {
+        Row {
+            key: CaseKey::of(case).to_string(),
+            name: case.id.clone(),
+            machine: case.machine.clone(),
+            device_set: case.device_set.clone(),
+            devices: case.devices.clone(),
+            direction: case.direction,
+            transport: case.transport.clone(),
+            trial: Trial::of(case),
+        }
+    }
+}
+
+/// Returns a digest by which a run is known again: a report that is imported twice is recorded once.
+pub(crate) fn digest(run: &Run, rows: &[Row]) -> String {
+    let mut text = format!("{run:?}");
+    for row in rows {
+        text.push_str(&format!(
+            "\n{} {} {} {}",
+            row.key, row.trial.outcome, row.trial.elapsed_ms, row.trial.tries
+        ));
+    }
+    format!("{:032x}", xxh3_128(text.as_bytes()))
+}

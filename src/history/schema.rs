@@ -1,0 +1,203 @@
+//! The form of the file, and its upgrades.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+/// Marks a file as ours: "migc" in ASCII.
+const APPLICATION: i64 = 0x6d69_6763;
+/// Time to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// Each makes a file of the form before it one of its own form, which is its place from 1. A form that was
+/// released does not change.
+pub(super) const UPGRADES: &[&str] = &[
+    "CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        at INTEGER NOT NULL,
+        host TEXT NOT NULL,
+        tool TEXT NOT NULL,
+        lists TEXT NOT NULL,
+        device_sets TEXT NOT NULL,
+        old_label TEXT NOT NULL, old_version TEXT, old_hash TEXT,
+        new_label TEXT NOT NULL, new_version TEXT, new_hash TEXT
+    ) STRICT;
+    CREATE TABLE cases (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        machine TEXT NOT NULL,
+        device_set TEXT NOT NULL,
+        devices TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        transport TEXT NOT NULL
+    ) STRICT;
+    -- The runs of one case from one old release lie side by side, by time.
+    CREATE TABLE trials (
+        case_id INTEGER NOT NULL REFERENCES cases (id),
+        old TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        run_id INTEGER NOT NULL REFERENCES runs (id),
+        outcome TEXT NOT NULL,
+        section TEXT,
+        field TEXT,
+        rule TEXT,
+        message TEXT,
+        allowed_by TEXT,
+        failed INTEGER NOT NULL,
+        tries INTEGER NOT NULL,
+        total_ms INTEGER,
+        downtime_ms INTEGER,
+        elapsed_ms INTEGER NOT NULL,
+        PRIMARY KEY (case_id, old, at, run_id)
+    ) STRICT, WITHOUT ROWID;",
+    "CREATE INDEX runs_by_time ON runs (at);
+    CREATE INDEX trials_by_run ON trials (run_id);",
+];
+
+/// The reason why a file is not taken.
+pub(super) enum Refusal {
+    Sqlite(rusqlite::Error),
+    Foreign,
+    Newer { found: i64, known: i64 },
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Refusal {
+        Refusal::Sqlite(error)
+    }
+}
+
+/// Makes a connection ready to write: many processes may do so at once, and the form is the newest one.
+///
+/// # Errors
+/// The file is of something else or of a newer program, or cannot be used.
+pub(super) fn prepare(connection: &mut Connection) -> Result<(), Refusal> {
+    connection.busy_timeout(BUSY)?;
+    // With a log of its own, readers do not wait for a writer; a commit outlives the process.
+    use_log(connection)?;
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if form(connection)? == latest() {
+        return check(connection);
+    }
+    upgrade(connection, UPGRADES)
+}
+
+/// Gives the file a log of its own. The library does not wait where another process is just doing so.
+fn use_log(connection: &Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + BUSY;
+    loop {
+        let set = connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()));
+        match set {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            set => return set,
+        }
+    }
+}
+
+/// Checks a connection that is to read alone.
+///
+/// # Errors
+/// As for [`prepare`].
+pub(super) fn check(connection: &Connection) -> Result<(), Refusal> {
+    connection.busy_timeout(BUSY)?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let (found, known) = (form(connection)?, latest());
+    match (application, found) {
+        (APPLICATION, found) if found > known => Err(Refusal::Newer { found, known }),
+        (APPLICATION, _) => Ok(()),
+        _ => Err(Refusal::Foreign),
+    }
+}
+
+fn latest() -> i64 {
+    i64::try_from(UPGRADES.len()).unwrap_or(i64::MAX)
+}
+
+fn form(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings a file to the form after the last of these upgrades, or leaves it as it is.
+pub(super) fn upgrade(connection: &mut Connection, upgrades: &[&str]) -> Result<(), Refusal> {
+    // Of processes that come at once, one does it, and the others find it done.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = form(&transaction)?;
+    let tables: i64 =
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if found == 0 && tables == 0 {
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+    } else {
+        check(&transaction)?;
+    }
+    let done = usize::try_from(found).unwrap_or(usize::MAX);
+    for sql in upgrades.iter().skip(done) {
+        transaction.execute_batch(sql)?;
+    }
+    let reached = i64::try_from(upgrades.len()).unwrap_or(i64::MAX).max(found);
+    transaction.pragma_update(None, "user_version", reached)?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Access, History, HistoryError};
+
+    #[test]
+    fn an_older_file_is_brought_up_and_what_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("old.db");
+        let mut old = Connection::open(&file).expect("made");
+        assert!(upgrade(&mut old, &UPGRADES[..1]).is_ok());
+        old.execute_batch(
+            "INSERT INTO runs VALUES (1, 'd', 5, 'h', 't', 'l', 's', 'o', '7.2.22', NULL, 'n', NULL, NULL);
+             INSERT INTO cases VALUES (1, 'k', 'q35/a', 'pc', 'a', 'a', 'forward', 'unix');
+             INSERT INTO trials VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
+        )
+        .expect("filled");
+        assert_eq!(form(&old).expect("read"), 1);
+        drop(old);
+        let history = History::open(&file, Access::Write).expect("it is brought up");
+        let past = history.past("k", "7.2.22", 9).expect("read");
+        assert_eq!((past.len(), past[0].run.at), (1, 5));
+        drop(history);
+        let newer = Connection::open(&file).expect("opened");
+        assert_eq!(form(&newer).expect("read"), latest());
+        newer.pragma_update(None, "user_version", 99).expect("set");
+        for access in [Access::Write, Access::Read] {
+            let error = History::open(&file, access).expect_err("it is newer");
+            assert!(
+                matches!(error, HistoryError::Newer { found: 99, .. }),
+                "{error}"
+            );
+        }
+
+        let other = folder.path().join("other.db");
+        let foreign = Connection::open(&other).expect("made");
+        foreign.execute_batch("CREATE TABLE a (b)").expect("made");
+        drop(foreign);
+        for access in [Access::Write, Access::Read] {
+            let error = History::open(&other, access).expect_err("it is another's");
+            assert!(matches!(error, HistoryError::Foreign { .. }), "{error}");
+        }
+        let text = folder.path().join("text.db");
+        std::fs::write(
+            &text,
+            "no database, and longer than a header of one has to be, to be read as one",
+        )
+        .expect("written");
+        let error = History::open(&text, Access::Write).expect_err("it is none");
+        assert!(matches!(error, HistoryError::Sqlite { .. }), "{error}");
+        let missing = History::open(&folder.path().join("none.db"), Access::Read);
+        assert!(matches!(missing, Err(HistoryError::Missing { .. })));
+    }
+}

@@ -1,0 +1,383 @@
+//! The file: opening it, adding runs and asking for them.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use crate::history::row::{Row as CaseRow, digest};
+use crate::history::schema::{Refusal, check, prepare};
+use crate::history::{BuildId, Entry, HistoryError, Run, Tester, Trial};
+use crate::model::{Pattern, Version};
+use crate::report::Outcome;
+
+/// The use of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It is made where there is none.
+    Write,
+    Read,
+}
+
+/// An open history.
+#[derive(Debug)]
+pub struct History {
+    connection: Connection,
+    file: PathBuf,
+}
+
+/// The result of adding a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Added,
+    /// It was there already.
+    Known,
+}
+
+/// Counts of a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub runs: u64,
+    pub cases: u64,
+    pub rows: u64,
+    pub passed: u64,
+    /// Seconds since 1970 of the first run and the last.
+    pub first: Option<u64>,
+    pub last: Option<u64>,
+}
+
+impl History {
+    /// Opens a history.
+    ///
+    /// # Errors
+    /// There is none to read, or the file is something else or of a newer program.
+    pub fn open(file: &Path, access: Access) -> Result<History, HistoryError> {
+        let flags = match access {
+            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            // A reader of a log may have to take it over from a writer that was killed.
+            Access::Read if file.exists() => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Access::Read => {
+                return Err(HistoryError::Missing {
+                    file: file.to_owned(),
+                });
+            }
+        };
+        let refused = |refusal: Refusal| match refusal {
+            Refusal::Sqlite(source) => HistoryError::Sqlite {
+                file: file.to_owned(),
+                source,
+            },
+            Refusal::Foreign => HistoryError::Foreign {
+                file: file.to_owned(),
+            },
+            Refusal::Newer { found, known } => HistoryError::Newer {
+                file: file.to_owned(),
+                found,
+                known,
+            },
+        };
+        let mut connection =
+            Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(|error| refused(error.into()))?;
+        match access {
+            Access::Write => prepare(&mut connection),
+            Access::Read => check(&connection),
+        }
+        .map_err(refused)?;
+        Ok(History {
+            connection,
+            file: file.to_owned(),
+        })
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> HistoryError {
+        HistoryError::Sqlite {
+            file: self.file.clone(),
+            source,
+        }
+    }
+
+    /// Adds a run as a whole. Once this has returned, it is in the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add(&mut self, run: &Run, rows: &[CaseRow]) -> Result<Written, HistoryError> {
+        let file = self.file.clone();
+        let added = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                let written = insert(&transaction, run, rows)?;
+                transaction.commit()?;
+                Ok(written)
+            });
+        added.map_err(|source| HistoryError::Sqlite { file, source })
+    }
+
+    /// Returns the last results of a case from an old release, oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn past(&self, key: &str, old: &str, most: usize) -> Result<Vec<Entry>, HistoryError> {
+        let rows = self.entries(
+            "WHERE t.case_id = (SELECT id FROM cases WHERE key = ?1) AND t.old = ?2
+             ORDER BY t.at DESC, t.run_id DESC LIMIT ?3",
+            params![key, old, i64::try_from(most).unwrap_or(i64::MAX)],
+        );
+        let mut rows = rows?;
+        rows.reverse();
+        Ok(rows.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// Returns the keys and ids of the cases that a pattern fits, by id.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn cases(&self, pattern: &Pattern) -> Result<Vec<(String, String)>, HistoryError> {
+        let read = || {
+            let sql = "SELECT key, name FROM cases ORDER BY name, key";
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(String, String)>>>()
+        };
+        let mut cases = read().map_err(|error| self.failed(error))?;
+        cases.retain(|(_, name)| pattern.fits(name));
+        Ok(cases)
+    }
+
+    /// Returns all results of a case, oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn of_case(&self, key: &str) -> Result<Vec<Entry>, HistoryError> {
+        let rows = self.entries(
+            "WHERE t.case_id = (SELECT id FROM cases WHERE key = ?1) ORDER BY t.at, t.run_id",
+            params![key],
+        )?;
+        Ok(rows.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// Returns every result with the id of its case, oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn all(&self) -> Result<Vec<(String, Entry)>, HistoryError> {
+        self.entries("ORDER BY t.at, t.run_id, c.name", params![])
+    }
+
+    /// Counts what is there.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn stats(&self) -> Result<Stats, HistoryError> {
+        let sql = "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM cases),
+            (SELECT count(*) FROM trials), (SELECT count(*) FROM trials WHERE outcome = 'pass'),
+            (SELECT min(at) FROM runs), (SELECT max(at) FROM runs)";
+        self.connection
+            .query_row(sql, [], |row| {
+                Ok(Stats {
+                    runs: row.get(0)?,
+                    cases: row.get(1)?,
+                    rows: row.get(2)?,
+                    passed: row.get(3)?,
+                    first: row.get(4)?,
+                    last: row.get(5)?,
+                })
+            })
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Removes the runs before a moment, in seconds since 1970, and returns their number.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn prune(&mut self, before: u64) -> Result<usize, HistoryError> {
+        let file = self.file.clone();
+        let removed = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .and_then(|transaction| {
+                transaction.execute(
+                    "DELETE FROM trials WHERE run_id IN (SELECT id FROM runs WHERE at < ?1)",
+                    [before],
+                )?;
+                let runs = transaction.execute("DELETE FROM runs WHERE at < ?1", [before])?;
+                transaction.execute(
+                    "DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials)",
+                    [],
+                )?;
+                transaction.commit()?;
+                Ok(runs)
+            });
+        removed.map_err(|source| HistoryError::Sqlite { file, source })
+    }
+
+    /// Returns what SQLite finds wrong with the file; `ok` if it is intact.
+    #[cfg(test)]
+    pub(crate) fn integrity(&self) -> String {
+        let checked = self
+            .connection
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0));
+        checked.expect("it can be asked")
+    }
+
+    fn entries(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<(String, Entry)>, HistoryError> {
+        let sql = format!(
+            "SELECT c.name, r.at, r.host, r.tool, r.lists, r.device_sets,
+                r.old_label, r.old_version, r.old_hash, r.new_label, r.new_version, r.new_hash,
+                t.outcome, t.section, t.field, t.rule, t.message, t.allowed_by, t.failed, t.tries,
+                t.total_ms, t.downtime_ms, t.elapsed_ms
+             FROM trials t JOIN runs r ON r.id = t.run_id JOIN cases c ON c.id = t.case_id {condition}"
+        );
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(values, |row| {
+                let build = |at: usize| -> rusqlite::Result<BuildId> {
+                    let version: Option<String> = row.get(at + 1)?;
+                    Ok(BuildId {
+                        label: row.get(at)?,
+                        version: version.and_then(|text| text.parse::<Version>().ok()),
+                        hash: row.get(at + 2)?,
+                    })
+                };
+                let outcome: String = row.get(12)?;
+                let entry = Entry {
+                    run: Run {
+                        at: row.get(1)?,
+                        old: build(6)?,
+                        new: build(9)?,
+                        tester: Tester {
+                            host: row.get(2)?,
+                            tool: row.get(3)?,
+                            lists: row.get(4)?,
+                            device_sets: row.get(5)?,
+                        },
+                    },
+                    trial: Trial {
+                        outcome: Outcome::Skip,
+                        section: row.get(13)?,
+                        field: row.get(14)?,
+                        rule: row.get(15)?,
+                        message: row.get(16)?,
+                        allowed_by: row.get(17)?,
+                        failed: row.get(18)?,
+                        tries: row.get(19)?,
+                        total_ms: row.get(20)?,
+                        downtime_ms: row.get(21)?,
+                        elapsed_ms: row.get(22)?,
+                    },
+                };
+                Ok((row.get::<_, String>(0)?, outcome, entry))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = read().map_err(|error| self.failed(error))?;
+        rows.into_iter()
+            .map(
+                |(name, outcome, mut entry)| match Outcome::from_name(&outcome) {
+                    Some(known) => {
+                        entry.trial.outcome = known;
+                        Ok((name, entry))
+                    }
+                    None => Err(HistoryError::Unreadable {
+                        file: self.file.clone(),
+                        what: "the outcome",
+                        text: outcome,
+                    }),
+                },
+            )
+            .collect()
+    }
+}
+
+fn insert(transaction: &Transaction<'_>, run: &Run, rows: &[CaseRow]) -> rusqlite::Result<Written> {
+    let Run {
+        at,
+        old,
+        new,
+        tester,
+    } = run;
+    let version = |build: &BuildId| build.version.map(|version| version.to_string());
+    let added = transaction.execute(
+        "INSERT INTO runs (digest, at, host, tool, lists, device_sets, old_label, old_version, old_hash,
+            new_label, new_version, new_hash)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+        params![
+            digest(run, rows),
+            at,
+            tester.host,
+            tester.tool,
+            tester.lists,
+            tester.device_sets,
+            old.label,
+            version(old),
+            old.hash,
+            new.label,
+            version(new),
+            new.hash
+        ],
+    )?;
+    if added == 0 {
+        return Ok(Written::Known);
+    }
+    let run_id = transaction.last_insert_rowid();
+    let release = old.release();
+    for row in rows {
+        let trial = &row.trial;
+        transaction
+            .prepare_cached(
+                "INSERT INTO trials (case_id, old, at, run_id, outcome, section, field, rule, message,
+                    allowed_by, failed, tries, total_ms, downtime_ms, elapsed_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                case_id(transaction, row)?,
+                release,
+                at,
+                run_id,
+                trial.outcome.to_string(),
+                trial.section,
+                trial.field,
+                trial.rule,
+                trial.message,
+                trial.allowed_by,
+                trial.failed,
+                trial.tries,
+                trial.total_ms,
+                trial.downtime_ms,
+                trial.elapsed_ms
+            ])?;
+    }
+    Ok(Written::Added)
+}
+
+/// Returns the number of a case in the file, which gets one if it has none.
+fn case_id(transaction: &Transaction<'_>, row: &CaseRow) -> rusqlite::Result<i64> {
+    let known = transaction
+        .prepare_cached("SELECT id FROM cases WHERE key = ?1")?
+        .query_row([&row.key], |found| found.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    transaction.execute(
+        "INSERT INTO cases (key, name, machine, device_set, devices, direction, transport)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            row.key,
+            row.name,
+            row.machine,
+            row.device_set,
+            row.devices.join(" "),
+            row.direction.to_string(),
+            row.transport
+        ],
+    )?;
+    Ok(transaction.last_insert_rowid())
+}

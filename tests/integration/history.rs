@@ -1,0 +1,336 @@
+//! The history: runs recorded by many processes, some of which are killed, and what it makes of a result.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use macro_rules_attribute::apply;
+use migcompat::model::Direction;
+use migcompat::report::{Case, Outcome, Report, RunRecord};
+
+use crate::common::{
+    build, follows_the_schema, migcompat, program, report, script, stderr, stdout, with_builds,
+};
+
+/// Runs that each process records.
+const RUNS: usize = 5000;
+
+/// A report of one case, of a run that began that many seconds after another.
+fn saved(folder: &Path, process: usize, run: usize) -> String {
+    let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let build = |label: String| migcompat::model::BuildRef {
+        label,
+        kind: migcompat::model::BuildKind::Binary,
+        version: None,
+    };
+    let minute = process * RUNS + run;
+    let id = format!("q35/device-{}/unix/forward", run % 7);
+    let case = Case {
+        outcome: Outcome::Pass,
+        ..Case::untried(id, "pc-q35-7.2", "device", "unix", Direction::Forward)
+    };
+    let report = Report {
+        cases: vec![case],
+        run: Some(RunRecord {
+            started: format!(
+                "2026-{:02}-{:02}T{:02}:{:02}:00Z",
+                1 + minute / 1440 / 28,
+                1 + minute / 1440 % 28,
+                minute / 60 % 24,
+                minute % 60
+            ),
+            host: format!("host-{process}"),
+            ..RunRecord::default()
+        }),
+        ..Report::new(build(rule("old")), build(rule("new")), None)
+    };
+    let file = folder.join(format!("{process}-{run}.json"));
+    fs::write(&file, serde_json::to_vec(&report).expect("JSON")).expect("written");
+    file.display().to_string()
+}
+
+fn importer(history: &str, reports: &[String]) -> Child {
+    let mut command = program(&["history", "import", "--history", history]);
+    command.args(reports).stdout(Stdio::piped());
+    command.spawn().expect("it starts")
+}
+
+/// The reports of which the process says that they are recorded, as long as it lives.
+fn acknowledged(child: &mut Child) -> Vec<String> {
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    // The last line of a process that was killed may be half of one.
+    let lines = lines.map_while(Result::ok);
+    let words = lines.filter_map(|line| {
+        let (word, file) = line.split_once(' ')?;
+        assert!(["added", "known"].contains(&word), "{line}");
+        Path::new(file).exists().then(|| file.to_owned())
+    });
+    words.collect()
+}
+
+#[apply(test)]
+fn two_processes_record_at_once_and_one_that_is_killed_loses_nothing_that_it_acknowledged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    let reports = [0, 1].map(|process| -> Vec<String> {
+        (0..RUNS)
+            .map(|run| saved(folder.path(), process, run))
+            .collect()
+    });
+    let [steady, killed] = reports;
+    let mut other = importer(&history, &steady);
+    let reader = std::thread::spawn(move || {
+        let told = acknowledged(&mut other);
+        assert!(other.wait().expect("it ends").success());
+        told
+    });
+    // Killed after a time that differs, until it has come through.
+    let mut left = killed.clone();
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut kills = 0;
+    let mut patience = 40_u64;
+    while !left.is_empty() {
+        let mut child = importer(&history, &left);
+        if kills < 20 {
+            patience = 50 + (patience * 1_103_515_245 + 12_345) % 400;
+            std::thread::sleep(Duration::from_millis(patience));
+            // SIGKILL: nothing in the process learns of it.
+            child.kill().expect("ours");
+            kills += 1;
+        }
+        told.extend(acknowledged(&mut child));
+        let ended = child.wait().expect("it ends");
+        left.retain(|report| !told.contains(report));
+        assert!(kills < 20 || !ended.success() || left.is_empty());
+    }
+    assert_eq!(kills, 20);
+    let others = reader.join().expect("no panic");
+    assert_eq!(others.len(), RUNS);
+    assert_eq!(told.len(), RUNS);
+
+    // All that was acknowledged is there, each once.
+    let stats = migcompat(&["history", "stats", "--history", &history]);
+    let text = stdout(&stats);
+    let wanted = format!("{} runs from 2026-01-01 to ", 2 * RUNS);
+    assert!(text.starts_with(&wanted), "{text} {}", stderr(&stats));
+    let export = migcompat(&["history", "export", "--history", &history]);
+    let lines: BTreeSet<String> = stdout(&export).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 2 * RUNS);
+    let file = rusqlite::Connection::open(&history).expect("it opens");
+    let sound: String = file
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("checked");
+    assert_eq!(sound, "ok");
+}
+
+#[apply(test)]
+fn a_history_is_filled_from_reports_shown_and_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    let reports: Vec<String> = (0..3)
+        .map(|run| saved(folder.path(), 0, 1440 * run))
+        .collect();
+    let run = |args: &[&str]| migcompat(&[args, &["--history", &history]].concat());
+    let missing = run(&["history", "stats"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(
+        stderr(&missing).contains("there is no history"),
+        "{}",
+        stderr(&missing)
+    );
+    let files: Vec<&str> = reports.iter().map(String::as_str).collect();
+    let added = run(&[&["history", "import"], &files[..]].concat());
+    assert_eq!(
+        stdout(&added).matches("added ").count(),
+        3,
+        "{}",
+        stderr(&added)
+    );
+    let again = run(&[&["history", "import"], &files[..]].concat());
+    assert_eq!(stdout(&again).matches("known ").count(), 3);
+    let shown = stdout(&run(&["history", "show", "q35/*"]));
+    assert!(shown.contains("2026-01-02  pass"), "{shown}");
+    assert_eq!(run(&["history", "show", "pc/*"]).status.code(), Some(2));
+    let cut = stdout(&run(&["history", "prune", "--before", "2026-01-03"]));
+    assert_eq!(cut, "2 runs before 2026-01-03 removed\n");
+    let stats = stdout(&run(&["history", "stats"]));
+    assert!(
+        stats.starts_with("1 runs from 2026-01-03 to 2026-01-03, 1 cases"),
+        "{stats}"
+    );
+    // What is no history is left as it is.
+    let other = folder.path().join("other.json");
+    fs::write(&other, "{}").expect("written");
+    let refused = migcompat(&[
+        "history",
+        "stats",
+        "--history",
+        &other.display().to_string(),
+    ]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(&other).expect("there"), "{}");
+}
+
+#[apply(test)]
+fn regressions_can_be_told_only_beside_a_history() {
+    let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let compared =
+        ["static", &rule("old"), &rule("new"), "--gate", "regression"].map(str::to_owned);
+    let args: Vec<&str> = compared.iter().map(String::as_str).collect();
+    let output = migcompat(&args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no cases"), "{}", stderr(&output));
+    let live = [
+        "live",
+        "/bin/false",
+        "/bin/false",
+        "-M",
+        "q35",
+        "--gate",
+        "regression",
+    ];
+    let output = migcompat(&live);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--history"), "{}", stderr(&output));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_that_passed_with_an_earlier_build_is_a_regression_and_one_that_never_did_is_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    let trixie = build("debian:trixie");
+    let changed = script(
+        folder.path(),
+        "qemu-system-x86_64",
+        &format!(
+            "exec env {} -global intel-hda.msi=off \"$@\"",
+            trixie.shell_prefix()
+        ),
+    );
+    let run_with = |new: &str, device: &str, history: &str, more: &[&str]| {
+        let live = [
+            "live",
+            "debian:bookworm",
+            new,
+            "-M",
+            "q35",
+            "--paused",
+            "--direction",
+            "forward",
+        ];
+        let one = ["--device", device, "--retries", "1", "--format", "json"];
+        let memory = ["--history", history, "--gate", "regression"];
+        let output = with_builds(&[&live[..], &one, &memory, more].concat()).output();
+        let output = output.expect("it starts");
+        let text = output.stdout.clone();
+        let report = report(&output);
+        follows_the_schema(&report);
+        let case = report["cases"][0].clone();
+        (
+            case["outcome"].clone(),
+            case["memory"]["label"].clone(),
+            output.status.code(),
+            text,
+        )
+    };
+    let run = |new: &str, device: &str| {
+        let (outcome, label, status, _) = run_with(new, device, &history, &[]);
+        (outcome, label, status)
+    };
+    // It breaks between the two, and always did.
+    let (outcome, label, status) = run("debian:trixie", "am53c974");
+    assert_eq!(
+        (outcome, label, status),
+        ("fail".into(), "new".into(), Some(0))
+    );
+    let (_, label, status) = run("debian:trixie", "am53c974");
+    assert_eq!((label, status), ("known".into(), Some(0)));
+    // This one passed until one property was changed.
+    let (outcome, label, status) = run("debian:trixie", "intel-hda");
+    assert_eq!(
+        (outcome, label, status),
+        ("pass".into(), serde_json::Value::Null, Some(0))
+    );
+    let (outcome, label, status) = run(&changed, "intel-hda");
+    assert_eq!(
+        (outcome, label, status),
+        ("fail".into(), "regression".into(), Some(1))
+    );
+    let (_, label, _) = run("debian:trixie", "intel-hda");
+    assert_eq!(label, "fixed");
+    let shown = migcompat(&["history", "show", "*ad-hoc*", "--history", &history]);
+    assert!(
+        stdout(&shown).contains("fixed: it failed with "),
+        "{}",
+        stdout(&shown)
+    );
+    // Without any history, a baseline is the run before.
+    let first = folder.path().join("first.db").display().to_string();
+    let (.., saved) = run_with("debian:trixie", "intel-hda", &first, &[]);
+    let baseline = folder.path().join("baseline.json");
+    fs::write(&baseline, saved).expect("written");
+    let baseline = baseline.display().to_string();
+    let none = folder.path().join("none.db").display().to_string();
+    let (_, label, status, _) = run_with(&changed, "intel-hda", &none, &["--baseline", &baseline]);
+    assert_eq!((label, status), ("regression".into(), Some(1)));
+}
+
+#[apply(test)]
+fn a_lock_holds_the_lists_and_a_run_that_differs_has_to_say_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
+    let lock = folder.path().join("freeze.lock").display().to_string();
+    let lists = folder.path().join("lists");
+    fs::create_dir(&lists).expect("made");
+    let lists = lists.display().to_string();
+    let run = |more: &[&str]| {
+        let compared = [
+            "static",
+            &rule("old"),
+            &rule("new"),
+            "--lists",
+            &lists,
+            "--format",
+            "json",
+        ];
+        let compared = compared.map(str::to_owned);
+        let args: Vec<&str> = compared.iter().map(String::as_str).collect();
+        migcompat(&[&args[..], &["--lock", &lock], more].concat())
+    };
+    let first = run(&[]);
+    assert_eq!(first.status.code(), Some(1), "{}", stderr(&first));
+    assert!(
+        fs::read_to_string(&lock)
+            .expect("made")
+            .contains("device_sets")
+    );
+    assert_eq!(run(&[]).status.code(), Some(1), "nothing differs");
+    fs::write(format!("{lists}/own.toml"), "# a list with nothing in it").expect("written");
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let words = stderr(&refused);
+    assert!(
+        words.contains("the lists (") && words.contains("--ack"),
+        "{words}"
+    );
+    let told = report(&run(&["--ack", "a list was split"]));
+    let notice = &told["notices"][0];
+    assert_eq!(notice["kind"], "lock-differs");
+    let detail = notice["detail"].as_str().expect("a text");
+    assert!(
+        detail.ends_with("acknowledged: a list was split"),
+        "{detail}"
+    );
+    fs::write(&lock, "no = 'lock'").expect("written");
+    let malformed = run(&[]);
+    assert_eq!(malformed.status.code(), Some(2));
+    assert!(
+        stderr(&malformed).contains("is no lock"),
+        "{}",
+        stderr(&malformed)
+    );
+}
