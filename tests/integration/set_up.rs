@@ -108,7 +108,8 @@ fn an_option_of_one_side_breaks_and_mends_a_move() {
         cases.map(outcome).collect()
     };
     assert_eq!(outcomes(&["--old-arg", off]), ["fail", "fail"]);
-    assert_eq!(outcomes(&["--src-arg", off]), ["fail", "fail"]);
+    // Such a difference of the sides is there within a build as well.
+    assert_eq!(outcomes(&["--src-arg", off]), ["broken", "broken"]);
     assert_eq!(
         outcomes(&["--old-arg", off, "--new-arg", off]),
         ["pass", "pass"]
