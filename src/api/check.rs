@@ -34,7 +34,12 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
-    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let opened = Opened::new(
+        &config.builds,
+        config.machine.as_deref(),
+        &config.guests,
+        progress,
+    )?;
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
@@ -54,6 +59,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
     inquiry.explain(dumps);
+    inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
     let sought = Sought {

@@ -317,9 +317,9 @@ impl Guests {
 pub struct LiveConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. Empty for that
-    /// of the user's own guest.
-    pub machine: String,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default that of
+    /// the user's own guest, or else the usual one of the architecture.
+    pub machine: Option<String>,
     /// The guests, and how they are moved.
     pub guests: Guests,
     /// Folders with lists of known issues, beside the shipped ones.
@@ -342,7 +342,7 @@ impl LiveConfig {
     pub fn of(builds: Builds, machine: impl Into<String>) -> LiveConfig {
         LiveConfig {
             builds,
-            machine: machine.into(),
+            machine: Some(machine.into()),
             guests: Guests::new(),
             lists: Vec::new(),
             memory: Memory::new(),
@@ -368,9 +368,9 @@ impl LiveConfig {
 pub struct CheckConfig {
     /// The builds; a dump cannot run.
     pub builds: Builds,
-    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. Empty for that
-    /// of the user's own guest.
-    pub machine: String,
+    /// The machine type; an alias like `q35` is the newest versioned one that both builds have. By default that of
+    /// the user's own guest, or else the usual one of the architecture.
+    pub machine: Option<String>,
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.
     pub guests: Guests,
@@ -394,7 +394,7 @@ impl CheckConfig {
     pub fn of(builds: Builds, machine: impl Into<String>) -> CheckConfig {
         CheckConfig {
             builds,
-            machine: machine.into(),
+            machine: Some(machine.into()),
             guests: Guests::new(),
             judging: Judging::new(),
             memory: Memory::new(),

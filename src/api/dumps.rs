@@ -163,7 +163,7 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let of_builds = |builds: &Builds| {
         let machine = match wanted.machine {
             Some(wanted) => Some(builds.machine(wanted).map_err(QemuError::from)?),
-            None => machine::usual_of(builds.arch()).find_map(|family| builds.machine(family).ok()),
+            None => builds.usual_machine(),
         };
         dumps(builds, machine)
     };

@@ -72,6 +72,8 @@ pub(crate) enum Problem {
     },
     #[error(transparent)]
     Name(#[from] UnknownName),
+    #[error("-M is missing, and the builds have in common no usual machine of {target}")]
+    NoUsualMachine { target: String },
     #[error("{label}: no guest can be made of it: {error}")]
     Guest {
         label: String,
@@ -124,6 +126,7 @@ impl Problem {
             | Problem::Lock(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
+            | Problem::NoUsualMachine { .. }
             | Problem::NoLinux { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,

@@ -13,6 +13,7 @@ use crate::api::linux;
 use crate::api::names;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
+use crate::compare::streams;
 use crate::devices::{DeviceError, DeviceSet};
 use crate::guest::{GuestSpec, Idle};
 use crate::migration::batch;
@@ -21,7 +22,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, link_features};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common, link_features};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
@@ -30,7 +31,7 @@ use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
@@ -67,7 +68,7 @@ impl Opened {
     /// there is no such device set, or neither build has a device type or the CPU model asked for.
     pub(crate) fn new(
         builds: &Builds,
-        machine: &str,
+        machine: Option<&str>,
         guests: &Guests,
         progress: &dyn Progress,
     ) -> Result<Opened, Error> {
@@ -75,7 +76,7 @@ impl Opened {
         let machine = machine_of(machine, guests, guest.as_ref())?;
         let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
         let asked = builds.architecture.as_deref().or(of_guest);
-        let architecture = machine::architecture(asked, Some(machine));
+        let architecture = machine::architecture(asked, machine);
         let means = Means {
             architecture: architecture.to_owned(),
             cache: builds.cache.clone(),
@@ -87,7 +88,14 @@ impl Opened {
             &qemu::parse(&builds.new)?,
             &means,
         )?;
-        let machine = pair.machine(machine).map_err(QemuError::from)?;
+        let machine = match machine {
+            Some(wanted) => pair.machine(wanted).map_err(QemuError::from)?,
+            None => pair
+                .usual_machine()
+                .ok_or_else(|| Problem::NoUsualMachine {
+                    target: pair.arch().to_owned(),
+                })?,
+        };
         let sets = match &guest {
             Some(guest) => vec![guest.devices.clone()],
             None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
@@ -121,18 +129,19 @@ fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
     })
 }
 
-/// Returns the machine type that is asked for, or that of the user's own guest.
+/// Returns the machine type that is asked for, or that of the user's own guest; nothing where neither names one.
 fn machine_of<'m>(
-    asked: &'m str,
+    asked: Option<&'m str>,
     guests: &Guests,
     guest: Option<&'m GuestSpec>,
-) -> Result<&'m str, Problem> {
-    match (&guests.own, guest) {
-        (Some(own), Some(guest)) if asked.is_empty() => {
-            guest.machine.as_deref().ok_or_else(|| Problem::NoMachine {
+) -> Result<Option<&'m str>, Problem> {
+    match (asked, &guests.own, guest) {
+        (None, Some(own), Some(guest)) => match guest.machine.as_deref() {
+            Some(machine) => Ok(Some(machine)),
+            None => Err(Problem::NoMachine {
                 label: own.label.clone(),
-            })
-        }
+            }),
+        },
         _ => Ok(asked),
     }
 }
@@ -154,10 +163,14 @@ fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, DeviceErro
 
 /// A shipped set, or one in a file.
 fn device_set(name: &str) -> Result<DeviceSet, DeviceError> {
+    let path = Path::new(name);
     if name.contains('/') || name.ends_with(".toml") {
-        return DeviceSet::load(Path::new(name));
+        return DeviceSet::load(path);
     }
-    Ok(DeviceSet::shipped(name)?.clone())
+    match DeviceSet::shipped(name) {
+        Err(_) if path.is_dir() => DeviceSet::load(path),
+        shipped => Ok(shipped?.clone()),
+    }
 }
 
 /// The evidence that a run has found so far.
@@ -497,7 +510,7 @@ impl<'i> Inquiry<'i> {
                 &mut self.findings,
                 |direction| layouts::survived(&cases, direction),
             );
-            let found = judge(found, &self.scope, &self.policy.levels);
+            let found = judge(streams::join(found), &self.scope, &self.policy.levels);
             properties::absorb(&mut self.findings, found);
         }
         self.described = Described::join(self.described.take().into_iter().chain(described));
@@ -537,6 +550,27 @@ impl<'i> Inquiry<'i> {
                 error,
             )),
         }
+    }
+
+    /// Ties cases to a length that several kinds of section have in common, where nothing better explains them.
+    pub(crate) fn link_common(&mut self) {
+        let Some(moved) = &mut self.moved else {
+            return;
+        };
+        // What explains the whole explains its parts.
+        let explained = Some(Rule::PropertyDefaultChanged);
+        let is_explained = |case: &&Case| case.cause.as_ref().is_some_and(|c| c.rule == explained);
+        let wholes = moved.cases.iter().filter(is_explained);
+        let wholes: BTreeSet<String> = wholes.map(|case| case.id.clone()).collect();
+        let is_of = |case: &Case| case.part_of.as_ref().is_some_and(|id| wholes.contains(id));
+        for case in moved.cases.iter_mut().filter(|case| !is_of(case)) {
+            if let Some(predicted) = link_common(case, &mut self.findings) {
+                let allowed = self.scope.allows_case(case, Some(predicted));
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
+        }
+        adopt_causes(&mut moved.cases);
+        self.findings.sort_by_cached_key(Finding::rank);
     }
 
     /// Ties cases to the features that they failed for, and withdraws findings that better evidence makes moot.

@@ -49,7 +49,12 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
-    let opened = Opened::new(&config.builds, &config.machine, &config.guests, progress)?;
+    let opened = Opened::new(
+        &config.builds,
+        config.machine.as_deref(),
+        &config.guests,
+        progress,
+    )?;
     let policy = Policy::default();
     let running = !config.guests.paused;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
@@ -71,6 +76,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         )),
     }
     inquiry.link();
+    inquiry.link_common();
     inquiry.excuse();
     inquiry.withdraw();
     let sought = Sought {

@@ -505,6 +505,9 @@ pub(crate) struct CheckArgs {
     /// compared with each other
     #[arg(long, value_name = "DIR")]
     pub dumps: Option<PathBuf>,
+    /// Name the shipped entries that matched as well as your own
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use crate::api::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
@@ -37,7 +37,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
     fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
         Ok(LiveConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair, &args.migration)?,
+            machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration)?,
             lists: args.lists.clone(),
             memory: Memory::from(&args.memory),
@@ -51,7 +51,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
     fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
         Ok(CheckConfig {
             builds: Builds::from(&args.pair),
-            machine: machine(&args.pair, &args.migration)?,
+            machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration)?,
             judging: judging(&args.judge, args.coverage.min_coverage),
             memory: Memory::from(&args.memory),
@@ -214,14 +214,4 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
             ..Policy::default()
         },
     }
-}
-
-/// The machine type of a migration, which has to be named unless the user's own guest has one.
-fn machine(args: &PairArgs, migration: &MigrationArgs) -> Result<String, Failure> {
-    let of_guest = migration.guest.as_ref().map(|_| String::new());
-    args.build.machine.clone().or(of_guest).ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "a migration needs a machine: give one with -M, for instance -M q35"
-        ))
-    })
 }

@@ -1,6 +1,7 @@
 //! Reading of a set from its file, with errors for what is wrong in it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -106,9 +107,12 @@ impl DeviceSet {
     /// # Errors
     /// The file cannot be read or is malformed.
     pub fn load(path: &Path) -> Result<DeviceSet, DeviceError> {
-        let text = read_text(path).map_err(|source| DeviceError::Io {
-            file: path.to_owned(),
-            source,
+        let text = read_text(path).map_err(|source| {
+            let file = path.to_owned();
+            match source.kind() {
+                ErrorKind::IsADirectory => DeviceError::Folder { file },
+                _ => DeviceError::Io { file, source },
+            }
         })?;
         DeviceSet::parse(&path.display().to_string(), &text)
     }

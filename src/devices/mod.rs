@@ -34,6 +34,12 @@ pub enum DeviceError {
         file: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "the device set {} is a folder: a set is one file, for instance {}/mine.toml",
+        file.display(),
+        file.display()
+    )]
+    Folder { file: PathBuf },
     #[error("{file}:{line}: {reason}")]
     Malformed {
         file: String,

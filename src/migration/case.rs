@@ -119,8 +119,9 @@ async fn run_as(
             // As far as it came, on its route.
             let route = &route[..(result.legs.len().max(1) + 1).min(route.len())];
             let (devices, direction) = (&composition.included, spec.direction);
-            let suspect = result.suspect.clone();
-            let found = culprits::find(config, &set, devices, route, direction, suspect).await;
+            let found = culprits::find(config, &set, devices, route, direction, &result);
+            // The splitting of a set is a large future, and rarely needed.
+            let found = Box::pin(found).await;
             case.split = Some(found.split);
             alike = found.alike;
         }

@@ -10,6 +10,7 @@ use crate::migration::diagnosis::cause::diagnose;
 use crate::migration::diagnosis::evidence::Evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
 use crate::qemu::output;
@@ -41,6 +42,8 @@ pub(crate) struct RunResult {
     pub wrong: Option<BTreeSet<String>>,
     /// Id of the device on a root bus whose section failed.
     pub suspect: Option<String>,
+    /// The devices on the root buses, where the builds could still be asked.
+    pub devices: Vec<RootDevice>,
     /// The place of the failure by the builds' messages, before anything else explains it.
     pub failed_at: Option<FailedAt>,
     /// The reason why the guest never started to work, if it only did not in time.
@@ -111,6 +114,7 @@ impl RunResult {
             files: evidence.files,
             state,
             suspect,
+            devices: evidence.devices,
             ..RunResult::empty(outcome)
         }
     }
@@ -199,6 +203,7 @@ impl RunResult {
             state: StateChecks::default(),
             wrong: None,
             suspect: None,
+            devices: Vec::new(),
             failed_at: None,
             silent_guest: None,
             linux: None,
@@ -275,6 +280,7 @@ fn on_one_line(message: &str) -> String {
 
 /// Returns the end of what a build printed.
 fn tail(text: &str) -> String {
+    let text = output::without_our_own(text);
     let skip = text.chars().count().saturating_sub(QUOTED);
     text.chars().skip(skip).collect()
 }

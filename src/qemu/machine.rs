@@ -1,12 +1,16 @@
 //! Machine types: the one that both builds know, and its needs.
 
-use std::fmt;
+mod missing;
+
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::model::{Version, nearest};
+use crate::model::Version;
 use crate::qemu::{BuildInfo, MachineType};
+
+use missing::Missing;
+pub use missing::NoCommonMachine;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -293,103 +297,6 @@ fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// The builds that lack the very name that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    Old(Version),
-    New(Version),
-    Both,
-    Only(Version),
-}
-
-/// No machine type that fits, and what comes closest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct NoCommonMachine {
-    /// The name that was asked for.
-    pub wanted: String,
-    missing: Missing,
-    /// The name that it is short for in a build that lacks it as such, where another build lacks
-    /// that.
-    pub alias_of: Option<String>,
-    /// Set if a build has versioned types of which it is the family's name.
-    is_family: bool,
-    /// The newest type of the same family that all builds asked have.
-    pub newest: Option<String>,
-    /// Similar names that would do, the most similar first; none if there is a `newest`.
-    pub near: Vec<String>,
-}
-
-impl NoCommonMachine {
-    /// Tells whether neither the name nor a family or an alias that it may belong to is known to
-    /// any build: it is misspelt, rather than missing from one of them.
-    pub fn is_unknown(&self) -> bool {
-        matches!(self.missing, Missing::Both | Missing::Only(_))
-            && self.alias_of.is_none()
-            && self.newest.is_none()
-            && !self.is_family
-    }
-
-    fn new(wanted: &str, missing: Missing, builds: &[&BuildInfo], common: &[&str]) -> Self {
-        let machines = || builds.iter().flat_map(|build| &build.machines);
-        let alias_of = machines()
-            .find(|machine| machine.alias.as_deref() == Some(wanted))
-            .map(|machine| machine.name.clone());
-        // Found by its name in the builds, or by another usual name.
-        let of_family = |machine: &MachineType| {
-            let family = split(&machine.name).map(|(family, _)| family);
-            let wanted = split(wanted).map_or(wanted, |(family, _)| family);
-            let known = |family: &str| families(wanted, &[]).contains(&family);
-            family.is_some_and(known)
-        };
-        let is_family = machines().any(of_family);
-        let newest = split(wanted).and_then(|(family, _)| pick(family, builds, common));
-        let near = match newest {
-            Some(_) => Vec::new(),
-            None => {
-                let aliases = machines()
-                    .filter_map(|machine| machine.alias.as_deref())
-                    .filter(|alias| pick(alias, builds, common).is_some());
-                // A family stands for its versions: its name would do as well.
-                let names = common
-                    .iter()
-                    .map(|name| split(name).map_or(*name, |(family, _)| family));
-                nearest(wanted, names.chain(aliases))
-            }
-        };
-        NoCommonMachine {
-            wanted: wanted.to_owned(),
-            missing,
-            alias_of,
-            is_family,
-            newest,
-            near,
-        }
-    }
-}
-
-impl fmt::Display for NoCommonMachine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wanted = &self.wanted;
-        let (who, have) = match self.missing {
-            Missing::Old(version) => (format!("the old build ({version}) has no"), "both have"),
-            Missing::New(version) => (format!("the new build ({version}) has no"), "both have"),
-            Missing::Both => ("the two builds have in common no".to_owned(), "both have"),
-            Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
-        };
-        write!(f, "{who} machine type {wanted}")?;
-        if let Some(name) = &self.alias_of {
-            write!(f, ", which is short for {name} in one of them")?;
-        }
-        if let Some(newest) = &self.newest {
-            write!(f, "; the newest of its family that {have} is {newest}")?;
-        }
-        if !self.near.is_empty() {
-            write!(f, "; {have} {}", self.near.join(", "))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,7 +417,33 @@ mod tests {
             "the build (9.2.0) has no machine type vitr; it has virt"
         );
         let has = resolve_one("zzz", &old).unwrap_err().to_string();
-        assert_eq!(has, "the build (9.2.0) has no machine type zzz");
+        let known = "it has pc-i440fx, pc-q35, isapc, none, powernv9, pseries-2.12-sxxm, virt";
+        let no = "the build (9.2.0) has no machine type zzz";
+        assert_eq!(has, format!("{no}; {known}"));
+    }
+
+    #[test]
+    fn options_behind_a_machine_type_are_sent_elsewhere() {
+        let (old, new) = (old(), new());
+        for wanted in [
+            "pc-q35-9.0,smm=off",
+            "q35,smm=off",
+            "pseries-2.12-sxxm,smm=off",
+        ] {
+            let error = resolve(wanted, &old, &new).unwrap_err();
+            let has = error.to_string();
+            assert!(error.is_unknown(), "{wanted}");
+            assert!(
+                has.starts_with(&format!("{wanted}: the machine type is given alone")),
+                "{has}"
+            );
+            assert!(
+                has.contains(r#"`backend = ["-machine", "smm=off"]`"#),
+                "{has}"
+            );
+        }
+        let has = resolve_one("nosuch,smm=off", &old).unwrap_err().to_string();
+        assert!(has.contains("no machine type nosuch,smm=off"), "{has}");
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Monitored {
                 "socket,id=migcompat,path={}",
                 option_value(&socket)
             ))
-            .args(["-mon", "chardev=migcompat,mode=control"])
+            // Not `-mon`, of which 11.1 warns.
+            .args(["-qmp", "chardev:migcompat"])
             .stdout(Stdio::null());
         let mut process = Running::start(command).map_err(|error| quiet(error.into()))?;
 

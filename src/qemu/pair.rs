@@ -138,6 +138,12 @@ impl Pair {
     pub fn machine(&self, wanted: &str) -> Result<String, NoCommonMachine> {
         machine::resolve(wanted, &self.old.info, &self.new.info)
     }
+
+    /// The machine type that is meant where none is named: of the target's usual families the first that both
+    /// have.
+    pub fn usual_machine(&self) -> Option<String> {
+        machine::usual_of(self.arch()).find_map(|family| self.machine(family).ok())
+    }
 }
 
 /// Runs both at once; a panic of one is passed on.

@@ -185,6 +185,10 @@ pub struct Split {
     pub without_any: bool,
     /// Smallest failing groups, mostly of one device.
     pub culprits: Vec<Vec<String>>,
+    /// Devices that were not tried: what both builds send of them differs in the same way as what they send of the
+    /// first culprit, which stands for them.
+    #[serde(default)]
+    pub alike: Vec<String>,
     /// Devices that pass, all together.
     pub passed: Vec<String>,
     /// Devices that depend on a culprit.

@@ -121,6 +121,9 @@ pub struct Finding {
     /// The fields, subsections or descriptions that changed, as the lists name them.
     #[serde(skip)]
     pub items: Vec<Changed>,
+    /// The path in each section of `also_in`, in its order.
+    #[serde(skip)]
+    pub also_paths: Vec<Vec<String>>,
 }
 
 /// The evidence that confirms a finding. It is serialised as the id of a case, or as a phrase.
@@ -190,6 +193,13 @@ pub enum ChangeKey {
         /// The fields of the new build.
         new: Vec<FieldKey>,
     },
+    /// A field that is as much longer, or shorter, in several kinds of section.
+    CommonWidth {
+        /// Its name.
+        field: String,
+        /// Bytes that the new build sends more than the old one.
+        bytes: i64,
+    },
     /// The setup of a type, in the values of both builds.
     Property {
         /// The property.
@@ -227,11 +237,23 @@ pub struct Changed {
     pub known: bool,
 }
 
+/// The key that sorts findings in a report.
+type Rank = (Level, bool, (String, Vec<String>), Direction, &'static str);
+
 impl Finding {
-    /// Returns the key that sorts findings in a report: errors first, then by place.
-    pub fn rank(&self) -> (Level, (String, Vec<String>), Direction, &'static str) {
+    /// Returns the key that sorts findings in a report: errors first, of these what explains several sections at
+    /// once, then by place.
+    pub fn rank(&self) -> Rank {
         let place = (self.section.clone(), self.path.clone());
-        (self.level, place, self.direction, self.rule.id())
+        let of_one = !self.is_common_width();
+        (self.level, of_one, place, self.direction, self.rule.id())
+    }
+
+    /// Tells whether it is about a length that several kinds of section have in common, of what builds sent.
+    pub fn is_common_width(&self) -> bool {
+        self.rule == Rule::FieldResized
+            && self.evidence == Evidence::Stream
+            && !self.also_in.is_empty()
     }
 
     /// Returns true if another one is about the same difference in the same direction, in whatever section.

@@ -30,6 +30,9 @@ pub struct Swept {
     pub exercised: usize,
     /// The number of them without a recipe: plugged in by their bus and their properties.
     pub by_fall_back: usize,
+    /// Those by name, sorted.
+    #[serde(default)]
+    pub fall_back: Vec<String>,
     /// The others of the shared ones, with the reason for each.
     pub left_out: Vec<LeftOut>,
     /// The sections that the destination was given from its own build, so that the devices of a

@@ -187,10 +187,11 @@ pub(crate) struct Comparison<'k> {
     pub used: BTreeSet<&'k Place>,
 }
 
-/// The number of entries that a set of comparisons put to the test, and those that matched nothing.
+/// The entries that a set of comparisons put to the test: those that matched, and those that did not.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
-    pub matched: usize,
+    /// The entries that had a part, and the number of comparisons.
+    pub matched: BTreeMap<Place, usize>,
     /// No comparison spans the entry's releases with builds that have its section.
     pub untried: usize,
     pub stale: Vec<Defect>,
@@ -205,8 +206,10 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
                 span.holds(Some(made.old), Some(made.new)) == Holds::InOrder
                     && concerns(&made.names)
             });
-            if comparisons.iter().any(|made| made.used.contains(place)) {
-                outcome.matched += 1;
+            let used = comparisons.iter().filter(|made| made.used.contains(place));
+            let times = used.count();
+            if times > 0 {
+                outcome.matched.insert(place.clone(), times);
             } else if put_to_test {
                 outcome.stale.push(Defect {
                     place: place.clone(),

@@ -107,6 +107,7 @@ fn join(mut findings: Vec<Finding>) -> Vec<Finding> {
                 let first: &mut Finding = &mut joined[at];
                 if first.section != finding.section && !first.also_in.contains(&finding.section) {
                     first.also_in.push(finding.section);
+                    first.also_paths.push(finding.path);
                 }
             }
             None => {

@@ -18,9 +18,11 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if finding.allowed_by.is_some() || finding.level == Level::Note {
             continue;
         }
-        let sections = std::iter::once(&finding.section).chain(&finding.also_in);
-        for section in sections {
-            stanza(section, finding, report, out)?;
+        let own = (&finding.section, Some(&finding.path));
+        let others = finding.also_in.iter().enumerate();
+        let others = others.map(|(at, section)| (section, finding.also_paths.get(at)));
+        for (section, path) in std::iter::once(own).chain(others) {
+            stanza(section, path, finding, report, out)?;
             stanzas += 1;
         }
     }
@@ -62,6 +64,7 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 fn stanza(
     section: &str,
+    path: Option<&Vec<String>>,
     finding: &Finding,
     report: &Report,
     out: &mut dyn Write,
@@ -129,16 +132,17 @@ fn stanza(
             writeln!(out, "[[break]]")?;
             writeln!(out, "section = {}", quote(section))?;
             writeln!(out, "rule = {}", quote(rule.id()))?;
-            // Other sections may embed the same description under other names.
-            if section == finding.section {
-                let path: Vec<String> = finding.path.iter().map(|part| quote(part)).collect();
-                writeln!(out, "path = [{}]", path.join(", "))?;
-            } else {
-                writeln!(
+            match path {
+                Some(path) => {
+                    let path: Vec<String> = path.iter().map(|part| quote(part)).collect();
+                    writeln!(out, "path = [{}]", path.join(", "))?;
+                }
+                // A report that was read does not have it.
+                None => writeln!(
                     out,
                     "path = [{}]  # from the section's vmsd name down",
                     quote(FILL_IN)
-                )?;
+                )?,
             }
             writeln!(out, "direction = {}", quote(&finding.direction.to_string()))?;
             writeln!(

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::compare::dump::compare::compare;
+use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::{Difference, Snapshots, findings};
@@ -142,7 +143,7 @@ impl<'l> Assessment<'l> {
                 distinct.push(finding);
             }
         }
-        self.absorb(distinct);
+        self.absorb(streams::join(distinct));
     }
 
     /// Links each failure to the finding that predicted it; where none did, both builds are asked for the
@@ -182,7 +183,12 @@ impl<'l> Assessment<'l> {
                     Err(error) => asked = Err(error.into()),
                 }
             }
+            if let Some(predicted) = link_common(case, &mut self.findings) {
+                let allowed = self.scope.allows_case(case, Some(predicted));
+                case.allowed_by = allowed.map(|found| found.reason);
+            }
         }
+        self.findings.sort_by_cached_key(Finding::rank);
         withdraw_moot(&result.cases, &mut self.findings);
         adopt_causes(&mut result.cases);
         asked

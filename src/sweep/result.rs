@@ -39,7 +39,7 @@ struct Collected {
     cases: Vec<Case>,
     failed: BTreeMap<String, DeviceSet>,
     exercised: usize,
-    by_fall_back: usize,
+    fall_back: Vec<String>,
     left_out: Vec<LeftOut>,
     not_asked: Vec<DeviceSet>,
 }
@@ -93,7 +93,7 @@ impl MachineResult {
             cases,
             failed,
             exercised,
-            by_fall_back,
+            fall_back,
             mut left_out,
             not_asked,
         } = collected;
@@ -116,7 +116,8 @@ impl MachineResult {
                 shared: catalogue.shared(),
                 cpu_models: catalogue.cpu_models,
                 exercised,
-                by_fall_back,
+                by_fall_back: fall_back.len(),
+                fall_back,
                 left_out,
                 grafted: overrides
                     .map(|(&direction, sections)| Grafted {
@@ -153,7 +154,9 @@ impl Collected {
                 }
                 Fate::Exercised => {
                     self.exercised += 1;
-                    self.by_fall_back += usize::from(candidate.how == How::FallBack);
+                    if candidate.how == How::FallBack {
+                        self.fall_back.push(candidate.driver.clone());
+                    }
                     if !asked.contains(&item) {
                         not_asked.extend(devices.virtio(context, &[item]));
                     }

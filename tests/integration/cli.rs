@@ -285,6 +285,39 @@ fn a_suggested_entry_settles_its_finding_once_it_is_filled_in() {
 }
 
 #[apply(test)]
+fn a_suggested_entry_has_the_path_in_every_section_that_the_change_is_in() {
+    let dump = |version: &str| format!("fixtures/dumps/{version}/x86_64-q35.json.zst");
+    let output = migcompat(&["static", &dump("7.2.22"), &dump("10.0.13"), "--suggest"]);
+    let stanzas = stdout(&output);
+    let path = "path = [\"pciespscsi\", \"esp\", \"drq_state\"]";
+    for section in ["am53c974", "dc390"] {
+        let section = format!("section = \"{section}\"\nrule = \"field-added\"\n{path}\n");
+        assert_eq!(stanzas.matches(&section).count(), 2, "{stanzas}");
+    }
+    assert!(!stanzas.contains("path = [\"FILL IN\"]"), "{stanzas}");
+}
+
+#[apply(test)]
+fn an_entry_of_ones_own_that_serves_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = folder.path().join("own.toml");
+    let entry = "[[break]]\nsection = \"am53c974\"\nrule = \"field-added\"\n\
+                 path = [\"pciespscsi\", \"esp\", \"drq_state\"]\nmachines = [\"pc-q35\"]\n\
+                 after = \"7.2\"\nby = \"10.0\"\nreason = \"meant\"\n";
+    std::fs::write(&list, entry).expect("writable");
+    let own = folder.path().display().to_string();
+    let check = ["rules", "check", "--dumps", "fixtures/dumps"];
+    let output = migcompat(&[&check[..], &["--lists", &own]].concat());
+    let text = stdout(&output);
+    let named = format!("{}:1: matched in ", list.display());
+    assert!(text.contains(&named), "{text}");
+    assert_eq!(text.matches(": matched in ").count(), 1, "{text}");
+    let output = migcompat(&[&check[..], &["-v"]].concat());
+    let shipped = "deliberate-breaks.toml:";
+    assert!(stdout(&output).contains(shipped), "{}", stdout(&output));
+}
+
+#[apply(test)]
 fn own_lists_are_named_by_both_options_and_help_shows_the_new_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let entry = "[[break]]\nsection = \"*\"\nrule = \"field-added\"\nwhole_section = true\nmachines = [\"*\"]\nby = \"10.0\"\nreason = \"meant\"\n";

@@ -954,6 +954,32 @@ fn a_name_that_no_build_knows_is_refused_with_the_nearest() {
 
 #[apply(test)]
 #[needs(Builds)]
+fn options_of_the_machine_type_are_given_by_a_device_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = dir.path().join("mine.toml");
+    let device = "[[device]]\nid = \"e1000e\"\nbackend = [\"-machine\", \"usb=on\"]\n";
+    let text = format!("name = \"mine\"\ndescription = \"with USB\"\n{device}");
+    std::fs::write(&set, text).unwrap();
+    let set = set.display().to_string();
+    let args = ["live", OLD, OLD, "--device-set", &set, "--paused"];
+    let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    // Without -M it is the usual machine.
+    assert_eq!(run.case(0)["machine"], "pc-q35-7.2");
+    let machine = |name: &str| {
+        let args = ["live", OLD, OLD, "--device-set", name, "--paused"];
+        let run = Run::new(&args);
+        assert_eq!(run.status(), Some(2), "{}", run.said());
+        let said = run.said();
+        assert!(said.contains("is a folder: a set is one file"), "{said}");
+    };
+    machine(&dir.path().display().to_string());
+    // Also where the name could be that of a shipped set.
+    machine("fixtures");
+}
+
+#[apply(test)]
+#[needs(Builds)]
 fn a_case_that_passes_is_repeated_and_its_times_are_real() {
     let args = [
         "live",

@@ -21,6 +21,7 @@ mod processes;
 mod baseline;
 mod builds;
 mod cli;
+mod common_cause;
 mod containers;
 mod dependencies;
 mod device_sets;

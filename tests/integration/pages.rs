@@ -198,7 +198,8 @@ fn everything() -> Report {
             shared: 7,
             cpu_models: 0,
             exercised: 5,
-            by_fall_back: 0,
+            by_fall_back: 1,
+            fall_back: vec!["pc-testdev".to_owned()],
             grafted: Vec::new(),
             left_out: vec![LeftOut {
                 device: "usb-host".to_owned(),

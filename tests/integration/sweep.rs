@@ -597,7 +597,7 @@ fn what_a_list_allows_does_not_gate() {
 }
 
 #[apply(test)]
-fn wrong_wishes_are_told() {
+fn options_that_make_no_sense_are_refused_with_the_reason() {
     for (args, wanted) in [
         (
             &["a", "b", "--all-machines", "-M", "q35"][..],

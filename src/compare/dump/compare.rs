@@ -165,5 +165,6 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),
+        also_paths: Vec::new(),
     })
 }

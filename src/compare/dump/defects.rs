@@ -134,6 +134,7 @@ impl Defect {
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),
+            also_paths: Vec::new(),
         }
     }
 }

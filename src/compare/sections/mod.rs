@@ -389,6 +389,7 @@ impl<'d> Comparison<'d, '_> {
             context: Vec::new(),
             change,
             items: Vec::new(),
+            also_paths: Vec::new(),
         });
     }
 }

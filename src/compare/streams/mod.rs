@@ -7,6 +7,7 @@
 //! or because the state asked for it, how long an array may be, and the lowest version that a build
 //! takes. A difference that state explains is no error from a stream alone.
 
+mod common;
 mod judge;
 mod leaves;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::report::{ChangeKey, Evidence, Finding, Kinds, Level, Shape};
 use crate::stream::tree::{Section, Stream};
 use crate::vmstate::dump::Dump;
 
+pub(crate) use common::{CommonWidth, join};
 use judge::Pair;
 pub(crate) use judge::{Doubt, is_undescribed, known};
 pub(crate) use leaves::{Leaf, leaves};
@@ -198,5 +200,6 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),
+        also_paths: Vec::new(),
     })
 }

@@ -6,6 +6,8 @@ use std::time::Instant;
 use crate::culprit::{Answer, Item, Search, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
+use crate::migration::diagnosis::evidence::owner;
+use crate::migration::diagnosis::layouts;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::result::RunResult;
 use crate::migration::run;
@@ -40,8 +42,55 @@ impl Splitting<'_> {
         }
         let tried = self.set.select(ids).ok()?;
         let launch = self.config.launch(self.config.compose(&tried).args);
-        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {}).await;
+        // It is deep enough without the run of a guest in each of its futures.
+        let run = run::run(self.config, self.route, &launch, self.direction, &|_| {});
+        let run = Box::pin(run).await;
         (run.outcome != Outcome::Skip).then_some(run)
+    }
+
+    /// Returns the devices of which what both builds send differs in the same way, after reset, as that of the device
+    /// that failed does; that one first. Nothing where no such difference is known.
+    async fn alike(&self, devices: &[String], failed: &RunResult) -> Option<Vec<String>> {
+        let suspect = failed.suspect.as_ref()?;
+        let section = failed.cause.as_ref()?.section.as_ref()?;
+        // Only the devices on a root bus are known by the names of their sections.
+        let common = Box::pin(layouts::common_widths(self.config, self.set))
+            .await
+            .ok()?;
+        let common = common.into_iter();
+        let mut common = common.filter(|width| width.sections.contains(section.vmsd_name()));
+        let sections = common.next()?.places;
+        let owners = sections
+            .iter()
+            .filter_map(|section| owner(&failed.devices, section));
+        let mut alike: Vec<String> = owners.map(str::to_owned).collect();
+        alike.retain(|id| devices.contains(id) && id != suspect);
+        alike.insert(0, suspect.clone());
+        (alike.len() > 1).then_some(alike)
+    }
+
+    /// Splits the set into devices that are alike and the others. The first of those that are alike stands for them.
+    /// Nothing where it does not fail alone, or the others fail as well.
+    async fn apart(&self, devices: &[String], alike: &[String]) -> Option<Split> {
+        let first = alike.first()?;
+        let hidden = |device: &String| {
+            let mut alike = alike.iter();
+            alike.any(|needed| needs_device(self.set, device, needed))
+        };
+        let others = devices.iter().filter(|id| !alike.contains(id)).cloned();
+        let (hidden, others): (Vec<String>, Vec<String>) = others.partition(hidden);
+        let ids: Vec<&str> = others.iter().map(String::as_str).collect();
+        if self.attempt(&ids).await?.outcome != Outcome::Pass {
+            return None;
+        }
+        self.attempt(&[first]).await.filter(RunResult::failed)?;
+        Some(Split {
+            culprits: vec![vec![first.clone()]],
+            alike: alike.iter().skip(1).cloned().collect(),
+            passed: others,
+            hidden,
+            ..Split::default()
+        })
     }
 }
 
@@ -54,8 +103,9 @@ pub(crate) async fn find(
     devices: &[String],
     route: &[&Endpoint],
     direction: Direction,
-    mut suspect: Option<String>,
+    failed: &RunResult,
 ) -> Found {
+    let mut suspect = failed.suspect.clone();
     let splitting = Splitting {
         config,
         set,
@@ -65,6 +115,12 @@ pub(crate) async fn find(
     };
     let mut found = Found::default();
     let mut rest = devices.to_vec();
+    if let Some(alike) = Box::pin(splitting.alike(devices, failed)).await
+        && let Some(split) = Box::pin(splitting.apart(devices, &alike)).await
+    {
+        found.split = split;
+        return found;
+    }
     let mut causes: BTreeMap<(Outcome, String, String), Vec<String>> = BTreeMap::new();
     // A machine that fails without any of them clears them all: that is seen when they are narrowed down.
     let bare = match &suspect {
@@ -187,6 +243,7 @@ fn split(search: &Search<()>, route: Route, devices: &[String]) -> Split {
     let mut split = Split {
         without_any: search.fails_without_any(),
         culprits: Vec::new(),
+        alike: Vec::new(),
         passed: Vec::new(),
         hidden: Vec::new(),
         undecided: Vec::new(),

@@ -54,7 +54,8 @@ impl Evidence {
     }
 }
 
-fn owner<'d>(devices: &'d [RootDevice], section: &SectionName) -> Option<&'d str> {
+/// Returns the id of the device that a section belongs to, by its address.
+pub(crate) fn owner<'d>(devices: &'d [RootDevice], section: &SectionName) -> Option<&'d str> {
     let found = devices.iter().find(|device| section.is_at(&device.address));
     found.map(|device| device.id.as_str())
 }

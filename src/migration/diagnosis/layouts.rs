@@ -1,12 +1,37 @@
 //! The layouts that two builds really send for one configuration, as evidence beside their dumps.
 
-use crate::compare::renames::Renames;
+use crate::compare::renames::{NoRenames, Renames};
 use crate::compare::streams;
-use crate::compare::streams::Side;
+use crate::compare::streams::{CommonWidth, Side};
+use crate::devices::DeviceSet;
+use crate::migration::config::MigrationConfig;
+use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::report::{Case, Confirmation, Described, Finding, Level, Outcome};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
+
+/// Returns the lengths that differ in the same way in several kinds of section, of a guest that never ran.
+///
+/// # Errors
+/// A build does not start with the set, or does not save it; in words.
+pub(crate) async fn common_widths(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+) -> Result<Vec<CommonWidth>, String> {
+    let launch = config.launch(config.compose(set).args);
+    let deadline = config.timeouts.leg;
+    let (old, new) = tokio::try_join!(
+        Box::pin(save_new_machine(&config.old, &launch, deadline)),
+        Box::pin(save_new_machine(&config.new, &launch, deadline))
+    )?;
+    // A difference in length is one in either direction.
+    let found = streams::compare(&old, &new, &[Direction::Forward], &NoRenames);
+    Ok(streams::join(found)
+        .iter()
+        .filter_map(CommonWidth::of)
+        .collect())
+}
 
 /// Returns how much of the data that two builds sent is described by their dumps.
 pub(crate) fn described(streams: (&Stream, &Stream), dumps: (&Dump, &Dump)) -> Described {

@@ -29,8 +29,42 @@ fn explain<'f>(
     findings
         .iter_mut()
         .filter(|f| f.direction == direction && f.path.first().is_some_and(|p| p == name))
-        .filter(|f| explains(f))
+        .filter(|f| explains(f) && !f.is_common_width())
         .min_by_key(|f| (!names_it(f), f.level, f.allowed_by.is_some()))
+}
+
+/// Links a case that failed to what several kinds of section have in common, if its section is one of them and no
+/// other set-up of the device explains it. That is added to its cause. To be called last, and once for a case.
+pub(crate) fn link_common<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&'f Finding> {
+    let direction = case.legs.last().map_or(case.direction, |leg| leg.direction);
+    // What explains another one of its kind explains it.
+    let gates = case.gates() && case.same_as.is_none();
+    let explained = Some(Rule::PropertyDefaultChanged);
+    let cause = case.cause.as_mut();
+    let cause = cause.filter(|cause| gates && cause.rule != explained)?;
+    let section = cause.section.as_ref()?.vmsd_name();
+    let finding = findings.iter_mut().find(|finding| {
+        let mut paths = std::iter::once(&finding.path).chain(&finding.also_paths);
+        finding.is_common_width()
+            && finding.direction == direction
+            && paths.any(|path| path.first().is_some_and(|first| first == section))
+    })?;
+    cause.message.push_str("; ");
+    cause.message.push_str(&finding.message);
+    cause.rule = Some(finding.rule);
+    // It is observed, and no state makes it.
+    finding.level = finding.level.min(Level::Error);
+    confirm(finding, &case.id);
+    Some(finding)
+}
+
+/// Takes a case for the confirmation of a finding, unless another one is: a migration that failed proves more than a
+/// layout that was seen.
+fn confirm(finding: &mut Finding, case: &str) {
+    match &finding.confirmed_by {
+        Some(Confirmation::Case(_)) => {}
+        _ => finding.confirmed_by = Some(Confirmation::Case(case.to_owned())),
+    }
 }
 
 /// Links a case that failed to the finding that predicted it.
@@ -69,11 +103,7 @@ pub(crate) fn link<'f>(case: &mut Case, findings: &'f mut [Finding]) -> Option<&
     if cause.field.is_none() && finding.path.len() > 1 {
         cause.field = Some(finding.path[1..].join("/"));
     }
-    // A migration that failed proves more than a layout that was seen.
-    match &finding.confirmed_by {
-        Some(Confirmation::Case(_)) => {}
-        _ => finding.confirmed_by = Some(Confirmation::Case(case.id.clone())),
-    }
+    confirm(finding, &case.id);
     Some(finding)
 }
 

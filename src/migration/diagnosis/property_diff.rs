@@ -353,6 +353,7 @@ impl Difference {
             baseline: None,
             context: Vec::new(),
             items: Vec::new(),
+            also_paths: Vec::new(),
         }
     }
 }

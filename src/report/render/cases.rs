@@ -267,6 +267,7 @@ fn blame(split: &Split, out: &mut dyn Write) -> io::Result<()> {
     }
     for (word, devices) in [
         ("passing", &split.passed),
+        ("alike", &split.alike),
         ("hidden", &split.hidden),
         ("undecided", &split.undecided),
     ] {

@@ -48,8 +48,8 @@ struct FindingKey<'f> {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Subject<'f> {
-    /// Any type that one build lacks.
-    LoneType(Direction),
+    /// Any type that one build lacks, or any section that it does not send.
+    LoneType(Direction, Evidence),
     /// A change in one place.
     Change {
         section: &'f str,
@@ -64,7 +64,7 @@ enum Subject<'f> {
 impl<'f> FindingKey<'f> {
     fn of(finding: &'f Finding) -> Self {
         let what = match is_lone(finding) {
-            true => Subject::LoneType(finding.direction),
+            true => Subject::LoneType(finding.direction, finding.evidence),
             false => Subject::Change {
                 section: &finding.section,
                 path: &finding.path,
@@ -171,7 +171,18 @@ pub(crate) fn counting(report: &Report) -> usize {
 /// Cases that did not pass, by their outcome. No group is empty.
 pub(crate) fn causes<'c>(cases: impl IntoIterator<Item = &'c Case>) -> Vec<Vec<&'c Case>> {
     let mut groups: Vec<(CaseKey, Vec<&Case>)> = Vec::new();
-    for case in cases.into_iter().filter(|case| is_bad(case)) {
+    let bad = cases.into_iter().filter(|case| is_bad(case));
+    let (alike, own): (Vec<&Case>, Vec<&Case>) = bad.partition(|case| case.same_as.is_some());
+    // Those that another one stands for come after it.
+    for case in own.into_iter().chain(alike) {
+        let stands = |group: &[&Case]| {
+            let mut group = group.iter();
+            group.any(|other| Some(&other.id) == case.same_as.as_ref())
+        };
+        if let Some((_, group)) = groups.iter_mut().find(|(_, group)| stands(group)) {
+            group.push(case);
+            continue;
+        }
         let key = CaseKey {
             outcome: case.outcome,
             direction: case.direction,

@@ -303,9 +303,10 @@ fn kind(build: &BuildRef) -> &'static str {
 }
 
 /// Devices of a failed set that are not to blame, or not known to be.
-fn apart(split: &Split) -> [(&'static str, &[String]); 3] {
+fn apart(split: &Split) -> [(&'static str, &[String]); 4] {
     [
         ("passing", &split.passed),
+        ("alike", &split.alike),
         ("hidden", &split.hidden),
         ("undecided", &split.undecided),
     ]

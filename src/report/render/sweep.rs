@@ -73,6 +73,13 @@ fn machines(report: &Report, verbose: bool, out: &mut dyn Write) -> io::Result<(
             )?;
         }
         if verbose {
+            if !swept.fall_back.is_empty() {
+                writeln!(
+                    out,
+                    "  in no device set, plugged in as bus and properties suggest: {}",
+                    swept.fall_back.join(", ")
+                )?;
+            }
             for (reason, devices) in groups::left_out(&swept.left_out) {
                 writeln!(out, "  left out: {reason}: {}", devices.join(", "))?;
             }

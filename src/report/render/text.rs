@@ -11,8 +11,8 @@ use crate::model::{BuildRef, Side};
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{
-    Baseline, BaselineCounts, Case, Described, Finding, Gate, Level, Outcome, Past, PastKind,
-    Report, RuleText, Verdict,
+    Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level, Outcome, Past,
+    PastKind, Report, RuleText, Verdict,
 };
 
 /// The options of printing; colour is the stream's business, which strips what is not wanted.
@@ -67,7 +67,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     } else {
         crate::report::render::sweep::write(report, options.verbose, options.quiet, out)?;
     }
-    if let Some(Described { old, new }) = &report.described {
+    if let Some(Described { old, new }) = report.described.as_ref().filter(|_| !options.quiet) {
         writeln!(
             out,
             "kinds of section that were sent: {} by old, of which its dump describes {}; {} by new, {} \
@@ -83,7 +83,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             writeln!(out, "  a dump lacks: {}", names.join(", "))?;
         }
     }
-    if let Some(coverage) = &report.coverage {
+    if let Some(coverage) = report.coverage.as_ref().filter(|_| !options.quiet) {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
     }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
@@ -181,7 +181,13 @@ fn finding(
         (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
     };
     let style = colour.on_default().bold();
-    let headline = rule.map_or("", |rule| rule.name.as_str());
+    let headline = match rule {
+        // What one stream has is no device type that the other build lacks.
+        Some(_) if groups::is_lone(first) && first.evidence == Evidence::Stream => {
+            "section that one build alone sends"
+        }
+        rule => rule.map_or("", |rule| rule.name.as_str()),
+    };
     writeln!(
         out,
         "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
@@ -244,16 +250,18 @@ fn lone_types(
 ) -> io::Result<()> {
     let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
     let first = group[0];
+    let (kind, lacking) = match (first.evidence, first.direction) {
+        (Evidence::Stream, Direction::Forward) => ("section", "new does not send"),
+        (Evidence::Stream, Direction::Backward) => ("section", "old does not send"),
+        (_, Direction::Forward) => ("device type", "new lacks"),
+        (_, Direction::Backward) => ("device type", "old lacks"),
+    };
     writeln!(
         out,
         "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
-        count(types.len(), "device type"),
+        count(types.len(), kind),
         first.direction
     )?;
-    let lacking = match first.direction {
-        Direction::Forward => "new lacks",
-        Direction::Backward => "old lacks",
-    };
     labelled(lacking, &names(&types, options), options, out)?;
     ending(first, rule, options, explained, out)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::endpoint::buses::Buses;
 use crate::model::Route;
@@ -21,6 +22,8 @@ pub(crate) struct AcrossSearch {
     pub bare: BareMachine,
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
+    /// The lengths that several devices have in common; nothing as long as nobody has asked.
+    pub widths: Option<Vec<CommonWidth>>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
     /// The devices that others need: whether they pass decides whether those are tried.
@@ -80,6 +83,7 @@ impl AcrossSearch {
             bare,
             devices,
             search,
+            widths: None,
             predicted: BTreeSet::new(),
             needed,
         };
@@ -98,6 +102,7 @@ impl AcrossSearch {
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
                     features,
+                    widths: self.widths.is_none(),
                     calibration: self.calibration(context, &trial),
                     trial,
                 },
@@ -143,8 +148,12 @@ impl AcrossSearch {
             run,
             stream,
             features,
+            widths,
             ..
         } = moved;
+        if let Some(widths) = widths {
+            self.widths.get_or_insert_with(Vec::new).extend(widths);
+        }
         if let Some(features) = features {
             evidence.features.push(features);
             let virtio = self.devices.virtio(context, &trial.items);

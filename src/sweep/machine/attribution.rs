@@ -11,7 +11,7 @@ use crate::model::{Route, SectionName};
 use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
-use crate::sweep::machine::kind::{Kind, sections_alike};
+use crate::sweep::machine::kind::sections_alike;
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
@@ -160,11 +160,6 @@ impl Attribution<'_> {
         (0..self.catalogue.candidates.len())
             .filter(is_alike)
             .collect()
-    }
-
-    /// Returns the kind of the failure of one item.
-    pub(crate) fn kind(&self, route: Route, run: &Run) -> Option<Kind> {
-        Kind::of(self.target, route, &run.attempt)
     }
 
     /// Returns the item that may need a ROM which a build did not find.

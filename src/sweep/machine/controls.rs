@@ -12,7 +12,7 @@ use crate::sweep::machine::across::AcrossSearch;
 use crate::sweep::machine::attribution::{Attribution, accounts_for};
 use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
-use crate::sweep::machine::kind::Represented;
+use crate::sweep::machine::kind::{Kind, Represented};
 use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
 
@@ -107,14 +107,12 @@ impl Controls {
     ) -> (Self, Vec<Task>) {
         let represented = match context.options.packing {
             Packing::Packed => {
-                let attribution = Attribution {
-                    target: context.target,
-                    catalogue: &across.devices.catalogue,
-                };
                 Represented::of(&across.search, |route, item, run| {
                     // Of devices that depend on a culprit, only the culprit is examined.
                     let hangs = across.needed_culprit(context, route, item).is_some();
-                    attribution.kind(route, run).filter(|_| !hangs)
+                    let widths = across.widths.as_deref().unwrap_or_default();
+                    let kind = Kind::of(context.target, widths, route, &run.attempt);
+                    kind.filter(|_| !hangs)
                 })
             }
             // One by one, every device is examined in full.

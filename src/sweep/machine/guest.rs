@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::compare::explain;
 use crate::compare::fidelity::to_be_filled;
 use crate::compare::renames::NoRenames;
+use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Trial};
 use crate::devices::{Device, DeviceSet};
 use crate::migration::calibration::calibrate;
@@ -15,7 +16,7 @@ use crate::migration::checks::changes::LoadChanges;
 use crate::migration::coverage::SentSection;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::property_diff::Snapshots;
-use crate::migration::diagnosis::section_override;
+use crate::migration::diagnosis::{layouts, section_override};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::run;
 use crate::model::{Direction, Route, SectionName};
@@ -60,6 +61,8 @@ pub(crate) enum Purpose {
         goes_back: bool,
         /// Set if it has virtio devices that were not asked for their features yet.
         features: bool,
+        /// Set if a failure is asked for lengths that several devices have in common.
+        widths: bool,
         calibration: Calibration,
     },
     /// Move culprits from a build to itself.
@@ -156,6 +159,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
+    /// The lengths that several devices have in common, where a pack that failed was asked for them.
+    pub widths: Option<Vec<CommonWidth>>,
     /// The features of its virtio devices in both builds, where it was asked.
     pub features: Option<Snapshots>,
     /// Guests that were moved besides that one, to see what each build does to itself.
@@ -222,6 +227,17 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
     if task.is_explained() {
         explain_refusal(config, &mut attempt, &launch, &endpoints, None).await;
     }
+    let widths = match &task.purpose {
+        Purpose::Search {
+            trial,
+            widths: true,
+            ..
+        } if trial.items.len() > 1 && attempt.failed() => {
+            let asked = layouts::common_widths(config, &guest.set).await;
+            Some(asked.unwrap_or_default())
+        }
+        _ => None,
+    };
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused.take_if(|_| !task.is_of_one());
@@ -254,6 +270,7 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
             differing: Arc::new(differing),
         }),
         stream: first.map(Arc::new),
+        widths,
         features,
         calibration,
     })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Verdict};
 use crate::migration::result::RunResult;
 use crate::model::Route;
@@ -12,7 +13,7 @@ use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::{Vmsd, VmsdField};
 
 /// The number of devices that are examined in full of each kind: the second confirms the first.
-pub(crate) const CONFIRMED: usize = 2;
+const CONFIRMED: usize = 2;
 
 /// A part that descriptions of several devices have in common: a field by its name, with the name
 /// of its description.
@@ -24,14 +25,19 @@ pub(crate) struct Part {
 
 /// A kind of failure.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Kind {
-    route: Route,
-    outcome: Outcome,
-    part: Part,
-    /// The whole path of the field that failed.
-    field: String,
-    /// The words of the build, without numbers and names.
-    symptom: String,
+pub(crate) enum Kind {
+    /// The builds do the same in the same place.
+    Symptom {
+        route: Route,
+        outcome: Outcome,
+        part: Part,
+        /// The whole path of the field that failed.
+        field: String,
+        /// The words of the build, without numbers and names.
+        words: String,
+    },
+    /// The part has another length in the other build, in this device as in others: the symptoms vary.
+    Width { route: Route, part: Part },
 }
 
 impl Part {
@@ -82,16 +88,52 @@ pub(crate) fn sections_alike<'t>(
 impl Kind {
     /// Returns the kind of a failure of one device, where it has one: it is in a part that other devices
     /// may have, too.
-    pub(crate) fn of(target: &SweepTarget, route: Route, attempt: &RunResult) -> Option<Kind> {
-        let at = attempt.failed_at.as_ref().filter(|_| attempt.failed())?;
-        Some(Kind {
+    pub(crate) fn of(
+        target: &SweepTarget,
+        widths: &[CommonWidth],
+        route: Route,
+        attempt: &RunResult,
+    ) -> Option<Kind> {
+        if !attempt.failed() {
+            return None;
+        }
+        if let Some(part) = of_common_width(target, widths, attempt) {
+            return Some(Kind::Width { route, part });
+        }
+        let at = attempt.failed_at.as_ref()?;
+        Some(Kind::Symptom {
             route,
             outcome: attempt.outcome,
             part: Part::of(target, at.section.vmsd_name(), &at.field)?,
             field: at.field.clone(),
-            symptom: at.symptom(),
+            words: at.symptom(),
         })
     }
+
+    /// Returns how many devices are examined in full of this kind: of one symptom the second confirms the first; a
+    /// length was seen in all of them.
+    fn examined(&self) -> usize {
+        match self {
+            Kind::Symptom { .. } => CONFIRMED,
+            Kind::Width { .. } => 1,
+        }
+    }
+}
+
+/// Returns the part that has another length in the section that failed, where that is known of several.
+fn of_common_width(
+    target: &SweepTarget,
+    widths: &[CommonWidth],
+    attempt: &RunResult,
+) -> Option<Part> {
+    let failed = attempt.cause.as_ref()?.section.as_ref()?.vmsd_name();
+    widths.iter().find_map(|width| {
+        let part = Part::of(target, failed, &width.field)?;
+        let is_same = |section: &String| {
+            Part::of(target, section, &width.field).is_some_and(|other| other == part)
+        };
+        width.sections.iter().any(is_same).then_some(part)
+    })
 }
 
 /// The culprits of a search that others stand for, on a route: the first ones of each kind.
@@ -113,9 +155,9 @@ impl Represented {
             }
         }
         let mut represented = BTreeMap::new();
-        for members in kinds.values() {
+        for (kind, members) in &kinds {
             if let [(_, first), ..] = members.as_slice() {
-                let others = members.iter().skip(CONFIRMED);
+                let others = members.iter().skip(kind.examined());
                 represented.extend(others.map(|&member| (member, *first)));
             }
         }

@@ -56,6 +56,8 @@ fn verify_same_devices(reports: Reports<'_>, one: &Swept, other: &Swept) -> Resu
 fn add(known: &mut Swept, swept: &Swept) {
     known.exercised += swept.exercised;
     known.by_fall_back += swept.by_fall_back;
+    known.fall_back.extend_from_slice(&swept.fall_back);
+    known.fall_back.sort();
     known.guests += swept.guests;
     known.elapsed_ms = known.elapsed_ms.max(swept.elapsed_ms);
     for left in &swept.left_out {

@@ -1,0 +1,152 @@
+//! The error of a machine type that builds lack, and what comes closest.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::model::{Version, nearest};
+use crate::qemu::machine::{families, pick, split};
+use crate::qemu::{BuildInfo, MachineType};
+
+/// The most names that a message lists where none is similar.
+const LISTED: usize = 8;
+
+/// The builds that lack the very name that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Old(Version),
+    New(Version),
+    Both,
+    Only(Version),
+}
+
+/// No machine type that fits, and what comes closest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct NoCommonMachine {
+    /// The name that was asked for.
+    pub wanted: String,
+    missing: Missing,
+    /// The name that it is short for in a build that lacks it as such, where another build lacks
+    /// that.
+    pub alias_of: Option<String>,
+    /// Set if a build has versioned types of which it is the family's name.
+    is_family: bool,
+    /// The newest type of the same family that all builds asked have.
+    pub newest: Option<String>,
+    /// Similar names that would do, the most similar first; none if there is a `newest`. Where none is similar and
+    /// the name is unknown, those that there are, families of versioned types first.
+    pub near: Vec<String>,
+    /// The number of names besides.
+    more: u16,
+    /// Set if it would do without the options behind it.
+    has_options: bool,
+}
+
+impl NoCommonMachine {
+    /// Tells whether neither the name nor a family or an alias that it may belong to is known to
+    /// any build: it is misspelt, rather than missing from one of them.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.missing, Missing::Both | Missing::Only(_))
+            && self.alias_of.is_none()
+            && self.newest.is_none()
+            && !self.is_family
+    }
+
+    /// Looks for what comes closest to a name that `common` lacks, the types that all builds have.
+    pub(super) fn new(
+        wanted: &str,
+        missing: Missing,
+        builds: &[&BuildInfo],
+        common: &[&str],
+    ) -> Self {
+        let machines = || builds.iter().flat_map(|build| &build.machines);
+        let alias_of = machines()
+            .find(|machine| machine.alias.as_deref() == Some(wanted))
+            .map(|machine| machine.name.clone());
+        // Found by its name in the builds, or by another usual name.
+        let of_family = |machine: &MachineType| {
+            let family = split(&machine.name).map(|(family, _)| family);
+            let wanted = split(wanted).map_or(wanted, |(family, _)| family);
+            let known = |family: &str| families(wanted, &[]).contains(&family);
+            family.is_some_and(known)
+        };
+        let is_family = machines().any(of_family);
+        let newest = split(wanted).and_then(|(family, _)| pick(family, builds, common));
+        let aliases = machines()
+            .filter_map(|machine| machine.alias.as_deref())
+            .filter(|alias| pick(alias, builds, common).is_some());
+        // A family stands for its versions: its name would do as well.
+        let names = common
+            .iter()
+            .map(|name| split(name).map_or(*name, |(family, _)| family));
+        let near = match newest {
+            Some(_) => Vec::new(),
+            None => nearest(wanted, names.chain(aliases)),
+        };
+        let options = wanted.split_once(',');
+        let mut error = NoCommonMachine {
+            wanted: wanted.to_owned(),
+            missing,
+            alias_of,
+            is_family,
+            newest,
+            near,
+            more: 0,
+            has_options: options.is_some_and(|(name, _)| pick(name, builds, common).is_some()),
+        };
+        if error.near.is_empty() && error.is_unknown() {
+            error.near = known(common);
+            let more = error.near.len().saturating_sub(LISTED);
+            error.more = more.try_into().unwrap_or(u16::MAX);
+            error.near.truncate(LISTED);
+        }
+        error
+    }
+}
+
+/// Returns the families of versioned types, and then the other types.
+fn known(common: &[&str]) -> Vec<String> {
+    let families = common
+        .iter()
+        .filter_map(|name| split(name).map(|(family, _)| family));
+    let families: BTreeSet<&str> = families.collect();
+    let others: BTreeSet<&str> = common
+        .iter()
+        .copied()
+        .filter(|name| split(name).is_none())
+        .collect();
+    let names = families.into_iter().chain(others);
+    names.map(str::to_owned).collect()
+}
+
+impl fmt::Display for NoCommonMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = &self.wanted;
+        if let Some((_, options)) = wanted.split_once(',').filter(|_| self.has_options) {
+            return write!(
+                f,
+                "{wanted}: the machine type is given alone, and its options elsewhere: `backend = [\"-machine\", \
+                 \"{options}\"]` of a device in a set of your own, or a wrapper script that starts the build with \
+                 `-machine {options}`"
+            );
+        }
+        let (who, have) = match self.missing {
+            Missing::Old(version) => (format!("the old build ({version}) has no"), "both have"),
+            Missing::New(version) => (format!("the new build ({version}) has no"), "both have"),
+            Missing::Both => ("the two builds have in common no".to_owned(), "both have"),
+            Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
+        };
+        write!(f, "{who} machine type {wanted}")?;
+        if let Some(name) = &self.alias_of {
+            write!(f, ", which is short for {name} in one of them")?;
+        }
+        if let Some(newest) = &self.newest {
+            write!(f, "; the newest of its family that {have} is {newest}")?;
+        } else if !self.near.is_empty() {
+            write!(f, "; {have} {}", self.near.join(", "))?;
+            if self.more > 0 {
+                write!(f, " and {} more", self.more)?;
+            }
+        }
+        Ok(())
+    }
+}
