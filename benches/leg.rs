@@ -129,6 +129,7 @@ fn main() -> anyhow::Result<()> {
         machine,
         arch: pair.arch().to_owned(),
         board: None,
+        role_args: Default::default(),
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::Unix,

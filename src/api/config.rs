@@ -171,7 +171,7 @@ pub enum WorkloadKind {
 }
 
 /// The user's own guest, as a QEMU command line describes it: a line for a shell, the contents of
-/// `/proc/PID/cmdline`, what `qm showcmd` prints, or libvirt's log of it. The form is found by the content.
+/// `/proc/PID/cmdline`, what `qm showcmd` prints, or libvirt's domain XML or log of it. The form is found by the content.
 ///
 /// Nothing of it is executed, opened or reached: disks, networks and the like are replaced by something of
 /// the same kind that touches nothing of the host, and the report has each line with what became of it.
@@ -194,6 +194,20 @@ impl GuestDescription {
     }
 }
 
+/// Options of QEMU that one side alone is given, word by word.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SideArgs {
+    /// Those of the old build, whichever side it is.
+    pub old: Vec<String>,
+    /// Those of the new build.
+    pub new: Vec<String>,
+    /// Those of the QEMU in which a guest starts, whichever build it is.
+    pub source: Vec<String>,
+    /// Those of every QEMU that a guest moves to.
+    pub destination: Vec<String>,
+}
+
 /// The guests of a run, and how they are moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -213,6 +227,8 @@ pub struct Guests {
     pub workload: WorkloadKind,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
+    /// Options that one side alone is given.
+    pub side_args: SideArgs,
     /// The transport that carries the stream from source to destination.
     pub transport: Transport,
     /// The capabilities that the migrations use.
@@ -240,6 +256,7 @@ impl Default for Guests {
             paused: false,
             workload: WorkloadKind::default(),
             cpu: None,
+            side_args: SideArgs::default(),
             transport: Transport::default(),
             capabilities: Vec::new(),
             jobs: None,

@@ -12,6 +12,7 @@ use crate::devices::Drivers;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::Observed;
+use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
 use crate::report::{Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome};
@@ -52,6 +53,7 @@ pub(crate) fn settle(
     let mut config = MigrationConfig {
         // Each device is alone on a plain board.
         board: None,
+        role_args: RoleArgs::default(),
         running: false,
         linux: None,
         // A CPU that does not get across would keep every device from it.

@@ -28,7 +28,7 @@ use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
-use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{Direction, Rule};
@@ -270,7 +270,9 @@ impl<'i> Inquiry<'i> {
                 })
             })
             .collect();
-        let (old, new) = Endpoint::both(pair);
+        let (mut old, mut new) = Endpoint::both(pair);
+        old.args.clone_from(&guests.side_args.old);
+        new.args.clone_from(&guests.side_args.new);
         let mut config = MigrationConfig {
             old,
             new,
@@ -281,6 +283,10 @@ impl<'i> Inquiry<'i> {
                 .guest
                 .as_ref()
                 .map(|guest| Arc::new(guest.board.clone())),
+            role_args: RoleArgs {
+                source: guests.side_args.source.clone(),
+                destination: guests.side_args.destination.clone(),
+            },
             cpu: guests.cpu.clone(),
             profile_cpu: match pair.other_default_cpu(machine) {
                 Some(_) => ProfileCpu::LeftOut,
@@ -606,7 +612,7 @@ impl<'i> Inquiry<'i> {
         notices.extend(notices_of(&cases));
         let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());
         if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
-            guest.answer(&cases, &set.name);
+            guest.answer(&cases, &self.findings, &set.name);
             guest.other_findings = self.other_findings;
         }
         Report {

@@ -48,7 +48,7 @@ use std::path::PathBuf;
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, StaticConfig, SweepConfig, WorkloadKind,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

@@ -425,6 +425,7 @@ fn targets(
         machine: name.clone(),
         arch: arch.to_owned(),
         board: None,
+        role_args: Default::default(),
         cpu: None,
         profile_cpu: ProfileCpu::Given,
         transport: Transport::default(),

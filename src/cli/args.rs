@@ -244,8 +244,8 @@ pub(crate) enum Workload {
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
-    /// Your own guest instead of device sets: a QEMU command line, /proc/PID/cmdline, libvirt's log of a guest
-    /// or the output of `qm showcmd`; - for standard input. Nothing that it names is opened or reached
+    /// Your own guest instead of device sets: libvirt's domain XML or log, a QEMU command line,
+    /// /proc/PID/cmdline or the output of `qm showcmd`; - for standard input. Nothing that it names is opened or reached
     #[arg(long, value_name = "FILE", conflicts_with_all = ["device_set", "device"])]
     pub guest: Option<PathBuf>,
     /// Devices in the guest: a shipped set, or a file of your own (repeatable) [default: default]
@@ -270,6 +270,19 @@ pub(crate) struct MigrationArgs {
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
+    /// Options of QEMU for the old build alone, in one word: --old-arg='-global virtio-net-pci.mrg_rxbuf=off'
+    /// (repeatable, like the next three)
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub old_arg: Vec<String>,
+    /// Options of QEMU for the new build alone
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub new_arg: Vec<String>,
+    /// Options of QEMU for the side alone on which a guest starts, whichever build that is
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub src_arg: Vec<String>,
+    /// Options of QEMU for the sides alone that a guest moves to
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub dst_arg: Vec<String>,
     /// Transport of the stream: unix, tcp (loopback), fd (a pair of sockets), exec, or file (from
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]

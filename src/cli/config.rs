@@ -6,11 +6,11 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use crate::api::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
-    MergeConfig, StaticConfig, SweepConfig, WorkloadKind,
+    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
@@ -142,6 +142,7 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
             Workload::Linux => WorkloadKind::Linux,
         },
         cpu: args.cpu.clone(),
+        side_args: side_args(args)?,
         transport: args.transport,
         capabilities: args.capability.clone(),
         jobs: args.jobs.map(usize::from),
@@ -149,6 +150,30 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
         logs: args.keep_logs.clone(),
+    })
+}
+
+/// Takes options apart that are meant for one side.
+fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
+    let words = |option: &str, values: &[String]| -> Result<Vec<String>, Failure> {
+        let mut all = Vec::new();
+        for value in values {
+            let words = shlex::split(value)
+                .filter(|words| !words.is_empty())
+                .ok_or_else(|| {
+                    Failure::usage(anyhow!(
+                        "{option} {value:?}: a quote is not closed, or there is no option in it"
+                    ))
+                })?;
+            all.extend(words);
+        }
+        Ok(all)
+    };
+    Ok(SideArgs {
+        old: words("--old-arg", &args.old_arg)?,
+        new: words("--new-arg", &args.new_arg)?,
+        source: words("--src-arg", &args.src_arg)?,
+        destination: words("--dst-arg", &args.dst_arg)?,
     })
 }
 

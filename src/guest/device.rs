@@ -9,7 +9,7 @@ use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::{Composer, Defined};
 use crate::guest::opts::{Opts, Setting, is_id, is_name, is_word, join};
 use crate::qemu::machine;
-use crate::report::GuestReason;
+use crate::report::{GuestReason, Treatment};
 
 /// Types that stand for others whose state is the same, but which need something of the host.
 const STANDS_FOR: &[(&str, &str)] = &[("scsi-block", "scsi-hd"), ("scsi-generic", "scsi-hd")];
@@ -61,8 +61,11 @@ const OF_THE_HOST: &[&str] = &[
 
 /// Properties whose value is a text for the guest, which may look like a path.
 const TEXTS: &[&str] = &[
+    "bootpath",
+    "device_id",
     "manufacturer",
     "model",
+    "mount_tag",
     "product",
     "serial",
     "vendor",
@@ -126,8 +129,17 @@ const CONTROLLERS: &[(&str, &[&str])] = &[
     ("nvme-ns", &["nvme"]),
 ];
 
-/// Decides what becomes of a device.
+/// Decides what becomes of a device. One that is left out leaves out what sits on its buses, too.
 pub(super) fn device(composer: &mut Composer, value: &str) -> Treated {
+    let treated = treat(composer, value);
+    if treated.treatment == Treatment::LeftOut {
+        let opts = Opts::parse(value, "driver").unwrap_or_default();
+        composer.lacking.extend(opts.get("id").map(str::to_owned));
+    }
+    treated
+}
+
+fn treat(composer: &mut Composer, value: &str) -> Treated {
     let Some(opts) = Opts::parse(value, "driver") else {
         return Treated::left_out(GuestReason::Malformed);
     };
@@ -178,6 +190,12 @@ pub(super) fn device(composer: &mut Composer, value: &str) -> Treated {
             Err(reason) => without.push(omission(name, reason)),
         }
     }
+    let bus = opts.get("bus");
+    let is_below = |id: &String| bus.is_some_and(|bus| owns(id, bus));
+    if composer.lacking.iter().any(is_below) {
+        let bus = bus.unwrap_or_default();
+        return Treated::left_out(GuestReason::NotInTheGuest).because(format!("bus={bus}"));
+    }
     // Without a backend it plays on the sound of the host.
     let silent = Setting::Text(AUDIO.to_owned());
     if DeviceSet::plays(full_name(&driver), arch)
@@ -193,7 +211,6 @@ pub(super) fn device(composer: &mut Composer, value: &str) -> Treated {
     }
     let argument = argument(&driver, &kept);
     let arg = Arg::new("-device", argument);
-    let bus = opts.get("bus");
     let is_console = driver == "isa-serial"
         && composer.board.console.is_none()
         && matches!(opts.get("index"), None | Some("0"))
@@ -298,6 +315,12 @@ fn json(text: &str) -> Value {
     }
 }
 
+/// Tells whether a bus is one of the device with this id.
+fn owns(id: &str, bus: &str) -> bool {
+    let rest = bus.strip_prefix(id);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Returns the devices before it that a device needs: the one with its bus, or the first controller of its kind.
 fn needs(
     devices: &[Device],
@@ -307,11 +330,7 @@ fn needs(
     arch: &str,
 ) -> Vec<String> {
     let owner = |bus: &str| {
-        let owns = |id: &str| {
-            let rest = bus.strip_prefix(id);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let found = devices.iter().filter(|device| owns(&device.id));
+        let found = devices.iter().filter(|device| owns(&device.id, bus));
         // `pci.1` may be a device of that name, and a bus of one called `pci`.
         found.max_by_key(|device| device.id.len())
     };

@@ -1,6 +1,6 @@
 //! The options of a description, as they were given.
 
-use crate::report::GuestFormat;
+use crate::report::{GuestFormat, GuestReason};
 
 /// A word of the description.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) struct Description {
     pub program: Option<String>,
     /// Words that are no option: the environment, wrappers and what follows the command.
     pub around: Vec<Word>,
+    /// Elements of a domain that no option stands for, with the reason.
+    pub left_out: Vec<(Word, GuestReason)>,
     pub options: Vec<Given>,
 }
 
@@ -92,18 +94,24 @@ impl Description {
         around: Vec<Word>,
         words: Vec<Word>,
     ) -> Description {
-        let mut description = Description {
+        Description {
             format,
             program,
             around,
-            options: Vec::new(),
-        };
+            left_out: Vec::new(),
+            options: Description::options(words),
+        }
+    }
+
+    /// Sorts words into options.
+    pub(super) fn options(words: Vec<Word>) -> Vec<Given> {
+        let mut options = Vec::new();
         let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
             let name = word.text.strip_prefix("--").or(word.text.strip_prefix('-'));
             let Some(name) = name.filter(|name| !name.is_empty()) else {
                 // QEMU takes a word alone for the image of a disk.
-                description.options.push(Given {
+                options.push(Given {
                     line: word.line,
                     name: "hda".to_owned(),
                     value: Some(word.text),
@@ -114,12 +122,12 @@ impl Description {
                 true => None,
                 false => words.next().map(|value| value.text),
             };
-            description.options.push(Given {
+            options.push(Given {
                 line: word.line,
                 name: name.to_owned(),
                 value,
             });
         }
-        description
+        options
     }
 }

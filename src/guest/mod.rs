@@ -10,6 +10,7 @@ mod block;
 mod board;
 mod cpu;
 mod device;
+mod domain;
 mod given;
 mod lines;
 mod memory;

@@ -37,6 +37,8 @@ pub(super) struct Composer {
     pub board: Board,
     pub devices: Vec<Device>,
     pub defined: Defined,
+    /// Devices that are left out, by their ids.
+    pub lacking: Vec<String>,
     /// The hubs so far, one for each network backend.
     pub hubs: usize,
 }
@@ -53,16 +55,23 @@ pub(super) fn compose(description: Description) -> GuestSpec {
         },
         devices: Vec::new(),
         defined: Defined::of(&description.options),
+        lacking: Vec::new(),
         hubs: 0,
     };
     let mut lines: Vec<GuestLine> = Vec::new();
-    for word in &description.around {
+    let around = description
+        .around
+        .iter()
+        .map(|word| (word.line, around(&word.text), GuestReason::NoOption));
+    let elements = description.left_out.iter();
+    let elements = elements.map(|(word, reason)| (word.line, printable(&word.text), *reason));
+    for (line, given, reason) in around.chain(elements) {
         lines.push(GuestLine {
-            line: word.line,
-            given: around(&word.text),
+            line,
+            given,
             treatment: Treatment::LeftOut,
             now: Vec::new(),
-            reason: Some(GuestReason::NoOption),
+            reason: Some(reason),
             detail: None,
             without: Vec::new(),
             device: None,

@@ -1,6 +1,7 @@
 //! Reading a description: its form is found by its content.
 
 use crate::guest::MOST_BYTES;
+use crate::guest::domain;
 use crate::guest::given;
 use crate::guest::given::{Description, Word};
 use crate::guest::shell;
@@ -15,6 +16,10 @@ pub(crate) enum ReadError {
     Empty,
     #[error("line {line}: it is no text in UTF-8")]
     NotText { line: usize },
+    #[error("line {line}: it begins like XML, and is none: {error}")]
+    Xml { line: usize, error: String },
+    #[error("it is XML, and has no domain of libvirt")]
+    NoDomain,
     #[error("line {line}: a quote is not closed")]
     OpenQuote { line: usize },
     #[error(
@@ -24,7 +29,7 @@ pub(crate) enum ReadError {
     Expands { line: usize, what: char },
     #[error(
         "it names no program called qemu-system-ARCH, qemu-kvm or kvm, and does not begin with an option; a command \
-         line of QEMU, /proc/PID/cmdline or a log of libvirt is needed"
+         line of QEMU, /proc/PID/cmdline, a log or a domain of libvirt is needed"
     )]
     NoCommand,
     #[error("line {line}: -{option} has no argument")]
@@ -51,7 +56,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Description, ReadError> {
     if text.trim().is_empty() {
         return Err(ReadError::Empty);
     }
-    let description = if text.contains('\0') {
+    let description = if text.trim_start().starts_with('<') {
+        domain::read(text)
+    } else if text.contains('\0') {
         let words = text.split_terminator('\0').map(|text| Word {
             line: 1,
             text: text.to_owned(),

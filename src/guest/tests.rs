@@ -440,8 +440,157 @@ fn values_that_lead_out_of_a_device_are_left_out_of_it() {
         line(&guest, "-device ide-hd").reason,
         Some(GuestReason::NotInTheGuest)
     );
+    let below = of(
+        "kvm -M pc -device nonsense,id=s3 -device scsi-hd,bus=s3.0,drive=d -drive if=none,id=d,file=x",
+    );
+    let line_below = line(&below, "-device scsi-hd");
+    assert_eq!(line_below.detail.as_deref(), Some("bus=s3.0"));
+    let tag =
+        of("kvm -M pc -fsdev local,id=f,path=/x -device virtio-9p-pci,fsdev=f,mount_tag=/to/guest");
+    let with_tag = "virtio-9p-pci,fsdev=f,mount_tag=/to/guest";
+    assert!(has(&tag, "-device", with_tag));
     assert_eq!(
         line(&guest, "-device nonsense").reason,
         Some(GuestReason::UnknownDevice)
     );
+}
+
+#[test]
+fn a_domain_of_libvirt_is_read_as_the_options_that_it_means() {
+    let guest = guest("domain.xml");
+    assert_eq!(guest.report.format, GuestFormat::DomainXml);
+    assert_eq!(guest.arch.as_deref(), Some("x86_64"));
+    assert_eq!(guest.machine.as_deref(), Some("pc-q35-10.0"));
+    assert_eq!(guest.board.memory, 128 << 20);
+    assert_eq!(
+        guest.board.cpu.as_deref(),
+        Some("Nehalem,aes=on,vme=off,hv-relaxed=on,hv-vapic=on,hv-spinlocks=8191")
+    );
+    assert_eq!(
+        guest.board.machine_options,
+        ["usb=off", "acpi=on", "vmport=off", "hpet=off"]
+    );
+    assert!(guest.board.console.is_some());
+    assert_eq!(
+        devices(&guest),
+        [
+            "pci.1",
+            "pci.2",
+            "pci.3",
+            "pci.4",
+            "usb",
+            "virtio-serial0",
+            "virtio-disk0",
+            "sata0-0-0",
+            "net0",
+            "channel0",
+            "input0",
+            "migcompat-hda6",
+            "hda-duplex",
+            "video0",
+            "balloon0",
+            "rng0"
+        ]
+    );
+    for (option, value) in [
+        ("-smp", "cpus=2,sockets=1,cores=2,threads=1"),
+        ("-rtc", "base=utc,driftfix=slew"),
+        ("-boot", "menu=on,strict=on"),
+        ("-global", "driver=ICH9-LPC,property=disable_s3,value=1"),
+        (
+            "-global",
+            "driver=virtio-net-pci,property=mrg_rxbuf,value=on",
+        ),
+        ("-object", "qom-type=iothread,id=iothread1"),
+        (
+            "-device",
+            "pcie-root-port,id=pci.1,port=16,chassis=1,bus=pcie.0,addr=0x2,multifunction=on",
+        ),
+        (
+            "-device",
+            "virtio-blk-pci,drive=libvirt-disk1,serial=MAIL/1,num-queues=2,iothread=iothread1,\
+             id=virtio-disk0,bus=pci.4,addr=0x0,bootindex=1",
+        ),
+        ("-device", "ide-cd,bus=ide.0,id=sata0-0-0"),
+        ("-device", "usb-tablet,id=input0,bus=usb.0,port=1"),
+    ] {
+        assert!(
+            has(&guest, option, value),
+            "{option} {value}: {:#?}",
+            words(&guest)
+        );
+    }
+    let text = String::from_utf8(file("domain.xml")).unwrap();
+    let net = guest.report.of_device("net0").unwrap();
+    assert!(
+        text.lines()
+            .nth(net.line - 1)
+            .unwrap()
+            .contains("<interface type='bridge'>")
+    );
+    for (start, reason) in [
+        ("<hostdev", GuestReason::HostDevice),
+        ("<tpm", GuestReason::NeedsProcess),
+        ("<graphics", GuestReason::HostDisplay),
+        ("<emulator", GuestReason::NoOption),
+        ("<input type='mouse'", GuestReason::PartOfAnother),
+    ] {
+        let line = line(&guest, start);
+        assert_eq!(
+            (line.treatment, line.reason),
+            (Treatment::LeftOut, Some(reason)),
+            "{start}"
+        );
+    }
+    assert!(
+        guest
+            .report
+            .lines
+            .iter()
+            .all(|line| !line.given.contains("hunter2"))
+    );
+}
+
+#[test]
+fn xml_that_grows_or_names_other_files_is_refused() {
+    let bomb = "<!DOCTYPE d [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]>\n<domain>&b;</domain>";
+    let other = "<?xml version='1.0'?>\n<!DOCTYPE d SYSTEM \"file:///etc/passwd\" [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>\n<domain><name>&x;</name></domain>";
+    let many = format!("<domain>{}</domain>", "<a/>".repeat(100_000));
+    for text in [bomb, other, &many, "<domain", "<domain><a></domain>"] {
+        let error = GuestSpec::read(text.as_bytes()).map(drop).unwrap_err();
+        assert!(matches!(error, ReadError::Xml { .. }), "{error}");
+    }
+    let read = GuestSpec::read(b"<network><name>x</name></network>").map(drop);
+    assert_eq!(read, Err(ReadError::NoDomain));
+    // Deep ones end as well.
+    let deep = format!(
+        "{}{}",
+        "<domain>".repeat(20_000),
+        "</domain>".repeat(20_000)
+    );
+    let _either = GuestSpec::read(deep.as_bytes());
+}
+
+#[test]
+fn a_domain_without_addresses_and_with_old_hardware_is_a_guest() {
+    let guest = of("<domain type='kvm'><memory>65536</memory><vcpu>1</vcpu>\
+        <os><type arch='x86_64' machine='pc'>hvm</type></os><devices>\
+        <controller type='scsi' index='0' model='lsilogic'/>\
+        <controller type='usb' index='0' model='ich9-ehci1'><address type='pci' bus='0x00' slot='0x04' function='0x7'/></controller>\
+        <controller type='usb' index='0' model='ich9-uhci1'><master startport='0'/><address type='pci' bus='0x00' slot='0x04' function='0x0' multifunction='on'/></controller>\
+        <disk type='block' device='lun'><source dev='/dev/sg0'/><target dev='sda' bus='scsi'/><address type='drive' controller='0' bus='0' target='0' unit='3'/></disk>\
+        <disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>\
+        <interface type='network'><model type='e1000'/></interface></devices></domain>");
+    assert!(has(
+        &guest,
+        "-device",
+        "ich9-usb-uhci1,masterbus=usb.0,firstport=0,bus=pci.0,addr=0x4,multifunction=on"
+    ));
+    assert!(has(
+        &guest,
+        "-device",
+        "scsi-hd,bus=scsi0.0,scsi-id=3,drive=libvirt-disk1"
+    ));
+    assert!(has(&guest, "-device", "floppy,unit=0"));
+    assert!(guest.board.machine_options.contains(&"acpi=off".to_owned()));
 }

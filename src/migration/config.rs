@@ -9,7 +9,7 @@ use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
@@ -33,6 +33,8 @@ pub struct MigrationConfig {
     pub arch: String,
     /// The board of the user's own guest, instead of a plain one.
     pub board: Option<Arc<Board>>,
+    /// Options that one side of a migration alone is given.
+    pub role_args: RoleArgs,
     /// CPU model of the guest; by default what the machine has.
     pub cpu: Option<String>,
     /// The use of the model that the machine's profile chooses. It is left out where the builds have
@@ -146,6 +148,7 @@ impl MigrationConfig {
             profile_cpu: self.profile_cpu,
             board: self.board.clone(),
             device_args,
+            role_args: self.role_args.clone(),
             workload: workload.filter(|_| self.running),
             section_override: None,
             tolerated: Arc::default(),

@@ -37,8 +37,8 @@ const BALLOONED: u32 = 8;
 #[derive(Debug, Clone, Default)]
 pub struct SavedGuests(Arc<Mutex<HashMap<Key, Arc<Booted>>>>);
 
-/// The label of a build, the machine and its CPU, and the devices.
-type Key = (String, String, Option<String>, Vec<String>);
+/// The label of a build, the machine and its CPU, the devices, and the options of that build alone.
+type Key = (String, String, Option<String>, Vec<String>, Vec<String>);
 
 type Booted = OnceCell<Result<Arc<SavedGuest>, String>>;
 
@@ -98,6 +98,7 @@ impl SavedGuests {
             launch.machine.clone(),
             launch.cpu.clone(),
             launch.device_args.clone(),
+            endpoint.args.clone(),
         );
         let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(guests.entry(key).or_default())

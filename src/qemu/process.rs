@@ -227,8 +227,12 @@ impl Tail {
                 while let Ok(read @ 1..) = stream.read(&mut chunk).await {
                     let mut kept = bytes.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.extend_from_slice(&chunk[..read]);
-                    let surplus = kept.len().saturating_sub(TAIL);
-                    kept.drain(..surplus);
+                    if kept.len() > TAIL {
+                        let surplus = kept.len() - TAIL;
+                        // A line without its beginning means something else.
+                        let whole = kept[surplus..].iter().position(|&byte| byte == b'\n');
+                        kept.drain(..whole.map_or(surplus, |end| surplus + end + 1));
+                    }
                 }
             })
         });
@@ -329,6 +333,24 @@ mod tests {
         .unwrap();
         assert!(run.stderr.len() <= TAIL);
         assert!(run.stderr.ends_with("line 2999"), "{}", run.stderr);
+    }
+
+    #[test]
+    fn a_long_error_output_begins_with_a_whole_line() {
+        for length in [7, 23, 61] {
+            let line = format!("warning: {}", "x".repeat(length));
+            let script =
+                format!("i=0; while [ $i -lt 900 ]; do echo '{line}' >&2; i=$((i+1)); done");
+            let run = block_on(output(sh(&script), Duration::from_secs(10)))
+                .unwrap()
+                .unwrap();
+            assert!(run.stderr.len() > TAIL / 2);
+            assert!(
+                run.stderr.lines().all(|kept| kept == line),
+                "{}",
+                run.stderr
+            );
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Direction;
-use crate::report::{Case, Outcome};
+use crate::model::{Direction, Rule, Side};
+use crate::report::{Case, Finding, LegSide, Outcome};
 
 /// The guest of a run that was described by a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,20 @@ pub struct GuestAnswer {
     pub blamed: Vec<Blamed>,
     /// It does not move without any device either: the board is to blame.
     pub board: bool,
+    /// Settings by which it moves until the builds are mended, as far as its properties explain the failure.
+    pub advice: Vec<Advice>,
+}
+
+/// A setting of one side by which a guest moves until the builds are mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The build that is given it.
+    pub build: Side,
+    /// The side of the migration that this build is. A destination is given it for guests that run already, and
+    /// a source for those that are started anew.
+    pub side: LegSide,
+    /// The option.
+    pub option: String,
 }
 
 /// A line that is to blame for a guest that does not move.
@@ -56,6 +70,8 @@ pub enum GuestFormat {
     ProcessCommandLine,
     /// The log that libvirt keeps of a guest.
     LibvirtLog,
+    /// The domain of libvirt that a guest is.
+    DomainXml,
 }
 
 impl fmt::Display for GuestFormat {
@@ -64,6 +80,7 @@ impl fmt::Display for GuestFormat {
             GuestFormat::CommandLine => "a command line",
             GuestFormat::ProcessCommandLine => "the command line of a process",
             GuestFormat::LibvirtLog => "a log of libvirt",
+            GuestFormat::DomainXml => "a domain of libvirt",
         })
     }
 }
@@ -185,6 +202,8 @@ pub enum GuestReason {
     UnknownDevice,
     /// A type of object that is not known.
     UnknownObject,
+    /// An element of a domain that is not known.
+    UnknownElement,
     /// A setting that is not known to be harmless.
     UnknownSetting,
     /// A name or a value in no form that QEMU takes.
@@ -236,6 +255,7 @@ impl fmt::Display for GuestReason {
             GuestReason::UnknownOption => "such an option is not known",
             GuestReason::UnknownDevice => "such a device is not known",
             GuestReason::UnknownObject => "such an object is not known",
+            GuestReason::UnknownElement => "such an element is not known",
             GuestReason::UnknownSetting => "it is not known to be harmless",
             GuestReason::Malformed => "QEMU takes no such name or value",
             GuestReason::VendorSuffix => "the type is looked up without what a vendor added",
@@ -265,7 +285,7 @@ impl GuestReason {
 
 impl GuestFile {
     /// Answers by the cases of the whole guest; those of single devices are parts of them.
-    pub(crate) fn answer(&mut self, cases: &[Case], device_set: &str) {
+    pub(crate) fn answer(&mut self, cases: &[Case], findings: &[Finding], device_set: &str) {
         let whole = cases
             .iter()
             .filter(|case| case.device_set == device_set && case.part_of.is_none());
@@ -286,6 +306,7 @@ impl GuestFile {
                 outcome: case.outcome,
                 blamed: blamed.collect(),
                 board: case.split.as_ref().is_some_and(|split| split.without_any),
+                advice: advice(case, cases, findings),
             }
         });
         self.answers = answers.collect();
@@ -302,5 +323,82 @@ impl GuestFile {
     pub fn count(&self, treatment: Treatment) -> usize {
         let lines = self.lines.iter();
         lines.filter(|line| line.treatment == treatment).count()
+    }
+}
+
+/// Returns the settings that make up for the differences which a case or the cases of its culprits failed by.
+fn advice(case: &Case, cases: &[Case], findings: &[Finding]) -> Vec<Advice> {
+    let ids: Vec<&str> = cases
+        .iter()
+        .filter(|other| other.id == case.id || other.part_of.as_deref() == Some(&case.id))
+        .filter(|other| other.gates())
+        .map(|other| other.id.as_str())
+        .collect();
+    let explains = |finding: &&Finding| {
+        let confirmed = finding.confirmed_by.as_ref();
+        finding.rule == Rule::PropertyDefaultChanged
+            && confirmed.is_some_and(|by| ids.iter().any(|id| by.is_case(id)))
+    };
+    findings
+        .iter()
+        .filter(explains)
+        .flat_map(settings)
+        .collect()
+}
+
+/// Returns the settings of either side that undo a difference. The destination comes first: guests that run already
+/// move by it.
+fn settings(finding: &Finding) -> Vec<Advice> {
+    let Some(property) = finding.path.first() else {
+        return Vec::new();
+    };
+    let value = |shape: &Option<crate::report::Shape>| {
+        let value = shape.as_ref()?.value.clone()?;
+        // So a report writes a text without characters.
+        Some(if value == "empty" {
+            String::new()
+        } else {
+            value
+        })
+    };
+    let values = [
+        (Side::Old, value(&finding.old)),
+        (Side::New, value(&finding.new)),
+    ];
+    let (source, destination) = match finding.direction {
+        Direction::Forward => (&values[0], &values[1]),
+        Direction::Backward => (&values[1], &values[0]),
+    };
+    let advice = |side, (build, own): &(Side, Option<String>), other: &Option<String>| {
+        // A build without the property takes no value for it.
+        own.as_ref()?;
+        Some(Advice {
+            build: *build,
+            side,
+            option: option(&finding.section, property, other.as_deref()?),
+        })
+    };
+    [
+        advice(LegSide::Destination, destination, &source.1),
+        advice(LegSide::Source, source, &destination.1),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Returns the option that sets a property of a type.
+fn option(type_name: &str, property: &str, value: &str) -> String {
+    if property == "cpu" {
+        let model = value.rsplit_once("-cpu").map_or(value, |(model, _)| model);
+        let model = ["-x86_64", "-i386", "-arm", "-riscv", "-s390x"]
+            .iter()
+            .find_map(|end| model.strip_suffix(end))
+            .unwrap_or(model);
+        return format!("-cpu {model}");
+    }
+    match type_name.strip_suffix("-machine") {
+        Some(_) => format!("-machine {property}={value}"),
+        None => format!("-global {type_name}.{property}={value}"),
     }
 }

@@ -39,7 +39,8 @@ pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
 };
 pub use guest::{
-    Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission, Treatment,
+    Advice, Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission,
+    Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
 pub use linux::{LinuxReport, VirtioReport};

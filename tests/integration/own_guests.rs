@@ -77,7 +77,11 @@ fn a_guest_of_proxmox_is_taken_from_standard_input() {
 #[apply(test)]
 #[needs(Builds)]
 fn guests_with_defaults_and_with_firmware_of_their_own_move() {
-    for (name, running) in [("plain.txt", true), ("uefi.txt", false)] {
+    for (name, running) in [
+        ("plain.txt", true),
+        ("domain.xml", true),
+        ("uefi.txt", false),
+    ] {
         let file = guest(name);
         let output = with_builds(&["live", "--guest", &file, OLD, NEW, "--format", "json"])
             .output()

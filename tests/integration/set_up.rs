@@ -84,6 +84,92 @@ fn a_changed_default_explains_the_load_that_fails_by_it() {
     );
 }
 
+/// What a user tries before it is rolled out: an option for one side alone breaks a pair, or mends it.
+#[apply(test)]
+#[needs(Builds)]
+fn an_option_of_one_side_breaks_and_mends_a_move() {
+    let build = "debian:bookworm";
+    let live = [
+        "live",
+        build,
+        build,
+        "-M",
+        "q35",
+        "--paused",
+        "--retries",
+        "0",
+    ];
+    let live = [&live[..], &["--device", "intel-hda"]].concat();
+    let off = "-global intel-hda.msi=off";
+    let outcomes = |more: &[&str]| -> Vec<String> {
+        let (moved, _) = report(&[&live[..], more].concat());
+        let cases = moved["cases"].as_array().unwrap().iter();
+        let outcome = |case: &Value| case["outcome"].as_str().unwrap().to_owned();
+        cases.map(outcome).collect()
+    };
+    assert_eq!(outcomes(&["--old-arg", off]), ["fail", "fail"]);
+    // Such a difference of the sides is there within a build as well.
+    assert_eq!(outcomes(&["--src-arg", off]), ["broken", "broken"]);
+    assert_eq!(
+        outcomes(&["--old-arg", off, "--new-arg", off]),
+        ["pass", "pass"]
+    );
+    assert_eq!(
+        outcomes(&["--src-arg", off, "--dst-arg", off]),
+        ["pass", "pass"]
+    );
+    let output = with_builds(&[&live[..], &["--new-arg", "-global 'x"]].concat()).output();
+    assert_eq!(output.unwrap().status.code(), Some(2));
+}
+
+/// The advice names what makes up for the difference, and it does when it is tried.
+#[apply(test)]
+#[needs(Builds)]
+fn the_advice_for_a_guest_makes_it_move() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest.txt");
+    let text = "kvm -machine pc-q35-7.2 -m 64 -nodefaults -device e1000,id=net0\n -device intel-hda,id=hda0\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let old = other_defaults(folder.path(), "bookworm", &["intel-hda.msi=off"]);
+    let live = [
+        "live",
+        &old,
+        "debian:bookworm",
+        "--paused",
+        "--retries",
+        "0",
+        "--guest",
+        &file,
+    ];
+    let (moved, status) = report(&live);
+    assert_eq!(status, Some(1));
+    let answers = moved["guest"]["answers"].as_array().unwrap();
+    let forward = answers
+        .iter()
+        .find(|a| a["direction"] == "forward")
+        .unwrap();
+    assert_eq!(
+        forward["blamed"],
+        serde_json::json!([{"line": 2, "device": "hda0"}])
+    );
+    let advice = serde_json::json!([
+        {"build": "new", "side": "destination", "option": "-global intel-hda.msi=off"},
+        {"build": "old", "side": "source", "option": "-global intel-hda.msi=auto"}
+    ]);
+    assert_eq!(forward["advice"], advice);
+    let option = advice[0]["option"].as_str().unwrap();
+    let (mended, status) = report(&[&live[..], &["--new-arg", option]].concat());
+    assert_eq!(status, Some(0), "{mended:#}");
+    assert!(
+        mended["guest"]["answers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|a| a["advice"] == serde_json::json!([]))
+    );
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn what_nothing_fails_by_is_a_note_and_noise_is_none() {

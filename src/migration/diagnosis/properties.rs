@@ -8,7 +8,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig};
 use crate::migration::diagnosis::property_diff::{
     Compared, Difference, How, Snapshots, compare, findings,
 };
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::model::{Direction, Rule};
 use crate::qemu::properties::{Kind, Object, Snapshot};
 use crate::qemu::{Problem, StartError, private_dir};
@@ -49,6 +49,8 @@ async fn snapshot(
     // It does not run: no guest, and no reader of its console.
     let launch = LaunchSpec {
         workload: None,
+        // It is asked what the builds do, and neither is a side here.
+        role_args: RoleArgs::default(),
         ..launch.clone()
     };
     let no_folder = |error: io::Error| StartError {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::migration::endpoint::capability::Capability;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
 use crate::qemu::quote;
 
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
@@ -19,7 +19,12 @@ pub(crate) fn line(
     let mut stages = vec!["d=$(mktemp -d)".to_owned()];
     for (at, endpoint) in route.iter().enumerate() {
         let mut words = vec![endpoint.build.shell_prefix()];
-        let args = launch.args(endpoint.info.version, folder);
+        let role = if at == 0 {
+            Role::First
+        } else {
+            Role::Destination
+        };
+        let args = launch.args(endpoint, role, folder);
         words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
         words.push("-monitor stdio".to_owned());
         if let Some(workload) = &launch.workload {

@@ -36,6 +36,8 @@ pub struct Endpoint {
     pub info: BuildInfo,
     /// The devices that its `-device` takes, if it could be asked.
     pub drivers: Option<Drivers>,
+    /// Options that this build alone is given.
+    pub args: Vec<String>,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -61,7 +63,26 @@ impl Endpoint {
             build: opened.build.clone(),
             info: opened.info.clone(),
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
+            args: Vec::new(),
             dump: None,
+        }
+    }
+}
+
+/// Options that one side of a migration alone is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoleArgs {
+    /// Those of the QEMU in which the guest starts.
+    pub source: Vec<String>,
+    /// Those of every QEMU that it moves to.
+    pub destination: Vec<String>,
+}
+
+impl RoleArgs {
+    fn of(&self, role: Role) -> &[String] {
+        match role {
+            Role::First => &self.source,
+            Role::Destination => &self.destination,
         }
     }
 }
@@ -80,6 +101,8 @@ pub struct LaunchSpec {
     pub board: Option<Arc<Board>>,
     /// The options of the device set.
     pub device_args: Vec<String>,
+    /// Options that one side of a migration alone is given.
+    pub role_args: RoleArgs,
     /// The guest that works in the machine; without one the machine is never started.
     pub workload: Option<Workload>,
     /// Sections that a destination gets in the place of those that it refuses.
@@ -113,9 +136,10 @@ impl LaunchSpec {
     /// no less than the above.
     const IDLE_MEMORY_MIB: u32 = 8;
 
-    /// Returns the machine's arguments on a build of this version, without those of the tool
+    /// Returns the machine's arguments on a build in this role, without those of the tool
     /// itself. `folder` holds the files that [`LaunchSpec::prepare`] wrote.
-    pub fn args(&self, version: Version, folder: &Path) -> Vec<OsString> {
+    pub fn args(&self, endpoint: &Endpoint, role: Role, folder: &Path) -> Vec<OsString> {
+        let version = endpoint.info.version;
         let profile = machine::profile(&self.machine, Some(&self.arch));
         let memory = match (&self.workload, profile) {
             (Some(workload), _) => workload.min_memory_mib().max(Self::MEMORY_MIB),
@@ -165,6 +189,8 @@ impl LaunchSpec {
             }
             None => args.extend(self.device_args.iter().map(OsString::from)),
         }
+        args.extend(endpoint.args.iter().map(OsString::from));
+        args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
@@ -256,7 +282,7 @@ impl Vm {
             problem: Problem::Temp(error),
             stderr: String::new(),
         };
-        let mut args = launch.args(endpoint.info.version, folder);
+        let mut args = launch.args(endpoint, role, folder);
         args.push("-S".into());
         let mut trace = None;
         if role == Role::Destination {

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::{GuestAnswer, GuestFile, GuestLine, Outcome, Treatment};
+use crate::model::Side;
+use crate::report::{GuestAnswer, GuestFile, GuestLine, LegSide, Outcome, Treatment};
 
 /// Characters of an option that one line shows.
 const SHOWN: usize = 100;
@@ -125,6 +126,21 @@ fn write_answer(guest: &GuestFile, answer: &GuestAnswer, out: &mut dyn Write) ->
             "            to blame: line {}: {}",
             blamed.line,
             short(given)
+        )?;
+    }
+    for advice in &answer.advice {
+        let when = match advice.side {
+            LegSide::Destination => "for guests that run already",
+            LegSide::Source => "for guests that are started anew",
+        };
+        let build = match advice.build {
+            Side::Old => "old",
+            Side::New | Side::Both => "new",
+        };
+        let (side, option) = (advice.side, &advice.option);
+        writeln!(
+            out,
+            "            until it is mended, {when}: {option} on {build} ({side})"
         )?;
     }
     Ok(())
