@@ -8,6 +8,10 @@ use std::thread;
 use crate::cleanup::until_the_end;
 use tracing::{Instrument, Span, debug, debug_span};
 
+/// Bytes of a worker's stack. A case runs the futures of guests, controls and splits one inside the other; without
+/// optimisation these take more than the two megabytes that a thread gets. Memory that is not touched costs nothing.
+const STACK: usize = 16 << 20;
+
 /// The run could not begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunFailure {
@@ -137,11 +141,16 @@ pub(crate) fn run<J: Send, R: Send>(
             let sender = sender.clone();
             // A runtime of its own each: a QEMU is killed when the thread that started it ends, so
             // that thread has to last as long as the job.
-            scope.spawn(move || {
+            let no_thread = sender.clone();
+            let thread = thread::Builder::new().stack_size(STACK);
+            let spawned = thread.spawn_scoped(scope, move || {
                 if let Err(error) = do_jobs(queue, work, &sender, &span) {
                     let _nobody_left = sender.send(Err(error.into()));
                 }
             });
+            if let Err(error) = spawned {
+                let _nobody_left = no_thread.send(Err(error.into()));
+            }
         }
         drop(sender);
         // However this ends, the workers must not wait for more.
