@@ -197,14 +197,18 @@ pub(crate) struct Outcome {
     pub stale: Vec<Defect>,
 }
 
+/// Tells whether two entries allow the same rule of a section the same way.
+fn is_like(one: &Break, other: &Break) -> bool {
+    one.section == other.section && one.rule == other.rule && one.direction == other.direction
+}
+
 /// Finds which entries served in comparisons that were judged with them.
 pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
-        |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Names) -> bool| {
+        |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Comparison<'_>) -> bool| {
             let put_to_test = comparisons.iter().any(|made| {
-                span.holds(Some(made.old), Some(made.new)) == Holds::InOrder
-                    && concerns(&made.names)
+                span.holds(Some(made.old), Some(made.new)) == Holds::InOrder && concerns(made)
             });
             let used = comparisons.iter().filter(|made| made.used.contains(place));
             let times = used.count();
@@ -221,12 +225,13 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
             }
         };
     for r in &lists.renames {
-        judge(&r.place, &r.span, rename_text(r), &|names| {
-            rename_concerns(r, names)
+        judge(&r.place, &r.span, rename_text(r), &|made| {
+            rename_concerns(r, &made.names)
         });
     }
     for c in &lists.conditions {
-        judge(&c.place, &c.span, condition_text(c), &|names| {
+        judge(&c.place, &c.span, condition_text(c), &|made| {
+            let names = &made.names;
             names.descriptions.contains(&c.description)
                 && c.section
                     .as_ref()
@@ -234,8 +239,11 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
         });
     }
     for b in &lists.breaks {
-        judge(&b.place, &b.span, break_text(b), &|names| {
-            names.sections.contains(&b.section)
+        judge(&b.place, &b.span, break_text(b), &|made| {
+            // A section may break several times: where a comparison spans them all, one entry serves.
+            let mut others = lists.breaks.iter().filter(|other| is_like(b, other));
+            made.names.sections.contains(&b.section)
+                && !others.any(|other| made.used.contains(&other.place))
         });
     }
     // Dumps do not show whether a migration is refused, nor what a load makes of a value.

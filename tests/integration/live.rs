@@ -569,6 +569,11 @@ fn roomy(dir: &Path) -> String {
     file.display().to_string()
 }
 
+/// The signal comes once the destination listens: on a busy host that may be noticed before a byte is sent.
+fn is_before_the_end(phase: &Value) -> bool {
+    phase == "incoming" || phase == "transfer"
+}
+
 /// Moves a roomy machine forward, paused, with one side struck by a signal.
 fn moved_while_struck(dir: &Path, role: Role, signal: &str, options: &[&str]) -> Run {
     let (mut old, mut new) = (OLD.to_owned(), NEW.to_owned());
@@ -591,7 +596,7 @@ fn a_killed_destination_is_a_crash() {
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let cause = &run.case(0)["cause"];
     assert_eq!(cause["side"], "destination");
-    assert_eq!(cause["phase"], "transfer");
+    assert!(is_before_the_end(&cause["phase"]), "{cause}");
     assert_eq!(cause["kind"], "died");
     let why = cause["message"].as_str().unwrap();
     assert!(why.contains("SIGKILL"), "{why}");
@@ -610,7 +615,7 @@ fn a_killed_source_is_a_crash() {
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let cause = &run.case(0)["cause"];
     assert_eq!(cause["side"], "source");
-    assert_eq!(cause["phase"], "transfer");
+    assert!(is_before_the_end(&cause["phase"]), "{cause}");
     assert_eq!(cause["kind"], "died");
     let why = cause["message"].as_str().unwrap();
     assert!(why.contains("the source was killed by SIGKILL"), "{why}");
@@ -625,7 +630,7 @@ fn a_stopped_destination_is_a_hang() {
     let run = moved_while_struck(dir.path(), Role::Destination, "STOP", &once);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
-    assert_eq!(run.case(0)["cause"]["phase"], "transfer");
+    assert!(is_before_the_end(&run.case(0)["cause"]["phase"]));
     run.leaves_nothing();
 }
 

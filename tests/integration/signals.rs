@@ -189,15 +189,17 @@ fn input_that_never_comes_holds_up_no_command() {
         &["merge", "{}/input.json"],
         &["stream", "show", "{}/input.json"],
         &["stream", "diff", "{}/input.json", "{}/input.json"],
-        &["rules", "check", "--rules", "{}/lists"],
+        &[
+            "history",
+            "import",
+            "{}/input.json",
+            "--history",
+            "{}/history.db",
+        ],
     ] {
         for signal in SIGNALS {
             let test = tempfile::tempdir().unwrap();
-            fs::create_dir(test.path().join("lists")).unwrap();
-            let input = match command[0] {
-                "rules" => pipe(&test, "lists/list.toml"),
-                _ => pipe(&test, "input.json"),
-            };
+            let input = pipe(&test, "input.json");
             let mut run = Run::start(&test, command);
             // Nobody can open it so before somebody reads from it.
             let mut writer = None;
@@ -275,7 +277,7 @@ fn waiting_for_the_fetch_of_another_run_is_ended() {
 #[needs(Builds)]
 fn a_run_is_ended_before_guests_move() {
     for (phase, case, signal) in [
-        ("what can be plugged in", "*help*", Signal::SIGINT),
+        ("what can be plugged in", "*-M\\ none*", Signal::SIGINT),
         ("the dump of a build", "*-dump-vmstate*", Signal::SIGTERM),
         ("the destination of a guest", "*-incoming*", Signal::SIGHUP),
     ] {

@@ -141,7 +141,10 @@ fn lasting(mut report: Value) -> Value {
         match value {
             Value::Object(map) => {
                 map.retain(|key, _| {
-                    let measured = matches!(key.as_str(), "bytes" | "pages" | "logs" | "guests");
+                    let measured = matches!(
+                        key.as_str(),
+                        "bytes" | "pages" | "logs" | "guests" | "started"
+                    );
                     !measured && !key.ends_with("_ms")
                 });
                 map.values_mut().for_each(strip);
