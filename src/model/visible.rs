@@ -29,6 +29,10 @@ pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
 /// Returns the output of a command in which every character is seen, colours aside, as it is about to be
 /// written.
 pub(crate) fn visible_output(text: &str) -> Cow<'_, str> {
+    let is_control = |byte: &u8| (*byte < b' ' && !matches!(*byte, b'\n' | b'\t')) || *byte == 0x7f;
+    if text.is_ascii() && !text.as_bytes().iter().any(is_control) {
+        return Cow::Borrowed(text);
+    }
     let mut shown: Option<String> = None;
     let mut rest = text;
     // Most of it is copied in one piece.
