@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::devices::{Device, DeviceSet, Drivers, Form};
 use crate::model::Side;
 use crate::model::Version;
+use crate::qemu::option_value;
 
 /// The facts about a build that decide on its devices.
 #[derive(Debug, Clone, Copy, Default)]
@@ -274,7 +275,7 @@ impl Device {
                 backend,
                 properties,
             } => {
-                let driver = self.driver(arch).replace(',', ",,");
+                let driver = option_value(self.driver(arch));
                 let mut text = format!("{driver},id={}", self.id);
                 if let Some(bus) = bus {
                     text.push_str(&format!(",bus={bus}"));

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::model::{MachineNames, Version};
+use crate::qemu::option_value;
 
 /// A device of a set.
 #[derive(Debug, Clone)]
@@ -65,8 +66,7 @@ impl fmt::Display for Value {
             Value::Switch(true) => f.write_str("on"),
             Value::Switch(false) => f.write_str("off"),
             Value::Number(number) => number.fmt(f),
-            // QEMU's way to have a comma in a value.
-            Value::Text(text) => f.write_str(&text.replace(',', ",,")),
+            Value::Text(text) => f.write_str(&option_value(text)),
         }
     }
 }
@@ -79,8 +79,13 @@ impl Device {
         needs: Vec<String>,
         args: Vec<String>,
     ) -> Device {
+        Device::plain(id.to_owned(), driver, needs, Form::OfGuest(args))
+    }
+
+    /// Makes a device that is the same wherever it can be had.
+    pub(super) fn plain(id: String, driver: &str, needs: Vec<String>, form: Form) -> Device {
         Device {
-            id: id.to_owned(),
+            id,
             driver: driver.to_owned(),
             driver_on: BTreeMap::new(),
             arch: Vec::new(),
@@ -92,7 +97,7 @@ impl Device {
             unmigratable: None,
             migratable_since: None,
             alone: false,
-            form: Form::OfGuest(args),
+            form,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::devices::{Device, DeviceSet, Driver, Form, Value};
-use crate::model::{MachineNames, Pattern};
+use crate::model::Pattern;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,25 +145,12 @@ impl FallBack {
                 values.insert(property.name.clone(), Value::Text(filled(&rule.value)));
             }
         }
-        devices.push(Device {
-            id: id_of(driver),
-            driver: driver.to_owned(),
-            driver_on: BTreeMap::new(),
-            arch: Vec::new(),
-            machines: MachineNames::default(),
-            since: None,
-            until: None,
-            needs,
-            one_of: None,
-            unmigratable: None,
-            migratable_since: None,
-            alone: false,
-            form: Form::Described {
-                bus: plug,
-                backend,
-                properties: values,
-            },
-        });
+        let form = Form::Described {
+            bus: plug,
+            backend,
+            properties: values,
+        };
+        devices.push(Device::plain(id_of(driver), driver, needs, form));
         DeviceSet {
             name: driver.to_owned(),
             description: "by its bus and its properties".to_owned(),

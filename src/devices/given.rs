@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::devices::{Device, DeviceError, DeviceSet, Form};
 use crate::model::{MachineNames, Version};
+use crate::qemu::split_option;
 use crate::report::AD_HOC;
 
 /// The first QEMU whose `-device` takes JSON.
@@ -72,7 +73,7 @@ impl Device {
         } else {
             let mut driver = None;
             let mut id = None;
-            for (i, item) in items(argument).into_iter().enumerate() {
+            for (i, item) in split_option(argument).into_iter().enumerate() {
                 match item.split_once('=') {
                     None if i == 0 => driver = Some(item),
                     Some(("driver", name)) => driver = Some(name.to_owned()),
@@ -108,18 +109,4 @@ impl Device {
 struct JsonDevice {
     driver: String,
     id: Option<String>,
-}
-
-/// Splits an option's argument into its parts; a doubled comma is a comma.
-fn items(argument: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
-    let mut chars = argument.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == ',' && chars.next_if_eq(&',').is_none() {
-            items.push(String::new());
-        } else if let Some(item) = items.last_mut() {
-            item.push(c);
-        }
-    }
-    items
 }

@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::devices::{Device, DeviceError, DeviceSet, Form, LeftOut, Value};
 use crate::input::read_text;
 use crate::model::{MachineNames, Version, hidden_line};
+use crate::qemu::is_id;
 
 /// What is wrong with text that could pass for something else where it is shown.
 const NOT_SEEN: &str =
@@ -92,13 +93,6 @@ impl Entry {
         }
         None
     }
-}
-
-/// Tells whether QEMU takes this as an `id=`.
-fn is_id(text: &str) -> bool {
-    let mut chars = text.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
-        && chars.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
 impl DeviceSet {

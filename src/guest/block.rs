@@ -3,7 +3,8 @@
 use crate::guest::Idle;
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::Composer;
-use crate::guest::opts::{Opts, Setting, bytes, is_id, is_word, join};
+use crate::guest::opts::{Opts, Setting, bytes, is_word, join};
+use crate::qemu::is_id;
 use crate::report::GuestReason;
 
 /// The options of a machine that name its firmware.

@@ -3,7 +3,8 @@
 use crate::guest::block::FLASH;
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::Composer;
-use crate::guest::opts::{Opts, Setting, is_id, is_name, is_number, is_word, join};
+use crate::guest::opts::{Opts, Setting, is_name, is_number, is_word, join};
+use crate::qemu::is_id;
 use crate::report::{GuestReason, Omission};
 
 /// Options of machines that the guest shows or that its state depends on. A `*` at the end is any rest.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use crate::devices::{Device, DeviceSet};
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::options::{Composer, Defined};
-use crate::guest::opts::{Opts, Setting, is_id, is_name, is_word, join};
+use crate::guest::opts::{Opts, Setting, is_name, is_word, join};
+use crate::qemu::is_id;
 use crate::qemu::machine;
 use crate::report::{GuestReason, Treatment};
 

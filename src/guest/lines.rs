@@ -2,6 +2,7 @@
 
 use crate::guest::given::Given;
 use crate::guest::opts::{Opts, Setting};
+use crate::model::visible;
 use crate::report::{GuestLine, GuestReason, Omission, Treatment};
 
 /// An option of the guest that is moved. The name is always one of ours.
@@ -120,20 +121,16 @@ pub(super) fn omission(name: &str, reason: GuestReason) -> Omission {
 /// The characters of an option that a report has at most.
 const SHOWN: usize = 400;
 
-/// Returns a text without the characters that a terminal takes for commands, and not too long.
+/// Returns a text in which every character is seen, and which is not too long.
 pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.chars() {
-        match c.is_control() {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-        if shown.len() > SHOWN {
-            shown.push('…');
-            break;
-        }
+    let shown = visible(text);
+    match shown
+        .char_indices()
+        .find(|(at, c)| at + c.len_utf8() > SHOWN)
+    {
+        Some((at, c)) => format!("{}…", &shown[..at + c.len_utf8()]),
+        None => shown.into_owned(),
     }
-    shown
 }
 
 /// Returns an option without its secrets.

@@ -3,7 +3,8 @@
 use crate::guest::lines::{Arg, Treated, omission};
 use crate::guest::memory;
 use crate::guest::options::Composer;
-use crate::guest::opts::{Opts, is_id, is_number, is_word, join};
+use crate::guest::opts::{Opts, is_number, is_word, join};
+use crate::qemu::is_id;
 use crate::report::GuestReason;
 
 /// What becomes of a type of object.

@@ -6,8 +6,9 @@ use crate::devices::{Device, DeviceSet};
 use crate::guest::block::Node;
 use crate::guest::given::{Description, Given};
 use crate::guest::lines::{Treated, printable};
-use crate::guest::opts::{Opts, is_id};
+use crate::guest::opts::Opts;
 use crate::guest::{Board, GuestSpec, block, board, cpu, device, memory, object};
+use crate::qemu::is_id;
 use crate::report::{GuestFile, GuestLine, GuestReason, Treatment};
 
 /// The name of the device set in reports.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::qemu::{option_value, split_option};
+
 /// The names and values of an argument.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Opts {
@@ -41,15 +43,14 @@ impl Opts {
                 items: items.collect(),
             });
         }
-        let items =
-            split(text)
-                .into_iter()
-                .enumerate()
-                .map(|(at, item)| match item.split_once('=') {
-                    Some((name, value)) => (name.to_owned(), value.to_owned()),
-                    None if at == 0 && !implied.is_empty() => (implied.to_owned(), item),
-                    None => (item, "on".to_owned()),
-                });
+        let items = split_option(text)
+            .into_iter()
+            .enumerate()
+            .map(|(at, item)| match item.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None if at == 0 && !implied.is_empty() => (implied.to_owned(), item),
+                None => (item, "on".to_owned()),
+            });
         Some(Opts {
             items: items
                 .filter(|(name, _)| !name.is_empty())
@@ -85,34 +86,13 @@ fn setting(value: Value) -> Setting {
     }
 }
 
-/// Splits a list at its commas; a doubled comma is a comma.
-pub(super) fn split(text: &str) -> Vec<String> {
-    let mut items = vec![String::new()];
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == ',' && chars.next_if_eq(&',').is_none() {
-            items.push(String::new());
-        } else if let Some(item) = items.last_mut() {
-            item.push(c);
-        }
-    }
-    items
-}
-
 /// Joins names and values to an argument.
 pub(super) fn join<'a>(items: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let items = items.into_iter();
     let items: Vec<String> = items
-        .map(|(name, value)| format!("{name}={}", value.replace(',', ",,")))
+        .map(|(name, value)| format!("{name}={}", option_value(value)))
         .collect();
     items.join(",")
-}
-
-/// Tells whether QEMU takes this as an `id=`.
-pub(super) fn is_id(text: &str) -> bool {
-    let mut chars = text.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic())
-        && chars.all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
 /// Tells whether this is the name of a property, a driver or a machine type.

@@ -26,5 +26,6 @@ pub use similar::nearest;
 pub use version::{BadVersion, Version};
 pub use virtio::{VirtioKind, feature_name};
 pub(crate) use visible::{
-    hidden_line, is_hidden, make_visible, visible, visible_json, visible_lines, visible_output,
+    hidden_line, is_hidden, is_plain_json, make_visible, visible, visible_json, visible_lines,
+    visible_output,
 };

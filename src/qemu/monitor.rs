@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use tracing::Instrument;
 
 use crate::cleanup::TempFolder;
+use crate::qemu::option_value;
 use crate::qemu::process::quoted;
 use crate::qemu::qmp::{QmpError, Session};
 use crate::qemu::{Build, Ended, RunError, Running, output};
@@ -85,7 +86,7 @@ impl Monitored {
             .arg("-chardev")
             .arg(format!(
                 "socket,id=migcompat,path={}",
-                option_value(&socket)
+                option_value(&socket.to_string_lossy())
             ))
             // Not `-mon`, of which 11.1 warns.
             .args(["-qmp", "chardev:migcompat"])
@@ -167,9 +168,4 @@ pub fn private_dir() -> io::Result<TempFolder> {
         .prefix("migcompat-")
         .permissions(Permissions::from_mode(0o700));
     TempFolder::new(&mut builder, &dir)
-}
-
-/// A path as a value in one of QEMU's option lists, where a comma is written twice.
-pub(crate) fn option_value(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
 }

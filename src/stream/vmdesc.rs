@@ -18,6 +18,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use crate::model::is_plain_json;
+
 /// The description that a stream carries of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmDesc {
@@ -75,10 +77,8 @@ impl VmDesc {
     /// # Errors
     /// The JSON is malformed, has another form or a name that QEMU cannot have written.
     pub fn parse(json: &[u8]) -> Result<VmDesc, serde_json::Error> {
-        // QEMU's names are plain, and it escapes nothing. What is shown of a stream relies on it.
-        let is_plain =
-            |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\r') && *byte != b'\\';
-        match json.iter().all(is_plain) {
+        // What is shown of a stream relies on it.
+        match is_plain_json(json) {
             true => serde_json::from_slice(json),
             false => Err(serde_json::Error::custom("a name is not plain ASCII")),
         }

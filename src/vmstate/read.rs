@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::compression::{UnpackError, unpacked};
+use crate::model::is_plain_json;
 use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
 
 /// No memory is set aside for more than this before it is read.
@@ -123,7 +124,7 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
     };
     // No name in QEMU has a character that JSON writes with a backslash, or one beyond ASCII: only a file
     // of another origin is searched for them.
-    if !is_plain(bytes) {
+    if !is_plain_json(bytes) {
         dump.make_visible();
     }
     let sections = dump.sections.len() + dump.unreadable.len();
@@ -140,13 +141,6 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
         });
     }
     Ok(dump)
-}
-
-/// Tells whether every byte stands for itself in JSON and is seen. Block by block, which is as fast as memory.
-fn is_plain(bytes: &[u8]) -> bool {
-    let is_odd = |byte: &u8| *byte == b'\\' || *byte >= 0x7f;
-    let has_odd = |block: &[u8]| block.iter().fold(false, |odd, byte| odd | is_odd(byte));
-    !bytes.chunks(4096).any(has_odd)
 }
 
 fn line_of(bytes: &[u8], offset: usize) -> usize {

@@ -298,7 +298,7 @@ impl Vm {
             // Ours from the start, so that no byte is without a reader.
             console = Some(console_pipe(&pipe).map_err(no_socket)?);
             args.push("-chardev".into());
-            let path = option_value(&pipe);
+            let path = option_value(&pipe.to_string_lossy());
             let (id, port) = launch.console(workload);
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::qemu::option_value;
+
 /// The guest writes to no more of a disk than this, in bytes.
 const WRITTEN: u64 = 1 << 20;
 
@@ -104,7 +106,7 @@ impl NullDisk<'_> {
 fn disk_file(arg: &str, folder: &Path) -> Option<String> {
     let disk = NullDisk::read(arg)?;
     let path = folder.join(disk.file_name());
-    let path = path.to_string_lossy().replace(',', ",,");
+    let path = option_value(&path.to_string_lossy());
     let read_only = if disk.read_only { ",read-only=on" } else { "" };
     // Both sides of a migration have it open; they write one after the other.
     Some(format!(
@@ -119,7 +121,7 @@ fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<Strin
         Network::Tap => "no".to_owned(),
         Network::AnsweringTap => {
             let path = folder.join(UP);
-            path.to_string_lossy().replace(',', ",,")
+            option_value(&path.to_string_lossy())
         }
     };
     let mut words = arg.split(',');
