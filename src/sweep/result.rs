@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::culprit::{Item, Verdict};
 use crate::devices::DeviceSet;
 use crate::migration::coverage::{Observed, Reach};
-use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId};
@@ -27,9 +26,8 @@ pub(crate) struct MachineResult {
     pub reach: Reach,
     /// The devices of the cases that did not pass, by their ids.
     pub failed: BTreeMap<String, DeviceSet>,
-    /// The features that virtio devices offer in both builds, of each guest that was asked.
-    pub features: Vec<Snapshots>,
-    /// Guests that have, between them, all the virtio devices that were tried and did not tell their features.
+    /// Guests that have, between them, all the virtio devices that were tried and may offer other features in one
+    /// build than in the other.
     pub not_asked: Vec<DeviceSet>,
 }
 
@@ -132,7 +130,6 @@ impl MachineResult {
             },
             cases,
             failed,
-            features: evidence.features.clone(),
             not_asked,
         }
     }

@@ -63,7 +63,8 @@ async fn snapshot(
     let vm = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await?;
     let session = &vm.monitored.session;
     match Snapshot::take(session, vm.command, &relevant).await {
-        Ok(snapshot) => {
+        Ok(mut snapshot) => {
+            vm.ask_offers(&mut snapshot).await;
             vm.monitored.quit(vm.command).await;
             Ok(snapshot)
         }
@@ -245,6 +246,14 @@ pub(crate) fn dropped_features(
     let mut differences = compare(snapshots, Compared::Values, lists);
     differences.retain(|difference| difference.feature_dropped().is_some());
     findings(&differences, directions, machine)
+}
+
+/// Tells whether a switch that may turn on a feature is set up differently. What the devices offer decides
+/// whether it does.
+pub(crate) fn may_drop_features(snapshots: &Snapshots) -> bool {
+    let differences = compare(snapshots, Compared::Values, &KnownIssues::default());
+    let mut differences = differences.iter();
+    differences.any(|difference| difference.feature_dropped().is_some())
 }
 
 /// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.

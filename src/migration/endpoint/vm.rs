@@ -344,6 +344,12 @@ impl Vm {
         Snapshot::of(&self.monitored.session, self.command, asked).await
     }
 
+    /// Asks its virtio devices for the features that they offer. It may have ended afterwards.
+    pub(crate) async fn ask_offers(&self, snapshot: &mut Snapshot) {
+        let session = &self.monitored.session;
+        snapshot.ask_offers(session, self.command).await;
+    }
+
     /// Returns the trace of a destination's load so far; nothing of any other build.
     pub(crate) fn read_trace(&self) -> String {
         let read = |path: &PathBuf| std::fs::read(path).ok();

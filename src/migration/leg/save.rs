@@ -63,13 +63,15 @@ impl NewMachine {
         }
     }
 
-    /// Asks how its devices are set up.
+    /// Asks how its devices are set up. It is good for nothing else afterwards.
     ///
     /// # Errors
     /// The build ends, or does not answer in time; in words.
     pub(crate) async fn ask(&self, asked: Asked) -> Result<Snapshot, String> {
         let answered = self.vm.ask(asked).await;
-        answered.map_err(|error| format!("{}: {error}", self.label))
+        let mut snapshot = answered.map_err(|error| format!("{}: {error}", self.label))?;
+        self.vm.ask_offers(&mut snapshot).await;
+        Ok(snapshot)
     }
 
     /// Ends it. It has nothing to put in order.

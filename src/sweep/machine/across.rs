@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
+use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
 use crate::model::Route;
 use crate::report::Outcome;
@@ -154,8 +155,8 @@ impl AcrossSearch {
         if let Some(widths) = widths {
             self.widths.get_or_insert_with(Vec::new).extend(widths);
         }
-        if let Some(features) = features {
-            evidence.features.push(features);
+        // Where they differ, machines of their own are asked what that means.
+        if features.is_some_and(|features| !may_drop_features(&features)) {
             let virtio = self.devices.virtio(context, &trial.items);
             evidence.asked.extend(virtio);
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::culprit::Item;
 use crate::migration::coverage::Observed;
-use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::model::{Direction, Route};
 use crate::stream::Stream;
 use crate::sweep::machine::guest::Moved;
@@ -18,9 +17,7 @@ use crate::sweep::pairing::{Half, Pairing};
 pub(crate) struct Evidence {
     pub observed: Vec<Observed>,
     pub pairing: Pairing,
-    /// The features that virtio devices offer in both builds, of each guest that was asked.
-    pub features: Vec<Snapshots>,
-    /// The virtio devices of those guests.
+    /// The virtio devices that both builds set up alike, as far as guests were asked.
     pub asked: BTreeSet<Item>,
 }
 
