@@ -40,6 +40,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         &config.guests,
         progress,
     )?;
+    let fingerprints = opened.pair.fingerprints();
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
@@ -72,7 +73,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         Means {
             sought: &sought,
             lists: Some(&lists),
-            builds: Some(&opened.pair),
+            builds: Some(fingerprints),
             sets: &config.guests.device_sets,
         },
     );

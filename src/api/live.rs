@@ -55,6 +55,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         &config.guests,
         progress,
     )?;
+    let fingerprints = opened.pair.fingerprints();
     let policy = Policy::default();
     let running = !config.guests.paused;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
@@ -89,7 +90,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         Means {
             sought: &sought,
             lists: Some(&lists),
-            builds: Some(&opened.pair),
+            builds: Some(fingerprints),
             sets: &config.guests.device_sets,
         },
     );

@@ -9,7 +9,7 @@ use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
 use crate::devices::shipped;
 use crate::history::{Access, Entry, History, HistoryError, MOST, Row, Run, judge};
-use crate::qemu::Pair;
+use crate::qemu::Fingerprints;
 use crate::report::baseline::{Sought, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{Gate, Notice, NoticeKind, Policy, Report, RunRecord, Tool};
@@ -72,13 +72,12 @@ impl Memory {
 }
 
 /// What a report was made with.
-#[derive(Clone, Copy)]
 pub(crate) struct Means<'m> {
     pub sought: &'m Sought,
     /// Nothing where reports are joined, which say it themselves.
     pub lists: Option<&'m KnownIssues>,
     /// The builds that guests were moved between.
-    pub builds: Option<&'m Pair>,
+    pub builds: Option<Fingerprints>,
     /// The device sets by name, or by a file of the user's own.
     pub sets: &'m [String],
 }
@@ -154,7 +153,7 @@ impl Recalled {
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, means.sought);
             report.notices.extend(notices);
-            report.run = Some(record(self.began, lists, &means));
+            report.run = Some(record(self.began, lists, means.sets, means.builds));
         }
         if let Some(baseline) = &self.baseline {
             hold_against(
@@ -241,14 +240,20 @@ fn sets_digest(sets: &[String]) -> String {
 }
 
 /// Says when the run began and by what it tests.
-fn record(began: SystemTime, lists: &KnownIssues, means: &Means<'_>) -> RunRecord {
+fn record(
+    began: SystemTime,
+    lists: &KnownIssues,
+    sets: &[String],
+    builds: Option<Fingerprints>,
+) -> RunRecord {
+    let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     RunRecord {
         started: humantime::format_rfc3339_seconds(began).to_string(),
         host: host.trim().to_owned(),
         lists: lists.digest(),
-        device_sets: sets_digest(means.sets),
-        old_hash: means.builds.and_then(|pair| pair.old.build.fingerprint()),
-        new_hash: means.builds.and_then(|pair| pair.new.build.fingerprint()),
+        device_sets: sets_digest(sets),
+        old_hash,
+        new_hash,
     }
 }

@@ -68,6 +68,8 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         shard: config.shard,
     };
     let opened = Opened::open(config, progress)?;
+    let first = opened.builds.first();
+    let fingerprints = first.map(|builds| builds.pair.fingerprints());
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
@@ -81,7 +83,7 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         memory::Means {
             sought: &sought,
             lists: Some(&lists),
-            builds: opened.builds.first().map(|builds| &builds.pair),
+            builds: fingerprints,
             sets: &[],
         },
     );

@@ -159,8 +159,12 @@ impl Build {
         let words = words.chain(self.args.iter().map(OsString::as_os_str));
         let mut hash = Xxh3::new();
         let mut files = 0;
+        let mut part = vec![0; 1 << 20];
         for file in words.map(Path::new).filter(|word| word.is_file()) {
-            hash.update(&std::fs::read(file).ok()?);
+            let mut file = File::open(file).ok()?;
+            while let read @ 1.. = file.read(&mut part).ok()? {
+                hash.update(&part[..read]);
+            }
             files += 1;
         }
         (files > 0).then(|| format!("{:016x}", hash.digest()))

@@ -39,7 +39,7 @@ pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
 pub(crate) use options::{is_id, option_value, split_option};
 pub(crate) use pair::side_by_side;
-pub(crate) use pair::{Opened, PairError};
+pub(crate) use pair::{Fingerprints, Opened, PairError};
 pub use pair::{Means, Pair};
 pub(crate) use process::{Ended, RunError, Running};
 pub(crate) use progress::FetchWatcher;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use crate::model::BuildRef;
 use crate::qemu::{
@@ -96,7 +97,29 @@ impl PairError {
     }
 }
 
+/// Hashes of what starts the builds of a pair, made while guests run: each is of tens of megabytes.
+#[derive(Debug)]
+pub(crate) struct Fingerprints(JoinHandle<(Option<String>, Option<String>)>);
+
+impl Fingerprints {
+    /// Waits for the hashes of the old and of the new build; `None` for one that cannot be read.
+    pub(crate) fn wait(self) -> (Option<String>, Option<String>) {
+        match self.0.join() {
+            Ok(hashes) => hashes,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
 impl Pair {
+    /// Begins to hash what starts the builds.
+    pub(crate) fn fingerprints(&self) -> Fingerprints {
+        let (old, new) = (self.old.build.clone(), self.new.build.clone());
+        Fingerprints(std::thread::spawn(move || {
+            (old.fingerprint(), new.fingerprint())
+        }))
+    }
+
     /// Opens both builds side by side.
     ///
     /// # Errors
