@@ -63,20 +63,15 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

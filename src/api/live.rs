@@ -80,20 +80,15 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     inquiry.link_common();
     inquiry.excuse();
     inquiry.withdraw();
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: false,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::without_dumps(&config.builds.directions),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

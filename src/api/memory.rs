@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::api::Outcome;
 use crate::api::error::{Error, Problem};
 use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
@@ -73,13 +74,11 @@ impl Memory {
 
 /// What a report was made with.
 pub(crate) struct Means<'m> {
-    pub sought: &'m Sought,
+    pub sought: Sought,
     /// Nothing where reports are joined, which say it themselves.
     pub lists: Option<&'m KnownIssues>,
     /// The builds that guests were moved between.
     pub builds: Option<Fingerprints>,
-    /// The device sets by name, or by a file of the user's own.
-    pub sets: &'m [String],
 }
 
 /// Earlier results that were read before a run began.
@@ -92,6 +91,8 @@ pub(crate) struct Recalled {
     notices: Vec<Notice>,
     gate: Gate,
     began: SystemTime,
+    /// A hash of the device sets; empty until [`Recalled::hold`].
+    sets: String,
 }
 
 impl Recalled {
@@ -117,21 +118,24 @@ impl Recalled {
             notices: Vec::new(),
             gate: memory.gate,
             began: SystemTime::now(),
+            sets: String::new(),
         })
     }
 
-    /// Compares what tests with the lock, if there is one.
+    /// Notes what tests, and compares it with the lock, if there is one. The device sets are named, or are files of
+    /// the user's own.
     ///
     /// # Errors
     /// The lock cannot be used, or the run differs from it and nobody acknowledges that.
     pub(crate) fn hold(&mut self, lists: &KnownIssues, sets: &[String]) -> Result<(), Error> {
+        self.sets = sets_digest(sets);
         let Some(file) = self.lock.take() else {
             return Ok(());
         };
         let lock = Lock {
             migcompat: Tool::this().version,
             lists: lists.digest(),
-            device_sets: sets_digest(sets),
+            device_sets: self.sets.clone(),
         };
         let changed = lock.hold(&file)?;
         match &self.acknowledged {
@@ -147,20 +151,20 @@ impl Recalled {
         Ok(())
     }
 
-    /// Holds a report against what was before, records it, and draws its verdict. Of the lists, it says which
-    /// entries are out of date.
-    pub(crate) fn judge(self, mut report: Report, policy: Policy, means: Means<'_>) -> Report {
+    /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
+    /// says which entries are out of date.
+    pub(crate) fn conclude(self, mut report: Report, policy: Policy, means: Means<'_>) -> Outcome {
         if let Some(lists) = means.lists {
-            let notices = known_issues::review(lists, &report, means.sought);
+            let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
-            report.run = Some(record(self.began, lists, means.sets, means.builds));
+            report.run = Some(record(self.began, lists, self.sets, means.builds));
         }
         if let Some(baseline) = &self.baseline {
             hold_against(
                 &mut report,
                 &baseline.report,
                 &baseline.origin,
-                means.sought,
+                &means.sought,
             );
         }
         report.notices.extend(self.notices);
@@ -179,10 +183,10 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
-        report.judged_by(Policy {
+        Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
-        })
+        }))
     }
 }
 
@@ -243,7 +247,7 @@ fn sets_digest(sets: &[String]) -> String {
 fn record(
     began: SystemTime,
     lists: &KnownIssues,
-    sets: &[String],
+    device_sets: String,
     builds: Option<Fingerprints>,
 ) -> RunRecord {
     let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
@@ -252,7 +256,7 @@ fn record(
         started: humantime::format_rfc3339_seconds(began).to_string(),
         host: host.trim().to_owned(),
         lists: lists.digest(),
-        device_sets: sets_digest(sets),
+        device_sets,
         old_hash,
         new_hash,
     }

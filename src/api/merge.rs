@@ -30,19 +30,15 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
     };
     let report = merge::merge(inputs, missing, config.required_coverage)?;
     let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
-    let sought = Sought {
-        directions: Direction::BOTH.into_iter().filter(of_cases).collect(),
-        dumps: true,
-    };
+    let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(of_cases).collect();
     let policy = report.policy.clone();
-    Ok(Outcome::of(recalled.judge(
+    Ok(recalled.conclude(
         report,
         policy,
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&directions),
             lists: None,
             builds: None,
-            sets: &[],
         },
-    )))
+    ))
 }

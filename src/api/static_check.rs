@@ -78,18 +78,13 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         notices,
         ..Report::new(old, new, pair.machine.clone())
     };
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    Ok(Outcome::of(recalled.judge(
+    Ok(recalled.conclude(
         report,
         policy,
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions),
             lists: Some(&lists),
             builds: None,
-            sets: &[],
         },
-    )))
+    ))
 }

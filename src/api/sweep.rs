@@ -73,22 +73,17 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
-    let sought = Sought {
-        directions: options.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),
         memory::Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&options.directions),
             lists: Some(&lists),
             builds: fingerprints,
-            sets: &[],
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }
 
 /// Two builds for one architecture, and their machines to sweep.

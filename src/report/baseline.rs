@@ -156,6 +156,24 @@ pub(crate) struct Sought {
     pub dumps: bool,
 }
 
+impl Sought {
+    /// Returns those between the dumps and in the guests that moved.
+    pub(crate) fn with_dumps(directions: &[Direction]) -> Sought {
+        Sought {
+            directions: directions.to_vec(),
+            dumps: true,
+        }
+    }
+
+    /// Returns those in the guests that moved.
+    pub(crate) fn without_dumps(directions: &[Direction]) -> Sought {
+        Sought {
+            directions: directions.to_vec(),
+            dumps: false,
+        }
+    }
+}
+
 /// The severity of what a report says of one key: the more, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
