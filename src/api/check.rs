@@ -11,7 +11,7 @@ use crate::api::memory::{Means, Recalled};
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -67,7 +67,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: Sought::with_dumps(&config.builds.directions),
+            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

@@ -9,7 +9,7 @@ use crate::api::memory::{Means, Recalled};
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Notice, NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
@@ -84,7 +84,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: Sought::without_dumps(&config.builds.directions),
+            sought: Sought::without_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

@@ -5,7 +5,7 @@ use crate::api::config::MergeConfig;
 use crate::api::error::Error;
 use crate::api::memory::{Means, Recalled};
 use crate::model::Direction;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::read::read;
 use crate::sweep::merge;
 use crate::sweep::merge::Missing;
@@ -28,6 +28,10 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
     } else {
         Missing::Refuse
     };
+    let shards = inputs
+        .iter()
+        .filter_map(|input| input.report.shard.as_ref());
+    let options = shards.map(|shard| shard.options.clone()).next();
     let report = merge::merge(inputs, missing, config.required_coverage)?;
     let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
     let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(of_cases).collect();
@@ -36,7 +40,7 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         report,
         policy,
         Means {
-            sought: Sought::with_dumps(&directions),
+            sought: Sought::with_dumps(&directions).among(options.unwrap_or_default()),
             lists: None,
             builds: None,
         },

@@ -24,7 +24,7 @@ use crate::model::{BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -73,11 +73,13 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
+    let shard = config.shard.map(|shard| format!("shard {shard}"));
+    let among = config.only.iter().cloned().chain(shard);
     let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),
         memory::Means {
-            sought: Sought::with_dumps(&options.directions),
+            sought: Sought::with_dumps(&options.directions).among(among),
             lists: Some(&lists),
             builds: fingerprints,
         },

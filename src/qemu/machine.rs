@@ -316,6 +316,7 @@ mod tests {
                     default_cpu: None,
                 })
                 .collect(),
+            program: None,
         }
     }
 
