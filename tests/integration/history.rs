@@ -347,6 +347,8 @@ fn findings_have_a_history_and_can_be_regressions() {
     let history = folder.path().join("history.db").display().to_string();
     let (old, new) = (dump("7.2.22", "x86_64-q35"), dump("10.0.13", "x86_64-q35"));
     let run = |new: &str| {
+        // Equal results of one second are one run.
+        std::thread::sleep(Duration::from_millis(1100));
         let memory = [
             "--history",
             &history,
