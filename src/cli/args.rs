@@ -609,6 +609,9 @@ pub(crate) struct StreamOutputArgs {
     /// Bytes of the file before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
+    /// Name or id of the snapshot, where FILE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
     /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
@@ -622,7 +625,7 @@ pub(crate) enum StreamFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Stream: plain, gzip or zstd; - for standard input
+    /// Stream: plain, gzip or zstd, an image saved by libvirt, a qcow2 image with a snapshot; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
