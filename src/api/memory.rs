@@ -8,6 +8,7 @@ use crate::api::Outcome;
 use crate::api::error::{Error, Problem};
 use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
+use crate::api::one_case;
 use crate::devices::shipped;
 use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Row, Run, Sighting, TierRules,
@@ -169,7 +170,18 @@ impl Recalled {
 
     /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
     /// says which entries are out of date.
-    pub(crate) fn conclude(self, mut report: Report, policy: Policy, means: Means<'_>) -> Outcome {
+    pub(crate) fn conclude(
+        self,
+        mut report: Report,
+        policy: Policy,
+        mut means: Means<'_>,
+    ) -> Outcome {
+        // A run for one case looks at less.
+        let case = policy
+            .case
+            .iter()
+            .map(|case| format!("case {}", case.as_str()));
+        means.sought.among.extend(case);
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
@@ -187,6 +199,7 @@ impl Recalled {
             );
         }
         report.notices.extend(self.notices);
+        report.notices.extend(one_case::missing(&report, &policy));
         for case in &mut report.cases {
             (case.memory, case.tier) = (None, None);
         }

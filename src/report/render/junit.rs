@@ -86,6 +86,7 @@ fn remembered(test: &mut TestCase, memory: Option<&Memory>) {
 /// Returns why a break does not count that no list allows.
 fn uncounted(policy: &Policy, memory: Option<&Memory>) -> Option<String> {
     match (policy.gate, memory) {
+        _ if policy.case.is_some() => Some("not the case that decides".to_owned()),
         (Gate::All, _) => None,
         (Gate::New, _) => Some("in the baseline too".to_owned()),
         (Gate::Regression, Some(memory)) => Some(format!("{}: {}", memory.label, memory.evidence)),
