@@ -52,6 +52,8 @@ pub enum NoticeKind {
     LockDiffers,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// No device type that a sweep was asked for could be tried. The subject is what selects them.
+    NothingTried,
 }
 
 /// Evidence that a run lacks.
@@ -118,6 +120,9 @@ impl Notice {
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::NothingTried => {
+                format!("every device type that --only {subject} selects is left out")
             }
         }
     }
