@@ -57,7 +57,7 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     )?;
     let fingerprints = opened.pair.fingerprints();
     let policy = Policy::default();
-    let running = !config.guests.paused;
+    let running = !config.guests.paused && !config.guests.driven;
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);

@@ -27,6 +27,7 @@
 mod check;
 mod config;
 mod doubts;
+mod driven;
 pub(crate) mod dumps;
 mod error;
 pub(crate) mod history;
@@ -38,6 +39,7 @@ pub(crate) mod logs;
 mod memory;
 mod merge;
 mod names;
+mod network;
 mod progress;
 mod static_check;
 mod sweep;

@@ -137,6 +137,7 @@ fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
             first: args.first.direction(),
         }),
         paused: args.paused,
+        driven: args.driven,
         workload: match args.workload {
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,

@@ -43,7 +43,7 @@ pub use guest::{
     Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
-pub use linux::{LinuxReport, VirtioReport};
+pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{FlakeRate, Memory, MemoryLabel, RunRecord};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
