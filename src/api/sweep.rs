@@ -10,6 +10,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory;
 use crate::api::memory::Recalled;
 use crate::api::names;
+use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::migration::boot::PlainBoots;
@@ -29,6 +30,7 @@ use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Repo
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
+use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
@@ -52,6 +54,14 @@ use crate::vmstate::dump::Dump;
 /// call is made inside a runtime. Of several architectures, one for which there is no build is no error,
 /// but a case of the report. Where coverage is required, a build that writes no dump is an error.
 pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let policy = &mut config.judging.policy;
+    one_case::narrow(case.as_ref(), &mut config.builds, policy);
+    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
@@ -64,7 +74,11 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
         } else {
             Packing::Packed
         },
-        only: Only::new(&config.only),
+        only: match &config.case {
+            // A group of devices is found among all of them.
+            Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
+            _ => Only::new(&config.only),
+        },
         shard: config.shard,
     };
     let opened = Opened::open(config, progress)?;

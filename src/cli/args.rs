@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
-use crate::model::{Date, Direction, Pattern, Version};
+use crate::model::{CaseName, Date, Direction, Pattern, Version};
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -155,6 +155,15 @@ pub(crate) enum GateArg {
     New,
     /// Cases that passed with an earlier new build, by the history
     Regression,
+}
+
+/// The case that a run is about.
+#[derive(Debug, Args)]
+pub(crate) struct CaseArgs {
+    /// Run one case alone, as far as that can be, and have it alone decide the exit status, whatever the lists make
+    /// of it: 0 it passes, 1 it fails, 125 it could not be tested. `git bisect run` takes a command with it
+    #[arg(long, value_name = "CASE", conflicts_with = "direction")]
+    pub case: Option<CaseName>,
 }
 
 /// The lists and options by which findings are judged.
@@ -321,6 +330,8 @@ pub(crate) struct LiveArgs {
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
     #[command(flatten)]
+    pub case: CaseArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -362,7 +373,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
-    #[arg(long, value_name = "K/N", conflicts_with = "min_coverage")]
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,
     #[command(flatten)]
     pub judge: JudgeArgs,
@@ -381,6 +392,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
+    pub case: CaseArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -396,6 +409,8 @@ pub(crate) struct CheckBuildsArgs {
     pub coverage: CoverageArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub case: CaseArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
@@ -598,6 +613,9 @@ pub(crate) struct StreamOutputArgs {
     /// Bytes of the file before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
+    /// Name or id of the snapshot, where FILE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
     /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
@@ -611,7 +629,7 @@ pub(crate) enum StreamFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Stream: plain, gzip or zstd; - for standard input
+    /// Stream: plain, gzip or zstd, an image saved by libvirt, a qcow2 image with a snapshot; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]

@@ -40,6 +40,16 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Tells whether it counts against the two builds.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => true,
+            Outcome::Pass | Outcome::Broken | Outcome::Skip => false,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -357,10 +367,6 @@ impl Case {
 
     /// Returns whether this case alone makes the pair of builds incompatible.
     pub fn gates(&self) -> bool {
-        self.allowed_by.is_none()
-            && matches!(
-                self.outcome,
-                Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost
-            )
+        self.allowed_by.is_none() && self.outcome.is_failure()
     }
 }

@@ -36,6 +36,13 @@ impl Verdict {
         if report.findings.iter().any(breaks) || report.cases.iter().any(fails) {
             return Verdict::Incompatible;
         }
+        if let Some(name) = &policy.case {
+            let named = |case: &&Case| case.id == name.as_str();
+            return match report.cases.iter().find(named) {
+                Some(case) if !is_idle(case) => Verdict::Compatible,
+                Some(_) | None => Verdict::Untested,
+            };
+        }
         let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);
         if nothing_ran(&report.cases)
             || rests_on_a_part(&report.cases)
