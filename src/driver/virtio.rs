@@ -304,7 +304,7 @@ mod tests {
             assert!(ring.used >= ring.available + 6 + 2 * size);
             assert_eq!(ring.used % unit.min(16), 0);
         }
-        assert_eq!(Ring::take(&mut ram, 0x8000, 4096), None);
+        assert_eq!(Ring::take(&mut ram, 0x1_0000, 4096), None);
     }
 
     #[test]
