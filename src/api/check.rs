@@ -8,10 +8,11 @@ use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
+use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -28,18 +29,27 @@ use crate::workload;
 /// # Errors
 /// As for [`live`](crate::api::live); a build that writes no dump is an error too.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let policy = &mut config.judging.policy;
+    one_case::narrow(case.as_ref(), &mut config.builds, policy);
+    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
-    let opened = Opened::new(
+    let mut opened = Opened::new(
         &config.builds,
         config.machine.as_deref(),
         &config.guests,
         progress,
     )?;
+    let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let notices = dumps.notices();
@@ -47,6 +57,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     let dumps = (&*shared.0, &*shared.1);
     // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused
+        && !config.guests.driven
         && (config.guests.workload == WorkloadKind::Linux
             || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
@@ -55,7 +66,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();
-    inquiry.settle_doubts(&shared)?;
+    inquiry.settle_doubts(&shared, alone.as_ref())?;
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);
@@ -63,20 +74,15 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

@@ -6,10 +6,11 @@ use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
+use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Notice, NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
@@ -44,21 +45,31 @@ use crate::report::{Notice, NoticeKind, Policy};
 /// # Ok::<(), migcompat::api::Error>(())
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let mut policy = Policy::default();
+    one_case::narrow(case.as_ref(), &mut config.builds, &mut policy);
+    run(&config, &policy, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
-    let opened = Opened::new(
+    let mut opened = Opened::new(
         &config.builds,
         config.machine.as_deref(),
         &config.guests,
         progress,
     )?;
+    if let Some(case) = &config.case {
+        opened.narrow(case);
+    }
     let fingerprints = opened.pair.fingerprints();
-    let policy = Policy::default();
-    let running = !config.guests.paused;
-    let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
+    let running = !config.guests.paused && !config.guests.driven;
+    let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);
     inquiry.compare_features();
@@ -80,20 +91,15 @@ pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Err
     inquiry.link_common();
     inquiry.excuse();
     inquiry.withdraw();
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: false,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::without_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

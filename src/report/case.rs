@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, Cause, LinuxReport, Memory, Notice, NoticeKind};
+use crate::report::{
+    BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
+};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,6 +38,16 @@ impl Outcome {
                 Some("it also fails from a build to itself, so it is no break between the two")
             }
             Outcome::Pass | Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Skip => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// Tells whether it counts against the two builds.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => true,
+            Outcome::Pass | Outcome::Broken | Outcome::Skip => false,
         }
     }
 }
@@ -177,6 +189,31 @@ pub struct Repeated {
     pub of: usize,
 }
 
+/// The tries of a failed case without one of its capabilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithoutCapability {
+    /// The capability that was left out, by QEMU's name.
+    pub capability: String,
+    /// Tries that did not pass: the first such try is the last.
+    pub failed: usize,
+    /// All tries.
+    pub of: usize,
+}
+
+impl fmt::Display for WithoutCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WithoutCapability {
+            capability,
+            failed,
+            of,
+        } = self;
+        match failed {
+            0 => write!(f, "without {capability} it passes ({of} of {of})"),
+            _ => write!(f, "without {capability} it does not pass either"),
+        }
+    }
+}
+
 /// The devices of a set that failed as a whole, split into culprits and others. Each culprit has a case of
 /// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +271,9 @@ pub struct Case {
     /// The Linux guest that worked in the machine, where it was one.
     #[serde(default)]
     pub linux: Option<LinuxReport>,
+    /// What a driver from outside did to the devices, where no guest ran and it did.
+    #[serde(default)]
+    pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
     /// The reason why it did not pass.
@@ -246,6 +286,9 @@ pub struct Case {
     pub control: Option<Control>,
     /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
+    /// What becomes of it without each of its capabilities, where it failed.
+    #[serde(default)]
+    pub without_capability: Vec<WithoutCapability>,
     /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
     pub split: Option<Split>,
@@ -270,6 +313,9 @@ pub struct Case {
     /// What earlier runs say of it, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// Its tier, where there is a history.
+    #[serde(default)]
+    pub tier: Option<CaseTier>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -305,11 +351,13 @@ impl Case {
             running: false,
             not_running: None,
             linux: None,
+            driven: None,
             outcome: Outcome::Skip,
             cause: None,
             same_as: None,
             control: None,
             repeated: None,
+            without_capability: Vec::new(),
             split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),
@@ -319,6 +367,7 @@ impl Case {
             allowed_by: None,
             baseline: None,
             memory: None,
+            tier: None,
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),
@@ -353,10 +402,6 @@ impl Case {
 
     /// Returns whether this case alone makes the pair of builds incompatible.
     pub fn gates(&self) -> bool {
-        self.allowed_by.is_none()
-            && matches!(
-                self.outcome,
-                Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost
-            )
+        self.allowed_by.is_none() && self.outcome.is_failure()
     }
 }

@@ -19,12 +19,14 @@ mod needs;
 mod processes;
 
 mod baseline;
+mod bisect;
 mod builds;
 mod cli;
 mod common_cause;
 mod containers;
 mod dependencies;
 mod device_sets;
+mod driven;
 mod dumps;
 mod guests;
 mod history;

@@ -207,6 +207,9 @@ pub(crate) fn failure(
     if let Some(repeated) = case.repeated {
         writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
     }
+    for without in &case.without_capability {
+        writeln!(out, "  capability {without}")?;
+    }
     if let Some(reason) = &case.allowed_by {
         writeln!(out, "  allowed    {reason}")?;
     }
@@ -215,6 +218,9 @@ pub(crate) fn failure(
     }
     if let Some(memory) = &case.memory {
         writeln!(out, "  history    {}: {}", memory.label, memory.evidence)?;
+    }
+    if let Some(tier) = &case.tier {
+        writeln!(out, "  tier       {tier}")?;
     }
     if let Some(split) = &case.split {
         blame(split, out)?;
