@@ -266,7 +266,7 @@ pub(crate) fn record_failure(
 }
 
 /// Writes into the case what a run came to.
-fn record(case: &mut Case, result: RunResult) {
+pub(crate) fn record(case: &mut Case, result: RunResult) {
     case.linux = result.linux;
     case.cause = result.cause;
     case.legs = result.legs;
