@@ -53,8 +53,12 @@ pub enum NoticeKind {
     /// A guest that is described has a device that its saved state does not have: it is as after reset. The subject
     /// is the section.
     NotInState,
+    /// The run has no case of the name that was to decide alone. The subject is the name.
+    CaseMissing,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// No device type that a sweep was asked for could be tried. The subject is what selects them.
+    NothingTried,
 }
 
 /// Evidence that a run lacks.
@@ -120,8 +124,12 @@ impl Notice {
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
             NoticeKind::NotInState => format!("the state has no section {subject}"),
+            NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::NothingTried => {
+                format!("every device type that --only {subject} selects is left out")
             }
         }
     }
