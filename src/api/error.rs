@@ -95,13 +95,20 @@ pub(crate) enum Problem {
     )]
     NoLinux { arch: String, known: String },
     #[error(
+        "the devices of {machine} ({arch}) cannot be driven from outside: nothing says where its buses are; they can be \
+         moved as they are after reset (--paused)"
+    )]
+    NotDrivable { machine: String, arch: String },
+    #[error(
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
-    #[error("regressions can be told only beside a history: name its file (--history)")]
+    #[error(
+        "regressions can be told only beside a history, and so can tiers: name its file (--history)"
+    )]
     NoHistory,
     #[error(
-        "a comparison of dumps has no cases, and only cases can be regressions: use --gate all or new"
+        "a comparison of dumps has no cases, and only cases have a tier: use --gate all, new or regression"
     )]
     NoCases,
     #[error(transparent)]
@@ -149,6 +156,7 @@ impl Problem {
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }
             | Problem::NoLinux { .. }
+            | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }
