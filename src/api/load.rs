@@ -249,6 +249,7 @@ impl Question<'_> {
             capabilities: Vec::new(),
             running: false,
             linux: None,
+            driving: None,
             saved: SavedGuests::default(),
             loops: None,
             retries: self.config.retries.into(),
