@@ -8,6 +8,7 @@ use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
+use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
@@ -28,18 +29,27 @@ use crate::workload;
 /// # Errors
 /// As for [`live`](crate::api::live); a build that writes no dump is an error too.
 pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let policy = &mut config.judging.policy;
+    one_case::narrow(case.as_ref(), &mut config.builds, policy);
+    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
     let policy = config.judging.policy.clone();
-    let opened = Opened::new(
+    let mut opened = Opened::new(
         &config.builds,
         config.machine.as_deref(),
         &config.guests,
         progress,
     )?;
+    let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
     let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
     let notices = dumps.notices();
@@ -55,7 +65,7 @@ pub fn check(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, E
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();
-    inquiry.settle_doubts(&shared)?;
+    inquiry.settle_doubts(&shared, alone.as_ref())?;
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);

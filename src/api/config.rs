@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
-use crate::model::Direction;
+use crate::model::{CaseName, Direction};
 use crate::report::Policy;
 use crate::sweep::shard::Shard;
 
@@ -237,7 +237,8 @@ pub struct Guests {
     pub jobs: Option<usize>,
     /// The number of times that a failed case is tried again.
     pub retries: u16,
-    /// The number of times that a passed case is run again, to see whether it always passes.
+    /// The number of times that a case is run again, to see whether it always passes. One that fails is run again at
+    /// least as often as `retries` says.
     pub repeat: u16,
     /// The time limit of one migration.
     pub timeout: Duration,
@@ -324,6 +325,8 @@ pub struct LiveConfig {
     pub guests: Guests,
     /// Folders with lists of known issues, beside the shipped ones.
     pub lists: Vec<PathBuf>,
+    /// The case that alone is run, as far as it can be, and that alone decides.
+    pub case: Option<CaseName>,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -345,6 +348,7 @@ impl LiveConfig {
             machine: Some(machine.into()),
             guests: Guests::new(),
             lists: Vec::new(),
+            case: None,
             memory: Memory::new(),
         }
     }
@@ -352,6 +356,12 @@ impl LiveConfig {
     /// Sets the guests, and how they are moved.
     pub fn guests(mut self, guests: Guests) -> LiveConfig {
         self.guests = guests;
+        self
+    }
+
+    /// Sets the case that alone is run and decides.
+    pub fn case(mut self, case: CaseName) -> LiveConfig {
+        self.case = Some(case);
         self
     }
 
@@ -376,6 +386,8 @@ pub struct CheckConfig {
     pub guests: Guests,
     /// The lists and the policy.
     pub judging: Judging,
+    /// The case that alone is run, as far as it can be, and that alone decides.
+    pub case: Option<CaseName>,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -397,6 +409,7 @@ impl CheckConfig {
             machine: Some(machine.into()),
             guests: Guests::new(),
             judging: Judging::new(),
+            case: None,
             memory: Memory::new(),
         }
     }
@@ -410,6 +423,12 @@ impl CheckConfig {
     /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> CheckConfig {
         self.judging = judging;
+        self
+    }
+
+    /// Sets the case that alone is run and decides.
+    pub fn case(mut self, case: CaseName) -> CheckConfig {
+        self.case = Some(case);
         self
     }
 
@@ -477,6 +496,8 @@ pub struct SweepConfig {
     /// The folder where the logs of cases that did not pass are kept; by default a new one among the
     /// temporary ones, which is there afterwards only if something is in it.
     pub logs: Option<PathBuf>,
+    /// The case that alone is run, as far as it can be, and that alone decides; not with a shard.
+    pub case: Option<CaseName>,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -499,6 +520,7 @@ impl SweepConfig {
             jobs: None,
             timeout: Duration::from_secs(30),
             logs: None,
+            case: None,
             memory: Memory::new(),
         }
     }
@@ -524,6 +546,12 @@ impl SweepConfig {
     /// Sets the lists and the policy.
     pub fn judging(mut self, judging: Judging) -> SweepConfig {
         self.judging = judging;
+        self
+    }
+
+    /// Sets the case that alone is run and decides.
+    pub fn case(mut self, case: CaseName) -> SweepConfig {
+        self.case = Some(case);
         self
     }
 

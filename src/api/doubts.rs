@@ -27,6 +27,15 @@ use crate::sweep::target::SweepTarget;
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, sweep};
 use crate::vmstate::dump::Dump;
 
+/// The devices to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted<'w> {
+    /// Those that the dumps leave in doubt.
+    Doubtful,
+    /// One type, or the machine without any.
+    Device(&'w str),
+}
+
 /// The results for the devices in doubt.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
@@ -46,6 +55,7 @@ pub(crate) fn settle(
     config: &MigrationConfig,
     dumps: (Arc<Dump>, Arc<Dump>),
     findings: Vec<Finding>,
+    wanted: Wanted<'_>,
     (scope, levels): (Scope<'_>, &LevelOverrides),
     directions: &[Direction],
     jobs: usize,
@@ -78,11 +88,14 @@ pub(crate) fn settle(
         forecast: Forecast::of(&findings),
         config,
     };
-    let in_doubt: BTreeSet<String> = findings
-        .iter()
-        .filter(|finding| is_doubt(finding))
-        .flat_map(|finding| concerned(&target, finding))
-        .collect();
+    let in_doubt: BTreeSet<String> = match wanted {
+        Wanted::Doubtful => findings
+            .iter()
+            .filter(|finding| is_doubt(finding))
+            .flat_map(|finding| concerned(&target, finding))
+            .collect(),
+        Wanted::Device(name) => [name.to_owned()].into(),
+    };
     if in_doubt.is_empty() {
         return Ok(Settled {
             findings,
@@ -115,7 +128,7 @@ pub(crate) fn settle(
             let machine = &*target.config.machine;
             settled.notices.push(Notice::new(kind, machine, error));
         }
-        settled.add(result);
+        settled.add(result, wanted);
     }
     settled.described = assessment.described();
     settled.findings = assessment.into_findings();
@@ -130,9 +143,12 @@ pub(crate) fn settle(
 impl Settled {
     /// Takes the cases that decide something: the other cases try the machine without devices as
     /// well, so that it counts only where it failed.
-    fn add(&mut self, result: MachineResult) {
-        let is_told =
-            |case: &Case| !(case.device_set == BARE && matches!(case.outcome, Outcome::Pass));
+    fn add(&mut self, result: MachineResult, wanted: Wanted<'_>) {
+        let is_told = |case: &Case| {
+            case.device_set != BARE
+                || case.outcome != Outcome::Pass
+                || wanted == Wanted::Device(BARE)
+        };
         let (not_tried, tried): (Vec<Case>, Vec<Case>) = result
             .cases
             .into_iter()

@@ -104,6 +104,13 @@ pub(crate) enum Problem {
     Lock(#[from] LockError),
 }
 
+impl Reason {
+    /// Tells whether a build that is named is not there.
+    pub(crate) fn is_missing_build(&self) -> bool {
+        self.0.is_missing_build()
+    }
+}
+
 impl Problem {
     /// Returns true if the configuration is to blame, rather than a build or this computer.
     fn is_usage(&self) -> bool {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests};
 use crate::api::doubts;
-use crate::api::doubts::Settled;
+use crate::api::doubts::{Settled, Wanted};
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
 use crate::api::linux;
 use crate::api::names;
+use crate::api::one_case;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
@@ -31,7 +32,7 @@ use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
-use crate::model::{Direction, Rule};
+use crate::model::{CaseName, Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
 use crate::qemu::machine::ProfileCpu;
@@ -116,10 +117,28 @@ impl Opened {
         })
     }
 
+    /// Leaves the device sets that a case is of, and says which device type it is about if it is of none.
+    pub(crate) fn narrow(&mut self, case: &CaseName) -> Alone {
+        self.sets.retain(|set| one_case::is_of_set(case, set));
+        match self.sets.is_empty() {
+            true => Alone::Device(case.subject().to_owned()),
+            false => Alone::Set,
+        }
+    }
+
     /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
     pub(crate) fn idle(&self) -> Option<Idle> {
         self.guest.as_ref()?.board.idle
     }
+}
+
+/// The subject of the case that a run is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// A device set, so that no device is tried alone.
+    Set,
+    /// A device type, or the machine without any.
+    Device(String),
 }
 
 fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
@@ -374,13 +393,22 @@ impl<'i> Inquiry<'i> {
         }
     }
 
-    /// Migrates each device that the dumps leave in doubt.
+    /// Migrates each device that the dumps leave in doubt, or the one that the run is about.
     ///
     /// # Errors
     /// A build does not start any more, or the system gives no runtime.
-    pub(crate) fn settle_doubts(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) -> Result<(), Error> {
+    pub(crate) fn settle_doubts(
+        &mut self,
+        dumps: &(Arc<Dump>, Arc<Dump>),
+        alone: Option<&Alone>,
+    ) -> Result<(), Error> {
         let Some(moved) = &mut self.moved else {
             return Ok(());
+        };
+        let wanted = match alone {
+            None => Wanted::Doubtful,
+            Some(Alone::Device(name)) => Wanted::Device(name),
+            Some(Alone::Set) => return Ok(()),
         };
         let Settled {
             findings,
@@ -392,6 +420,7 @@ impl<'i> Inquiry<'i> {
             &moved.config,
             dumps.clone(),
             std::mem::take(&mut self.findings),
+            wanted,
             (self.scope, &self.policy.levels),
             &self.opened.directions,
             jobs(self.guests.jobs),

@@ -6,6 +6,7 @@ use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
+use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
@@ -44,21 +45,31 @@ use crate::report::{Notice, NoticeKind, Policy};
 /// # Ok::<(), migcompat::api::Error>(())
 /// ```
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let mut policy = Policy::default();
+    one_case::narrow(case.as_ref(), &mut config.builds, &mut policy);
+    run(&config, &policy, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.guests.logs.as_deref())?;
     let lists = load_lists(&config.lists)?;
     recalled.hold(&lists, &config.guests.device_sets)?;
-    let opened = Opened::new(
+    let mut opened = Opened::new(
         &config.builds,
         config.machine.as_deref(),
         &config.guests,
         progress,
     )?;
+    if let Some(case) = &config.case {
+        opened.narrow(case);
+    }
     let fingerprints = opened.pair.fingerprints();
-    let policy = Policy::default();
     let running = !config.guests.paused;
-    let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
+    let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);
     inquiry.compare_features();

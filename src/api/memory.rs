@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::api::error::{Error, Problem};
 use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
+use crate::api::one_case;
 use crate::devices::shipped;
 use crate::history::{Access, Entry, History, HistoryError, MOST, Row, Run, judge};
 use crate::qemu::Fingerprints;
@@ -164,6 +165,7 @@ impl Recalled {
             );
         }
         report.notices.extend(self.notices);
+        report.notices.extend(one_case::missing(&report, &policy));
         for case in &mut report.cases {
             case.memory = None;
         }

@@ -38,6 +38,7 @@ pub(crate) mod logs;
 mod memory;
 mod merge;
 mod names;
+mod one_case;
 mod progress;
 mod static_check;
 mod sweep;
@@ -61,6 +62,7 @@ pub use sweep::sweep;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;
+pub use crate::model::{BadCaseName, CaseName};
 pub use crate::qemu::{FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 

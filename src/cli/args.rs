@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
-use crate::model::{Date, Direction, Pattern, Version};
+use crate::model::{CaseName, Date, Direction, Pattern, Version};
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -157,6 +157,15 @@ pub(crate) enum GateArg {
     Regression,
 }
 
+/// The case that a run is about.
+#[derive(Debug, Args)]
+pub(crate) struct CaseArgs {
+    /// Run one case alone, as far as that can be, and have it alone decide the exit status, whatever the lists make
+    /// of it: 0 it passes, 1 it fails, 125 it could not be tested. `git bisect run` takes a command with it
+    #[arg(long, value_name = "CASE", conflicts_with = "direction")]
+    pub case: Option<CaseName>,
+}
+
 /// The lists and options by which findings are judged.
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
@@ -296,7 +305,7 @@ pub(crate) struct MigrationArgs {
     /// Number of times to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
-    /// Number of times to run a passed case again, to see whether it always passes; the report has the rate
+    /// Number of times to run a case again, to see whether it always passes; the report has the rate
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub repeat: u16,
     /// Time limit of one migration, in seconds
@@ -316,6 +325,8 @@ pub(crate) struct LiveArgs {
     /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
     pub lists: Vec<PathBuf>,
+    #[command(flatten)]
+    pub case: CaseArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
@@ -358,7 +369,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
-    #[arg(long, value_name = "K/N", conflicts_with = "min_coverage")]
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,
     #[command(flatten)]
     pub judge: JudgeArgs,
@@ -377,6 +388,8 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
+    pub case: CaseArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -392,6 +405,8 @@ pub(crate) struct CheckBuildsArgs {
     pub coverage: CoverageArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub case: CaseArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
@@ -594,6 +609,9 @@ pub(crate) struct StreamOutputArgs {
     /// Bytes of the file before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
+    /// Name or id of the snapshot, where FILE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
     /// Bytes of a guest page, where the stream does not contain it
     #[arg(long, value_name = "BYTES", value_parser = page_size)]
     pub page_size: Option<u32>,
@@ -607,7 +625,7 @@ pub(crate) enum StreamFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Stream: plain, gzip or zstd; - for standard input
+    /// Stream: plain, gzip or zstd, an image saved by libvirt, a qcow2 image with a snapshot; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]

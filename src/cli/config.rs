@@ -40,6 +40,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration)?,
             lists: args.lists.clone(),
+            case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         })
     }
@@ -54,6 +55,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration)?,
             judging: judging(&args.judge, args.coverage.min_coverage),
+            case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         })
     }
@@ -82,6 +84,7 @@ impl From<&SweepArgs> for SweepConfig {
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
+            case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         }
     }

@@ -17,7 +17,7 @@ use crate::model::SectionName;
 use crate::model::visible_json;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::stream;
-use crate::stream::{Contained, Options, Reading, Section, show};
+use crate::stream::{Contained, Options, Place, Reading, Section, show};
 
 pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -95,7 +95,11 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
 }
 
 fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
-    let Contained { input, offset } = stream::open_at(file, args.offset).map_err(Failure::usage)?;
+    let place = Place {
+        offset: args.offset,
+        snapshot: args.snapshot.clone(),
+    };
+    let Contained { input, offset } = stream::open_at(file, &place).map_err(Failure::usage)?;
     let options = Options {
         page_size: args.page_size,
         before: offset,

@@ -2,6 +2,7 @@
 //! of rules.
 
 mod build;
+mod case_name;
 mod date;
 mod direction;
 mod machine_names;
@@ -15,6 +16,7 @@ mod virtio;
 mod visible;
 
 pub use build::{BuildKind, BuildRef};
+pub use case_name::{BadCaseName, CaseName};
 pub use date::{BadDate, Date};
 pub use direction::{Direction, Side};
 pub use machine_names::MachineNames;

@@ -70,6 +70,26 @@ pub enum SpecError {
     },
 }
 
+impl SpecError {
+    /// Tells whether there is no program where the argument says, although it may be there another time.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        match self {
+            SpecError::NoFile(_)
+            | SpecError::Folder(_)
+            | SpecError::NotInFolder { .. }
+            | SpecError::NotExecutable(_)
+            | SpecError::NotOnPath(_)
+            | SpecError::Unreadable { .. } => true,
+            SpecError::Empty
+            | SpecError::NotOnPathButHere(_)
+            | SpecError::UnknownScheme { .. }
+            | SpecError::BadSuite(_)
+            | SpecError::UnknownArchitecture(_)
+            | SpecError::DumpCannotRun(_) => false,
+        }
+    }
+}
+
 impl BuildArg {
     /// Returns its name in a report: the text that the user wrote.
     pub fn label(&self) -> String {

@@ -50,8 +50,12 @@ pub enum NoticeKind {
     HistoryFailed,
     /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
     LockDiffers,
+    /// The run has no case of the name that was to decide alone. The subject is the name.
+    CaseMissing,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// No device type that a sweep was asked for could be tried. The subject is what selects them.
+    NothingTried,
 }
 
 /// Evidence that a run lacks.
@@ -116,8 +120,12 @@ impl Notice {
             }
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::NothingTried => {
+                format!("every device type that --only {subject} selects is left out")
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Rule;
+use crate::model::{CaseName, Rule};
 use crate::report::{BaselineStatus, Case, Finding, MemoryLabel};
 
 /// The findings that count against two builds, and the required coverage.
@@ -19,12 +19,15 @@ pub struct Policy {
     pub gate: Gate,
     /// Rules with another level than their own.
     pub levels: LevelOverrides,
+    /// The case that decides alone, whatever the lists make of it.
+    pub case: Option<CaseName>,
 }
 
 impl Policy {
     /// Tells whether a finding alone makes the pair of builds incompatible.
     pub fn counts_finding(&self, finding: &Finding) -> bool {
         let let_through = match self.gate {
+            _ if self.case.is_some() => false,
             Gate::All => true,
             Gate::New => finding.baseline == Some(BaselineStatus::New),
             Gate::Regression => false,
@@ -40,7 +43,11 @@ impl Policy {
             Gate::New => case.baseline == Some(BaselineStatus::New),
             Gate::Regression => label == Some(MemoryLabel::Regression),
         };
-        let_through && case.gates()
+        let counts = match &self.case {
+            Some(name) => name.as_str() == case.id && case.outcome.is_failure(),
+            None => case.gates(),
+        };
+        let_through && counts
     }
 }
 

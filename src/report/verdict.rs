@@ -36,6 +36,13 @@ impl Verdict {
         if report.findings.iter().any(breaks) || report.cases.iter().any(fails) {
             return Verdict::Incompatible;
         }
+        if let Some(name) = &policy.case {
+            let named = |case: &&Case| case.id == name.as_str();
+            return match report.cases.iter().find(named) {
+                Some(case) if !is_idle(case) => Verdict::Compatible,
+                Some(_) | None => Verdict::Untested,
+            };
+        }
         let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);
         if nothing_ran(&report.cases)
             || rests_on_a_part(&report.cases)
@@ -74,13 +81,17 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
-/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, or
-/// the dumps are of two machine types, between which QEMU migrates no guest.
+/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, no
+/// device type that was asked for could be tried, or the dumps are of two machine types, between which QEMU migrates
+/// no guest.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| {
         matches!(
             notice.kind,
-            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer | NoticeKind::HistoryFailed
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
         )
     };
     notices.iter().any(missing)
@@ -302,14 +313,12 @@ mod tests {
             ..covered(None)
         };
         assert_eq!(drawn(broken, required(Some(1))), Verdict::Incompatible);
-        let partial = Report {
-            notices: vec![Notice::new(
-                NoticeKind::ShardMissing,
-                "2/3",
-                "there is no report of it",
-            )],
-            ..report()
-        };
-        assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+        for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
+            let partial = Report {
+                notices: vec![Notice::new(kind, "2/3", "there is no report of it")],
+                ..report()
+            };
+            assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+        }
     }
 }

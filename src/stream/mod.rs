@@ -6,8 +6,8 @@
 //! guest.
 //!
 //! # Reading
-//! - [`open_at`] opens a file, compressed or not, finds the stream in an image of libvirt or behind
-//!   other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] reads bytes in
+//! - [`open_at`] opens a file, compressed or not, finds the stream in an image of libvirt, in a
+//!   snapshot of a qcow2 image or behind other data, and [`read`] reads it or any other [`std::io::Read`]; [`parse`] reads bytes in
 //!   memory.
 //! - [`Parser`] takes the bytes as they come ([`Parser::feed`], then [`Parser::finish`]), so that a
 //!   relay can look at what it passes on. It never blocks and starts no thread.
@@ -67,7 +67,7 @@ mod vmdesc;
 
 pub use container::{Contained, ContainerError};
 pub use error::{DecodeError, DecodeErrorKind, StreamError, StreamErrorKind};
-pub use open::{OpenError, open, open_at};
+pub use open::{OpenError, Place, open, open_at};
 pub use ram::{Page, RamVisitor};
 pub use read::{Options, Parser, Reading, parse, read};
 pub use tree::{

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::compression;
-use crate::stream::container::{Contained, ContainerError, contained};
+use crate::stream::container::{Contained, ContainerError, contained, snapshot};
 
 /// A failure to read a file at all.
 #[derive(Debug, thiserror::Error)]
@@ -27,45 +27,58 @@ pub enum OpenError {
     },
 }
 
+/// The place of a stream in its file.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Bytes before it.
+    pub offset: u64,
+    /// The name or the id of a snapshot in a qcow2 image; the only one if nothing is said.
+    pub snapshot: Option<String>,
+}
+
 /// Opens the stream of a file of its own, as [`open_at`] does.
 ///
 /// # Errors
 /// As for [`open_at`].
 pub fn open(file: &Path) -> Result<Box<dyn Read>, OpenError> {
-    open_at(file, 0).map(|contained| contained.input)
+    open_at(file, &Place::default()).map(|contained| contained.input)
 }
 
-/// Opens a stream that begins `offset` bytes from the start of a file, or where a container has it;
-/// `-` is standard input. Compression and container are recognised by the content, not by the name.
+/// Opens a stream at a place in a file, or where a container has it; `-` is standard input. Compression and container are recognised by the content, not by the name.
 ///
 /// # Errors
 /// The file cannot be read, is empty, or is a container that is not read here.
-pub fn open_at(file: &Path, offset: u64) -> Result<Contained<'static>, OpenError> {
+pub fn open_at(file: &Path, place: &Place) -> Result<Contained<'static>, OpenError> {
     let io_error = |source| OpenError::Io {
         file: file.to_owned(),
         source,
     };
+    let refused = |reason| match reason {
+        ContainerError::Io(error) => io_error(error),
+        reason => OpenError::Container {
+            file: file.to_owned(),
+            reason,
+        },
+    };
     let input: Box<dyn Read> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        let input = File::open(file).map_err(io_error)?;
+        let mut input = File::open(file).map_err(io_error)?;
         if input.metadata().map_err(io_error)?.is_dir() {
             return Err(OpenError::Folder {
                 file: file.to_owned(),
             });
         }
-        Box::new(input)
+        match snapshot(&mut input, place.snapshot.as_deref()) {
+            Ok(None) => Box::new(input),
+            Ok(Some(stream)) => return Ok(stream),
+            Err(reason) => return Err(refused(reason)),
+        }
     };
     let unpacked = compression::reader(input)
         .map_err(io_error)?
         .ok_or_else(|| OpenError::Empty {
             file: file.to_owned(),
         })?;
-    contained(unpacked, offset).map_err(|reason| match reason {
-        ContainerError::Io(error) => io_error(error),
-        reason => OpenError::Container {
-            file: file.to_owned(),
-            reason,
-        },
-    })
+    contained(unpacked, place.offset).map_err(refused)
 }

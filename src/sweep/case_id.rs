@@ -3,11 +3,18 @@
 use std::fmt;
 
 use crate::migration::channel::transport::Transport;
-use crate::model::Direction;
+use crate::model::{CaseName, Direction};
+use crate::report::TOGETHER;
 use crate::sweep::shard::Shard;
 
 /// The set's name of a case without devices.
 pub(crate) const BARE: &str = "bare";
+
+/// Tells whether a case may be one of devices that fail only together, which a sweep of all devices finds.
+pub(crate) fn is_of_group(case: &CaseName) -> bool {
+    let rest = case.subject().strip_prefix(TOGETHER);
+    rest.is_some_and(|rest| rest.starts_with('-'))
+}
 
 /// The name of the cases of one subject on one machine, without their direction. It decides their
 /// shard: both directions are in one, for a device that starts in neither has no case at all.
@@ -96,11 +103,11 @@ impl fmt::Display for Subject {
             Subject::Group {
                 shard: Some(shard),
                 number,
-            } => write!(f, "together-{shard}-{number}"),
+            } => write!(f, "{TOGETHER}-{shard}-{number}"),
             Subject::Group {
                 shard: None,
                 number,
-            } => write!(f, "together-{number}"),
+            } => write!(f, "{TOGETHER}-{number}"),
         }
     }
 }

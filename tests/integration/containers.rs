@@ -80,6 +80,37 @@ fn a_stream_is_the_same_in_every_container() {
 }
 
 #[apply(test)]
+fn a_snapshot_of_a_qcow2_image_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stream = written(folder.path(), "stream", &unpacked("plain.stream"));
+    let image = written(folder.path(), "disk.qcow2", &unpacked("snapshot.qcow2"));
+    let stream = shown(&[&stream]);
+    let plain = content(&stream);
+    for args in [
+        &[&*image][..],
+        &[&*image, "--snapshot", "one"],
+        &[&*image, "--snapshot", "1"],
+    ] {
+        let snapshot = shown(args);
+        let (sections, blocks, pages) = content(&snapshot);
+        // The disk that was needed for it has a section of its own.
+        let common = sections
+            .iter()
+            .filter(|section| plain.0.contains(section))
+            .count();
+        assert!(common >= plain.0.len() - 1, "{sections:?}");
+        assert_eq!((blocks, pages), (plain.1, plain.2), "{args:?}");
+    }
+    let output = migcompat(&["stream", "show", &image, "--snapshot", "two"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("it has one"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[apply(test)]
 fn what_is_no_stream_is_named_once_and_shown_as_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, content: &[u8]| written(folder.path(), name, content);
@@ -96,7 +127,11 @@ fn what_is_no_stream_is_named_once_and_shown_as_none() {
         ),
         (
             "fixtures/containers/snapshot.qcow2.zst".to_owned(),
-            "`-loadvm NAME -S`",
+            "not where it is compressed",
+        ),
+        (
+            file("empty.qcow2", &unpacked("snapshot.qcow2")[..72]),
+            "cannot read",
         ),
         (file("bz2", b"BZh91AY&SY"), "`bzip2 -dc`"),
         (file("lzop", &saved_by_libvirt(b"\x89LZO\0")), "lzop -dc`"),

@@ -19,6 +19,7 @@ mod needs;
 mod processes;
 
 mod baseline;
+mod bisect;
 mod builds;
 mod cli;
 mod common_cause;

@@ -98,6 +98,9 @@ fn every_outcome_is_judged_and_none_is_a_false_alarm() {
         if row.judgement == "defect" {
             assert!(row.is_broken(), "{row:?}");
         }
+        if row.judgement == "deliberate" {
+            assert_ne!(row.broke, "-", "{row:?}");
+        }
         // Only of a release after the history at hand is the commit not known.
         let new = row.pair().split_once('-').expect("two releases").1;
         if row.judgement == "break" && row.broke == "-" {

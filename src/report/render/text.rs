@@ -375,6 +375,11 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             }
         }
     }
+    if let Some(name) = &report.policy.case {
+        let decides = report.cases.iter().find(|case| case.id == name.as_str());
+        let outcome = decides.map_or_else(|| "not run".to_owned(), |case| case.outcome.to_string());
+        counts.insert(0, format!("{name}, which alone counts: {outcome}"));
+    }
     let colour = match report.verdict {
         Verdict::Compatible => AnsiColor::Green,
         Verdict::Incompatible => AnsiColor::Red,

@@ -1,11 +1,15 @@
-//! The containers of a migration stream: the image that libvirt saves a guest to, a place within a
-//! file.
+//! The containers of a migration stream: the image that libvirt saves a guest to, a snapshot in a qcow2 image,
+//! a place within a file.
 //!
 //! Other containers are named and refused, with a remedy.
 
-use std::io::{self, Cursor, Read};
+mod qcow2;
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek};
 
 use crate::compression;
+use qcow2::Qcow2Error;
 
 /// `virQEMUSaveHeader` in libvirt's `src/qemu/qemu_saveimage.h`: the magic, the version, the length of the XML
 /// behind the header, whether the guest ran, the form of the stream, and what is not needed here.
@@ -22,10 +26,14 @@ const LONGEST_XML: u32 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     #[error(
-        "a qcow2 image; a snapshot in it is read by QEMU alone: start the guest with `-loadvm NAME -S` and \
-         `migrate` it to a file"
+        "a qcow2 image, whose snapshots are read from the file itself: not from standard input, and not where it is \
+         compressed"
     )]
-    Qcow2,
+    Qcow2Piped,
+    #[error(transparent)]
+    Qcow2(Qcow2Error),
+    #[error("no qcow2 image, so it has no snapshot {wanted:?}")]
+    NoImage { wanted: String },
     #[error("compressed by {program}; unpack it with `{program} -dc` and give the result")]
     Compressed { program: &'static str },
     #[error(
@@ -53,6 +61,42 @@ pub struct Contained<'r> {
     pub offset: u64,
 }
 
+/// Finds the stream of a snapshot where a file is an image of them; `None` where it is something else. The file is
+/// at its start again then.
+///
+/// # Errors
+/// There is no such snapshot, or the image cannot be read here.
+pub(super) fn snapshot(
+    file: &mut File,
+    wanted: Option<&str>,
+) -> Result<Option<Contained<'static>>, ContainerError> {
+    // What cannot be read twice is no image.
+    if file.stream_position().is_err() {
+        return Ok(None);
+    }
+    let mut start = Vec::new();
+    let taken = file.by_ref().take(qcow2::MAGIC.len() as u64);
+    let read = { taken }.read_to_end(&mut start).and(file.rewind());
+    read.map_err(ContainerError::Io)?;
+    match (start == qcow2::MAGIC, wanted) {
+        (true, _) => {
+            let image = file.try_clone().map_err(ContainerError::Io)?;
+            let state = qcow2::open(image, wanted).map_err(|error| match error {
+                Qcow2Error::Io(error) => ContainerError::Io(error),
+                error => ContainerError::Qcow2(error),
+            })?;
+            Ok(Some(Contained {
+                input: Box::new(state),
+                offset: 0,
+            }))
+        }
+        (false, Some(wanted)) => Err(ContainerError::NoImage {
+            wanted: wanted.to_owned(),
+        }),
+        (false, None) => Ok(None),
+    }
+}
+
 /// Finds the stream in the contents of a file, `offset` bytes from its start or wherever its
 /// container has it.
 ///
@@ -70,8 +114,8 @@ pub(super) fn contained<'r>(
     let header = LIBVIRT_HEADER as u64;
     let taken = input.by_ref().take(header).read_to_end(&mut start);
     taken.map_err(ContainerError::Io)?;
-    if start.starts_with(b"QFI\xfb") {
-        return Err(ContainerError::Qcow2);
+    if start.starts_with(&qcow2::MAGIC) {
+        return Err(ContainerError::Qcow2Piped);
     }
     if start.starts_with(&LIBVIRT_UNFINISHED) {
         return Err(ContainerError::Unfinished);
@@ -195,7 +239,7 @@ mod tests {
         let mut senseless = image(false, "", b"");
         senseless[20..24].fill(0xee);
         for (file, offset, words) in [
-            (b"QFI\xfb\0\0\0\x03".to_vec(), 0, "a qcow2 image"),
+            (b"QFI\xfb\0\0\0\x03".to_vec(), 0, "not from standard input"),
             (b"BZh91AY".to_vec(), 0, "compressed by bzip2"),
             (b"\xfd7zXZ\0".to_vec(), 0, "`xz -dc`"),
             (

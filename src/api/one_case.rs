@@ -1,0 +1,63 @@
+//! A run that is about one case alone: what is left of it, and what cannot be tested then.
+
+use crate::api::config::Builds;
+use crate::api::error::{Error, Problem};
+use crate::devices::DeviceSet;
+use crate::model::CaseName;
+use crate::qemu::{PairError, QemuError};
+use crate::report::{Notice, NoticeKind, Policy, Report};
+
+/// Leaves the direction of the case, where there is one, and has it decide alone.
+pub(crate) fn narrow(case: Option<&CaseName>, builds: &mut Builds, policy: &mut Policy) {
+    if let Some(case) = case {
+        builds.directions = vec![case.direction()];
+        policy.case = Some(case.clone());
+    }
+}
+
+/// Tells whether the case is of this set, or of devices that are to blame for a failure of it.
+pub(crate) fn is_of_set(case: &CaseName, set: &DeviceSet) -> bool {
+    match case.subject().strip_prefix(set.name.as_str()) {
+        Some(rest) => rest.is_empty() || rest.starts_with(':'),
+        None => false,
+    }
+}
+
+/// Returns a notice if a report has nothing of the case that is to decide.
+pub(crate) fn missing(report: &Report, policy: &Policy) -> Option<Notice> {
+    let case = policy.case.as_ref()?;
+    if report.cases.iter().any(|known| known.id == case.as_str()) {
+        return None;
+    }
+    let known: Vec<&str> = report.cases.iter().map(|known| &*known.id).collect();
+    let detail = match known.as_slice() {
+        [] => "no case was run".to_owned(),
+        known => format!("these cases were run: {}", known.join(", ")),
+    };
+    Some(Notice::new(NoticeKind::CaseMissing, case.as_str(), detail))
+}
+
+/// Returns the error of a run about a case. A build that is not there cannot be tested then: a search through
+/// revisions would take wrong usage for a break.
+pub(crate) fn error(case: Option<&CaseName>, error: Error) -> Error {
+    match error {
+        Error::Usage(reason) if case.is_some() && reason.is_missing_build() => {
+            Error::Untestable(reason)
+        }
+        error => error,
+    }
+}
+
+impl Problem {
+    /// Tells whether a build that is named is not there.
+    pub(crate) fn is_missing_build(&self) -> bool {
+        let of_build = match self {
+            Problem::Builds(PairError::Qemu(error)) | Problem::Build(error) => error,
+            _ => return false,
+        };
+        match of_build {
+            QemuError::Spec(error) => error.is_missing_file(),
+            _ => false,
+        }
+    }
+}

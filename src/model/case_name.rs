@@ -1,0 +1,142 @@
+//! The name of a case, taken apart: what a run has to do for that case alone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Direction;
+
+/// The name of a case: `q35/am53c974/unix/forward`, `q35/default/unix+multifd/backward/paused`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CaseName {
+    text: String,
+    subject: String,
+    direction: Direction,
+}
+
+/// A text that names no case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not the id of a case; write MACHINE/DEVICE/TRANSPORT/DIRECTION as a report has it, for instance \
+     q35/am53c974/unix/forward"
+)]
+pub struct BadCaseName(String);
+
+impl CaseName {
+    /// Returns the whole name.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the name of what is moved: a device set, a device type, or `bare`.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Returns the direction of the first leg.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+}
+
+impl FromStr for CaseName {
+    type Err = BadCaseName;
+
+    fn from_str(text: &str) -> Result<CaseName, BadCaseName> {
+        let bad = || BadCaseName(text.to_owned());
+        let mut parts = text.rsplit('/').peekable();
+        // How the guest spent its time is said last.
+        parts.next_if(|part| ["paused", "linux"].contains(part));
+        let direction = parts.next().ok_or_else(bad)?;
+        let direction = direction
+            .split_once("-loop")
+            .map_or(direction, |(way, _)| way);
+        let mut known = Direction::BOTH.into_iter();
+        let direction = known
+            .find(|known| known.to_string() == direction)
+            .ok_or_else(bad)?;
+        let (transport, subject) = (parts.next(), parts.next());
+        let machine = parts.next();
+        match (machine, subject, transport) {
+            (Some(machine), Some(subject), Some(transport))
+                if ![machine, subject, transport].contains(&"") =>
+            {
+                Ok(CaseName {
+                    text: text.to_owned(),
+                    subject: subject.to_owned(),
+                    direction,
+                })
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl TryFrom<String> for CaseName {
+    type Error = BadCaseName;
+
+    fn try_from(text: String) -> Result<CaseName, BadCaseName> {
+        text.parse()
+    }
+}
+
+impl From<CaseName> for String {
+    fn from(name: CaseName) -> String {
+        name.text
+    }
+}
+
+impl fmt::Display for CaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_moves_and_in_which_direction() {
+        use Direction::{Backward, Forward};
+        for (text, subject, direction) in [
+            ("q35/am53c974/unix/forward", "am53c974", Forward),
+            ("q35/bare/unix/backward", "bare", Backward),
+            (
+                "m68k/virt/virtio-rng-device/unix/forward",
+                "virtio-rng-device",
+                Forward,
+            ),
+            (
+                "q35/default/unix+multifd/backward/paused",
+                "default",
+                Backward,
+            ),
+            (
+                "q35/default:e1000e/tcp/forward/linux",
+                "default:e1000e",
+                Forward,
+            ),
+            ("q35/default/unix/backward-loop10", "default", Backward),
+            ("q35/together-2-1/unix/forward", "together-2-1", Forward),
+        ] {
+            let name: CaseName = text.parse().expect(text);
+            assert_eq!((name.subject(), name.direction()), (subject, direction));
+            assert_eq!(name.to_string(), text);
+        }
+        for text in [
+            "",
+            "q35",
+            "am53c974/unix/forward",
+            "q35/am53c974/unix",
+            "q35/am53c974/unix/sideways",
+            "q35//unix/forward",
+            "q35/am53c974/unix/forward/running",
+        ] {
+            let error = text.parse::<CaseName>().expect_err(text).to_string();
+            assert!(error.contains("q35/am53c974/unix/forward"), "{error}");
+        }
+    }
+}
