@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::api::dumps::ObtainError;
 use crate::api::lock::LockError;
 use crate::api::unknown_name::UnknownName;
+use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
@@ -89,19 +90,30 @@ pub(crate) enum Problem {
     )]
     NoLinux { arch: String, known: String },
     #[error(
+        "the devices of {machine} ({arch}) cannot be driven from outside: nothing says where its buses are; they can be \
+         moved as they are after reset (--paused)"
+    )]
+    NotDrivable { machine: String, arch: String },
+    #[error(
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
-    #[error("regressions can be told only beside a history: name its file (--history)")]
+    #[error(
+        "regressions can be told only beside a history, and so can tiers: name its file (--history)"
+    )]
     NoHistory,
     #[error(
-        "a comparison of dumps has no cases, and only cases can be regressions: use --gate all or new"
+        "a comparison of dumps has no cases, and only cases have a tier: use --gate all, new or regression"
     )]
     NoCases,
     #[error(transparent)]
     History(#[from] HistoryError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error("one build is nothing to search: name two or more, in their order")]
+    NothingToSearch,
+    #[error(transparent)]
+    Revisions(#[from] RevisionError),
 }
 
 impl Reason {
@@ -120,6 +132,8 @@ impl Problem {
             Problem::Build(error) => error.is_usage(),
             Problem::Merge(error) => error.is_usage(),
             Problem::InsideRuntime
+            | Problem::NothingToSearch
+            | Problem::Revisions(_)
             | Problem::Lists(_)
             | Problem::Devices(_)
             | Problem::Name(_)
@@ -135,6 +149,7 @@ impl Problem {
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }
             | Problem::NoLinux { .. }
+            | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }

@@ -24,9 +24,11 @@
 //!
 //! [`Notice`]: crate::report::Notice
 
+mod bisect;
 mod check;
 mod config;
 mod doubts;
+mod driven;
 pub(crate) mod dumps;
 mod error;
 pub(crate) mod history;
@@ -38,6 +40,7 @@ pub(crate) mod logs;
 mod memory;
 mod merge;
 mod names;
+mod network;
 mod one_case;
 mod progress;
 mod static_check;
@@ -46,6 +49,7 @@ mod unknown_name;
 
 use std::path::PathBuf;
 
+pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
@@ -59,6 +63,7 @@ pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;
 pub use sweep::sweep;
 
+pub use crate::history::TierRules;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::api::TierRules;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
@@ -33,12 +34,19 @@ Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 12
 tested (a build will not start, no common machine), which git bisect run takes for \"skip\";
 128 + N ended by signal N.";
 
+const BISECT_EXIT_STATUS: &str = "\
+Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a
+build next to the one that is looked for, could not be tested; 128 + N ended by signal N.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
+    /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
+    #[command(after_help = BISECT_EXIT_STATUS)]
+    Bisect(BisectArgs),
     /// Join the reports of a sweep that was split into shards
     Merge(MergeArgs),
     /// Migrate every device that both builds have, on every machine that is named
@@ -145,6 +153,30 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    #[command(flatten)]
+    pub tiers: TierArgs,
+}
+
+/// The rules by which the history gives each case its tier.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tiers")]
+pub(crate) struct TierArgs {
+    /// Runs in a row that a case has to pass before it is in the gate tier
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_PASSES", default_value_t = TierRules::default().passes,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_passes: u32,
+    /// Days for which it has to be observed before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_DAYS", default_value_t = TierRules::default().days,
+        hide_short_help = true)]
+    pub tier_days: u32,
+    /// Failures in a row after which it is observed again
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_FAILURES", default_value_t = TierRules::default().failures,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_failures: u32,
+    /// Hours in which it may be repaired before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_HOURS", default_value_t = TierRules::default().hours,
+        hide_short_help = true)]
+    pub tier_hours: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,8 +185,10 @@ pub(crate) enum GateArg {
     All,
     /// Those that the baseline does not have; only they are shown, but for -v
     New,
-    /// Cases that passed with an earlier new build, by the history
+    /// Cases that passed with an earlier new build, and findings that were not there with it, by the history
     Regression,
+    /// Cases in the gate tier, by the history: those that have passed for long enough
+    Tier,
 }
 
 /// The case that a run is about.
@@ -250,6 +284,17 @@ pub(crate) enum Workload {
     Linux,
 }
 
+/// Round trips.
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    /// Migrate one guest back and forth N times, instead of once in each direction
+    #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
+    pub loops: Option<u16>,
+    /// Build on which the guest of --loops starts
+    #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
+    pub first: First,
+}
+
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
@@ -263,18 +308,16 @@ pub(crate) struct MigrationArgs {
     /// Device as `-device` takes it, or the name of a driver (repeatable; one guest has all of them)
     #[arg(long, value_name = "ARGS")]
     pub device: Vec<String>,
-    /// Migrate one guest back and forth N times, instead of once in each direction
-    #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
-    pub loops: Option<u16>,
-    /// Build on which the guest of --loops starts
-    #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
-    pub first: First,
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
+    /// Never start the machine either, but do from outside what drivers do: give its devices addresses and
+    /// interrupts, accept every virtio feature and set all queues up
+    #[arg(long, conflicts_with = "paused")]
+    pub driven: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "guest"])]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven", "guest"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
@@ -321,6 +364,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     #[command(flatten)]
+    pub loops: LoopArgs,
+    #[command(flatten)]
     pub migration: MigrationArgs,
     /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
@@ -331,6 +376,62 @@ pub(crate) struct LiveArgs {
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BisectArgs {
+    /// Builds in their order, the first and the last as ends; with --build-command, GOOD..BAD of a git repository
+    #[arg(value_name = "BUILD", required = true)]
+    pub builds: Vec<String>,
+    /// Id of the case, as `check` and `sweep` report it: q35/am53c974/unix/forward
+    #[arg(long, value_name = "CASE")]
+    pub case: CaseName,
+    /// Build that guests come from, and move back to [default: the first of those that are searched]
+    #[arg(long, value_name = "BUILD")]
+    pub old: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Check out each revision into a worktree of its own, and run CMD there in a shell: it builds QEMU
+    #[arg(long, value_name = "CMD")]
+    pub build_command: Option<String>,
+    /// Place of the QEMU program that CMD makes, or of a folder with a qemu-system-ARCH, in the worktree
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "build",
+        requires = "build_command"
+    )]
+    pub program: PathBuf,
+    /// Git repository of the revisions
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        requires = "build_command"
+    )]
+    pub repository: PathBuf,
+    /// Folder for the worktrees, which need much room [default: that for temporary files]
+    #[arg(long, value_name = "DIR", requires = "build_command")]
+    pub worktrees: Option<PathBuf>,
+    /// Number of times that the case has to pass with a build; the history asks for more where it is flaky
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub tries: u16,
+    /// File with the results of earlier runs, to which each try is added: it says whether the case is flaky
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    #[command(flatten)]
+    pub migration: MigrationArgs,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    /// Format of the report
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
+    /// Write the report to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print the answer alone, and no progress
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -399,6 +500,8 @@ pub(crate) struct SweepArgs {
 pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    #[command(flatten)]
+    pub loops: LoopArgs,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]
@@ -541,11 +644,11 @@ pub(crate) struct HistoryFileArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Print the results of cases, and what they say of the last one
+    /// Print the results of cases and findings, what they say of the last one, and the changes of tier
     Show {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Id of a case, with * for any text
+        /// Id of a case or a finding, with * for any text
         #[arg(value_name = "CASE")]
         case: Pattern,
     },
@@ -558,11 +661,13 @@ pub(crate) enum HistoryCommand {
     Import {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Reports in JSON, plain, .gz or .zst
+        /// Reports in JSON, plain, .gz or .zst; the oldest first, where tiers count
         #[arg(value_name = "REPORT", required = true)]
         reports: Vec<PathBuf>,
+        #[command(flatten)]
+        tiers: TierArgs,
     },
-    /// Write every result as a line of JSON
+    /// Write every result as a line of JSON; kind is case, finding, or look: where findings were looked for
     Export {
         #[command(flatten)]
         file: HistoryFileArgs,
@@ -601,8 +706,8 @@ pub(crate) struct StreamOutputArgs {
     #[arg(long, value_name = "GLOB")]
     pub section: Vec<String>,
     /// Format of the output
-    #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
-    pub format: StreamFormat,
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -618,7 +723,7 @@ pub(crate) struct StreamOutputArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StreamFormat {
+pub(crate) enum DataFormat {
     Text,
     Json,
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::api::{
-    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
-    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
+    BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
+    Loops, Machines, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig, SweepConfig,
+    TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
-    StaticArgs, SweepArgs, Workload,
+    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs, MemoryArgs, MergeArgs,
+    MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -38,7 +39,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
         Ok(LiveConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration)?,
+            guests: guests(&args.migration, Some(&args.loops))?,
             lists: args.lists.clone(),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
@@ -53,7 +54,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
         Ok(CheckConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration)?,
+            guests: guests(&args.migration, Some(&args.loops))?,
             judging: judging(&args.judge, args.coverage.min_coverage),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
@@ -112,7 +113,20 @@ impl From<&MemoryArgs> for Memory {
                 GateArg::All => Gate::All,
                 GateArg::New => Gate::New,
                 GateArg::Regression => Gate::Regression,
+                GateArg::Tier => Gate::Tier,
             },
+            tiers: TierRules::from(&args.tiers),
+        }
+    }
+}
+
+impl From<&TierArgs> for TierRules {
+    fn from(args: &TierArgs) -> TierRules {
+        TierRules {
+            passes: args.tier_passes,
+            days: args.tier_days,
+            failures: args.tier_failures,
+            hours: args.tier_hours,
         }
     }
 }
@@ -129,17 +143,48 @@ impl From<&PairArgs> for Builds {
     }
 }
 
-fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
+impl TryFrom<&BisectArgs> for BisectConfig {
+    type Error = Failure;
+
+    fn try_from(args: &BisectArgs) -> Result<BisectConfig, Failure> {
+        let candidates = match (&args.build_command, args.builds.as_slice()) {
+            (None, builds) => Candidates::Builds(builds.to_vec()),
+            (Some(command), [range]) => Candidates::Revisions(RevisionRange {
+                program: args.program.clone(),
+                worktrees: args.worktrees.clone(),
+                ..RevisionRange::new(&args.repository, range, command)
+            }),
+            (Some(_), several) => {
+                let several = several.join(" ");
+                return Err(Failure::usage(anyhow!(
+                    "--build-command builds the revisions of one range, GOOD..BAD, and not {several}"
+                )));
+            }
+        };
+        Ok(BisectConfig {
+            old: args.old.clone(),
+            machine: args.build.machine.clone(),
+            architecture: args.build.arch.clone(),
+            cache: args.build.cache.clone(),
+            guests: guests(&args.migration, None)?,
+            judging: judging(&args.judge, None),
+            history: args.history.clone(),
+            tries: args.tries.into(),
+            ..BisectConfig::of(candidates, args.case.clone())
+        })
+    }
+}
+
+fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Failure> {
+    let loops = loops.and_then(|of| Some(Loops::new(of.loops?, of.first.direction())));
     let own = args.guest.as_deref().map(guest_file).transpose()?;
     Ok(Guests {
         own,
         device_sets: args.device_set.clone(),
         devices: args.device.clone(),
-        loops: args.loops.map(|count| Loops {
-            count,
-            first: args.first.direction(),
-        }),
+        loops,
         paused: args.paused,
+        driven: args.driven,
         workload: match args.workload {
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,

@@ -4,6 +4,7 @@
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
 pub(crate) mod baseline;
+pub mod bisection;
 mod case;
 mod cause;
 mod coverage;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
-pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind};
+pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff, WithoutCapability,
@@ -43,8 +44,8 @@ pub use guest::{
     Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
-pub use linux::{LinuxReport, VirtioReport};
-pub use memory::{FlakeRate, Memory, MemoryLabel, RunRecord};
+pub use linux::{DrivenReport, LinuxReport, VirtioReport};
+pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
