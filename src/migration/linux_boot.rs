@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::{Balloon, Migrate};
+use crate::migration::endpoint::commands::Balloon;
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
+use crate::migration::leg::save::save_to;
 use crate::migration::leg::set_up::set_up;
-use crate::migration::saved::{STREAM, SavedGuest, until_completed};
+use crate::migration::saved::{STREAM, SavedGuest};
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
-use crate::qemu::{private_dir, quote};
+use crate::qemu::private_dir;
 use crate::report::{LegSide, LinuxReport, VirtioReport};
 use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
 use crate::workload::{SerialLog, Workload};
@@ -264,10 +265,5 @@ async fn save(
     set_up(vm, LegSide::Source, &[])
         .await
         .map_err(|error| text(&error))?;
-    let command = Migrate {
-        uri: format!("exec:cat > {}", quote(&path.to_string_lossy())),
-    };
-    let begun = vm.monitored.session.execute(command, vm.command).await;
-    begun.map_err(|error| text(&error))?;
-    until_completed(vm, limit).await
+    save_to(vm, path, limit).await
 }

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::{MigrateIncoming, QueryMigrate};
+use crate::migration::endpoint::commands::MigrateIncoming;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
+use crate::migration::leg::save::until_completed;
 use crate::migration::linux_boot::boot;
 use crate::migration::timeouts::Timeouts;
 use crate::qemu::quote;
@@ -20,8 +20,6 @@ use crate::workload::linux::LinuxGuest;
 
 /// The name of the file that has the stream of a saved guest.
 pub(super) const STREAM: &str = "saved.stream";
-/// Pause between two questions whether a migration is over.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// The Linux guests of a run that have booted, by the builds and what they were started with.
 #[derive(Debug, Clone, Default)]
@@ -103,21 +101,4 @@ pub(crate) enum LoadError {
     /// The build does not load the guest that it saved itself.
     #[error("{0}")]
     Refused(String),
-}
-
-/// Waits until a migration is over.
-pub(super) async fn until_completed(vm: &Vm, limit: Duration) -> Result<(), String> {
-    let end = Instant::now() + limit;
-    while Instant::now() < end {
-        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
-        let reply = asked.await.map_err(|error| error.to_string())?;
-        match reply.status.as_deref() {
-            Some("completed") => return Ok(()),
-            Some("failed" | "cancelled") => {
-                return Err(reply.error_desc.unwrap_or_else(|| "it failed".to_owned()));
-            }
-            _ => tokio::time::sleep(PAUSE).await,
-        }
-    }
-    Err(format!("it was not over after {} s", limit.as_secs()))
 }
