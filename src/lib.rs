@@ -57,5 +57,6 @@ mod vmstate;
 mod culprit;
 mod guest;
 mod input;
+mod owners;
 mod sweep;
 mod workload;

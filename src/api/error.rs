@@ -10,6 +10,7 @@ use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
 use crate::migration::pool::RunFailure;
+use crate::owners::OwnersError;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
@@ -104,6 +105,8 @@ pub(crate) enum Problem {
     History(#[from] HistoryError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error(transparent)]
+    Owners(#[from] OwnersError),
 }
 
 impl Reason {
@@ -133,6 +136,7 @@ impl Problem {
             | Problem::NoCases
             | Problem::History(_)
             | Problem::Lock(_)
+            | Problem::Owners(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }

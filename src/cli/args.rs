@@ -146,8 +146,25 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    /// File that says who owns which devices, in the style of QEMU's MAINTAINERS: the report names the people to tell
+    #[arg(long, value_name = "FILE")]
+    pub owners: Option<PathBuf>,
+    /// Tree of QEMU's sources, in which the files of a device are looked for [default of --owners: its MAINTAINERS]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub tree: Option<PathBuf>,
     #[command(flatten)]
     pub tiers: TierArgs,
+}
+
+/// Cases that are left out on purpose.
+#[derive(Debug, Args)]
+pub(crate) struct ExcludeArgs {
+    /// Leave out the cases whose ids fit GLOB, as a report has them; it shows them as excluded (repeatable)
+    #[arg(long, value_name = "CASE-GLOB", requires = "reason", hide_short_help = true)]
+    pub exclude: Vec<String>,
+    /// Why they are left out; one for all, or one for each --exclude in turn
+    #[arg(long, value_name = "TEXT", requires = "exclude", hide_short_help = true)]
+    pub reason: Vec<String>,
 }
 
 /// The rules by which the history gives each case its tier.
@@ -355,6 +372,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -417,6 +436,8 @@ pub(crate) struct SweepArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -434,6 +455,8 @@ pub(crate) struct CheckBuildsArgs {
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub case: CaseArgs,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]

@@ -13,6 +13,7 @@ pub(crate) mod identity;
 mod linux;
 mod memory;
 mod notice;
+mod owner;
 mod policy;
 pub(crate) mod read;
 pub mod render;
@@ -47,6 +48,7 @@ pub use linux::{LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
+pub use owner::Owner;
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
@@ -96,6 +98,9 @@ pub struct Report {
     /// The earlier report that this one was held against.
     #[serde(default)]
     pub baseline: Option<Baseline>,
+    /// What is broken, by the people to tell of it, where a file says who they are.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// Counts of the findings and cases.
     pub summary: Summary,
     /// The meaning of the rules that occur in findings and cases, by id.
@@ -170,6 +175,7 @@ impl Report {
             notices: Vec::new(),
             run: None,
             baseline: None,
+            owners: Vec::new(),
             summary: Summary::default(),
             rules: BTreeMap::new(),
         }
