@@ -237,7 +237,8 @@ pub struct Guests {
     pub jobs: Option<usize>,
     /// The number of times that a failed case is tried again.
     pub retries: u16,
-    /// The number of times that a passed case is run again, to see whether it always passes.
+    /// The number of times that a case is run again, to see whether it always passes. One that fails is run again at
+    /// least as often as `retries` says.
     pub repeat: u16,
     /// The time limit of one migration.
     pub timeout: Duration,

@@ -1,5 +1,7 @@
 //! Every device that two builds have, moved.
 
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,19 +27,20 @@ use crate::model::{BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
-use crate::report::Sought;
-use crate::report::{Coverage, Described, LevelOverride, Notice, NoticeKind, Report, notices_of};
+use crate::report::{
+    Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Sought, Swept, notices_of,
+};
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::assessment::Assessment;
 use crate::sweep::case_id::is_of_group;
-use crate::sweep::catalogue::Only;
+use crate::sweep::catalogue::{Only, in_guests};
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
 use crate::sweep::selection::Machines::{Named, Usual, Versioned};
 use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
 use crate::sweep::target;
-use crate::sweep::target::SweepTarget;
+use crate::sweep::target::{SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, merge};
 use crate::vmstate::dump::Dump;
 
@@ -286,11 +289,16 @@ impl<'t> Sites<'t> {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
-                // A device that only a user plugs in, and that was not asked for, is in no guest.
+                // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
+                // that is.
                 let only = &options.only;
                 let plugged = target.config.old.drivers.as_ref();
-                let concerns =
-                    |name: &str| only.covers(name) || plugged.is_none_or(|all| !all.contains(name));
+                let in_guests = LazyCell::new(|| in_guests(&target.config, only));
+                let concerns = |name: &str| {
+                    only.covers(name)
+                        || plugged.is_none_or(|all| !all.contains(name))
+                        || in_guests.iter().any(|driver| is_part_of(name, driver))
+                };
                 let dumps = builds.dumps.clone();
                 let mut assessment =
                     Assessment::of_dumps(scope, levels, directions, dumps, concerns);
@@ -373,6 +381,7 @@ impl<'t> Sites<'t> {
         merge::order(&mut cases);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
+        notices.extend(nothing_tried(&swept, &config.only));
         let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
             ([one], []) => Some(one.config.machine.clone()),
             _ => None,
@@ -467,6 +476,21 @@ fn targets(
         config,
     };
     Ok(configs.into_iter().map(target).collect())
+}
+
+/// Returns the notice that every device type which `--only` selects is left out, if that is so: the machines alone
+/// say nothing of what was asked.
+fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
+    let is_idle = |of: &Swept| of.exercised == 0 && of.left_out.len() >= of.shared;
+    if only.is_empty() || swept.is_empty() || !swept.iter().all(is_idle) {
+        return None;
+    }
+    let left_out = swept.iter().flat_map(|of| &of.left_out);
+    let why = left_out.map(|left| format!("{}: {}", left.device, left.reason));
+    let why: BTreeSet<String> = why.collect();
+    let why: Vec<String> = why.into_iter().collect();
+    let kind = NoticeKind::NothingTried;
+    Some(Notice::new(kind, only.join(", "), why.join("; ")))
 }
 
 /// The options that influence the results, as one would type them; of lists, what is in them.

@@ -349,7 +349,7 @@ pub(crate) struct MigrationArgs {
     /// Number of times to repeat a case that failed, to see whether it always fails
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u16,
-    /// Number of times to run a passed case again, to see whether it always passes; the report has the rate
+    /// Number of times to run a case again, to see whether it always passes; the report has the rate
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub repeat: u16,
     /// Time limit of one migration, in seconds

@@ -17,7 +17,9 @@ use crate::migration::result::RunResult;
 use crate::migration::run;
 use crate::model::Direction;
 use crate::qemu::machine;
-use crate::report::{Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated};
+use crate::report::{
+    Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated, WithoutCapability,
+};
 use crate::stream::Stream;
 use crate::workload;
 
@@ -114,6 +116,8 @@ async fn run_as(
     } else if result.failed() {
         explain_refusal(config, &mut result, &launch, &route, None).await;
         control_and_retry(config, &mut case, &mut result, repeated, &launch, watcher).await;
+        case.without_capability =
+            without_each_capability(config, case.repeated, &route, &launch, spec.direction).await;
         if spec.part == Part::Whole && composition.included.len() > 1 {
             watcher(Step::Blame);
             // As far as it came, on its route.
@@ -304,8 +308,9 @@ async fn control_and_retry(
         case.repeated = Some(repeated);
         return;
     }
-    for time in 1..=config.retries {
-        let of = config.retries;
+    // What fails now and then needs a rate as much where the first run is the one that failed.
+    let of = config.retries.max(config.repeat);
+    for time in 1..=of {
         watcher(Step::Again { time, of });
         let route = config.route(direction);
         let again = run::run(config, &route, launch, direction, &|_| {}).await;
@@ -313,6 +318,38 @@ async fn control_and_retry(
         repeated.failed += usize::from(again.failed());
     }
     case.repeated = Some(repeated);
+}
+
+/// Runs a case that failed without each of its capabilities in turn, as often as it was run with all of them: whoever
+/// cannot mend a build can do without a capability.
+async fn without_each_capability(
+    config: &MigrationConfig,
+    repeated: Option<Repeated>,
+    route: &[&Endpoint],
+    launch: &LaunchSpec,
+    direction: Direction,
+) -> Vec<WithoutCapability> {
+    let most = repeated.map_or(1, |repeated| repeated.of);
+    let mut found = Vec::new();
+    for left_out in &config.capabilities {
+        let kept = config.capabilities.iter().filter(|of| *of != left_out);
+        let config = MigrationConfig {
+            capabilities: kept.copied().collect(),
+            ..config.clone()
+        };
+        let mut without = WithoutCapability {
+            capability: left_out.to_string(),
+            failed: 0,
+            of: 0,
+        };
+        while without.failed == 0 && without.of < most {
+            let run = Box::pin(run::run(&config, route, launch, direction, &|_| {})).await;
+            without.of += 1;
+            without.failed += usize::from(run.outcome != Outcome::Pass);
+        }
+        found.push(without);
+    }
+    found
 }
 
 /// Returns the control, of the old and the new build, that tells whether a failure is one between the

@@ -53,7 +53,7 @@ pub struct MigrationConfig {
     pub loops: Option<usize>,
     /// Number of times that a failed case is tried again.
     pub retries: usize,
-    /// Number of times that a case which passed is run again.
+    /// Number of times that a case is run again, for a rate.
     pub repeat: usize,
     pub timeouts: Timeouts,
     /// The time until a guest works, of each build.

@@ -187,6 +187,31 @@ pub struct Repeated {
     pub of: usize,
 }
 
+/// The tries of a failed case without one of its capabilities.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithoutCapability {
+    /// The capability that was left out, by QEMU's name.
+    pub capability: String,
+    /// Tries that did not pass: the first such try is the last.
+    pub failed: usize,
+    /// All tries.
+    pub of: usize,
+}
+
+impl fmt::Display for WithoutCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WithoutCapability {
+            capability,
+            failed,
+            of,
+        } = self;
+        match failed {
+            0 => write!(f, "without {capability} it passes ({of} of {of})"),
+            _ => write!(f, "without {capability} it does not pass either"),
+        }
+    }
+}
+
 /// The devices of a set that failed as a whole, split into culprits and others. Each culprit has a case of
 /// its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,6 +284,9 @@ pub struct Case {
     pub control: Option<Control>,
     /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
+    /// What becomes of it without each of its capabilities, where it failed.
+    #[serde(default)]
+    pub without_capability: Vec<WithoutCapability>,
     /// The devices that are to blame, where a case with several of them failed.
     #[serde(default)]
     pub split: Option<Split>,
@@ -330,6 +358,7 @@ impl Case {
             same_as: None,
             control: None,
             repeated: None,
+            without_capability: Vec::new(),
             split: None,
             legs: Vec::new(),
             state_diff: Vec::new(),

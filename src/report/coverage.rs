@@ -169,10 +169,17 @@ impl Coverage {
         self
     }
 
-    /// Returns whether this percentage was sent, and something in every direction that was asked for.
+    /// Returns whether this percentage was sent, in every direction that was asked for.
     pub fn reaches(&self, least: u8) -> bool {
-        let is_tried = |of: &DirectionCoverage| of.sent > 0 || self.counts.sections == 0;
-        self.counts.percent >= least && (least == 0 || self.directions.iter().all(is_tried))
+        self.lowest() >= least
+    }
+
+    /// Returns the percentage of the direction in which the least was sent.
+    pub fn lowest(&self) -> u8 {
+        let directions = self.directions.iter().map(|of| of.percent);
+        directions
+            .min()
+            .map_or(self.counts.percent, |of| of.min(self.counts.percent))
     }
 
     /// Returns whether as much was sent as is required.

@@ -29,7 +29,7 @@ use crate::model::{BuildRef, Rule};
 pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
-    StateDiff,
+    StateDiff, WithoutCapability,
 };
 pub use cause::{Cause, FailureKind, LegSide, Phase};
 pub use coverage::{

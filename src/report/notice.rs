@@ -58,6 +58,8 @@ pub enum NoticeKind {
     CaseMissing,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// No device type that a sweep was asked for could be tried. The subject is what selects them.
+    NothingTried,
 }
 
 /// Evidence that a run lacks.
@@ -127,6 +129,9 @@ impl Notice {
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::NothingTried => {
+                format!("every device type that --only {subject} selects is left out")
             }
         }
     }

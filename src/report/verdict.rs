@@ -81,13 +81,17 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
-/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, or
-/// the dumps are of two machine types, between which QEMU migrates no guest.
+/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, no
+/// device type that was asked for could be tried, or the dumps are of two machine types, between which QEMU migrates
+/// no guest.
 fn is_partial(notices: &[Notice]) -> bool {
     let missing = |notice: &Notice| {
         matches!(
             notice.kind,
-            NoticeKind::ShardMissing | NoticeKind::MachinesDiffer | NoticeKind::HistoryFailed
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
         )
     };
     notices.iter().any(missing)
@@ -309,14 +313,12 @@ mod tests {
             ..covered(None)
         };
         assert_eq!(drawn(broken, required(Some(1))), Verdict::Incompatible);
-        let partial = Report {
-            notices: vec![Notice::new(
-                NoticeKind::ShardMissing,
-                "2/3",
-                "there is no report of it",
-            )],
-            ..report()
-        };
-        assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+        for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
+            let partial = Report {
+                notices: vec![Notice::new(kind, "2/3", "there is no report of it")],
+                ..report()
+            };
+            assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+        }
     }
 }

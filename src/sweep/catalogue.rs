@@ -158,6 +158,25 @@ fn falls_back(config: &MigrationConfig, driver: &str) -> bool {
     })
 }
 
+/// Returns the device types that guests with the selected ones may have: these, and what each needs.
+pub(crate) fn in_guests(config: &MigrationConfig, only: &Only) -> BTreeSet<String> {
+    let arch = config.arch.as_str();
+    let mut types = BTreeSet::new();
+    let Some(drivers) = &config.old.drivers else {
+        return types;
+    };
+    for driver in drivers.names().filter(|driver| only.covers(driver)) {
+        let mut sets = DeviceSet::recipes(driver, arch);
+        if sets.is_empty() {
+            let facts = drivers.get(driver).cloned().unwrap_or_default();
+            sets.push(FallBack::recipe(driver, &facts, &[], arch, 0));
+        }
+        let devices = sets.iter().flat_map(|set| &set.devices);
+        types.extend(devices.map(|device| device.driver(arch).to_owned()));
+    }
+    types
+}
+
 /// Returns why a recipe is not for the machine, if it is not.
 fn exclusion(composition: &Composition) -> Option<&Exclusion> {
     let mut excluded = composition.excluded.iter();

@@ -121,7 +121,7 @@ pub(crate) fn facts(
 
 /// Tells whether a type that sends a section is a driver, or a device that the driver plugs into its own bus:
 /// `virtio-keyboard-device` is in `virtio-keyboard-pci`.
-fn is_part_of(type_name: &str, driver: &str) -> bool {
+pub(crate) fn is_part_of(type_name: &str, driver: &str) -> bool {
     let plugged = type_name.strip_suffix("-device");
     type_name == driver || plugged.is_some_and(|name| is_named_after(name, driver))
 }

@@ -966,6 +966,14 @@ fn a_name_that_no_build_knows_is_refused_with_the_nearest() {
         ),
         (&sweep, &["--only", "pvrdma"], "the new build does not have"),
         (&sweep, &["-M", "nosuch"], "no machine type nosuch"),
+        // A version between two that there are.
+        (&sweep, &["-M", "pc-q35-7.3"], "both have is pc-q35-7.2"),
+        (&live, &["-M", "pc-q35-5.3"], "the nearest pc-q35-5.2"),
+        (
+            &["static", OLD, NEW],
+            &["-M", "pc-i440fx-6.9"],
+            "the nearest pc-i440fx-7.0",
+        ),
     ] {
         let run = Run::new(&[command, how].concat());
         assert_eq!(run.status(), Some(2), "{how:?}: {}", run.said());
@@ -1034,4 +1042,64 @@ fn a_case_that_passes_is_repeated_and_its_times_are_real() {
     assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
     let case = run.case(0);
     assert_eq!(case["repeated"], serde_json::json!({"failed": 2, "of": 4}));
+}
+
+/// A failure that comes now and then has a rate, also where the first run is the one that failed.
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_that_fails_first_is_repeated_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count").display().to_string();
+    // The destinations whose numbers fit have the device set up otherwise, and refuse it. Of the failed case each
+    // build is tried with itself, which takes the second one of the new build.
+    for (fits, times, failed) in [
+        ("% 2)) = 1", "3", 3),
+        ("% 2)) = 1", "2", 2),
+        ("< 9)) = 1", "3", 4),
+    ] {
+        std::fs::write(&count, "").unwrap();
+        let other = format!(
+            "echo >> {count}; n=$(wc -l < {count}); [ $((n {fits} ] && [ $n != 2 ] && set -- \"$@\" -global intel-hda.msi=off"
+        );
+        let new = wrapper(dir.path(), OLD, Role::Destination, &other);
+        let args = ["live", OLD, &new, "-M", "q35", "--device", "intel-hda"];
+        let how = ["--paused", "--repeat", times, "--direction", "forward"];
+        let run = Run::new(&[&args[..], &how].concat());
+        assert_eq!(run.outcomes(), ["fail"], "{}", run.said());
+        let of = times.parse::<u64>().unwrap() + 1;
+        let rate = serde_json::json!({"failed": failed, "of": of});
+        assert_eq!(run.case(0)["repeated"], rate, "{fits}");
+    }
+}
+
+/// Somebody who cannot mend a build can do without a capability.
+#[apply(test)]
+#[needs(Builds)]
+fn a_failed_case_is_tried_without_each_of_its_capabilities() {
+    let run = |device_set: &[&str], more: &[&str]| {
+        let args = ["live", OLD, NEW, "-M", "pc-q35-7.2", "--paused"];
+        // What is packed and is not expected to be may never end.
+        let how = ["--direction", "forward", "--retries", "1", "--timeout", "4"];
+        Run::new(&[&args[..], &how, device_set, more].concat())
+    };
+    let without = |of: &str, failed: u64, tries: u64| serde_json::json!({"capability": of, "failed": failed, "of": tries});
+    // The pages of the one side are packed, and the other side does not expect it.
+    let packed = "--new-arg=-global migration.multifd-compression=zlib";
+    let bare = ["--device-set", "bare"];
+    let multifd = ["--capability", "multifd"];
+    let failed = run(&bare, &[&multifd[..], &[packed]].concat());
+    assert_ne!(failed.outcomes(), ["pass"], "{}", failed.said());
+    let found = &failed.case(0)["without_capability"];
+    assert_eq!(*found, serde_json::json!([without("multifd", 0, 2)]));
+    // A device that fails does so whatever the memory goes through.
+    let device = ["--device", "am53c974"];
+    let failed = run(&device, &multifd);
+    assert_eq!(failed.outcomes(), ["fail"], "{}", failed.said());
+    let found = &failed.case(0)["without_capability"];
+    assert_eq!(*found, serde_json::json!([without("multifd", 1, 1)]));
+    // What passes, and what has no capability, is not tried.
+    for (set, more) in [(&bare, &multifd[..]), (&device, &[])] {
+        let found = run(set, more);
+        assert_eq!(found.case(0)["without_capability"], serde_json::json!([]));
+    }
 }

@@ -599,6 +599,78 @@ fn what_a_list_allows_does_not_gate() {
     assert!(findings.iter().all(|f| f["section"] != "am53c974"));
 }
 
+/// A driver is a proxy of the device that the dumps describe: what the lists know of that one holds for it, whatever
+/// else is swept.
+#[apply(test)]
+#[needs(Builds)]
+fn findings_are_about_the_parts_of_what_is_swept() {
+    for (pair, machine, only, part, is_allowed) in [
+        (
+            ["debian:bullseye", "debian:bookworm"],
+            "virt",
+            "virtio-iommu-pci",
+            "virtio-iommu-device",
+            true,
+        ),
+        (
+            ["debian:bookworm", "debian:trixie"],
+            "q35",
+            "virtio-gpu-pci",
+            "virtio-gpu-device",
+            false,
+        ),
+        (
+            ["debian:bookworm", "debian:trixie"],
+            "q35",
+            "vhost-user-fs-pci",
+            "vhost-user-fs-device",
+            false,
+        ),
+    ] {
+        let (report, _) = report(&[&pair[..], &["-M", machine, "--only", only]].concat());
+        let findings = report["findings"].as_array().expect("findings");
+        let about: Vec<&Value> = findings.iter().filter(|f| f["section"] == part).collect();
+        let counted = about.iter().filter(|f| f["level"] != "note");
+        assert!(counted.count() > 0, "{only}: {findings:#?}");
+        if is_allowed {
+            assert!(
+                about.iter().all(|f| f["allowed_by"].is_string()),
+                "{about:#?}"
+            );
+        }
+        let mut errors = findings.iter().filter(|f| f["level"] == "error");
+        assert!(errors.all(|f| f["allowed_by"].is_string()), "{findings:#?}");
+    }
+}
+
+/// The machine alone says nothing of the devices that were asked for.
+#[apply(test)]
+#[needs(Builds)]
+fn a_sweep_in_which_nothing_was_tried_is_untested() {
+    let pair = ["debian:bookworm", "debian:trixie", "-M", "pc-q35-7.2"];
+    for (only, names) in [
+        (&["vfio-*"][..], "vfio-pci: "),
+        (&["usb-host"], "usb-host: needs a device of the host"),
+        (
+            &["vfio-*", "pxb"],
+            "pxb: debian:bookworm does not start with it",
+        ),
+    ] {
+        let only: Vec<&str> = only.iter().flat_map(|glob| ["--only", glob]).collect();
+        let (found, status) = report(&[&pair[..], &only].concat());
+        assert_eq!(found["verdict"], "untested", "{only:?}");
+        assert_eq!(status, Some(125), "{only:?}");
+        let notices = found["notices"].as_array().expect("notices");
+        let told = notices.iter().find(|n| n["kind"] == "nothing-tried");
+        let detail = told.expect("a notice")["detail"].as_str().expect("a text");
+        assert!(detail.contains(names), "{only:?}: {detail}");
+    }
+    // Beside a device that is tried, what is left out is told as always.
+    let only = ["--only", "usb-host", "--only", "e1000"];
+    let (found, status) = report(&[&pair[..], &only].concat());
+    assert_eq!((&found["verdict"], status), (&json!("compatible"), Some(0)));
+}
+
 #[apply(test)]
 fn options_that_make_no_sense_are_refused_with_the_reason() {
     for (args, wanted) in [

@@ -1,5 +1,6 @@
 //! The error of a machine type that builds lack, and what comes closest.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -30,8 +31,13 @@ pub struct NoCommonMachine {
     pub alias_of: Option<String>,
     /// Set if a build has versioned types of which it is the family's name.
     is_family: bool,
+    /// Set if its family has earlier and later versions, and not this one: it is neither too new for the builds nor
+    /// one that they have dropped.
+    is_passed_over: bool,
     /// The newest type of the same family that all builds asked have.
     pub newest: Option<String>,
+    /// The one of them whose version is the nearest.
+    pub nearest: Option<String>,
     /// Similar names that would do, the most similar first; none if there is a `newest`. Where none is similar and
     /// the name is unknown, those that there are, families of versioned types first.
     pub near: Vec<String>,
@@ -43,12 +49,12 @@ pub struct NoCommonMachine {
 
 impl NoCommonMachine {
     /// Tells whether neither the name nor a family or an alias that it may belong to is known to
-    /// any build: it is misspelt, rather than missing from one of them.
+    /// any build, or it has a version that its family never had: it is misspelt, rather than missing from one of
+    /// them.
     pub fn is_unknown(&self) -> bool {
+        let is_strange = self.alias_of.is_none() && self.newest.is_none() && !self.is_family;
         matches!(self.missing, Missing::Both | Missing::Only(_))
-            && self.alias_of.is_none()
-            && self.newest.is_none()
-            && !self.is_family
+            && (is_strange || self.is_passed_over)
     }
 
     /// Looks for what comes closest to a name that `common` lacks, the types that all builds have.
@@ -70,6 +76,16 @@ impl NoCommonMachine {
             family.is_some_and(known)
         };
         let is_family = machines().any(of_family);
+        let versions = || {
+            let same = machines().filter(|machine| of_family(machine));
+            same.filter_map(|machine| Some(split(&machine.name)?.1))
+        };
+        let version = split(wanted).map(|(_, version)| version);
+        let is_passed_over = version.as_ref().is_some_and(|version| {
+            versions().any(|known| known < *version)
+                && versions().any(|known| known > *version)
+                && versions().all(|known| known != *version)
+        });
         let newest = split(wanted).and_then(|(family, _)| pick(family, builds, common));
         let aliases = machines()
             .filter_map(|machine| machine.alias.as_deref())
@@ -88,6 +104,8 @@ impl NoCommonMachine {
             missing,
             alias_of,
             is_family,
+            is_passed_over,
+            nearest: version.and_then(|version| nearest_version(wanted, &version, common)),
             newest,
             near,
             more: 0,
@@ -101,6 +119,27 @@ impl NoCommonMachine {
         }
         error
     }
+}
+
+/// Returns the type of the family whose version is the nearest to one, the later of two that are as near.
+fn nearest_version(wanted: &str, version: &[u32], common: &[&str]) -> Option<String> {
+    let (family, _) = split(wanted)?;
+    // QEMU has three releases a year, of which the last digit counts.
+    let distance = |known: &[u32]| {
+        let place = |of: &[u32]| match of {
+            [major, minor, ..] => u64::from(*major) * 10 + u64::from(*minor),
+            [major] => u64::from(*major) * 10,
+            [] => 0,
+        };
+        place(known).abs_diff(place(version))
+    };
+    let same = common.iter().filter_map(|name| {
+        let (of, known) = split(name)?;
+        families(family, &[])
+            .contains(&of)
+            .then(|| (distance(&known), Reverse(known), *name))
+    });
+    same.min().map(|(.., name)| name.to_owned())
 }
 
 /// Returns the families of versioned types, and then the other types.
@@ -136,11 +175,23 @@ impl fmt::Display for NoCommonMachine {
             Missing::Only(version) => (format!("the build ({version}) has no"), "it has"),
         };
         write!(f, "{who} machine type {wanted}")?;
-        if let Some(name) = &self.alias_of {
-            write!(f, ", which is short for {name} in one of them")?;
+        match (&self.alias_of, self.missing) {
+            // The other one has a type of that very name.
+            (Some(name), Missing::Old(_) | Missing::New(_)) => write!(
+                f,
+                ": there {wanted} is short for {name}, in the other build it is a type of its own, and QEMU takes no \
+                 guest of another machine type; without -M, `static` compares the dumps alone"
+            )?,
+            (Some(name), Missing::Both | Missing::Only(_)) => {
+                write!(f, ", which is short for {name} in one of them")?;
+            }
+            (None, _) => {}
         }
         if let Some(newest) = &self.newest {
             write!(f, "; the newest of its family that {have} is {newest}")?;
+            if let Some(nearest) = self.nearest.as_ref().filter(|nearest| *nearest != newest) {
+                write!(f, ", and the nearest {nearest}")?;
+            }
         } else if !self.near.is_empty() {
             write!(f, "; {have} {}", self.near.join(", "))?;
             if self.more > 0 {

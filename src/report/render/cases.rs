@@ -207,6 +207,9 @@ pub(crate) fn failure(
     if let Some(repeated) = case.repeated {
         writeln!(out, "  failed     {} of {}", repeated.failed, repeated.of)?;
     }
+    for without in &case.without_capability {
+        writeln!(out, "  capability {without}")?;
+    }
     if let Some(reason) = &case.allowed_by {
         writeln!(out, "  allowed    {reason}")?;
     }

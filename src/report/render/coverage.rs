@@ -53,7 +53,7 @@ pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> 
         writeln!(
             out,
             "coverage of {}% is below the {least}% that --min-coverage asks for",
-            counts.percent
+            coverage.lowest()
         )?;
     }
     Ok(())
@@ -100,7 +100,8 @@ fn lists(coverage: &Coverage, out: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{CoveredSection, CoveredSubsection};
+    use crate::model::Direction;
+    use crate::report::{CoveredSection, CoveredSubsection, DirectionCoverage};
 
     fn coverage() -> Coverage {
         let section = |name: &str, possible, reached, reason: Option<&str>| CoveredSection {
@@ -160,5 +161,20 @@ mod tests {
         let below = "coverage of 50% is below the 51% that --min-coverage asks for\n";
         assert!(text(&asked(51), false).ends_with(below));
         assert!(!text(&asked(50), false).contains("--min-coverage"));
+        // The way back counts by itself.
+        let mut uneven = asked(50);
+        uneven.directions = [(Direction::Forward, 2, 50), (Direction::Backward, 1, 25)]
+            .map(|(direction, sent, percent)| DirectionCoverage {
+                direction,
+                sent,
+                percent,
+            })
+            .into();
+        let shown = text(&uneven, false);
+        assert!(shown.contains("; forward 50%; backward 25%"), "{shown}");
+        assert!(
+            shown.ends_with("coverage of 25% is below the 50% that --min-coverage asks for\n"),
+            "{shown}"
+        );
     }
 }

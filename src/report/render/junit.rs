@@ -204,8 +204,10 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
                 let again = case.repeated.map_or_else(String::new, |r| {
                     format!("failed {} of {} times\n", r.failed, r.of)
                 });
+                let without = case.without_capability.iter();
+                let without: String = without.map(|without| format!("{without}\n")).collect();
                 let by_hand = case.reproduce.as_deref().unwrap_or("-");
-                status.set_description(format!("{again}by hand: {by_hand}"));
+                status.set_description(format!("{again}{without}by hand: {by_hand}"));
                 status
             }
         },
