@@ -54,6 +54,7 @@ mod stream;
 #[allow(missing_docs)]
 mod vmstate;
 
+mod bisect;
 mod culprit;
 mod guest;
 mod input;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::api::dumps::ObtainError;
 use crate::api::lock::LockError;
 use crate::api::unknown_name::UnknownName;
+use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
@@ -107,6 +108,10 @@ pub(crate) enum Problem {
     Lock(#[from] LockError),
     #[error(transparent)]
     Owners(#[from] OwnersError),
+    #[error("one build is nothing to search: name two or more, in their order")]
+    NothingToSearch,
+    #[error(transparent)]
+    Revisions(#[from] RevisionError),
 }
 
 impl Reason {
@@ -125,6 +130,8 @@ impl Problem {
             Problem::Build(error) => error.is_usage(),
             Problem::Merge(error) => error.is_usage(),
             Problem::InsideRuntime
+            | Problem::NothingToSearch
+            | Problem::Revisions(_)
             | Problem::Lists(_)
             | Problem::Devices(_)
             | Problem::Name(_)

@@ -10,11 +10,11 @@ use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
 use crate::api::one_case;
 use crate::devices::shipped;
-use crate::model::Exclusion;
 use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Row, Run, Sighting, TierRules,
     Trial, judge, over,
 };
+use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
 use crate::report;
@@ -250,7 +250,10 @@ impl Recalled {
 /// Says who owns what. A shard's report may have said so before.
 fn tell(report: &mut Report, owners: Option<&Owners>) {
     report.owners.clear();
-    let findings = report.findings.iter_mut().map(|finding| &mut finding.owners);
+    let findings = report
+        .findings
+        .iter_mut()
+        .map(|finding| &mut finding.owners);
     let cases = report.cases.iter_mut().map(|case| &mut case.owners);
     findings.chain(cases).for_each(Vec::clear);
     let Some(owners) = owners else {

@@ -24,6 +24,7 @@
 //!
 //! [`Notice`]: crate::report::Notice
 
+mod bisect;
 mod check;
 mod config;
 mod doubts;
@@ -46,6 +47,7 @@ mod unknown_name;
 
 use std::path::PathBuf;
 
+pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,

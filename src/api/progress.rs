@@ -2,6 +2,7 @@
 
 use crate::migration::config::Step;
 use crate::qemu::FetchEvent;
+use crate::report::bisection::{Candidate, Place, Step as BisectionStep};
 use crate::report::{Case, Swept};
 
 /// Something to know while a question is worked on.
@@ -23,6 +24,22 @@ pub enum Event<'e> {
         culprit: bool,
         /// The event.
         event: CaseEvent<'e>,
+    },
+    /// A search is about to try a build.
+    BuildChosen {
+        /// The build.
+        build: &'e Candidate,
+        /// The reason for which it is tried.
+        place: Place,
+        /// The number of builds that may still be the first, besides those at the ends.
+        left: usize,
+    },
+    /// A search has tried a build.
+    BuildTried {
+        /// The build.
+        build: &'e Candidate,
+        /// What came of it.
+        step: &'e BisectionStep,
     },
     /// A machine of a sweep is done.
     MachineSwept {

@@ -34,12 +34,19 @@ Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 12
 tested (a build will not start, no common machine), which git bisect run takes for \"skip\";
 128 + N ended by signal N.";
 
+const BISECT_EXIT_STATUS: &str = "\
+Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a
+build next to the one that is looked for, could not be tested; 128 + N ended by signal N.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
+    /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
+    #[command(after_help = BISECT_EXIT_STATUS)]
+    Bisect(BisectArgs),
     /// Join the reports of a sweep that was split into shards
     Merge(MergeArgs),
     /// Migrate every device that both builds have, on every machine that is named
@@ -160,10 +167,20 @@ pub(crate) struct MemoryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExcludeArgs {
     /// Leave out the cases whose ids fit GLOB, as a report has them; it shows them as excluded (repeatable)
-    #[arg(long, value_name = "CASE-GLOB", requires = "reason", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "CASE-GLOB",
+        requires = "reason",
+        hide_short_help = true
+    )]
     pub exclude: Vec<String>,
     /// Why they are left out; one for all, or one for each --exclude in turn
-    #[arg(long, value_name = "TEXT", requires = "exclude", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "exclude",
+        hide_short_help = true
+    )]
     pub reason: Vec<String>,
 }
 
@@ -294,6 +311,17 @@ pub(crate) enum Workload {
     Linux,
 }
 
+/// Round trips.
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    /// Migrate one guest back and forth N times, instead of once in each direction
+    #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
+    pub loops: Option<u16>,
+    /// Build on which the guest of --loops starts
+    #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
+    pub first: First,
+}
+
 /// The guests, and how they migrate.
 #[derive(Debug, Args)]
 pub(crate) struct MigrationArgs {
@@ -307,12 +335,6 @@ pub(crate) struct MigrationArgs {
     /// Device as `-device` takes it, or the name of a driver (repeatable; one guest has all of them)
     #[arg(long, value_name = "ARGS")]
     pub device: Vec<String>,
-    /// Migrate one guest back and forth N times, instead of once in each direction
-    #[arg(long, value_name = "N", conflicts_with = "direction", value_parser = clap::value_parser!(u16).range(1..))]
-    pub loops: Option<u16>,
-    /// Build on which the guest of --loops starts
-    #[arg(long, value_enum, default_value_t = First::Old, requires = "loops", value_name = "BUILD")]
-    pub first: First,
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
@@ -365,6 +387,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub pair: PairArgs,
     #[command(flatten)]
+    pub loops: LoopArgs,
+    #[command(flatten)]
     pub migration: MigrationArgs,
     /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
     #[arg(long, alias = "rules", value_name = "DIR")]
@@ -377,6 +401,62 @@ pub(crate) struct LiveArgs {
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BisectArgs {
+    /// Builds in their order, the first and the last as ends; with --build-command, GOOD..BAD of a git repository
+    #[arg(value_name = "BUILD", required = true)]
+    pub builds: Vec<String>,
+    /// Id of the case, as `check` and `sweep` report it: q35/am53c974/unix/forward
+    #[arg(long, value_name = "CASE")]
+    pub case: CaseName,
+    /// Build that guests come from, and move back to [default: the first of those that are searched]
+    #[arg(long, value_name = "BUILD")]
+    pub old: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Check out each revision into a worktree of its own, and run CMD there in a shell: it builds QEMU
+    #[arg(long, value_name = "CMD")]
+    pub build_command: Option<String>,
+    /// Place of the QEMU program that CMD makes, or of a folder with a qemu-system-ARCH, in the worktree
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "build",
+        requires = "build_command"
+    )]
+    pub program: PathBuf,
+    /// Git repository of the revisions
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".",
+        requires = "build_command"
+    )]
+    pub repository: PathBuf,
+    /// Folder for the worktrees, which need much room [default: that for temporary files]
+    #[arg(long, value_name = "DIR", requires = "build_command")]
+    pub worktrees: Option<PathBuf>,
+    /// Number of times that the case has to pass with a build; the history asks for more where it is flaky
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub tries: u16,
+    /// File with the results of earlier runs, to which each try is added: it says whether the case is flaky
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    #[command(flatten)]
+    pub migration: MigrationArgs,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    /// Format of the report
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
+    /// Write the report to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print the answer alone, and no progress
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -447,6 +527,8 @@ pub(crate) struct SweepArgs {
 pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    #[command(flatten)]
+    pub loops: LoopArgs,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]
@@ -653,8 +735,8 @@ pub(crate) struct StreamOutputArgs {
     #[arg(long, value_name = "GLOB")]
     pub section: Vec<String>,
     /// Format of the output
-    #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
-    pub format: StreamFormat,
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -670,7 +752,7 @@ pub(crate) struct StreamOutputArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StreamFormat {
+pub(crate) enum DataFormat {
     Text,
     Json,
 }

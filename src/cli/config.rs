@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::api::{
-    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines, Memory,
-    MergeConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
+    Loops, Machines, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig, SweepConfig,
+    TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
-    StaticArgs, SweepArgs, TierArgs, Workload,
+    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs,
+    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
@@ -39,7 +40,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
         Ok(LiveConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration)?,
+            guests: guests(&args.migration, Some(&args.loops))?,
             lists: args.lists.clone(),
             case: args.case.case.clone(),
             exclude: exclusions(&args.exclude)?,
@@ -55,7 +56,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
         Ok(CheckConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
-            guests: guests(&args.migration)?,
+            guests: guests(&args.migration, Some(&args.loops))?,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
@@ -148,16 +149,46 @@ impl From<&PairArgs> for Builds {
     }
 }
 
-fn guests(args: &MigrationArgs) -> Result<Guests, Failure> {
+impl TryFrom<&BisectArgs> for BisectConfig {
+    type Error = Failure;
+
+    fn try_from(args: &BisectArgs) -> Result<BisectConfig, Failure> {
+        let candidates = match (&args.build_command, args.builds.as_slice()) {
+            (None, builds) => Candidates::Builds(builds.to_vec()),
+            (Some(command), [range]) => Candidates::Revisions(RevisionRange {
+                program: args.program.clone(),
+                worktrees: args.worktrees.clone(),
+                ..RevisionRange::new(&args.repository, range, command)
+            }),
+            (Some(_), several) => {
+                let several = several.join(" ");
+                return Err(Failure::usage(anyhow!(
+                    "--build-command builds the revisions of one range, GOOD..BAD, and not {several}"
+                )));
+            }
+        };
+        Ok(BisectConfig {
+            old: args.old.clone(),
+            machine: args.build.machine.clone(),
+            architecture: args.build.arch.clone(),
+            cache: args.build.cache.clone(),
+            guests: guests(&args.migration, None)?,
+            judging: judging(&args.judge, None),
+            history: args.history.clone(),
+            tries: args.tries.into(),
+            ..BisectConfig::of(candidates, args.case.clone())
+        })
+    }
+}
+
+fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Failure> {
+    let loops = loops.and_then(|of| Some(Loops::new(of.loops?, of.first.direction())));
     let own = args.guest.as_deref().map(guest_file).transpose()?;
     Ok(Guests {
         own,
         device_sets: args.device_set.clone(),
         devices: args.device.clone(),
-        loops: args.loops.map(|count| Loops {
-            count,
-            first: args.first.direction(),
-        }),
+        loops,
         paused: args.paused,
         workload: match args.workload {
             Workload::Tiny => WorkloadKind::Tiny,

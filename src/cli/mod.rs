@@ -7,6 +7,7 @@
 )]
 
 mod args;
+mod bisect;
 mod builds;
 mod config;
 mod dump;
@@ -190,6 +191,7 @@ fn interrupted(signal: Signal) -> u8 {
 
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Bisect(args) => bisect::run(args),
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
         Command::Merge(args) => questions::merge(args),

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress};
 use crate::model::visible;
+use crate::report::bisection::Place;
 use crate::report::{Case, Outcome, Swept};
 
 /// The amount of progress that is shown.
@@ -157,6 +158,17 @@ impl Progress for Display {
                 culprit,
                 event,
             } => self.case(number, id, culprit, event, &mut state),
+            Event::BuildChosen { build, place, left } => {
+                let left = match place {
+                    Place::Between => format!(", one of {left} that may be the first"),
+                    Place::First | Place::Last => String::new(),
+                };
+                self.line(&format!("trying {build}, {place}{left}"));
+            }
+            Event::BuildTried { build, step } => {
+                let seconds = step.elapsed_ms as f64 / 1000.0;
+                self.line(&format!("{build} {}, {seconds:.1} s", step.judgement));
+            }
             Event::MachineSwept {
                 done,
                 of,

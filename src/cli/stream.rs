@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow};
 
 use crate::cli::args::{
-    DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamFormat, StreamOutputArgs,
+    DataFormat, DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,
 };
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
@@ -33,8 +33,8 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
     let Reading { stream, error, .. } = &reading;
     let wanted = |section: &Section| sections.wanted(section.name.as_str());
     target.write_text(|out| match args.output.format {
-        StreamFormat::Text => show::text(stream, error.as_ref(), wanted, out),
-        StreamFormat::Json => show::json(stream, error.as_ref(), wanted, out),
+        DataFormat::Text => show::text(stream, error.as_ref(), wanted, out),
+        DataFormat::Json => show::json(stream, error.as_ref(), wanted, out),
     })?;
     sound(&args.file, &reading)?;
     sections.all_found(stream.sections.iter().map(|s| s.name.as_str()))?;
@@ -72,11 +72,11 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
     target.write_text(|out| match args.output.format {
-        StreamFormat::Text => {
+        DataFormat::Text => {
             writeln!(out, "old: {}\nnew: {}", labels.0, labels.1)?;
             diff_text(&diffs, out)
         }
-        StreamFormat::Json => {
+        DataFormat::Json => {
             let whole = serde_json::json!({
                 "schema": "migcompat-stream-diff-1",
                 "old": labels.0.to_string(),

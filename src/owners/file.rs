@@ -26,7 +26,10 @@ pub(super) struct Entry {
 impl Entry {
     /// Returns the number of characters that a pattern of this entry has in common with a name, if one fits it.
     pub(super) fn names_device(&self, name: &str) -> Option<usize> {
-        let fitting = self.devices.iter().filter(|text| Pattern::from(&***text).fits(name));
+        let fitting = self
+            .devices
+            .iter()
+            .filter(|text| Pattern::from(&***text).fits(name));
         fitting.map(|text| literal(text)).max()
     }
 

@@ -17,7 +17,10 @@ impl FilePattern {
         let spelt = spell(text);
         FilePattern {
             text: text.to_owned(),
-            spelt: spelt.iter().map(|text| Pattern::from(text.as_str())).collect(),
+            spelt: spelt
+                .iter()
+                .map(|text| Pattern::from(text.as_str()))
+                .collect(),
         }
     }
 

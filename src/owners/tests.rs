@@ -63,9 +63,15 @@ fn tree() -> tempfile::TempDir {
             "hw/scsi/lsi53c895a.c",
             "const TypeInfo t[] = {\n {\n  .name = \"lsi53c895a\",\n },\n};\n",
         ),
-        ("hw/net/e1000.c", "static const TypeInfo t = {\n .name = \"e1000\" };\n"),
+        (
+            "hw/net/e1000.c",
+            "static const TypeInfo t = {\n .name = \"e1000\" };\n",
+        ),
         // No definition of a type.
-        ("hw/scsi/other.c", "struct Option o = {\n .name = \"e1000\",\n};\n"),
+        (
+            "hw/scsi/other.c",
+            "struct Option o = {\n .name = \"e1000\",\n};\n",
+        ),
     ] {
         let path = tree.path().join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -104,14 +110,22 @@ fn a_device_is_owned_by_its_name_or_by_the_files_that_define_it() {
     let owners = owners(FILE, Some(tree.path())).expect("read");
     let mut report = report(vec![
         case("am53c974", Outcome::Fail, Some("0000:00:01.0/pciespscsi")),
-        case("am53c974-twin", Outcome::Lost, Some("0000:00:01.0/pciespscsi")),
+        case(
+            "am53c974-twin",
+            Outcome::Lost,
+            Some("0000:00:01.0/pciespscsi"),
+        ),
         case("lsi53c895a", Outcome::Crash, None),
         case("virtio-gpu-pci", Outcome::Fail, None),
         case("e1000", Outcome::Pass, None),
         case("nowhere", Outcome::Hang, None),
     ]);
     owners.assign(&mut report).expect("searched");
-    let titles: Vec<Vec<String>> = report.cases.iter().map(|case| case.owners.clone()).collect();
+    let titles: Vec<Vec<String>> = report
+        .cases
+        .iter()
+        .map(|case| case.owners.clone())
+        .collect();
     let wanted: [&[&str]; 6] = [
         &["Old controllers"],
         &["Old controllers"],
@@ -163,7 +177,11 @@ fn patterns_are_those_of_the_kernel_and_qemu() {
         ("*/net/*", "hw/net/e1000.c", true),
         ("*/net/*", "net/e1000.c", false),
     ] {
-        assert_eq!(FilePattern::new(pattern).fits(file), fits, "{pattern} {file}");
+        assert_eq!(
+            FilePattern::new(pattern).fits(file),
+            fits,
+            "{pattern} {file}"
+        );
     }
 }
 
@@ -172,8 +190,14 @@ fn a_file_without_owners_says_so() {
     for (text, wanted) in [
         ("", "names no owners"),
         ("Only prose\nand more of it\n", "names no owners"),
-        ("M: Nobody <n@example.org>\n", "line 1: there is no headline"),
-        ("A headline\nM:\n", "line 2: there is nothing behind the colon"),
+        (
+            "M: Nobody <n@example.org>\n",
+            "line 1: there is no headline",
+        ),
+        (
+            "A headline\nM:\n",
+            "line 2: there is nothing behind the colon",
+        ),
     ] {
         let error = owners(text, None).expect_err(text).to_string();
         assert!(error.contains(wanted), "{error}");

@@ -51,7 +51,11 @@ pub(super) fn places(
                 folders.push(path);
             } else if kind.is_file() && is_source && item.metadata()?.len() <= MOST_BYTES {
                 let text = std::fs::read(item.path())?;
-                found.read(&path.to_string_lossy(), &String::from_utf8_lossy(&text), names);
+                found.read(
+                    &path.to_string_lossy(),
+                    &String::from_utf8_lossy(&text),
+                    names,
+                );
             }
         }
     }
@@ -75,7 +79,8 @@ impl Definitions {
             if line.starts_with("};") {
                 is_open = false;
             }
-            if line.contains('=') && (line.contains("TypeInfo") || line.contains("VMStateDescription"))
+            if line.contains('=')
+                && (line.contains("TypeInfo") || line.contains("VMStateDescription"))
             {
                 is_open = true;
             }

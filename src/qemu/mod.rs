@@ -42,7 +42,7 @@ pub(crate) use options::{is_id, option_value, split_option};
 pub(crate) use pair::side_by_side;
 pub(crate) use pair::{Fingerprints, Opened, PairError};
 pub use pair::{Means, Pair};
-pub(crate) use process::{Ended, RunError, Running};
+pub(crate) use process::{Ended, RunError, Running, output};
 pub(crate) use progress::FetchWatcher;
 pub use progress::{FetchEvent, FetchStep};
 pub use spec::BuildArg;

@@ -4,6 +4,7 @@
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
 pub(crate) mod baseline;
+pub mod bisection;
 mod case;
 mod cause;
 mod coverage;

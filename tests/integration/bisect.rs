@@ -1,4 +1,4 @@
-//! The search for the first build that breaks a case: by `git bisect run`.
+//! The search for the first build that breaks a case: by `git bisect run`, and by `migcompat bisect`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use macro_rules_attribute::apply;
+use serde_json::Value;
 
-use crate::common::{build, cache_dir, report, root, script, stderr, stdout, with_builds};
+use crate::common::{
+    build, cache_dir, follows, migcompat, report, root, script, stderr, stdout, with_builds,
+};
 
 /// A git repository of wrapper scripts around QEMU builds.
 struct Repository(tempfile::TempDir);
@@ -193,4 +196,255 @@ fn a_build_that_is_not_there_cannot_be_tested_for_a_case() {
     let wrong = missing(&["--case", "q35/bare"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("is not the id of a case"));
+}
+
+/// Searches builds, and returns the report, which is held against its schema, and the exit status.
+fn searched(args: &[&str]) -> (Value, Option<i32>) {
+    let args = [&["bisect", "-M", "q35", "-q", "--format", "json"][..], args].concat();
+    let output = with_builds(&args).output().expect("it starts");
+    (found(&output), output.status.code())
+}
+
+fn found(output: &Output) -> Value {
+    let found: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(output)));
+    follows(migcompat::report::render::bisection::SCHEMA, &found);
+    found
+}
+
+/// The label of the build at a place that the conclusion names.
+fn concluded<'f>(found: &'f Value, key: &str) -> &'f str {
+    let at = found["conclusion"][key].as_u64().expect("a place");
+    found["builds"][at as usize]["label"]
+        .as_str()
+        .expect("a label")
+}
+
+/// The place and the judgement of each try.
+fn decisions(found: &Value) -> Vec<(u64, &str)> {
+    let steps = found["steps"].as_array().expect("steps").iter();
+    let decision = |step: &Value| step["build"].as_u64().expect("a place");
+    steps
+        .clone()
+        .map(decision)
+        .zip(steps.map(|step| step["judgement"].as_str().expect("a judgement")))
+        .collect()
+}
+
+const SUITES: [&str; 5] = [
+    "debian:bullseye",
+    "debian:bookworm",
+    "debian:bookworm-backports",
+    "debian:trixie",
+    "debian:trixie-backports",
+];
+
+const CASE: &str = "q35/am53c974/unix/forward";
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_first_of_debians_builds_that_breaks_a_device_is_found() {
+    for (builds, machine) in [(&SUITES[..], "pc-q35-5.2"), (&SUITES[1..], "pc-q35-7.2")] {
+        let (found, status) = searched(&[&["--case", CASE][..], builds].concat());
+        assert_eq!(status, Some(0), "{found:#}");
+        assert_eq!(found["conclusion"]["kind"], "broke");
+        assert_eq!(concluded(&found, "first"), "debian:bookworm-backports");
+        assert_eq!(concluded(&found, "before"), "debian:bookworm");
+        assert_eq!(found["machine"], machine);
+        let decisions = decisions(&found);
+        // The ends come first, and both are seen to be what they are.
+        let last = builds.len() as u64 - 1;
+        assert_eq!(decisions[..2], [(0, "passes"), (last, "fails")]);
+        let step = &found["steps"]
+            .as_array()
+            .expect("steps")
+            .last()
+            .expect("one")["cause"];
+        assert!(step.is_null() || step["field"] == "esp/drq_state", "{step}");
+    }
+    // Another build may be where guests come from, and a person is told the same.
+    let args = ["bisect", "-M", "q35", "--case", CASE, "--old", SUITES[1]];
+    let args = [&args[..], &SUITES[1..]].concat();
+    let output = with_builds(&args).output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for line in [
+        " 1  first    passes    debian:bookworm (7.2.22)",
+        "it breaks with debian:bookworm-backports (10.0.2); the last build that passes is debian:bookworm (7.2.22)",
+        "  place      pciespscsi esp/drq_state",
+        "  rule       field-added",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_cannot_be_tested_is_passed_over_or_leaves_the_answer_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dead = script(folder.path(), "qemu-system-x86_64", "exit 3");
+    let [good, bad] = [SUITES[1], SUITES[3]];
+    let (open, status) = searched(&["--case", CASE, good, &dead, bad]);
+    assert_eq!(status, Some(125), "{open:#}");
+    assert_eq!(
+        open["conclusion"],
+        serde_json::json!({"kind": "broke", "before": 0, "first": 2})
+    );
+    assert!(open["steps"][2]["untested"].is_string(), "{open:#}");
+    // Where it does not stand beside the one that is looked for, it does not matter.
+    let (found, status) = searched(&["--case", CASE, good, &dead, good, bad]);
+    assert_eq!(status, Some(0), "{found:#}");
+    assert_eq!(
+        found["conclusion"],
+        serde_json::json!({"kind": "broke", "before": 2, "first": 3})
+    );
+    let (end, status) = searched(&["--case", CASE, good, &dead]);
+    assert_eq!(status, Some(125));
+    assert_eq!(
+        end["conclusion"],
+        serde_json::json!({"kind": "untested", "build": 1})
+    );
+    let (same, status) = searched(&["--case", CASE, good, good]);
+    assert_eq!(status, Some(1));
+    assert_eq!(same["conclusion"]["kind"], "unchanged");
+    // In the other order it is a repair.
+    let (mended, status) = searched(&["--case", CASE, "--old", good, bad, good]);
+    assert_eq!(status, Some(0));
+    assert_eq!(mended["conclusion"]["kind"], "mended");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_that_the_history_calls_flaky_is_tried_often() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    // A build that breaks the device while there is a file.
+    let switch = folder.path().join("bad");
+    let text = format!(
+        "if [ -e {} ]; then {}; fi\n{}",
+        switch.display(),
+        wrapper(SUITES[3]),
+        wrapper(SUITES[1])
+    );
+    let fickle = script(folder.path(), "qemu-system-x86_64", &text);
+    for fails in [true, false, true, true] {
+        match fails {
+            true => fs::write(&switch, "").expect("written"),
+            false => fs::remove_file(&switch).expect("there"),
+        }
+        let args = ["check", SUITES[1], &fickle, "-M", "q35", "--case", CASE];
+        let args = [&args[..], &["--history", &history, "-q"]].concat();
+        let output = with_builds(&args).output().expect("it starts");
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(fails)),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let builds = ["--case", CASE, "--history", &history, SUITES[1], SUITES[3]];
+    let (found, status) = searched(&builds);
+    assert_eq!(status, Some(0), "{found:#}");
+    let first = &found["steps"][0];
+    let needed = first["passes_needed"].as_u64().expect("it is flaky");
+    assert!((2..=20).contains(&needed), "{first:#}");
+    assert_eq!(first["tries"], needed);
+    assert_eq!(found["steps"][1]["tries"], 1);
+    // Each try is in the history.
+    let stats = migcompat(&["history", "stats", "--history", &history]);
+    let runs = format!("{} runs", 4 + needed + 1);
+    assert!(stdout(&stats).starts_with(&runs), "{}", stdout(&stats));
+}
+
+#[apply(test)]
+#[needs(Builds, Program("git"))]
+fn the_revisions_of_a_range_are_built_in_worktrees_of_their_own() {
+    let repository = Repository::new();
+    let (old, new) = (wrapper(SUITES[1]), wrapper(SUITES[3]));
+    let good = repository.commit(Some(&old));
+    repository.commit(Some(&old));
+    repository.commit(None);
+    repository.commit(Some(&old));
+    let bad = repository.commit(Some(&new));
+    repository.commit(Some(&new));
+    let worktrees = tempfile::tempdir().expect("a folder");
+    let place = worktrees.path().display().to_string();
+    let command = "echo building; mkdir build && cp qemu-system-x86_64 build/";
+    let range = format!("{good}..HEAD");
+    let mut run = repository.command("migcompat");
+    run.args([
+        "bisect",
+        &range,
+        "--build-command",
+        command,
+        "--worktrees",
+        &place,
+    ])
+    .args(["--case", CASE, "-M", "q35", "--format", "json"])
+    .env("GIT_DIR", "/nowhere");
+    let output = run.output().expect("it starts");
+    let found = found(&output);
+    assert_eq!(output.status.code(), Some(0), "{found:#}");
+    assert_eq!(concluded(&found, "first"), &bad[..12]);
+    assert_eq!(found["builds"][4]["subject"], "a revision");
+    let untested = decisions(&found)
+        .iter()
+        .filter(|(_, of)| *of == "untested")
+        .count();
+    assert!(untested <= 1, "{found:#}");
+    for step in found["steps"].as_array().expect("steps") {
+        if let Some(why) = step["untested"].as_str() {
+            assert!(why.contains("cp: cannot stat"), "{why}");
+        }
+    }
+    // Nothing is left of them.
+    assert_eq!(fs::read_dir(worktrees.path()).expect("there").count(), 0);
+    assert_eq!(repository.git(&["worktree", "list"]).lines().count(), 1);
+    assert_eq!(repository.git(&["status", "--porcelain"]), "");
+}
+
+#[apply(test)]
+#[needs(Program("git"))]
+fn a_search_of_nothing_is_refused() {
+    let repository = Repository::new();
+    for _ in 0..2 {
+        repository.git(&["commit", "-q", "--allow-empty", "-m", "a revision"]);
+    }
+    let place = repository.path().display().to_string();
+    let revisions = |range: &str| {
+        let built = ["--build-command", "true", "--repository", &place];
+        migcompat(&[&["bisect", "--case", CASE, range][..], &built].concat())
+    };
+    for (output, words) in [
+        (
+            migcompat(&["bisect", "--case", CASE, "/bin/true"]),
+            "two or more",
+        ),
+        (
+            migcompat(&["bisect", "--case", CASE, "/bin/true", "./none"]),
+            "no such file",
+        ),
+        (
+            migcompat(&["bisect", "--case", "q35", "/bin/true", "/bin/true"]),
+            "id of a case",
+        ),
+        (migcompat(&["bisect", "/bin/true", "/bin/true"]), "--case"),
+        (revisions("HEAD"), "GOOD..BAD"),
+        (revisions("HEAD...HEAD~1"), "GOOD..BAD"),
+        (revisions("nothing..HEAD"), "nothing"),
+        (revisions("HEAD..HEAD~1"), "ancestors"),
+        (revisions("HEAD..HEAD"), "two or more"),
+    ] {
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{words}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(words),
+            "{words}: {}",
+            stderr(&output)
+        );
+    }
 }

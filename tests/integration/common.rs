@@ -56,8 +56,12 @@ pub fn report(output: &Output) -> Value {
 }
 
 pub fn follows_the_schema(report: &Value) {
-    let schema: Value =
-        serde_json::from_str(migcompat::report::render::json::SCHEMA).expect("the schema is JSON");
+    follows(migcompat::report::render::json::SCHEMA, report);
+}
+
+/// Holds what a program reads against the schema of its form.
+pub fn follows(schema: &str, report: &Value) {
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
     let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
     let wrong: Vec<String> = validator
         .iter_errors(report)

@@ -1,5 +1,6 @@
 //! Output formats. Each reads the report and nothing else.
 
+pub mod bisection;
 mod cases;
 mod coverage;
 mod groups;

@@ -38,7 +38,11 @@ impl Devices {
         let (mut own, mut excluded) = (BTreeSet::new(), BTreeSet::new());
         for (item, family) in families.clone().enumerate() {
             if family.is_in(options.shard) {
-                let among = if is_excluded(&family) { &mut excluded } else { &mut own };
+                let among = if is_excluded(&family) {
+                    &mut excluded
+                } else {
+                    &mut own
+                };
                 among.insert(item);
             }
         }

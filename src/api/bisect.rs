@@ -1,0 +1,481 @@
+//! The first of many builds with which a case breaks, or is mended.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::api::check::check;
+use crate::api::config::{Builds, CheckConfig, Guests, Judging};
+use crate::api::error::{Error, Problem};
+use crate::api::logs::LogFolder;
+use crate::api::memory::Memory;
+use crate::api::outside_runtime;
+use crate::api::progress::{Event, Progress};
+use crate::bisect::revisions::{Built, Revisions};
+use crate::bisect::search::{Search, State};
+use crate::migration::case::milliseconds;
+use crate::model::CaseName;
+use crate::qemu;
+use crate::report::bisection::{
+    BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
+};
+use crate::report::{Case, MemoryLabel, Outcome, Report, Tool};
+
+/// The tries of a case that a history calls flaky, at most, unless more are asked for.
+const MOST_TRIES: u32 = 20;
+
+/// The builds that are searched, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Candidates {
+    /// QEMU programs, wrapper scripts or `debian:SUITE`.
+    Builds(Vec<String>),
+    /// The revisions of a range in a git repository.
+    Revisions(RevisionRange),
+}
+
+/// A range of revisions, along the first parents, and how a build is made of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevisionRange {
+    /// The repository.
+    pub repository: PathBuf,
+    /// `GOOD..BAD`; the first end is GOOD itself.
+    pub range: String,
+    /// The command that makes a build, for a shell, run in a worktree of each revision. It is the caller's
+    /// own, and is run as it is.
+    pub command: String,
+    /// The place of the QEMU program in the worktree, or of a folder with a `qemu-system-ARCH`.
+    pub program: PathBuf,
+    /// The folder in which worktrees are made, by default that for temporary files.
+    pub worktrees: Option<PathBuf>,
+}
+
+impl RevisionRange {
+    /// A range of revisions that this command builds, in the folder `build`, as QEMU's own makefile does.
+    pub fn new(
+        repository: impl Into<PathBuf>,
+        range: impl Into<String>,
+        command: impl Into<String>,
+    ) -> RevisionRange {
+        RevisionRange {
+            repository: repository.into(),
+            range: range.into(),
+            command: command.into(),
+            program: PathBuf::from("build"),
+            worktrees: None,
+        }
+    }
+
+    /// Sets the place of the QEMU program in the worktree.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> RevisionRange {
+        self.program = path.into();
+        self
+    }
+}
+
+/// A search for the first build with which a case is another than with the builds before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BisectConfig {
+    /// The builds that are searched.
+    pub candidates: Candidates,
+    /// The build that guests come from, and move back to; by default the first of those that are searched.
+    pub old: Option<String>,
+    /// The case, by the id that [`check`](crate::api::check()) gives it.
+    pub case: CaseName,
+    /// The machine type; by default the usual one. It is the same for all builds.
+    pub machine: Option<String>,
+    /// The guest's architecture.
+    pub architecture: Option<String>,
+    /// The folder for fetched builds.
+    pub cache: Option<PathBuf>,
+    /// The guests, and how they are moved.
+    pub guests: Guests,
+    /// The lists and the policy; they decide nothing, but explain what fails.
+    pub judging: Judging,
+    /// The file with the results of earlier runs, to which each try is added. It says which cases are flaky.
+    pub history: Option<PathBuf>,
+    /// The least number of times that the case has to pass with a build.
+    pub tries: u32,
+}
+
+impl BisectConfig {
+    /// A search among builds, from the first of them.
+    pub fn new(
+        builds: impl IntoIterator<Item = impl Into<String>>,
+        case: CaseName,
+    ) -> BisectConfig {
+        let builds = builds.into_iter().map(Into::into).collect();
+        BisectConfig::of(Candidates::Builds(builds), case)
+    }
+
+    /// A search among builds or revisions, from the first of them.
+    pub fn of(candidates: Candidates, case: CaseName) -> BisectConfig {
+        BisectConfig {
+            candidates,
+            old: None,
+            case,
+            machine: None,
+            architecture: None,
+            cache: None,
+            guests: Guests::new(),
+            judging: Judging::new(),
+            history: None,
+            tries: 1,
+        }
+    }
+
+    /// Sets the build that guests come from.
+    pub fn old(mut self, build: impl Into<String>) -> BisectConfig {
+        self.old = Some(build.into());
+        self
+    }
+
+    /// Sets the machine type.
+    pub fn machine(mut self, machine: impl Into<String>) -> BisectConfig {
+        self.machine = Some(machine.into());
+        self
+    }
+
+    /// Sets the file with the results of earlier runs.
+    pub fn history(mut self, file: impl Into<PathBuf>) -> BisectConfig {
+        self.history = Some(file.into());
+        self
+    }
+}
+
+/// Searches an ordered list of builds for the first with which a case is another than with those before it.
+///
+/// Both ends are tried before anything else. Then the list is halved; a build with which the case cannot be
+/// tested is passed over. A build passes if the case does each time: once, [`BisectConfig::tries`] times, or as
+/// often as makes it believable where the history calls the case flaky.
+///
+/// This blocks until it is done, for seconds a build and as long as the builds of revisions take. Guests and
+/// build commands are children of this process; none is left when it returns, and no worktree.
+///
+/// # Errors
+/// There are fewer than two builds, one is named that does not exist, the range is none of the repository, or
+/// a list, a device set or the history cannot be used. That an end cannot be tested is no error, but a
+/// conclusion.
+///
+/// # Examples
+/// Builds are needed for this, so it is not run with the other examples:
+/// ```no_run
+/// use migcompat::api::{BisectConfig, Silent, bisect};
+/// use migcompat::report::bisection::Conclusion;
+///
+/// let builds = ["debian:bookworm", "debian:trixie", "debian:trixie-backports"];
+/// let case = "q35/am53c974/unix/forward".parse()?;
+/// let found = bisect(&BisectConfig::new(builds, case).machine("q35"), &Silent)?;
+/// if let Conclusion::Broke { first, .. } = found.conclusion {
+///     println!("it breaks with {}", found.builds[first]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisection, Error> {
+    outside_runtime()?;
+    // The logs of every try are nobody's unless a folder is named.
+    let logs = LogFolder::new(config.guests.logs.as_deref())?;
+    let source = Source::open(config)?;
+    let builds = source.candidates();
+    if builds.len() < 2 {
+        return Err(Problem::NothingToSearch.into());
+    }
+    let old = match &config.old {
+        Some(old) => {
+            qemu::parse(old)?;
+            old.clone()
+        }
+        None => builds[0].label.clone(),
+    };
+    let mut searching = Searching {
+        config,
+        progress,
+        logs: logs.path(),
+        source,
+        origin: None,
+        machine: None,
+    };
+    let mut search = Search::new(builds.len());
+    let mut steps = Vec::new();
+    let conclusion = loop {
+        match search.state() {
+            State::Try(at) => {
+                let place = match at {
+                    0 => Place::First,
+                    _ if at + 1 == builds.len() => Place::Last,
+                    _ => Place::Between,
+                };
+                let left = search.left();
+                progress.event(Event::BuildChosen {
+                    build: &builds[at],
+                    place,
+                    left,
+                });
+                let step = Step {
+                    place,
+                    left,
+                    ..searching.step(at)?
+                };
+                progress.event(Event::BuildTried {
+                    build: &builds[at],
+                    step: &step,
+                });
+                search.record(at, step.judgement);
+                steps.push(step);
+            }
+            State::EndUntested(build) => break Conclusion::Untested { build },
+            State::Unchanged(judgement) => break Conclusion::Unchanged { judgement },
+            State::Changed { before, first, to } => {
+                break match to {
+                    Judgement::Passes => Conclusion::Mended { before, first },
+                    Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
+                };
+            }
+        }
+    };
+    Ok(Bisection {
+        schema: BISECTION_SCHEMA.to_owned(),
+        tool: Tool::this(),
+        case: config.case.clone(),
+        machine: searching.machine,
+        old,
+        builds,
+        steps,
+        conclusion,
+    })
+}
+
+/// The source of the builds.
+enum Source {
+    Builds(Vec<String>),
+    Revisions(Revisions),
+}
+
+/// A build that is there as long as this is.
+enum Obtained {
+    Named(String),
+    Made(Built),
+}
+
+impl Obtained {
+    fn argument(&self) -> String {
+        match self {
+            Obtained::Named(name) => name.clone(),
+            Obtained::Made(built) => built.program.display().to_string(),
+        }
+    }
+}
+
+impl Source {
+    fn open(config: &BisectConfig) -> Result<Source, Error> {
+        match &config.candidates {
+            Candidates::Builds(builds) => {
+                for build in builds {
+                    qemu::parse(build)?;
+                }
+                Ok(Source::Builds(builds.clone()))
+            }
+            Candidates::Revisions(range) => {
+                let folder = range.worktrees.clone().unwrap_or_else(std::env::temp_dir);
+                let revisions = Revisions::list(
+                    &range.repository,
+                    &range.range,
+                    &range.command,
+                    &range.program,
+                    &folder,
+                );
+                Ok(Source::Revisions(revisions.map_err(Problem::from)?))
+            }
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        match self {
+            Source::Builds(builds) => {
+                let named = |label: &String| Candidate {
+                    label: label.clone(),
+                    subject: None,
+                };
+                builds.iter().map(named).collect()
+            }
+            Source::Revisions(revisions) => {
+                let all = revisions.all().iter();
+                all.map(|revision| Candidate {
+                    label: revision.short().to_owned(),
+                    subject: Some(revision.subject.clone()),
+                })
+                .collect()
+            }
+        }
+    }
+
+    /// Makes a build ready, or says why there is none.
+    fn obtain(&self, at: usize) -> Result<Obtained, String> {
+        match self {
+            Source::Builds(builds) => {
+                let build = builds.get(at).cloned().unwrap_or_default();
+                Ok(Obtained::Named(build))
+            }
+            Source::Revisions(revisions) => {
+                let revision = revisions.all().get(at).ok_or("there is no such revision")?;
+                let built = revisions.build(revision);
+                built.map(Obtained::Made).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// A search under way.
+struct Searching<'s> {
+    config: &'s BisectConfig,
+    progress: &'s dyn Progress,
+    logs: &'s Path,
+    source: Source,
+    /// The build of the first end, kept where guests come from it.
+    origin: Option<Obtained>,
+    /// The machine type of the first run, which is that of all.
+    machine: Option<String>,
+}
+
+impl Searching<'_> {
+    /// Tries a build. Its place in the search is for the caller to add.
+    fn step(&mut self, at: usize) -> Result<Step, Error> {
+        let begun = Instant::now();
+        let mut step = Step {
+            build: at,
+            place: Place::Between,
+            left: 0,
+            version: None,
+            judgement: Judgement::Untested,
+            outcome: None,
+            cause: None,
+            untested: None,
+            tries: 0,
+            failed: 0,
+            passes_needed: None,
+            elapsed_ms: 0,
+        };
+        match self.source.obtain(at) {
+            Ok(build) => {
+                let new = build.argument();
+                let keeps = self.config.old.is_none() && at == 0;
+                if keeps {
+                    self.origin = Some(build);
+                }
+                self.judge(&new, &mut step)?;
+            }
+            Err(why) => step.untested = Some(why),
+        }
+        step.elapsed_ms = milliseconds(begun);
+        Ok(step)
+    }
+
+    /// Runs the case between the old build and this one, until it fails or has passed often enough.
+    fn judge(&mut self, new: &str, step: &mut Step) -> Result<(), Error> {
+        let origin = self.origin.as_ref().map(Obtained::argument);
+        let Some(old) = self.config.old.clone().or(origin) else {
+            step.untested = Some("there is no build of the first end to begin from".to_owned());
+            return Ok(());
+        };
+        let config = self.check_config(&old, new);
+        loop {
+            let only_fetches = |event: Event<'_>| {
+                if let Event::Fetch(_) = event {
+                    self.progress.event(event);
+                }
+            };
+            let report = match check(&config, &only_fetches) {
+                Ok(outcome) => outcome.report,
+                Err(Error::Untestable(reason)) => {
+                    step.untested = Some(reason.to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            step.version = report.new.version;
+            step.tries += 1;
+            let case = self.case(&report);
+            step.outcome = case.map(|case| case.outcome);
+            match case {
+                Some(case) if case.outcome.is_failure() => {
+                    step.judgement = Judgement::Fails;
+                    step.failed += 1;
+                    step.cause.clone_from(&case.cause);
+                }
+                Some(case) if case.outcome == Outcome::Pass => {
+                    // The tries of this search, which are in the history too, do not make it ask for more.
+                    step.passes_needed = step.passes_needed.or_else(|| passes_needed(case));
+                    step.judgement = Judgement::Passes;
+                }
+                _ => {
+                    step.untested = Some(why_untested(&report, case));
+                    step.judgement = Judgement::Untested;
+                }
+            }
+            if self.machine.is_none() && step.judgement != Judgement::Untested {
+                self.machine.clone_from(&report.machine);
+            }
+            let flaky = step.passes_needed.unwrap_or(1).min(MOST_TRIES);
+            let wanted = flaky.max(self.config.tries);
+            if step.judgement != Judgement::Passes || step.tries >= wanted {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check_config(&self, old: &str, new: &str) -> CheckConfig {
+        let config = self.config;
+        let builds = Builds {
+            architecture: config.architecture.clone(),
+            cache: config.cache.clone(),
+            ..Builds::new(old, new)
+        };
+        let machine = self.machine.as_ref().or(config.machine.as_ref());
+        CheckConfig {
+            builds,
+            machine: machine.cloned(),
+            guests: Guests {
+                logs: Some(self.logs.to_owned()),
+                ..config.guests.clone()
+            },
+            judging: config.judging.clone(),
+            case: Some(config.case.clone()),
+            memory: Memory {
+                history: config.history.clone(),
+                ..Memory::new()
+            },
+        }
+    }
+
+    fn case<'r>(&self, report: &'r Report) -> Option<&'r Case> {
+        let wanted = self.config.case.as_str();
+        report.cases.iter().find(|case| case.id == wanted)
+    }
+}
+
+/// Returns the passes in a row that are needed, where the history says that the case comes and goes.
+fn passes_needed(case: &Case) -> Option<u32> {
+    let memory = case.memory.as_ref()?;
+    let rate = memory.rate.filter(|_| memory.label == MemoryLabel::Flaky)?;
+    Some(rate.passes_needed)
+}
+
+/// Says why a case that was run tells nothing of the build.
+fn why_untested(report: &Report, case: Option<&Case>) -> String {
+    let cause = case.and_then(|case| case.cause.as_ref());
+    match (case, cause) {
+        (Some(case), cause) => {
+            let word = case.outcome;
+            let meaning = word.explanation().unwrap_or("it cannot be set up");
+            match cause {
+                Some(cause) => format!("{word}: {}", cause.message),
+                None => format!("{word}: {meaning}"),
+            }
+        }
+        (None, _) => {
+            let notices = report.notices.iter().map(ToString::to_string);
+            notices.collect::<Vec<String>>().join("; ")
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Builds of the revisions of a git repository, each made in a worktree of its own by the user's command.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::cleanup::TempFolder;
+use crate::qemu::{Ended, RunError, Running, block_on, output};
+
+/// Time limit of a command of git.
+const GIT: Duration = Duration::from_secs(600);
+/// Time limit of a build. It is the user's command: this is for what hangs for ever.
+const BUILD: Duration = Duration::from_secs(24 * 60 * 60);
+/// Digits of a revision that people are shown.
+const SHORT: usize = 12;
+
+/// A range of revisions, from one that is the first end to the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Revisions {
+    repository: PathBuf,
+    revisions: Vec<Revision>,
+    /// What makes a build in a worktree, for a shell.
+    command: String,
+    /// The place of the program in a worktree, or of a folder that has it.
+    program: PathBuf,
+    /// The folder in which worktrees are made.
+    worktrees: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Revision {
+    hash: String,
+    pub subject: String,
+}
+
+impl Revision {
+    pub(crate) fn short(&self) -> &str {
+        self.hash.get(..SHORT).unwrap_or(&self.hash)
+    }
+}
+
+/// A build of a revision, there as long as this is.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub program: PathBuf,
+    _worktree: Worktree,
+}
+
+/// A range of revisions that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RevisionError {
+    #[error("{0:?} is no range of revisions; write GOOD..BAD, for instance v9.0.0..v9.1.0")]
+    BadRange(String),
+    #[error("{}: {name}: {words}", repository.display())]
+    NoRevision {
+        repository: PathBuf,
+        name: String,
+        words: String,
+    },
+    #[error("{}: {good} is not among the ancestors of {bad}, so that there is nothing between them", repository.display())]
+    NotAncestor {
+        repository: PathBuf,
+        good: String,
+        bad: String,
+    },
+    #[error("git cannot be run: {0}")]
+    Git(#[from] RunError),
+    #[error("no command can be run: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// A revision of which there is no build.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    #[error("no worktree can be made: {0}")]
+    NoWorktree(String),
+    #[error("the build command {how}{stderr}")]
+    Failed { how: Ended, stderr: String },
+    #[error("the build command cannot be run: {0}")]
+    Run(#[from] RunError),
+    #[error("no folder for a worktree: {0}")]
+    Folder(#[from] io::Error),
+}
+
+impl Revisions {
+    /// Looks up the revisions of a range, along the first parents: a merge counts as one.
+    ///
+    /// # Errors
+    /// It is no range, or the repository does not have it.
+    pub(crate) fn list(
+        repository: &Path,
+        range: &str,
+        command: &str,
+        program: &Path,
+        worktrees: &Path,
+    ) -> Result<Revisions, RevisionError> {
+        let bad_range = || RevisionError::BadRange(range.to_owned());
+        let (good, bad) = range.split_once("..").ok_or_else(bad_range)?;
+        if good.is_empty() || bad.starts_with('.') {
+            return Err(bad_range());
+        }
+        let bad = if bad.is_empty() { "HEAD" } else { bad };
+        let resolved = |name: &str| -> Result<String, RevisionError> {
+            let commit = format!("{name}^{{commit}}");
+            let args = ["rev-parse", "--verify", "--end-of-options", &commit];
+            let told = git(repository, &args)?;
+            told.map(|text| text.trim().to_owned())
+                .map_err(|words| RevisionError::NoRevision {
+                    repository: repository.to_owned(),
+                    name: name.to_owned(),
+                    words,
+                })
+        };
+        let (from, to) = (resolved(good)?, resolved(bad)?);
+        if git(repository, &["merge-base", "--is-ancestor", &from, &to])?.is_err() {
+            return Err(RevisionError::NotAncestor {
+                repository: repository.to_owned(),
+                good: good.to_owned(),
+                bad: bad.to_owned(),
+            });
+        }
+        let between = format!("{from}..{to}");
+        let mut revisions = Vec::new();
+        for listed in [["-1", &from], ["--first-parent", &between]] {
+            let args = [&["log", "--reverse", "--format=%H %s"][..], &listed].concat();
+            let lines = git(repository, &args)?.map_err(|words| RevisionError::NoRevision {
+                repository: repository.to_owned(),
+                name: range.to_owned(),
+                words,
+            })?;
+            revisions.extend(lines.lines().map(|line| {
+                let (hash, subject) = line.split_once(' ').unwrap_or((line, ""));
+                Revision {
+                    hash: hash.to_owned(),
+                    subject: subject.to_owned(),
+                }
+            }));
+        }
+        Ok(Revisions {
+            repository: repository.to_owned(),
+            revisions,
+            command: command.to_owned(),
+            program: program.to_owned(),
+            worktrees: worktrees.to_owned(),
+        })
+    }
+
+    pub(crate) fn all(&self) -> &[Revision] {
+        &self.revisions
+    }
+
+    /// Checks a revision out and builds it.
+    ///
+    /// # Errors
+    /// It cannot be checked out, or the command fails.
+    pub(crate) fn build(&self, revision: &Revision) -> Result<Built, BuildError> {
+        let worktree = Worktree::add(&self.repository, &revision.hash, &self.worktrees)?;
+        let mut command = Command::new("sh");
+        command
+            // One output has all, in its order: compilers use the one, and what calls them the other.
+            .args(["-c", "exec >&2; eval \"$1\"", "sh", &self.command])
+            .current_dir(&worktree.path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        outside_git(&mut command);
+        let built = block_on(async {
+            let mut running = Running::start(command)?;
+            let status = running.wait(BUILD).await?;
+            Ok::<_, RunError>((status, running.stderr()))
+        });
+        let (status, stderr) = built??;
+        if !status.success() {
+            return Err(BuildError::Failed {
+                how: Ended(status),
+                stderr: last_lines(&stderr),
+            });
+        }
+        Ok(Built {
+            program: worktree.path.join(&self.program),
+            _worktree: worktree,
+        })
+    }
+}
+
+/// Returns the end of what a build printed, for a sentence.
+fn last_lines(printed: &str) -> String {
+    let lines: Vec<&str> = printed.lines().rev().take(3).collect();
+    let lines: Vec<&str> = lines.into_iter().rev().collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!(": {}", lines.join(" / ")),
+    }
+}
+
+/// A worktree, removed when this is dropped. What is left of it when the process is killed, git forgets by itself.
+#[derive(Debug)]
+struct Worktree {
+    repository: PathBuf,
+    path: PathBuf,
+    _folder: TempFolder,
+}
+
+impl Worktree {
+    fn add(repository: &Path, hash: &str, parent: &Path) -> Result<Worktree, BuildError> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("migcompat-bisect-");
+        let folder = TempFolder::new(&mut builder, parent)?;
+        let path = folder.path().join("source");
+        let place = path.display().to_string();
+        let added = git(repository, &["worktree", "add", "--detach", &place, hash]);
+        match added {
+            Ok(Ok(_)) => Ok(Worktree {
+                repository: repository.to_owned(),
+                path,
+                _folder: folder,
+            }),
+            Ok(Err(words)) => Err(BuildError::NoWorktree(words)),
+            Err(error) => Err(BuildError::NoWorktree(error.to_string())),
+        }
+    }
+}
+
+impl Drop for Worktree {
+    fn drop(&mut self) {
+        let place = self.path.display().to_string();
+        let args = ["worktree", "remove", "--force", "--force", &place];
+        let _left_to_git = git(&self.repository, &args);
+    }
+}
+
+/// Runs git, and returns what it prints, or what it complains of.
+fn git(repository: &Path, args: &[&str]) -> Result<Result<String, String>, RevisionError> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(repository).args(args);
+    command.stdin(Stdio::null());
+    outside_git(&mut command);
+    let ran = block_on(output(command, GIT))??;
+    Ok(match ran.status.success() {
+        true => Ok(ran.stdout),
+        false => Err(ran.stderr),
+    })
+}
+
+/// Takes out what git sets for its hooks: another repository may be meant.
+fn outside_git(command: &mut Command) {
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(name);
+    }
+}

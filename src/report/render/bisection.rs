@@ -1,0 +1,163 @@
+//! A search for the first build that breaks or mends a case, for people and for programs.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::model::visible_json;
+use crate::report::bisection::{Bisection, Candidate, Conclusion, Judgement, Step};
+
+/// The JSON Schema of what [`json()`] writes.
+pub const SCHEMA: &str = include_str!("../../../bisection-schema.json");
+
+const BOLD: Style = Style::new().bold();
+
+/// Writes the report for programs.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn json(found: &Bisection, out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(found)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+/// Writes the log of the decisions, and the answer.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn text(found: &Bisection, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet {
+        for (number, step) in found.steps.iter().enumerate() {
+            decision(found, number + 1, step, out)?;
+        }
+        writeln!(out)?;
+    }
+    conclusion(found, out)
+}
+
+fn decision(found: &Bisection, number: usize, step: &Step, out: &mut dyn Write) -> io::Result<()> {
+    let colour = match step.judgement {
+        Judgement::Passes => AnsiColor::Green,
+        Judgement::Fails => AnsiColor::Red,
+        Judgement::Untested => AnsiColor::Yellow,
+    };
+    let style = colour.on_default().bold();
+    write!(
+        out,
+        "{number:2}  {:7}  {style}{:8}{style:#}  {}",
+        step.place,
+        step.judgement,
+        name(found, step.build)
+    )?;
+    if step.tries > 1 {
+        write!(out, ", {} of {} tries failed", step.failed, step.tries)?;
+    }
+    if let Some(needed) = step.passes_needed {
+        write!(
+            out,
+            ", flaky by the history: {needed} passes in a row make it believable that it passes"
+        )?;
+    }
+    match (&step.untested, &step.cause, step.outcome) {
+        (Some(why), _, _) => write!(out, ": {}", first_line(why))?,
+        (None, Some(cause), Some(outcome)) => {
+            write!(out, ": {outcome}: {}", first_line(&cause.message))?;
+        }
+        _ => {}
+    }
+    writeln!(out)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// Returns a build as it is listed, with its version where it was asked.
+fn name(found: &Bisection, at: usize) -> String {
+    let label = found.builds.get(at).map(Candidate::to_string);
+    let label = label.unwrap_or_default();
+    match found.step(at).and_then(|step| step.version) {
+        Some(version) => format!("{label} ({version})"),
+        None => label,
+    }
+}
+
+fn conclusion(found: &Bisection, out: &mut dyn Write) -> io::Result<()> {
+    let case = &found.case;
+    let machine = found.machine.as_deref().unwrap_or("no machine");
+    write!(out, "{BOLD}{case}{BOLD:#}, {machine}, from {}: ", found.old)?;
+    match found.conclusion {
+        Conclusion::Broke { before, first } => {
+            changed(found, ("breaks", "passes"), before, first, out)?;
+        }
+        Conclusion::Mended { before, first } => {
+            changed(found, ("is mended", "fails"), before, first, out)?;
+        }
+        Conclusion::Unchanged { judgement } => {
+            writeln!(
+                out,
+                "it {judgement} at both ends, so that there is nothing to find"
+            )?;
+        }
+        Conclusion::Untested { build } => {
+            writeln!(
+                out,
+                "{} is an end and could not be tested, so that nothing can be found",
+                name(found, build)
+            )?;
+        }
+    }
+    let tried = found.steps.len();
+    writeln!(out, "{tried} of {} builds tried", found.builds.len())
+}
+
+/// Says between which builds it changed.
+fn changed(
+    found: &Bisection,
+    (word, like): (&str, &str),
+    before: usize,
+    first: usize,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if !found.conclusion.is_exact() {
+        writeln!(
+            out,
+            "it {word} with one of these, of which the others could not be tested:"
+        )?;
+        for at in before + 1..=first {
+            writeln!(out, "  {}", name(found, at))?;
+        }
+        writeln!(
+            out,
+            "the last build that {like} before them is {}",
+            name(found, before)
+        )?;
+    } else {
+        writeln!(
+            out,
+            "it {word} with {BOLD}{}{BOLD:#}; the last build that {like} is {}",
+            name(found, first),
+            name(found, before)
+        )?;
+    }
+    let failing = [first, before].into_iter().filter_map(|at| found.step(at));
+    let cause = failing.filter_map(|step| step.cause.as_ref()).next();
+    let Some(cause) = cause else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "  cause      {}",
+        cause.message.replace('\n', "\n             ")
+    )?;
+    let section = cause.section.as_ref().map(|section| section.vmsd_name());
+    let place = [section, cause.field.as_deref()];
+    let place: Vec<&str> = place.into_iter().flatten().collect();
+    if !place.is_empty() {
+        writeln!(out, "  place      {}", place.join(" "))?;
+    }
+    if let Some(rule) = cause.rule {
+        writeln!(out, "  rule       {rule}")?;
+    }
+    Ok(())
+}
