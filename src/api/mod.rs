@@ -41,6 +41,7 @@ mod merge;
 mod names;
 mod one_case;
 mod progress;
+mod self_test;
 mod static_check;
 mod sweep;
 mod unknown_name;
@@ -58,6 +59,7 @@ pub use live::live;
 pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;
 pub use sweep::sweep;
 

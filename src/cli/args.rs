@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Builds(BuildsArgs),
     /// Show, count, fill and cut the history of earlier runs
     History(HistoryArgs),
+    /// Migrate guests whose outcomes are known, and look at the host: can its results be trusted?
+    SelfTest(SelfTestArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -655,6 +657,26 @@ pub(crate) struct CheckArgs {
     /// Name the shipped entries that matched as well as your own
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Exit status: 0 trusted; 1 not trusted; 125 no build to test with.
+#[derive(Debug, Args)]
+pub(crate) struct SelfTestArgs {
+    /// A QEMU binary or wrapper script, or debian:SUITE [default: the suite that was fetched last, or else
+    /// qemu-system-ARCH in the path]
+    #[arg(value_name = "BUILD")]
+    pub build_arg: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
+    pub format: StreamFormat,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print what is wrong and the closing line only
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

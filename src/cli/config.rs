@@ -10,13 +10,14 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    Loops, Machines, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig, SweepConfig,
-    TierRules, WorkloadKind,
+    Loops, Machines, Memory, MergeConfig, RevisionRange, SelfTestConfig, SideArgs, StaticConfig,
+    SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs,
-    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
+    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs, SweepArgs, TierArgs,
+    Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
@@ -123,6 +124,17 @@ impl From<&MemoryArgs> for Memory {
             owners: args.owners.clone(),
             tree: args.tree.clone(),
         }
+    }
+}
+
+impl From<&SelfTestArgs> for SelfTestConfig {
+    fn from(args: &SelfTestArgs) -> SelfTestConfig {
+        let mut config = SelfTestConfig::new();
+        config.build.clone_from(&args.build_arg);
+        config.machine.clone_from(&args.build.machine);
+        config.architecture.clone_from(&args.build.arch);
+        config.cache.clone_from(&args.build.cache);
+        config
     }
 }
 
