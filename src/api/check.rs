@@ -57,6 +57,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let dumps = (&*shared.0, &*shared.1);
     // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused
+        && !config.guests.driven
         && (config.guests.workload == WorkloadKind::Linux
             || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);

@@ -91,6 +91,11 @@ pub(crate) enum Problem {
     )]
     NoLinux { arch: String, known: String },
     #[error(
+        "the devices of {machine} ({arch}) cannot be driven from outside: nothing says where its buses are; they can be \
+         moved as they are after reset (--paused)"
+    )]
+    NotDrivable { machine: String, arch: String },
+    #[error(
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
@@ -148,6 +153,7 @@ impl Problem {
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }
             | Problem::NoLinux { .. }
+            | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::api::config::{Builds, GuestDescription, Guests};
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
+use crate::api::driven;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
 use crate::api::linux;
@@ -321,6 +322,7 @@ impl<'i> Inquiry<'i> {
                 .collect(),
             running,
             linux: None,
+            driving: None,
             saved: SavedGuests::default(),
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
@@ -334,6 +336,8 @@ impl<'i> Inquiry<'i> {
             names: Names::of(&self.scope, pair.arch()),
         };
         let Opened { sets, builds, .. } = self.opened;
+        self.notices
+            .extend(driven::equip(&mut config, sets, guests)?);
         let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
         self.notices.extend(lacking);
         let (excluded, specs): (Vec<CaseSpec>, Vec<CaseSpec>) = specs

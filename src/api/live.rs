@@ -71,7 +71,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
         opened.narrow(case);
     }
     let fingerprints = opened.pair.fingerprints();
-    let running = !config.guests.paused;
+    let running = !config.guests.paused && !config.guests.driven;
     let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);

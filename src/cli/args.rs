@@ -340,9 +340,13 @@ pub(crate) struct MigrationArgs {
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
+    /// Never start the machine either, but do from outside what drivers do: give its devices addresses and
+    /// interrupts, accept every virtio feature and set all queues up
+    #[arg(long, conflicts_with = "paused")]
+    pub driven: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "guest"])]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven", "guest"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]

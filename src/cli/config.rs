@@ -202,6 +202,7 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
         devices: args.device.clone(),
         loops,
         paused: args.paused,
+        driven: args.driven,
         workload: match args.workload {
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,

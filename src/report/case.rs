@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, CaseTier, Cause, LinuxReport, Memory, Notice, NoticeKind};
+use crate::report::{
+    BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
+};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -269,6 +271,9 @@ pub struct Case {
     /// The Linux guest that worked in the machine, where it was one.
     #[serde(default)]
     pub linux: Option<LinuxReport>,
+    /// What a driver from outside did to the devices, where no guest ran and it did.
+    #[serde(default)]
+    pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
     /// The reason why it is left out on purpose, if it is.
@@ -352,6 +357,7 @@ impl Case {
             running: false,
             not_running: None,
             linux: None,
+            driven: None,
             outcome: Outcome::Skip,
             excluded: None,
             cause: None,

@@ -45,7 +45,7 @@ pub use guest::{
     Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
-pub use linux::{LinuxReport, VirtioReport};
+pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};

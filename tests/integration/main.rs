@@ -26,6 +26,7 @@ mod common_cause;
 mod containers;
 mod dependencies;
 mod device_sets;
+mod driven;
 mod dumps;
 mod guests;
 mod history;
