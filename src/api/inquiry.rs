@@ -438,7 +438,7 @@ impl<'i> Inquiry<'i> {
             dumps.clone(),
             std::mem::take(&mut self.findings),
             wanted,
-            (self.scope, &self.policy.levels),
+            (self.scope, self.policy),
             &self.opened.directions,
             jobs(self.guests.jobs),
         )?;

@@ -82,6 +82,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
             _ => Only::new(&config.only),
         },
+        exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
     };
     let opened = Opened::open(config, progress)?;

@@ -673,8 +673,8 @@ pub(crate) struct SelfTestArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// Format of the result
-    #[arg(long, value_enum, default_value_t = StreamFormat::Text)]
-    pub format: StreamFormat,
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
     /// Write the result to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::api;
 use crate::api::{KnownCase, SelfTest, SelfTestConfig, Trust};
-use crate::cli::args::{SelfTestArgs, StreamFormat};
+use crate::cli::args::{DataFormat, SelfTestArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
@@ -14,8 +14,8 @@ pub(crate) fn run(args: &SelfTestArgs) -> Result<Exit, Failure> {
     let config = SelfTestConfig::from(args);
     let result = api::self_test(&config, &Display::new(args.quiet))?;
     target.write_text(|out: &mut dyn Write| match args.format {
-        StreamFormat::Text => text(&result, args.quiet, out),
-        StreamFormat::Json => {
+        DataFormat::Text => text(&result, args.quiet, out),
+        DataFormat::Json => {
             serde_json::to_writer_pretty(&mut *out, &result)?;
             writeln!(out)
         }
