@@ -10,6 +10,7 @@ use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
+use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
 use crate::owners::OwnersError;
 use crate::qemu::{PairError, QemuError};
@@ -83,6 +84,10 @@ pub(crate) enum Problem {
     },
     #[error("{label}: the guest has no -machine: give the machine type with -M")]
     NoMachine { label: String },
+    #[error(transparent)]
+    State(#[from] BadState),
+    #[error("{} does not say which machine type it is of: give it with -M", file.display())]
+    StateOfNoMachine { file: PathBuf },
     #[error("no build to sweep")]
     NoBuild,
     #[error(
@@ -143,6 +148,8 @@ impl Problem {
             | Problem::Read(_)
             | Problem::Guest { .. }
             | Problem::NoMachine { .. }
+            | Problem::State(_)
+            | Problem::StateOfNoMachine { .. }
             | Problem::NoBaseline
             | Problem::NoHistory
             | Problem::NoCases

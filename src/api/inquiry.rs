@@ -143,7 +143,7 @@ pub(crate) enum Alone {
     Device(String),
 }
 
-fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
+pub(crate) fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
     GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
         label: description.label.clone(),
         error,

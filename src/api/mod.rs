@@ -35,6 +35,7 @@ pub(crate) mod history;
 mod inquiry;
 mod linux;
 mod live;
+mod load;
 mod lock;
 pub(crate) mod logs;
 mod memory;
@@ -58,6 +59,7 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use load::{LoadConfig, load};
 pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};

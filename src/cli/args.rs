@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
+    /// Load a saved guest into a build, without running it, and say what would be lost
+    Load(LoadArgs),
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
     Bisect(BisectArgs),
@@ -405,6 +407,47 @@ pub(crate) struct LiveArgs {
     pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// State of a guest: a migration stream, an image saved by libvirt, or a qcow2 image with a snapshot
+    #[arg(value_name = "STATE")]
+    pub state: PathBuf,
+    /// Build that is to load it
+    #[arg(value_name = "BUILD")]
+    pub build: String,
+    /// Machine type, with architecture and cache [default: the machine that STATE names]
+    #[command(flatten)]
+    pub of: BuildArgs,
+    /// The guest that STATE is of: libvirt's domain XML or log, a QEMU command line, /proc/PID/cmdline or the output of
+    /// `qm showcmd`; - for standard input. Nothing that it names is opened or reached [default: the domain in an image
+    /// saved by libvirt, else a machine without further devices]
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+    /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+    /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub offset: u64,
+    /// Name or id of the snapshot, where STATE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
+    /// Number of times to repeat a load that failed, to see whether it always fails
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u16,
+    /// Time limit of one load, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of a load that does not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

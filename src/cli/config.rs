@@ -10,14 +10,14 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    Loops, Machines, Memory, MergeConfig, RevisionRange, SelfTestConfig, SideArgs, StaticConfig,
-    SweepConfig, TierRules, WorkloadKind,
+    LoadConfig, Loops, Machines, Memory, MergeConfig, RevisionRange, SelfTestConfig, SideArgs,
+    StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs,
-    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs, SweepArgs, TierArgs,
-    Workload,
+    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
+    LoopArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs, SweepArgs,
+    TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
@@ -61,6 +61,27 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
+        })
+    }
+}
+
+impl TryFrom<&LoadArgs> for LoadConfig {
+    type Error = Failure;
+
+    fn try_from(args: &LoadArgs) -> Result<LoadConfig, Failure> {
+        Ok(LoadConfig {
+            offset: args.offset,
+            snapshot: args.snapshot.clone(),
+            architecture: args.of.arch.clone(),
+            cache: args.of.cache.clone(),
+            machine: args.of.machine.clone(),
+            guest: args.guest.as_deref().map(guest_file).transpose()?,
+            args: words("--arg", &args.arg)?,
+            retries: args.retries,
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+            lists: args.lists.clone(),
+            ..LoadConfig::new(&args.state, &args.build)
         })
     }
 }
@@ -219,22 +240,23 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
     })
 }
 
-/// Takes options apart that are meant for one side.
+/// Takes apart options of QEMU that are given in one word.
+fn words(option: &str, values: &[String]) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    for value in values {
+        let words = shlex::split(value)
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| {
+                Failure::usage(anyhow!(
+                    "{option} {value:?}: a quote is not closed, or there is no option in it"
+                ))
+            })?;
+        all.extend(words);
+    }
+    Ok(all)
+}
+
 fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
-    let words = |option: &str, values: &[String]| -> Result<Vec<String>, Failure> {
-        let mut all = Vec::new();
-        for value in values {
-            let words = shlex::split(value)
-                .filter(|words| !words.is_empty())
-                .ok_or_else(|| {
-                    Failure::usage(anyhow!(
-                        "{option} {value:?}: a quote is not closed, or there is no option in it"
-                    ))
-                })?;
-            all.extend(words);
-        }
-        Ok(all)
-    };
     Ok(SideArgs {
         old: words("--old-arg", &args.old_arg)?,
         new: words("--new-arg", &args.new_arg)?,

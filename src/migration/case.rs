@@ -273,7 +273,7 @@ pub(crate) fn record_failure(
 }
 
 /// Writes into the case what a run came to.
-fn record(case: &mut Case, result: RunResult) {
+pub(crate) fn record(case: &mut Case, result: RunResult) {
     case.linux = result.linux;
     case.driven = result.driven;
     case.cause = result.cause;

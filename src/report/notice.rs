@@ -54,6 +54,9 @@ pub enum NoticeKind {
     HistoryFailed,
     /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
     LockDiffers,
+    /// A guest that is described has a device that its saved state does not have: it is as after reset. The subject
+    /// is the section.
+    NotInState,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
     /// The baseline is of another machine type. The subject is its file.
@@ -126,6 +129,7 @@ impl Notice {
             NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::NotInState => format!("the state has no section {subject}"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")

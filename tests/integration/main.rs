@@ -34,6 +34,7 @@ mod history;
 mod hostile;
 mod linux;
 mod live;
+mod load;
 mod log;
 mod merge;
 mod new_rule;

@@ -58,7 +58,8 @@ impl Endpoint {
         side_by_side(|| Endpoint::of(&pair.old), || Endpoint::of(&pair.new))
     }
 
-    fn of(opened: &Opened) -> Endpoint {
+    /// Asks one build what it can plug in.
+    pub(crate) fn of(opened: &Opened) -> Endpoint {
         // Versions decide where a build does not list its devices.
         let help = opened.device_help();
         Endpoint {
