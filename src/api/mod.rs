@@ -45,6 +45,7 @@ mod names;
 mod network;
 mod one_case;
 mod progress;
+mod self_test;
 mod static_check;
 mod sweep;
 mod unknown_name;
@@ -63,6 +64,7 @@ pub use load::{LoadConfig, load};
 pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;
 pub use sweep::sweep;
 

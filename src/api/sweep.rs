@@ -85,6 +85,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
             _ => Only::new(&config.only),
         },
+        exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
     };
     let opened = Opened::open(config, progress)?;
@@ -535,6 +536,8 @@ fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     options.extend(repeated("--arch", &config.machines.architectures));
     options.extend(repeated("--only", &config.only));
     let policy = &config.judging.policy;
+    let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
+    options.extend(repeated("--exclude", &excluded));
     for (&rule, level) in &policy.levels {
         let option = match level {
             LevelOverride::Deny => "--deny",
