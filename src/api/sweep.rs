@@ -10,6 +10,7 @@ use crate::api::defaults;
 use crate::api::defaults::Defaults;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
+use crate::api::firmware;
 use crate::api::logs::LogFolder;
 use crate::api::memory;
 use crate::api::memory::Recalled;
@@ -238,8 +239,8 @@ fn unknown_machine(
 
 /// Has the builds write their dumps for the first machine, if there is one.
 fn of_first(pair: &Pair, machines: &[String]) -> Option<Result<Dumps, ObtainError>> {
-    let machine = machines.first()?;
-    Some(dumps(pair, Some(machine.clone())))
+    let first = machines.first()?;
+    Some(dumps(pair, Some(machine::Machines::same(first.as_str()))))
 }
 
 /// Opens both builds for an architecture, where one is wanted.
@@ -288,6 +289,8 @@ impl<'t> Sites<'t> {
             notices: opened.notices.clone(),
         };
         for builds in &opened.builds {
+            let of_firmware = firmware::notices([&builds.pair.old, &builds.pair.new]);
+            sites.notices.extend(of_firmware);
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 let scope = builds.scope(lists, machine);
