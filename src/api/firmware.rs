@@ -16,7 +16,7 @@ pub(crate) fn notices<'b>(builds: impl IntoIterator<Item = &'b Opened>) -> Vec<N
             FirmwareSource::Tree => "the tree that it is in".to_owned(),
             FirmwareSource::OtherBuild(label) | FirmwareSource::Fetched(label) => label.clone(),
         };
-        let detail = format!("it has that of {source}: {}", folders.join(", "));
+        let detail = format!("that of {source} is used, in {}", folders.join(", "));
         let label = build.build.label();
         Some(Notice::new(NoticeKind::OtherFirmware, label, detail))
     });

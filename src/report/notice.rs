@@ -122,9 +122,7 @@ impl Notice {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
             NoticeKind::OtherFirmware => {
-                format!(
-                    "no firmware is beside {subject}, so that it is not known how it does with its own"
-                )
+                format!("{subject} finds no firmware of its own")
             }
             NoticeKind::MachinesPaired => {
                 format!("as they are, no guest migrates between the machine types {subject}")
