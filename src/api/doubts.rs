@@ -111,6 +111,7 @@ pub(crate) fn settle(
         packing: Packing::Packed,
         only,
         shard: None,
+        driven: None,
     };
     let mut assessment = Assessment::of_findings(scope, levels, directions, dumps, findings);
     let results = sweep(

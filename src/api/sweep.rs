@@ -12,6 +12,7 @@ use crate::api::logs::LogFolder;
 use crate::api::memory;
 use crate::api::memory::Recalled;
 use crate::api::names;
+use crate::api::network::host_network;
 use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
@@ -20,10 +21,11 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
+use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
-use crate::model::{BuildRef, Direction};
+use crate::model::{BuildRef, CaseName, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
@@ -44,6 +46,7 @@ use crate::sweep::target;
 use crate::sweep::target::{SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, Packing, SweepEvent, merge};
 use crate::vmstate::dump::Dump;
+use crate::workload::linux::Network;
 
 /// Moves every device type that both builds have, on every machine asked for.
 ///
@@ -65,12 +68,20 @@ pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, E
     run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
 }
 
+/// Tells whether devices are moved with drivers at work, too: it is asked for, or the case that decides is of
+/// such.
+fn is_driven(config: &SweepConfig) -> bool {
+    config.driven || config.case.as_ref().is_some_and(CaseName::is_driven)
+}
+
 fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
     let mut recalled = Recalled::read(&config.memory)?;
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
+    let mut opened = Opened::open(config, progress)?;
+    let network = opened.network(is_driven(config));
     let options = Options {
         directions: config.builds.directions.clone(),
         packing: if config.one_by_one {
@@ -84,8 +95,8 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             _ => Only::new(&config.only),
         },
         shard: config.shard,
+        driven: is_driven(config).then_some(network),
     };
-    let opened = Opened::open(config, progress)?;
     let first = opened.builds.first();
     let fingerprints = first.map(|builds| builds.pair.fingerprints());
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
@@ -219,6 +230,25 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Finds the network that cards with a driver at work are connected to; a notice says why it is none of the
+    /// host's.
+    fn network(&mut self, driven: bool) -> Network {
+        let Some(Builds { pair, .. }) = self.builds.first().filter(|_| driven) else {
+            return Network::Hub;
+        };
+        let builds = [&pair.old.build, &pair.new.build];
+        match host_network(builds, Transport::default(), &[Network::Tap]) {
+            Ok(network) => network,
+            Err(why) => {
+                let kind = NoticeKind::OffloadNotNegotiated;
+                self.notices.push(Notice::new(kind, "the sweep", why));
+                Network::Hub
+            }
+        }
+    }
+}
+
 /// Returns why a requested machine exists on none of its architectures, if there is such a machine.
 fn unknown_machine(
     selection: &MachineSelection,
@@ -292,6 +322,15 @@ impl<'t> Sites<'t> {
         for builds in &opened.builds {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
+                if is_driven(config)
+                    && Driving::of(&target.config.machine, &target.config.arch).is_none()
+                {
+                    let why = "nothing says where its buses are";
+                    let kind = NoticeKind::NotDrivable;
+                    sites
+                        .notices
+                        .push(Notice::new(kind, target.name(opened.builds.len()), why));
+                }
                 let scope = builds.scope(lists, machine);
                 // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
                 // that is.
@@ -530,6 +569,7 @@ fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
         ("--all-machines", config.machines.all_machines),
         ("--all-arches", config.machines.all_architectures),
         ("--one-by-one", config.one_by_one),
+        ("--driven", config.driven),
     ];
     let given = flags.into_iter().filter(|(_, given)| *given);
     options.extend(given.map(|(flag, _)| flag.to_owned()));

@@ -80,6 +80,7 @@ impl From<&SweepArgs> for SweepConfig {
             },
             only: args.only.clone(),
             one_by_one: args.one_by_one,
+            driven: args.driven,
             shard: args.shard,
             judging: judging(&args.judge, args.coverage.min_coverage),
             jobs: args.jobs.map(usize::from),

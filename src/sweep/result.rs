@@ -135,6 +135,18 @@ impl MachineResult {
     }
 }
 
+impl MachineResult {
+    /// Adds what was found with drivers at work. The counts of device types stay: they are the same ones.
+    pub(crate) fn add_driven(&mut self, driven: MachineResult) {
+        self.cases.extend(driven.cases);
+        self.planned.extend(driven.planned);
+        self.observed.extend(driven.observed);
+        self.failed.extend(driven.failed);
+        self.swept.guests += driven.swept.guests;
+        self.swept.elapsed_ms += driven.swept.elapsed_ms;
+    }
+}
+
 impl Collected {
     fn add_devices(&mut self, context: Context<'_>, controls: &Controls, asked: &BTreeSet<Item>) {
         let devices = &controls.across.devices;

@@ -7,8 +7,9 @@ use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
-use crate::model::Route;
+use crate::model::{Direction, Route};
 use crate::report::Outcome;
+use crate::sweep::case_id::State;
 use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
 use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
@@ -16,6 +17,9 @@ use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
+
+/// Device types that did not migrate in a direction.
+pub(crate) type FailedBefore = BTreeSet<(Direction, String)>;
 
 /// Every device between the builds.
 #[derive(Debug)]
@@ -27,6 +31,9 @@ pub(crate) struct AcrossSearch {
     pub widths: Option<Vec<CommonWidth>>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
+    /// The device types that do not migrate as they are after reset, where this is about devices with drivers:
+    /// they are not tried again.
+    pub failed_before: FailedBefore,
     /// The devices that others need: whether they pass decides whether those are tried.
     needed: BTreeSet<Item>,
 }
@@ -37,6 +44,7 @@ impl AcrossSearch {
         bare: BareMachine,
         buses: &Buses,
         evidence: &Evidence,
+        failed_before: FailedBefore,
     ) -> (Self, Vec<Task>) {
         let Context { target, options } = context;
         let devices = Devices::of(context, buses);
@@ -60,9 +68,25 @@ impl AcrossSearch {
         };
         let apart = all.iter().copied().filter(|&item| is_predicted(item));
         let packs = devices.packs(context, &all, &apart.collect());
-        let (search, trials) = match routes.as_slice() {
-            &[there, back] => Search::there_and_back(&packs, there, back),
-            routes => Search::of_packs(&packs, routes),
+        let needs = devices.needs(arch);
+        let (search, trials) = match (target.state(), routes.as_slice()) {
+            (State::Driven, routes) => {
+                let fails = |route: Route, item: Item| {
+                    let mut items = needs[&item].iter().chain([&item]);
+                    let name = |item: &Item| devices.catalogue.candidates[*item].driver.clone();
+                    let direction = route.direction();
+                    direction
+                        .is_some_and(|way| items.any(|of| failed_before.contains(&(way, name(of)))))
+                };
+                let packs = routes.iter().map(|&route| {
+                    let items = all.iter().copied().filter(|&item| !fails(route, item));
+                    let items: Vec<Item> = items.collect();
+                    (route, devices.packs(context, &items, &BTreeSet::new()))
+                });
+                Search::of_routes(packs)
+            }
+            (State::Reset, &[there, back]) => Search::there_and_back(&packs, there, back),
+            (State::Reset, routes) => Search::of_packs(&packs, routes),
         };
         let predicted_back = routes.last().map(|&back| {
             let predicted = all.iter().copied();
@@ -74,7 +98,6 @@ impl AcrossSearch {
             .with_likeness(accounts_for)
             .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever the prediction.
-        let needs = devices.needs(arch);
         let needed = needs.values().flatten().copied().collect();
         let search = match options.packing {
             Packing::Packed => search.with_needs(needs),
@@ -86,6 +109,7 @@ impl AcrossSearch {
             search,
             widths: None,
             predicted: BTreeSet::new(),
+            failed_before,
             needed,
         };
         let tasks = across.tasks(context, trials, evidence);
@@ -95,7 +119,9 @@ impl AcrossSearch {
     fn tasks(&self, context: Context<'_>, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
         let task = |trial: Trial| {
             let mut virtio = self.devices.virtio(context, &trial.items);
-            let features = virtio.any(|item| !evidence.asked.contains(&item));
+            // What they offer depends on no driver, and was asked before.
+            let features = context.target.state() == State::Reset
+                && virtio.any(|item| !evidence.asked.contains(&item));
             drop(virtio);
             let route = trial.route;
             Task {
@@ -110,6 +136,18 @@ impl AcrossSearch {
             }
         };
         trials.into_iter().map(task).collect()
+    }
+
+    /// Returns the device types that do not migrate, by direction.
+    pub(crate) fn failed(&self) -> FailedBefore {
+        let verdicts = self.search.verdicts().iter();
+        let failed = verdicts.filter(|(_, verdict)| !matches!(verdict, Verdict::Passed(_)));
+        failed
+            .filter_map(|(&(route, item), _)| {
+                let driver = self.devices.catalogue.candidates[item].driver.clone();
+                Some((route.direction()?, driver))
+            })
+            .collect()
     }
 
     /// Returns the device types of some items.

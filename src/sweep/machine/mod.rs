@@ -19,8 +19,9 @@ use crate::model::Direction;
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
+use crate::workload::linux::Network;
 
-pub(crate) use across::AcrossSearch;
+pub(crate) use across::{AcrossSearch, FailedBefore};
 pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
+    /// Set if what passes is moved once more with its devices driven from outside, cards on this network.
+    pub driven: Option<Network>,
     /// The part of the run that this is; a whole run has none.
     pub shard: Option<Shard>,
 }
@@ -63,6 +66,8 @@ pub(crate) struct MachineSweep<'t> {
     phase: Phase,
     pub evidence: Evidence,
     pub cost: Cost,
+    /// The device types that are not tried again.
+    failed_before: FailedBefore,
     /// The number of tasks under way.
     open: usize,
 }
@@ -105,6 +110,16 @@ impl Finished {
     }
 }
 
+impl Finished {
+    /// Returns the device types that do not migrate, if devices were tried.
+    pub(crate) fn failed(&self) -> Option<FailedBefore> {
+        match self {
+            Finished::BareMachine(_) => None,
+            Finished::Devices(controls) => Some(controls.across.failed()),
+        }
+    }
+}
+
 impl Default for Phase {
     fn default() -> Self {
         Phase::BareMachine(BareMachine::default())
@@ -113,12 +128,17 @@ impl Default for Phase {
 
 impl<'t> MachineSweep<'t> {
     /// Begins with the machine alone.
-    pub(super) fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
+    pub(super) fn begin(
+        target: &'t SweepTarget,
+        options: &'t Options,
+        failed_before: FailedBefore,
+    ) -> (Self, Vec<Job<Task>>) {
         let mut sweep = MachineSweep {
             context: Context { target, options },
             phase: Phase::default(),
             evidence: Evidence::default(),
             cost: Cost::default(),
+            failed_before,
             open: 0,
         };
         let jobs = sweep.jobs(BareMachine::begin(&options.directions));
@@ -219,8 +239,14 @@ impl<'t> MachineSweep<'t> {
         match std::mem::take(&mut self.phase) {
             Phase::BareMachine(bare) => match bare.buses.clone() {
                 Some(Ok(buses)) => {
-                    let (across, tasks) =
-                        AcrossSearch::begin(self.context, bare, &buses, &self.evidence);
+                    let failed_before = std::mem::take(&mut self.failed_before);
+                    let (across, tasks) = AcrossSearch::begin(
+                        self.context,
+                        bare,
+                        &buses,
+                        &self.evidence,
+                        failed_before,
+                    );
                     (Phase::Across(Box::new(across)), tasks)
                 }
                 _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),
