@@ -12,7 +12,7 @@ use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -74,20 +74,15 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

@@ -274,6 +274,16 @@ impl Default for Guests {
 }
 
 impl Guests {
+    /// Returns the names of everything that is plugged in, as the user wrote them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let guest = self
+            .own
+            .iter()
+            .map(|guest| format!("guest {}", guest.label));
+        let named = self.device_sets.iter().chain(&self.devices).cloned();
+        guest.chain(named)
+    }
+
     /// The default device set, moved once in each direction while it works.
     pub fn new() -> Guests {
         Guests::default()

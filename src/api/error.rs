@@ -98,10 +98,12 @@ pub(crate) enum Problem {
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
-    #[error("regressions can be told only beside a history: name its file (--history)")]
+    #[error(
+        "regressions can be told only beside a history, and so can tiers: name its file (--history)"
+    )]
     NoHistory,
     #[error(
-        "a comparison of dumps has no cases, and only cases can be regressions: use --gate all or new"
+        "a comparison of dumps has no cases, and only cases have a tier: use --gate all, new or regression"
     )]
     NoCases,
     #[error(transparent)]

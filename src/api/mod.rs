@@ -63,6 +63,7 @@ pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;
 pub use sweep::sweep;
 
+pub use crate::history::TierRules;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;

@@ -29,9 +29,8 @@ use crate::model::{BuildRef, CaseName, Direction};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{BuildArg, Means, NoCommonMachine, Pair, QemuError, machine};
-use crate::report::baseline::Sought;
 use crate::report::{
-    Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept, notices_of,
+    Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Sought, Swept, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::{KnownIssues, Scope};
@@ -102,22 +101,19 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
-    let sought = Sought {
-        directions: options.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let shard = config.shard.map(|shard| format!("shard {shard}"));
+    let among = config.only.iter().cloned().chain(shard);
+    let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),
         memory::Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&options.directions).among(among),
             lists: Some(&lists),
             builds: fingerprints,
-            sets: &[],
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }
 
 /// Two builds for one architecture, and their machines to sweep.

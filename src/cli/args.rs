@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::api::TierRules;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
@@ -152,6 +153,30 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    #[command(flatten)]
+    pub tiers: TierArgs,
+}
+
+/// The rules by which the history gives each case its tier.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tiers")]
+pub(crate) struct TierArgs {
+    /// Runs in a row that a case has to pass before it is in the gate tier
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_PASSES", default_value_t = TierRules::default().passes,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_passes: u32,
+    /// Days for which it has to be observed before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_DAYS", default_value_t = TierRules::default().days,
+        hide_short_help = true)]
+    pub tier_days: u32,
+    /// Failures in a row after which it is observed again
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_FAILURES", default_value_t = TierRules::default().failures,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_failures: u32,
+    /// Hours in which it may be repaired before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_HOURS", default_value_t = TierRules::default().hours,
+        hide_short_help = true)]
+    pub tier_hours: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -160,8 +185,10 @@ pub(crate) enum GateArg {
     All,
     /// Those that the baseline does not have; only they are shown, but for -v
     New,
-    /// Cases that passed with an earlier new build, by the history
+    /// Cases that passed with an earlier new build, and findings that were not there with it, by the history
     Regression,
+    /// Cases in the gate tier, by the history: those that have passed for long enough
+    Tier,
 }
 
 /// The case that a run is about.
@@ -620,11 +647,11 @@ pub(crate) struct HistoryFileArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Print the results of cases, and what they say of the last one
+    /// Print the results of cases and findings, what they say of the last one, and the changes of tier
     Show {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Id of a case, with * for any text
+        /// Id of a case or a finding, with * for any text
         #[arg(value_name = "CASE")]
         case: Pattern,
     },
@@ -637,11 +664,13 @@ pub(crate) enum HistoryCommand {
     Import {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Reports in JSON, plain, .gz or .zst
+        /// Reports in JSON, plain, .gz or .zst; the oldest first, where tiers count
         #[arg(value_name = "REPORT", required = true)]
         reports: Vec<PathBuf>,
+        #[command(flatten)]
+        tiers: TierArgs,
     },
-    /// Write every result as a line of JSON
+    /// Write every result as a line of JSON; kind is case, finding, or look: where findings were looked for
     Export {
         #[command(flatten)]
         file: HistoryFileArgs,

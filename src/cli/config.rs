@@ -11,12 +11,12 @@ use anyhow::{Context, anyhow};
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
     Loops, Machines, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig, SweepConfig,
-    WorkloadKind,
+    TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs, MemoryArgs, MergeArgs,
-    MigrationArgs, PairArgs, StaticArgs, SweepArgs, Workload,
+    MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -114,7 +114,20 @@ impl From<&MemoryArgs> for Memory {
                 GateArg::All => Gate::All,
                 GateArg::New => Gate::New,
                 GateArg::Regression => Gate::Regression,
+                GateArg::Tier => Gate::Tier,
             },
+            tiers: TierRules::from(&args.tiers),
+        }
+    }
+}
+
+impl From<&TierArgs> for TierRules {
+    fn from(args: &TierArgs) -> TierRules {
+        TierRules {
+            passes: args.tier_passes,
+            days: args.tier_days,
+            failures: args.tier_failures,
+            hours: args.tier_hours,
         }
     }
 }

@@ -320,6 +320,7 @@ mod tests {
                     default_cpu: None,
                 })
                 .collect(),
+            program: None,
         }
     }
 

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind};
+use crate::report::{
+    BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
+};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -311,6 +313,9 @@ pub struct Case {
     /// What earlier runs say of it, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// Its tier, where there is a history.
+    #[serde(default)]
+    pub tier: Option<CaseTier>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -362,6 +367,7 @@ impl Case {
             allowed_by: None,
             baseline: None,
             memory: None,
+            tier: None,
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),
