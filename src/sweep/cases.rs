@@ -40,6 +40,18 @@ impl UnavailableMachine {
     }
 }
 
+/// Returns the case of what is not tried with drivers at work, since it fails without. One sentence for all of them,
+/// which is shown once.
+pub(crate) fn failed_before(target: &SweepTarget, subject: &str, id: CaseId) -> Case {
+    let CaseId { direction, .. } = id;
+    let nothing = Composition::default();
+    let why = "it fails without a driver at work; the case without `/driven` says why";
+    Case {
+        cause: message(why.to_owned()),
+        ..case::untried(&target.config, id.to_string(), subject, &nothing, direction)
+    }
+}
+
 /// Returns the case of the machine alone.
 pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Direction) -> Case {
     let id = target.bare_family().case(direction).to_string();
@@ -76,13 +88,9 @@ pub(crate) fn device_case(
     let Some(verdict) = across.search.verdict(route, item) else {
         if across
             .failed_before
-            .contains(&(direction, driver.to_owned()))
+            .contains_key(&(direction, driver.to_owned()))
         {
-            // One sentence for all of them, which is shown once.
-            case.cause = message(
-                "it fails without a driver at work; the case without `/driven` says why".to_owned(),
-            );
-            return case;
+            return failed_before(target, driver, target.device_family(driver).case(direction));
         }
         case.cause = message(format!(
             "the machine does not migrate {direction} without any device; see {}",

@@ -8,9 +8,9 @@ use crate::migration::coverage::{Observed, Reach};
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId};
-use crate::sweep::cases::{bare_case, device_case, group_case};
+use crate::sweep::cases::{bare_case, device_case, failed_before, group_case};
 use crate::sweep::catalogue::{Catalogue, How};
-use crate::sweep::machine::{Context, Controls, Cost, Evidence, Finished};
+use crate::sweep::machine::{Before, Context, Controls, Cost, Evidence, Finished};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -71,7 +71,10 @@ impl MachineResult {
         let bare = target.bare_family();
         if bare.is_in(options.shard) {
             for &direction in &options.directions {
-                let case = bare_case(target, finished.bare(), direction);
+                let case = match finished.failed_before(direction, BARE) {
+                    true => failed_before(target, BARE, bare.case(direction)),
+                    false => bare_case(target, finished.bare(), direction),
+                };
                 collected.add(case, &DeviceSet::union(BARE, []));
             }
         }
@@ -170,7 +173,13 @@ impl Collected {
                         not_asked.extend(devices.virtio(context, &[item]));
                     }
                 }
-                Fate::Untried => {}
+                Fate::Untried => {
+                    let before = controls.across.failed_before.iter();
+                    let mut mine = before.filter(|((_, name), _)| *name == candidate.driver);
+                    if mine.any(|(_, before)| *before == Before::NotStarted) {
+                        continue;
+                    }
+                }
             }
             for &direction in &context.options.directions {
                 let case = device_case(context, controls, item, direction);

@@ -220,19 +220,19 @@ fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
     let folder = tempfile::tempdir().unwrap();
     let build = crate::common::build(BUILD);
     let text = format!(
-        "set -- \"$@\" -global virtio-balloon-pci.free-page-reporting=on\nexec env {} \"$@\"",
+        "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off\nexec env {} \"$@\"",
         build.shell_prefix()
     );
-    let offers = crate::common::script(folder.path(), "qemu-system-x86_64", &text);
+    let lacks = crate::common::script(folder.path(), "qemu-system-x86_64", &text);
     let sweep = |more: &[&str]| {
         let args = [
             "sweep",
-            &offers,
             BUILD,
+            &lacks,
             "-M",
             "q35",
             "--only",
-            "virtio-balloon-pci",
+            "virtio-net-pci",
         ];
         Run::new(&[&args[..], more].concat())
     };
@@ -243,11 +243,8 @@ fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
     let failed = driven.report["cases"].as_array().unwrap().iter();
     let failed: Vec<&Value> = failed.filter(|case| case["outcome"] == "fail").collect();
     assert_eq!(failed.len(), 1, "{}", driven.said());
-    assert_eq!(
-        failed[0]["id"],
-        "q35/virtio-balloon-pci/unix/forward/driven"
-    );
-    let features = serde_json::json!(["free-page-reporting"]);
+    assert_eq!(failed[0]["id"], "q35/virtio-net-pci/unix/forward/driven");
+    let features = serde_json::json!(["mrg_rxbuf"]);
     assert_eq!(failed[0]["cause"]["features"], features);
     driven.leaves_nothing();
 }

@@ -1,6 +1,6 @@
 //! The search for the devices that do not migrate from one build to the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::compare::streams::CommonWidth;
@@ -19,7 +19,15 @@ use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
 
 /// Device types that did not migrate in a direction.
-pub(crate) type FailedBefore = BTreeSet<(Direction, String)>;
+pub(crate) type FailedBefore = BTreeMap<(Direction, String), Before>;
+
+/// The way in which a device did not migrate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// A build does not start with it, so that it has no case.
+    NotStarted,
+    Failed,
+}
 
 /// Every device between the builds.
 #[derive(Debug)]
@@ -75,8 +83,9 @@ impl AcrossSearch {
                     let mut items = needs[&item].iter().chain([&item]);
                     let name = |item: &Item| devices.catalogue.candidates[*item].driver.clone();
                     let direction = route.direction();
-                    direction
-                        .is_some_and(|way| items.any(|of| failed_before.contains(&(way, name(of)))))
+                    direction.is_some_and(|way| {
+                        items.any(|of| failed_before.contains_key(&(way, name(of))))
+                    })
                 };
                 let packs = routes.iter().map(|&route| {
                     let items = all.iter().copied().filter(|&item| !fails(route, item));
@@ -143,9 +152,13 @@ impl AcrossSearch {
         let verdicts = self.search.verdicts().iter();
         let failed = verdicts.filter(|(_, verdict)| !matches!(verdict, Verdict::Passed(_)));
         failed
-            .filter_map(|(&(route, item), _)| {
+            .filter_map(|(&(route, item), verdict)| {
                 let driver = self.devices.catalogue.candidates[item].driver.clone();
-                Some((route.direction()?, driver))
+                let before = match verdict {
+                    Verdict::Refused(_) => Before::NotStarted,
+                    _ => Before::Failed,
+                };
+                Some(((route.direction()?, driver), before))
             })
             .collect()
     }

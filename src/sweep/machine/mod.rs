@@ -16,12 +16,13 @@ use std::time::Instant;
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
 use crate::model::Direction;
+use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
 use crate::workload::linux::Network;
 
-pub(crate) use across::{AcrossSearch, FailedBefore};
+pub(crate) use across::{AcrossSearch, Before, FailedBefore};
 pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
@@ -111,11 +112,30 @@ impl Finished {
 }
 
 impl Finished {
-    /// Returns the device types that do not migrate, if devices were tried.
+    /// Tells whether this is about devices with drivers, and one did not migrate without: it was not tried.
+    pub(crate) fn failed_before(&self, direction: Direction, subject: &str) -> bool {
+        match self {
+            Finished::BareMachine(_) => false,
+            Finished::Devices(controls) => {
+                let failed = &controls.across.failed_before;
+                failed.contains_key(&(direction, subject.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the device types that do not migrate, and the bare machine if it does not, if devices were tried.
     pub(crate) fn failed(&self) -> Option<FailedBefore> {
         match self {
             Finished::BareMachine(_) => None,
-            Finished::Devices(controls) => Some(controls.across.failed()),
+            Finished::Devices(controls) => {
+                let mut failed = controls.across.failed();
+                let bare = controls.across.bare.runs.iter();
+                let bare = bare.filter(|(_, run)| !run.passed());
+                failed.extend(bare.filter_map(|(route, _)| {
+                    Some(((route.direction()?, BARE.to_owned()), Before::Failed))
+                }));
+                Some(failed)
+            }
         }
     }
 }
