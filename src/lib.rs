@@ -60,5 +60,6 @@ mod bisect;
 mod culprit;
 mod guest;
 mod input;
+mod owners;
 mod sweep;
 mod workload;

@@ -10,7 +10,9 @@ use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
+use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
+use crate::owners::OwnersError;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
@@ -82,6 +84,10 @@ pub(crate) enum Problem {
     },
     #[error("{label}: the guest has no -machine: give the machine type with -M")]
     NoMachine { label: String },
+    #[error(transparent)]
+    State(#[from] BadState),
+    #[error("{} does not say which machine type it is of: give it with -M", file.display())]
+    StateOfNoMachine { file: PathBuf },
     #[error("no build to sweep")]
     NoBuild,
     #[error(
@@ -110,6 +116,8 @@ pub(crate) enum Problem {
     History(#[from] HistoryError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error(transparent)]
+    Owners(#[from] OwnersError),
     #[error("one build is nothing to search: name two or more, in their order")]
     NothingToSearch,
     #[error(transparent)]
@@ -140,11 +148,14 @@ impl Problem {
             | Problem::Read(_)
             | Problem::Guest { .. }
             | Problem::NoMachine { .. }
+            | Problem::State(_)
+            | Problem::StateOfNoMachine { .. }
             | Problem::NoBaseline
             | Problem::NoHistory
             | Problem::NoCases
             | Problem::History(_)
             | Problem::Lock(_)
+            | Problem::Owners(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }

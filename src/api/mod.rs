@@ -27,6 +27,7 @@
 mod bisect;
 mod check;
 mod config;
+mod defaults;
 mod doubts;
 mod driven;
 pub(crate) mod dumps;
@@ -35,6 +36,7 @@ pub(crate) mod history;
 mod inquiry;
 mod linux;
 mod live;
+mod load;
 mod lock;
 pub(crate) mod logs;
 mod memory;
@@ -43,6 +45,7 @@ mod names;
 mod network;
 mod one_case;
 mod progress;
+mod self_test;
 mod static_check;
 mod sweep;
 mod unknown_name;
@@ -57,9 +60,11 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use load::{LoadConfig, load};
 pub use memory::Memory;
 pub use merge::merge;
 pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;
 pub use sweep::sweep;
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::SweepConfig;
+use crate::api::defaults;
+use crate::api::defaults::Defaults;
 use crate::api::dumps::{ObtainError, Pair as Dumps, dumps};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
@@ -21,6 +23,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
+use crate::migration::default_devices::DEFAULTS;
 use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::saved::SavedGuests;
@@ -93,6 +96,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
             _ => Only::new(&config.only),
         },
+        exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
         driven: is_driven(config).then_some(network),
     };
@@ -339,11 +343,7 @@ impl<'t> Sites<'t> {
                         || in_guests.iter().any(|driver| is_part_of(name, driver))
                 };
                 let dumps = builds.dumps.clone();
-                let mut assessment =
-                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
-                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
-                    assessment.add_default_cpu(cpus, machine);
-                }
+                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -364,7 +364,7 @@ impl<'t> Sites<'t> {
             targets,
             assessments,
             notices,
-            ..
+            owners,
         } = self;
         let mut done = 0;
         let jobs = jobs(config.jobs);
@@ -380,12 +380,35 @@ impl<'t> Sites<'t> {
                 });
             }
         })?;
-        for ((assessment, target), result) in assessments.iter_mut().zip(targets).zip(&mut results)
+        let mut defaults = Vec::new();
+        for (target, builds) in targets.iter().zip(owners) {
+            let family = target.device_family(DEFAULTS);
+            let settled = match family.is_in(options.shard) {
+                true => {
+                    let config = &target.config;
+                    let cpus = builds.pair.other_default_cpu(&config.machine);
+                    let asked = defaults::ask(config);
+                    let name = |direction| Some(family.case(direction).to_string());
+                    defaults::settle(config, asked, cpus, &options.directions, jobs, name)?
+                }
+                false => Defaults::default(),
+            };
+            defaults.push(settled);
+        }
+        for ((assessment, target), (result, settled)) in assessments
+            .iter_mut()
+            .zip(targets)
+            .zip(results.iter_mut().zip(defaults))
         {
+            notices.extend(settled.notice);
+            assessment.absorb(settled.findings);
+            result.cases.extend(settled.cases);
+            result.observed.extend(settled.observed);
             if let Err(error) = assessment.conclude(target, result) {
                 let kind = NoticeKind::FailuresNotExplained;
                 notices.push(Notice::new(kind, &*target.config.machine, error));
             }
+            defaults::explain(&mut result.cases);
         }
         Ok(results)
     }
@@ -552,6 +575,8 @@ fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
     options.extend(repeated("--arch", &config.machines.architectures));
     options.extend(repeated("--only", &config.only));
     let policy = &config.judging.policy;
+    let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
+    options.extend(repeated("--exclude", &excluded));
     for (&rule, level) in &policy.levels {
         let option = match level {
             LevelOverride::Deny => "--deny",

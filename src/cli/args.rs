@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
+    /// Load a saved guest into a build, without running it, and say what would be lost
+    Load(LoadArgs),
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
     Bisect(BisectArgs),
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Builds(BuildsArgs),
     /// Show, count, fill and cut the history of earlier runs
     History(HistoryArgs),
+    /// Migrate guests whose outcomes are known, and look at the host: can its results be trusted?
+    SelfTest(SelfTestArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,8 +157,35 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    /// File that says who owns which devices, in the style of QEMU's MAINTAINERS: the report names the people to tell
+    #[arg(long, value_name = "FILE")]
+    pub owners: Option<PathBuf>,
+    /// Tree of QEMU's sources, in which the files of a device are looked for [default of --owners: its MAINTAINERS]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub tree: Option<PathBuf>,
     #[command(flatten)]
     pub tiers: TierArgs,
+}
+
+/// Cases that are left out on purpose.
+#[derive(Debug, Args)]
+pub(crate) struct ExcludeArgs {
+    /// Leave out the cases whose ids fit GLOB, as a report has them; it shows them as excluded (repeatable)
+    #[arg(
+        long,
+        value_name = "CASE-GLOB",
+        requires = "reason",
+        hide_short_help = true
+    )]
+    pub exclude: Vec<String>,
+    /// Why they are left out; one for all, or one for each --exclude in turn
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "exclude",
+        hide_short_help = true
+    )]
+    pub reason: Vec<String>,
 }
 
 /// The rules by which the history gives each case its tier.
@@ -373,7 +404,50 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// State of a guest: a migration stream, an image saved by libvirt, or a qcow2 image with a snapshot
+    #[arg(value_name = "STATE")]
+    pub state: PathBuf,
+    /// Build that is to load it
+    #[arg(value_name = "BUILD")]
+    pub build: String,
+    /// Machine type, with architecture and cache [default: the machine that STATE names]
+    #[command(flatten)]
+    pub of: BuildArgs,
+    /// The guest that STATE is of: libvirt's domain XML or log, a QEMU command line, /proc/PID/cmdline or the output of
+    /// `qm showcmd`; - for standard input. Nothing that it names is opened or reached [default: the domain in an image
+    /// saved by libvirt, else a machine without further devices]
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+    /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+    /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub offset: u64,
+    /// Name or id of the snapshot, where STATE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
+    /// Number of times to repeat a load that failed, to see whether it always fails
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u16,
+    /// Time limit of one load, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of a load that does not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -494,6 +568,8 @@ pub(crate) struct SweepArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -513,6 +589,8 @@ pub(crate) struct CheckBuildsArgs {
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub case: CaseArgs,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
@@ -629,6 +707,26 @@ pub(crate) struct CheckArgs {
     /// Name the shipped entries that matched as well as your own
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Exit status: 0 trusted; 1 not trusted; 125 no build to test with.
+#[derive(Debug, Args)]
+pub(crate) struct SelfTestArgs {
+    /// A QEMU binary or wrapper script, or debian:SUITE [default: the suite that was fetched last, or else
+    /// qemu-system-ARCH in the path]
+    #[arg(value_name = "BUILD")]
+    pub build_arg: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print what is wrong and the closing line only
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

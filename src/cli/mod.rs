@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod questions;
 mod rules;
+mod self_test;
 mod signals;
 mod stream;
 mod target;
@@ -194,6 +195,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Bisect(args) => bisect::run(args),
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
+        Command::Load(args) => questions::load(args),
         Command::Merge(args) => questions::merge(args),
         Command::Sweep(args) => questions::sweep(args),
         Command::Static(args) => questions::static_(args),
@@ -202,6 +204,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Stream(args) => stream::run(args),
         Command::Builds(args) => builds::run(args),
         Command::History(args) => history::run(args),
+        Command::SelfTest(args) => self_test::run(args),
     }
 }
 

@@ -260,6 +260,10 @@ pub struct Case {
     /// blame.
     #[serde(default)]
     pub part_of: Option<String>,
+    /// True if nobody asked for it: it settles what the dumps leave open, or is about what the builds add to a machine.
+    /// It says nothing of what was asked for.
+    #[serde(default)]
+    pub derived: bool,
     /// The direction of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
@@ -276,6 +280,9 @@ pub struct Case {
     pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
+    /// The reason why it is left out on purpose, if it is.
+    #[serde(default)]
+    pub excluded: Option<String>,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
     /// The id of the case of another device that fails for the same cause and stands for this one:
@@ -316,6 +323,9 @@ pub struct Case {
     /// Its tier, where there is a history.
     #[serde(default)]
     pub tier: Option<CaseTier>,
+    /// The headlines in the file of owners that it belongs to.
+    #[serde(default)]
+    pub owners: Vec<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -347,12 +357,14 @@ impl Case {
             capabilities: Vec::new(),
             grafted: Vec::new(),
             part_of: None,
+            derived: false,
             direction,
             running: false,
             not_running: None,
             linux: None,
             driven: None,
             outcome: Outcome::Skip,
+            excluded: None,
             cause: None,
             same_as: None,
             control: None,
@@ -368,11 +380,35 @@ impl Case {
             baseline: None,
             memory: None,
             tier: None,
+            owners: Vec::new(),
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),
             logs: None,
             elapsed_ms: 0,
+        }
+    }
+
+    /// Returns the case as one that is left out on purpose; what came of it says nothing.
+    pub(crate) fn left_out_for(&self, reason: &str) -> Case {
+        let Case {
+            id,
+            machine,
+            device_set,
+            transport,
+            direction,
+            ..
+        } = self;
+        Case {
+            devices: self.devices.clone(),
+            capabilities: self.capabilities.clone(),
+            part_of: self.part_of.clone(),
+            excluded: Some(reason.to_owned()),
+            cause: Some(Cause {
+                message: format!("excluded: {reason}"),
+                ..Cause::default()
+            }),
+            ..Case::untried(id.clone(), machine, device_set, transport, *direction)
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod identity;
 mod linux;
 mod memory;
 mod notice;
+mod owner;
 mod policy;
 pub(crate) mod read;
 pub mod render;
@@ -48,6 +49,7 @@ pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
+pub use owner::Owner;
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
@@ -97,6 +99,9 @@ pub struct Report {
     /// The earlier report that this one was held against.
     #[serde(default)]
     pub baseline: Option<Baseline>,
+    /// What is broken, by the people to tell of it, where a file says who they are.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// Counts of the findings and cases.
     pub summary: Summary,
     /// The meaning of the rules that occur in findings and cases, by id.
@@ -171,6 +176,7 @@ impl Report {
             notices: Vec::new(),
             run: None,
             baseline: None,
+            owners: Vec::new(),
             summary: Summary::default(),
             rules: BTreeMap::new(),
         }

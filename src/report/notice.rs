@@ -48,14 +48,23 @@ pub enum NoticeKind {
     KnownFailureExpired,
     /// Nothing that was tried fails as a list entry says. The subject is its place.
     KnownFailureUnmatched,
+    /// The tree of sources could not be searched for owners. The subject is the tree.
+    OwnersUnknown,
+    /// No case has an id that was to be left out. The subject is the pattern.
+    ExclusionUnmatched,
     /// The history could not be asked or written. The subject is its file.
     HistoryFailed,
     /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
     LockDiffers,
+    /// A guest that is described has a device that its saved state does not have: it is as after reset. The subject
+    /// is the section.
+    NotInState,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// The devices that a machine has by default in each build are not known. The subject is the machine.
+    DefaultsNotCompared,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
 }
@@ -123,11 +132,17 @@ impl Notice {
             NoticeKind::KnownFailureUnmatched => {
                 format!("the known failure {subject} matches nothing")
             }
+            NoticeKind::OwnersUnknown => format!("the owners are not looked for in {subject}"),
+            NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::NotInState => format!("the state has no section {subject}"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::DefaultsNotCompared => {
+                format!("the devices that {subject} has by default are not compared")
             }
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")

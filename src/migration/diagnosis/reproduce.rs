@@ -75,6 +75,28 @@ pub(crate) fn line(
     line
 }
 
+/// One shell line that loads a plain stream, so many bytes from the start of a file. `folder` is where the guest's
+/// files stay.
+pub(crate) fn load_line(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    folder: &Path,
+    (file, offset): (&Path, u64),
+) -> String {
+    let args = launch.args(endpoint, Role::Destination, folder);
+    let mut words = vec![endpoint.build.shell_prefix()];
+    words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
+    let from = format!("tail -c +{} {}", offset + 1, quote(&file.to_string_lossy()));
+    words.push(format!(
+        "-S -monitor stdio -incoming {}",
+        quote(&format!("exec:{from}"))
+    ));
+    format!(
+        "(sleep 5; echo 'info status'; echo quit) | {}",
+        words.join(" ")
+    )
+}
+
 /// Waits until a test holds, or the build has gone: an empty line means nothing to its monitor, and
 /// cannot be written any more then.
 fn until(test: &str) -> String {

@@ -58,7 +58,8 @@ impl Endpoint {
         side_by_side(|| Endpoint::of(&pair.old), || Endpoint::of(&pair.new))
     }
 
-    fn of(opened: &Opened) -> Endpoint {
+    /// Asks one build what it can plug in.
+    pub(crate) fn of(opened: &Opened) -> Endpoint {
         // Versions decide where a build does not list its devices.
         let help = opened.device_help();
         Endpoint {
@@ -343,15 +344,18 @@ impl Vm {
     /// # Errors
     /// The build does not say it.
     pub async fn buses(&self) -> Result<Buses, QmpError> {
+        Ok(Buses::from_qtree(&self.qtree().await?))
+    }
+
+    /// Asks for the tree of buses and devices.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub(crate) async fn qtree(&self) -> Result<String, QmpError> {
         let command = HumanCommand {
             command_line: "info qtree".to_owned(),
         };
-        let text = self
-            .monitored
-            .session
-            .execute(command, self.command)
-            .await?;
-        Ok(Buses::from_qtree(&text))
+        self.monitored.session.execute(command, self.command).await
     }
 
     /// Asks how its devices are set up.
@@ -461,6 +465,23 @@ impl Vm {
         deadline: Duration,
     ) -> Result<u32, HeartbeatError> {
         let due = after.unwrap_or(0).wrapping_add(count);
+        // The counter wraps.
+        let is_due = |heartbeat: u32| heartbeat.wrapping_sub(due) < 1 << 31;
+        let reached = |log: &SerialLog| log.last_heartbeat().is_some_and(is_due);
+        self.wait_until(log, reached, deadline).await?;
+        Ok(log.last_heartbeat().unwrap_or(due))
+    }
+
+    /// Waits until what the guest has printed is enough.
+    ///
+    /// # Errors
+    /// The guest prints what an intact one does not, or too little until the deadline.
+    pub(crate) async fn wait_until(
+        &mut self,
+        log: &mut SerialLog,
+        reached: impl Fn(&SerialLog) -> bool,
+        deadline: Duration,
+    ) -> Result<(), HeartbeatError> {
         let end = Instant::now() + deadline;
         loop {
             if let Some(bad) = self
@@ -470,11 +491,11 @@ impl Vm {
             {
                 return Err(HeartbeatError::Bad(bad));
             }
-            match log.last_heartbeat() {
-                // The counter wraps.
-                Some(heartbeat) if heartbeat.wrapping_sub(due) < 1 << 31 => return Ok(heartbeat),
-                _ if Instant::now() >= end => return Err(HeartbeatError::Deadline(deadline)),
-                _ => {}
+            if reached(log) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(HeartbeatError::Deadline(deadline));
             }
             let exited = self.monitored.process.wait(Duration::MAX);
             if tokio::time::timeout(CONSOLE_PAUSE, exited).await.is_ok() {

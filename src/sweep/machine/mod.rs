@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
-use crate::model::Direction;
+use crate::model::{Direction, Exclusion};
 use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub only: Only,
     /// Set if what passes is moved once more with its devices driven from outside, cards on this network.
     pub driven: Option<Network>,
+    /// The cases that are left out on purpose.
+    pub exclude: Vec<Exclusion>,
     /// The part of the run that this is; a whole run has none.
     pub shard: Option<Shard>,
 }
