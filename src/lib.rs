@@ -58,5 +58,6 @@ mod bisect;
 mod culprit;
 mod guest;
 mod input;
+mod parallel;
 mod sweep;
 mod workload;

@@ -36,6 +36,7 @@ mod linux;
 mod live;
 mod lock;
 pub(crate) mod logs;
+mod map;
 mod memory;
 mod merge;
 mod names;
@@ -55,8 +56,9 @@ pub use config::{
 };
 pub use error::{Error, Reason};
 pub use live::live;
+pub use map::{MapConfig, map};
 pub use memory::Memory;
-pub use merge::merge;
+pub use merge::{merge, merge_maps};
 pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use static_check::static_check;
 pub use sweep::sweep;

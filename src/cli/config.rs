@@ -10,13 +10,13 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    Loops, Machines, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig, SweepConfig,
-    WorkloadKind,
+    Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig,
+    SweepConfig, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs, MemoryArgs, MergeArgs,
-    MigrationArgs, PairArgs, StaticArgs, SweepArgs, Workload,
+    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs, MapArgs, MemoryArgs,
+    MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -87,6 +87,29 @@ impl From<&SweepArgs> for SweepConfig {
             logs: args.keep_logs.clone(),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
+        }
+    }
+}
+
+impl From<&MapArgs> for MapConfig {
+    fn from(args: &MapArgs) -> MapConfig {
+        MapConfig {
+            all_pairs: args.all_pairs,
+            directions: args.direction.list().to_vec(),
+            cache: args.cache.clone(),
+            machines: Machines {
+                names: args.machine.clone(),
+                architectures: args.arch.clone(),
+                ..Machines::new()
+            },
+            only: args.only.clone(),
+            shard: args.shard,
+            judging: judging(&args.judge, None),
+            jobs: args.jobs.map(usize::from),
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+            history: args.history.clone(),
+            ..MapConfig::new(&args.builds)
         }
     }
 }

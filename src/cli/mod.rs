@@ -13,6 +13,7 @@ mod config;
 mod dump;
 mod history;
 mod log;
+mod map;
 mod output;
 mod progress;
 mod questions;
@@ -194,6 +195,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Bisect(args) => bisect::run(args),
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
+        Command::Map(args) => map::run(args),
         Command::Merge(args) => questions::merge(args),
         Command::Sweep(args) => questions::sweep(args),
         Command::Static(args) => questions::static_(args),

@@ -52,6 +52,8 @@ pub enum NoticeKind {
     LockDiffers,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
+    /// Two builds of a map were not swept. The subject is their labels.
+    PairNotTested,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
@@ -77,6 +79,20 @@ impl Notice {
             subject: subject.into(),
             detail: detail.to_string(),
         }
+    }
+
+    /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
+    /// history, nothing that was asked for or no pair of builds was tried, or the dumps are of two machine types, between which QEMU migrates no
+    /// guest.
+    pub fn is_of_verdict(&self) -> bool {
+        matches!(
+            self.kind,
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
+                | NoticeKind::PairNotTested
+        )
     }
 
     /// Returns the sentence for it, without the reason.
@@ -120,6 +136,7 @@ impl Notice {
             }
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")

@@ -33,6 +33,7 @@ mod hostile;
 mod linux;
 mod live;
 mod log;
+mod map;
 mod merge;
 mod new_rule;
 mod output_file;
