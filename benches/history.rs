@@ -7,7 +7,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use migcompat::internals::history::{
-    Access, BuildId, Entry, History, Row, Run, Tester, Trial, judge,
+    Access, BuildId, Entry, History, Kind, Row, Run, Tester, Trial, judge,
 };
 use migcompat::model::{Direction, Version};
 use migcompat::report::Outcome;
@@ -43,6 +43,7 @@ fn run(number: usize) -> Run {
 fn row(case: usize, number: usize) -> Row {
     let fails = case.is_multiple_of(10) && (number * 7919 + case).is_multiple_of(13);
     Row {
+        kind: Kind::Case,
         key: format!("pc-q35-7.2 q35/device-{case}/unix/forward"),
         name: format!("q35/device-{case}/unix/forward"),
         machine: "pc-q35-7.2".to_owned(),
@@ -82,7 +83,7 @@ fn verdict(history: &History, case: usize) -> usize {
         run: run(RUNS),
         trial: row.trial,
     };
-    black_box(judge(&past, &now)).map_or(0, |memory| memory.runs)
+    black_box(judge(Kind::Case, &past, &now)).map_or(0, |memory| memory.runs)
 }
 
 fn history(criterion: &mut Criterion) {

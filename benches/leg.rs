@@ -136,6 +136,7 @@ fn main() -> anyhow::Result<()> {
         capabilities: Vec::new(),
         running: false,
         linux: None,
+        driving: None,
         saved: SavedGuests::default(),
         loops: None,
         retries: 0,

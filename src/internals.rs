@@ -17,8 +17,8 @@ pub mod devices {
 /// Recording runs and judging results: the bench of a long history.
 pub mod history {
     pub use crate::history::{
-        Access, BuildId, Entry, History, HistoryError, Row, Run, Stats, Tester, Trial, Written,
-        judge,
+        Access, BuildId, Entry, History, HistoryError, Kind, Row, Run, Stats, Tester, TierRules,
+        Trial, Written, judge,
     };
 }
 

@@ -42,6 +42,8 @@ mod compression;
 #[allow(missing_docs)]
 mod devices;
 #[allow(missing_docs)]
+mod driver;
+#[allow(missing_docs)]
 mod history;
 #[allow(missing_docs)]
 mod migration;

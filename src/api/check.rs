@@ -12,7 +12,7 @@ use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::workload;
 
 /// Compares the dumps of two builds for a machine, moves guests between them, and draws one verdict from
@@ -57,6 +57,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let dumps = (&*shared.0, &*shared.1);
     // Without a workload guest the machine can at least be moved as it is after reset.
     let running = !config.guests.paused
+        && !config.guests.driven
         && (config.guests.workload == WorkloadKind::Linux
             || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
@@ -73,20 +74,15 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

@@ -223,6 +223,9 @@ pub struct Guests {
     pub loops: Option<Loops>,
     /// The machine never runs: its state after reset is moved. Otherwise a guest works in it.
     pub paused: bool,
+    /// Nor does it run with this, but a driver from outside brings its devices into the state in which a kernel
+    /// has them: addresses, interrupts, virtio features and queues.
+    pub driven: bool,
     /// The guest that works.
     pub workload: WorkloadKind,
     /// The CPU model; by default the machine's.
@@ -255,6 +258,7 @@ impl Default for Guests {
             devices: Vec::new(),
             loops: None,
             paused: false,
+            driven: false,
             workload: WorkloadKind::default(),
             cpu: None,
             side_args: SideArgs::default(),
@@ -270,6 +274,16 @@ impl Default for Guests {
 }
 
 impl Guests {
+    /// Returns the names of everything that is plugged in, as the user wrote them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let guest = self
+            .own
+            .iter()
+            .map(|guest| format!("guest {}", guest.label));
+        let named = self.device_sets.iter().chain(&self.devices).cloned();
+        guest.chain(named)
+    }
+
     /// The default device set, moved once in each direction while it works.
     pub fn new() -> Guests {
         Guests::default()
@@ -302,6 +316,12 @@ impl Guests {
     /// Sets the guest that works.
     pub fn workload(mut self, workload: WorkloadKind) -> Guests {
         self.workload = workload;
+        self
+    }
+
+    /// Sets that the machine never runs, and that its devices are driven from outside.
+    pub fn driven(mut self) -> Guests {
+        self.driven = true;
         self
     }
 

@@ -66,6 +66,7 @@ pub(crate) fn settle(
         role_args: RoleArgs::default(),
         running: false,
         linux: None,
+        driving: None,
         // A CPU that does not get across would keep every device from it.
         profile_cpu: ProfileCpu::Given,
         loops: None,

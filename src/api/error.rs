@@ -10,6 +10,7 @@ use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
+use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
@@ -82,6 +83,10 @@ pub(crate) enum Problem {
     },
     #[error("{label}: the guest has no -machine: give the machine type with -M")]
     NoMachine { label: String },
+    #[error(transparent)]
+    State(#[from] BadState),
+    #[error("{} does not say which machine type it is of: give it with -M", file.display())]
+    StateOfNoMachine { file: PathBuf },
     #[error("no build to sweep")]
     NoBuild,
     #[error(
@@ -90,13 +95,20 @@ pub(crate) enum Problem {
     )]
     NoLinux { arch: String, known: String },
     #[error(
+        "the devices of {machine} ({arch}) cannot be driven from outside: nothing says where its buses are; they can be \
+         moved as they are after reset (--paused)"
+    )]
+    NotDrivable { machine: String, arch: String },
+    #[error(
         "new breaks alone can count only beside a baseline: name an earlier report (--baseline)"
     )]
     NoBaseline,
-    #[error("regressions can be told only beside a history: name its file (--history)")]
+    #[error(
+        "regressions can be told only beside a history, and so can tiers: name its file (--history)"
+    )]
     NoHistory,
     #[error(
-        "a comparison of dumps has no cases, and only cases can be regressions: use --gate all or new"
+        "a comparison of dumps has no cases, and only cases have a tier: use --gate all, new or regression"
     )]
     NoCases,
     #[error(transparent)]
@@ -143,6 +155,8 @@ impl Problem {
             | Problem::Read(_)
             | Problem::Guest { .. }
             | Problem::NoMachine { .. }
+            | Problem::State(_)
+            | Problem::StateOfNoMachine { .. }
             | Problem::NoBaseline
             | Problem::NoHistory
             | Problem::NoCases
@@ -152,6 +166,7 @@ impl Problem {
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }
             | Problem::NoLinux { .. }
+            | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
             Problem::Run(_)
             | Problem::NoTemporaryFolder(_)

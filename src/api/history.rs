@@ -7,16 +7,22 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::api::error::Error;
-use crate::history::{Access, Entry, History, MOST, Row, Run, Stats, Written, judge};
+use crate::history::{
+    Access, Entry, Findings, History, Kind, MOST, Row, Run, Stats, TierChange, TierRules, Written,
+    judge, over,
+};
 use crate::model::{Date, Pattern};
 use crate::report::Memory;
 use crate::report::read::read;
 
-/// A case, its results from the oldest on, and what they say of the last.
+/// A case or a finding, its results from the oldest on, and what they say of the last.
 pub(crate) struct Shown {
+    pub kind: Kind,
     pub name: String,
     pub entries: Vec<Entry>,
     pub memory: Option<Memory>,
+    /// The changes of its tier, oldest first.
+    pub tiers: Vec<TierChange>,
 }
 
 /// Adds the runs of saved reports. `on_added` is told of each once it is in the file.
@@ -26,40 +32,53 @@ pub(crate) struct Shown {
 pub(crate) fn import(
     file: &Path,
     reports: &[impl AsRef<Path>],
+    tiers: TierRules,
     mut on_added: impl FnMut(&Path, Written),
 ) -> Result<(), Error> {
-    let mut history = History::open(file, Access::Write)?;
+    let mut history = History::open(file, Access::Write)?.tiers(tiers);
     for path in reports.iter().map(AsRef::as_ref) {
         let report = read(path)?.report;
         // A report of an earlier version does not say when it was made.
         let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
         let run = Run::of(&report, written.unwrap_or(SystemTime::UNIX_EPOCH));
-        let rows: Vec<Row> = report.cases.iter().map(Row::of).collect();
+        let cases = report.cases.iter().map(Row::of);
+        let rows: Vec<Row> = cases
+            .chain(Findings::recorded(&report).into_rows())
+            .collect();
         let added = history.add(&run, &rows)?;
         on_added(path, added);
     }
     Ok(())
 }
 
-/// Returns the cases that a pattern fits, by id.
+/// Returns the cases and findings that a pattern fits, by id.
 ///
 /// # Errors
 /// There is no history, or it cannot be read.
 pub(crate) fn show(file: &Path, pattern: &Pattern) -> Result<Vec<Shown>, Error> {
     let history = History::open(file, Access::Read)?;
     let mut shown = Vec::new();
-    for (key, name) in history.cases(pattern)? {
-        let entries = history.of_case(&key)?;
+    for known in history.cases(pattern)? {
+        let over_looks = |found: Vec<Entry>, looks: Option<Vec<Entry>>| match looks {
+            Some(looks) => over(&looks, found),
+            None => found,
+        };
+        let of = |key: &String| history.of_case(key);
+        let entries = over_looks(of(&known.key)?, known.look.as_ref().map(of).transpose()?);
         let memory = match entries.split_last() {
             Some((now, _)) => {
-                let mut past = history.past(&key, &now.run.old.release(), MOST)?;
+                let past = |key: &String| history.past(key, &now.run.old.release(), MOST);
+                let looks = known.look.as_ref().map(past).transpose()?;
+                let mut past = over_looks(past(&known.key)?, looks);
                 past.pop();
-                judge(&past, now)
+                judge(known.kind, &past, now)
             }
             None => None,
         };
         shown.push(Shown {
-            name,
+            kind: known.kind,
+            tiers: history.tier_changes(&known.key, None)?,
+            name: known.name,
             entries,
             memory,
         });
@@ -88,6 +107,7 @@ pub(crate) fn prune(file: &Path, before: Date) -> Result<usize, Error> {
 /// A line of an exported history.
 #[derive(Serialize)]
 struct Line<'e> {
+    kind: Kind,
     case: &'e str,
     #[serde(flatten)]
     entry: &'e Entry,
@@ -99,8 +119,9 @@ struct Line<'e> {
 /// There is no history, or it cannot be read.
 pub(crate) fn export(file: &Path) -> Result<Vec<u8>, Error> {
     let mut lines = Vec::new();
-    for (case, entry) in History::open(file, Access::Read)?.all()? {
+    for (kind, case, entry) in History::open(file, Access::Read)?.all()? {
         let line = Line {
+            kind,
             case: &case,
             entry: &entry,
         };

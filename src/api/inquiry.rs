@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::api::config::{Builds, GuestDescription, Guests};
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
+use crate::api::driven;
 use crate::api::error::{Error, Problem};
 use crate::api::jobs;
 use crate::api::linux;
@@ -141,7 +142,7 @@ pub(crate) enum Alone {
     Device(String),
 }
 
-fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
+pub(crate) fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
     GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
         label: description.label.clone(),
         error,
@@ -317,6 +318,7 @@ impl<'i> Inquiry<'i> {
                 .collect(),
             running,
             linux: None,
+            driving: None,
             saved: SavedGuests::default(),
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
@@ -330,6 +332,8 @@ impl<'i> Inquiry<'i> {
             names: Names::of(&self.scope, pair.arch()),
         };
         let Opened { sets, builds, .. } = self.opened;
+        self.notices
+            .extend(driven::equip(&mut config, sets, guests)?);
         let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
         self.notices.extend(lacking);
         progress.event(Event::CasesPlanned(specs.len()));

@@ -1,17 +1,15 @@
-//! What the Linux guests of a run are made of: the packages, and a network that offers what hosts offer.
+//! What the Linux guests of a run are made of.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests, WorkloadKind};
 use crate::api::error::{Error, Problem};
+use crate::api::network;
 use crate::api::progress::{Event, Progress};
 use crate::devices::DeviceSet;
-use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
-use crate::qemu::{Build, Cache, Monitored, QemuError, block_on, private_dir};
-use crate::report::{Notice, NoticeKind};
+use crate::qemu::{Cache, QemuError};
+use crate::report::Notice;
 use crate::workload::linux::{Kit, Network, packages, targets};
 
 /// Gives the guests of a run a kernel, where one is asked for, and their cards a network.
@@ -39,70 +37,8 @@ pub(crate) fn equip(
             arch: config.arch.clone(),
             known: targets().collect::<Vec<_>>().join(", "),
         })?;
-    let mut notices = Vec::new();
-    let has_cards = args.iter().any(|arg| arg.starts_with("hubport,"));
-    let network = match has_cards.then(|| host_network(config, guests.transport)) {
-        None => Network::Hub,
-        Some(Ok(network)) => network,
-        Some(Err(why)) => {
-            let kind = NoticeKind::OffloadNotNegotiated;
-            notices.push(Notice::new(kind, &*config.machine, why));
-            Network::Hub
-        }
-    };
-    if network.is_of_host() {
-        for endpoint in [&mut config.old, &mut config.new] {
-            endpoint.build = endpoint.build.clone().with_own_network();
-        }
-    }
+    let best = [Network::AnsweringTap, Network::Tap];
+    let (network, notice) = network::connect(config, &args, guests.transport, &best);
     config.linux = Some(Arc::new(Kit::new(packages, network)));
-    Ok(notices)
-}
-
-/// A network of the host's cannot be had.
-#[derive(Debug, thiserror::Error)]
-enum NoNetwork {
-    #[error("with the transport tcp both builds share the host's network")]
-    Shared,
-    #[error("no interface can be made in a network namespace of a build's own: {0}")]
-    Refused(String),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
-
-/// Returns the best network that both builds can have in a namespace of their own.
-fn host_network(config: &MigrationConfig, transport: Transport) -> Result<Network, NoNetwork> {
-    if transport == Transport::Tcp {
-        return Err(NoNetwork::Shared);
-    }
-    let mut refused = None;
-    for network in [Network::AnsweringTap, Network::Tap] {
-        let tried = [&config.old, &config.new].into_iter().try_for_each(|end| {
-            let build = end.build.clone().with_own_network();
-            block_on(try_network(&build, network))?
-        });
-        match tried {
-            Ok(()) => return Ok(network),
-            Err(error) => refused = Some(error),
-        }
-    }
-    Err(refused.unwrap_or(NoNetwork::Shared))
-}
-
-/// Starts a build with nothing but a card's end on the host.
-async fn try_network(build: &Build, network: Network) -> Result<(), NoNetwork> {
-    let folder = private_dir()?;
-    let args = arguments(network, folder.path())?;
-    let started = Monitored::start(build, &args).await;
-    let started = started.map_err(|error| NoNetwork::Refused(error.reason()))?;
-    started.quit(build.deadlines().command).await;
-    Ok(())
-}
-
-fn arguments(network: Network, folder: &Path) -> io::Result<Vec<String>> {
-    let mut args: Vec<String> = ["-M", "none", "-nodefaults", "-display", "none", "-S"]
-        .map(str::to_owned)
-        .into();
-    args.extend(network.sample(folder)?);
-    Ok(args)
+    Ok(notice.into_iter().collect())
 }

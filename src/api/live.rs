@@ -10,7 +10,7 @@ use crate::api::one_case;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Notice, NoticeKind, Policy};
 
 /// Moves guests between two builds, and compares what arrived with what was sent.
@@ -68,7 +68,7 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
         opened.narrow(case);
     }
     let fingerprints = opened.pair.fingerprints();
-    let running = !config.guests.paused;
+    let running = !config.guests.paused && !config.guests.driven;
     let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);
@@ -91,20 +91,15 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     inquiry.link_common();
     inquiry.excuse();
     inquiry.withdraw();
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: false,
-    };
-    let report = recalled.judge(
+    let outcome = recalled.conclude(
         inquiry.into_report(),
         policy.clone(),
         Means {
-            sought: &sought,
+            sought: Sought::without_dumps(&config.builds.directions).among(config.guests.names()),
             lists: Some(&lists),
             builds: Some(fingerprints),
-            sets: &config.guests.device_sets,
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }

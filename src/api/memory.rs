@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::api::Outcome;
 use crate::api::error::{Error, Problem};
 use crate::api::lock;
 use crate::api::lock::{Lock, LockError};
 use crate::api::one_case;
 use crate::devices::shipped;
-use crate::history::{Access, Entry, History, HistoryError, MOST, Row, Run, judge};
+use crate::history::{
+    Access, Entry, Findings, History, HistoryError, Kind, MOST, Row, Run, Sighting, TierRules,
+    Trial, judge, over,
+};
 use crate::qemu::Fingerprints;
-use crate::report::baseline::{Sought, hold_against};
+use crate::report;
+use crate::report::baseline::hold_against;
 use crate::report::read::{Input, read};
-use crate::report::{Gate, Notice, NoticeKind, Policy, Report, RunRecord, Tool};
+use crate::report::{
+    CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
+};
 use crate::rules::known_issues;
 use crate::rules::known_issues::KnownIssues;
 
@@ -33,6 +40,8 @@ pub struct Memory {
     pub acknowledged: Option<String>,
     /// The breaks that count.
     pub gate: Gate,
+    /// The rules by which the history gives each case its tier.
+    pub tiers: TierRules,
 }
 
 impl Memory {
@@ -70,17 +79,21 @@ impl Memory {
         self.gate = gate;
         self
     }
+
+    /// Sets the rules by which the history gives each case its tier.
+    pub fn tiers(mut self, rules: TierRules) -> Memory {
+        self.tiers = rules;
+        self
+    }
 }
 
 /// What a report was made with.
 pub(crate) struct Means<'m> {
-    pub sought: &'m Sought,
+    pub sought: Sought,
     /// Nothing where reports are joined, which say it themselves.
     pub lists: Option<&'m KnownIssues>,
     /// The builds that guests were moved between.
     pub builds: Option<Fingerprints>,
-    /// The device sets by name, or by a file of the user's own.
-    pub sets: &'m [String],
 }
 
 /// Earlier results that were read before a run began.
@@ -93,6 +106,8 @@ pub(crate) struct Recalled {
     notices: Vec<Notice>,
     gate: Gate,
     began: SystemTime,
+    /// A hash of the device sets; empty until [`Recalled::hold`].
+    sets: String,
 }
 
 impl Recalled {
@@ -103,11 +118,13 @@ impl Recalled {
     pub(crate) fn read(memory: &Memory) -> Result<Recalled, Error> {
         match memory.gate {
             Gate::New if memory.baseline.is_none() => return Err(Problem::NoBaseline.into()),
-            Gate::Regression if memory.history.is_none() => return Err(Problem::NoHistory.into()),
-            Gate::All | Gate::New | Gate::Regression => {}
+            Gate::Regression | Gate::Tier if memory.history.is_none() => {
+                return Err(Problem::NoHistory.into());
+            }
+            Gate::All | Gate::New | Gate::Regression | Gate::Tier => {}
         }
         let history = memory.history.as_ref().map(|file| {
-            let history = History::open(file, Access::Write)?;
+            let history = History::open(file, Access::Write)?.tiers(memory.tiers);
             Ok::<_, HistoryError>((file.clone(), history))
         });
         Ok(Recalled {
@@ -118,21 +135,24 @@ impl Recalled {
             notices: Vec::new(),
             gate: memory.gate,
             began: SystemTime::now(),
+            sets: String::new(),
         })
     }
 
-    /// Compares what tests with the lock, if there is one.
+    /// Notes what tests, and compares it with the lock, if there is one. The device sets are named, or are files of
+    /// the user's own.
     ///
     /// # Errors
     /// The lock cannot be used, or the run differs from it and nobody acknowledges that.
     pub(crate) fn hold(&mut self, lists: &KnownIssues, sets: &[String]) -> Result<(), Error> {
+        self.sets = sets_digest(sets);
         let Some(file) = self.lock.take() else {
             return Ok(());
         };
         let lock = Lock {
             migcompat: Tool::this().version,
             lists: lists.digest(),
-            device_sets: sets_digest(sets),
+            device_sets: self.sets.clone(),
         };
         let changed = lock.hold(&file)?;
         match &self.acknowledged {
@@ -148,32 +168,49 @@ impl Recalled {
         Ok(())
     }
 
-    /// Holds a report against what was before, records it, and draws its verdict. Of the lists, it says which
-    /// entries are out of date.
-    pub(crate) fn judge(self, mut report: Report, policy: Policy, means: Means<'_>) -> Report {
+    /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
+    /// says which entries are out of date.
+    pub(crate) fn conclude(
+        self,
+        mut report: Report,
+        policy: Policy,
+        mut means: Means<'_>,
+    ) -> Outcome {
+        // A run for one case looks at less.
+        let case = policy
+            .case
+            .iter()
+            .map(|case| format!("case {}", case.as_str()));
+        means.sought.among.extend(case);
         if let Some(lists) = means.lists {
-            let notices = known_issues::review(lists, &report, means.sought);
+            let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
-            report.run = Some(record(self.began, lists, means.sets, means.builds));
+            report.run = Some(RunRecord {
+                sought: Some(means.sought.clone()),
+                ..record(self.began, lists, self.sets, means.builds)
+            });
         }
         if let Some(baseline) = &self.baseline {
             hold_against(
                 &mut report,
                 &baseline.report,
                 &baseline.origin,
-                means.sought,
+                &means.sought,
             );
         }
         report.notices.extend(self.notices);
         report.notices.extend(one_case::missing(&report, &policy));
         for case in &mut report.cases {
-            case.memory = None;
+            (case.memory, case.tier) = (None, None);
+        }
+        for finding in &mut report.findings {
+            finding.memory = None;
         }
         if let Some((file, mut history)) = self.history
             && let Err(error) = remember(
                 &mut report,
                 &mut history,
-                self.began,
+                (self.began, &means.sought),
                 self.baseline.as_ref().map(|input| &input.report),
             )
         {
@@ -181,57 +218,103 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
-        report.judged_by(Policy {
+        Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
-        })
+        }))
     }
 }
 
-/// Notes what the history says of each case, and adds the run to it. A baseline is one more earlier run.
+/// Notes what the history says of each case and finding, and adds the run to it. A baseline is one more earlier run.
 fn remember(
     report: &mut Report,
     history: &mut History,
-    began: SystemTime,
+    (began, sought): (SystemTime, &Sought),
     baseline: Option<&Report>,
 ) -> Result<(), HistoryError> {
     let run = Run::of(report, began);
-    let old = run.old.release();
-    let before = baseline.map_or_else(BTreeMap::new, |baseline| results(baseline, &old));
+    let (old, series) = (run.old.release(), run.old.series());
+    let baseline = baseline.and_then(|report| Before::of(report, &old));
+    let now = |row: &Row| Entry {
+        run: run.clone(),
+        trial: row.trial.clone(),
+    };
     let mut rows = Vec::new();
     for case in &mut report.cases {
         let row = Row::of(case);
         let mut past = history.past(&row.key, &old, MOST)?;
-        if let Some(entry) = before.get(&row.key)
-            && past.iter().all(|known| known.run != entry.run)
-        {
-            let at = past.partition_point(|known| known.run.at <= entry.run.at);
-            past.insert(at, entry.clone());
+        if let Some(before) = &baseline {
+            before.put_into(&mut past, before.cases.get(&row.key).cloned());
         }
-        let now = Entry {
-            run: run.clone(),
-            trial: row.trial.clone(),
-        };
-        case.memory = judge(&past, &now);
+        case.memory = judge(Kind::Case, &past, &now(&row));
         rows.push(row);
     }
+    let found = Findings::of(report, sought);
+    let mut looks: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
+    for Sighting { index, look, row } in &found.sightings {
+        if !looks.contains_key(&**look) {
+            looks.insert(look, history.past(look, &old, MOST)?);
+        }
+        let mut past = over(&looks[&**look], history.past(&row.key, &old, MOST)?);
+        if let Some(before) = &baseline {
+            before.put_into(&mut past, before.findings.trial(look, &row.key));
+        }
+        let memory = judge(Kind::Finding, &past, &now(row));
+        let urgency = |memory: &report::Memory| memory.label.urgency();
+        if let Some(finding) = report.findings.get_mut(*index)
+            && memory.as_ref().map(urgency) >= finding.memory.as_ref().map(urgency)
+        {
+            finding.memory = memory;
+        }
+    }
+    let of_cases = rows.len();
+    rows.extend(found.into_rows());
     history.add(&run, &rows)?;
+    for (case, row) in report.cases.iter_mut().zip(&rows[..of_cases]) {
+        let last = history.tier_changes(&row.key, Some(&series))?.pop();
+        case.tier = Some(match last {
+            Some(last) => CaseTier {
+                tier: last.tier,
+                changed: (last.at == run.at).then(|| last.to_string()),
+            },
+            None => CaseTier {
+                tier: Tier::Observe,
+                changed: None,
+            },
+        });
+    }
     Ok(())
 }
 
-/// Returns the results of a report that is about the same old release, by the keys of their cases.
-fn results(report: &Report, old: &str) -> BTreeMap<String, Entry> {
-    let run = Run::of(report, SystemTime::UNIX_EPOCH);
-    let cases = report.cases.iter().filter(|_| run.old.release() == old);
-    let entry = |case| {
-        let row = Row::of(case);
-        let entry = Entry {
-            run: run.clone(),
-            trial: row.trial,
+/// A baseline as an earlier run.
+struct Before {
+    run: Run,
+    /// By the keys of their cases.
+    cases: BTreeMap<String, Trial>,
+    findings: Findings,
+}
+
+impl Before {
+    /// Returns the run of a report that is about the same old release.
+    fn of(report: &Report, old: &str) -> Option<Before> {
+        let run = Run::of(report, SystemTime::UNIX_EPOCH);
+        let rows = report.cases.iter().map(Row::of);
+        (run.old.release() == old).then(|| Before {
+            run,
+            cases: rows.map(|row| (row.key, row.trial)).collect(),
+            findings: Findings::recorded(report),
+        })
+    }
+
+    /// Puts a result of this run among the past ones, if the history does not have the run.
+    fn put_into(&self, past: &mut Vec<Entry>, trial: Option<Trial>) {
+        let Some(trial) = trial.filter(|_| past.iter().all(|known| known.run != self.run)) else {
+            return;
         };
-        (row.key, entry)
-    };
-    cases.map(entry).collect()
+        let at = past.partition_point(|known| known.run.at <= self.run.at);
+        let run = self.run.clone();
+        past.insert(at, Entry { run, trial });
+    }
 }
 
 /// Returns a hash of the shipped device sets, and of those that a user's own files have.
@@ -245,7 +328,7 @@ fn sets_digest(sets: &[String]) -> String {
 fn record(
     began: SystemTime,
     lists: &KnownIssues,
-    sets: &[String],
+    device_sets: String,
     builds: Option<Fingerprints>,
 ) -> RunRecord {
     let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
@@ -254,8 +337,9 @@ fn record(
         started: humantime::format_rfc3339_seconds(began).to_string(),
         host: host.trim().to_owned(),
         lists: lists.digest(),
-        device_sets: sets_digest(sets),
+        device_sets,
         old_hash,
         new_hash,
+        sought: None,
     }
 }

@@ -5,7 +5,7 @@ use crate::api::config::MergeConfig;
 use crate::api::error::{Error, Problem};
 use crate::api::memory::{Means, Memory, Recalled};
 use crate::model::Direction;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::map::{Map, MapPair};
 use crate::report::read::{Input, read, read_map};
 use crate::sweep::merge;
@@ -25,23 +25,23 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         inputs.push(read(file)?);
     }
     let missing = missing(config);
+    let shards = inputs
+        .iter()
+        .filter_map(|input| input.report.shard.as_ref());
+    let options = shards.map(|shard| shard.options.clone()).next();
     let report = merge::merge(inputs, missing, config.required_coverage)?;
     let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
-    let sought = Sought {
-        directions: Direction::BOTH.into_iter().filter(of_cases).collect(),
-        dumps: true,
-    };
+    let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(of_cases).collect();
     let policy = report.policy.clone();
-    Ok(Outcome::of(recalled.judge(
+    Ok(recalled.conclude(
         report,
         policy,
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&directions).among(options.unwrap_or_default()),
             lists: None,
             builds: None,
-            sets: &[],
         },
-    )))
+    ))
 }
 
 fn missing(config: &MergeConfig) -> Missing {

@@ -8,7 +8,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
 use crate::parallel::side_by_side;
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Gate, Report};
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -42,7 +42,7 @@ use crate::rules::known_issues::Scope;
 /// ```
 pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
-    if config.memory.gate == Gate::Regression {
+    if config.memory.gate == Gate::Tier {
         return Err(Problem::NoCases.into());
     }
     let mut recalled = Recalled::read(&config.memory)?;
@@ -78,18 +78,13 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         notices,
         ..Report::new(old, new, pair.machine.clone())
     };
-    let sought = Sought {
-        directions: config.builds.directions.clone(),
-        dumps: true,
-    };
-    Ok(Outcome::of(recalled.judge(
+    Ok(recalled.conclude(
         report,
         policy,
         Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&config.builds.directions),
             lists: Some(&lists),
             builds: None,
-            sets: &[],
         },
-    )))
+    ))
 }

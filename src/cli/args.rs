@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::api::TierRules;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
     Live(LiveArgs),
+    /// Load a saved guest into a build, without running it, and say what would be lost
+    Load(LoadArgs),
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
     Bisect(BisectArgs),
@@ -164,6 +167,30 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    #[command(flatten)]
+    pub tiers: TierArgs,
+}
+
+/// The rules by which the history gives each case its tier.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tiers")]
+pub(crate) struct TierArgs {
+    /// Runs in a row that a case has to pass before it is in the gate tier
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_PASSES", default_value_t = TierRules::default().passes,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_passes: u32,
+    /// Days for which it has to be observed before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_DAYS", default_value_t = TierRules::default().days,
+        hide_short_help = true)]
+    pub tier_days: u32,
+    /// Failures in a row after which it is observed again
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_FAILURES", default_value_t = TierRules::default().failures,
+        value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub tier_failures: u32,
+    /// Hours in which it may be repaired before that
+    #[arg(long, value_name = "N", env = "MIGCOMPAT_TIER_HOURS", default_value_t = TierRules::default().hours,
+        hide_short_help = true)]
+    pub tier_hours: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -172,8 +199,10 @@ pub(crate) enum GateArg {
     All,
     /// Those that the baseline does not have; only they are shown, but for -v
     New,
-    /// Cases that passed with an earlier new build, by the history
+    /// Cases that passed with an earlier new build, and findings that were not there with it, by the history
     Regression,
+    /// Cases in the gate tier, by the history: those that have passed for long enough
+    Tier,
 }
 
 /// The case that a run is about.
@@ -296,9 +325,13 @@ pub(crate) struct MigrationArgs {
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,
+    /// Never start the machine either, but do from outside what drivers do: give its devices addresses and
+    /// interrupts, accept every virtio feature and set all queues up
+    #[arg(long, conflicts_with = "paused")]
+    pub driven: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "guest"])]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven", "guest"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
@@ -355,6 +388,47 @@ pub(crate) struct LiveArgs {
     pub case: CaseArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// State of a guest: a migration stream, an image saved by libvirt, or a qcow2 image with a snapshot
+    #[arg(value_name = "STATE")]
+    pub state: PathBuf,
+    /// Build that is to load it
+    #[arg(value_name = "BUILD")]
+    pub build: String,
+    /// Machine type, with architecture and cache [default: the machine that STATE names]
+    #[command(flatten)]
+    pub of: BuildArgs,
+    /// The guest that STATE is of: libvirt's domain XML or log, a QEMU command line, /proc/PID/cmdline or the output of
+    /// `qm showcmd`; - for standard input. Nothing that it names is opened or reached [default: the domain in an image
+    /// saved by libvirt, else a machine without further devices]
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+    /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+    /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub offset: u64,
+    /// Name or id of the snapshot, where STATE is a qcow2 image with several
+    #[arg(long, value_name = "NAME", conflicts_with = "offset")]
+    pub snapshot: Option<String>,
+    /// Number of times to repeat a load that failed, to see whether it always fails
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u16,
+    /// Time limit of one load, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of a load that does not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+    /// Folder with your own lists of known issues, beside the shipped ones (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub lists: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -677,11 +751,11 @@ pub(crate) struct HistoryFileArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HistoryCommand {
-    /// Print the results of cases, and what they say of the last one
+    /// Print the results of cases and findings, what they say of the last one, and the changes of tier
     Show {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Id of a case, with * for any text
+        /// Id of a case or a finding, with * for any text
         #[arg(value_name = "CASE")]
         case: Pattern,
     },
@@ -694,11 +768,13 @@ pub(crate) enum HistoryCommand {
     Import {
         #[command(flatten)]
         file: HistoryFileArgs,
-        /// Reports in JSON, plain, .gz or .zst
+        /// Reports in JSON, plain, .gz or .zst; the oldest first, where tiers count
         #[arg(value_name = "REPORT", required = true)]
         reports: Vec<PathBuf>,
+        #[command(flatten)]
+        tiers: TierArgs,
     },
-    /// Write every result as a line of JSON
+    /// Write every result as a line of JSON; kind is case, finding, or look: where findings were looked for
     Export {
         #[command(flatten)]
         file: HistoryFileArgs,

@@ -10,13 +10,13 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SideArgs, StaticConfig,
-    SweepConfig, WorkloadKind,
+    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SideArgs,
+    StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoopArgs, MapArgs, MemoryArgs,
-    MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, Workload,
+    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs, LoopArgs, MapArgs,
+    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
@@ -58,6 +58,27 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
             judging: judging(&args.judge, args.coverage.min_coverage),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
+        })
+    }
+}
+
+impl TryFrom<&LoadArgs> for LoadConfig {
+    type Error = Failure;
+
+    fn try_from(args: &LoadArgs) -> Result<LoadConfig, Failure> {
+        Ok(LoadConfig {
+            offset: args.offset,
+            snapshot: args.snapshot.clone(),
+            architecture: args.of.arch.clone(),
+            cache: args.of.cache.clone(),
+            machine: args.of.machine.clone(),
+            guest: args.guest.as_deref().map(guest_file).transpose()?,
+            args: words("--arg", &args.arg)?,
+            retries: args.retries,
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+            lists: args.lists.clone(),
+            ..LoadConfig::new(&args.state, &args.build)
         })
     }
 }
@@ -136,7 +157,20 @@ impl From<&MemoryArgs> for Memory {
                 GateArg::All => Gate::All,
                 GateArg::New => Gate::New,
                 GateArg::Regression => Gate::Regression,
+                GateArg::Tier => Gate::Tier,
             },
+            tiers: TierRules::from(&args.tiers),
+        }
+    }
+}
+
+impl From<&TierArgs> for TierRules {
+    fn from(args: &TierArgs) -> TierRules {
+        TierRules {
+            passes: args.tier_passes,
+            days: args.tier_days,
+            failures: args.tier_failures,
+            hours: args.tier_hours,
         }
     }
 }
@@ -194,6 +228,7 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
         devices: args.device.clone(),
         loops,
         paused: args.paused,
+        driven: args.driven,
         workload: match args.workload {
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,
@@ -210,22 +245,23 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
     })
 }
 
-/// Takes options apart that are meant for one side.
+/// Takes apart options of QEMU that are given in one word.
+fn words(option: &str, values: &[String]) -> Result<Vec<String>, Failure> {
+    let mut all = Vec::new();
+    for value in values {
+        let words = shlex::split(value)
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| {
+                Failure::usage(anyhow!(
+                    "{option} {value:?}: a quote is not closed, or there is no option in it"
+                ))
+            })?;
+        all.extend(words);
+    }
+    Ok(all)
+}
+
 fn side_args(args: &MigrationArgs) -> Result<SideArgs, Failure> {
-    let words = |option: &str, values: &[String]| -> Result<Vec<String>, Failure> {
-        let mut all = Vec::new();
-        for value in values {
-            let words = shlex::split(value)
-                .filter(|words| !words.is_empty())
-                .ok_or_else(|| {
-                    Failure::usage(anyhow!(
-                        "{option} {value:?}: a quote is not closed, or there is no option in it"
-                    ))
-                })?;
-            all.extend(words);
-        }
-        Ok(all)
-    };
     Ok(SideArgs {
         old: words("--old-arg", &args.old_arg)?,
         new: words("--new-arg", &args.new_arg)?,

@@ -9,8 +9,9 @@ use crate::api::history;
 use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
 use crate::cli::{Exit, Failure};
-use crate::history::{Entry, Written};
+use crate::history::{Entry, Kind, TierChange, Written};
 use crate::model::Date;
+use crate::report::Outcome;
 
 pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
     match &args.command {
@@ -24,7 +25,15 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
                 for case in &shown {
                     writeln!(out, "{}", case.name)?;
                     for entry in &case.entries {
-                        writeln!(out, "  {}", line(entry))?;
+                        writeln!(out, "  {}", line(case.kind, entry))?;
+                    }
+                    for change in &case.tiers {
+                        let TierChange { tier, series, .. } = change;
+                        writeln!(
+                            out,
+                            "  {}  {tier} tier, from {series}: {change}",
+                            change.day()
+                        )?;
                     }
                     if let Some(memory) = &case.memory {
                         writeln!(out, "  {}: {}", memory.label, memory.evidence)?;
@@ -52,9 +61,13 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
                 )
             })?;
         }
-        HistoryCommand::Import { file, reports } => {
+        HistoryCommand::Import {
+            file,
+            reports,
+            tiers,
+        } => {
             let mut failed = None;
-            history::import(&file.history, reports, |report, written| {
+            history::import(&file.history, reports, tiers.into(), |report, written| {
                 let word = match written {
                     Written::Added => "added",
                     Written::Known => "known",
@@ -86,12 +99,16 @@ fn printed(render: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result
         .map_err(Failure::usage)
 }
 
-fn line(entry: &Entry) -> String {
+fn line(kind: Kind, entry: &Entry) -> String {
     let Entry { run, trial } = entry;
+    let outcome = match (kind, trial.outcome) {
+        (Kind::Case, outcome) => outcome.to_string(),
+        (_, Outcome::Pass) => "absent".to_owned(),
+        (_, _) => "found".to_owned(),
+    };
     let mut line = format!(
-        "{}  {:6}  {} to {}",
+        "{}  {outcome:6}  {} to {}",
         run.day(),
-        trial.outcome,
         run.old.name(),
         run.new.name()
     );

@@ -195,6 +195,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Bisect(args) => bisect::run(args),
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
+        Command::Load(args) => questions::load(args),
         Command::Map(args) => map::run(args),
         Command::Merge(args) => questions::merge(args),
         Command::Sweep(args) => questions::sweep(args),

@@ -1,8 +1,8 @@
 //! The commands that ask the library whether guests migrate: arguments in, report out.
 
 use crate::api;
-use crate::api::{CheckConfig, LiveConfig, MergeConfig, StaticConfig, SweepConfig};
-use crate::cli::args::{CheckBuildsArgs, LiveArgs, MergeArgs, StaticArgs, SweepArgs};
+use crate::api::{CheckConfig, LiveConfig, LoadConfig, MergeConfig, StaticConfig, SweepConfig};
+use crate::cli::args::{CheckBuildsArgs, LiveArgs, LoadArgs, MergeArgs, StaticArgs, SweepArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure, map, output};
@@ -33,6 +33,13 @@ pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
     let config = StaticConfig::from(args);
     let outcome = api::static_check(&config, &Display::new(args.output.quiet))?;
+    output::write_report(&outcome.report, target, &args.output)
+}
+
+pub(crate) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
+    let target = Target::new(args.output.output.as_deref())?;
+    let config = LoadConfig::try_from(args)?;
+    let outcome = api::load(&config, &Display::new(args.output.quiet))?;
     output::write_report(&outcome.report, target, &args.output)
 }
 

@@ -99,7 +99,7 @@ fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {
         offset: args.offset,
         snapshot: args.snapshot.clone(),
     };
-    let Contained { input, offset } = stream::open_at(file, &place).map_err(Failure::usage)?;
+    let Contained { input, offset, .. } = stream::open_at(file, &place).map_err(Failure::usage)?;
     let options = Options {
         page_size: args.page_size,
         before: offset,

@@ -32,6 +32,9 @@ const SHIPPED: &[(&str, &str)] = &[
     shipped_file!("cxl"),
 ];
 
+/// What a driver from outside does to devices; [`crate::driver`] reads it.
+pub(crate) const DRIVEN: &str = include_str!("../../device-sets/driven.toml");
+
 /// The shipped sets, parsed once; their validity is checked by this package's tests, and depends on
 /// no input.
 static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
@@ -43,13 +46,14 @@ static SETS: LazyLock<Vec<DeviceSet>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Returns a hash of the shipped sets and of the user's own files, wherever they are.
+/// Returns a hash of the shipped sets, of what a driver does to their devices, and of the user's own files, wherever they are.
 pub(crate) fn digest(own: &[&Path]) -> String {
     let own = own
         .iter()
         .map(|file| std::fs::read(file).unwrap_or_default());
     let shipped = SHIPPED.iter().map(|(_, text)| text.as_bytes().to_vec());
-    let texts: Vec<Vec<u8>> = shipped.chain(own).collect();
+    let driven = [DRIVEN.as_bytes().to_vec()];
+    let texts: Vec<Vec<u8>> = shipped.chain(driven).chain(own).collect();
     format!("{:016x}", xxh3_64(&texts.concat()))
 }
 

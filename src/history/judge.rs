@@ -2,7 +2,7 @@
 
 use crate::history::flake::{Course, Step, Tries};
 use crate::history::row::is_bad;
-use crate::history::{Entry, Run, Tester};
+use crate::history::{Entry, Kind, Run, Tester};
 use crate::report::{FlakeRate, Memory, MemoryLabel, Outcome};
 
 /// The facts that a label rests on.
@@ -31,9 +31,9 @@ enum Now {
     Fails,
 }
 
-/// Says what a result means beside the earlier results of its case from the same old release, oldest first.
-/// Nothing is said of a pass after passes, nor of a case that was not tried between the builds.
-pub fn judge(past: &[Entry], now: &Entry) -> Option<Memory> {
+/// Says what a result means beside the earlier results of its case or finding from the same old release, oldest
+/// first. Nothing is said of a pass after passes, nor of a case that was not tried between the builds.
+pub fn judge(kind: Kind, past: &[Entry], now: &Entry) -> Option<Memory> {
     if !now.trial.is_tested() {
         return None;
     }
@@ -52,7 +52,7 @@ pub fn judge(past: &[Entry], now: &Entry) -> Option<Memory> {
     };
     Some(Memory {
         label,
-        evidence: sentence(&basis, &past, now),
+        evidence: sentence(&basis, &Words::of(kind), &past, now),
         runs: past.len(),
         rate,
     })
@@ -145,14 +145,70 @@ fn other_tester<'e, K: PartialEq>(
     })
 }
 
-fn sentence(basis: &Basis<'_>, past: &[&Entry], now: &Entry) -> String {
+/// The words for the results of a kind of thing.
+struct Words {
+    tried: &'static str,
+    passed: &'static str,
+    failed: &'static str,
+    /// The opposite of `failed`, and now.
+    passes: &'static str,
+    fails: &'static str,
+    never_passed: &'static str,
+    /// Of builds, in a clause.
+    builds_pass: &'static str,
+    builds_fail: &'static str,
+    come_and_go: &'static str,
+    tries: &'static str,
+}
+
+impl Words {
+    fn of(kind: Kind) -> Words {
+        match kind {
+            Kind::Case => Words {
+                tried: "tried",
+                passed: "passed",
+                failed: "failed",
+                passes: "passes",
+                fails: "fails",
+                never_passed: "never passed",
+                builds_pass: "passed",
+                builds_fail: "failed",
+                come_and_go: "pass and fail",
+                tries: "tries failed",
+            },
+            Kind::Finding | Kind::Look => Words {
+                tried: "looked for",
+                passed: "was not there",
+                failed: "was there",
+                passes: "is not there",
+                fails: "is there",
+                never_passed: "was always there",
+                builds_pass: "did not have it",
+                builds_fail: "had it",
+                come_and_go: "have it and do not have it",
+                tries: "runs had it",
+            },
+        }
+    }
+}
+
+fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> String {
     let from = now.run.old.name();
+    let Words {
+        tried,
+        passed,
+        failed,
+        passes,
+        fails,
+        never_passed,
+        ..
+    } = words;
     match basis {
         Basis::Listed(reason) => format!("a list entry knows it: {reason}"),
-        Basis::FirstTime => format!("it was never tried from {from} before"),
-        Basis::NeverPassed => format!("it never passed from {from}, in {} runs", past.len()),
+        Basis::FirstTime => format!("it was never {tried} from {from} before"),
+        Basis::NeverPassed => format!("it {never_passed} from {from}, in {} runs", past.len()),
         Basis::PassedWith(run) => {
-            let mut text = format!("it passed with {} on {}", run.new.name(), run.day());
+            let mut text = format!("it {passed} with {} on {}", run.new.name(), run.day());
             let others = now.run.tester.differences(&run.tester);
             if !others.is_empty() {
                 text.push_str(&format!(
@@ -164,35 +220,37 @@ fn sentence(basis: &Basis<'_>, past: &[&Entry], now: &Entry) -> String {
         }
         Basis::FailedWith(run) => {
             format!(
-                "it failed with {} on {}, and passes now",
+                "it {failed} with {} on {}, and {passes} now",
                 run.new.name(),
                 run.day()
             )
         }
         Basis::Comes { now: state, tries } => {
             let state = match state {
-                Now::Passes => "it passes this time",
-                Now::Fails => "it fails this time",
+                Now::Passes => passes,
+                Now::Fails => fails,
             };
             format!(
-                "the same builds pass and fail: {} of {} tries failed, and {state}; after {} passes in a row it \
-                 is believable that it is gone",
+                "the same builds {}: {} of {} {}, and it {state} this time; after {} passes in a row it is \
+                 believable that it is gone",
+                words.come_and_go,
                 tries.failed,
                 tries.of,
+                words.tries,
                 tries.passes_needed()
             )
         }
         Basis::WentAway(tries) => format!(
-            "it failed {} of {} tries before, and has passed {} times in a row since",
+            "it {failed} {} of {} tries before, and has passed {} times in a row since",
             tries.failed,
             tries.of,
             tries.passes_needed()
         ),
         Basis::Tester { then } => {
             let verb = if is_bad(then.trial.outcome) {
-                "failed"
+                words.builds_fail
             } else {
-                "passed"
+                words.builds_pass
             };
             let what = now.run.tester.differences(&then.run.tester).join(" and ");
             let same = match now.run.new.is_surely(&then.run.new) {

@@ -2,14 +2,16 @@
 //!
 //! The file is an SQLite database with a row a case and run ([`store`]). Many processes may write it at
 //! once, and one that is killed loses nothing that it has reported as recorded. What a result means beside
-//! the earlier ones is decided by [`judge()`], from data alone.
+//! the earlier ones is decided by [`judge()`], from data alone, and so is the [`tier`] of a case.
 
 mod error;
+mod finding;
 mod flake;
 mod judge;
 mod row;
 mod schema;
 mod store;
+mod tier;
 #[cfg(test)]
 mod year;
 
@@ -17,6 +19,9 @@ mod year;
 pub(crate) const MOST: usize = 1000;
 
 pub use error::HistoryError;
+pub(crate) use finding::{Findings, Sighting, over};
 pub use judge::judge;
-pub use row::{BuildId, Entry, Row, Run, Tester, Trial};
+pub use row::{BuildId, Entry, Kind, Row, Run, Tester, Trial};
 pub use store::{Access, History, Stats, Written};
+pub(crate) use tier::TierChange;
+pub use tier::TierRules;

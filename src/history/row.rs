@@ -39,6 +39,14 @@ impl BuildId {
             .map_or_else(|| self.label.clone(), |version| version.to_string())
     }
 
+    /// Returns the series of releases, whose point releases share a tier: `7.2`.
+    pub(crate) fn series(&self) -> String {
+        self.version.map_or_else(
+            || self.label.clone(),
+            |version| format!("{}.{}", version.major, version.minor),
+        )
+    }
+
     /// Returns the name in a sentence.
     pub fn name(&self) -> String {
         match self.version {
@@ -109,9 +117,14 @@ impl Run {
 
     /// Returns the day, for a sentence.
     pub fn day(&self) -> String {
-        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(self.at);
-        crate::model::Date::of(moment).to_string()
+        day(self.at)
     }
+}
+
+/// Returns the day of a moment in seconds since 1970.
+pub(crate) fn day(at: u64) -> String {
+    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+    crate::model::Date::of(moment).to_string()
 }
 
 /// What came of a case in a run.
@@ -134,6 +147,23 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Returns the trial of something that has nothing but an outcome.
+    pub(crate) fn only(outcome: Outcome) -> Trial {
+        Trial {
+            outcome,
+            section: None,
+            field: None,
+            rule: None,
+            message: None,
+            allowed_by: None,
+            failed: u32::from(is_bad(outcome)),
+            tries: 1,
+            total_ms: None,
+            downtime_ms: None,
+            elapsed_ms: 0,
+        }
+    }
+
     pub fn of(case: &Case) -> Trial {
         let cause = case.cause.as_ref();
         let section = cause.and_then(|cause| cause.section.as_ref());
@@ -182,14 +212,44 @@ pub struct Entry {
     pub trial: Trial,
 }
 
-/// A case by the facts that stay from run to run, and what came of it.
+/// The kind of thing that a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A case that was tried.
+    Case,
+    /// A finding that was there. Its absence has no row: the look that would have found it has one.
+    Finding,
+    /// A look for findings: of a kind of evidence, a direction, a machine, and what it was among.
+    Look,
+}
+
+impl Kind {
+    /// Returns the name in the file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Case => "case",
+            Kind::Finding => "finding",
+            Kind::Look => "look",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Kind> {
+        let all = [Kind::Case, Kind::Finding, Kind::Look];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A case, a finding or a look by the facts that stay from run to run, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
+    pub kind: Kind,
     /// Equal for two rows about one case, and for no others.
     pub key: String,
     /// The id.
     pub name: String,
     pub machine: String,
+    /// The device set; of a finding, the key of the look that found it.
     pub device_set: String,
     pub devices: Vec<String>,
     pub direction: Direction,
@@ -200,6 +260,7 @@ pub struct Row {
 impl Row {
     pub fn of(case: &Case) -> Row {
         Row {
+            kind: Kind::Case,
             key: CaseKey::of(case).to_string(),
             name: case.id.clone(),
             machine: case.machine.clone(),
@@ -215,7 +276,12 @@ impl Row {
 /// Returns a digest by which a run is known again: a report that is imported twice is recorded once.
 pub(crate) fn digest(run: &Run, rows: &[Row]) -> String {
     let mut text = format!("{run:?}");
-    for row in rows {
+    // Findings are told by the cases beside them, as in the files of an earlier version.
+    let has_cases = rows.iter().any(|row| row.kind == Kind::Case);
+    for row in rows
+        .iter()
+        .filter(|row| !has_cases || row.kind == Kind::Case)
+    {
         text.push_str(&format!(
             "\n{} {} {} {}",
             row.key, row.trial.outcome, row.trial.elapsed_ms, row.trial.tries

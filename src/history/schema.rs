@@ -54,6 +54,23 @@ pub(super) const UPGRADES: &[&str] = &[
     ) STRICT, WITHOUT ROWID;",
     "CREATE INDEX runs_by_time ON runs (at);
     CREATE INDEX trials_by_run ON trials (run_id);",
+    "ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'case';
+    -- Counted as rows come and go: a million are not counted in time.
+    ALTER TABLE cases ADD COLUMN results INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE cases ADD COLUMN passed INTEGER NOT NULL DEFAULT 0;
+    UPDATE cases SET
+        results = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id),
+        passed = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id AND t.outcome = 'pass');
+    -- Promotions and demotions, each with the streak of results that it rests on.
+    CREATE TABLE tiers (
+        case_id INTEGER NOT NULL REFERENCES cases (id),
+        series TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        tier TEXT NOT NULL,
+        results INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (case_id, series, at)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The reason why a file is not taken.
@@ -102,11 +119,23 @@ fn use_log(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Checks a connection that is to read alone.
+/// Makes a connection ready to read, from a file that is there. One of an older form is brought up.
 ///
 /// # Errors
 /// As for [`prepare`].
-pub(super) fn check(connection: &Connection) -> Result<(), Refusal> {
+pub(super) fn prepare_to_read(connection: &mut Connection) -> Result<(), Refusal> {
+    check(connection)?;
+    match form(connection)? < latest() {
+        true => upgrade(connection, UPGRADES),
+        false => Ok(()),
+    }
+}
+
+/// Checks that a file is ours, and of no newer form.
+///
+/// # Errors
+/// As for [`prepare`].
+fn check(connection: &Connection) -> Result<(), Refusal> {
     connection.busy_timeout(BUSY)?;
     let application: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -153,23 +182,40 @@ mod tests {
     use crate::history::{Access, History, HistoryError};
 
     #[test]
-    fn an_older_file_is_brought_up_and_what_is_not_ours_is_left_alone() {
+    fn a_file_of_every_older_form_is_brought_up() {
+        for form in 1..UPGRADES.len() {
+            brought_up(form);
+        }
+    }
+
+    fn brought_up(older: usize) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("old.db");
         let mut old = Connection::open(&file).expect("made");
-        assert!(upgrade(&mut old, &UPGRADES[..1]).is_ok());
+        assert!(upgrade(&mut old, &UPGRADES[..older]).is_ok());
         old.execute_batch(
             "INSERT INTO runs VALUES (1, 'd', 5, 'h', 't', 'l', 's', 'o', '7.2.22', NULL, 'n', NULL, NULL);
-             INSERT INTO cases VALUES (1, 'k', 'q35/a', 'pc', 'a', 'a', 'forward', 'unix');
+             INSERT INTO cases (id, key, name, machine, device_set, devices, direction, transport)
+             VALUES (1, 'k', 'q35/a', 'pc', 'a', 'a', 'forward', 'unix');
              INSERT INTO trials VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
         )
         .expect("filled");
-        assert_eq!(form(&old).expect("read"), 1);
+        assert_eq!(form(&old).expect("read"), older as i64);
         drop(old);
         let history = History::open(&file, Access::Write).expect("it is brought up");
         let past = history.past("k", "7.2.22", 9).expect("read");
         assert_eq!((past.len(), past[0].run.at), (1, 5));
+        let stats = history.stats().expect("read");
+        assert_eq!((stats.cases, stats.rows, stats.passed), (1, 1, 0));
+        assert_eq!(history.integrity(), "ok");
         drop(history);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("new.db");
+        drop(History::open(&file, Access::Write).expect("made"));
         let newer = Connection::open(&file).expect("opened");
         assert_eq!(form(&newer).expect("read"), latest());
         newer.pragma_update(None, "user_version", 99).expect("set");

@@ -7,8 +7,10 @@ use rusqlite::{
 };
 
 use crate::history::row::{Row as CaseRow, digest};
-use crate::history::schema::{Refusal, check, prepare};
-use crate::history::{BuildId, Entry, HistoryError, Run, Tester, Trial};
+use crate::history::schema::{Refusal, prepare, prepare_to_read};
+use crate::history::tier;
+use crate::history::tier::TierChange;
+use crate::history::{BuildId, Entry, HistoryError, Kind, Run, Tester, TierRules, Trial};
 use crate::model::{Pattern, Version};
 use crate::report::Outcome;
 
@@ -25,6 +27,18 @@ pub enum Access {
 pub struct History {
     connection: Connection,
     file: PathBuf,
+    rules: TierRules,
+}
+
+/// A case or a finding that a history knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub kind: Kind,
+    pub key: String,
+    /// The id.
+    pub name: String,
+    /// The key of the look that finds it, of a finding.
+    pub look: Option<String>,
 }
 
 /// The result of adding a run.
@@ -82,13 +96,19 @@ impl History {
                 .map_err(|error| refused(error.into()))?;
         match access {
             Access::Write => prepare(&mut connection),
-            Access::Read => check(&connection),
+            Access::Read => prepare_to_read(&mut connection),
         }
         .map_err(refused)?;
         Ok(History {
             connection,
             file: file.to_owned(),
+            rules: TierRules::default(),
         })
+    }
+
+    /// Sets the rules by which cases change their tier as runs are added.
+    pub fn tiers(self, rules: TierRules) -> History {
+        History { rules, ..self }
     }
 
     fn failed(&self, source: rusqlite::Error) -> HistoryError {
@@ -103,12 +123,12 @@ impl History {
     /// # Errors
     /// The file cannot be written.
     pub fn add(&mut self, run: &Run, rows: &[CaseRow]) -> Result<Written, HistoryError> {
-        let file = self.file.clone();
+        let (file, rules) = (self.file.clone(), self.rules);
         let added = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|transaction| {
-                let written = insert(&transaction, run, rows)?;
+                let written = insert(&transaction, run, rows, rules)?;
                 transaction.commit()?;
                 Ok(written)
             });
@@ -127,23 +147,60 @@ impl History {
         );
         let mut rows = rows?;
         rows.reverse();
-        Ok(rows.into_iter().map(|(_, entry)| entry).collect())
+        Ok(rows.into_iter().map(|(.., entry)| entry).collect())
     }
 
-    /// Returns the keys and ids of the cases that a pattern fits, by id.
+    /// Returns the cases and findings that a pattern fits, by id.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn cases(&self, pattern: &Pattern) -> Result<Vec<(String, String)>, HistoryError> {
+    pub fn cases(&self, pattern: &Pattern) -> Result<Vec<Known>, HistoryError> {
         let read = || {
-            let sql = "SELECT key, name FROM cases ORDER BY name, key";
+            let sql = "SELECT kind, key, name, device_set FROM cases ORDER BY name, key";
             let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(String, String)>>>()
+            let rows = statement.query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<(String, String, String, String)>>>()
         };
-        let mut cases = read().map_err(|error| self.failed(error))?;
-        cases.retain(|(_, name)| pattern.fits(name));
-        Ok(cases)
+        let cases = read().map_err(|error| self.failed(error))?;
+        let fitting = cases
+            .into_iter()
+            .filter(|(_, _, name, _)| pattern.fits(name));
+        let mut known = Vec::new();
+        for (kind, key, name, look) in fitting {
+            let kind = self.kind(kind)?;
+            let look = (kind == Kind::Finding).then_some(look);
+            if kind != Kind::Look {
+                known.push(Known {
+                    kind,
+                    key,
+                    name,
+                    look,
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    fn kind(&self, name: String) -> Result<Kind, HistoryError> {
+        Kind::from_name(&name).ok_or_else(|| HistoryError::Unreadable {
+            file: self.file.clone(),
+            what: "the kind of a row",
+            text: name,
+        })
+    }
+
+    /// Returns the changes of a case's tier, oldest first; of one series of old releases, or of all.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tier_changes(
+        &self,
+        key: &str,
+        series: Option<&str>,
+    ) -> Result<Vec<TierChange>, HistoryError> {
+        tier::changes(&self.connection, key, series).map_err(|error| self.failed(error))
     }
 
     /// Returns all results of a case, oldest first.
@@ -155,14 +212,14 @@ impl History {
             "WHERE t.case_id = (SELECT id FROM cases WHERE key = ?1) ORDER BY t.at, t.run_id",
             params![key],
         )?;
-        Ok(rows.into_iter().map(|(_, entry)| entry).collect())
+        Ok(rows.into_iter().map(|(.., entry)| entry).collect())
     }
 
     /// Returns every result with the id of its case, oldest first.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn all(&self) -> Result<Vec<(String, Entry)>, HistoryError> {
+    pub fn all(&self) -> Result<Vec<(Kind, String, Entry)>, HistoryError> {
         self.entries("ORDER BY t.at, t.run_id, c.name", params![])
     }
 
@@ -171,9 +228,9 @@ impl History {
     /// # Errors
     /// The file cannot be read.
     pub fn stats(&self) -> Result<Stats, HistoryError> {
-        let sql = "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM cases),
-            (SELECT count(*) FROM trials), (SELECT count(*) FROM trials WHERE outcome = 'pass'),
-            (SELECT min(at) FROM runs), (SELECT max(at) FROM runs)";
+        let sql = "SELECT (SELECT count(*) FROM runs), count(*), coalesce(sum(results), 0),
+            coalesce(sum(passed), 0), (SELECT min(at) FROM runs), (SELECT max(at) FROM runs)
+            FROM cases WHERE kind = 'case'";
         self.connection
             .query_row(sql, [], |row| {
                 Ok(Stats {
@@ -203,9 +260,14 @@ impl History {
                     [before],
                 )?;
                 let runs = transaction.execute("DELETE FROM runs WHERE at < ?1", [before])?;
-                transaction.execute(
-                    "DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials)",
-                    [],
+                // The tier of a case that is still there outlives the runs that gave it.
+                transaction.execute_batch(
+                    "DELETE FROM tiers WHERE case_id NOT IN (SELECT case_id FROM trials);
+                     DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM trials);
+                     UPDATE cases SET
+                        results = (SELECT count(*) FROM trials t WHERE t.case_id = cases.id),
+                        passed = (SELECT count(*) FROM trials t
+                            WHERE t.case_id = cases.id AND t.outcome = 'pass');",
                 )?;
                 transaction.commit()?;
                 Ok(runs)
@@ -226,12 +288,12 @@ impl History {
         &self,
         condition: &str,
         values: impl rusqlite::Params,
-    ) -> Result<Vec<(String, Entry)>, HistoryError> {
+    ) -> Result<Vec<(Kind, String, Entry)>, HistoryError> {
         let sql = format!(
             "SELECT c.name, r.at, r.host, r.tool, r.lists, r.device_sets,
                 r.old_label, r.old_version, r.old_hash, r.new_label, r.new_version, r.new_hash,
                 t.outcome, t.section, t.field, t.rule, t.message, t.allowed_by, t.failed, t.tries,
-                t.total_ms, t.downtime_ms, t.elapsed_ms
+                t.total_ms, t.downtime_ms, t.elapsed_ms, c.kind
              FROM trials t JOIN runs r ON r.id = t.run_id JOIN cases c ON c.id = t.case_id {condition}"
         );
         let read = || {
@@ -272,30 +334,33 @@ impl History {
                         elapsed_ms: row.get(22)?,
                     },
                 };
-                Ok((row.get::<_, String>(0)?, outcome, entry))
+                let kind: String = row.get(23)?;
+                Ok((kind, row.get::<_, String>(0)?, outcome, entry))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         let rows = read().map_err(|error| self.failed(error))?;
-        rows.into_iter()
-            .map(
-                |(name, outcome, mut entry)| match Outcome::from_name(&outcome) {
-                    Some(known) => {
-                        entry.trial.outcome = known;
-                        Ok((name, entry))
-                    }
-                    None => Err(HistoryError::Unreadable {
-                        file: self.file.clone(),
-                        what: "the outcome",
-                        text: outcome,
-                    }),
-                },
-            )
-            .collect()
+        let whole = |(kind, name, outcome, mut entry): (String, String, String, Entry)| {
+            let Some(known) = Outcome::from_name(&outcome) else {
+                return Err(HistoryError::Unreadable {
+                    file: self.file.clone(),
+                    what: "the outcome",
+                    text: outcome,
+                });
+            };
+            entry.trial.outcome = known;
+            Ok((self.kind(kind)?, name, entry))
+        };
+        rows.into_iter().map(whole).collect()
     }
 }
 
-fn insert(transaction: &Transaction<'_>, run: &Run, rows: &[CaseRow]) -> rusqlite::Result<Written> {
+fn insert(
+    transaction: &Transaction<'_>,
+    run: &Run,
+    rows: &[CaseRow],
+    rules: TierRules,
+) -> rusqlite::Result<Written> {
     let Run {
         at,
         old,
@@ -329,7 +394,8 @@ fn insert(transaction: &Transaction<'_>, run: &Run, rows: &[CaseRow]) -> rusqlit
     let release = old.release();
     for row in rows {
         let trial = &row.trial;
-        transaction
+        let case = case_id(transaction, row)?;
+        let inserted = transaction
             .prepare_cached(
                 "INSERT INTO trials (case_id, old, at, run_id, outcome, section, field, rule, message,
                     allowed_by, failed, tries, total_ms, downtime_ms, elapsed_ms)
@@ -337,7 +403,7 @@ fn insert(transaction: &Transaction<'_>, run: &Run, rows: &[CaseRow]) -> rusqlit
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
-                case_id(transaction, row)?,
+                case,
                 release,
                 at,
                 run_id,
@@ -353,6 +419,15 @@ fn insert(transaction: &Transaction<'_>, run: &Run, rows: &[CaseRow]) -> rusqlit
                 trial.downtime_ms,
                 trial.elapsed_ms
             ])?;
+        let passed = usize::from(trial.outcome == Outcome::Pass).min(inserted);
+        transaction
+            .prepare_cached(
+                "UPDATE cases SET results = results + ?2, passed = passed + ?3 WHERE id = ?1",
+            )?
+            .execute(params![case, inserted, passed])?;
+        if row.kind == Kind::Case {
+            tier::advance(transaction, rules, case, run, trial)?;
+        }
     }
     Ok(Written::Added)
 }
@@ -367,9 +442,10 @@ fn case_id(transaction: &Transaction<'_>, row: &CaseRow) -> rusqlite::Result<i64
         return Ok(known);
     }
     transaction.execute(
-        "INSERT INTO cases (key, name, machine, device_set, devices, direction, transport)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO cases (kind, key, name, machine, device_set, devices, direction, transport)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
+            row.kind.name(),
             row.key,
             row.name,
             row.machine,

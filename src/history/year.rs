@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::row::is_bad;
-use crate::history::{Access, BuildId, Entry, History, Row, Run, Tester, Trial, judge};
+use crate::history::{Access, BuildId, Entry, History, Kind, Row, Run, Tester, Trial, judge};
 use crate::model::{Direction, Version};
 use crate::report::{MemoryLabel, Outcome};
 
@@ -162,6 +162,7 @@ fn year() -> Vec<Sample> {
 
 fn row(case: u64, trial: &Trial) -> Row {
     Row {
+        kind: Kind::Case,
         key: format!("pc-q35-7.2 q35/device-{case}/unix/forward"),
         name: format!("q35/device-{case}/unix/forward"),
         machine: "pc-q35-7.2".to_owned(),
@@ -193,7 +194,8 @@ fn labels_of_a_made_up_year_are_right() {
         let is_dull = is_often && !sample.entry.trial.elapsed_ms.is_multiple_of(7);
         if !is_dull {
             let recent = past.len().saturating_sub(crate::history::MOST);
-            let label = judge(&past[recent..], &sample.entry).map(|memory| memory.label);
+            let label =
+                judge(Kind::Case, &past[recent..], &sample.entry).map(|memory| memory.label);
             let right = sample.truth.contains(&label);
             if let Some(label) = label {
                 let counts = table.entry(label).or_default();

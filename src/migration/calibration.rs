@@ -300,7 +300,7 @@ fn garbage(one: &StateDiff, other: &StateDiff, labels: Option<&BTreeSet<String>>
 }
 
 /// Joins changes that are in one array or one block of memory.
-fn summary(
+pub(crate) fn summary(
     seen: &BTreeSet<LoadChange>,
     own: &BTreeMap<LoadChange, BTreeSet<String>>,
 ) -> Vec<ChangedByLoad> {

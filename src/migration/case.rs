@@ -44,7 +44,9 @@ pub fn id(config: &MigrationConfig, spec: &CaseSpec) -> String {
     if let Some(loops) = config.loops {
         id.push_str(&format!("-loop{loops}"));
     }
-    if !config.running {
+    if !config.running && config.driving.is_some() {
+        id.push_str("/driven");
+    } else if !config.running {
         id.push_str("/paused");
     } else if config.linux.is_some() {
         id.push_str("/linux");
@@ -92,6 +94,7 @@ async fn run_as(
         // A machine whose guest does not work can still be moved.
         let paused = MigrationConfig {
             running: false,
+            driving: None,
             ..config.clone()
         };
         return Box::pin(run_as(&paused, spec, case.id, Some(why), watcher)).await;
@@ -270,8 +273,9 @@ pub(crate) fn record_failure(
 }
 
 /// Writes into the case what a run came to.
-fn record(case: &mut Case, result: RunResult) {
+pub(crate) fn record(case: &mut Case, result: RunResult) {
     case.linux = result.linux;
+    case.driven = result.driven;
     case.cause = result.cause;
     case.legs = result.legs;
     case.state_checked = (result.state.checked.legs > 0).then_some(result.state.checked);

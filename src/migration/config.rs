@@ -9,6 +9,7 @@ use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::endpoint::capability::Capability;
+use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
@@ -47,6 +48,8 @@ pub struct MigrationConfig {
     pub running: bool,
     /// What a Linux guest is made of; without it the guest that works is a tiny one.
     pub linux: Option<Arc<Kit>>,
+    /// The way in which the devices of a machine without a guest are driven, if they are.
+    pub driving: Option<Driving>,
     /// Linux guests that have booted.
     pub saved: SavedGuests,
     /// Round trips of one guest; without them each direction is a case of one leg.
@@ -150,6 +153,7 @@ impl MigrationConfig {
             device_args,
             role_args: self.role_args.clone(),
             workload: workload.filter(|_| self.running),
+            driving: self.driving.filter(|_| !self.running),
             section_override: None,
             tolerated: Arc::default(),
             survey: false,

@@ -12,6 +12,7 @@ pub(crate) mod coverage;
 pub(crate) mod diagnosis;
 pub(crate) mod endpoint;
 pub(crate) mod leg;
+pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod result;
 pub(crate) mod run;

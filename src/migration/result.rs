@@ -15,7 +15,7 @@ use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::model::SectionName;
 use crate::qemu::output;
 use crate::qemu::output::load::LoadFailure;
-use crate::report::{Cause, FailureKind, Leg, LegSide, LinuxReport, Outcome};
+use crate::report::{Cause, DrivenReport, FailureKind, Leg, LegSide, LinuxReport, Outcome};
 
 /// Characters from the end of a build's error output that a report quotes.
 const QUOTED: usize = 2000;
@@ -50,6 +50,8 @@ pub(crate) struct RunResult {
     pub silent_guest: Option<String>,
     /// The Linux guest that was moved.
     pub linux: Option<LinuxReport>,
+    /// What the driver of a machine without a guest did.
+    pub driven: Option<DrivenReport>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,
     /// The features of virtio devices in both builds, where the launch asks for them and both told.
@@ -207,6 +209,7 @@ impl RunResult {
             failed_at: None,
             silent_guest: None,
             linux: None,
+            driven: None,
             buses: None,
             features: None,
         }

@@ -25,7 +25,7 @@ use crate::migration::saved::LoadError;
 use crate::model::Direction;
 use crate::qemu::private_dir;
 use crate::qemu::properties::Asked;
-use crate::report::{Leg, LegSide, LinuxReport, Outcome, Phase};
+use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
@@ -63,6 +63,7 @@ pub(crate) async fn run(
         new_machines: NewMachines::default(),
         not_compared: None,
         linux: None,
+        driven: None,
         buses: None,
         features: None,
     };
@@ -76,6 +77,7 @@ pub(crate) async fn run(
     RunResult {
         buses: run.buses,
         linux: run.linux,
+        driven: run.driven,
         features: run.features,
         ..result
     }
@@ -103,7 +105,7 @@ impl Plan<'_> {
         self,
         from: &Endpoint,
         log: &mut SerialLog,
-        report: &mut Option<LinuxReport>,
+        (report, driven): (&mut Option<LinuxReport>, &mut Option<DrivenReport>),
     ) -> Result<Started, LegError> {
         let side = LegSide::Source;
         let linux = self.launch.workload.as_ref().and_then(Workload::linux);
@@ -141,6 +143,18 @@ impl Plan<'_> {
             })?;
             log.clone_from(&saved.log);
             *report = Some(saved.report.clone());
+        }
+        match vm.drive().await {
+            Some(Ok(report)) => *driven = Some(report),
+            Some(Err(error)) => {
+                let kind = LegErrorKind::NotDriven {
+                    label: from.build.label().to_owned(),
+                    why: Arc::new(error),
+                    stderr: vm.monitored.process.stderr(),
+                };
+                return Err(LegError::new(side, Phase::Boot, kind));
+            }
+            None => {}
         }
         let ready = set_up(&mut vm, side, &self.config.capabilities).await;
         if matches!(self.launch.workload, Some(Workload::Tiny(_))) {
@@ -197,6 +211,7 @@ struct MigrationRun<'r> {
     /// The stream of the last leg, where the state that arrived is compared in the next one.
     not_compared: Option<Captured>,
     linux: Option<LinuxReport>,
+    driven: Option<DrivenReport>,
     buses: Option<Surveyed>,
     features: Option<Snapshots>,
 }
@@ -234,7 +249,7 @@ impl MigrationRun<'_> {
         // A destination starts while the guest before it is still starting: that halves a short
         // case.
         let (source, mut next) = tokio::join!(
-            plan.start_source(from, &mut self.log, &mut self.linux),
+            plan.start_source(from, &mut self.log, (&mut self.linux, &mut self.driven)),
             plan.start_destination(0)
         );
         let mut source = match source {

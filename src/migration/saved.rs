@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::{Balloon, Migrate, MigrateIncoming, QueryMigrate};
+use crate::migration::endpoint::commands::{Balloon, MigrateIncoming};
 use crate::migration::endpoint::root_devices::RootDevice;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
+use crate::migration::leg::save::{save_to, until_completed};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{VirtioKind, feature_name};
@@ -28,8 +29,6 @@ const ROUNDS: u32 = 2;
 /// The longest time from the start of the machine to the end of the guest's first rounds. Seconds do on an idle host;
 /// one with much to do takes ten times as long.
 const BOOT: Duration = Duration::from_secs(10 * 60);
-/// Pause between two questions whether a migration is over.
-const PAUSE: Duration = Duration::from_millis(5);
 /// Part of the memory that a balloon takes away before the guest is saved, as its inverse.
 const BALLOONED: u32 = 8;
 
@@ -230,27 +229,5 @@ async fn save(
     set_up(vm, LegSide::Source, &[])
         .await
         .map_err(|error| text(&error))?;
-    let command = Migrate {
-        uri: format!("exec:cat > {}", quote(&path.to_string_lossy())),
-    };
-    let begun = vm.monitored.session.execute(command, vm.command).await;
-    begun.map_err(|error| text(&error))?;
-    until_completed(vm, limit).await
-}
-
-/// Waits until a migration is over.
-async fn until_completed(vm: &Vm, limit: Duration) -> Result<(), String> {
-    let end = Instant::now() + limit;
-    while Instant::now() < end {
-        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
-        let reply = asked.await.map_err(|error| error.to_string())?;
-        match reply.status.as_deref() {
-            Some("completed") => return Ok(()),
-            Some("failed" | "cancelled") => {
-                return Err(reply.error_desc.unwrap_or_else(|| "it failed".to_owned()));
-            }
-            _ => tokio::time::sleep(PAUSE).await,
-        }
-    }
-    Err(format!("it was not over after {} s", limit.as_secs()))
+    save_to(vm, path, limit).await
 }

@@ -14,6 +14,8 @@ pub enum BuildKind {
     Binary,
     /// A package of a distribution.
     Package,
+    /// A file with the state of a guest, of a build that is not known.
+    State,
 }
 
 /// A build as a report names it.

@@ -48,7 +48,7 @@ impl FromStr for CaseName {
         let bad = || BadCaseName(text.to_owned());
         let mut parts = text.rsplit('/').peekable();
         // How the guest spent its time is said last.
-        parts.next_if(|part| ["paused", "linux"].contains(part));
+        parts.next_if(|part| ["paused", "driven", "linux"].contains(part));
         let direction = parts.next().ok_or_else(bad)?;
         let direction = direction
             .split_once("-loop")

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::tie_to_us;
 
@@ -153,21 +153,11 @@ impl Build {
         &self.label
     }
 
-    /// Returns a hash of the program, or of the script that starts it; `None` if it cannot be read.
-    pub(crate) fn fingerprint(&self) -> Option<String> {
+    /// Returns a hash of the files that start the build; `None` if one cannot be read.
+    pub(crate) fn hash_of_files(&self) -> Option<String> {
         let words = std::iter::once(self.program.as_os_str());
         let words = words.chain(self.args.iter().map(OsString::as_os_str));
-        let mut hash = Xxh3::new();
-        let mut files = 0;
-        let mut part = vec![0; 1 << 20];
-        for file in words.map(Path::new).filter(|word| word.is_file()) {
-            let mut file = File::open(file).ok()?;
-            while let read @ 1.. = file.read(&mut part).ok()? {
-                hash.update(&part[..read]);
-            }
-            files += 1;
-        }
-        (files > 0).then(|| format!("{:016x}", hash.digest()))
+        content_hash(words.map(Path::new).filter(|word| word.is_file()), [])
     }
 
     pub fn kind(&self) -> BuildKind {

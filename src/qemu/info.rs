@@ -3,6 +3,7 @@
 use qapi::qmp;
 
 use crate::model::Version;
+use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
 use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
@@ -29,6 +30,8 @@ pub struct BuildInfo {
     pub target: String,
     /// The machine types by name.
     pub machines: Vec<MachineType>,
+    /// The program that answered, if the system shows it.
+    pub program: Option<RunningProgram>,
 }
 
 /// A machine type of a build.
@@ -121,6 +124,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
         package: version.package,
         target: target.arch,
         machines,
+        program: monitored.program(),
     })
 }
 

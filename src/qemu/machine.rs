@@ -1,5 +1,6 @@
 //! Machine types: the one that both builds know, and its needs.
 
+mod map;
 mod missing;
 
 use std::sync::LazyLock;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use crate::model::Version;
 use crate::qemu::{BuildInfo, MachineType};
 
+pub(crate) use map::{ConfigSpace, Map, MmioMap, PciMap, Range};
 use missing::Missing;
 pub use missing::NoCommonMachine;
 
@@ -45,6 +47,8 @@ pub struct Profile {
     pub usual: Vec<String>,
     /// Bytes of zeroes it needs as firmware.
     pub blank_rom: Option<u64>,
+    /// Its map, where a driver from outside can reach its devices.
+    pub(crate) map: Option<Map>,
     #[serde(default)]
     option: Vec<ProfileOption>,
 }
@@ -316,6 +320,7 @@ mod tests {
                     default_cpu: None,
                 })
                 .collect(),
+            program: None,
         }
     }
 

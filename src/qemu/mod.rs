@@ -12,6 +12,7 @@ mod cache;
 mod debian;
 mod dump;
 mod error;
+mod identity;
 mod info;
 mod introspect;
 pub mod machine;

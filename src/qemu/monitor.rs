@@ -1,6 +1,6 @@
 //! A build started with a monitor we talk to.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use tracing::Instrument;
 
 use crate::cleanup::TempFolder;
+use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
 use crate::qemu::qmp::{QmpError, Session};
@@ -56,6 +57,10 @@ pub enum Problem {
 pub struct Monitored {
     pub session: Session,
     pub process: Running,
+    /// The process that connected: the build itself, whatever started it.
+    pid: Option<i32>,
+    /// The arguments that we gave it.
+    given: Vec<OsString>,
     label: String,
     _dir: TempFolder,
 }
@@ -81,16 +86,15 @@ impl Monitored {
         // The build connects to us, not we to it: nothing to poll for.
         let listener = UnixListener::bind(&socket).map_err(|error| quiet(error.into()))?;
         let mut command = build.plain_command();
-        command
-            .args(args)
-            .arg("-chardev")
-            .arg(format!(
-                "socket,id=migcompat,path={}",
-                option_value(&socket.to_string_lossy())
-            ))
-            // Not `-mon`, of which 11.1 warns.
-            .args(["-qmp", "chardev:migcompat"])
-            .stdout(Stdio::null());
+        let chardev = format!(
+            "socket,id=migcompat,path={}",
+            option_value(&socket.to_string_lossy())
+        );
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        // Not `-mon`, of which 11.1 warns.
+        let monitor = ["-chardev", &chardev, "-qmp", "chardev:migcompat"].map(OsString::from);
+        let given: Vec<OsString> = args.chain(monitor).collect();
+        command.args(&given).stdout(Stdio::null());
         let mut process = Running::start(command).map_err(|error| quiet(error.into()))?;
 
         let deadline = build.deadlines().start;
@@ -105,21 +109,33 @@ impl Monitored {
             }),
         };
         let opened = match connected {
-            Ok((connection, _)) => Session::open(connection, deadline)
-                .instrument(process.span())
-                .await
-                .map_err(Problem::from),
+            Ok((connection, _)) => {
+                let peer = connection.peer_cred().ok();
+                let pid = peer.and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
+                Session::open(connection, deadline)
+                    .instrument(process.span())
+                    .await
+                    .map(|session| (session, pid))
+                    .map_err(Problem::from)
+            }
             Err(problem) => Err(problem),
         };
         match opened {
-            Ok(session) => Ok(Monitored {
+            Ok((session, pid)) => Ok(Monitored {
                 session,
                 process,
+                pid,
+                given,
                 label: build.label().to_owned(),
                 _dir: dir,
             }),
             Err(problem) => Err(explain(build.label(), &mut process, problem).await),
         }
+    }
+
+    /// Returns the program that runs, if the system shows it.
+    pub(crate) fn program(&self) -> Option<RunningProgram> {
+        RunningProgram::of(self.pid?, &self.given)
     }
 
     /// Makes an error of something that went wrong on the monitor, with what the build printed and

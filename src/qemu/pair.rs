@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::model::BuildRef;
 use crate::parallel::side_by_side;
+use crate::qemu::identity::RunningProgram;
 use crate::qemu::{
     Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
 };
@@ -57,6 +58,13 @@ impl Opened {
             .get_or_init(|| self.build.device_help().unwrap_or_default())
     }
 
+    /// Returns a hash of the program that runs and of the options that a script adds. Where the system does not
+    /// show the program, one of the files that start it.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        let program = self.info.program.as_ref().and_then(RunningProgram::hash);
+        program.or_else(|| self.build.hash_of_files())
+    }
+
     /// Returns the build as a report names it.
     pub fn reference(&self) -> BuildRef {
         BuildRef {
@@ -98,7 +106,7 @@ impl PairError {
     }
 }
 
-/// Hashes of what starts the builds of a pair, made while guests run: each is of tens of megabytes.
+/// Hashes of the programs of a pair, made while guests run: each is of tens of megabytes.
 #[derive(Debug)]
 pub(crate) struct Fingerprints(Hashes);
 
@@ -127,9 +135,9 @@ impl Fingerprints {
 }
 
 impl Pair {
-    /// Begins to hash what starts the builds.
+    /// Begins to hash the programs of the builds.
     pub(crate) fn fingerprints(&self) -> Fingerprints {
-        let (old, new) = (self.old.build.clone(), self.new.build.clone());
+        let (old, new) = (self.old.clone(), self.new.clone());
         Fingerprints(Hashes::Coming(std::thread::spawn(move || {
             (old.fingerprint(), new.fingerprint())
         })))

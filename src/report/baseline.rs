@@ -148,12 +148,52 @@ impl fmt::Display for Past {
 }
 
 /// The differences that a run looked for.
-#[derive(Debug, Clone)]
-pub(crate) struct Sought {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sought {
     /// In these directions.
     pub directions: Vec<Direction>,
     /// Between the dumps, and not only to explain what failed.
     pub dumps: bool,
+    /// Among these device sets, devices or patterns of them, where not everything was looked at.
+    pub among: Vec<String>,
+}
+
+impl Sought {
+    /// Returns those between the dumps and in the guests that moved.
+    pub(crate) fn with_dumps(directions: &[Direction]) -> Sought {
+        Sought {
+            dumps: true,
+            ..Sought::without_dumps(directions)
+        }
+    }
+
+    /// Returns those in the guests that moved.
+    pub(crate) fn without_dumps(directions: &[Direction]) -> Sought {
+        Sought {
+            directions: directions.to_vec(),
+            ..Sought::default()
+        }
+    }
+
+    /// Sets the device sets, devices or patterns of them that were looked at.
+    pub(crate) fn among(self, names: impl IntoIterator<Item = String>) -> Sought {
+        let mut among: Vec<String> = names.into_iter().collect();
+        among.sort();
+        Sought { among, ..self }
+    }
+
+    /// Tells whether the run of a report had evidence of a kind.
+    pub(crate) fn had(&self, evidence: Evidence, report: &Report) -> bool {
+        let lacks = |kind| report.notices.iter().any(|notice| notice.kind == kind);
+        let moved = !report.cases.is_empty();
+        match evidence {
+            Evidence::Dump => self.dumps && !lacks(NoticeKind::DumpsMissing),
+            Evidence::Properties => moved && !lacks(NoticeKind::PropertiesNotCompared),
+            Evidence::Stream => moved && !lacks(NoticeKind::StreamsNotCompared),
+            Evidence::Live => moved,
+        }
+    }
 }
 
 /// The severity of what a report says of one key: the more, the worse.
@@ -339,15 +379,9 @@ fn looked_for(finding: &Finding, report: &Report, baseline: &Report, sought: &So
         ([], Some(machine)) => about(machine),
         (machines, _) => machines.iter().all(|name| about(name)),
     };
-    let lacks = |kind| report.notices.iter().any(|notice| notice.kind == kind);
-    let moved = !report.cases.is_empty();
-    let had_evidence = match finding.evidence {
-        Evidence::Dump => sought.dumps && !lacks(NoticeKind::DumpsMissing),
-        Evidence::Properties => moved && !lacks(NoticeKind::PropertiesNotCompared),
-        Evidence::Stream => moved && !lacks(NoticeKind::StreamsNotCompared),
-        Evidence::Live => moved,
-    };
-    sought.directions.contains(&finding.direction) && on_machine && had_evidence
+    sought.directions.contains(&finding.direction)
+        && on_machine
+        && sought.had(finding.evidence, report)
 }
 
 #[cfg(test)]
@@ -395,10 +429,7 @@ mod tests {
     }
 
     fn held(mut now: Report, then: &Report) -> Report {
-        let sought = Sought {
-            directions: vec![Direction::Forward],
-            dumps: true,
-        };
+        let sought = Sought::with_dumps(&[Direction::Forward]);
         hold_against(&mut now, then, "base.json", &sought);
         now
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, SectionName};
-use crate::report::{BaselineStatus, Cause, LinuxReport, Memory, Notice, NoticeKind};
+use crate::report::{
+    BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
+};
 
 /// The outcome of a case. Anything but `Pass` and `Skip` counts against the builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -269,6 +271,9 @@ pub struct Case {
     /// The Linux guest that worked in the machine, where it was one.
     #[serde(default)]
     pub linux: Option<LinuxReport>,
+    /// What a driver from outside did to the devices, where no guest ran and it did.
+    #[serde(default)]
+    pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
     /// The reason why it did not pass.
@@ -308,6 +313,9 @@ pub struct Case {
     /// What earlier runs say of it, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// Its tier, where there is a history.
+    #[serde(default)]
+    pub tier: Option<CaseTier>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -343,6 +351,7 @@ impl Case {
             running: false,
             not_running: None,
             linux: None,
+            driven: None,
             outcome: Outcome::Skip,
             cause: None,
             same_as: None,
@@ -358,6 +367,7 @@ impl Case {
             allowed_by: None,
             baseline: None,
             memory: None,
+            tier: None,
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),

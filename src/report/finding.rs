@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Rule, Side};
-use crate::report::BaselineStatus;
+use crate::report::{BaselineStatus, Memory};
 
 /// The severity of a finding; `Error` sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,6 +113,9 @@ pub struct Finding {
     /// The relation to the baseline, where there is one.
     #[serde(default)]
     pub baseline: Option<BaselineStatus>,
+    /// What earlier runs say of it, where there is a history.
+    #[serde(default)]
+    pub memory: Option<Memory>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
     /// The change in QEMU that it shows.

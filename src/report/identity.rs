@@ -54,6 +54,28 @@ pub(crate) fn keys_of<'f>(
         .collect()
 }
 
+/// Returns the machines of a finding, each with a text that is equal for equal keys at one level, and for no others.
+pub(crate) fn history_keys<'f>(
+    finding: &'f Finding,
+    machine: Option<&'f str>,
+) -> Vec<(Option<&'f str>, String)> {
+    let text = |key: FindingKey<'f>| {
+        // Only what is known of a shape is written.
+        let shape = |shape: Option<&Shape>| serde_json::to_string(&shape).unwrap_or_default();
+        let text = format!(
+            "{} {} {} {} {} {}",
+            finding.level,
+            key.rule,
+            key.section,
+            key.place.join("/"),
+            shape(key.old),
+            shape(key.new)
+        );
+        (key.machine, text)
+    };
+    keys_of(finding, machine).into_iter().map(text).collect()
+}
+
 /// The name of a finding that stays from run to run: `forward/field-added/am53c974/pciespscsi/esp/drq_state`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FindingId<'f>(pub &'f Finding);

@@ -27,3 +27,14 @@ pub struct VirtioReport {
     /// The features that the driver accepted, by QEMU's names.
     pub features: Vec<String>,
 }
+
+/// A driver from outside that used the devices of a machine which never ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrivenReport {
+    /// The PCI functions that were given addresses and interrupts.
+    pub functions: usize,
+    /// The virtio devices that were driven, by their places.
+    pub virtio: Vec<VirtioReport>,
+    /// The states that other devices were brought into, by their names in `device-sets/driven.toml`.
+    pub states: Vec<String>,
+}

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-/// The meaning of a result beside the earlier ones of its case.
+use crate::report::Sought;
+
+/// The meaning of a result beside the earlier ones of its case or finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryLabel {
@@ -23,6 +25,20 @@ pub enum MemoryLabel {
     New,
 }
 
+impl MemoryLabel {
+    /// Returns a number that is the higher, the more a reader has to see it.
+    pub(crate) fn urgency(self) -> u8 {
+        match self {
+            MemoryLabel::Fixed => 0,
+            MemoryLabel::Known => 1,
+            MemoryLabel::Harness => 2,
+            MemoryLabel::Flaky => 3,
+            MemoryLabel::New => 4,
+            MemoryLabel::Regression => 5,
+        }
+    }
+}
+
 impl fmt::Display for MemoryLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -36,7 +52,7 @@ impl fmt::Display for MemoryLabel {
     }
 }
 
-/// What earlier runs say of a case.
+/// What earlier runs say of a case or a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// The meaning of the result.
@@ -47,6 +63,44 @@ pub struct Memory {
     pub runs: usize,
     /// Of a flaky case, how often it fails.
     pub rate: Option<FlakeRate>,
+}
+
+/// The part that a case has in the verdict of a run with `--gate tier`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// It is looked at, and fails no run.
+    Observe,
+    /// It has passed so often and for so long that its failure fails a run.
+    Gate,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Tier::Observe => "observe",
+            Tier::Gate => "gate",
+        })
+    }
+}
+
+/// The tier of a case after a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseTier {
+    /// The tier.
+    pub tier: Tier,
+    /// The reason for it, where this run has changed it.
+    pub changed: Option<String>,
+}
+
+impl fmt::Display for CaseTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.changed, self.tier) {
+            (None, tier) => write!(f, "{tier}"),
+            (Some(reason), Tier::Gate) => write!(f, "gate: promoted, {reason}"),
+            (Some(reason), Tier::Observe) => write!(f, "observe: demoted, {reason}"),
+        }
+    }
 }
 
 /// The failures among the tries of a case that comes and goes.
@@ -72,10 +126,13 @@ pub struct RunRecord {
     pub lists: String,
     /// A hash of all device sets that it could use.
     pub device_sets: String,
-    /// A hash of the old build's program, or of the script that starts it; unknown for a dump.
+    /// A hash of the old build's program and of the options that a script starts it with; unknown for a dump.
     pub old_hash: Option<String>,
-    /// A hash of the new build's program.
+    /// The same of the new build.
     pub new_hash: Option<String>,
+    /// The differences that it looked for; an earlier version did not say.
+    #[serde(default)]
+    pub sought: Option<Sought>,
 }
 
 impl RunRecord {

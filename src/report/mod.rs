@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
-pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind};
+pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff, WithoutCapability,
@@ -45,8 +45,8 @@ pub use guest::{
     Treatment,
 };
 pub(crate) use identity::{AD_HOC, TOGETHER};
-pub use linux::{LinuxReport, VirtioReport};
-pub use memory::{FlakeRate, Memory, MemoryLabel, RunRecord};
+pub use linux::{DrivenReport, LinuxReport, VirtioReport};
+pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};

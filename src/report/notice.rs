@@ -50,6 +50,9 @@ pub enum NoticeKind {
     HistoryFailed,
     /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
     LockDiffers,
+    /// A guest that is described has a device that its saved state does not have: it is as after reset. The subject
+    /// is the section.
+    NotInState,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
     /// Two builds of a map were not swept. The subject is their labels.
@@ -137,6 +140,7 @@ impl Notice {
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
             NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),
+            NoticeKind::NotInState => format!("the state has no section {subject}"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CaseName, Rule};
-use crate::report::{BaselineStatus, Case, Finding, MemoryLabel};
+use crate::report::{BaselineStatus, Case, Finding, Memory, MemoryLabel, Tier};
 
 /// The findings that count against two builds, and the required coverage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,18 +30,19 @@ impl Policy {
             _ if self.case.is_some() => false,
             Gate::All => true,
             Gate::New => finding.baseline == Some(BaselineStatus::New),
-            Gate::Regression => false,
+            Gate::Regression => is_regression(finding.memory.as_ref()),
+            Gate::Tier => false,
         };
         let_through && finding.gates(self.strict)
     }
 
     /// Tells whether a case alone makes the pair of builds incompatible.
     pub fn counts_case(&self, case: &Case) -> bool {
-        let label = case.memory.as_ref().map(|memory| memory.label);
         let let_through = match self.gate {
             Gate::All => true,
             Gate::New => case.baseline == Some(BaselineStatus::New),
-            Gate::Regression => label == Some(MemoryLabel::Regression),
+            Gate::Regression => is_regression(case.memory.as_ref()),
+            Gate::Tier => case.tier.as_ref().is_some_and(|of| of.tier == Tier::Gate),
         };
         let counts = match &self.case {
             Some(name) => name.as_str() == case.id && case.outcome.is_failure(),
@@ -49,6 +50,10 @@ impl Policy {
         };
         let_through && counts
     }
+}
+
+fn is_regression(memory: Option<&Memory>) -> bool {
+    memory.is_some_and(|memory| memory.label == MemoryLabel::Regression)
 }
 
 /// The breaks that count, of those that no list allows.
@@ -60,8 +65,10 @@ pub enum Gate {
     All,
     /// Those that the baseline does not have.
     New,
-    /// Cases that passed with an earlier new build. Findings have no history, and do not count.
+    /// Cases that passed with an earlier new build, and findings that were not there with it.
     Regression,
+    /// Cases that have passed for so long that they are in the gate tier. Findings have no tier, and do not count.
+    Tier,
 }
 
 /// The level that a user gives a rule.

@@ -247,6 +247,13 @@ pub enum Leaf<'a> {
     Bytes(&'a [u8]),
 }
 
+impl Section {
+    /// Tells whether both are of one device: QEMU finds a section by its name and instance.
+    pub(crate) fn is_same(&self, other: &Section) -> bool {
+        (&self.name, self.instance_id) == (&other.name, other.instance_id)
+    }
+}
+
 impl Stream {
     /// The machine type that the guest ran on.
     pub fn machine(&self) -> Option<&str> {

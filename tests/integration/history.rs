@@ -12,7 +12,8 @@ use migcompat::model::Direction;
 use migcompat::report::{Case, Outcome, Report, RunRecord};
 
 use crate::common::{
-    build, follows_the_schema, migcompat, program, report, script, stderr, stdout, with_builds,
+    build, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
+    with_builds,
 };
 
 /// Runs that each process records.
@@ -183,7 +184,11 @@ fn regressions_can_be_told_only_beside_a_history() {
     let args: Vec<&str> = compared.iter().map(String::as_str).collect();
     let output = migcompat(&args);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("no cases"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("beside a history"),
+        "{}",
+        stderr(&output)
+    );
     let live = [
         "live",
         "/bin/false",
@@ -333,5 +338,257 @@ fn a_lock_holds_the_lists_and_a_run_that_differs_has_to_say_why() {
         stderr(&malformed).contains("is no lock"),
         "{}",
         stderr(&malformed)
+    );
+}
+
+#[apply(test)]
+fn findings_have_a_history_and_can_be_regressions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    let (old, new) = (dump("7.2.22", "x86_64-q35"), dump("10.0.13", "x86_64-q35"));
+    let run = |new: &str| {
+        // Equal results of one second are one run.
+        std::thread::sleep(Duration::from_millis(1100));
+        let memory = [
+            "--history",
+            &history,
+            "--gate",
+            "regression",
+            "--format",
+            "json",
+        ];
+        let output = migcompat(&[&["static", &old, new][..], &memory].concat());
+        (report(&output), output.status.code())
+    };
+    let labels = |report: &serde_json::Value| -> BTreeSet<String> {
+        let findings = report["findings"].as_array().expect("a list").iter();
+        let above = findings.filter(|finding| finding["level"] != "note");
+        // A list knows some.
+        let above = above.filter(|finding| finding["allowed_by"].is_null());
+        let labels = above.map(|finding| finding["memory"]["label"].to_string());
+        labels.collect()
+    };
+    let only = |label: &str| BTreeSet::from([format!("{label:?}")]);
+    let (first, status) = run(&new);
+    assert_eq!((labels(&first), status), (only("new"), Some(0)));
+    let (second, status) = run(&new);
+    assert_eq!((labels(&second), status), (only("known"), Some(0)));
+
+    // One field more, where nothing was found before.
+    let packed = fs::read(crate::common::root().join(&new)).expect("the dump");
+    let text = zstd::decode_all(packed.as_slice()).expect("zstd");
+    let mut changed: serde_json::Value = serde_json::from_slice(&text).expect("a dump");
+    let fields = changed["i8042"]["Description"]["Fields"].as_array_mut();
+    let field =
+        serde_json::json!({"field": "one_more", "version_id": 0, "field_exists": false, "size": 4});
+    fields.expect("the fields").insert(1, field);
+    let changed_file = folder.path().join("changed.json").display().to_string();
+    fs::write(&changed_file, changed.to_string()).expect("written");
+    let (broken, status) = run(&changed_file);
+    assert_eq!(status, Some(1));
+    let findings = broken["findings"].as_array().expect("a list").iter();
+    let worse = findings.filter(|finding| finding["memory"]["label"] == "regression");
+    let worse: Vec<&serde_json::Value> = worse.collect();
+    let ids: Vec<&str> = worse.iter().filter_map(|one| one["id"].as_str()).collect();
+    let wanted =
+        ["forward", "backward"].map(|way| format!("{way}/field-added/i8042/pckbd/one_more"));
+    assert_eq!(ids, wanted);
+    let evidence = worse[0]["memory"]["evidence"].as_str().expect("a sentence");
+    assert!(evidence.starts_with("it was not there with "), "{evidence}");
+    // Without the baseline or the runs before, another file knows nothing of it, and a baseline does.
+    let (mended, status) = run(&new);
+    assert_eq!((labels(&mended), status), (only("known"), Some(0)));
+    let show = [
+        "history",
+        "show",
+        "forward/field-added/i8042/*",
+        "--history",
+        &history,
+    ];
+    let shown = stdout(&migcompat(&show));
+    assert_eq!(shown.matches("  absent  ").count(), 3, "{shown}");
+    assert_eq!(shown.matches("  found   ").count(), 1, "{shown}");
+    assert!(shown.contains("  fixed: it was there with "), "{shown}");
+    // A direction that nobody looked at is no repair.
+    let one_way = [
+        "--direction",
+        "forward",
+        "--history",
+        &history,
+        "--format",
+        "json",
+    ];
+    let output = migcompat(&[&["static", &old, &changed_file][..], &one_way].concat());
+    assert!(report(&output)["run"]["sought"]["dumps"] == true);
+    let backward = [
+        "history",
+        "show",
+        "backward/field-added/i8042/*",
+        "--history",
+        &history,
+    ];
+    let shown = stdout(&migcompat(&backward));
+    assert_eq!(shown.matches("  absent  ").count(), 3, "{shown}");
+
+    // Saved reports say the same, and a baseline is one earlier run.
+    let saved = folder.path().join("saved.json").display().to_string();
+    let compared = ["static", &old, &new, "--format", "json", "-o", &saved];
+    assert_eq!(migcompat(&compared).status.code(), Some(1));
+    for (file, more) in [
+        ("imported.db", vec![]),
+        ("none.db", vec!["--baseline", &saved]),
+    ] {
+        let file = folder.path().join(file).display().to_string();
+        if more.is_empty() {
+            let imported = migcompat(&["history", "import", "--history", &file, &saved]);
+            assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+        }
+        let gate = ["--history", &file, "--gate", "regression"];
+        let output = migcompat(&[&["static", &old, &changed_file][..], &gate, &more].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(
+            text.contains("= history: regression: it was not there"),
+            "{text}"
+        );
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_is_the_program_that_runs_and_the_options_that_a_script_adds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trixie = build("debian:trixie").shell_prefix();
+    let named = |name: &str, text: &str| {
+        let own = folder.path().join(name);
+        fs::create_dir(&own).expect("made");
+        script(&own, "qemu-system-x86_64", text)
+    };
+    let plain = named("plain", &format!("exec env {trixie} \"$@\""));
+    // Another script, another process in between, the same program.
+    let nested = named(
+        "nested",
+        &format!("# a script\nenv {trixie} \"$@\"\nexit $?"),
+    );
+    let changed = named(
+        "changed",
+        &format!("exec env {trixie} -global VGA.vgamem_mb=8 \"$@\""),
+    );
+    let hashes = |old: &str, new: &str| {
+        let live = [
+            "live",
+            old,
+            new,
+            "-M",
+            "q35",
+            "--paused",
+            "--direction",
+            "forward",
+        ];
+        let one = [
+            "--device",
+            "intel-hda",
+            "--retries",
+            "0",
+            "--format",
+            "json",
+        ];
+        let output = with_builds(&[&live[..], &one].concat()).output();
+        let report = report(&output.expect("it starts"));
+        let hash = |side: &str| report["run"][side].as_str().expect("a hash").to_owned();
+        (hash("old_hash"), hash("new_hash"))
+    };
+    let (bookworm, suite) = hashes("debian:bookworm", "debian:trixie");
+    assert_ne!(bookworm, suite);
+    assert_eq!(hashes(&plain, &nested), (suite.clone(), suite.clone()));
+    let (again, other) = hashes("debian:bookworm", &changed);
+    assert_eq!(again, bookworm);
+    assert!(other != suite && other != bookworm, "{other}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let history = folder.path().join("history.db").display().to_string();
+    let line = format!(
+        "exec env {} -global intel-hda.msi=off \"$@\"",
+        build("debian:trixie").shell_prefix()
+    );
+    let changed = script(folder.path(), "qemu-system-x86_64", &line);
+    let run = |new: &str, format: &str| {
+        let live = ["live", "debian:bookworm", new, "-M", "q35", "--paused"];
+        let one = [
+            "--direction",
+            "forward",
+            "--device",
+            "intel-hda",
+            "--retries",
+            "0",
+        ];
+        let gate = ["--history", &history, "--gate", "tier", "--format", format];
+        let tiers = [
+            "--tier-passes",
+            "1",
+            "--tier-days",
+            "0",
+            "--tier-failures",
+            "2",
+            "--tier-hours",
+            "0",
+        ];
+        let args = [&live[..], &one, &gate, &tiers].concat();
+        with_builds(&args).output().expect("it starts")
+    };
+    // It fails before it ever passed, and is only observed.
+    let observed = run(&changed, "json");
+    assert_eq!(observed.status.code(), Some(0), "{}", stderr(&observed));
+    let case = report(&observed)["cases"][0].clone();
+    assert_eq!(
+        (&case["outcome"], &case["tier"]["tier"]),
+        (&"fail".into(), &"observe".into())
+    );
+    let promoted = run("debian:trixie", "text");
+    assert_eq!(promoted.status.code(), Some(0));
+    let text = stdout(&promoted);
+    assert!(
+        text.contains("gate: promoted, it passed 1 times in a row"),
+        "{text}"
+    );
+    let counted = run(&changed, "junit");
+    assert_eq!(counted.status.code(), Some(1));
+    let text = stdout(&counted);
+    assert!(
+        text.contains("failures=\"1\"") && text.contains("name=\"tier\" value=\"gate\""),
+        "{text}"
+    );
+    let demoted = run(&changed, "html");
+    assert_eq!(demoted.status.code(), Some(0));
+    let text = stdout(&demoted);
+    assert!(
+        text.contains("observe: demoted, it failed 2 times in a row"),
+        "{text}"
+    );
+    let shown = stdout(&migcompat(&["history", "show", "*", "--history", &history]));
+    for wanted in [
+        "gate tier, from 7.2: it passed 1 times",
+        "observe tier, from 7.2: it failed 2 times",
+    ] {
+        assert!(shown.contains(wanted), "{shown}");
+    }
+    let output = migcompat(&[
+        "static",
+        "none",
+        "none",
+        "--gate",
+        "tier",
+        "--history",
+        &history,
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("has no cases, and only cases have a tier"),
+        "{}",
+        stderr(&output)
     );
 }

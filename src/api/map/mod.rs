@@ -20,9 +20,8 @@ use crate::migration::case::milliseconds;
 use crate::model::Direction;
 use crate::parallel::each;
 use crate::qemu::{Fingerprints, QemuError};
-use crate::report::Report;
-use crate::report::baseline::Sought;
 use crate::report::map::{Map, MapPair};
+use crate::report::{Report, Sought};
 use crate::sweep::shard::Shard;
 
 use stock::{InStock, Stock};
@@ -188,7 +187,9 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             opened: Opened::open(&sweep, &supply, &|_| {}),
             sweep,
         });
-        recalled.push(Recalled::read(&memory)?);
+        let mut of_pair = Recalled::read(&memory)?;
+        of_pair.hold(&lists, &[])?;
+        recalled.push(of_pair);
     }
     check_names(config, &pairs)?;
     let Some(options) = pairs.first().map(|pair| options(&pair.sweep)) else {
@@ -225,24 +226,22 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
     let builds = builds.collect();
     let hashes = stock.hashes();
     let hash = |at: usize| hashes.get(at).cloned().flatten();
-    let sought = Sought {
-        directions: options.directions.clone(),
-        dumps: true,
-    };
+    let shard = config.shard.map(|shard| format!("shard {shard}"));
+    let among = config.only.iter().cloned().chain(shard);
+    let sought = Sought::with_dumps(&options.directions).among(among);
     let mut mapped = Vec::new();
     for ((pair, report), recalled) in pairs.iter().zip(reports).zip(recalled) {
         let (old, new) = (pair.old, pair.new);
         let means = memory::Means {
-            sought: &sought,
+            sought: sought.clone(),
             lists: Some(&lists),
             builds: Some(Fingerprints::known(hash(old), hash(new))),
-            sets: &[],
         };
         let policy = config.judging.policy.clone();
         mapped.extend(report.map(|report| MapPair {
             old,
             new,
-            report: recalled.judge(report, policy, means),
+            report: recalled.conclude(report, policy, means).report,
         }));
     }
     logs.keep();

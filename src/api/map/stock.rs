@@ -12,7 +12,7 @@ use crate::api::sweep::opened::{Dumps, Supply, selection};
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::each;
 use crate::qemu;
-use crate::qemu::{Build, BuildArg, FetchEvent, Means, Pair, QemuError, machine};
+use crate::qemu::{BuildArg, FetchEvent, Means, Pair, QemuError, machine};
 use crate::report::{Notice, NoticeKind, Report};
 use crate::vmstate::dump::Dump;
 
@@ -69,10 +69,9 @@ impl Stock {
             builds.insert(means.architecture, available);
         }
         let first = builds.values().next().map_or(&[][..], Vec::as_slice);
-        let programs = first
-            .iter()
-            .map(|stocked| Some(stocked.as_ref().ok()?.build.build.clone()));
-        let programs: Vec<Option<Build>> = programs.collect();
+        let opened = first.iter();
+        let programs = opened.map(|stocked| Some(stocked.as_ref().ok()?.build.clone()));
+        let programs: Vec<Option<qemu::Opened>> = programs.collect();
         // Each is of tens of megabytes: they are hashed while guests run.
         let hashes = std::thread::spawn(move || {
             let hashed = programs.iter().map(|build| build.as_ref()?.fingerprint());

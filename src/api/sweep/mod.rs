@@ -14,7 +14,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::qemu;
 use crate::qemu::{FetchEvent, QemuError};
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
 use crate::sweep::{Options, Packing};
@@ -67,22 +67,19 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let [sites] = all;
     let results = swept.into_iter().flatten().collect();
     let report = sites.into_report(config, &options, &opened, &lists, results);
-    let sought = Sought {
-        directions: options.directions.clone(),
-        dumps: true,
-    };
-    let report = recalled.judge(
+    let shard = config.shard.map(|shard| format!("shard {shard}"));
+    let among = config.only.iter().cloned().chain(shard);
+    let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),
         memory::Means {
-            sought: &sought,
+            sought: Sought::with_dumps(&options.directions).among(among),
             lists: Some(&lists),
             builds: fingerprints,
-            sets: &[],
         },
     );
     logs.keep();
-    Ok(Outcome::of(report))
+    Ok(outcome)
 }
 
 /// Returns the options of the machines' sweeps.

@@ -262,6 +262,7 @@ fn targets(
         capabilities: Vec::new(),
         running: false,
         linux: None,
+        driving: None,
         saved: SavedGuests::default(),
         loops: None,
         retries: 0,

@@ -162,6 +162,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         confirmed_by: None,
         refuted_by: None,
         baseline: None,
+        memory: None,
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),

@@ -131,6 +131,7 @@ impl Defect {
             confirmed_by: None,
             refuted_by: None,
             baseline: None,
+            memory: None,
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),

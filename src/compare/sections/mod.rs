@@ -386,6 +386,7 @@ impl<'d> Comparison<'d, '_> {
             confirmed_by: None,
             refuted_by: None,
             baseline: None,
+            memory: None,
             context: Vec::new(),
             change,
             items: Vec::new(),

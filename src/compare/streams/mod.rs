@@ -197,6 +197,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         confirmed_by: None,
         refuted_by: None,
         baseline: None,
+        memory: None,
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),

@@ -136,7 +136,7 @@ impl Captured {
         }
     }
 
-    fn of(reading: Reading<StreamMemory>) -> Captured {
+    pub(crate) fn of(reading: Reading<StreamMemory>) -> Captured {
         let Reading {
             stream,
             error,

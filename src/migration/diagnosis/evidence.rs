@@ -25,12 +25,35 @@ pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
         none if none.is_empty() => destination.root_devices().await.unwrap_or_default(),
         some => some,
     };
-    for (vm, name) in [(&mut source, "source"), (&mut destination, "destination")] {
-        vm.monitored.process.kill().await;
-        files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
-        files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
-        files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
-    }
+    end(&mut source, "source", &mut files).await;
+    end(&mut destination, "destination", &mut files).await;
+    let printed = source.monitored.process.stderr();
+    traced(destination, printed, files, devices)
+}
+
+/// Ends a destination that had no source, and keeps what it left.
+pub(crate) async fn of_destination(mut destination: Vm) -> Evidence {
+    let devices = destination.root_devices().await.unwrap_or_default();
+    let mut files = Vec::new();
+    end(&mut destination, "destination", &mut files).await;
+    traced(destination, String::new(), files, devices)
+}
+
+/// Ends a side and takes what it leaves.
+async fn end(vm: &mut Vm, name: &str, files: &mut Vec<(String, String)>) {
+    vm.monitored.process.kill().await;
+    files.push((format!("{name}.cmd"), format!("{}\n", vm.command_line)));
+    files.push((format!("{name}.qmp"), vm.monitored.session.transcript()));
+    files.push((format!("{name}.stderr"), vm.monitored.process.stderr()));
+}
+
+/// Adds what a destination traced, and what both sides printed.
+fn traced(
+    destination: Vm,
+    source_stderr: String,
+    mut files: Vec<(String, String)>,
+    devices: Vec<RootDevice>,
+) -> Evidence {
     let trace = destination.read_trace();
     let reached = Reached::from_trace(&trace);
     if !trace.is_empty() {
@@ -38,7 +61,7 @@ pub(crate) async fn collect(mut source: Vm, mut destination: Vm) -> Evidence {
     }
     Evidence {
         stderr: Stderr {
-            source: source.monitored.process.stderr(),
+            source: source_stderr,
             destination: destination.monitored.process.stderr(),
         },
         reached,

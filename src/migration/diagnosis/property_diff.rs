@@ -351,6 +351,7 @@ impl Difference {
             confirmed_by: None,
             refuted_by: None,
             baseline: None,
+            memory: None,
             context: Vec::new(),
             items: Vec::new(),
             also_paths: Vec::new(),

@@ -9,7 +9,7 @@ use crate::qemu::quote;
 /// One shell line that moves a guest along the route with nothing but the builds and a shell: each
 /// stage saves its guest into a file, from which the next one loads it. `folder` is where the
 /// guest's image stays. Capabilities are not used, since a file supports none of them; a comment in
-/// the line names them.
+/// the line names them, and so it is with what a driver did from outside.
 pub(crate) fn line(
     route: &[&Endpoint],
     launch: &LaunchSpec,
@@ -65,11 +65,36 @@ pub(crate) fn line(
         stages.push(format!("({}) | {run}", typed.join("; ")));
     }
     let mut line = stages.join("; ");
-    if !capabilities.is_empty() {
-        let names: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
+    let mut names: Vec<String> = capabilities.iter().map(ToString::to_string).collect();
+    if launch.driving.is_some() {
+        names.push("what --driven does to the devices before they are sent".to_owned());
+    }
+    if !names.is_empty() {
         line.push_str(&format!(" # without {}", names.join(" and ")));
     }
     line
+}
+
+/// One shell line that loads a plain stream, so many bytes from the start of a file. `folder` is where the guest's
+/// files stay.
+pub(crate) fn load_line(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    folder: &Path,
+    (file, offset): (&Path, u64),
+) -> String {
+    let args = launch.args(endpoint, Role::Destination, folder);
+    let mut words = vec![endpoint.build.shell_prefix()];
+    words.extend(args.iter().map(|arg| quote(&arg.to_string_lossy())));
+    let from = format!("tail -c +{} {}", offset + 1, quote(&file.to_string_lossy()));
+    words.push(format!(
+        "-S -monitor stdio -incoming {}",
+        quote(&format!("exec:{from}"))
+    ));
+    format!(
+        "(sleep 5; echo 'info status'; echo quit) | {}",
+        words.join(" ")
+    )
 }
 
 /// Waits until a test holds, or the build has gone: an empty line means nothing to its monitor, and

@@ -111,6 +111,7 @@ command!(QueryPci, "query-pci", Vec<PciBusReply>);
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PciBusReply {
+    pub bus: i64,
     pub devices: Vec<PciDeviceReply>,
 }
 

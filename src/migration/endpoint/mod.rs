@@ -3,5 +3,6 @@
 pub(crate) mod buses;
 pub(crate) mod capability;
 pub(crate) mod commands;
+pub(crate) mod driving;
 pub(crate) mod root_devices;
 pub(crate) mod vm;

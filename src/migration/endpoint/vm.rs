@@ -14,6 +14,7 @@ use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, Stop};
+use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::model::Version;
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
@@ -25,6 +26,7 @@ use crate::qemu::{
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
+use crate::workload::linux::Network;
 use crate::workload::{SerialEvent, SerialLog, Workload};
 
 /// Pause between two looks at a guest's console.
@@ -57,7 +59,8 @@ impl Endpoint {
         side_by_side(|| Endpoint::of(&pair.old), || Endpoint::of(&pair.new))
     }
 
-    fn of(opened: &Opened) -> Endpoint {
+    /// Asks one build what it can plug in.
+    pub(crate) fn of(opened: &Opened) -> Endpoint {
         // Versions decide where a build does not list its devices.
         let help = opened.device_help();
         Endpoint {
@@ -106,6 +109,8 @@ pub struct LaunchSpec {
     pub role_args: RoleArgs,
     /// The guest that works in the machine; without one the machine is never started.
     pub workload: Option<Workload>,
+    /// The way in which the devices of a machine without a guest are driven, if they are.
+    pub driving: Option<Driving>,
     /// Sections that a destination gets in the place of those that it refuses.
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
@@ -188,7 +193,11 @@ impl LaunchSpec {
                 let devices = workload.device_args(&self.device_args, folder);
                 args.extend(devices.into_iter().map(OsString::from));
             }
-            None => args.extend(self.device_args.iter().map(OsString::from)),
+            None => {
+                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
+                let devices = network.connect(&self.device_args, folder);
+                args.extend(devices.into_iter().map(OsString::from));
+            }
         }
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
@@ -262,6 +271,8 @@ pub struct Vm {
     pub(crate) trace: Option<PathBuf>,
     /// Sections that it gets in the place of those that it refuses.
     pub(crate) section_override: Option<Arc<SectionOverride>>,
+    /// The driver of its devices, before it has driven them.
+    pub(crate) seat: Option<Seat>,
     console: Option<File>,
     workload: Option<Workload>,
 }
@@ -304,6 +315,13 @@ impl Vm {
             args.push(format!("file,id={id},path={path}").into());
             args.extend(port);
         }
+        let seat = match (launch.driving, role) {
+            (Some(driving), Role::First) => {
+                Some(Seat::in_folder(driving, folder, index).map_err(no_socket)?)
+            }
+            _ => None,
+        };
+        args.extend(seat.iter().flat_map(Seat::args));
         let build = launch.build(endpoint, role);
         let command_line = typed(&build, &args);
         let monitored = Monitored::start(&build, &args).await?;
@@ -316,6 +334,7 @@ impl Vm {
             command_line,
             trace,
             section_override: launch.section_override.clone(),
+            seat,
             console,
             workload: launch.workload.clone(),
         })
@@ -360,7 +379,7 @@ impl Vm {
 
     /// Removes its sockets, pipes and files, which a long loop would accumulate.
     pub(crate) fn remove_files(&self) {
-        for kind in ["c", "l", "m", "r", "t"] {
+        for kind in ["c", "l", "m", "q", "r", "t"] {
             // It may never have had one.
             let _absent = std::fs::remove_file(self.folder.join(format!("{kind}{}", self.index)));
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::driver::DriveError;
 use crate::migration::boot::BootError;
 use crate::migration::checks::pages::PageDifference;
 use crate::migration::checks::state::sentence;
@@ -51,6 +52,12 @@ pub(crate) enum LegErrorKind {
     NotRestored {
         label: String,
         why: String,
+        stderr: String,
+    },
+    /// The first build does not bear what a driver does to its devices before any migration.
+    NotDriven {
+        label: String,
+        why: Arc<DriveError>,
         stderr: String,
     },
     /// The monitor refused a command, with this reason.
@@ -216,7 +223,7 @@ impl LegError {
             LegErrorKind::CannotBeSetUp(_)
             | LegErrorKind::DoesNotStart(_)
             | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
-            LegErrorKind::NotRestored { .. } => Outcome::Broken,
+            LegErrorKind::NotRestored { .. } | LegErrorKind::NotDriven { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
             LegErrorKind::NoLongerStarts { .. }
@@ -250,6 +257,8 @@ impl LegError {
             | LegErrorKind::NotRestored { .. } => FailureKind::Refused,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => FailureKind::Refused,
             LegErrorKind::Ended(_) => FailureKind::Died,
+            LegErrorKind::NotDriven { why, .. } if why.is_deadline() => FailureKind::TimedOut,
+            LegErrorKind::NotDriven { .. } => FailureKind::Died,
             LegErrorKind::TimedOut(_) => FailureKind::TimedOut,
             LegErrorKind::Monitor(_) => FailureKind::MonitorFailed,
             LegErrorKind::Memory(_) => FailureKind::MemoryDiffers,
@@ -314,6 +323,10 @@ impl fmt::Display for LegError {
             LegErrorKind::NotRestored { label, why, stderr } => write!(
                 f,
                 "{label} does not load the guest that it saved itself: {why} {stderr}"
+            ),
+            LegErrorKind::NotDriven { label, why, stderr } => write!(
+                f,
+                "{label} does not bear what a driver does to its devices, before any migration: {why} {stderr}"
             ),
             LegErrorKind::CommandRefused(reason) => write!(f, "{side} refused: {reason}"),
             LegErrorKind::MigrationFailed(Some(reason)) => f.write_str(reason),

@@ -1,6 +1,7 @@
 //! Having a stopped machine save itself to us, so that its state can be compared.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
@@ -8,11 +9,11 @@ use tokio::net::UnixListener;
 use crate::cleanup::TempFolder;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
-use crate::migration::endpoint::commands::{Migrate, QueryStatus};
+use crate::migration::endpoint::commands::{Migrate, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
-use crate::qemu::private_dir;
 use crate::qemu::properties::{Asked, Snapshot};
+use crate::qemu::{private_dir, quote};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
@@ -93,6 +94,58 @@ pub(crate) async fn save_new_machine(
     let saved = machine.save(deadline).await;
     machine.end().await;
     saved
+}
+
+/// Starts a build and has it save the machine, which never ran, to a file.
+///
+/// # Errors
+/// As for [`save_new_machine`].
+pub(crate) async fn save_new_machine_to(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    file: &Path,
+    deadline: Duration,
+) -> Result<(), String> {
+    let mut machine = NewMachine::start(endpoint, launch).await?;
+    let saved = match set_up::set_up(&mut machine.vm, LegSide::Source, &[]).await {
+        Ok(()) => save_to(&machine.vm, file, deadline).await,
+        Err(error) => Err(error.to_string()),
+    };
+    machine.end().await;
+    saved
+}
+
+/// Has a stopped machine save itself to a file, with whatever [`set_up::set_up`] has set.
+///
+/// # Errors
+/// It refuses, or is not through in time; in words.
+pub(crate) async fn save_to(vm: &Vm, file: &Path, deadline: Duration) -> Result<(), String> {
+    let command = Migrate {
+        uri: format!("exec:cat > {}", quote(&file.to_string_lossy())),
+    };
+    let begun = vm.monitored.session.execute(command, vm.command).await;
+    begun.map_err(|error| error.to_string())?;
+    until_completed(vm, deadline).await
+}
+
+/// Waits until a migration is over.
+///
+/// # Errors
+/// It fails, or is not over in time; in words.
+pub(crate) async fn until_completed(vm: &Vm, deadline: Duration) -> Result<(), String> {
+    let end = Instant::now() + deadline;
+    while Instant::now() < end {
+        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
+        let reply = asked.await.map_err(|error| error.to_string())?;
+        match reply.status.as_deref() {
+            Some("completed") => return Ok(()),
+            Some("failed" | "cancelled") => {
+                return Err(reply.error_desc.unwrap_or_else(|| "it failed".to_owned()));
+            }
+            _ => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    Err(format!("it was not over after {} s", deadline.as_secs()))
 }
 
 /// Has a stopped machine save itself, with whatever [`set_up::set_up`] has set. After that it

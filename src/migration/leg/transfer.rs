@@ -134,7 +134,7 @@ async fn start_postcopy(source: &mut Vm) -> Result<(), LegError> {
 }
 
 /// Has the destination listen, or read what is there already.
-async fn listen(destination: &mut Vm, uri: String) -> Result<(), LegError> {
+pub(crate) async fn listen(destination: &mut Vm, uri: String) -> Result<(), LegError> {
     let command = MigrateIncoming {
         uri,
         exit_on_error: (destination.version >= STAYS_SINCE).then_some(false),

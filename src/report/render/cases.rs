@@ -219,6 +219,9 @@ pub(crate) fn failure(
     if let Some(memory) = &case.memory {
         writeln!(out, "  history    {}: {}", memory.label, memory.evidence)?;
     }
+    if let Some(tier) = &case.tier {
+        writeln!(out, "  tier       {tier}")?;
+    }
     if let Some(split) = &case.split {
         blame(split, out)?;
     }

@@ -43,6 +43,7 @@ struct FindingKey<'f> {
     level: Level,
     allowed_by: Option<&'f str>,
     baseline: Option<BaselineStatus>,
+    memory: Option<MemoryLabel>,
     what: Subject<'f>,
 }
 
@@ -79,6 +80,7 @@ impl<'f> FindingKey<'f> {
             level: finding.level,
             allowed_by: finding.allowed_by.as_deref(),
             baseline: finding.baseline,
+            memory: finding.memory.as_ref().map(|memory| memory.label),
             what,
         }
     }

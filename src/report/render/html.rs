@@ -299,6 +299,7 @@ fn kind(build: &BuildRef) -> &'static str {
         BuildKind::Dump => "dump",
         BuildKind::Binary => "binary",
         BuildKind::Package => "package",
+        BuildKind::State => "state",
     }
 }
 

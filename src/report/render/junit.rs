@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 
 use crate::model::BuildRef;
 use crate::report::{
-    BaselineStatus, Case, Finding, Gate, Level, Outcome, Past, Policy, Report, Verdict,
+    BaselineStatus, Case, Finding, Gate, Level, Memory, Outcome, Past, Policy, Report, Verdict,
 };
 
 /// Writes the report.
@@ -75,6 +75,26 @@ fn held_against(test: &mut TestCase, status: Option<BaselineStatus>) {
     }
 }
 
+/// Adds what the history says, where there is one.
+fn remembered(test: &mut TestCase, memory: Option<&Memory>) {
+    if let Some(memory) = memory {
+        test.add_property(("history".to_owned(), memory.label.to_string()));
+        test.add_property(("history-evidence".to_owned(), memory.evidence.clone()));
+    }
+}
+
+/// Returns why a break does not count that no list allows.
+fn uncounted(policy: &Policy, memory: Option<&Memory>) -> Option<String> {
+    match (policy.gate, memory) {
+        _ if policy.case.is_some() => Some("not the case that decides".to_owned()),
+        (Gate::All, _) => None,
+        (Gate::New, _) => Some("in the baseline too".to_owned()),
+        (Gate::Regression, Some(memory)) => Some(format!("{}: {}", memory.label, memory.evidence)),
+        (Gate::Regression, None) => Some("not known to be a regression".to_owned()),
+        (Gate::Tier, _) => Some("only observed".to_owned()),
+    }
+}
+
 /// What the baseline alone has: fixed, or not looked for.
 fn past(past: &Past) -> TestCase {
     let status = match past.status {
@@ -122,10 +142,12 @@ fn finding(finding: &Finding, policy: &Policy) -> TestCase {
         let mut status = TestCaseStatus::skipped();
         status.set_message(match &finding.allowed_by {
             Some(reason) => format!("allowed {}: {reason}", finding.level),
-            None if finding.gates(policy.strict) && policy.gate == Gate::New => {
-                format!("{} in the baseline too: {}", finding.level, finding.message)
-            }
-            None => format!("{}: {}", finding.level, finding.message),
+            None => match uncounted(policy, finding.memory.as_ref()) {
+                Some(why) if finding.gates(policy.strict) => {
+                    format!("{} {why}: {}", finding.level, finding.message)
+                }
+                _ => format!("{}: {}", finding.level, finding.message),
+            },
         });
         status
     };
@@ -134,6 +156,7 @@ fn finding(finding: &Finding, policy: &Policy) -> TestCase {
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
     held_against(&mut case, finding.baseline);
+    remembered(&mut case, finding.memory.as_ref());
     case
 }
 
@@ -157,12 +180,7 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
             }
             None if !policy.counts_case(case) => {
                 let mut status = TestCaseStatus::skipped();
-                let why = match &case.memory {
-                    Some(memory) if policy.gate == Gate::Regression => {
-                        format!("{}: {}", memory.label, memory.evidence)
-                    }
-                    _ => "in the baseline too".to_owned(),
-                };
+                let why = uncounted(policy, case.memory.as_ref()).unwrap_or_default();
                 status.set_message(format!("{} ({why}): {message}", case.outcome));
                 status
             }
@@ -186,9 +204,9 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
     held_against(&mut test, case.baseline);
-    if let Some(memory) = &case.memory {
-        test.add_property(("history".to_owned(), memory.label.to_string()));
-        test.add_property(("history-evidence".to_owned(), memory.evidence.clone()));
+    remembered(&mut test, case.memory.as_ref());
+    if let Some(tier) = &case.tier {
+        test.add_property(("tier".to_owned(), tier.to_string()));
     }
     if case.outcome != Outcome::Pass {
         let stderr = format!(

@@ -98,7 +98,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     closing(report, options, out)
 }
 
-/// Lists the cases that pass and of which the history has something to say.
+/// Lists the cases that pass and of which the history has something to say, and those with another tier.
 fn mended(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let passed = report.cases.iter().filter(|c| c.outcome == Outcome::Pass);
     for (case, memory) in passed.filter_map(|case| Some((case, case.memory.as_ref()?))) {
@@ -107,6 +107,15 @@ fn mended(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "{BOLD}{}{BOLD:#} {}: {}",
             memory.label, case.id, memory.evidence
         )?;
+    }
+    for (case, tier) in report
+        .cases
+        .iter()
+        .filter_map(|case| Some((case, case.tier.as_ref()?)))
+    {
+        if tier.changed.is_some() {
+            writeln!(out, "{BOLD}tier{BOLD:#} {}: {tier}", case.id)?;
+        }
     }
     Ok(())
 }
@@ -129,7 +138,7 @@ fn held_against(
     } = baseline.counts;
     let counting = match report.policy.gate {
         Gate::New => format!(" ({} of them count)", groups::counting(report)),
-        Gate::All | Gate::Regression => String::new(),
+        Gate::All | Gate::Regression | Gate::Tier => String::new(),
     };
     writeln!(
         out,
@@ -292,6 +301,10 @@ fn ending(
         let text = format!("{status}: {}", status.explanation());
         labelled("baseline", &text, options, out)?;
     }
+    if let Some(memory) = &first.memory {
+        let text = format!("{}: {}", memory.label, memory.evidence);
+        labelled("history", &text, options, out)?;
+    }
     if let Some(rule) = rule {
         if explained.insert(first.rule) || options.verbose {
             if first.level != Level::Note {
@@ -356,6 +369,7 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         ));
         let before = match report.policy.gate {
             Gate::Regression => "failed and are no regression",
+            Gate::Tier => "failed and are only observed",
             Gate::All | Gate::New => "failed in the baseline too",
         };
         let others = [

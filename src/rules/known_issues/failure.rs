@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
-use crate::report::baseline::Sought;
+use crate::report::Sought;
 use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
 use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope, Span};
 

@@ -59,6 +59,8 @@ pub struct Contained<'r> {
     /// Bytes of the file before the stream: places in the stream's data are counted from the start
     /// of the file.
     pub offset: u64,
+    /// The domain that libvirt put in front of it.
+    pub domain: Option<Vec<u8>>,
 }
 
 /// Finds the stream of a snapshot where a file is an image of them; `None` where it is something else. The file is
@@ -88,6 +90,7 @@ pub(super) fn snapshot(
             Ok(Some(Contained {
                 input: Box::new(state),
                 offset: 0,
+                domain: None,
             }))
         }
         (false, Some(wanted)) => Err(ContainerError::NoImage {
@@ -108,7 +111,11 @@ pub(super) fn contained<'r>(
 ) -> Result<Contained<'r>, ContainerError> {
     if offset > 0 {
         skip(&mut input, offset)?;
-        return Ok(Contained { input, offset });
+        return Ok(Contained {
+            input,
+            offset,
+            domain: None,
+        });
     }
     let mut start = Vec::new();
     let header = LIBVIRT_HEADER as u64;
@@ -128,12 +135,26 @@ pub(super) fn contained<'r>(
         if length > LONGEST_XML {
             return Err(ContainerError::Libvirt { length });
         }
-        skip(&mut input, length.into())?;
-        return in_image(input, header + u64::from(length));
+        let mut domain = Vec::new();
+        let taken = input.by_ref().take(length.into()).read_to_end(&mut domain);
+        taken.map_err(ContainerError::Io)?;
+        let offset = header + u64::from(length);
+        if domain.len() as u64 + header < offset {
+            return Err(ContainerError::Short { offset });
+        }
+        // It ends with a zero, and a second document may follow.
+        let end = domain.iter().position(|&byte| byte == 0);
+        domain.truncate(end.unwrap_or(domain.len()));
+        let found = in_image(input, offset)?;
+        return Ok(Contained {
+            domain: Some(domain),
+            ..found
+        });
     }
     Ok(Contained {
         input: Box::new(Cursor::new(start).chain(input)),
         offset: 0,
+        domain: None,
     })
 }
 
@@ -153,6 +174,7 @@ fn in_image<'r>(mut input: Box<dyn Read + 'r>, from: u64) -> Result<Contained<'r
     Ok(Contained {
         input: input.unwrap_or_else(|| Box::new(io::empty())),
         offset: from,
+        domain: None,
     })
 }
 
@@ -193,7 +215,9 @@ mod tests {
     use super::*;
 
     fn found(bytes: &[u8], offset: u64) -> Result<(Vec<u8>, u64), ContainerError> {
-        let Contained { mut input, offset } = contained(Box::new(bytes), offset)?;
+        let Contained {
+            mut input, offset, ..
+        } = contained(Box::new(bytes), offset)?;
         let mut content = Vec::new();
         input.read_to_end(&mut content).expect("in memory");
         Ok((content, offset))

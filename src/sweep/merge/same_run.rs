@@ -88,6 +88,7 @@ fn build(build: &BuildRef) -> String {
         BuildKind::Dump => "dump",
         BuildKind::Binary => "binary",
         BuildKind::Package => "package",
+        BuildKind::State => "state",
     };
     match build.version {
         Some(version) => format!("{} ({kind}, {version})", build.label),

@@ -29,11 +29,6 @@ pub(crate) enum Network {
 }
 
 impl Network {
-    /// Tells whether processes need a network namespace of their own for it.
-    pub(crate) fn is_of_host(self) -> bool {
-        self != Network::Hub
-    }
-
     /// Returns the arguments of one card's end on the host, and writes the files that they name.
     ///
     /// # Errors
@@ -44,6 +39,14 @@ impl Network {
         Ok(of_host(&args, self, folder))
     }
 
+    /// Returns arguments with this network in the place of the hubs that device sets have.
+    pub(crate) fn connect(self, args: &[String], folder: &Path) -> Vec<String> {
+        replace(args, |option, arg, taps| match option {
+            "-netdev" => tap(arg, self, taps, folder),
+            _ => None,
+        })
+    }
+
     /// Tells whether somebody answers a guest.
     pub(crate) fn answers(self) -> bool {
         self == Network::AnsweringTap
@@ -52,15 +55,21 @@ impl Network {
 
 /// Returns arguments with backends of the host in the place of those that device sets have.
 pub(crate) fn of_host(args: &[String], network: Network, folder: &Path) -> Vec<String> {
+    replace(args, |option, arg, taps| match option {
+        "-blockdev" => disk_file(arg, folder),
+        "-netdev" => tap(arg, network, taps, folder),
+        _ => None,
+    })
+}
+
+/// Replaces values of options: `with` gets the option, its value, and how many networks were replaced before.
+fn replace(args: &[String], with: impl Fn(&str, &str, usize) -> Option<String>) -> Vec<String> {
     let mut taps = 0;
     let mut option = "";
     let mut replaced = Vec::with_capacity(args.len());
     for arg in args {
-        let with = match option {
-            "-blockdev" => disk_file(arg, folder),
-            "-netdev" => tap(arg, network, taps, folder).inspect(|_| taps += 1),
-            _ => None,
-        };
+        let with = with(option, arg, taps);
+        taps += usize::from(with.is_some() && option == "-netdev");
         replaced.push(with.unwrap_or_else(|| arg.clone()));
         option = arg;
     }

@@ -213,6 +213,7 @@ expires = "11.0"
         let sought = Sought {
             directions: vec![Direction::Forward],
             dumps,
+            ..Sought::default()
         };
         let notices = review(&lists, &report, &sought).into_iter();
         let notices = notices.map(|notice| (notice.kind, notice.subject));

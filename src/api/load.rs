@@ -1,0 +1,331 @@
+//! A saved guest loaded into one build.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::config::GuestDescription;
+use crate::api::error::{Error, Problem};
+use crate::api::inquiry::read_guest;
+use crate::api::logs::LogFolder;
+use crate::api::progress::{Event, Progress};
+use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::devices::{Composition, Target};
+use crate::guest::GuestSpec;
+use crate::migration::boot::PlainBoots;
+use crate::migration::channel::transport::Transport;
+use crate::migration::checks::state::Names;
+use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
+use crate::migration::load::{
+    DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
+};
+use crate::migration::saved::SavedGuests;
+use crate::migration::timeouts::Timeouts;
+use crate::model::{BuildKind, BuildRef};
+use crate::qemu;
+use crate::qemu::machine::ProfileCpu;
+use crate::qemu::{Means, Opened, QemuError, block_on, machine};
+use crate::report::{
+    Cause, FailureKind, LegSide, Notice, NoticeKind, Outcome as CaseOutcome, Policy, Report,
+    notices_of,
+};
+use crate::rules::catalogue;
+use crate::rules::known_issues::{KnownIssues, Scope};
+use crate::stream::Place;
+use crate::vmstate::dump::Dump;
+use crate::vmstate::read::parse_dump;
+
+/// A saved guest, and the build that is to load it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadConfig {
+    /// The file with the state: a migration stream, an image that libvirt saved, or a qcow2 image with a snapshot.
+    pub state: PathBuf,
+    /// Bytes of the file before the stream.
+    pub offset: u64,
+    /// The name or id of the snapshot in a qcow2 image with several.
+    pub snapshot: Option<String>,
+    /// The build: a QEMU program or wrapper script, or `debian:SUITE`.
+    pub build: String,
+    /// The guest's architecture; by default what the machine type implies, else x86_64.
+    pub architecture: Option<String>,
+    /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
+    pub cache: Option<PathBuf>,
+    /// The machine type; by default the one that the state names.
+    pub machine: Option<String>,
+    /// The guest that the state is of. By default the domain in an image of libvirt, or else a machine with the
+    /// memory of the state and no device that is not its own.
+    pub guest: Option<GuestDescription>,
+    /// Options of QEMU that are added, word by word.
+    pub args: Vec<String>,
+    /// The number of times that a failed load is tried again.
+    pub retries: u16,
+    /// The time limit of one load.
+    pub timeout: Duration,
+    /// The folder where the logs of a failed load are kept; by default a new one among the temporary ones.
+    pub logs: Option<PathBuf>,
+    /// Folders with lists of known issues, beside the shipped ones.
+    pub lists: Vec<PathBuf>,
+}
+
+impl LoadConfig {
+    /// A state in a file, and a build.
+    pub fn new(state: impl Into<PathBuf>, build: impl Into<String>) -> LoadConfig {
+        LoadConfig {
+            state: state.into(),
+            offset: 0,
+            snapshot: None,
+            build: build.into(),
+            architecture: None,
+            cache: None,
+            machine: None,
+            guest: None,
+            args: Vec::new(),
+            retries: 2,
+            timeout: Duration::from_secs(60),
+            logs: None,
+            lists: Vec::new(),
+        }
+    }
+
+    /// Sets the guest that the state is of.
+    pub fn guest(mut self, guest: GuestDescription) -> LoadConfig {
+        self.guest = Some(guest);
+        self
+    }
+}
+
+/// Loads a saved guest into a build, without running it, and compares what the build has then with what was saved.
+///
+/// The report has one case, forward, from the state (the old side) to the build.
+///
+/// # Errors
+/// The file has no state that can be read, the build does not start or has no such machine, or the call is made
+/// inside a runtime. A state that is refused is no error, but a case of the report.
+///
+/// # Examples
+/// A build is needed for this, so it is not run with the other examples:
+/// ```no_run
+/// use migcompat::api::{LoadConfig, Silent, load};
+///
+/// let report = load(&LoadConfig::new("guest.save", "debian:trixie"), &Silent)?.report;
+/// for case in &report.cases {
+///     println!("{}: {}", case.id, case.outcome);
+/// }
+/// # Ok::<(), migcompat::api::Error>(())
+/// ```
+pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let place = Place {
+        offset: config.offset,
+        snapshot: config.snapshot.clone(),
+    };
+    let state = StateFile::open(config.state.clone(), place)?;
+    let label = config.state.display().to_string();
+    let domain = || {
+        let content = state.domain.clone()?;
+        Some(GuestDescription::new(label.clone(), content))
+    };
+    let guest = config.guest.clone().or_else(domain);
+    let guest = guest.as_ref().map(read_guest).transpose()?;
+    let logs = LogFolder::new(config.logs.as_deref())?;
+    let lists = load_lists(&config.lists)?;
+    let wanted = config.machine.as_deref().or(state.stream.machine());
+    let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
+    let asked = config.architecture.as_deref().or(of_guest);
+    let means = Means {
+        architecture: machine::architecture(asked, wanted).to_owned(),
+        cache: config.cache.clone(),
+        watcher: &|event| progress.event(Event::Fetch(event)),
+        lists_drivers: true,
+    };
+    let opened = Opened::new(&qemu::parse(&config.build)?, &means)?;
+    let wanted = wanted.ok_or_else(|| Problem::StateOfNoMachine {
+        file: config.state.clone(),
+    })?;
+    let machine = machine::resolve_one(wanted, &opened.info).map_err(QemuError::from)?;
+    let asked = Question {
+        config,
+        state: &state,
+        machine: &machine,
+        opened: &opened,
+        lists: &lists,
+        logs: &logs,
+    };
+    progress.event(Event::CasesPlanned(1));
+    let Loaded { case, not_in_state } = asked.answer(guest.as_ref());
+    let old = BuildRef {
+        label,
+        kind: BuildKind::State,
+        version: None,
+    };
+    let guest = guest.map(|guest| {
+        let mut report = guest.report;
+        report.answer(std::slice::from_ref(&case), &[], DEVICE_SET);
+        report
+    });
+    let cases = vec![case];
+    let mut notices: Vec<Notice> = notices_of(&cases).into_iter().collect();
+    notices.extend(not_in_state.iter().map(|section| {
+        let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
+        Notice::new(NoticeKind::NotInState, section.to_string(), why)
+    }));
+    let report = Report {
+        rules: catalogue::texts(&[], &cases),
+        notices,
+        cases,
+        guest,
+        ..Report::new(old, opened.reference(), Some(machine.clone()))
+    };
+    logs.keep();
+    Ok(Outcome::of(report.judged_by(Policy::default())))
+}
+
+/// A state, and everything about the build that is to load it.
+struct Question<'q> {
+    config: &'q LoadConfig,
+    state: &'q StateFile,
+    machine: &'q str,
+    opened: &'q Opened,
+    lists: &'q KnownIssues,
+    logs: &'q LogFolder,
+}
+
+impl Question<'_> {
+    /// Loads the state, of this guest or of a bare machine.
+    fn answer(&self, guest: Option<&GuestSpec>) -> Loaded {
+        let mut migration = self.migration();
+        let composition = match guest {
+            Some(guest) => {
+                migration.board = Some(Arc::new(guest.board.clone()));
+                guest.devices.compose(&Target {
+                    arch: &migration.arch,
+                    machine: self.machine,
+                    old: migration.old.known(),
+                    new: migration.new.known(),
+                })
+            }
+            None => {
+                let dump = self.dump();
+                let board = bare(&migration, &self.state.stream, dump.as_ref());
+                match block_on(board)
+                    .unwrap_or_else(|error| Err(Unfit::NotKnown(error.to_string())))
+                {
+                    Ok(board) => migration.board = Some(Arc::new(board)),
+                    Err(unfit) => return self.unfit(&migration, unfit),
+                }
+                Composition::default()
+            }
+        };
+        migration.new.dump = self.dump().map(Arc::new);
+        let loaded = block_on(load_state(&migration, self.state, &composition));
+        loaded.unwrap_or_else(|error| self.unfit(&migration, Unfit::NotKnown(error.to_string())))
+    }
+
+    fn migration(&self) -> MigrationConfig {
+        let build = Endpoint::of(self.opened);
+        let scope = Scope {
+            lists: self.lists,
+            old: None,
+            new: Some(self.opened.info.version),
+            machine: Some(self.machine),
+            any_machine: false,
+        };
+        let arch = self.opened.info.target.clone();
+        MigrationConfig {
+            old: build.clone(),
+            new: build,
+            machine: self.machine.to_owned(),
+            board: None,
+            role_args: RoleArgs {
+                source: self.config.args.clone(),
+                destination: self.config.args.clone(),
+            },
+            cpu: None,
+            profile_cpu: ProfileCpu::LeftOut,
+            transport: Transport::Unix,
+            capabilities: Vec::new(),
+            running: false,
+            linux: None,
+            driving: None,
+            saved: SavedGuests::default(),
+            loops: None,
+            retries: self.config.retries.into(),
+            repeat: 0,
+            plain_boots: PlainBoots::default(),
+            timeouts: Timeouts {
+                leg: self.config.timeout,
+                ..Timeouts::default()
+            },
+            logs: self.logs.path().to_owned(),
+            names: Names::of(&scope, &arch),
+            arch,
+        }
+    }
+
+    /// Returns the build's dump; without it less can be explained.
+    fn dump(&self) -> Option<Dump> {
+        let build = &self.opened.build;
+        let json = block_on(build.dump(self.machine)).ok()?.ok()?;
+        parse_dump(&json, build.label()).ok()
+    }
+
+    /// Makes the case of a state that was not tried.
+    fn unfit(&self, migration: &MigrationConfig, unfit: Unfit) -> Loaded {
+        let label = self.opened.build.label();
+        let (outcome, cause) = match unfit {
+            Unfit::Refused {
+                section,
+                instance,
+                rule,
+                why,
+            } => (
+                CaseOutcome::Fail,
+                Cause {
+                    side: Some(LegSide::Destination),
+                    kind: Some(FailureKind::Refused),
+                    section: Some(section),
+                    instance: Some(instance.into()),
+                    rule: Some(rule),
+                    message: format!("{label}: {why}"),
+                    ..Cause::default()
+                },
+            ),
+            Unfit::Devices(sections) => (CaseOutcome::Skip, not_set_up(devices(&sections))),
+            Unfit::NotKnown(why) => (CaseOutcome::Skip, not_set_up(why)),
+        };
+        let mut case = untried_load(migration, &Composition::default());
+        case.outcome = outcome;
+        case.cause = Some(cause);
+        Loaded {
+            case,
+            not_in_state: Vec::new(),
+        }
+    }
+}
+
+fn not_set_up(message: String) -> Cause {
+    Cause {
+        kind: Some(FailureKind::CannotBeSetUp),
+        message,
+        ..Cause::default()
+    }
+}
+
+/// Sections that a sentence lists.
+const LISTED: usize = 5;
+
+fn devices(sections: &BTreeSet<String>) -> String {
+    let listed: Vec<&str> = sections.iter().take(LISTED).map(String::as_str).collect();
+    let more = match sections.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "the state has sections of devices that the machine lacks unless they are plugged in: {}{more}; describe the \
+         guest with --guest",
+        listed.join(", ")
+    )
+}

@@ -1,0 +1,89 @@
+//! A network of the host's for the cards of a run's guests, which offers what hosts offer and reaches nothing.
+
+use std::io;
+use std::path::Path;
+
+use crate::migration::channel::transport::Transport;
+use crate::migration::config::MigrationConfig;
+use crate::qemu::{Build, Monitored, block_on, private_dir};
+use crate::report::{Notice, NoticeKind};
+use crate::workload::linux::Network;
+
+/// Finds the first of some networks that the cards in these arguments can have, and gives both builds a namespace of
+/// their own for it; a notice says why there is none.
+pub(crate) fn connect(
+    config: &mut MigrationConfig,
+    args: &[String],
+    transport: Transport,
+    best: &[Network],
+) -> (Network, Option<Notice>) {
+    let has_cards = args.iter().any(|arg| arg.starts_with("hubport,"));
+    if !has_cards {
+        return (Network::Hub, None);
+    }
+    match host_network(config, transport, best) {
+        Ok(network) => {
+            for endpoint in [&mut config.old, &mut config.new] {
+                endpoint.build = endpoint.build.clone().with_own_network();
+            }
+            (network, None)
+        }
+        Err(why) => {
+            let kind = NoticeKind::OffloadNotNegotiated;
+            let notice = Notice::new(kind, &*config.machine, why);
+            (Network::Hub, Some(notice))
+        }
+    }
+}
+
+/// A network of the host's cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum NoNetwork {
+    #[error("with the transport tcp both builds share the host's network")]
+    Shared,
+    #[error("no interface can be made in a network namespace of a build's own: {0}")]
+    Refused(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Returns the best network that both builds can have in a namespace of their own.
+fn host_network(
+    config: &MigrationConfig,
+    transport: Transport,
+    best: &[Network],
+) -> Result<Network, NoNetwork> {
+    if transport == Transport::Tcp {
+        return Err(NoNetwork::Shared);
+    }
+    let mut refused = None;
+    for &network in best {
+        let tried = [&config.old, &config.new].into_iter().try_for_each(|end| {
+            let build = end.build.clone().with_own_network();
+            block_on(try_network(&build, network))?
+        });
+        match tried {
+            Ok(()) => return Ok(network),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or(NoNetwork::Shared))
+}
+
+/// Starts a build with nothing but a card's end on the host.
+async fn try_network(build: &Build, network: Network) -> Result<(), NoNetwork> {
+    let folder = private_dir()?;
+    let args = arguments(network, folder.path())?;
+    let started = Monitored::start(build, &args).await;
+    let started = started.map_err(|error| NoNetwork::Refused(error.reason()))?;
+    started.quit(build.deadlines().command).await;
+    Ok(())
+}
+
+fn arguments(network: Network, folder: &Path) -> io::Result<Vec<String>> {
+    let mut args: Vec<String> = ["-M", "none", "-nodefaults", "-display", "none", "-S"]
+        .map(str::to_owned)
+        .into();
+    args.extend(network.sample(folder)?);
+    Ok(args)
+}

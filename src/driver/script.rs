@@ -1,0 +1,258 @@
+//! Accesses of a driver as data: one a line, in the words of QEMU's qtest protocol, at a place in one of the
+//! device's BARs, in memory that it is lent, in its PCI configuration, or at an address.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::driver::access::{Access, Space, Width};
+use crate::driver::config_space::{Address, Config};
+
+/// One line: `writel bar5+0x100 ram+0x400`, `outb 0x20 0x19`, `inb 0x3f5`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Line {
+    is_port: bool,
+    width: Width,
+    place: Place,
+    /// Nothing where the line reads.
+    value: Option<Place>,
+}
+
+/// A number, or an offset in something of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    base: Base,
+    offset: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Base {
+    Zero,
+    Bar(u8),
+    Ram,
+    Config,
+}
+
+/// A line that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{line}`: {why}")]
+pub(crate) struct BadLine {
+    line: String,
+    why: &'static str,
+}
+
+impl TryFrom<String> for Line {
+    type Error = BadLine;
+
+    fn try_from(line: String) -> Result<Line, BadLine> {
+        Line::parse(&line).map_err(|why| BadLine { line, why })
+    }
+}
+
+impl Line {
+    fn parse(line: &str) -> Result<Line, &'static str> {
+        let mut words = line.split_ascii_whitespace();
+        let command = words.next().unwrap_or_default();
+        let known = ["write", "read", "out", "in"].into_iter().find_map(|word| {
+            let width = Width::of_letter(command.strip_prefix(word)?)?;
+            Some((word, width))
+        });
+        let (word, width) =
+            known.ok_or("the commands are write, read, out and in, with b, w, l or q")?;
+        let place = words.next().and_then(Place::parse);
+        let place = place.ok_or("the place is a number, barN, ram or config, with +OFFSET")?;
+        let writes = matches!(word, "write" | "out");
+        let value = match writes {
+            true => Some(
+                words
+                    .next()
+                    .and_then(Place::parse)
+                    .ok_or("a value is missing")?,
+            ),
+            false => None,
+        };
+        if words.next().is_some() {
+            return Err("there is more than a command, a place and a value");
+        }
+        if value.is_some_and(|value| value.base == Base::Config) {
+            return Err("a place in the configuration has no address");
+        }
+        let is_port = matches!(word, "out" | "in");
+        if is_port && (place.base != Base::Zero || width == Width::Quad) {
+            return Err("a port is a number, of 32 bits at most; a BAR is read and written");
+        }
+        Ok(Line {
+            is_port,
+            width,
+            place,
+            value,
+        })
+    }
+}
+
+impl Place {
+    fn parse(word: &str) -> Option<Place> {
+        let (base, offset) = match word.split_once('+') {
+            Some((base, offset)) => (base, number(offset)?),
+            None => (word, 0),
+        };
+        let base = match base {
+            "ram" => Base::Ram,
+            "config" if offset < 0x100 => Base::Config,
+            _ => match base.strip_prefix("bar") {
+                Some(index) => Base::Bar(index.parse().ok().filter(|&index| index < 6)?),
+                None if offset == 0 => {
+                    return Some(Place {
+                        base: Base::Zero,
+                        offset: number(base)?,
+                    });
+                }
+                None => return None,
+            },
+        };
+        Some(Place { base, offset })
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// The things of a device that lines are about.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Things {
+    /// Where each BAR is, by its number.
+    pub bars: Vec<(u8, Space, u64)>,
+    /// Memory that it is lent.
+    pub ram: Option<u64>,
+    /// Its configuration.
+    pub config: Option<(Config, Address)>,
+}
+
+/// A line that is about something that the device does not have here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Absent;
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it has no such BAR or no place for it")
+    }
+}
+
+impl Things {
+    /// Returns the accesses of some lines, if the device has all that they are about.
+    pub(crate) fn accesses(&self, lines: &[Line]) -> Result<Vec<Access>, Absent> {
+        let mut accesses = Vec::new();
+        for line in lines {
+            let value = line.value.map(|value| self.resolve(value)).transpose()?;
+            let value = value.map(|(_, value)| value);
+            if line.place.base == Base::Config {
+                let (config, of) = self.config.ok_or(Absent)?;
+                let register = u8::try_from(line.place.offset).map_err(|_| Absent)?;
+                accesses.extend(match value {
+                    Some(value) => config.write(of, register, line.width, value),
+                    None => config.read(of, register, line.width),
+                });
+                continue;
+            }
+            let (space, at) = self.resolve(line.place)?;
+            let space = if line.is_port { Space::Port } else { space };
+            accesses.push(Access {
+                value,
+                ..Access::read(space, at, line.width)
+            });
+        }
+        Ok(accesses)
+    }
+
+    fn resolve(&self, place: Place) -> Result<(Space, u64), Absent> {
+        let (space, base) = match place.base {
+            Base::Zero => (Space::Memory, 0),
+            Base::Ram => (Space::Memory, self.ram.ok_or(Absent)?),
+            Base::Bar(index) => {
+                let mut bars = self.bars.iter();
+                let &(_, space, at) = bars.find(|(of, _, _)| *of == index).ok_or(Absent)?;
+                (space, at)
+            }
+            Base::Config => return Err(Absent),
+        };
+        Ok((space, base.wrapping_add(place.offset)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Result<Line, BadLine> {
+        Line::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn lines_become_accesses_of_the_device_that_is_there() {
+        let things = Things {
+            bars: vec![(0, Space::Port, 0x1000), (5, Space::Memory, 0xfe00_0000)],
+            ram: Some(0x30_0000),
+            config: Some((
+                Config::Ecam(0),
+                Address {
+                    bus: 0,
+                    slot: 1,
+                    function: 0,
+                },
+            )),
+        };
+        let commands = |text: &str| -> Result<Vec<String>, Absent> {
+            let accesses = things.accesses(&[line(text).expect(text)])?;
+            Ok(accesses.iter().map(Access::to_string).collect())
+        };
+        for (text, command) in [
+            ("writel bar5+0x100 ram+0x400", "writel 0xfe000100 0x300400"),
+            ("writeb bar0+4 1", "outb 0x1004 0x1"),
+            ("outb 0x20 0x19", "outb 0x20 0x19"),
+            ("readw config+6", "readw 0x8006"),
+            ("writeq ram+8 bar5", "writeq 0x300008 0xfe000000"),
+        ] {
+            assert_eq!(commands(text), Ok(vec![command.to_owned()]));
+        }
+        assert_eq!(commands("readl bar1"), Err(Absent));
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused_with_the_reason() {
+        for (text, why) in [
+            (
+                "",
+                "the commands are write, read, out and in, with b, w, l or q",
+            ),
+            (
+                "pokel 1 2",
+                "the commands are write, read, out and in, with b, w, l or q",
+            ),
+            (
+                "writel bar6 1",
+                "the place is a number, barN, ram or config, with +OFFSET",
+            ),
+            ("writel 0x10", "a value is missing"),
+            (
+                "readl 1 2",
+                "there is more than a command, a place and a value",
+            ),
+            (
+                "outb bar0 1",
+                "a port is a number, of 32 bits at most; a BAR is read and written",
+            ),
+            (
+                "writel ram config+4",
+                "a place in the configuration has no address",
+            ),
+        ] {
+            let refused = line(text).expect_err(text);
+            assert_eq!(refused.to_string(), format!("`{text}`: {why}"));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Findings as rows. A finding is there, or was looked for and is not there: each look has a row of its own, which
+//! says of every finding that it could have found and did not that it was not there.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Entry, Kind, Row, Trial};
+use crate::model::Direction;
+use crate::report::identity::{FindingId, history_keys};
+use crate::report::{Evidence, Finding, Level, Outcome, Report, Sought};
+
+const EVIDENCE: [Evidence; 4] = [
+    Evidence::Dump,
+    Evidence::Properties,
+    Evidence::Stream,
+    Evidence::Live,
+];
+
+/// The findings of a report above a note, and its looks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings {
+    looks: Vec<Look>,
+    pub sightings: Vec<Sighting>,
+}
+
+/// A finding in one section on one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    /// Its place among the report's findings.
+    pub index: usize,
+    /// The key of the look that found it.
+    pub look: String,
+    pub row: Row,
+}
+
+#[derive(Debug, Clone)]
+struct Look {
+    evidence: Evidence,
+    direction: Direction,
+    /// As the report names it; nothing where it is about any machine.
+    machine: Option<String>,
+    row: Row,
+}
+
+impl Findings {
+    pub(crate) fn of(report: &Report, sought: &Sought) -> Findings {
+        let looks = looks(report, sought);
+        let mut sightings = Vec::new();
+        let above_note = |(_, finding): &(usize, &Finding)| finding.level != Level::Note;
+        for (index, finding) in report.findings.iter().enumerate().filter(above_note) {
+            for (machine, key) in history_keys(finding, report.machine.as_deref()) {
+                let is_of = |look: &&Look| {
+                    look.evidence == finding.evidence
+                        && look.direction == finding.direction
+                        && is_about(look.machine.as_deref(), machine)
+                };
+                if let Some(look) = looks.iter().find(is_of) {
+                    let look = look.row.key.clone();
+                    let row = sighting(finding, machine, &look, &key);
+                    sightings.push(Sighting { index, look, row });
+                }
+            }
+        }
+        Findings { looks, sightings }
+    }
+
+    /// Returns those of a saved report. One that does not say what it looked for has none.
+    pub(crate) fn recorded(report: &Report) -> Findings {
+        let sought = report.run.as_ref().and_then(|run| run.sought.as_ref());
+        sought.map_or_else(Findings::default, |sought| Findings::of(report, sought))
+    }
+
+    /// Returns all rows to record.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = Row> {
+        let looks = self.looks.into_iter().map(|look| look.row);
+        looks.chain(self.sightings.into_iter().map(|sighting| sighting.row))
+    }
+
+    /// Returns the trial of a finding in this report, if it was looked for: as it was found, or not.
+    pub(crate) fn trial(&self, look: &str, key: &str) -> Option<Trial> {
+        self.looks.iter().find(|known| known.row.key == look)?;
+        let found = self.sightings.iter().find(|known| known.row.key == key);
+        Some(found.map_or_else(
+            || Trial::only(Outcome::Pass),
+            |found| found.row.trial.clone(),
+        ))
+    }
+}
+
+/// Returns what each look came to, oldest first: the finding of its run, or that it was not there.
+pub(crate) fn over(looks: &[Entry], sightings: Vec<Entry>) -> Vec<Entry> {
+    let mut found: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
+    for sighting in sightings {
+        found.entry(sighting.run.at).or_default().push(sighting);
+    }
+    let came_to = |look: &Entry| {
+        let mut of_then = found.get(&look.run.at).into_iter().flatten();
+        let found = of_then.find(|found| found.run == look.run);
+        found.unwrap_or(look).clone()
+    };
+    looks.iter().map(came_to).collect()
+}
+
+fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
+    let swept = report.swept.iter();
+    let swept = swept.map(|swept| Some(format!("{}/{}", swept.architecture, swept.machine)));
+    let machines: Vec<Option<String>> = match (&report.machine, report.swept.as_slice()) {
+        (None, [_, ..]) => swept.collect(),
+        (machine, _) => vec![machine.clone()],
+    };
+    let mut looks = Vec::new();
+    for evidence in EVIDENCE
+        .into_iter()
+        .filter(|kind| sought.had(*kind, report))
+    {
+        for &direction in &sought.directions {
+            for machine in &machines {
+                looks.push(look(evidence, direction, machine.clone(), sought));
+            }
+        }
+    }
+    looks
+}
+
+fn look(
+    evidence: Evidence,
+    direction: Direction,
+    machine: Option<String>,
+    sought: &Sought,
+) -> Look {
+    let name = match evidence {
+        Evidence::Dump => "dump",
+        Evidence::Properties => "properties",
+        Evidence::Stream => "stream",
+        Evidence::Live => "live",
+    };
+    let on = machine.as_deref().unwrap_or("any");
+    let among = sought.among.join(" ");
+    let key = format!("look {name} {direction} {on} {among}");
+    let row = Row {
+        kind: Kind::Look,
+        key: key.clone(),
+        name: key,
+        machine: on.to_owned(),
+        device_set: among,
+        devices: Vec::new(),
+        direction,
+        transport: name.to_owned(),
+        trial: Trial::only(Outcome::Pass),
+    };
+    Look {
+        evidence,
+        direction,
+        machine,
+        row,
+    }
+}
+
+/// Tells whether a finding's machine is that of a look: a sweep's report names it with the architecture if need be.
+fn is_about(look: Option<&str>, machine: Option<&str>) -> bool {
+    let (Some(look), Some(machine)) = (look, machine) else {
+        return look == machine;
+    };
+    let before = look.strip_suffix(machine);
+    before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
+}
+
+fn sighting(finding: &Finding, machine: Option<&str>, look: &str, key: &str) -> Row {
+    let (_, below) = finding.path.split_at(finding.path.len().min(1));
+    Row {
+        kind: Kind::Finding,
+        key: format!("{look}: {key}"),
+        name: FindingId(finding).to_string(),
+        machine: machine.unwrap_or("any").to_owned(),
+        device_set: look.to_owned(),
+        devices: Vec::new(),
+        direction: finding.direction,
+        transport: String::new(),
+        trial: Trial {
+            section: Some(finding.section.clone()),
+            field: (!below.is_empty()).then(|| below.join("/")),
+            rule: Some(finding.rule.id().to_owned()),
+            message: Some(finding.message.clone()),
+            allowed_by: finding.allowed_by.clone(),
+            ..Trial::only(Outcome::Fail)
+        },
+    }
+}

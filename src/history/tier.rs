@@ -1,0 +1,489 @@
+//! The tier of a case: whether it only is observed, or may fail a run.
+//!
+//! A tier is of a case and a series of old releases: a point release of the old build changes nothing. Each change is
+//! recorded as the run is that causes it.
+
+use std::fmt;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::history::row::{day, is_bad};
+use crate::history::{Run, Trial};
+use crate::report::{Outcome, Tier};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// The rules by which a case changes its tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierRules {
+    /// The number of runs in a row that have to pass for a promotion.
+    pub passes: u32,
+    /// The number of days for which a case has to be observed before a promotion.
+    pub days: u32,
+    /// The number of failures in a row for a demotion.
+    pub failures: u32,
+    /// The number of hours in which it may be repaired before a demotion.
+    pub hours: u32,
+}
+
+impl Default for TierRules {
+    fn default() -> TierRules {
+        TierRules {
+            passes: 100,
+            days: 60,
+            failures: 2,
+            hours: 24,
+        }
+    }
+}
+
+/// A promotion or a demotion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierChange {
+    /// The series of old releases.
+    pub series: String,
+    /// Seconds since 1970.
+    pub at: u64,
+    /// The new tier.
+    pub tier: Tier,
+    /// The results in a row that it rests on.
+    pub results: u64,
+    /// Seconds since 1970: the begin of the observation, or the first of the failures.
+    pub since: u64,
+}
+
+impl TierChange {
+    pub fn day(&self) -> String {
+        day(self.at)
+    }
+}
+
+impl fmt::Display for TierChange {
+    /// Writes the reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TierChange { results, since, .. } = self;
+        let since = day(*since);
+        match self.tier {
+            Tier::Gate => write!(
+                f,
+                "it passed {results} times in a row, and is observed since {since}"
+            ),
+            Tier::Observe => write!(
+                f,
+                "it failed {results} times in a row, and is not repaired since {since}"
+            ),
+        }
+    }
+}
+
+/// Returns the changes of a case's tier, oldest first.
+pub(super) fn changes(
+    connection: &Connection,
+    key: &str,
+    series: Option<&str>,
+) -> rusqlite::Result<Vec<TierChange>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT series, at, tier, results, since FROM tiers
+         WHERE case_id = (SELECT id FROM cases WHERE key = ?1) AND (?2 IS NULL OR series = ?2)
+         ORDER BY at",
+    )?;
+    let rows = statement.query_map(params![key, series], change)?;
+    rows.collect()
+}
+
+fn change(row: &Row<'_>) -> rusqlite::Result<TierChange> {
+    let tier: String = row.get(2)?;
+    Ok(TierChange {
+        series: row.get(0)?,
+        at: row.get(1)?,
+        tier: match tier == Tier::Gate.to_string() {
+            true => Tier::Gate,
+            false => Tier::Observe,
+        },
+        results: row.get(3)?,
+        since: row.get(4)?,
+    })
+}
+
+/// Changes the tier of a case if the result that was just added calls for it.
+pub(super) fn advance(
+    connection: &Connection,
+    rules: TierRules,
+    case: i64,
+    run: &Run,
+    trial: &Trial,
+) -> rusqlite::Result<()> {
+    // What is excused is neither for it nor against it.
+    if !trial.is_tested() || trial.allowed_by.is_some() {
+        return Ok(());
+    }
+    let series = run.old.series();
+    let last = connection
+        .prepare_cached(
+            "SELECT series, at, tier, results, since FROM tiers WHERE case_id = ?1 AND series = ?2
+             ORDER BY at DESC LIMIT 1",
+        )?
+        .query_row(params![case, series], change)
+        .optional()?;
+    let after = match &last {
+        Some(last) if last.at >= run.at => return Ok(()),
+        Some(last) => Some(last.at),
+        None => None,
+    };
+    let tier = last.map_or(Tier::Observe, |last| last.tier);
+    let fails = is_bad(trial.outcome);
+    let results = Results {
+        connection,
+        case,
+        after,
+        until: run.at,
+        releases: releases(connection, case, run)?,
+    };
+    // An older run that is imported later changes nothing.
+    if results.has_later()? {
+        return Ok(());
+    }
+    let (results, since) = match (tier, fails) {
+        (Tier::Observe, true) | (Tier::Gate, false) => return Ok(()),
+        (Tier::Observe, false) => {
+            let since = results.first()?;
+            let streak = results.streak(rules.passes.into(), None, false)?;
+            let observed = run.at.saturating_sub(since) >= u64::from(rules.days) * DAY;
+            if !observed || streak.results < u64::from(rules.passes) {
+                return Ok(());
+            }
+            (streak.results, since)
+        }
+        (Tier::Gate, true) => {
+            let deadline = run.at.saturating_sub(u64::from(rules.hours) * HOUR);
+            let streak = results.streak(rules.failures.into(), Some(deadline), true)?;
+            if streak.results < u64::from(rules.failures) || streak.since > deadline {
+                return Ok(());
+            }
+            (streak.results, streak.since)
+        }
+    };
+    let other = match tier {
+        Tier::Observe => Tier::Gate,
+        Tier::Gate => Tier::Observe,
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO tiers (case_id, series, at, tier, results, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            case,
+            series,
+            run.at,
+            other.to_string(),
+            results,
+            since
+        ])?;
+    Ok(())
+}
+
+/// Returns the old releases of a run's series that a case was tried from. There are few; the rows are many.
+fn releases(connection: &Connection, case: i64, run: &Run) -> rusqlite::Result<Vec<String>> {
+    let series = run.old.series();
+    let is_of = |release: &str| match run.old.version {
+        Some(_) => {
+            let behind = release.strip_prefix(&series);
+            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        }
+        None => release == series,
+    };
+    let mut statement =
+        connection.prepare_cached("SELECT min(old) FROM trials WHERE case_id = ?1 AND old > ?2")?;
+    let mut releases = Vec::new();
+    let mut last = String::new();
+    loop {
+        let next: Option<String> = statement.query_row(params![case, last], |row| row.get(0))?;
+        let Some(next) = next else {
+            return Ok(releases);
+        };
+        if is_of(&next) {
+            releases.push(next.clone());
+        }
+        last = next;
+    }
+}
+
+/// The results of a case that count for its tier.
+struct Results<'c> {
+    connection: &'c Connection,
+    case: i64,
+    /// Later than this.
+    after: Option<u64>,
+    until: u64,
+    releases: Vec<String>,
+}
+
+/// Results alike in a row, newest first, as many as were asked for.
+struct Streak {
+    results: u64,
+    since: u64,
+}
+
+impl Results<'_> {
+    /// Returns the moment of the first one.
+    fn first(&self) -> rusqlite::Result<u64> {
+        let mut first = self.until;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT min(at) FROM trials WHERE case_id = ?1 AND old = ?2 AND at >= ?3",
+        )?;
+        // The failure that demoted it is the begin of another observation.
+        let after = self.after.unwrap_or(0);
+        for release in &self.releases {
+            let at: Option<u64> =
+                statement.query_row(params![self.case, release, after], |row| row.get(0))?;
+            first = at.map_or(first, |at| at.min(first));
+        }
+        Ok(first)
+    }
+
+    /// Tells whether there is a result after the last one that counts.
+    fn has_later(&self) -> rusqlite::Result<bool> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM trials WHERE case_id = ?1 AND old = ?2 AND at > ?3)",
+        )?;
+        for release in &self.releases {
+            if statement.query_row(params![self.case, release, self.until], |row| row.get(0))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the newest results that all fail, or all pass: at least this many if there are, and those since a
+    /// moment.
+    fn streak(&self, most: u64, since: Option<u64>, fails: bool) -> rusqlite::Result<Streak> {
+        let mut newest: Vec<(u64, bool)> = Vec::new();
+        let mut statement = self.connection.prepare_cached(
+            "SELECT at, outcome FROM trials
+             WHERE case_id = ?1 AND old = ?2 AND at > ?3 AND at <= ?4 AND allowed_by IS NULL
+             ORDER BY at DESC, run_id DESC",
+        )?;
+        let after = self
+            .after
+            .map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX));
+        for release in &self.releases {
+            let mut rows = statement.query(params![self.case, release, after, self.until])?;
+            let mut taken = 0;
+            while let Some(row) = rows.next()? {
+                let (at, outcome): (u64, String) = (row.get(0)?, row.get(1)?);
+                let outcome = Outcome::from_name(&outcome);
+                let Some(outcome) = outcome.filter(|o| *o == Outcome::Pass || is_bad(*o)) else {
+                    continue;
+                };
+                newest.push((at, is_bad(outcome)));
+                taken += 1;
+                let enough = taken >= most && since.is_none_or(|since| at <= since);
+                if enough || is_bad(outcome) != fails {
+                    break;
+                }
+            }
+        }
+        newest.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let alike = newest.iter().take_while(|(_, bad)| *bad == fails);
+        let alike: Vec<u64> = alike.map(|(at, _)| *at).collect();
+        Ok(Streak {
+            results: alike.len() as u64,
+            since: alike.last().copied().unwrap_or(self.until),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Access, BuildId, History, Kind, Row, Tester};
+    use crate::model::{Direction, Version};
+
+    const KEY: &str = "pc-q35-7.2 q35/e1000/unix/forward";
+
+    /// A history of one case with a run of each outcome, so many hours after 1970.
+    struct Past {
+        history: History,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Past {
+        fn new() -> Past {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("history.db");
+            Past {
+                history: History::open(&file, Access::Write).expect("made"),
+                _folder: folder,
+            }
+        }
+
+        fn add(&mut self, hour: u64, outcome: Outcome) {
+            self.add_of(Version::new(7, 2, 22), hour, outcome, None);
+        }
+
+        fn add_of(&mut self, old: Version, hour: u64, outcome: Outcome, allowed: Option<&str>) {
+            let build = |version| BuildId {
+                label: "build".to_owned(),
+                version: Some(version),
+                hash: None,
+            };
+            let run = Run {
+                at: hour * HOUR,
+                old: build(old),
+                new: build(Version::new(10, 0, 2)),
+                tester: Tester::default(),
+            };
+            let row = Row {
+                kind: Kind::Case,
+                key: KEY.to_owned(),
+                name: "q35/e1000/unix/forward".to_owned(),
+                machine: "pc-q35-7.2".to_owned(),
+                device_set: "e1000".to_owned(),
+                devices: Vec::new(),
+                direction: Direction::Forward,
+                transport: "unix".to_owned(),
+                trial: Trial {
+                    allowed_by: allowed.map(str::to_owned),
+                    ..Trial::only(outcome)
+                },
+            };
+            self.history.add(&run, &[row]).expect("added");
+        }
+
+        /// The changes of tier, each with its hour.
+        fn changes(&self) -> Vec<(Tier, u64)> {
+            let changes = self.history.tier_changes(KEY, Some("7.2")).expect("read");
+            let changes = changes.into_iter();
+            changes
+                .map(|change| (change.tier, change.at / HOUR))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_promotion_needs_the_runs_and_the_months() {
+        // Enough runs long before the months are over, and enough months long before the runs are.
+        for (every, promoted) in [(1, 60 * 24), (24 * 10, 99 * 24 * 10)] {
+            let mut past = Past::new();
+            let mut hour = 0;
+            while hour < promoted {
+                past.add(hour, Outcome::Pass);
+                hour += every;
+            }
+            assert_eq!(past.changes(), [], "every {every} hours");
+            past.add(promoted, Outcome::Pass);
+            assert_eq!(past.changes(), [(Tier::Gate, promoted)]);
+            let reason = past.history.tier_changes(KEY, None).expect("read")[0].to_string();
+            let wanted = "it passed 100 times in a row, and is observed since 1970-01-01";
+            assert_eq!(reason, wanted);
+        }
+    }
+
+    #[test]
+    fn a_failure_begins_the_passes_anew_and_what_is_excused_or_not_tried_does_not() {
+        let mut past = Past::new();
+        let day = 24;
+        for number in 0..100 {
+            past.add(number * day, Outcome::Pass);
+            past.add_of(
+                Version::new(7, 2, 22),
+                number * day + 1,
+                Outcome::Broken,
+                None,
+            );
+            past.add_of(
+                Version::new(7, 2, 22),
+                number * day + 2,
+                Outcome::Fail,
+                Some("a list"),
+            );
+        }
+        assert_eq!(past.changes(), [(Tier::Gate, 99 * day)]);
+        let mut past = Past::new();
+        for number in 0..=149 {
+            let outcome = if number == 49 {
+                Outcome::Lost
+            } else {
+                Outcome::Pass
+            };
+            // A point release of the old build is of the same series; another series is not.
+            let micro = if number < 90 { 22 } else { 23 };
+            past.add_of(Version::new(7, 2, micro), number * day, outcome, None);
+            past.add_of(
+                Version::new(7, 20, 0),
+                number * day + 1,
+                Outcome::Fail,
+                None,
+            );
+        }
+        assert_eq!(past.changes(), [(Tier::Gate, 149 * day)]);
+    }
+
+    #[test]
+    fn a_demotion_needs_two_failures_and_a_day_without_a_repair() {
+        let rules = TierRules {
+            passes: 1,
+            days: 0,
+            ..TierRules::default()
+        };
+        let gate = || {
+            let past = Past::new();
+            let mut past = Past {
+                history: past.history.tiers(rules),
+                ..past
+            };
+            past.add(0, Outcome::Pass);
+            past
+        };
+        for (then, demoted) in [
+            (
+                vec![(1, Outcome::Fail), (2, Outcome::Fail), (24, Outcome::Fail)],
+                None,
+            ),
+            (vec![(1, Outcome::Fail), (25, Outcome::Crash)], Some(25)),
+            (
+                vec![(1, Outcome::Fail), (2, Outcome::Fail), (30, Outcome::Hang)],
+                Some(30),
+            ),
+            (
+                vec![(1, Outcome::Fail), (2, Outcome::Pass), (26, Outcome::Fail)],
+                None,
+            ),
+            (vec![(1, Outcome::Fail), (49, Outcome::Skip)], None),
+        ] {
+            let mut past = gate();
+            for (hour, outcome) in &then {
+                past.add(*hour, *outcome);
+            }
+            let mut wanted = vec![(Tier::Gate, 0)];
+            wanted.extend(demoted.map(|hour| (Tier::Observe, hour)));
+            assert_eq!(past.changes(), wanted, "{then:?}");
+            let last = then.last().expect("one").0;
+            past.add(last + 1, Outcome::Pass);
+            let again = demoted.map(|_| (Tier::Gate, last + 1));
+            wanted.extend(again);
+            assert_eq!(past.changes(), wanted, "{then:?}");
+            // An older run that comes later changes nothing.
+            past.add(last, Outcome::Fail);
+            assert_eq!(past.changes(), wanted, "{then:?}");
+        }
+    }
+
+    #[test]
+    fn a_tier_outlives_the_runs_that_gave_it_but_not_its_case() {
+        let mut past = Past::new();
+        for number in 0..100 {
+            past.add(number * 24, Outcome::Pass);
+        }
+        assert_eq!(past.changes().len(), 1);
+        past.history.prune(99 * 24 * HOUR).expect("cut");
+        assert_eq!(past.changes().len(), 1);
+        assert_eq!(past.history.stats().expect("counted").rows, 1);
+        past.history.prune(u64::MAX >> 1).expect("cut");
+        assert_eq!(past.changes(), []);
+        assert_eq!(past.history.integrity(), "ok");
+    }
+}

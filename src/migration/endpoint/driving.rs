@@ -1,0 +1,87 @@
+//! Driving the devices of a machine that was started, in the place of a guest.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::driver::{DriveError, Waiting, drive};
+use crate::migration::endpoint::commands::QueryPci;
+use crate::migration::endpoint::vm::Vm;
+use crate::qemu::machine;
+use crate::qemu::machine::Map;
+use crate::report::DrivenReport;
+use crate::workload::linux::Network;
+
+/// How the devices of a machine that never runs are driven from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Driving {
+    /// The family of the machine's type.
+    pub(crate) family: &'static str,
+    pub(crate) map: &'static Map,
+    /// The network that the machine's cards are connected to.
+    pub(crate) network: Network,
+}
+
+impl Driving {
+    /// Returns how the devices of a machine are driven, if it is known where they are.
+    pub(crate) fn of(machine: &str, arch: &str) -> Option<Driving> {
+        let profile = machine::profile(machine, Some(arch))?;
+        Some(Driving {
+            family: &profile.family,
+            map: profile.map.as_ref()?,
+            network: Network::Hub,
+        })
+    }
+}
+
+/// The socket by which a machine that is being started will be driven.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    driving: Driving,
+    path: PathBuf,
+    waiting: Waiting,
+}
+
+impl Seat {
+    /// Listens in a folder.
+    ///
+    /// # Errors
+    /// No socket can be made there.
+    pub(crate) fn in_folder(driving: Driving, folder: &Path, index: usize) -> io::Result<Seat> {
+        let path = folder.join(format!("q{index}"));
+        let waiting = Waiting::on(&path)?;
+        Ok(Seat {
+            driving,
+            path,
+            waiting,
+        })
+    }
+
+    /// Returns the options that have a build connect to it.
+    pub(crate) fn args(&self) -> impl Iterator<Item = OsString> + use<> {
+        Waiting::args(&self.path).into_iter().map(OsString::from)
+    }
+}
+
+impl Vm {
+    /// Drives the devices of the machine, once, where a seat was prepared for that.
+    ///
+    /// # Errors
+    /// The build ends, or does not answer.
+    pub(crate) async fn drive(&mut self) -> Option<Result<DrivenReport, DriveError>> {
+        let Seat {
+            driving, waiting, ..
+        } = self.seat.take()?;
+        let session = &self.monitored.session;
+        // A machine without PCI has no answer.
+        let buses = session.execute(QueryPci {}, self.command).await;
+        let buses = buses.unwrap_or_default().into_iter();
+        let roots = buses.filter_map(|bus| u8::try_from(bus.bus).ok());
+        let roots: Vec<u8> = roots.collect();
+        let work = async {
+            let mut qtest = waiting.connected(self.command).await?;
+            drive(&mut qtest, driving.family, driving.map, &roots).await
+        };
+        Some(work.await)
+    }
+}

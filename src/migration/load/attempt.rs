@@ -1,0 +1,352 @@
+//! One load of a state: the build is started, gets the stream, and saves again what it has.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::migration::channel::proxy::Captured;
+use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
+use crate::migration::checks::state::StateChecks;
+use crate::migration::checks::stream_memory::StreamMemory;
+use crate::migration::config::MigrationConfig;
+use crate::migration::diagnosis::evidence;
+use crate::migration::endpoint::commands::{CapabilityState, QueryMigrate, SetCapabilities};
+use crate::migration::endpoint::vm::{LaunchSpec, Role, Vm};
+use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, Timeout, command_failed};
+use crate::migration::leg::result::memory_differs;
+use crate::migration::leg::save::{save, save_to};
+use crate::migration::leg::set_up::set_up;
+use crate::migration::leg::transfer::listen;
+use crate::migration::load::StateFile;
+use crate::migration::result::RunResult;
+use crate::model::Direction;
+use crate::qemu::qmp::QmpError;
+use crate::qemu::{option_value, private_dir};
+use crate::report::{Leg, LegSide, Outcome, Phase};
+use crate::stream;
+use crate::stream::{Options, Parser};
+
+/// The first bytes of a stream.
+const MAGIC: [u8; 4] = *b"QEVM";
+/// Bytes passed on at once.
+const CHUNK: usize = 128 << 10;
+/// Pause between two questions whether the load is over.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Guest memory lies at fixed places of the file: the build has to be told, and reads the file itself.
+const MAPPED: &str = "mapped-ram";
+
+/// Loads a state once. Where it loads, the build saves it to `kept` instead of being compared, if that is given.
+pub(super) async fn attempt(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+    state: &StateFile,
+    kept: Option<&Path>,
+) -> RunResult {
+    let folder = match private_dir() {
+        Ok(folder) => folder,
+        Err(error) => return RunResult::skip(&format!("no folder to run in: {error}")),
+    };
+    if let Err(error) = launch.prepare(folder.path()) {
+        return RunResult::skip(&format!("cannot write the guest: {error}"));
+    }
+    let started = Vm::start(&config.new, launch, Role::Destination, folder.path(), 0).await;
+    let mut vm = match started {
+        Ok(vm) => vm,
+        Err(error) => {
+            let kind = LegErrorKind::DoesNotStart(error.into());
+            let error = LegError::new(LegSide::Destination, Phase::Launch, kind);
+            return RunResult::not_started(vec![error]);
+        }
+    };
+    let begun = Instant::now();
+    let mut checks = StateChecks::default();
+    let loaded = take(config, &mut vm, state).await;
+    let total_ms = begun.elapsed().as_millis().try_into().ok();
+    let result = match loaded {
+        Ok(sent) => match kept {
+            Some(path) => match save_to(&vm, path, config.timeouts.leg).await {
+                Ok(()) => Ok(()),
+                Err(why) => return RunResult::skip(&why),
+            },
+            None => compare(config, &vm, launch, state, sent, &mut checks).await,
+        },
+        Err((error, sent)) => {
+            checks.refused = sent.stream.ok();
+            Err(error)
+        }
+    };
+    let leg = |outcome| Leg {
+        index: 0,
+        direction: Direction::Forward,
+        outcome,
+        total_ms,
+        downtime_ms: None,
+        setup_ms: None,
+        bytes: None,
+        pages: None,
+    };
+    match result {
+        Ok(()) => {
+            vm.monitored.process.kill().await;
+            RunResult::passed(vec![leg(Outcome::Pass)], checks)
+        }
+        Err(error) => {
+            let legs = vec![leg(error.outcome())];
+            let evidence = evidence::of_destination(vm).await;
+            RunResult::of_failed_leg(error, legs, checks, evidence)
+        }
+    }
+}
+
+/// Gives the build the stream and waits until it is through with it. What was sent is given back in either case.
+async fn take(
+    config: &MigrationConfig,
+    vm: &mut Vm,
+    state: &StateFile,
+) -> Result<Captured, (LegError, Captured)> {
+    let nothing = || Captured::nothing("nothing was sent");
+    let side = LegSide::Destination;
+    set_up(vm, side, &[])
+        .await
+        .map_err(|error| (error, nothing()))?;
+    let deadline = config.timeouts.leg;
+    if state.is_mapped() {
+        if let Err(error) = set_mapped(vm, true).await {
+            return Err((not_mapped(vm, error).await, nothing()));
+        }
+        let mut uri = format!("file:{}", option_value(&state.path.to_string_lossy()));
+        if state.offset > 0 {
+            uri.push_str(&format!(",offset={}", state.offset));
+        }
+        let sent = Captured {
+            stream: Ok(stream::Stream::clone(&state.stream)),
+            memory: Err(format!("with {MAPPED} it is not read in passing")),
+        };
+        if let Err(error) = listen(vm, uri).await {
+            return Err((error, sent));
+        }
+        return match until_loaded(vm, deadline).await {
+            Ok(()) => Ok(sent),
+            Err(error) => Err((error, sent)),
+        };
+    }
+    let socket = vm.folder.join(format!("m{}", vm.index));
+    let uri = format!("unix:{}", socket.display());
+    listen(vm, uri).await.map_err(|error| (error, nothing()))?;
+    let (file, place) = (state.path.clone(), state.place.clone());
+    let fed = tokio::task::spawn_blocking(move || feed(&file, &place, socket));
+    let loaded = until_loaded(vm, deadline).await;
+    if loaded
+        .as_ref()
+        .is_err_and(|error| error.outcome() == Outcome::Hang)
+    {
+        // Nobody reads on, so that what feeds it would wait for ever.
+        vm.monitored.process.kill().await;
+    }
+    let sent = match fed.await {
+        Ok(Ok(sent)) => sent,
+        Ok(Err(error)) => Captured::nothing(&format!("the state could not be passed on: {error}")),
+        Err(error) => Captured::nothing(&format!("what passes the state on ended: {error}")),
+    };
+    match loaded {
+        Ok(()) => Ok(sent),
+        Err(error) => Err((error, sent)),
+    }
+}
+
+/// Tells a build whether the memory lies at fixed places.
+async fn set_mapped(vm: &Vm, mapped: bool) -> Result<(), QmpError> {
+    let capabilities = vec![CapabilityState {
+        capability: MAPPED.to_owned(),
+        state: mapped,
+    }];
+    let command = SetCapabilities { capabilities };
+    let set = vm.monitored.session.execute(command, vm.command).await;
+    set.map(drop)
+}
+
+/// Makes the error of a build that does not load memory from fixed places.
+async fn not_mapped(vm: &mut Vm, error: QmpError) -> LegError {
+    let side = LegSide::Destination;
+    match error {
+        QmpError::Refused { description, .. } => {
+            let obstacle = Obstacle::CapabilityRefused {
+                version: vm.version,
+                reason: description,
+            };
+            LegError::new(side, Phase::SetUp, obstacle)
+        }
+        error => command_failed(vm, side, Phase::SetUp, error).await,
+    }
+}
+
+/// Passes a state on, and reads it meanwhile, to its end whether it is taken or not: a refusal is explained by it.
+fn feed(file: &Path, place: &stream::Place, socket: PathBuf) -> io::Result<Captured> {
+    let opened = stream::open_at(file, place).map_err(io::Error::other)?;
+    let (mut input, options) = (
+        opened.input,
+        Options {
+            before: opened.offset,
+            ..Options::default()
+        },
+    );
+    let mut to = UnixStream::connect(socket).ok();
+    let mut parser = Parser::new(options, StreamMemory::default());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = match input.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = &chunk[..read];
+        if to.as_mut().is_some_and(|to| to.write_all(bytes).is_err()) {
+            to = None;
+        }
+        // One that cannot be read is passed on nonetheless.
+        let _kept_for_the_end = parser.feed(bytes);
+    }
+    Ok(Captured::of(parser.finish()))
+}
+
+/// Waits until a build is through with a load.
+async fn until_loaded(vm: &mut Vm, deadline: Duration) -> Result<(), LegError> {
+    let side = LegSide::Destination;
+    let end = Instant::now() + deadline;
+    loop {
+        let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);
+        match asked.await {
+            Ok(reply) => match reply.status.as_deref() {
+                Some("completed") => return Ok(()),
+                Some("failed") => {
+                    let reasons = reply.error_desc.iter().cloned().collect();
+                    let kind = LegErrorKind::MigrationFailed(reply.error_desc);
+                    let error = LegError::new(side, Phase::Transfer, kind);
+                    return Err(LegError { reasons, ..error });
+                }
+                _ => {}
+            },
+            Err(error) => return Err(command_failed(vm, side, Phase::Transfer, error).await),
+        }
+        if Instant::now() >= end {
+            let timeout = Timeout::NotCompleted(deadline);
+            return Err(LegError::new(side, Phase::Transfer, timeout));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Compares what a build has with what it was given.
+async fn compare(
+    config: &MigrationConfig,
+    vm: &Vm,
+    launch: &LaunchSpec,
+    state: &StateFile,
+    sent: Captured,
+    checks: &mut StateChecks,
+) -> Result<(), LegError> {
+    // A build that has loaded pages from their places saves to such places too, unless it is told.
+    let plain = match state.is_mapped() {
+        true => set_mapped(vm, false)
+            .await
+            .map_err(|error| error.to_string()),
+        false => Ok(()),
+    };
+    let arrived = match plain {
+        Ok(()) => save(vm, config.timeouts.leg).await,
+        Err(why) => Captured::nothing(&why),
+    };
+    match (&sent.stream, &arrived.stream) {
+        (Ok(sent), Ok(arrived)) => {
+            let arrival = Arrival {
+                leg: 0,
+                direction: Direction::Forward,
+                destination: &config.new,
+                sent,
+                arrived,
+            };
+            let new_machines = &mut NewMachines::default();
+            compare_state(config, checks, arrival, launch, new_machines).await;
+        }
+        (Err(why), _) => checks.not_compared(why.clone()),
+        (_, Err(why)) => checks.not_compared(format!(
+            "after the load the build could not save again: {why}"
+        )),
+    }
+    checks.first = sent.stream.ok();
+    checks.arrived = arrived.stream.ok();
+    match (&sent.memory, &arrived.memory) {
+        (Ok(sent), Ok(arrived)) => {
+            let pages = sent.difference(arrived);
+            let pages =
+                pages.and_then(|pages| pages.without(|page| launch.tolerated.has_page(page)));
+            if let Some(pages) = pages {
+                return Err(memory_differs(pages));
+            }
+        }
+        (Err(why), _) | (_, Err(why)) => checks.not_compared(format!("memory: {why}")),
+    }
+    LegError::of_state(&checks.diffs).map_or(Ok(()), Err)
+}
+
+impl StateFile {
+    /// Reads what is in a file.
+    ///
+    /// # Errors
+    /// It is no regular file, has no stream, or one that cannot be read.
+    pub(crate) fn open(path: PathBuf, place: stream::Place) -> Result<StateFile, BadState> {
+        let regular = fs::metadata(&path).is_ok_and(|of| of.is_file() || of.is_dir());
+        if path.exists() && !regular {
+            return Err(BadState::NotRegular { file: path });
+        }
+        let opened = stream::open_at(&path, &place)?;
+        let options = Options {
+            before: opened.offset,
+            ..Options::default()
+        };
+        let reading = stream::read(opened.input, options, ());
+        match reading.error {
+            Some(error) => Err(BadState::Unreadable { file: path, error }),
+            None => Ok(StateFile {
+                path,
+                place,
+                stream: reading.stream.into(),
+                offset: opened.offset,
+                domain: opened.domain,
+            }),
+        }
+    }
+
+    /// Tells whether the stream is in the file as it is.
+    pub(super) fn is_plain(&self) -> bool {
+        let mut start = [0; MAGIC.len()];
+        let mut read = || {
+            let mut file = fs::File::open(&self.path)?;
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.read_exact(&mut start)
+        };
+        read().is_ok() && start == MAGIC && !self.is_mapped()
+    }
+
+    fn is_mapped(&self) -> bool {
+        let configuration = self.stream.configuration.as_ref();
+        configuration.is_some_and(|configuration| configuration.has_capability(MAPPED))
+    }
+}
+
+/// A file that no state can be read from.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadState {
+    #[error(transparent)]
+    Open(#[from] stream::OpenError),
+    #[error("{}: {error}", file.display())]
+    Unreadable {
+        file: PathBuf,
+        error: stream::StreamError,
+    },
+    #[error("{} is no regular file, and a state is read several times; copy it to one", file.display())]
+    NotRegular { file: PathBuf },
+}

@@ -1,0 +1,144 @@
+//! The machine of a state that nobody has described: a bare one, with the memory that the state has.
+
+use std::collections::BTreeSet;
+
+use crate::guest::Board;
+use crate::migration::config::MigrationConfig;
+use crate::migration::endpoint::vm::LaunchSpec;
+use crate::migration::leg::save::save_new_machine;
+use crate::model::{Rule, SectionName};
+use crate::stream::{Section, Stream};
+use crate::vmstate::dump::Dump;
+
+/// The reason why a state cannot be loaded into a bare machine.
+#[derive(Debug, Clone)]
+pub(crate) enum Unfit {
+    /// No machine loads a section of it, whatever devices it has.
+    Refused {
+        section: SectionName,
+        instance: u32,
+        rule: Rule,
+        why: String,
+    },
+    /// It has sections of devices that a bare machine lacks.
+    Devices(BTreeSet<String>),
+    /// The machine did not start, or did not save itself; in words.
+    NotKnown(String),
+}
+
+/// Returns a board with the memory of a state, with or without the devices that QEMU adds by itself, whichever has
+/// its sections. `dump` is the build's.
+///
+/// # Errors
+/// Neither has all of them.
+pub(crate) async fn bare(
+    config: &MigrationConfig,
+    state: &Stream,
+    dump: Option<&Dump>,
+) -> Result<Board, Unfit> {
+    let deadline = config.timeouts.leg;
+    let mut missing: Option<BTreeSet<String>> = None;
+    let mut unknown = None;
+    for has_defaults in [false, true] {
+        let launch = LaunchSpec {
+            board: Some(board(PROBE_MIB << 20, has_defaults).into()),
+            ..config.launch(Vec::new())
+        };
+        let own = match save_new_machine(&config.new, &launch, deadline).await {
+            Ok(own) => own,
+            Err(why) => {
+                unknown.get_or_insert(why);
+                continue;
+            }
+        };
+        let lacks: BTreeSet<String> = state
+            .devices()
+            .filter(|section| !own.devices().any(|known| known.is_same(section)))
+            .map(|section| section.name.to_string())
+            .collect();
+        if lacks.is_empty() {
+            let memory = main_memory(&own, state).unwrap_or(PROBE_MIB << 20);
+            return Ok(board(memory, has_defaults));
+        }
+        if missing
+            .as_ref()
+            .is_none_or(|known| lacks.len() < known.len())
+        {
+            missing = Some(lacks);
+        }
+    }
+    let Some(missing) = missing else {
+        return Err(Unfit::NotKnown(unknown.unwrap_or_default()));
+    };
+    let lacking = |section: &&Section| missing.contains(section.name.as_str());
+    let refused = dump.and_then(|dump| {
+        let mut sections = state.devices().filter(lacking);
+        sections.find_map(|section| refused(section, dump))
+    });
+    Err(refused.unwrap_or(Unfit::Devices(missing)))
+}
+
+/// Memory of the machine that shows which block is the guest's, in MiB: no board that is not in the table takes less.
+const PROBE_MIB: u64 = 32;
+
+fn board(memory: u64, has_defaults: bool) -> Board {
+    Board {
+        has_defaults,
+        args: vec!["-m".to_owned(), format!("{}k", memory >> 10)],
+        memory,
+        ..Board::default()
+    }
+}
+
+/// Returns the length that a state has of the block which has all of a machine's memory.
+fn main_memory(own: &Stream, state: &Stream) -> Option<u64> {
+    let mut blocks = own.ram.blocks.iter();
+    let main = blocks.find(|block| block.length == PROBE_MIB << 20)?;
+    let mut blocks = state.ram.blocks.iter();
+    Some(blocks.find(|block| block.name == main.name)?.length)
+}
+
+/// Returns why a build does not load a section in any machine, if it is so.
+fn refused(section: &Section, dump: &Dump) -> Option<Unfit> {
+    let name = section.name.vmsd_name();
+    let known = dump.sections.iter().map(|known| &known.description);
+    let known = known.filter(|known| known.name == name).collect::<Vec<_>>();
+    let version = i64::from(section.version_id);
+    let (rule, why) = match known.as_slice() {
+        // A legacy section is in no dump.
+        [] if section
+            .content
+            .structure()
+            .is_none_or(|of| of.vmsd_name.is_empty()) =>
+        {
+            return None;
+        }
+        [] => (
+            Rule::SectionRemoved,
+            format!("the build has no device that loads the section {name}"),
+        ),
+        several => {
+            let highest = several.iter().map(|known| known.version_id).max()?;
+            let lowest = several.iter().map(|known| known.minimum_version_id).min()?;
+            if version > highest {
+                let why = format!(
+                    "the state has version {version} of the section {name}, and the build loads {highest} at most"
+                );
+                (Rule::VersionTooNew, why)
+            } else if version < lowest {
+                let why = format!(
+                    "the state has version {version} of the section {name}, and the build loads {lowest} at least"
+                );
+                (Rule::VersionTooOld, why)
+            } else {
+                return None;
+            }
+        }
+    };
+    Some(Unfit::Refused {
+        section: section.name.clone(),
+        instance: section.instance_id,
+        rule,
+        why,
+    })
+}

@@ -1,0 +1,209 @@
+//! A saved guest that one build loads, without running it.
+//!
+//! The state is in a file and has no source that could be asked: what it holds is read from it while it is passed
+//! on. What the build then has is what it saves again. A build that changes values itself shows that when it loads
+//! what it has just saved.
+
+mod attempt;
+mod bare;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::devices::Composition;
+use crate::migration::calibration::summary;
+use crate::migration::case::{milliseconds, record, record_failure, untried};
+use crate::migration::checks::changes::{LoadChange, LoadChanges};
+use crate::migration::config::MigrationConfig;
+use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::reproduce;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::leg::save::save_new_machine_to;
+use crate::migration::result::RunResult;
+use crate::model::{Direction, SectionName};
+use crate::qemu::{machine, private_dir};
+use crate::report::{Case, ChangedByLoad, Control, Outcome, Repeated, Split};
+use crate::stream::{Place, Stream};
+
+pub(crate) use attempt::BadState;
+use attempt::attempt;
+pub(crate) use bare::{Unfit, bare};
+
+/// The name of the device set in reports: the devices are those that the state is of.
+pub(crate) const DEVICE_SET: &str = "state";
+
+/// A file with the state of a guest.
+#[derive(Debug, Clone)]
+pub(crate) struct StateFile {
+    /// A regular file: it is read several times.
+    pub path: PathBuf,
+    pub place: Place,
+    /// What is in it.
+    pub stream: Arc<Stream>,
+    /// Bytes of the file before the stream.
+    pub offset: u64,
+    /// The domain that libvirt saved with it.
+    pub domain: Option<Vec<u8>>,
+}
+
+/// A load that was tried.
+pub(crate) struct Loaded {
+    pub case: Case,
+    /// Sections of the build that the state does not have.
+    pub not_in_state: Vec<SectionName>,
+}
+
+/// Loads a state into a build and says what became of it. The build is the new one of the configuration, and in the
+/// place of the old one.
+pub(crate) async fn load(
+    config: &MigrationConfig,
+    state: &StateFile,
+    composition: &Composition,
+) -> Loaded {
+    let begun = Instant::now();
+    let mut case = untried_load(config, composition);
+    let mut launch = config.launch(composition.args.clone());
+    let mut run = attempt(config, &launch, state, None).await;
+    if let Some(between) = run.only_changes() {
+        let own = changes_within(config, &launch, state).await;
+        match own {
+            Ok(own) => {
+                let mut tolerated = LoadChanges::default();
+                tolerated.extend(own.iter().cloned());
+                launch.tolerated = Arc::new(tolerated);
+                case.changed_by_load = changed(config, between.intersection(&own));
+                run = attempt(config, &launch, state, None).await;
+            }
+            Err(control) => {
+                case.control = Some(within(&control));
+                run.outcome = Outcome::Broken;
+                run.cause = control.cause;
+            }
+        }
+    } else if run.failed() {
+        let control = load_new_machine(config, &launch).await;
+        case.control = Some(within(&control));
+        case.repeated = Some(repeat(config, &launch, state, &run).await);
+        let route: [&Endpoint; 2] = [&config.old, &config.new];
+        explain_refusal(config, &mut run, &launch, &route, None).await;
+        if control.accounts_for(&run) {
+            run.outcome = Outcome::Broken;
+        }
+    }
+    case.outcome = run.outcome;
+    let composed = |id: &String| composition.included.contains(id);
+    if let Some(suspect) = run.suspect.clone().filter(composed) {
+        case.split = Some(Split {
+            culprits: vec![vec![suspect]],
+            ..Split::default()
+        });
+    }
+    // Where it is skipped, there is nothing to keep.
+    let not_in_state = match &run.state.arrived {
+        Some(arrived) => arrived
+            .devices()
+            .filter(|section| !state.stream.devices().any(|sent| sent.is_same(section)))
+            .map(|section| section.name.clone())
+            .collect(),
+        None => Vec::new(),
+    };
+    if run.failed() {
+        record_failure(config, &mut case, run, &launch, &[]);
+        let folder = case.logs.as_ref().map(PathBuf::from);
+        case.reproduce = folder.filter(|_| state.is_plain()).map(|folder| {
+            let file = state.path.canonicalize();
+            let file = file.unwrap_or_else(|_| state.path.clone());
+            reproduce::load_line(&config.new, &launch, &folder, (&file, state.offset))
+        });
+    } else {
+        record(&mut case, run);
+    }
+    case.elapsed_ms = milliseconds(begun);
+    Loaded { case, not_in_state }
+}
+
+/// Makes a case of which nothing is known yet.
+pub(crate) fn untried_load(config: &MigrationConfig, composition: &Composition) -> Case {
+    let family = machine::family(&config.machine);
+    let id = format!("{}/load", family.strip_prefix("pc-").unwrap_or(family));
+    untried(config, id, DEVICE_SET, composition, Direction::Forward)
+}
+
+/// The control of a build that is the only one.
+fn within(control: &RunResult) -> Control {
+    Control {
+        old_to_old: Outcome::Skip,
+        new_to_new: control.outcome,
+    }
+}
+
+/// Returns the values and pages that the build changes in a state that it saved itself.
+///
+/// # Errors
+/// It does not load that one: the result of trying.
+async fn changes_within(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+    state: &StateFile,
+) -> Result<BTreeSet<LoadChange>, RunResult> {
+    let folder = private_dir();
+    let folder = folder.map_err(|error| RunResult::skip(&format!("no folder: {error}")))?;
+    let kept = folder.path().join("again.stream");
+    attempt(config, launch, state, Some(&kept)).await;
+    let again = StateFile::of_stream(kept).map_err(|why| RunResult::skip(&why))?;
+    let control = attempt(config, launch, &again, None).await;
+    match control.outcome {
+        Outcome::Pass => Ok(BTreeSet::new()),
+        _ => control.only_changes().ok_or(control),
+    }
+}
+
+/// Has the build load the same machine as it is after reset, out of its own hand.
+async fn load_new_machine(config: &MigrationConfig, launch: &LaunchSpec) -> RunResult {
+    let Ok(folder) = private_dir() else {
+        return RunResult::skip("no folder to run in");
+    };
+    let saved = folder.path().join("new.stream");
+    let made = save_new_machine_to(&config.new, launch, &saved, config.timeouts.leg).await;
+    match made.and_then(|()| StateFile::of_stream(saved)) {
+        Ok(state) => attempt(config, launch, &state, None).await,
+        Err(why) => RunResult::skip(&why),
+    }
+}
+
+async fn repeat(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+    state: &StateFile,
+    first: &RunResult,
+) -> Repeated {
+    let mut repeated = Repeated {
+        failed: usize::from(first.failed()),
+        of: 1,
+    };
+    for _ in 0..config.retries {
+        let again = attempt(config, launch, state, None).await;
+        repeated.of += 1;
+        repeated.failed += usize::from(again.failed());
+    }
+    repeated
+}
+
+fn changed<'c>(
+    config: &MigrationConfig,
+    changes: impl Iterator<Item = &'c LoadChange>,
+) -> Vec<ChangedByLoad> {
+    let labels = BTreeSet::from([config.new.build.label().to_owned()]);
+    let own = changes.map(|change| (change.clone(), labels.clone()));
+    let own: BTreeMap<LoadChange, BTreeSet<String>> = own.collect();
+    summary(&own.keys().cloned().collect(), &own)
+}
+
+impl StateFile {
+    /// Opens a stream that we have had saved.
+    fn of_stream(path: PathBuf) -> Result<StateFile, String> {
+        StateFile::open(path, Place::default()).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,273 @@
+//! A saved guest and one build: whether it loads, and what would be lost.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use macro_rules_attribute::apply;
+use serde_json::Value;
+
+use crate::common::{build, migcompat, report, root, script, stderr, stdout, with_builds};
+
+const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
+const AM53C974: &str = "-device am53c974,id=scsi";
+const SB16: &str = "-audiodev none,id=sound -device sb16,audiodev=sound";
+
+/// The state of a machine of a suite's build, which never ran.
+fn saved(folder: &Path, suite: &str, machine: &str, options: &str) -> String {
+    let build = build(&format!("debian:{suite}"));
+    let file = folder.join(format!("{suite}.state"));
+    let line = format!(
+        "printf 'migrate \"exec:cat > {}\"\\nquit\\n' | {} -M {machine} -nodefaults -m 64M {options} -S -display none \
+         -monitor stdio",
+        file.display(),
+        build.shell_prefix()
+    );
+    let run = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(file.exists(), "{}", stderr(&run));
+    file.display().to_string()
+}
+
+/// A file with the command line of a guest.
+fn described(folder: &Path, options: &str) -> String {
+    let file = folder.join("guest");
+    fs::write(&file, format!("{LINE} {options}\n")).unwrap();
+    file.display().to_string()
+}
+
+fn load(args: &[&str]) -> Output {
+    with_builds(&[&["load", "--format", "json"], args].concat())
+        .output()
+        .unwrap()
+}
+
+fn only_case(output: &Output) -> Value {
+    let report = report(output);
+    let cases = report["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 1, "{cases:#?}");
+    cases[0].clone()
+}
+
+/// An image as libvirt saves it, of a domain.
+fn image(domain: &str, stream: &[u8]) -> Vec<u8> {
+    let mut image = b"LibvirtQemudSave".to_vec();
+    image.extend(2_u32.to_le_bytes());
+    image.extend((domain.len() as u32 + 1).to_le_bytes());
+    image.resize(92, 0);
+    image.extend(domain.bytes());
+    image.push(0);
+    image.extend(stream);
+    image
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_state_without_further_devices_needs_no_description() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = saved(folder.path(), "trixie", "pc-q35-10.0", "");
+    let packed = folder.path().join("packed");
+    let stream = fs::read(&state).unwrap();
+    fs::write(&packed, zstd::encode_all(&stream[..], 1).unwrap()).unwrap();
+    for file in [&*state, &packed.display().to_string()] {
+        let output = load(&[file, "debian:trixie-backports"]);
+        let case = only_case(&output);
+        assert_eq!(output.status.code(), Some(0), "{case:#}");
+        assert_eq!(case["outcome"], "pass", "{case:#}");
+        assert!(
+            case["state_checked"]["sections"].as_u64() > Some(20),
+            "{case:#}"
+        );
+        assert_eq!(case["state_unchecked"], Value::Null, "{case:#}");
+        assert_eq!(report(&output)["old"]["kind"], "state");
+    }
+}
+
+/// The machine of a state in an image is that of the domain in front of it, to the size of its memory.
+#[apply(test)]
+#[needs(Builds)]
+fn an_image_of_libvirt_brings_its_guest_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let domain = |memory: u32| {
+        format!(
+            "<domain type='qemu'><name>guest</name><memory unit='MiB'>{memory}</memory><vcpu>1</vcpu><os>\
+             <type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os><features><acpi/></features><devices>\
+             <emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>"
+        )
+    };
+    let state = saved(folder.path(), "trixie", "pc-q35-10.0", "");
+    let stream = fs::read(&state).unwrap();
+    for (memory, outcome, field) in [(64, "pass", None), (96, "fail", Some("pc.ram"))] {
+        let file = folder.path().join("guest.save");
+        fs::write(&file, image(&domain(memory), &stream)).unwrap();
+        let output = load(&[&file.display().to_string(), "debian:trixie-backports"]);
+        let case = only_case(&output);
+        assert_eq!(case["outcome"], outcome, "{case:#}");
+        assert_eq!(case["cause"]["field"].as_str(), field, "{case:#}");
+        assert_eq!(report(&output)["guest"]["answers"][0]["outcome"], outcome);
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_refusal_names_the_field_and_the_line_of_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-7.2";
+    let state = saved(folder.path(), "bookworm", machine, AM53C974);
+    let guest = described(folder.path(), &format!("-M {machine} {AM53C974}"));
+    let output = load(&[&state, "debian:trixie", "--guest", &guest]);
+    let case = only_case(&output);
+    assert_eq!(output.status.code(), Some(1), "{case:#}");
+    assert_eq!(case["outcome"], "fail");
+    assert_eq!(case["cause"]["field"], "esp/drq_state");
+    assert_eq!(case["cause"]["rule"], "field-added");
+    assert_eq!(case["control"]["new_to_new"], "pass");
+    assert_eq!(case["repeated"]["failed"], 3);
+    let answer = &report(&output)["guest"]["answers"][0];
+    assert_eq!(answer["blamed"][0]["device"], "scsi", "{answer:#}");
+    // The line that does it by hand does it.
+    let by_hand = case["reproduce"].as_str().unwrap();
+    let run = Command::new("sh").args(["-c", by_hand]).output().unwrap();
+    assert!(stderr(&run).contains("pciespscsi"), "{}", stderr(&run));
+    // The build that wrote it loads it.
+    let output = load(&[&state, "debian:bookworm", "--guest", &guest]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_loads_is_compared_with_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-5.2";
+    let state = saved(folder.path(), "trixie", machine, SB16);
+    let guest = described(folder.path(), &format!("-M {machine} {SB16}"));
+    let output = load(&[&state, "debian:bullseye", "--guest", &guest]);
+    let case = only_case(&output);
+    assert_eq!(output.status.code(), Some(1), "{case:#}");
+    assert_eq!(case["outcome"], "lost");
+    assert_eq!(case["state_diff"][0]["section"], "sb16");
+    assert_eq!(case["state_diff"][0]["field"], "irq");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn without_a_description_the_sections_decide_or_nothing_is_claimed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = saved(folder.path(), "bookworm", "pc-q35-5.2", AM53C974);
+    for (build, status, outcome, words) in [
+        // Version 2 is too new for any machine of it.
+        (
+            "debian:bullseye",
+            1,
+            "fail",
+            "has version 2 of the section pciespscsi",
+        ),
+        // It may load it, where it has such a device.
+        (
+            "debian:trixie",
+            125,
+            "skip",
+            "describe the guest with --guest",
+        ),
+    ] {
+        let output = load(&[&state, build]);
+        let case = only_case(&output);
+        assert_eq!(output.status.code(), Some(status), "{case:#}");
+        assert_eq!(case["outcome"], outcome, "{case:#}");
+        let said = case["cause"]["message"].as_str().unwrap();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_device_that_the_state_lacks_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = "pc-q35-10.0";
+    let state = saved(folder.path(), "trixie", machine, "");
+    let guest = described(
+        folder.path(),
+        &format!("-M {machine} -device virtio-rng-pci"),
+    );
+    let output = load(&[&state, "debian:trixie", "--guest", &guest]);
+    let notices = report(&output)["notices"].clone();
+    assert_eq!(notices[0]["kind"], "not-in-state", "{notices:#}");
+    assert_eq!(notices[0]["subject"], "0000:00:01.0/virtio-rng");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_dies_or_hangs_did_not_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    // So much memory that a load lasts.
+    let options = "-m 64M,slots=2,maxmem=4G -object memory-backend-ram,id=room,size=512M -device pc-dimm,memdev=room";
+    let machine = "pc-q35-10.0";
+    let state = saved(folder.path(), "trixie", machine, options);
+    let guest = described(folder.path(), &format!("-M {machine} {options}"));
+    let prefix = build("debian:trixie").shell_prefix();
+    for (signal, outcome) in [("SEGV", "crash"), ("STOP", "hang")] {
+        let once = folder.path().join(signal);
+        // Once, so that the build does well with itself.
+        let text = format!(
+            "case \"$*\" in *-incoming*) if mkdir {} 2>/dev/null; then \
+             (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m0; \
+             if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi ;; esac\n\
+             exec env {prefix} \"$@\"",
+            once.display()
+        );
+        let wrapper = script(folder.path(), "qemu-system-x86_64", &text);
+        let args = [
+            "load",
+            &state,
+            &wrapper,
+            "--guest",
+            &guest,
+            "--timeout",
+            "3",
+            "--retries",
+            "0",
+        ];
+        let output = with_builds(&[&args[..], &["--format", "json"]].concat())
+            .env("TMPDIR", folder.path())
+            .output()
+            .unwrap();
+        let case = only_case(&output);
+        assert_eq!(case["outcome"], outcome, "{case:#}");
+        assert_eq!(case["control"]["new_to_new"], "pass", "{case:#}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_is_no_state_is_refused_before_a_build_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        file.display().to_string()
+    };
+    let plain = fs::read(root().join("fixtures/containers/plain.stream.zst")).unwrap();
+    let plain = zstd::decode_all(&plain[..]).unwrap();
+    for (file, words) in [
+        ("/dev/null".to_owned(), "no regular file"),
+        (written("text", b"-M q35\n"), "not a migration stream"),
+        (written("cut", &plain[..plain.len() / 2]), "the stream ends"),
+        (written("empty", b""), "is empty"),
+        (folder.path().display().to_string(), "is a folder"),
+        (
+            folder.path().join("none").display().to_string(),
+            "No such file",
+        ),
+    ] {
+        let output = migcompat(&["load", &file, "/no/such/build"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "wanted {words:?} in {said}");
+        assert!(said.contains(&file), "{said}");
+    }
+    // The machine is none of that build's.
+    let state = written("sound", &plain);
+    let output = load(&[&state, "debian:bookworm"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("no machine type pc-q35-10.0"));
+}
