@@ -62,7 +62,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             || workload::guest(opened.pair.arch()).is_some());
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     notices.into_iter().for_each(|notice| inquiry.add(notice));
-    inquiry.compare_dumps(dumps);
+    inquiry.compare_dumps(&shared);
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();

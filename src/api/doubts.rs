@@ -166,7 +166,11 @@ impl Settled {
                 why,
             ));
         }
-        self.cases.extend(tried);
+        let derived = tried.into_iter().map(|case| Case {
+            derived: true,
+            ..case
+        });
+        self.cases.extend(derived);
         self.observed.extend(result.observed);
     }
 }

@@ -1,10 +1,11 @@
 //! The steps that `live` and `check` are made of. Each adds evidence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests};
+use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
@@ -205,8 +206,12 @@ pub(crate) struct Inquiry<'i> {
     notices: Vec<Notice>,
     described: Option<Described>,
     coverage: Option<Coverage>,
+    /// The dumps of both builds, once they were compared.
+    dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     /// Nothing before the guests have moved.
     moved: Option<Moved>,
+    /// The properties that the surveys have.
+    surveyed: Option<Asked>,
 }
 
 /// Cases that were run, and what they were run with.
@@ -244,7 +249,9 @@ impl<'i> Inquiry<'i> {
             notices: Vec::new(),
             described: None,
             coverage: None,
+            dumps: None,
             moved: None,
+            surveyed: None,
         }
     }
 
@@ -254,9 +261,10 @@ impl<'i> Inquiry<'i> {
     }
 
     /// Compares the dumps of both builds.
-    pub(crate) fn compare_dumps(&mut self, (old, new): (&Dump, &Dump)) {
-        let found = compare(old, new, &self.opened.directions, &self.scope);
+    pub(crate) fn compare_dumps(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) {
+        let found = compare(&dumps.0, &dumps.1, &self.opened.directions, &self.scope);
         self.findings = judge(found, &self.scope, &self.policy.levels);
+        self.dumps = Some(dumps.clone());
     }
 
     /// Moves every set in every direction, or in a loop.
@@ -291,6 +299,10 @@ impl<'i> Inquiry<'i> {
             })
             .collect();
         let (mut old, mut new) = Endpoint::both(pair);
+        if let Some((of_old, of_new)) = &self.dumps {
+            old.dump = Some(Arc::clone(of_old));
+            new.dump = Some(Arc::clone(of_new));
+        }
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
         let mut config = MigrationConfig {
@@ -337,7 +349,7 @@ impl<'i> Inquiry<'i> {
         let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
         self.notices.extend(lacking);
         progress.event(Event::CasesPlanned(specs.len()));
-        let ran = batch::run(&config, &specs, jobs(guests.jobs), |subject, event| {
+        let on_event = |subject: batch::Subject<'_>, event: batch::Event<'_>| {
             let event = match event {
                 batch::Event::Began => CaseEvent::Began,
                 batch::Event::Step(step) => CaseEvent::Step(step),
@@ -349,8 +361,23 @@ impl<'i> Inquiry<'i> {
                 culprit: subject.part != Part::Whole,
                 event,
             });
-        })?;
-        let (cases, observed) = ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
+        };
+        let jobs = jobs(guests.jobs);
+        let ran = batch::run(&config, &specs, jobs, on_event)?;
+        let (mut cases, mut observed): (Vec<Case>, Vec<Observed>) =
+            ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
+        // The user's own guest has what its description says.
+        if self.opened.guest.is_none() {
+            let asked = defaults::ask(&config);
+            // Where the machine has another CPU in each build, every guest has its own.
+            let directions = &self.opened.directions;
+            let settled = defaults::settle(&config, asked, None, directions, jobs, |_| None)?;
+            cases.extend(settled.cases);
+            observed.extend(settled.observed);
+            self.notices.extend(settled.notice);
+            let found = judge(settled.findings, &self.scope, &self.policy.levels);
+            properties::absorb(&mut self.findings, found);
+        }
         self.moved = Some(Moved {
             config,
             specs,
@@ -394,6 +421,9 @@ impl<'i> Inquiry<'i> {
                 .scope
                 .allows_case(case, predicted)
                 .map(|found| found.reason);
+        }
+        if let Some(moved) = &mut self.moved {
+            defaults::explain(&mut moved.cases);
         }
     }
 
@@ -459,6 +489,7 @@ impl<'i> Inquiry<'i> {
         let Some(moved) = &mut self.moved else {
             return;
         };
+        self.surveyed = Some(asked);
         for set in &self.opened.sets {
             let surveyed = block_on(survey(&moved.config, set, asked)).map_err(ProbeError::from);
             moved.surveys.push(surveyed.and_then(|surveyed| surveyed));
@@ -558,8 +589,25 @@ impl<'i> Inquiry<'i> {
             config,
             specs,
             cases,
+            surveys,
             ..
         } = moved;
+        // A side's own options say nothing of what the builds do.
+        let is_of_builds = config.role_args == RoleArgs::default();
+        let surveyed = match self.surveyed {
+            Some(Asked::Everything) if is_of_builds => surveys.as_slice(),
+            Some(Asked::Everything | Asked::Features) | None => &[],
+        };
+        let surveyed: BTreeMap<&str, &Snapshots> = self
+            .opened
+            .sets
+            .iter()
+            .zip(surveyed)
+            .filter_map(|(set, survey)| {
+                let snapshots = survey.as_ref().ok()?.snapshots.as_ref().ok()?;
+                Some((set.name.as_str(), snapshots.as_ref()?))
+            })
+            .collect();
         if !cases.iter().any(|case| suspect(case).is_some()) {
             return;
         }
@@ -569,6 +617,7 @@ impl<'i> Inquiry<'i> {
             specs,
             cases,
             &senders,
+            |spec| surveyed.get(spec.set.name.as_str()).copied(),
             self.scope.lists,
         )) {
             Ok(found) => {

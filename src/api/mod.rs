@@ -27,6 +27,7 @@
 mod bisect;
 mod check;
 mod config;
+mod defaults;
 mod doubts;
 mod driven;
 pub(crate) mod dumps;

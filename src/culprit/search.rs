@@ -153,6 +153,13 @@ impl<E: Clone> Search<E> {
         self
     }
 
+    /// Adds items that are expected to fail on the way back.
+    pub(crate) fn predict_back(&mut self, items: BTreeSet<Item>) {
+        if let Some(way_back) = &mut self.way_back {
+            way_back.predicted.extend(items);
+        }
+    }
+
     /// Sets the check that decides whether what one item does alone accounts for the failure of a
     /// pack, given in the order pack and item, that was put down to it.
     #[must_use]

@@ -1,5 +1,6 @@
 //! Many cases at once.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +12,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step};
 use crate::migration::diagnosis::culprits;
 use crate::migration::pool;
 use crate::migration::pool::Job;
+use crate::migration::result::RunResult;
 use crate::report::{Case, Outcome};
 
 pub(crate) use crate::migration::pool::RunFailure;
@@ -32,6 +34,17 @@ pub(crate) struct Subject<'c> {
     pub part: Part,
 }
 
+/// A case that is to be run.
+struct Planned {
+    /// The number of the case in the list, or of that which it is a part of.
+    at: usize,
+    /// The place among the parts of that one, from 1; 0 is the whole.
+    place: usize,
+    spec: CaseSpec,
+    /// The run of its guest that there is already.
+    first: Cell<Option<RunResult>>,
+}
+
 /// Runs so many cases at once and reports events, from several threads. The cases come back in
 /// their own order, each followed by those of its culprits.
 ///
@@ -49,9 +62,15 @@ pub(crate) fn run(
     let first = cases.iter().cloned().enumerate();
     let first = first.map(|(at, spec)| Job {
         weight: 0,
-        job: (at, 0, spec),
+        job: Planned {
+            at,
+            place: 0,
+            spec,
+            first: Cell::new(None),
+        },
     });
-    let work = async |(_, _, spec): &(usize, usize, CaseSpec)| {
+    let work = async |planned: &Planned| {
+        let spec = &planned.spec;
         let id = case::id(config, spec);
         let subject = Subject {
             number: count.fetch_add(1, Ordering::Relaxed),
@@ -61,16 +80,28 @@ pub(crate) fn run(
         on_event(subject, Event::Began);
         let watcher = |step| on_event(subject, Event::Step(step));
         let span = debug_span!("case", id);
-        let ran = case::run(config, spec, &watcher).instrument(span).await;
+        // A job is done once.
+        let first = planned.first.take();
+        let ran = case::run_from(config, spec, first, &watcher);
+        let ran = ran.instrument(span).await;
         on_event(subject, Event::Ended(&ran.case));
         ran
     };
-    pool::run(jobs, first.collect(), work, |(at, place, spec), ran| {
+    pool::run(jobs, first.collect(), work, |planned, mut ran| {
+        let Planned {
+            at, place, spec, ..
+        } = planned;
         let culprits = culprits::cases(&spec, ran.case.split.as_ref(), &ran.alike).into_iter();
-        let more = culprits.enumerate().map(|(index, spec)| Job {
+        let alone = &mut ran.alone;
+        let more = culprits.enumerate().map(|(index, culprit)| Job {
             // Jobs that explain a failure come before those that are still to be tried.
             weight: 1,
-            job: (at, index + 1, spec),
+            job: Planned {
+                at,
+                place: index + 1,
+                first: Cell::new(alone.remove(&culprit.id)),
+                spec: culprit.spec,
+            },
         });
         let more = more.collect();
         if let Some(cases) = done.get_mut(at) {

@@ -30,6 +30,8 @@ pub struct Ran {
     pub observed: Observed,
     /// The culprits that fail of the same cause as another one, by their ids, and that one.
     pub(crate) alike: BTreeMap<String, String>,
+    /// The runs of the culprits alone, by their ids.
+    pub(crate) alone: BTreeMap<String, RunResult>,
 }
 
 /// Returns the case's name in reports.
@@ -56,18 +58,37 @@ pub fn id(config: &MigrationConfig, spec: &CaseSpec) -> String {
 
 /// Runs a case to its end, whatever that is.
 pub async fn run(config: &MigrationConfig, spec: &CaseSpec, watcher: Watcher<'_>) -> Ran {
+    run_from(config, spec, None, watcher).await
+}
+
+/// Runs a case to its end, beginning with a run of its guest that there is already.
+pub(crate) async fn run_from(
+    config: &MigrationConfig,
+    spec: &CaseSpec,
+    first: Option<RunResult>,
+    watcher: Watcher<'_>,
+) -> Ran {
     let begun = Instant::now();
-    let mut ran = run_as(config, spec, id(config, spec), None, watcher).await;
+    let named = Named {
+        id: id(config, spec),
+        not_running: None,
+    };
+    let mut ran = run_as(config, spec, named, first, watcher).await;
     ran.case.elapsed_ms = milliseconds(begun);
     ran
 }
 
-/// Runs a case of this name; `not_running` says why its guest does not run, where it was to.
+/// The name of a case, and the reason why its guest does not run, where it was to.
+struct Named {
+    id: String,
+    not_running: Option<String>,
+}
+
 async fn run_as(
     config: &MigrationConfig,
     spec: &CaseSpec,
-    id: String,
-    not_running: Option<String>,
+    Named { id, not_running }: Named,
+    first: Option<RunResult>,
     watcher: Watcher<'_>,
 ) -> Ran {
     let (set, taken) = config.fitting(&spec.set);
@@ -85,11 +106,15 @@ async fn run_as(
             case,
             observed: Observed::nothing(spec.direction),
             alike: BTreeMap::new(),
+            alone: BTreeMap::new(),
         };
     }
     let launch = config.launch(composition.args);
     let route = config.route(spec.direction);
-    let run = run::run(config, &route, &launch, spec.direction, watcher).await;
+    let run = match first {
+        Some(run) => run,
+        None => run::run(config, &route, &launch, spec.direction, watcher).await,
+    };
     if let Some(why) = run.silent_guest {
         // A machine whose guest does not work can still be moved.
         let paused = MigrationConfig {
@@ -97,7 +122,14 @@ async fn run_as(
             driving: None,
             ..config.clone()
         };
-        return Box::pin(run_as(&paused, spec, case.id, Some(why), watcher)).await;
+        let named = Named {
+            id: case.id,
+            not_running: Some(why),
+        };
+        let mut ran = Box::pin(run_as(&paused, spec, named, None, watcher)).await;
+        // The guest of a case of its own may well work.
+        ran.alone.clear();
+        return ran;
     }
     let calibrated = calibrate(config, run, launch, &route, spec.direction, watcher).await;
     let (mut result, launch) = (calibrated.run, calibrated.launch);
@@ -112,7 +144,7 @@ async fn run_as(
         watcher,
     )
     .await;
-    let mut alike = BTreeMap::new();
+    let (mut alike, mut alone) = (BTreeMap::new(), BTreeMap::new());
     if result.failed() && spec.part == Part::Alike {
         case.outcome = result.outcome;
         record_failure(config, &mut case, result, &launch, &route);
@@ -131,6 +163,9 @@ async fn run_as(
             let found = Box::pin(found).await;
             case.split = Some(found.split);
             alike = found.alike;
+            // A loop goes on where these ended.
+            alone = found.alone;
+            alone.retain(|_, _| config.loops.is_none());
         }
         record_failure(config, &mut case, result, &launch, &route);
     } else {
@@ -153,6 +188,7 @@ async fn run_as(
         case,
         observed,
         alike,
+        alone,
     }
 }
 
@@ -294,8 +330,14 @@ async fn control_and_retry(
 ) {
     let direction = case.direction;
     watcher(Step::Control);
-    let old = control("old_to_old", &config.old, config, result, launch, direction).await;
-    let new = control("new_to_new", &config.new, config, result, launch, direction).await;
+    let control =
+        |name, endpoint| Box::pin(control(name, endpoint, config, result, launch, direction));
+    let (old, new) = tokio::join!(
+        control("old_to_old", &config.old),
+        control("new_to_new", &config.new)
+    );
+    let ((old, of_old), (new, of_new)) = (old, new);
+    result.files.extend(of_old.into_iter().chain(of_new));
     case.control = Some(Control {
         old_to_old: old.outcome,
         new_to_new: new.outcome,
@@ -314,12 +356,27 @@ async fn control_and_retry(
     }
     // What fails now and then needs a rate as much where the first run is the one that failed.
     let of = config.retries.max(config.repeat);
-    for time in 1..=of {
+    let route = config.route(direction);
+    let again = |time| {
         watcher(Step::Again { time, of });
-        let route = config.route(direction);
-        let again = run::run(config, &route, launch, direction, &|_| {}).await;
+        Box::pin(run::run(config, &route, launch, direction, &|_| {}))
+    };
+    let mut count = |run: RunResult| {
         repeated.of += 1;
-        repeated.failed += usize::from(again.failed());
+        repeated.failed += usize::from(run.failed());
+    };
+    let mut time = 1;
+    while time <= of {
+        // A rate that somebody asked for is that of runs which nothing disturbs.
+        if config.repeat == 0 && time < of {
+            let (one, other) = tokio::join!(again(time), again(time + 1));
+            count(one);
+            count(other);
+            time += 2;
+        } else {
+            count(again(time).await);
+            time += 1;
+        }
     }
     case.repeated = Some(repeated);
 }
@@ -368,25 +425,26 @@ pub(crate) fn blamed<R>(result: &RunResult, first: Direction, old: R, new: R) ->
     }
 }
 
-/// Runs the same from a build to itself.
+/// Runs the same from a build to itself; returns the files of the runs that failed as well.
 async fn control(
     name: &str,
     endpoint: &Endpoint,
     config: &MigrationConfig,
-    result: &mut RunResult,
+    result: &RunResult,
     launch: &LaunchSpec,
     direction: Direction,
-) -> RunResult {
+) -> (RunResult, Vec<(String, String)>) {
     let route = vec![endpoint; result.legs.len().max(1) + 1];
+    let mut files = Vec::new();
     let mut same = run::run(config, &route, launch, direction, &|_| {}).await;
-    keep_control(name, &mut same, &mut result.files);
+    keep_control(name, &mut same, &mut files);
     // What a build does to itself once in a while does not explain why this leg fails: a failure
     // other than that of the leg has to come twice.
     if same.accounts_for(result) && !same.fails_like(result) {
         same = run::run(config, &route, launch, direction, &|_| {}).await;
-        keep_control(&format!("{name}-again"), &mut same, &mut result.files);
+        keep_control(&format!("{name}-again"), &mut same, &mut files);
     }
-    same
+    (same, files)
 }
 
 /// Keeps the files of a failed case. `None` if that does not work: the report has the essentials.

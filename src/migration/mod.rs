@@ -9,6 +9,7 @@ pub(crate) mod channel;
 pub(crate) mod checks;
 pub(crate) mod config;
 pub(crate) mod coverage;
+pub(crate) mod default_devices;
 pub(crate) mod diagnosis;
 pub(crate) mod endpoint;
 pub(crate) mod leg;

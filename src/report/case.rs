@@ -260,6 +260,10 @@ pub struct Case {
     /// blame.
     #[serde(default)]
     pub part_of: Option<String>,
+    /// True if nobody asked for it: it settles what the dumps leave open, or is about what the builds add to a machine.
+    /// It says nothing of what was asked for.
+    #[serde(default)]
+    pub derived: bool,
     /// The direction of the first leg.
     pub direction: Direction,
     /// The guest ran during the move.
@@ -347,6 +351,7 @@ impl Case {
             capabilities: Vec::new(),
             grafted: Vec::new(),
             part_of: None,
+            derived: false,
             direction,
             running: false,
             not_running: None,

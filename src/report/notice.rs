@@ -59,6 +59,8 @@ pub enum NoticeKind {
     PairNotTested,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
+    /// The devices that a machine has by default in each build are not known. The subject is the machine.
+    DefaultsNotCompared,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
 }
@@ -144,6 +146,9 @@ impl Notice {
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {
                 format!("the baseline {subject} is of another machine type")
+            }
+            NoticeKind::DefaultsNotCompared => {
+                format!("the devices that {subject} has by default are not compared")
             }
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")

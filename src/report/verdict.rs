@@ -57,7 +57,8 @@ impl Verdict {
 
 /// Returns true if migrations were wanted, and none could be run between the builds.
 fn nothing_ran(cases: &[Case]) -> bool {
-    let mut planned = cases.iter().filter(|case| case.part_of.is_none());
+    let is_planned = |case: &&Case| case.part_of.is_none() && !case.derived;
+    let mut planned = cases.iter().filter(is_planned);
     !cases.is_empty() && planned.all(is_idle)
 }
 
@@ -221,6 +222,27 @@ mod tests {
                 ..report()
             };
             assert_eq!(drawn(report, policy.clone()), wanted, "{known}");
+        }
+    }
+
+    #[test]
+    fn a_case_that_nobody_asked_for_does_not_speak_for_those_that_were() {
+        let derived = |outcome| Case {
+            derived: true,
+            ..case(outcome, false)
+        };
+        for (planned, outcome, wanted) in [
+            (Outcome::Skip, Outcome::Pass, Verdict::Untested),
+            (Outcome::Broken, Outcome::Pass, Verdict::Untested),
+            (Outcome::Pass, Outcome::Pass, Verdict::Compatible),
+            (Outcome::Skip, Outcome::Fail, Verdict::Incompatible),
+        ] {
+            let report = Report {
+                cases: vec![case(planned, false), derived(outcome)],
+                ..report()
+            };
+            let drawn = drawn(report, Policy::default());
+            assert_eq!(drawn, wanted, "{planned}, {outcome}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::migration::diagnosis::layouts;
 use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
-use crate::migration::diagnosis::property_diff::{Difference, Snapshots, findings};
+use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::survey;
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
@@ -16,7 +16,7 @@ use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
 use crate::qemu::properties::Asked;
-use crate::report::{Described, Finding, Level};
+use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
 use crate::sweep::findings::Forecast;
@@ -175,6 +175,7 @@ impl<'l> Assessment<'l> {
                     new,
                     &launch,
                     &self.senders,
+                    None,
                     lists,
                 ));
                 match explained {
@@ -231,19 +232,8 @@ impl<'l> Assessment<'l> {
         self.findings
     }
 
-    /// Warns of another CPU that the machine has by default, which guests with a CPU of ours do not show.
-    pub(crate) fn add_default_cpu(&mut self, cpus: [String; 2], machine: &str) {
-        let difference = Difference::of_default_cpu(cpus);
-        let found = findings(std::slice::from_ref(&difference), self.directions, machine);
-        let warning = |finding: Finding| Finding {
-            level: Level::Warning,
-            message: format!("{}; the guests here are given one model", finding.message),
-            ..finding
-        };
-        self.absorb(found.into_iter().map(warning).collect());
-    }
-
-    fn absorb(&mut self, found: Vec<Finding>) {
+    /// Takes more findings, which are judged.
+    pub(crate) fn absorb(&mut self, found: Vec<Finding>) {
         properties::absorb(
             &mut self.findings,
             judge(found, &self.scope, self.overrides),

@@ -24,6 +24,7 @@ mod builds;
 mod cli;
 mod common_cause;
 mod containers;
+mod default_devices;
 mod dependencies;
 mod device_sets;
 mod driven;
@@ -50,6 +51,7 @@ mod signals;
 mod state;
 mod stream;
 mod sweep;
+mod verdicts;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::SweepConfig;
+use crate::api::defaults;
+use crate::api::defaults::Defaults;
 use crate::api::error::Error;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
@@ -14,6 +16,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
+use crate::migration::default_devices::DEFAULTS;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
@@ -74,11 +77,7 @@ impl<'t> Sites<'t> {
                         || in_guests.iter().any(|driver| is_part_of(name, driver))
                 };
                 let dumps = builds.dumps.clone();
-                let mut assessment =
-                    Assessment::of_dumps(scope, levels, directions, dumps, concerns);
-                if let Some(cpus) = builds.pair.other_default_cpu(machine) {
-                    assessment.add_default_cpu(cpus, machine);
-                }
+                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
                 target.forecast = assessment.forecast();
                 sites.targets.push(target);
                 sites.assessments.push(assessment);
@@ -94,20 +93,45 @@ impl<'t> Sites<'t> {
         Some([pair.old.build.label(), pair.new.build.label()])
     }
 
-    /// Explains what failed on each machine.
-    fn conclude(&mut self, results: &mut [MachineResult]) {
+    /// Tries each machine as both builds make it by themselves, so many guests at a time, and explains what failed.
+    fn conclude(
+        &mut self,
+        results: &mut [MachineResult],
+        options: &Options,
+        jobs: usize,
+    ) -> Result<(), Error> {
         let Sites {
             targets,
             assessments,
             notices,
-            ..
+            owners,
         } = self;
-        for ((assessment, target), result) in assessments.iter_mut().zip(targets).zip(results) {
+        let machines = targets.iter().zip(owners.iter());
+        for (((target, builds), assessment), result) in
+            machines.zip(assessments.iter_mut()).zip(results)
+        {
+            let family = target.device_family(DEFAULTS);
+            let settled = match family.is_in(options.shard) {
+                true => {
+                    let config = &target.config;
+                    let cpus = builds.pair.other_default_cpu(&config.machine);
+                    let asked = defaults::ask(config);
+                    let name = |direction| Some(family.case(direction).to_string());
+                    defaults::settle(config, asked, cpus, &options.directions, jobs, name)?
+                }
+                false => Defaults::default(),
+            };
+            notices.extend(settled.notice);
+            assessment.absorb(settled.findings);
+            result.cases.extend(settled.cases);
+            result.observed.extend(settled.observed);
             if let Err(error) = assessment.conclude(target, result) {
                 let kind = NoticeKind::FailuresNotExplained;
                 notices.push(Notice::new(kind, &*target.config.machine, error));
             }
+            defaults::explain(&mut result.cases);
         }
+        Ok(())
     }
 
     /// Puts everything into a report, which has no verdict yet.
@@ -228,7 +252,12 @@ pub(crate) fn sweep_all(
         results[pair].push(result);
     }
     let work: Vec<_> = sites.iter_mut().zip(&mut results).collect();
-    each(jobs, work, |(site, results)| site.conclude(results));
+    // Pairs take turns, or else the guests of the only one do.
+    let guests = if several { 1 } else { jobs };
+    let concluded = each(jobs, work, |(site, results)| {
+        site.conclude(results, options, guests)
+    });
+    concluded.into_iter().collect::<Result<Vec<()>, Error>>()?;
     Ok(results)
 }
 

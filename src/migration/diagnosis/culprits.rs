@@ -20,10 +20,9 @@ pub(crate) struct Found {
     pub split: Split,
     /// Culprits that fail of the same cause as others, by their ids, with the first of those.
     pub alike: BTreeMap<String, String>,
+    /// The runs of culprits alone, by their ids.
+    pub alone: BTreeMap<String, RunResult>,
 }
-
-/// The number of culprits of one cause that are looked at in full: the second confirms the first.
-const CONFIRMED: usize = 2;
 
 /// A set that is split.
 struct Splitting<'s> {
@@ -69,9 +68,25 @@ impl Splitting<'_> {
         (alike.len() > 1).then_some(alike)
     }
 
+    /// Tries a device alone, and at the same time those that can be without it.
+    async fn apart_from(&self, devices: &[String], id: &str) -> Apart {
+        let rest = devices.iter().filter(|device| *device != id).cloned();
+        let (hidden, others): (Vec<String>, Vec<String>) =
+            rest.partition(|user| needs_device(self.set, user, id));
+        let ids: Vec<&str> = others.iter().map(String::as_str).collect();
+        let alone = [id];
+        let (alone, without) = tokio::join!(self.attempt(&alone), self.attempt(&ids));
+        Apart {
+            alone,
+            hidden,
+            others,
+            without,
+        }
+    }
+
     /// Splits the set into devices that are alike and the others. The first of those that are alike stands for them.
     /// Nothing where it does not fail alone, or the others fail as well.
-    async fn apart(&self, devices: &[String], alike: &[String]) -> Option<Split> {
+    async fn apart(&self, devices: &[String], alike: &[String]) -> Option<Found> {
         let first = alike.first()?;
         let hidden = |device: &String| {
             let mut alike = alike.iter();
@@ -80,18 +95,33 @@ impl Splitting<'_> {
         let others = devices.iter().filter(|id| !alike.contains(id)).cloned();
         let (hidden, others): (Vec<String>, Vec<String>) = others.partition(hidden);
         let ids: Vec<&str> = others.iter().map(String::as_str).collect();
-        if self.attempt(&ids).await?.outcome != Outcome::Pass {
+        let alone = [first.as_str()];
+        let (others_run, alone) = tokio::join!(self.attempt(&ids), self.attempt(&alone));
+        if others_run?.outcome != Outcome::Pass {
             return None;
         }
-        self.attempt(&[first]).await.filter(RunResult::failed)?;
-        Some(Split {
-            culprits: vec![vec![first.clone()]],
-            alike: alike.iter().skip(1).cloned().collect(),
-            passed: others,
-            hidden,
-            ..Split::default()
+        let alone = alone.filter(RunResult::failed)?;
+        Some(Found {
+            split: Split {
+                culprits: vec![vec![first.clone()]],
+                alike: alike.iter().skip(1).cloned().collect(),
+                passed: others,
+                hidden,
+                ..Split::default()
+            },
+            alone: [(first.clone(), alone)].into(),
+            ..Found::default()
         })
     }
+}
+
+/// A device that was tried alone, and the others without it.
+struct Apart {
+    alone: Option<RunResult>,
+    /// The devices that cannot be without it.
+    hidden: Vec<String>,
+    others: Vec<String>,
+    without: Option<RunResult>,
 }
 
 /// Splits a set whose `devices` fail together on a route, as far as the time for it allows. First the
@@ -116,39 +146,50 @@ pub(crate) async fn find(
     let mut found = Found::default();
     let mut rest = devices.to_vec();
     if let Some(alike) = Box::pin(splitting.alike(devices, failed)).await
-        && let Some(split) = Box::pin(splitting.apart(devices, &alike)).await
+        && let Some(found) = Box::pin(splitting.apart(devices, &alike)).await
     {
-        found.split = split;
         return found;
     }
-    let mut causes: BTreeMap<(Outcome, String, String), Vec<String>> = BTreeMap::new();
+    let mut causes: BTreeMap<(Outcome, String, String), String> = BTreeMap::new();
     // A machine that fails without any of them clears them all: that is seen when they are narrowed down.
-    let bare = match &suspect {
-        Some(_) => splitting.attempt(&[]).await,
-        None => None,
+    let bare = async {
+        match &suspect {
+            Some(_) => splitting.attempt(&[]).await,
+            None => None,
+        }
     };
+    let first = async {
+        match &suspect {
+            Some(id) => Some(splitting.apart_from(&rest, id).await),
+            None => None,
+        }
+    };
+    let (bare, mut tried) = tokio::join!(bare, first);
     let passes_bare = bare.is_some_and(|run| run.outcome == Outcome::Pass);
     while let Some(id) = suspect.take().filter(|id| passes_bare && rest.contains(id)) {
-        let Some(alone) = splitting.attempt(&[&id]).await.filter(RunResult::failed) else {
+        let tried = match tried.take() {
+            Some(tried) => tried,
+            None => splitting.apart_from(&rest, &id).await,
+        };
+        let Some(alone) = tried.alone.filter(RunResult::failed) else {
             break;
         };
         if let Some(at) = &alone.failed_at {
             let cause = (alone.outcome, at.field.clone(), at.symptom());
-            let like = causes.entry(cause).or_default();
-            if let (true, Some(first)) = (like.len() >= CONFIRMED, like.first()) {
-                found.alike.insert(id.clone(), first.clone());
+            match causes.get(&cause) {
+                Some(first) => {
+                    found.alike.insert(id.clone(), first.clone());
+                }
+                None => {
+                    causes.insert(cause, id.clone());
+                }
             }
-            like.push(id.clone());
         }
-        rest.retain(|device| *device != id);
-        let (hidden, others) = rest
-            .into_iter()
-            .partition(|user| needs_device(set, user, &id));
-        rest = others;
-        found.split.hidden.extend(hidden);
+        rest = tried.others;
+        found.alone.insert(id.clone(), alone);
+        found.split.hidden.extend(tried.hidden);
         found.split.culprits.push(vec![id]);
-        let ids: Vec<&str> = rest.iter().map(String::as_str).collect();
-        match splitting.attempt(&ids).await {
+        match tried.without {
             Some(run) if run.outcome == Outcome::Pass => {
                 found.split.passed = std::mem::take(&mut rest);
             }
@@ -195,13 +236,20 @@ fn needs_device(set: &DeviceSet, user: &str, needed: &str) -> bool {
     closure.is_ok_and(|closure| closure.devices.iter().any(|device| device.id == needed))
 }
 
+/// A case of a culprit.
+pub(crate) struct CulpritCase {
+    /// The device to blame; of a group, its last one.
+    pub id: String,
+    pub spec: CaseSpec,
+}
+
 /// Makes a case of each culprit, so that it has a cause and controls of its own: one that cannot migrate
 /// at all must not hide another that only this pair of builds breaks.
 pub(crate) fn cases(
     spec: &CaseSpec,
     split: Option<&Split>,
     alike: &BTreeMap<String, String>,
-) -> Vec<CaseSpec> {
+) -> Vec<CulpritCase> {
     let split = split.into_iter();
     split
         .flat_map(|split| &split.culprits)
@@ -209,14 +257,16 @@ pub(crate) fn cases(
             let ids: Vec<&str> = group.iter().map(String::as_str).collect();
             let mut set = spec.set.select(&ids).ok()?;
             set.name = format!("{}:{}", spec.set.name, group.join("+"));
-            Some(CaseSpec {
+            let id = group.last()?.clone();
+            let spec = CaseSpec {
                 set,
                 direction: spec.direction,
-                part: match ids.last().is_some_and(|id| alike.contains_key(*id)) {
+                part: match alike.contains_key(&id) {
                     true => Part::Alike,
                     false => Part::Culprit,
                 },
-            })
+            };
+            Some(CulpritCase { id, spec })
         })
         .collect()
 }

@@ -117,7 +117,8 @@ pub(crate) fn suspect(case: &Case) -> Option<&Cause> {
 
 /// Looks for properties that are set up differently on the device of a failed section, and links
 /// them to the case: the case confirms the findings, and its cause names them. Returns nothing
-/// where the case did not fail in such a way, or is explained already.
+/// where the case did not fail in such a way, or is explained already. The builds are not asked where all properties of
+/// the machine are `known`.
 ///
 /// # Errors
 /// A build does not start any more.
@@ -127,6 +128,7 @@ pub(crate) async fn explain(
     new: &Endpoint,
     launch: &LaunchSpec,
     senders: &Senders,
+    known: Option<&Snapshots>,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, StartError> {
     let Some(cause) = suspect(case) else {
@@ -139,12 +141,17 @@ pub(crate) async fn explain(
     let block = cause.field.clone().filter(|_| name == RAM);
     let none = BTreeSet::new();
     let types = senders.get(name).unwrap_or(&none);
+    let relevant = |objects: &[Object]| match block {
+        Some(_) => vec![true; objects.len()],
+        None => concerned(objects, name, types),
+    };
+    let snapshots = match known {
+        Some(known) => known.clone().only(relevant),
+        None => ask(old, new, launch, relevant).await?,
+    };
     let snapshots = match &block {
-        Some(block) => {
-            let all = |objects: &[Object]| vec![true; objects.len()];
-            ask(old, new, launch, all).await?.owners_of(block)
-        }
-        None => ask(old, new, launch, |objects| concerned(objects, name, types)).await?,
+        Some(block) => snapshots.owners_of(block),
+        None => snapshots,
     };
     let differences = compare(&snapshots, Compared::Everything, lists);
     if let (Some(cause), Some(_), true) = (&mut case.cause, block, differences.is_empty()) {
@@ -256,15 +263,17 @@ pub(crate) fn may_drop_features(snapshots: &Snapshots) -> bool {
     differences.any(|difference| difference.feature_dropped().is_some())
 }
 
-/// Explains all cases of a run by [`explain()`]; `specs` are what they were made of.
+/// Explains all cases of a run by [`explain()`]; `specs` are what they were made of, and `known` has all properties of
+/// the machine of some.
 ///
 /// # Errors
 /// A build does not start any more.
-pub(crate) async fn explain_all(
+pub(crate) async fn explain_all<'s>(
     config: &MigrationConfig,
     specs: &[CaseSpec],
     cases: &mut [Case],
     senders: &Senders,
+    known: impl Fn(&CaseSpec) -> Option<&'s Snapshots>,
     lists: &KnownIssues,
 ) -> Result<Vec<Finding>, ProbeError> {
     let mut all = Vec::new();
@@ -273,7 +282,8 @@ pub(crate) async fn explain_all(
             continue;
         };
         let launch = config.launch(config.compose(&spec.set).args);
-        let found = explain(case, &config.old, &config.new, &launch, senders, lists);
+        let (old, new) = (&config.old, &config.new);
+        let found = explain(case, old, new, &launch, senders, known(spec), lists);
         all.extend(found.await?);
     }
     Ok(all)

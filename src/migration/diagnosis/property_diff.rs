@@ -18,6 +18,18 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
+    /// Leaves the properties of those objects alone that are wanted.
+    pub(crate) fn only(mut self, wanted: impl Fn(&[Object]) -> Vec<bool>) -> Snapshots {
+        for snapshot in [&mut self.old, &mut self.new] {
+            let wanted = wanted(&snapshot.objects);
+            let others = snapshot.objects.iter_mut().zip(wanted);
+            for (object, _) in others.filter(|(_, wanted)| !wanted) {
+                object.properties.clear();
+            }
+        }
+        self
+    }
+
     /// Leaves the devices of which either build has a block of memory of that name, by the place that both have
     /// in common; the machine, where it is of no device.
     pub(crate) fn owners_of(mut self, block: &str) -> Snapshots {
@@ -69,6 +81,8 @@ pub enum How {
     Removed { old: Setting },
     /// The machine has another CPU by default.
     OtherCpu { old: String, new: String },
+    /// The machine has other devices by default: those of the old build alone and those of the new one alone.
+    OtherDevices { old: String, new: String },
 }
 
 /// The extent of a comparison.
@@ -207,7 +221,7 @@ fn is_unrelated(difference: &Difference, lists: &KnownIssues) -> bool {
         How::Changed { old, new } => (Some(text(old)), Some(text(new))),
         How::Added { new } => (None, Some(text(new))),
         How::Removed { old } => (Some(text(old)), None),
-        How::OtherCpu { .. } => return false,
+        How::OtherCpu { .. } | How::OtherDevices { .. } => return false,
     };
     lists
         .unrelated(
@@ -236,6 +250,9 @@ impl Difference {
         match &self.how {
             How::OtherCpu { old, new } => {
                 format!("{machine} has another CPU by default: {old} in old, {new} in new")
+            }
+            How::OtherDevices { old, new } => {
+                format!("{machine} has other devices by default: {old} in old, {new} in new")
             }
             How::Added { new } => format!(
                 "`{name}` is {} in new and unknown to old, and {machine} does not pin it",
@@ -274,7 +291,7 @@ impl Difference {
             // If one build lists it as a plain switch, it is one.
             How::Changed { old, new } => old.is_feature && new.is_feature,
             How::Added { new: one } | How::Removed { old: one } => one.is_feature,
-            How::OtherCpu { .. } => false,
+            How::OtherCpu { .. } | How::OtherDevices { .. } => false,
         };
         if !is_feature {
             return None;
@@ -283,7 +300,7 @@ impl Difference {
             How::Changed { old, new } => [old.is_on(), new.is_on()],
             How::Added { new } => [false, new.is_on()],
             How::Removed { old } => [old.is_on(), is_on(old.default.as_ref()?)],
-            How::OtherCpu { .. } => return None,
+            How::OtherCpu { .. } | How::OtherDevices { .. } => return None,
         };
         // A switch that changes nothing of what the device offers is no feature.
         match (offered, self.offered_alone) {
@@ -298,7 +315,9 @@ impl Difference {
         let name = &self.property;
         let (source, destination) = direction.source_destination("old", "new");
         let lacking = match &self.how {
-            How::Changed { .. } | How::OtherCpu { .. } => format!("{destination} has it off"),
+            How::Changed { .. } | How::OtherCpu { .. } | How::OtherDevices { .. } => {
+                format!("{destination} has it off")
+            }
             How::Added { .. } => format!("{destination} does not know it"),
             How::Removed { .. } if direction == Direction::Forward => {
                 format!("{destination} has no such property any more, and does not offer it")
@@ -326,7 +345,9 @@ impl Difference {
             How::Changed { old, new } => (Some(word(&old.value)), Some(word(&new.value))),
             How::Added { new } => (None, Some(word(&new.value))),
             How::Removed { old } => (Some(word(&old.value)), None),
-            How::OtherCpu { old, new } => (Some(old.clone()), Some(new.clone())),
+            How::OtherCpu { old, new } | How::OtherDevices { old, new } => {
+                (Some(old.clone()), Some(new.clone()))
+            }
         };
         Finding {
             id: String::new(),

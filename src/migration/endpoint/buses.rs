@@ -1,6 +1,6 @@
-//! The buses of a bare machine, into which devices are plugged.
+//! The buses of a bare machine, into which devices are plugged, and the devices that it has on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::{DeviceSet, Drivers, FallBack};
 
@@ -52,6 +52,48 @@ impl Buses {
             let there = self.takes(bus) || !device.needs().is_empty();
             (!there).then(|| format!("the machine has no {bus} bus"))
         })
+    }
+}
+
+/// The number of devices of each type on the buses of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DeviceCounts(BTreeMap<String, usize>);
+
+impl DeviceCounts {
+    /// Reads the output of `info qtree`.
+    pub(crate) fn from_qtree(text: &str) -> DeviceCounts {
+        let mut counts = BTreeMap::new();
+        let devices = text.lines().filter_map(|line| {
+            // A type may have a comma in its name: `ARM,bitband-memory`.
+            let (name, _) = line.trim().strip_prefix("dev: ")?.rsplit_once(", id ")?;
+            Some(name.to_owned())
+        });
+        for name in devices {
+            *counts.entry(name).or_default() += 1;
+        }
+        DeviceCounts(counts)
+    }
+
+    /// Returns those that are here and not there, as many as there are more of them.
+    pub(crate) fn without(&self, other: &DeviceCounts) -> DeviceCounts {
+        let more = self.0.iter().filter_map(|(name, count)| {
+            let more = count.saturating_sub(other.0.get(name).copied().unwrap_or(0));
+            (more > 0).then(|| (name.clone(), more))
+        });
+        DeviceCounts(more.collect())
+    }
+
+    /// Formats them for people.
+    pub(crate) fn listed(&self) -> String {
+        let named = self.0.iter().map(|(name, count)| match count {
+            1 => name.clone(),
+            _ => format!("{count} {name}"),
+        });
+        let named: Vec<String> = named.collect();
+        match named.is_empty() {
+            true => "none of these".to_owned(),
+            false => named.join(", "),
+        }
     }
 }
 

@@ -345,15 +345,18 @@ impl Vm {
     /// # Errors
     /// The build does not say it.
     pub async fn buses(&self) -> Result<Buses, QmpError> {
+        Ok(Buses::from_qtree(&self.qtree().await?))
+    }
+
+    /// Asks for the tree of buses and devices.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub(crate) async fn qtree(&self) -> Result<String, QmpError> {
         let command = HumanCommand {
             command_line: "info qtree".to_owned(),
         };
-        let text = self
-            .monitored
-            .session
-            .execute(command, self.command)
-            .await?;
-        Ok(Buses::from_qtree(&text))
+        self.monitored.session.execute(command, self.command).await
     }
 
     /// Asks how its devices are set up.

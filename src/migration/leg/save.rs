@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use crate::cleanup::TempFolder;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
+use crate::migration::endpoint::buses::DeviceCounts;
 use crate::migration::endpoint::commands::{Migrate, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
@@ -73,6 +74,16 @@ impl NewMachine {
         let mut snapshot = answered.map_err(|error| format!("{}: {error}", self.label))?;
         self.vm.ask_offers(&mut snapshot).await;
         Ok(snapshot)
+    }
+
+    /// Asks for the devices on its buses.
+    ///
+    /// # Errors
+    /// The build does not say it; in words.
+    pub(crate) async fn devices(&self) -> Result<DeviceCounts, String> {
+        let told = self.vm.qtree().await;
+        let told = told.map_err(|error| format!("{}: {error}", self.label))?;
+        Ok(DeviceCounts::from_qtree(&told))
     }
 
     /// Ends it. It has nothing to put in order.

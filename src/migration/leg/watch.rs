@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
-    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed,
+    LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed, ended,
 };
 use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
@@ -155,6 +155,10 @@ impl Watch {
                 let soon = now + POLL;
                 self.ask(source, LegSide::Source, soon).await;
                 self.ask(destination, LegSide::Destination, soon).await;
+                if goal == Goal::BothThrough && matches!(self.destination, State::Failed(_)) {
+                    // A destination says that it has failed, then prints why, and exits.
+                    let _how = ended(destination, TIME_TO_EXPLAIN).await;
+                }
                 return;
             }
             if self.source.has_failed() || self.destination.has_failed() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
@@ -23,8 +24,10 @@ pub(crate) struct AcrossSearch {
     pub bare: BareMachine,
     pub devices: Devices,
     pub search: Search<Arc<Run>>,
-    /// The lengths that several devices have in common; nothing as long as nobody has asked.
-    pub widths: Option<Vec<CommonWidth>>,
+    /// The lengths that several devices have in common.
+    pub widths: Vec<CommonWidth>,
+    /// Set once there are such.
+    widths_known: Arc<AtomicBool>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
     /// The devices that others need: whether they pass decides whether those are tried.
@@ -84,7 +87,8 @@ impl AcrossSearch {
             bare,
             devices,
             search,
-            widths: None,
+            widths: Vec::new(),
+            widths_known: Arc::default(),
             predicted: BTreeSet::new(),
             needed,
         };
@@ -103,7 +107,7 @@ impl AcrossSearch {
                 purpose: Purpose::Search {
                     goes_back: self.search.goes_back(route),
                     features,
-                    widths: self.widths.is_none(),
+                    widths: Arc::clone(&self.widths_known),
                     calibration: self.calibration(context, &trial),
                     trial,
                 },
@@ -152,9 +156,7 @@ impl AcrossSearch {
             widths,
             ..
         } = moved;
-        if let Some(widths) = widths {
-            self.widths.get_or_insert_with(Vec::new).extend(widths);
-        }
+        self.widths.extend(widths);
         // Where they differ, machines of their own are asked what that means.
         if features.is_some_and(|features| !may_drop_features(&features)) {
             let virtio = self.devices.virtio(context, &trial.items);
@@ -177,10 +179,14 @@ impl AcrossSearch {
             evidence.add(direction, &items, in_guest, types, others, stream.as_ref());
         }
 
-        let likely_to_fail = match (run.attempt.outcome, &single) {
+        // What has another length there fails whichever way it goes.
+        let of_width = attribution.of_width(&self.widths);
+        let mut likely_to_fail = match (run.attempt.outcome, &single) {
             (Outcome::Pass, _) | (_, Some(_)) => attribution.likely_to_fail(&run, trial),
             _ => BTreeSet::new(),
         };
+        likely_to_fail.extend(trial.items.iter().filter(|item| of_width.contains(item)));
+        self.search.predict_back(of_width);
         let back = trial.route.reversed();
         let predicted = likely_to_fail.iter().map(|&item| (back, item));
         self.predicted.extend(predicted);

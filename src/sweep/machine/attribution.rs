@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::compare::streams::CommonWidth;
 use crate::culprit::{Answer, Item, Trial};
 use crate::devices::Device;
 use crate::migration::coverage::SentSection;
@@ -11,7 +12,7 @@ use crate::model::{Route, SectionName};
 use crate::qemu::output;
 use crate::report::{Cause, Outcome};
 use crate::sweep::catalogue::Catalogue;
-use crate::sweep::machine::kind::sections_alike;
+use crate::sweep::machine::kind::{sections_alike, sections_of_width};
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
@@ -154,12 +155,20 @@ impl Attribution<'_> {
 
     /// Returns the items, of all that are tried, that send a section with the part in it that failed.
     fn alike(&self, run: &Run) -> BTreeSet<Item> {
-        let sections = sections_alike(self.target, &run.attempt);
+        self.senders_of(sections_alike(self.target, &run.attempt))
+    }
+
+    /// Returns the items, of all that are tried, that send a section with a part of another length in it.
+    pub(super) fn of_width(&self, widths: &[CommonWidth]) -> BTreeSet<Item> {
+        let sections = sections_of_width(self.target, widths);
+        self.senders_of(sections)
+    }
+
+    /// Returns the items, of all that are tried, that may send one of these sections.
+    fn senders_of(&self, sections: BTreeSet<&str>) -> BTreeSet<Item> {
         let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
-        let is_alike = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
-        (0..self.catalogue.candidates.len())
-            .filter(is_alike)
-            .collect()
+        let sends = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
+        (0..self.catalogue.candidates.len()).filter(sends).collect()
     }
 
     /// Returns the item that may need a ROM which a build did not find.

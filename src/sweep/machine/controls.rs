@@ -110,8 +110,7 @@ impl Controls {
                 Represented::of(&across.search, |route, item, run| {
                     // Of devices that depend on a culprit, only the culprit is examined.
                     let hangs = across.needed_culprit(context, route, item).is_some();
-                    let widths = across.widths.as_deref().unwrap_or_default();
-                    let kind = Kind::of(context.target, widths, route, &run.attempt);
+                    let kind = Kind::of(context.target, &across.widths, route, &run.attempt);
                     kind.filter(|_| !hangs)
                 })
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::compare::explain;
@@ -61,8 +62,8 @@ pub(crate) enum Purpose {
         goes_back: bool,
         /// Set if it has virtio devices that were not asked for their features yet.
         features: bool,
-        /// Set if a failure is asked for lengths that several devices have in common.
-        widths: bool,
+        /// A failure is asked for lengths that several devices have in common, until some are known.
+        widths: Arc<AtomicBool>,
         calibration: Calibration,
     },
     /// Move culprits from a build to itself.
@@ -159,8 +160,8 @@ pub(crate) struct Moved {
     pub run: Arc<Run>,
     /// The stream of the first source, where it got that far.
     pub stream: Option<Arc<Stream>>,
-    /// The lengths that several devices have in common, where a pack that failed was asked for them.
-    pub widths: Option<Vec<CommonWidth>>,
+    /// The lengths that several devices have in common, as far as a pack that failed was asked for them.
+    pub widths: Vec<CommonWidth>,
     /// The features of its virtio devices in both builds, where it was asked.
     pub features: Option<Snapshots>,
     /// Guests that were moved besides that one, to see what each build does to itself.
@@ -228,15 +229,15 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         explain_refusal(config, &mut attempt, &launch, &endpoints, None).await;
     }
     let widths = match &task.purpose {
-        Purpose::Search {
-            trial,
-            widths: true,
-            ..
-        } if trial.items.len() > 1 && attempt.failed() => {
-            let asked = layouts::common_widths(config, &guest.set).await;
-            Some(asked.unwrap_or_default())
+        Purpose::Search { trial, widths, .. }
+            if trial.items.len() > 1 && attempt.failed() && !widths.load(Ordering::Relaxed) =>
+        {
+            let found = layouts::common_widths(config, &guest.set).await;
+            let found = found.unwrap_or_default();
+            widths.fetch_or(!found.is_empty(), Ordering::Relaxed);
+            found
         }
-        _ => None,
+        _ => Vec::new(),
     };
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;

@@ -1,4 +1,4 @@
-//! Kinds of failure: devices that fail for one cause, so that a few of them stand for all.
+//! Kinds of failure: devices that fail for one cause, so that one of them stands for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,9 +11,6 @@ use crate::report::Outcome;
 use crate::sweep::machine::run::Run;
 use crate::sweep::target::SweepTarget;
 use crate::vmstate::dump::{Vmsd, VmsdField};
-
-/// The number of devices that are examined in full of each kind: the second confirms the first.
-const CONFIRMED: usize = 2;
 
 /// A part that descriptions of several devices have in common: a field by its name, with the name
 /// of its description.
@@ -74,12 +71,27 @@ pub(crate) fn sections_alike<'t>(
 ) -> BTreeSet<&'t str> {
     let failed = attempt.failed_at.as_ref();
     let failed = failed.and_then(|at| Part::of(target, at.section.vmsd_name(), &at.field));
-    let Some(failed) = failed else {
-        return BTreeSet::new();
-    };
+    failed.map_or_else(BTreeSet::new, |failed| sections_with(target, &failed))
+}
+
+/// Returns the vmsd names of the sections that have a part in them of which several are known to have another length.
+pub(crate) fn sections_of_width<'t>(
+    target: &'t SweepTarget,
+    widths: &[CommonWidth],
+) -> BTreeSet<&'t str> {
+    let parts = widths.iter().flat_map(|width| {
+        let parts = width.sections.iter();
+        parts.filter_map(|section| Part::of(target, section, &width.field))
+    });
+    let parts: BTreeSet<Part> = parts.collect();
+    let sections = parts.iter().flat_map(|part| sections_with(target, part));
+    sections.collect()
+}
+
+fn sections_with<'t>(target: &'t SweepTarget, part: &Part) -> BTreeSet<&'t str> {
     let has_part = |description: &&Vmsd| {
         let mut fields = description.fields.iter().flatten();
-        fields.any(|field| field.name == failed.field && Part::of_field(field) == failed)
+        fields.any(|field| field.name == part.field && Part::of_field(field) == *part)
     };
     let found = descriptions(target).filter(has_part);
     found.map(|description| description.name.as_str()).collect()
@@ -109,15 +121,6 @@ impl Kind {
             words: at.symptom(),
         })
     }
-
-    /// Returns how many devices are examined in full of this kind: of one symptom the second confirms the first; a
-    /// length was seen in all of them.
-    fn examined(&self) -> usize {
-        match self {
-            Kind::Symptom { .. } => CONFIRMED,
-            Kind::Width { .. } => 1,
-        }
-    }
 }
 
 /// Returns the part that has another length in the section that failed, where that is known of several.
@@ -136,7 +139,7 @@ fn of_common_width(
     })
 }
 
-/// The culprits of a search that others stand for, on a route: the first ones of each kind.
+/// The culprits of a search that others stand for, on a route: the first one of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Represented(BTreeMap<(Route, Item), Item>);
 
@@ -155,10 +158,9 @@ impl Represented {
             }
         }
         let mut represented = BTreeMap::new();
-        for (kind, members) in &kinds {
-            if let [(_, first), ..] = members.as_slice() {
-                let others = members.iter().skip(kind.examined());
-                represented.extend(others.map(|&member| (member, *first)));
+        for members in kinds.values() {
+            if let Some(((_, first), others)) = members.split_first() {
+                represented.extend(others.iter().map(|&member| (member, *first)));
             }
         }
         Represented(represented)

@@ -1,0 +1,170 @@
+//! The devices that a machine has by default, which guests without them do not show.
+//!
+//! QEMU adds devices of its own choice to a machine unless `-nodefaults` is given, as it is to the guests here. Which
+//! they are may change from release to release: a guest that was started without that option then has another device
+//! on each side.
+
+use std::sync::Arc;
+
+use crate::devices::DeviceSet;
+use crate::guest::Board;
+use crate::migration::config::{CaseSpec, MigrationConfig, Part};
+use crate::migration::diagnosis::property_diff::{Difference, How};
+use crate::migration::endpoint::buses::DeviceCounts;
+use crate::migration::endpoint::vm::{LaunchSpec, RoleArgs};
+use crate::migration::leg::save::NewMachine;
+use crate::model::Direction;
+use crate::qemu::machine::ProfileCpu;
+
+/// The set's name of a case with the devices that QEMU adds by itself.
+pub(crate) const DEFAULTS: &str = "defaults";
+
+/// What one build has and the other does not, of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Differing {
+    old: DeviceCounts,
+    new: DeviceCounts,
+}
+
+impl Differing {
+    fn between(old: &DeviceCounts, new: &DeviceCounts) -> Option<Differing> {
+        (old != new).then(|| Differing {
+            old: old.without(new),
+            new: new.without(old),
+        })
+    }
+}
+
+/// Another choice of default devices in each of two builds.
+#[derive(Debug, Clone)]
+pub(crate) struct OtherDefaults {
+    pub difference: Difference,
+    /// Set if guests without the default devices differ in another way, or not at all.
+    pub is_hidden: bool,
+}
+
+/// Asks both builds for the devices that a machine has by default; `None` where they are the same.
+///
+/// # Errors
+/// A build does not start with them, or does not say; in words.
+pub(crate) async fn ask(config: &MigrationConfig) -> Result<Option<OtherDefaults>, String> {
+    let with_defaults = launch_of(&with_defaults(config));
+    let by_default = Box::pin(compare(config, &with_defaults)).await?;
+    let Some(differing) = by_default else {
+        return Ok(None);
+    };
+    let plain = Box::pin(compare(config, &launch_of(config))).await;
+    Ok(Some(OtherDefaults {
+        is_hidden: is_hidden(&differing, &plain),
+        difference: Difference {
+            type_name: config.machine.clone(),
+            property: DEVICES.to_owned(),
+            how: How::OtherDevices {
+                old: differing.old.listed(),
+                new: differing.new.listed(),
+            },
+            offered_alone: [None; 2],
+        },
+    }))
+}
+
+/// The name in the place of a property where the machine has other devices.
+const DEVICES: &str = "devices";
+
+/// Tells whether guests without the default devices do not show what differs by default.
+fn is_hidden(by_default: &Differing, plain: &Result<Option<Differing>, String>) -> bool {
+    // A machine that starts only with them shows nothing otherwise.
+    plain
+        .as_ref()
+        .map_or(true, |plain| plain.as_ref() != Some(by_default))
+}
+
+async fn compare(
+    config: &MigrationConfig,
+    launch: &LaunchSpec,
+) -> Result<Option<Differing>, String> {
+    let start = |endpoint| NewMachine::start(endpoint, launch);
+    let (old, new) = tokio::try_join!(start(&config.old), start(&config.new))?;
+    let asked = tokio::try_join!(old.devices(), new.devices());
+    tokio::join!(old.end(), new.end());
+    let (old, new) = asked?;
+    Ok(Differing::between(&old, &new))
+}
+
+/// Returns the launch of a machine to which nothing is added.
+fn launch_of(config: &MigrationConfig) -> LaunchSpec {
+    LaunchSpec {
+        workload: None,
+        ..config.launch(Vec::new())
+    }
+}
+
+/// Returns the configuration of guests that are started without the options that hide what a build does by itself.
+pub(crate) fn with_defaults(config: &MigrationConfig) -> MigrationConfig {
+    MigrationConfig {
+        board: Some(Arc::new(Board {
+            has_defaults: true,
+            ..Board::default()
+        })),
+        profile_cpu: ProfileCpu::LeftOut,
+        role_args: RoleArgs::default(),
+        running: false,
+        linux: None,
+        loops: None,
+        repeat: 0,
+        capabilities: Vec::new(),
+        ..config.clone()
+    }
+}
+
+/// Returns the cases of a machine as the builds make it by themselves.
+pub(crate) fn specs(directions: &[Direction]) -> Vec<CaseSpec> {
+    let spec = |&direction: &Direction| CaseSpec {
+        set: DeviceSet::union(DEFAULTS, []),
+        direction,
+        part: Part::Whole,
+    };
+    directions.iter().map(spec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(types: &[&str]) -> DeviceCounts {
+        let lines = types
+            .iter()
+            .map(|of| format!("    dev: {of}, id \"\"\r\n      gpio-in \"\" 1\r\n"));
+        DeviceCounts::from_qtree(&lines.collect::<String>())
+    }
+
+    #[test]
+    fn devices_are_counted_by_their_types() {
+        let old = counts(&["VGA", "virtio-mmio", "ARM,bitband-memory"]);
+        let new = counts(&["bochs-display", "virtio-mmio", "virtio-mmio", "virtio-mmio"]);
+        let found = Differing::between(&old, &new).expect("they differ");
+        assert_eq!(found.old.listed(), "ARM,bitband-memory, VGA");
+        assert_eq!(found.new.listed(), "bochs-display, 2 virtio-mmio");
+        assert_eq!(Differing::between(&old, &old), None);
+        // The order is that of the buses.
+        let turned = counts(&["virtio-mmio", "ARM,bitband-memory", "VGA"]);
+        assert_eq!(Differing::between(&old, &turned), None);
+        let fewer = Differing::between(&counts(&["xgmac"]), &counts(&[])).expect("they differ");
+        assert_eq!(fewer.new.listed(), "none of these");
+    }
+
+    #[test]
+    fn what_guests_show_in_any_case_is_not_hidden() {
+        let of = |old: &[&str], new: &[&str]| Differing::between(&counts(old), &counts(new));
+        let sd = of(&["sd-card"], &["sd-card-spi"]).expect("they differ");
+        for (plain, hides) in [
+            (Ok(Some(sd.clone())), false),
+            (Ok(of(&["sd-card", "a"], &["sd-card-spi", "a"])), false),
+            (Ok(of(&["sd-card"], &["sd-card-spi", "b"])), true),
+            (Ok(None), true),
+            (Err("it does not start".to_owned()), true),
+        ] {
+            assert_eq!(is_hidden(&sd, &plain), hides, "{plain:?}");
+        }
+    }
+}
