@@ -60,6 +60,7 @@ mod bisect;
 mod culprit;
 mod guest;
 mod input;
+mod owners;
 mod parallel;
 mod sweep;
 mod workload;

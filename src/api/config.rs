@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
-use crate::model::{CaseName, Direction};
+use crate::model::{CaseName, Direction, Exclusion};
 use crate::report::Policy;
 use crate::sweep::shard::Shard;
 
@@ -347,6 +347,8 @@ pub struct LiveConfig {
     pub lists: Vec<PathBuf>,
     /// The case that alone is run, as far as it can be, and that alone decides.
     pub case: Option<CaseName>,
+    /// The cases that are left out on purpose.
+    pub exclude: Vec<Exclusion>,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -369,6 +371,7 @@ impl LiveConfig {
             guests: Guests::new(),
             lists: Vec::new(),
             case: None,
+            exclude: Vec::new(),
             memory: Memory::new(),
         }
     }
@@ -376,6 +379,12 @@ impl LiveConfig {
     /// Sets the guests, and how they are moved.
     pub fn guests(mut self, guests: Guests) -> LiveConfig {
         self.guests = guests;
+        self
+    }
+
+    /// Leaves cases out on purpose.
+    pub fn exclude(mut self, exclusion: Exclusion) -> LiveConfig {
+        self.exclude.push(exclusion);
         self
     }
 

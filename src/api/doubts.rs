@@ -15,8 +15,9 @@ use crate::migration::coverage::Observed;
 use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
-use crate::report::{Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome};
-use crate::rules::judge::LevelOverrides;
+use crate::report::{
+    Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome, Policy,
+};
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
 use crate::sweep::case_id::BARE;
@@ -56,7 +57,7 @@ pub(crate) fn settle(
     dumps: (Arc<Dump>, Arc<Dump>),
     findings: Vec<Finding>,
     wanted: Wanted<'_>,
-    (scope, levels): (Scope<'_>, &LevelOverrides),
+    (scope, policy): (Scope<'_>, &Policy),
     directions: &[Direction],
     jobs: usize,
 ) -> Result<Settled, Error> {
@@ -110,9 +111,11 @@ pub(crate) fn settle(
         directions: directions.to_vec(),
         packing: Packing::Packed,
         only,
+        exclude: policy.exclude.clone(),
         shard: None,
     };
-    let mut assessment = Assessment::of_findings(scope, levels, directions, dumps, findings);
+    let mut assessment =
+        Assessment::of_findings(scope, &policy.levels, directions, dumps, findings);
     let results = sweep(
         std::slice::from_ref(&target),
         &options,

@@ -12,6 +12,7 @@ use crate::guest::ReadError as GuestReadError;
 use crate::history::HistoryError;
 use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
+use crate::owners::OwnersError;
 use crate::qemu::{PairError, QemuError};
 use crate::report::read::ReadError;
 use crate::rules::known_issues::ListError;
@@ -115,6 +116,8 @@ pub(crate) enum Problem {
     History(#[from] HistoryError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error(transparent)]
+    Owners(#[from] OwnersError),
     #[error("one build is nothing to compare: name two or more, in their order")]
     NothingToSearch,
     #[error("{0}")]
@@ -162,6 +165,7 @@ impl Problem {
             | Problem::NoCases
             | Problem::History(_)
             | Problem::Lock(_)
+            | Problem::Owners(_)
             | Problem::NoLogFolder { .. }
             | Problem::BadLogFolder { .. }
             | Problem::NoUsualMachine { .. }

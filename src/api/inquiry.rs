@@ -21,6 +21,7 @@ use crate::devices::{DeviceError, DeviceSet};
 use crate::guest::{GuestSpec, Idle};
 use crate::migration::batch;
 use crate::migration::boot::PlainBoots;
+use crate::migration::case;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::coverage::{Observed, Reach, cover};
@@ -206,6 +207,8 @@ pub(crate) struct Inquiry<'i> {
     notices: Vec<Notice>,
     described: Option<Described>,
     coverage: Option<Coverage>,
+    /// Cases that are not run.
+    excluded: Vec<Case>,
     /// The dumps of both builds, once they were compared.
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     /// Nothing before the guests have moved.
@@ -249,6 +252,7 @@ impl<'i> Inquiry<'i> {
             notices: Vec::new(),
             described: None,
             coverage: None,
+            excluded: Vec::new(),
             dumps: None,
             moved: None,
             surveyed: None,
@@ -348,6 +352,15 @@ impl<'i> Inquiry<'i> {
             .extend(driven::equip(&mut config, sets, guests)?);
         let lacking = linux::equip(&mut config, sets, builds, guests, progress)?;
         self.notices.extend(lacking);
+        let (excluded, specs): (Vec<CaseSpec>, Vec<CaseSpec>) = specs
+            .into_iter()
+            .partition(|spec| self.policy.excluded(&case::id(&config, spec)).is_some());
+        for spec in &excluded {
+            let (id, set) = (case::id(&config, spec), &*spec.set.name);
+            let devices = config.compose(&spec.set);
+            let untried = case::untried(&config, id, set, &devices, spec.direction);
+            self.excluded.push(untried);
+        }
         progress.event(Event::CasesPlanned(specs.len()));
         let on_event = |subject: batch::Subject<'_>, event: batch::Event<'_>| {
             let event = match event {
@@ -455,7 +468,7 @@ impl<'i> Inquiry<'i> {
             dumps.clone(),
             std::mem::take(&mut self.findings),
             wanted,
-            (self.scope, &self.policy.levels),
+            (self.scope, self.policy),
             &self.opened.directions,
             jobs(self.guests.jobs),
         )?;
@@ -689,7 +702,8 @@ impl<'i> Inquiry<'i> {
     /// Puts everything into a report, which has no verdict yet.
     pub(crate) fn into_report(self) -> Report {
         let Opened { pair, machine, .. } = self.opened;
-        let cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        let mut cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
+        cases.extend(self.excluded);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
         let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());

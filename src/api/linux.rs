@@ -8,9 +8,10 @@ use crate::api::network;
 use crate::api::progress::{Event, Progress};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
-use crate::qemu::{Cache, QemuError};
+use crate::migration::linux_boot::pci_functions;
+use crate::qemu::{Cache, QemuError, block_on};
 use crate::report::Notice;
-use crate::workload::linux::{Kit, Network, packages, targets};
+use crate::workload::linux::{Kit, Network, PciFunction, packages, targets};
 
 /// Gives the guests of a run a kernel, where one is asked for, and their cards a network.
 ///
@@ -32,13 +33,28 @@ pub(crate) fn equip(
         .collect();
     let cache = Cache::new(builds.cache.clone()).map_err(QemuError::from)?;
     let watcher = |event: crate::qemu::FetchEvent<'_>| progress.event(Event::Fetch(event));
-    let packages =
-        packages(&config.arch, &args, &cache, &watcher)?.ok_or_else(|| Problem::NoLinux {
-            arch: config.arch.clone(),
-            known: targets().collect::<Vec<_>>().join(", "),
-        })?;
+    let no_linux = || Problem::NoLinux {
+        arch: config.arch.clone(),
+        known: targets().collect::<Vec<_>>().join(", "),
+    };
+    if !targets().any(|known| known == config.arch) {
+        return Err(no_linux().into());
+    }
+    let plugged_in = plugged_in(config, sets);
+    let packages = packages(&config.arch, &plugged_in, &cache, &watcher)?.ok_or_else(no_linux)?;
     let best = [Network::AnsweringTap, Network::Tap];
     let (network, notice) = network::connect(config, &args, guests.transport, &best);
     config.linux = Some(Arc::new(Kit::new(packages, network)));
     Ok(notice.into_iter().collect())
+}
+
+/// Returns the PCI functions that device sets plug in, as the old build has them. A set that does not start has none: it shows
+/// where it is migrated.
+fn plugged_in(config: &MigrationConfig, sets: &[DeviceSet]) -> Vec<PciFunction> {
+    let found = sets.iter().filter_map(|set| {
+        let launch = config.launch(config.compose(set).args);
+        let asked = block_on(pci_functions(&config.old, &launch));
+        Some(asked.ok()?.ok()?.of_set)
+    });
+    found.flatten().collect()
 }

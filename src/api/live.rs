@@ -47,7 +47,10 @@ use crate::report::{Notice, NoticeKind, Policy};
 pub fn live(config: &LiveConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     let mut config = config.clone();
     let case = config.case.clone();
-    let mut policy = Policy::default();
+    let mut policy = Policy {
+        exclude: config.exclude.clone(),
+        ..Policy::default()
+    };
     one_case::narrow(case.as_ref(), &mut config.builds, &mut policy);
     run(&config, &policy, progress).map_err(|error| one_case::error(case.as_ref(), error))
 }

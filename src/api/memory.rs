@@ -1,4 +1,4 @@
-//! Earlier results that a run is held against, and where it is recorded.
+//! What outlives a run: the results that it is held against, where it is recorded, and the people to tell of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use crate::history::{
     Access, Entry, Findings, History, HistoryError, Kind, MOST, Row, Run, Sighting, TierRules,
     Trial, judge, over,
 };
+use crate::model::Exclusion;
+use crate::owners::Owners;
 use crate::qemu::Fingerprints;
 use crate::report;
 use crate::report::baseline::hold_against;
@@ -24,7 +26,7 @@ use crate::report::{
 use crate::rules::known_issues;
 use crate::rules::known_issues::KnownIssues;
 
-/// Earlier results that a run is held against, and which breaks then count.
+/// Earlier results that a run is held against, which breaks then count, and the people to tell of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
@@ -42,6 +44,10 @@ pub struct Memory {
     pub gate: Gate,
     /// The rules by which the history gives each case its tier.
     pub tiers: TierRules,
+    /// The file that says who owns which devices, in the style of QEMU's MAINTAINERS.
+    pub owners: Option<PathBuf>,
+    /// A tree of QEMU's sources, which has the files of a device; without a file of owners, its MAINTAINERS.
+    pub tree: Option<PathBuf>,
 }
 
 impl Memory {
@@ -80,6 +86,18 @@ impl Memory {
         self
     }
 
+    /// Sets the file that says who owns which devices.
+    pub fn owners(mut self, file: impl Into<PathBuf>) -> Memory {
+        self.owners = Some(file.into());
+        self
+    }
+
+    /// Sets the tree of sources in which the files of a device are looked for.
+    pub fn tree(mut self, folder: impl Into<PathBuf>) -> Memory {
+        self.tree = Some(folder.into());
+        self
+    }
+
     /// Sets the rules by which the history gives each case its tier.
     pub fn tiers(mut self, rules: TierRules) -> Memory {
         self.tiers = rules;
@@ -102,6 +120,7 @@ pub(crate) struct Recalled {
     history: Option<(PathBuf, History)>,
     lock: Option<PathBuf>,
     acknowledged: Option<String>,
+    owners: Option<Owners>,
     /// What is known of the run before it ends.
     notices: Vec<Notice>,
     gate: Gate,
@@ -132,6 +151,7 @@ impl Recalled {
             history: history.transpose()?,
             lock: memory.lock.clone(),
             acknowledged: memory.acknowledged.clone(),
+            owners: Owners::read(memory.owners.as_deref(), memory.tree.as_deref())?,
             notices: Vec::new(),
             gate: memory.gate,
             began: SystemTime::now(),
@@ -182,6 +202,7 @@ impl Recalled {
             .iter()
             .map(|case| format!("case {}", case.as_str()));
         means.sought.among.extend(case);
+        leave_out(&mut report, &policy);
         if let Some(lists) = means.lists {
             let notices = known_issues::review(lists, &report, &means.sought);
             report.notices.extend(notices);
@@ -218,11 +239,50 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
+        tell(&mut report, self.owners.as_ref());
         Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
         }))
     }
+}
+
+/// Says who owns what. A shard's report may have said so before.
+fn tell(report: &mut Report, owners: Option<&Owners>) {
+    report.owners.clear();
+    let findings = report
+        .findings
+        .iter_mut()
+        .map(|finding| &mut finding.owners);
+    let cases = report.cases.iter_mut().map(|case| &mut case.owners);
+    findings.chain(cases).for_each(Vec::clear);
+    let Some(owners) = owners else {
+        return;
+    };
+    if let Err(error) = owners.assign(report) {
+        let tree = owners.tree().map(|tree| tree.display().to_string());
+        let notice = Notice::new(NoticeKind::OwnersUnknown, tree.unwrap_or_default(), error);
+        report.notices.push(notice);
+    }
+}
+
+/// Leaves cases out that were run nonetheless, and says which exclusions are of no use.
+fn leave_out(report: &mut Report, policy: &Policy) {
+    for case in &mut report.cases {
+        if let Some(reason) = policy.excluded(&case.id) {
+            *case = case.left_out_for(reason);
+        }
+    }
+    // The other shards have most of the cases.
+    let idle = policy.exclude.iter().filter(|exclusion| {
+        let mut cases = report.cases.iter();
+        report.shard.is_none() && !cases.any(|case| exclusion.fits(&case.id))
+    });
+    let notice = |exclusion: &Exclusion| {
+        let kind = NoticeKind::ExclusionUnmatched;
+        Notice::new(kind, &*exclusion.cases, &exclusion.reason)
+    };
+    report.notices.extend(idle.map(notice));
 }
 
 /// Notes what the history says of each case and finding, and adds the run to it. A baseline is one more earlier run.

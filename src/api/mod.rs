@@ -46,6 +46,7 @@ mod names;
 mod network;
 mod one_case;
 mod progress;
+mod self_test;
 mod static_check;
 mod sweep;
 mod unknown_name;
@@ -65,6 +66,7 @@ pub use map::{MapConfig, map};
 pub use memory::Memory;
 pub use merge::{merge, merge_maps};
 pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;
 pub use sweep::sweep;
 

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Builds(BuildsArgs),
     /// Show, count, fill and cut the history of earlier runs
     History(HistoryArgs),
+    /// Migrate guests whose outcomes are known, and look at the host: can its results be trusted?
+    SelfTest(SelfTestArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -167,8 +169,35 @@ pub(crate) struct MemoryArgs {
     /// Breaks that decide the exit status
     #[arg(long, value_enum, default_value_t = GateArg::All, value_name = "GATE")]
     pub gate: GateArg,
+    /// File that says who owns which devices, in the style of QEMU's MAINTAINERS: the report names the people to tell
+    #[arg(long, value_name = "FILE")]
+    pub owners: Option<PathBuf>,
+    /// Tree of QEMU's sources, in which the files of a device are looked for [default of --owners: its MAINTAINERS]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub tree: Option<PathBuf>,
     #[command(flatten)]
     pub tiers: TierArgs,
+}
+
+/// Cases that are left out on purpose.
+#[derive(Debug, Args)]
+pub(crate) struct ExcludeArgs {
+    /// Leave out the cases whose ids fit GLOB, as a report has them; it shows them as excluded (repeatable)
+    #[arg(
+        long,
+        value_name = "CASE-GLOB",
+        requires = "reason",
+        hide_short_help = true
+    )]
+    pub exclude: Vec<String>,
+    /// Why they are left out; one for all, or one for each --exclude in turn
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "exclude",
+        hide_short_help = true
+    )]
+    pub reason: Vec<String>,
 }
 
 /// The rules by which the history gives each case its tier.
@@ -387,6 +416,8 @@ pub(crate) struct LiveArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -598,6 +629,8 @@ pub(crate) struct SweepArgs {
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -617,6 +650,8 @@ pub(crate) struct CheckBuildsArgs {
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub case: CaseArgs,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
     #[command(flatten)]
@@ -733,6 +768,26 @@ pub(crate) struct CheckArgs {
     /// Name the shipped entries that matched as well as your own
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Exit status: 0 trusted; 1 not trusted; 125 no build to test with.
+#[derive(Debug, Args)]
+pub(crate) struct SelfTestArgs {
+    /// A QEMU binary or wrapper script, or debian:SUITE [default: the suite that was fetched last, or else
+    /// qemu-system-ARCH in the path]
+    #[arg(value_name = "BUILD")]
+    pub build_arg: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Format of the result
+    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
+    pub format: DataFormat,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print what is wrong and the closing line only
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

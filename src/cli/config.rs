@@ -10,15 +10,17 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SideArgs,
-    StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SelfTestConfig,
+    SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs, LoopArgs, MapArgs,
-    MemoryArgs, MergeArgs, MigrationArgs, PairArgs, StaticArgs, SweepArgs, TierArgs, Workload,
+    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
+    LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
+    SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
+use crate::model::Exclusion;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl From<&StaticArgs> for StaticConfig {
@@ -42,6 +44,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
             guests: guests(&args.migration, Some(&args.loops))?,
             lists: args.lists.clone(),
             case: args.case.case.clone(),
+            exclude: exclusions(&args.exclude)?,
             memory: Memory::from(&args.memory),
         })
     }
@@ -55,7 +58,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
             builds: Builds::from(&args.pair),
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
-            judging: judging(&args.judge, args.coverage.min_coverage),
+            judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         })
@@ -83,9 +86,11 @@ impl TryFrom<&LoadArgs> for LoadConfig {
     }
 }
 
-impl From<&SweepArgs> for SweepConfig {
-    fn from(args: &SweepArgs) -> SweepConfig {
-        SweepConfig {
+impl TryFrom<&SweepArgs> for SweepConfig {
+    type Error = Failure;
+
+    fn try_from(args: &SweepArgs) -> Result<SweepConfig, Failure> {
+        Ok(SweepConfig {
             builds: Builds {
                 old: args.old.clone(),
                 new: args.new.clone(),
@@ -102,13 +107,13 @@ impl From<&SweepArgs> for SweepConfig {
             only: args.only.clone(),
             one_by_one: args.one_by_one,
             shard: args.shard,
-            judging: judging(&args.judge, args.coverage.min_coverage),
+            judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
-        }
+        })
     }
 }
 
@@ -160,7 +165,20 @@ impl From<&MemoryArgs> for Memory {
                 GateArg::Tier => Gate::Tier,
             },
             tiers: TierRules::from(&args.tiers),
+            owners: args.owners.clone(),
+            tree: args.tree.clone(),
         }
+    }
+}
+
+impl From<&SelfTestArgs> for SelfTestConfig {
+    fn from(args: &SelfTestArgs) -> SelfTestConfig {
+        let mut config = SelfTestConfig::new();
+        config.build.clone_from(&args.build_arg);
+        config.machine.clone_from(&args.build.machine);
+        config.architecture.clone_from(&args.build.arch);
+        config.cache.clone_from(&args.build.cache);
+        config
     }
 }
 
@@ -285,6 +303,33 @@ fn guest_file(path: &Path) -> Result<GuestDescription, Failure> {
     read.with_context(|| format!("cannot read the guest from {label}"))
         .map_err(Failure::usage)?;
     Ok(GuestDescription::new(label, content))
+}
+
+/// Returns the cases that are left out, each with its reason.
+fn exclusions(args: &ExcludeArgs) -> Result<Vec<Exclusion>, Failure> {
+    let globs = args.exclude.iter();
+    match args.reason.as_slice() {
+        [one] => Ok(globs.map(|glob| Exclusion::new(glob, one)).collect()),
+        reasons if reasons.len() == args.exclude.len() => Ok(globs
+            .zip(reasons)
+            .map(|(glob, reason)| Exclusion::new(glob, reason))
+            .collect()),
+        reasons => Err(Failure::usage(anyhow!(
+            "{} --exclude and {} --reason: give one reason for all, or one for each",
+            args.exclude.len(),
+            reasons.len()
+        ))),
+    }
+}
+
+fn judging_cases(
+    judge: &JudgeArgs,
+    coverage: &CoverageArgs,
+    exclude: &ExcludeArgs,
+) -> Result<Judging, Failure> {
+    let mut judging = judging(judge, coverage.min_coverage);
+    judging.policy.exclude = exclusions(exclude)?;
+    Ok(judging)
 }
 
 fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {

@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod questions;
 mod rules;
+mod self_test;
 mod signals;
 mod stream;
 mod target;
@@ -205,6 +206,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Stream(args) => stream::run(args),
         Command::Builds(args) => builds::run(args),
         Command::History(args) => history::run(args),
+        Command::SelfTest(args) => self_test::run(args),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn live(args: &LiveArgs) -> Result<Exit, Failure> {
 
 pub(crate) fn sweep(args: &SweepArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let config = SweepConfig::from(args);
+    let config = SweepConfig::try_from(args)?;
     let outcome = api::sweep(&config, &Display::new(args.output.quiet))?;
     output::write_report(&outcome.report, target, &args.output)
 }

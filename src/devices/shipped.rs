@@ -30,6 +30,8 @@ const SHIPPED: &[(&str, &str)] = &[
     shipped_file!("bridges"),
     shipped_file!("can"),
     shipped_file!("cxl"),
+    // Behind the others: what it has too is plugged in as they have it where a device is asked for by its driver.
+    shipped_file!("drivers"),
 ];
 
 /// What a driver from outside does to devices; [`crate::driver`] reads it.

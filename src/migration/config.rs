@@ -138,10 +138,7 @@ impl MigrationConfig {
     /// Returns what every QEMU of a case is started with.
     pub fn launch(&self, device_args: Vec<String>) -> LaunchSpec {
         let workload = match &self.linux {
-            Some(kit) => Some(Workload::Linux(LinuxGuest::new(
-                Arc::clone(kit),
-                &device_args,
-            ))),
+            Some(kit) => Some(Workload::Linux(LinuxGuest::new(Arc::clone(kit)))),
             None => workload::guest(&self.arch).map(Workload::Tiny),
         };
         LaunchSpec {

@@ -13,6 +13,7 @@ pub(crate) mod default_devices;
 pub(crate) mod diagnosis;
 pub(crate) mod endpoint;
 pub(crate) mod leg;
+pub(crate) mod linux_boot;
 pub(crate) mod load;
 pub(crate) mod pool;
 pub(crate) mod result;

@@ -3,34 +3,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::{Balloon, MigrateIncoming};
-use crate::migration::endpoint::root_devices::RootDevice;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
-use crate::migration::leg::save::{save_to, until_completed};
-use crate::migration::leg::set_up::set_up;
+use crate::migration::endpoint::commands::MigrateIncoming;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
+use crate::migration::leg::save::until_completed;
+use crate::migration::linux_boot::boot;
 use crate::migration::timeouts::Timeouts;
-use crate::model::{VirtioKind, feature_name};
-use crate::qemu::{private_dir, quote};
-use crate::report::{LegSide, LinuxReport, VirtioReport};
-use crate::workload::linux::{Bus, Inventory, LinuxGuest};
-use crate::workload::{SerialLog, Workload};
+use crate::qemu::quote;
+use crate::report::LinuxReport;
+use crate::workload::SerialLog;
+use crate::workload::linux::LinuxGuest;
 
 /// The name of the file that has the stream of a saved guest.
-const STREAM: &str = "saved.stream";
-/// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
-const ROUNDS: u32 = 2;
-/// The longest time from the start of the machine to the end of the guest's first rounds. Seconds do on an idle host;
-/// one with much to do takes ten times as long.
-const BOOT: Duration = Duration::from_secs(10 * 60);
-/// Part of the memory that a balloon takes away before the guest is saved, as its inverse.
-const BALLOONED: u32 = 8;
+pub(super) const STREAM: &str = "saved.stream";
 
 /// The Linux guests of a run that have booted, by the builds and what they were started with.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +34,7 @@ type Booted = OnceCell<Result<Arc<SavedGuest>, String>>;
 #[derive(Debug)]
 pub(crate) struct SavedGuest {
     /// Its stream and its disks.
-    folder: TempFolder,
+    pub folder: TempFolder,
     /// The console as far as it went.
     pub log: SerialLog,
     /// What the guest said of itself.
@@ -112,122 +101,4 @@ pub(crate) enum LoadError {
     /// The build does not load the guest that it saved itself.
     #[error("{0}")]
     Refused(String),
-}
-
-/// Boots a guest and saves it once it has used every device.
-async fn boot(
-    endpoint: &Endpoint,
-    launch: &LaunchSpec,
-    guest: &LinuxGuest,
-    timeouts: &Timeouts,
-) -> Result<Arc<SavedGuest>, String> {
-    let text = |error: &dyn fmt::Display| error.to_string();
-    let folder = private_dir().map_err(|error| text(&error))?;
-    launch
-        .prepare(folder.path())
-        .map_err(|error| text(&error))?;
-    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
-        .await
-        .map_err(|error| text(&error))?;
-    let mut log = Workload::Linux(guest.clone()).log();
-    let begun = Instant::now();
-    let worked = work(&mut vm, &mut log, guest).await;
-    tracing::debug!(
-        build = endpoint.build.label(),
-        seconds = begun.elapsed().as_secs_f32(),
-        ?worked,
-        "the Linux guest booted"
-    );
-    let saved = match worked {
-        Ok(()) => save(&mut vm, &mut log, &folder.path().join(STREAM), timeouts.leg).await,
-        Err(why) => Err(format!("{why} {}", vm.monitored.process.stderr())),
-    };
-    let placed = vm.root_devices().await;
-    // It has nothing to put in order.
-    vm.monitored.process.kill().await;
-    saved?;
-    // A machine may have no such bus.
-    let placed = placed.unwrap_or_default();
-    let report = report(guest.kernel(), log.inventory(), &placed);
-    Ok(Arc::new(SavedGuest {
-        folder,
-        log,
-        report,
-    }))
-}
-
-/// Says what a guest found, where its devices with an id are in these places.
-fn report(kernel: &str, found: Option<&Inventory>, placed: &[RootDevice]) -> LinuxReport {
-    let Some(found) = found else {
-        return LinuxReport::default();
-    };
-    let virtio = found.virtio.iter().map(|device| {
-        let kind = VirtioKind::numbered(device.kind);
-        VirtioReport {
-            name: device.name.clone(),
-            kind: kind.map_or_else(|| device.kind.to_string(), |kind| kind.name.to_owned()),
-            driver: device.driver.clone(),
-            features: device
-                .features
-                .iter()
-                .map(|&bit| feature_name(kind, bit))
-                .collect(),
-        }
-    });
-    let undriven = found.attached.iter().filter(|at| at.driver.is_none());
-    let undriven = undriven.filter_map(|at| match at.bus {
-        // The machine's own devices have no id.
-        Bus::Pci => {
-            let device = placed.iter().find(|device| device.address == at.address)?;
-            Some(device.id.clone())
-        }
-        Bus::Usb => Some(format!(
-            "usb {:04x}:{:04x} at {}",
-            at.id.0, at.id.1, at.address
-        )),
-    });
-    let lacking = found.virtio.iter().filter(|device| device.driver.is_none());
-    LinuxReport {
-        kernel: kernel.to_owned(),
-        virtio: virtio.collect(),
-        undriven: undriven
-            .chain(lacking.map(|device| device.name.clone()))
-            .collect(),
-        logged: found.logged.clone(),
-    }
-}
-
-/// Has the guest work until it has used every device, and its memory is no longer what it booted with.
-async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<(), String> {
-    let text = |error: &dyn fmt::Display| error.to_string();
-    vm.cont().await.map_err(|error| text(&error))?;
-    let booted = vm.wait_for_heartbeats(log, None, 1, BOOT).await;
-    let first = booted.map_err(|error| text(&error))?;
-    let memory = u64::from(guest.memory_mib());
-    let command = Balloon {
-        value: (memory - memory / u64::from(BALLOONED)) << 20,
-    };
-    // A machine may have no balloon.
-    let _without = vm.monitored.session.execute(command, vm.command).await;
-    let worked = vm.wait_for_heartbeats(log, Some(first), ROUNDS, BOOT).await;
-    worked.map(drop).map_err(|error| text(&error))
-}
-
-/// Stops a guest and saves it to a file.
-async fn save(
-    vm: &mut Vm,
-    log: &mut SerialLog,
-    path: &Path,
-    limit: Duration,
-) -> Result<(), String> {
-    let text = |error: &dyn fmt::Display| error.to_string();
-    vm.stop().await.map_err(|error| text(&error))?;
-    let events = vm.read_console(log);
-    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
-        return Err(text(&bad));
-    }
-    set_up(vm, LegSide::Source, &[])
-        .await
-        .map_err(|error| text(&error))?;
-    save_to(vm, path, limit).await
 }

@@ -182,6 +182,13 @@ impl Running {
         }
     }
 
+    /// Returns the processor time that it has used, if it still runs and the system tells.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let id = i32::try_from(self.child.id()?).ok()?;
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(id)).ok()?;
+        Some(clock.now().ok()?.into())
+    }
+
     /// Returns the span that names the process in the log.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()

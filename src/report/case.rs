@@ -280,6 +280,9 @@ pub struct Case {
     pub driven: Option<DrivenReport>,
     /// The outcome.
     pub outcome: Outcome,
+    /// The reason why it is left out on purpose, if it is.
+    #[serde(default)]
+    pub excluded: Option<String>,
     /// The reason why it did not pass.
     pub cause: Option<Cause>,
     /// The id of the case of another device that fails for the same cause and stands for this one:
@@ -320,6 +323,9 @@ pub struct Case {
     /// Its tier, where there is a history.
     #[serde(default)]
     pub tier: Option<CaseTier>,
+    /// The headlines in the file of owners that it belongs to.
+    #[serde(default)]
+    pub owners: Vec<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
     /// The end of what each side printed, where the case did not pass.
@@ -358,6 +364,7 @@ impl Case {
             linux: None,
             driven: None,
             outcome: Outcome::Skip,
+            excluded: None,
             cause: None,
             same_as: None,
             control: None,
@@ -373,11 +380,35 @@ impl Case {
             baseline: None,
             memory: None,
             tier: None,
+            owners: Vec::new(),
             reproduce: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),
             logs: None,
             elapsed_ms: 0,
+        }
+    }
+
+    /// Returns the case as one that is left out on purpose; what came of it says nothing.
+    pub(crate) fn left_out_for(&self, reason: &str) -> Case {
+        let Case {
+            id,
+            machine,
+            device_set,
+            transport,
+            direction,
+            ..
+        } = self;
+        Case {
+            devices: self.devices.clone(),
+            capabilities: self.capabilities.clone(),
+            part_of: self.part_of.clone(),
+            excluded: Some(reason.to_owned()),
+            cause: Some(Cause {
+                message: format!("excluded: {reason}"),
+                ..Cause::default()
+            }),
+            ..Case::untried(id.clone(), machine, device_set, transport, *direction)
         }
     }
 

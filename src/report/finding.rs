@@ -116,6 +116,9 @@ pub struct Finding {
     /// What earlier runs say of it, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
+    /// The headlines in the file of owners that it belongs to.
+    #[serde(default)]
+    pub owners: Vec<String>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
     /// The change in QEMU that it shows.

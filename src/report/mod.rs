@@ -15,6 +15,7 @@ mod linux;
 pub mod map;
 mod memory;
 mod notice;
+mod owner;
 mod policy;
 pub(crate) mod read;
 pub mod render;
@@ -49,6 +50,7 @@ pub use linux::{DrivenReport, LinuxReport, VirtioReport};
 pub use memory::{CaseTier, FlakeRate, Memory, MemoryLabel, RunRecord, Tier};
 pub(crate) use notice::notices_of;
 pub use notice::{Notice, NoticeKind};
+pub use owner::Owner;
 pub use policy::{Gate, LevelOverride, LevelOverrides, Policy};
 pub use swept::{Grafted, ShardRef, Swept};
 pub use verdict::Verdict;
@@ -98,6 +100,9 @@ pub struct Report {
     /// The earlier report that this one was held against.
     #[serde(default)]
     pub baseline: Option<Baseline>,
+    /// What is broken, by the people to tell of it, where a file says who they are.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// Counts of the findings and cases.
     pub summary: Summary,
     /// The meaning of the rules that occur in findings and cases, by id.
@@ -172,6 +177,7 @@ impl Report {
             notices: Vec::new(),
             run: None,
             baseline: None,
+            owners: Vec::new(),
             summary: Summary::default(),
             rules: BTreeMap::new(),
         }

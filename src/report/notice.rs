@@ -46,6 +46,10 @@ pub enum NoticeKind {
     KnownFailureExpired,
     /// Nothing that was tried fails as a list entry says. The subject is its place.
     KnownFailureUnmatched,
+    /// The tree of sources could not be searched for owners. The subject is the tree.
+    OwnersUnknown,
+    /// No case has an id that was to be left out. The subject is the pattern.
+    ExclusionUnmatched,
     /// The history could not be asked or written. The subject is its file.
     HistoryFailed,
     /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
@@ -139,6 +143,8 @@ impl Notice {
             NoticeKind::KnownFailureUnmatched => {
                 format!("the known failure {subject} matches nothing")
             }
+            NoticeKind::OwnersUnknown => format!("the owners are not looked for in {subject}"),
+            NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
             NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CaseName, Rule};
+use crate::model::{CaseName, Exclusion, Rule};
 use crate::report::{BaselineStatus, Case, Finding, Memory, MemoryLabel, Tier};
 
 /// The findings that count against two builds, and the required coverage.
@@ -21,9 +21,17 @@ pub struct Policy {
     pub levels: LevelOverrides,
     /// The case that decides alone, whatever the lists make of it.
     pub case: Option<CaseName>,
+    /// The cases that are left out on purpose.
+    pub exclude: Vec<Exclusion>,
 }
 
 impl Policy {
+    /// Returns why the case of this id is left out, if it is.
+    pub fn excluded(&self, id: &str) -> Option<&str> {
+        let fitting = self.exclude.iter().find(|exclusion| exclusion.fits(id));
+        fitting.map(|exclusion| exclusion.reason.as_str())
+    }
+
     /// Tells whether a finding alone makes the pair of builds incompatible.
     pub fn counts_finding(&self, finding: &Finding) -> bool {
         let let_through = match self.gate {

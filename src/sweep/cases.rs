@@ -58,6 +58,16 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
     case
 }
 
+/// Returns a case that is not run.
+pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> Case {
+    let transport = id.family.transport();
+    let machine = &target.config.machine;
+    Case {
+        devices: vec![driver.to_owned()],
+        ..Case::untried(id.to_string(), machine, driver, transport, id.direction)
+    }
+}
+
 /// Returns the case of a device type in one direction.
 pub(crate) fn device_case(
     context: Context<'_>,

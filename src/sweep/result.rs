@@ -8,7 +8,7 @@ use crate::migration::coverage::{Observed, Reach};
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId};
-use crate::sweep::cases::{bare_case, device_case, group_case};
+use crate::sweep::cases::{bare_case, device_case, excluded_case, group_case};
 use crate::sweep::catalogue::{Catalogue, How};
 use crate::sweep::machine::{Context, Controls, Cost, Evidence, Finished};
 
@@ -138,6 +138,18 @@ impl MachineResult {
 impl Collected {
     fn add_devices(&mut self, context: Context<'_>, controls: &Controls, asked: &BTreeSet<Item>) {
         let devices = &controls.across.devices;
+        for &item in &devices.excluded {
+            let driver = &devices.catalogue.candidates[item].driver;
+            self.left_out.push(LeftOut {
+                device: driver.clone(),
+                reason: "all its cases are excluded".to_owned(),
+            });
+            for &direction in &context.options.directions {
+                let family = context.target.device_family(driver);
+                let case = excluded_case(context.target, &family.case(direction), driver);
+                self.cases.push(case);
+            }
+        }
         let mut not_asked = Vec::new();
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];

@@ -1,5 +1,6 @@
 //! A guest's output on its serial port, across all builds that it runs in.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::workload::fault::{Check, Mismatch, WorkloadError};
@@ -88,7 +89,12 @@ pub struct SerialLog {
     started: bool,
     last: Option<u32>,
     speaker: Speaker,
+    /// The last lines of a Linux guest and of what ran before it, for who has to find out why it stopped.
+    tail: VecDeque<String>,
 }
+
+/// Lines that are kept.
+const TAIL: usize = 5;
 
 /// The guest that prints.
 #[derive(Debug, Clone, Default)]
@@ -153,6 +159,15 @@ impl SerialLog {
         self.last
     }
 
+    /// Says what the last lines on the console of a Linux guest were.
+    pub(crate) fn last_lines(&self) -> String {
+        if self.tail.is_empty() {
+            return "its console is empty".to_owned();
+        }
+        let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
+        format!("its console ends with {:?}", lines.join("\n"))
+    }
+
     /// Tells whether the guest has printed its first line.
     #[must_use]
     pub fn started(&self) -> bool {
@@ -214,6 +229,11 @@ impl SerialLog {
         // A terminal may end its lines with both.
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let read = str::from_utf8(line).ok().and_then(Line::read);
+        let shown = line.get(..200).unwrap_or(line);
+        self.tail.push_back(shown.escape_ascii().to_string());
+        if self.tail.len() > TAIL {
+            self.tail.pop_front();
+        }
         let arch = || "linux".to_owned();
         if !self.started {
             // Firmware and the kernel may write before it.
@@ -239,7 +259,7 @@ impl SerialLog {
             }
             Line::Failed(what) => SerialEvent::CheckFailed(what),
             Line::Logged(text) => SerialEvent::KernelError(text),
-            Line::NotLoaded(_)
+            Line::Asked(_)
             | Line::Virtio(_)
             | Line::Attached(_)
             | Line::Uses(_)

@@ -90,6 +90,70 @@ fn a_guest_whose_drivers_are_at_work_goes_back_and_forth() {
     run.leaves_nothing();
 }
 
+/// Devices on a bus on a bus, and one whose driver the kernel asks for by name.
+const NESTED: &str = r#"
+name = "nested"
+description = "USB and sound"
+
+[[device]]
+id = "usb0"
+driver = "qemu-xhci"
+
+[[device]]
+id = "tablet0"
+driver = "usb-tablet"
+needs = ["usb0"]
+bus = "usb0.0"
+
+[[device]]
+id = "stick0"
+driver = "usb-storage"
+needs = ["usb0"]
+bus = "usb0.0"
+backend = ["-blockdev", "null-co,node-name=stick0-node,size=67108864,read-zeroes=on"]
+properties = { drive = "stick0-node" }
+
+[[device]]
+id = "sound0"
+driver = "intel-hda"
+
+[[device]]
+id = "codec0"
+driver = "hda-duplex"
+needs = ["sound0"]
+bus = "sound0.0"
+backend = ["-audiodev", "none,id=codec0-out"]
+properties = { audiodev = "codec0-out" }
+"#;
+
+/// Nothing lists the drivers of these: the devices name themselves.
+#[apply(test)]
+#[needs(Builds)]
+fn a_device_on_a_bus_of_a_bus_has_its_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nested.toml");
+    fs::write(&path, NESTED).unwrap();
+    let more = ["--workload", "linux", "--direction", "forward"];
+    let run = run(OLD, NEW, path.to_str().unwrap(), &more);
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let linux = &run.case(0)["linux"];
+    assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
+    run.leaves_nothing();
+}
+
+/// What a driver of a virtio console writes arrives only where somebody has opened the other end.
+#[apply(test)]
+#[needs(Builds)]
+fn an_ordinary_guest_goes_back_and_forth() {
+    let more = ["--workload", "linux", "--loops", "1"];
+    let run = run(OLD, NEW, "default", &more);
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let linux = &run.case(0)["linux"];
+    assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
+    assert!(features(run.case(0), "serial").contains(&"multiport"));
+    run.leaves_nothing();
+}
+
 /// The kind of break that people report most: without a driver it is a possibility, with one it happens.
 #[apply(test)]
 #[needs(Builds)]

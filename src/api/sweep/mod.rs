@@ -96,6 +96,7 @@ pub(crate) fn options(config: &SweepConfig) -> Options {
             Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
             _ => Only::new(&config.only),
         },
+        exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
     }
 }

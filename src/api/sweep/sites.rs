@@ -335,6 +335,8 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
     options.extend(repeated("--arch", &config.machines.architectures));
     options.extend(repeated("--only", &config.only));
     let policy = &config.judging.policy;
+    let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
+    options.extend(repeated("--exclude", &excluded));
     for (&rule, level) in &policy.levels {
         let option = match level {
             LevelOverride::Deny => "--deny",

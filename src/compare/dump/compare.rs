@@ -163,6 +163,7 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         refuted_by: None,
         baseline: None,
         memory: None,
+        owners: Vec::new(),
         context: Vec::new(),
         change: ChangeKey::Lone(section.type_name.clone()),
         items: Vec::new(),

@@ -132,6 +132,7 @@ impl Defect {
             refuted_by: None,
             baseline: None,
             memory: None,
+            owners: Vec::new(),
             context: Vec::new(),
             change: self.change.clone(),
             items: Vec::new(),

@@ -387,6 +387,7 @@ impl<'d> Comparison<'d, '_> {
             refuted_by: None,
             baseline: None,
             memory: None,
+            owners: Vec::new(),
             context: Vec::new(),
             change,
             items: Vec::new(),

@@ -198,6 +198,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         refuted_by: None,
         baseline: None,
         memory: None,
+        owners: Vec::new(),
         context: Vec::new(),
         change: ChangeKey::Lone(name),
         items: Vec::new(),

@@ -373,6 +373,7 @@ impl Difference {
             refuted_by: None,
             baseline: None,
             memory: None,
+            owners: Vec::new(),
             context: Vec::new(),
             items: Vec::new(),
             also_paths: Vec::new(),

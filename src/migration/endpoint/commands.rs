@@ -122,4 +122,23 @@ pub(crate) struct PciDeviceReply {
     pub slot: i64,
     pub function: i64,
     pub qdev_id: String,
+    pub id: PciIdReply,
+    pub class_info: PciClassReply,
+    /// Set for a bridge.
+    pub pci_bridge: PciBusReply,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct PciIdReply {
+    pub vendor: u16,
+    pub device: u16,
+    pub subsystem_vendor: Option<u16>,
+    pub subsystem: Option<u16>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PciClassReply {
+    pub class: u16,
 }

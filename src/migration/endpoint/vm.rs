@@ -466,6 +466,23 @@ impl Vm {
         deadline: Duration,
     ) -> Result<u32, HeartbeatError> {
         let due = after.unwrap_or(0).wrapping_add(count);
+        // The counter wraps.
+        let is_due = |heartbeat: u32| heartbeat.wrapping_sub(due) < 1 << 31;
+        let reached = |log: &SerialLog| log.last_heartbeat().is_some_and(is_due);
+        self.wait_until(log, reached, deadline).await?;
+        Ok(log.last_heartbeat().unwrap_or(due))
+    }
+
+    /// Waits until what the guest has printed is enough.
+    ///
+    /// # Errors
+    /// The guest prints what an intact one does not, or too little until the deadline.
+    pub(crate) async fn wait_until(
+        &mut self,
+        log: &mut SerialLog,
+        reached: impl Fn(&SerialLog) -> bool,
+        deadline: Duration,
+    ) -> Result<(), HeartbeatError> {
         let end = Instant::now() + deadline;
         loop {
             if let Some(bad) = self
@@ -475,11 +492,11 @@ impl Vm {
             {
                 return Err(HeartbeatError::Bad(bad));
             }
-            match log.last_heartbeat() {
-                // The counter wraps.
-                Some(heartbeat) if heartbeat.wrapping_sub(due) < 1 << 31 => return Ok(heartbeat),
-                _ if Instant::now() >= end => return Err(HeartbeatError::Deadline(deadline)),
-                _ => {}
+            if reached(log) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(HeartbeatError::Deadline(deadline));
             }
             let exited = self.monitored.process.wait(Duration::MAX);
             if tokio::time::timeout(CONSOLE_PAUSE, exited).await.is_ok() {

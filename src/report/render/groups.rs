@@ -143,6 +143,8 @@ pub(crate) enum Urgency {
     /// It failed, and a list or an option allows it.
     Allowed,
     NotTried,
+    /// It is left out on purpose.
+    Excluded,
     Passed,
 }
 
@@ -151,6 +153,7 @@ pub(crate) fn urgency(case: &Case, policy: &Policy) -> Urgency {
         _ if policy.counts_case(case) => Urgency::Failed,
         _ if case.gates() => Urgency::Before,
         Outcome::Pass => Urgency::Passed,
+        _ if case.excluded.is_some() => Urgency::Excluded,
         Outcome::Skip => Urgency::NotTried,
         _ if case.allowed_by.is_some() => Urgency::Allowed,
         _ => Urgency::Broken,

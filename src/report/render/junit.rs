@@ -50,6 +50,10 @@ fn comparison(report: &Report) -> TestSuite {
     if let Some(machine) = &report.machine {
         suite.add_property(("machine".to_owned(), machine.clone()));
     }
+    for owner in report.owners.iter().filter(|owner| owner.name.is_some()) {
+        let people: Vec<&str> = owner.to_notify().collect();
+        suite.add_property((format!("owner {}", owner.title()), people.join(", ")));
+    }
     let above_note = report.findings.iter().filter(|f| f.level != Level::Note);
     suite.add_test_cases(above_note.map(|f| finding(f, &report.policy)));
     if suite.test_cases.is_empty() {
@@ -80,6 +84,13 @@ fn remembered(test: &mut TestCase, memory: Option<&Memory>) {
     if let Some(memory) = memory {
         test.add_property(("history".to_owned(), memory.label.to_string()));
         test.add_property(("history-evidence".to_owned(), memory.evidence.clone()));
+    }
+}
+
+/// Adds the owners, where a file says who they are.
+fn owned(test: &mut TestCase, owners: &[String]) {
+    for owner in owners {
+        test.add_property(("owner".to_owned(), owner.clone()));
     }
 }
 
@@ -157,6 +168,7 @@ fn finding(finding: &Finding, policy: &Policy) -> TestCase {
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
     held_against(&mut case, finding.baseline);
     remembered(&mut case, finding.memory.as_ref());
+    owned(&mut case, &finding.owners);
     case
 }
 
@@ -205,6 +217,7 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
     test.set_time(Duration::from_millis(case.elapsed_ms));
     held_against(&mut test, case.baseline);
     remembered(&mut test, case.memory.as_ref());
+    owned(&mut test, &case.owners);
     if let Some(tier) = &case.tier {
         test.add_property(("tier".to_owned(), tier.to_string()));
     }

@@ -95,7 +95,36 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     if let Some(baseline) = &report.baseline {
         held_against(report, baseline, options, out)?;
     }
+    if !options.quiet {
+        by_owner(report, options, out)?;
+    }
     closing(report, options, out)
+}
+
+/// Breaks of one owner that are listed; the JSON report and `-v` have all.
+const OWNED: usize = 8;
+
+/// Lists what is broken by the people to tell of it.
+fn by_owner(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    for owner in &report.owners {
+        let status = owner.status.as_ref();
+        let status = status.map_or_else(String::new, |status| format!(" ({status})"));
+        let people: Vec<&str> = owner.to_notify().collect();
+        let people = match people.is_empty() {
+            true => String::new(),
+            false => format!(": {}", people.join(", ")),
+        };
+        writeln!(out, "{BOLD}owner{BOLD:#} {}{status}{people}", owner.title())?;
+        let broken: Vec<&String> = owner.cases.iter().chain(&owner.findings).collect();
+        let most = if options.verbose { broken.len() } else { OWNED };
+        for id in broken.iter().take(most) {
+            writeln!(out, "  {id}")?;
+        }
+        if let Some(more) = broken.len().checked_sub(most).filter(|&n| n > 0) {
+            writeln!(out, "  and {more} more (-v)")?;
+        }
+    }
+    Ok(())
 }
 
 /// Lists the cases that pass and of which the history has something to say, and those with another tier.
@@ -378,6 +407,7 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
             (Urgency::Broken, "broken within a build"),
             (Urgency::Allowed, "allowed to fail"),
             (Urgency::NotTried, "not tried"),
+            (Urgency::Excluded, "excluded"),
         ];
         for (urgency, word) in others {
             let cases = report.cases.iter();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::culprit::Item;
 use crate::devices::DeviceSet;
 use crate::migration::endpoint::buses::Buses;
-use crate::sweep::case_id::CaseId;
+use crate::sweep::case_id::{CaseFamily, CaseId};
 use crate::sweep::catalogue::Catalogue;
 use crate::sweep::machine::{Context, Packing};
 use crate::sweep::pack::pack;
@@ -17,6 +17,8 @@ pub(crate) struct Devices {
     /// Candidates whose cases are this run's. The others are another shard's; those of them that
     /// these need travel along, so that every case has the result that it has in a whole run.
     pub own: BTreeSet<Item>,
+    /// Candidates of this run that are left out on purpose, in all directions.
+    pub excluded: BTreeSet<Item>,
     /// The cases of the whole run, as far as they are known before it.
     pub planned: Vec<CaseId>,
 }
@@ -27,11 +29,23 @@ impl Devices {
         let catalogue = Catalogue::of(&target.config, buses, &target.properties, &options.only);
         let candidates = &catalogue.candidates;
         let families = candidates.iter().map(|c| target.device_family(&c.driver));
-        let own = (0..)
-            .zip(families.clone())
-            .filter(|(_, family)| family.is_in(options.shard))
-            .map(|(item, _)| item)
-            .collect();
+        let is_excluded = |family: &CaseFamily| {
+            options.directions.iter().all(|&direction| {
+                let id = family.case(direction).to_string();
+                options.exclude.iter().any(|exclusion| exclusion.fits(&id))
+            })
+        };
+        let (mut own, mut excluded) = (BTreeSet::new(), BTreeSet::new());
+        for (item, family) in families.clone().enumerate() {
+            if family.is_in(options.shard) {
+                let among = if is_excluded(&family) {
+                    &mut excluded
+                } else {
+                    &mut own
+                };
+                among.insert(item);
+            }
+        }
         let planned = std::iter::once(target.bare_family())
             .chain(families)
             .flat_map(|family| {
@@ -42,6 +56,7 @@ impl Devices {
         Devices {
             catalogue,
             own,
+            excluded,
             planned,
         }
     }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
-use crate::model::Direction;
+use crate::model::{Direction, Exclusion};
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
+    /// The cases that are left out on purpose.
+    pub exclude: Vec<Exclusion>,
     /// The part of the run that this is; a whole run has none.
     pub shard: Option<Shard>,
 }

@@ -10,6 +10,9 @@ use crate::qemu::option_value;
 /// The guest writes to no more of a disk than this, in bytes.
 const WRITTEN: u64 = 1 << 20;
 
+/// The bytes that a character device keeps of what was written last: a power of two.
+const LISTENER: u32 = 4096;
+
 /// The name of the file that sets up a new network interface of the host.
 pub(crate) const UP: &str = "up";
 
@@ -58,6 +61,7 @@ pub(crate) fn of_host(args: &[String], network: Network, folder: &Path) -> Vec<S
     replace(args, |option, arg, taps| match option {
         "-blockdev" => disk_file(arg, folder),
         "-netdev" => tap(arg, network, taps, folder),
+        "-chardev" => listener(arg),
         _ => None,
     })
 }
@@ -141,6 +145,17 @@ fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<Strin
     Some(format!(
         "tap,id={id},ifname=migcompat{index},script={script},downscript=no,vnet_hdr=on"
     ))
+}
+
+/// Returns a character device that takes what is written, where there is one that nobody opens: a guest's write to the
+/// port of a virtio console waits until the host has opened it, which QEMU's null device never does.
+fn listener(arg: &str) -> Option<String> {
+    let mut words = arg.split(',');
+    if words.next()? != "null" {
+        return None;
+    }
+    let id = words.find_map(|word| word.strip_prefix("id="))?;
+    Some(format!("ringbuf,id={id},size={LISTENER}"))
 }
 
 /// Writes the files that the arguments name. Disks are empty.
@@ -233,6 +248,17 @@ mod tests {
             "tap,id=net1-hub,ifname=migcompat1,script=no,downscript=no,vnet_hdr=on"
         );
         assert_eq!(tap[3], args()[3]);
+    }
+
+    #[test]
+    fn somebody_listens_to_what_is_written_to_a_port() {
+        assert_eq!(
+            listener("null,id=vport0-chr").as_deref(),
+            Some("ringbuf,id=vport0-chr,size=4096")
+        );
+        for arg in ["file,id=a,path=/x", "null", "ringbuf,id=null"] {
+            assert!(listener(arg).is_none(), "{arg}");
+        }
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub(crate) struct Attached {
 pub(crate) struct Inventory {
     pub virtio: Vec<VirtioDevice>,
     pub attached: Vec<Attached>,
-    /// Modules that could not be loaded.
-    pub not_loaded: Vec<String>,
+    /// What it had no module for: names of devices and modules.
+    pub asked: Vec<String>,
     /// What it uses, in its words.
     pub uses: Option<String>,
     /// Errors that the kernel logged while it found the devices.
@@ -51,7 +51,7 @@ impl Inventory {
     /// Takes what a line says of the guest; a line that says something else is left.
     pub(crate) fn take(&mut self, line: &Line) {
         match line {
-            Line::NotLoaded(module) => self.not_loaded.push(module.clone()),
+            Line::Asked(name) => self.asked.push(name.clone()),
             Line::Virtio(device) => self.virtio.push(device.clone()),
             Line::Attached(device) => self.attached.push(device.clone()),
             Line::Uses(what) => self.uses = Some(what.clone()),

@@ -10,8 +10,8 @@ const START: &str = "S migcompat linux 1";
 pub(crate) enum Line {
     /// All drivers are loaded.
     Started,
-    /// A module that could not be loaded.
-    NotLoaded(String),
+    /// A device that has no driver yet, or a module that the kernel asked for in vain, by its name.
+    Asked(String),
     /// A virtio device, with what its driver accepted.
     Virtio(VirtioDevice),
     /// A device on another bus.
@@ -45,7 +45,7 @@ impl Line {
         }
         let (kind, rest) = line.split_once(' ')?;
         Some(match kind {
-            "N" => Line::NotLoaded(rest.to_owned()),
+            "M" => Line::Asked(rest.to_owned()),
             "V" => Line::Virtio(virtio(rest)?),
             "P" => Line::Attached(attached(Bus::Pci, rest)?),
             "U" => Line::Attached(attached(Bus::Usb, rest)?),
@@ -149,7 +149,7 @@ mod tests {
     fn lines_are_read() {
         for (line, read) in [
             ("S migcompat linux 1", Line::Started),
-            ("N bochs", Line::NotLoaded("bochs".to_owned())),
+            ("M acpi:PNP0700:", Line::Asked("acpi:PNP0700:".to_owned())),
             (
                 "V virtio0 type=0x0001 driver=virtio_net status=0x0000000f features=0100000000000001",
                 Line::Virtio(VirtioDevice {

@@ -1,24 +1,27 @@
 //! The Linux guest: a kernel of Debian's with its drivers, and a program of ours that uses every device.
 //!
 //! `guests/linux/README.md` describes what runs in the guest and what it prints. Here it is put together: the
-//! [`kernel`](Kernel), the [modules](drivers) that drive a guest's devices, the first file system that
+//! [`kernel`](Kernel), the modules by the [names](aliases) of the devices that they drive, the first file system that
 //! holds them, and the [backends] on the host that devices at work need.
 
+mod aliases;
 mod backends;
+mod catalogue;
 mod cpio;
-mod drivers;
 mod inventory;
 mod kernel;
 mod lines;
 mod packages;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use aliases::PciFunction;
 pub(crate) use backends::Network;
 pub(crate) use inventory::{Bus, Inventory};
 pub(crate) use lines::{Beat, Line};
@@ -35,6 +38,8 @@ const MEMORY_MIB: u32 = 256;
 const PROCESSORS: u32 = 2;
 /// The guest's first program.
 const INIT: &[u8] = include_bytes!("../../../guests/linux/init");
+/// The program by which the kernel itself asks for a module.
+const MODPROBE: &[u8] = include_bytes!("../../../guests/linux/modprobe");
 /// What every kernel is told, whatever its architecture. Memory that is free is zeroes, so that it need not be
 /// sent; addresses do not depend on chance; and a host that is busy is no fault of the guest.
 const APPEND: &str =
@@ -45,69 +50,126 @@ const APPEND: &str =
 pub struct Kit {
     packages: Packages,
     network: Network,
-    /// File systems that were made, by the modules that were asked for.
-    made: Mutex<HashMap<Vec<String>, Arc<Vec<u8>>>>,
+    known: Mutex<Known>,
+}
+
+/// What is known of the machines of a run.
+#[derive(Debug, Default)]
+struct Known {
+    /// The PCI functions of machines, by the arguments that plug in their devices.
+    functions: HashMap<Vec<String>, Arc<[PciFunction]>>,
+    /// What guests had no module for, though the kernel has one: names of devices and modules.
+    asked: BTreeSet<String>,
+    /// File systems that were made, by the names of the modules in them.
+    made: HashMap<Vec<String>, Arc<Vec<u8>>>,
 }
 
 impl Kit {
     /// A kit of unpacked packages, for guests on a network.
     pub(crate) fn new(packages: Packages, network: Network) -> Kit {
+        let known = Known {
+            asked: packages.kernel.asked(),
+            ..Known::default()
+        };
         Kit {
             packages,
             network,
-            made: Mutex::default(),
+            known: Mutex::new(known),
         }
     }
 
-    fn initramfs(&self, modules: &[String]) -> io::Result<Arc<Vec<u8>>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = made.get(modules) {
-            return Ok(Arc::clone(known));
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the names of the modules that a machine with these functions may ask for.
+    fn candidates(&self, functions: &[PciFunction]) -> Vec<String> {
+        let catalogue = &self.packages.kernel.catalogue;
+        let known = self.known();
+        let found = catalogue.candidates(functions, &known.asked);
+        found.into_iter().map(str::to_owned).collect()
+    }
+
+    fn initramfs(&self, functions: &[PciFunction]) -> io::Result<Arc<Vec<u8>>> {
+        let modules = self.candidates(functions);
+        if let Some(made) = self.known().made.get(&modules) {
+            return Ok(Arc::clone(made));
         }
         let archive = Arc::new(compose(
             &self.packages.kernel,
             &fs::read(&self.packages.busybox)?,
-            modules,
+            &modules,
         )?);
-        made.insert(modules.to_owned(), Arc::clone(&archive));
+        self.known().made.insert(modules, Arc::clone(&archive));
         Ok(archive)
     }
 }
 
-/// Puts a first file system together: the shell, our program, and the modules in the order in which they are
-/// loaded.
+/// Puts a first file system together: the shell, our program, and the modules with the lists by which the shell
+/// finds them.
 fn compose(kernel: &Kernel, busybox: &[u8], modules: &[String]) -> io::Result<Vec<u8>> {
-    let modules = kernel.load_order(modules)?;
     let mut archive = Archive::default();
-    for folder in ["bin", "dev", "modules"] {
+    let folder = format!("lib/modules/{}", kernel.release);
+    for folder in ["bin", "sbin", "dev", "lib", "lib/modules", &folder] {
         archive.folder(folder);
     }
     archive.device("dev/console", (5, 1));
     archive.program("bin/busybox", busybox);
     archive.program("init", INIT);
-    let mut order = String::new();
-    for module in &modules {
-        order.push_str(&module.name);
-        order.push('\n');
-        archive.file(&format!("modules/{}.ko", module.name), &module.bytes);
+    archive.program("sbin/modprobe", MODPROBE);
+    let (mut dependencies, mut aliases) = (String::new(), String::new());
+    // Writing into a string cannot fail.
+    for name in modules {
+        archive.file(&format!("{folder}/{name}.ko"), &kernel.module(name)?);
+        let _ok = write!(dependencies, "{name}.ko:");
+        // The one that is loaded first comes last.
+        for needed in kernel.catalogue.needs(name).into_iter().rev() {
+            let _ok = write!(dependencies, " {needed}.ko");
+        }
+        dependencies.push('\n');
+        let known = kernel.catalogue.get(name);
+        for pattern in known.into_iter().flat_map(|(_, module)| &module.aliases) {
+            let _ok = writeln!(aliases, "alias {pattern} {name}");
+        }
     }
-    archive.file("modules/order", order.as_bytes());
+    archive.file(&format!("{folder}/modules.dep"), dependencies.as_bytes());
+    archive.file(&format!("{folder}/modules.alias"), aliases.as_bytes());
     Ok(archive.finish())
 }
 
-/// A guest with certain devices.
+/// A guest of a machine.
 #[derive(Debug, Clone)]
 pub struct LinuxGuest {
     kit: Arc<Kit>,
-    /// The modules that its devices need.
-    modules: Vec<String>,
 }
 
 impl LinuxGuest {
-    /// A guest of a machine with these devices, as the arguments plug them in.
-    pub(crate) fn new(kit: Arc<Kit>, device_args: &[String]) -> LinuxGuest {
-        let modules = drivers::modules(driver_names(device_args));
-        LinuxGuest { kit, modules }
+    /// A guest made of a kit.
+    pub(crate) fn new(kit: Arc<Kit>) -> LinuxGuest {
+        LinuxGuest { kit }
+    }
+
+    /// Returns the PCI functions of a machine with these devices, if they are known.
+    pub(crate) fn functions(&self, device_args: &[String]) -> Option<Arc<[PciFunction]>> {
+        self.kit.known().functions.get(device_args).cloned()
+    }
+
+    /// Records the PCI functions of a machine with these devices.
+    pub(crate) fn learn_functions(&self, device_args: &[String], functions: Arc<[PciFunction]>) {
+        let mut known = self.kit.known();
+        known.functions.insert(device_args.to_vec(), functions);
+    }
+
+    /// Records what a guest in a machine with these functions had no module for. Returns whether the kernel has one
+    /// that the next such guest will find.
+    pub(crate) fn learn(&self, functions: &[PciFunction], asked: &[String]) -> bool {
+        let before = self.kit.candidates(functions);
+        self.kit.known().asked.extend(asked.iter().cloned());
+        let learned = self.kit.candidates(functions) != before;
+        if learned {
+            self.kit.packages.kernel.keep_asked(&self.kit.known().asked);
+        }
+        learned
     }
 
     /// Returns the release of its kernel.
@@ -144,14 +206,21 @@ impl LinuxGuest {
         backends::of_host(args, self.kit.network, folder)
     }
 
-    /// Writes the files that the arguments name.
+    /// Writes the files that the arguments name, for a guest that has booted: it has no use for its first file system.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn prepare(&self, device_args: &[String], folder: &Path) -> io::Result<()> {
+        fs::write(folder.join(INITRAMFS), Archive::default().finish())?;
+        backends::prepare(device_args, self.kit.network, folder)
+    }
+
+    /// Writes the first file system of a guest that is to boot in a machine with these functions.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub(crate) fn prepare(&self, device_args: &[String], folder: &Path) -> io::Result<()> {
-        let initramfs = self.kit.initramfs(&self.modules)?;
-        fs::write(folder.join(INITRAMFS), &*initramfs)?;
-        backends::prepare(device_args, self.kit.network, folder)
+    pub(crate) fn prepare_boot(&self, functions: &[PciFunction], folder: &Path) -> io::Result<()> {
+        fs::write(folder.join(INITRAMFS), &*self.kit.initramfs(functions)?)
     }
 
     /// Copies what a guest has written to its disks.
@@ -165,35 +234,5 @@ impl LinuxGuest {
         to: &Path,
     ) -> io::Result<()> {
         backends::copy_disks(device_args, from, to)
-    }
-}
-
-/// Returns the names of the drivers that arguments plug in.
-fn driver_names(args: &[String]) -> impl Iterator<Item = &str> {
-    args.windows(2).filter_map(|pair| match pair {
-        [option, value] if option == "-device" => {
-            let name = value.split(',').next()?;
-            Some(name.strip_prefix("driver=").unwrap_or(name))
-        }
-        _ => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_has_the_modules_of_its_devices() {
-        let args = [
-            "-netdev",
-            "hubport,id=e1000,hubid=0",
-            "-device",
-            "e1000,netdev=e1000",
-            "-device",
-            "driver=nvme,id=x",
-        ]
-        .map(str::to_owned);
-        assert_eq!(drivers::modules(driver_names(&args)), ["e1000", "nvme"]);
     }
 }

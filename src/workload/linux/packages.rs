@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::qemu::{Cache, CacheError, Extent, FetchWatcher, InUse, QemuError, Wanted, obtain};
+use crate::workload::linux::aliases::PciFunction;
 use crate::workload::linux::kernel::Kernel;
-use crate::workload::linux::{driver_names, drivers};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,14 +60,14 @@ pub(crate) struct Packages {
     _in_use: Vec<InUse>,
 }
 
-/// Returns the first kernel of a target that has all the drivers of these devices, else the last one, with what it runs; fetched
+/// Returns the kernel of a target that drives most of these devices, the first of several, with what it runs; fetched
 /// where it is not in the cache. `None` if there is no kernel for the target.
 ///
 /// # Errors
 /// A package cannot be fetched or read.
 pub(crate) fn packages(
     target: &str,
-    device_args: &[String],
+    functions: &[PciFunction],
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<Option<Packages>, QemuError> {
@@ -79,20 +79,22 @@ pub(crate) fn packages(
         cache,
         watcher,
     };
-    let modules = drivers::modules(driver_names(device_args));
     let (busybox, shell) = source.busybox()?;
     let mut in_use = vec![shell];
-    let mut found = None;
+    let mut best: Option<(usize, Kernel)> = None;
     for package in &entry.packages {
         let (kernel, unpacked) = source.kernel(package)?;
         in_use.push(unpacked);
-        let complete = modules.iter().all(|module| kernel.has(module));
-        found = Some(kernel);
-        if complete {
+        let driven = functions.iter().filter(|at| kernel.catalogue.drives(at));
+        let driven = driven.count();
+        if best.as_ref().is_none_or(|(most, _)| driven > *most) {
+            best = Some((driven, kernel));
+        }
+        if driven == functions.len() {
             break;
         }
     }
-    Ok(found.map(|kernel| Packages {
+    Ok(best.map(|(_, kernel)| Packages {
         kernel,
         busybox,
         append: &entry.append,
@@ -145,8 +147,7 @@ impl Source<'_> {
 
     fn kernel(&self, package: &String) -> Result<(Kernel, InUse), QemuError> {
         let extent = Extent::Dependency("linux-image-");
-        let has = |root: &Path| matches!(Kernel::in_root(root), Ok(Some(_)));
-        let unpacked = self.obtain(package, extent, "kernel", has)?;
+        let unpacked = self.obtain(package, extent, "kernel", Kernel::is_in)?;
         let read = Kernel::in_root(&unpacked.root);
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let kernel = read.and_then(|kernel| kernel.ok_or_else(missing));

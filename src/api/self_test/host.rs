@@ -1,0 +1,218 @@
+//! What this host has of the things that tests of migrations need.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
+use serde::Serialize;
+
+const MIB: u64 = 1 << 20;
+/// Guests of tests, their logs and their streams take some megabytes.
+const LEAST_DISK: u64 = 64 * MIB;
+/// A fetched build takes some hundred megabytes.
+const ENOUGH_DISK: u64 = 1024 * MIB;
+/// Each guest has about ten sockets and files on our side.
+const LEAST_DESCRIPTORS: u64 = 64;
+const ENOUGH_DESCRIPTORS: u64 = 1024;
+/// Postcopy may lock the memory of a small guest.
+const ENOUGH_LOCKED: u64 = 8 * MIB;
+/// A pause, and how much longer it may last: deadlines are of some seconds.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSES: u32 = 10;
+const SLOW: Duration = Duration::from_millis(200);
+const UNUSABLE: Duration = Duration::from_secs(1);
+/// 2026-01-01: this program is younger.
+const BEFORE: Duration = Duration::from_secs(1_767_225_600);
+
+/// How a host does in one respect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostState {
+    /// It has what is needed.
+    Ok,
+    /// Something does not work here, and results can be trusted nonetheless.
+    Warning,
+    /// Results cannot be trusted.
+    Failed,
+}
+
+impl fmt::Display for HostState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            HostState::Ok => "ok",
+            HostState::Warning => "warning",
+            HostState::Failed => "failed",
+        })
+    }
+}
+
+/// One respect in which a host is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostCheck {
+    /// The respect: `kvm`, `locked-memory`, `apt`, `time`, `disk`, `cache`, `descriptors`.
+    pub name: &'static str,
+    /// How it does.
+    pub state: HostState,
+    /// What was found, and what follows from it.
+    pub detail: String,
+}
+
+/// Looks at everything. Fetched builds are in `cache`, which need not be there yet.
+pub(super) fn checks(cache: &Path) -> Vec<HostCheck> {
+    let checks: [(&'static str, (HostState, String)); 7] = [
+        ("kvm", kvm()),
+        ("locked-memory", locked_memory()),
+        ("apt", apt()),
+        ("time", time()),
+        ("disk", disk(&std::env::temp_dir(), LEAST_DISK)),
+        ("cache", disk(cache, 0)),
+        ("descriptors", descriptors()),
+    ];
+    let checks = checks.into_iter();
+    checks
+        .map(|(name, (state, detail))| HostCheck {
+            name,
+            state,
+            detail,
+        })
+        .collect()
+}
+
+fn kvm() -> (HostState, String) {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    match opened {
+        Ok(_) => (
+            HostState::Ok,
+            "/dev/kvm can be used; guests are emulated nonetheless".to_owned(),
+        ),
+        // Nothing here needs it.
+        Err(error) => (
+            HostState::Ok,
+            format!("/dev/kvm cannot be used ({error}); guests are emulated, which takes no KVM"),
+        ),
+    }
+}
+
+fn locked_memory() -> (HostState, String) {
+    match getrlimit(Resource::RLIMIT_MEMLOCK) {
+        Err(error) => (
+            HostState::Warning,
+            format!("the limit is not known: {error}"),
+        ),
+        Ok((soft, _)) if soft < ENOUGH_LOCKED => (
+            HostState::Warning,
+            format!(
+                "{} KiB can be locked (ulimit -l): postcopy of a guest that locks its memory may fail",
+                soft >> 10
+            ),
+        ),
+        Ok((soft, _)) => (HostState::Ok, format!("{} can be locked", amount(soft))),
+    }
+}
+
+fn apt() -> (HostState, String) {
+    let lacking: Vec<&str> = ["apt-get", "dpkg-deb"]
+        .into_iter()
+        .filter(|program| {
+            let mut command = Command::new(program);
+            let asked = command.arg("--version").stdin(Stdio::null());
+            let asked = asked.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            !asked.is_ok_and(|status| status.success())
+        })
+        .collect();
+    match lacking.as_slice() {
+        [] => (HostState::Ok, "apt-get and dpkg-deb run".to_owned()),
+        lacking => (
+            HostState::Warning,
+            format!(
+                "{} cannot be run: debian:SUITE cannot be fetched",
+                lacking.join(" and ")
+            ),
+        ),
+    }
+}
+
+fn time() -> (HostState, String) {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    if clock.is_ok_and(|since| since < BEFORE) {
+        return (
+            HostState::Failed,
+            "the clock says a time before this program was made: ends of list entries, tiers and signatures of \
+             archives go by it"
+                .to_owned(),
+        );
+    }
+    let late = |_| {
+        let began = Instant::now();
+        std::thread::sleep(PAUSE);
+        began.elapsed().saturating_sub(PAUSE)
+    };
+    let latest = (0..PAUSES).map(late).max().unwrap_or_default();
+    let ms = latest.as_millis();
+    match latest {
+        latest if latest >= UNUSABLE => (
+            HostState::Failed,
+            format!(
+                "a pause ended {ms} ms late: deadlines of seconds mean nothing on so busy a host"
+            ),
+        ),
+        latest if latest >= SLOW => (
+            HostState::Warning,
+            format!(
+                "a pause ended {ms} ms late: the host is busy, and --timeout may have to be longer"
+            ),
+        ),
+        _ => (HostState::Ok, format!("pauses end at most {ms} ms late")),
+    }
+}
+
+/// Looks at the room where a folder is, or is to be.
+fn disk(folder: &Path, least: u64) -> (HostState, String) {
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let place = there.unwrap_or(folder);
+    let place_name = place.display();
+    match statvfs(place) {
+        Err(error) => (
+            HostState::Warning,
+            format!("the room in {place_name} is not known: {error}"),
+        ),
+        Ok(found) => {
+            let free = u64::from(found.blocks_available()) * u64::from(found.fragment_size());
+            let text = format!("{} free in {place_name}", amount(free));
+            match free {
+                free if free < least => (HostState::Failed, text),
+                free if free < ENOUGH_DISK => (HostState::Warning, text),
+                _ => (HostState::Ok, text),
+            }
+        }
+    }
+}
+
+fn descriptors() -> (HostState, String) {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Err(error) => (
+            HostState::Warning,
+            format!("the limit is not known: {error}"),
+        ),
+        Ok((soft, _)) => {
+            let text = format!("{soft} files can be open (ulimit -n)");
+            match soft {
+                ..LEAST_DESCRIPTORS => (HostState::Failed, text),
+                ..ENOUGH_DESCRIPTORS => (HostState::Warning, format!("{text}: use fewer --jobs")),
+                _ => (HostState::Ok, text),
+            }
+        }
+    }
+}
+
+fn amount(bytes: u64) -> String {
+    match bytes {
+        u64::MAX => "any amount".to_owned(),
+        bytes if bytes >= 1024 * MIB => format!("{:.1} GiB", bytes as f64 / (1024 * MIB) as f64),
+        bytes => format!("{} MiB", bytes / MIB),
+    }
+}

@@ -1,0 +1,375 @@
+//! Migrations with known outcomes on this host, and what the host lacks: whether results of it can be trusted.
+
+mod host;
+
+use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::api::config::{Builds, Guests, LiveConfig, SideArgs};
+use crate::api::error::{Error, Problem};
+use crate::api::live::live;
+use crate::api::progress::{Event, Progress};
+use crate::api::{Silent, outside_runtime};
+use crate::model::{BuildRef, Direction};
+use crate::qemu;
+use crate::qemu::{Cache, Means, QemuError, machine, private_dir};
+use crate::report::{Outcome, Tool};
+
+pub use host::{HostCheck, HostState};
+
+/// The name of the form, written into every result.
+const SCHEMA: &str = "migcompat-self-test-1";
+/// The device whose settings are changed on one side; it needs no drive, and every bus of PCI takes it.
+const DEVICE: &str = "virtio-scsi-pci,vectors=4";
+/// The time limit of a migration that is to hang.
+const HANG: Duration = Duration::from_secs(3);
+/// Memory of a guest that is to hang: it takes a while to be sent.
+const ROOMY: [&str; 2] = ["-m", "1G"];
+
+/// A test of this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SelfTestConfig {
+    /// The build; by default the one that was fetched last, or else the program in the path.
+    pub build: Option<String>,
+    /// The machine type; by default the usual one of the architecture.
+    pub machine: Option<String>,
+    /// The guest's architecture; by default what the machine type implies, else x86_64.
+    pub architecture: Option<String>,
+    /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
+    pub cache: Option<PathBuf>,
+}
+
+impl SelfTestConfig {
+    /// A test with the build at hand.
+    pub fn new() -> SelfTestConfig {
+        SelfTestConfig::default()
+    }
+
+    /// Sets the build.
+    pub fn build(mut self, build: impl Into<String>) -> SelfTestConfig {
+        self.build = Some(build.into());
+        self
+    }
+
+    /// Sets the folder for fetched builds.
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> SelfTestConfig {
+        self.cache = Some(folder.into());
+        self
+    }
+}
+
+/// The answer of a self-test in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// Every outcome is the known one, and the host has what is needed.
+    Trusted,
+    /// An outcome is another one, or the host lacks something that is needed.
+    NotTrusted,
+    /// There is no build to test with.
+    Untested,
+}
+
+impl fmt::Display for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Trust::Trusted => "trusted",
+            Trust::NotTrusted => "not trusted",
+            Trust::Untested => "untested",
+        })
+    }
+}
+
+/// What a self-test found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SelfTest {
+    /// The form's name.
+    pub schema: &'static str,
+    /// The program that tested.
+    pub tool: Tool,
+    /// The answer.
+    pub verdict: Trust,
+    /// The build that guests were moved with; nothing where there is none.
+    pub build: Option<BuildRef>,
+    /// The reason why there is none.
+    pub no_build: Option<String>,
+    /// The migrations with known outcomes.
+    pub cases: Vec<KnownCase>,
+    /// What the host has.
+    pub host: Vec<HostCheck>,
+}
+
+/// A migration whose outcome is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KnownCase {
+    /// What is done to provoke the outcome.
+    pub what: &'static str,
+    /// The known outcome.
+    pub expected: Outcome,
+    /// The outcome here; nothing where there is none.
+    pub outcome: Option<Outcome>,
+    /// The reason that was given for it.
+    pub detail: Option<String>,
+    /// Wall time, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+impl KnownCase {
+    /// Tells whether the outcome is the known one.
+    pub fn is_as_known(&self) -> bool {
+        self.outcome == Some(self.expected)
+    }
+}
+
+/// How one case is provoked.
+struct Recipe {
+    what: &'static str,
+    expected: Outcome,
+    /// The new build is one that a signal stops as the guest arrives, once.
+    stops: bool,
+    guests: Guests,
+}
+
+fn args(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn recipes() -> Vec<Recipe> {
+    let queues = |number: &str| {
+        let global = format!("virtio-scsi-pci.num_queues={number}");
+        args(&["-global", &global])
+    };
+    let guests = |device: &str, side_args: SideArgs| Guests {
+        side_args,
+        retries: 0,
+        ..Guests::new().device(device).paused()
+    };
+    // A side without MSI has another capability in the PCI configuration space, which the other refuses.
+    let no_msi = || args(&["-global", "virtio-scsi-pci.vectors=0"]);
+    vec![
+        Recipe {
+            what: "a guest that works moves to its own build",
+            expected: Outcome::Pass,
+            stops: false,
+            guests: Guests {
+                paused: false,
+                ..guests(DEVICE, SideArgs::default())
+            },
+        },
+        Recipe {
+            what: "the new build sets up a device without interrupts by message",
+            expected: Outcome::Fail,
+            stops: false,
+            guests: guests(
+                "virtio-scsi-pci",
+                SideArgs {
+                    new: no_msi(),
+                    ..SideArgs::default()
+                },
+            ),
+        },
+        Recipe {
+            what: "the new build has more queues of a device than were sent",
+            expected: Outcome::Lost,
+            stops: false,
+            guests: guests(
+                DEVICE,
+                SideArgs {
+                    old: queues("1"),
+                    new: queues("4"),
+                    ..SideArgs::default()
+                },
+            ),
+        },
+        Recipe {
+            what: "every destination sets up a device without interrupts by message",
+            expected: Outcome::Broken,
+            stops: false,
+            guests: guests(
+                "virtio-scsi-pci",
+                SideArgs {
+                    destination: no_msi(),
+                    ..SideArgs::default()
+                },
+            ),
+        },
+        Recipe {
+            what: "the destination is stopped while the guest arrives",
+            expected: Outcome::Hang,
+            stops: true,
+            guests: Guests {
+                timeout: HANG,
+                ..guests(
+                    "virtio-scsi-pci",
+                    SideArgs {
+                        old: args(&ROOMY),
+                        new: args(&ROOMY),
+                        ..SideArgs::default()
+                    },
+                )
+            },
+        },
+    ]
+}
+
+/// Moves guests of one build whose outcomes are known, and looks at what the host has.
+///
+/// This blocks until it is done, for some seconds. The guests are children of this process; none is left when it
+/// returns. A build that is not there or does not start is no error: the result is untested then.
+///
+/// # Errors
+/// The build that is named is no build, or the call is made inside a runtime.
+pub fn self_test(config: &SelfTestConfig, progress: &dyn Progress) -> Result<SelfTest, Error> {
+    outside_runtime()?;
+    let folder = private_dir().map_err(Problem::NoTemporaryFolder)?;
+    let cache = Cache::new(config.cache.clone()).map_err(QemuError::from)?;
+    let host = host::checks(cache.path());
+    let mut result = SelfTest {
+        schema: SCHEMA,
+        tool: Tool::this(),
+        verdict: Trust::Untested,
+        build: None,
+        no_build: None,
+        cases: Vec::new(),
+        host,
+    };
+    let hand = match Hand::take(config, &cache, folder.path(), progress) {
+        Ok(hand) => hand,
+        Err(error @ Error::Usage(_)) if config.build.is_some() => return Err(error),
+        Err(error) => {
+            result.no_build = Some(error.to_string());
+            return Ok(result);
+        }
+    };
+    result.build = Some(hand.reference.clone());
+    for recipe in recipes() {
+        result.cases.push(hand.provoke(config, recipe));
+    }
+    let as_known = result.cases.iter().all(KnownCase::is_as_known);
+    let lacks = |check: &HostCheck| check.state == HostState::Failed;
+    result.verdict = match as_known && !result.host.iter().any(lacks) {
+        true => Trust::Trusted,
+        false => Trust::NotTrusted,
+    };
+    Ok(result)
+}
+
+/// The build at hand, and one that stops.
+struct Hand<'f> {
+    label: String,
+    reference: BuildRef,
+    /// A script that starts the build, and stops it once as a guest arrives.
+    stopping: String,
+    folder: &'f Path,
+}
+
+impl<'f> Hand<'f> {
+    fn take(
+        config: &SelfTestConfig,
+        cache: &Cache,
+        folder: &'f Path,
+        progress: &dyn Progress,
+    ) -> Result<Hand<'f>, Error> {
+        let machine = config.machine.as_deref();
+        let architecture = machine::architecture(config.architecture.as_deref(), machine);
+        let label = match &config.build {
+            Some(build) => build.clone(),
+            None => at_hand(cache, architecture)?,
+        };
+        let means = Means {
+            architecture: architecture.to_owned(),
+            cache: config.cache.clone(),
+            watcher: &|event| progress.event(Event::Fetch(event)),
+            lists_drivers: false,
+        };
+        let opened = qemu::Opened::new(&qemu::parse(&label)?, &means)?;
+        let reference = opened.reference();
+        let stopping = folder.join(format!("qemu-system-{architecture}"));
+        let text = stopping_script(&opened.build.shell_prefix(), folder);
+        std::fs::write(&stopping, text)
+            .and_then(|()| std::fs::set_permissions(&stopping, Permissions::from_mode(0o700)))
+            .map_err(Problem::NoTemporaryFolder)?;
+        Ok(Hand {
+            label,
+            reference,
+            stopping: stopping.display().to_string(),
+            folder,
+        })
+    }
+
+    /// Moves a guest as a recipe says.
+    fn provoke(&self, config: &SelfTestConfig, recipe: Recipe) -> KnownCase {
+        let new = if recipe.stops {
+            &self.stopping
+        } else {
+            &self.label
+        };
+        let builds = Builds {
+            architecture: config.architecture.clone(),
+            cache: config.cache.clone(),
+            directions: vec![Direction::Forward],
+            ..Builds::new(&self.label, new)
+        };
+        let guests = Guests {
+            logs: Some(self.folder.join("logs")),
+            ..recipe.guests
+        };
+        let live_config = LiveConfig {
+            machine: config.machine.clone(),
+            ..LiveConfig::of(builds, "").guests(guests)
+        };
+        let began = Instant::now();
+        let (outcome, detail) = match live(&live_config, &Silent) {
+            Ok(answer) => match answer.report.cases.first() {
+                Some(case) => {
+                    let cause = case.cause.as_ref();
+                    (Some(case.outcome), cause.map(|cause| cause.message.clone()))
+                }
+                None => (None, None),
+            },
+            Err(error) => (None, Some(error.to_string())),
+        };
+        KnownCase {
+            what: recipe.what,
+            expected: recipe.expected,
+            outcome,
+            detail,
+            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Returns the build that was fetched last, or else the program in the path.
+fn at_hand(cache: &Cache, architecture: &str) -> Result<String, Error> {
+    let packages = machine::packages(architecture).unwrap_or_default();
+    let entries = cache.list().map_err(QemuError::from)?.into_iter();
+    let fitting = entries.filter(|entry| packages.contains(&entry.package));
+    let last = fitting.max_by(|a, b| a.date.cmp(&b.date));
+    Ok(match last {
+        Some(entry) => format!("debian:{}", entry.suite),
+        None => format!("qemu-system-{architecture}"),
+    })
+}
+
+/// Returns a script that starts a build. The first one that a guest arrives in is stopped once it listens for it:
+/// its socket is in the folder of the other files that it is given.
+fn stopping_script(start: &str, folder: &Path) -> String {
+    let once = qemu::quote(&folder.join("stopped").to_string_lossy());
+    format!(
+        "#!/bin/sh\n\
+         case \" $* \" in *' -incoming '*)\n\
+         at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
+         if [ -n \"$at\" ] && mkdir {once} 2>/dev/null; then\n\
+         (while kill -0 $$; do if [ -S \"$at/m1\" ]; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
+         fi;; esac\n\
+         exec {start} \"$@\"\n"
+    )
+}

@@ -1,0 +1,269 @@
+//! Booting a Linux guest, and saving it once it has used every device.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cleanup::TempFolder;
+use crate::migration::endpoint::commands::Balloon;
+use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
+use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
+use crate::migration::leg::save::save_to;
+use crate::migration::leg::set_up::set_up;
+use crate::migration::saved::{STREAM, SavedGuest};
+use crate::migration::timeouts::Timeouts;
+use crate::model::{VirtioKind, feature_name};
+use crate::qemu::private_dir;
+use crate::report::{LegSide, LinuxReport, VirtioReport};
+use crate::workload::linux::{Bus, Inventory, LinuxGuest, PciFunction};
+use crate::workload::{SerialLog, Workload};
+
+/// Rounds before a guest is saved: in the second one every disk is read where the first wrote.
+const ROUNDS: u32 = 2;
+/// Part of the memory that a balloon takes away before the guest is saved, as its inverse.
+const BALLOONED: u32 = 8;
+/// Boots of one guest: each shows what the next one has a driver for, down to a disk on a bus on a bus.
+const BOOTS: u32 = 4;
+/// The processor time that a guest gets to boot and to use its devices, however long the host takes to give it that.
+/// It needs some seconds.
+const WORK: Duration = Duration::from_secs(180);
+/// The longest time in which a guest may do next to nothing: it waits up to a minute for a packet.
+const IDLE: Duration = Duration::from_secs(90);
+/// The part of that time which is next to nothing, as its inverse.
+const IDLE_PART: u32 = 50;
+/// Time between two looks at what the guest has used.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Boots a guest and saves it once it has used every device. Where it finds that it lacks a driver that the kernel has, it
+/// boots once more.
+///
+/// # Errors
+/// It does not boot, finds something wrong or cannot be saved; in words.
+pub(super) async fn boot(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    guest: &LinuxGuest,
+    timeouts: &Timeouts,
+) -> Result<Arc<SavedGuest>, String> {
+    let functions = match guest.functions(&launch.device_args) {
+        Some(known) => known,
+        None => {
+            let found = pci_functions(endpoint, launch).await?;
+            let all = [found.of_machine, found.of_set].concat();
+            let all: Arc<[PciFunction]> = all.into();
+            guest.learn_functions(&launch.device_args, Arc::clone(&all));
+            all
+        }
+    };
+    for last in (0..BOOTS).rev() {
+        let begun = Instant::now();
+        let booted = boot_once(endpoint, launch, guest, &functions, timeouts, last == 0).await;
+        tracing::debug!(
+            build = endpoint.build.label(),
+            seconds = begun.elapsed().as_secs_f32(),
+            result = ?booted.as_ref().map(Option::is_some),
+            "the Linux guest booted"
+        );
+        if let Some(saved) = booted? {
+            return Ok(saved);
+        }
+    }
+    Err("it asks for one driver after the other".to_owned())
+}
+
+/// Asks which PCI functions a machine has, before anything runs in it.
+///
+/// # Errors
+/// The build does not start; in words. A machine may have no PCI.
+pub(crate) async fn pci_functions(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+) -> Result<PciFunctions, String> {
+    let launch = LaunchSpec {
+        workload: None,
+        ..launch.clone()
+    };
+    let folder = prepared(&launch)?;
+    let started = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await;
+    let mut vm = started.map_err(|error| text(&error))?;
+    let found = vm.pci_functions().await.unwrap_or_default();
+    vm.monitored.process.kill().await;
+    Ok(found)
+}
+
+/// Returns a new folder with the files of a launch.
+fn prepared(launch: &LaunchSpec) -> Result<TempFolder, String> {
+    let folder = private_dir().map_err(|error| text(&error))?;
+    launch
+        .prepare(folder.path())
+        .map_err(|error| text(&error))?;
+    Ok(folder)
+}
+
+fn text(error: &dyn fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Boots a guest. `None` if it lacks a driver that the next boot has.
+async fn boot_once(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    guest: &LinuxGuest,
+    functions: &[PciFunction],
+    timeouts: &Timeouts,
+    is_last: bool,
+) -> Result<Option<Arc<SavedGuest>>, String> {
+    let folder = prepared(launch)?;
+    guest
+        .prepare_boot(functions, folder.path())
+        .map_err(|error| text(&error))?;
+    let mut vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0)
+        .await
+        .map_err(|error| text(&error))?;
+    let mut log = Workload::Linux(guest.clone()).log();
+    let saved = async {
+        vm.cont().await.map_err(|error| text(&error))?;
+        let described = |log: &SerialLog| log.inventory().is_some_and(|at| at.uses.is_some());
+        wait_for(&mut vm, &mut log, described).await?;
+        let asked = log.inventory().map(|found| &found.asked[..]);
+        if !is_last && guest.learn(functions, asked.unwrap_or_default()) {
+            return Ok(false);
+        }
+        work(&mut vm, &mut log, guest).await?;
+        save(&mut vm, &mut log, &folder.path().join(STREAM), timeouts.leg).await?;
+        Ok::<_, String>(true)
+    }
+    .await;
+    let placed = match saved {
+        // A machine may have no such bus.
+        Ok(true) => vm.root_devices().await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let stderr = vm.monitored.process.stderr();
+    // It has nothing to put in order.
+    vm.monitored.process.kill().await;
+    match saved {
+        Ok(true) => {
+            let report = report(guest.kernel(), log.inventory(), &placed);
+            Ok(Some(Arc::new(SavedGuest {
+                folder,
+                log,
+                report,
+            })))
+        }
+        Ok(false) => Ok(None),
+        Err(why) => Err(format!("{why} {stderr}").trim_end().to_owned()),
+    }
+}
+
+/// Says what a guest found, where its devices with an id are in these places.
+fn report(kernel: &str, found: Option<&Inventory>, placed: &[RootDevice]) -> LinuxReport {
+    let Some(found) = found else {
+        return LinuxReport::default();
+    };
+    let virtio = found.virtio.iter().map(|device| {
+        let kind = VirtioKind::numbered(device.kind);
+        VirtioReport {
+            name: device.name.clone(),
+            kind: kind.map_or_else(|| device.kind.to_string(), |kind| kind.name.to_owned()),
+            driver: device.driver.clone(),
+            features: device
+                .features
+                .iter()
+                .map(|&bit| feature_name(kind, bit))
+                .collect(),
+        }
+    });
+    let undriven = found.attached.iter().filter(|at| at.driver.is_none());
+    let undriven = undriven.filter_map(|at| match at.bus {
+        // The machine's own devices have no id.
+        Bus::Pci => {
+            let device = placed.iter().find(|device| device.address == at.address)?;
+            Some(device.id.clone())
+        }
+        Bus::Usb => Some(format!(
+            "usb {:04x}:{:04x} at {}",
+            at.id.0, at.id.1, at.address
+        )),
+    });
+    let lacking = found.virtio.iter().filter(|device| device.driver.is_none());
+    LinuxReport {
+        kernel: kernel.to_owned(),
+        virtio: virtio.collect(),
+        undriven: undriven
+            .chain(lacking.map(|device| device.name.clone()))
+            .collect(),
+        logged: found.logged.clone(),
+    }
+}
+
+/// Has the guest work until it has used every device, and its memory is no longer what it booted with.
+async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<(), String> {
+    wait_for(vm, log, |log| log.last_heartbeat().is_some()).await?;
+    let memory = u64::from(guest.memory_mib());
+    let command = Balloon {
+        value: (memory - memory / u64::from(BALLOONED)) << 20,
+    };
+    // A machine may have no balloon.
+    let _without = vm.monitored.session.execute(command, vm.command).await;
+    let last = log.last_heartbeat().unwrap_or(0) + ROUNDS;
+    wait_for(vm, log, |log| log.last_heartbeat() >= Some(last)).await
+}
+
+/// Waits until a guest that boots has printed what is waited for. It may use as much of the processors as it needs, but
+/// has to use them.
+async fn wait_for(
+    vm: &mut Vm,
+    log: &mut SerialLog,
+    reached: impl Fn(&SerialLog) -> bool,
+) -> Result<(), String> {
+    let mut since = Instant::now();
+    let mut used_before = vm.monitored.process.cpu_time();
+    loop {
+        match vm.wait_until(log, &reached, LOOK).await {
+            Err(HeartbeatError::Deadline(_)) => {}
+            Err(error) => return Err(text(&error)),
+            Ok(()) => return Ok(()),
+        }
+        let used = vm.monitored.process.cpu_time();
+        let worked = used.unwrap_or(WORK);
+        if worked >= WORK {
+            return Err(format!(
+                "after {} s of the processors it has not got so far; {}",
+                worked.as_secs(),
+                log.last_lines()
+            ));
+        }
+        if since.elapsed() >= IDLE {
+            let lately = worked.saturating_sub(used_before.unwrap_or_default());
+            if lately < IDLE / IDLE_PART {
+                return Err(format!(
+                    "it has done nothing for {} s; {}",
+                    since.elapsed().as_secs(),
+                    log.last_lines()
+                ));
+            }
+            since = Instant::now();
+            used_before = used;
+        }
+    }
+}
+
+/// Stops a guest and saves it to a file.
+async fn save(
+    vm: &mut Vm,
+    log: &mut SerialLog,
+    path: &Path,
+    limit: Duration,
+) -> Result<(), String> {
+    vm.stop().await.map_err(|error| text(&error))?;
+    let events = vm.read_console(log);
+    if let Some(bad) = events.into_iter().find(|event| !event.is_good()) {
+        return Err(text(&bad));
+    }
+    set_up(vm, LegSide::Source, &[])
+        .await
+        .map_err(|error| text(&error))?;
+    save_to(vm, path, limit).await
+}

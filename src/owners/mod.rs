@@ -1,0 +1,225 @@
+//! The people to tell of a break: a file in the style of QEMU's MAINTAINERS, and what its entries are about.
+//!
+//! An entry names device types and descriptions itself (`D: virtio-gpu*`), or files (`F: hw/display/`): then a tree of
+//! QEMU's sources says in which files a type or a description is defined.
+
+mod file;
+mod files;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::report::identity::FindingId;
+use crate::report::{Case, Finding, Level, Owner, Report};
+use file::Entry;
+
+/// The name of the file in a tree.
+const MAINTAINERS: &str = "MAINTAINERS";
+
+/// A failure to read who owns what.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnersError {
+    #[error("cannot read the owners {}: {source}", file.display())]
+    Io { file: PathBuf, source: io::Error },
+    #[error(
+        "{} names no owners: an entry is a headline, and lines below it as `M: NAME <ADDRESS>`, `F: FILES` or \
+         `D: DEVICES`",
+        .0.display()
+    )]
+    Empty(PathBuf),
+    #[error("{}: line {line}: {reason}", file.display())]
+    Malformed {
+        file: PathBuf,
+        line: usize,
+        reason: &'static str,
+    },
+    #[error("cannot search the tree {}: {source}", tree.display())]
+    Tree { tree: PathBuf, source: io::Error },
+}
+
+/// Who owns what.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    entries: Vec<Entry>,
+    tree: Option<PathBuf>,
+}
+
+impl Owners {
+    /// Reads the file of owners; without one, that of the tree.
+    ///
+    /// # Errors
+    /// There is no such file or tree, or the file has no entry.
+    pub(crate) fn read(
+        file: Option<&Path>,
+        tree: Option<&Path>,
+    ) -> Result<Option<Owners>, OwnersError> {
+        let own = tree.map(|tree| tree.join(MAINTAINERS));
+        let Some(file) = file.or(own.as_deref()) else {
+            return Ok(None);
+        };
+        if let Some(tree) = tree.filter(|tree| !tree.is_dir()) {
+            return Err(OwnersError::Tree {
+                tree: tree.to_owned(),
+                source: io::ErrorKind::NotADirectory.into(),
+            });
+        }
+        let text = std::fs::read(file).map_err(|source| OwnersError::Io {
+            file: file.to_owned(),
+            source,
+        })?;
+        let entries = file::parse(&String::from_utf8_lossy(&text)).map_err(|(line, reason)| {
+            OwnersError::Malformed {
+                file: file.to_owned(),
+                line,
+                reason,
+            }
+        })?;
+        match entries.is_empty() {
+            true => Err(OwnersError::Empty(file.to_owned())),
+            false => Ok(Some(Owners {
+                entries,
+                tree: tree.map(Path::to_owned),
+            })),
+        }
+    }
+
+    /// Returns the tree in which files are looked for, if there is one.
+    pub(crate) fn tree(&self) -> Option<&Path> {
+        self.tree.as_deref()
+    }
+
+    /// Notes at each finding and case of a report who owns it, and groups what is broken by owner.
+    ///
+    /// # Errors
+    /// The tree cannot be searched.
+    pub(crate) fn assign(&self, report: &mut Report) -> Result<(), OwnersError> {
+        let findings = report.findings.iter().flat_map(names_of_finding);
+        let names: BTreeSet<&str> = findings
+            .chain(report.cases.iter().flat_map(names_of_case))
+            .collect();
+        let places = match &self.tree {
+            Some(tree) => tree::places(tree, &names).map_err(|source| OwnersError::Tree {
+                tree: tree.clone(),
+                source,
+            })?,
+            None => BTreeMap::new(),
+        };
+        let owned: BTreeMap<&str, Vec<usize>> = names
+            .into_iter()
+            .map(|name| (name, self.entries_of(name, places.get(name))))
+            .collect();
+        let findings = report.findings.iter();
+        let of_findings: Vec<Vec<usize>> = findings
+            .map(|finding| first(&owned, names_of_finding(finding)))
+            .collect();
+        let cases = report.cases.iter();
+        let of_cases: Vec<Vec<usize>> = cases
+            .map(|case| first(&owned, names_of_case(case)))
+            .collect();
+        let mut groups: BTreeMap<Option<usize>, Owner> = BTreeMap::new();
+        for (finding, entries) in report.findings.iter_mut().zip(&of_findings) {
+            finding.owners = self.titles(entries);
+            if finding.level != Level::Note && finding.allowed_by.is_none() {
+                for owner in self.groups(&mut groups, entries) {
+                    owner.findings.push(FindingId(finding).to_string());
+                }
+            }
+        }
+        for (case, entries) in report.cases.iter_mut().zip(&of_cases) {
+            case.owners = self.titles(entries);
+            if case.gates() {
+                for owner in self.groups(&mut groups, entries) {
+                    owner.cases.push(case.id.clone());
+                }
+            }
+        }
+        // What nobody owns comes last.
+        let nobody = groups.remove(&None);
+        report.owners = groups.into_values().chain(nobody).collect();
+        Ok(())
+    }
+
+    fn titles(&self, entries: &[usize]) -> Vec<String> {
+        let entries = entries.iter().filter_map(|at| self.entries.get(*at));
+        entries.map(|entry| entry.title.clone()).collect()
+    }
+
+    /// Returns the groups of some entries; of none, that of what nobody owns.
+    fn groups<'g>(
+        &self,
+        groups: &'g mut BTreeMap<Option<usize>, Owner>,
+        entries: &[usize],
+    ) -> Vec<&'g mut Owner> {
+        let wanted: BTreeSet<Option<usize>> = match entries {
+            [] => [None].into(),
+            some => some.iter().copied().map(Some).collect(),
+        };
+        for at in &wanted {
+            let entry = at.and_then(|at| self.entries.get(at));
+            let owner = || entry.map_or_else(Owner::default, Entry::owner);
+            groups.entry(*at).or_insert_with(owner);
+        }
+        let groups = groups.iter_mut();
+        groups
+            .filter(|(at, _)| wanted.contains(at))
+            .map(|(_, owner)| owner)
+            .collect()
+    }
+
+    /// Returns the entries that are the most exactly about a name: by the name itself, else by its files.
+    fn entries_of(&self, name: &str, files: Option<&BTreeSet<String>>) -> Vec<usize> {
+        let by_name = best(&self.entries, |entry| entry.names_device(name));
+        if !by_name.is_empty() {
+            return by_name;
+        }
+        let files = files.into_iter().flatten();
+        let files: Vec<&str> = files.map(String::as_str).collect();
+        best(&self.entries, |entry| {
+            files.iter().filter_map(|file| entry.has_file(file)).max()
+        })
+    }
+}
+
+/// Returns the entries of the first name that has some.
+fn first<'n>(
+    owned: &BTreeMap<&str, Vec<usize>>,
+    mut names: impl Iterator<Item = &'n str>,
+) -> Vec<usize> {
+    let found = names.find_map(|name| owned.get(name).filter(|own| !own.is_empty()));
+    found.cloned().unwrap_or_default()
+}
+
+/// Returns the places of the entries with the most exact match.
+fn best(entries: &[Entry], exactness: impl Fn(&Entry) -> Option<usize>) -> Vec<usize> {
+    let all: Vec<Option<usize>> = entries.iter().map(exactness).collect();
+    let Some(most) = all.iter().flatten().max() else {
+        return Vec::new();
+    };
+    let places = all.iter().enumerate();
+    places
+        .filter(|(_, exactness)| exactness.as_ref() == Some(most))
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// Returns the names that a finding may be owned by, the nearest first: its type, and its description.
+fn names_of_finding(finding: &Finding) -> impl Iterator<Item = &str> {
+    let vmsd = finding.path.first().map(String::as_str);
+    std::iter::once(finding.section.as_str()).chain(vmsd)
+}
+
+/// Returns those of a case: the section to blame, the device type of a sweep, and the devices.
+fn names_of_case(case: &Case) -> impl Iterator<Item = &str> {
+    let section = case.cause.as_ref().and_then(|cause| cause.section.as_ref());
+    let section = section.map(|section| section.vmsd_name());
+    let devices = case.devices.iter().map(String::as_str);
+    section
+        .into_iter()
+        .chain([case.device_set.as_str()])
+        .chain(devices)
+}
+
+#[cfg(test)]
+mod tests;
