@@ -226,9 +226,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
     let builds = builds.collect();
     let hashes = stock.hashes();
     let hash = |at: usize| hashes.get(at).cloned().flatten();
-    let shard = config.shard.map(|shard| format!("shard {shard}"));
-    let among = config.only.iter().cloned().chain(shard);
-    let sought = Sought::with_dumps(&options.directions).among(among);
+    let sought = Sought::with_dumps(&options.directions).among(config.only.iter().cloned());
     let mut mapped = Vec::new();
     for ((pair, report), recalled) in pairs.iter().zip(reports).zip(recalled) {
         let (old, new) = (pair.old, pair.new);
