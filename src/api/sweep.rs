@@ -94,13 +94,11 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let mut sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let results = sites.sweep(config, &options, progress)?;
     let report = sites.into_report(config, &options, &opened, &lists, results);
-    let shard = config.shard.map(|shard| format!("shard {shard}"));
-    let among = config.only.iter().cloned().chain(shard);
     let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),
         memory::Means {
-            sought: Sought::with_dumps(&options.directions).among(among),
+            sought: Sought::with_dumps(&options.directions).among(config.only.iter().cloned()),
             lists: Some(&lists),
             builds: fingerprints,
         },
