@@ -107,6 +107,11 @@ fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
         (None, [_, ..]) => swept.collect(),
         (machine, _) => vec![machine.clone()],
     };
+    // A shard looks at a part of it.
+    let shard = report.shard.as_ref();
+    let shard = shard.map(|shard| format!("shard {}/{}", shard.index, shard.of));
+    let among = sought.among.iter().cloned().chain(shard);
+    let among = among.collect::<Vec<_>>().join(" ");
     let mut looks = Vec::new();
     for evidence in EVIDENCE
         .into_iter()
@@ -114,19 +119,14 @@ fn looks(report: &Report, sought: &Sought) -> Vec<Look> {
     {
         for &direction in &sought.directions {
             for machine in &machines {
-                looks.push(look(evidence, direction, machine.clone(), sought));
+                looks.push(look(evidence, direction, machine.clone(), &among));
             }
         }
     }
     looks
 }
 
-fn look(
-    evidence: Evidence,
-    direction: Direction,
-    machine: Option<String>,
-    sought: &Sought,
-) -> Look {
+fn look(evidence: Evidence, direction: Direction, machine: Option<String>, among: &str) -> Look {
     let name = match evidence {
         Evidence::Dump => "dump",
         Evidence::Properties => "properties",
@@ -134,14 +134,13 @@ fn look(
         Evidence::Live => "live",
     };
     let on = machine.as_deref().unwrap_or("any");
-    let among = sought.among.join(" ");
     let key = format!("look {name} {direction} {on} {among}");
     let row = Row {
         kind: Kind::Look,
         key: key.clone(),
         name: key,
         machine: on.to_owned(),
-        device_set: among,
+        device_set: among.to_owned(),
         devices: Vec::new(),
         direction,
         transport: name.to_owned(),

@@ -14,7 +14,10 @@ pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
     /// A machine is done.
-    Done(&'e MachineResult),
+    Done {
+        target: usize,
+        result: &'e MachineResult,
+    },
 }
 
 /// A task, the index of its target and the state of its devices.
@@ -91,7 +94,7 @@ pub(crate) fn sweep(
                 }
                 _ => results[target]
                     .iter()
-                    .for_each(|result| on_event(SweepEvent::Done(result))),
+                    .for_each(|result| on_event(SweepEvent::Done { target, result })),
             }
         }
         next.into_iter()

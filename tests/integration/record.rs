@@ -18,6 +18,16 @@ use migcompat::report::{Finding, Level};
 /// Columns of the record that the comparison itself gives; judgements follow them.
 const COMPARED: usize = 9;
 
+/// The outcomes of a migration, as `fixtures/README.md` explains them.
+const OUTCOMES: [&str; 6] = [
+    "pass",
+    "lost",
+    "fail",
+    "crash",
+    "fail (broken to itself)",
+    "not tried",
+];
+
 fn row(dump: &str, pair: &str, finding: &Finding) -> String {
     let path = &finding.path[1..];
     let path = if path.is_empty() {
@@ -118,7 +128,12 @@ fn what_is_reported_on_real_dumps_is_what_was_judged() {
 fn every_row_is_judged_and_no_error_is_wrong() {
     for row in record() {
         assert_eq!(row.len(), COMPARED + 3, "{row:?}");
-        let (judgement, why) = (&row[COMPARED + 1], &row[COMPARED + 2]);
+        let [migration, judgement, why] = &row[COMPARED..] else {
+            panic!("three columns: {row:?}");
+        };
+        assert!(OUTCOMES.contains(&migration.as_str()), "{row:?}");
+        // What was tried has to fail, or to lose a value.
+        assert!(row[7] != "error" || migration != "pass", "{row:?}");
         assert!(["right", "wrong"].contains(&judgement.as_str()), "{row:?}");
         assert!(!why.is_empty(), "{row:?}");
         assert!(

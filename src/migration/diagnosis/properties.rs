@@ -74,12 +74,14 @@ async fn snapshot(
 
 /// Marks the objects that have to do with the section of a failure: its device, the objects that
 /// contain it and those that it contains. A section of no device belongs to the machine or its
-/// CPUs.
-fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec<bool> {
+/// CPUs. Without a dump nobody knows which section is of a device.
+fn concerned(objects: &[Object], section: &str, senders: &Senders) -> Vec<bool> {
     let is_cpu = matches!(section, "cpu" | "cpu_common");
+    let types = senders.get(section);
+    let is_of_no_device = types.is_none() && !senders.is_empty();
     let hits: Vec<&str> = objects
         .iter()
-        .filter(|object| types.contains(&object.type_name))
+        .filter(|object| types.is_some_and(|types| types.contains(&object.type_name)))
         .map(|object| object.path.as_str())
         .collect();
     let below = |path: &str, other: &str| {
@@ -93,7 +95,7 @@ fn concerned(objects: &[Object], section: &str, types: &BTreeSet<String>) -> Vec
             Kind::Machine if section == RAM => true,
             Kind::Cpu if is_cpu => true,
             Kind::Machine | Kind::Cpu if section == RAM || is_cpu => false,
-            Kind::Machine | Kind::Cpu if hits.is_empty() => true,
+            Kind::Machine | Kind::Cpu if is_of_no_device => true,
             Kind::Machine => false,
             Kind::Cpu | Kind::Device => hits
                 .iter()
@@ -139,11 +141,9 @@ pub(crate) async fn explain(
     };
     let name = section.vmsd_name();
     let block = cause.field.clone().filter(|_| name == RAM);
-    let none = BTreeSet::new();
-    let types = senders.get(name).unwrap_or(&none);
     let relevant = |objects: &[Object]| match block {
         Some(_) => vec![true; objects.len()],
-        None => concerned(objects, name, types),
+        None => concerned(objects, name, senders),
     };
     let snapshots = match known {
         Some(known) => known.clone().only(relevant),
@@ -351,19 +351,27 @@ mod tests {
                 Kind::Device,
             ),
         ];
-        // The name of the section, the type that sends it, and what may be set up otherwise.
-        for (section, of_type, expected) in [
-            (
-                "virtio-net",
-                Some("virtio-net-device"),
-                [false, false, true, true],
-            ),
-            ("cpu", None, [false, true, false, false]),
-            ("ram", None, [true, false, false, false]),
-            ("timer", None, [true, true, false, false]),
+        let dumped: Senders = [
+            ("virtio-net", "virtio-net-device"),
+            // A type that one build names otherwise, or that no guest of this machine has.
+            ("sd-card", "sd-card"),
+        ]
+        .map(|(section, of)| (section.to_owned(), [of.to_owned()].into()))
+        .into();
+        let no_dump = Senders::new();
+        // The name of the section, what the dumps tell of its device, and what may be set up otherwise.
+        for (section, senders, expected) in [
+            ("virtio-net", &dumped, [false, false, true, true]),
+            ("cpu", &dumped, [false, true, false, false]),
+            ("ram", &dumped, [true, false, false, false]),
+            ("timer", &dumped, [true, true, false, false]),
+            ("sd-card", &dumped, [false; 4]),
+            ("sd-card", &no_dump, [false; 4]),
+            ("timer", &no_dump, [false; 4]),
+            ("cpu", &no_dump, [false, true, false, false]),
+            ("ram", &no_dump, [true, false, false, false]),
         ] {
-            let types = of_type.map(str::to_owned).into_iter().collect();
-            assert_eq!(concerned(&objects, section, &types), expected, "{section}");
+            assert_eq!(concerned(&objects, section, senders), expected, "{section}");
         }
     }
 }
