@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::model::BuildRef;
+use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
@@ -104,7 +105,7 @@ impl Opened {
 
     /// Returns a hash of the program that runs and of the options that a script adds. Where the system does not
     /// show the program, one of the files that start it.
-    fn fingerprint(&self) -> Option<String> {
+    pub(crate) fn fingerprint(&self) -> Option<String> {
         let program = self.info.program.as_ref().and_then(RunningProgram::hash);
         program.or_else(|| self.build.hash_of_files())
     }
@@ -152,14 +153,28 @@ impl PairError {
 
 /// Hashes of the programs of a pair, made while guests run: each is of tens of megabytes.
 #[derive(Debug)]
-pub(crate) struct Fingerprints(JoinHandle<(Option<String>, Option<String>)>);
+pub(crate) struct Fingerprints(Hashes);
+
+#[derive(Debug)]
+enum Hashes {
+    Known(Option<String>, Option<String>),
+    Coming(JoinHandle<(Option<String>, Option<String>)>),
+}
 
 impl Fingerprints {
+    /// Takes the hashes of the old and of the new build, where they are known.
+    pub(crate) fn known(old: Option<String>, new: Option<String>) -> Fingerprints {
+        Fingerprints(Hashes::Known(old, new))
+    }
+
     /// Waits for the hashes of the old and of the new build; `None` for one that cannot be read.
     pub(crate) fn wait(self) -> (Option<String>, Option<String>) {
-        match self.0.join() {
-            Ok(hashes) => hashes,
-            Err(panic) => std::panic::resume_unwind(panic),
+        match self.0 {
+            Hashes::Known(old, new) => (old, new),
+            Hashes::Coming(thread) => match thread.join() {
+                Ok(hashes) => hashes,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
         }
     }
 }
@@ -168,9 +183,9 @@ impl Pair {
     /// Begins to hash the programs of the builds.
     pub(crate) fn fingerprints(&self) -> Fingerprints {
         let (old, new) = (self.old.clone(), self.new.clone());
-        Fingerprints(std::thread::spawn(move || {
+        Fingerprints(Hashes::Coming(std::thread::spawn(move || {
             (old.fingerprint(), new.fingerprint())
-        }))
+        })))
     }
 
     /// Opens both builds side by side.
@@ -181,14 +196,6 @@ impl Pair {
         let open = |arg| Opened::with_found(arg, means);
         let (old, new) = side_by_side(|| open(old), || open(new));
         let ((mut old, found_old), (mut new, found_new)) = (old?, new?);
-        if old.info.target != new.info.target {
-            return Err(PairError::OtherTarget {
-                old: old.build.label().to_owned(),
-                old_target: old.info.target,
-                new: new.build.label().to_owned(),
-                new_target: new.info.target,
-            });
-        }
         // The sizes of ROMs are sent: firmware that is not a build's own is the same on both sides.
         match (found_old.is_empty(), found_new.is_empty()) {
             (true, true) => {
@@ -198,6 +205,22 @@ impl Pair {
             (true, false) => old.borrow_from(&new, &found_new),
             (false, true) => new.borrow_from(&old, &found_old),
             (false, false) => {}
+        }
+        Pair::of(old, new)
+    }
+
+    /// Makes a pair of two builds that are open already.
+    ///
+    /// # Errors
+    /// They are for different targets.
+    pub fn of(old: Opened, new: Opened) -> Result<Pair, PairError> {
+        if old.info.target != new.info.target {
+            return Err(PairError::OtherTarget {
+                old: old.build.label().to_owned(),
+                old_target: old.info.target,
+                new: new.build.label().to_owned(),
+                new_target: new.info.target,
+            });
         }
         Ok(Pair { old, new })
     }
@@ -245,19 +268,4 @@ impl Pair {
     pub fn usual_machine(&self) -> Option<String> {
         machine::usual_of(self.arch()).find_map(|family| self.machine(family).ok())
     }
-}
-
-/// Runs both at once; a panic of one is passed on.
-pub(crate) fn side_by_side<A: Send, B: Send>(
-    old: impl FnOnce() -> A + Send,
-    new: impl FnOnce() -> B + Send,
-) -> (A, B) {
-    std::thread::scope(|scope| {
-        let new = scope.spawn(new);
-        let old = old();
-        match new.join() {
-            Ok(new) => (old, new),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
 }
