@@ -253,7 +253,7 @@ impl Pair {
     ///
     /// # Errors
     /// They have none in common, or a build lacks that of its side.
-    pub fn machines(&self, wanted: &str) -> Result<Machines, NoCommonMachine> {
+    pub fn machines(&self, wanted: &str) -> Result<Machines, Box<NoCommonMachine>> {
         Ok(match machine::sides(wanted) {
             (old, Some(new)) => Machines {
                 old: machine::resolve_one(old, &self.old.info)?,
