@@ -122,7 +122,7 @@ pub(crate) fn settle(
         jobs,
         |event| match event {
             SweepEvent::Sent { sent, .. } => assessment.compare_streams(&sent),
-            SweepEvent::Done(_) => {}
+            SweepEvent::Done { .. } => {}
         },
     )?;
     let mut settled = Settled::default();

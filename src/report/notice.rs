@@ -59,6 +59,8 @@ pub enum NoticeKind {
     NotInState,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
+    /// Two builds of a map were not swept. The subject is their labels.
+    PairNotTested,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
@@ -86,6 +88,20 @@ impl Notice {
             subject: subject.into(),
             detail: detail.to_string(),
         }
+    }
+
+    /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
+    /// history, nothing that was asked for or no pair of builds was tried, or the dumps are of two machine types, between which QEMU migrates no
+    /// guest.
+    pub fn is_of_verdict(&self) -> bool {
+        matches!(
+            self.kind,
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
+                | NoticeKind::PairNotTested
+        )
     }
 
     /// Returns the sentence for it, without the reason.
@@ -131,6 +147,7 @@ impl Notice {
             NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),
             NoticeKind::NotInState => format!("the state has no section {subject}"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {

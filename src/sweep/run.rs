@@ -13,7 +13,10 @@ pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
     /// A machine is done.
-    Done(&'e MachineResult),
+    Done {
+        target: usize,
+        result: &'e MachineResult,
+    },
 }
 
 /// A task, and the index of its target.
@@ -56,7 +59,10 @@ pub(crate) fn sweep(
             .take_complete(|sent| on_event(SweepEvent::Sent { target, sent }));
         if let Some(finished) = sweep.finished() {
             let result = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
-            on_event(SweepEvent::Done(&result));
+            on_event(SweepEvent::Done {
+                target,
+                result: &result,
+            });
             results[target] = Some(result);
         }
         next.into_iter().map(of_target(target)).collect()

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
-use crate::qemu::{Build, QemuError, machine, side_by_side};
+use crate::parallel::side_by_side;
+use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::CaseFamily;
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
