@@ -29,7 +29,7 @@ const OF_THE_HOST: &[&str] = &[
 
 /// A part of a set that may lead out of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leak {
+pub(crate) struct Leak {
     /// The device with which it comes.
     pub device: String,
     pub what: What,
@@ -37,7 +37,7 @@ pub struct Leak {
 
 /// The kind of a [`Leak`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// A word that stands where an option has to stand, or an option of no guest.
     Option(String),
     /// A type of device that is one of the host.

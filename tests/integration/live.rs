@@ -76,7 +76,7 @@ impl Run {
     }
 }
 
-fn leaves_nothing(temp: &Path) {
+pub fn leaves_nothing(temp: &Path) {
     let left: Vec<_> = fs::read_dir(temp)
         .unwrap()
         .flatten()
@@ -102,7 +102,7 @@ fn leaves_nothing(temp: &Path) {
     }
 }
 
-fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
+pub fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
     let mut command = with_builds(args);
     command
         .args(["--format", "json"])
