@@ -113,6 +113,7 @@ pub(crate) fn settle(
         only,
         exclude: policy.exclude.clone(),
         shard: None,
+        driven: None,
     };
     let mut assessment =
         Assessment::of_findings(scope, &policy.levels, directions, dumps, findings);

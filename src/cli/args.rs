@@ -611,6 +611,9 @@ pub(crate) struct SweepArgs {
     /// Give every device a guest of its own: the same results, slowly
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
+    /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
+    #[arg(long)]
+    pub driven: bool,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
     #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,

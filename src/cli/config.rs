@@ -106,6 +106,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             },
             only: args.only.clone(),
             one_by_one: args.one_by_one,
+            driven: args.driven,
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             jobs: args.jobs.map(usize::from),

@@ -30,6 +30,8 @@ pub enum NoticeKind {
     /// A Linux guest has no driver for devices, which are moved as the firmware left them. The subject is
     /// their ids.
     NotDriven,
+    /// The devices of a machine could not be driven from outside. The subject is the machine.
+    NotDrivable,
     /// The guests' network cards offer none of the features by which a host takes work off a card. The
     /// subject is the machine.
     OffloadNotNegotiated,
@@ -124,6 +126,9 @@ impl Notice {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
             }
             NoticeKind::NotDriven => format!("the guest did not use {subject}"),
+            NoticeKind::NotDrivable => {
+                format!("no device of {subject} was moved with a driver at work")
+            }
             NoticeKind::OffloadNotNegotiated => {
                 format!(
                     "the network cards of {subject} offer no offload features, so that none is negotiated"

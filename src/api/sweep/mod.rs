@@ -12,12 +12,14 @@ use crate::api::names;
 use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
+use crate::model::CaseName;
 use crate::qemu;
 use crate::qemu::{FetchEvent, QemuError};
 use crate::report::Sought;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
 use crate::sweep::{Options, Packing};
+use crate::workload::linux::Network;
 
 use opened::{Named, Opened};
 use sites::{Sites, sweep_all};
@@ -48,17 +50,18 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
-    let options = options(config);
+    let mut options = options(config);
     let supply = Named {
         old: qemu::parse(&config.builds.old)?,
         new: qemu::parse(&config.builds.new)?,
     };
     let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
-    let opened = Opened::open(config, &supply, &watcher)?;
+    let mut opened = Opened::open(config, &supply, &watcher)?;
     if let Some(error) = &opened.unknown_machine {
         return Err(QemuError::from(error.clone()).into());
     }
     names::check_only(&config.only, opened.builds.iter().map(|of| &of.pair))?;
+    options.driven = options.driven.map(|_| opened.network());
     let first = opened.builds.first();
     let fingerprints = first.map(|builds| builds.pair.fingerprints());
     let sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
@@ -80,7 +83,12 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     Ok(outcome)
 }
 
-/// Returns the options of the machines' sweeps.
+/// Tells whether devices are moved with drivers at work, too: it is asked for, or the case that decides is of such.
+fn is_driven(config: &SweepConfig) -> bool {
+    config.driven || config.case.as_ref().is_some_and(CaseName::is_driven)
+}
+
+/// Returns the options of the machines' sweeps; those of cards with drivers have no network of the host's yet.
 pub(crate) fn options(config: &SweepConfig) -> Options {
     Options {
         directions: config.builds.directions.clone(),
@@ -96,5 +104,6 @@ pub(crate) fn options(config: &SweepConfig) -> Options {
         },
         exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
+        driven: is_driven(config).then_some(Network::Hub),
     }
 }

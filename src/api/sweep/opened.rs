@@ -6,6 +6,8 @@ use crate::api;
 use crate::api::config::SweepConfig;
 use crate::api::dumps::dumps;
 use crate::api::error::{Error, Problem};
+use crate::api::network::host_network;
+use crate::migration::channel::transport::Transport;
 use crate::model::BuildRef;
 use crate::qemu::{BuildArg, FetchWatcher, Means, NoCommonMachine, Pair, machine};
 use crate::report::{Notice, NoticeKind};
@@ -13,6 +15,7 @@ use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::sweep::selection::Machines::{Named as ByName, Usual, Versioned};
 use crate::sweep::selection::{MachineSelection, ResolvedMachines, UnavailableMachine, resolve};
 use crate::vmstate::dump::Dump;
+use crate::workload::linux::Network;
 
 /// The dumps of the old and of the new build.
 pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
@@ -77,11 +80,28 @@ pub(crate) struct Opened {
     pub builds: Vec<Builds>,
     pub unavailable: Vec<UnavailableMachine>,
     /// A machine that is asked for and that means nothing to any of the builds.
-    pub unknown_machine: Option<NoCommonMachine>,
+    pub unknown_machine: Option<Box<NoCommonMachine>>,
     pub notices: Vec<Notice>,
 }
 
 impl Opened {
+    /// Finds the network that cards with a driver at work are connected to; a notice says why it is none of the
+    /// host's.
+    pub(crate) fn network(&mut self) -> Network {
+        let Some(Builds { pair, .. }) = self.builds.first() else {
+            return Network::Hub;
+        };
+        let builds = [&pair.old.build, &pair.new.build];
+        match host_network(builds, Transport::default(), &[Network::Tap]) {
+            Ok(network) => network,
+            Err(why) => {
+                let kind = NoticeKind::OffloadNotNegotiated;
+                self.notices.push(Notice::new(kind, "the sweep", why));
+                Network::Hub
+            }
+        }
+    }
+
     /// Opens the builds for each architecture that is asked for.
     ///
     /// # Errors
@@ -172,7 +192,7 @@ pub(crate) fn selection(machines: &api::Machines) -> MachineSelection {
 fn unknown_machine(
     selection: &MachineSelection,
     unavailable: &[UnavailableMachine],
-) -> Option<NoCommonMachine> {
+) -> Option<Box<NoCommonMachine>> {
     let asked = selection.by_architecture();
     let mut unknown = unavailable.iter().filter(|one| one.unknown.is_some());
     let everywhere = |one: &&UnavailableMachine| {

@@ -17,6 +17,7 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
+use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
@@ -65,6 +66,14 @@ impl<'t> Sites<'t> {
         for builds in &opened.builds {
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
+                if options.driven.is_some()
+                    && Driving::of(&target.config.machine, &target.config.arch).is_none()
+                {
+                    let why = "nothing says where its buses are";
+                    let name = target.name(opened.builds.len());
+                    let notice = Notice::new(NoticeKind::NotDrivable, name, why);
+                    sites.notices.push(notice);
+                }
                 let scope = builds.scope(lists, machine);
                 // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
                 // that is.
@@ -350,6 +359,7 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
         ("--all-machines", config.machines.all_machines),
         ("--all-arches", config.machines.all_architectures),
         ("--one-by-one", config.one_by_one),
+        ("--driven", config.driven),
     ];
     let given = flags.into_iter().filter(|(_, given)| *given);
     options.extend(given.map(|(flag, _)| flag.to_owned()));

@@ -295,11 +295,11 @@ impl Page<'_> {
         self.map.counts().1
     }
 
-    fn old(&self, pair: &MapPair) -> String {
+    fn old_name(&self, pair: &MapPair) -> String {
         self.map.name(pair.old)
     }
 
-    fn new(&self, pair: &MapPair) -> String {
+    fn new_name(&self, pair: &MapPair) -> String {
         self.map.name(pair.new)
     }
 
