@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
+use crate::cleanup::{DEATH, wait_until};
+
 /// The variable in the environment of everything that a run starts.
 const VARIABLE: &str = "MIGCOMPAT_RUN";
 /// The link in a run's folder.
@@ -137,7 +139,8 @@ pub(super) fn kill_ours() -> usize {
 
 /// Kills what goes on of runs that have ended, and removes their folders in `parent` whose names begin so.
 pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
-    kill_those(RunId::is_over);
+    // What still runs may put something into a folder that is being removed.
+    wait_until(DEATH, || kill_those(RunId::is_over) == 0);
     let Ok(items) = fs::read_dir(parent) else {
         return;
     };
@@ -153,7 +156,10 @@ pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
         let run = run.and_then(|text| RunId::parse(text.as_os_str()));
         if is_ours && run.is_some_and(|run| run.is_over()) {
             // Another run may be doing the same.
-            let _in_part = fs::remove_dir_all(&path);
+            wait_until(DEATH, || match fs::remove_dir_all(&path) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            });
         }
     }
 }
