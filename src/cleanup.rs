@@ -4,6 +4,8 @@
 //! threads use them, some of which may be waiting for what never comes: [`end`] removes all that is
 //! registered here, and [`uninterrupted`] keeps the process from ending where a step must be whole.
 
+mod run_id;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -19,6 +21,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use run_id::Process;
+pub(crate) use run_id::{end_dead_runs, mark_command, mark_folder};
+
 /// Time that the process waits for steps that must be whole before it ends regardless.
 const STEP: Duration = Duration::from_millis(500);
 /// Time that it waits for killed processes to be gone.
@@ -31,6 +36,7 @@ static GATE: RwLock<()> = RwLock::new(());
 
 static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
     groups: BTreeSet::new(),
+    peers: BTreeSet::new(),
     folders: BTreeSet::new(),
 });
 
@@ -41,6 +47,7 @@ thread_local! {
 
 struct Registered {
     groups: BTreeSet<i32>,
+    peers: BTreeSet<Process>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -94,6 +101,26 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         registered().groups.remove(&self.0);
+    }
+}
+
+/// A process that talks to us, whatever has started it: killed when this is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Peer(Process);
+
+impl Peer {
+    /// Registers the process that has a number now, if the system shows one.
+    pub(crate) fn register(pid: i32) -> Option<Peer> {
+        let process = Process::with(pid)?;
+        registered().peers.insert(process);
+        Some(Peer(process))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.0.kill();
+        registered().peers.remove(&self.0);
     }
 }
 
@@ -163,15 +190,24 @@ pub(crate) fn end() {
     within(STEP, || {
         std::mem::forget(GATE.write().unwrap_or_else(PoisonError::into_inner));
     });
-    let (groups, folders) = {
-        let registered = registered();
-        (registered.groups.clone(), registered.folders.clone())
+    let (groups, peers, folders) = {
+        let known = registered();
+        (
+            known.groups.clone(),
+            known.peers.clone(),
+            known.folders.clone(),
+        )
     };
     let groups: Vec<Pid> = groups.into_iter().map(Pid::from_raw).collect();
     for &group in &groups {
         let _already_gone = killpg(group, Signal::SIGKILL);
     }
+    for peer in &peers {
+        peer.kill();
+    }
     wait_until(DEATH, || groups.iter().all(|&group| is_gone(group)));
+    wait_until(DEATH, || !peers.iter().any(|peer| peer.runs()));
+    end_survivors();
     for folder in folders {
         // Another thread may be writing into it.
         wait_until(DEATH, || match std::fs::remove_dir_all(&folder) {
@@ -179,6 +215,12 @@ pub(crate) fn end() {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         });
     }
+}
+
+/// Kills what goes on of all that this process started, in whatever session or group: the last thing it does.
+pub(crate) fn end_survivors() {
+    // One may just be starting another.
+    wait_until(DEATH, || run_id::kill_ours() == 0);
 }
 
 /// Runs something on a thread of its own and waits for it no longer than that.

@@ -219,6 +219,9 @@ pub struct Guests {
     pub device_sets: Vec<String>,
     /// Devices as `-device` takes them, all in one more guest.
     pub devices: Vec<String>,
+    /// Folders of one's own, whose device sets may have options that reach the host, or run something there. Those
+    /// of any other set, and of `devices`, concern the guest alone.
+    pub trusted: Vec<PathBuf>,
     /// Round trips, instead of one move in each direction.
     pub loops: Option<Loops>,
     /// The machine never runs: its state after reset is moved. Otherwise a guest works in it.
@@ -256,6 +259,7 @@ impl Default for Guests {
             own: None,
             device_sets: Vec::new(),
             devices: Vec::new(),
+            trusted: Vec::new(),
             loops: None,
             paused: false,
             driven: false,
@@ -298,6 +302,12 @@ impl Guests {
     /// Adds a device set: a shipped one by its name, or a file by its path.
     pub fn device_set(mut self, name: impl Into<String>) -> Guests {
         self.device_sets.push(name.into());
+        self
+    }
+
+    /// Adds a folder whose device sets may reach the host.
+    pub fn trust(mut self, folder: impl Into<PathBuf>) -> Guests {
+        self.trusted.push(folder.into());
         self
     }
 

@@ -8,7 +8,7 @@ use crate::api::lock::LockError;
 use crate::api::unknown_name::UnknownName;
 use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
-use crate::guest::ReadError as GuestReadError;
+use crate::guest::{Leak, ReadError as GuestReadError};
 use crate::history::HistoryError;
 use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
@@ -55,6 +55,10 @@ pub(crate) enum Problem {
     Build(#[from] QemuError),
     #[error(transparent)]
     Devices(#[from] DeviceError),
+    #[error(
+        "{set}: {leak}; a set of your own that needs it is used from a folder that you name with --trust DIR"
+    )]
+    Leak { set: String, leak: Leak },
     #[error(transparent)]
     Run(#[from] RunFailure),
     #[error(transparent)]
@@ -154,6 +158,7 @@ impl Problem {
             | Problem::Revisions(_)
             | Problem::Lists(_)
             | Problem::Devices(_)
+            | Problem::Leak { .. }
             | Problem::Name(_)
             | Problem::Read(_)
             | Problem::Guest { .. }

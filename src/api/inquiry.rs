@@ -1,7 +1,7 @@
 //! The steps that `live` and `check` are made of. Each adds evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests};
@@ -18,8 +18,8 @@ use crate::api::one_case;
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
-use crate::devices::{DeviceError, DeviceSet};
-use crate::guest::{GuestSpec, Idle};
+use crate::devices::DeviceSet;
+use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::batch;
 use crate::migration::boot::PlainBoots;
 use crate::migration::case;
@@ -106,7 +106,7 @@ impl Opened {
             };
         let sets = match &guest {
             Some(guest) => vec![guest.devices.clone()],
-            None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
+            None => device_sets(guests, pair.arch())?,
         };
         for set in &sets {
             names::check_devices(set, &pair)?;
@@ -174,13 +174,19 @@ fn machine_of<'m>(
 }
 
 /// The sets that are asked for, and one more of single devices.
-fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, DeviceError> {
+fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
     let mut sets = Vec::new();
     for name in &guests.device_sets {
-        sets.extend(device_set(name)?.guests());
+        sets.extend(device_set(name, guests, arch)?.guests());
     }
     if !guests.devices.is_empty() {
-        sets.push(DeviceSet::ad_hoc(&guests.devices, arch)?);
+        let given = DeviceSet::ad_hoc(&guests.devices, arch)?;
+        let option = || "--device".to_owned();
+        confine(&given, arch).map_err(|leak| Problem::Leak {
+            set: option(),
+            leak,
+        })?;
+        sets.push(given);
     }
     if sets.is_empty() {
         sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
@@ -188,16 +194,32 @@ fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, DeviceErro
     Ok(sets)
 }
 
-/// A shipped set, or one in a file.
-fn device_set(name: &str) -> Result<DeviceSet, DeviceError> {
+/// A shipped set, or one in a file, which runs and reaches nothing unless its folder is trusted.
+fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Problem> {
     let path = Path::new(name);
-    if name.contains('/') || name.ends_with(".toml") {
-        return DeviceSet::load(path);
+    if !name.contains('/') && !name.ends_with(".toml") {
+        match DeviceSet::shipped(name) {
+            Err(_) if path.is_dir() => {}
+            shipped => return Ok(shipped?.clone()),
+        }
     }
-    match DeviceSet::shipped(name) {
-        Err(_) if path.is_dir() => DeviceSet::load(path),
-        shipped => Ok(shipped?.clone()),
+    let set = DeviceSet::load(path)?;
+    if !is_trusted(path, &guests.trusted) {
+        confine(&set, arch).map_err(|leak| Problem::Leak {
+            set: format!("the device set {name}"),
+            leak,
+        })?;
     }
+    Ok(set)
+}
+
+/// Tells whether a file is really in one of these folders, or in one below.
+fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
+    let Ok(file) = file.canonicalize() else {
+        return false;
+    };
+    let mut folders = folders.iter().filter_map(|dir| dir.canonicalize().ok());
+    folders.any(|folder| file.starts_with(folder))
 }
 
 /// The evidence that a run has found so far.

@@ -351,6 +351,10 @@ pub(crate) struct MigrationArgs {
     /// Device as `-device` takes it, or the name of a driver (repeatable; one guest has all of them)
     #[arg(long, value_name = "ARGS")]
     pub device: Vec<String>,
+    /// Folder of your own: the device sets in it may have any option of QEMU, also one that runs a program or opens a
+    /// file (repeatable). Other files are refused if they have more than what concerns the guest
+    #[arg(long, value_name = "DIR")]
+    pub trust: Vec<PathBuf>,
     /// Never start the machine, and migrate its state after reset; by default a guest runs meanwhile
     #[arg(long)]
     pub paused: bool,

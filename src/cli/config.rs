@@ -245,6 +245,7 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
         own,
         device_sets: args.device_set.clone(),
         devices: args.device.clone(),
+        trusted: args.trust.clone(),
         loops,
         paused: args.paused,
         driven: args.driven,

@@ -266,7 +266,8 @@ impl Device {
         None
     }
 
-    fn args(&self, arch: &str) -> Vec<String> {
+    /// Returns the words that plug it in on an architecture.
+    pub(crate) fn args(&self, arch: &str) -> Vec<String> {
         match &self.form {
             Form::Verbatim(argument) => vec!["-device".to_owned(), argument.clone()],
             Form::OfGuest(args) => args.clone(),

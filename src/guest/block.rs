@@ -146,8 +146,23 @@ pub(super) fn blockdev(composer: &mut Composer, value: &str) -> Treated {
         .because(format!("it has {size} bytes"))
 }
 
+/// Drivers of nodes without anything behind them.
+pub(super) const NO_HOST: &[&str] = &["null-co", "null-aio"];
+
+/// Settings of such a node.
+pub(super) const SETTINGS: &[&str] = &[
+    "node-name",
+    "size",
+    "read-zeroes",
+    "read-only",
+    "readonly",
+    "latency-ns",
+    "discard",
+    "detect-zeroes",
+];
+
 /// Options of a drive that its device shows the guest.
-const SEEN: &[&str] = &["if", "index", "bus", "unit", "media", "id"];
+pub(super) const SEEN: &[&str] = &["if", "index", "bus", "unit", "media", "id"];
 
 /// Puts an empty drive in the place of one.
 pub(super) fn drive(composer: &mut Composer, value: &str) -> Treated {

@@ -82,7 +82,9 @@ pub(super) fn property(name: &str, value: &str) -> Result<(), GuestReason> {
     if !is_name(name) || name == "help" {
         return Err(GuestReason::Malformed);
     }
-    if OF_THE_HOST.contains(&name) || (name == "romfile" && !value.is_empty()) {
+    let is_empty_rom = name == "romfile" && value.is_empty();
+    // A name alone is a file too, in the folder in which the program was started.
+    if OF_THE_HOST.contains(&name) || (name.ends_with("file") && !is_empty_rom) {
         return Err(GuestReason::HostFile);
     }
     if TEXTS.contains(&name) && !value.chars().any(char::is_control) {
@@ -259,7 +261,7 @@ fn full_name(driver: &str) -> &str {
 }
 
 /// Tells whether a list or an object has only words that can be no path.
-fn is_harmless(setting: &Setting, _depth: usize) -> bool {
+pub(super) fn is_harmless(setting: &Setting, _depth: usize) -> bool {
     fn harmless(value: &Value, depth: usize) -> bool {
         if depth > 4 {
             return false;

@@ -8,6 +8,7 @@
 
 mod block;
 mod board;
+mod confine;
 mod cpu;
 mod device;
 mod domain;
@@ -26,6 +27,7 @@ mod tests;
 use crate::devices::DeviceSet;
 use crate::report::GuestFile;
 
+pub(crate) use confine::{Leak, confine};
 pub(crate) use read::ReadError;
 
 /// The most bytes that a description may have: a command line is some kilobytes.

@@ -47,18 +47,7 @@ pub(super) struct Composer {
 /// Makes a guest of a description.
 pub(super) fn compose(description: Description) -> GuestSpec {
     let arch = description.program.as_deref().and_then(arch);
-    let mut composer = Composer {
-        arch,
-        machine: None,
-        board: Board {
-            has_defaults: true,
-            ..Board::default()
-        },
-        devices: Vec::new(),
-        defined: Defined::of(&description.options),
-        lacking: Vec::new(),
-        hubs: 0,
-    };
+    let mut composer = Composer::new(arch, Defined::of(&description.options));
     let mut lines: Vec<GuestLine> = Vec::new();
     let around = description
         .around
@@ -117,7 +106,7 @@ fn arch(program: &str) -> Option<String> {
 }
 
 impl Defined {
-    fn of(options: &[Given]) -> Defined {
+    pub(super) fn of(options: &[Given]) -> Defined {
         let mut defined = Defined::default();
         for given in options {
             let Some(value) = &given.value else {
@@ -180,8 +169,24 @@ impl Defined {
 }
 
 impl Composer {
+    /// Begins a guest without any option.
+    pub(super) fn new(arch: Option<String>, defined: Defined) -> Composer {
+        Composer {
+            arch,
+            machine: None,
+            board: Board {
+                has_defaults: true,
+                ..Board::default()
+            },
+            devices: Vec::new(),
+            defined,
+            lacking: Vec::new(),
+            hubs: 0,
+        }
+    }
+
     /// Decides what becomes of an option.
-    fn treat(&mut self, given: &Given) -> Treated {
+    pub(super) fn treat(&mut self, given: &Given) -> Treated {
         let value = given.value.as_deref().unwrap_or_default();
         let left_out = Treated::left_out;
         match given.name.as_str() {

@@ -296,7 +296,9 @@ pub(crate) fn record_failure(
     launch: &LaunchSpec,
     route: &[&Endpoint],
 ) {
-    let folder = keep_logs(&config.logs, case, &result, launch);
+    let kept = keep_logs(&config.logs, case, &result, launch);
+    case.logs_lost = kept.as_ref().err().map(ToString::to_string);
+    let folder = kept.ok();
     case.logs = folder.as_ref().map(|folder| folder.display().to_string());
     let folder = folder.unwrap_or_else(|| config.logs.clone());
     let gone = &route[..(result.legs.len() + 1).min(route.len())];
@@ -447,20 +449,28 @@ async fn control(
     (same, files)
 }
 
-/// Keeps the files of a failed case. `None` if that does not work: the report has the essentials.
-fn keep_logs(logs: &Path, case: &Case, result: &RunResult, launch: &LaunchSpec) -> Option<PathBuf> {
+/// Keeps the files of a failed case.
+///
+/// # Errors
+/// The disk is full, or the like: the report has the essentials.
+fn keep_logs(
+    logs: &Path,
+    case: &Case,
+    result: &RunResult,
+    launch: &LaunchSpec,
+) -> io::Result<PathBuf> {
     let folder = new_folder(logs, &case.id.replace(['/', ':'], "_"))?;
     // The image of the guest is among it: the line to reproduce the case names it.
     let mut written = launch.prepare(&folder);
     for (name, text) in &result.files {
         written = written.and_then(|()| fs::write(folder.join(name), text));
     }
-    if written.is_err() {
+    if let Err(error) = written {
         // Half of it would mislead.
         let _left_behind = fs::remove_dir_all(&folder);
-        return None;
+        return Err(error);
     }
-    Some(folder)
+    Ok(folder)
 }
 
 /// Adds the files of a control that failed to those of its case.
@@ -479,19 +489,19 @@ fn keep_control(name: &str, control: &mut RunResult, files: &mut Vec<(String, St
 }
 
 /// Makes a new folder: what an earlier run kept there under the same name stays.
-fn new_folder(logs: &Path, name: &str) -> Option<PathBuf> {
-    for run in 1.. {
+fn new_folder(logs: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut run = 1;
+    loop {
         let folder = match run {
             1 => logs.join(name),
             _ => logs.join(format!("{name}-{run}")),
         };
         match fs::create_dir(&folder) {
-            Ok(()) => return Some(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(_) => return None,
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => run += 1,
+            Err(error) => return Err(error),
         }
     }
-    None
 }
 
 pub(crate) fn milliseconds(since: Instant) -> u64 {

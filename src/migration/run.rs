@@ -17,7 +17,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg;
 use crate::migration::leg::error::{LegError, LegErrorKind};
 use crate::migration::leg::result::{LegResult, StateCheck, memory_differs, memory_sent_on};
-use crate::migration::leg::resume::{quit_source, resume};
+use crate::migration::leg::resume::{Stay, quit, resume};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
 use crate::migration::result::{RunResult, Surveyed};
@@ -327,18 +327,24 @@ impl MigrationRun<'_> {
         }
         let go_on = async {
             let stats = self.check(direction, result).await?;
-            resume(destination, &mut self.log, plan.config.timeouts.heartbeat)
-                .await
-                .map_err(|error| FailedLeg::new(index, error))?;
-            if plan.is_last(index) {
-                // It has answered everything that was asked, and has nothing to clean up.
-                destination.monitored.process.kill().await;
+            let stay = match plan.is_last(index) {
+                true => Stay::ToTheEnd,
+                false => Stay::UntilTheNextLeg,
+            };
+            let heartbeat = plan.config.timeouts.heartbeat;
+            let mut end = resume(destination, &mut self.log, heartbeat, stay).await;
+            if end.is_ok() && stay == Stay::ToTheEnd {
+                // A destination that dies as soon as it has to do something has not come through.
+                end = quit(destination, LegSide::Destination).await;
             }
-            Ok(stats)
+            match end {
+                Ok(()) => Ok(stats),
+                Err(error) => Err(FailedLeg::new(index, error)),
+            }
         };
         // The source has done its work: it leaves while what arrived is compared.
         let next = plan.start_destination(index + 1);
-        let (stats, left, next) = tokio::join!(go_on, quit_source(source), next);
+        let (stats, left, next) = tokio::join!(go_on, quit(source, LegSide::Source), next);
         match (stats, left) {
             (Ok(stats), Ok(())) => Ok((stats, next)),
             (Ok(_), Err(error)) => Err(FailedLeg::new(index, error)),

@@ -43,7 +43,7 @@ pub use monitor::{Problem, private_dir};
 pub(crate) use options::{is_id, option_value, split_option};
 pub(crate) use pair::{Fingerprints, Opened, PairError};
 pub use pair::{Means, Pair};
-pub(crate) use process::{Ended, RunError, Running, output};
+pub(crate) use process::{Ended, ProcessState, RunError, Running, output};
 pub(crate) use progress::FetchWatcher;
 pub use progress::{FetchEvent, FetchStep};
 pub use spec::BuildArg;

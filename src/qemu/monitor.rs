@@ -7,17 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Once;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
-use crate::cleanup::TempFolder;
+use crate::cleanup::{Peer, TempFolder, end_dead_runs, mark_folder};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
 use crate::qemu::qmp::{QmpError, Session};
-use crate::qemu::{Build, Ended, RunError, Running, output};
+use crate::qemu::{Build, Ended, ProcessState, RunError, Running, output};
 
 /// A failure to start a build, or to communicate with it.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,16 @@ pub enum Problem {
     Temp(#[from] io::Error),
 }
 
+impl Problem {
+    /// Tells whether this host is at fault, which gave no process, folder or socket.
+    pub(crate) fn is_of_this_host(&self) -> bool {
+        matches!(
+            self,
+            Problem::Temp(_) | Problem::Run(RunError::Spawn { .. })
+        )
+    }
+}
+
 /// A running build and a session on its monitor. Dropping it kills the build.
 #[derive(Debug)]
 pub struct Monitored {
@@ -59,6 +70,8 @@ pub struct Monitored {
     pub process: Running,
     /// The process that connected: the build itself, whatever started it.
     pid: Option<i32>,
+    /// The same, so that it is killed in whatever session a script has started it.
+    _peer: Option<Peer>,
     /// The arguments that we gave it.
     given: Vec<OsString>,
     label: String,
@@ -125,11 +138,20 @@ impl Monitored {
                 session,
                 process,
                 pid,
+                _peer: pid.and_then(Peer::register),
                 given,
                 label: build.label().to_owned(),
                 _dir: dir,
             }),
             Err(problem) => Err(explain(build.label(), &mut process, problem).await),
+        }
+    }
+
+    /// Returns what the build does, if the system tells.
+    pub(crate) fn state(&self) -> Option<ProcessState> {
+        match self.pid.and_then(|pid| u32::try_from(pid).ok()) {
+            Some(pid) => ProcessState::of(pid),
+            None => self.process.state(),
         }
     }
 
@@ -181,7 +203,17 @@ pub fn private_dir() -> io::Result<TempFolder> {
         .unwrap_or_else(|| PathBuf::from("/tmp"));
     let mut builder = tempfile::Builder::new();
     builder
-        .prefix("migcompat-")
+        .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700));
-    TempFolder::new(&mut builder, &dir)
+    // Once, before anything else of the run is there.
+    END_DEAD_RUNS.call_once(|| end_dead_runs(&dir, PREFIX));
+    let folder = TempFolder::new(&mut builder, &dir)?;
+    // Without room for it the folder serves as well, and stays behind if the run is killed.
+    let _no_room = mark_folder(folder.path());
+    Ok(folder)
 }
+
+/// The beginning of the names of folders in which QEMUs run.
+const PREFIX: &str = "migcompat-";
+
+static END_DEAD_RUNS: Once = Once::new();

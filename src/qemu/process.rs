@@ -15,7 +15,7 @@ use tracing::{Level, Span, debug, debug_span};
 
 use crate::qemu::quote;
 
-use crate::cleanup::{Group, uninterrupted};
+use crate::cleanup::{Group, mark_command, uninterrupted};
 use crate::model::visible_lines;
 
 /// Length of the kept end of a child's error output, in bytes.
@@ -55,6 +55,13 @@ pub(super) fn tie_to_us(command: &mut Command) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended(pub ExitStatus);
 
+impl Ended {
+    /// Tells whether somebody else ended it: no program does that to itself.
+    pub(crate) fn is_by_others(self) -> bool {
+        self.0.signal() == Some(Signal::SIGKILL as i32)
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.code(), self.0.signal()) {
@@ -65,6 +72,48 @@ impl fmt::Display for Ended {
             },
             (None, None) => write!(f, "ended"),
         }
+    }
+}
+
+/// What a process does, as the system sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProcessState {
+    Running,
+    /// It waits for something.
+    Sleeping,
+    /// It waits for a disk or the like, and not even a signal wakes it.
+    Uninterruptible,
+    /// A signal or a debugger stopped it.
+    Stopped,
+    /// It has ended.
+    Ended,
+}
+
+impl ProcessState {
+    /// Returns what a process does. `None` of one that the system does not show.
+    pub(crate) fn of(pid: u32) -> Option<ProcessState> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // A program's name may have anything in it, parentheses too.
+        let (_, rest) = stat.rsplit_once(')')?;
+        Some(match rest.split_whitespace().next()? {
+            "R" => ProcessState::Running,
+            "D" => ProcessState::Uninterruptible,
+            "T" | "t" => ProcessState::Stopped,
+            "Z" | "X" => ProcessState::Ended,
+            _ => ProcessState::Sleeping,
+        })
+    }
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProcessState::Running => "is running",
+            ProcessState::Sleeping => "is waiting",
+            ProcessState::Uninterruptible => "is waiting for a disk or the like",
+            ProcessState::Stopped => "is stopped by a signal or a debugger",
+            ProcessState::Ended => "has ended",
+        })
     }
 }
 
@@ -121,6 +170,7 @@ impl Running {
         let program = command.get_program().to_string_lossy().into_owned();
         let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
         tie_to_us(&mut command);
+        mark_command(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let started = uninterrupted(|| {
             let child = tokio::process::Command::from(command).spawn()?;
@@ -187,6 +237,11 @@ impl Running {
         let id = i32::try_from(self.child.id()?).ok()?;
         let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(id)).ok()?;
         Some(clock.now().ok()?.into())
+    }
+
+    /// Returns what the process does, if it still runs and the system tells.
+    pub(crate) fn state(&self) -> Option<ProcessState> {
+        ProcessState::of(self.child.id()?)
     }
 
     /// Returns the span that names the process in the log.

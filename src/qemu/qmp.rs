@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::QmpCommand;
@@ -30,8 +30,13 @@ use tracing::{Span, trace};
 
 /// No reply is longer, in bytes: the longest, the whole schema, has a quarter of a megabyte.
 const MAX_LINE: u64 = 64 << 20;
+/// Events that wait to be taken. A build sends a handful; more are dropped, and the state is asked for anyway.
+const MOST_EVENTS: usize = 1024;
 /// Number of characters that an error quotes of a line that is no QMP.
 const QUOTED: usize = 120;
+
+/// Marks what we sent in a transcript.
+const ASKED: &str = "->";
 
 /// A broken session, or a command that did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +76,7 @@ pub struct Event {
 /// A session with capabilities negotiated. It ends when dropped; the build keeps running.
 pub struct Session {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::Receiver<Event>,
     /// The socket once more, for what the crate cannot send.
     socket: OwnedFd,
     /// The line that was no QMP, once there was one.
@@ -99,7 +104,7 @@ impl Session {
             .map_err(|error| QmpError::Io(error.to_string()))?;
         let (read, write) = socket.into_split();
         let (feed, fed) = tokio::io::duplex(64 << 10);
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::channel(MOST_EVENTS);
         let garbage = Arc::new(Mutex::new(None));
         let transcript = Transcript::new();
         let mut tasks = JoinSet::new();
@@ -150,7 +155,7 @@ impl Session {
     {
         let arguments = serde_json::to_string(&command).unwrap_or_default();
         self.transcript
-            .add("->", &format!("{} {arguments}", C::NAME));
+            .add(ASKED, &format!("{} {arguments}", C::NAME));
         // In a task of its own, so that a reply is awaited even when the caller has gone: without
         // ids the crate would take it for that of the next command, with ids end the session.
         let reply = tokio::spawn(self.service.execute(command));
@@ -213,6 +218,18 @@ impl Session {
             })
     }
 
+    /// Returns why the session is over, once [`Session::next_event`] has given no event.
+    pub(crate) fn failure(&self) -> QmpError {
+        let garbage = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+        garbage.clone().map_or(QmpError::Closed, QmpError::NotQmp)
+    }
+
+    /// Returns the last command and the last message of the build, with the time since each.
+    pub(crate) fn last_exchange(&self) -> Exchange {
+        let last = self.transcript.last.lock();
+        last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Discards the events that have come since the last one was taken.
     pub fn forget_events(&mut self) {
         while self.events.try_recv().is_ok() {}
@@ -257,7 +274,7 @@ fn broken(garbage: &Mutex<Option<String>>, command: &'static str, error: io::Err
 async fn sort_lines(
     read: OwnedReadHalf,
     mut replies: tokio::io::DuplexStream,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::Sender<Event>,
     garbage: Arc<Mutex<Option<String>>>,
     transcript: Transcript,
 ) {
@@ -276,8 +293,8 @@ async fn sort_lines(
         transcript.add("<-", String::from_utf8_lossy(&line).trim_end());
         match serde_json::from_slice(&line) {
             Ok(Value::Object(message)) if message.contains_key("event") => {
-                // The receiver may be gone.
-                let _unheard = events.send(event(&message));
+                // The receiver may be gone, or have more than it needs.
+                let _unheard = events.try_send(event(&message));
             }
             Ok(Value::Object(_)) => {
                 if replies.write_all(&line).await.is_err() {
@@ -310,10 +327,18 @@ fn event(message: &serde_json::Map<String, Value>) -> Event {
     }
 }
 
+/// The last messages on a monitor, and when they were sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub asked: Option<(String, Instant)>,
+    pub answered: Option<(String, Instant)>,
+}
+
 /// A conversation as it went, up to a size that a polled session does not reach.
 #[derive(Clone)]
 struct Transcript {
     text: Arc<Mutex<String>>,
+    last: Arc<Mutex<Exchange>>,
     /// Names the process in the log.
     span: Span,
 }
@@ -324,12 +349,21 @@ impl Transcript {
     fn new() -> Transcript {
         Transcript {
             text: Arc::default(),
+            last: Arc::default(),
             span: Span::current(),
         }
     }
 
     fn add(&self, mark: &str, message: &str) {
         self.span.in_scope(|| trace!("{mark} {message}"));
+        let beginning = message.chars().take(QUOTED).collect();
+        let now = Some((beginning, Instant::now()));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match mark {
+            ASKED => last.asked = now,
+            _ => last.answered = now,
+        }
+        drop(last);
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if text.len() + message.len() < Self::MOST {
             text.push_str(mark);
@@ -565,6 +599,25 @@ mod tests {
             assert!(matches!(&errors[1], QmpError::Reply { .. }), "{errors:?}");
             assert_eq!(errors[2], QmpError::NotQmp("Segmentation fault".into()));
             assert_eq!(errors[3], QmpError::NotQmp("Segmentation fault".into()));
+        });
+    }
+
+    #[test]
+    fn events_that_nobody_takes_do_not_pile_up() {
+        let event = "{\"event\": \"X\"}\n".repeat(3 * MOST_EVENTS);
+        let answer = format!("{event}{{\"return\": {{\"arch\": \"a\"}}, \"id\": ID}}");
+        talk(GREETING, &[READY, &answer], async |session| {
+            let mut session = session.unwrap();
+            assert_eq!(
+                session.execute(QueryTarget {}, LATE).await.unwrap().arch,
+                "a"
+            );
+            let mut kept = 0;
+            while session.next_event(SOON).await.is_ok() {
+                kept += 1;
+            }
+            assert_eq!(kept, MOST_EVENTS);
+            assert_eq!(session.last_exchange().asked.unwrap().0, "query-target {}");
         });
     }
 

@@ -334,6 +334,9 @@ pub struct Case {
     pub destination_stderr: String,
     /// The folder with everything that both sides printed; kept where the case did not pass.
     pub logs: Option<String>,
+    /// The reason why the logs of a case that failed could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_lost: Option<String>,
     /// Wall time of the whole case, controls and repetitions included.
     pub elapsed_ms: u64,
 }
@@ -385,6 +388,7 @@ impl Case {
             source_stderr: String::new(),
             destination_stderr: String::new(),
             logs: None,
+            logs_lost: None,
             elapsed_ms: 0,
         }
     }
@@ -433,7 +437,9 @@ impl Case {
             let detail = format!("Linux {} has no driver for it", linux.kernel);
             Notice::new(NoticeKind::NotDriven, linux.undriven.join(", "), detail)
         });
-        not_running.chain(changed).chain(undriven)
+        let lost = self.logs_lost.iter();
+        let lost = lost.map(|why| Notice::new(NoticeKind::LogsNotKept, &*self.id, why));
+        not_running.chain(changed).chain(undriven).chain(lost)
     }
 
     /// Returns whether this case alone makes the pair of builds incompatible.

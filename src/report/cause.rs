@@ -38,6 +38,30 @@ pub struct Cause {
     /// names.
     #[serde(default)]
     pub features: Vec<String>,
+    /// What the side did for which a deadline passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// A QEMU that was waited for in vain, as it was when the deadline passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The state of its process, for instance "is stopped by a signal or a debugger"; `None` where the system does
+    /// not tell.
+    pub process: Option<String>,
+    /// The last command that it was sent.
+    pub last_sent: Option<Message>,
+    /// The last message that it sent.
+    pub last_received: Option<Message>,
+}
+
+/// A message on a monitor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its beginning.
+    pub text: String,
+    /// Milliseconds between it and the deadline.
+    pub ago_ms: u64,
 }
 
 impl Cause {

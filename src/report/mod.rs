@@ -33,7 +33,7 @@ pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
     StateDiff, WithoutCapability,
 };
-pub use cause::{Cause, FailureKind, LegSide, Phase};
+pub use cause::{Cause, FailureKind, LegSide, Message, Phase, Waiting};
 pub use coverage::{
     Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection, Described,
     DirectionCoverage, Kinds, Reached,

@@ -73,6 +73,8 @@ pub enum NoticeKind {
     DefaultsNotCompared,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
+    /// The logs of a case that failed could not be kept. The subject is the case.
+    LogsNotKept,
 }
 
 /// Evidence that a run lacks.
@@ -171,6 +173,7 @@ impl Notice {
             NoticeKind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
             }
+            NoticeKind::LogsNotKept => format!("the logs of {subject} are lost"),
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")
             }

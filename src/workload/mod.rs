@@ -135,6 +135,16 @@ impl Workload {
             Workload::Linux(_) => 2,
         }
     }
+
+    /// Returns how many heartbeats show at the end of a route that the guest goes on: a build that dies soon after its
+    /// guest went on is not to pass now and then.
+    pub(crate) fn heartbeats_at_the_end(&self) -> u32 {
+        match self {
+            Workload::Tiny(_) => 4,
+            // Each is a round with every device, and takes long enough.
+            Workload::Linux(_) => self.heartbeats_due(),
+        }
+    }
 }
 
 /// The ABI between guest and host that is read here.

@@ -261,3 +261,73 @@ fn a_section_that_no_build_has_costs_no_time() {
     );
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
+
+/// A set of somebody else's: what it would run, open or write does not happen.
+#[apply(test)]
+#[needs(Builds)]
+fn a_set_of_a_stranger_reaches_nothing_but_the_guest() {
+    let dir = tempfile::tempdir().unwrap();
+    let canary = dir.path().join("canary");
+    let at = canary.display();
+    let file = dir.path().join("own.toml");
+    let set = |entry: &str| {
+        let head = "name = 'own'\ndescription = 'd'\n[[device]]\nid = 'e1000'\n";
+        fs::write(&file, format!("{head}{entry}\n")).unwrap();
+    };
+    let run = |more: &[&str]| {
+        let pair = ["live", "debian:trixie", "debian:trixie", "-M", "q35"];
+        let how = ["--paused", "--direction", "forward", "--retries", "0"];
+        let mut command = with_builds(&[&pair[..], &how, more].concat());
+        command.current_dir(dir.path()).output().unwrap()
+    };
+    let own = file.display().to_string();
+    for (entry, named) in [
+        (format!("backend = ['-pidfile', '{at}']"), "-pidfile"),
+        (format!("backend = ['-D', '{at}', '-d', 'int']"), "-D"),
+        (
+            format!("backend = ['-incoming', 'exec:touch {at}']"),
+            "-incoming",
+        ),
+        (
+            "backend = ['-monitor', 'tcp:127.0.0.1:0,server,nowait']".to_owned(),
+            "-monitor",
+        ),
+        (
+            format!("backend = ['-netdev', 'tap,id=n,script={at}']"),
+            "type=tap",
+        ),
+        (
+            "backend = ['-chardev', 'file,id=c,path=canary']".to_owned(),
+            "backend=file",
+        ),
+        ("bus = 'pcie.0,romfile=canary'".to_owned(), "romfile=canary"),
+    ] {
+        set(&entry);
+        let output = run(&["--device-set", &own]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{entry}: {said}");
+        for part in [named, "`e1000`", "own.toml", "--trust"] {
+            assert!(said.contains(part), "{entry}: {said}");
+        }
+        assert!(!canary.exists(), "{entry}");
+    }
+    let output = run(&["--device", "loader,file=canary"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+
+    // A folder of one's own, and only what is really in it.
+    set(&format!("backend = ['-pidfile', '{at}']"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.toml");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let [link, other] = [&*link, elsewhere.path()].map(|path| path.display().to_string());
+    let output = run(&["--device-set", &link, "--trust", &other]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let mine = dir.path().display().to_string();
+    // Both sides want the one pidfile, so that no verdict is asked for.
+    let trusted = run(&["--device-set", &own, "--trust", &mine]);
+    assert_ne!(trusted.status.code(), Some(2), "{}", stderr(&trusted));
+
+    set("backend = ['-netdev', 'hubport,id=n,hubid=0']\nproperties = { netdev = 'n' }");
+    let output = run(&["--device-set", &own]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}

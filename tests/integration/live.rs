@@ -76,7 +76,7 @@ impl Run {
     }
 }
 
-fn leaves_nothing(temp: &Path) {
+pub fn leaves_nothing(temp: &Path) {
     let left: Vec<_> = fs::read_dir(temp)
         .unwrap()
         .flatten()
@@ -102,7 +102,7 @@ fn leaves_nothing(temp: &Path) {
     }
 }
 
-fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
+pub fn command(temp: &tempfile::TempDir, args: &[&str]) -> Command {
     let mut command = with_builds(args);
     command
         .args(["--format", "json"])
@@ -707,6 +707,12 @@ fn a_break_is_told_where_no_log_of_it_can_be_kept() {
         assert_eq!(case["outcome"], "fail", "{printed}");
         assert!(case["cause"]["section"].is_string(), "{case}");
         assert_eq!(case["logs"], Value::Null);
+        let notices = report["notices"].as_array().unwrap();
+        let lost = notices.iter().find(|n| n["kind"] == "logs-not-kept");
+        let lost = lost.expect("a notice");
+        assert_eq!(lost["subject"], case["id"], "{lost}");
+        let why = lost["detail"].as_str().unwrap();
+        assert!(why.contains("No space left"), "{why}");
     }
 }
 

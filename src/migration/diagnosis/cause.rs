@@ -82,6 +82,7 @@ fn facts(error: &LegError) -> Cause {
         section: section.map(|(name, _)| name.to_owned()),
         instance: section.map(|(_, instance)| instance),
         field: error.field().map(str::to_owned),
+        waiting: error.waited.as_ref().map(|waited| waited.facts()),
         ..Cause::default()
     }
 }
@@ -131,7 +132,7 @@ fn has_place(error: &LegError, printed: &Printed) -> bool {
         Outcome::Crash | Outcome::Fail | Outcome::Hang
     );
     let between = matches!(refused(printed), Some(Refused::Command(_)));
-    loads && !error.source_gave_up() && !cut_off && !between
+    loads && !error.is_killed_by_others() && !error.source_gave_up() && !cut_off && !between
 }
 
 fn refused(printed: &Printed) -> Option<Refused> {

@@ -6,10 +6,11 @@ use crate::compare::explain::{Blamed, Explanation, RefusedValue, explain};
 use crate::compare::renames::NoRenames;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::leg::error::LegError;
 use crate::migration::leg::save::save_new_machine;
 use crate::migration::result::RunResult;
 use crate::qemu::output::load::{LoadFailure, Refused};
-use crate::report::{Cause, Outcome};
+use crate::report::{Cause, Outcome, Phase};
 use crate::stream::Stream;
 use crate::vmstate::dump::Dump;
 use crate::vmstate::read::parse_dump;
@@ -41,7 +42,18 @@ pub(crate) async fn explain_refusal(
         .error
         .as_ref()
         .is_some_and(|error| error.source_gave_up());
-    if !matches!(run.outcome, Outcome::Fail | Outcome::Crash) || source_gave_up {
+    let is_killed = run
+        .error
+        .as_ref()
+        .is_some_and(LegError::is_killed_by_others);
+    // What died later than the load, or nowhere in it, refused nothing.
+    let died_elsewhere = run.outcome == Outcome::Crash
+        && (cause.phase != Some(Phase::Transfer) || cause.section.is_none());
+    if !matches!(run.outcome, Outcome::Fail | Outcome::Crash)
+        || source_gave_up
+        || is_killed
+        || died_elsewhere
+    {
         return;
     }
     let known = known.filter(|known| {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::driver::DriveError;
 use crate::migration::boot::BootError;
@@ -12,9 +12,9 @@ use crate::migration::checks::state::sentence;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{HeartbeatError, Vm};
 use crate::model::{SectionName, Version};
-use crate::qemu::qmp::QmpError;
-use crate::qemu::{Ended, StartError};
-use crate::report::{FailureKind, LegSide, Outcome, Phase, StateDiff};
+use crate::qemu::qmp::{Exchange, QmpError};
+use crate::qemu::{Ended, ProcessState, StartError};
+use crate::report::{FailureKind, LegSide, Message, Outcome, Phase, StateDiff, Waiting};
 use crate::workload::{SerialEvent, WorkloadError};
 
 /// Time for the other side to give its reason, once one side has failed.
@@ -29,6 +29,62 @@ pub(crate) struct LegError {
     pub kind: LegErrorKind,
     /// The reasons that both builds gave over their monitors.
     pub reasons: Vec<String>,
+    /// What the side was doing that a deadline passed for.
+    pub waited: Option<Box<Waited>>,
+}
+
+/// A side that was waited for in vain.
+#[derive(Debug, Clone)]
+pub(crate) struct Waited {
+    /// What its process does, if the system tells.
+    process: Option<ProcessState>,
+    last: Exchange,
+    /// When it was looked at.
+    at: Instant,
+}
+
+impl Waited {
+    /// Looks at a side.
+    pub(crate) fn of(vm: &Vm) -> Waited {
+        Waited {
+            process: vm.monitored.state(),
+            last: vm.monitored.session.last_exchange(),
+            at: Instant::now(),
+        }
+    }
+
+    /// Returns the facts as reports have them.
+    pub(crate) fn facts(&self) -> Waiting {
+        let message = |said: &Option<(String, Instant)>| {
+            let (text, at) = said.clone()?;
+            let ago = self.at.saturating_duration_since(at).as_millis();
+            let ago_ms = u64::try_from(ago).unwrap_or(u64::MAX);
+            Some(Message { text, ago_ms })
+        };
+        Waiting {
+            process: self.process.map(|process| process.to_string()),
+            last_sent: message(&self.last.asked),
+            last_received: message(&self.last.answered),
+        }
+    }
+}
+
+/// Writes what is the same each time, so that cases of one kind have one sentence.
+impl fmt::Display for Waited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(process) = self.process {
+            write!(f, "; its process {process}")?;
+        }
+        let command = self
+            .last
+            .asked
+            .as_ref()
+            .and_then(|(text, _)| text.split(' ').next());
+        match command {
+            Some(command) => write!(f, ", and the last command was {command}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The ways in which a leg fails.
@@ -177,6 +233,7 @@ impl LegError {
             phase,
             kind: kind.into(),
             reasons: Vec::new(),
+            waited: None,
         }
     }
 
@@ -213,8 +270,22 @@ impl LegError {
                 },
                 None => self,
             },
+            LegErrorKind::TimedOut(_) => self.waiting_for(vm),
             _ => self,
         }
+    }
+
+    /// Adds what a side does that a deadline passed for.
+    pub(crate) fn waiting_for(self, vm: &Vm) -> Self {
+        LegError {
+            waited: Some(Box::new(Waited::of(vm))),
+            ..self
+        }
+    }
+
+    /// Tells whether a process was killed by somebody else, so that nothing was refused.
+    pub(crate) fn is_killed_by_others(&self) -> bool {
+        matches!(self.kind, LegErrorKind::Ended(how) if how.is_by_others())
     }
 
     /// Returns the outcome of a leg that ends so.
@@ -226,6 +297,10 @@ impl LegError {
             LegErrorKind::NotRestored { .. } | LegErrorKind::NotDriven { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
+            // This host has no room for a process, a socket or a folder.
+            LegErrorKind::NoLongerStarts { error, .. } if error.problem.is_of_this_host() => {
+                Outcome::Skip
+            }
             LegErrorKind::NoLongerStarts { .. }
             | LegErrorKind::Ended(_)
             | LegErrorKind::Monitor(_) => Outcome::Crash,
@@ -272,6 +347,13 @@ impl LegError {
     /// whose migration has the status "failed" may only have lost its destination.
     pub(crate) fn source_gave_up(&self) -> bool {
         self.side == Some(LegSide::Source) && !matches!(self.kind, LegErrorKind::MigrationFailed(_))
+    }
+
+    /// Returns the end of a sentence about a deadline.
+    fn waited(&self) -> String {
+        self.waited
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string)
     }
 
     /// Returns the section that differs, and its instance.
@@ -340,24 +422,36 @@ impl fmt::Display for LegError {
                     Phase::Resume => " when the guest went on",
                     _ => "",
                 };
-                write!(f, "{side} {how}{when}")
+                write!(f, "{side} {how}{when}")?;
+                match how.is_by_others() {
+                    true => f.write_str(", by a person or by a system that is out of memory"),
+                    false => Ok(()),
+                }
             }
             LegErrorKind::TimedOut(Timeout::NoAnswer(after)) => write!(
                 f,
-                "{side} does not answer {} s after the migration began",
-                after.as_secs_f32()
+                "{side} does not answer {} s after the migration began{}",
+                after.as_secs_f32(),
+                self.waited()
             ),
             LegErrorKind::TimedOut(Timeout::NotCompleted(after)) => write!(
                 f,
-                "{side} is not through {} s after the migration began",
-                after.as_secs_f32()
+                "{side} is not through {} s after the migration began{}",
+                after.as_secs_f32(),
+                self.waited()
             ),
             LegErrorKind::TimedOut(Timeout::Quit(after)) => {
-                write!(f, "{side} did not quit within {} s", after.as_secs())
+                write!(
+                    f,
+                    "{side} did not quit within {} s{}",
+                    after.as_secs(),
+                    self.waited()
+                )
             }
-            LegErrorKind::TimedOut(Timeout::Command(error)) | LegErrorKind::Monitor(error) => {
-                write!(f, "{side}: {error}")
+            LegErrorKind::TimedOut(Timeout::Command(error)) => {
+                write!(f, "{side}: {error}{}", self.waited())
             }
+            LegErrorKind::Monitor(error) => write!(f, "{side}: {error}"),
             LegErrorKind::Memory(fault) => fault.fmt(f),
             LegErrorKind::State { first, count } => f.write_str(&sentence(first, *count)),
             LegErrorKind::Guest(fault) => fault.fmt(f),

@@ -8,7 +8,14 @@ use crate::migration::leg::error::{
 };
 use crate::qemu::output;
 use crate::report::{LegSide, Phase};
-use crate::workload::{SerialLog, Workload};
+use crate::workload::SerialLog;
+
+/// The part of a guest's life that is left to it at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    UntilTheNextLeg,
+    ToTheEnd,
+}
 
 /// Lets a workload guest go on where it arrived, and checks that it does; then checks whether the
 /// destination complains.
@@ -19,9 +26,14 @@ pub(crate) async fn resume(
     destination: &mut Vm,
     log: &mut SerialLog,
     heartbeat: Duration,
+    stay: Stay,
 ) -> Result<(), LegError> {
     let side = LegSide::Destination;
-    if let Some(due) = destination.workload().map(Workload::heartbeats_due) {
+    let due = destination.workload().map(|workload| match stay {
+        Stay::UntilTheNextLeg => workload.heartbeats_due(),
+        Stay::ToTheEnd => workload.heartbeats_at_the_end(),
+    });
+    if let Some(due) = due {
         if let Err(error) = destination.cont().await {
             return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
@@ -40,22 +52,23 @@ pub(crate) async fn resume(
     no_complaint(destination, side, Phase::Resume)
 }
 
-/// Ends the source, which has done its work.
+/// Ends a side that has done its work: the source after a leg, the destination after the last one.
 ///
 /// # Errors
 /// It does not quit, not cleanly, or not without a complaint.
-pub(crate) async fn quit_source(source: &mut Vm) -> Result<(), LegError> {
-    let side = LegSide::Source;
-    let deadline = source.command;
-    if let Err(error) = source.monitored.session.quit(deadline).await {
-        return Err(command_failed(source, side, Phase::Quit, error).await);
+pub(crate) async fn quit(vm: &mut Vm, side: LegSide) -> Result<(), LegError> {
+    let deadline = vm.command;
+    if let Err(error) = vm.monitored.session.quit(deadline).await {
+        return Err(command_failed(vm, side, Phase::Quit, error).await);
     }
-    let kind: LegErrorKind = match ended(source, deadline).await {
-        Some(how) if how.0.success() => return no_complaint(source, side, Phase::Quit),
-        Some(how) => how.into(),
-        None => Timeout::Quit(deadline).into(),
-    };
-    Err(LegError::new(side, Phase::Quit, kind))
+    match ended(vm, deadline).await {
+        Some(how) if how.0.success() => no_complaint(vm, side, Phase::Quit),
+        Some(how) => Err(LegError::new(side, Phase::Quit, how)),
+        None => {
+            let timeout = Timeout::Quit(deadline);
+            Err(LegError::new(side, Phase::Quit, timeout).waiting_for(vm))
+        }
+    }
 }
 
 fn no_complaint(vm: &Vm, side: LegSide, phase: Phase) -> Result<(), LegError> {

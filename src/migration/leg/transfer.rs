@@ -112,7 +112,7 @@ async fn send(
     }
     watch.until_both_are_through(source, destination, end).await;
     let in_time = watch.postcopy;
-    let stats = watch.verdict(source, deadline).await?;
+    let stats = watch.verdict(source, destination, deadline).await?;
     if postcopy && !in_time {
         return Err(LegError::new(
             None,

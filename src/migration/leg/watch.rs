@@ -65,6 +65,8 @@ enum State {
     UnderWay,
     Completed,
     Failed(Option<String>),
+    /// Its monitor closed or talks what is no QMP; its process may be about to end.
+    Mute(QmpError),
     Ended(Ended),
 }
 
@@ -79,11 +81,18 @@ impl State {
     }
 
     fn is_over(&self) -> bool {
-        *self != State::UnderWay
+        !matches!(self, State::UnderWay | State::Mute(_))
     }
 
     fn has_failed(&self) -> bool {
-        matches!(self, State::Failed(_) | State::Ended(_))
+        matches!(self, State::Failed(_) | State::Mute(_) | State::Ended(_))
+    }
+
+    /// Takes note that the monitor broke. A side that is done has nothing more to say.
+    fn break_off(&mut self, why: QmpError) {
+        if !self.is_over() {
+            *self = State::Mute(why);
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -105,12 +114,39 @@ impl State {
 pub(crate) struct Watch {
     source: State,
     destination: State,
-    /// A side that does not answer questions.
-    silent: Option<LegSide>,
+    silence: Silence,
+    /// The sessions that are over: they have no more events.
+    source_is_mute: bool,
+    destination_is_mute: bool,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
     /// The numbers of a source that is done.
     stats: Option<Stats>,
+}
+
+/// Since when each side has not answered a question.
+#[derive(Debug, Default)]
+struct Silence {
+    source: Option<Instant>,
+    destination: Option<Instant>,
+}
+
+impl Silence {
+    fn of(&mut self, side: LegSide) -> &mut Option<Instant> {
+        match side {
+            LegSide::Source => &mut self.source,
+            LegSide::Destination => &mut self.destination,
+        }
+    }
+
+    /// Returns the side that has been silent for longer, if one is.
+    fn longest(&self) -> Option<LegSide> {
+        let source = self.source.map(|since| (since, LegSide::Source));
+        let destination = self.destination.map(|since| (since, LegSide::Destination));
+        let silent = source.into_iter().chain(destination);
+        let longest = silent.min_by_key(|(since, _)| *since);
+        longest.map(|(_, side)| side)
+    }
 }
 
 /// The goal that a watch waits for.
@@ -146,6 +182,7 @@ impl Watch {
 
     async fn until(&mut self, goal: Goal, source: &mut Vm, destination: &mut Vm, end: Instant) {
         let mut last = end;
+        let mut asked = Instant::now();
         loop {
             let now = Instant::now();
             let through =
@@ -173,8 +210,9 @@ impl Watch {
                 let left = last.saturating_duration_since(Instant::now());
                 self.stats = query_stats(source, source.command.min(left)).await.ok();
             }
-            if quiet {
-                self.silent = None;
+            // A build may also send one event after the other.
+            if quiet || asked.elapsed() >= POLL {
+                asked = Instant::now();
                 self.ask(source, LegSide::Source, last).await;
                 self.ask(destination, LegSide::Destination, last).await;
             }
@@ -185,13 +223,27 @@ impl Watch {
     async fn next(&mut self, source: &mut Vm, destination: &mut Vm, pause: Duration) -> bool {
         let (s, d) = (&mut source.monitored, &mut destination.monitored);
         tokio::select! {
-            Ok(Some(event)) = s.session.next_event(pause) => {
-                self.source.take_event(&event);
-                self.postcopy |= status(&event) == Some("postcopy-active");
+            Ok(event) = s.session.next_event(pause), if !self.source_is_mute => {
+                match event {
+                    Some(event) => {
+                        self.source.take_event(&event);
+                        self.postcopy |= status(&event) == Some("postcopy-active");
+                    }
+                    None => {
+                        self.source_is_mute = true;
+                        self.source.break_off(s.session.failure());
+                    }
+                }
                 false
             }
-            Ok(Some(event)) = d.session.next_event(pause) => {
-                self.destination.take_event(&event);
+            Ok(event) = d.session.next_event(pause), if !self.destination_is_mute => {
+                match event {
+                    Some(event) => self.destination.take_event(&event),
+                    None => {
+                        self.destination_is_mute = true;
+                        self.destination.break_off(d.session.failure());
+                    }
+                }
                 false
             }
             Ok(status) = s.process.wait(Duration::MAX), if !self.source.has_ended() => {
@@ -215,9 +267,16 @@ impl Watch {
         if !matches!(state, State::UnderWay | State::Failed(None)) {
             return;
         }
-        let left = last.saturating_duration_since(Instant::now());
+        let begun = Instant::now();
+        let left = last.saturating_duration_since(begun);
         let session = &vm.monitored.session;
-        match session.execute(QueryMigrate {}, vm.command.min(left)).await {
+        let answer = session.execute(QueryMigrate {}, vm.command.min(left)).await;
+        let silent = self.silence.of(side);
+        *silent = match &answer {
+            Err(QmpError::Deadline { .. }) => Some(silent.unwrap_or(begun)),
+            _ => None,
+        };
+        match answer {
             Ok(reply) => {
                 if let Some(status) = &reply.status {
                     let new = State::of(status, reply.error_desc);
@@ -226,8 +285,10 @@ impl Watch {
                     }
                 }
             }
-            Err(QmpError::Deadline { .. }) => self.silent = Some(side),
-            // Its process is about to say more.
+            Err(error @ (QmpError::Closed | QmpError::NotQmp(_) | QmpError::Io(_))) => {
+                state.break_off(error);
+            }
+            // It may answer the next one.
             Err(_) => {}
         }
     }
@@ -239,6 +300,7 @@ impl Watch {
     pub(crate) async fn verdict(
         self,
         source: &mut Vm,
+        destination: &Vm,
         deadline: Duration,
     ) -> Result<Stats, LegError> {
         use LegSide::{Destination, Source};
@@ -265,17 +327,24 @@ impl Watch {
             (_, State::Ended(how)) if !refused(&how) => failed(Destination, how.into()),
             (State::Ended(how), _) => failed(Source, how.into()),
             (_, State::Ended(how)) => failed(Destination, how.into()),
+            (State::Mute(error), _) => failed(Source, LegErrorKind::Monitor(error)),
+            (_, State::Mute(error)) => failed(Destination, LegErrorKind::Monitor(error)),
             (_, State::Failed(reason)) => {
                 failed(Destination, LegErrorKind::MigrationFailed(reason))
             }
             (State::Failed(reason), _) => failed(Source, LegErrorKind::MigrationFailed(reason)),
-            (source, _) => match (self.silent, source) {
-                (Some(side), _) => failed(side, Timeout::NoAnswer(deadline).into()),
-                (None, State::Completed) => {
-                    failed(Destination, Timeout::NotCompleted(deadline).into())
-                }
-                (None, _) => failed(Source, Timeout::NotCompleted(deadline).into()),
-            },
+            (state, _) => {
+                let (side, timeout) = match (self.silence.longest(), state) {
+                    (Some(side), _) => (side, Timeout::NoAnswer(deadline)),
+                    (None, State::Completed) => (Destination, Timeout::NotCompleted(deadline)),
+                    (None, _) => (Source, Timeout::NotCompleted(deadline)),
+                };
+                let waited_for = match side {
+                    Source => &*source,
+                    Destination => destination,
+                };
+                failed(side, timeout.into()).waiting_for(waited_for)
+            }
         };
         Err(LegError { reasons, ..error })
     }

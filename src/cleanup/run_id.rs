@@ -1,0 +1,284 @@
+//! The run to which a process or a folder belongs: what outlives its run is known by it.
+//!
+//! A script around a build may start it in a session of its own, where no signal to a group reaches it, and nothing
+//! cleans up behind a run that was killed. Everything that a run starts therefore has its id in the environment, and
+//! each folder has it in a link.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+use crate::cleanup::{DEATH, wait_until};
+
+/// The variable in the environment of everything that a run starts.
+const VARIABLE: &str = "MIGCOMPAT_RUN";
+/// The link in a run's folder.
+const LINK: &str = "run";
+
+static OURS: LazyLock<Option<RunId>> = LazyLock::new(RunId::of_this_process);
+
+/// True once something was started that has our id.
+static HAS_STARTED: AtomicBool = AtomicBool::new(false);
+
+/// A process, told from a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Process {
+    pid: i32,
+    /// Clock ticks between the start of the system and that of the process.
+    started: u64,
+}
+
+impl Process {
+    /// Returns the process that has a number now, if it has not ended.
+    pub(super) fn with(pid: i32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let started = start_time(&stat)?;
+        Some(Process { pid, started })
+    }
+
+    pub(super) fn runs(self) -> bool {
+        Process::with(self.pid) == Some(self)
+    }
+
+    /// Kills the process, if it has not ended.
+    pub(super) fn kill(self) {
+        if self.runs() {
+            let _already_gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Returns the start time in a `/proc/PID/stat`, unless it is of a process that has ended.
+fn start_time(stat: &str) -> Option<u64> {
+    // A program's name may have anything in it, parentheses too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
+/// A run of this program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RunId {
+    process: Process,
+    /// Where the number of a process means what it means to us: the boot and the namespace.
+    space: String,
+}
+
+impl RunId {
+    fn of_this_process() -> Option<RunId> {
+        let pid = i32::try_from(std::process::id()).ok()?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let namespace = fs::metadata("/proc/self/ns/pid").ok()?.ino();
+        let boot: String = boot.chars().filter(char::is_ascii_hexdigit).collect();
+        Some(RunId {
+            process: Process::with(pid)?,
+            space: format!("{boot}.{namespace}"),
+        })
+    }
+
+    fn text(&self) -> String {
+        let Process { pid, started } = self.process;
+        format!("{pid}.{started}.{}", self.space)
+    }
+
+    fn parse(text: &OsStr) -> Option<RunId> {
+        let mut parts = text.to_str()?.splitn(3, '.');
+        let process = Process {
+            pid: parts.next()?.parse().ok()?,
+            started: parts.next()?.parse().ok()?,
+        };
+        let space = parts.next()?.to_owned();
+        Some(RunId { process, space })
+    }
+
+    /// Tells whether the run has ended. One of elsewhere, in another container for instance, may go on.
+    fn is_over(&self) -> bool {
+        let here = OURS.as_ref().is_some_and(|ours| ours.space == self.space);
+        here && !self.process.runs()
+    }
+}
+
+/// Gives what a command starts our id.
+pub(crate) fn mark_command(command: &mut Command) {
+    if let Some(ours) = OURS.as_ref() {
+        HAS_STARTED.store(true, Ordering::Relaxed);
+        command.env(VARIABLE, ours.text());
+    }
+}
+
+/// Gives a folder our id.
+///
+/// # Errors
+/// Nothing can be made in it.
+pub(crate) fn mark_folder(folder: &Path) -> io::Result<()> {
+    match OURS.as_ref() {
+        Some(ours) => std::os::unix::fs::symlink(ours.text(), folder.join(LINK)),
+        None => Ok(()),
+    }
+}
+
+/// Kills whatever goes on of what this run has started. Returns how many there were.
+pub(super) fn kill_ours() -> usize {
+    match OURS.as_ref() {
+        Some(ours) if HAS_STARTED.load(Ordering::Relaxed) => kill_those(|run| run == ours),
+        _ => 0,
+    }
+}
+
+/// Kills what goes on of runs that have ended, and removes their folders in `parent` whose names begin so.
+pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
+    // What still runs may put something into a folder that is being removed.
+    wait_until(DEATH, || kill_those(RunId::is_over) == 0);
+    let Ok(items) = fs::read_dir(parent) else {
+        return;
+    };
+    for item in items.flatten() {
+        if !item.file_name().as_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
+        let path = item.path();
+        // Nothing of another user's, and no link.
+        let is_ours = fs::symlink_metadata(&path)
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw());
+        let run = fs::read_link(path.join(LINK)).ok();
+        let run = run.and_then(|text| RunId::parse(text.as_os_str()));
+        if is_ours && run.is_some_and(|run| run.is_over()) {
+            // Another run may be doing the same.
+            wait_until(DEATH, || match fs::remove_dir_all(&path) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            });
+        }
+    }
+}
+
+/// Kills the processes that belong to such runs, and returns how many there are.
+fn kill_those(is_such: impl Fn(&RunId) -> bool) -> usize {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return 0;
+    };
+    let us = i32::try_from(std::process::id()).unwrap_or_default();
+    let mut found = 0;
+    for item in processes.flatten() {
+        let name = item.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if pid == us {
+            continue;
+        }
+        // Before the environment is read: the number may be another process's by then.
+        let Some(process) = Process::with(pid) else {
+            continue;
+        };
+        // Those of other users are not shown.
+        let environment = fs::read(item.path().join("environ")).unwrap_or_default();
+        if run_in(&environment).is_some_and(|run| is_such(&run)) {
+            process.kill();
+            found += 1;
+        }
+    }
+    found
+}
+
+/// Returns the run in the environment of a process.
+fn run_in(environment: &[u8]) -> Option<RunId> {
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = variables.find_map(|variable| {
+        let rest = variable.strip_prefix(VARIABLE.as_bytes())?;
+        rest.strip_prefix(b"=")
+    })?;
+    RunId::parse(OsStr::from_bytes(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Stdio};
+
+    use super::*;
+
+    fn other(pid: i32, started: u64, space: &str) -> RunId {
+        RunId {
+            process: Process { pid, started },
+            space: space.to_owned(),
+        }
+    }
+
+    fn sleeping(run: &RunId) -> Child {
+        let mut command = Command::new("setsid");
+        command
+            .args(["sh", "-c", "sleep 60; :"])
+            .stdin(Stdio::null());
+        command.env(VARIABLE, run.text()).spawn().unwrap()
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let ours = OURS.clone().unwrap();
+        assert_eq!(RunId::parse(OsStr::new(&ours.text())), Some(ours.clone()));
+        assert!(ours.process.runs() && !ours.is_over());
+        for text in ["", "1", "1.2", "x.2.3", "1.y.3"] {
+            assert_eq!(RunId::parse(OsStr::new(text)), None, "{text}");
+        }
+        assert_eq!(
+            start_time("41 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 190 20"),
+            Some(190)
+        );
+        assert_eq!(
+            start_time("41 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 190 20"),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_a_dead_run_goes_and_that_of_others_stays() {
+        let ours = OURS.clone().unwrap();
+        // The same number, and another process.
+        let dead = other(ours.process.pid, ours.process.started + 1, &ours.space);
+        let elsewhere = other(ours.process.pid, 1, "another-boot.1");
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: &str, run: &RunId| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            std::os::unix::fs::symlink(run.text(), path.join(LINK)).unwrap();
+            path
+        };
+        let gone = folder("own-dead", &dead);
+        let stay = [
+            folder("own-lives", &ours),
+            folder("own-elsewhere", &elsewhere),
+            folder("other-dead", &dead),
+        ];
+        let target = folder("target", &dead);
+        std::os::unix::fs::symlink(&target, parent.path().join("own-link")).unwrap();
+        let (mut left, mut kept) = (sleeping(&dead), sleeping(&elsewhere));
+        // It has the variable only once it is another program.
+        let pid = i32::try_from(left.id()).unwrap();
+        while run_in(&fs::read(format!("/proc/{pid}/environ")).unwrap()) != Some(dead.clone()) {
+            std::thread::yield_now();
+        }
+        end_dead_runs(parent.path(), "own-");
+        assert!(!gone.exists());
+        for path in stay.iter().chain([&target]) {
+            assert!(path.exists(), "{}", path.display());
+        }
+        assert!(!left.wait().unwrap().success());
+        assert!(kept.try_wait().unwrap().is_none());
+        Process::with(i32::try_from(kept.id()).unwrap())
+            .unwrap()
+            .kill();
+        assert!(!kept.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,240 @@
+//! Builds that die, fall silent or talk nonsense at a certain command, and scripts that leave processes behind: one
+//! fault has one answer, soon, and nothing stays.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use macro_rules_attribute::apply;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::{build, script, wait_until};
+use crate::live::{Run, command, leaves_nothing};
+use crate::processes::{Fault, faulty};
+
+const OLD: &str = "debian:bookworm";
+const NEW: &str = "debian:trixie";
+
+const SOURCE: &str = "*-incoming*) ;; *pc-q35*";
+const DESTINATION: &str = "*-incoming*";
+
+/// A build with a fault in one role, the first time.
+fn broken(dir: &Path, suite: &str, role: &str, at: &str, fault: Fault) -> String {
+    let prefix = build(suite).shell_prefix();
+    let line = faulty(&prefix, at, fault, Some(&dir.join("struck")));
+    let text = format!("case \"$*\" in {role}) {line} ;; esac\nexec env {prefix} \"$@\"");
+    script(dir, "qemu-system-x86_64", &text)
+}
+
+/// Moves a guest forward, with a fault that comes once with a command to one side.
+fn struck(role: &str, at: &str, fault: Fault, more: &[&str]) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut old, mut new) = (OLD.to_owned(), NEW.to_owned());
+    match role {
+        SOURCE => old = broken(dir.path(), OLD, role, at, fault),
+        _ => new = broken(dir.path(), NEW, role, at, fault),
+    }
+    let args = ["live", &old, &new, "-M", "q35", "--device", "e1000"];
+    let how = ["--direction", "forward", "--retries", "0"];
+    let run = Run::new(&[&args[..], &how, more].concat());
+    assert!(dir.path().join("struck").exists(), "{}", run.said());
+    run.leaves_nothing();
+    run
+}
+
+/// However soon after the guest goes on, it has not come through.
+#[apply(test)]
+#[needs(Builds)]
+fn a_destination_that_dies_as_its_guest_goes_on_has_crashed_each_time() {
+    for (signal, after) in [
+        ("SIGSEGV", 0),
+        ("SIGSEGV", 3),
+        ("SIGABRT", 1),
+        ("SIGKILL", 0),
+        ("SIGKILL", 3),
+    ] {
+        let run = struck(DESTINATION, "cont", Fault::Signal(signal, after), &[]);
+        assert_eq!(
+            run.outcomes(),
+            ["crash"],
+            "{signal} {after}: {}",
+            run.said()
+        );
+        assert_eq!(run.status(), Some(1));
+        let cause = &run.case(0)["cause"];
+        assert_eq!(
+            (&cause["side"], &cause["kind"]),
+            (&"destination".into(), &"died".into())
+        );
+        // It refused nothing, so that nothing in the stream explains it.
+        for key in ["section", "field", "rule", "offset"] {
+            assert!(cause[key].is_null(), "{signal}: {cause:#}");
+        }
+        let why = cause["message"].as_str().unwrap();
+        assert!(why.contains(signal), "{why}");
+        assert_eq!(why.contains("by a person or"), signal == "SIGKILL", "{why}");
+    }
+}
+
+/// How the last destination ends counts, of a machine that never ran as well.
+#[apply(test)]
+#[needs(Builds)]
+fn a_destination_that_does_not_quit_cleanly_has_crashed() {
+    for more in [&["--paused"][..], &[]] {
+        let run = struck(DESTINATION, "quit", Fault::Signal("SIGABRT", 0), more);
+        // It may be gone before the signal comes, of which it does not die then.
+        if run.outcomes() != ["pass"] {
+            assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
+            assert_eq!(run.case(0)["cause"]["phase"], "quit");
+            assert_eq!(run.case(0)["cause"]["side"], "destination");
+        }
+    }
+}
+
+/// A monitor that says no more is known at once, and whose it is; the process goes on, so that it is no hang.
+#[apply(test)]
+#[needs(Builds)]
+fn a_monitor_that_breaks_is_known_at_once() {
+    for (role, side, at) in [
+        (SOURCE, "source", "migrate"),
+        (SOURCE, "source", "migrate-set-parameters"),
+        (DESTINATION, "destination", "migrate-incoming"),
+    ] {
+        for (fault, words) in [
+            (Fault::Close, "closed the monitor socket"),
+            (Fault::Garbage, "Segmentation fault"),
+        ] {
+            let begun = Instant::now();
+            let run = struck(role, at, fault, &["--paused"]);
+            let what = format!("{side} {at} {fault:?}");
+            assert_eq!(run.outcomes(), ["crash"], "{what}: {}", run.said());
+            let cause = &run.case(0)["cause"];
+            assert_eq!(cause["side"], side, "{what}: {cause:#}");
+            assert_eq!(cause["kind"], "monitor-failed", "{what}: {cause:#}");
+            let why = cause["message"].as_str().unwrap();
+            assert!(why.contains(words), "{what}: {why}");
+            assert!(begun.elapsed() < Duration::from_secs(40), "{what}");
+        }
+    }
+}
+
+/// They neither fill the memory nor hide what else happens.
+#[apply(test)]
+#[needs(Builds)]
+fn events_without_end_do_not_keep_a_guest_from_moving() {
+    for (role, at) in [(SOURCE, "migrate"), (DESTINATION, "migrate-incoming")] {
+        let run = struck(role, at, Fault::Events, &["--paused"]);
+        assert_eq!(run.outcomes(), ["pass"], "{at}: {}", run.said());
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn who_does_not_answer_is_named_with_what_it_did() {
+    let more = ["--paused", "--timeout", "3"];
+    for (role, side, at, fault, state) in [
+        (SOURCE, "source", "migrate", Fault::Silence, "is "),
+        (
+            DESTINATION,
+            "destination",
+            "migrate-incoming",
+            Fault::Silence,
+            "is ",
+        ),
+    ] {
+        let run = struck(role, at, fault, &more);
+        assert_eq!(run.outcomes(), ["hang"], "{side}: {}", run.said());
+        let cause = &run.case(0)["cause"];
+        assert_eq!(cause["side"], side, "{cause:#}");
+        let waiting = &cause["waiting"];
+        let process = waiting["process"].as_str().unwrap();
+        assert!(process.contains(state), "{cause:#}");
+        assert!(waiting["last_sent"]["text"].is_string(), "{cause:#}");
+        assert!(waiting["last_received"]["ago_ms"].is_u64(), "{cause:#}");
+    }
+}
+
+/// A build behind a script that stays, or that starts it in a session of its own.
+fn behind(dir: &Path, suite: &str, start: &str) -> String {
+    let prefix = build(suite).shell_prefix();
+    let text = format!("{start} env {prefix} \"$@\"\nexit $?");
+    script(dir, "qemu-system-x86_64", &text)
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn no_script_leaves_a_build_behind() {
+    for start in ["", "setsid -w", "setsid env -i PATH=\"$PATH\" setsid -w"] {
+        let (dir, temp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let new = behind(dir.path(), NEW, start);
+        let args = ["live", OLD, &new, "-M", "q35", "--device", "e1000"];
+        // A normal run.
+        let short = ["--direction", "forward", "--paused", "--retries", "0"];
+        let output = command(&temp, &[&args[..], &short].concat())
+            .output()
+            .unwrap();
+        assert!(output.status.code().is_some());
+        leaves_nothing(temp.path());
+        // One that is ended.
+        let long = [&args[..], &["--loops", "500"]].concat();
+        let mut child = command(&temp, &long).spawn().unwrap();
+        let runs = |name: &str| {
+            let folders = fs::read_dir(temp.path()).unwrap().flatten();
+            folders
+                .into_iter()
+                .any(|item| item.path().join(name).exists())
+        };
+        wait_until("no guest moves", || runs("c2"));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(128 + 15), "{start}");
+        leaves_nothing(temp.path());
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn what_a_killed_run_leaves_goes_with_the_next_one() {
+    let (dir, temp) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let new = behind(dir.path(), NEW, "setsid -w");
+    let args = ["live", OLD, &new, "-M", "q35", "--device", "e1000"];
+    let mut child = command(&temp, &[&args[..], &["--loops", "500"]].concat())
+        .spawn()
+        .unwrap();
+    let folders = || fs::read_dir(temp.path()).unwrap().flatten();
+    wait_until("no guest moves", || {
+        folders().any(|item| item.path().join("c2").exists())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(folders().count() > 0, "it left nothing");
+    let short = ["--direction", "forward", "--paused", "--retries", "0"];
+    let output = command(&temp, &[&args[..], &short].concat())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    leaves_nothing(temp.path());
+}
+
+/// What this host lacks is no break, wherever it runs short.
+#[apply(test)]
+#[needs(Builds)]
+fn few_descriptors_are_no_break() {
+    for most in [16, 24, 32, 36, 40, 48] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "sh"]);
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let how = ["--direction", "forward", "--retries", "0"];
+        let ours = command(&temp, &[&args[..], &how].concat());
+        limited.arg(ours.get_program()).args(ours.get_args());
+        let output = limited.env("TMPDIR", temp.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => assert!(said.contains("[1/1] pass"), "{most}: {said}"),
+            status => assert_eq!(status, Some(125), "{most}: {said}"),
+        }
+        leaves_nothing(temp.path());
+    }
+}
