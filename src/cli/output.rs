@@ -101,15 +101,16 @@ impl Outputs {
                 verbose,
                 quiet,
             };
-            is_seen |= to_terminal && form == Form::Report(Format::Text);
+            let is_same = target.is_stderr() || to_terminal && io::stderr().is_terminal();
+            is_seen |= is_same && form == Form::Report(Format::Text);
             let written = target.write_text(|out| write(report, form, options, out));
             failed = failed.or(written.err());
         }
         if let Some(failure) = failed {
             return Err(failure);
         }
-        // A terminal that has just shown it as the last line of the text does not need it again.
-        if !(is_seen && io::stderr().is_terminal()) {
+        // The text ends with it: whoever has just read that there does not need it again.
+        if !is_seen {
             print_verdict(report);
         }
         Ok(report.verdict.into())

@@ -70,6 +70,11 @@ impl Target {
         self.name.is_none()
     }
 
+    /// Returns whether it is standard error, by whatever name.
+    pub(super) fn is_stderr(&self) -> bool {
+        matches!(self.place, Place::Stderr)
+    }
+
     /// Writes text that may have colours: they stay on a terminal.
     ///
     /// # Errors

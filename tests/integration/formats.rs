@@ -69,8 +69,13 @@ fn sarif_schema() -> Value {
 
 #[apply(test)]
 fn sarif_follows_the_schema_of_the_standard() {
-    let schema = sarif_schema();
-    assert_eq!(schema["properties"]["version"]["enum"][0], "2.1.0");
+    let mut schema = sarif_schema();
+    // This pattern is no regular expression, by one bracket too many. Nothing here has a language.
+    for of in ["run", "toolComponent"] {
+        let language = &mut schema["definitions"][of]["properties"]["language"];
+        let language = language.as_object_mut().expect("it is there");
+        language.remove("pattern");
+    }
     let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
     for (text, report) in hostile() {
         let log: Value = serde_json::from_str(&written(&report, sarif::write)).expect("JSON");
@@ -156,7 +161,7 @@ fn junit_is_as_jenkins_takes_it() {
             "{text:?}"
         );
         assert_eq!((read.tests, read.failures), (10, 5), "{text:?}");
-        assert!((migration.time - 0.84).abs() < 0.001, "{}", migration.time);
+        assert!((migration.time - 0.96).abs() < 0.001, "{}", migration.time);
         assert!((read.time - migration.time).abs() < 0.001, "{}", read.time);
         let failed = comparison.cases.iter().chain(&migration.cases);
         let failed = failed.filter(|case| case.status.is_failure());
@@ -291,18 +296,18 @@ fn a_summary_in_markdown_has_no_markup_but_ours() {
         let mut shown = String::new();
         for event in &events {
             match event {
-                Event::Start(tag) => match tag {
-                    Tag::Paragraph
-                    | Tag::Heading { .. }
-                    | Tag::Table(_)
-                    | Tag::TableHead
-                    | Tag::TableRow
-                    | Tag::TableCell
-                    | Tag::List(None)
-                    | Tag::Item
-                    | Tag::Strong => tags.push(std::mem::discriminant(tag)),
+                Event::Start(tag) => tags.push(match tag {
+                    Tag::Paragraph => "paragraph",
+                    Tag::Heading { .. } => "heading",
+                    Tag::Table(_) => "table",
+                    Tag::TableHead => "head",
+                    Tag::TableRow => "row",
+                    Tag::TableCell => "cell",
+                    Tag::List(None) => "list",
+                    Tag::Item => "item",
+                    Tag::Strong => "strong",
                     other => panic!("{text:?}: {other:?} in {page}"),
-                },
+                }),
                 Event::Text(part) => shown.push_str(part),
                 Event::End(_) | Event::SoftBreak => {}
                 other => panic!("{text:?}: {other:?} in {page}"),
