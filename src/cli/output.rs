@@ -32,8 +32,9 @@ struct Output {
     target: Target,
 }
 
+/// What is written to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Report(Format),
     Suggestions,
 }
@@ -75,6 +76,18 @@ impl Outputs {
             verbose: args.verbose,
             quiet: args.quiet,
         })
+    }
+
+    /// Returns whether as little as possible is to be written.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Returns each place with what is to be written there.
+    pub(crate) fn into_places(self) -> impl Iterator<Item = (Form, Target)> {
+        self.outputs
+            .into_iter()
+            .map(|output| (output.form, output.target))
     }
 
     /// Writes the report to every place; its verdict decides the exit status, and is the last line on standard

@@ -7,8 +7,8 @@ use crate::cli::args::{
 };
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure};
-use crate::report::read::read;
+use crate::cli::{Exit, Failure, map};
+use crate::report::read::{Form, form, read};
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let outputs = Outputs::new(&args.output)?;
@@ -47,7 +47,17 @@ pub(crate) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     let outputs = Outputs::new(&args.output)?;
-    let outcome = api::merge(&MergeConfig::from(args))?;
+    let config = MergeConfig::from(args);
+    let first = args.reports.first();
+    if let Some(Form::Map) = first
+        .map(|file| form(file))
+        .transpose()
+        .map_err(api::Error::from)?
+    {
+        let map = api::merge_maps(&config)?;
+        return map::write_merged(&map, outputs);
+    }
+    let outcome = api::merge(&config)?;
     outputs.write(&outcome.report)
 }
 

@@ -10,6 +10,7 @@ mod guest;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod map;
 pub mod markdown;
 mod problem;
 pub mod sarif;
