@@ -4,7 +4,8 @@ use anyhow::anyhow;
 
 use crate::api;
 use crate::api::MapConfig;
-use crate::cli::args::{Format, MapArgs, MapFormat, OutputArgs};
+use crate::cli::args::{Format, MapArgs, MapFormat};
+use crate::cli::output::{Form, Outputs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
@@ -17,26 +18,30 @@ pub(crate) fn run(args: &MapArgs) -> Result<Exit, Failure> {
     write(&found, target, args.format, args.quiet)
 }
 
-/// Writes a map that was joined; `args` are those of any report.
+/// Writes a map that was joined to every place, which has the options of any report.
 ///
 /// # Errors
 /// It cannot be written, or not in this form.
-pub(crate) fn write_merged(
-    found: &Map,
-    target: Target,
-    args: &OutputArgs,
-) -> Result<Exit, Failure> {
-    let format = match args.format {
-        _ if args.suggest => {
+pub(crate) fn write_merged(found: &Map, outputs: Outputs) -> Result<Exit, Failure> {
+    let quiet = outputs.quiet();
+    let form = |form| match form {
+        Form::Report(Format::Text) => Ok(MapFormat::Text),
+        Form::Report(Format::Json) => Ok(MapFormat::Json),
+        Form::Report(Format::Html) => Ok(MapFormat::Html),
+        Form::Report(_) => Err("a map is written as text, json or html, and has no other form"),
+        Form::Suggestions => {
             Err("entries for lists are suggested for two builds: use `sweep --suggest`")
         }
-        Format::Text => Ok(MapFormat::Text),
-        Format::Json => Ok(MapFormat::Json),
-        Format::Html => Ok(MapFormat::Html),
-        Format::Junit => Err("a map has no JUnit form; use --format text, json or html"),
     };
-    let format = format.map_err(|why| Failure::usage(anyhow!(why)))?;
-    write(found, target, format, args.quiet)
+    let places: Result<Vec<_>, _> = outputs
+        .into_places()
+        .map(|(of, target)| Ok((form(of)?, target)))
+        .collect();
+    let places = places.map_err(|why: &str| Failure::usage(anyhow!(why)))?;
+    for (format, target) in places {
+        write(found, target, format, quiet)?;
+    }
+    Ok(found.verdict.into())
 }
 
 fn write(found: &Map, target: Target, format: MapFormat, quiet: bool) -> Result<Exit, Failure> {

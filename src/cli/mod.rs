@@ -200,6 +200,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Load(args) => questions::load(args),
         Command::Map(args) => map::run(args),
         Command::Merge(args) => questions::merge(args),
+        Command::Render(args) => questions::render(args),
         Command::Sweep(args) => questions::sweep(args),
         Command::Static(args) => questions::static_(args),
         Command::Dump(args) => dump::run(args),

@@ -1,12 +1,16 @@
-//! The output of a command: a report in the requested format.
+//! The outputs of a command: a report in each of the requested formats, and the verdict.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::anyhow;
 
 use crate::cli::args::{Format, OutputArgs};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
+use crate::model::visible;
 use crate::report::Report;
-use crate::report::render::{html, json, junit, text};
+use crate::report::render::{codequality, github, html, json, junit, markdown, sarif, text};
 use crate::rules::suggest;
 
 /// Columns for output that is no terminal.
@@ -14,34 +18,171 @@ const PIPE_WIDTH: usize = 100;
 /// Wider lines than this are hard to read.
 const MOST_WIDTH: usize = 120;
 
-/// Writes the report in the form that was asked for; its verdict decides the exit status.
-///
-/// # Errors
-/// It cannot be written.
-pub(crate) fn write_report(
-    report: &Report,
+/// The places that a report goes to, checked before it is made.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    outputs: Vec<Output>,
+    verbose: bool,
+    quiet: bool,
+}
+
+#[derive(Debug)]
+struct Output {
+    form: Form,
     target: Target,
-    args: &OutputArgs,
-) -> Result<Exit, Failure> {
-    if args.suggest {
-        target.write_text(|out| suggest::write(report, out))?;
-        return Ok(report.verdict.into());
+}
+
+/// What is written to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Report(Format),
+    Suggestions,
+}
+
+impl Outputs {
+    /// Checks the places, and chooses a format for each.
+    ///
+    /// # Errors
+    /// One cannot be written, or the formats are not as many as the places.
+    pub(crate) fn new(args: &OutputArgs) -> Result<Outputs, Failure> {
+        let files: Vec<Option<&Path>> = match args.output.as_slice() {
+            [] => vec![None],
+            files => files.iter().map(|file| Some(file.as_path())).collect(),
+        };
+        let by_suffix = |file: Option<&Path>| file.and_then(Format::of_file);
+        let mut outputs = Vec::new();
+        for (index, &file) in files.iter().enumerate() {
+            let format = match args.format.as_slice() {
+                [] => by_suffix(file).unwrap_or(Format::Text),
+                [one] => *one,
+                several if several.len() == files.len() => several[index],
+                several => {
+                    return Err(Failure::usage(anyhow!(
+                        "there are {} formats and {} outputs: give one --format for all, or one for each -o",
+                        several.len(),
+                        files.len()
+                    )));
+                }
+            };
+            let form = match args.suggest {
+                true => Form::Suggestions,
+                false => Form::Report(format),
+            };
+            let target = Target::new(file)?;
+            outputs.push(Output { form, target });
+        }
+        Ok(Outputs {
+            outputs,
+            verbose: args.verbose,
+            quiet: args.quiet,
+        })
     }
-    let to_terminal = target.is_stdout() && io::stdout().is_terminal();
-    let options = text::Options {
-        width: if to_terminal {
-            textwrap::termwidth().min(MOST_WIDTH)
-        } else {
-            PIPE_WIDTH
-        },
-        verbose: args.verbose,
-        quiet: args.quiet,
-    };
-    target.write_text(|out: &mut dyn Write| match args.format {
-        Format::Text => text::write(report, options, out),
-        Format::Json => json::write(report, out),
-        Format::Junit => junit::write(report, out),
-        Format::Html => html::write(report, out),
-    })?;
-    Ok(report.verdict.into())
+
+    /// Returns whether as little as possible is to be written.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Returns each place with what is to be written there.
+    pub(crate) fn into_places(self) -> impl Iterator<Item = (Form, Target)> {
+        self.outputs
+            .into_iter()
+            .map(|output| (output.form, output.target))
+    }
+
+    /// Writes the report to every place; its verdict decides the exit status, and is the last line on standard
+    /// error.
+    ///
+    /// # Errors
+    /// One cannot be written. The others are written nonetheless.
+    pub(crate) fn write(self, report: &Report) -> Result<Exit, Failure> {
+        let Outputs {
+            outputs,
+            verbose,
+            quiet,
+        } = self;
+        let mut failed = None;
+        let mut is_seen = false;
+        for Output { form, target } in outputs {
+            let to_terminal = target.is_stdout() && io::stdout().is_terminal();
+            let options = text::Options {
+                width: if to_terminal {
+                    textwrap::termwidth().min(MOST_WIDTH)
+                } else {
+                    PIPE_WIDTH
+                },
+                verbose,
+                quiet,
+            };
+            let is_same = target.is_stderr() || to_terminal && io::stderr().is_terminal();
+            is_seen |= is_same && form == Form::Report(Format::Text);
+            let written = target.write_text(|out| write(report, form, options, out));
+            failed = failed.or(written.err());
+        }
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        // The text ends with it: whoever has just read that there does not need it again.
+        if !is_seen {
+            print_verdict(report);
+        }
+        Ok(report.verdict.into())
+    }
+}
+
+fn write(
+    report: &Report,
+    form: Form,
+    options: text::Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match form {
+        Form::Suggestions => suggest::write(report, out),
+        Form::Report(Format::Text) => text::write(report, options, out),
+        Form::Report(Format::Json) => json::write(report, out),
+        Form::Report(Format::Junit) => junit::write(report, out),
+        Form::Report(Format::Html) => html::write(report, out),
+        Form::Report(Format::CodeQuality) => codequality::write(report, out),
+        Form::Report(Format::Sarif) => sarif::write(report, out),
+        Form::Report(Format::Github) => github::write(report, out),
+        Form::Report(Format::Markdown) => markdown::write(report, out),
+    }
+}
+
+/// Says on standard error what the verdict is.
+fn print_verdict(report: &Report) {
+    let style = text::style_of(report.verdict);
+    let line = text::summary(report);
+    let line = visible(&line);
+    // The exit status says it where the line cannot be written.
+    let _nobody_reads = writeln!(
+        anstream::stderr(),
+        "{style}{}{style:#}: {line}",
+        report.verdict
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suffix_of_a_file_is_its_format() {
+        for (file, format) in [
+            ("a.json", Some(Format::Json)),
+            ("out/A.XML", Some(Format::Junit)),
+            ("a.b.html", Some(Format::Html)),
+            ("a.sarif", Some(Format::Sarif)),
+            ("a.sarif.json", Some(Format::Sarif)),
+            ("a.codequality.json", Some(Format::CodeQuality)),
+            ("gl-code-quality-report.json", Some(Format::CodeQuality)),
+            ("summary.md", Some(Format::Markdown)),
+            ("a.txt", Some(Format::Text)),
+            ("json", None),
+            ("/dev/stdout", None),
+            ("a.json.d/report", None),
+        ] {
+            assert_eq!(Format::of_file(Path::new(file)), format, "{file}");
+        }
+    }
 }

@@ -48,12 +48,12 @@ impl Target {
     };
 
     /// Checks a file before there is anything to write to it, if one is named; the file stays as it
-    /// is.
+    /// is. `-` is standard output.
     ///
     /// # Errors
     /// It cannot be written.
     pub(super) fn new(file: Option<&Path>) -> Result<Target, Failure> {
-        let Some(file) = file else {
+        let Some(file) = file.filter(|file| *file != Path::new("-")) else {
             return Ok(Target::STDOUT);
         };
         let place = Place::of(file)
@@ -68,6 +68,11 @@ impl Target {
     /// Returns whether no file was named.
     pub(super) fn is_stdout(&self) -> bool {
         self.name.is_none()
+    }
+
+    /// Returns whether it is standard error, by whatever name.
+    pub(super) fn is_stderr(&self) -> bool {
+        matches!(self.place, Place::Stderr)
     }
 
     /// Writes text that may have colours: they stay on a terminal.

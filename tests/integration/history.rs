@@ -559,7 +559,7 @@ fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
     assert_eq!(counted.status.code(), Some(1));
     let text = stdout(&counted);
     assert!(
-        text.contains("failures=\"1\"") && text.contains("name=\"tier\" value=\"gate\""),
+        text.contains("failures=\"1\"") && text.contains("tier: gate"),
         "{text}"
     );
     let demoted = run(&changed, "html");

@@ -32,6 +32,7 @@ mod dumps;
 mod exclude;
 mod faults;
 mod firmware;
+mod formats;
 mod guests;
 mod history;
 mod hostile;

@@ -262,7 +262,10 @@ fn a_file_that_something_is_mounted_on_is_written_over() {
     );
     let output = in_mounted(folder.path(), &text);
     assert_eq!(stdout(&output), report(), "{output:?}");
-    assert_eq!(stderr(&output), "inside\noutside\n");
+    let stderr_text = stderr(&output);
+    let (verdict, listed) = stderr_text.split_once('\n').unwrap();
+    assert!(verdict.starts_with("incompatible: "), "{stderr_text}");
+    assert_eq!(listed, "inside\noutside\n");
 }
 
 /// Names that nothing can be written to, and why.

@@ -80,7 +80,7 @@ fn a_report_names_the_people_to_tell() {
         for (format, wanted) in [
             ("text", format!("owner {name}")),
             ("text", person.to_owned()),
-            ("junit", format!("name=\"owner\" value=\"{name}\"")),
+            ("junit", format!("owner: {name}")),
             ("html", format!("<b>{name}</b>")),
         ] {
             let shown = stdout(&run(&[&more[..], &["--format", format]].concat()));

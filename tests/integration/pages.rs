@@ -54,7 +54,7 @@ fn sound(page: &str) {
 }
 
 /// A real comparison, for which cases, coverage and a machine are made up: one of everything.
-fn everything() -> Report {
+pub fn everything() -> Report {
     let folder = "fixtures/rules/field-added";
     let [old, new] = ["old", "new"].map(|side| format!("{folder}/{side}.json"));
     let output = migcompat(&["static", &old, &new, "--format", "json"]);
@@ -282,7 +282,7 @@ fn a_loop_goes_both_ways() {
 
 /// Texts of a report, of whoever wrote them, with `wrong` in their place wherever a report can be read
 /// with it; and how many they are.
-fn poisoned(report: &Report, wrong: &str) -> (Report, usize) {
+pub fn poisoned(report: &Report, wrong: &str) -> (Report, usize) {
     fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {
             Value::String(_) => found.push(at.to_owned()),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::model::BuildRef;
+use crate::report::render::problem::{place, uncounted};
+use crate::report::render::text;
 use crate::report::{
-    BaselineStatus, Case, Finding, Gate, Level, Memory, Outcome, Past, Policy, Report, Verdict,
+    BaselineStatus, Case, Finding, Level, Memory, Outcome, Past, Report, RuleText, Verdict,
 };
 
 /// Writes the report.
@@ -20,12 +21,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     junit.add_test_suite(comparison(report));
     if !report.cases.is_empty() {
         let mut suite = TestSuite::new("migration");
-        suite.add_test_cases(
-            report
-                .cases
-                .iter()
-                .map(|case| migration(case, &report.policy)),
-        );
+        suite.add_test_cases(report.cases.iter().map(|case| migration(case, report)));
+        let times = report.cases.iter().map(|case| case.elapsed_ms);
+        suite.set_time(Duration::from_millis(times.sum()));
         junit.add_test_suite(suite);
     }
     if let Some(baseline) = &report.baseline
@@ -36,16 +34,32 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         suite.add_test_cases(baseline.past.iter().map(past));
         junit.add_test_suite(suite);
     }
-    let text = junit.to_string().map_err(io::Error::other)?;
-    out.write_all(text.as_bytes())
+    let times = junit.test_suites.iter().filter_map(|suite| suite.time);
+    junit.set_time(times.sum());
+    let document = junit.to_string().map_err(io::Error::other)?;
+    out.write_all(as_jenkins_takes_it(&document).as_bytes())
 }
 
-/// Findings that decide the exit status fail, those that a list allows or that only warn are skipped with
-/// the reason, and a comparison without either is one test that passed.
+/// Returns the document without the count of skipped tests in its outermost element: the library writes it, and
+/// Jenkins' schema has it for each suite alone.
+fn as_jenkins_takes_it(text: &str) -> String {
+    const OUTERMOST: &str = "<testsuites";
+    let without = || {
+        let (head, rest) = text.split_once(OUTERMOST)?;
+        let (tag, body) = rest.split_once('>')?;
+        let (before, skipped) = tag.split_once(" skipped=\"")?;
+        let (_, after) = skipped.split_once('"')?;
+        Some(format!("{head}{OUTERMOST}{before}{after}>{body}"))
+    };
+    without().unwrap_or_else(|| text.to_owned())
+}
+
+/// Findings that decide the exit status fail. Those that a list allows or that only warn pass, and say so: they were
+/// looked for. A comparison without either is one test that passed.
 fn comparison(report: &Report) -> TestSuite {
     let mut suite = TestSuite::new("comparison");
     for (key, build) in [("old", &report.old), ("new", &report.new)] {
-        suite.add_property((key.to_owned(), name_of(build)));
+        suite.add_property((key.to_owned(), text::build(build)));
     }
     if let Some(machine) = &report.machine {
         suite.add_property(("machine".to_owned(), machine.clone()));
@@ -55,7 +69,7 @@ fn comparison(report: &Report) -> TestSuite {
         suite.add_property((format!("owner {}", owner.title()), people.join(", ")));
     }
     let above_note = report.findings.iter().filter(|f| f.level != Level::Note);
-    suite.add_test_cases(above_note.map(|f| finding(f, &report.policy)));
+    suite.add_test_cases(above_note.map(|f| finding(f, report)));
     if suite.test_cases.is_empty() {
         let status = match report.verdict {
             Verdict::Untested if report.cases.is_empty() => {
@@ -72,37 +86,48 @@ fn comparison(report: &Report) -> TestSuite {
     suite
 }
 
-/// Adds the relation to the baseline, where there is one.
-fn held_against(test: &mut TestCase, status: Option<BaselineStatus>) {
-    if let Some(status) = status {
-        test.add_property(("baseline".to_owned(), status.to_string()));
-    }
-}
+/// Lines that say more of a test. Jenkins' schema has no properties for a single one.
+#[derive(Default)]
+struct Remarks(Vec<String>);
 
-/// Adds what the history says, where there is one.
-fn remembered(test: &mut TestCase, memory: Option<&Memory>) {
-    if let Some(memory) = memory {
-        test.add_property(("history".to_owned(), memory.label.to_string()));
-        test.add_property(("history-evidence".to_owned(), memory.evidence.clone()));
+impl Remarks {
+    fn add(&mut self, label: &str, text: impl std::fmt::Display) {
+        self.0.push(format!("{label}: {text}"));
     }
-}
 
-/// Adds the owners, where a file says who they are.
-fn owned(test: &mut TestCase, owners: &[String]) {
-    for owner in owners {
-        test.add_property(("owner".to_owned(), owner.clone()));
+    /// Adds the relation to the baseline, what the history says, and the owners, as far as they are known.
+    fn place(
+        &mut self,
+        status: Option<BaselineStatus>,
+        memory: Option<&Memory>,
+        owners: &[String],
+    ) {
+        if let Some(status) = status {
+            self.add("baseline", status);
+        }
+        if let Some(memory) = memory {
+            self.add(
+                "history",
+                format_args!("{}: {}", memory.label, memory.evidence),
+            );
+        }
+        for owner in owners {
+            self.add("owner", owner);
+        }
     }
-}
 
-/// Returns why a break does not count that no list allows.
-fn uncounted(policy: &Policy, memory: Option<&Memory>) -> Option<String> {
-    match (policy.gate, memory) {
-        _ if policy.case.is_some() => Some("not the case that decides".to_owned()),
-        (Gate::All, _) => None,
-        (Gate::New, _) => Some("in the baseline too".to_owned()),
-        (Gate::Regression, Some(memory)) => Some(format!("{}: {}", memory.label, memory.evidence)),
-        (Gate::Regression, None) => Some("not known to be a regression".to_owned()),
-        (Gate::Tier, _) => Some("only observed".to_owned()),
+    /// Adds what a rule means and how it is mended.
+    fn explain(&mut self, text: Option<&RuleText>) {
+        if let Some(RuleText { effect, fix, .. }) = text {
+            self.add("effect", effect.trim());
+            self.add("fix", fix.trim());
+        }
+    }
+
+    fn write_into(self, test: &mut TestCase) {
+        if !self.0.is_empty() {
+            test.set_system_out(self.0.join("\n"));
+        }
     }
 }
 
@@ -118,18 +143,15 @@ fn past(past: &Past) -> TestCase {
     };
     let mut test = TestCase::new(past.to_string(), status);
     test.set_classname("migcompat.baseline");
-    held_against(&mut test, Some(past.status));
+    let mut remarks = Remarks::default();
+    remarks.place(Some(past.status), None, &[]);
+    remarks.write_into(&mut test);
     test
 }
 
-fn name_of(build: &BuildRef) -> String {
-    match build.version {
-        Some(version) => format!("{} ({version})", build.label),
-        None => build.label.clone(),
-    }
-}
-
-fn finding(finding: &Finding, policy: &Policy) -> TestCase {
+fn finding(finding: &Finding, report: &Report) -> TestCase {
+    let policy = &report.policy;
+    let mut remarks = Remarks::default();
     let status = if policy.counts_finding(finding) {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status
@@ -147,38 +169,42 @@ fn finding(finding: &Finding, policy: &Policy) -> TestCase {
             };
             format!("{mark} {}", line.text)
         }));
+        let mut meaning = Remarks::default();
+        meaning.explain(report.rules.get(&finding.rule));
+        lines.extend(meaning.0);
         status.set_description(lines.join("\n"));
         status
     } else {
-        let mut status = TestCaseStatus::skipped();
-        status.set_message(match &finding.allowed_by {
-            Some(reason) => format!("allowed {}: {reason}", finding.level),
+        match &finding.allowed_by {
+            Some(reason) => remarks.add(&format!("allowed {}", finding.level), reason),
             None => match uncounted(policy, finding.memory.as_ref()) {
                 Some(why) if finding.gates(policy.strict) => {
-                    format!("{} {why}: {}", finding.level, finding.message)
+                    remarks.add(&format!("{} {why}", finding.level), &finding.message);
                 }
-                _ => format!("{}: {}", finding.level, finding.message),
+                _ => remarks.add(&finding.level.to_string(), &finding.message),
             },
-        });
-        status
+        }
+        remarks.explain(report.rules.get(&finding.rule));
+        TestCaseStatus::success()
     };
-    let place = [std::slice::from_ref(&finding.section), &finding.path].concat();
-    let name = format!("{} {} {}", finding.direction, finding.rule, place.join("/"));
+    let name = format!("{} {} {}", finding.direction, finding.rule, place(finding));
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
-    held_against(&mut case, finding.baseline);
-    remembered(&mut case, finding.memory.as_ref());
-    owned(&mut case, &finding.owners);
+    remarks.place(finding.baseline, finding.memory.as_ref(), &finding.owners);
+    remarks.write_into(&mut case);
     case
 }
 
-fn migration(case: &Case, policy: &Policy) -> TestCase {
+fn migration(case: &Case, report: &Report) -> TestCase {
+    let policy = &report.policy;
+    let mut remarks = Remarks::default();
     let message = case
         .cause
         .as_ref()
         .map_or_else(|| case.outcome.to_string(), |cause| cause.message.clone());
     let status = match case.outcome {
         Outcome::Pass => TestCaseStatus::success(),
+        // Neither says anything of a migration between the builds: there was none that could.
         Outcome::Skip | Outcome::Broken => {
             let mut status = TestCaseStatus::skipped();
             status.set_message(format!("{}: {message}", case.outcome));
@@ -186,15 +212,13 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
         }
         Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => match &case.allowed_by {
             Some(reason) => {
-                let mut status = TestCaseStatus::skipped();
-                status.set_message(format!("allowed {}: {reason}", case.outcome));
-                status
+                remarks.add(&format!("allowed {}", case.outcome), reason);
+                TestCaseStatus::success()
             }
             None if !policy.counts_case(case) => {
-                let mut status = TestCaseStatus::skipped();
                 let why = uncounted(policy, case.memory.as_ref()).unwrap_or_default();
-                status.set_message(format!("{} ({why}): {message}", case.outcome));
-                status
+                remarks.add(&format!("{} ({why})", case.outcome), &message);
+                TestCaseStatus::success()
             }
             None => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
@@ -206,8 +230,12 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
                 });
                 let without = case.without_capability.iter();
                 let without: String = without.map(|without| format!("{without}\n")).collect();
+                let rule = case.cause.as_ref().and_then(|cause| cause.rule);
+                let mut meaning = Remarks::default();
+                meaning.explain(rule.and_then(|rule| report.rules.get(&rule)));
+                let meaning: String = meaning.0.iter().map(|line| format!("{line}\n")).collect();
                 let by_hand = case.reproduce.as_deref().unwrap_or("-");
-                status.set_description(format!("{again}{without}by hand: {by_hand}"));
+                status.set_description(format!("{again}{without}{meaning}by hand: {by_hand}"));
                 status
             }
         },
@@ -215,11 +243,9 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
     let mut test = TestCase::new(&*case.id, status);
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
-    held_against(&mut test, case.baseline);
-    remembered(&mut test, case.memory.as_ref());
-    owned(&mut test, &case.owners);
+    remarks.place(case.baseline, case.memory.as_ref(), &case.owners);
     if let Some(tier) = &case.tier {
-        test.add_property(("tier".to_owned(), tier.to_string()));
+        remarks.add("tier", tier);
     }
     if case.outcome != Outcome::Pass {
         let stderr = format!(
@@ -228,7 +254,8 @@ fn migration(case: &Case, policy: &Policy) -> TestCase {
         );
         test.set_system_err(stderr);
     } else if let Some(reason) = &case.state_unchecked {
-        test.set_system_out(format!("device state not compared: {reason}"));
+        remarks.add("device state not compared", reason);
     }
+    remarks.write_into(&mut test);
     test
 }

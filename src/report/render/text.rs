@@ -373,13 +373,35 @@ fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> i
 }
 
 fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let style = style_of(report.verdict);
+    let text = sentence(report, !options.verbose);
+    writeln!(out, "{style}{}{style:#}: {text}", report.verdict)
+}
+
+/// Returns the style of a verdict's word.
+pub(crate) fn style_of(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Compatible => AnsiColor::Green,
+        Verdict::Incompatible => AnsiColor::Red,
+        Verdict::Untested => AnsiColor::Yellow,
+    };
+    colour.on_default().bold()
+}
+
+/// Returns the machine, the builds and the counts of a report in one line.
+pub(crate) fn summary(report: &Report) -> String {
+    sentence(report, false)
+}
+
+/// The same, with `hints` that `-v` shows more where it does.
+fn sentence(report: &Report, hints: bool) -> String {
     let summary = report.summary;
     let mut counts = vec![
         count(summary.errors, "error"),
         count(summary.warnings, "warning"),
         count(summary.notes, "note"),
     ];
-    if !options.verbose {
+    if hints {
         if summary.warnings > 0 && !report.swept.is_empty() {
             counts[1].push_str(" (-v shows them)");
         }
@@ -424,29 +446,22 @@ fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result
         let outcome = decides.map_or_else(|| "not run".to_owned(), |case| case.outcome.to_string());
         counts.insert(0, format!("{name}, which alone counts: {outcome}"));
     }
-    let colour = match report.verdict {
-        Verdict::Compatible => AnsiColor::Green,
-        Verdict::Incompatible => AnsiColor::Red,
-        Verdict::Untested => AnsiColor::Yellow,
-    };
-    let style = colour.on_default().bold();
     let several = format!("{} machines", report.swept.len());
     let machine = match &report.machine {
         Some(machine) => machine,
         None if report.swept.len() > 1 => &several,
         None => "any machine",
     };
-    writeln!(
-        out,
-        "{style}{}{style:#}: {machine}, old {}, new {}: {}",
-        report.verdict,
+    format!(
+        "{machine}, old {}, new {}: {}",
         build(&report.old),
         build(&report.new),
         counts.join(", ")
     )
 }
 
-fn build(build: &BuildRef) -> String {
+/// Returns a build with its version, where that is known.
+pub(crate) fn build(build: &BuildRef) -> String {
     match build.version {
         Some(version) => format!("{} ({version})", build.label),
         None => build.label.clone(),

@@ -1,0 +1,74 @@
+//! The report for GitLab's code quality widget: a JSON array in the form of Code Climate.
+//!
+//! What a list or the gate excuses is left out: the widget knows no such thing, and shows everything as a
+//! degradation.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::model::visible_json;
+use crate::report::Report;
+use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
+
+/// An issue as GitLab reads it.
+#[derive(Serialize)]
+struct Issue {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    description: String,
+    check_name: String,
+    categories: [&'static str; 1],
+    fingerprint: String,
+    severity: &'static str,
+    location: Location,
+}
+
+#[derive(Serialize)]
+struct Location {
+    path: String,
+    lines: Lines,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    begin: u32,
+}
+
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let problems = problems(report);
+    let fingerprints = fingerprints(&problems);
+    let counted = problems.iter().zip(fingerprints);
+    let counted = counted.filter(|(problem, _)| problem.excused.is_none());
+    let issues: Vec<Issue> = counted
+        .map(|(of, fingerprint)| issue(of, fingerprint))
+        .collect();
+    let text = serde_json::to_string_pretty(&issues)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
+    let fix = problem
+        .text
+        .map(|text| format!(" Fix: {}", text.fix.trim()));
+    Issue {
+        kind: "issue",
+        description: format!("{}{}", problem.message, fix.unwrap_or_default()),
+        check_name: problem.rule.clone(),
+        categories: ["Compatibility"],
+        fingerprint,
+        severity: match problem.severity {
+            Severity::Error => "critical",
+            Severity::Warning => "minor",
+        },
+        // There is no file: the place is that within the machine.
+        location: Location {
+            path: problem.place.clone(),
+            lines: Lines { begin: 1 },
+        },
+    }
+}

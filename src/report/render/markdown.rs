@@ -1,0 +1,152 @@
+//! The report as a summary in Markdown, for a comment on a change or the page of a job: GitHub's and GitLab's
+//! dialect, of which tables are used. There is no HTML in it.
+
+use std::io::{self, Write};
+
+use crate::report::render::groups;
+use crate::report::render::groups::Urgency;
+use crate::report::render::problem::{message, place};
+use crate::report::render::text;
+use crate::report::{Case, Finding, Level, Report};
+
+/// Rows of a table; both sites cut off long pages.
+const MOST: usize = 50;
+
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let policy = &report.policy;
+    writeln!(out, "## migcompat: {}\n", report.verdict)?;
+    writeln!(out, "{}\n", escaped(&text::summary(report)))?;
+    let cases = report.cases.iter();
+    let open = cases.filter(|case| {
+        let urgency = groups::urgency(case, policy);
+        matches!(urgency, Urgency::Failed | Urgency::Broken)
+    });
+    let causes = groups::causes(open);
+    let rows: Vec<[String; 4]> = causes.iter().map(|group| of_cases(group)).collect();
+    let heads = ["case", "outcome", "cause", "also"];
+    table("Migrations that did not pass", heads, &rows, out)?;
+    let open = |finding: &&Finding| {
+        finding.allowed_by.is_none()
+            && finding.level != Level::Note
+            && !groups::is_before(finding.baseline, policy)
+    };
+    let found = groups::findings(report.findings.iter().filter(open));
+    let of_findings = |group: &Vec<&Finding>| of_findings(group, report);
+    let rows: Vec<[String; 4]> = found.iter().filter_map(of_findings).collect();
+    table("Findings", ["level", "rule", "place", "what"], &rows, out)?;
+    if !report.notices.is_empty() {
+        writeln!(out, "### Evidence that is missing\n")?;
+        for notice in &report.notices {
+            writeln!(out, "- {}", escaped(&notice.to_string()))?;
+        }
+        writeln!(out)?;
+    }
+    let mut fixes = Vec::new();
+    for finding in found.iter().filter_map(|group| group.first()) {
+        if !fixes.contains(&finding.rule) {
+            fixes.push(finding.rule);
+        }
+    }
+    let fixes: Vec<_> = fixes
+        .iter()
+        .filter_map(|rule| Some((rule, report.rules.get(rule)?)))
+        .collect();
+    if !fixes.is_empty() {
+        writeln!(out, "### Fixes\n")?;
+        for (rule, text) in fixes {
+            writeln!(out, "- **{}**: {}", escaped(rule.id()), escaped(&text.fix))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Returns the row of cases of one cause.
+fn of_cases(group: &[&Case]) -> [String; 4] {
+    let first = group[0];
+    let others = match group.len() - 1 {
+        0 => String::new(),
+        one_or_more => format!("{one_or_more} more"),
+    };
+    [
+        first.id.clone(),
+        first.outcome.to_string(),
+        message(first),
+        others,
+    ]
+}
+
+/// Returns the row of findings of one change.
+fn of_findings(group: &[&Finding], report: &Report) -> Option<[String; 4]> {
+    let first = group.first()?;
+    let level = match group.iter().any(|f| report.policy.counts_finding(f)) {
+        true => Level::Error,
+        false => first.level,
+    };
+    let (place, what) = match groups::is_lone(first) {
+        true => {
+            let types: Vec<&str> = group.iter().map(|f| f.section.as_str()).collect();
+            (types.join(", "), first.direction.to_string())
+        }
+        false => {
+            let messages = groups::messages(group).into_iter();
+            let messages: Vec<String> = messages
+                .map(|(label, message)| format!("{label}: {message}"))
+                .collect();
+            (place(first), messages.join("; "))
+        }
+    };
+    Some([level.to_string(), first.rule.id().to_owned(), place, what])
+}
+
+fn table<const N: usize>(
+    title: &str,
+    heads: [&str; N],
+    rows: &[[String; N]],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "### {title}\n")?;
+    writeln!(out, "| {} |", heads.join(" | "))?;
+    writeln!(out, "|{}", " --- |".repeat(N))?;
+    for row in rows.iter().take(MOST) {
+        let cells = row.each_ref().map(|cell| escaped(cell));
+        writeln!(out, "| {} |", cells.join(" | "))?;
+    }
+    if let Some(more) = rows.len().checked_sub(MOST).filter(|&more| more > 0) {
+        writeln!(out, "\nand {more} more in the whole report")?;
+    }
+    writeln!(out)
+}
+
+/// Returns a text that is shown as it stands, in one line.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    let mut chars = text.trim().chars().peekable();
+    // True in what may be the mark of a list: digits at the start.
+    let mut in_mark = true;
+    while let Some(char) = chars.next() {
+        let is_markup = match char {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '$' | '!' => true,
+            '#' | '+' | '-' | '=' | '.' | ')' => in_mark,
+            // An address, or the name of a picture.
+            ':' => chars.peek().is_some_and(|next| !next.is_whitespace()),
+            _ => false,
+        };
+        in_mark &= char.is_ascii_digit();
+        if is_markup {
+            escaped.push('\\');
+        }
+        escaped.push(match char {
+            '\n' | '\r' => ' ',
+            char => char,
+        });
+    }
+    escaped
+}

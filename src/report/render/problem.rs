@@ -1,0 +1,139 @@
+//! What is wrong, one by one: for formats that list problems and know nothing of migrations.
+
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::report::{
+    BaselineStatus, Case, Finding, Gate, Level, Memory, Outcome, Policy, Report, RuleText,
+};
+
+/// A finding above a note, or a case that did not pass.
+pub(crate) struct Problem<'r> {
+    /// The id of the finding or the case, which stays from run to run.
+    pub id: &'r str,
+    /// The id of the rule, or else the way in which a migration failed: `migration-fail`.
+    pub rule: String,
+    /// The meaning of the rule, where there is one.
+    pub text: Option<&'r RuleText>,
+    pub severity: Severity,
+    /// The reason why it does not count, of a problem that would.
+    pub excused: Option<String>,
+    /// The place within the machine: a section with the path in it, or the id of a case.
+    pub place: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The relation to the baseline, where there is one.
+    pub baseline: Option<BaselineStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Error,
+    Warning,
+}
+
+/// Returns all of a report, its findings first.
+pub(crate) fn problems(report: &Report) -> Vec<Problem<'_>> {
+    let findings = report.findings.iter().filter_map(|f| finding(f, report));
+    let cases = report.cases.iter().filter_map(|c| case(c, report));
+    findings.chain(cases).collect()
+}
+
+/// Returns a name for each problem that is its own, and the same in another run.
+pub(crate) fn fingerprints(problems: &[Problem<'_>]) -> Vec<String> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut fingerprints = Vec::new();
+    for problem in problems {
+        let before = seen.entry(problem.id).or_default();
+        let name = format!("{} {before}", problem.id);
+        *before += 1;
+        fingerprints.push(format!("{:032x}", xxh3_128(name.as_bytes())));
+    }
+    fingerprints
+}
+
+fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> {
+    let severity = match finding.level {
+        Level::Note => return None,
+        Level::Error => Severity::Error,
+        Level::Warning if report.policy.strict => Severity::Error,
+        Level::Warning => Severity::Warning,
+    };
+    let counts = report.policy.counts_finding(finding);
+    let excused = match &finding.allowed_by {
+        Some(reason) => Some(format!("allowed by {reason}")),
+        None if severity == Severity::Error && !counts => {
+            uncounted(&report.policy, finding.memory.as_ref())
+        }
+        None => None,
+    };
+    Some(Problem {
+        id: &finding.id,
+        rule: finding.rule.id().to_owned(),
+        text: report.rules.get(&finding.rule),
+        severity,
+        excused,
+        place: place(finding),
+        message: format!("{}: {}", finding.direction, finding.message),
+        baseline: finding.baseline,
+    })
+}
+
+fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
+    let severity = match case.outcome {
+        Outcome::Pass | Outcome::Skip => return None,
+        Outcome::Broken => Severity::Warning,
+        Outcome::Fail | Outcome::Crash | Outcome::Hang | Outcome::Lost => Severity::Error,
+    };
+    let excused = match &case.allowed_by {
+        Some(reason) => Some(format!("allowed by {reason}")),
+        None if severity == Severity::Error && !report.policy.counts_case(case) => {
+            uncounted(&report.policy, case.memory.as_ref())
+        }
+        None => None,
+    };
+    let cause = case.cause.as_ref();
+    let rule = cause.and_then(|cause| cause.rule);
+    Some(Problem {
+        id: &case.id,
+        rule: match rule {
+            Some(rule) => rule.id().to_owned(),
+            None => format!("migration-{}", case.outcome),
+        },
+        text: rule.and_then(|rule| report.rules.get(&rule)),
+        severity,
+        excused,
+        place: case.id.clone(),
+        message: message(case),
+        baseline: case.baseline,
+    })
+}
+
+/// Returns the section of a finding, with the path in it.
+pub(crate) fn place(finding: &Finding) -> String {
+    let path = finding.path.iter().map(String::as_str);
+    let place: Vec<&str> = std::iter::once(&*finding.section).chain(path).collect();
+    place.join("/")
+}
+
+/// Returns the outcome of a case and its cause, in one line.
+pub(crate) fn message(case: &Case) -> String {
+    let cause = case.cause.as_ref().map(|cause| cause.message.as_str());
+    match cause.or_else(|| case.outcome.explanation()) {
+        Some(why) => format!("{}: {why}", case.outcome),
+        None => case.outcome.to_string(),
+    }
+}
+
+/// Returns why a break does not count that no list allows, if there is a reason.
+pub(crate) fn uncounted(policy: &Policy, memory: Option<&Memory>) -> Option<String> {
+    match (policy.gate, memory) {
+        _ if policy.case.is_some() => Some("not the case that decides".to_owned()),
+        (Gate::All, _) => None,
+        (Gate::New, _) => Some("in the baseline too".to_owned()),
+        (Gate::Regression, Some(memory)) => Some(format!("{}: {}", memory.label, memory.evidence)),
+        (Gate::Regression, None) => Some("not known to be a regression".to_owned()),
+        (Gate::Tier, _) => Some("only observed".to_owned()),
+    }
+}

@@ -1,0 +1,146 @@
+//! The report for code scanning: SARIF 2.1.0, with a result a problem.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use crate::model::visible_json;
+use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
+use crate::report::render::text;
+use crate::report::{BaselineStatus, Report, RuleText};
+
+/// The address by which readers know the form; nothing is loaded from it.
+const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let problems = problems(report);
+    let mut rules: Vec<(&str, Option<&RuleText>)> = Vec::new();
+    for problem in &problems {
+        if rules.iter().all(|(id, _)| *id != problem.rule) {
+            rules.push((&problem.rule, problem.text));
+        }
+    }
+    let results = problems.iter().zip(fingerprints(&problems));
+    let results = results.map(|(problem, fingerprint)| {
+        let index = rules.iter().position(|(id, _)| *id == problem.rule);
+        result(problem, index, fingerprint, report.baseline.is_some())
+    });
+    let notices = report
+        .notices
+        .iter()
+        .map(|notice| json!({"level": "warning", "message": {"text": notice.to_string()}}));
+    let log = json!({
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {
+                "name": report.tool.name,
+                "version": report.tool.version,
+                "rules": rules.iter().map(|(id, text)| rule(id, *text)).collect::<Vec<_>>(),
+            }},
+            "invocations": [{
+                "executionSuccessful": true,
+                "toolExecutionNotifications": notices.collect::<Vec<_>>(),
+            }],
+            "results": results.collect::<Vec<_>>(),
+            "properties": {
+                "verdict": report.verdict,
+                "summary": text::summary(report),
+                "machine": report.machine,
+                "old": text::build(&report.old),
+                "new": text::build(&report.new),
+            },
+        }],
+    });
+    let text = serde_json::to_string_pretty(&log)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+fn rule(id: &str, text: Option<&RuleText>) -> Value {
+    let mut rule = Map::from_iter([("id".to_owned(), json!(id))]);
+    if let Some(RuleText { name, effect, fix }) = text {
+        let message = |text: &str| json!({"text": text.trim()});
+        rule.insert("shortDescription".to_owned(), message(name));
+        rule.insert("fullDescription".to_owned(), message(effect));
+        rule.insert("help".to_owned(), message(fix));
+    }
+    Value::Object(rule)
+}
+
+fn result(
+    problem: &Problem<'_>,
+    rule: Option<usize>,
+    fingerprint: String,
+    held_against: bool,
+) -> Value {
+    let suppressions = problem.excused.iter();
+    let suppressions = suppressions.map(|why| json!({"kind": "external", "justification": why}));
+    let mut result = json!({
+        "ruleId": problem.rule,
+        "ruleIndex": rule,
+        "level": match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "message": {"text": problem.message},
+        "locations": [{
+            // Code scanning takes no result without a file: the place within the machine stands for one.
+            "physicalLocation": {
+                "artifactLocation": {"uri": uri(&problem.place)},
+                "region": {"startLine": 1},
+            },
+            "logicalLocations": [{"fullyQualifiedName": problem.place, "kind": "member"}],
+        }],
+        "partialFingerprints": {"migcompat/v1": fingerprint},
+        "suppressions": suppressions.collect::<Vec<_>>(),
+    });
+    // All results have it, or none.
+    if held_against {
+        result["baselineState"] = json!(match problem.baseline {
+            Some(BaselineStatus::Same) => "unchanged",
+            Some(BaselineStatus::New | BaselineStatus::Fixed | BaselineStatus::Gone) | None => {
+                "new"
+            }
+        });
+    }
+    result
+}
+
+/// Returns a relative address for a place, which may have any characters.
+fn uri(place: &str) -> String {
+    let mut uri = String::new();
+    for byte in place.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                uri.push(char::from(byte));
+            }
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    // Two slashes in front would name a host.
+    match uri.starts_with('/') {
+        true => format!(".{uri}"),
+        false => uri,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_relative_address() {
+        for (place, wanted) in [
+            ("pciespscsi/esp/drq", "pciespscsi/esp/drq"),
+            ("a:b c%", "a%3Ab%20c%25"),
+            ("//host/x", ".//host/x"),
+            ("é", "%C3%A9"),
+        ] {
+            assert_eq!(uri(place), wanted);
+        }
+    }
+}

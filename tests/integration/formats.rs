@@ -1,0 +1,447 @@
+//! Every format held against a reader or a schema that is not ours, several outputs at once, and reports that were saved.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use macro_rules_attribute::apply;
+use migcompat::report::render::{codequality, github, junit, markdown, sarif};
+use migcompat::report::{Policy, Report};
+use pulldown_cmark::{Event, Options, Parser, Tag};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::common::{follows_the_schema, migcompat, program, root, stderr, stdout};
+use crate::pages::{everything, poisoned};
+
+const OLD: &str = "fixtures/rules/field-added/old.json";
+const NEW: &str = "fixtures/rules/field-added/new.json";
+
+/// Texts that mean something in one of the forms, and a report with each of them wherever it can stand.
+fn hostile() -> Vec<(&'static str, Report)> {
+    let report = everything();
+    let texts = [
+        "",
+        "\n::error::forged\r\n::stop-commands::x",
+        "%0A::warning title=a,b:c::d",
+        "|x|\n|-|\n<script>alert(1)</script>",
+        "`*_[a](javascript:b)_*` ~~c~~ ![d](e) &lt; $f$ # g",
+        "]]>&amp;<testcase name=\"forged\"/>\u{1}",
+        "\"}],\"level\":\"none\",{[\"\\",
+        "\u{202e}é ü/../..//host",
+    ];
+    let with = |text| (text, poisoned(&report, text).0);
+    texts.into_iter().map(with).collect()
+}
+
+fn written(report: &Report, write: fn(&Report, &mut dyn Write) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(report, &mut out).expect("written");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+/// The schema of SARIF that the package has whose types read it below.
+fn sarif_schema() -> Value {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        manifest_path: PathBuf,
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .expect("cargo");
+    let metadata: Metadata = serde_json::from_slice(&output.stdout).expect("metadata");
+    let mut packages = metadata.packages.into_iter();
+    let package = packages.find(|package| package.name == "serde-sarif");
+    let manifest = package.expect("a dependency of the tests").manifest_path;
+    let schema = fs::read(manifest.with_file_name("src/schema.json")).expect("a schema");
+    serde_json::from_slice(&schema).expect("JSON")
+}
+
+#[apply(test)]
+fn sarif_follows_the_schema_of_the_standard() {
+    let mut schema = sarif_schema();
+    // This pattern is no regular expression, by one bracket too many. Nothing here has a language.
+    for of in ["run", "toolComponent"] {
+        let language = &mut schema["definitions"][of]["properties"]["language"];
+        let language = language.as_object_mut().expect("it is there");
+        language.remove("pattern");
+    }
+    let validator = jsonschema::validator_for(&schema).expect("the schema is sound");
+    for (text, report) in hostile() {
+        let log: Value = serde_json::from_str(&written(&report, sarif::write)).expect("JSON");
+        let wrong: Vec<String> = validator
+            .iter_errors(&log)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{text:?}: {wrong:#?}");
+        let read: serde_sarif::sarif::Sarif = serde_json::from_value(log).expect("it is read");
+        let run = &read.runs[0];
+        let results = run.results.as_ref().expect("results");
+        // Two findings, and five cases that did not pass.
+        assert_eq!(results.len(), 7, "{text:?}");
+        let rules = run.tool.driver.rules.as_ref().expect("rules");
+        for result in results {
+            let index = usize::try_from(result.rule_index.expect("an index")).expect("a place");
+            assert_eq!(result.rule_id.as_ref(), Some(&rules[index].id), "{text:?}");
+        }
+        let suppressed = results.iter().filter(|result| {
+            let suppressions = result.suppressions.as_ref().expect("known");
+            !suppressions.is_empty()
+        });
+        assert_eq!(suppressed.count(), 1, "{text:?}");
+    }
+}
+
+/// The elements and attributes that the schema of Jenkins' xUnit plugin (`junit-10.xsd`) has: name, attributes and
+/// children.
+const JENKINS: [(&str, &[&str], &[&str]); 9] = [
+    (
+        "testsuites",
+        &["name", "time", "tests", "failures", "errors"],
+        &["testsuite"],
+    ),
+    (
+        "testsuite",
+        &["name", "tests", "failures", "errors", "time", "skipped"],
+        &["properties", "testcase", "system-out", "system-err"],
+    ),
+    ("properties", &[], &["property"]),
+    ("property", &["name", "value"], &[]),
+    (
+        "testcase",
+        &["name", "time", "classname"],
+        &["skipped", "error", "failure", "system-out", "system-err"],
+    ),
+    ("failure", &["type", "message"], &[]),
+    ("skipped", &["type", "message"], &[]),
+    ("system-out", &[], &[]),
+    ("system-err", &[], &[]),
+];
+
+#[apply(test)]
+fn junit_is_as_jenkins_takes_it() {
+    for (text, report) in hostile() {
+        let document = written(&report, junit::write);
+        let tree = roxmltree::Document::parse(&document).expect("XML");
+        for node in tree.descendants().filter(roxmltree::Node::is_element) {
+            let name = node.tag_name().name();
+            let known = JENKINS.iter().find(|(element, ..)| *element == name);
+            let (_, attributes, children) = known.expect(name);
+            for attribute in node.attributes() {
+                assert!(
+                    attributes.contains(&attribute.name()),
+                    "{name}: {attribute:?}"
+                );
+            }
+            for child in node.children().filter(roxmltree::Node::is_element) {
+                assert!(
+                    children.contains(&child.tag_name().name()),
+                    "{name}: {child:?}"
+                );
+            }
+        }
+        let read = junit_parser::from_reader(document.as_bytes()).expect("it is read");
+        assert_eq!(read.suites.len(), 2, "{text:?}");
+        let [comparison, migration] = [&read.suites[0], &read.suites[1]];
+        assert_eq!((comparison.tests, comparison.failures), (2, 2), "{text:?}");
+        // Allowed to fail is no failure, and was tried.
+        assert_eq!(
+            (migration.tests, migration.failures, migration.skipped),
+            (8, 3, 2),
+            "{text:?}"
+        );
+        assert_eq!((read.tests, read.failures), (10, 5), "{text:?}");
+        assert!((migration.time - 0.96).abs() < 0.001, "{}", migration.time);
+        assert!((read.time - migration.time).abs() < 0.001, "{}", read.time);
+        let failed = comparison.cases.iter().chain(&migration.cases);
+        let failed = failed.filter(|case| case.status.is_failure());
+        let explained = failed.filter(|case| {
+            let failure = case.status.failure_as_ref();
+            failure.text.contains("\nfix: ") || failure.text.starts_with("fix: ")
+        });
+        // The findings, and the cases that a rule explains.
+        assert_eq!(explained.count(), 4, "{text:?}");
+    }
+}
+
+/// An issue as GitLab reads it: what its schema (`codeclimate.json`) requires, and where its parser finds the line.
+#[derive(Deserialize)]
+struct Issue {
+    description: String,
+    check_name: String,
+    fingerprint: String,
+    severity: String,
+    location: Location,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    path: String,
+    lines: Lines,
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    begin: u32,
+}
+
+#[apply(test)]
+fn code_quality_has_what_gitlab_reads() {
+    const SEVERITIES: [&str; 5] = ["info", "minor", "major", "critical", "blocker"];
+    let issues = |report: &Report| -> Vec<Issue> {
+        serde_json::from_str(&written(report, codequality::write)).expect("issues")
+    };
+    let names = |issues: &[Issue]| -> BTreeSet<String> {
+        issues
+            .iter()
+            .map(|issue| issue.fingerprint.clone())
+            .collect()
+    };
+    for (text, report) in hostile() {
+        let found = issues(&report);
+        // Two findings and four cases: one of the five is allowed.
+        assert_eq!(found.len(), 6, "{text:?}");
+        assert_eq!(names(&found).len(), found.len(), "{text:?}");
+        for issue in &found {
+            assert!(
+                SEVERITIES.contains(&issue.severity.as_str()),
+                "{}",
+                issue.severity
+            );
+            assert!(!issue.description.is_empty() && !issue.check_name.is_empty());
+            assert!(!issue.location.path.is_empty());
+            assert_eq!(issue.location.lines.begin, 1);
+        }
+    }
+    // A break that is mended goes; the others keep their names.
+    let all = everything();
+    let mut fewer = all.clone();
+    fewer
+        .cases
+        .retain(|case| case.id != "q35/dc390/unix/forward");
+    let fewer = fewer.judged_by(Policy::default());
+    let (all, fewer) = (names(&issues(&all)), names(&issues(&fewer)));
+    assert!(fewer.is_subset(&all) && fewer.len() + 1 == all.len());
+}
+
+/// A workflow command as the runner of a job reads a line: its name, its properties and its data, unescaped.
+fn command(line: &str) -> (String, Vec<(String, String)>, String) {
+    let rest = line.trim_start().strip_prefix("::").expect(line);
+    let (head, data) = rest.split_once("::").expect(line);
+    let (name, properties) = head.split_once(' ').unwrap_or((head, ""));
+    let data_of = |text: &str| {
+        let text = text.replace("%0D", "\r").replace("%0A", "\n");
+        text.replace("%25", "%")
+    };
+    let properties = properties.split(',').filter(|pair| !pair.is_empty());
+    let properties = properties.map(|pair| {
+        let (key, value) = pair.split_once('=').expect(line);
+        let value = value.replace("%3A", ":").replace("%2C", ",");
+        (key.to_owned(), data_of(&value))
+    });
+    (name.to_owned(), properties.collect(), data_of(data))
+}
+
+#[apply(test)]
+fn an_annotation_is_one_command_whatever_is_in_it() {
+    for (text, report) in hostile() {
+        let log = written(&report, github::write);
+        let commands: Vec<_> = log.lines().map(command).collect();
+        let count = |wanted: &str| commands.iter().filter(|(name, ..)| name == wanted).count();
+        // One change; a cause of two cases, and another; what is broken within a build.
+        assert_eq!(
+            (count("error"), count("warning")),
+            (3, 1),
+            "{text:?}: {log}"
+        );
+        assert_eq!(count("notice"), commands.len() - 4, "{text:?}: {log}");
+        for (_, properties, data) in &commands {
+            assert_eq!(properties.len(), 1, "{text:?}: {properties:?}");
+            assert_eq!(properties[0].0, "title", "{text:?}");
+            assert!(!data.is_empty());
+        }
+        let (_, properties, data) = commands.last().expect("the verdict");
+        assert_eq!(properties[0].1, "migcompat: verdict");
+        assert!(data.starts_with("incompatible: "), "{data}");
+        if !text.is_empty() && !text.contains('\u{1}') {
+            let whole = commands
+                .iter()
+                .filter(|(_, _, data)| data.contains(text.trim_end()));
+            assert!(whole.count() > 0, "{text:?}: {log}");
+        }
+    }
+}
+
+#[apply(test)]
+fn a_summary_in_markdown_has_no_markup_but_ours() {
+    let mut shape = None;
+    for (text, report) in hostile() {
+        let page = written(&report, markdown::write);
+        let options = Options::ENABLE_GFM
+            | Options::ENABLE_TABLES
+            | Options::ENABLE_STRIKETHROUGH
+            | Options::ENABLE_MATH;
+        let events: Vec<Event<'_>> = Parser::new_ext(&page, options).collect();
+        let mut tags = Vec::new();
+        let mut shown = String::new();
+        for event in &events {
+            match event {
+                Event::Start(tag) => tags.push(match tag {
+                    Tag::Paragraph => "paragraph",
+                    Tag::Heading { .. } => "heading",
+                    Tag::Table(_) => "table",
+                    Tag::TableHead => "head",
+                    Tag::TableRow => "row",
+                    Tag::TableCell => "cell",
+                    Tag::List(None) => "list",
+                    Tag::Item => "item",
+                    Tag::Strong => "strong",
+                    other => panic!("{text:?}: {other:?} in {page}"),
+                }),
+                Event::Text(part) => shown.push_str(part),
+                Event::End(_) | Event::SoftBreak => {}
+                other => panic!("{text:?}: {other:?} in {page}"),
+            }
+        }
+        // The same page, whatever the texts in it are.
+        assert_eq!(*shape.get_or_insert(tags.clone()), tags, "{text:?}: {page}");
+        let as_shown = text.replace(['\r', '\n'], " ");
+        assert!(shown.contains(as_shown.trim()), "{text:?}: {shown}");
+    }
+}
+
+#[apply(test)]
+fn several_outputs_have_the_format_of_their_suffix() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let names = [
+        "a.json",
+        "a.xml",
+        "a.html",
+        "a.sarif",
+        "a.md",
+        "a.txt",
+        "gl-code-quality-report.json",
+        "plain",
+    ];
+    let mut args = vec![
+        "static".to_owned(),
+        OLD.to_owned(),
+        NEW.to_owned(),
+        "-q".to_owned(),
+    ];
+    for name in names {
+        args.extend(["-o".to_owned(), file(name)]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = migcompat(&args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+    // The verdict is there, also when quiet and written elsewhere.
+    let said = stderr(&output);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.starts_with("incompatible: any machine, old "),
+        "{said}"
+    );
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("written");
+    let saved: Value = serde_json::from_str(&read("a.json")).expect("JSON");
+    follows_the_schema(&saved);
+    for (name, start) in [
+        ("a.xml", "<?xml"),
+        ("a.html", "<!doctype html>"),
+        (
+            "a.sarif",
+            "{\n  \"$schema\": \"https://json.schemastore.org/sarif-2.1.0.json\"",
+        ),
+        ("a.md", "## migcompat: incompatible\n"),
+        ("a.txt", "error[field-added]"),
+        ("gl-code-quality-report.json", "[\n"),
+        ("plain", "error[field-added]"),
+    ] {
+        assert!(read(name).starts_with(start), "{name}: {}", read(name));
+    }
+
+    // Any of them comes from the saved report as well.
+    for (format, name) in [
+        ("json", "a.json"),
+        ("junit", "a.xml"),
+        ("html", "a.html"),
+        ("sarif", "a.sarif"),
+        ("markdown", "a.md"),
+        ("codequality", "gl-code-quality-report.json"),
+        ("text", "a.txt"),
+    ] {
+        let output = migcompat(&["render", &file("a.json"), "--format", format, "-q"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(stdout(&output), read(name), "{format}");
+        assert_eq!(stderr(&output), said, "{format}");
+    }
+    let output = migcompat(&["render", &file("a.json"), "--format", "github"]);
+    assert!(stdout(&output).starts_with("::error title=migcompat%3A field-added::"));
+}
+
+#[apply(test)]
+fn formats_are_one_for_all_or_one_for_each_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (one, two) = (file("one"), file("two.xml"));
+    let run = |more: &[&str]| migcompat(&[&["static", OLD, NEW][..], more].concat());
+    let starts = |name: &str| fs::read_to_string(name).expect("written").chars().next();
+    assert_eq!(
+        run(&["-o", &one, "-o", &two, "--format", "json"])
+            .status
+            .code(),
+        Some(1)
+    );
+    assert_eq!((starts(&one), starts(&two)), (Some('{'), Some('{')));
+    let both = ["--format", "html", "--format", "text"];
+    assert_eq!(
+        run(&[&["-o", &one, "-o", &two][..], &both].concat())
+            .status
+            .code(),
+        Some(1)
+    );
+    assert_eq!((starts(&one), starts(&two)), (Some('<'), Some('e')));
+    // Standard output is one of several, and has a name.
+    let output = run(&["-o", "-", "-o", &two]);
+    assert!(stdout(&output).starts_with("error[field-added]"));
+    assert_eq!(starts(&two), Some('<'));
+    let wrong = run(&both);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("2 formats and 1 outputs"),
+        "{}",
+        stderr(&wrong)
+    );
+    // All others are written where one cannot be.
+    let full = folder.path().join("gone/a.xml").display().to_string();
+    let refused = run(&["-o", &full, "-o", &one]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[apply(test)]
+fn what_is_no_report_is_not_rendered() {
+    for (file, wanted) in [
+        ("nowhere.json", "cannot read the report nowhere.json"),
+        (OLD, "is not a report"),
+        ("README.md", "is not a report"),
+    ] {
+        let output = program(&["render", file, "--format", "html"])
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+}
