@@ -126,15 +126,6 @@ impl Workload {
             Workload::Linux(guest) => Some(guest),
         }
     }
-
-    /// Returns how many heartbeats show that the guest goes on. One may end a round that began before the guest was
-    /// moved.
-    pub(crate) fn heartbeats_due(&self) -> u32 {
-        match self {
-            Workload::Tiny(_) => 1,
-            Workload::Linux(_) => 2,
-        }
-    }
 }
 
 /// The ABI between guest and host that is read here.
