@@ -1,4 +1,4 @@
-//! The verdict of a history with a million results: of one case, and of a sweep's 200.
+//! A history with a million results: the verdict of one case and of a sweep's 200, what is shown, and one more run.
 
 #![allow(unreachable_pub)]
 
@@ -88,7 +88,7 @@ fn verdict(history: &History, case: usize) -> usize {
 
 fn history(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
-    let history = filled(&folder.path().join("history.db"));
+    let mut history = filled(&folder.path().join("history.db"));
     assert_eq!(
         history.stats().expect("counted").rows,
         (CASES * RUNS) as u64
@@ -101,6 +101,21 @@ fn history(criterion: &mut Criterion) {
             (0..CASES)
                 .map(|case| verdict(&history, case))
                 .sum::<usize>()
+        });
+    });
+    group.bench_function("all results of a case", |bencher| {
+        bencher.iter(|| history.of_case(&row(10, 0).key).expect("read").len());
+    });
+    group.bench_function("counts", |bencher| {
+        bencher.iter(|| history.stats().expect("counted"))
+    });
+    // Equal runs of one second are one: each is another.
+    let mut number = RUNS;
+    group.bench_function("one more run of 200 cases", |bencher| {
+        let rows: Vec<Row> = (0..CASES).map(|case| row(case, RUNS)).collect();
+        bencher.iter(|| {
+            number += 1;
+            history.add(&run(number), &rows).expect("added")
         });
     });
     group.finish();

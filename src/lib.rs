@@ -61,5 +61,6 @@ mod culprit;
 mod guest;
 mod input;
 mod owners;
+mod parallel;
 mod sweep;
 mod workload;

@@ -514,6 +514,8 @@ pub struct SweepConfig {
     pub only: Vec<String>,
     /// Every device has a guest of its own, which takes long and changes no result.
     pub one_by_one: bool,
+    /// What passes is moved once more, with its devices driven from outside.
+    pub driven: bool,
     /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
     pub shard: Option<Shard>,
     /// The lists and the policy.
@@ -544,6 +546,7 @@ impl SweepConfig {
             machines: Machines::new(),
             only: Vec::new(),
             one_by_one: false,
+            driven: false,
             shard: None,
             judging: Judging::new(),
             jobs: None,

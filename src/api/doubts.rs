@@ -113,6 +113,7 @@ pub(crate) fn settle(
         only,
         exclude: policy.exclude.clone(),
         shard: None,
+        driven: None,
     };
     let mut assessment =
         Assessment::of_findings(scope, &policy.levels, directions, dumps, findings);
@@ -122,7 +123,7 @@ pub(crate) fn settle(
         jobs,
         |event| match event {
             SweepEvent::Sent { sent, .. } => assessment.compare_streams(&sent),
-            SweepEvent::Done(_) => {}
+            SweepEvent::Done { .. } => {}
         },
     )?;
     let mut settled = Settled::default();

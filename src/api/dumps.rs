@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::model::{BuildKind, BuildRef};
+use crate::parallel::side_by_side;
 use crate::qemu;
 use crate::qemu::{
     BuildArg, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError, machine,
-    side_by_side,
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
@@ -282,7 +282,14 @@ fn finish_file(
     Ok((build, dump))
 }
 
-fn dump(opened: &Opened, machine: Option<&str>) -> Result<(BuildRef, Dump), ObtainError> {
+/// Has an open build write its dump, with this machine type or with none.
+///
+/// # Errors
+/// It writes none, or none that can be read.
+pub(crate) fn dump(
+    opened: &Opened,
+    machine: Option<&str>,
+) -> Result<(BuildRef, Dump), ObtainError> {
     let build = &opened.build;
     let bytes = build.dump_vmstate(machine.unwrap_or(NO_MACHINE))?;
     let dump = parse_dump(&bytes, build.label()).map_err(|source| ObtainError::Unreadable {

@@ -118,8 +118,16 @@ pub(crate) enum Problem {
     Lock(#[from] LockError),
     #[error(transparent)]
     Owners(#[from] OwnersError),
-    #[error("one build is nothing to search: name two or more, in their order")]
+    #[error("one build is nothing to compare: name two or more, in their order")]
     NothingToSearch,
+    #[error("{0}")]
+    Unavailable(String),
+    #[error(
+        "maps are joined alone: --baseline, --history and --lock are for the report of two builds"
+    )]
+    MapMemory,
+    #[error("{origin} is a map of other builds, pairs or machines than {first}")]
+    OtherMap { origin: String, first: String },
     #[error(transparent)]
     Revisions(#[from] RevisionError),
 }
@@ -141,6 +149,8 @@ impl Problem {
             Problem::Merge(error) => error.is_usage(),
             Problem::InsideRuntime
             | Problem::NothingToSearch
+            | Problem::MapMemory
+            | Problem::OtherMap { .. }
             | Problem::Revisions(_)
             | Problem::Lists(_)
             | Problem::Devices(_)
@@ -162,7 +172,10 @@ impl Problem {
             | Problem::NoLinux { .. }
             | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
-            Problem::Run(_) | Problem::NoTemporaryFolder(_) | Problem::NoBuild => false,
+            Problem::Run(_)
+            | Problem::NoTemporaryFolder(_)
+            | Problem::NoBuild
+            | Problem::Unavailable(_) => false,
         }
     }
 }

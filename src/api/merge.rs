@@ -2,13 +2,14 @@
 
 use crate::api::Outcome;
 use crate::api::config::MergeConfig;
-use crate::api::error::Error;
-use crate::api::memory::{Means, Recalled};
+use crate::api::error::{Error, Problem};
+use crate::api::memory::{Means, Memory, Recalled};
 use crate::model::Direction;
 use crate::report::Sought;
-use crate::report::read::read;
+use crate::report::map::{Map, MapPair};
+use crate::report::read::{Input, read, read_map};
 use crate::sweep::merge;
-use crate::sweep::merge::Missing;
+use crate::sweep::merge::{MergeError, Missing};
 
 /// Joins the reports of the shards of one sweep into what the whole run would have reported.
 ///
@@ -23,11 +24,7 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
     for file in &config.reports {
         inputs.push(read(file)?);
     }
-    let missing = if config.partial {
-        Missing::Allow
-    } else {
-        Missing::Refuse
-    };
+    let missing = missing(config);
     let shards = inputs
         .iter()
         .filter_map(|input| input.report.shard.as_ref());
@@ -45,4 +42,55 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
             builds: None,
         },
     ))
+}
+
+fn missing(config: &MergeConfig) -> Missing {
+    match config.partial {
+        true => Missing::Allow,
+        false => Missing::Refuse,
+    }
+}
+
+/// Joins the maps of the shards of one [`map`](crate::api::map()) into what the whole run would have found out,
+/// pair by pair.
+///
+/// # Errors
+/// A file is no map, the maps are not of one run, one is there twice, or one is missing and
+/// [`MergeConfig::partial`] does not allow that. Earlier results are for the report of two builds.
+pub fn merge_maps(config: &MergeConfig) -> Result<Map, Error> {
+    if config.memory != Memory::new() {
+        return Err(Problem::MapMemory.into());
+    }
+    let mut maps = Vec::new();
+    for file in &config.reports {
+        maps.push((file.display().to_string(), read_map(file)?));
+    }
+    let Some((first, one)) = maps.first().cloned() else {
+        return Err(MergeError::Nothing.into());
+    };
+    let places = |map: &Map| -> Vec<(usize, usize)> {
+        map.pairs.iter().map(|pair| (pair.old, pair.new)).collect()
+    };
+    for (origin, map) in &maps {
+        if map.builds != one.builds || places(map) != places(&one) {
+            return Err(Problem::OtherMap {
+                origin: origin.clone(),
+                first,
+            }
+            .into());
+        }
+    }
+    let mut pairs = Vec::new();
+    for (at, &MapPair { old, new, .. }) in one.pairs.iter().enumerate() {
+        let inputs = maps.iter().filter_map(|(origin, map)| {
+            Some(Input {
+                origin: origin.clone(),
+                report: map.pairs.get(at)?.report.clone(),
+            })
+        });
+        let report = merge::merge(inputs.collect(), missing(config), config.required_coverage)?;
+        pairs.push(MapPair { old, new, report });
+    }
+    let elapsed = maps.iter().map(|(_, map)| map.elapsed_ms).sum();
+    Ok(Map::of(one.builds, pairs, elapsed))
 }

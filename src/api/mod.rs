@@ -39,6 +39,7 @@ mod live;
 mod load;
 mod lock;
 pub(crate) mod logs;
+mod map;
 mod memory;
 mod merge;
 mod names;
@@ -61,8 +62,9 @@ pub use config::{
 pub use error::{Error, Reason};
 pub use live::live;
 pub use load::{LoadConfig, load};
+pub use map::{MapConfig, map};
 pub use memory::Memory;
-pub use merge::merge;
+pub use merge::{merge, merge_maps};
 pub use progress::{CaseEvent, Event, Progress, Silent};
 pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;

@@ -6,7 +6,8 @@ use crate::api::error::Error;
 use crate::api::unknown_name::{Lacking, UnknownName};
 use crate::devices::{DeviceSet, Drivers};
 use crate::model::{Pattern, nearest};
-use crate::qemu::{Opened, Pair, side_by_side};
+use crate::parallel::side_by_side;
+use crate::qemu::{Opened, Pair};
 
 /// Returns the drivers that each build's `-device` takes, where both list them.
 fn drivers(pair: &Pair) -> Option<[Drivers; 2]> {

@@ -21,7 +21,8 @@ pub(crate) fn connect(
     if !has_cards {
         return (Network::Hub, None);
     }
-    match host_network(config, transport, best) {
+    let builds = [&config.old.build, &config.new.build];
+    match host_network(builds, transport, best) {
         Ok(network) => {
             for endpoint in [&mut config.old, &mut config.new] {
                 endpoint.build = endpoint.build.clone().with_own_network();
@@ -38,7 +39,7 @@ pub(crate) fn connect(
 
 /// A network of the host's cannot be had.
 #[derive(Debug, thiserror::Error)]
-enum NoNetwork {
+pub(crate) enum NoNetwork {
     #[error("with the transport tcp both builds share the host's network")]
     Shared,
     #[error("no interface can be made in a network namespace of a build's own: {0}")]
@@ -48,8 +49,8 @@ enum NoNetwork {
 }
 
 /// Returns the best network that both builds can have in a namespace of their own.
-fn host_network(
-    config: &MigrationConfig,
+pub(crate) fn host_network(
+    builds: [&Build; 2],
     transport: Transport,
     best: &[Network],
 ) -> Result<Network, NoNetwork> {
@@ -58,8 +59,8 @@ fn host_network(
     }
     let mut refused = None;
     for &network in best {
-        let tried = [&config.old, &config.new].into_iter().try_for_each(|end| {
-            let build = end.build.clone().with_own_network();
+        let tried = builds.into_iter().try_for_each(|build| {
+            let build = build.clone().with_own_network();
             block_on(try_network(&build, network))?
         });
         match tried {

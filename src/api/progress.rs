@@ -47,6 +47,8 @@ pub enum Event<'e> {
         done: usize,
         /// The number of all machines.
         of: usize,
+        /// The builds, by their labels, where the run has several pairs of them.
+        between: Option<[&'e str; 2]>,
         /// The machine, and what there was to try on it.
         swept: &'e Swept,
         /// Its cases.

@@ -7,7 +7,7 @@ use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
-use crate::qemu::side_by_side;
+use crate::parallel::side_by_side;
 use crate::report::Sought;
 use crate::report::{Gate, Report};
 use crate::rules::catalogue;

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
     Bisect(BisectArgs),
+    /// Sweep neighbouring pairs of many builds, and show with which one each device breaks
+    Map(MapArgs),
     /// Join the reports of a sweep that was split into shards
     Merge(MergeArgs),
     /// Migrate every device that both builds have, on every machine that is named
@@ -113,6 +115,16 @@ pub(crate) enum Format {
     Json,
     /// For CI systems
     Junit,
+    /// One page for a browser, which loads nothing from elsewhere
+    Html,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MapFormat {
+    /// For a terminal
+    Text,
+    /// For programs: everything, as map-schema.json describes it
+    Json,
     /// One page for a browser, which loads nothing from elsewhere
     Html,
 }
@@ -509,6 +521,58 @@ pub(crate) struct BisectArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MapArgs {
+    /// Builds in the order of their releases, the oldest first
+    #[arg(value_name = "BUILD", required = true)]
+    pub builds: Vec<String>,
+    /// Every build with every later one, and not only with the next
+    #[arg(long)]
+    pub all_pairs: bool,
+    /// Machine type, with the architecture where the name alone means another (repeatable); an alias like q35 is the
+    /// newest versioned one that both builds of a pair have [default: the usual one of the architecture]
+    #[arg(short = 'M', long, value_name = "[ARCH/]MACHINE")]
+    pub machine: Vec<String>,
+    /// Architecture of the guest (repeatable); a plain -M MACHINE is then swept on each of them
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Vec<String>,
+    /// Device types to try, with * for any text (repeatable) [default: all]
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Direction of the migration
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+    /// Run shard K of N, for instance 1/4; `migcompat merge` joins the maps of all shards
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
+    /// Number of guests at once [default: one per CPU]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Time limit of one migration, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// File with the results of earlier runs, to which each pair is added
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Format of the map
+    #[arg(long, value_enum, default_value_t = MapFormat::Text)]
+    pub format: MapFormat,
+    /// Write the map to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print the table and the closing line only, and no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Build that guests start on
     #[arg(value_name = "OLD")]
@@ -543,6 +607,9 @@ pub(crate) struct SweepArgs {
     /// Give every device a guest of its own: the same results, slowly
     #[arg(long, hide_short_help = true)]
     pub one_by_one: bool,
+    /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
+    #[arg(long)]
+    pub driven: bool,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
     #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,
@@ -605,7 +672,7 @@ pub(crate) struct CoverageArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// Reports in JSON of runs with --shard, plain, .gz or .zst
+    /// Reports or maps in JSON of runs with --shard, plain, .gz or .zst
     #[arg(value_name = "REPORT", required = true)]
     pub reports: Vec<PathBuf>,
     /// Merge although shards are missing; the verdict is then never compatible

@@ -10,14 +10,14 @@ use anyhow::{Context, anyhow};
 
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    LoadConfig, Loops, Machines, Memory, MergeConfig, RevisionRange, SelfTestConfig, SideArgs,
-    StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SelfTestConfig,
+    SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::Failure;
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
-    LoopArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs, SweepArgs,
-    TierArgs, Workload,
+    LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
+    SweepArgs, TierArgs, Workload,
 };
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
@@ -106,6 +106,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             },
             only: args.only.clone(),
             one_by_one: args.one_by_one,
+            driven: args.driven,
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             jobs: args.jobs.map(usize::from),
@@ -114,6 +115,29 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         })
+    }
+}
+
+impl From<&MapArgs> for MapConfig {
+    fn from(args: &MapArgs) -> MapConfig {
+        MapConfig {
+            all_pairs: args.all_pairs,
+            directions: args.direction.list().to_vec(),
+            cache: args.cache.clone(),
+            machines: Machines {
+                names: args.machine.clone(),
+                architectures: args.arch.clone(),
+                ..Machines::new()
+            },
+            only: args.only.clone(),
+            shard: args.shard,
+            judging: judging(&args.judge, None),
+            jobs: args.jobs.map(usize::from),
+            timeout: Duration::from_secs(args.timeout),
+            logs: args.keep_logs.clone(),
+            history: args.history.clone(),
+            ..MapConfig::new(&args.builds)
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod config;
 mod dump;
 mod history;
 mod log;
+mod map;
 mod output;
 mod progress;
 mod questions;
@@ -196,6 +197,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
         Command::Load(args) => questions::load(args),
+        Command::Map(args) => map::run(args),
         Command::Merge(args) => questions::merge(args),
         Command::Sweep(args) => questions::sweep(args),
         Command::Static(args) => questions::static_(args),

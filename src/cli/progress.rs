@@ -172,9 +172,14 @@ impl Progress for Display {
             Event::MachineSwept {
                 done,
                 of,
+                between,
                 swept: machine,
                 cases,
-            } => self.line(&format!("[{done}/{of}] {}", swept(machine, cases))),
+            } => {
+                let between = between.map(|[old, new]| format!("{old} to {new}, "));
+                let between = between.unwrap_or_default();
+                self.line(&format!("[{done}/{of}] {between}{}", swept(machine, cases)));
+            }
         }
     }
 }

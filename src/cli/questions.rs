@@ -5,7 +5,8 @@ use crate::api::{CheckConfig, LiveConfig, LoadConfig, MergeConfig, StaticConfig,
 use crate::cli::args::{CheckBuildsArgs, LiveArgs, LoadArgs, MergeArgs, StaticArgs, SweepArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
-use crate::cli::{Exit, Failure, output};
+use crate::cli::{Exit, Failure, map, output};
+use crate::report::read::{Form, form};
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
@@ -44,6 +45,16 @@ pub(crate) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
     let target = Target::new(args.output.output.as_deref())?;
-    let outcome = api::merge(&MergeConfig::from(args))?;
+    let config = MergeConfig::from(args);
+    let first = args.reports.first();
+    if let Some(Form::Map) = first
+        .map(|file| form(file))
+        .transpose()
+        .map_err(api::Error::from)?
+    {
+        let map = api::merge_maps(&config)?;
+        return map::write_merged(&map, target, &args.output);
+    }
+    let outcome = api::merge(&config)?;
     output::write_report(&outcome.report, target, &args.output)
 }

@@ -95,12 +95,18 @@ impl<E: Clone> Search<E> {
 
     /// Begins with every pack on every route.
     pub(crate) fn of_packs(packs: &[Vec<Item>], routes: &[Route]) -> (Self, Vec<Trial>) {
+        Search::of_routes(routes.iter().map(|&route| (route, packs.to_vec())))
+    }
+
+    /// Begins with packs of each route's own.
+    pub(crate) fn of_routes(
+        packs: impl IntoIterator<Item = (Route, Vec<Vec<Item>>)>,
+    ) -> (Self, Vec<Trial>) {
         let mut search = Search::by(Method::Halving);
         let mut trials = Vec::new();
-        for pack in packs.iter().filter(|pack| !pack.is_empty()) {
-            for &route in routes {
-                trials.push(search.add_root(route, pack.clone()));
-            }
+        for (route, packs) in packs {
+            let packs = packs.into_iter().filter(|pack| !pack.is_empty());
+            trials.extend(packs.map(|pack| search.add_root(route, pack)));
         }
         (search, trials)
     }

@@ -1,11 +1,13 @@
 //! Driving all devices of a machine, one after the other.
 
+use tracing::debug;
+
 use crate::driver::access::{Access, Space, Width};
 use crate::driver::config_space::Config;
 use crate::driver::interrupts;
 use crate::driver::layout::{BarKind, Free, Function, Windows, place};
 use crate::driver::pci;
-use crate::driver::pci::{Capability, VENDOR};
+use crate::driver::pci::{BusNumbers, Capability, VENDOR};
 use crate::driver::qtest::{DriveError, Qtest};
 use crate::driver::script::{Absent, Things};
 use crate::driver::states::states;
@@ -65,8 +67,11 @@ async fn bring_into(
     let Ok(accesses) = accesses else {
         return Ok(());
     };
-    let done = qtest.perform(&accesses).await;
-    done.map_err(|error| error.at(state))?;
+    // What was begun has time to end before a read is answered.
+    for accesses in accesses.split_inclusive(|access| access.value.is_none()) {
+        let done = qtest.perform(accesses).await;
+        done.map_err(|error| error.at(state))?;
+    }
     if !report.states.iter().any(|known| known == state) {
         report.states.push(state.to_owned());
     }
@@ -89,16 +94,19 @@ async fn drive_pci(
     };
     let mut roots = roots.to_vec();
     roots.sort_unstable();
-    let ends = roots.iter().skip(1).copied().map(Some).chain([None]);
-    for (&root, end) in roots.iter().zip(ends) {
-        let mut next = root.saturating_add(1);
-        let mut functions = pci::scan(qtest, config, root, &mut next).await?;
-        // The buses behind bridges would have the numbers of the next root: the bridges there have no room.
-        if end.is_some_and(|end| next > end) {
-            continue;
-        }
+    let ends = roots.iter().skip(1).map(|&root| u16::from(root));
+    for (&root, end) in roots.iter().zip(ends.chain([256])) {
+        let next = u16::from(root) + 1;
+        let mut numbers = BusNumbers { next, end };
+        let mut functions = pci::scan(qtest, config, root, &mut numbers).await?;
         let accesses = place(&mut functions, &mut windows, config);
         qtest.perform(&accesses).await?;
+        debug!(
+            root,
+            functions = all(&functions).len(),
+            last = numbers.next - 1,
+            "a root bus"
+        );
         for function in all(&functions) {
             report.functions += 1;
             let driven = drive_function(qtest, config, map, function, ram, report).await;

@@ -47,7 +47,26 @@ fn is_there(id: u64) -> bool {
     !matches!(id & 0xffff, 0 | 0xffff)
 }
 
-/// Finds the functions on a root bus and behind its bridges, whose buses get the numbers from `next` on.
+/// The numbers that the buses behind bridges may be given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BusNumbers {
+    pub next: u16,
+    /// The number of the next root bus, or one more than the last that there is.
+    pub end: u16,
+}
+
+impl BusNumbers {
+    fn take(&mut self) -> Option<u8> {
+        let taken = u8::try_from(self.next)
+            .ok()
+            .filter(|_| self.next < self.end)?;
+        self.next += 1;
+        Some(taken)
+    }
+}
+
+/// Finds the functions on a root bus and behind its bridges. What is behind a bridge for which no number is left
+/// is not found.
 ///
 /// # Errors
 /// The machine ends, or does not answer.
@@ -55,7 +74,7 @@ pub(crate) async fn scan(
     qtest: &mut Qtest,
     config: Config,
     bus: u8,
-    next: &mut u8,
+    numbers: &mut BusNumbers,
 ) -> Result<Vec<Function>, DriveError> {
     let mut functions = Vec::new();
     for at in present(qtest, config, bus).await? {
@@ -77,7 +96,7 @@ pub(crate) async fn scan(
         }
         let sized = qtest.perform(&accesses).await?;
         let behind = match is_bridge {
-            true => Some(Box::pin(behind(qtest, config, at, next)).await?),
+            true => Some(Box::pin(behind(qtest, config, at, numbers)).await?),
             false => None,
         };
         functions.push(Function {
@@ -136,21 +155,19 @@ async fn behind(
     qtest: &mut Qtest,
     config: Config,
     bridge: Address,
-    next: &mut u8,
+    numbers: &mut BusNumbers,
 ) -> Result<Option<Bus>, DriveError> {
-    let secondary = *next;
-    let Some(after) = next.checked_add(1) else {
+    let Some(secondary) = numbers.take() else {
         return Ok(None);
     };
-    *next = after;
-    let numbers = |last: u8| {
+    let register = |last: u8| {
         let value = u64::from(bridge.bus) | u64::from(secondary) << 8 | u64::from(last) << 16;
         config.write(bridge, 0x18, Width::Long, value)
     };
-    qtest.perform(&numbers(u8::MAX)).await?;
-    let functions = scan(qtest, config, secondary, next).await?;
-    let last = next.saturating_sub(1).max(secondary);
-    qtest.perform(&numbers(last)).await?;
+    qtest.perform(&register(u8::MAX)).await?;
+    let functions = scan(qtest, config, secondary, numbers).await?;
+    let last = u8::try_from(numbers.next - 1).unwrap_or(u8::MAX);
+    qtest.perform(&register(last)).await?;
     Ok(Some(Bus { last, functions }))
 }
 

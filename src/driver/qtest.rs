@@ -11,6 +11,7 @@ use tracing::trace;
 
 use crate::driver::access::Access;
 use crate::qemu::option_value;
+use crate::qemu::qmp::QmpError;
 
 /// The longest answer that is read, in bytes; a value has 20.
 const LONGEST: usize = 4096;
@@ -20,6 +21,8 @@ const LONGEST: usize = 4096;
 pub(crate) enum DriveError {
     #[error("its qtest socket: {0}")]
     Io(#[from] io::Error),
+    #[error("its monitor: {0}")]
+    Monitor(#[from] QmpError),
     #[error("it closed its qtest socket after `{after}`")]
     Closed { after: String },
     #[error("it did not answer `{command}` within {} s", after.as_secs_f32())]
@@ -47,7 +50,11 @@ impl DriveError {
         match self {
             DriveError::Deadline { .. } => true,
             DriveError::At { error, .. } => error.is_deadline(),
-            DriveError::Io(_) | DriveError::Closed { .. } | DriveError::Answer { .. } => false,
+            DriveError::Monitor(QmpError::Deadline { .. }) => true,
+            DriveError::Io(_)
+            | DriveError::Monitor(_)
+            | DriveError::Closed { .. }
+            | DriveError::Answer { .. } => false,
         }
     }
 }

@@ -30,6 +30,11 @@ impl CaseName {
         &self.text
     }
 
+    /// Tells whether its devices are driven from outside.
+    pub fn is_driven(&self) -> bool {
+        self.text.ends_with("/driven")
+    }
+
     /// Returns the name of what is moved: a device set, a device type, or `bare`.
     pub fn subject(&self) -> &str {
         &self.subject

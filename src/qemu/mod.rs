@@ -39,7 +39,6 @@ pub(crate) use machine::NoCommonMachine;
 pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
 pub(crate) use options::{is_id, option_value, split_option};
-pub(crate) use pair::side_by_side;
 pub(crate) use pair::{Fingerprints, Opened, PairError};
 pub use pair::{Means, Pair};
 pub(crate) use process::{Ended, RunError, Running, output};

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::model::BuildRef;
+use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::{
     Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
@@ -59,7 +60,7 @@ impl Opened {
 
     /// Returns a hash of the program that runs and of the options that a script adds. Where the system does not
     /// show the program, one of the files that start it.
-    fn fingerprint(&self) -> Option<String> {
+    pub(crate) fn fingerprint(&self) -> Option<String> {
         let program = self.info.program.as_ref().and_then(RunningProgram::hash);
         program.or_else(|| self.build.hash_of_files())
     }
@@ -107,14 +108,28 @@ impl PairError {
 
 /// Hashes of the programs of a pair, made while guests run: each is of tens of megabytes.
 #[derive(Debug)]
-pub(crate) struct Fingerprints(JoinHandle<(Option<String>, Option<String>)>);
+pub(crate) struct Fingerprints(Hashes);
+
+#[derive(Debug)]
+enum Hashes {
+    Known(Option<String>, Option<String>),
+    Coming(JoinHandle<(Option<String>, Option<String>)>),
+}
 
 impl Fingerprints {
+    /// Takes the hashes of the old and of the new build, where they are known.
+    pub(crate) fn known(old: Option<String>, new: Option<String>) -> Fingerprints {
+        Fingerprints(Hashes::Known(old, new))
+    }
+
     /// Waits for the hashes of the old and of the new build; `None` for one that cannot be read.
     pub(crate) fn wait(self) -> (Option<String>, Option<String>) {
-        match self.0.join() {
-            Ok(hashes) => hashes,
-            Err(panic) => std::panic::resume_unwind(panic),
+        match self.0 {
+            Hashes::Known(old, new) => (old, new),
+            Hashes::Coming(thread) => match thread.join() {
+                Ok(hashes) => hashes,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
         }
     }
 }
@@ -123,9 +138,9 @@ impl Pair {
     /// Begins to hash the programs of the builds.
     pub(crate) fn fingerprints(&self) -> Fingerprints {
         let (old, new) = (self.old.clone(), self.new.clone());
-        Fingerprints(std::thread::spawn(move || {
+        Fingerprints(Hashes::Coming(std::thread::spawn(move || {
             (old.fingerprint(), new.fingerprint())
-        }))
+        })))
     }
 
     /// Opens both builds side by side.
@@ -134,7 +149,14 @@ impl Pair {
     /// One is not available or does not start, or they are for different targets.
     pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
         let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
-        let (old, new) = (old?, new?);
+        Pair::of(old?, new?)
+    }
+
+    /// Makes a pair of two builds that are open already.
+    ///
+    /// # Errors
+    /// They are for different targets.
+    pub fn of(old: Opened, new: Opened) -> Result<Pair, PairError> {
         if old.info.target != new.info.target {
             return Err(PairError::OtherTarget {
                 old: old.build.label().to_owned(),
@@ -175,19 +197,4 @@ impl Pair {
     pub fn usual_machine(&self) -> Option<String> {
         machine::usual_of(self.arch()).find_map(|family| self.machine(family).ok())
     }
-}
-
-/// Runs both at once; a panic of one is passed on.
-pub(crate) fn side_by_side<A: Send, B: Send>(
-    old: impl FnOnce() -> A + Send,
-    new: impl FnOnce() -> B + Send,
-) -> (A, B) {
-    std::thread::scope(|scope| {
-        let new = scope.spawn(new);
-        let old = old();
-        match new.join() {
-            Ok(new) => (old, new),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
 }

@@ -12,6 +12,7 @@ mod finding;
 mod guest;
 pub(crate) mod identity;
 mod linux;
+pub mod map;
 mod memory;
 mod notice;
 mod owner;

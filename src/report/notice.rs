@@ -30,6 +30,8 @@ pub enum NoticeKind {
     /// A Linux guest has no driver for devices, which are moved as the firmware left them. The subject is
     /// their ids.
     NotDriven,
+    /// The devices of a machine could not be driven from outside. The subject is the machine.
+    NotDrivable,
     /// The guests' network cards offer none of the features by which a host takes work off a card. The
     /// subject is the machine.
     OffloadNotNegotiated,
@@ -59,6 +61,8 @@ pub enum NoticeKind {
     NotInState,
     /// The run has no case of the name that was to decide alone. The subject is the name.
     CaseMissing,
+    /// Two builds of a map were not swept. The subject is their labels.
+    PairNotTested,
     /// The baseline is of another machine type. The subject is its file.
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
@@ -88,6 +92,20 @@ impl Notice {
         }
     }
 
+    /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
+    /// history, nothing that was asked for or no pair of builds was tried, or the dumps are of two machine types, between which QEMU migrates no
+    /// guest.
+    pub fn is_of_verdict(&self) -> bool {
+        matches!(
+            self.kind,
+            NoticeKind::ShardMissing
+                | NoticeKind::MachinesDiffer
+                | NoticeKind::HistoryFailed
+                | NoticeKind::NothingTried
+                | NoticeKind::PairNotTested
+        )
+    }
+
     /// Returns the sentence for it, without the reason.
     pub fn statement(&self) -> String {
         let subject = &self.subject;
@@ -108,6 +126,9 @@ impl Notice {
                 format!("the guest of {subject} did not run, and was moved as it is after reset")
             }
             NoticeKind::NotDriven => format!("the guest did not use {subject}"),
+            NoticeKind::NotDrivable => {
+                format!("no device of {subject} was moved with a driver at work")
+            }
             NoticeKind::OffloadNotNegotiated => {
                 format!(
                     "the network cards of {subject} offer no offload features, so that none is negotiated"
@@ -131,6 +152,7 @@ impl Notice {
             NoticeKind::ExclusionUnmatched => format!("no case is excluded by {subject}"),
             NoticeKind::HistoryFailed => format!("the history {subject} does not have this run"),
             NoticeKind::LockDiffers => format!("the run differs from the lock {subject}"),
+            NoticeKind::PairNotTested => format!("the builds {subject} were not tested"),
             NoticeKind::NotInState => format!("the state has no section {subject}"),
             NoticeKind::CaseMissing => format!("nothing is known of the case {subject}"),
             NoticeKind::BaselineDiffers => {

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::compression::{UnpackError, unpacked};
 use crate::model::visible_lines;
+use crate::report::map::{MAP_SCHEMA, Map};
 use crate::report::{REPORT_SCHEMA, Report};
 
 /// A report that unpacks to more than this is refused. Real ones have some megabytes.
@@ -34,8 +36,36 @@ pub(crate) enum ReadError {
     Unpack(#[from] UnpackError),
     #[error("{origin} is not a report: {reason}; `--format json` writes one")]
     NoReport { origin: String, reason: String },
-    #[error("{origin} is a report of the form {schema:?}; this migcompat reads {REPORT_SCHEMA:?}")]
-    OtherSchema { origin: String, schema: String },
+    #[error("{origin} is a report of the form {schema:?}; this migcompat reads {wanted:?}")]
+    OtherSchema {
+        origin: String,
+        schema: String,
+        wanted: &'static str,
+    },
+}
+
+/// The form of a file, by the schema that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Map,
+    /// A report, or something that is neither.
+    Report,
+}
+
+/// Tells whether a file is a map or a report.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn form(file: &Path) -> Result<Form, ReadError> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: String,
+    }
+    let (text, _) = text(file)?;
+    Ok(match serde_json::from_slice::<Head>(&text) {
+        Ok(head) if head.schema == MAP_SCHEMA => Form::Map,
+        Ok(_) | Err(_) => Form::Report,
+    })
 }
 
 /// Reads a report in JSON, plain, gzip or zstd.
@@ -43,6 +73,22 @@ pub(crate) enum ReadError {
 /// # Errors
 /// The file cannot be read, or holds something else.
 pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
+    let (text, origin) = text(file)?;
+    let report = parse(&text, &origin, REPORT_SCHEMA)?;
+    Ok(Input { origin, report })
+}
+
+/// Reads a map in JSON, plain, gzip or zstd.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(crate) fn read_map(file: &Path) -> Result<Map, ReadError> {
+    let (text, origin) = text(file)?;
+    parse(&text, &origin, MAP_SCHEMA)
+}
+
+/// Returns what is in a file, unpacked, and the name for messages.
+fn text(file: &Path) -> Result<(Vec<u8>, String), ReadError> {
     use std::io::Read;
     let io = |source| ReadError::Io {
         file: file.to_owned(),
@@ -59,28 +105,31 @@ pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
             file: file.to_owned(),
         });
     }
-    parse(&bytes, &file.display().to_string())
+    let origin = file.display().to_string();
+    let text = unpacked(&bytes, &origin, MAX_BYTES)?.into_owned();
+    Ok((text, origin))
 }
 
-/// Reads a report from memory; `origin` names it in errors.
-///
-/// # Errors
-/// As [`read()`].
-fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
+/// Reads what names this schema; `origin` names it in errors.
+fn parse<T: DeserializeOwned>(
+    text: &[u8],
+    origin: &str,
+    wanted: &'static str,
+) -> Result<T, ReadError> {
     let no_report = |reason: String| ReadError::NoReport {
         origin: origin.to_owned(),
         reason,
     };
-    let text = unpacked(bytes, origin, MAX_BYTES)?;
     // The schema first: in another one every key may be in another place.
     let mut any: Value =
-        serde_json::from_slice(&text).map_err(|error| no_report(error.to_string()))?;
+        serde_json::from_slice(text).map_err(|error| no_report(error.to_string()))?;
     match any.get("schema").and_then(Value::as_str) {
-        Some(REPORT_SCHEMA) => {}
+        Some(schema) if schema == wanted => {}
         Some(schema) => {
             return Err(ReadError::OtherSchema {
                 origin: origin.to_owned(),
                 schema: schema.to_owned(),
+                wanted,
             });
         }
         None => return Err(no_report("it names no schema".to_owned())),
@@ -88,15 +137,9 @@ fn parse(bytes: &[u8], origin: &str) -> Result<Input, ReadError> {
     show_all(&mut any);
     let mut track = serde_path_to_error::Track::new();
     let traced = serde_path_to_error::Deserializer::new(any, &mut track);
-    let report = Report::deserialize(traced);
+    let read = T::deserialize(traced);
     let path = track.path().to_string();
-    match report {
-        Ok(report) => Ok(Input {
-            origin: origin.to_owned(),
-            report,
-        }),
-        Err(error) => Err(no_report(format!("at {path}: {error}"))),
-    }
+    read.map_err(|error| no_report(format!("at {path}: {error}")))
 }
 
 /// Makes every text of a report visible. Texts of rules have lines, and so do messages that quote a build.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Case, Coverage, Finding, Notice, NoticeKind, Outcome, Policy, Report};
+use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report};
 
 /// The answer in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl Verdict {
         if nothing_ran(&report.cases)
             || rests_on_a_part(&report.cases)
             || !covered
-            || is_partial(&report.notices)
+            || report.notices.iter().any(Notice::is_of_verdict)
         {
             return Verdict::Untested;
         }
@@ -82,29 +82,13 @@ fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
     required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
 }
 
-/// Returns true if the evidence does not answer the question: a part of the run has no report or no history, no
-/// device type that was asked for could be tried, or the dumps are of two machine types, between which QEMU migrates
-/// no guest.
-fn is_partial(notices: &[Notice]) -> bool {
-    let missing = |notice: &Notice| {
-        matches!(
-            notice.kind,
-            NoticeKind::ShardMissing
-                | NoticeKind::MachinesDiffer
-                | NoticeKind::HistoryFailed
-                | NoticeKind::NothingTried
-        )
-    };
-    notices.iter().any(missing)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::model::{BuildKind, BuildRef, Direction};
-    use crate::report::{CoveredSection, Level, Reached};
+    use crate::report::{CoveredSection, Level, NoticeKind, Reached};
 
     fn report() -> Report {
         let build = BuildRef {

@@ -23,6 +23,17 @@ pub(crate) struct CaseFamily {
     machine: String,
     subject: Subject,
     transport: Transport,
+    state: State,
+}
+
+/// The state of the devices when the machine is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    /// As after reset.
+    #[default]
+    Reset,
+    /// As a driver from outside left them.
+    Driven,
 }
 
 /// The subject of a case.
@@ -63,7 +74,13 @@ impl CaseFamily {
             machine: machine.to_owned(),
             subject,
             transport,
+            state: State::default(),
         }
+    }
+
+    /// Names the cases of the same with devices in this state.
+    pub(crate) fn in_state(self, state: State) -> Self {
+        CaseFamily { state, ..self }
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -90,6 +107,8 @@ impl fmt::Display for CaseFamily {
             machine,
             subject,
             transport,
+            // All states of one subject are in one shard.
+            state: _,
         } = self;
         write!(f, "{machine}/{subject}/{transport}")
     }
@@ -121,7 +140,11 @@ pub(crate) struct CaseId {
 
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.family, self.direction)
+        write!(f, "{}/{}", self.family, self.direction)?;
+        match self.family.state {
+            State::Reset => Ok(()),
+            State::Driven => f.write_str("/driven"),
+        }
     }
 }
 
@@ -149,6 +172,18 @@ mod tests {
             ),
         ] {
             assert_eq!(family.case(Direction::Forward).to_string(), id);
+        }
+    }
+
+    #[test]
+    fn a_state_is_named_last_and_changes_no_shard() {
+        let family = CaseFamily::device("q35", "nvme", Transport::Unix);
+        let driven = family.clone().in_state(State::Driven);
+        let id = driven.case(Direction::Backward).to_string();
+        assert_eq!(id, "q35/nvme/unix/backward/driven");
+        for shard in ["1/3", "2/3", "3/3"] {
+            let shard = Some(shard.parse().expect("a shard"));
+            assert_eq!(family.is_in(shard), driven.is_in(shard));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::migration::config::MigrationConfig;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
 use crate::report::{Case, Cause, ChangedByLoad, Control, Outcome, Repeated, TOGETHER};
-use crate::sweep::case_id::{BARE, CaseFamily, CaseId};
+use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State};
 use crate::sweep::machine::{Attribution, BareMachine, Context, Controls, Run, endpoints};
 use crate::sweep::selection::UnavailableMachine;
 use crate::sweep::target::{SweepTarget, with_architecture};
@@ -37,6 +37,18 @@ impl UnavailableMachine {
             cause: message(self.reason.clone()),
             ..Case::untried(id.to_string(), &self.machine, BARE, transport, id.direction)
         }
+    }
+}
+
+/// Returns the case of what is not tried with drivers at work, since it fails without. One sentence for all of them,
+/// which is shown once.
+pub(crate) fn failed_before(target: &SweepTarget, subject: &str, id: CaseId) -> Case {
+    let CaseId { direction, .. } = id;
+    let nothing = Composition::default();
+    let why = "it fails without a driver at work; the case without `/driven` says why";
+    Case {
+        cause: message(why.to_owned()),
+        ..case::untried(&target.config, id.to_string(), subject, &nothing, direction)
     }
 }
 
@@ -84,6 +96,12 @@ pub(crate) fn device_case(
     let mut case = case::untried(&target.config, id, driver, &composition, direction);
     let route = Route::Across(direction);
     let Some(verdict) = across.search.verdict(route, item) else {
+        if across
+            .failed_before
+            .contains_key(&(direction, driver.to_owned()))
+        {
+            return failed_before(target, driver, target.device_family(driver).case(direction));
+        }
         case.cause = message(format!(
             "the machine does not migrate {direction} without any device; see {}",
             target.bare_family().case(direction)
@@ -166,8 +184,12 @@ fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> St
         ..
     } = &target.config;
     let (old, new) = (quote(old.build.label()), quote(new.build.label()));
+    let driven = match target.state() {
+        State::Reset => "",
+        State::Driven => " --driven",
+    };
     format!(
-        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}"
+        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}{driven}"
     )
 }
 
@@ -184,6 +206,7 @@ pub(crate) fn group_case(
     let composition = target.config.compose(&set);
     let transport = target.config.transport;
     let family = CaseFamily::group(&target.label, options.shard, at + 1, transport);
+    let family = family.in_state(target.state());
     let id = family.case(direction).to_string();
     let mut case = case::untried(&target.config, id, TOGETHER, &composition, direction);
     let control = |route| controls.of_group(at, route);

@@ -8,9 +8,9 @@ use crate::migration::coverage::{Observed, Reach};
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
 use crate::sweep::case_id::{BARE, CaseId};
-use crate::sweep::cases::{bare_case, device_case, excluded_case, group_case};
+use crate::sweep::cases::{bare_case, device_case, excluded_case, failed_before, group_case};
 use crate::sweep::catalogue::{Catalogue, How};
-use crate::sweep::machine::{Context, Controls, Cost, Evidence, Finished};
+use crate::sweep::machine::{Before, Context, Controls, Cost, Evidence, Finished};
 
 /// A machine's part of the report.
 #[derive(Debug, Clone)]
@@ -71,7 +71,10 @@ impl MachineResult {
         let bare = target.bare_family();
         if bare.is_in(options.shard) {
             for &direction in &options.directions {
-                let case = bare_case(target, finished.bare(), direction);
+                let case = match finished.failed_before(direction, BARE) {
+                    true => failed_before(target, BARE, bare.case(direction)),
+                    false => bare_case(target, finished.bare(), direction),
+                };
                 collected.add(case, &DeviceSet::union(BARE, []));
             }
         }
@@ -135,6 +138,18 @@ impl MachineResult {
     }
 }
 
+impl MachineResult {
+    /// Adds what was found with drivers at work. The counts of device types stay: they are the same ones.
+    pub(crate) fn add_driven(&mut self, driven: MachineResult) {
+        self.cases.extend(driven.cases);
+        self.planned.extend(driven.planned);
+        self.observed.extend(driven.observed);
+        self.failed.extend(driven.failed);
+        self.swept.guests += driven.swept.guests;
+        self.swept.elapsed_ms += driven.swept.elapsed_ms;
+    }
+}
+
 impl Collected {
     fn add_devices(&mut self, context: Context<'_>, controls: &Controls, asked: &BTreeSet<Item>) {
         let devices = &controls.across.devices;
@@ -170,7 +185,13 @@ impl Collected {
                         not_asked.extend(devices.virtio(context, &[item]));
                     }
                 }
-                Fate::Untried => {}
+                Fate::Untried => {
+                    let before = controls.across.failed_before.iter();
+                    let mut mine = before.filter(|((_, name), _)| *name == candidate.driver);
+                    if mine.any(|(_, before)| *before == Before::NotStarted) {
+                        continue;
+                    }
+                }
             }
             for &direction in &context.options.directions {
                 let case = device_case(context, controls, item, direction);

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
-use crate::qemu::{Build, QemuError, machine, side_by_side};
-use crate::sweep::case_id::CaseFamily;
+use crate::migration::endpoint::driving::Driving;
+use crate::parallel::side_by_side;
+use crate::qemu::{Build, QemuError, machine};
+use crate::sweep::case_id::{CaseFamily, State};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
+use crate::workload::linux::Network;
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
@@ -32,14 +35,39 @@ impl SweepTarget {
         sent.any(|section| is_part_of(&section.type_name, driver)) || is_named_after(name, driver)
     }
 
+    /// Returns the same machine with its devices driven from outside, if it is known where they are.
+    pub(crate) fn driven(&self, network: Network) -> Option<SweepTarget> {
+        let MigrationConfig { machine, arch, .. } = &self.config;
+        let driving = Driving {
+            network,
+            ..Driving::of(machine, arch)?
+        };
+        let mut target = self.clone();
+        target.config.driving = Some(driving);
+        if network != Network::Hub {
+            for endpoint in [&mut target.config.old, &mut target.config.new] {
+                endpoint.build = endpoint.build.clone().with_own_network();
+            }
+        }
+        Some(target)
+    }
+
+    /// Returns the state in which the machine's devices are sent.
+    pub(crate) fn state(&self) -> State {
+        match self.config.driving {
+            None => State::Reset,
+            Some(_) => State::Driven,
+        }
+    }
+
     /// Names the cases of the machine without devices.
     pub(crate) fn bare_family(&self) -> CaseFamily {
-        CaseFamily::bare(&self.label, self.config.transport)
+        CaseFamily::bare(&self.label, self.config.transport).in_state(self.state())
     }
 
     /// Names the cases of a device type.
     pub(crate) fn device_family(&self, driver: &str) -> CaseFamily {
-        CaseFamily::device(&self.label, driver, self.config.transport)
+        CaseFamily::device(&self.label, driver, self.config.transport).in_state(self.state())
     }
 
     /// Returns the machine's whole name, in a run over so many architectures.

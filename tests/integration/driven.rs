@@ -1,8 +1,12 @@
 //! Machines whose devices are driven from outside: what is seen without any guest.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
+use crate::common::root;
 use crate::live::Run;
 
 const BUILD: &str = "debian:bookworm-backports";
@@ -120,4 +124,127 @@ fn a_machine_without_a_map_is_refused_with_what_can_be_done() {
         "{said}"
     );
     assert!(said.contains("--paused"), "{said}");
+}
+
+/// What `device-sets/never-sent.toml` says is never sent, each with its section; `*` is any.
+fn never_sent() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("device-sets/never-sent.toml")).unwrap();
+    let listed: toml::Table = text.parse().unwrap();
+    let mut all = Vec::new();
+    for entry in listed["never"].as_array().unwrap() {
+        let reason = entry["reason"].as_str().unwrap();
+        assert!(!reason.is_empty());
+        for subsection in entry["subsections"].as_array().unwrap() {
+            let (section, name) = subsection.as_str().unwrap().split_once(' ').unwrap();
+            all.push((section.to_owned(), name.to_owned()));
+        }
+    }
+    all
+}
+
+/// The subsections that a sweep sends or does not, with their sections, of those that a guest sent.
+fn subsections(report: &Value, sent: bool) -> BTreeSet<(String, String)> {
+    let sections = report["coverage"]["sections"].as_array().unwrap().iter();
+    let reached =
+        |section: &&Value| section["possible"] == true && section["reached"] != "not-created";
+    let mut all = BTreeSet::new();
+    for section in sections.filter(reached) {
+        let name = section["section"].as_str().unwrap();
+        for subsection in section["subsections"].as_array().unwrap() {
+            if subsection["sent"] == sent {
+                let subsection = subsection["name"].as_str().unwrap();
+                all.insert((name.to_owned(), subsection.to_owned()));
+            }
+        }
+    }
+    all
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_sweep_with_drivers_at_work_sends_all_subsections_but_those_that_are_listed() {
+    let pair = [
+        "sweep",
+        "debian:trixie",
+        "debian:trixie-backports",
+        "-M",
+        "q35",
+    ];
+    let run = Run::new(&[&pair[..], &["--driven"]].concat());
+    let cases = run.report["cases"].as_array().unwrap();
+    let of_driven = |case: &&Value| case["id"].as_str().unwrap().ends_with("/driven");
+    let outcomes = |outcome: &str| {
+        let driven = cases.iter().filter(of_driven);
+        driven.filter(|case| case["outcome"] == outcome).count()
+    };
+    assert!(outcomes("pass") > 200, "{}", run.said());
+    // What fails without a driver is not tried with one.
+    for case in cases.iter().filter(of_driven) {
+        let id = case["id"].as_str().unwrap();
+        let plain = id.strip_suffix("/driven").unwrap();
+        let plain = cases.iter().find(|case| case["id"] == plain).unwrap();
+        if plain["outcome"] == "fail" {
+            assert_eq!(case["outcome"], "skip", "{id}");
+        }
+    }
+    let counts = &run.report["coverage"]["counts"];
+    assert!(
+        counts["subsections_sent"].as_u64().unwrap() >= 60,
+        "{counts}"
+    );
+    let listed = never_sent();
+    let fits = |of: &(String, String), (section, name): &(String, String)| {
+        *name == of.1 && (section == "*" || *section == of.0)
+    };
+    let silent = subsections(&run.report, false);
+    let unlisted = silent
+        .iter()
+        .filter(|of| !listed.iter().any(|entry| fits(of, entry)));
+    let unlisted: Vec<_> = unlisted.collect();
+    assert!(unlisted.is_empty(), "no reason is given for {unlisted:?}");
+    let stale = listed
+        .iter()
+        .filter(|entry| !silent.iter().any(|of| fits(of, entry)));
+    let stale: Vec<_> = stale.collect();
+    assert!(
+        stale.is_empty(),
+        "these are sent, or no section has them: {stale:?}"
+    );
+    run.leaves_nothing();
+}
+
+/// A feature shows only once it has been accepted, and then each case says so in its name.
+#[apply(test)]
+#[needs(Builds)]
+fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = crate::common::build(BUILD);
+    let text = format!(
+        "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off\nexec env {} \"$@\"",
+        build.shell_prefix()
+    );
+    let lacks = crate::common::script(folder.path(), "qemu-system-x86_64", &text);
+    let sweep = |more: &[&str]| {
+        let args = [
+            "sweep",
+            BUILD,
+            &lacks,
+            "-M",
+            "q35",
+            "--only",
+            "virtio-net-pci",
+        ];
+        Run::new(&[&args[..], more].concat())
+    };
+    let plain = sweep(&[]);
+    assert_eq!(plain.status(), Some(0), "{}", plain.said());
+    let driven = sweep(&["--driven"]);
+    assert_eq!(driven.status(), Some(1), "{}", driven.said());
+    let failed = driven.report["cases"].as_array().unwrap().iter();
+    let failed: Vec<&Value> = failed.filter(|case| case["outcome"] == "fail").collect();
+    assert_eq!(failed.len(), 1, "{}", driven.said());
+    assert_eq!(failed[0]["id"], "q35/virtio-net-pci/unix/forward/driven");
+    let features = serde_json::json!(["mrg_rxbuf"]);
+    assert_eq!(failed[0]["cause"]["features"], features);
+    driven.leaves_nothing();
 }

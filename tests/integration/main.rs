@@ -37,6 +37,7 @@ mod linux;
 mod live;
 mod load;
 mod log;
+mod map;
 mod merge;
 mod new_rule;
 mod output_file;

@@ -106,12 +106,20 @@ command!(SetParameters, "migrate-set-parameters", Value);
 /// Asks which devices are on the PCI buses.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueryPci {}
-command!(QueryPci, "query-pci", Vec<PciBusReply>);
+command!(QueryPci, "query-pci", Vec<PciRootReply>);
+
+/// A root bus.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PciRootReply {
+    /// Its number.
+    pub bus: i64,
+    pub devices: Vec<PciDeviceReply>,
+}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PciBusReply {
-    pub bus: i64,
     pub devices: Vec<PciDeviceReply>,
 }
 

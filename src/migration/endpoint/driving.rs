@@ -9,6 +9,7 @@ use crate::migration::endpoint::commands::QueryPci;
 use crate::migration::endpoint::vm::Vm;
 use crate::qemu::machine;
 use crate::qemu::machine::Map;
+use crate::qemu::qmp::QmpError;
 use crate::report::DrivenReport;
 use crate::workload::linux::Network;
 
@@ -73,12 +74,15 @@ impl Vm {
             driving, waiting, ..
         } = self.seat.take()?;
         let session = &self.monitored.session;
-        // A machine without PCI has no answer.
-        let buses = session.execute(QueryPci {}, self.command).await;
-        let buses = buses.unwrap_or_default().into_iter();
-        let roots = buses.filter_map(|bus| u8::try_from(bus.bus).ok());
-        let roots: Vec<u8> = roots.collect();
         let work = async {
+            let buses = match session.execute(QueryPci {}, self.command).await {
+                Ok(buses) => buses,
+                // A build without PCI has no such command.
+                Err(QmpError::Refused { .. }) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            };
+            let roots = buses.iter().filter_map(|bus| u8::try_from(bus.bus).ok());
+            let roots: Vec<u8> = roots.collect();
             let mut qtest = waiting.connected(self.command).await?;
             drive(&mut qtest, driving.family, driving.map, &roots).await
         };

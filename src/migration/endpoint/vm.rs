@@ -16,12 +16,13 @@ use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::model::Version;
+use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
     Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
-    option_value, quote, side_by_side,
+    option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;

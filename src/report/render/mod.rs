@@ -8,5 +8,6 @@ mod guest;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod map;
 pub mod sweep;
 pub mod text;

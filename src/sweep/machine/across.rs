@@ -1,6 +1,6 @@
 //! The search for the devices that do not migrate from one build to the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +8,9 @@ use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
 use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
-use crate::model::Route;
+use crate::model::{Direction, Route};
 use crate::report::Outcome;
+use crate::sweep::case_id::State;
 use crate::sweep::machine::attribution::{Attribution, accounts_for, without};
 use crate::sweep::machine::bare::BareMachine;
 use crate::sweep::machine::devices::Devices;
@@ -17,6 +18,17 @@ use crate::sweep::machine::evidence::Evidence;
 use crate::sweep::machine::guest::{Guest, Moved, Purpose, Task};
 use crate::sweep::machine::run::{Calibration, Run};
 use crate::sweep::machine::{Context, Packing};
+
+/// Device types that did not migrate in a direction.
+pub(crate) type FailedBefore = BTreeMap<(Direction, String), Before>;
+
+/// The way in which a device did not migrate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// A build does not start with it, so that it has no case.
+    NotStarted,
+    Failed,
+}
 
 /// Every device between the builds.
 #[derive(Debug)]
@@ -30,6 +42,9 @@ pub(crate) struct AcrossSearch {
     widths_known: Arc<AtomicBool>,
     /// Failures on the way back that dumps or streams predicted before.
     predicted: BTreeSet<(Route, Item)>,
+    /// The device types that do not migrate as they are after reset, where this is about devices with drivers:
+    /// they are not tried again.
+    pub failed_before: FailedBefore,
     /// The devices that others need: whether they pass decides whether those are tried.
     needed: BTreeSet<Item>,
 }
@@ -40,6 +55,7 @@ impl AcrossSearch {
         bare: BareMachine,
         buses: &Buses,
         evidence: &Evidence,
+        failed_before: FailedBefore,
     ) -> (Self, Vec<Task>) {
         let Context { target, options } = context;
         let devices = Devices::of(context, buses);
@@ -63,9 +79,26 @@ impl AcrossSearch {
         };
         let apart = all.iter().copied().filter(|&item| is_predicted(item));
         let packs = devices.packs(context, &all, &apart.collect());
-        let (search, trials) = match routes.as_slice() {
-            &[there, back] => Search::there_and_back(&packs, there, back),
-            routes => Search::of_packs(&packs, routes),
+        let needs = devices.needs(arch);
+        let (search, trials) = match (target.state(), routes.as_slice()) {
+            (State::Driven, routes) => {
+                let fails = |route: Route, item: Item| {
+                    let mut items = needs[&item].iter().chain([&item]);
+                    let name = |item: &Item| devices.catalogue.candidates[*item].driver.clone();
+                    let direction = route.direction();
+                    direction.is_some_and(|way| {
+                        items.any(|of| failed_before.contains_key(&(way, name(of))))
+                    })
+                };
+                let packs = routes.iter().map(|&route| {
+                    let items = all.iter().copied().filter(|&item| !fails(route, item));
+                    let items: Vec<Item> = items.collect();
+                    (route, devices.packs(context, &items, &BTreeSet::new()))
+                });
+                Search::of_routes(packs)
+            }
+            (State::Reset, &[there, back]) => Search::there_and_back(&packs, there, back),
+            (State::Reset, routes) => Search::of_packs(&packs, routes),
         };
         let predicted_back = routes.last().map(|&back| {
             let predicted = all.iter().copied();
@@ -77,7 +110,6 @@ impl AcrossSearch {
             .with_likeness(accounts_for)
             .with_predicted_back(predicted_back.unwrap_or_default());
         // One by one, every device is tried whatever the prediction.
-        let needs = devices.needs(arch);
         let needed = needs.values().flatten().copied().collect();
         let search = match options.packing {
             Packing::Packed => search.with_needs(needs),
@@ -90,6 +122,7 @@ impl AcrossSearch {
             widths: Vec::new(),
             widths_known: Arc::default(),
             predicted: BTreeSet::new(),
+            failed_before,
             needed,
         };
         let tasks = across.tasks(context, trials, evidence);
@@ -99,7 +132,9 @@ impl AcrossSearch {
     fn tasks(&self, context: Context<'_>, trials: Vec<Trial>, evidence: &Evidence) -> Vec<Task> {
         let task = |trial: Trial| {
             let mut virtio = self.devices.virtio(context, &trial.items);
-            let features = virtio.any(|item| !evidence.asked.contains(&item));
+            // What they offer depends on no driver, and was asked before.
+            let features = context.target.state() == State::Reset
+                && virtio.any(|item| !evidence.asked.contains(&item));
             drop(virtio);
             let route = trial.route;
             Task {
@@ -114,6 +149,22 @@ impl AcrossSearch {
             }
         };
         trials.into_iter().map(task).collect()
+    }
+
+    /// Returns the device types that do not migrate, by direction.
+    pub(crate) fn failed(&self) -> FailedBefore {
+        let verdicts = self.search.verdicts().iter();
+        let failed = verdicts.filter(|(_, verdict)| !matches!(verdict, Verdict::Passed(_)));
+        failed
+            .filter_map(|(&(route, item), verdict)| {
+                let driver = self.devices.catalogue.candidates[item].driver.clone();
+                let before = match verdict {
+                    Verdict::Refused(_) => Before::NotStarted,
+                    _ => Before::Failed,
+                };
+                Some(((route.direction()?, driver), before))
+            })
+            .collect()
     }
 
     /// Returns the device types of some items.

@@ -16,11 +16,13 @@ use std::time::Instant;
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
 use crate::model::{Direction, Exclusion};
+use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::SweepTarget;
+use crate::workload::linux::Network;
 
-pub(crate) use across::AcrossSearch;
+pub(crate) use across::{AcrossSearch, Before, FailedBefore};
 pub(crate) use attribution::Attribution;
 pub(crate) use bare::BareMachine;
 pub(crate) use controls::Controls;
@@ -45,6 +47,8 @@ pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
+    /// Set if what passes is moved once more with its devices driven from outside, cards on this network.
+    pub driven: Option<Network>,
     /// The cases that are left out on purpose.
     pub exclude: Vec<Exclusion>,
     /// The part of the run that this is; a whole run has none.
@@ -65,6 +69,8 @@ pub(crate) struct MachineSweep<'t> {
     phase: Phase,
     pub evidence: Evidence,
     pub cost: Cost,
+    /// The device types that are not tried again.
+    failed_before: FailedBefore,
     /// The number of tasks under way.
     open: usize,
 }
@@ -107,6 +113,35 @@ impl Finished {
     }
 }
 
+impl Finished {
+    /// Tells whether this is about devices with drivers, and one did not migrate without: it was not tried.
+    pub(crate) fn failed_before(&self, direction: Direction, subject: &str) -> bool {
+        match self {
+            Finished::BareMachine(_) => false,
+            Finished::Devices(controls) => {
+                let failed = &controls.across.failed_before;
+                failed.contains_key(&(direction, subject.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the device types that do not migrate, and the bare machine if it does not, if devices were tried.
+    pub(crate) fn failed(&self) -> Option<FailedBefore> {
+        match self {
+            Finished::BareMachine(_) => None,
+            Finished::Devices(controls) => {
+                let mut failed = controls.across.failed();
+                let bare = controls.across.bare.runs.iter();
+                let bare = bare.filter(|(_, run)| !run.passed());
+                failed.extend(bare.filter_map(|(route, _)| {
+                    Some(((route.direction()?, BARE.to_owned()), Before::Failed))
+                }));
+                Some(failed)
+            }
+        }
+    }
+}
+
 impl Default for Phase {
     fn default() -> Self {
         Phase::BareMachine(BareMachine::default())
@@ -115,12 +150,17 @@ impl Default for Phase {
 
 impl<'t> MachineSweep<'t> {
     /// Begins with the machine alone.
-    pub(super) fn begin(target: &'t SweepTarget, options: &'t Options) -> (Self, Vec<Job<Task>>) {
+    pub(super) fn begin(
+        target: &'t SweepTarget,
+        options: &'t Options,
+        failed_before: FailedBefore,
+    ) -> (Self, Vec<Job<Task>>) {
         let mut sweep = MachineSweep {
             context: Context { target, options },
             phase: Phase::default(),
             evidence: Evidence::default(),
             cost: Cost::default(),
+            failed_before,
             open: 0,
         };
         let jobs = sweep.jobs(BareMachine::begin(&options.directions));
@@ -221,8 +261,14 @@ impl<'t> MachineSweep<'t> {
         match std::mem::take(&mut self.phase) {
             Phase::BareMachine(bare) => match bare.buses.clone() {
                 Some(Ok(buses)) => {
-                    let (across, tasks) =
-                        AcrossSearch::begin(self.context, bare, &buses, &self.evidence);
+                    let failed_before = std::mem::take(&mut self.failed_before);
+                    let (across, tasks) = AcrossSearch::begin(
+                        self.context,
+                        bare,
+                        &buses,
+                        &self.evidence,
+                        failed_before,
+                    );
                     (Phase::Across(Box::new(across)), tasks)
                 }
                 _ => (Phase::Done(Finished::BareMachine(bare)), Vec::new()),

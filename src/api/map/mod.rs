@@ -1,0 +1,268 @@
+//! Many builds, pair by pair: what breaks and is mended between them.
+
+mod stock;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::api::config::{Builds, Judging, Machines, SweepConfig};
+use crate::api::error::{Error, Problem};
+use crate::api::logs::LogFolder;
+use crate::api::memory;
+use crate::api::memory::{Memory, Recalled};
+use crate::api::names;
+use crate::api::progress::Progress;
+use crate::api::sweep::opened::Opened;
+use crate::api::sweep::options;
+use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
+use crate::api::{jobs, load_lists, outside_runtime};
+use crate::migration::case::milliseconds;
+use crate::model::Direction;
+use crate::parallel::each;
+use crate::qemu::{Fingerprints, QemuError};
+use crate::report::map::{Map, MapPair};
+use crate::report::{Report, Sought};
+use crate::sweep::shard::Shard;
+
+use stock::{InStock, Stock};
+
+/// Many builds, in the order of their releases, of which pairs are swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapConfig {
+    /// The builds, the oldest first; a dump cannot run.
+    pub builds: Vec<String>,
+    /// Every build with every later one, and not only with the next.
+    pub all_pairs: bool,
+    /// The directions; by default both.
+    pub directions: Vec<Direction>,
+    /// The folder for fetched builds.
+    pub cache: Option<PathBuf>,
+    /// The machines. An alias like `q35` is the newest versioned one that both builds of a pair have.
+    pub machines: Machines,
+    /// Device types to try, with `*` for any text; by default all.
+    pub only: Vec<String>,
+    /// The part of the run to do; [`merge_maps`](crate::api::merge_maps) joins the maps of all parts.
+    pub shard: Option<Shard>,
+    /// The lists and the policy.
+    pub judging: Judging,
+    /// Guests at once; by default one a processor.
+    pub jobs: Option<usize>,
+    /// The time limit of one migration.
+    pub timeout: Duration,
+    /// The folder where the logs of cases that did not pass are kept.
+    pub logs: Option<PathBuf>,
+    /// The file with the results of earlier runs, to which each pair is added.
+    pub history: Option<PathBuf>,
+}
+
+impl MapConfig {
+    /// Every device on the usual machine, between each build and the next, in both directions.
+    pub fn new(builds: impl IntoIterator<Item = impl Into<String>>) -> MapConfig {
+        MapConfig {
+            builds: builds.into_iter().map(Into::into).collect(),
+            all_pairs: false,
+            directions: Direction::BOTH.to_vec(),
+            cache: None,
+            machines: Machines::new(),
+            only: Vec::new(),
+            shard: None,
+            judging: Judging::new(),
+            jobs: None,
+            timeout: Duration::from_secs(30),
+            logs: None,
+            history: None,
+        }
+    }
+
+    /// Sets that every build is tried with every later one.
+    pub fn all_pairs(mut self) -> MapConfig {
+        self.all_pairs = true;
+        self
+    }
+
+    /// Sets the machines.
+    pub fn machines(mut self, machines: Machines) -> MapConfig {
+        self.machines = machines;
+        self
+    }
+
+    /// Adds device types to try, with `*` for any text.
+    pub fn only(mut self, pattern: impl Into<String>) -> MapConfig {
+        self.only.push(pattern.into());
+        self
+    }
+
+    /// Sets the part of the run to do.
+    pub fn shard(mut self, shard: Shard) -> MapConfig {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// Returns the sweep of two of the builds, by their places.
+    fn sweep(&self, old: usize, new: usize) -> SweepConfig {
+        let build = |at: usize| self.builds.get(at).cloned().unwrap_or_default();
+        let builds = Builds::new(build(old), build(new));
+        SweepConfig {
+            machines: self.machines.clone(),
+            only: self.only.clone(),
+            shard: self.shard,
+            judging: self.judging.clone(),
+            jobs: self.jobs,
+            timeout: self.timeout,
+            logs: self.logs.clone(),
+            ..SweepConfig::of(Builds {
+                cache: self.cache.clone(),
+                directions: self.directions.clone(),
+                ..builds
+            })
+        }
+    }
+
+    /// Returns the pairs, by the places of their builds.
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let of = self.builds.len();
+        let news = |old: usize| match self.all_pairs {
+            true => old + 1..of,
+            false => old + 1..(old + 2).min(of),
+        };
+        (0..of)
+            .flat_map(|old| news(old).map(move |new| (old, new)))
+            .collect()
+    }
+}
+
+/// Sweeps pairs of many builds, and says with which build each device breaks and with which it is mended.
+///
+/// Each build is opened once, writes one dump and is hashed once, and the guests of all pairs share the workers,
+/// so that none waits for the slowest guest of a pair. What is found out about a pair is what
+/// [`sweep`](crate::api::sweep()) finds out about it. A build that does not start leaves its pairs untested.
+///
+/// This blocks until it is done, for seconds a pair. The guests are children of this process; none is left when it
+/// returns.
+///
+/// # Errors
+/// There are fewer than two builds, one is named that does not exist, a list is malformed, no pair has a machine or
+/// a device type that is named, or the call is made inside a runtime.
+///
+/// # Examples
+/// Builds are needed for this, so it is not run with the other examples:
+/// ```no_run
+/// use migcompat::api::{MapConfig, Silent, map};
+///
+/// let builds = ["debian:bookworm", "debian:trixie", "debian:trixie-backports"];
+/// let map = map(&MapConfig::new(builds), &Silent)?;
+/// for row in &map.rows {
+///     for change in &row.changes {
+///         println!("{} broke with {}", row.case, map.name(change.broke));
+///     }
+/// }
+/// # Ok::<(), migcompat::api::Error>(())
+/// ```
+pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
+    outside_runtime()?;
+    let begun = Instant::now();
+    if config.builds.len() < 2 {
+        return Err(Problem::NothingToSearch.into());
+    }
+    let logs = LogFolder::new(config.logs.as_deref())?;
+    let lists = load_lists(&config.judging.lists)?;
+    let jobs = jobs(config.jobs);
+    let stock = Stock::open(config, jobs, progress)?;
+    let (mut pairs, mut recalled) = (Vec::new(), Vec::new());
+    for (old, new) in config.pairs() {
+        let sweep = config.sweep(old, new);
+        let supply = InStock {
+            stock: &stock,
+            old,
+            new,
+        };
+        let memory = Memory {
+            history: config.history.clone(),
+            ..Memory::new()
+        };
+        pairs.push(Planned {
+            old,
+            new,
+            opened: Opened::open(&sweep, &supply, &|_| {}),
+            sweep,
+        });
+        let mut of_pair = Recalled::read(&memory)?;
+        of_pair.hold(&lists, &[])?;
+        recalled.push(of_pair);
+    }
+    check_names(config, &pairs)?;
+    let Some(options) = pairs.first().map(|pair| options(&pair.sweep)) else {
+        return Err(Problem::NothingToSearch.into());
+    };
+    let testable: Vec<(&SweepConfig, &Opened)> = pairs
+        .iter()
+        .filter_map(|pair| Some((&pair.sweep, pair.opened.as_ref().ok()?)))
+        .collect();
+    let prepared = each(jobs, testable, |(sweep, opened)| {
+        Sites::prepare(sweep, &options, opened, &lists, logs.path())
+    });
+    let mut sites = prepared
+        .into_iter()
+        .collect::<Result<Vec<Sites<'_>>, Error>>()?;
+    let swept = sweep_all(&mut sites, &options, jobs, progress)?;
+    let mut swept = sites.into_iter().zip(swept);
+    let mut reports = Vec::new();
+    for pair in &pairs {
+        reports.push(match &pair.opened {
+            Ok(opened) => swept.next().map(|(sites, results)| {
+                sites.into_report(&pair.sweep, &options, opened, &lists, results)
+            }),
+            Err(error) => {
+                let untested = stock.untested((pair.old, pair.new), error);
+                let nothing: [&str; 0] = [];
+                let typed = as_typed(&pair.sweep, &lists);
+                let shard = options.shard.map(|shard| shard.reference(nothing, typed));
+                untested.map(|report| Report { shard, ..report })
+            }
+        });
+    }
+    let builds = (0..config.builds.len()).filter_map(|at| stock.reference(at));
+    let builds = builds.collect();
+    let hashes = stock.hashes();
+    let hash = |at: usize| hashes.get(at).cloned().flatten();
+    let sought = Sought::with_dumps(&options.directions).among(config.only.iter().cloned());
+    let mut mapped = Vec::new();
+    for ((pair, report), recalled) in pairs.iter().zip(reports).zip(recalled) {
+        let (old, new) = (pair.old, pair.new);
+        let means = memory::Means {
+            sought: sought.clone(),
+            lists: Some(&lists),
+            builds: Some(Fingerprints::known(hash(old), hash(new))),
+        };
+        let policy = config.judging.policy.clone();
+        mapped.extend(report.map(|report| MapPair {
+            old,
+            new,
+            report: recalled.conclude(report, policy, means).report,
+        }));
+    }
+    logs.keep();
+    Ok(Map::of(builds, mapped, milliseconds(begun)))
+}
+
+/// Two builds that are to be swept.
+struct Planned {
+    old: usize,
+    new: usize,
+    sweep: SweepConfig,
+    opened: Result<Opened, Error>,
+}
+
+/// Refuses names that mean nothing to any pair.
+fn check_names(config: &MapConfig, pairs: &[Planned]) -> Result<(), Error> {
+    let opened = || pairs.iter().filter_map(|pair| pair.opened.as_ref().ok());
+    let mut unknown = opened().map(|opened| opened.unknown_machine.as_ref());
+    if let Some(Some(error)) = unknown.next()
+        && unknown.all(|unknown| unknown.is_some())
+    {
+        return Err(QemuError::from(error.clone()).into());
+    }
+    let builds = opened().flat_map(|opened| &opened.builds);
+    Ok(names::check_only(&config.only, builds.map(|of| &of.pair))?)
+}

@@ -1,0 +1,109 @@
+//! Every device that two builds have, moved.
+
+pub(crate) mod opened;
+pub(crate) mod sites;
+
+use crate::api::config::SweepConfig;
+use crate::api::error::Error;
+use crate::api::logs::LogFolder;
+use crate::api::memory;
+use crate::api::memory::Recalled;
+use crate::api::names;
+use crate::api::one_case;
+use crate::api::progress::{Event, Progress};
+use crate::api::{Outcome, jobs, load_lists, outside_runtime};
+use crate::model::CaseName;
+use crate::qemu;
+use crate::qemu::{FetchEvent, QemuError};
+use crate::report::Sought;
+use crate::sweep::case_id::is_of_group;
+use crate::sweep::catalogue::Only;
+use crate::sweep::{Options, Packing};
+use crate::workload::linux::Network;
+
+use opened::{Named, Opened};
+use sites::{Sites, sweep_all};
+
+/// Moves every device type that both builds have, on every machine asked for.
+///
+/// The report has a case for every device type and direction, the reason why a type was left out of all
+/// guests, and how much of the machines' sections was sent.
+///
+/// This blocks until it is done, for seconds to many minutes. The guests are children of this process;
+/// none is left when it returns.
+///
+/// # Errors
+/// A build does not start, is for another architecture or does not answer, a list is malformed, or the
+/// call is made inside a runtime. Of several architectures, one for which there is no build is no error,
+/// but a case of the report. Where coverage is required, a build that writes no dump is an error.
+pub fn sweep(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    let mut config = config.clone();
+    let case = config.case.clone();
+    let policy = &mut config.judging.policy;
+    one_case::narrow(case.as_ref(), &mut config.builds, policy);
+    run(&config, progress).map_err(|error| one_case::error(case.as_ref(), error))
+}
+
+fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
+    outside_runtime()?;
+    let mut recalled = Recalled::read(&config.memory)?;
+    let logs = LogFolder::new(config.logs.as_deref())?;
+    let lists = load_lists(&config.judging.lists)?;
+    recalled.hold(&lists, &[])?;
+    let mut options = options(config);
+    let supply = Named {
+        old: qemu::parse(&config.builds.old)?,
+        new: qemu::parse(&config.builds.new)?,
+    };
+    let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
+    let mut opened = Opened::open(config, &supply, &watcher)?;
+    if let Some(error) = &opened.unknown_machine {
+        return Err(QemuError::from(error.clone()).into());
+    }
+    names::check_only(&config.only, opened.builds.iter().map(|of| &of.pair))?;
+    options.driven = options.driven.map(|_| opened.network());
+    let first = opened.builds.first();
+    let fingerprints = first.map(|builds| builds.pair.fingerprints());
+    let sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
+    let mut all = [sites];
+    let swept = sweep_all(&mut all, &options, jobs(config.jobs), progress)?;
+    let [sites] = all;
+    let results = swept.into_iter().flatten().collect();
+    let report = sites.into_report(config, &options, &opened, &lists, results);
+    let outcome = recalled.conclude(
+        report,
+        config.judging.policy.clone(),
+        memory::Means {
+            sought: Sought::with_dumps(&options.directions).among(config.only.iter().cloned()),
+            lists: Some(&lists),
+            builds: fingerprints,
+        },
+    );
+    logs.keep();
+    Ok(outcome)
+}
+
+/// Tells whether devices are moved with drivers at work, too: it is asked for, or the case that decides is of such.
+fn is_driven(config: &SweepConfig) -> bool {
+    config.driven || config.case.as_ref().is_some_and(CaseName::is_driven)
+}
+
+/// Returns the options of the machines' sweeps; those of cards with drivers have no network of the host's yet.
+pub(crate) fn options(config: &SweepConfig) -> Options {
+    Options {
+        directions: config.builds.directions.clone(),
+        packing: if config.one_by_one {
+            Packing::OneByOne
+        } else {
+            Packing::Packed
+        },
+        only: match &config.case {
+            // A group of devices is found among all of them.
+            Some(case) if !is_of_group(case) => Only::new(&[case.subject().to_owned()]),
+            _ => Only::new(&config.only),
+        },
+        exclude: config.judging.policy.exclude.clone(),
+        shard: config.shard,
+        driven: is_driven(config).then_some(Network::Hub),
+    }
+}

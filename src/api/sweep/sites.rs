@@ -1,0 +1,382 @@
+//! The machines that are swept, from their dumps to their part of the report.
+
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::api::config::SweepConfig;
+use crate::api::defaults;
+use crate::api::defaults::Defaults;
+use crate::api::error::Error;
+use crate::api::progress::{Event, Progress};
+use crate::api::sweep::opened::{Builds, Opened};
+use crate::migration::boot::PlainBoots;
+use crate::migration::channel::transport::Transport;
+use crate::migration::checks::state::Names;
+use crate::migration::config::MigrationConfig;
+use crate::migration::coverage::{cover, join};
+use crate::migration::default_devices::DEFAULTS;
+use crate::migration::endpoint::driving::Driving;
+use crate::migration::endpoint::vm::Endpoint;
+use crate::migration::saved::SavedGuests;
+use crate::migration::timeouts::Timeouts;
+use crate::model::Direction;
+use crate::parallel::each;
+use crate::qemu::machine::ProfileCpu;
+use crate::report::{
+    Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept, notices_of,
+};
+use crate::rules::catalogue;
+use crate::rules::known_issues::KnownIssues;
+use crate::sweep::assessment::Assessment;
+use crate::sweep::catalogue::in_guests;
+use crate::sweep::findings;
+use crate::sweep::findings::Forecast;
+use crate::sweep::target;
+use crate::sweep::target::{SweepTarget, is_part_of};
+use crate::sweep::{MachineResult, Options, SweepEvent, merge};
+
+/// The machines of all builds, each with what is known of it.
+pub(crate) struct Sites<'t> {
+    targets: Vec<SweepTarget>,
+    assessments: Vec<Assessment<'t>>,
+    /// The builds of each machine.
+    owners: Vec<&'t Builds>,
+    notices: Vec<Notice>,
+}
+
+impl<'t> Sites<'t> {
+    /// Makes all machines ready to be swept, and compares their dumps.
+    pub(crate) fn prepare(
+        config: &'t SweepConfig,
+        options: &'t Options,
+        opened: &'t Opened,
+        lists: &'t KnownIssues,
+        logs: &Path,
+    ) -> Result<Sites<'t>, Error> {
+        let levels = &config.judging.policy.levels;
+        let directions = &options.directions;
+        let mut sites = Sites {
+            targets: Vec::new(),
+            assessments: Vec::new(),
+            owners: Vec::new(),
+            notices: opened.notices.clone(),
+        };
+        for builds in &opened.builds {
+            let targets = targets(config, options, builds, lists, logs)?;
+            for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
+                if options.driven.is_some()
+                    && Driving::of(&target.config.machine, &target.config.arch).is_none()
+                {
+                    let why = "nothing says where its buses are";
+                    let name = target.name(opened.builds.len());
+                    let notice = Notice::new(NoticeKind::NotDrivable, name, why);
+                    sites.notices.push(notice);
+                }
+                let scope = builds.scope(lists, machine);
+                // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
+                // that is.
+                let only = &options.only;
+                let plugged = target.config.old.drivers.as_ref();
+                let in_guests = LazyCell::new(|| in_guests(&target.config, only));
+                let concerns = |name: &str| {
+                    only.covers(name)
+                        || plugged.is_none_or(|all| !all.contains(name))
+                        || in_guests.iter().any(|driver| is_part_of(name, driver))
+                };
+                let dumps = builds.dumps.clone();
+                let assessment = Assessment::of_dumps(scope, levels, directions, dumps, concerns);
+                target.forecast = assessment.forecast();
+                sites.targets.push(target);
+                sites.assessments.push(assessment);
+                sites.owners.push(builds);
+            }
+        }
+        Ok(sites)
+    }
+
+    /// Returns the labels of the builds that the machines are of.
+    fn labels(&self) -> Option<[&str; 2]> {
+        let pair = &self.owners.first()?.pair;
+        Some([pair.old.build.label(), pair.new.build.label()])
+    }
+
+    /// Tries each machine as both builds make it by themselves, so many guests at a time, and explains what failed.
+    fn conclude(
+        &mut self,
+        results: &mut [MachineResult],
+        options: &Options,
+        jobs: usize,
+    ) -> Result<(), Error> {
+        let Sites {
+            targets,
+            assessments,
+            notices,
+            owners,
+        } = self;
+        let machines = targets.iter().zip(owners.iter());
+        for (((target, builds), assessment), result) in
+            machines.zip(assessments.iter_mut()).zip(results)
+        {
+            let family = target.device_family(DEFAULTS);
+            let settled = match family.is_in(options.shard) {
+                true => {
+                    let config = &target.config;
+                    let cpus = builds.pair.other_default_cpu(&config.machine);
+                    let asked = defaults::ask(config);
+                    let name = |direction| Some(family.case(direction).to_string());
+                    defaults::settle(config, asked, cpus, &options.directions, jobs, name)?
+                }
+                false => Defaults::default(),
+            };
+            notices.extend(settled.notice);
+            assessment.absorb(settled.findings);
+            result.cases.extend(settled.cases);
+            result.observed.extend(settled.observed);
+            if let Err(error) = assessment.conclude(target, result) {
+                let kind = NoticeKind::FailuresNotExplained;
+                notices.push(Notice::new(kind, &*target.config.machine, error));
+            }
+            defaults::explain(&mut result.cases);
+        }
+        Ok(())
+    }
+
+    /// Puts everything into a report, which has no verdict yet.
+    pub(crate) fn into_report(
+        self,
+        config: &SweepConfig,
+        options: &Options,
+        opened: &Opened,
+        lists: &KnownIssues,
+        results: Vec<MachineResult>,
+    ) -> Report {
+        let coverage = self.coverage(&results, &options.directions);
+        let mut planned = Vec::new();
+        let mut cases = Vec::new();
+        for machine in &opened.unavailable {
+            for &direction in &options.directions {
+                let id = machine.case_id(Transport::default(), direction);
+                if id.family.is_in(options.shard) {
+                    cases.push(machine.case(&id));
+                }
+                planned.push(id);
+            }
+        }
+        let mut swept = Vec::new();
+        for result in results {
+            planned.extend(result.planned);
+            cases.extend(result.cases);
+            swept.push(result.swept);
+        }
+        merge::order(&mut cases);
+        let mut notices = self.notices;
+        notices.extend(notices_of(&cases));
+        notices.extend(nothing_tried(&swept, &config.only));
+        let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
+            ([one], []) => Some(one.config.machine.clone()),
+            _ => None,
+        };
+        let described = self.assessments.iter().filter_map(Assessment::described);
+        let described = Described::join(described);
+        let architectures = opened.builds.len();
+        let names = self.targets.iter().map(|target| target.name(architectures));
+        let judged = self.assessments.into_iter().map(Assessment::into_findings);
+        let findings = findings::join(names.zip(judged).collect());
+        let shard = options
+            .shard
+            .map(|shard| shard.reference(planned, as_typed(config, lists)));
+        Report {
+            rules: catalogue::texts(&findings, &cases),
+            findings,
+            cases,
+            swept,
+            shard,
+            coverage,
+            described,
+            notices,
+            ..Report::new(opened.old.clone(), opened.new.clone(), machine)
+        }
+    }
+
+    /// Counts how much of the sections that the builds know was sent, on all machines together.
+    fn coverage(&self, results: &[MachineResult], directions: &[Direction]) -> Option<Coverage> {
+        let of = |(owner, result): (&&Builds, &MachineResult)| {
+            let (old, new) = owner.dumps.as_ref()?;
+            Some(cover(
+                [old, new],
+                &result.observed,
+                &result.reach,
+                directions,
+            ))
+        };
+        let all: Vec<Coverage> = self.owners.iter().zip(results).filter_map(of).collect();
+        join(&all)
+    }
+}
+
+/// Sweeps the machines of all pairs of builds at once, so many guests at a time, and explains what failed. The
+/// results are by pair.
+///
+/// # Errors
+/// The system gives no runtime.
+pub(crate) fn sweep_all(
+    sites: &mut [Sites<'_>],
+    options: &Options,
+    jobs: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<MachineResult>>, Error> {
+    let mut targets = Vec::new();
+    // The pair of each target, and its place among the pair's.
+    let mut places = Vec::new();
+    for (pair, site) in sites.iter_mut().enumerate() {
+        places.extend((0..site.targets.len()).map(|at| (pair, at)));
+        targets.append(&mut site.targets);
+    }
+    let several = sites.len() > 1;
+    let mut done = 0;
+    let swept = crate::sweep::sweep(&targets, options, jobs, |event| match event {
+        SweepEvent::Sent { target, sent } => {
+            if let Some(&(pair, at)) = places.get(target) {
+                sites[pair].assessments[at].compare_streams(&sent);
+            }
+        }
+        SweepEvent::Done { target, result } => {
+            done += 1;
+            let pair = places.get(target).map(|&(pair, _)| pair);
+            let site = pair.and_then(|pair| sites.get(pair));
+            progress.event(Event::MachineSwept {
+                done,
+                of: targets.len(),
+                between: site.filter(|_| several).and_then(Sites::labels),
+                swept: &result.swept,
+                cases: &result.cases,
+            });
+        }
+    })?;
+    let mut results: Vec<Vec<MachineResult>> = sites.iter().map(|_| Vec::new()).collect();
+    for (((pair, _), target), result) in places.into_iter().zip(targets).zip(swept) {
+        sites[pair].targets.push(target);
+        results[pair].push(result);
+    }
+    let work: Vec<_> = sites.iter_mut().zip(&mut results).collect();
+    // Pairs take turns, or else the guests of the only one do.
+    let guests = if several { 1 } else { jobs };
+    let concluded = each(jobs, work, |(site, results)| {
+        site.conclude(results, options, guests)
+    });
+    concluded.into_iter().collect::<Result<Vec<()>, Error>>()?;
+    Ok(results)
+}
+
+/// Returns the machines of two builds, ready to be swept.
+fn targets(
+    config: &SweepConfig,
+    options: &Options,
+    builds: &Builds,
+    lists: &KnownIssues,
+    logs: &Path,
+) -> Result<Vec<SweepTarget>, Error> {
+    if builds.machines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut old, mut new) = Endpoint::both(&builds.pair);
+    if let Some((of_old, of_new)) = &builds.dumps {
+        old.dump = Some(Arc::clone(of_old));
+        new.dump = Some(Arc::clone(of_new));
+    }
+    let arch = builds.pair.arch();
+    let configured = |name: &String| MigrationConfig {
+        old: old.clone(),
+        new: new.clone(),
+        machine: name.clone(),
+        arch: arch.to_owned(),
+        board: None,
+        role_args: Default::default(),
+        cpu: None,
+        profile_cpu: ProfileCpu::Given,
+        transport: Transport::default(),
+        capabilities: Vec::new(),
+        running: false,
+        linux: None,
+        driving: None,
+        saved: SavedGuests::default(),
+        loops: None,
+        retries: 0,
+        repeat: 0,
+        plain_boots: PlainBoots::default(),
+        timeouts: Timeouts {
+            leg: config.timeout,
+            ..Timeouts::default()
+        },
+        logs: logs.to_owned(),
+        names: Names::of(&builds.scope(lists, name), arch),
+    };
+    let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
+    let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;
+    let target = |config: MigrationConfig| SweepTarget {
+        label: target::label(arch, &config.machine, &builds.machines),
+        properties: facts.properties.clone(),
+        virtio: facts.derived.clone(),
+        forecast: Forecast::default(),
+        config,
+    };
+    Ok(configs.into_iter().map(target).collect())
+}
+
+/// The options that influence the results, as one would type them; of lists, what is in them.
+pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String> {
+    let repeated = |option: &str, values: &[String]| -> Vec<String> {
+        let typed = values.iter().map(|value| format!("{option} {value}"));
+        typed.collect()
+    };
+    let direction = match config.builds.directions.as_slice() {
+        [only] => only.to_string(),
+        _ => "both".to_owned(),
+    };
+    let mut options = vec![
+        format!("--direction {direction}"),
+        format!("--timeout {}", config.timeout.as_secs()),
+    ];
+    options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
+    options.extend(repeated("-M", &config.machines.names));
+    options.extend(repeated("--arch", &config.machines.architectures));
+    options.extend(repeated("--only", &config.only));
+    let policy = &config.judging.policy;
+    let excluded: Vec<String> = policy.exclude.iter().map(|of| of.cases.clone()).collect();
+    options.extend(repeated("--exclude", &excluded));
+    for (&rule, level) in &policy.levels {
+        let option = match level {
+            LevelOverride::Deny => "--deny",
+            LevelOverride::Warn => "--warn",
+            LevelOverride::Allow => "--allow",
+        };
+        options.push(format!("{option} {rule}"));
+    }
+    let flags = [
+        ("--strict", policy.strict),
+        ("--all-machines", config.machines.all_machines),
+        ("--all-arches", config.machines.all_architectures),
+        ("--one-by-one", config.one_by_one),
+        ("--driven", config.driven),
+    ];
+    let given = flags.into_iter().filter(|(_, given)| *given);
+    options.extend(given.map(|(flag, _)| flag.to_owned()));
+    options
+}
+
+/// Returns the notice that every device type which `--only` selects is left out, if that is so: the machines alone
+/// say nothing of what was asked.
+fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
+    let is_idle = |of: &Swept| of.exercised == 0 && of.left_out.len() >= of.shared;
+    if only.is_empty() || swept.is_empty() || !swept.iter().all(is_idle) {
+        return None;
+    }
+    let left_out = swept.iter().flat_map(|of| &of.left_out);
+    let why = left_out.map(|left| format!("{}: {}", left.device, left.reason));
+    let why: BTreeSet<String> = why.collect();
+    let why: Vec<String> = why.into_iter().collect();
+    let kind = NoticeKind::NothingTried;
+    Some(Notice::new(kind, only.join(", "), why.join("; ")))
+}

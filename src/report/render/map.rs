@@ -1,0 +1,325 @@
+//! A map of many builds: for a terminal, for programs, and as a page for a browser.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use askama::Template;
+
+use crate::model::visible_json;
+use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
+use crate::report::render::cases::colour;
+use crate::report::{Outcome, Verdict};
+
+/// The JSON Schema of what [`json()`] writes.
+pub const SCHEMA: &str = include_str!("../../../map-schema.json");
+
+const BOLD: Style = Style::new().bold();
+/// Pairs above which a line has no place for each.
+const MOST_COLUMNS: usize = 60;
+
+/// Writes the map for programs.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn json(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(map)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+/// Writes the map as a page of its own: no script, and nothing from elsewhere.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn html(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    Page { map }.write_into(out).map_err(io::Error::other)
+}
+
+/// Writes the pairs, the table and the causes; a quiet one has what breaks alone.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn text(map: &Map, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    if !quiet {
+        pairs(map, out)?;
+    }
+    table(map, out)?;
+    if !quiet {
+        let named = map.named();
+        let causes = map.causes.iter().enumerate();
+        for (at, cause) in causes.filter(|(at, _)| named.contains(at)) {
+            reason(at, cause, out)?;
+        }
+    }
+    // Also when quiet: a verdict is not to be read without the evidence that is missing.
+    for pair in &map.pairs {
+        for notice in pair
+            .report
+            .notices
+            .iter()
+            .filter(|notice| notice.is_of_verdict())
+        {
+            let style = AnsiColor::Yellow.on_default().bold();
+            writeln!(
+                out,
+                "{style}notice{style:#}: {}: {notice}",
+                map.between(pair)
+            )?;
+        }
+    }
+    let style = match map.verdict {
+        Verdict::Compatible => AnsiColor::Green,
+        Verdict::Incompatible => AnsiColor::Red,
+        Verdict::Untested => AnsiColor::Yellow,
+    };
+    let style = style.on_default().bold();
+    let (tried, failed) = map.counts();
+    writeln!(
+        out,
+        "{style}{}{style:#}: {} builds, {} pairs: {failed} of {tried} migration cases fail, {} cases do not pass \
+         everywhere, {:.1} s",
+        map.verdict,
+        map.builds.len(),
+        map.pairs.len(),
+        map.rows.len(),
+        map.elapsed_ms as f64 / 1000.0
+    )
+}
+
+impl Map {
+    /// Returns the names of the builds of a pair.
+    fn between(&self, pair: &MapPair) -> String {
+        format!("{} to {}", self.name(pair.old), self.name(pair.new))
+    }
+
+    /// Returns the number of cases that were tried between the pairs, and of those that count against them.
+    fn counts(&self) -> (usize, usize) {
+        let cases = self.pairs.iter().flat_map(|pair| &pair.report.cases);
+        let tried = cases.clone().filter(|case| case.outcome != Outcome::Skip);
+        (tried.count(), cases.filter(|case| case.gates()).count())
+    }
+
+    /// Returns the causes that the table names, by their places.
+    fn named(&self) -> BTreeSet<usize> {
+        let rows = self.rows.iter();
+        rows.flat_map(|row| self.told(row))
+            .filter_map(|(_, cause)| cause)
+            .collect()
+    }
+
+    /// Returns the machine types of a pair.
+    fn machines<'p>(&self, pair: &'p MapPair) -> Vec<&'p str> {
+        let swept = pair.report.swept.iter();
+        swept.map(|swept| swept.machine.as_str()).collect()
+    }
+
+    /// Says which builds broke a row and which mended it, each with the cause. A row that only fails within builds
+    /// has its first cause.
+    fn told(&self, row: &MapRow) -> Vec<(String, Option<usize>)> {
+        if row.changes.is_empty() {
+            let cause = row.cells.iter().flatten().find_map(|cell| cell.cause);
+            return vec![("-".to_owned(), cause)];
+        }
+        let told = row.changes.iter().map(|change| {
+            let mut text = self.name(change.broke);
+            if let Some(mended) = change.mended {
+                text.push_str(&format!(", mended {}", self.name(mended)));
+            }
+            (text, change.cause)
+        });
+        told.collect()
+    }
+}
+
+fn pairs(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let names: Vec<String> = map.pairs.iter().map(|pair| map.between(pair)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for (at, (pair, name)) in map.pairs.iter().zip(&names).enumerate() {
+        writeln!(
+            out,
+            "{:>3}  {name:width$}  {:12}  {} of {} cases fail, {}",
+            at + 1,
+            pair.report.verdict,
+            pair.failing(),
+            pair.report.cases.len(),
+            map.machines(pair).join(", ")
+        )?;
+    }
+    writeln!(out)
+}
+
+/// Writes a line a case that does not pass everywhere, with a letter a pair.
+fn table(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    if map.rows.is_empty() {
+        return Ok(());
+    }
+    let columns = map.pairs.len() <= MOST_COLUMNS;
+    let width = map.rows.iter().map(|row| row.case.len()).max().unwrap_or(0);
+    let pairs = match columns {
+        true => map.pairs.len().max("pairs".len()),
+        false => 0,
+    };
+    if columns {
+        let numbers: String = (1..=map.pairs.len()).map(last_digit).collect();
+        writeln!(out, "{:width$}  {numbers:pairs$}", "")?;
+    }
+    let heading = if columns { "pairs" } else { "" };
+    writeln!(
+        out,
+        "{BOLD}{:width$}  {heading:pairs$}  broke [cause]{BOLD:#}",
+        "case"
+    )?;
+    for row in &map.rows {
+        write!(out, "{:width$}  ", row.case)?;
+        if columns {
+            for cell in &row.cells {
+                let (letter, style) = letter(cell.as_ref());
+                write!(out, "{style}{letter}{style:#}")?;
+            }
+            write!(out, "{:1$}", "", pairs - row.cells.len().min(pairs))?;
+        }
+        let told = map.told(row).into_iter().map(|(build, cause)| match cause {
+            Some(at) => format!("{build} [{}]", at + 1),
+            None => build,
+        });
+        writeln!(out, "  {}", told.collect::<Vec<String>>().join("; "))?;
+    }
+    writeln!(out)?;
+    if columns {
+        writeln!(
+            out,
+            ". pass, F fail, C crash, H hang, L lost (loaded, with other contents), B broken (fails within a build \
+             too),\nsmall where a list excuses it, - not tried"
+        )?;
+    }
+    writeln!(out)
+}
+
+/// Returns the last digit of a number.
+fn last_digit(number: usize) -> char {
+    let digits = number.to_string();
+    digits.chars().last().unwrap_or(' ')
+}
+
+/// Returns the letter for an outcome.
+fn letter(cell: Option<&MapCell>) -> (char, Style) {
+    let Some(cell) = cell else {
+        return ('-', Style::new());
+    };
+    let letter = match cell.outcome {
+        Outcome::Pass => '.',
+        Outcome::Fail => 'F',
+        Outcome::Crash => 'C',
+        Outcome::Hang => 'H',
+        Outcome::Lost => 'L',
+        Outcome::Broken => 'B',
+        Outcome::Skip => '-',
+    };
+    let style = match cell.outcome {
+        Outcome::Pass | Outcome::Skip => Style::new(),
+        outcome => colour(outcome).on_default().bold(),
+    };
+    match cell.allowed {
+        true => (letter.to_ascii_lowercase(), style),
+        false => (letter, style),
+    }
+}
+
+/// Writes a cause.
+fn reason(at: usize, cause: &MapCause, out: &mut dyn Write) -> io::Result<()> {
+    let style = colour(cause.outcome).on_default().bold();
+    let first = cause.message.lines().next().unwrap_or_default();
+    writeln!(
+        out,
+        "[{}] {style}{}{style:#}: {first}",
+        at + 1,
+        cause.outcome
+    )?;
+    if let Some(place) = cause.place() {
+        writeln!(out, "    place    {place}")?;
+    }
+    if let Some(rule) = cause.rule {
+        writeln!(out, "    rule     {rule}")?;
+    }
+    if let Some(allowed) = &cause.allowed_by {
+        writeln!(out, "    allowed  {allowed}")?;
+    }
+    Ok(())
+}
+
+impl MapCause {
+    /// Returns the section and the field, as far as they are known.
+    fn place(&self) -> Option<String> {
+        let section = self.section.as_ref()?;
+        Some(match &self.field {
+            Some(field) => format!("{section} {field}"),
+            None => section.clone(),
+        })
+    }
+}
+
+#[derive(Template)]
+#[template(path = "map.html", whitespace = "minimize")]
+struct Page<'m> {
+    map: &'m Map,
+}
+
+/// Pairs from one old build, side by side.
+struct Group {
+    old: String,
+    news: Vec<String>,
+}
+
+impl Page<'_> {
+    /// Returns the columns of the table by the old build.
+    fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for pair in &self.map.pairs {
+            let (old, new) = (self.map.name(pair.old), self.map.name(pair.new));
+            match groups.last_mut().filter(|group| group.old == old) {
+                Some(group) => group.news.push(new),
+                None => groups.push(Group {
+                    old,
+                    news: vec![new],
+                }),
+            }
+        }
+        groups
+    }
+
+    fn tried(&self) -> usize {
+        self.map.counts().0
+    }
+
+    fn failed(&self) -> usize {
+        self.map.counts().1
+    }
+
+    fn old_name(&self, pair: &MapPair) -> String {
+        self.map.name(pair.old)
+    }
+
+    fn new_name(&self, pair: &MapPair) -> String {
+        self.map.name(pair.new)
+    }
+
+    fn told(&self, row: &MapRow) -> String {
+        let told = self.map.told(row).into_iter().map(|(build, _)| build);
+        told.collect::<Vec<String>>().join("; ")
+    }
+
+    /// Returns the causes that the table names, with their numbers.
+    fn causes(&self) -> Vec<(usize, &MapCause)> {
+        let causes = self.map.causes.iter().enumerate();
+        let named = |row: &MapRow, at| {
+            row.cells
+                .iter()
+                .flatten()
+                .any(|cell| cell.cause == Some(at))
+        };
+        causes
+            .filter(|&(at, _)| self.map.rows.iter().any(|row| named(row, at)))
+            .map(|(at, cause)| (at + 1, cause))
+            .collect()
+    }
+}

@@ -1,0 +1,273 @@
+//! The map of many builds: the same as a sweep of each pair, drawn as one table, and joined from shards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Output;
+
+use macro_rules_attribute::apply;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::common::{
+    dump, follows, follows_the_schema, migcompat, report, script, stderr, stdout, with_builds,
+};
+
+/// Debian's builds, the oldest first.
+const SUITES: [&str; 5] = [
+    "debian:bullseye",
+    "debian:bookworm",
+    "debian:bookworm-backports",
+    "debian:trixie",
+    "debian:trixie-backports",
+];
+
+/// Devices that break between some of them, and one that does not.
+const DEVICES: [&str; 6] = [
+    "am53c974",
+    "e1000",
+    "ipmi-bmc-sim",
+    "sb16",
+    "sd-card",
+    "virtio-rng-pci",
+];
+
+fn mapped(builds: &[&str], more: &[&str]) -> Output {
+    let mut args = vec!["map"];
+    args.extend(builds);
+    args.extend(["-M", "q35"]);
+    args.extend(DEVICES.iter().flat_map(|device| ["--only", device]));
+    args.extend(more);
+    with_builds(&args).output().expect("it starts")
+}
+
+/// The map that a run with `--format json` wrote, held against the schemas of it and of its reports.
+fn map(output: &Output) -> Value {
+    let map: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(output)));
+    follows(migcompat::report::render::map::SCHEMA, &map);
+    for pair in map["pairs"].as_array().expect("pairs") {
+        follows_the_schema(&pair["report"]);
+    }
+    map
+}
+
+/// What came of each case, without times, logs and places in a stream, whose memory is another each time.
+fn outcomes(report: &Value) -> BTreeMap<String, Value> {
+    let cases = report["cases"].as_array().expect("cases").iter();
+    cases
+        .map(|case| {
+            let keys = ["machine", "outcome", "control", "allowed_by", "devices"];
+            let mut told = keys.map(|key| case[key].clone()).to_vec();
+            let keys = ["side", "phase", "kind", "section", "field", "rule"];
+            told.extend(keys.map(|key| case["cause"][key].clone()));
+            (case["id"].to_string(), Value::from(told))
+        })
+        .collect()
+}
+
+fn findings(report: &Value) -> Vec<Value> {
+    let findings = report["findings"].as_array().expect("findings").iter();
+    let mut told: Vec<Value> = findings
+        .map(|finding| {
+            let keys = ["id", "level", "message", "confirmed_by"];
+            Value::from(keys.map(|key| finding[key].clone()).to_vec())
+        })
+        .collect();
+    told.sort_by_key(Value::to_string);
+    told
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_map_of_every_build_of_debian() {
+    let output = mapped(&SUITES, &["--all-pairs"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stdout(&output);
+    // The time is another each run, and so is the memory in a stream.
+    let time = Regex::new(r"offset \d+|\d+\.\d s$").expect("a pattern");
+    insta::assert_snapshot!(time.replace_all(text.trim_end(), "…"));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_pair_of_a_map_is_what_a_sweep_of_it_finds() {
+    let map = map(&mapped(&SUITES[1..], &["-q", "--format", "json"]));
+    let pairs = map["pairs"].as_array().expect("pairs");
+    assert_eq!(pairs.len(), 3);
+    for (at, pair) in pairs.iter().enumerate() {
+        let mut args = vec!["sweep", SUITES[at + 1], SUITES[at + 2], "-M", "q35", "-q"];
+        args.extend(DEVICES.iter().flat_map(|device| ["--only", device]));
+        args.extend(["--format", "json"]);
+        let swept = report(&with_builds(&args).output().expect("it starts"));
+        let found = &pair["report"];
+        assert_eq!(outcomes(found), outcomes(&swept), "{at}");
+        assert_eq!(findings(found), findings(&swept), "{at}");
+        for key in ["verdict", "machine", "old", "new", "coverage", "policy"] {
+            assert_eq!(found[key], swept[key], "{at} {key}");
+        }
+        let hashes = ["old_hash", "new_hash"].map(|key| found["run"][key].clone());
+        assert_eq!(
+            hashes,
+            ["old_hash", "new_hash"].map(|key| swept["run"][key].clone())
+        );
+    }
+    let rows = map["rows"].as_array().expect("rows");
+    let row = rows
+        .iter()
+        .find(|row| row["case"] == "q35/am53c974/unix/forward");
+    let change = &row.expect("it breaks")["changes"][0];
+    assert_eq!(
+        (&change["broke"], &change["from"]),
+        (&1.into(), &serde_json::json!([0]))
+    );
+    let cause = change["cause"].as_u64().expect("a cause") as usize;
+    assert_eq!(map["causes"][cause]["field"], "esp/drq_state");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn shards_of_a_map_are_joined_into_the_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let builds = &SUITES[1..4];
+    let whole = map(&mapped(builds, &["-q", "--format", "json"]));
+    let saved = |name: &str, builds: &[&str], shard: &str| {
+        let file = folder.path().join(name).display().to_string();
+        let more = ["--shard", shard, "-q", "--format", "json", "-o", &file];
+        let output = mapped(builds, &more);
+        assert!(Path::new(&file).exists(), "{}", stderr(&output));
+        file
+    };
+    let (one, two) = (
+        saved("1.json", builds, "1/2"),
+        saved("2.json", builds, "2/2"),
+    );
+    let output = migcompat(&["merge", &one, &two, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let merged = map(&output);
+    for key in ["builds", "verdict"] {
+        assert_eq!(merged[key], whole[key], "{key}");
+    }
+    let rows = |map: &Value| -> BTreeMap<String, Value> {
+        let rows = map["rows"].as_array().expect("rows").iter();
+        let outcome = |cell: &Value| cell["outcome"].clone();
+        rows.map(|row| {
+            let cells = row["cells"].as_array().expect("cells").iter().map(outcome);
+            (row["case"].to_string(), cells.collect())
+        })
+        .collect()
+    };
+    assert_eq!(rows(&merged), rows(&whole));
+    for (joined, pair) in [&merged, &whole].map(|map| map["pairs"].as_array().expect("pairs"))[0]
+        .iter()
+        .zip(whole["pairs"].as_array().expect("pairs"))
+    {
+        assert_eq!(outcomes(&joined["report"]), outcomes(&pair["report"]));
+    }
+    let page = migcompat(&["merge", &one, &two, "--format", "html"]);
+    assert!(stdout(&page).contains("<th scope=\"row\">q35/am53c974/unix/forward</th>"));
+    // One that is missing leaves the map open, and what is of another run is refused.
+    let other = saved("3.json", &SUITES[2..5], "2/2");
+    let report = folder.path().join("report.json").display().to_string();
+    let static_check = ["7.2.22", "10.0.13"].map(|version| dump(version, "x86_64-q35"));
+    let [old, new] = &static_check;
+    migcompat(&["static", old, new, "--format", "json", "-o", &report]);
+    for (files, status, words) in [
+        (vec![&one], 125, "missing"),
+        (vec![&one, &one], 2, "1.json"),
+        (vec![&one, &other], 2, "other builds"),
+        (vec![&one, &report], 2, "migcompat-report-1"),
+        (vec![&report, &one], 2, "migcompat-map-1"),
+    ] {
+        let files: Vec<&str> = files.iter().map(|file| file.as_str()).collect();
+        let refused = migcompat(&[&["merge"][..], &files].concat());
+        let told = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(status), "{words}: {told}");
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let partial = migcompat(&["merge", &two, "--partial"]);
+    let text = stdout(&partial);
+    assert!(text.contains("shard 1/2 is missing"), "{text}");
+    for options in [["--format", "junit"], ["--baseline", &report]] {
+        let refused = migcompat(&[&["merge", &one, &two][..], &options].concat());
+        assert_eq!(refused.status.code(), Some(2), "{options:?}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_does_not_start_leaves_its_pairs_untested() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dead = script(folder.path(), "qemu-<b>x", "exit 3");
+    let builds = [SUITES[2], SUITES[3], &dead];
+    let history = folder.path().join("history.db").display().to_string();
+    let options = [
+        "--only",
+        "virtio-rng-pci",
+        "-M",
+        "q35",
+        "--history",
+        &history,
+    ];
+    let run = |more: &[&str]| {
+        let args = [&["map"][..], &builds, &options, more].concat();
+        with_builds(&args).output().expect("it starts")
+    };
+    let output = run(&["-q", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+    let found = map(&output);
+    let verdicts = ["compatible", "untested"];
+    for (pair, verdict) in found["pairs"]
+        .as_array()
+        .expect("pairs")
+        .iter()
+        .zip(verdicts)
+    {
+        assert_eq!(pair["report"]["verdict"], verdict);
+    }
+    let notices = &found["pairs"][1]["report"]["notices"];
+    assert_eq!(notices[0]["kind"], "pair-not-tested", "{notices}");
+    // Every format says so, and no name of a build becomes markup.
+    let page = run(&["--format", "html"]);
+    let page = stdout(&page);
+    assert!(
+        page.contains("were not tested") && !page.contains("<b>x"),
+        "{page}"
+    );
+    let text = stdout(&run(&["-q"]));
+    assert!(text.contains("were not tested"), "{text}");
+    let stats = migcompat(&["history", "stats", "--history", &history]);
+    assert!(stdout(&stats).contains("6 runs"), "{}", stdout(&stats));
+    // What no pair has is wrong usage.
+    for (more, words) in [
+        (["--only", "virtio-rgn-pci"], "virtio-rgn-pci"),
+        (["-M", "q36"], "q36"),
+    ] {
+        let refused = run(&more);
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{words}: {}",
+            stderr(&refused)
+        );
+        assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+    }
+}
+
+#[apply(test)]
+fn a_map_needs_builds() {
+    let [old, new] = ["old", "new"].map(|side| format!("fixtures/rules/field-added/{side}.json"));
+    for (builds, words) in [
+        (vec!["/bin/true"], "two or more"),
+        (vec!["/bin/true", "./none"], "no such file"),
+        (vec![&old, &new], "cannot be run"),
+    ] {
+        let refused = migcompat(&[&["map"][..], &builds].concat());
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{words}: {}",
+            stderr(&refused)
+        );
+        assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+    }
+}
