@@ -199,7 +199,7 @@ fn a_feature_that_a_driver_accepted_is_missed_where_it_is_not_offered() {
 }
 
 /// A real break between two of Debian's builds that no machine without a driver shows: up to 6.1 a subsection of the
-/// balloon, sent once a driver has accepted `page_poison`, has a name that its own load does not look for, and what
+/// balloon, sent once a driver has accepted `page-poison`, has a name that its own load does not look for, and what
 /// follows is read as something else.
 #[apply(test)]
 #[needs(Builds)]
@@ -225,7 +225,7 @@ fn a_subsection_that_only_a_driver_brings_about_is_refused_with_linux_alone() {
         assert_eq!(case["cause"]["side"], "destination");
         assert_eq!(case["control"]["old_to_old"], "fail");
         assert_eq!(case["control"]["new_to_new"], "pass");
-        assert!(features(case, "balloon").contains(&"page_poison"), "{case}");
+        assert!(features(case, "balloon").contains(&"page-poison"), "{case}");
     }
     broken.leaves_nothing();
     let unpoisoned = run("virtio-balloon-pci,page-poison=off", &linux);
