@@ -67,7 +67,7 @@ impl SavedGuests {
             why: why.to_string(),
         };
         guest
-            .copy_disks(&launch.device_args, saved.folder.path(), &vm.folder)
+            .copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
             .map_err(|error| refused(&error))?;
         let path = saved.folder.path().join(STREAM);
         let command = MigrateIncoming {

@@ -68,6 +68,14 @@ impl Workload {
         }
     }
 
+    /// Returns the number of processors that the machine has.
+    pub(crate) fn processors(&self) -> u32 {
+        match self {
+            Workload::Tiny(_) => 1,
+            Workload::Linux(guest) => guest.processors(),
+        }
+    }
+
     /// Returns the options that make QEMU start the guest from the files in a folder.
     pub fn attach_args(&self, folder: &Path) -> Vec<OsString> {
         match self {

@@ -276,6 +276,41 @@ esac"#;
     run.leaves_nothing();
 }
 
+/// The user's own machine, with drivers at work: its disks keep what is written, and its cards have a network of the run's.
+#[apply(test)]
+#[needs(Builds)]
+fn linux_works_in_the_machine_of_a_users_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest.txt");
+    let run = |memory: &str| {
+        let text = format!(
+            "qemu-system-x86_64 -machine pc-q35-7.2 -m {memory} -smp 1 -nodefaults \\\n\
+             -blockdev driver=file,filename=/images/root.img,node-name=root \\\n\
+             -device virtio-blk-pci,drive=root,id=disk0 \\\n\
+             -drive file=/images/data.img,if=none,id=data -device virtio-scsi-pci,id=scsi0 \\\n\
+             -device scsi-hd,bus=scsi0.0,drive=data \\\n\
+             -netdev tap,id=hostnet0,ifname=vnet0 -device virtio-net-pci,netdev=hostnet0,id=net0\n"
+        );
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let args = ["live", "--guest", file, OLD, NEW, "--workload", "linux"];
+        Run::new(&[&args[..], &["--direction", "forward"]].concat())
+    };
+    let works = run("320");
+    assert_eq!(works.outcomes(), ["pass"], "{}", works.said());
+    let case = works.case(0);
+    assert_eq!(case["running"], true);
+    assert_eq!(case["linux"]["undriven"], serde_json::json!([]), "{case}");
+    assert!(features(case, "net").contains(&"mrg_rxbuf"), "{case}");
+    assert!(features(case, "blk").contains(&"flush"), "{case}");
+    works.leaves_nothing();
+    let small = run("128");
+    assert_eq!(small.outcomes(), ["pass"], "{}", small.said());
+    assert_eq!(small.case(0)["running"], false);
+    let told = small.report["notices"].to_string();
+    assert!(told.contains("takes at least 256 MiB of memory"), "{told}");
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn there_is_no_linux_guest_for_every_architecture() {
