@@ -17,7 +17,7 @@ pub enum QemuError {
     #[error(transparent)]
     Dump(#[from] DumpError),
     #[error(transparent)]
-    Machine(#[from] NoCommonMachine),
+    Machine(#[from] Box<NoCommonMachine>),
 }
 
 impl QemuError {

@@ -215,7 +215,11 @@ pub fn family(machine: &str) -> &str {
 ///
 /// # Errors
 /// There is none; the error says what comes closest.
-pub fn resolve(wanted: &str, old: &BuildInfo, new: &BuildInfo) -> Result<String, NoCommonMachine> {
+pub fn resolve(
+    wanted: &str,
+    old: &BuildInfo,
+    new: &BuildInfo,
+) -> Result<String, Box<NoCommonMachine>> {
     let common: Vec<&str> = old
         .machines
         .iter()
@@ -236,7 +240,7 @@ pub fn resolve(wanted: &str, old: &BuildInfo, new: &BuildInfo) -> Result<String,
 ///
 /// # Errors
 /// The build has none; the error says what comes closest.
-pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, NoCommonMachine> {
+pub fn resolve_one(wanted: &str, build: &BuildInfo) -> Result<String, Box<NoCommonMachine>> {
     let all: Vec<&str> = build
         .machines
         .iter()

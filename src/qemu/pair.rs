@@ -188,7 +188,7 @@ impl Pair {
     ///
     /// # Errors
     /// They have none in common.
-    pub fn machine(&self, wanted: &str) -> Result<String, NoCommonMachine> {
+    pub fn machine(&self, wanted: &str) -> Result<String, Box<NoCommonMachine>> {
         machine::resolve(wanted, &self.old.info, &self.new.info)
     }
 

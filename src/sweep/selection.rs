@@ -117,7 +117,7 @@ pub(crate) struct UnavailableMachine {
     pub machine: String,
     pub reason: String,
     /// Set where the name means nothing to either build.
-    pub unknown: Option<NoCommonMachine>,
+    pub unknown: Option<Box<NoCommonMachine>>,
 }
 
 /// The machine types of two builds that a selection means.

@@ -181,7 +181,7 @@ fn disk(folder: &Path, least: u64) -> (HostState, String) {
             format!("the room in {place_name} is not known: {error}"),
         ),
         Ok(found) => {
-            let free = u64::from(found.blocks_available()) * u64::from(found.fragment_size());
+            let free = found.blocks_available() * found.fragment_size();
             let text = format!("{} free in {place_name}", amount(free));
             match free {
                 free if free < least => (HostState::Failed, text),
@@ -201,8 +201,10 @@ fn descriptors() -> (HostState, String) {
         Ok((soft, _)) => {
             let text = format!("{soft} files can be open (ulimit -n)");
             match soft {
-                ..LEAST_DESCRIPTORS => (HostState::Failed, text),
-                ..ENOUGH_DESCRIPTORS => (HostState::Warning, format!("{text}: use fewer --jobs")),
+                soft if soft < LEAST_DESCRIPTORS => (HostState::Failed, text),
+                soft if soft < ENOUGH_DESCRIPTORS => {
+                    (HostState::Warning, format!("{text}: use fewer --jobs"))
+                }
                 _ => (HostState::Ok, text),
             }
         }

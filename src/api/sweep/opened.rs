@@ -80,7 +80,7 @@ pub(crate) struct Opened {
     pub builds: Vec<Builds>,
     pub unavailable: Vec<UnavailableMachine>,
     /// A machine that is asked for and that means nothing to any of the builds.
-    pub unknown_machine: Option<NoCommonMachine>,
+    pub unknown_machine: Option<Box<NoCommonMachine>>,
     pub notices: Vec<Notice>,
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn selection(machines: &api::Machines) -> MachineSelection {
 fn unknown_machine(
     selection: &MachineSelection,
     unavailable: &[UnavailableMachine],
-) -> Option<NoCommonMachine> {
+) -> Option<Box<NoCommonMachine>> {
     let asked = selection.by_architecture();
     let mut unknown = unavailable.iter().filter(|one| one.unknown.is_some());
     let everywhere = |one: &&UnavailableMachine| {

@@ -63,7 +63,7 @@ impl NoCommonMachine {
         missing: Missing,
         builds: &[&BuildInfo],
         common: &[&str],
-    ) -> Self {
+    ) -> Box<Self> {
         let machines = || builds.iter().flat_map(|build| &build.machines);
         let alias_of = machines()
             .find(|machine| machine.alias.as_deref() == Some(wanted))
@@ -117,7 +117,7 @@ impl NoCommonMachine {
             error.more = more.try_into().unwrap_or(u16::MAX);
             error.near.truncate(LISTED);
         }
-        error
+        Box::new(error)
     }
 }
 
