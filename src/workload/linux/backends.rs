@@ -111,7 +111,9 @@ struct NullDisk {
     /// The name of its file without the ending.
     name: String,
     size: u64,
-    /// The settings that a disk in a file has, too.
+    /// The first settings of a disk in a file that has its place.
+    first: String,
+    /// The settings that it has, too.
     kept: String,
 }
 
@@ -129,18 +131,18 @@ impl NullDisk {
         let mut disk = NullDisk {
             name: String::new(),
             size: 1 << 30,
+            first: "driver=file".to_owned(),
             kept: String::new(),
         };
         for (key, value) in words {
             match key {
                 "size" => disk.size = value.parse().ok()?,
                 "driver" | "read-zeroes" => {}
-                _ => {
-                    if key == "node-name" {
-                        value.clone_into(&mut disk.name);
-                    }
-                    disk.kept += &format!(",{key}={value}");
+                "node-name" => {
+                    value.clone_into(&mut disk.name);
+                    disk.first = format!("file,node-name={value}");
                 }
+                _ => disk.kept += &format!(",{key}={value}"),
             }
         }
         // A drive need not have a name.
@@ -161,7 +163,7 @@ impl NullDisk {
         let path = folder.join(self.file_name());
         let path = option_value(&path.to_string_lossy());
         // Both sides of a migration have it open; they write one after the other.
-        format!("driver=file,filename={path},locking=off{}", self.kept)
+        format!("{},filename={path},locking=off{}", self.first, self.kept)
     }
 }
 
@@ -268,9 +270,9 @@ mod tests {
         assert_eq!(hub[1], "hubport,id=net0-hub,hubid=0");
         assert_eq!(
             hub[5],
-            "driver=file,filename=/a,,b/blk0-node.disk,locking=off,node-name=blk0-node"
+            "file,node-name=blk0-node,filename=/a,,b/blk0-node.disk,locking=off"
         );
-        assert!(hub[7].ends_with("cd.disk,locking=off,node-name=cd,read-only=on"));
+        assert!(hub[7].ends_with("cd.disk,locking=off,read-only=on"));
         assert_eq!(hub[11], "file,node-name=mine,filename=/x");
         let tap = of(Network::AnsweringTap);
         assert_eq!(
@@ -301,12 +303,11 @@ mod tests {
         .map(str::to_owned);
         let folder = tempfile::tempdir().unwrap();
         let of = of_host(&args, Network::Tap, folder.path());
-        let file = |name: &str| format!("driver=file,filename={}/{name}", folder.path().display());
-        let root = format!("{},locking=off,node-name=root", file("root.disk"));
-        assert_eq!(of[1], root);
+        let file = |name: &str| format!("filename={}/{name},locking=off", folder.path().display());
+        assert_eq!(of[1], format!("file,node-name=root,{}", file("root.disk")));
         assert!(of[3].starts_with("tap,id=hostnet0,ifname=migcompat0,"));
         assert_eq!(of[5], "ringbuf,id=charchannel0,size=4096");
-        let drive = format!("{},locking=off,if=virtio,media=disk", file("drive8.disk"));
+        let drive = format!("driver=file,{},if=virtio,media=disk", file("drive8.disk"));
         assert_eq!(of[7], drive);
         assert_eq!(of[9], args[9]);
         prepare(&args, Network::Tap, folder.path()).unwrap();
