@@ -29,11 +29,11 @@ pub(crate) async fn resume(
     stay: Stay,
 ) -> Result<(), LegError> {
     let side = LegSide::Destination;
-    let due = destination.workload().map(|workload| match stay {
-        Stay::UntilTheNextLeg => workload.heartbeats_due(),
-        Stay::ToTheEnd => workload.heartbeats_at_the_end(),
-    });
-    if let Some(due) = due {
+    if let Some(workload) = destination.workload() {
+        let due = match stay {
+            Stay::UntilTheNextLeg => log.heartbeats_due(),
+            Stay::ToTheEnd => workload.heartbeats_at_the_end().max(log.heartbeats_due()),
+        };
         if let Err(error) = destination.cont().await {
             return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
@@ -47,6 +47,12 @@ pub(crate) async fn resume(
                 None => GuestFault::AfterTheMove(error).into(),
             };
             return Err(LegError::new(side, Phase::Resume, kind));
+        }
+        // One that is stopped while it is sent is stopped between two rounds: then the next leg has to wait for one.
+        if !destination.works_while_sent()
+            && let Err(error) = destination.stop().await
+        {
+            return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
     }
     no_complaint(destination, side, Phase::Resume)
