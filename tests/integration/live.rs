@@ -281,14 +281,16 @@ fn passes_with(old: &str, how: &[&str]) -> Run {
 
 #[apply(test)]
 #[needs(Builds)]
-fn memory_goes_to_its_places_in_a_file_and_state_is_compared() {
+fn memory_goes_to_its_places_in_a_file() {
     let file = ["--transport", "file", "--capability", "mapped-ram"];
     let run = passes_with(NEW, &file);
     assert_eq!(
         run.case(0)["capabilities"],
         serde_json::json!(["mapped-ram"])
     );
-    assert_eq!(run.case(0)["state_unchecked"], Value::Null);
+    // The destination saves to a socket to be compared, which has no places.
+    let why = run.case(0)["state_unchecked"].as_str().unwrap();
+    assert!(why.contains("seekable"), "{why}");
     let _also = passes_with(NEW, &[&file[..], &["--capability", "multifd"]].concat());
 }
 
