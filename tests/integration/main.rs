@@ -31,6 +31,7 @@ mod driven;
 mod dumps;
 mod exclude;
 mod faults;
+mod firmware;
 mod guests;
 mod history;
 mod hostile;
