@@ -10,6 +10,7 @@ use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
 use crate::api::error::{Error, Problem};
+use crate::api::firmware;
 use crate::api::jobs;
 use crate::api::linux;
 use crate::api::names;
@@ -38,7 +39,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
-use crate::qemu::machine::ProfileCpu;
+use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
@@ -55,8 +56,10 @@ const DEFAULT_SET: &str = "default";
 /// Two builds for a machine, and the device sets of the guests.
 pub(crate) struct Opened {
     pub pair: Pair,
-    /// The machine type, resolved: both builds have it.
+    /// The machine type that cases are named after: that of the old build, where they have two.
     pub machine: String,
+    /// The machine types, resolved: each build has that of its side.
+    pub machines: Machines,
     builds: Builds,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
@@ -92,14 +95,15 @@ impl Opened {
             &qemu::parse(&builds.new)?,
             &means,
         )?;
-        let machine = match machine {
-            Some(wanted) => pair.machine(wanted).map_err(QemuError::from)?,
-            None => pair
-                .usual_machine()
-                .ok_or_else(|| Problem::NoUsualMachine {
-                    target: pair.arch().to_owned(),
+        let machines =
+            match machine {
+                Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,
+                None => pair.usual_machine().map(Machines::same).ok_or_else(|| {
+                    Problem::NoUsualMachine {
+                        target: pair.arch().to_owned(),
+                    }
                 })?,
-        };
+            };
         let sets = match &guest {
             Some(guest) => vec![guest.devices.clone()],
             None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
@@ -112,7 +116,8 @@ impl Opened {
         }
         Ok(Opened {
             pair,
-            machine,
+            machine: machines.old.clone(),
+            machines,
             builds: builds.clone(),
             directions: builds.directions.clone(),
             sets,
@@ -249,7 +254,7 @@ impl<'i> Inquiry<'i> {
             guests,
             findings: Vec::new(),
             other_findings: 0,
-            notices: Vec::new(),
+            notices: firmware::notices([&opened.pair.old, &opened.pair.new]),
             described: None,
             coverage: None,
             excluded: Vec::new(),
@@ -306,6 +311,10 @@ impl<'i> Inquiry<'i> {
         if let Some((of_old, of_new)) = &self.dumps {
             old.dump = Some(Arc::clone(of_old));
             new.dump = Some(Arc::clone(of_new));
+        }
+        if self.opened.machines.are_paired() {
+            old.machine = Some(self.opened.machines.old.clone());
+            new.machine = Some(self.opened.machines.new.clone());
         }
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
@@ -701,7 +710,7 @@ impl<'i> Inquiry<'i> {
 
     /// Puts everything into a report, which has no verdict yet.
     pub(crate) fn into_report(self) -> Report {
-        let Opened { pair, machine, .. } = self.opened;
+        let Opened { pair, machines, .. } = self.opened;
         let mut cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
         cases.extend(self.excluded);
         let mut notices = self.notices;
@@ -722,7 +731,7 @@ impl<'i> Inquiry<'i> {
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),
-                Some(machine.clone()),
+                Some(machines.to_string()),
             )
         }
     }

@@ -304,7 +304,7 @@ pub(crate) struct JudgeArgs {
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Machine type; an alias like q35 is the newest versioned one that the builds share
+    /// Machine type; an alias like q35 is the newest versioned one that the builds share, and OLD=NEW pairs two names
     #[arg(short = 'M', long, value_name = "MACHINE")]
     pub machine: Option<String>,
     /// Architecture of the guest; by default what the machine type implies, else x86_64

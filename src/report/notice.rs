@@ -39,6 +39,10 @@ pub enum NoticeKind {
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
+    /// A build finds no firmware, and has that of another place. The subject is the build.
+    OtherFirmware,
+    /// Guests move between machine types of two names, which QEMU itself refuses. The subject is both names.
+    MachinesPaired,
     /// The dumps are of two versions of one machine. The subject is the family.
     MachinesDiffer,
     /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
@@ -137,6 +141,12 @@ impl Notice {
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
+            }
+            NoticeKind::OtherFirmware => {
+                format!("{subject} finds no firmware of its own")
+            }
+            NoticeKind::MachinesPaired => {
+                format!("as they are, no guest migrates between the machine types {subject}")
             }
             NoticeKind::MachinesDiffer => {
                 format!(

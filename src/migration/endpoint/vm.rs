@@ -41,6 +41,8 @@ pub struct Endpoint {
     pub drivers: Option<Drivers>,
     /// Options that this build alone is given.
     pub args: Vec<String>,
+    /// The machine type of this build, where each has one of another name.
+    pub machine: Option<String>,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -52,6 +54,11 @@ impl Endpoint {
             version: Some(self.info.version),
             drivers: self.drivers.as_ref(),
         }
+    }
+
+    /// Returns the name of its machine type, if the case's is `machine`.
+    pub(crate) fn machine<'m>(&'m self, machine: &'m str) -> &'m str {
+        self.machine.as_deref().unwrap_or(machine)
     }
 
     /// Asks both builds what they can plug in.
@@ -68,6 +75,7 @@ impl Endpoint {
             info: opened.info.clone(),
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
             args: Vec::new(),
+            machine: None,
             dump: None,
         }
     }
@@ -154,7 +162,7 @@ impl LaunchSpec {
         };
         let board = self.board.as_deref();
         let options = board.map_or(&[][..], |board| &board.machine_options);
-        let machine = std::iter::once(self.machine.as_str())
+        let machine = std::iter::once(endpoint.machine(&self.machine))
             .chain(options.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
@@ -163,6 +171,10 @@ impl LaunchSpec {
             .into();
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
+        }
+        if endpoint.machine.is_some() {
+            // A stream otherwise begins with the name, and QEMU takes no guest of another one.
+            args.extend(["-global", "migration.send-configuration=off"].map(OsString::from));
         }
         // A guest that ends or resets is examined, and neither removed nor restarted.
         args.extend(["-display", "none", "-no-shutdown", "-no-reboot"].map(OsString::from));
