@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::{Builds, GuestDescription, Guests};
+use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
 use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
@@ -49,6 +49,7 @@ use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::dump::Dump;
+use crate::workload::linux::LEAST_MEMORY_MIB;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -135,8 +136,14 @@ impl Opened {
     }
 
     /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
-    pub(crate) fn idle(&self) -> Option<Idle> {
-        self.guest.as_ref()?.board.idle
+    pub(crate) fn idle(&self, workload: WorkloadKind) -> Option<Idle> {
+        let board = &self.guest.as_ref()?.board;
+        board.idle.or_else(|| {
+            let mib = LEAST_MEMORY_MIB;
+            let is_little = board.memory < u64::from(mib) << 20;
+            let is_linux = workload == WorkloadKind::Linux;
+            (is_linux && is_little).then_some(Idle::LittleMemory { mib })
+        })
     }
 }
 
@@ -288,7 +295,7 @@ impl<'i> Inquiry<'i> {
     ) -> Result<(), Error> {
         let Opened { pair, machine, .. } = self.opened;
         let guests = self.guests;
-        let idle = self.opened.idle().filter(|_| running);
+        let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
         }

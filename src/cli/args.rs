@@ -398,7 +398,7 @@ pub(crate) struct MigrationArgs {
     pub driven: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven", "guest"])]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]

@@ -161,6 +161,16 @@ impl LaunchSpec {
             (None, None) => Self::MEMORY_MIB,
         };
         let board = self.board.as_deref();
+        let plugged_in = match &self.workload {
+            Some(workload) => workload.device_args(&self.plugged_in(), folder),
+            None => {
+                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
+                network.connect(&self.plugged_in(), folder)
+            }
+        };
+        // One argument stands for another.
+        let of_board = board.map_or(0, |board| board.args.len());
+        let (of_board, of_devices) = plugged_in.split_at(of_board.min(plugged_in.len()));
         let options = board.map_or(&[][..], |board| &board.machine_options);
         let machine = std::iter::once(endpoint.machine(&self.machine))
             .chain(options.iter().map(String::as_str))
@@ -179,8 +189,15 @@ impl LaunchSpec {
         // A guest that ends or resets is examined, and neither removed nor restarted.
         args.extend(["-display", "none", "-no-shutdown", "-no-reboot"].map(OsString::from));
         match board {
-            Some(board) => args.extend(board.args.iter().map(OsString::from)),
-            None => args.extend(["-m", &format!("{memory}M")].map(OsString::from)),
+            Some(_) => args.extend(of_board.iter().map(OsString::from)),
+            None => {
+                args.extend(["-m", &format!("{memory}M")].map(OsString::from));
+                let workload = self.workload.as_ref();
+                let processors = workload.map_or(1, Workload::processors);
+                if processors > 1 {
+                    args.extend(["-smp", &processors.to_string()].map(OsString::from));
+                }
+            }
         }
         let cpu = self.cpu.as_ref();
         let cpu = cpu.or_else(|| board.and_then(|board| board.cpu.as_ref()));
@@ -202,21 +219,23 @@ impl LaunchSpec {
         match &self.workload {
             Some(workload) => {
                 args.extend(workload.attach_args(folder));
-                let devices = workload.device_args(&self.device_args, folder);
-                args.extend(devices.into_iter().map(OsString::from));
             }
-            None => {
-                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
-                let devices = network.connect(&self.device_args, folder);
-                args.extend(devices.into_iter().map(OsString::from));
-            }
+            None => {}
         }
+        args.extend(of_devices.iter().map(OsString::from));
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
         args
+    }
+
+    /// Returns the arguments of the user's own guest and of the devices, some of which have backends of the host while
+    /// a guest works.
+    pub(crate) fn plugged_in(&self) -> Vec<String> {
+        let board = self.board.iter().flat_map(|board| &board.args);
+        board.chain(&self.device_args).cloned().collect()
     }
 
     /// Returns the build as it is started in this role.
@@ -242,7 +261,7 @@ impl LaunchSpec {
     /// The disk is full, or the like.
     pub fn prepare(&self, folder: &Path) -> io::Result<()> {
         if let Some(workload) = &self.workload {
-            workload.prepare(&self.device_args, folder)?;
+            workload.prepare(&self.plugged_in(), folder)?;
         }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {
