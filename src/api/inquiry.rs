@@ -299,6 +299,14 @@ impl<'i> Inquiry<'i> {
         if let Some(why) = idle {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
         }
+        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
+            let why = "memory is sent in one pass, and it acts from the second one on";
+            self.add(Notice::new(
+                NoticeKind::CapabilityIdle,
+                capability.to_string(),
+                why,
+            ));
+        }
         let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
         let directions = first.as_ref().map_or(&*self.opened.directions, |d| &d[..]);

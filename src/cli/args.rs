@@ -420,7 +420,8 @@ pub(crate) struct MigrationArgs {
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
-    /// Migrate with multifd or postcopy-ram (repeatable)
+    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle or auto-converge
+    /// (repeatable)
     #[arg(long, value_name = "NAME")]
     pub capability: Vec<Capability>,
     /// Number of cases at once [default: one per CPU]

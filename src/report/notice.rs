@@ -39,6 +39,8 @@ pub enum NoticeKind {
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
+    /// What a capability does is not reached by the migrations of a run. The subject is the capability.
+    CapabilityIdle,
     /// A build finds no firmware, and has that of another place. The subject is the build.
     OtherFirmware,
     /// Guests move between machine types of two names, which QEMU itself refuses. The subject is both names.
@@ -142,6 +144,7 @@ impl Notice {
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
+            NoticeKind::CapabilityIdle => format!("nothing is sent by {subject}"),
             NoticeKind::OtherFirmware => {
                 format!("{subject} finds no firmware of its own")
             }
