@@ -216,11 +216,8 @@ impl LaunchSpec {
             // The last one counts: a profile may name another.
             args.extend(["-cpu".into(), cpu.into()]);
         }
-        match &self.workload {
-            Some(workload) => {
-                args.extend(workload.attach_args(folder));
-            }
-            None => {}
+        if let Some(workload) = &self.workload {
+            args.extend(workload.attach_args(folder));
         }
         args.extend(of_devices.iter().map(OsString::from));
         args.extend(endpoint.args.iter().map(OsString::from));
