@@ -219,7 +219,7 @@ mod tests {
     fn sleeping(run: &RunId) -> Child {
         let mut command = Command::new("setsid");
         command
-            .args(["sh", "-c", "sleep 60; :"])
+            .args(["sh", "-c", "exec sleep 60"])
             .stdin(Stdio::null());
         command.env(VARIABLE, run.text()).spawn().unwrap()
     }
