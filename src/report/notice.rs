@@ -67,6 +67,8 @@ pub enum NoticeKind {
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
     DefaultsNotCompared,
+    /// A signal ended the run before it was done. The subject is the signal.
+    Interrupted,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
 }
@@ -161,6 +163,7 @@ impl Notice {
             NoticeKind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
             }
+            NoticeKind::Interrupted => format!("the run was interrupted by {subject}"),
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")
             }
