@@ -57,7 +57,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     });
     let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
-    let dumps = dumps(&opened.pair, Some(opened.machine.clone()))?;
+    let dumps = dumps(&opened.pair, Some(opened.machines.clone()))?;
     let notices = dumps.notices();
     let shared = (Arc::new(dumps.old.1), Arc::new(dumps.new.1));
     let dumps = (&*shared.0, &*shared.1);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::model::{BuildKind, BuildRef};
 use crate::parallel::side_by_side;
 use crate::qemu;
+use crate::qemu::machine::Machines;
 use crate::qemu::{
     BuildArg, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError, machine,
 };
@@ -45,15 +46,26 @@ pub(crate) struct Pair {
     pub new: (BuildRef, Dump),
     /// The machine type that was asked for or picked; else the type or the family that both dumps name.
     pub machine: Option<String>,
+    /// The types of two names that a user pairs.
+    pub paired: Option<Machines>,
 }
 
 impl Pair {
+    /// Returns the machine as a report names it.
+    pub(crate) fn label(&self) -> Option<String> {
+        let paired = self.paired.as_ref().map(Machines::to_string);
+        paired.or_else(|| self.machine.clone())
+    }
+
     /// Returns the notices about the dumps, which a reader needs beside their comparison.
     pub(crate) fn notices(&self) -> Vec<Notice> {
-        let machines = differing(&self.old.1, &self.new.1).map(|(old, new)| {
-            let kind = NoticeKind::MachinesDiffer;
-            Notice::new(kind, machine::family(old), refused(old, new))
-        });
+        let machines = match &self.paired {
+            Some(paired) => Some(paired_notice(paired)),
+            None => differing(&self.old.1, &self.new.1).map(|(old, new)| {
+                let kind = NoticeKind::MachinesDiffer;
+                Notice::new(kind, machine::family(old), refused(old, new))
+            }),
+        };
         let unreadable = [&self.old, &self.new]
             .into_iter()
             .flat_map(|(build, dump)| {
@@ -70,6 +82,15 @@ impl Pair {
 fn differing<'d>(old: &'d Dump, new: &'d Dump) -> Option<(&'d str, &'d str)> {
     let machines = old.machine.as_deref().zip(new.machine.as_deref());
     machines.filter(|(old, new)| old != new && *old != NO_MACHINE && *new != NO_MACHINE)
+}
+
+/// Returns the notice about machine types of two names, which guests move between all the same.
+pub(crate) fn paired_notice(machines: &Machines) -> Notice {
+    let why = format!(
+        "{}, so that streams are sent without a name (migration.send-configuration=off)",
+        refused(&machines.old, &machines.new)
+    );
+    Notice::new(NoticeKind::MachinesPaired, machines.to_string(), why)
 }
 
 /// Returns QEMU's message about a guest of another machine type.
@@ -138,11 +159,17 @@ enum Source {
 pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
     let arg = qemu::parse(wanted.old)?;
     let means = wanted.means();
-    let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
-    let build = qemu::open(&arg, &means.architecture, &cache, means.watcher)?;
-    let machine = match wanted.machine {
-        Some(wanted) => machine::resolve_one(wanted, &build.info()?).map_err(QemuError::from)?,
-        None => NO_MACHINE.to_owned(),
+    let (build, machine) = match wanted.machine {
+        Some(wanted) => {
+            let opened = Opened::new(&arg, &means)?;
+            let machine = machine::resolve_one(wanted, &opened.info).map_err(QemuError::from)?;
+            (opened.build, machine)
+        }
+        None => {
+            let cache = qemu::Cache::new(means.cache).map_err(QemuError::from)?;
+            let build = qemu::open(&arg, &means.architecture, &cache, means.watcher)?;
+            (build, NO_MACHINE.to_owned())
+        }
     };
     let bytes = build.dump_vmstate(&machine)?;
     // A file that cannot be read back is not returned as a dump.
@@ -162,8 +189,8 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
     let means = wanted.means();
     let of_builds = |builds: &Builds| {
         let machine = match wanted.machine {
-            Some(wanted) => Some(builds.machine(wanted).map_err(QemuError::from)?),
-            None => builds.usual_machine(),
+            Some(wanted) => Some(builds.machines(wanted).map_err(QemuError::from)?),
+            None => builds.usual_machine().map(Machines::same),
         };
         dumps(builds, machine)
     };
@@ -217,16 +244,25 @@ fn machine_beside(
     }
 }
 
-/// Has two open builds write their dumps; `machine` is a type that both have.
+/// Has two open builds write their dumps; `machines` are types that they have.
 ///
 /// # Errors
 /// One does not write a dump, or none that can be read.
-pub(crate) fn dumps(builds: &Builds, machine: Option<String>) -> Result<Pair, ObtainError> {
+pub(crate) fn dumps(builds: &Builds, machines: Option<Machines>) -> Result<Pair, ObtainError> {
     let (old, new) = side_by_side(
-        || dump(&builds.old, machine.as_deref()),
-        || dump(&builds.new, machine.as_deref()),
+        || dump(&builds.old, machines.as_ref().map(|of| &*of.old)),
+        || dump(&builds.new, machines.as_ref().map(|of| &*of.new)),
     );
-    pair(old?, new?, machine)
+    let (old, new) = (old?, new?);
+    match machines {
+        Some(paired) if paired.are_paired() => Ok(Pair {
+            old,
+            new,
+            machine: Some(paired.old.clone()),
+            paired: Some(paired),
+        }),
+        machines => pair(old, new, machines.map(|both| both.old)),
+    }
 }
 
 /// Makes a pair of two dumps, of one machine type or at least of one family.
@@ -257,6 +293,7 @@ fn pair(
         old,
         new,
         machine: named,
+        paired: None,
     })
 }
 

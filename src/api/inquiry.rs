@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::{Builds, GuestDescription, Guests};
+use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
 use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
 use crate::api::error::{Error, Problem};
+use crate::api::firmware;
 use crate::api::jobs;
 use crate::api::linux;
 use crate::api::names;
@@ -38,7 +39,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction, Rule};
 use crate::qemu;
 use crate::qemu::block_on;
-use crate::qemu::machine::ProfileCpu;
+use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
@@ -48,6 +49,7 @@ use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::dump::Dump;
+use crate::workload::linux::LEAST_MEMORY_MIB;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -55,8 +57,10 @@ const DEFAULT_SET: &str = "default";
 /// Two builds for a machine, and the device sets of the guests.
 pub(crate) struct Opened {
     pub pair: Pair,
-    /// The machine type, resolved: both builds have it.
+    /// The machine type that cases are named after: that of the old build, where they have two.
     pub machine: String,
+    /// The machine types, resolved: each build has that of its side.
+    pub machines: Machines,
     builds: Builds,
     directions: Vec<Direction>,
     sets: Vec<DeviceSet>,
@@ -92,14 +96,15 @@ impl Opened {
             &qemu::parse(&builds.new)?,
             &means,
         )?;
-        let machine = match machine {
-            Some(wanted) => pair.machine(wanted).map_err(QemuError::from)?,
-            None => pair
-                .usual_machine()
-                .ok_or_else(|| Problem::NoUsualMachine {
-                    target: pair.arch().to_owned(),
+        let machines =
+            match machine {
+                Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,
+                None => pair.usual_machine().map(Machines::same).ok_or_else(|| {
+                    Problem::NoUsualMachine {
+                        target: pair.arch().to_owned(),
+                    }
                 })?,
-        };
+            };
         let sets = match &guest {
             Some(guest) => vec![guest.devices.clone()],
             None => device_sets(guests, pair.arch()).map_err(Problem::from)?,
@@ -112,7 +117,8 @@ impl Opened {
         }
         Ok(Opened {
             pair,
-            machine,
+            machine: machines.old.clone(),
+            machines,
             builds: builds.clone(),
             directions: builds.directions.clone(),
             sets,
@@ -130,8 +136,14 @@ impl Opened {
     }
 
     /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
-    pub(crate) fn idle(&self) -> Option<Idle> {
-        self.guest.as_ref()?.board.idle
+    pub(crate) fn idle(&self, workload: WorkloadKind) -> Option<Idle> {
+        let board = &self.guest.as_ref()?.board;
+        board.idle.or_else(|| {
+            let mib = LEAST_MEMORY_MIB;
+            let is_little = board.memory < u64::from(mib) << 20;
+            let is_linux = workload == WorkloadKind::Linux;
+            (is_linux && is_little).then_some(Idle::LittleMemory { mib })
+        })
     }
 }
 
@@ -249,7 +261,7 @@ impl<'i> Inquiry<'i> {
             guests,
             findings: Vec::new(),
             other_findings: 0,
-            notices: Vec::new(),
+            notices: firmware::notices([&opened.pair.old, &opened.pair.new]),
             described: None,
             coverage: None,
             excluded: Vec::new(),
@@ -288,9 +300,17 @@ impl<'i> Inquiry<'i> {
     ) -> Result<(), Error> {
         let Opened { pair, machine, .. } = self.opened;
         let guests = self.guests;
-        let idle = self.opened.idle().filter(|_| running);
+        let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
+        }
+        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
+            let why = "memory is sent in one pass, and it acts from the second one on";
+            self.add(Notice::new(
+                NoticeKind::CapabilityIdle,
+                capability.to_string(),
+                why,
+            ));
         }
         let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
@@ -311,6 +331,10 @@ impl<'i> Inquiry<'i> {
         if let Some((of_old, of_new)) = &self.dumps {
             old.dump = Some(Arc::clone(of_old));
             new.dump = Some(Arc::clone(of_new));
+        }
+        if self.opened.machines.are_paired() {
+            old.machine = Some(self.opened.machines.old.clone());
+            new.machine = Some(self.opened.machines.new.clone());
         }
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
@@ -706,7 +730,7 @@ impl<'i> Inquiry<'i> {
 
     /// Puts everything into a report, which has no verdict yet.
     pub(crate) fn into_report(self) -> Report {
-        let Opened { pair, machine, .. } = self.opened;
+        let Opened { pair, machines, .. } = self.opened;
         let mut cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
         cases.extend(self.excluded);
         let mut notices = self.notices;
@@ -727,7 +751,7 @@ impl<'i> Inquiry<'i> {
             ..Report::new(
                 pair.old.reference(),
                 pair.new.reference(),
-                Some(machine.clone()),
+                Some(machines.to_string()),
             )
         }
     }

@@ -29,7 +29,7 @@ pub(crate) fn equip(
     }
     let args: Vec<String> = sets
         .iter()
-        .flat_map(|set| config.compose(set).args)
+        .flat_map(|set| config.launch(config.compose(set).args).plugged_in())
         .collect();
     let cache = Cache::new(builds.cache.clone()).map_err(QemuError::from)?;
     let watcher = |event: crate::qemu::FetchEvent<'_>| progress.event(Event::Fetch(event));

@@ -1,7 +1,7 @@
 //! Guests moved between two builds.
 
 use crate::api::config::LiveConfig;
-use crate::api::dumps::dumps;
+use crate::api::dumps::{dumps, paired_notice};
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
@@ -79,12 +79,15 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
     let fingerprints = opened.pair.fingerprints();
     let running = !config.guests.paused && !config.guests.driven;
     let mut inquiry = Inquiry::new(&opened, &lists, policy, &config.guests);
+    if opened.machines.are_paired() {
+        inquiry.add(paired_notice(&opened.machines));
+    }
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.survey(Asked::Features);
     inquiry.compare_features();
     // The dumps say which device sends a section, and more about its fields. A build that cannot
     // dump leaves the cases as they are.
-    match dumps(&opened.pair, Some(opened.machine.clone())) {
+    match dumps(&opened.pair, Some(opened.machines.clone())) {
         Ok(dumps) => {
             let dumps = (&dumps.old.1, &dumps.new.1);
             inquiry.compare_streams(dumps);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::api::config::GuestDescription;
 use crate::api::error::{Error, Problem};
+use crate::api::firmware;
 use crate::api::inquiry::read_guest;
 use crate::api::logs::LogFolder;
 use crate::api::progress::{Event, Progress};
@@ -173,6 +174,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     });
     let cases = vec![case];
     let mut notices: Vec<Notice> = notices_of(&cases).into_iter().collect();
+    notices.extend(firmware::notices([&opened]));
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
         Notice::new(NoticeKind::NotInState, section.to_string(), why)

@@ -32,6 +32,7 @@ mod doubts;
 mod driven;
 pub(crate) mod dumps;
 mod error;
+mod firmware;
 pub(crate) mod history;
 mod inquiry;
 mod linux;

@@ -17,7 +17,7 @@ pub(crate) fn connect(
     transport: Transport,
     best: &[Network],
 ) -> (Network, Option<Notice>) {
-    let has_cards = args.iter().any(|arg| arg.starts_with("hubport,"));
+    let has_cards = args.iter().any(|arg| Network::is_hub(arg));
     if !has_cards {
         return (Network::Hub, None);
     }

@@ -60,6 +60,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     recalled.hold(&lists, &[])?;
     let pair = pair?;
     let notices = pair.notices();
+    let label = pair.label();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
     progress.event(Event::Opened {
@@ -84,7 +85,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         findings,
         rules,
         notices,
-        ..Report::new(old, new, pair.machine.clone())
+        ..Report::new(old, new, label)
     };
     Ok(recalled.conclude(
         report,

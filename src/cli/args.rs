@@ -320,7 +320,7 @@ pub(crate) struct JudgeArgs {
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Machine type; an alias like q35 is the newest versioned one that the builds share
+    /// Machine type; an alias like q35 is the newest versioned one that the builds share, and OLD=NEW pairs two names
     #[arg(short = 'M', long, value_name = "MACHINE")]
     pub machine: Option<String>,
     /// Architecture of the guest; by default what the machine type implies, else x86_64
@@ -414,7 +414,7 @@ pub(crate) struct MigrationArgs {
     pub driven: bool,
     /// Guest that runs: tiny, of our own, works in memory while it is sent; linux, fetched from Debian once, has a
     /// driver for every device and uses it before and after each migration
-    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven", "guest"])]
+    #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven"])]
     pub workload: Workload,
     /// CPU model of the guest [default: the machine's]
     #[arg(long, value_name = "MODEL")]
@@ -436,7 +436,8 @@ pub(crate) struct MigrationArgs {
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
-    /// Migrate with multifd or postcopy-ram (repeatable)
+    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle or auto-converge
+    /// (repeatable)
     #[arg(long, value_name = "NAME")]
     pub capability: Vec<Capability>,
     /// Number of cases at once [default: one per CPU]

@@ -72,6 +72,8 @@ pub enum Idle {
     Firmware,
     #[error("all of its memory is compared while it works, and there are more than {} MiB of it", MOST_WORKING_MEMORY >> 20)]
     Memory,
+    #[error("the guest that was asked for takes at least {mib} MiB of memory")]
+    LittleMemory { mib: u32 },
 }
 
 /// The most memory of a guest that works while it is moved: both sides' is read after each leg.

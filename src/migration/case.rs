@@ -12,6 +12,7 @@ use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::{culprits, reproduce};
+use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
@@ -238,8 +239,11 @@ fn obstacle(
     if let Some(obstacle) = config.transport.obstacle(old, new) {
         return Some(obstacle);
     }
-    let mut capabilities = config.capabilities.iter();
-    if let Some(obstacle) = capabilities.find_map(|c| c.obstacle(config.transport)) {
+    let of = |c: &Capability| {
+        let obstacle = c.obstacle(config.transport, &config.capabilities);
+        obstacle.or_else(|| c.obstacle_of_host())
+    };
+    if let Some(obstacle) = config.capabilities.iter().find_map(of) {
         return Some(obstacle);
     }
     if config.running && config.linux.is_none() && workload::guest(&config.arch).is_none() {
@@ -393,7 +397,8 @@ async fn without_each_capability(
     let most = repeated.map_or(1, |repeated| repeated.of);
     let mut found = Vec::new();
     for left_out in &config.capabilities {
-        let kept = config.capabilities.iter().filter(|of| *of != left_out);
+        let is_kept = |of: &&Capability| *of != left_out && of.needs() != Some(*left_out);
+        let kept = config.capabilities.iter().filter(is_kept);
         let config = MigrationConfig {
             capabilities: kept.copied().collect(),
             ..config.clone()

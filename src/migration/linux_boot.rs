@@ -123,14 +123,9 @@ async fn boot_once(
         .map_err(|error| text(&error))?;
     let mut log = Workload::Linux(guest.clone()).log();
     let saved = async {
-        vm.cont().await.map_err(|error| text(&error))?;
-        let described = |log: &SerialLog| log.inventory().is_some_and(|at| at.uses.is_some());
-        wait_for(&mut vm, &mut log, described).await?;
-        let asked = log.inventory().map(|found| &found.asked[..]);
-        if !is_last && guest.learn(functions, asked.unwrap_or_default()) {
+        if !boot_in(&mut vm, &mut log, guest, functions, is_last).await? {
             return Ok(false);
         }
-        work(&mut vm, &mut log, guest).await?;
         save(&mut vm, &mut log, &folder.path().join(STREAM), timeouts.leg).await?;
         Ok::<_, String>(true)
     }
@@ -154,6 +149,59 @@ async fn boot_once(
         }
         Ok(false) => Ok(None),
         Err(why) => Err(format!("{why} {stderr}").trim_end().to_owned()),
+    }
+}
+
+/// Boots a guest in a started machine, until it has used every device. Returns whether it stayed: not if it lacks a
+/// driver that the next boot has.
+async fn boot_in(
+    vm: &mut Vm,
+    log: &mut SerialLog,
+    guest: &LinuxGuest,
+    functions: &[PciFunction],
+    is_last: bool,
+) -> Result<bool, String> {
+    vm.cont().await.map_err(|error| text(&error))?;
+    let described = |log: &SerialLog| log.inventory().is_some_and(|at| at.uses.is_some());
+    wait_for(vm, log, described).await?;
+    let asked = log.inventory().map(|found| &found.asked[..]);
+    if !is_last && guest.learn(functions, asked.unwrap_or_default()) {
+        return Ok(false);
+    }
+    work(vm, log, guest).await?;
+    Ok(true)
+}
+
+/// Boots a guest, which has booted before, in the folder of a run, for a build that does not load what it saved. It is
+/// stopped then.
+///
+/// # Errors
+/// It does not boot, or finds something wrong; in words.
+pub(super) async fn boot_to_be_sent(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    guest: &LinuxGuest,
+    folder: &Path,
+) -> Result<(Vm, SerialLog), String> {
+    let functions = guest.functions(&launch.device_args).unwrap_or_default();
+    guest
+        .prepare_boot(&functions, folder)
+        .map_err(|error| text(&error))?;
+    let mut vm = Vm::start(endpoint, launch, Role::First, folder, 0)
+        .await
+        .map_err(|error| text(&error))?;
+    let mut log = Workload::Linux(guest.clone()).log();
+    let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
+    let stopped = match booted {
+        Ok(_) => vm.stop().await.map_err(|error| text(&error)),
+        Err(why) => Err(why),
+    };
+    match stopped {
+        Ok(()) => Ok((vm, log)),
+        Err(why) => {
+            let stderr = vm.monitored.process.stderr();
+            Err(format!("{why} {stderr}").trim_end().to_owned())
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::migration::leg::result::{LegResult, StateCheck, memory_differs, memor
 use crate::migration::leg::resume::{quit_source, resume};
 use crate::migration::leg::set_up::set_up;
 use crate::migration::leg::watch::Stats;
+use crate::migration::linux_boot::boot_to_be_sent;
 use crate::migration::result::{RunResult, Surveyed};
 use crate::migration::saved::LoadError;
 use crate::model::Direction;
@@ -127,21 +128,33 @@ impl Plan<'_> {
             ..
         } = self.config;
         if let Some(guest) = linux {
-            let loaded = saved.load(&vm, guest, from, self.launch, timeouts).await;
-            let saved = loaded.map_err(|error| {
-                let label = from.build.label().to_owned();
-                let stderr = vm.monitored.process.stderr();
-                let kind = match error {
-                    LoadError::DoesNotBoot(why) => LegErrorKind::NoWorkload {
-                        label,
-                        why: BootError::Failed(why),
-                        stderr,
-                    },
-                    LoadError::Refused(why) => LegErrorKind::NotRestored { label, why, stderr },
+            let no_workload = |why: String, stderr: String| {
+                let kind = LegErrorKind::NoWorkload {
+                    label: from.build.label().to_owned(),
+                    why: BootError::Failed(why),
+                    stderr,
                 };
                 LegError::new(side, Phase::Boot, kind)
-            })?;
-            log.clone_from(&saved.log);
+            };
+            let loaded = saved.load(&vm, guest, from, self.launch, timeouts).await;
+            let saved = match loaded {
+                Ok(saved) => {
+                    log.clone_from(&saved.log);
+                    saved
+                }
+                Err(LoadError::DoesNotBoot(why)) => {
+                    return Err(no_workload(why, vm.monitored.process.stderr()));
+                }
+                // Another build may load it, or refuse it, too: it is sent from where it boots.
+                Err(LoadError::Refused { saved, why }) => {
+                    debug!(why, "the build does not load the guest that it saved");
+                    vm.monitored.process.kill().await;
+                    vm.remove_files();
+                    let booted = boot_to_be_sent(from, self.launch, guest, self.folder).await;
+                    (vm, *log) = booted.map_err(|why| no_workload(why, String::new()))?;
+                    saved
+                }
+            };
             *report = Some(saved.report.clone());
         }
         match vm.drive().await {

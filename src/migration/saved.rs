@@ -62,9 +62,12 @@ impl SavedGuests {
         };
         let saved = booted.get_or_init(boot).await.as_ref();
         let saved = saved.map_err(|why| LoadError::DoesNotBoot(why.clone()))?;
-        let refused = |error: &dyn fmt::Display| LoadError::Refused(error.to_string());
+        let refused = |why: &dyn fmt::Display| LoadError::Refused {
+            saved: Arc::clone(saved),
+            why: why.to_string(),
+        };
         guest
-            .copy_disks(&launch.device_args, saved.folder.path(), &vm.folder)
+            .copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
             .map_err(|error| refused(&error))?;
         let path = saved.folder.path().join(STREAM);
         let command = MigrateIncoming {
@@ -74,9 +77,8 @@ impl SavedGuests {
         let session = &vm.monitored.session;
         let begun = session.execute(command, vm.command).await;
         begun.map_err(|error| refused(&error))?;
-        until_completed(vm, timeouts.leg)
-            .await
-            .map_err(LoadError::Refused)?;
+        let loaded = until_completed(vm, timeouts.leg).await;
+        loaded.map_err(|why| refused(&why))?;
         Ok(Arc::clone(saved))
     }
 
@@ -99,6 +101,6 @@ pub(crate) enum LoadError {
     #[error("{0}")]
     DoesNotBoot(String),
     /// The build does not load the guest that it saved itself.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{why}")]
+    Refused { saved: Arc<SavedGuest>, why: String },
 }

@@ -13,6 +13,7 @@ use nix::fcntl::Flock;
 
 use crate::cleanup::uninterrupted;
 use crate::model::BuildKind;
+use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
 use crate::qemu::process::tie_to_us;
@@ -118,8 +119,8 @@ impl Build {
             join(&libraries),
             program.into(),
         ];
-        for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
-            let data = root.join(data);
+        for data in INSTALLED {
+            let data = root.join("usr").join(data);
             if data.is_dir() {
                 args.push("-L".into());
                 args.push(data.into());
@@ -176,6 +177,23 @@ impl Build {
 
     pub fn with_deadlines(self, deadlines: Deadlines) -> Build {
         Build { deadlines, ..self }
+    }
+
+    /// Returns the folders of firmware that the build is started with.
+    pub(super) fn given_firmware(&self) -> Vec<PathBuf> {
+        let given = self.args.windows(2).filter(|pair| pair[0] == *"-L");
+        given.map(|pair| PathBuf::from(&pair[1])).collect()
+    }
+
+    /// Gives the build folders of firmware. What they belong to is kept for as long as the build.
+    pub(super) fn with_firmware(mut self, folders: &[PathBuf], owner: Option<&Build>) -> Build {
+        for folder in folders {
+            self.args.extend(["-L".into(), folder.into()]);
+        }
+        if let Some(owner) = owner {
+            self._in_use = self._in_use.or_else(|| owner._in_use.clone());
+        }
+        self
     }
 
     /// Returns the build with its uninitialised memory filled.

@@ -46,6 +46,11 @@ impl RunningProgram {
         })
     }
 
+    /// Returns the program's file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Returns a hash of the program's content and of the options; `None` if it cannot be read.
     pub(crate) fn hash(&self) -> Option<String> {
         let options = self.options.iter().map(OsString::as_os_str);

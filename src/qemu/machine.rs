@@ -3,6 +3,7 @@
 mod map;
 mod missing;
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -150,7 +151,7 @@ pub const USUAL_ARCHITECTURE: &str = "x86_64";
 /// usual one.
 pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {
     asked
-        .or_else(|| machine.and_then(default_architecture))
+        .or_else(|| machine.and_then(|machine| default_architecture(sides(machine).0)))
         .unwrap_or(USUAL_ARCHITECTURE)
 }
 
@@ -173,13 +174,70 @@ fn serves(target: &str, architecture: &str) -> bool {
 }
 
 fn named(machine: &str) -> impl Iterator<Item = &'static Profile> {
-    let family = split(machine)
-        .map_or(machine, |(family, _)| family)
-        .to_owned();
+    let family = family(machine);
+    let is_named = |profile: &&Profile| {
+        profile.family == family || profile.names.iter().any(|name| name == family)
+    };
+    let known = TABLE.machine.iter().find(is_named);
+    let upstream = || {
+        TABLE
+            .machine
+            .iter()
+            .find(|p| is_of_vendor(family, &p.family))
+    };
+    let family = known.or_else(upstream).map(|profile| &profile.family);
     TABLE
         .machine
         .iter()
-        .filter(move |profile| profile.family == family || profile.names.contains(&family))
+        .filter(move |profile| Some(&profile.family) == family)
+}
+
+/// Tells whether a name is a distribution's own variant of a family: `pc-q35-noble` or `pc-q35-rhel` of `pc-q35`.
+fn is_of_vendor(name: &str, family: &str) -> bool {
+    let rest = name.strip_prefix(family);
+    rest.and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|vendor| vendor.starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// The machine types of two builds: one, or two that a user pairs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machines {
+    pub old: String,
+    pub new: String,
+}
+
+impl Machines {
+    /// One machine type in both builds.
+    pub fn same(machine: impl Into<String>) -> Machines {
+        let machine = machine.into();
+        Machines {
+            old: machine.clone(),
+            new: machine,
+        }
+    }
+
+    /// Tells whether the types have two names.
+    pub fn are_paired(&self) -> bool {
+        self.old != self.new
+    }
+}
+
+impl fmt::Display for Machines {
+    /// Writes them as a user names them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.are_paired() {
+            true => write!(f, "{}={}", self.old, self.new),
+            false => f.write_str(&self.old),
+        }
+    }
+}
+
+/// Returns the names that `OLD=NEW` pairs. A name with options behind it is no pair.
+pub fn sides(wanted: &str) -> (&str, Option<&str>) {
+    match wanted.split_once('=') {
+        Some((old, new)) if !wanted.contains(',') => (old, Some(new)),
+        _ => (wanted, None),
+    }
 }
 
 /// The family and the version of a machine type. Versions have a point, so that the number in
@@ -263,34 +321,26 @@ fn pick(wanted: &str, builds: &[&BuildInfo], common: &[&str]) -> Option<String> 
         .flat_map(|build| &build.machines)
         .filter(|machine| machine.alias.as_deref() == Some(wanted))
         .collect();
-    families(wanted, &aliased)
+    // The builds' own aliases come first. Some are of types without a version: `powernv9`, `pc-q35-noble`.
+    let aliased = aliased
         .iter()
-        .find_map(|family| newest(family, common))
-        // An alias of a type without a version: `powernv`.
-        .or_else(|| {
-            aliased
-                .iter()
-                .map(|machine| machine.name.as_str())
-                .find(|name| common.contains(name))
-        })
+        .find_map(|machine| match split(&machine.name) {
+            Some((family, _)) => newest(family, common),
+            None => common.iter().find(|name| **name == machine.name).copied(),
+        });
+    aliased
+        .or_else(|| families(wanted).find_map(|family| newest(family, common)))
         .map(str::to_owned)
 }
 
-/// The families a name may mean, the builds' own aliases first.
-fn families<'a>(wanted: &'a str, aliased: &[&'a MachineType]) -> Vec<&'a str> {
-    let mut families: Vec<&str> = aliased
+/// The families a name may mean by the table, and itself.
+fn families(wanted: &str) -> impl Iterator<Item = &str> {
+    let of_table = TABLE
+        .machine
         .iter()
-        .filter_map(|machine| Some(split(&machine.name)?.0))
-        .collect();
-    families.extend(
-        TABLE
-            .machine
-            .iter()
-            .filter(|profile| profile.names.iter().any(|name| name == wanted))
-            .map(|profile| profile.family.as_str()),
-    );
-    families.push(wanted);
-    families
+        .filter(move |profile| profile.names.iter().any(|name| name == wanted))
+        .map(|profile| profile.family.as_str());
+    of_table.chain([wanted])
 }
 
 fn newest<'a>(family: &str, names: &[&'a str]) -> Option<&'a str> {
@@ -389,6 +439,80 @@ mod tests {
         for (wanted, machine) in [("q35", "pc-q35-11.1"), ("pc-q35", "pc-q35-11.1")] {
             assert_eq!(resolve_one(wanted, &new).as_deref(), Ok(machine));
         }
+    }
+
+    #[test]
+    fn a_distribution_has_families_of_its_own() {
+        let (old, new) = (old(), new());
+        let rhel = |newest| {
+            let types = [
+                ("pc-q35-rhel9.2.0", ""),
+                ("pc-q35-9.2", ""),
+                (newest, "q35"),
+            ];
+            build(Version::new(9, 2, 0), &types)
+        };
+        let (rhel_old, rhel_new) = (rhel("pc-q35-rhel9.4.0"), rhel("pc-q35-rhel9.10.0"));
+        let noble = build(
+            Version::new(8, 2, 2),
+            &[
+                ("pc-q35-noble", "q35"),
+                ("pc-q35-8.2", ""),
+                ("pc-q35-9.2", ""),
+            ],
+        );
+        for (wanted, old, new, machine) in [
+            ("q35", &rhel_old, &rhel_new, Some("pc-q35-rhel9.2.0")),
+            (
+                "pc-q35-rhel",
+                &rhel_new,
+                &rhel_new,
+                Some("pc-q35-rhel9.10.0"),
+            ),
+            ("pc-q35", &rhel_old, &rhel_new, Some("pc-q35-9.2")),
+            ("q35", &noble, &noble, Some("pc-q35-noble")),
+            ("pc-q35-noble", &noble, &noble, Some("pc-q35-noble")),
+            // No other build has it.
+            ("q35", &noble, &new, Some("pc-q35-9.2")),
+            ("q35", &old, &noble, Some("pc-q35-9.2")),
+            ("pc-q35-noble", &old, &noble, None),
+        ] {
+            let found = resolve(wanted, old, new).ok();
+            assert_eq!(found.as_deref(), machine, "{wanted}");
+        }
+        for (machine, target) in [
+            ("virt-rhel9.4.0", Some("aarch64")),
+            ("s390-ccw-virtio-noble", Some("s390x")),
+            ("pseries-jammy-sxxm", Some("ppc64")),
+            ("pc-i440fx-noble", Some("x86_64")),
+            ("pc-q35-rhel9.4.0", Some("x86_64")),
+            // A variant of QEMU's own.
+            ("pseries-2.12-sxxm", None),
+            ("powernv9-x", None),
+        ] {
+            assert_eq!(default_architecture(machine), target, "{machine}");
+        }
+        assert_eq!(
+            profile("virt-rhel9.4.0", Some("riscv64"))
+                .unwrap()
+                .architecture,
+            "riscv64"
+        );
+    }
+
+    #[test]
+    fn two_names_are_paired_and_options_are_none() {
+        assert_eq!(
+            sides("pc-q35-9.0=pc-q35-noble"),
+            ("pc-q35-9.0", Some("pc-q35-noble"))
+        );
+        assert_eq!(sides("pc-q35-9.0"), ("pc-q35-9.0", None));
+        assert_eq!(sides("pc-q35-9.0,smm=off"), ("pc-q35-9.0,smm=off", None));
+        assert_eq!(
+            architecture(None, Some("virt-9.0=virt-rhel9.4.0")),
+            "aarch64"
+        );
+        assert_eq!(Machines::same("virt").to_string(), "virt");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 use crate::model::BuildRef;
 use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
+use crate::qemu::machine::Machines;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, FetchWatcher, NoCommonMachine, QemuError, machine,
+    Build, BuildArg, BuildInfo, Cache, FetchWatcher, Firmware, NoCommonMachine, QemuError, machine,
 };
 
 /// The means by which builds are made ready.
@@ -29,26 +30,70 @@ pub struct Means<'w> {
 pub struct Opened {
     pub build: Build,
     pub info: BuildInfo,
+    /// Firmware that it is given, since it finds none.
+    pub firmware: Option<Firmware>,
     help: Arc<OnceLock<String>>,
 }
 
 impl Opened {
-    /// Makes a build ready and asks for its version and machine types.
+    /// Makes a build ready and asks for its version and machine types. Where it finds no firmware, it is given that of
+    /// a fetched build.
     ///
     /// # Errors
     /// It is not available, does not start or does not answer.
     pub fn new(arg: &BuildArg, means: &Means<'_>) -> Result<Opened, QemuError> {
+        let (mut opened, found) = Opened::with_found(arg, means)?;
+        if found.is_empty() {
+            opened.fetched_firmware(means)?;
+        }
+        Ok(opened)
+    }
+
+    /// Makes a build ready, and says in which folders it has firmware: those where it looks, or of its tree.
+    fn with_found(arg: &BuildArg, means: &Means<'_>) -> Result<(Opened, Vec<PathBuf>), QemuError> {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
-        let (info, help) = match means.lists_drivers {
-            true => build.info_with_help()?,
-            false => (build.info()?, None),
-        };
-        Ok(Opened {
+        let (asked, mut found) = side_by_side(
+            || match means.lists_drivers {
+                true => build.info_with_help(),
+                false => build.info().map(|info| (info, None)),
+            },
+            || build.found_firmware(),
+        );
+        let (info, help) = asked?;
+        let mut opened = Opened {
             build,
             info,
+            firmware: None,
             help: Arc::new(help.map_or_else(OnceLock::new, OnceLock::from)),
-        })
+        };
+        if found.is_empty() {
+            let program = opened.info.program.as_ref().map(RunningProgram::file);
+            if let Some(of_tree) = program.and_then(Firmware::in_tree) {
+                found.clone_from(&of_tree.folders);
+                opened.give(of_tree, None);
+            }
+        }
+        Ok((opened, found))
+    }
+
+    fn give(&mut self, firmware: Firmware, owner: Option<&Build>) {
+        self.build = self.build.clone().with_firmware(&firmware.folders, owner);
+        self.firmware = Some(firmware);
+    }
+
+    fn borrow_from(&mut self, other: &Opened, found: &[PathBuf]) {
+        if let Some(firmware) = Firmware::of_other(&other.build, found) {
+            self.give(firmware, Some(&other.build));
+        }
+    }
+
+    fn fetched_firmware(&mut self, means: &Means<'_>) -> Result<(), QemuError> {
+        let cache = Cache::new(means.cache.clone())?;
+        if let Some((firmware, owner)) = Firmware::fetched(&cache, &self.info.target)? {
+            self.give(firmware, Some(&owner));
+        }
+        Ok(())
     }
 
     /// Returns the output of `-device help`; asked when first needed, and empty where a build gives
@@ -148,8 +193,20 @@ impl Pair {
     /// # Errors
     /// One is not available or does not start, or they are for different targets.
     pub fn open(old: &BuildArg, new: &BuildArg, means: &Means<'_>) -> Result<Pair, PairError> {
-        let (old, new) = side_by_side(|| Opened::new(old, means), || Opened::new(new, means));
-        Pair::of(old?, new?)
+        let open = |arg| Opened::with_found(arg, means);
+        let (old, new) = side_by_side(|| open(old), || open(new));
+        let ((mut old, found_old), (mut new, found_new)) = (old?, new?);
+        // The sizes of ROMs are sent: firmware that is not a build's own is the same on both sides.
+        match (found_old.is_empty(), found_new.is_empty()) {
+            (true, true) => {
+                old.fetched_firmware(means)?;
+                new.fetched_firmware(means)?;
+            }
+            (true, false) => old.borrow_from(&new, &found_new),
+            (false, true) => new.borrow_from(&old, &found_old),
+            (false, false) => {}
+        }
+        Pair::of(old, new)
     }
 
     /// Makes a pair of two builds that are open already.
@@ -190,6 +247,20 @@ impl Pair {
     /// They have none in common.
     pub fn machine(&self, wanted: &str) -> Result<String, Box<NoCommonMachine>> {
         machine::resolve(wanted, &self.old.info, &self.new.info)
+    }
+
+    /// The machine types that a wanted name means: one for both, or with `OLD=NEW` one of each.
+    ///
+    /// # Errors
+    /// They have none in common, or a build lacks that of its side.
+    pub fn machines(&self, wanted: &str) -> Result<Machines, Box<NoCommonMachine>> {
+        Ok(match machine::sides(wanted) {
+            (old, Some(new)) => Machines {
+                old: machine::resolve_one(old, &self.old.info)?,
+                new: machine::resolve_one(new, &self.new.info)?,
+            },
+            (both, None) => Machines::same(self.machine(both)?),
+        })
     }
 
     /// The machine type that is meant where none is named: of the target's usual families the first that both

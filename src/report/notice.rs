@@ -39,6 +39,12 @@ pub enum NoticeKind {
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
+    /// What a capability does is not reached by the migrations of a run. The subject is the capability.
+    CapabilityIdle,
+    /// A build finds no firmware, and has that of another place. The subject is the build.
+    OtherFirmware,
+    /// Guests move between machine types of two names, which QEMU itself refuses. The subject is both names.
+    MachinesPaired,
     /// The dumps are of two versions of one machine. The subject is the family.
     MachinesDiffer,
     /// A section of a dump has another form than QEMU prints. The subject is the file or the build,
@@ -139,6 +145,13 @@ impl Notice {
             NoticeKind::CoverageUnknown => format!("the coverage of {subject} is not known"),
             NoticeKind::DoubtsNotSettled => {
                 format!("findings about {subject} are neither confirmed nor refuted")
+            }
+            NoticeKind::CapabilityIdle => format!("nothing is sent by {subject}"),
+            NoticeKind::OtherFirmware => {
+                format!("{subject} finds no firmware of its own")
+            }
+            NoticeKind::MachinesPaired => {
+                format!("as they are, no guest migrates between the machine types {subject}")
             }
             NoticeKind::MachinesDiffer => {
                 format!(

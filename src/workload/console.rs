@@ -105,6 +105,8 @@ enum Speaker {
         inventory: Inventory,
         /// The timers' interrupts at the last heartbeat.
         timers: Vec<u64>,
+        /// A round is under way.
+        in_round: bool,
     },
 }
 
@@ -121,6 +123,7 @@ impl SerialLog {
             speaker: Speaker::Linux {
                 inventory: Inventory::default(),
                 timers: Vec::new(),
+                in_round: false,
             },
             ..Self::default()
         }
@@ -157,6 +160,16 @@ impl SerialLog {
     #[must_use]
     pub fn last_heartbeat(&self) -> Option<u32> {
         self.last
+    }
+
+    /// Returns how many heartbeats from now on show that the guest goes on: the next one may end a round that
+    /// began before the guest was moved.
+    pub(crate) fn heartbeats_due(&self) -> u32 {
+        match self.speaker {
+            // A line may have begun that says it.
+            Speaker::Linux { in_round, .. } if in_round || !self.line.is_empty() => 2,
+            Speaker::Tiny | Speaker::Linux { .. } => 1,
+        }
     }
 
     /// Says what the last lines on the console of a Linux guest were.
@@ -243,14 +256,28 @@ impl SerialLog {
         let Some(read) = read.filter(|_| !overlong) else {
             return Some(garbage(line));
         };
-        if let Speaker::Linux { inventory, .. } = &mut self.speaker {
+        if let Speaker::Linux {
+            inventory,
+            in_round,
+            ..
+        } = &mut self.speaker
+        {
             inventory.take(&read);
+            match &read {
+                Line::Begun(_) => *in_round = true,
+                Line::Beat(_) | Line::Started => *in_round = false,
+                _ => {}
+            }
         }
         Some(match read {
             Line::Started => {
                 self.last = None;
                 SerialEvent::Restarted { arch: arch() }
             }
+            Line::Begun(round) => match self.due(round) {
+                SerialEvent::Heartbeat(_) => SerialEvent::Described,
+                missed => missed,
+            },
             Line::Beat(beat) => {
                 let heartbeat = self.heartbeat(beat.round);
                 self.timers(&beat)
@@ -268,9 +295,15 @@ impl SerialLog {
     }
 
     fn heartbeat(&mut self, got: u32) -> SerialEvent {
-        let want = self.last.unwrap_or(0).wrapping_add(1);
+        let event = self.due(got);
         // Go on from here, so that one loss is one event.
         self.last = Some(got);
+        event
+    }
+
+    /// Compares a number with that of the heartbeat which is due.
+    fn due(&self, got: u32) -> SerialEvent {
+        let want = self.last.unwrap_or(0).wrapping_add(1);
         if got == want {
             SerialEvent::Heartbeat(got)
         } else if got.wrapping_sub(want) < 1 << 31 {
@@ -483,6 +516,27 @@ mod tests {
             linux("B 00000004 loc=7,7\n"),
             [SerialEvent::Skipped { want: 2, got: 4 }]
         );
+    }
+
+    #[test]
+    fn a_round_that_began_before_shows_nothing_by_its_end() {
+        let mut log = SerialLog::of_linux();
+        log.feed(b"S migcompat linux 1\nB 00000001 loc=5,6\n");
+        assert_eq!(log.heartbeats_due(), 1);
+        assert!(log.feed(b"R 0000000")[..].is_empty());
+        assert_eq!(log.heartbeats_due(), 2, "a line that has begun");
+        assert_eq!(log.feed(b"2\n"), [SerialEvent::Described]);
+        assert_eq!(log.heartbeats_due(), 2);
+        log.feed(b"B 00000002 loc=7,8\n");
+        assert_eq!(log.heartbeats_due(), 1);
+        assert_eq!(
+            log.feed(b"R 00000002\nR 00000004\n"),
+            [
+                SerialEvent::Repeated { want: 3, got: 2 },
+                SerialEvent::Skipped { want: 3, got: 4 }
+            ]
+        );
+        assert_eq!(SerialLog::new().heartbeats_due(), 1);
     }
 
     #[test]

@@ -68,6 +68,14 @@ impl Workload {
         }
     }
 
+    /// Returns the number of processors that the machine has.
+    pub(crate) fn processors(&self) -> u32 {
+        match self {
+            Workload::Tiny(_) => 1,
+            Workload::Linux(guest) => guest.processors(),
+        }
+    }
+
     /// Returns the options that make QEMU start the guest from the files in a folder.
     pub fn attach_args(&self, folder: &Path) -> Vec<OsString> {
         match self {
@@ -124,15 +132,6 @@ impl Workload {
         match self {
             Workload::Tiny(_) => None,
             Workload::Linux(guest) => Some(guest),
-        }
-    }
-
-    /// Returns how many heartbeats show that the guest goes on. One may end a round that began before the guest was
-    /// moved.
-    pub(crate) fn heartbeats_due(&self) -> u32 {
-        match self {
-            Workload::Tiny(_) => 1,
-            Workload::Linux(_) => 2,
         }
     }
 }

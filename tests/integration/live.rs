@@ -236,6 +236,19 @@ fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
             [postcopy, ["--transport", "exec"]].concat(),
             "leads one way",
         ),
+        (
+            vec!["--capability", "zero-copy-send", "--capability", "multifd"],
+            "by TCP",
+        ),
+        (
+            vec!["--capability", "postcopy-preempt"],
+            "needs postcopy-ram",
+        ),
+        // The old build is too old.
+        (
+            vec!["--capability", "mapped-ram", "--transport", "file"],
+            "needs QEMU 8.2",
+        ),
         // The new build says so itself.
         (
             [multifd, postcopy].concat(),
@@ -249,6 +262,74 @@ fn what_a_capability_cannot_do_is_a_skip_that_says_why() {
         let why = run.case(0)["cause"]["message"].as_str().unwrap();
         assert!(why.contains(says), "{why}");
     }
+}
+
+/// Moves a guest both ways between releases, each way by itself.
+fn passes_with(old: &str, how: &[&str]) -> Run {
+    let args = ["live", old, "debian:trixie-backports", "-M", "q35"];
+    let run = Run::new(&[&args[..], &["--device-set", "bare"], how].concat());
+    assert_eq!(
+        run.outcomes(),
+        ["pass", "pass"],
+        "{} {:#}",
+        run.said(),
+        run.case(0)
+    );
+    run.leaves_nothing();
+    run
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn memory_goes_to_its_places_in_a_file() {
+    let file = ["--transport", "file", "--capability", "mapped-ram"];
+    let run = passes_with(NEW, &file);
+    assert_eq!(
+        run.case(0)["capabilities"],
+        serde_json::json!(["mapped-ram"])
+    );
+    // The destination saves to a socket to be compared, which has no places.
+    let why = run.case(0)["state_unchecked"].as_str().unwrap();
+    assert!(why.contains("seekable"), "{why}");
+    let _also = passes_with(NEW, &[&file[..], &["--capability", "multifd"]].concat());
+}
+
+#[apply(test)]
+#[needs(Builds, PageFaults)]
+fn pages_that_a_guest_waits_for_have_a_connection_of_their_own() {
+    let both = [
+        "--capability",
+        "postcopy-ram",
+        "--capability",
+        "postcopy-preempt",
+    ];
+    let run = passes_with(OLD, &both);
+    let names = serde_json::json!(["postcopy-ram", "postcopy-preempt"]);
+    assert_eq!(run.case(0)["capabilities"], names);
+}
+
+#[apply(test)]
+#[needs(Builds, Root)]
+fn memory_is_sent_without_a_copy() {
+    let capabilities = ["--capability", "multifd", "--capability", "zero-copy-send"];
+    let run = passes_with(OLD, &[&["--transport", "tcp"], &capabilities[..]].concat());
+    let names = serde_json::json!(["multifd", "zero-copy-send"]);
+    assert_eq!(run.case(0)["capabilities"], names);
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_capability_that_does_nothing_says_so() {
+    let both = ["--capability", "xbzrle", "--capability", "auto-converge"];
+    let run = passes_with(OLD, &both);
+    // One connection, which is read on the way.
+    assert_eq!(run.case(0)["state_unchecked"], Value::Null);
+    let notices = run.report["notices"].as_array().unwrap();
+    let idle: Vec<_> = notices
+        .iter()
+        .filter(|n| n["kind"] == "capability-idle")
+        .collect();
+    assert_eq!(idle.len(), 2, "{notices:#?}");
 }
 
 #[apply(test)]

@@ -30,6 +30,7 @@ mod device_sets;
 mod driven;
 mod dumps;
 mod exclude;
+mod firmware;
 mod formats;
 mod guests;
 mod history;

@@ -47,7 +47,7 @@ impl Supply for Named {
     }
 
     fn dumps(&self, pair: &Pair, machine: &str) -> Result<Dumps, Error> {
-        let dumps = dumps(pair, Some(machine.to_owned()))?;
+        let dumps = dumps(pair, Some(machine::Machines::same(machine)))?;
         Ok((Arc::new(dumps.old.1), Arc::new(dumps.new.1)))
     }
 }

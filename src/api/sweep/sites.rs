@@ -9,6 +9,7 @@ use crate::api::config::SweepConfig;
 use crate::api::defaults;
 use crate::api::defaults::Defaults;
 use crate::api::error::Error;
+use crate::api::firmware;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
 use crate::migration::boot::PlainBoots;
@@ -64,6 +65,8 @@ impl<'t> Sites<'t> {
             notices: opened.notices.clone(),
         };
         for builds in &opened.builds {
+            let of_firmware = firmware::notices([&builds.pair.old, &builds.pair.new]);
+            sites.notices.extend(of_firmware);
             let targets = targets(config, options, builds, lists, logs)?;
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 if options.driven.is_some()

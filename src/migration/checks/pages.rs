@@ -13,9 +13,12 @@ pub(crate) const ZEROS: u64 = 0;
 
 /// Hashes a page.
 pub(crate) fn hash(page: &[u8]) -> u64 {
-    // Without an early exit this is a few instructions.
-    let any = page.iter().fold(0, |any, &byte| any | byte);
-    if any == 0 { ZEROS } else { xxh3_64(page) }
+    // Every byte is zero if the first one is and each equals the next: a comparison of slices is quick in any profile.
+    let is_zero = match page.split_first() {
+        Some((first, rest)) => *first == 0 && *rest == page[..rest.len()],
+        None => true,
+    };
+    if is_zero { ZEROS } else { xxh3_64(page) }
 }
 
 /// Pages that are not the same in two guests.

@@ -55,7 +55,10 @@ pub(crate) async fn explain_refusal(
             None => save_new_machine(destination, launch, config.timeouts.leg).await,
         }
     };
-    let (saved, dump) = tokio::join!(save, dump_of(destination, &config.machine));
+    let (saved, dump) = tokio::join!(
+        save,
+        dump_of(destination, destination.machine(&config.machine))
+    );
     // Without it the cause is what the build printed.
     let Ok(expected) = saved else {
         return;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::commands::SetParameters;
 
@@ -27,33 +29,105 @@ const POSTCOPY_BANDWIDTH: u64 = 256 << 10;
 /// The builds' defaults differ.
 const MULTIFD_CHANNELS: u8 = 4;
 
+/// Memory that may be under way at once, in bytes: all of a small guest.
+const LOCKED_BY_ZERO_COPY: u64 = 64 << 20;
+
 /// A migration capability that a case can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Capability {
     /// Pages go over connections of their own.
     Multifd,
     /// The guest's memory follows after the guest.
     PostcopyRam,
+    /// Pages that the guest waits for go over a connection of their own.
+    PostcopyPreempt,
+    /// Pages go to fixed places of a file.
+    MappedRam,
+    /// Pages are sent from where they are, without a copy.
+    ZeroCopySend,
+    /// Of a page that is sent again, what changed is sent.
+    Xbzrle,
+    /// The guest is slowed down where it writes faster than it can be sent.
+    AutoConverge,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Capability; 2] = [Capability::Multifd, Capability::PostcopyRam];
+    pub const ALL: [Capability; 7] = [
+        Capability::Multifd,
+        Capability::PostcopyRam,
+        Capability::PostcopyPreempt,
+        Capability::MappedRam,
+        Capability::ZeroCopySend,
+        Capability::Xbzrle,
+        Capability::AutoConverge,
+    ];
 
-    /// Returns why it cannot be used with a transport, whatever the builds, if it cannot.
-    pub fn obstacle(self, transport: Transport) -> Option<String> {
+    /// Returns the capability without which a build refuses it.
+    pub(crate) fn needs(self) -> Option<Capability> {
+        match self {
+            Capability::PostcopyPreempt => Some(Capability::PostcopyRam),
+            Capability::ZeroCopySend => Some(Capability::Multifd),
+            Capability::Multifd
+            | Capability::PostcopyRam
+            | Capability::MappedRam
+            | Capability::Xbzrle
+            | Capability::AutoConverge => None,
+        }
+    }
+
+    /// Tells whether it does something from the second pass over memory on alone.
+    pub(crate) fn needs_passes(self) -> bool {
+        matches!(self, Capability::Xbzrle | Capability::AutoConverge)
+    }
+
+    /// Tells whether all that is sent goes one way over one connection with it, so that it can be relayed.
+    pub(crate) fn is_one_way(self) -> bool {
+        self.needs_passes()
+    }
+
+    /// Returns why it cannot be used on this host, if it cannot. What is sent without a copy is locked meanwhile,
+    /// which root may do without a limit.
+    pub(crate) fn obstacle_of_host(self) -> Option<String> {
+        if self != Capability::ZeroCopySend || nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+        (soft < LOCKED_BY_ZERO_COPY).then(|| {
+            format!(
+                "{self} locks the memory that is sent: {} MiB have to be allowed (ulimit -l), and {} KiB are",
+                LOCKED_BY_ZERO_COPY >> 20,
+                soft >> 10
+            )
+        })
+    }
+
+    /// Returns why it cannot be used with a transport and beside others, whatever the builds, if it cannot.
+    pub fn obstacle(self, transport: Transport, beside: &[Capability]) -> Option<String> {
+        use Transport::{Exec, Fd, File, Tcp, Unix};
+        if let Some(needed) = self.needs().filter(|needed| !beside.contains(needed)) {
+            return Some(format!("{self} needs {needed} beside it"));
+        }
         let why = match (self, transport) {
-            (_, Transport::Unix | Transport::Tcp) | (Capability::PostcopyRam, Transport::Fd) => {
-                return None;
-            }
-            (Capability::Multifd, Transport::Fd | Transport::Exec) => {
+            (Capability::Xbzrle | Capability::AutoConverge, _)
+            | (Capability::MappedRam, File)
+            | (Capability::ZeroCopySend, Tcp)
+            | (Capability::PostcopyRam, Unix | Tcp | Fd)
+            | (Capability::Multifd | Capability::PostcopyPreempt, Unix | Tcp) => return None,
+            (Capability::Multifd, File) if beside.contains(&Capability::MappedRam) => return None,
+            (Capability::Multifd | Capability::PostcopyPreempt, Fd | Exec) => {
                 "opens several connections, and this is one"
             }
-            (Capability::Multifd, Transport::File) => {
-                "writes a file in a layout of its own, with mapped-ram"
-            }
-            (Capability::PostcopyRam, Transport::Exec | Transport::File) => {
+            (Capability::Multifd, File) => "writes a file in a layout of its own, with mapped-ram",
+            (Capability::PostcopyRam | Capability::PostcopyPreempt, Exec | File) => {
                 "asks the source for pages, and this leads one way"
+            }
+            (Capability::MappedRam, Unix | Tcp | Fd | Exec) => {
+                "writes to places of a file, and this is none"
+            }
+            (Capability::ZeroCopySend, Unix | Fd | Exec | File) => {
+                "has the kernel send memory by TCP, and this is something else"
             }
         };
         Some(format!("{self} {why}: {transport}"))
@@ -66,6 +140,11 @@ impl fmt::Display for Capability {
         f.pad(match self {
             Capability::Multifd => "multifd",
             Capability::PostcopyRam => "postcopy-ram",
+            Capability::PostcopyPreempt => "postcopy-preempt",
+            Capability::MappedRam => "mapped-ram",
+            Capability::ZeroCopySend => "zero-copy-send",
+            Capability::Xbzrle => "xbzrle",
+            Capability::AutoConverge => "auto-converge",
         })
     }
 }
@@ -75,7 +154,10 @@ impl FromStr for Capability {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Capability::ALL.into_iter().find(|c| c.to_string() == text);
-        known.ok_or_else(|| "there are multifd and postcopy-ram".to_owned())
+        known.ok_or_else(|| {
+            let names = Capability::ALL.map(|capability| capability.to_string());
+            format!("there are {}", names.join(", "))
+        })
     }
 }
 
@@ -99,5 +181,62 @@ pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParamete
             Pace::OnePass => WORKING_BANDWIDTH,
         },
         multifd_channels: multifd.then_some(MULTIFD_CHANNELS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_has_what_it_needs_or_says_what_it_lacks() {
+        use Capability::*;
+        for (capability, transport, beside, obstacle) in [
+            (PostcopyPreempt, Transport::Unix, &[PostcopyRam][..], None),
+            (
+                PostcopyPreempt,
+                Transport::Unix,
+                &[],
+                Some("needs postcopy-ram beside it"),
+            ),
+            (
+                PostcopyPreempt,
+                Transport::Fd,
+                &[PostcopyRam],
+                Some("opens several connections"),
+            ),
+            (ZeroCopySend, Transport::Tcp, &[Multifd], None),
+            (
+                ZeroCopySend,
+                Transport::Unix,
+                &[Multifd],
+                Some("send memory by TCP"),
+            ),
+            (
+                ZeroCopySend,
+                Transport::Tcp,
+                &[],
+                Some("needs multifd beside it"),
+            ),
+            (MappedRam, Transport::File, &[], None),
+            (MappedRam, Transport::Unix, &[], Some("places of a file")),
+            (Multifd, Transport::File, &[MappedRam], None),
+            (Multifd, Transport::File, &[], Some("with mapped-ram")),
+            (Xbzrle, Transport::Exec, &[AutoConverge], None),
+        ] {
+            let found = capability.obstacle(transport, beside);
+            match obstacle {
+                None => assert_eq!(found, None),
+                Some(words) => assert!(
+                    found.as_ref().is_some_and(|f| f.contains(words)),
+                    "{found:?}"
+                ),
+            }
+        }
+        for capability in Capability::ALL {
+            assert_eq!(capability.to_string().parse(), Ok(capability));
+        }
+        let unknown = "multi".parse::<Capability>().unwrap_err();
+        assert!(unknown.contains("multifd, postcopy-ram"), "{unknown}");
     }
 }

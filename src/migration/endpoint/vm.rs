@@ -41,6 +41,8 @@ pub struct Endpoint {
     pub drivers: Option<Drivers>,
     /// Options that this build alone is given.
     pub args: Vec<String>,
+    /// The machine type of this build, where each has one of another name.
+    pub machine: Option<String>,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -52,6 +54,11 @@ impl Endpoint {
             version: Some(self.info.version),
             drivers: self.drivers.as_ref(),
         }
+    }
+
+    /// Returns the name of its machine type, if the case's is `machine`.
+    pub(crate) fn machine<'m>(&'m self, machine: &'m str) -> &'m str {
+        self.machine.as_deref().unwrap_or(machine)
     }
 
     /// Asks both builds what they can plug in.
@@ -68,6 +75,7 @@ impl Endpoint {
             info: opened.info.clone(),
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
             args: Vec::new(),
+            machine: None,
             dump: None,
         }
     }
@@ -153,8 +161,18 @@ impl LaunchSpec {
             (None, None) => Self::MEMORY_MIB,
         };
         let board = self.board.as_deref();
+        let plugged_in = match &self.workload {
+            Some(workload) => workload.device_args(&self.plugged_in(), folder),
+            None => {
+                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
+                network.connect(&self.plugged_in(), folder)
+            }
+        };
+        // One argument stands for another.
+        let of_board = board.map_or(0, |board| board.args.len());
+        let (of_board, of_devices) = plugged_in.split_at(of_board.min(plugged_in.len()));
         let options = board.map_or(&[][..], |board| &board.machine_options);
-        let machine = std::iter::once(self.machine.as_str())
+        let machine = std::iter::once(endpoint.machine(&self.machine))
             .chain(options.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
@@ -164,11 +182,22 @@ impl LaunchSpec {
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
         }
+        if endpoint.machine.is_some() {
+            // A stream otherwise begins with the name, and QEMU takes no guest of another one.
+            args.extend(["-global", "migration.send-configuration=off"].map(OsString::from));
+        }
         // A guest that ends or resets is examined, and neither removed nor restarted.
         args.extend(["-display", "none", "-no-shutdown", "-no-reboot"].map(OsString::from));
         match board {
-            Some(board) => args.extend(board.args.iter().map(OsString::from)),
-            None => args.extend(["-m", &format!("{memory}M")].map(OsString::from)),
+            Some(_) => args.extend(of_board.iter().map(OsString::from)),
+            None => {
+                args.extend(["-m", &format!("{memory}M")].map(OsString::from));
+                let workload = self.workload.as_ref();
+                let processors = workload.map_or(1, Workload::processors);
+                if processors > 1 {
+                    args.extend(["-smp", &processors.to_string()].map(OsString::from));
+                }
+            }
         }
         let cpu = self.cpu.as_ref();
         let cpu = cpu.or_else(|| board.and_then(|board| board.cpu.as_ref()));
@@ -190,21 +219,23 @@ impl LaunchSpec {
         match &self.workload {
             Some(workload) => {
                 args.extend(workload.attach_args(folder));
-                let devices = workload.device_args(&self.device_args, folder);
-                args.extend(devices.into_iter().map(OsString::from));
             }
-            None => {
-                let network = self.driving.map_or(Network::Hub, |driving| driving.network);
-                let devices = network.connect(&self.device_args, folder);
-                args.extend(devices.into_iter().map(OsString::from));
-            }
+            None => {}
         }
+        args.extend(of_devices.iter().map(OsString::from));
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
             args.extend(["-chardev", &format!("null,id={console}")].map(OsString::from));
         }
         args
+    }
+
+    /// Returns the arguments of the user's own guest and of the devices, some of which have backends of the host while
+    /// a guest works.
+    pub(crate) fn plugged_in(&self) -> Vec<String> {
+        let board = self.board.iter().flat_map(|board| &board.args);
+        board.chain(&self.device_args).cloned().collect()
     }
 
     /// Returns the build as it is started in this role.
@@ -230,7 +261,7 @@ impl LaunchSpec {
     /// The disk is full, or the like.
     pub fn prepare(&self, folder: &Path) -> io::Result<()> {
         if let Some(workload) = &self.workload {
-            workload.prepare(&self.device_args, folder)?;
+            workload.prepare(&self.plugged_in(), folder)?;
         }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {

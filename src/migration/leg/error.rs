@@ -48,12 +48,6 @@ pub(crate) enum LegErrorKind {
         why: BootError,
         stderr: String,
     },
-    /// The first build does not load the guest that it saved itself.
-    NotRestored {
-        label: String,
-        why: String,
-        stderr: String,
-    },
     /// The first build does not bear what a driver does to its devices before any migration.
     NotDriven {
         label: String,
@@ -223,7 +217,7 @@ impl LegError {
             LegErrorKind::CannotBeSetUp(_)
             | LegErrorKind::DoesNotStart(_)
             | LegErrorKind::NoWorkload { .. } => Outcome::Skip,
-            LegErrorKind::NotRestored { .. } | LegErrorKind::NotDriven { .. } => Outcome::Broken,
+            LegErrorKind::NotDriven { .. } => Outcome::Broken,
             LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => Outcome::Fail,
             LegErrorKind::Ended(how) if self.is_refusal(*how) => Outcome::Fail,
             LegErrorKind::NoLongerStarts { .. }
@@ -252,9 +246,9 @@ impl LegError {
             LegErrorKind::DoesNotStart(_) | LegErrorKind::NoLongerStarts { .. } => {
                 FailureKind::DoesNotStart
             }
-            LegErrorKind::CommandRefused(_)
-            | LegErrorKind::MigrationFailed(_)
-            | LegErrorKind::NotRestored { .. } => FailureKind::Refused,
+            LegErrorKind::CommandRefused(_) | LegErrorKind::MigrationFailed(_) => {
+                FailureKind::Refused
+            }
             LegErrorKind::Ended(how) if self.is_refusal(*how) => FailureKind::Refused,
             LegErrorKind::Ended(_) => FailureKind::Died,
             LegErrorKind::NotDriven { why, .. } if why.is_deadline() => FailureKind::TimedOut,
@@ -319,10 +313,6 @@ impl fmt::Display for LegError {
             LegErrorKind::NoWorkload { label, why, stderr } => write!(
                 f,
                 "{label}: the guest does not work before any migration: {why} {stderr}"
-            ),
-            LegErrorKind::NotRestored { label, why, stderr } => write!(
-                f,
-                "{label} does not load the guest that it saved itself: {why} {stderr}"
             ),
             LegErrorKind::NotDriven { label, why, stderr } => write!(
                 f,

@@ -8,7 +8,7 @@ use crate::migration::leg::error::{
 };
 use crate::qemu::output;
 use crate::report::{LegSide, Phase};
-use crate::workload::{SerialLog, Workload};
+use crate::workload::SerialLog;
 
 /// Lets a workload guest go on where it arrived, and checks that it does; then checks whether the
 /// destination complains.
@@ -21,7 +21,8 @@ pub(crate) async fn resume(
     heartbeat: Duration,
 ) -> Result<(), LegError> {
     let side = LegSide::Destination;
-    if let Some(due) = destination.workload().map(Workload::heartbeats_due) {
+    if destination.workload().is_some() {
+        let due = log.heartbeats_due();
         if let Err(error) = destination.cont().await {
             return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
@@ -35,6 +36,12 @@ pub(crate) async fn resume(
                 None => GuestFault::AfterTheMove(error).into(),
             };
             return Err(LegError::new(side, Phase::Resume, kind));
+        }
+        // One that is stopped while it is sent is stopped between two rounds: then the next leg has to wait for one.
+        if !destination.works_while_sent()
+            && let Err(error) = destination.stop().await
+        {
+            return Err(command_failed(destination, side, Phase::Resume, error).await);
         }
     }
     no_complaint(destination, side, Phase::Resume)

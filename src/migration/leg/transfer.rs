@@ -72,7 +72,7 @@ async fn send(
     if source.works_while_sent() {
         set_up::limit_pace(source, capabilities).await?;
     }
-    let relayed = match capabilities.first() {
+    let relayed = match capabilities.iter().find(|of| !of.is_one_way()) {
         None => Relayed::Yes,
         Some(&capability) => Relayed::No(capability),
     };

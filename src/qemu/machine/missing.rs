@@ -72,7 +72,7 @@ impl NoCommonMachine {
         let of_family = |machine: &MachineType| {
             let family = split(&machine.name).map(|(family, _)| family);
             let wanted = split(wanted).map_or(wanted, |(family, _)| family);
-            let known = |family: &str| families(wanted, &[]).contains(&family);
+            let known = |family: &str| families(wanted).any(|known| known == family);
             family.is_some_and(known)
         };
         let is_family = machines().any(of_family);
@@ -135,8 +135,8 @@ fn nearest_version(wanted: &str, version: &[u32], common: &[&str]) -> Option<Str
     };
     let same = common.iter().filter_map(|name| {
         let (of, known) = split(name)?;
-        families(family, &[])
-            .contains(&of)
+        families(family)
+            .any(|known| known == of)
             .then(|| (distance(&known), Reverse(known), *name))
     });
     same.min().map(|(.., name)| name.to_owned())

@@ -50,24 +50,36 @@ impl Network {
         })
     }
 
+    /// Tells whether a value of `-netdev` is a port of a hub, which another network may stand for.
+    pub(crate) fn is_hub(arg: &str) -> bool {
+        settings(arg, "type", "hubport").is_some()
+    }
+
     /// Tells whether somebody answers a guest.
     pub(crate) fn answers(self) -> bool {
         self == Network::AnsweringTap
     }
 }
 
-/// Returns arguments with backends of the host in the place of those that device sets have.
+/// Returns arguments with backends of the host in the place of those that device sets and users' guests have.
 pub(crate) fn of_host(args: &[String], network: Network, folder: &Path) -> Vec<String> {
-    replace(args, |option, arg, taps| match option {
-        "-blockdev" => disk_file(arg, folder),
-        "-netdev" => tap(arg, network, taps, folder),
-        "-chardev" => listener(arg),
-        _ => None,
+    let mut at = 0;
+    replace(args, |option, arg, taps| {
+        at += 1;
+        match option {
+            "-blockdev" | "-drive" => Some(NullDisk::read(option, arg, at)?.in_file(folder)),
+            "-netdev" => tap(arg, network, taps, folder),
+            "-chardev" => listener(arg),
+            _ => None,
+        }
     })
 }
 
 /// Replaces values of options: `with` gets the option, its value, and how many networks were replaced before.
-fn replace(args: &[String], with: impl Fn(&str, &str, usize) -> Option<String>) -> Vec<String> {
+fn replace(
+    args: &[String],
+    mut with: impl FnMut(&str, &str, usize) -> Option<String>,
+) -> Vec<String> {
     let mut taps = 0;
     let mut option = "";
     let mut replaced = Vec::with_capacity(args.len());
@@ -80,52 +92,79 @@ fn replace(args: &[String], with: impl Fn(&str, &str, usize) -> Option<String>) 
     replaced
 }
 
-/// A disk of a device set, which forgets what is written.
-struct NullDisk<'a> {
-    node: &'a str,
-    size: u64,
-    read_only: bool,
+/// Returns the settings behind the first word of a value, if that is this one, with its key or without.
+fn settings<'a>(
+    arg: &'a str,
+    key: &str,
+    first: &str,
+) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
+    let mut words = arg.split(',');
+    let word = words.next()?;
+    let value = word
+        .strip_prefix(key)
+        .and_then(|rest| rest.strip_prefix('='));
+    (value.unwrap_or(word) == first).then(|| words.filter_map(|word| word.split_once('=')))
 }
 
-impl NullDisk<'_> {
-    fn read(arg: &str) -> Option<NullDisk<'_>> {
-        let mut words = arg.split(',');
-        if words.next()? != "null-co" {
-            return None;
-        }
-        let mut disk = NullDisk {
-            node: "",
-            size: 1 << 30,
-            read_only: false,
+/// A disk that forgets what is written.
+struct NullDisk {
+    /// The name of its file without the ending.
+    name: String,
+    size: u64,
+    /// The first settings of a disk in a file that has its place.
+    first: String,
+    /// The settings that it has, too.
+    kept: String,
+}
+
+impl NullDisk {
+    /// Reads the value of an option, which is the argument of this number.
+    fn read(option: &str, arg: &str, number: usize) -> Option<NullDisk> {
+        let words: Vec<(&str, &str)> = match option {
+            "-blockdev" => settings(arg, "driver", "null-co")?.collect(),
+            _ if arg.split(',').any(|word| word == "driver=null-co") => arg
+                .split(',')
+                .filter_map(|word| word.split_once('='))
+                .collect(),
+            _ => return None,
         };
-        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let mut disk = NullDisk {
+            name: String::new(),
+            size: 1 << 30,
+            first: "driver=file".to_owned(),
+            kept: String::new(),
+        };
+        for (key, value) in words {
             match key {
-                "node-name" => disk.node = value,
                 "size" => disk.size = value.parse().ok()?,
-                "read-only" => disk.read_only = value == "on",
-                _ => {}
+                "driver" | "read-zeroes" => {}
+                "node-name" => {
+                    value.clone_into(&mut disk.name);
+                    disk.first = format!("file,node-name={value}");
+                }
+                _ => disk.kept += &format!(",{key}={value}"),
             }
         }
-        // The name becomes that of a file.
+        // A drive need not have a name.
+        if option == "-drive" {
+            disk.name = format!("drive{number}");
+        }
+        // It becomes that of a file.
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        (!disk.node.is_empty() && disk.node.chars().all(plain)).then_some(disk)
+        (!disk.name.is_empty() && disk.name.chars().all(plain)).then_some(disk)
     }
 
     fn file_name(&self) -> String {
-        format!("{}.disk", self.node)
+        format!("{}.disk", self.name)
     }
-}
 
-fn disk_file(arg: &str, folder: &Path) -> Option<String> {
-    let disk = NullDisk::read(arg)?;
-    let path = folder.join(disk.file_name());
-    let path = option_value(&path.to_string_lossy());
-    let read_only = if disk.read_only { ",read-only=on" } else { "" };
-    // Both sides of a migration have it open; they write one after the other.
-    Some(format!(
-        "file,node-name={},filename={path},locking=off{read_only}",
-        disk.node
-    ))
+    /// Returns the value with a file in its place.
+    fn in_file(&self, folder: &Path) -> String {
+        let path = folder.join(self.file_name());
+        let path = option_value(&path.to_string_lossy());
+        // Both sides of a migration have it open; they write one after the other.
+        format!("{},filename={path},locking=off{}", self.first, self.kept)
+    }
 }
 
 fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<String> {
@@ -137,11 +176,7 @@ fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<Strin
             option_value(&path.to_string_lossy())
         }
     };
-    let mut words = arg.split(',');
-    if words.next()? != "hubport" {
-        return None;
-    }
-    let id = words.find_map(|word| word.strip_prefix("id="))?;
+    let (_, id) = settings(arg, "type", "hubport")?.find(|(key, _)| *key == "id")?;
     Some(format!(
         "tap,id={id},ifname=migcompat{index},script={script},downscript=no,vnet_hdr=on"
     ))
@@ -150,11 +185,7 @@ fn tap(arg: &str, network: Network, index: usize, folder: &Path) -> Option<Strin
 /// Returns a character device that takes what is written, where there is one that nobody opens: a guest's write to the
 /// port of a virtio console waits until the host has opened it, which QEMU's null device never does.
 fn listener(arg: &str) -> Option<String> {
-    let mut words = arg.split(',');
-    if words.next()? != "null" {
-        return None;
-    }
-    let id = words.find_map(|word| word.strip_prefix("id="))?;
+    let (_, id) = settings(arg, "backend", "null")?.find(|(key, _)| *key == "id")?;
     Some(format!("ringbuf,id={id},size={LISTENER}"))
 }
 
@@ -197,11 +228,16 @@ pub(crate) fn copy_disks(args: &[String], from: &Path, to: &Path) -> io::Result<
     Ok(())
 }
 
-fn disks(args: &[String]) -> impl Iterator<Item = NullDisk<'_>> {
-    args.windows(2).filter_map(|pair| match pair {
-        [option, value] if option == "-blockdev" => NullDisk::read(value),
-        _ => None,
-    })
+fn disks(args: &[String]) -> impl Iterator<Item = NullDisk> {
+    // Arguments are counted from 1, as in `of_host`.
+    args.windows(2)
+        .zip(2..)
+        .filter_map(|(pair, number)| match pair {
+            [option, value] if matches!(&**option, "-blockdev" | "-drive") => {
+                NullDisk::read(option, value, number)
+            }
+            _ => None,
+        })
 }
 
 #[cfg(test)]
@@ -251,6 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn backends_of_a_users_guest_are_replaced_in_the_same_way() {
+        let args = [
+            "-blockdev",
+            "driver=null-co,node-name=root,size=65536,read-zeroes=on",
+            "-netdev",
+            "type=hubport,id=hostnet0,hubid=1",
+            "-chardev",
+            "backend=null,id=charchannel0",
+            "-drive",
+            "if=virtio,media=disk,driver=null-co,size=131072,read-zeroes=on",
+            "-drive",
+            "if=ide,media=cdrom",
+        ]
+        .map(str::to_owned);
+        let folder = tempfile::tempdir().unwrap();
+        let of = of_host(&args, Network::Tap, folder.path());
+        let file = |name: &str| format!("filename={}/{name},locking=off", folder.path().display());
+        assert_eq!(of[1], format!("file,node-name=root,{}", file("root.disk")));
+        assert!(of[3].starts_with("tap,id=hostnet0,ifname=migcompat0,"));
+        assert_eq!(of[5], "ringbuf,id=charchannel0,size=4096");
+        let drive = format!("driver=file,{},if=virtio,media=disk", file("drive8.disk"));
+        assert_eq!(of[7], drive);
+        assert_eq!(of[9], args[9]);
+        prepare(&args, Network::Tap, folder.path()).unwrap();
+        let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
+        assert_eq!((size("root.disk"), size("drive8.disk")), (65536, 131_072));
+    }
+
+    #[test]
     fn somebody_listens_to_what_is_written_to_a_port() {
         assert_eq!(
             listener("null,id=vport0-chr").as_deref(),
@@ -269,7 +334,7 @@ mod tests {
             "null-co,node-name=a,size=big",
             "file,node-name=a",
         ] {
-            assert!(disk_file(arg, Path::new("/f")).is_none(), "{arg}");
+            assert!(NullDisk::read("-blockdev", arg, 1).is_none(), "{arg}");
         }
     }
 

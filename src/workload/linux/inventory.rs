@@ -56,7 +56,7 @@ impl Inventory {
             Line::Attached(device) => self.attached.push(device.clone()),
             Line::Uses(what) => self.uses = Some(what.clone()),
             Line::LoggedAtBoot(text) => self.logged.push(text.clone()),
-            Line::Started | Line::Beat(_) | Line::Failed(_) | Line::Logged(_) => {}
+            Line::Started | Line::Begun(_) | Line::Beat(_) | Line::Failed(_) | Line::Logged(_) => {}
         }
     }
 }

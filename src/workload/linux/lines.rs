@@ -20,6 +20,8 @@ pub(crate) enum Line {
     Uses(String),
     /// A message of the kernel's of before the first round, where devices are found and set up.
     LoggedAtBoot(String),
+    /// A round begins; the first one is 1.
+    Begun(u32),
     /// A round in which every device was used.
     Beat(Beat),
     /// A check that failed, in the guest's words.
@@ -51,6 +53,7 @@ impl Line {
             "U" => Line::Attached(attached(Bus::Usb, rest)?),
             "W" => Line::Uses(rest.to_owned()),
             "l" => Line::LoggedAtBoot(rest.to_owned()),
+            "R" => Line::Begun(round(rest)?),
             "B" => Line::Beat(beat(rest)?),
             "E" => Line::Failed(rest.to_owned()),
             "L" => Line::Logged(rest.to_owned()),
@@ -125,18 +128,22 @@ fn attached(bus: Bus, text: &str) -> Option<Attached> {
     })
 }
 
+/// Reads `0000002a`.
+fn round(text: &str) -> Option<u32> {
+    let is_whole = text.len() == 8;
+    is_whole.then(|| u32::from_str_radix(text, 16).ok())?
+}
+
 /// Reads `0000002a loc=100,200`.
 fn beat(text: &str) -> Option<Beat> {
-    let (round, rest) = text.split_once(' ')?;
+    let (number, rest) = text.split_once(' ')?;
     let [timers] = values(rest, ["loc"])?;
     let timers: Option<Vec<u64>> = match timers {
         "" => Some(Vec::new()),
         timers => timers.split(',').map(|count| count.parse().ok()).collect(),
     };
     Some(Beat {
-        round: (round.len() == 8)
-            .then(|| u32::from_str_radix(round, 16).ok())
-            .flatten()?,
+        round: round(number)?,
         timers: timers?,
     })
 }
@@ -177,6 +184,7 @@ mod tests {
                     driver: Some("usbhid,usbhid".to_owned()),
                 }),
             ),
+            ("R 0000002a", Line::Begun(42)),
             (
                 "B 0000002a loc=100,200",
                 Line::Beat(Beat {
@@ -210,6 +218,8 @@ mod tests {
             "",
             "S migcompat linux 2",
             "S migcompat x86 1",
+            "R 2a",
+            "R 0000002a more",
             "B 2a loc=1",
             "B 0000002a",
             "B 0000002a loc=1,x",

@@ -33,7 +33,7 @@ use kernel::Kernel;
 /// The name of the file that holds the guest's first file system.
 const INITRAMFS: &str = "initramfs";
 /// Memory of the machine, in MiB: enough for the larger kernel with all of its modules.
-const MEMORY_MIB: u32 = 256;
+pub(crate) const LEAST_MEMORY_MIB: u32 = 256;
 /// Processors of the machine: what one starts, another ends.
 const PROCESSORS: u32 = 2;
 /// The guest's first program.
@@ -179,7 +179,12 @@ impl LinuxGuest {
 
     /// Memory that the machine has to have, in MiB.
     pub(crate) fn memory_mib(&self) -> u32 {
-        MEMORY_MIB
+        LEAST_MEMORY_MIB
+    }
+
+    /// Processors that the machine has.
+    pub(crate) fn processors(&self) -> u32 {
+        PROCESSORS
     }
 
     /// The options that make QEMU start this guest from the files in a folder.
@@ -190,8 +195,6 @@ impl LinuxGuest {
             false => "silent",
         };
         vec![
-            "-smp".into(),
-            PROCESSORS.to_string().into(),
             "-kernel".into(),
             kernel.image.clone().into(),
             "-initrd".into(),

@@ -1,0 +1,24 @@
+//! Notices about firmware that does not belong to a build.
+
+use crate::qemu::{FirmwareSource, Opened};
+use crate::report::{Notice, NoticeKind};
+
+/// Returns a notice for each build that is started with firmware which it does not find by itself.
+pub(crate) fn notices<'b>(builds: impl IntoIterator<Item = &'b Opened>) -> Vec<Notice> {
+    let builds = builds.into_iter().filter_map(|build| {
+        let firmware = build.firmware.as_ref()?;
+        let folders: Vec<String> = firmware
+            .folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let source = match &firmware.source {
+            FirmwareSource::Tree => "the tree that it is in".to_owned(),
+            FirmwareSource::OtherBuild(label) | FirmwareSource::Fetched(label) => label.clone(),
+        };
+        let detail = format!("that of {source} is used, in {}", folders.join(", "));
+        let label = build.build.label();
+        Some(Notice::new(NoticeKind::OtherFirmware, label, detail))
+    });
+    builds.collect()
+}
