@@ -51,6 +51,8 @@ pub(crate) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
+    // Before anything is read, which may never come.
+    let outputs = Outputs::new(&args.output)?;
     let config = MergeConfig::from(args);
     let first = args.reports.first();
     if let Some(Form::Map) = first
@@ -58,11 +60,11 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
         .transpose()
         .map_err(api::Error::from)?
     {
-        let outputs = Outputs::new(&args.output)?;
         let map = api::merge_maps(&config)?;
         return map::write_merged(&map, outputs);
     }
-    answer(&args.output, |_| Ok(api::merge(&config)?))
+    let merged = || Ok::<_, Failure>(api::merge(&config)?.report);
+    report_to(outputs, &args.output, |_| merged())
 }
 
 pub(crate) fn render(args: &RenderArgs) -> Result<Exit, Failure> {
@@ -83,7 +85,15 @@ fn report(
     output: &OutputArgs,
     make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
 ) -> Result<Exit, Failure> {
-    let outputs = Outputs::new(output)?;
+    report_to(Outputs::new(output)?, output, make)
+}
+
+/// The same, with places that are checked already.
+fn report_to(
+    outputs: Outputs,
+    output: &OutputArgs,
+    make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
+) -> Result<Exit, Failure> {
     let events = EventLog::new(output.events.as_deref(), &outputs)?;
     let display = Display::new(output.quiet);
     let known = Known::default();

@@ -112,7 +112,7 @@ fn a_file_above_the_working_folder_has_options() {
         ("[sweeep]\njobs = 3\n", "`sweeep` is no option"),
         ("strict = \"yes\"\n", "it is true or false"),
         ("allow = [true]\n", "it takes a text or a number"),
-        ("gate = \"none\"\n", "not typed, but set: `gate` in "),
+        ("gate = \"none\"\n", "`gate` in /"),
         ("output = \"a.json\"\n", "is not for a file"),
         ("lists = [\n", "migcompat.toml: TOML parse error"),
         ("lists = [\"nowhere\"]\n", "nowhere"),
