@@ -223,6 +223,15 @@ pub(crate) fn end_survivors() {
     wait_until(DEATH, || run_id::kill_ours() == 0);
 }
 
+/// Does the last things after [`end`], for no longer than that. Steps that must be whole are done at once: all others
+/// wait for the end.
+pub(crate) fn after_the_end(limit: Duration, task: impl FnOnce() + Send + 'static) {
+    within(limit, || {
+        IN_STEP.set(true);
+        task();
+    });
+}
+
 /// Runs something on a thread of its own and waits for it no longer than that.
 pub(crate) fn within(limit: Duration, task: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();

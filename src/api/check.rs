@@ -9,7 +9,7 @@ use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
 use crate::api::one_case;
-use crate::api::progress::Progress;
+use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
@@ -49,6 +49,12 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         &config.guests,
         progress,
     )?;
+    let (old, new) = (opened.pair.old.reference(), opened.pair.new.reference());
+    progress.event(Event::Opened {
+        old: &old,
+        new: &new,
+        machine: Some(&opened.machine),
+    });
     let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
     let dumps = dumps(&opened.pair, Some(opened.machines.clone()))?;
@@ -63,6 +69,9 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let mut inquiry = Inquiry::new(&opened, &lists, &policy, &config.guests);
     notices.into_iter().for_each(|notice| inquiry.add(notice));
     inquiry.compare_dumps(&shared);
+    progress.event(Event::Compared {
+        findings: inquiry.findings(),
+    });
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();

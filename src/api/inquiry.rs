@@ -298,6 +298,11 @@ impl<'i> Inquiry<'i> {
         self.notices.push(notice);
     }
 
+    /// Returns what was found so far.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
     /// Compares the dumps of both builds.
     pub(crate) fn compare_dumps(&mut self, dumps: &(Arc<Dump>, Arc<Dump>)) {
         let found = compare(&dumps.0, &dumps.1, &self.opened.directions, &self.scope);

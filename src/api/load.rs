@@ -155,13 +155,18 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         lists: &lists,
         logs: &logs,
     };
-    progress.event(Event::CasesPlanned(1));
-    let Loaded { case, not_in_state } = asked.answer(guest.as_ref());
     let old = BuildRef {
         label,
         kind: BuildKind::State,
         version: None,
     };
+    progress.event(Event::Opened {
+        old: &old,
+        new: &opened.reference(),
+        machine: Some(&machine),
+    });
+    progress.event(Event::CasesPlanned(1));
+    let Loaded { case, not_in_state } = asked.answer(guest.as_ref());
     let guest = guest.map(|guest| {
         let mut report = guest.report;
         report.answer(std::slice::from_ref(&case), &[], DEVICE_SET);

@@ -1,9 +1,10 @@
 //! Progress as typed events.
 
 use crate::migration::config::Step;
+use crate::model::BuildRef;
 use crate::qemu::FetchEvent;
 use crate::report::bisection::{Candidate, Place, Step as BisectionStep};
-use crate::report::{Case, Swept};
+use crate::report::{Case, Finding, Swept};
 
 /// Something to know while a question is worked on.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,20 @@ use crate::report::{Case, Swept};
 pub enum Event<'e> {
     /// A build is fetched into the cache.
     Fetch(FetchEvent<'e>),
+    /// The builds are ready.
+    Opened {
+        /// The build that guests come from.
+        old: &'e BuildRef,
+        /// The build that they move to.
+        new: &'e BuildRef,
+        /// The machine type, where there is one.
+        machine: Option<&'e str>,
+    },
+    /// The dumps of the builds are compared; what is found later may change these findings.
+    Compared {
+        /// What was found.
+        findings: &'e [Finding],
+    },
     /// The number of cases that are about to be run; there are more when a failure is split into
     /// its culprits.
     CasesPlanned(usize),

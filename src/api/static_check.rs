@@ -63,6 +63,11 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     let label = pair.label();
     let (old, old_dump) = pair.old;
     let (new, new_dump) = pair.new;
+    progress.event(Event::Opened {
+        old: &old,
+        new: &new,
+        machine: pair.machine.as_deref(),
+    });
     let scope = Scope {
         lists: &lists,
         old: old.version,
@@ -72,6 +77,9 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
     };
     let findings = compare(&old_dump, &new_dump, &config.builds.directions, &scope);
     let findings = judge(findings, &scope, &policy.levels);
+    progress.event(Event::Compared {
+        findings: &findings,
+    });
     let rules = catalogue::texts(&findings, &[]);
     let report = Report {
         findings,

@@ -30,9 +30,15 @@ const EXIT_STATUS: &str = "\
 A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, or
 debian:SUITE (for instance debian:bookworm-backports), fetched once into a cache and run from there.
 
+An option is a variable too (--min-coverage: MIGCOMPAT_MIN_COVERAGE), and may stand in a migcompat.toml.
+
 Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be
 tested (a build will not start, no common machine), which git bisect run takes for \"skip\";
 128 + N ended by signal N.";
+
+const REPORT_EXIT_STATUS: &str = "\
+Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested;
+128 + N ended by signal N, with what is known by then in every output.";
 
 const BISECT_EXIT_STATUS: &str = "\
 Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a
@@ -41,10 +47,13 @@ build next to the one that is looked for, could not be tested; 128 + N ended by 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Live(LiveArgs),
     /// Load a saved guest into a build, without running it, and say what would be lost
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Load(LoadArgs),
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
@@ -52,12 +61,16 @@ pub(crate) enum Command {
     /// Sweep neighbouring pairs of many builds, and show with which one each device breaks
     Map(MapArgs),
     /// Join the reports of a sweep that was split into shards
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Merge(MergeArgs),
     /// Write a saved report in other formats
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Render(RenderArgs),
     /// Migrate every device that both builds have, on every machine that is named
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Sweep(SweepArgs),
     /// Compare the vmstate dumps of two builds as they go over the wire
+    #[command(after_help = REPORT_EXIT_STATUS)]
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
     Dump(DumpArgs),
@@ -176,6 +189,9 @@ pub(crate) struct OutputArgs {
     /// Write the report to FILE instead of standard output, which - is (repeatable)
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
+    /// Write a line of JSON to FILE for each thing that happens, as it happens; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// Print list entries that would settle what failed, ready to fill in and paste
     #[arg(long, conflicts_with = "format")]
     pub suggest: bool,

@@ -11,7 +11,9 @@ mod bisect;
 mod builds;
 mod config;
 mod dump;
+mod events;
 mod history;
+mod interruption;
 mod log;
 mod map;
 mod output;
@@ -19,16 +21,18 @@ mod progress;
 mod questions;
 mod rules;
 mod self_test;
+mod settings;
 mod signals;
 mod stream;
 mod target;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use nix::sys::signal::Signal;
 
 use args::{Cli, Command};
@@ -42,6 +46,9 @@ use crate::report::Verdict;
 
 /// Time limit for the last messages of an interrupted run.
 const TELLING: Duration = Duration::from_millis(300);
+
+/// Time limit for the report of what is known when a run is interrupted: an output may be a pipe that nobody reads.
+const WRITING: Duration = Duration::from_secs(1);
 
 /// The way in which a command ends. CI jobs and `git bisect run` rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +69,12 @@ impl From<Verdict> for Exit {
     }
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        match exit {
-            Exit::Compatible => ExitCode::SUCCESS,
-            Exit::Incompatible => ExitCode::from(1),
-            Exit::Untested => ExitCode::from(125),
+impl Exit {
+    fn status(self) -> u8 {
+        match self {
+            Exit::Compatible => 0,
+            Exit::Incompatible => 1,
+            Exit::Untested => 125,
         }
     }
 }
@@ -145,9 +152,9 @@ impl From<ObtainError> for Failure {
 
 /// Runs the command line, and returns the process's exit status.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => return refused(&error),
+        Err(status) => return status,
     };
     cli.color.write_global();
     let result = log::start(cli.log.as_deref())
@@ -163,10 +170,34 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => {
             tracing::info!(?exit, "ended");
-            exit.into()
+            ExitCode::from(exit.status())
         }
         Err(failure) => ExitCode::from(fail(&failure)),
     }
+}
+
+/// Reads the arguments, with the options that variables and a file set. What is wrong is printed.
+fn parse() -> Result<Cli, ExitCode> {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let command = Cli::command();
+    let typed = command.clone().try_get_matches_from(&args);
+    let typed = typed.map_err(|error| refused(&error))?;
+    let (args, sources) = settings::complete(&command, &typed, &args)
+        .map_err(|error| ExitCode::from(fail(&Failure::Usage(error))))?;
+    let matches = match sources.is_empty() {
+        true => Ok(typed),
+        false => command.try_get_matches_from(args),
+    };
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let status = refused(&error);
+        if !sources.is_empty() {
+            let sources: Vec<String> = sources.into_iter().collect();
+            let line = format!("not typed, but set: {}", sources.join(", "));
+            let _nobody_reads = writeln!(anstream::stderr(), "{}", visible_lines(&line));
+        }
+        status
+    })
 }
 
 /// Prints what clap says of the arguments, or the help that they ask for, and gives its exit status.
@@ -185,6 +216,7 @@ fn refused(error: &clap::Error) -> ExitCode {
 fn interrupted(signal: Signal) -> u8 {
     let failure = Failure::Interrupted(signal);
     let status = failure.status();
+    cleanup::after_the_end(WRITING, move || interruption::write(signal));
     // The reader of the error output may have gone.
     cleanup::within(TELLING, move || {
         fail(&failure);

@@ -96,13 +96,37 @@ impl Outputs {
     /// # Errors
     /// One cannot be written. The others are written nonetheless.
     pub(crate) fn write(self, report: &Report) -> Result<Exit, Failure> {
+        let is_seen = self.outputs.iter().any(Output::shows_verdict);
+        self.write_all(report)?;
+        // The text ends with it: whoever has just read that there does not need it again.
+        if !is_seen {
+            print_verdict(report);
+        }
+        Ok(report.verdict.into())
+    }
+
+    /// Writes the report of a run that was interrupted, without a verdict. No text is printed: what was known is on
+    /// the screen already.
+    ///
+    /// # Errors
+    /// As for [`Outputs::write`].
+    pub(crate) fn write_interrupted(mut self, report: &Report) -> Result<(), Failure> {
+        self.outputs.retain(|output| !output.is_printed());
+        self.write_all(report)
+    }
+
+    /// Returns whether one of them is standard output.
+    pub(crate) fn have_stdout(&self) -> bool {
+        self.outputs.iter().any(|output| output.target.is_stdout())
+    }
+
+    fn write_all(self, report: &Report) -> Result<(), Failure> {
         let Outputs {
             outputs,
             verbose,
             quiet,
         } = self;
         let mut failed = None;
-        let mut is_seen = false;
         for Output { form, target } in outputs {
             let to_terminal = target.is_stdout() && io::stdout().is_terminal();
             let options = text::Options {
@@ -114,19 +138,25 @@ impl Outputs {
                 verbose,
                 quiet,
             };
-            let is_same = target.is_stderr() || to_terminal && io::stderr().is_terminal();
-            is_seen |= is_same && form == Form::Report(Format::Text);
             let written = target.write_text(|out| write(report, form, options, out));
             failed = failed.or(written.err());
         }
-        if let Some(failure) = failed {
-            return Err(failure);
-        }
-        // The text ends with it: whoever has just read that there does not need it again.
-        if !is_seen {
-            print_verdict(report);
-        }
-        Ok(report.verdict.into())
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Output {
+    /// Returns whether it is text for whoever started the run.
+    fn is_printed(&self) -> bool {
+        let is_text = matches!(self.form, Form::Report(Format::Text) | Form::Suggestions);
+        is_text && (self.target.is_stdout() || self.target.is_stderr())
+    }
+
+    /// Returns whether it ends with the verdict where standard error is read.
+    fn shows_verdict(&self) -> bool {
+        let is_same = || io::stdout().is_terminal() && io::stderr().is_terminal();
+        self.form == Form::Report(Format::Text)
+            && (self.target.is_stderr() || self.target.is_stdout() && is_same())
     }
 }
 

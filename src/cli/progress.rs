@@ -151,6 +151,7 @@ impl Progress for Display {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Fetch(event) => self.fetching(event, &mut state.fetches),
+            Event::Opened { .. } | Event::Compared { .. } => {}
             Event::CasesPlanned(number) => state.planned += number,
             Event::Case {
                 number,

@@ -73,6 +73,10 @@ pub struct Report {
     pub machine: Option<String>,
     /// The answer.
     pub verdict: Verdict,
+    /// The signal that ended the run before it was done, as `SIGTERM`: the report has what was known by then, as it was
+    /// before lists, controls and evidence that came later, and is untested.
+    #[serde(default)]
+    pub interrupted: Option<String>,
     /// The policy that the verdict was drawn by.
     #[serde(default)]
     pub policy: Policy,
@@ -167,6 +171,7 @@ impl Report {
             shard: None,
             machine,
             verdict: Verdict::Untested,
+            interrupted: None,
             policy: Policy::default(),
             findings: Vec::new(),
             cases: Vec::new(),

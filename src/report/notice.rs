@@ -73,6 +73,8 @@ pub enum NoticeKind {
     BaselineDiffers,
     /// The devices that a machine has by default in each build are not known. The subject is the machine.
     DefaultsNotCompared,
+    /// A signal ended the run before it was done. The subject is the signal.
+    Interrupted,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
     /// The logs of a case that failed could not be kept. The subject is the case.
@@ -177,6 +179,7 @@ impl Notice {
                 format!("the devices that {subject} has by default are not compared")
             }
             NoticeKind::LogsNotKept => format!("the logs of {subject} are lost"),
+            NoticeKind::Interrupted => format!("the run was interrupted by {subject}"),
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")
             }

@@ -31,6 +31,10 @@ impl fmt::Display for Verdict {
 impl Verdict {
     /// Draws the verdict from all the evidence of a report. No other place does.
     pub(crate) fn of(report: &Report, policy: &Policy) -> Verdict {
+        // What would have excused a break was not looked at, and what would have shown one neither.
+        if report.interrupted.is_some() {
+            return Verdict::Untested;
+        }
         let breaks = |finding: &Finding| policy.counts_finding(finding);
         let fails = |case: &Case| policy.counts_case(case);
         if report.findings.iter().any(breaks) || report.cases.iter().any(fails) {
@@ -243,6 +247,22 @@ mod tests {
             };
             let drawn = drawn(report, Policy::default());
             assert_eq!(drawn, wanted, "{planned}, {outcome}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_by_a_run_that_was_interrupted() {
+        for cases in [
+            vec![],
+            vec![case(Outcome::Pass, false)],
+            vec![case(Outcome::Fail, false)],
+        ] {
+            let report = Report {
+                cases,
+                interrupted: Some("SIGTERM".to_owned()),
+                ..report()
+            };
+            assert_eq!(drawn(report, Policy::default()), Verdict::Untested);
         }
     }
 

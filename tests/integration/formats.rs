@@ -445,3 +445,96 @@ fn what_is_no_report_is_not_rendered() {
         assert_eq!(stdout(&output), "");
     }
 }
+
+/// The lines of a log of events, each held against the schema.
+fn events(log: &str) -> Vec<Value> {
+    let schema = fs::read_to_string(root().join("events-schema.json")).expect("a schema");
+    let lines = log.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        crate::common::follows(&schema, &event);
+        event
+    });
+    lines.collect()
+}
+
+fn names(events: &[Value]) -> Vec<&str> {
+    let names = events.iter().map(|event| event["event"].as_str());
+    names.map(|name| name.expect("a name")).collect()
+}
+
+#[apply(test)]
+fn events_are_lines_as_they_happen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (log, html) = (file("log"), file("a.html"));
+    fs::write(&log, "an older log").expect("written");
+    let wanted = ["began", "opened", "compared", "ended"];
+    let output = migcompat(&["static", OLD, NEW, "--events", &log, "-o", &html]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let logged = events(&fs::read_to_string(&log).expect("written"));
+    assert_eq!(names(&logged), wanted);
+    assert_eq!(logged[2]["findings"], serde_json::json!({"error": 2}));
+    assert_eq!(logged[3]["verdict"], "incompatible");
+    assert_eq!(logged[3]["status"], 1);
+
+    // Standard output and descriptors.
+    for name in ["-", "/dev/stdout", "/dev/fd/1"] {
+        let output = migcompat(&["static", OLD, NEW, "--events", name, "-o", &html]);
+        assert_eq!(names(&events(&stdout(&output))), wanted, "{name}");
+    }
+    // Not both in one place.
+    let output = migcompat(&["static", OLD, NEW, "--events", "-"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--events"), "{}", stderr(&output));
+
+    // Without an answer, the last line says why.
+    let output = migcompat(&["static", OLD, "nowhere.json", "--events", "-", "-o", &html]);
+    assert_eq!(output.status.code(), Some(2));
+    let logged = events(&stdout(&output));
+    assert_eq!(names(&logged), ["began", "ended"]);
+    assert_eq!(
+        (&logged[1]["verdict"], &logged[1]["status"]),
+        (&Value::Null, &2.into())
+    );
+    let why = logged[1]["error"].as_str().expect("a reason");
+    assert!(why.contains("nowhere.json"), "{why}");
+
+    let refused = migcompat(&["static", OLD, NEW, "--events", &file("none/log")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("cannot write"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn events_of_guests_are_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("a.json").display().to_string();
+    let args = [
+        "live",
+        "debian:bookworm",
+        "debian:trixie",
+        "-M",
+        "pc-q35-7.2",
+    ];
+    let more = ["--paused", "--device", "am53c974", "--direction", "forward"];
+    let output =
+        crate::common::with_builds(&[&args[..], &more, &["--events", "-", "-o", &report]].concat())
+            .env("TMPDIR", folder.path())
+            .output()
+            .expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let logged = events(&stdout(&output));
+    let names = names(&logged);
+    assert_eq!(
+        &names[..4],
+        ["began", "opened", "cases-planned", "case-began"]
+    );
+    assert_eq!(&names[names.len() - 2..], ["case-ended", "ended"]);
+    let case = &logged[names.len() - 2];
+    assert_eq!(case["outcome"], "fail");
+    assert_eq!(case["id"], "q35/ad-hoc/unix/forward/paused");
+}

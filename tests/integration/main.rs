@@ -53,6 +53,7 @@ mod releases;
 mod rules;
 mod self_test;
 mod set_up;
+mod settings;
 mod signals;
 mod state;
 mod stream;

@@ -10,9 +10,10 @@ use macro_rules_attribute::apply;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{build, cache_dir, root, script, wait_until};
+use crate::common::{build, cache_dir, follows_the_schema, root, script, wait_until};
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 const OLD: &str = "debian:bookworm";
@@ -349,13 +350,33 @@ fn a_run_is_ended_after_guests_have_moved() {
             let build = hangs_after_the_move(&test, nth);
             let args = [command, OLD, &build, "-M", "q35", "--cache", &cache()];
             let options = ["--direction", "forward", "--paused", "--jobs", "1"];
-            let output = ["--device", "virtio-rng-pci", "-o", "{}/report"];
+            let output = ["--device", "virtio-rng-pci", "--events", "{}/log"];
+            let output = [
+                &output[..],
+                &["-o", "{}/report.json", "-o", "{}/report.xml"],
+            ]
+            .concat();
             let mut run = Run::start(&test, &[args.as_slice(), &options, &output].concat());
             run.wait_until_reached(phase);
             // Otherwise the phase is another one.
             assert!(run.said().contains("[1/1] pass"), "{}", run.said());
             run.ends_by(signal, &format!("{command}: {phase}"));
-            assert!(!test.path().join("report").exists());
+            // What was known by then, in every form that was asked for.
+            let text = fs::read_to_string(test.path().join("report.json")).unwrap();
+            let report: Value = serde_json::from_str(&text).unwrap();
+            follows_the_schema(&report);
+            assert_eq!(report["interrupted"], signal.as_str());
+            assert_eq!(report["verdict"], "untested");
+            assert_eq!(report["cases"][0]["outcome"], "pass");
+            let page = fs::read_to_string(test.path().join("report.xml")).unwrap();
+            assert!(page.contains(&format!("interrupted by {signal}")), "{page}");
+            let log = fs::read_to_string(test.path().join("log")).unwrap();
+            let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+            let status = 128 + signal as i32;
+            assert_eq!(
+                (&last["event"], &last["status"]),
+                (&"ended".into(), &status.into())
+            );
         }
     }
 }

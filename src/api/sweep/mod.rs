@@ -61,6 +61,11 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         return Err(QemuError::from(error.clone()).into());
     }
     names::check_only(&config.only, opened.builds.iter().map(|of| &of.pair))?;
+    progress.event(Event::Opened {
+        old: &opened.old,
+        new: &opened.new,
+        machine: None,
+    });
     options.driven = options.driven.map(|_| opened.network());
     let first = opened.builds.first();
     let fingerprints = first.map(|builds| builds.pair.fingerprints());

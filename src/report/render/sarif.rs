@@ -43,7 +43,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
                 "rules": rules.iter().map(|(id, text)| rule(id, *text)).collect::<Vec<_>>(),
             }},
             "invocations": [{
-                "executionSuccessful": true,
+                "executionSuccessful": report.interrupted.is_none(),
                 "toolExecutionNotifications": notices.collect::<Vec<_>>(),
             }],
             "results": results.collect::<Vec<_>>(),

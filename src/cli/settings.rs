@@ -1,0 +1,286 @@
+//! Options that are not on the command line: from variables `MIGCOMPAT_OPTION`, and from a `migcompat.toml` in the working
+//! folder or the next one above it that has one. They are given to the parser as if they had been typed.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use toml::{Table, Value};
+
+use crate::model::nearest;
+
+/// The file's name.
+const FILE: &str = "migcompat.toml";
+/// What the names of variables begin with.
+const PREFIX: &str = "MIGCOMPAT_";
+
+/// `MIGCOMPAT_LOG` is the filter of the log.
+const NO_VARIABLE: [&str; 3] = ["help", "version", "log"];
+/// A file that lies in a tree neither writes somewhere nor runs something else.
+const NOT_IN_FILE: [&str; 10] = [
+    "help",
+    "version",
+    "log",
+    "output",
+    "events",
+    "format",
+    "build-command",
+    "program",
+    "repository",
+    "worktrees",
+];
+
+/// A `migcompat.toml`.
+struct Settings {
+    file: PathBuf,
+    table: Table,
+}
+
+/// An option that the command line does not have.
+struct Added {
+    words: Vec<OsString>,
+    /// Where it is from.
+    source: String,
+}
+
+/// Returns the arguments with those options that are set elsewhere, and where these are from. An option on the command
+/// line comes before a variable, and a variable before the file; one that conflicts with an earlier one is left out.
+///
+/// # Errors
+/// The file cannot be read or names no option, or a value is none for its option.
+pub(crate) fn complete(
+    command: &Command,
+    matches: &ArgMatches,
+    args: &[OsString],
+) -> anyhow::Result<(Vec<OsString>, BTreeSet<String>)> {
+    let mut command = command.clone();
+    command.build();
+    let settings = Settings::find(&std::env::current_dir().unwrap_or_default())?;
+    if let Some(settings) = &settings {
+        settings.check(&command)?;
+    }
+    let (leaf, matches, path) = leaf(&command, matches);
+    let mut given: BTreeSet<&str> = leaf
+        .get_arguments()
+        .filter(|arg| is_given(arg, matches))
+        .map(|arg| arg.get_id().as_str())
+        .collect();
+    let mut added: BTreeMap<&str, Added> = BTreeMap::new();
+    let mut add = |arg, found: Option<Added>| {
+        let Some(found) = found else { return };
+        let id = Arg::get_id(arg).as_str();
+        if !given.contains(id) && !conflicts(leaf, arg, &given) {
+            given.insert(id);
+            added.insert(id, found);
+        }
+    };
+    for arg in options(leaf) {
+        add(arg, of_variable(arg)?);
+    }
+    if let Some(settings) = &settings {
+        for arg in options(leaf) {
+            add(arg, settings.of(arg, &path)?);
+        }
+    }
+    let mut args = args.to_vec();
+    let end = args
+        .iter()
+        .position(|arg| arg == "--")
+        .unwrap_or(args.len());
+    let words = added.values().flat_map(|added| added.words.clone());
+    let words: Vec<OsString> = words.collect();
+    args.splice(end..end, words);
+    let used = added.into_values().filter(|added| !added.words.is_empty());
+    Ok((args, used.map(|added| added.source).collect()))
+}
+
+/// Returns the innermost command that was typed, its arguments, and the names that lead to it.
+fn leaf<'c>(
+    mut command: &'c Command,
+    mut matches: &'c ArgMatches,
+) -> (&'c Command, &'c ArgMatches, Vec<&'c str>) {
+    let mut path = Vec::new();
+    while let Some((name, inner)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name) else {
+            break;
+        };
+        (command, matches) = (found, inner);
+        path.push(name);
+    }
+    (command, matches, path)
+}
+
+fn options(command: &Command) -> impl Iterator<Item = &Arg> {
+    let options = command.get_arguments();
+    options.filter(|arg| {
+        arg.get_long()
+            .is_some_and(|long| !["help", "version"].contains(&long))
+    })
+}
+
+fn is_given(arg: &Arg, matches: &ArgMatches) -> bool {
+    let source = matches.try_contains_id(arg.get_id().as_str());
+    source.is_ok_and(|known| known)
+        && matches!(
+            matches.value_source(arg.get_id().as_str()),
+            Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+        )
+}
+
+fn conflicts(command: &Command, arg: &Arg, given: &BTreeSet<&str>) -> bool {
+    let of = |arg: &Arg| -> Vec<String> {
+        let others = command.get_arg_conflicts_with(arg).into_iter();
+        others.map(|other| other.get_id().to_string()).collect()
+    };
+    let id = arg.get_id().as_str();
+    of(arg).iter().any(|other| given.contains(other.as_str()))
+        || command.get_arguments().any(|other| {
+            given.contains(other.get_id().as_str()) && of(other).iter().any(|known| known == id)
+        })
+}
+
+/// Returns the option as a variable has it. One that is empty is as if it were not set.
+fn of_variable(arg: &Arg) -> anyhow::Result<Option<Added>> {
+    let Some(long) = arg.get_long().filter(|long| !NO_VARIABLE.contains(long)) else {
+        return Ok(None);
+    };
+    let name = format!("{PREFIX}{}", long.replace('-', "_").to_uppercase());
+    let Some(value) = std::env::var_os(&name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let words = match takes_value(arg) {
+        true => {
+            let mut word = OsString::from(format!("--{long}="));
+            word.push(value);
+            vec![word]
+        }
+        false => match value.to_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("1" | "true" | "yes" | "on") => vec![format!("--{long}").into()],
+            Some("0" | "false" | "no" | "off") => Vec::new(),
+            _ => bail!(
+                "{name}={} is neither 1 nor 0: --{long} has no value",
+                value.display()
+            ),
+        },
+    };
+    Ok(Some(Added {
+        words,
+        source: name,
+    }))
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    !matches!(
+        arg.get_action(),
+        ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count
+    )
+}
+
+impl Settings {
+    /// Reads the file of this folder or of the next one above it that has one.
+    fn find(folder: &Path) -> anyhow::Result<Option<Settings>> {
+        let mut files = folder.ancestors().map(|folder| folder.join(FILE));
+        let Some(file) = files.find(|file| file.is_file()) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let table = text
+            .parse()
+            .map_err(|error: toml::de::Error| anyhow!("{}: {error}", file.display()))?;
+        Ok(Some(Settings { file, table }))
+    }
+
+    /// Checks that every name is that of an option, or of a command with options.
+    fn check(&self, command: &Command) -> anyhow::Result<()> {
+        let every: BTreeSet<&str> = command.get_subcommands().flat_map(names).collect();
+        for (name, value) in &self.table {
+            match (command.find_subcommand(name), value) {
+                (Some(inner), Value::Table(table)) => {
+                    let known: BTreeSet<&str> = names(inner).collect();
+                    for name in table.keys() {
+                        self.check_name(name, &known, &format!(" of {}", inner.get_name()))?;
+                    }
+                }
+                _ => self.check_name(name, &every, "")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str, known: &BTreeSet<&str>, of: &str) -> anyhow::Result<()> {
+        if known.contains(name) {
+            return Ok(());
+        }
+        let file = self.file.display();
+        if NOT_IN_FILE.contains(&name) {
+            bail!("{file}: `{name}` is not for a file: give it on the command line");
+        }
+        let near = nearest(name, known.iter().copied());
+        let near = match near.is_empty() {
+            true => String::new(),
+            false => format!("; near it: {}", near.join(", ")),
+        };
+        bail!("{file}: `{name}` is no option{of}{near}")
+    }
+
+    /// Returns the option as the file has it, for this command or for all.
+    fn of(&self, arg: &Arg, path: &[&str]) -> anyhow::Result<Option<Added>> {
+        let Some(long) = arg.get_long().filter(|long| !NOT_IN_FILE.contains(long)) else {
+            return Ok(None);
+        };
+        let of_command = path.first().and_then(|name| self.table.get(*name));
+        let of_command = of_command.and_then(Value::as_table);
+        let found = of_command.and_then(|table| table.get(long));
+        let Some(value) = found.or_else(|| self.table.get(long)) else {
+            return Ok(None);
+        };
+        let source = format!("`{long}` in {}", self.file.display());
+        let values = match value {
+            Value::Array(values) if takes_several(arg) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        let mut words = Vec::new();
+        for value in values {
+            let typed = match value {
+                Value::Boolean(set) if !takes_value(arg) => {
+                    words.extend(set.then(|| OsString::from(format!("--{long}"))));
+                    continue;
+                }
+                Value::String(text) if takes_value(arg) => self.resolved(arg, text),
+                Value::Integer(number) if takes_value(arg) => number.to_string(),
+                _ if takes_value(arg) => {
+                    bail!("{source}: it takes a text or a number, not {value}")
+                }
+                _ => bail!("{source}: it is true or false, not {value}"),
+            };
+            words.push(format!("--{long}={typed}").into());
+        }
+        Ok(Some(Added { words, source }))
+    }
+
+    /// Returns a value with its path relative to the file, where it is a path.
+    fn resolved(&self, arg: &Arg, text: &str) -> String {
+        let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
+            || text.starts_with("./")
+            || text.starts_with("../");
+        match self.file.parent() {
+            Some(folder) if is_path => folder.join(text).display().to_string(),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+fn takes_several(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// Returns the names that a table of a command may have.
+fn names(command: &Command) -> impl Iterator<Item = &str> {
+    let longs = options(command).filter_map(Arg::get_long);
+    longs.filter(|long| !NOT_IN_FILE.contains(long))
+}
