@@ -12,16 +12,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use migcompat::api::Transport;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::Names;
 use migcompat::internals::migration::case;
-use migcompat::internals::migration::{
-    CaseSpec, MigrationConfig, Part, PlainBoots, SavedGuests, Timeouts,
-};
+use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
-use migcompat::internals::qemu::machine::ProfileCpu;
 use migcompat::internals::qemu::{Means, Pair, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
@@ -123,29 +119,13 @@ fn main() -> anyhow::Result<()> {
         any_machine: false,
     };
     let names = Names::of(&scope, pair.arch());
-    let config = MigrationConfig {
-        old,
-        new,
+    let config = MigrationConfig::paused(
+        (old, new),
         machine,
-        arch: pair.arch().to_owned(),
-        board: None,
-        role_args: Default::default(),
-        cpu: None,
-        profile_cpu: ProfileCpu::Given,
-        transport: Transport::Unix,
-        capabilities: Vec::new(),
-        running: false,
-        linux: None,
-        driving: None,
-        saved: SavedGuests::default(),
-        loops: None,
-        retries: 0,
-        repeat: 0,
-        plain_boots: PlainBoots::default(),
-        timeouts: Timeouts::default(),
-        logs: logs.path().to_owned(),
+        pair.arch().to_owned(),
+        logs.path().to_owned(),
         names,
-    };
+    );
     let wanted = CaseSpec {
         set: DeviceSet::shipped("default")?.guests()[0].clone(),
         direction: Direction::Forward,

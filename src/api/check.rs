@@ -49,12 +49,6 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         &config.guests,
         progress,
     )?;
-    let (old, new) = (opened.pair.old.reference(), opened.pair.new.reference());
-    progress.event(Event::Opened {
-        old: &old,
-        new: &new,
-        machine: Some(&opened.machine),
-    });
     let alone = config.case.as_ref().map(|case| opened.narrow(case));
     let fingerprints = opened.pair.fingerprints();
     let dumps = dumps(&opened.pair, Some(opened.machines.clone()))?;

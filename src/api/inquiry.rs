@@ -21,7 +21,6 @@ use crate::compare::streams;
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::batch;
-use crate::migration::boot::PlainBoots;
 use crate::migration::case;
 use crate::migration::checks::state::Names;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
@@ -34,7 +33,6 @@ use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
-use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{CaseName, Direction, Rule};
 use crate::qemu;
@@ -115,6 +113,11 @@ impl Opened {
         if let Some(cpu) = &guests.cpu {
             names::check_cpu(cpu, &pair)?;
         }
+        progress.event(Event::Opened {
+            old: &pair.old.reference(),
+            new: &pair.new.reference(),
+            machine: Some(&machines.old),
+        });
         Ok(Opened {
             pair,
             machine: machines.old.clone(),
@@ -361,10 +364,6 @@ impl<'i> Inquiry<'i> {
         old.args.clone_from(&guests.side_args.old);
         new.args.clone_from(&guests.side_args.new);
         let mut config = MigrationConfig {
-            old,
-            new,
-            machine: machine.clone(),
-            arch: pair.arch().to_owned(),
             board: self
                 .opened
                 .guest
@@ -384,19 +383,20 @@ impl<'i> Inquiry<'i> {
                 .into_iter()
                 .collect(),
             running,
-            linux: None,
-            driving: None,
-            saved: SavedGuests::default(),
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
-            plain_boots: PlainBoots::default(),
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()
             },
-            logs: logs.to_owned(),
-            names: Names::of(&self.scope, pair.arch()),
+            ..MigrationConfig::paused(
+                (old, new),
+                machine.clone(),
+                pair.arch().to_owned(),
+                logs.to_owned(),
+                Names::of(&self.scope, pair.arch()),
+            )
         };
         let Opened { sets, builds, .. } = self.opened;
         self.notices

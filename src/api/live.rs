@@ -7,7 +7,7 @@ use crate::api::inquiry::{Inquiry, Opened};
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
 use crate::api::one_case;
-use crate::api::progress::{Event, Progress};
+use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;
 use crate::report::Sought;
@@ -67,12 +67,6 @@ fn run(config: &LiveConfig, policy: &Policy, progress: &dyn Progress) -> Result<
         &config.guests,
         progress,
     )?;
-    let (old, new) = (opened.pair.old.reference(), opened.pair.new.reference());
-    progress.event(Event::Opened {
-        old: &old,
-        new: &new,
-        machine: Some(&opened.machine),
-    });
     if let Some(case) = &config.case {
         opened.narrow(case);
     }

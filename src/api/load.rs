@@ -14,15 +14,12 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
-use crate::migration::boot::PlainBoots;
-use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
 use crate::migration::load::{
     DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
 };
-use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{BuildKind, BuildRef};
 use crate::qemu;
@@ -204,6 +201,7 @@ impl Question<'_> {
     /// Loads the state, of this guest or of a bare machine.
     fn answer(&self, guest: Option<&GuestSpec>) -> Loaded {
         let mut migration = self.migration();
+        migration.new.dump = self.dump().map(Arc::new);
         let composition = match guest {
             Some(guest) => {
                 migration.board = Some(Arc::new(guest.board.clone()));
@@ -215,8 +213,7 @@ impl Question<'_> {
                 })
             }
             None => {
-                let dump = self.dump();
-                let board = bare(&migration, &self.state.stream, dump.as_ref());
+                let board = bare(&migration, &self.state.stream);
                 match block_on(board)
                     .unwrap_or_else(|error| Err(Unfit::NotKnown(error.to_string())))
                 {
@@ -226,7 +223,6 @@ impl Question<'_> {
                 Composition::default()
             }
         };
-        migration.new.dump = self.dump().map(Arc::new);
         let loaded = block_on(load_state(&migration, self.state, &composition));
         loaded.unwrap_or_else(|error| self.unfit(&migration, Unfit::NotKnown(error.to_string())))
     }
@@ -242,33 +238,23 @@ impl Question<'_> {
         };
         let arch = self.opened.info.target.clone();
         MigrationConfig {
-            old: build.clone(),
-            new: build,
-            machine: self.machine.to_owned(),
-            board: None,
             role_args: RoleArgs {
                 source: self.config.args.clone(),
                 destination: self.config.args.clone(),
             },
-            cpu: None,
             profile_cpu: ProfileCpu::LeftOut,
-            transport: Transport::Unix,
-            capabilities: Vec::new(),
-            running: false,
-            linux: None,
-            driving: None,
-            saved: SavedGuests::default(),
-            loops: None,
             retries: self.config.retries.into(),
-            repeat: 0,
-            plain_boots: PlainBoots::default(),
             timeouts: Timeouts {
                 leg: self.config.timeout,
                 ..Timeouts::default()
             },
-            logs: self.logs.path().to_owned(),
-            names: Names::of(&scope, &arch),
-            arch,
+            ..MigrationConfig::paused(
+                (build.clone(), build),
+                self.machine.to_owned(),
+                arch.clone(),
+                self.logs.path().to_owned(),
+                Names::of(&scope, &arch),
+            )
         }
     }
 

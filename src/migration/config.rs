@@ -104,6 +104,39 @@ pub enum Step {
 pub(crate) type Watcher<'w> = &'w (dyn Fn(Step) + Sync);
 
 impl MigrationConfig {
+    /// Returns the configuration of plain machines that never run: each case is one leg, tried once.
+    pub fn paused(
+        (old, new): (Endpoint, Endpoint),
+        machine: String,
+        arch: String,
+        logs: PathBuf,
+        names: Names,
+    ) -> MigrationConfig {
+        MigrationConfig {
+            old,
+            new,
+            machine,
+            arch,
+            board: None,
+            role_args: RoleArgs::default(),
+            cpu: None,
+            profile_cpu: ProfileCpu::Given,
+            transport: Transport::default(),
+            capabilities: Vec::new(),
+            running: false,
+            linux: None,
+            driving: None,
+            saved: SavedGuests::default(),
+            loops: None,
+            retries: 0,
+            repeat: 0,
+            timeouts: Timeouts::default(),
+            plain_boots: PlainBoots::default(),
+            logs,
+            names,
+        }
+    }
+
     /// Returns the set without what the workload guest itself needs, and what that is.
     pub(crate) fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
         let mut set = set.clone();

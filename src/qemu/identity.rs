@@ -97,8 +97,11 @@ mod tests {
 
     /// The program that a script has become which was given `-`.
     fn program(script: &str) -> RunningProgram {
+        // `tee` takes the word for a file.
+        let folder = tempfile::tempdir().expect("a folder");
         let mut child = Command::new("sh")
             .args(["-c", script, "sh", "-"])
+            .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -12,7 +12,6 @@ use crate::api::error::Error;
 use crate::api::firmware;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
-use crate::migration::boot::PlainBoots;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
@@ -20,11 +19,9 @@ use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
 use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
-use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
 use crate::parallel::each;
-use crate::qemu::machine::ProfileCpu;
 use crate::report::{
     Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept, notices_of,
 };
@@ -291,30 +288,17 @@ fn targets(
     }
     let arch = builds.pair.arch();
     let configured = |name: &String| MigrationConfig {
-        old: old.clone(),
-        new: new.clone(),
-        machine: name.clone(),
-        arch: arch.to_owned(),
-        board: None,
-        role_args: Default::default(),
-        cpu: None,
-        profile_cpu: ProfileCpu::Given,
-        transport: Transport::default(),
-        capabilities: Vec::new(),
-        running: false,
-        linux: None,
-        driving: None,
-        saved: SavedGuests::default(),
-        loops: None,
-        retries: 0,
-        repeat: 0,
-        plain_boots: PlainBoots::default(),
         timeouts: Timeouts {
             leg: config.timeout,
             ..Timeouts::default()
         },
-        logs: logs.to_owned(),
-        names: Names::of(&builds.scope(lists, name), arch),
+        ..MigrationConfig::paused(
+            (old.clone(), new.clone()),
+            name.clone(),
+            arch.to_owned(),
+            logs.to_owned(),
+            Names::of(&builds.scope(lists, name), arch),
+        )
     };
     let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
     let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;

@@ -27,15 +27,11 @@ pub(crate) enum Unfit {
 }
 
 /// Returns a board with the memory of a state, with or without the devices that QEMU adds by itself, whichever has
-/// its sections. `dump` is the build's.
+/// its sections.
 ///
 /// # Errors
 /// Neither has all of them.
-pub(crate) async fn bare(
-    config: &MigrationConfig,
-    state: &Stream,
-    dump: Option<&Dump>,
-) -> Result<Board, Unfit> {
+pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Board, Unfit> {
     let deadline = config.timeouts.leg;
     let mut missing: Option<BTreeSet<String>> = None;
     let mut unknown = None;
@@ -71,7 +67,7 @@ pub(crate) async fn bare(
         return Err(Unfit::NotKnown(unknown.unwrap_or_default()));
     };
     let lacking = |section: &&Section| missing.contains(section.name.as_str());
-    let refused = dump.and_then(|dump| {
+    let refused = config.new.dump.as_deref().and_then(|dump| {
         let mut sections = state.devices().filter(lacking);
         sections.find_map(|section| refused(section, dump))
     });
