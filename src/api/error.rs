@@ -92,6 +92,10 @@ pub(crate) enum Problem {
     State(#[from] BadState),
     #[error("{} does not say which machine type it is of: give it with -M", file.display())]
     StateOfNoMachine { file: PathBuf },
+    #[error(
+        "{most} files can be open at once here, and a migration needs {least}: raise the limit (ulimit -n {least})"
+    )]
+    FewOpenFiles { most: u64, least: u64 },
     #[error("no build to sweep")]
     NoBuild,
     #[error(
@@ -177,7 +181,8 @@ impl Problem {
             | Problem::NoLinux { .. }
             | Problem::NotDrivable { .. }
             | Problem::OtherTarget { .. } => true,
-            Problem::Run(_)
+            Problem::FewOpenFiles { .. }
+            | Problem::Run(_)
             | Problem::NoTemporaryFolder(_)
             | Problem::NoBuild
             | Problem::Unavailable(_) => false,

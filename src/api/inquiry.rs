@@ -78,6 +78,8 @@ impl Opened {
         guests: &Guests,
         progress: &dyn Progress,
     ) -> Result<Opened, Error> {
+        // Builds that cannot be opened for it would be called unfit.
+        jobs(guests.jobs)?;
         let guest = guests.own.as_ref().map(read_guest).transpose()?;
         let machine = machine_of(machine, guests, guest.as_ref())?;
         let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
@@ -426,7 +428,7 @@ impl<'i> Inquiry<'i> {
                 event,
             });
         };
-        let jobs = jobs(guests.jobs);
+        let jobs = jobs(guests.jobs)?;
         let ran = batch::run(&config, &specs, jobs, on_event)?;
         let (mut cases, mut observed): (Vec<Case>, Vec<Observed>) =
             ran.into_iter().map(|ran| (ran.case, ran.observed)).unzip();
@@ -521,7 +523,7 @@ impl<'i> Inquiry<'i> {
             wanted,
             (self.scope, self.policy),
             &self.opened.directions,
-            jobs(self.guests.jobs),
+            jobs(self.guests.jobs)?,
         )?;
         self.findings = findings;
         moved.cases.extend(cases);

@@ -11,7 +11,7 @@ use crate::api::firmware;
 use crate::api::inquiry::read_guest;
 use crate::api::logs::LogFolder;
 use crate::api::progress::{Event, Progress};
-use crate::api::{Outcome, load_lists, outside_runtime};
+use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
 use crate::migration::checks::state::Names;
@@ -116,6 +116,7 @@ impl LoadConfig {
 /// ```
 pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Error> {
     outside_runtime()?;
+    jobs(Some(1))?;
     let place = Place {
         offset: config.offset,
         snapshot: config.snapshot.clone(),

@@ -54,6 +54,8 @@ mod unknown_name;
 
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit};
+
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
@@ -110,9 +112,32 @@ fn load_lists(folders: &[PathBuf]) -> Result<KnownIssues, Error> {
     Ok(KnownIssues::load(folders)?)
 }
 
-/// Jobs at once; by default one a processor.
-fn jobs(wanted: Option<usize>) -> usize {
-    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+/// Files that this process has open besides those of its jobs.
+const OPEN_FILES: u64 = 16;
+/// Files that a job has open on our side: two moves side by side, between two builds each.
+const OPEN_FILES_OF_JOB: u64 = 24;
+
+/// Returns the number of files that this process has open at the most with so many jobs.
+pub(crate) const fn open_files(jobs: u64) -> u64 {
+    OPEN_FILES + jobs * OPEN_FILES_OF_JOB
+}
+
+/// Returns the number of jobs at once: by default one a processor, and no more than there may be files open for.
+///
+/// # Errors
+/// There are too few for one: what fails in the middle of a migration would look like a break.
+fn jobs(wanted: Option<usize>) -> Result<usize, Error> {
+    let wanted =
+        wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return Ok(wanted);
+    };
+    let least = open_files(1);
+    if most < least {
+        return Err(Problem::FewOpenFiles { most, least }.into());
+    }
+    let room = (most - OPEN_FILES) / OPEN_FILES_OF_JOB;
+    Ok(wanted.min(room.try_into().unwrap_or(usize::MAX)))
 }
 
 #[cfg(test)]

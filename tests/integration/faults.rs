@@ -216,3 +216,25 @@ fn what_a_killed_run_leaves_goes_with_the_next_one() {
     assert_eq!(output.status.code(), Some(0));
     leaves_nothing(temp.path());
 }
+
+/// What this host lacks is no break, wherever it runs short.
+#[apply(test)]
+#[needs(Builds)]
+fn few_descriptors_are_no_break() {
+    for most in [16, 24, 32, 36, 40, 48] {
+        let temp = tempfile::tempdir().unwrap();
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {most}; exec \"$@\""), "sh"]);
+        let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+        let how = ["--direction", "forward", "--retries", "0"];
+        let ours = command(&temp, &[&args[..], &how].concat());
+        limited.arg(ours.get_program()).args(ours.get_args());
+        let output = limited.env("TMPDIR", temp.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => assert!(said.contains("[1/1] pass"), "{most}: {said}"),
+            status => assert_eq!(status, Some(125), "{most}: {said}"),
+        }
+        leaves_nothing(temp.path());
+    }
+}

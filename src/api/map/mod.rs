@@ -167,7 +167,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
     }
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
-    let jobs = jobs(config.jobs);
+    let jobs = jobs(config.jobs)?;
     let stock = Stock::open(config, jobs, progress)?;
     let (mut pairs, mut recalled) = (Vec::new(), Vec::new());
     for (old, new) in config.pairs() {

@@ -10,13 +10,14 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
+use crate::api::open_files;
+
 const MIB: u64 = 1 << 20;
 /// Guests of tests, their logs and their streams take some megabytes.
 const LEAST_DISK: u64 = 64 * MIB;
 /// A fetched build takes some hundred megabytes.
 const ENOUGH_DISK: u64 = 1024 * MIB;
-/// Each guest has about ten sockets and files on our side.
-const LEAST_DESCRIPTORS: u64 = 64;
+const LEAST_DESCRIPTORS: u64 = open_files(2);
 const ENOUGH_DESCRIPTORS: u64 = 1024;
 /// Postcopy may lock the memory of a small guest.
 const ENOUGH_LOCKED: u64 = 8 * MIB;

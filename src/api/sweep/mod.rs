@@ -55,6 +55,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         old: qemu::parse(&config.builds.old)?,
         new: qemu::parse(&config.builds.new)?,
     };
+    let jobs = jobs(config.jobs)?;
     let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
     let mut opened = Opened::open(config, &supply, &watcher)?;
     if let Some(error) = &opened.unknown_machine {
@@ -71,7 +72,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let fingerprints = first.map(|builds| builds.pair.fingerprints());
     let sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
     let mut all = [sites];
-    let swept = sweep_all(&mut all, &options, jobs(config.jobs), progress)?;
+    let swept = sweep_all(&mut all, &options, jobs, progress)?;
     let [sites] = all;
     let results = swept.into_iter().flatten().collect();
     let report = sites.into_report(config, &options, &opened, &lists, results);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Duration, timeout};
 
 use crate::migration::checks::stream_memory::StreamMemory;
@@ -44,12 +44,40 @@ pub(crate) enum StreamProxy {
     None(Capability),
 }
 
+type Relayed = Result<io::Result<Reading<StreamMemory>>, JoinError>;
+
 #[derive(Debug)]
-pub(crate) struct Relay(JoinHandle<io::Result<Reading<StreamMemory>>>);
+pub(crate) struct Relay {
+    task: JoinHandle<io::Result<Reading<StreamMemory>>>,
+    /// What it came to, once that was waited for.
+    ended: Option<Box<Relayed>>,
+}
+
+impl Relay {
+    async fn end(&mut self) -> &Relayed {
+        match &mut self.ended {
+            Some(ended) => ended,
+            ended => ended.insert(Box::new((&mut self.task).await)),
+        }
+    }
+}
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+    }
+}
+
+/// Returns the connection to a destination. One that has gone by then leaves a stream that explains why; anything
+/// else that is in the way is this host's.
+pub(crate) fn unless_gone<T>(connected: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    match connected {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) if matches!(error.kind(), ConnectionRefused | ConnectionReset | NotFound) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -58,17 +86,17 @@ impl StreamProxy {
         match ends {
             Ends::Unix(listener, path, Some(replaced)) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
-                let to = UnixStream::connect(path).await.ok();
+                let to = unless_gone(UnixStream::connect(path).await)?;
                 relay_with_override(from, to, &replaced, memory).await
             }),
             Ends::Unix(listener, path, None) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
-                // A destination that has gone by then leaves a stream that explains why.
-                relay(from, UnixStream::connect(path).await.ok(), memory).await
+                relay(from, unless_gone(UnixStream::connect(path).await)?, memory).await
             }),
             Ends::Tcp(listener, address) => StreamProxy::spawn(async move {
                 let (from, _) = listener.accept().await?;
-                relay(from, TcpStream::connect(address).await.ok(), memory).await
+                let to = unless_gone(TcpStream::connect(address).await)?;
+                relay(from, to, memory).await
             }),
             Ends::Sockets(from, to) => StreamProxy::spawn(relay(from, Some(to), memory)),
             Ends::File(path) => StreamProxy::File(path, memory),
@@ -83,10 +111,30 @@ impl StreamProxy {
         })
     }
 
+    /// Passes on a stream that is read from a file, on a thread of its own.
+    pub(crate) fn feed(
+        feed: impl FnOnce() -> io::Result<Reading<StreamMemory>> + Send + 'static,
+    ) -> StreamProxy {
+        StreamProxy::spawn(async { tokio::task::spawn_blocking(feed).await? })
+    }
+
     fn spawn(
         relay: impl Future<Output = io::Result<Reading<StreamMemory>>> + Send + 'static,
     ) -> StreamProxy {
-        StreamProxy::Relay(Relay(tokio::spawn(relay)))
+        StreamProxy::Relay(Relay {
+            task: tokio::spawn(relay),
+            ended: None,
+        })
+    }
+
+    /// Waits until the stream cannot be passed on, for a reason of this host's; for ever where nothing is in the way.
+    pub(crate) async fn broken(&mut self) -> String {
+        if let StreamProxy::Relay(relay) = self
+            && let Ok(Err(error)) = relay.end().await
+        {
+            return error.to_string();
+        }
+        std::future::pending().await
     }
 
     /// Returns what was sent, once both sides are done.
@@ -99,14 +147,17 @@ impl StreamProxy {
 
     async fn reading(self) -> Result<Reading<StreamMemory>, String> {
         let reading = match self {
-            StreamProxy::Relay(mut relay) => match timeout(REST, &mut relay.0).await {
-                Ok(Ok(reading)) => reading,
-                Ok(Err(error)) => return Err(format!("the relay ended: {error}")),
-                Err(_) => {
+            StreamProxy::Relay(mut relay) => {
+                if timeout(REST, relay.end()).await.is_err() {
                     let seconds = REST.as_secs();
                     return Err(format!("the stream did not end within {seconds} s"));
                 }
-            },
+                match relay.ended.take().map(|ended| *ended) {
+                    Some(Ok(reading)) => reading,
+                    Some(Err(error)) => return Err(format!("the relay ended: {error}")),
+                    None => return Err("the relay did not end".to_owned()),
+                }
+            }
             StreamProxy::None(capability) => {
                 return Err(format!(
                     "with {capability} the stream does not pass through the proxy"
@@ -136,7 +187,7 @@ impl Captured {
         }
     }
 
-    pub(crate) fn of(reading: Reading<StreamMemory>) -> Captured {
+    fn of(reading: Reading<StreamMemory>) -> Captured {
         let Reading {
             stream,
             error,

@@ -102,7 +102,7 @@ async fn send(
     if let Err(error) = command.await {
         return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
     }
-    *proxy = Some(started);
+    let proxy = proxy.insert(started);
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     if postcopy {
         start_postcopy(source).await?;
@@ -110,7 +110,18 @@ async fn send(
     if listens_last && watch.until_sent(source, destination, end).await {
         listen(destination, channel.incoming).await?;
     }
-    watch.until_both_are_through(source, destination, end).await;
+    // Where this host cannot pass the stream on, neither side is to blame for what becomes of it.
+    let watched = async {
+        watch.until_both_are_through(source, destination, end).await;
+    };
+    tokio::select! {
+        biased;
+        error = proxy.broken() => {
+            let needs = "connection";
+            return Err(LegError::new(None, Phase::Transfer, Obstacle::NoChannel { needs, error }));
+        }
+        () = watched => {}
+    }
     let in_time = watch.postcopy;
     let stats = watch.verdict(source, destination, deadline).await?;
     if postcopy && !in_time {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::migration::channel::proxy::Captured;
+use crate::migration::channel::proxy::{Captured, StreamProxy, unless_gone};
 use crate::migration::checks::padding::{Arrival, NewMachines, compare_state};
 use crate::migration::checks::state::StateChecks;
 use crate::migration::checks::stream_memory::StreamMemory;
@@ -26,7 +26,7 @@ use crate::qemu::qmp::QmpError;
 use crate::qemu::{option_value, private_dir};
 use crate::report::{Leg, LegSide, Outcome, Phase};
 use crate::stream;
-use crate::stream::{Options, Parser};
+use crate::stream::{Options, Parser, Reading};
 
 /// The first bytes of a stream.
 const MAGIC: [u8; 4] = *b"QEVM";
@@ -136,8 +136,16 @@ async fn take(
     let uri = format!("unix:{}", socket.display());
     listen(vm, uri).await.map_err(|error| (error, nothing()))?;
     let (file, place) = (state.path.clone(), state.place.clone());
-    let fed = tokio::task::spawn_blocking(move || feed(&file, &place, socket));
-    let loaded = until_loaded(vm, deadline).await;
+    let mut proxy = StreamProxy::feed(move || feed(&file, &place, socket));
+    let loaded = tokio::select! {
+        biased;
+        error = proxy.broken() => {
+            let needs = "connection";
+            let obstacle = Obstacle::NoChannel { needs, error };
+            Err(LegError::new(None, Phase::Transfer, obstacle))
+        }
+        loaded = until_loaded(vm, deadline) => loaded,
+    };
     if loaded
         .as_ref()
         .is_err_and(|error| error.outcome() == Outcome::Hang)
@@ -145,11 +153,7 @@ async fn take(
         // Nobody reads on, so that what feeds it would wait for ever.
         vm.monitored.process.kill().await;
     }
-    let sent = match fed.await {
-        Ok(Ok(sent)) => sent,
-        Ok(Err(error)) => Captured::nothing(&format!("the state could not be passed on: {error}")),
-        Err(error) => Captured::nothing(&format!("what passes the state on ended: {error}")),
-    };
+    let sent = proxy.captured().await;
     match loaded {
         Ok(()) => Ok(sent),
         Err(error) => Err((error, sent)),
@@ -183,7 +187,7 @@ async fn not_mapped(vm: &mut Vm, error: QmpError) -> LegError {
 }
 
 /// Passes a state on, and reads it meanwhile, to its end whether it is taken or not: a refusal is explained by it.
-fn feed(file: &Path, place: &stream::Place, socket: PathBuf) -> io::Result<Captured> {
+fn feed(file: &Path, place: &stream::Place, socket: PathBuf) -> io::Result<Reading<StreamMemory>> {
     let opened = stream::open_at(file, place).map_err(io::Error::other)?;
     let (mut input, options) = (
         opened.input,
@@ -192,7 +196,7 @@ fn feed(file: &Path, place: &stream::Place, socket: PathBuf) -> io::Result<Captu
             ..Options::default()
         },
     );
-    let mut to = UnixStream::connect(socket).ok();
+    let mut to = unless_gone(UnixStream::connect(socket))?;
     let mut parser = Parser::new(options, StreamMemory::default());
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -209,7 +213,7 @@ fn feed(file: &Path, place: &stream::Place, socket: PathBuf) -> io::Result<Captu
         // One that cannot be read is passed on nonetheless.
         let _kept_for_the_end = parser.feed(bytes);
     }
-    Ok(Captured::of(parser.finish()))
+    Ok(parser.finish())
 }
 
 /// Waits until a build is through with a load.
