@@ -69,7 +69,7 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();
-    inquiry.settle_doubts(&shared, alone.as_ref())?;
+    inquiry.settle_doubts(&shared, alone.as_ref(), progress)?;
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();
     inquiry.compare_streams(dumps);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::api::error::Error;
+use crate::api::progress::{Event, Progress};
 use crate::devices::Drivers;
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
@@ -59,7 +60,7 @@ pub(crate) fn settle(
     wanted: Wanted<'_>,
     (scope, policy): (Scope<'_>, &Policy),
     directions: &[Direction],
-    jobs: usize,
+    (jobs, progress): (usize, &dyn Progress),
 ) -> Result<Settled, Error> {
     let mut config = MigrationConfig {
         // Each device is alone on a plain board.
@@ -123,6 +124,14 @@ pub(crate) fn settle(
         jobs,
         |event| match event {
             SweepEvent::Sent { sent, .. } => assessment.compare_streams(&sent),
+            SweepEvent::Advanced {
+                target: number,
+                advance,
+            } => progress.event(Event::SweepAdvanced {
+                number,
+                machine: &target.config.machine,
+                advance,
+            }),
             SweepEvent::Done { .. } => {}
         },
     )?;

@@ -501,6 +501,7 @@ impl<'i> Inquiry<'i> {
         &mut self,
         dumps: &(Arc<Dump>, Arc<Dump>),
         alone: Option<&Alone>,
+        progress: &dyn Progress,
     ) -> Result<(), Error> {
         let Some(moved) = &mut self.moved else {
             return Ok(());
@@ -523,7 +524,7 @@ impl<'i> Inquiry<'i> {
             wanted,
             (self.scope, self.policy),
             &self.opened.directions,
-            jobs(self.guests.jobs)?,
+            (jobs(self.guests.jobs)?, progress),
         )?;
         self.findings = findings;
         moved.cases.extend(cases);

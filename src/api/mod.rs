@@ -68,7 +68,7 @@ pub use load::{LoadConfig, load};
 pub use map::{MapConfig, map};
 pub use memory::Memory;
 pub use merge::{merge, merge_maps};
-pub use progress::{CaseEvent, Event, Progress, Silent};
+pub use progress::{Advance, CaseEvent, Event, Progress, Silent, SweepPhase};
 pub use self_test::{HostCheck, HostState, KnownCase, SelfTest, SelfTestConfig, Trust, self_test};
 pub use static_check::static_check;
 pub use sweep::sweep;

@@ -5,6 +5,7 @@ use crate::model::BuildRef;
 use crate::qemu::FetchEvent;
 use crate::report::bisection::{Candidate, Place, Step as BisectionStep};
 use crate::report::{Case, Finding, Swept};
+pub use crate::sweep::{Advance, SweepPhase};
 
 /// Something to know while a question is worked on.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +56,15 @@ pub enum Event<'e> {
         build: &'e Candidate,
         /// What came of it.
         step: &'e BisectionStep,
+    },
+    /// A guest of a sweep has moved.
+    SweepAdvanced {
+        /// The number of the machine, unique in this run.
+        number: usize,
+        /// The machine type.
+        machine: &'e str,
+        /// How far its sweep has come.
+        advance: Advance,
     },
     /// A machine of a sweep is done.
     MachineSwept {

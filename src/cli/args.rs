@@ -40,6 +40,18 @@ const REPORT_EXIT_STATUS: &str = "\
 Exit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested;
 128 + N ended by signal N, with what is known by then in every output.";
 
+/// Examples, each of which a test reads as arguments, and the exit statuses of a report.
+macro_rules! with_examples {
+    ($($example:literal),+) => {
+        concat!(
+            "Examples:\n",
+            $("  migcompat ", $example, "\n",)+
+            "\nExit status: 0 compatible; 1 incompatible; 2 wrong usage or unreadable input; 125 could not be tested;\n\
+             128 + N ended by signal N, with what is known by then in every output."
+        )
+    };
+}
+
 const BISECT_EXIT_STATUS: &str = "\
 Exit status: 0 one build is found; 1 the case is the same at both ends; 2 wrong usage; 125 an end, or a
 build next to the one that is looked for, could not be tested; 128 + N ended by signal N.";
@@ -47,13 +59,21 @@ build next to the one that is looked for, could not be tested; 128 + N ended by 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Compare the dumps, migrate a guest with the usual devices in both directions, and draw one verdict
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "check debian:bookworm debian:trixie -M q35",
+        "check old/qemu-system-x86_64 new/qemu-system-x86_64 -M q35 -o report.json -o page.html"
+    ))]
     Check(CheckBuildsArgs),
     /// Migrate guests between two builds, and check that nothing is lost
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "live debian:bookworm debian:trixie -M q35 --device am53c974 --paused",
+        "live debian:bookworm debian:trixie -M q35 --device-set default --loops 10"
+    ))]
     Live(LiveArgs),
     /// Load a saved guest into a build, without running it, and say what would be lost
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "load guest.save debian:trixie --guest guest.xml"
+    ))]
     Load(LoadArgs),
     /// Find the first of many builds, or of the revisions of a git repository, with which a case breaks
     #[command(after_help = BISECT_EXIT_STATUS)]
@@ -64,13 +84,22 @@ pub(crate) enum Command {
     #[command(after_help = REPORT_EXIT_STATUS)]
     Merge(MergeArgs),
     /// Write a saved report in other formats
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "render report.json --format markdown",
+        "render report.json -o page.html -o junit.xml"
+    ))]
     Render(RenderArgs),
     /// Migrate every device that both builds have, on every machine that is named
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "sweep debian:bookworm debian:trixie -M q35 --only 'virtio-*'",
+        "sweep debian:bookworm debian:trixie -M q35 -M pc -o page.html"
+    ))]
     Sweep(SweepArgs),
     /// Compare the vmstate dumps of two builds as they go over the wire
-    #[command(after_help = REPORT_EXIT_STATUS)]
+    #[command(after_help = with_examples!(
+        "static old.json new.json",
+        "static debian:bookworm debian:trixie -M q35 --suggest"
+    ))]
     Static(StaticArgs),
     /// Write the vmstate dump of a build, compressed by the file's name
     Dump(DumpArgs),
@@ -84,6 +113,22 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Migrate guests whose outcomes are known, and look at the host: can its results be trusted?
     SelfTest(SelfTestArgs),
+    /// Print the completions for a shell
+    #[command(
+        after_help = "Example:\n  migcompat completions bash > /etc/bash_completion.d/migcompat"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command into a folder
+    #[command(after_help = "Example:\n  migcompat man /usr/local/share/man/man1")]
+    Man {
+        /// The folder, which is made if it is not there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -218,6 +218,8 @@ impl EventLog {
                 machine: &swept.machine,
                 cases: cases.iter().map(Ended::from).collect(),
             },
+            // What it comes to is told when the machine is done.
+            Event::SweepAdvanced { .. } => return,
             // A search has a report of its own.
             Event::BuildChosen { .. } | Event::BuildTried { .. } => return,
         };

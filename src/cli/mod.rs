@@ -10,6 +10,7 @@ mod args;
 mod bisect;
 mod builds;
 mod config;
+mod definitions;
 mod dump;
 mod events;
 mod history;
@@ -241,6 +242,8 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Builds(args) => builds::run(args),
         Command::History(args) => history::run(args),
         Command::SelfTest(args) => self_test::run(args),
+        Command::Completions { shell } => definitions::completions(*shell),
+        Command::Man { folder } => definitions::man(folder),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::api::{CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress};
+use crate::api::{
+    Advance, CaseEvent, CaseStep, Event, FetchEvent, FetchStep, Progress, SweepPhase,
+};
 use crate::model::visible;
 use crate::report::bisection::Place;
 use crate::report::{Case, Outcome, Swept};
@@ -38,6 +40,67 @@ struct State {
     cases: BTreeMap<usize, ProgressBar>,
     /// The bars by the suite.
     fetches: BTreeMap<String, ProgressBar>,
+    /// The machines of a sweep, and how far each has come.
+    sweeps: BTreeMap<usize, (String, Advance)>,
+    /// The moment at which the first case was planned or decided.
+    began: Option<Instant>,
+    /// The moment of the last line about all cases.
+    told: Option<Instant>,
+    /// The bar of all cases.
+    whole: Option<ProgressBar>,
+}
+
+/// The least time between two lines that say how far a run has come.
+const BETWEEN_LINES: Duration = Duration::from_secs(5);
+
+impl State {
+    /// Returns the cases that are done, and all that are known of.
+    fn cases(&self) -> (usize, usize) {
+        let advances = self.sweeps.values().map(|(_, advance)| advance);
+        advances.fold((self.done, self.planned), |(done, all), advance| {
+            (done + advance.done, all + advance.cases)
+        })
+    }
+
+    /// Tells whether no machine of a sweep is under way.
+    fn rests(&self) -> bool {
+        let mut advances = self.sweeps.values().map(|(_, advance)| advance);
+        advances.all(|advance| advance.phase == SweepPhase::Done)
+    }
+
+    /// Describes what is under way, and how long it may take.
+    fn under_way(&self, elapsed: Duration) -> String {
+        let mut running: Vec<String> = Vec::new();
+        for (machine, advance) in self.sweeps.values() {
+            let what = match advance.phase {
+                SweepPhase::Machine => ", without devices",
+                SweepPhase::Devices => "",
+                SweepPhase::Controls => ", what failed",
+                SweepPhase::Done => continue,
+            };
+            running.push(format!("{machine}{what}"));
+        }
+        let (done, all) = self.cases();
+        let mut text = match running.as_slice() {
+            [] => String::new(),
+            [one] => one.clone(),
+            [one, others @ ..] => format!("{one} and {} more", others.len()),
+        };
+        if let Some(left) = left(elapsed, done, all) {
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(&format!("about {} s left", left.as_secs() + 1));
+        }
+        text
+    }
+}
+
+/// Returns the time that the other cases take, if they take as long as those that are done.
+fn left(elapsed: Duration, done: usize, all: usize) -> Option<Duration> {
+    let others = all.checked_sub(done).filter(|&others| others > 0)?;
+    let ratio = others as f64 / Some(done).filter(|&done| done > 0)? as f64;
+    Duration::try_from_secs_f64(elapsed.as_secs_f64() * ratio).ok()
 }
 
 impl Display {
@@ -83,6 +146,42 @@ impl Display {
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+
+    /// Says how far the whole has come: on a terminal as a bar, and in a log as a line now and then.
+    fn advanced(&self, state: &mut State) {
+        let now = Instant::now();
+        let elapsed = now.duration_since(*state.began.get_or_insert(now));
+        let (done, all) = state.cases();
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Bars => {
+                let text = state.under_way(elapsed);
+                let is_over = done == all && all > 0 && state.rests();
+                let whole = state.whole.get_or_insert_with(|| {
+                    self.bar(Some(0), "{bar:20} {pos}/{len} cases {elapsed} {msg}")
+                });
+                whole.set_length(all as u64);
+                whole.set_position(done as u64);
+                whole.set_message(visible(&text).into_owned());
+                if is_over {
+                    whole.finish_and_clear();
+                    state.whole = None;
+                }
+            }
+            // Cases that are tried one by one have a line each.
+            Mode::Lines if state.sweeps.is_empty() => {}
+            Mode::Lines => {
+                let last = *state.told.get_or_insert(now);
+                if now.duration_since(last) >= BETWEEN_LINES && done < all {
+                    state.told = Some(now);
+                    self.line(&format!(
+                        "{done} of {all} cases; {}",
+                        state.under_way(elapsed)
+                    ));
+                }
+            }
+        }
     }
 
     fn fetching(&self, event: FetchEvent<'_>, fetches: &mut BTreeMap<String, ProgressBar>) {
@@ -138,6 +237,7 @@ impl Display {
                     true => "  of it".to_owned(),
                 };
                 self.line(&format!("{count} {}", ended(case)));
+                self.advanced(state);
             }
         }
     }
@@ -152,7 +252,18 @@ impl Progress for Display {
         match event {
             Event::Fetch(event) => self.fetching(event, &mut state.fetches),
             Event::Opened { .. } | Event::Compared { .. } => {}
-            Event::CasesPlanned(number) => state.planned += number,
+            Event::CasesPlanned(number) => {
+                state.planned += number;
+                self.advanced(&mut state);
+            }
+            Event::SweepAdvanced {
+                number,
+                machine,
+                advance,
+            } => {
+                state.sweeps.insert(number, (machine.to_owned(), advance));
+                self.advanced(&mut state);
+            }
             Event::Case {
                 number,
                 id,
@@ -249,6 +360,32 @@ fn swept(swept: &Swept, cases: &[Case]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_under_way_and_how_long_it_takes_is_told() {
+        let mut state = State::default();
+        let mut at = |machine: &str, number, phase, done| {
+            let cases = 40;
+            let advance = Advance { phase, done, cases };
+            state.sweeps.insert(number, (machine.to_owned(), advance));
+            (state.cases(), state.under_way(Duration::from_secs(10)))
+        };
+        let first = at("pc-q35-7.2", 0, SweepPhase::Machine, 0);
+        assert_eq!(first, ((0, 40), "pc-q35-7.2, without devices".to_owned()));
+        let half = at("pc-q35-7.2", 0, SweepPhase::Devices, 20);
+        assert_eq!(half.1, "pc-q35-7.2; about 11 s left");
+        let two = at("pc-i440fx-7.2", 1, SweepPhase::Devices, 20);
+        assert_eq!(
+            two,
+            (
+                (40, 80),
+                "pc-q35-7.2 and 1 more; about 11 s left".to_owned()
+            )
+        );
+        at("pc-q35-7.2", 0, SweepPhase::Done, 40);
+        let last = at("pc-i440fx-7.2", 1, SweepPhase::Done, 40);
+        assert_eq!(last, ((80, 80), String::new()));
+    }
 
     #[test]
     fn a_leg_is_counted_from_one() {

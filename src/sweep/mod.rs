@@ -19,6 +19,7 @@ pub(crate) mod selection;
 pub(crate) mod shard;
 pub(crate) mod target;
 
+pub use machine::{Advance, SweepPhase};
 pub(crate) use machine::{Options, Packing};
 pub(crate) use result::MachineResult;
 pub(crate) use run::{SweepEvent, sweep};

@@ -3,7 +3,7 @@
 use crate::migration::pool;
 use crate::migration::pool::{Job, RunFailure};
 use crate::sweep::case_id::State;
-use crate::sweep::machine::{FailedBefore, MachineSweep, Options, Task, perform};
+use crate::sweep::machine::{Advance, FailedBefore, MachineSweep, Options, Task, perform};
 use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
 use crate::sweep::target::SweepTarget;
@@ -13,6 +13,8 @@ use crate::sweep::target::SweepTarget;
 pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
+    /// A guest of a machine has moved.
+    Advanced { target: usize, advance: Advance },
     /// A machine is done.
     Done {
         target: usize,
@@ -79,6 +81,8 @@ pub(crate) fn sweep(
                 on_event(SweepEvent::Sent { target, sent });
             }
         });
+        let advance = sweep.advance_so_far();
+        on_event(SweepEvent::Advanced { target, advance });
         if let Some(finished) = sweep.finished() {
             let found = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
             let failed = finished.failed();

@@ -602,3 +602,74 @@ fn a_suggested_entry_excuses_the_case_that_failed() {
         "{case:#}"
     );
 }
+
+/// Every example in the help of a command is one that the program takes, up to the builds and files that it names.
+#[apply(test)]
+fn the_examples_in_the_help_are_arguments() {
+    let help = stdout(&migcompat(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut seen = 0;
+    for command in commands.filter(|name| !name.is_empty() && *name != "help") {
+        let help = stdout(&migcompat(&[command, "--help"]));
+        for example in help
+            .lines()
+            .filter_map(|line| line.strip_prefix("  migcompat "))
+        {
+            seen += 1;
+            let plain = example.split(" > ").next().unwrap();
+            let mut words: Vec<String> = plain
+                .split(' ')
+                .map(|word| word.replace('\'', ""))
+                .collect();
+            assert_eq!(words[0], command, "{example}");
+            // What comes last is refused, so that nothing else is done.
+            words.push("--no-such-option".to_owned());
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let refused = migcompat(&words);
+            assert_eq!(refused.status.code(), Some(2), "{example}");
+            let said = stderr(&refused);
+            assert!(said.contains("'--no-such-option'"), "{example}: {said}");
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[apply(test)]
+fn completions_and_man_pages_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = migcompat(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(
+            text.contains("self-test") && text.contains("min-coverage"),
+            "{shell}"
+        );
+    }
+    assert_eq!(
+        migcompat(&["completions", "cmd.exe"]).status.code(),
+        Some(2)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let man = folder.path().join("share/man1");
+    let output = migcompat(&["man", man.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for (page, word) in [
+        ("migcompat.1", "self"),
+        ("migcompat-check.1", "baseline"),
+        ("migcompat-stream-diff.1", "section"),
+    ] {
+        let text = std::fs::read_to_string(man.join(page)).expect(page);
+        assert!(text.contains(".TH") && text.contains(word), "{page}");
+    }
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = migcompat(&["man", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("cannot write man pages into"),
+        "{}",
+        stderr(&output)
+    );
+}

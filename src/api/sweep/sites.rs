@@ -242,6 +242,15 @@ pub(crate) fn sweep_all(
                 sites[pair].assessments[at].compare_streams(&sent);
             }
         }
+        SweepEvent::Advanced { target, advance } => {
+            if let Some(of) = targets.get(target) {
+                progress.event(Event::SweepAdvanced {
+                    number: target,
+                    machine: &of.config.machine,
+                    advance,
+                });
+            }
+        }
         SweepEvent::Done { target, result } => {
             done += 1;
             let pair = places.get(target).map(|&(pair, _)| pair);

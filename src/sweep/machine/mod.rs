@@ -96,6 +96,30 @@ enum Phase {
     Done(Finished),
 }
 
+/// How far the sweep of a machine has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// What is under way.
+    pub phase: SweepPhase,
+    /// The cases that are decided, but for their controls.
+    pub done: usize,
+    /// All cases; none are known before the machine has moved.
+    pub cases: usize,
+}
+
+/// A part of the sweep of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepPhase {
+    /// The machine moves without any device.
+    Machine,
+    /// Every device moves between the builds.
+    Devices,
+    /// What failed is tried again, and from each build to itself.
+    Controls,
+    /// Nothing is left to be done.
+    Done,
+}
+
 /// The results of a machine's sweep.
 #[derive(Debug)]
 pub(crate) enum Finished {
@@ -282,6 +306,37 @@ impl<'t> MachineSweep<'t> {
                 (Phase::Done(finished), Vec::new())
             }
             Phase::Done(finished) => (Phase::Done(finished), Vec::new()),
+        }
+    }
+
+    /// Returns how far it has come.
+    pub(super) fn advance_so_far(&self) -> Advance {
+        let of = |across: &AcrossSearch| {
+            let devices = across.devices.catalogue.candidates.len();
+            devices * self.context.options.directions.len()
+        };
+        let (phase, done, cases) = match &self.phase {
+            Phase::BareMachine(_) => (SweepPhase::Machine, 0, 0),
+            Phase::Across(across) => {
+                let done = across.search.verdicts().keys();
+                let done = done.filter(|(route, _)| route.direction().is_some());
+                (SweepPhase::Devices, done.count(), of(across))
+            }
+            Phase::Controls(controls) => {
+                let all = of(&controls.across);
+                (SweepPhase::Controls, all, all)
+            }
+            Phase::Done(Finished::BareMachine(_)) => (SweepPhase::Done, 0, 0),
+            Phase::Done(Finished::Devices(controls)) => {
+                let all = of(&controls.across);
+                (SweepPhase::Done, all, all)
+            }
+        };
+        Advance {
+            phase,
+            // What devices need is decided along with them.
+            done: done.min(cases),
+            cases,
         }
     }
 

@@ -1,0 +1,34 @@
+//! What is made of the definitions of the arguments: completions for a shell, and man pages.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::args::Cli;
+use crate::cli::{Exit, Failure};
+
+const NAME: &str = "migcompat";
+
+/// Writes the completions for a shell to standard output.
+pub(super) fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
+    let written = std::io::stdout().write_all(&text);
+    written
+        .context("cannot write the completions")
+        .map_err(Failure::usage)?;
+    Ok(Exit::Compatible)
+}
+
+/// Writes a man page for the program and for each command into a folder, which is made if it is not there.
+pub(super) fn man(folder: &Path) -> Result<Exit, Failure> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    written
+        .with_context(|| format!("cannot write man pages into {}", folder.display()))
+        .map_err(Failure::usage)?;
+    Ok(Exit::Compatible)
+}
