@@ -187,6 +187,11 @@ fn machine_of<'m>(
 
 /// The sets that are asked for, and one more of single devices.
 fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
+    if let Some(folder) = guests.trusted.iter().find(|folder| !folder.is_dir()) {
+        return Err(Problem::NothingTrusted {
+            folder: folder.clone(),
+        });
+    }
     let mut sets = Vec::new();
     for name in &guests.device_sets {
         sets.extend(device_set(name, guests, arch)?.guests());
@@ -388,6 +393,7 @@ impl<'i> Inquiry<'i> {
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
+            again_if_killed: guests.retries > 0,
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()

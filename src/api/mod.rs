@@ -78,7 +78,7 @@ pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;
 pub use crate::model::{BadCaseName, CaseName};
-pub use crate::qemu::{FetchEvent, FetchStep};
+pub use crate::qemu::{Damage, FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;

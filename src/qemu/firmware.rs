@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::qemu::process::output;
-use crate::qemu::{Build, Cache, QemuError, block_on, machine};
+use crate::qemu::{Build, Cache, Cached, QemuError, block_on, machine};
 
 /// Firmware that a build is started with although it does not find it by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Firmware {
         });
         for entry in entries.iter().rev() {
             let label = format!("debian:{}", entry.suite);
-            let Some(found) = cache.find(&entry.suite, packages, |_| true)? else {
+            let Cached::Fits(found) = cache.find(&entry.suite, packages, |_| true)? else {
                 continue;
             };
             let Some(build) = Build::package(&label, arch, &found.root, Some(found.lock)) else {

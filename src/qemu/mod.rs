@@ -30,8 +30,8 @@ mod spec;
 
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
-pub use cache::Cache;
-pub(crate) use cache::{CacheError, InUse};
+pub use cache::{Cache, Damage};
+pub(crate) use cache::{CacheError, Cached, InUse};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;
 pub use error::QemuError;

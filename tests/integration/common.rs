@@ -82,7 +82,7 @@ fn cache() -> Cache {
 
 /// The folder of real builds, which outlives the tests.
 pub fn cache_dir() -> PathBuf {
-    cache().path().to_owned()
+    cache().path().expect("a home").to_owned()
 }
 
 /// A real build for x86_64: `debian:bookworm`.

@@ -13,7 +13,7 @@ use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::commands::{Cont, Stop};
+use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::model::Version;
 use crate::parallel::side_by_side;
@@ -448,6 +448,15 @@ impl Vm {
             .execute(Stop {}, self.command)
             .await
             .map(drop)
+    }
+
+    /// Checks that the build answers: where its guest says nothing, one that does not is what hangs.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn answers(&self) -> Result<(), QmpError> {
+        let asked = self.monitored.session.execute(QueryStatus {}, self.command);
+        asked.await.map(drop)
     }
 
     /// Reads everything that the guest has printed by now into the log.
