@@ -18,6 +18,7 @@ mod common;
 mod needs;
 mod processes;
 
+mod accelerators;
 mod baseline;
 mod bisect;
 mod builds;
