@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
-use crate::model::{CaseName, Direction, Exclusion};
+use crate::model::{AcceleratorPreference, CaseName, Direction, Exclusion};
 use crate::report::Policy;
 use crate::sweep::shard::Shard;
 
@@ -231,6 +231,8 @@ pub struct Guests {
     pub driven: bool,
     /// The guest that works.
     pub workload: WorkloadKind,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
     /// Options that one side alone is given.
@@ -264,6 +266,7 @@ impl Default for Guests {
             paused: false,
             driven: false,
             workload: WorkloadKind::default(),
+            accelerators: AcceleratorPreference::default(),
             cpu: None,
             side_args: SideArgs::default(),
             transport: Transport::default(),
@@ -526,6 +529,8 @@ pub struct SweepConfig {
     pub one_by_one: bool,
     /// What passes is moved once more, with its devices driven from outside.
     pub driven: bool,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
     pub shard: Option<Shard>,
     /// The lists and the policy.
@@ -557,6 +562,7 @@ impl SweepConfig {
             only: Vec::new(),
             one_by_one: false,
             driven: false,
+            accelerators: AcceleratorPreference::default(),
             shard: None,
             judging: Judging::new(),
             jobs: None,

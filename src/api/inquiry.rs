@@ -20,6 +20,7 @@ use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
+use crate::migration::accelerator::choose;
 use crate::migration::batch;
 use crate::migration::case;
 use crate::migration::checks::state::Names;
@@ -41,7 +42,8 @@ use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::{
-    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
+    AcceleratorUsed, Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy,
+    Report, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -257,6 +259,7 @@ pub(crate) struct Inquiry<'i> {
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     /// Nothing before the guests have moved.
     moved: Option<Moved>,
+    accelerators: Vec<AcceleratorUsed>,
     /// The properties that the surveys have.
     surveyed: Option<Asked>,
 }
@@ -299,6 +302,7 @@ impl<'i> Inquiry<'i> {
             excluded: Vec::new(),
             dumps: None,
             moved: None,
+            accelerators: Vec::new(),
             surveyed: None,
         }
     }
@@ -335,14 +339,6 @@ impl<'i> Inquiry<'i> {
         let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
-        }
-        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
-            let why = "memory is sent in one pass, and it acts from the second one on";
-            self.add(Notice::new(
-                NoticeKind::CapabilityIdle,
-                capability.to_string(),
-                why,
-            ));
         }
         let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
@@ -406,6 +402,20 @@ impl<'i> Inquiry<'i> {
                 Names::of(&self.scope, pair.arch()),
             )
         };
+        let used = choose(&mut config, &guests.accelerators)?;
+        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
+            if used.accelerator.resends() && config.running {
+                continue;
+            }
+            let why = "memory is sent in one pass, and it acts from the second one on";
+            self.add(Notice::new(
+                NoticeKind::CapabilityIdle,
+                capability.to_string(),
+                why,
+            ));
+        }
+        self.notices.extend(used.notices());
+        self.accelerators.push(used);
         let Opened { sets, builds, .. } = self.opened;
         self.notices
             .extend(driven::equip(&mut config, sets, guests)?);
@@ -776,6 +786,7 @@ impl<'i> Inquiry<'i> {
             cases,
             coverage: self.coverage,
             described: self.described,
+            accelerators: self.accelerators,
             notices,
             guest,
             ..Report::new(

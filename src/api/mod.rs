@@ -77,6 +77,7 @@ pub use crate::history::TierRules;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;
+pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
 pub use crate::qemu::{Damage, FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};

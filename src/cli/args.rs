@@ -8,7 +8,7 @@ use crate::api::TierRules;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
-use crate::model::{CaseName, Date, Direction, Pattern, Version};
+use crate::model::{AcceleratorPreference, CaseName, Date, Direction, Pattern, Version};
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -317,6 +317,15 @@ pub(crate) struct JudgeArgs {
     pub strict: bool,
 }
 
+/// What executes a guest's instructions.
+#[derive(Debug, Args)]
+pub(crate) struct AccelArgs {
+    /// Accelerator of the guests: tcg, kvm, or a list in the order of preference, of which the first is taken that both
+    /// builds and this host can use; auto means kvm,tcg
+    #[arg(long, value_name = "LIST", default_value_t)]
+    pub accel: AcceleratorPreference,
+}
+
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -420,7 +429,9 @@ pub(crate) struct MigrationArgs {
     /// driver for every device and uses it before and after each migration
     #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven"])]
     pub workload: Workload,
-    /// CPU model of the guest [default: the machine's]
+    #[command(flatten)]
+    pub accel: AccelArgs,
+    /// CPU model of the guest [default: the machine's]; host is for --accel kvm
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
     /// Options of QEMU for the old build alone, in one word: --old-arg='-global virtio-net-pci.mrg_rxbuf=off'
@@ -501,6 +512,8 @@ pub(crate) struct LoadArgs {
     /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub arg: Vec<String>,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
@@ -604,6 +617,8 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
     #[command(flatten)]
+    pub accel: AccelArgs,
+    #[command(flatten)]
     pub judge: JudgeArgs,
     /// Number of guests at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -669,6 +684,8 @@ pub(crate) struct SweepArgs {
     /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
     #[arg(long)]
     pub driven: bool,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
     #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,
@@ -850,6 +867,8 @@ pub(crate) struct SelfTestArgs {
     pub build_arg: Option<String>,
     #[command(flatten)]
     pub build: BuildArgs,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Format of the result
     #[arg(long, value_enum, default_value_t = DataFormat::Text)]
     pub format: DataFormat,

@@ -77,6 +77,7 @@ impl TryFrom<&LoadArgs> for LoadConfig {
             machine: args.of.machine.clone(),
             guest: args.guest.as_deref().map(guest_file).transpose()?,
             args: words("--arg", &args.arg)?,
+            accelerators: args.accel.accel.clone(),
             retries: args.retries,
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
@@ -107,6 +108,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             only: args.only.clone(),
             one_by_one: args.one_by_one,
             driven: args.driven,
+            accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             jobs: args.jobs.map(usize::from),
@@ -130,6 +132,7 @@ impl From<&MapArgs> for MapConfig {
                 ..Machines::new()
             },
             only: args.only.clone(),
+            accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging(&args.judge, None),
             jobs: args.jobs.map(usize::from),
@@ -179,6 +182,7 @@ impl From<&SelfTestArgs> for SelfTestConfig {
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
         config.cache.clone_from(&args.build.cache);
+        config.accelerators.clone_from(&args.accel.accel);
         config
     }
 }
@@ -253,6 +257,7 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,
         },
+        accelerators: args.accel.accel.clone(),
         cpu: args.cpu.clone(),
         side_args: side_args(args)?,
         transport: args.transport,

@@ -13,7 +13,7 @@ use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{Accelerator, Direction};
 use crate::qemu::MallocFill;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
@@ -140,6 +140,13 @@ impl MigrationConfig {
             logs,
             names,
         }
+    }
+
+    /// Gives the guests of both builds this accelerator.
+    pub(crate) fn accelerate(&mut self, accelerator: Accelerator) {
+        self.old.accelerator = accelerator;
+        self.new.accelerator = accelerator;
+        self.names.set_accelerator(accelerator);
     }
 
     /// Returns the set without what the workload guest itself needs, and what that is.

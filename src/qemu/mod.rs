@@ -7,6 +7,7 @@
 //! The functions that are not `async` start a runtime of their own and must not be called from
 //! inside another one.
 
+pub(crate) mod accelerator;
 mod build;
 mod cache;
 mod debian;
@@ -36,7 +37,7 @@ pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;
 pub use error::QemuError;
 pub(crate) use firmware::{Firmware, FirmwareSource};
-pub(crate) use info::{BuildInfo, MachineType};
+pub(crate) use info::{BuildInfo, MachineType, to_be_asked};
 pub(crate) use machine::NoCommonMachine;
 pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};

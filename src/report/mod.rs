@@ -3,6 +3,7 @@
 //! The types are the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
+mod accelerator;
 pub(crate) mod baseline;
 pub mod bisection;
 mod case;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
+pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
@@ -92,6 +94,9 @@ pub struct Report {
     /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// The accelerator that guests were moved with, by architecture; a dump comparison has none.
+    #[serde(default)]
+    pub accelerators: Vec<AcceleratorUsed>,
     /// The user's own guest, where the run was about one.
     #[serde(default)]
     pub guest: Option<GuestFile>,
@@ -178,6 +183,7 @@ impl Report {
             swept: Vec::new(),
             coverage: None,
             described: None,
+            accelerators: Vec::new(),
             guest: None,
             notices: Vec::new(),
             run: None,

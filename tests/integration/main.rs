@@ -19,6 +19,7 @@ mod deadline;
 mod needs;
 mod processes;
 
+mod accelerators;
 mod baseline;
 mod bisect;
 mod builds;

@@ -16,12 +16,16 @@ const BANDWIDTH: u64 = 64 << 30;
 /// that what is left fits the limit below, and makes up to a dozen more passes. What is not a pass
 /// is not limited.
 const WORKING_BANDWIDTH: u64 = 32 << 20;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty
-/// bits for a second pass without informing the translated code, which then writes pages unnoticed:
-/// they arrive stale, also from such a build to itself; 11.1 sometimes loses a page, too, the more
-/// often the busier the host is. With this limit, in milliseconds, the guest is stopped before a
+/// The first pass over memory is to be the last one, unless the accelerator can have more (see
+/// [`crate::model::Accelerator`]). With this limit, in milliseconds, the guest is stopped before a
 /// second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
+/// As little as a build that estimates what is left takes for a limit: with none at all, QEMU 8.0 to 10.0 never looks at
+/// what was written meanwhile, and is through after one pass.
+const LEAST_DOWNTIME: u64 = 1;
+/// The passes over memory before a guest that works may be stopped, where there is more than one: what it writes
+/// meanwhile is sent again in each.
+pub(crate) const PASSES: u64 = 4;
 /// The rate for postcopy, where the first pass has to last until it is ended: with so few bytes a
 /// second, hardly a page arrives before, and no downtime would be short enough to complete instead.
 /// Postcopy itself has another limit, by default none.
@@ -167,6 +171,8 @@ pub(crate) enum Pace {
     Full,
     /// A pace at which one pass over the memory of a guest that works is all.
     OnePass,
+    /// A pace at which there are several, until the downtime is limited no more.
+    SeveralPasses,
 }
 
 /// Returns the parameters that a side is set to.
@@ -174,11 +180,15 @@ pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParamete
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let multifd = capabilities.contains(&Capability::Multifd);
     SetParameters {
-        downtime_limit: if postcopy { 0 } else { DOWNTIME_LIMIT },
+        downtime_limit: match pace {
+            Pace::SeveralPasses => LEAST_DOWNTIME,
+            _ if postcopy => 0,
+            Pace::Full | Pace::OnePass => DOWNTIME_LIMIT,
+        },
         max_bandwidth: match pace {
             _ if postcopy => POSTCOPY_BANDWIDTH,
             Pace::Full => BANDWIDTH,
-            Pace::OnePass => WORKING_BANDWIDTH,
+            Pace::OnePass | Pace::SeveralPasses => WORKING_BANDWIDTH,
         },
         multifd_channels: multifd.then_some(MULTIFD_CHANNELS),
     }

@@ -15,14 +15,14 @@ use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
-use crate::model::Version;
+use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
-    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
-    option_value, quote,
+    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, accelerator,
+    machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -43,6 +43,8 @@ pub struct Endpoint {
     pub args: Vec<String>,
     /// The machine type of this build, where each has one of another name.
     pub machine: Option<String>,
+    /// The accelerator of its guests.
+    pub accelerator: Accelerator,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -76,6 +78,7 @@ impl Endpoint {
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
             args: Vec::new(),
             machine: None,
+            accelerator: Accelerator::Tcg,
             dump: None,
         }
     }
@@ -175,9 +178,9 @@ impl LaunchSpec {
             .chain(options.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
-        let mut args: Vec<OsString> = ["-M", &machine, "-accel", "tcg", "-no-user-config"]
-            .map(OsString::from)
-            .into();
+        let mut args: Vec<OsString> = ["-M", &machine].map(OsString::from).into();
+        args.extend(accelerator::only(endpoint.accelerator).map(OsString::from));
+        args.push("-no-user-config".into());
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
         }
@@ -290,6 +293,8 @@ pub struct Vm {
     /// The case's folder.
     pub folder: PathBuf,
     pub version: Version,
+    /// The accelerator of its guest.
+    pub(crate) accelerator: Accelerator,
     /// Time for one command.
     pub command: Duration,
     /// The command line as one types it, for the logs.
@@ -357,6 +362,7 @@ impl Vm {
             index,
             folder: folder.to_owned(),
             version: endpoint.info.version,
+            accelerator: endpoint.accelerator,
             command: endpoint.build.deadlines().command,
             command_line,
             trace,

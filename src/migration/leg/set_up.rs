@@ -72,12 +72,13 @@ pub(crate) async fn set_up(
     }
 }
 
-/// Sets the pace of a source whose guest works.
-pub(crate) async fn limit_pace(
+/// Sets the pace of a source.
+pub(crate) async fn set_pace(
     source: &mut Vm,
     capabilities: &[Capability],
+    pace: Pace,
 ) -> Result<(), LegError> {
-    let command = parameters(capabilities, Pace::OnePass);
+    let command = parameters(capabilities, pace);
     let set = source.monitored.session.execute(command, source.command);
     match set.await {
         Ok(_) => Ok(()),

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Direction;
 use crate::model::Rule;
+use crate::model::{Accelerator, Direction};
 use crate::model::{BuildRef, Side};
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{
-    Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level, Outcome, Past,
-    PastKind, Report, RuleText, Verdict,
+    AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level,
+    Outcome, Past, PastKind, Report, RuleText, Verdict,
 };
 
 /// The options of printing; colour is the stream's business, which strips what is not wanted.
@@ -85,6 +85,16 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     }
     if let Some(coverage) = report.coverage.as_ref().filter(|_| !options.quiet) {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
+    }
+    for used in report.accelerators.iter().filter(|_| !options.quiet) {
+        if used.accelerator != Accelerator::Tcg || !used.passed_over.is_empty() {
+            let AcceleratorUsed {
+                architecture,
+                accelerator,
+                ..
+            } = used;
+            writeln!(out, "accelerator: {accelerator} ({architecture})")?;
+        }
     }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
     for notice in &report.notices {

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use crate::migration::coverage;
 use crate::report::baseline;
 use crate::report::read::Input;
-use crate::report::{Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report};
+use crate::report::{
+    AcceleratorUsed, Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report,
+};
 use crate::sweep::findings::unite;
 
 pub(crate) use error::MergeError;
@@ -93,6 +95,7 @@ pub(crate) fn merge(
         shard: None,
         coverage,
         described: Described::join(described),
+        accelerators: accelerators(&shards),
         swept,
         findings: findings(&shards, &cases),
         notices: notices(&shards, &lacking, of),
@@ -105,6 +108,17 @@ pub(crate) fn merge(
     };
     baseline::forget(&mut report);
     Ok(report.judged_by(policy))
+}
+
+/// Returns the accelerators of all shards, each once.
+fn accelerators(shards: &[Input]) -> Vec<AcceleratorUsed> {
+    let mut used: Vec<AcceleratorUsed> = Vec::new();
+    for of_shard in shards.iter().flat_map(|shard| &shard.report.accelerators) {
+        if !used.contains(of_shard) {
+            used.push(of_shard.clone());
+        }
+    }
+    used
 }
 
 /// Joins the notices of all shards, each once, behind those of shards that are missing.
