@@ -21,6 +21,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::{TempFolder, uninterrupted};
+use crate::model::Version;
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
 
 /// The form of an entry. An entry of another form is fetched again.
@@ -109,6 +110,15 @@ pub struct Entry {
     pub unpacked_bytes: u64,
     /// The folder of the entry.
     pub path: PathBuf,
+}
+
+impl Entry {
+    /// Returns the QEMU release of a package of QEMU.
+    pub(crate) fn release(&self) -> Option<Version> {
+        // Debian writes an epoch before the version.
+        let version = self.version.rsplit(':').next().unwrap_or_default();
+        version.parse().ok()
+    }
 }
 
 /// The folder in which fetched builds are kept.

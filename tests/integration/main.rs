@@ -36,6 +36,7 @@ mod formats;
 mod guests;
 mod history;
 mod hostile;
+mod in_tree;
 mod linux;
 mod live;
 mod load;
