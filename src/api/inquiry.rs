@@ -93,11 +93,8 @@ impl Opened {
             watcher: &|event| progress.event(Event::Fetch(event)),
             lists_drivers: true,
         };
-        let pair = Pair::open(
-            &qemu::parse(&builds.old)?,
-            &qemu::parse(&builds.new)?,
-            &means,
-        )?;
+        let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
+        let pair = Pair::open(&old, &new, &means)?;
         let machines =
             match machine {
                 Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,

@@ -12,6 +12,7 @@ mod builds;
 mod config;
 mod dump;
 mod events;
+mod here;
 mod history;
 mod interruption;
 mod log;

@@ -38,7 +38,7 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Exit, Failure> {
 
 pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
     answer(&args.output, |progress| {
-        let config = StaticConfig::from(args);
+        let config = StaticConfig::try_from(args)?;
         Ok(api::static_check(&config, progress)?)
     })
 }

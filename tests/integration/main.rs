@@ -39,6 +39,7 @@ mod formats;
 mod guests;
 mod history;
 mod hostile;
+mod in_tree;
 mod interruptions;
 mod linux;
 mod live;
