@@ -360,6 +360,59 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
     assert!(printed.contains("pciespscsi"), "{printed}\n{line}");
 }
 
+/// The script beside the logs, run as it is written, says which outcome was expected, and that it came.
+#[apply(test)]
+#[needs(Builds)]
+fn a_reproducer_sees_the_same_outcome() {
+    let paused = ["--paused", "--direction"];
+    let script = |args: &[&str], way: &[&str], outcome: &str| {
+        let logs = tempfile::Builder::new()
+            .prefix("kept logs")
+            .tempdir()
+            .unwrap();
+        let keep = [
+            "--retries",
+            "0",
+            "--keep-logs",
+            logs.path().to_str().unwrap(),
+        ];
+        let fixed = ["live", OLD, NEW, "-M", "pc-q35-7.2"];
+        let run = Run::new(&[&fixed[..], args, way, &keep].concat());
+        assert_eq!(run.outcomes(), [outcome], "{}", run.said());
+        let script = run.case(0)["reproducer"].as_str().unwrap();
+        let mut by_hand = Command::new("sh");
+        by_hand.arg(script).env("TMPDIR", run.temp.path());
+        let by_hand = by_hand
+            .env("MIGCOMPAT", env!("CARGO_BIN_EXE_migcompat"))
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&by_hand.stdout);
+        let text = fs::read_to_string(script).unwrap();
+        let last = printed.lines().last().unwrap_or_default();
+        let says = format!("expected: {outcome}; came: {outcome} (");
+        assert!(last.starts_with(&says), "{printed}\n{text}");
+        assert_eq!(by_hand.status.code(), Some(0), "{printed}");
+        assert!(text.lines().all(|line| line.len() < 300), "{text}");
+        // Nothing is left behind.
+        run.leaves_nothing();
+        printed.into_owned()
+    };
+    let forward = [&paused[..], &["forward"]].concat();
+    let backward = [&paused[..], &["backward"]].concat();
+    script(&["--device", "am53c974"], &forward, "fail");
+    script(&["--device", "isa-vga"], &backward, "crash");
+    let displaced = script(&["--device", "am53c974"], &backward, "lost");
+    assert!(displaced.contains("esp/ti_cmd"), "{displaced}");
+    let filled = script(&["--device", "sb16"], &backward, "lost");
+    assert!(filled.contains("layout irq"), "{filled}");
+    // A guest that works, at the second leg.
+    script(
+        &["--device", "am53c974", "--loops", "1"],
+        &["--old-arg=-no-reboot"],
+        "fail",
+    );
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
