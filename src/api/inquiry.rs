@@ -386,7 +386,6 @@ impl<'i> Inquiry<'i> {
             loops: guests.loops.map(|loops| usize::from(loops.count)),
             retries: guests.retries.into(),
             repeat: guests.repeat.into(),
-            again_if_killed: guests.retries > 0,
             timeouts: Timeouts {
                 leg: guests.timeout,
                 ..Timeouts::default()

@@ -324,7 +324,6 @@ pub(crate) fn record_failure(
 pub(crate) fn record(case: &mut Case, result: RunResult) {
     case.linux = result.linux;
     case.driven = result.driven;
-    case.killed = result.killed;
     case.cause = result.cause;
     case.legs = result.legs;
     case.state_checked = (result.state.checked.legs > 0).then_some(result.state.checked);

@@ -58,9 +58,6 @@ pub struct MigrationConfig {
     pub retries: usize,
     /// Number of times that a case is run again, for a rate.
     pub repeat: usize,
-    /// Set if a guest is moved once more where somebody else killed a build: that says nothing of the builds, unless it
-    /// happens again.
-    pub again_if_killed: bool,
     pub timeouts: Timeouts,
     /// The time until a guest works, of each build.
     pub plain_boots: PlainBoots,
@@ -133,7 +130,6 @@ impl MigrationConfig {
             loops: None,
             retries: 0,
             repeat: 0,
-            again_if_killed: true,
             timeouts: Timeouts::default(),
             plain_boots: PlainBoots::default(),
             logs,

@@ -48,8 +48,6 @@ pub(crate) struct RunResult {
     pub failed_at: Option<FailedAt>,
     /// The reason why the guest never started to work, if it only did not in time.
     pub silent_guest: Option<String>,
-    /// How somebody else killed a build in the first try of two, of which this is the second.
-    pub killed: Option<String>,
     /// The Linux guest that was moved.
     pub linux: Option<LinuxReport>,
     /// What the driver of a machine without a guest did.
@@ -210,7 +208,6 @@ impl RunResult {
             devices: Vec::new(),
             failed_at: None,
             silent_guest: None,
-            killed: None,
             linux: None,
             driven: None,
             buses: None,

@@ -30,30 +30,8 @@ use crate::report::{DrivenReport, Leg, LegSide, LinuxReport, Outcome, Phase};
 use crate::stream::Stream;
 use crate::workload::{SerialLog, Workload};
 
-/// Sends one guest along a route, and once more where somebody else killed one of its builds.
+/// Sends one guest along a route.
 pub(crate) async fn run(
-    config: &MigrationConfig,
-    route: &[&Endpoint],
-    launch: &LaunchSpec,
-    first: Direction,
-    watcher: Watcher<'_>,
-) -> RunResult {
-    let result = run_once(config, route, launch, first, watcher).await;
-    let killed = result
-        .error
-        .as_ref()
-        .filter(|error| error.is_killed_by_others());
-    let Some(killed) = killed.filter(|_| config.again_if_killed) else {
-        return result;
-    };
-    let again = Box::pin(run_once(config, route, launch, first, watcher)).await;
-    RunResult {
-        killed: Some(killed.to_string()),
-        ..again
-    }
-}
-
-async fn run_once(
     config: &MigrationConfig,
     route: &[&Endpoint],
     launch: &LaunchSpec,

@@ -341,9 +341,6 @@ pub struct Case {
     pub destination_stderr: String,
     /// The folder with everything that both sides printed; kept where the case did not pass.
     pub logs: Option<String>,
-    /// How somebody else killed a build in a first try that does not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub killed: Option<String>,
     /// The reason why the logs of a case that failed could not be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs_lost: Option<String>,
@@ -399,7 +396,6 @@ impl Case {
             source_stderr: String::new(),
             destination_stderr: String::new(),
             logs: None,
-            killed: None,
             logs_lost: None,
             elapsed_ms: 0,
         }
@@ -451,10 +447,7 @@ impl Case {
         });
         let lost = self.logs_lost.iter();
         let lost = lost.map(|why| Notice::new(NoticeKind::LogsNotKept, &*self.id, why));
-        let killed = self.killed.iter();
-        let killed = killed.map(|how| Notice::new(NoticeKind::TriedAgain, &*self.id, how));
-        let of_run = lost.chain(killed);
-        not_running.chain(changed).chain(undriven).chain(of_run)
+        not_running.chain(changed).chain(undriven).chain(lost)
     }
 
     /// Returns the shortest line that does the same by hand: the script beside the logs, or else the line that needs

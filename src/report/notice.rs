@@ -81,8 +81,6 @@ pub enum NoticeKind {
     NothingTried,
     /// The logs of a case that failed could not be kept. The subject is the case.
     LogsNotKept,
-    /// Somebody else killed a build, and the guest was moved once more. The subject is the case.
-    TriedAgain,
 }
 
 /// Evidence that a run lacks.
@@ -184,7 +182,6 @@ impl Notice {
                 format!("the devices that {subject} has by default are not compared")
             }
             NoticeKind::LogsNotKept => format!("the logs of {subject} are lost"),
-            NoticeKind::TriedAgain => format!("{subject} was tried again"),
             NoticeKind::Interrupted => format!("the run was interrupted by {subject}"),
             NoticeKind::NothingTried => {
                 format!("every device type that --only {subject} selects is left out")

@@ -123,7 +123,6 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            case.killed.clone_from(&run.attempt.killed);
             let is_mine = |changed: &&ChangedByLoad| owns(context, controls, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();
@@ -244,7 +243,6 @@ fn conclude<'r>(
     if !run.attempt.failed() {
         case.cause.clone_from(&run.attempt.cause);
         case.legs.clone_from(&run.attempt.legs);
-        case.killed.clone_from(&run.attempt.killed);
         let state = &run.attempt.state;
         case.state_checked = (state.checked.legs > 0).then_some(state.checked);
         case.state_unchecked.clone_from(&state.unchecked);

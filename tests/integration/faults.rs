@@ -236,38 +236,15 @@ fn with_fault(command: &[&str], role: &str, at: &str, fault: Fault, once: bool) 
 const LIVE: &[&str] = &["live", "--device", "e1000"];
 const SWEEP: &[&str] = &["sweep", "--only", "e1000"];
 
-/// A person or a system out of memory says nothing of the builds; one that does so each time is not told from a build
-/// that asks for too much.
-#[apply(test)]
-#[needs(Builds)]
-fn a_build_that_somebody_killed_once_is_tried_again() {
-    let killed = Fault::Signal("SIGKILL", 0);
-    for command in [LIVE, SWEEP] {
-        let run = with_fault(command, DESTINATION, "migrate-incoming", killed, true);
-        assert_eq!(run.status(), Some(0), "{}", run.said());
-        let notices = run.report["notices"].as_array().unwrap();
-        let told = notices
-            .iter()
-            .find(|notice| notice["kind"] == "tried-again");
-        let told = told.unwrap_or_else(|| panic!("{notices:#?}"));
-        assert!(
-            told["detail"].as_str().unwrap().contains("SIGKILL"),
-            "{told}"
-        );
-        let mut outcomes = run.outcomes();
-        outcomes.retain(|outcome| *outcome != "pass");
-        assert!(outcomes.is_empty(), "{}", run.said());
-    }
-    let run = with_fault(LIVE, DESTINATION, "migrate-incoming", killed, false);
-    assert_ne!(run.status(), Some(0), "{}", run.said());
-    assert!(run.said().contains("SIGKILL"), "{}", run.said());
-}
-
-/// It is no accident that a build dies by itself: the rate is told.
+/// A failure is never outvoted: the rate is told.
 #[apply(test)]
 #[needs(Builds)]
 fn a_build_that_dies_once_has_a_rate() {
-    for fault in [Fault::Signal("SIGSEGV", 0), Fault::Exit(0)] {
+    for fault in [
+        Fault::Signal("SIGSEGV", 0),
+        Fault::Signal("SIGKILL", 0),
+        Fault::Exit(0),
+    ] {
         let run = with_fault(LIVE, DESTINATION, "migrate-incoming", fault, true);
         assert_eq!(run.status(), Some(1), "{}", run.said());
         let rate = &run.case(0)["repeated"];
