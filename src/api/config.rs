@@ -10,7 +10,7 @@ use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::{AcceleratorPreference, CaseName, Direction, Exclusion};
-use crate::report::Policy;
+use crate::report::{Policy, RequiredCoverage};
 use crate::sweep::shard::Shard;
 
 /// Two builds of QEMU, and the directions in which a guest moves between them.
@@ -618,8 +618,8 @@ pub struct MergeConfig {
     pub reports: Vec<PathBuf>,
     /// Shards may be missing; nothing is compatible without them.
     pub partial: bool,
-    /// The least percentage of sections that guests have to have sent.
-    pub required_coverage: Option<u8>,
+    /// The least percentages that guests have to have sent.
+    pub required_coverage: RequiredCoverage,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -630,7 +630,7 @@ impl MergeConfig {
         MergeConfig {
             reports: reports.into_iter().map(Into::into).collect(),
             partial: false,
-            required_coverage: None,
+            required_coverage: RequiredCoverage::default(),
             memory: Memory::new(),
         }
     }

@@ -9,6 +9,7 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
 use crate::model::{AcceleratorPreference, CaseName, Date, Direction, Pattern, Version};
+use crate::report::RequiredCoverage;
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -744,10 +745,10 @@ pub(crate) struct CheckBuildsArgs {
 /// The coverage that is required.
 #[derive(Debug, Args)]
 pub(crate) struct CoverageArgs {
-    /// Percentage of sections that guests have to send; with less, a run is never compatible, but
-    /// untested (125)
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub min_coverage: Option<u8>,
+    /// Percentage of sections that guests have to send, or of what depends on their state, too:
+    /// sections=90,subsections=40,fields=60; with less, a run is never compatible, but untested (125)
+    #[arg(long, value_name = "PERCENT")]
+    pub min_coverage: Option<RequiredCoverage>,
 }
 
 #[derive(Debug, Args)]

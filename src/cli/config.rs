@@ -31,7 +31,7 @@ impl TryFrom<&StaticArgs> for StaticConfig {
         Ok(StaticConfig {
             builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             memory: Memory::from(&args.memory),
         })
     }
@@ -137,7 +137,7 @@ impl From<&MapArgs> for MapConfig {
             only: args.only.clone(),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
@@ -152,7 +152,7 @@ impl From<&MergeArgs> for MergeConfig {
         MergeConfig {
             reports: args.reports.clone(),
             partial: args.partial,
-            required_coverage: args.coverage.min_coverage,
+            required_coverage: args.coverage.min_coverage.unwrap_or_default(),
             memory: Memory::from(&args.memory),
         }
     }
@@ -252,7 +252,7 @@ impl TryFrom<&BisectArgs> for BisectConfig {
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
             guests: guests(&args.migration, None)?,
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             history: args.history.clone(),
             tries: args.tries.into(),
             ..BisectConfig::of(candidates, args.case.clone())
@@ -352,12 +352,15 @@ fn judging_cases(
     coverage: &CoverageArgs,
     exclude: &ExcludeArgs,
 ) -> Result<Judging, Failure> {
-    let mut judging = judging(judge, coverage.min_coverage);
+    let required = coverage.min_coverage.unwrap_or_default();
+    let mut judging = judging(judge);
+    judging.policy.required_coverage = required.sections;
+    judging.policy.required_state = required.state;
     judging.policy.exclude = exclusions(exclude)?;
     Ok(judging)
 }
 
-fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
+fn judging(args: &JudgeArgs) -> Judging {
     let mut levels = LevelOverrides::new();
     // Of two for one rule the last counts.
     for (rules, level) in [
@@ -371,7 +374,6 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
         lists: args.lists.clone(),
         policy: Policy {
             strict: args.strict,
-            required_coverage,
             levels,
             // The memory says what counts.
             ..Policy::default()

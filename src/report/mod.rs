@@ -37,8 +37,8 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Message, Phase, Waiting};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection, Described,
-    DirectionCoverage, Kinds, Reached,
+    BadCoverage, Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection,
+    Described, DirectionCoverage, Kinds, Reached, RequiredCoverage, RequiredState, Shortfall,
 };
 pub use finding::{
     ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
@@ -203,6 +203,7 @@ impl Report {
         self.verdict = Verdict::of(&self, &policy);
         if let Some(coverage) = &mut self.coverage {
             coverage.required = policy.required_coverage;
+            coverage.required_state = policy.required_state;
         }
         self.policy = policy;
         self

@@ -955,6 +955,13 @@ fn a_check_says_how_much_was_put_to_the_test() {
     assert_eq!(less.status(), Some(125), "{}", less.said());
     assert_eq!(less.report["verdict"], "untested");
     assert_eq!(less.outcomes(), ["pass", "pass"]);
+
+    let state = "sections=1,subsections=99";
+    let less = check(&["--device-set", "bare", "--min-coverage", state]);
+    assert_eq!(less.status(), Some(125), "{}", less.said());
+    let asked = serde_json::json!({"subsections": 99, "fields": null});
+    assert_eq!(less.report["coverage"]["required_state"], asked);
+    assert_eq!(less.report["policy"]["required_state"], asked);
 }
 
 /// With multifd the stream cannot be read in transit: that is not the same as nothing sent.
