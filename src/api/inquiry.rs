@@ -41,6 +41,7 @@ use crate::qemu::block_on;
 use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
+use crate::report::baseline::mark;
 use crate::report::{
     AcceleratorUsed, Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy,
     Report, notices_of,
@@ -503,6 +504,12 @@ impl<'i> Inquiry<'i> {
         if let Some(moved) = &mut self.moved {
             defaults::explain(&mut moved.cases);
         }
+    }
+
+    /// Notes which findings a baseline has: no device is moved for these.
+    pub(crate) fn mark_known(&mut self, baseline: Option<&Report>) {
+        let machine = self.opened.machines.to_string();
+        mark(&mut self.findings, Some(&machine), baseline);
     }
 
     /// Migrates each device that the dumps leave in doubt, or the one that the run is about.

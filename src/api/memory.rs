@@ -18,7 +18,7 @@ use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
 use crate::report;
-use crate::report::baseline::hold_against;
+use crate::report::baseline::{forget, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{
     CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
@@ -188,6 +188,11 @@ impl Recalled {
         Ok(())
     }
 
+    /// Returns the report that the run is held against.
+    pub(crate) fn baseline(&self) -> Option<&Report> {
+        self.baseline.as_ref().map(|input| &input.report)
+    }
+
     /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
     /// says which entries are out of date.
     pub(crate) fn conclude(
@@ -211,6 +216,7 @@ impl Recalled {
                 ..record(self.began, lists, self.sets, means.builds)
             });
         }
+        forget(&mut report);
         if let Some(baseline) = &self.baseline {
             hold_against(
                 &mut report,
@@ -239,7 +245,7 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
-        tell(&mut report, self.owners.as_ref());
+        tell(&mut report, self.owners.as_ref(), self.gate);
         Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
@@ -248,7 +254,7 @@ impl Recalled {
 }
 
 /// Says who owns what. A shard's report may have said so before.
-fn tell(report: &mut Report, owners: Option<&Owners>) {
+fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
     report.owners.clear();
     let findings = report
         .findings
@@ -259,7 +265,7 @@ fn tell(report: &mut Report, owners: Option<&Owners>) {
     let Some(owners) = owners else {
         return;
     };
-    if let Err(error) = owners.assign(report) {
+    if let Err(error) = owners.assign(report, gate == Gate::New) {
         let tree = owners.tree().map(|tree| tree.display().to_string());
         let notice = Notice::new(NoticeKind::OwnersUnknown, tree.unwrap_or_default(), error);
         report.notices.push(notice);

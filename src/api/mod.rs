@@ -59,7 +59,7 @@ use nix::sys::resource::{Resource, getrlimit};
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
+    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
     MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};

@@ -720,10 +720,23 @@ pub(crate) struct SweepArgs {
     pub output: OutputArgs,
 }
 
+/// The work in a tree of QEMU, whose build is not named.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    /// In a tree of QEMU: check again each time that its build is linked, until a signal ends it
+    #[arg(long, conflicts_with = "old")]
+    pub watch: bool,
+    /// In a tree of QEMU: make the tree as it is now the baseline, instead of the one that is saved in its build
+    #[arg(long, conflicts_with = "old")]
+    pub reset: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    #[command(flatten)]
+    pub tree: TreeArgs,
     #[command(flatten)]
     pub loops: LoopArgs,
     #[command(flatten)]

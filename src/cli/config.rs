@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::api::{
-    BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SelfTestConfig,
-    SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    BisectConfig, Builds, Candidates, CheckConfig, Doubts, GuestDescription, Guests, Judging,
+    LiveConfig, LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange,
+    SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
@@ -61,6 +61,7 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
             builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
+            doubts: Doubts::All,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),

@@ -39,7 +39,7 @@ pub(crate) fn build() -> Result<String, Failure> {
 }
 
 /// Returns a path as the user would type it from here. It has a slash, so that it is no name of a program.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     match path.strip_prefix(working_folder()) {
         Ok(below) => format!("./{}", below.display()),
         Err(_) => path.display().to_string(),

@@ -11,11 +11,14 @@ use crate::cli::events::EventLog;
 use crate::cli::interruption::{Interruptible, Known};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, map};
+use crate::cli::{Exit, Failure, in_tree, map};
 use crate::report::Report;
 use crate::report::read::{Form, form, read};
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
+    if in_tree::is_meant(args) {
+        return in_tree::check(args);
+    }
     answer(&args.output, |progress| {
         let config = CheckConfig::try_from(args)?;
         Ok(api::check(&config, progress)?)
@@ -81,7 +84,7 @@ fn answer(
 
 /// Makes a report and writes it to all places that were checked before; a signal has what is known by then written
 /// there.
-fn report(
+pub(super) fn report(
     output: &OutputArgs,
     make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
 ) -> Result<Exit, Failure> {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::report::identity::FindingId;
-use crate::report::{Case, Finding, Level, Owner, Report};
+use crate::report::{BaselineStatus, Case, Finding, Level, Owner, Report};
 use file::Entry;
 
 /// The name of the file in a tree.
@@ -90,11 +90,15 @@ impl Owners {
         self.tree.as_deref()
     }
 
-    /// Notes at each finding and case of a report who owns it, and groups what is broken by owner.
+    /// Notes at each finding and case of a report who owns it, and groups what is broken by owner, or of that what is
+    /// new.
     ///
     /// # Errors
     /// The tree cannot be searched.
-    pub(crate) fn assign(&self, report: &mut Report) -> Result<(), OwnersError> {
+    pub(crate) fn assign(&self, report: &mut Report, only_new: bool) -> Result<(), OwnersError> {
+        let counts = |status: Option<BaselineStatus>| {
+            !only_new || status.is_none_or(|status| status == BaselineStatus::New)
+        };
         let findings = report.findings.iter().flat_map(names_of_finding);
         let names: BTreeSet<&str> = findings
             .chain(report.cases.iter().flat_map(names_of_case))
@@ -121,7 +125,8 @@ impl Owners {
         let mut groups: BTreeMap<Option<usize>, Owner> = BTreeMap::new();
         for (finding, entries) in report.findings.iter_mut().zip(&of_findings) {
             finding.owners = self.titles(entries);
-            if finding.level != Level::Note && finding.allowed_by.is_none() {
+            let is_broken = finding.level != Level::Note && finding.allowed_by.is_none();
+            if is_broken && counts(finding.baseline) {
                 for owner in self.groups(&mut groups, entries) {
                     owner.findings.push(FindingId(finding).to_string());
                 }
@@ -129,7 +134,7 @@ impl Owners {
         }
         for (case, entries) in report.cases.iter_mut().zip(&of_cases) {
             case.owners = self.titles(entries);
-            if case.gates() {
+            if case.gates() && counts(case.baseline) {
                 for owner in self.groups(&mut groups, entries) {
                     owner.cases.push(case.id.clone());
                 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Version;
 use crate::qemu::spec;
+use crate::qemu::spec::SpecError;
 
 /// Folders up to which a tree is looked for, from where one stands upwards.
 const LEVELS: usize = 8;
@@ -34,6 +35,14 @@ impl Tree {
     pub(crate) fn find(folder: &Path) -> Option<Tree> {
         let mut folders = folder.ancestors().take(LEVELS);
         folders.find_map(|folder| Tree::built_in(folder).or_else(|| Tree::at(folder)))
+    }
+
+    /// Returns the program that is built in it for a target.
+    ///
+    /// # Errors
+    /// There is none, or there are several for other targets.
+    pub(crate) fn program(&self, arch: &str) -> Result<PathBuf, SpecError> {
+        spec::program_in(&self.build, arch)
     }
 
     /// Returns the tree of which a folder is the top.

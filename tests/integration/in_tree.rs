@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use macro_rules_attribute::apply;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{build, report, script, stderr, with_builds};
+use crate::common::{build, follows_the_schema, report, script, stderr, wait_until, with_builds};
 
 /// What a build folder has, so that it is one of a tree elsewhere.
 const CONFIGURED: &str = "config-host.mak";
@@ -126,4 +128,141 @@ fn a_build_that_is_not_named_and_not_there_is_asked_for() {
     refused(&own(&["static"]), "no build of QEMU 0.0");
     fs::remove_file(top.join("VERSION")).expect("removed");
     refused(&own(&["live"]), "in no tree of QEMU");
+}
+
+/// Links a tree's program so that its dump is another one: what `sed` makes of it.
+fn link_changed(top: &Path, suite: &str, sed: &str) {
+    let run = format!("env {}", build(suite).shell_prefix());
+    let script_text = format!(
+        "dump=\nlast=\nfor word; do\n  [ \"$last\" = -dump-vmstate ] && dump=$word\n  last=$word\ndone\n\
+         [ \"$dump\" ] || exec {run} \"$@\"\n{run} \"$@\" && sed -i {sed} \"$dump\""
+    );
+    script(&top.join("build"), "qemu-system-x86_64", &script_text);
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    build("debian:bookworm");
+    let json = ["--format", "json"];
+    // Without a word, and with an option alone.
+    let first = at(&top, &[]);
+    assert_ne!(first.status.code(), Some(2), "{}", stderr(&first));
+    assert!(
+        stderr(&first).contains("this is the baseline now (./build/migcompat/last-release.json)")
+    );
+
+    let again = at(&top, &json);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let told = report(&again);
+    assert!(
+        told["baseline"]["counts"]["same"]
+            .as_u64()
+            .expect("a number")
+            > 5
+    );
+    assert_eq!(told["baseline"]["counts"]["new"], 0);
+
+    // A field that is twice as long.
+    let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
+    link_changed(&top, "debian:trixie", sed);
+    let told = report(&at(&top, &json));
+    let new: Vec<&Value> = told["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|finding| finding["baseline"] == "new")
+        .collect();
+    assert!(!new.is_empty(), "{told:#}");
+    assert!(
+        new.iter()
+            .all(|finding| finding["section"] == "lsi53c810" || finding["section"] == "lsi53c895a"),
+        "{new:#?}"
+    );
+    assert_eq!(told["verdict"], "incompatible");
+    // The device is moved, which it was not before.
+    let cases = told["cases"].as_array().expect("a list");
+    assert!(
+        cases.iter().any(|case| case["device_set"] == "lsi53c895a"),
+        "{cases:#?}"
+    );
+
+    let reset = at(&top, &["--reset"]);
+    assert!(
+        stderr(&reset).contains("this is the baseline now"),
+        "{}",
+        stderr(&reset)
+    );
+    let saved = fs::read(top.join("build/migcompat/last-release.json")).expect("saved");
+    let saved: Value = serde_json::from_slice(&saved).expect("JSON");
+    follows_the_schema(&saved);
+    let mut findings = saved["findings"].as_array().expect("a list").iter();
+    assert!(findings.any(|finding| finding["section"] == "lsi53c810"));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_watched_tree_is_checked_again_when_it_is_linked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    build("debian:bookworm");
+    let told = dir.path().join("told");
+    let mut child = with_builds(&["--watch", "--device-set", "bare", "-M", "q35", "-q"])
+        .current_dir(&top)
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&told).expect("a file"))
+        .spawn()
+        .expect("it starts");
+    let times = |words: &str| {
+        let told = fs::read_to_string(&told).expect("a text");
+        told.matches(words).count()
+    };
+    wait_until("the first check", || times("watching ./build") == 1);
+    assert_eq!(
+        (
+            times("this is the baseline now"),
+            times("shown is what is new")
+        ),
+        (1, 0)
+    );
+    let path = top.join("build/qemu-system-x86_64");
+    fs::remove_file(&path).expect("removed, as before it is linked");
+    link(&top, "debian:trixie");
+    wait_until("the second check", || times("watching ./build") == 2);
+    assert_eq!(times("shown is what is new"), 1);
+    // One that does not start ends nothing.
+    script(&top.join("build"), "qemu-system-x86_64", "exit 1");
+    wait_until("the third check", || times("watching ./build") == 3);
+    assert_eq!(times("untested: "), 1);
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a number"));
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+}
+
+#[apply(test)]
+fn nothing_is_meant_without_a_tree() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (args, wanted) in [
+        (&[][..], "Usage: migcompat"),
+        (&["--watch"], "unexpected argument '--watch'"),
+        (&["--color", "never"], "Usage: migcompat"),
+    ] {
+        let output = crate::common::program(args)
+            .current_dir(&dir)
+            .output()
+            .expect("it starts");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+    }
+    let top = tree(dir.path(), "10.0.13");
+    let output = crate::common::program(&["--wathc"])
+        .current_dir(&top)
+        .output()
+        .expect("it starts");
+    assert!(stderr(&output).contains("'--watch'"), "{}", stderr(&output));
 }
