@@ -190,7 +190,7 @@ fn a_field_that_a_load_leaves_to_chance_is_a_defect_within_the_build() {
             "-M",
             "pc-q35-10.0",
         ];
-        let args = [&args, &["--device", "uefi-vars-x64"], how].concat();
+        let args = [&args[..], &["--device", "uefi-vars-x64"], how].concat();
         let mut command = with_builds(&args);
         // The memory is zero now and then, as it should be.
         command.env(
