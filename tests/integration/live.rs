@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds};
+use crate::common::{build, script, stderr, strike, with_builds};
 use crate::needs::mounted;
 use crate::processes::monitor;
 
@@ -683,10 +683,9 @@ fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
 /// A build that gets a signal in the middle of the first migration, and never again.
 fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     let once = format!(
-        "if mkdir {}/struck 2>/dev/null; then \
-         (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
-         if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
-        dir.display()
+        "if mkdir {}/struck 2>/dev/null; then {} fi",
+        dir.display(),
+        strike(signal, "m1")
     );
     wrapper(dir, suite, role, &once)
 }
