@@ -18,6 +18,7 @@ use clap::error::ErrorKind;
 use crate::api;
 use crate::api::{CheckConfig, Doubts};
 use crate::cli::args::{CheckBuildsArgs, GateArg};
+use crate::cli::output::Outputs;
 use crate::cli::{Exit, Failure, fail, here, questions};
 use crate::model::visible_lines;
 use crate::qemu::{LAST_RELEASE, Tree, machine};
@@ -114,7 +115,11 @@ fn once(
         config.memory.tree = Some(tree.top.clone());
     }
     let mut known = None;
-    let exit = questions::report(&args.output, |progress| {
+    let mut outputs = Outputs::new(&args.output)?;
+    if !is_first {
+        outputs = outputs.with_code();
+    }
+    let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
         if is_first {
             save(&report, baseline)

@@ -39,7 +39,8 @@ pub use coverage::{
     DirectionCoverage, Kinds, Reached,
 };
 pub use finding::{
-    ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    ChangeKey, Changed, Code, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    Source, SourceField,
 };
 pub use guest::{
     Advice, Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission,

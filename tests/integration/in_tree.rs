@@ -7,12 +7,28 @@ use std::process::{Output, Stdio};
 use macro_rules_attribute::apply;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::common::{build, follows_the_schema, report, script, stderr, wait_until, with_builds};
+use crate::common::{
+    build, follows_the_schema, report, script, stderr, stdout, wait_until, with_builds,
+};
 
 /// What a build folder has, so that it is one of a tree elsewhere.
 const CONFIGURED: &str = "config-host.mak";
+
+/// The sources of a device.
+const LSI: &str = "\
+static const TypeInfo lsi_info = {
+};
+static const VMStateDescription vmstate_lsi_scsi = {
+    .name = \"lsiscsi\",
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, LSIState),
+        VMSTATE_UINT8(respid0, LSIState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+";
 
 /// A tree of sources that is not built.
 fn tree(folder: &Path, version: &str) -> PathBuf {
@@ -166,7 +182,14 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
     );
     assert_eq!(told["baseline"]["counts"]["new"], 0);
 
-    // A field that is twice as long.
+    // A field that is twice as long, of a device whose sources are there.
+    fs::write(
+        top.join("MAINTAINERS"),
+        "SCSI\nM: Sam <sam@example.org>\nF: hw/scsi/\n",
+    )
+    .expect("written");
+    fs::create_dir(top.join("hw/scsi")).expect("made");
+    fs::write(top.join("hw/scsi/lsi53c895a.c"), LSI).expect("written");
     let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
     link_changed(&top, "debian:trixie", sed);
     let told = report(&at(&top, &json));
@@ -183,6 +206,29 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
         "{new:#?}"
     );
     assert_eq!(told["verdict"], "incompatible");
+    assert_eq!(
+        new[0]["source"],
+        json!({"file": "hw/scsi/lsi53c895a.c", "line": 3, "variable": "vmstate_lsi_scsi"})
+    );
+    assert_eq!(new[0]["owners"], json!(["SCSI"]));
+    let owners = told["owners"].as_array().expect("a list");
+    assert_eq!(owners.len(), 1, "of what is new: {owners:#?}");
+    let code = new[0]["code"][0]["code"].as_str().expect("a text");
+    for part in [
+        "/* in LSIState */",
+        "uint8_t respid0_wire;",
+        "in vmstate_lsi_scsi",
+    ] {
+        assert!(code.contains(part), "{code}");
+    }
+    let text = stdout(&at(&top, &[]));
+    for part in [
+        "= defined in: hw/scsi/lsi53c895a.c:3 (vmstate_lsi_scsi)",
+        "        VMSTATE_UINT8(respid0_wire, LSIState),",
+        "owner SCSI: Sam <sam@example.org>",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
     // The device is moved, which it was not before.
     let cases = told["cases"].as_array().expect("a list");
     assert!(
