@@ -402,7 +402,7 @@ fn record(
     let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     RunRecord {
-        started: humantime::format_rfc3339_seconds(began).to_string(),
+        started: humantime::format_rfc3339_millis(began).to_string(),
         host: host.trim().to_owned(),
         lists: lists.digest(),
         device_sets,

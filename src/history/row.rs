@@ -91,6 +91,9 @@ impl Tester {
 pub struct Run {
     /// Seconds since 1970.
     pub at: u64,
+    /// Milliseconds after that second, by which runs of one second are told apart; 0 of one that is read back.
+    #[serde(skip)]
+    pub at_ms: u32,
     pub old: BuildId,
     pub new: BuildId,
     pub tester: Tester,
@@ -101,9 +104,11 @@ impl Run {
     pub fn of(report: &Report, read: SystemTime) -> Run {
         let began = report.run.as_ref().and_then(|run| run.started());
         let since = began.unwrap_or(read).duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or(Duration::ZERO);
         let record = report.run.clone().unwrap_or_default();
         Run {
-            at: since.unwrap_or(Duration::ZERO).as_secs(),
+            at: since.as_secs(),
+            at_ms: began.map_or(0, |_| since.subsec_millis()),
             old: BuildId::of(&report.old, record.old_hash.as_ref()),
             new: BuildId::of(&report.new, record.new_hash.as_ref()),
             tester: Tester {
@@ -275,7 +280,18 @@ impl Row {
 
 /// Returns a digest by which a run is known again: a report that is imported twice is recorded once.
 pub(crate) fn digest(run: &Run, rows: &[Row]) -> String {
-    let mut text = format!("{run:?}");
+    let Run {
+        at,
+        at_ms,
+        old,
+        new,
+        tester,
+    } = run;
+    // As earlier versions wrote it, so that what they recorded is known.
+    let mut text = format!("Run {{ at: {at}, old: {old:?}, new: {new:?}, tester: {tester:?} }}");
+    if *at_ms != 0 {
+        text.push_str(&format!(" {at_ms}"));
+    }
     // Findings are told by the cases beside them, as in the files of an earlier version.
     let has_cases = rows.iter().any(|row| row.kind == Kind::Case);
     for row in rows

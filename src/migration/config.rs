@@ -14,6 +14,7 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::Direction;
+use crate::qemu::MallocFill;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
@@ -187,7 +188,7 @@ impl MigrationConfig {
             section_override: None,
             tolerated: Arc::default(),
             survey: false,
-            fill: None,
+            fill: MallocFill::USUAL,
             features: false,
         }
     }

@@ -15,6 +15,7 @@
 #[macro_use]
 mod harness;
 mod common;
+mod deadline;
 mod needs;
 mod processes;
 

@@ -359,8 +359,9 @@ fn at_hand(cache: &Cache, architecture: &str) -> Result<String, Error> {
     })
 }
 
-/// Returns a script that starts a build. The first one that a guest arrives in is stopped once it listens for it:
-/// its socket is in the folder of the other files that it is given.
+/// Returns a script that starts a build. The first one that a guest arrives in is stopped once the guest is on its way:
+/// its socket is in the folder of the other files that it is given. The file of the socket is gone as soon as
+/// somebody has connected; the connection has its name until all has arrived.
 fn stopping_script(start: &str, folder: &Path) -> String {
     let once = qemu::quote(&folder.join("stopped").to_string_lossy());
     format!(
@@ -368,7 +369,7 @@ fn stopping_script(start: &str, folder: &Path) -> String {
          case \" $* \" in *' -incoming '*)\n\
          at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
          if [ -n \"$at\" ] && mkdir {once} 2>/dev/null; then\n\
-         (while kill -0 $$; do if [ -S \"$at/m1\" ]; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
+         (while kill -0 $$; do if grep -q \"$at/m1$\" /proc/net/unix; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
          fi;; esac\n\
          exec {start} \"$@\"\n"
     )

@@ -125,9 +125,8 @@ pub struct LaunchSpec {
     pub(crate) tolerated: Arc<LoadChanges>,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
-    /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
-    /// that leaves a value to chance is to show it.
-    pub(crate) fill: Option<MallocFill>,
+    /// The contents of a destination's memory where it was never initialised.
+    pub(crate) fill: MallocFill,
     /// Set if both builds are asked for the features that virtio devices offer.
     pub features: bool,
 }
@@ -237,9 +236,9 @@ impl LaunchSpec {
 
     /// Returns the build as it is started in this role.
     fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
-        match (role, self.fill) {
-            (Role::Destination, Some(fill)) => endpoint.build.with_malloc_fill(fill),
-            _ => endpoint.build.clone(),
+        match role {
+            Role::Destination => endpoint.build.with_malloc_fill(self.fill),
+            Role::First => endpoint.build.clone(),
         }
     }
 
