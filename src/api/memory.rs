@@ -23,6 +23,7 @@ use crate::report::read::{Input, read};
 use crate::report::{
     CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
+use crate::rules::code;
 use crate::rules::known_issues;
 use crate::rules::known_issues::KnownIssues;
 
@@ -246,6 +247,7 @@ impl Recalled {
             report.notices.push(notice);
         }
         tell(&mut report, self.owners.as_ref(), self.gate);
+        code::attach(&mut report);
         Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy

@@ -18,6 +18,7 @@ use clap::error::ErrorKind;
 use crate::api;
 use crate::api::{CheckConfig, Doubts};
 use crate::cli::args::{CheckBuildsArgs, GateArg};
+use crate::cli::output::Outputs;
 use crate::cli::{Exit, Failure, fail, here, questions};
 use crate::model::visible_lines;
 use crate::qemu::{LAST_RELEASE, Tree, machine};
@@ -105,16 +106,21 @@ fn once(
     reset: bool,
 ) -> Result<Exit, Failure> {
     let mut config = CheckConfig::try_from(args)?;
-    config.doubts = Doubts::New;
     let is_first = reset || !baseline.exists();
     if !is_first {
+        // Of a device that breaks already, the baseline says how.
+        config.doubts = Doubts::New;
         config.memory = config.memory.baseline(baseline).gate(Gate::New);
     }
     if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
         config.memory.tree = Some(tree.top.clone());
     }
     let mut known = None;
-    let exit = questions::report(&args.output, |progress| {
+    let mut outputs = Outputs::new(&args.output)?;
+    if !is_first {
+        outputs = outputs.with_code();
+    }
+    let exit = questions::report_to(outputs, &args.output, |progress| {
         let report = api::check(&config, progress)?.report;
         if is_first {
             save(&report, baseline)

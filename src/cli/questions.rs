@@ -84,7 +84,7 @@ fn answer(
 
 /// Makes a report and writes it to all places that were checked before; a signal has what is known by then written
 /// there.
-pub(super) fn report(
+fn report(
     output: &OutputArgs,
     make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
 ) -> Result<Exit, Failure> {
@@ -92,7 +92,7 @@ pub(super) fn report(
 }
 
 /// The same, with places that are checked already.
-fn report_to(
+pub(super) fn report_to(
     outputs: Outputs,
     output: &OutputArgs,
     make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,

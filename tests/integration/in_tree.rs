@@ -7,12 +7,29 @@ use std::process::{Output, Stdio};
 use macro_rules_attribute::apply;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::common::{build, follows_the_schema, report, script, stderr, wait_until, with_builds};
+use crate::common::{
+    build, cache_dir, follows_the_schema, program, report, script, stderr, stdout, wait_until,
+    with_builds,
+};
 
 /// What a build folder has, so that it is one of a tree elsewhere.
 const CONFIGURED: &str = "config-host.mak";
+
+/// The sources of a device.
+const LSI: &str = "\
+static const TypeInfo lsi_info = {
+};
+static const VMStateDescription vmstate_lsi_scsi = {
+    .name = \"lsiscsi\",
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, LSIState),
+        VMSTATE_UINT8(respid0, LSIState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+";
 
 /// A tree of sources that is not built.
 fn tree(folder: &Path, version: &str) -> PathBuf {
@@ -100,7 +117,7 @@ fn a_build_that_is_not_named_and_not_there_is_asked_for() {
     let dir = tempfile::tempdir().expect("a folder");
     let top = tree(dir.path(), "0.1.0");
     let own = |args: &[&str]| {
-        let output = crate::common::program(args)
+        let output = program(args)
             .current_dir(&top)
             .args(["--cache", "cache"])
             .output();
@@ -146,30 +163,40 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
     let dir = tempfile::tempdir().expect("a folder");
     let top = tree(dir.path(), "10.0.13");
     link(&top, "debian:trixie");
-    build("debian:bookworm");
+    let at = |args: &[&str]| {
+        let mut command = program(args);
+        command.env("MIGCOMPAT_CACHE", cache_dir());
+        command.env("MIGCOMPAT_AGAINST", "debian:trixie");
+        command.current_dir(&top).output().expect("it starts")
+    };
     let json = ["--format", "json"];
     // Without a word, and with an option alone.
-    let first = at(&top, &[]);
-    assert_ne!(first.status.code(), Some(2), "{}", stderr(&first));
+    let first = at(&[]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
     assert!(
-        stderr(&first).contains("this is the baseline now (./build/migcompat/last-release.json)")
+        stderr(&first).contains("this is the baseline now (./build/migcompat/debian_trixie.json)")
     );
 
-    let again = at(&top, &json);
+    let again = at(&json);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     let told = report(&again);
-    assert!(
-        told["baseline"]["counts"]["same"]
-            .as_u64()
-            .expect("a number")
-            > 5
+    assert_eq!(
+        told["baseline"]["counts"]["same"], 2,
+        "the guest's two moves"
     );
     assert_eq!(told["baseline"]["counts"]["new"], 0);
 
-    // A field that is twice as long.
+    // A field that is twice as long, of a device whose sources are there.
+    fs::write(
+        top.join("MAINTAINERS"),
+        "SCSI\nM: Sam <sam@example.org>\nF: hw/scsi/\n",
+    )
+    .expect("written");
+    fs::create_dir(top.join("hw/scsi")).expect("made");
+    fs::write(top.join("hw/scsi/lsi53c895a.c"), LSI).expect("written");
     let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
     link_changed(&top, "debian:trixie", sed);
-    let told = report(&at(&top, &json));
+    let told = report(&at(&json));
     let new: Vec<&Value> = told["findings"]
         .as_array()
         .expect("a list")
@@ -183,6 +210,29 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
         "{new:#?}"
     );
     assert_eq!(told["verdict"], "incompatible");
+    assert_eq!(
+        new[0]["source"],
+        json!({"file": "hw/scsi/lsi53c895a.c", "line": 3, "variable": "vmstate_lsi_scsi"})
+    );
+    assert_eq!(new[0]["owners"], json!(["SCSI"]));
+    let owners = told["owners"].as_array().expect("a list");
+    assert_eq!(owners.len(), 1, "of what is new: {owners:#?}");
+    let code = new[0]["code"][0]["code"].as_str().expect("a text");
+    for part in [
+        "/* in LSIState */",
+        "uint8_t respid0_wire;",
+        "in vmstate_lsi_scsi",
+    ] {
+        assert!(code.contains(part), "{code}");
+    }
+    let text = stdout(&at(&[]));
+    for part in [
+        "= defined in: hw/scsi/lsi53c895a.c:3 (vmstate_lsi_scsi)",
+        "        VMSTATE_UINT8(respid0_wire, LSIState),",
+        "owner SCSI: Sam <sam@example.org>",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
     // The device is moved, which it was not before.
     let cases = told["cases"].as_array().expect("a list");
     assert!(
@@ -190,13 +240,13 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
         "{cases:#?}"
     );
 
-    let reset = at(&top, &["--reset"]);
+    let reset = at(&["--reset"]);
     assert!(
         stderr(&reset).contains("this is the baseline now"),
         "{}",
         stderr(&reset)
     );
-    let saved = fs::read(top.join("build/migcompat/last-release.json")).expect("saved");
+    let saved = fs::read(top.join("build/migcompat/debian_trixie.json")).expect("saved");
     let saved: Value = serde_json::from_slice(&saved).expect("JSON");
     follows_the_schema(&saved);
     let mut findings = saved["findings"].as_array().expect("a list").iter();
@@ -209,9 +259,16 @@ fn a_watched_tree_is_checked_again_when_it_is_linked() {
     let dir = tempfile::tempdir().expect("a folder");
     let top = tree(dir.path(), "10.0.13");
     link(&top, "debian:trixie");
-    build("debian:bookworm");
     let told = dir.path().join("told");
-    let mut child = with_builds(&["--watch", "--device-set", "bare", "-M", "q35", "-q"])
+    let args = [
+        "--watch",
+        "--against",
+        "debian:trixie",
+        "--device-set",
+        "bare",
+        "-q",
+    ];
+    let mut child = with_builds(&args)
         .current_dir(&top)
         .stdout(Stdio::null())
         .stderr(fs::File::create(&told).expect("a file"))
@@ -252,15 +309,12 @@ fn nothing_is_meant_without_a_tree() {
         (&["--watch"], "unexpected argument '--watch'"),
         (&["--color", "never"], "Usage: migcompat"),
     ] {
-        let output = crate::common::program(args)
-            .current_dir(&dir)
-            .output()
-            .expect("it starts");
+        let output = program(args).current_dir(&dir).output().expect("it starts");
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
     }
     let top = tree(dir.path(), "10.0.13");
-    let output = crate::common::program(&["--wathc"])
+    let output = program(&["--wathc"])
         .current_dir(&top)
         .output()
         .expect("it starts");

@@ -232,6 +232,7 @@ fn a_text_tells_what_did_not_pass_first() {
         width: 100,
         verbose: false,
         quiet: false,
+        code: false,
     };
     let mut out = anstream::StripStream::new(Vec::new());
     text::write(&everything(), options, &mut out).expect("written");
