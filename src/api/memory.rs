@@ -49,6 +49,8 @@ pub struct Memory {
     pub owners: Option<PathBuf>,
     /// A tree of QEMU's sources, which has the files of a device; without a file of owners, its MAINTAINERS.
     pub tree: Option<PathBuf>,
+    /// The words of the command line, which the report shows.
+    pub command: Vec<String>,
 }
 
 impl Memory {
@@ -99,6 +101,12 @@ impl Memory {
         self
     }
 
+    /// Sets the words of the command line, for the report.
+    pub fn command(mut self, words: impl IntoIterator<Item = String>) -> Memory {
+        self.command = words.into_iter().collect();
+        self
+    }
+
     /// Sets the rules by which the history gives each case its tier.
     pub fn tiers(mut self, rules: TierRules) -> Memory {
         self.tiers = rules;
@@ -126,6 +134,7 @@ pub(crate) struct Recalled {
     notices: Vec<Notice>,
     gate: Gate,
     began: SystemTime,
+    command: Vec<String>,
     /// A hash of the device sets; empty until [`Recalled::hold`].
     sets: String,
 }
@@ -156,6 +165,7 @@ impl Recalled {
             notices: Vec::new(),
             gate: memory.gate,
             began: SystemTime::now(),
+            command: memory.command.clone(),
             sets: String::new(),
         })
     }
@@ -214,6 +224,8 @@ impl Recalled {
             report.notices.extend(notices);
             report.run = Some(RunRecord {
                 sought: Some(means.sought.clone()),
+                command: self.command,
+                elapsed_ms: milliseconds(self.began),
                 ..record(self.began, lists, self.sets, means.builds)
             });
         }
@@ -409,5 +421,13 @@ fn record(
         old_hash,
         new_hash,
         sought: None,
+        command: Vec::new(),
+        elapsed_ms: None,
     }
+}
+
+/// Returns the time since the run began; nothing where the clock was set back meanwhile.
+fn milliseconds(began: SystemTime) -> Option<u64> {
+    let elapsed = began.elapsed().ok()?;
+    elapsed.as_millis().try_into().ok()
 }

@@ -161,7 +161,9 @@ impl From<&MergeArgs> for MergeConfig {
 
 impl From<&MemoryArgs> for Memory {
     fn from(args: &MemoryArgs) -> Memory {
+        let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         Memory {
+            command: command.collect(),
             baseline: args.baseline.clone(),
             history: args.history.clone(),
             lock: args.lock.clone(),
