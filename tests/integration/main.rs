@@ -60,6 +60,7 @@ mod self_test;
 mod set_up;
 mod settings;
 mod signals;
+mod soak;
 mod state;
 mod stream;
 mod sweep;
