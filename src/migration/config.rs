@@ -194,6 +194,7 @@ impl MigrationConfig {
             driving: self.driving.filter(|_| !self.running),
             section_override: None,
             tolerated: Arc::default(),
+            tls: self.capabilities.contains(&Capability::Tls),
             survey: false,
             fill: MallocFill::USUAL,
             features: false,
