@@ -456,7 +456,7 @@ pub(crate) struct MigrationArgs {
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
-    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle or auto-converge
+    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle, auto-converge or tls
     /// (repeatable)
     #[arg(long, value_name = "NAME")]
     pub capability: Vec<Capability>,

@@ -193,6 +193,7 @@ impl MigrationConfig {
             driving: self.driving.filter(|_| !self.running),
             section_override: None,
             tolerated: Arc::default(),
+            tls: self.capabilities.contains(&Capability::Tls),
             survey: false,
             fill: None,
             features: false,

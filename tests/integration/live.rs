@@ -319,6 +319,61 @@ fn memory_is_sent_without_a_copy() {
 
 #[apply(test)]
 #[needs(Builds)]
+fn a_stream_is_encrypted_there_and_back() {
+    for transport in ["tcp", "fd"] {
+        let how = ["--capability", "tls", "--paused", "--transport", transport];
+        let run = passes_with(NEW, &how);
+        assert_eq!(run.case(0)["capabilities"], serde_json::json!(["tls"]));
+    }
+    // Who was a destination becomes a source.
+    let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+    let run = Run::new(&[&args[..], &["--capability", "tls", "--loops", "2"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["legs"].as_array().unwrap().len(), 4);
+}
+
+/// A destination with another key than the source's shows that keys count, and the control that nothing else does.
+#[apply(test)]
+#[needs(Builds)]
+fn a_side_that_cannot_decrypt_is_refused_and_passes_without_encryption() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("keys.psk");
+    fs::write(&other, "qemu:00112233445566778899aabbccddeeff\n").unwrap();
+    let prefix = build(NEW).shell_prefix();
+    let keys = folder.path().display();
+    let text = format!(
+        r#"n=$#
+while [ $n -gt 0 ]; do
+    case $1 in
+    tls-creds-psk,*endpoint=server*) set -- "$@" "${{1%dir=*}}dir={keys}" ;;
+    *) set -- "$@" "$1" ;;
+    esac
+    shift
+    n=$((n - 1))
+done
+exec env {prefix} "$@""#
+    );
+    let stranger = script(folder.path(), "stranger", &text);
+    let args = [
+        "live",
+        NEW,
+        &stranger,
+        "-M",
+        "q35",
+        "--device",
+        "pvpanic-pci",
+    ];
+    let how = ["--paused", "--direction", "forward", "--retries", "0"];
+    let run = Run::new(&[&args[..], &how, &["--capability", "tls"]].concat());
+    let case = run.case(0);
+    assert_ne!(case["outcome"], "pass", "{}", run.said());
+    let without = &case["without_capability"][0];
+    assert_eq!(without["capability"], "tls", "{case:#}");
+    assert_eq!(without["failed"], 0, "{case:#}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
 fn a_capability_that_does_nothing_says_so() {
     let both = ["--capability", "xbzrle", "--capability", "auto-converge"];
     let run = passes_with(OLD, &both);

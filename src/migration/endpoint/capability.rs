@@ -7,6 +7,8 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::commands::SetParameters;
+use crate::migration::endpoint::tls;
+use crate::report::LegSide;
 
 /// No limit, in effect: a copy of the guest's memory then takes milliseconds; by default 5.2 sends
 /// 32 MiB/s.
@@ -54,11 +56,13 @@ pub enum Capability {
     Xbzrle,
     /// The guest is slowed down where it writes faster than it can be sent.
     AutoConverge,
+    /// The stream is encrypted, with a key of the case's own. To QEMU this is a parameter.
+    Tls,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Capability; 7] = [
+    pub const ALL: [Capability; 8] = [
         Capability::Multifd,
         Capability::PostcopyRam,
         Capability::PostcopyPreempt,
@@ -66,7 +70,13 @@ impl Capability {
         Capability::ZeroCopySend,
         Capability::Xbzrle,
         Capability::AutoConverge,
+        Capability::Tls,
     ];
+
+    /// Tells whether QEMU lists it among its capabilities.
+    pub(crate) fn is_listed(self) -> bool {
+        self != Capability::Tls
+    }
 
     /// Returns the capability without which a build refuses it.
     pub(crate) fn needs(self) -> Option<Capability> {
@@ -77,7 +87,8 @@ impl Capability {
             | Capability::PostcopyRam
             | Capability::MappedRam
             | Capability::Xbzrle
-            | Capability::AutoConverge => None,
+            | Capability::AutoConverge
+            | Capability::Tls => None,
         }
     }
 
@@ -113,11 +124,18 @@ impl Capability {
         if let Some(needed) = self.needs().filter(|needed| !beside.contains(needed)) {
             return Some(format!("{self} needs {needed} beside it"));
         }
+        let is_plain =
+            |of: &&Capability| matches!(of, Capability::MappedRam | Capability::ZeroCopySend);
+        if let (Capability::Tls, Some(plain)) = (self, beside.iter().find(is_plain)) {
+            return Some(format!(
+                "{self} encrypts memory, and {plain} sends it as it is"
+            ));
+        }
         let why = match (self, transport) {
             (Capability::Xbzrle | Capability::AutoConverge, _)
             | (Capability::MappedRam, File)
             | (Capability::ZeroCopySend, Tcp)
-            | (Capability::PostcopyRam, Unix | Tcp | Fd)
+            | (Capability::PostcopyRam | Capability::Tls, Unix | Tcp | Fd)
             | (Capability::Multifd | Capability::PostcopyPreempt, Unix | Tcp) => return None,
             (Capability::Multifd, File) if beside.contains(&Capability::MappedRam) => return None,
             (Capability::Multifd | Capability::PostcopyPreempt, Fd | Exec) => {
@@ -126,6 +144,9 @@ impl Capability {
             (Capability::Multifd, File) => "writes a file in a layout of its own, with mapped-ram",
             (Capability::PostcopyRam | Capability::PostcopyPreempt, Exec | File) => {
                 "asks the source for pages, and this leads one way"
+            }
+            (Capability::Tls, Exec | File) => {
+                "has both sides agree on a key first, and this leads one way"
             }
             (Capability::MappedRam, Unix | Tcp | Fd | Exec) => {
                 "writes to places of a file, and this is none"
@@ -149,6 +170,7 @@ impl fmt::Display for Capability {
             Capability::ZeroCopySend => "zero-copy-send",
             Capability::Xbzrle => "xbzrle",
             Capability::AutoConverge => "auto-converge",
+            Capability::Tls => "tls",
         })
     }
 }
@@ -176,7 +198,8 @@ pub(crate) enum Pace {
 }
 
 /// Returns the parameters that a side is set to.
-pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParameters {
+pub(crate) fn parameters(capabilities: &[Capability], pace: Pace, side: LegSide) -> SetParameters {
+    let tls = capabilities.contains(&Capability::Tls);
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let multifd = capabilities.contains(&Capability::Multifd);
     SetParameters {
@@ -191,6 +214,8 @@ pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParamete
             Pace::OnePass | Pace::SeveralPasses => WORKING_BANDWIDTH,
         },
         multifd_channels: multifd.then_some(MULTIFD_CHANNELS),
+        tls_creds: tls.then(|| tls::credentials(side)),
+        tls_hostname: tls.then_some(tls::HOST),
     }
 }
 
@@ -233,6 +258,14 @@ mod tests {
             (Multifd, Transport::File, &[MappedRam], None),
             (Multifd, Transport::File, &[], Some("with mapped-ram")),
             (Xbzrle, Transport::Exec, &[AutoConverge], None),
+            (Tls, Transport::Tcp, &[Multifd, PostcopyRam], None),
+            (Tls, Transport::File, &[], Some("agree on a key first")),
+            (
+                Tls,
+                Transport::Tcp,
+                &[ZeroCopySend],
+                Some("zero-copy-send sends it as it is"),
+            ),
         ] {
             let found = capability.obstacle(transport, beside);
             match obstacle {

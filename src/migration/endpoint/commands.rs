@@ -102,6 +102,10 @@ pub(crate) struct SetParameters {
     pub max_bandwidth: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multifd_channels: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_creds: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_hostname: Option<&'static str>,
 }
 command!(SetParameters, "migrate-set-parameters", Value);
 

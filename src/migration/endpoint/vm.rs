@@ -15,6 +15,7 @@ use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
+use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
@@ -126,6 +127,8 @@ pub struct LaunchSpec {
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
     pub(crate) tolerated: Arc<LoadChanges>,
+    /// Set if the stream is encrypted: both sides have a key.
+    pub tls: bool,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
     /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
@@ -223,6 +226,9 @@ impl LaunchSpec {
             args.extend(workload.attach_args(folder));
         }
         args.extend(of_devices.iter().map(OsString::from));
+        if self.tls {
+            args.extend(tls::args(folder).iter().map(OsString::from));
+        }
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
@@ -262,6 +268,9 @@ impl LaunchSpec {
     pub fn prepare(&self, folder: &Path) -> io::Result<()> {
         if let Some(workload) = &self.workload {
             workload.prepare(&self.plugged_in(), folder)?;
+        }
+        if self.tls {
+            tls::prepare(folder)?;
         }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {

@@ -76,7 +76,8 @@ async fn send(
         (true, true) => Pace::SeveralPasses,
         (true, false) => Pace::OnePass,
     };
-    if pace != Pace::Full {
+    // One that was a destination before has the credentials of one.
+    if pace != Pace::Full || capabilities.contains(&Capability::Tls) {
         set_up::set_pace(source, capabilities, pace).await?;
     }
     let relayed = match capabilities.iter().find(|of| !of.is_one_way()) {
@@ -88,7 +89,7 @@ async fn send(
     destination.monitored.session.forget_events();
     let mut watch = Watch::default();
     if pace == Pace::SeveralPasses {
-        watch.limited = Some(parameters(capabilities, Pace::Full));
+        watch.limited = Some(parameters(capabilities, Pace::Full, LegSide::Source));
     }
     // A file has to be whole before it is read; everywhere else the listener comes first.
     let listens_last = transport == Transport::File;
