@@ -165,6 +165,13 @@ pub(crate) struct InUse {
     pub lock: Arc<Flock<File>>,
 }
 
+impl InUse {
+    /// Returns the folder in which something may be kept that was found out about it.
+    pub(crate) fn notes(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
+}
+
 /// The right to fetch something of a suite, and a folder to do it in, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Fetching {

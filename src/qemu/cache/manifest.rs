@@ -137,7 +137,7 @@ pub(super) fn damage(
     record: &Record,
     care: Care,
 ) -> Result<Option<Damage>, CacheError> {
-    // Beside the root there are the manifest, the record and a script.
+    // Beside the root there are the manifest, the record, a script and notes.
     for item in items(entry)? {
         let path = item.path();
         let data = item.metadata().map_err(at("reading", &path))?;
