@@ -1,13 +1,14 @@
 //! A row: a case, a run, and what came of the one in the other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::model::{BuildRef, Direction, Version};
+use crate::model::{Accelerator, BuildRef, Direction, Version};
 use crate::report::identity::CaseKey;
-use crate::report::{Case, Leg, Outcome, Report};
+use crate::report::{AcceleratorUsed, Case, Leg, Outcome, Report};
 
 /// A build, as far as two can be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +116,7 @@ impl Run {
                 tool: report.tool.version.clone(),
                 lists: record.lists,
                 device_sets: record.device_sets,
-                host: record.host,
+                host: host(record.host, &report.accelerators),
             },
         }
     }
@@ -124,6 +125,15 @@ impl Run {
     pub fn day(&self) -> String {
         day(self.at)
     }
+}
+
+/// Names the host and, where guests were not only emulated, what else executed them there.
+fn host(name: String, used: &[AcceleratorUsed]) -> String {
+    let others = used.iter().map(|used| used.accelerator);
+    let others: BTreeSet<Accelerator> = others.filter(|of| *of != Accelerator::Tcg).collect();
+    others
+        .into_iter()
+        .fold(name, |name, of| format!("{name} with {of}"))
 }
 
 /// Returns the day of a moment in seconds since 1970.

@@ -27,6 +27,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::{TempFolder, uninterrupted};
+use crate::model::Version;
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
 use manifest::Care;
 pub use manifest::Damage;
@@ -129,6 +130,15 @@ pub struct Entry {
     pub unpacked_bytes: u64,
     /// The folder of the entry.
     pub path: PathBuf,
+}
+
+impl Entry {
+    /// Returns the QEMU release of a package of QEMU.
+    pub(crate) fn release(&self) -> Option<Version> {
+        // Debian writes an epoch before the version.
+        let version = self.version.rsplit(':').next().unwrap_or_default();
+        version.parse().ok()
+    }
 }
 
 /// The folder in which fetched builds are kept.

@@ -19,6 +19,7 @@ mod deadline;
 mod needs;
 mod processes;
 
+mod accelerators;
 mod baseline;
 mod bisect;
 mod builds;
@@ -38,6 +39,7 @@ mod formats;
 mod guests;
 mod history;
 mod hostile;
+mod in_tree;
 mod interruptions;
 mod linux;
 mod live;

@@ -95,7 +95,7 @@ fn kvm() -> (HostState, String) {
     match opened {
         Ok(_) => (
             HostState::Ok,
-            "/dev/kvm can be used; guests are emulated nonetheless".to_owned(),
+            "/dev/kvm can be used; guests are emulated unless --accel says otherwise".to_owned(),
         ),
         // Nothing here needs it.
         Err(error) => (

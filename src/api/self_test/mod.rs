@@ -15,7 +15,7 @@ use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Silent, outside_runtime};
-use crate::model::{BuildRef, Direction};
+use crate::model::{AcceleratorPreference, BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::{Cache, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
@@ -43,6 +43,8 @@ pub struct SelfTestConfig {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// The accelerators of the guests, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
 }
 
 impl SelfTestConfig {
@@ -320,6 +322,7 @@ impl<'f> Hand<'f> {
         };
         let guests = Guests {
             logs: Some(self.folder.join("logs")),
+            accelerators: config.accelerators.clone(),
             ..recipe.guests
         };
         let live_config = LiveConfig {

@@ -15,14 +15,15 @@ use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
-use crate::model::Version;
+use crate::migration::endpoint::tls;
+use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
-    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
-    option_value, quote,
+    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, accelerator,
+    machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -43,6 +44,8 @@ pub struct Endpoint {
     pub args: Vec<String>,
     /// The machine type of this build, where each has one of another name.
     pub machine: Option<String>,
+    /// The accelerator of its guests.
+    pub accelerator: Accelerator,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -76,6 +79,7 @@ impl Endpoint {
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
             args: Vec::new(),
             machine: None,
+            accelerator: Accelerator::Tcg,
             dump: None,
         }
     }
@@ -123,10 +127,13 @@ pub struct LaunchSpec {
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
     pub(crate) tolerated: Arc<LoadChanges>,
+    /// Set if the stream is encrypted: both sides have a key.
+    pub tls: bool,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
-    /// The contents of a destination's memory where it was never initialised.
-    pub(crate) fill: MallocFill,
+    /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
+    /// that leaves a value to chance is to show it.
+    pub(crate) fill: Option<MallocFill>,
     /// Set if both builds are asked for the features that virtio devices offer.
     pub features: bool,
 }
@@ -175,9 +182,9 @@ impl LaunchSpec {
             .chain(options.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
-        let mut args: Vec<OsString> = ["-M", &machine, "-accel", "tcg", "-no-user-config"]
-            .map(OsString::from)
-            .into();
+        let mut args: Vec<OsString> = ["-M", &machine].map(OsString::from).into();
+        args.extend(accelerator::only(endpoint.accelerator).map(OsString::from));
+        args.push("-no-user-config".into());
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
         }
@@ -219,6 +226,9 @@ impl LaunchSpec {
             args.extend(workload.attach_args(folder));
         }
         args.extend(of_devices.iter().map(OsString::from));
+        if self.tls {
+            args.extend(tls::args(folder).iter().map(OsString::from));
+        }
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
@@ -236,9 +246,9 @@ impl LaunchSpec {
 
     /// Returns the build as it is started in this role.
     fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
-        match role {
-            Role::Destination => endpoint.build.with_malloc_fill(self.fill),
-            Role::First => endpoint.build.clone(),
+        match (role, self.fill) {
+            (Role::Destination, Some(fill)) => endpoint.build.with_malloc_fill(fill),
+            _ => endpoint.build.clone(),
         }
     }
 
@@ -258,6 +268,9 @@ impl LaunchSpec {
     pub fn prepare(&self, folder: &Path) -> io::Result<()> {
         if let Some(workload) = &self.workload {
             workload.prepare(&self.plugged_in(), folder)?;
+        }
+        if self.tls {
+            tls::prepare(folder)?;
         }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {
@@ -290,6 +303,8 @@ pub struct Vm {
     /// The case's folder.
     pub folder: PathBuf,
     pub version: Version,
+    /// The accelerator of its guest.
+    pub(crate) accelerator: Accelerator,
     /// Time for one command.
     pub command: Duration,
     /// The command line as one types it, for the logs.
@@ -357,6 +372,7 @@ impl Vm {
             index,
             folder: folder.to_owned(),
             version: endpoint.info.version,
+            accelerator: endpoint.accelerator,
             command: endpoint.build.deadlines().command,
             command_line,
             trace,
