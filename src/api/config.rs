@@ -414,6 +414,17 @@ impl LiveConfig {
     }
 }
 
+/// The devices that a comparison of dumps leaves in doubt, and that are moved alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Doubts {
+    /// Each that an error or a warning is about, and each that one dump alone describes.
+    #[default]
+    All,
+    /// Those of which the baseline does not have the finding. Without a baseline there are none.
+    New,
+}
+
 /// Dumps compared and guests moved, for one verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -426,6 +437,8 @@ pub struct CheckConfig {
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.
     pub guests: Guests,
+    /// The devices that are moved alone, beside the guests.
+    pub doubts: Doubts,
     /// The lists and the policy.
     pub judging: Judging,
     /// The case that alone is run, as far as it can be, and that alone decides.
@@ -450,6 +463,7 @@ impl CheckConfig {
             builds,
             machine: Some(machine.into()),
             guests: Guests::new(),
+            doubts: Doubts::default(),
             judging: Judging::new(),
             case: None,
             memory: Memory::new(),
@@ -459,6 +473,12 @@ impl CheckConfig {
     /// Sets the guests, and how they are moved.
     pub fn guests(mut self, guests: Guests) -> CheckConfig {
         self.guests = guests;
+        self
+    }
+
+    /// Sets the devices that are moved alone.
+    pub fn doubts(mut self, doubts: Doubts) -> CheckConfig {
+        self.doubts = doubts;
         self
     }
 

@@ -60,6 +60,8 @@ pub(crate) enum Problem {
         "{set}: {leak}; a set of your own that needs it is used from a folder that you name with --trust DIR"
     )]
     Leak { set: String, leak: Leak },
+    #[error("{}: there is no such folder, whose device sets were to be trusted (--trust DIR)", folder.display())]
+    NothingTrusted { folder: PathBuf },
     #[error(transparent)]
     Run(#[from] RunFailure),
     #[error(transparent)]
@@ -166,6 +168,7 @@ impl Problem {
             | Problem::Lists(_)
             | Problem::Devices(_)
             | Problem::Leak { .. }
+            | Problem::NothingTrusted { .. }
             | Problem::Name(_)
             | Problem::Read(_)
             | Problem::Guest { .. }

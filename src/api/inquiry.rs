@@ -41,6 +41,7 @@ use crate::qemu::block_on;
 use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
+use crate::report::baseline::mark;
 use crate::report::{
     AcceleratorUsed, Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy,
     Report, notices_of,
@@ -93,11 +94,8 @@ impl Opened {
             watcher: &|event| progress.event(Event::Fetch(event)),
             lists_drivers: true,
         };
-        let pair = Pair::open(
-            &qemu::parse(&builds.old)?,
-            &qemu::parse(&builds.new)?,
-            &means,
-        )?;
+        let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
+        let pair = Pair::open(&old, &new, &means)?;
         let machines =
             match machine {
                 Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,
@@ -189,6 +187,11 @@ fn machine_of<'m>(
 
 /// The sets that are asked for, and one more of single devices.
 fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
+    if let Some(folder) = guests.trusted.iter().find(|folder| !folder.is_dir()) {
+        return Err(Problem::NothingTrusted {
+            folder: folder.clone(),
+        });
+    }
     let mut sets = Vec::new();
     for name in &guests.device_sets {
         sets.extend(device_set(name, guests, arch)?.guests());
@@ -501,6 +504,12 @@ impl<'i> Inquiry<'i> {
         if let Some(moved) = &mut self.moved {
             defaults::explain(&mut moved.cases);
         }
+    }
+
+    /// Notes which findings a baseline has: no device is moved for these.
+    pub(crate) fn mark_known(&mut self, baseline: Option<&Report>) {
+        let machine = self.opened.machines.to_string();
+        mark(&mut self.findings, Some(&machine), baseline);
     }
 
     /// Migrates each device that the dumps leave in doubt, or the one that the run is about.

@@ -18,11 +18,12 @@ use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
 use crate::report;
-use crate::report::baseline::hold_against;
+use crate::report::baseline::{forget, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{
     CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
+use crate::rules::code;
 use crate::rules::known_issues;
 use crate::rules::known_issues::KnownIssues;
 
@@ -48,6 +49,8 @@ pub struct Memory {
     pub owners: Option<PathBuf>,
     /// A tree of QEMU's sources, which has the files of a device; without a file of owners, its MAINTAINERS.
     pub tree: Option<PathBuf>,
+    /// The words of the command line, which the report shows.
+    pub command: Vec<String>,
 }
 
 impl Memory {
@@ -98,6 +101,12 @@ impl Memory {
         self
     }
 
+    /// Sets the words of the command line, for the report.
+    pub fn command(mut self, words: impl IntoIterator<Item = String>) -> Memory {
+        self.command = words.into_iter().collect();
+        self
+    }
+
     /// Sets the rules by which the history gives each case its tier.
     pub fn tiers(mut self, rules: TierRules) -> Memory {
         self.tiers = rules;
@@ -125,6 +134,7 @@ pub(crate) struct Recalled {
     notices: Vec<Notice>,
     gate: Gate,
     began: SystemTime,
+    command: Vec<String>,
     /// A hash of the device sets; empty until [`Recalled::hold`].
     sets: String,
 }
@@ -155,6 +165,7 @@ impl Recalled {
             notices: Vec::new(),
             gate: memory.gate,
             began: SystemTime::now(),
+            command: memory.command.clone(),
             sets: String::new(),
         })
     }
@@ -188,6 +199,11 @@ impl Recalled {
         Ok(())
     }
 
+    /// Returns the report that the run is held against.
+    pub(crate) fn baseline(&self) -> Option<&Report> {
+        self.baseline.as_ref().map(|input| &input.report)
+    }
+
     /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
     /// says which entries are out of date.
     pub(crate) fn conclude(
@@ -208,9 +224,12 @@ impl Recalled {
             report.notices.extend(notices);
             report.run = Some(RunRecord {
                 sought: Some(means.sought.clone()),
+                command: self.command,
+                elapsed_ms: milliseconds(self.began),
                 ..record(self.began, lists, self.sets, means.builds)
             });
         }
+        forget(&mut report);
         if let Some(baseline) = &self.baseline {
             hold_against(
                 &mut report,
@@ -239,7 +258,8 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
-        tell(&mut report, self.owners.as_ref());
+        tell(&mut report, self.owners.as_ref(), self.gate);
+        code::attach(&mut report);
         Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
@@ -248,7 +268,7 @@ impl Recalled {
 }
 
 /// Says who owns what. A shard's report may have said so before.
-fn tell(report: &mut Report, owners: Option<&Owners>) {
+fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
     report.owners.clear();
     let findings = report
         .findings
@@ -259,7 +279,7 @@ fn tell(report: &mut Report, owners: Option<&Owners>) {
     let Some(owners) = owners else {
         return;
     };
-    if let Err(error) = owners.assign(report) {
+    if let Err(error) = owners.assign(report, gate == Gate::New) {
         let tree = owners.tree().map(|tree| tree.display().to_string());
         let notice = Notice::new(NoticeKind::OwnersUnknown, tree.unwrap_or_default(), error);
         report.notices.push(notice);
@@ -401,5 +421,13 @@ fn record(
         old_hash,
         new_hash,
         sought: None,
+        command: Vec::new(),
+        elapsed_ms: None,
     }
+}
+
+/// Returns the time since the run began; nothing where the clock was set back meanwhile.
+fn milliseconds(began: SystemTime) -> Option<u64> {
+    let elapsed = began.elapsed().ok()?;
+    elapsed.as_millis().try_into().ok()
 }

@@ -58,7 +58,11 @@ fn missing(config: &MergeConfig) -> Missing {
 /// A file is no map, the maps are not of one run, one is there twice, or one is missing and
 /// [`MergeConfig::partial`] does not allow that. Earlier results are for the report of two builds.
 pub fn merge_maps(config: &MergeConfig) -> Result<Map, Error> {
-    if config.memory != Memory::new() {
+    let nothing = Memory {
+        command: config.memory.command.clone(),
+        ..Memory::new()
+    };
+    if config.memory != nothing {
         return Err(Problem::MapMemory.into());
     }
     let mut maps = Vec::new();

@@ -28,8 +28,9 @@ pub(crate) struct Cli {
 }
 
 const EXIT_STATUS: &str = "\
-A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, or
-debian:SUITE (for instance debian:bookworm-backports), fetched once into a cache and run from there.
+A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, a folder that
+QEMU is built in or its tree, debian:SUITE (for instance debian:bookworm-backports), fetched once into a
+cache and run from there, or last-release: of the fetched builds the newest before the other BUILD.
 
 An option is a variable too (--min-coverage: MIGCOMPAT_MIN_COVERAGE), and may stand in a migcompat.toml.
 
@@ -344,12 +345,15 @@ pub(crate) struct BuildArgs {
 /// The builds, and the direction.
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
-    /// Build that guests start on
+    /// Build that guests start on [default in a tree of QEMU: last-release]
     #[arg(value_name = "OLD")]
-    pub old: String,
-    /// Build that they migrate to, and back from
+    pub old: Option<String>,
+    /// Build that they migrate to, and back from; with --against the only one [default in a tree of QEMU: its build]
     #[arg(value_name = "NEW")]
-    pub new: String,
+    pub new: Option<String>,
+    /// Build that guests start on, in the place of OLD
+    #[arg(long, value_name = "BUILD", conflicts_with = "new")]
+    pub against: Option<String>,
     #[command(flatten)]
     pub build: BuildArgs,
     /// Direction of the migration
@@ -716,10 +720,23 @@ pub(crate) struct SweepArgs {
     pub output: OutputArgs,
 }
 
+/// The work in a tree of QEMU, whose build is not named.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    /// In a tree of QEMU: check again each time that its build is linked, until a signal ends it
+    #[arg(long, conflicts_with = "old")]
+    pub watch: bool,
+    /// In a tree of QEMU: make the tree as it is now the baseline, instead of the one that is saved in its build
+    #[arg(long, conflicts_with = "old")]
+    pub reset: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    #[command(flatten)]
+    pub tree: TreeArgs,
     #[command(flatten)]
     pub loops: LoopArgs,
     #[command(flatten)]

@@ -9,28 +9,31 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::api::{
-    BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SelfTestConfig,
-    SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    BisectConfig, Builds, Candidates, CheckConfig, Doubts, GuestDescription, Guests, Judging,
+    LiveConfig, LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange,
+    SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
-use crate::cli::Failure;
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
     LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
     SweepArgs, TierArgs, Workload,
 };
+use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
+use crate::qemu::LAST_RELEASE;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
-impl From<&StaticArgs> for StaticConfig {
-    fn from(args: &StaticArgs) -> StaticConfig {
-        StaticConfig {
-            builds: Builds::from(&args.pair),
+impl TryFrom<&StaticArgs> for StaticConfig {
+    type Error = Failure;
+
+    fn try_from(args: &StaticArgs) -> Result<StaticConfig, Failure> {
+        Ok(StaticConfig {
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             judging: judging(&args.judge),
             memory: Memory::from(&args.memory),
-        }
+        })
     }
 }
 
@@ -39,7 +42,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
 
     fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
         Ok(LiveConfig {
-            builds: Builds::from(&args.pair),
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
             lists: args.lists.clone(),
@@ -55,9 +58,10 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
 
     fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
         Ok(CheckConfig {
-            builds: Builds::from(&args.pair),
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
+            doubts: Doubts::All,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
@@ -157,7 +161,9 @@ impl From<&MergeArgs> for MergeConfig {
 
 impl From<&MemoryArgs> for Memory {
     fn from(args: &MemoryArgs) -> Memory {
+        let command = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         Memory {
+            command: command.collect(),
             baseline: args.baseline.clone(),
             history: args.history.clone(),
             lock: args.lock.clone(),
@@ -198,15 +204,30 @@ impl From<&TierArgs> for TierRules {
     }
 }
 
-impl From<&PairArgs> for Builds {
-    fn from(args: &PairArgs) -> Builds {
-        Builds {
-            old: args.old.clone(),
-            new: args.new.clone(),
+impl TryFrom<&PairArgs> for Builds {
+    type Error = Failure;
+
+    fn try_from(args: &PairArgs) -> Result<Builds, Failure> {
+        let (old, new) = match (&args.old, &args.new, &args.against) {
+            (Some(old), Some(new), _) | (Some(new), None, Some(old)) => (old.clone(), new.clone()),
+            (Some(only), None, None) => {
+                return Err(Failure::usage(anyhow!(
+                    "{only:?} is one BUILD, and two are compared: name OLD and NEW, or NEW and --against {LAST_RELEASE}"
+                )));
+            }
+            (None, _, against) => {
+                let old = against.clone();
+                let old = old.unwrap_or_else(|| LAST_RELEASE.to_owned());
+                (old, here::build()?)
+            }
+        };
+        Ok(Builds {
+            old,
+            new,
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
             directions: args.direction.list().to_vec(),
-        }
+        })
     }
 }
 

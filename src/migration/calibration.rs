@@ -158,7 +158,7 @@ async fn with_filled_memory(
         let launch = LaunchSpec {
             workload: None,
             tolerated: Arc::default(),
-            fill,
+            fill: Some(fill),
             ..launch.clone()
         };
         let run = run::run(config, route, &launch, direction, &|_| {}).await;

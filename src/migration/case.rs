@@ -11,6 +11,7 @@ use crate::migration::calibration::calibrate;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part, Step, Watcher};
 use crate::migration::coverage::{Observed, SentSection};
 use crate::migration::diagnosis::explain::explain_refusal;
+use crate::migration::diagnosis::reproducer::Script;
 use crate::migration::diagnosis::{culprits, reproduce};
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -307,6 +308,11 @@ pub(crate) fn record_failure(
     let folder = folder.unwrap_or_else(|| config.logs.clone());
     let gone = &route[..(result.legs.len() + 1).min(route.len())];
     case.reproduce = Some(reproduce::line(gone, launch, &folder, &config.capabilities));
+    if case.logs.is_some() && !gone.is_empty() {
+        let how = (&*folder, &*config.capabilities);
+        let script = Script::moves(case, &result, launch, gone, how).write(&folder);
+        case.reproducer = script.ok().map(|path| path.display().to_string());
+    }
     case.state_diff.clone_from(&result.state.diffs);
     case.source_stderr.clone_from(&result.source_stderr);
     case.destination_stderr

@@ -14,7 +14,6 @@ use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{Accelerator, Direction};
-use crate::qemu::MallocFill;
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
@@ -196,7 +195,7 @@ impl MigrationConfig {
             tolerated: Arc::default(),
             tls: self.capabilities.contains(&Capability::Tls),
             survey: false,
-            fill: MallocFill::USUAL,
+            fill: None,
             features: false,
         }
     }

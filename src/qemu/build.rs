@@ -46,11 +46,8 @@ impl Default for Deadlines {
 pub(crate) struct MallocFill(u8);
 
 impl MallocFill {
-    /// What a destination has where nothing else is asked for, so that a load that leaves a value to chance shows it
-    /// each time, and not on another day.
-    pub(crate) const USUAL: MallocFill = MallocFill(0x55);
     /// Two of them: what depends on such memory is different with the one and the other.
-    pub(crate) const BOTH: [MallocFill; 2] = [MallocFill::USUAL, MallocFill(0x33)];
+    pub(crate) const BOTH: [MallocFill; 2] = [MallocFill(0x55), MallocFill(0x33)];
 
     const VARIABLE: &str = "GLIBC_TUNABLES";
 

@@ -1,5 +1,6 @@
 //! Cases: migrations that were tried, leg by leg, and their outcomes.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -331,6 +332,9 @@ pub struct Case {
     pub owners: Vec<String>,
     /// One shell line that does the same by hand.
     pub reproduce: Option<String>,
+    /// The same as a script beside the logs, to read and to change; it says what was expected and what came.
+    #[serde(default)]
+    pub reproducer: Option<String>,
     /// The end of what each side printed, where the case did not pass.
     pub source_stderr: String,
     /// The end of what the destination printed.
@@ -388,6 +392,7 @@ impl Case {
             tier: None,
             owners: Vec::new(),
             reproduce: None,
+            reproducer: None,
             source_stderr: String::new(),
             destination_stderr: String::new(),
             logs: None,
@@ -443,6 +448,15 @@ impl Case {
         let lost = self.logs_lost.iter();
         let lost = lost.map(|why| Notice::new(NoticeKind::LogsNotKept, &*self.id, why));
         not_running.chain(changed).chain(undriven).chain(lost)
+    }
+
+    /// Returns the shortest line that does the same by hand: the script beside the logs, or else the line that needs
+    /// nothing beside it.
+    pub(crate) fn by_hand(&self) -> Option<Cow<'_, str>> {
+        let script = self.reproducer.as_ref();
+        let script = script.and_then(|path| Some(format!("sh {}", shlex::try_quote(path).ok()?)));
+        let line = self.reproduce.as_deref().map(Cow::Borrowed);
+        script.map(Cow::Owned).or(line)
     }
 
     /// Returns whether this case alone makes the pair of builds incompatible.

@@ -41,7 +41,8 @@ pub use coverage::{
     Described, DirectionCoverage, Kinds, Reached, RequiredCoverage, RequiredState, Shortfall,
 };
 pub use finding::{
-    ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    ChangeKey, Changed, Code, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    Source, SourceField,
 };
 pub use guest::{
     Advice, Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission,

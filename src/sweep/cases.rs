@@ -147,6 +147,10 @@ pub(crate) fn device_case(
             });
             if !case.grafted.is_empty() {
                 case.reproduce = Some(sweep_command(target, driver, direction));
+                // Builds alone would stop at those sections.
+                if let Some(script) = case.reproducer.take() {
+                    let _left_behind = std::fs::remove_file(script);
+                }
             }
         }
         // The cause is with what it needs.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds};
+use crate::common::{build, script, stderr, strike, with_builds};
 use crate::needs::mounted;
 use crate::processes::monitor;
 
@@ -415,6 +415,59 @@ fn a_break_names_its_section_and_the_finding_that_predicts_it() {
     assert!(printed.contains("pciespscsi"), "{printed}\n{line}");
 }
 
+/// The script beside the logs, run as it is written, says which outcome was expected, and that it came.
+#[apply(test)]
+#[needs(Builds)]
+fn a_reproducer_sees_the_same_outcome() {
+    let paused = ["--paused", "--direction"];
+    let script = |args: &[&str], way: &[&str], outcome: &str| {
+        let logs = tempfile::Builder::new()
+            .prefix("kept logs")
+            .tempdir()
+            .unwrap();
+        let keep = [
+            "--retries",
+            "0",
+            "--keep-logs",
+            logs.path().to_str().unwrap(),
+        ];
+        let fixed = ["live", OLD, NEW, "-M", "pc-q35-7.2"];
+        let run = Run::new(&[&fixed[..], args, way, &keep].concat());
+        assert_eq!(run.outcomes(), [outcome], "{}", run.said());
+        let script = run.case(0)["reproducer"].as_str().unwrap();
+        let mut by_hand = Command::new("sh");
+        by_hand.arg(script).env("TMPDIR", run.temp.path());
+        let by_hand = by_hand
+            .env("MIGCOMPAT", env!("CARGO_BIN_EXE_migcompat"))
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&by_hand.stdout);
+        let text = fs::read_to_string(script).unwrap();
+        let last = printed.lines().last().unwrap_or_default();
+        let says = format!("expected: {outcome}; came: {outcome} (");
+        assert!(last.starts_with(&says), "{printed}\n{text}");
+        assert_eq!(by_hand.status.code(), Some(0), "{printed}");
+        assert!(text.lines().all(|line| line.len() < 300), "{text}");
+        // Nothing is left behind.
+        run.leaves_nothing();
+        printed.into_owned()
+    };
+    let forward = [&paused[..], &["forward"]].concat();
+    let backward = [&paused[..], &["backward"]].concat();
+    script(&["--device", "am53c974"], &forward, "fail");
+    script(&["--device", "isa-vga"], &backward, "crash");
+    let displaced = script(&["--device", "am53c974"], &backward, "lost");
+    assert!(displaced.contains("esp/ti_cmd"), "{displaced}");
+    let filled = script(&["--device", "sb16"], &backward, "lost");
+    assert!(filled.contains("layout irq"), "{filled}");
+    // A guest that works, at the second leg.
+    script(
+        &["--device", "am53c974", "--loops", "1"],
+        &["--old-arg=-no-reboot"],
+        "fail",
+    );
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
@@ -685,10 +738,9 @@ fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
 /// A build that gets a signal in the middle of the first migration, and never again.
 fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     let once = format!(
-        "if mkdir {}/struck 2>/dev/null; then \
-         (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
-         if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
-        dir.display()
+        "if mkdir {}/struck 2>/dev/null; then {} fi",
+        dir.display(),
+        strike(signal, "m1")
     );
     wrapper(dir, suite, role, &once)
 }

@@ -1,15 +1,17 @@
 //! The report for people, as text and for a browser: what it tells first, that a page stands alone, and
 //! that nothing in it becomes markup.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use macro_rules_attribute::apply;
 use migcompat::model::Direction;
 use migcompat::report::render::{html, text};
 use migcompat::report::{
     Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, LeftOut, Leg,
-    Outcome, Policy, Reached, Repeated, Report, Split, StateChecked, StateDiff, Swept,
+    Outcome, Policy, Reached, Repeated, Report, RunRecord, Split, StateChecked, StateDiff, Swept,
 };
 use regex::Regex;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::common::{migcompat, stderr, with_builds};
 
@@ -19,6 +21,7 @@ fn page(report: &Report) -> String {
     html::write(report, &mut page).expect("written");
     let page = String::from_utf8(page).expect("UTF-8");
     sound(&page);
+    let page = without_script(&page);
     let (head, rest) = page.split_once("<style>").expect("a style");
     let (_, body) = rest.split_once("</style>").expect("its end");
     let lines = format!("{head}{body}");
@@ -26,28 +29,56 @@ fn page(report: &Report) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every angle bracket is a tag's, every tag is closed, and nothing is run or loaded.
+/// The page without its script, which is the one that it allows, and ours.
+fn without_script(page: &str) -> String {
+    let ours = include_str!("../../templates/report.js").trim();
+    let (before, rest) = page.split_once("<script>").expect("a script");
+    let (script, after) = rest.split_once("</script>").expect("its end");
+    assert_eq!(script.trim(), ours);
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+    let policy = format!(
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'\""
+    );
+    let plain = before.replace("&#39;", "'").replace("&#43;", "+");
+    assert!(plain.contains(&policy), "the page has to allow {policy}");
+    before.to_owned() + after
+}
+
+/// Every angle bracket is a tag's, every tag is closed, and nothing is run or loaded but for one known script.
 fn sound(page: &str) {
+    let page = without_script(page);
     let page = page.strip_prefix("<!doctype html>").expect("HTML");
     let tag =
         Regex::new(r#"^<(/?)([a-z][a-z0-9]*)((?: [a-z-]+(?:="[^"<>]*")?)*)>"#).expect("sound");
+    let inert =
+        Regex::new(r##" (?:(?:data-[a-z]+|id)=\"[^\"<>]*\"|href=\"#[^\"<>]*\")"##).expect("sound");
     let mut open: Vec<&str> = Vec::new();
     for (at, _) in page.match_indices('<') {
         let excerpt: String = page[at..].chars().take(80).collect();
         let tag = tag.captures(&page[at..]).expect(&excerpt);
         let (closing, name) = (!tag[1].is_empty(), tag.get(2).expect("a name").as_str());
-        let attributes = &tag[3];
+        // What the script selects by, and an anchor, is no markup, whatever it is.
+        let attributes = inert.replace_all(&tag[3], "");
         for risky in [" on", " src", "href=\"http", "javascript"] {
             assert!(!attributes.contains(risky), "{excerpt}");
         }
         match (name, closing) {
-            ("meta" | "br", _) => {}
+            ("meta" | "br" | "input", _) => {}
             ("script" | "link" | "img" | "iframe", _) => panic!("{excerpt}"),
             (name, false) => open.push(name),
             (name, true) => assert_eq!(open.pop(), Some(name), "{excerpt}"),
         }
     }
     assert_eq!(open, [""; 0]);
+    let mut anchors: Vec<&str> = page
+        .split(" id=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    let all = anchors.len();
+    anchors.sort_unstable();
+    anchors.dedup();
+    assert_eq!(anchors.len(), all, "an anchor twice");
     for foreign in ["@import", "url("] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -192,6 +223,15 @@ pub fn everything() -> Report {
         section("rtl8139", Reached::Compared, None),
     ]);
     let report = Report {
+        run: Some(RunRecord {
+            started: "2026-01-02T03:04:05Z".to_owned(),
+            host: "builder".to_owned(),
+            command: ["migcompat", "sweep", "old build", "new"]
+                .map(str::to_owned)
+                .into(),
+            elapsed_ms: Some(125_000),
+            ..RunRecord::default()
+        }),
         machine: Some("pc-q35-7.2".to_owned()),
         swept: vec![Swept {
             architecture: "x86_64".to_owned(),
@@ -232,6 +272,7 @@ fn a_text_tells_what_did_not_pass_first() {
         width: 100,
         verbose: false,
         quiet: false,
+        code: false,
     };
     let mut out = anstream::StripStream::new(Vec::new());
     text::write(&everything(), options, &mut out).expect("written");
@@ -391,6 +432,17 @@ fn a_sweep_of_real_builds_is_a_page() {
     has("q35/e1000/unix/backward</th>");
     has("mktemp -d");
     let rows = page.matches("<th scope=\"row\">q35/").count();
-    // am53c974, dc390 and isa-vga that failed; the machine, isa-vga and e1000, each way but one, that passed.
-    assert_eq!(rows, 3 + 5, "{page}");
+    // The machine, isa-vga and e1000, each way but one, that passed.
+    assert_eq!(rows, 5, "{page}");
+    // am53c974, dc390 and isa-vga that failed have a row each for both machines, and each case has an anchor.
+    for device in ["am53c974", "dc390", "isa-vga"] {
+        let row = format!("<th scope=\"row\">{device}/unix</th>");
+        assert_eq!(page.matches(&row).count(), 1, "{device}: {page}");
+        has(&format!("id=\"case-q35/{device}/unix/backward\""));
+    }
+    // A finding leads to the case that proves it, and the case to it.
+    has("<dt>confirmed by</dt><dd><a href=\"#case-");
+    has("<a href=\"#finding-forward/field-added/am53c974/");
+    has("<a id=\"finding-forward/field-added/am53c974/");
+    has(&format!("migcompat {}</p>", env!("CARGO_PKG_VERSION")));
 }

@@ -233,7 +233,7 @@ pub fn self_test(config: &SelfTestConfig, progress: &dyn Progress) -> Result<Sel
     outside_runtime()?;
     let folder = private_dir().map_err(Problem::NoTemporaryFolder)?;
     let cache = Cache::new(config.cache.clone()).map_err(QemuError::from)?;
-    let host = host::checks(cache.path());
+    let host = host::checks(&cache);
     let mut result = SelfTest {
         schema: SCHEMA,
         tool: Tool::this(),

@@ -10,6 +10,7 @@ pub(crate) mod load_trace;
 pub(crate) mod properties;
 pub(crate) mod property_diff;
 pub(crate) mod reproduce;
+pub(crate) mod reproducer;
 pub(crate) mod section_override;
 pub(crate) mod survey;
 pub(crate) mod withdraw;

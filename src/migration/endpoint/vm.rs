@@ -13,7 +13,7 @@ use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::commands::{Cont, Stop};
+use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
@@ -131,8 +131,9 @@ pub struct LaunchSpec {
     pub tls: bool,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
-    /// The contents of a destination's memory where it was never initialised.
-    pub(crate) fill: MallocFill,
+    /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
+    /// that leaves a value to chance is to show it.
+    pub(crate) fill: Option<MallocFill>,
     /// Set if both builds are asked for the features that virtio devices offer.
     pub features: bool,
 }
@@ -245,9 +246,9 @@ impl LaunchSpec {
 
     /// Returns the build as it is started in this role.
     fn build(&self, endpoint: &Endpoint, role: Role) -> Build {
-        match role {
-            Role::Destination => endpoint.build.with_malloc_fill(self.fill),
-            Role::First => endpoint.build.clone(),
+        match (role, self.fill) {
+            (Role::Destination, Some(fill)) => endpoint.build.with_malloc_fill(fill),
+            _ => endpoint.build.clone(),
         }
     }
 
@@ -463,6 +464,15 @@ impl Vm {
             .execute(Stop {}, self.command)
             .await
             .map(drop)
+    }
+
+    /// Checks that the build answers: where its guest says nothing, one that does not is what hangs.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn answers(&self) -> Result<(), QmpError> {
+        let asked = self.monitored.session.execute(QueryStatus {}, self.command);
+        asked.await.map(drop)
     }
 
     /// Reads everything that the guest has printed by now into the log.

@@ -19,6 +19,7 @@ use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::explain::explain_refusal;
 use crate::migration::diagnosis::reproduce;
+use crate::migration::diagnosis::reproducer::Script;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine_to;
 use crate::migration::result::RunResult;
@@ -110,13 +111,19 @@ pub(crate) async fn load(
         None => Vec::new(),
     };
     if run.failed() {
-        record_failure(config, &mut case, run, &launch, &[]);
+        record_failure(config, &mut case, run.clone(), &launch, &[]);
+        case.reproduce = None;
         let folder = case.logs.as_ref().map(PathBuf::from);
-        case.reproduce = folder.filter(|_| state.is_plain()).map(|folder| {
+        if let Some(folder) = folder.filter(|_| state.is_plain()) {
             let file = state.path.canonicalize();
             let file = file.unwrap_or_else(|_| state.path.clone());
-            reproduce::load_line(&config.new, &launch, &folder, (&file, state.offset))
-        });
+            let from = (&*file, state.offset);
+            let line = reproduce::load_line(&config.new, &launch, &folder, from);
+            case.reproduce = Some(line);
+            let script = Script::loads(&case, &run, &launch, (&config.new, &folder), from);
+            let script = script.write(&folder);
+            case.reproducer = script.ok().map(|path| path.display().to_string());
+        }
     } else {
         record(&mut case, run);
     }

@@ -243,8 +243,8 @@ pub(crate) fn failure(
     if let Some(logs) = &case.logs {
         writeln!(out, "  logs       {logs}")?;
     }
-    if let Some(line) = &case.reproduce {
-        writeln!(out, "  by hand    {line}")?;
+    if let Some(by_hand) = case.by_hand() {
+        writeln!(out, "  by hand    {by_hand}")?;
     }
     writeln!(out)
 }

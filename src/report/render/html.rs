@@ -1,5 +1,5 @@
 //! The report as one page, for a maintainer to read before a freeze, or to attach to a mail. It is
-//! self-contained: no script, and nothing from elsewhere.
+//! self-contained: nothing from elsewhere, and its script only helps to find and copy.
 //!
 //! The contents of the page are gathered here, in its order; `templates/` has its appearance.
 //! Templates escape whatever they are given: no text of a build or a file can become markup.
@@ -13,9 +13,13 @@ use crate::model::Direction;
 use crate::model::{BuildKind, BuildRef, Side};
 use crate::report::render::cases::{alone, became};
 use crate::report::render::groups;
+use crate::report::render::matrix::{Cell, Facets, Matrix, Row};
+use crate::report::render::page::{
+    SCRIPT_HASH, case_anchor, finding_anchors, finding_id, lasted, typed, when,
+};
 use crate::report::{
-    Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level, Outcome, Reached,
-    Report, RuleText, Shortfall, Split, Swept, Treatment, Verdict,
+    BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level,
+    Outcome, Reached, Report, RuleText, Shortfall, Split, Swept, Treatment, Verdict,
 };
 
 /// Number of failures above which all are folded.
@@ -45,7 +49,12 @@ struct Page<'r> {
     untested: Option<String>,
     /// Counts, each with the part of the page that has the details.
     counts: Vec<Count>,
+    /// The machines of the matrix.
+    columns: Vec<&'r str>,
     matrix: Vec<Row<'r>>,
+    /// What the baseline does not have.
+    changed_findings: Vec<&'r Finding>,
+    anchors: Vec<(&'r Finding, String)>,
     /// The outcomes of the matrix that need an explanation.
     explained: BTreeMap<Outcome, &'static str>,
     failures: Vec<Failure<'r>>,
@@ -74,30 +83,32 @@ struct Count {
     class: &'static str,
 }
 
-/// The outcomes of the cases of one machine and one set of devices, a cell for each direction.
-struct Row<'r> {
-    machine: &'r str,
-    /// The case without its direction.
-    what: String,
-    cells: Vec<Option<Cell>>,
-}
-
-struct Cell {
-    outcome: Outcome,
-    allowed: bool,
-    /// The number of the failure that explains it.
-    number: Option<usize>,
-}
-
 /// Cases with one cause; the first is shown in full.
 struct Failure<'r> {
     number: usize,
     case: &'r Case,
     others: Vec<&'r Case>,
     rule: Option<&'r RuleText>,
+    /// The findings that it confirms.
+    findings: Vec<&'r Finding>,
 }
 
-impl Failure<'_> {
+impl<'r> Failure<'r> {
+    fn cases(&self) -> Vec<&'r Case> {
+        std::iter::once(self.case)
+            .chain(self.others.iter().copied())
+            .collect()
+    }
+
+    /// Tells whether the baseline lacks one of its cases.
+    fn is_change(&self) -> bool {
+        self.cases().iter().any(|case| is_change(case.baseline))
+    }
+
+    fn facets(&self) -> Facets {
+        Facets::of(&self.cases())
+    }
+
     fn cause(&self) -> &str {
         let cause = self.case.cause.as_ref();
         cause.map_or("no cause is known", |cause| cause.message.as_str())
@@ -142,6 +153,8 @@ impl OfRule<'_> {
 /// Findings that differ in nothing but the direction.
 struct Place<'r> {
     finding: &'r Finding,
+    /// All of them.
+    findings: Vec<&'r Finding>,
     directions: String,
     messages: Vec<(String, &'r str)>,
     /// Types that one build lacks, instead of a place.
@@ -231,7 +244,7 @@ impl<'r> Page<'r> {
         };
         let directions = among(&of_cases);
         let failures = failures(report);
-        let matrix = matrix(report, &directions, &failures);
+        let matrix = Matrix::of(&report.cases, &numbers(&failures));
         let (allowed_failures, failures): (Vec<_>, Vec<_>) = failures
             .into_iter()
             .partition(|failure| failure.case.allowed_by.is_some());
@@ -250,7 +263,16 @@ impl<'r> Page<'r> {
             moved: among(&|case, direction| of_cases(case, direction) || of_legs(case, direction)),
             untested: untested(report),
             counts: counts(report),
-            matrix,
+            columns: matrix.columns,
+            matrix: matrix.rows,
+            anchors: finding_anchors(&report.findings),
+            changed_findings: report
+                .findings
+                .iter()
+                .filter(|f| {
+                    is_change(f.baseline) && f.level != Level::Note && f.allowed_by.is_none()
+                })
+                .collect(),
             explained: groups::explained(&report.cases),
             unfolded: failures.len() <= UNFOLDED,
             failures,
@@ -270,6 +292,23 @@ impl<'r> Page<'r> {
 
     fn builds(&self) -> [(&'static str, &BuildRef); 2] {
         [("old", &self.report.old), ("new", &self.report.new)]
+    }
+
+    /// Returns the anchor of a finding of the report.
+    fn anchor(&self, finding: &Finding) -> &str {
+        let mut anchors = self.anchors.iter();
+        let own = anchors.find(|(other, _)| std::ptr::eq(*other, finding));
+        own.map_or("", |(_, anchor)| anchor)
+    }
+
+    /// Returns the cases of a row by the columns of the table.
+    fn cells<'p>(&'p self, row: &'p Row<'r>) -> Vec<(&'r str, Option<&'p Cell<'r>>)> {
+        let machines = self.columns.iter();
+        let cells = machines.flat_map(|&machine| {
+            let directions = self.directions.iter();
+            directions.map(move |&direction| (machine, row.cell(machine, direction)))
+        });
+        cells.collect()
     }
 
     /// Returns true if so little passed that it is shown unfolded.
@@ -292,6 +331,11 @@ impl<'r> Page<'r> {
     fn has_left_out(&self) -> bool {
         !self.swept.is_empty() || !self.lacking.is_empty() || !self.skipped.is_empty()
     }
+}
+
+/// Tells whether the baseline does not have it.
+fn is_change(status: Option<BaselineStatus>) -> bool {
+    status == Some(BaselineStatus::New)
 }
 
 fn kind(build: &BuildRef) -> &'static str {
@@ -414,7 +458,12 @@ fn failures(report: &Report) -> Vec<Failure<'_>> {
             continue;
         };
         let rule = case.cause.as_ref().and_then(|cause| cause.rule);
+        let confirmed = report.findings.iter().filter(|finding| {
+            let by = finding.confirmed_by.as_ref().map(Confirmation::as_str);
+            by.is_some_and(|by| case.id == by || others.iter().any(|other| other.id == by))
+        });
         failures.push(Failure {
+            findings: confirmed.collect(),
             number: failures.len() + 1,
             case,
             others: others.to_vec(),
@@ -424,60 +473,13 @@ fn failures(report: &Report) -> Vec<Failure<'_>> {
     failures
 }
 
-/// Lists only what did not pass in one direction or the other.
-fn matrix<'r>(
-    report: &'r Report,
-    directions: &[Direction],
-    failures: &[Failure<'r>],
-) -> Vec<Row<'r>> {
-    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    for failure in failures {
-        let cases = std::iter::once(&failure.case).chain(&failure.others);
-        numbers.extend(cases.map(|case| (case.id.as_str(), failure.number)));
-    }
-    let mut rows: Vec<Row> = Vec::new();
-    let mut places: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    for case in &report.cases {
-        let what = without_direction(case);
-        let at = *places
-            .entry((&case.machine, what.clone()))
-            .or_insert_with(|| {
-                rows.push(Row {
-                    machine: &case.machine,
-                    what,
-                    cells: directions.iter().map(|_| None).collect(),
-                });
-                rows.len() - 1
-            });
-        if let Some(column) = directions
-            .iter()
-            .position(|direction| *direction == case.direction)
-        {
-            rows[at].cells[column] = Some(Cell {
-                outcome: case.outcome,
-                allowed: case.allowed_by.is_some(),
-                number: numbers.get(case.id.as_str()).copied(),
-            });
-        }
-    }
-    rows.retain(|row| row.cells.iter().flatten().any(|cell| cell.number.is_some()));
-    // Sorted by the cause, so that related cases are together.
-    rows.sort_by_key(|row| row.cells.iter().flatten().filter_map(|c| c.number).min());
-    rows
-}
-
-fn without_direction(case: &Case) -> String {
-    let direction = case.direction.to_string();
-    let parts = case.id.split('/').filter_map(|part| {
-        let rest = part.strip_prefix(direction.as_str());
-        match rest {
-            Some("") => None,
-            // Of a loop: what is behind the direction of its first leg.
-            Some(rest) if rest.starts_with('-') => Some(&rest[1..]),
-            _ => Some(part),
-        }
+/// Returns the number of the failure that explains a case, for each that has one.
+fn numbers<'r>(failures: &[Failure<'r>]) -> BTreeMap<&'r str, usize> {
+    let each = failures.iter().flat_map(|failure| {
+        let cases = failure.cases().into_iter();
+        cases.map(|case| (case.id.as_str(), failure.number))
     });
-    parts.collect::<Vec<_>>().join("/")
+    each.collect()
 }
 
 fn findings(report: &Report) -> Vec<Findings<'_>> {
@@ -511,6 +513,7 @@ fn of_rules<'r>(
         let lone = groups::is_lone(finding);
         let place = Place {
             finding,
+            findings: group.clone(),
             directions: match lone {
                 true => finding.direction.to_string(),
                 false => directions.join(", "),

@@ -9,6 +9,7 @@ use askama::Template;
 use crate::model::visible_json;
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
+use crate::report::render::page::{SCRIPT_HASH, case_anchor};
 use crate::report::{Outcome, Verdict};
 
 /// The JSON Schema of what [`json()`] writes.
@@ -27,7 +28,7 @@ pub fn json(map: &Map, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", visible_json(&text))
 }
 
-/// Writes the map as a page of its own: no script, and nothing from elsewhere.
+/// Writes the map as a page of its own: nothing from elsewhere, and a script that only helps to find.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -322,4 +323,15 @@ impl Page<'_> {
             .map(|(at, cause)| (at + 1, cause))
             .collect()
     }
+}
+
+/// Returns the outcomes of a row, for the script of the page.
+fn outcomes(row: &MapRow) -> String {
+    let outcomes = row
+        .cells
+        .iter()
+        .flatten()
+        .map(|cell| cell.outcome.to_string());
+    let outcomes: BTreeSet<String> = outcomes.collect();
+    outcomes.into_iter().collect::<Vec<_>>().join("|")
 }

@@ -12,6 +12,8 @@ pub mod json;
 pub mod junit;
 pub mod map;
 pub mod markdown;
+mod matrix;
+mod page;
 mod problem;
 pub mod sarif;
 pub mod sweep;

@@ -24,6 +24,8 @@ pub struct Options {
     pub verbose: bool,
     /// Errors and the closing line alone.
     pub quiet: bool,
+    /// Remedies as code.
+    pub code: bool,
 }
 
 const BOLD: Style = Style::new().bold();
@@ -254,6 +256,13 @@ fn finding(
         place.join(" › "),
         directions.join(", ")
     )?;
+    if let Some(source) = &first.source {
+        let place = format!("{}:{} ({})", source.file, source.line, source.variable);
+        labelled("defined in", &place, options, out)?;
+        if !first.owners.is_empty() {
+            labelled("owners", &first.owners.join(", "), options, out)?;
+        }
+    }
     if !first.also_in.is_empty() {
         labelled("also in", &names(&first.also_in, options), options, out)?;
     }
@@ -359,7 +368,23 @@ fn ending(
             )?;
         }
     }
+    if options.code || options.verbose {
+        code(first, options, out)?;
+    }
     writeln!(out)
+}
+
+/// Writes the remedies of a finding as code, ready to be copied.
+fn code(finding: &Finding, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    for remedy in &finding.code {
+        labelled("code", &format!("{}:", remedy.title), options, out)?;
+        writeln!(out)?;
+        for line in remedy.code.lines() {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// `   = label: text`, wrapped under itself.
