@@ -25,6 +25,7 @@ fn run(number: usize) -> Run {
     };
     Run {
         at: 1_767_225_600 + 3600 * number as u64,
+        at_ms: 0,
         old: build("debian:bookworm", Version::new(7, 2, 22), "old".to_owned()),
         new: build(
             "nightly",

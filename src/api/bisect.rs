@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::api::check::check;
-use crate::api::config::{Builds, CheckConfig, Guests, Judging};
+use crate::api::config::{Builds, CheckConfig, Doubts, Guests, Judging};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
 use crate::api::memory::Memory;
@@ -435,6 +435,7 @@ impl Searching<'_> {
         CheckConfig {
             builds,
             machine: machine.cloned(),
+            doubts: Doubts::All,
             guests: Guests {
                 logs: Some(self.logs.to_owned()),
                 ..config.guests.clone()

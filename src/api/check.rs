@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::api::config::{CheckConfig, WorkloadKind};
+use crate::api::config::{CheckConfig, Doubts, WorkloadKind};
 use crate::api::dumps::dumps;
 use crate::api::error::Error;
 use crate::api::inquiry::{Inquiry, Opened};
@@ -69,6 +69,9 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.migrate(running, logs.path(), progress)?;
     inquiry.keep_own();
     inquiry.link();
+    if config.doubts == Doubts::New {
+        inquiry.mark_known(recalled.baseline());
+    }
     inquiry.settle_doubts(&shared, alone.as_ref(), progress)?;
     inquiry.survey(Asked::Everything);
     inquiry.compare_properties();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
-use crate::model::{CaseName, Direction, Exclusion};
-use crate::report::Policy;
+use crate::model::{AcceleratorPreference, CaseName, Direction, Exclusion};
+use crate::report::{Policy, RequiredCoverage};
 use crate::sweep::shard::Shard;
 
 /// Two builds of QEMU, and the directions in which a guest moves between them.
@@ -231,6 +231,8 @@ pub struct Guests {
     pub driven: bool,
     /// The guest that works.
     pub workload: WorkloadKind,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The CPU model; by default the machine's.
     pub cpu: Option<String>,
     /// Options that one side alone is given.
@@ -264,6 +266,7 @@ impl Default for Guests {
             paused: false,
             driven: false,
             workload: WorkloadKind::default(),
+            accelerators: AcceleratorPreference::default(),
             cpu: None,
             side_args: SideArgs::default(),
             transport: Transport::default(),
@@ -411,6 +414,17 @@ impl LiveConfig {
     }
 }
 
+/// The devices that a comparison of dumps leaves in doubt, and that are moved alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Doubts {
+    /// Each that an error or a warning is about, and each that one dump alone describes.
+    #[default]
+    All,
+    /// Those of which the baseline does not have the finding. Without a baseline there are none.
+    New,
+}
+
 /// Dumps compared and guests moved, for one verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -423,6 +437,8 @@ pub struct CheckConfig {
     /// The guests, and how they are moved. Where there is no guest for an architecture, the machine is
     /// moved as it is after reset.
     pub guests: Guests,
+    /// The devices that are moved alone, beside the guests.
+    pub doubts: Doubts,
     /// The lists and the policy.
     pub judging: Judging,
     /// The case that alone is run, as far as it can be, and that alone decides.
@@ -447,6 +463,7 @@ impl CheckConfig {
             builds,
             machine: Some(machine.into()),
             guests: Guests::new(),
+            doubts: Doubts::default(),
             judging: Judging::new(),
             case: None,
             memory: Memory::new(),
@@ -456,6 +473,12 @@ impl CheckConfig {
     /// Sets the guests, and how they are moved.
     pub fn guests(mut self, guests: Guests) -> CheckConfig {
         self.guests = guests;
+        self
+    }
+
+    /// Sets the devices that are moved alone.
+    pub fn doubts(mut self, doubts: Doubts) -> CheckConfig {
+        self.doubts = doubts;
         self
     }
 
@@ -526,6 +549,8 @@ pub struct SweepConfig {
     pub one_by_one: bool,
     /// What passes is moved once more, with its devices driven from outside.
     pub driven: bool,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
     pub shard: Option<Shard>,
     /// The lists and the policy.
@@ -557,6 +582,7 @@ impl SweepConfig {
             only: Vec::new(),
             one_by_one: false,
             driven: false,
+            accelerators: AcceleratorPreference::default(),
             shard: None,
             judging: Judging::new(),
             jobs: None,
@@ -612,8 +638,8 @@ pub struct MergeConfig {
     pub reports: Vec<PathBuf>,
     /// Shards may be missing; nothing is compatible without them.
     pub partial: bool,
-    /// The least percentage of sections that guests have to have sent.
-    pub required_coverage: Option<u8>,
+    /// The least percentages that guests have to have sent.
+    pub required_coverage: RequiredCoverage,
     /// Earlier results that the run is held against.
     pub memory: Memory,
 }
@@ -624,7 +650,7 @@ impl MergeConfig {
         MergeConfig {
             reports: reports.into_iter().map(Into::into).collect(),
             partial: false,
-            required_coverage: None,
+            required_coverage: RequiredCoverage::default(),
             memory: Memory::new(),
         }
     }

@@ -17,7 +17,8 @@ use crate::migration::endpoint::vm::RoleArgs;
 use crate::model::{Direction, Rule};
 use crate::qemu::machine::ProfileCpu;
 use crate::report::{
-    Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome, Policy,
+    BaselineStatus, Case, Confirmation, Described, Finding, Level, Notice, NoticeKind, Outcome,
+    Policy,
 };
 use crate::rules::known_issues::Scope;
 use crate::sweep::assessment::Assessment;
@@ -188,9 +189,10 @@ impl Settled {
     }
 }
 
-/// Tells whether a finding leaves open the result of a guest with the device.
+/// Tells whether a finding leaves open the result of a guest with the device. What a baseline has is known.
 fn is_doubt(finding: &Finding) -> bool {
-    is_lone(finding) || finding.level != Level::Note
+    let is_known = finding.baseline == Some(BaselineStatus::Same);
+    !is_known && (is_lone(finding) || finding.level != Level::Note)
 }
 
 /// Tells whether a finding is about a type that one dump alone describes. The other build may well send something
@@ -343,5 +345,10 @@ mod tests {
         assert!(is_doubt(&finding("warning", "backward")));
         let rule = Rule::SectionAdded;
         assert!(is_doubt(&Finding { rule, ..note }));
+        let known = Finding {
+            baseline: Some(BaselineStatus::Same),
+            ..finding("warning", "backward")
+        };
+        assert!(!is_doubt(&known));
     }
 }

@@ -185,8 +185,8 @@ pub(crate) fn dump_of(wanted: &DumpRequest) -> Result<Vec<u8>, ObtainError> {
 /// # Errors
 /// A file is not a dump or is another machine's, or a build does not write one.
 pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
-    let (old, new) = (qemu::parse(wanted.old)?, qemu::parse(wanted.new)?);
     let means = wanted.means();
+    let (old, new) = qemu::parse_both(wanted.old, wanted.new, &means)?;
     let of_builds = |builds: &Builds| {
         let machine = match wanted.machine {
             Some(wanted) => Some(builds.machines(wanted).map_err(QemuError::from)?),

@@ -10,6 +10,7 @@ use crate::bisect::revisions::RevisionError;
 use crate::devices::DeviceError;
 use crate::guest::{Leak, ReadError as GuestReadError};
 use crate::history::HistoryError;
+use crate::migration::accelerator::NoAccelerator;
 use crate::migration::load::BadState;
 use crate::migration::pool::RunFailure;
 use crate::owners::OwnersError;
@@ -59,6 +60,8 @@ pub(crate) enum Problem {
         "{set}: {leak}; a set of your own that needs it is used from a folder that you name with --trust DIR"
     )]
     Leak { set: String, leak: Leak },
+    #[error("{}: there is no such folder, whose device sets were to be trusted (--trust DIR)", folder.display())]
+    NothingTrusted { folder: PathBuf },
     #[error(transparent)]
     Run(#[from] RunFailure),
     #[error(transparent)]
@@ -98,6 +101,8 @@ pub(crate) enum Problem {
     FewOpenFiles { most: u64, least: u64 },
     #[error("no build to sweep")]
     NoBuild,
+    #[error("{0}; --accel auto takes what both builds and this host can use")]
+    NoAccelerator(#[from] NoAccelerator),
     #[error(
         "there is no Linux guest for {arch}, only for {known}; without --workload linux a small guest \
          of our own runs"
@@ -163,6 +168,7 @@ impl Problem {
             | Problem::Lists(_)
             | Problem::Devices(_)
             | Problem::Leak { .. }
+            | Problem::NothingTrusted { .. }
             | Problem::Name(_)
             | Problem::Read(_)
             | Problem::Guest { .. }
@@ -185,6 +191,7 @@ impl Problem {
             | Problem::Run(_)
             | Problem::NoTemporaryFolder(_)
             | Problem::NoBuild
+            | Problem::NoAccelerator(_)
             | Problem::Unavailable(_) => false,
         }
     }

@@ -20,6 +20,7 @@ use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
 use crate::guest::{GuestSpec, Idle, confine};
+use crate::migration::accelerator::choose;
 use crate::migration::batch;
 use crate::migration::case;
 use crate::migration::checks::state::Names;
@@ -40,8 +41,10 @@ use crate::qemu::block_on;
 use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
 use crate::qemu::{Means, Pair, QemuError, machine};
+use crate::report::baseline::mark;
 use crate::report::{
-    Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy, Report, notices_of,
+    AcceleratorUsed, Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy,
+    Report, notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::judge::judge;
@@ -91,11 +94,8 @@ impl Opened {
             watcher: &|event| progress.event(Event::Fetch(event)),
             lists_drivers: true,
         };
-        let pair = Pair::open(
-            &qemu::parse(&builds.old)?,
-            &qemu::parse(&builds.new)?,
-            &means,
-        )?;
+        let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
+        let pair = Pair::open(&old, &new, &means)?;
         let machines =
             match machine {
                 Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,
@@ -187,6 +187,11 @@ fn machine_of<'m>(
 
 /// The sets that are asked for, and one more of single devices.
 fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
+    if let Some(folder) = guests.trusted.iter().find(|folder| !folder.is_dir()) {
+        return Err(Problem::NothingTrusted {
+            folder: folder.clone(),
+        });
+    }
     let mut sets = Vec::new();
     for name in &guests.device_sets {
         sets.extend(device_set(name, guests, arch)?.guests());
@@ -252,6 +257,7 @@ pub(crate) struct Inquiry<'i> {
     dumps: Option<(Arc<Dump>, Arc<Dump>)>,
     /// Nothing before the guests have moved.
     moved: Option<Moved>,
+    accelerators: Vec<AcceleratorUsed>,
     /// The properties that the surveys have.
     surveyed: Option<Asked>,
 }
@@ -294,6 +300,7 @@ impl<'i> Inquiry<'i> {
             excluded: Vec::new(),
             dumps: None,
             moved: None,
+            accelerators: Vec::new(),
             surveyed: None,
         }
     }
@@ -330,14 +337,6 @@ impl<'i> Inquiry<'i> {
         let idle = self.opened.idle(guests.workload).filter(|_| running);
         if let Some(why) = idle {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
-        }
-        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
-            let why = "memory is sent in one pass, and it acts from the second one on";
-            self.add(Notice::new(
-                NoticeKind::CapabilityIdle,
-                capability.to_string(),
-                why,
-            ));
         }
         let running = running && idle.is_none();
         let first = guests.loops.map(|loops| [loops.first]);
@@ -400,6 +399,20 @@ impl<'i> Inquiry<'i> {
                 Names::of(&self.scope, pair.arch()),
             )
         };
+        let used = choose(&mut config, &guests.accelerators)?;
+        for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
+            if used.accelerator.resends() && config.running {
+                continue;
+            }
+            let why = "memory is sent in one pass, and it acts from the second one on";
+            self.add(Notice::new(
+                NoticeKind::CapabilityIdle,
+                capability.to_string(),
+                why,
+            ));
+        }
+        self.notices.extend(used.notices());
+        self.accelerators.push(used);
         let Opened { sets, builds, .. } = self.opened;
         self.notices
             .extend(driven::equip(&mut config, sets, guests)?);
@@ -491,6 +504,12 @@ impl<'i> Inquiry<'i> {
         if let Some(moved) = &mut self.moved {
             defaults::explain(&mut moved.cases);
         }
+    }
+
+    /// Notes which findings a baseline has: no device is moved for these.
+    pub(crate) fn mark_known(&mut self, baseline: Option<&Report>) {
+        let machine = self.opened.machines.to_string();
+        mark(&mut self.findings, Some(&machine), baseline);
     }
 
     /// Migrates each device that the dumps leave in doubt, or the one that the run is about.
@@ -771,6 +790,7 @@ impl<'i> Inquiry<'i> {
             cases,
             coverage: self.coverage,
             described: self.described,
+            accelerators: self.accelerators,
             notices,
             guest,
             ..Report::new(

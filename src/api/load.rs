@@ -14,6 +14,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::devices::{Composition, Target};
 use crate::guest::GuestSpec;
+use crate::migration::accelerator::choose;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
@@ -21,7 +22,7 @@ use crate::migration::load::{
     DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{BuildKind, BuildRef};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Opened, QemuError, block_on, machine};
@@ -58,6 +59,8 @@ pub struct LoadConfig {
     pub guest: Option<GuestDescription>,
     /// Options of QEMU that are added, word by word.
     pub args: Vec<String>,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The number of times that a failed load is tried again.
     pub retries: u16,
     /// The time limit of one load.
@@ -81,6 +84,7 @@ impl LoadConfig {
             machine: None,
             guest: None,
             args: Vec::new(),
+            accelerators: AcceleratorPreference::default(),
             retries: 2,
             timeout: Duration::from_secs(60),
             logs: None,
@@ -164,7 +168,9 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         machine: Some(&machine),
     });
     progress.event(Event::CasesPlanned(1));
-    let Loaded { case, not_in_state } = asked.answer(guest.as_ref());
+    let mut migration = asked.migration();
+    let used = choose(&mut migration, &config.accelerators)?;
+    let Loaded { case, not_in_state } = asked.answer(migration, guest.as_ref());
     let guest = guest.map(|guest| {
         let mut report = guest.report;
         report.answer(std::slice::from_ref(&case), &[], DEVICE_SET);
@@ -173,6 +179,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let cases = vec![case];
     let mut notices: Vec<Notice> = notices_of(&cases).into_iter().collect();
     notices.extend(firmware::notices([&opened]));
+    notices.extend(used.notices());
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
         Notice::new(NoticeKind::NotInState, section.to_string(), why)
@@ -182,6 +189,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         notices,
         cases,
         guest,
+        accelerators: vec![used],
         ..Report::new(old, opened.reference(), Some(machine.clone()))
     };
     logs.keep();
@@ -200,8 +208,7 @@ struct Question<'q> {
 
 impl Question<'_> {
     /// Loads the state, of this guest or of a bare machine.
-    fn answer(&self, guest: Option<&GuestSpec>) -> Loaded {
-        let mut migration = self.migration();
+    fn answer(&self, mut migration: MigrationConfig, guest: Option<&GuestSpec>) -> Loaded {
         migration.new.dump = self.dump().map(Arc::new);
         let composition = match guest {
             Some(guest) => {

@@ -18,11 +18,12 @@ use crate::model::Exclusion;
 use crate::owners::Owners;
 use crate::qemu::Fingerprints;
 use crate::report;
-use crate::report::baseline::hold_against;
+use crate::report::baseline::{forget, hold_against};
 use crate::report::read::{Input, read};
 use crate::report::{
     CaseTier, Gate, Notice, NoticeKind, Policy, Report, RunRecord, Sought, Tier, Tool,
 };
+use crate::rules::code;
 use crate::rules::known_issues;
 use crate::rules::known_issues::KnownIssues;
 
@@ -198,6 +199,11 @@ impl Recalled {
         Ok(())
     }
 
+    /// Returns the report that the run is held against.
+    pub(crate) fn baseline(&self) -> Option<&Report> {
+        self.baseline.as_ref().map(|input| &input.report)
+    }
+
     /// Ends a run: holds its report against what was before, records it, and draws its verdict. Of the lists, it
     /// says which entries are out of date.
     pub(crate) fn conclude(
@@ -223,6 +229,7 @@ impl Recalled {
                 ..record(self.began, lists, self.sets, means.builds)
             });
         }
+        forget(&mut report);
         if let Some(baseline) = &self.baseline {
             hold_against(
                 &mut report,
@@ -251,7 +258,8 @@ impl Recalled {
             let notice = Notice::new(NoticeKind::HistoryFailed, subject, error);
             report.notices.push(notice);
         }
-        tell(&mut report, self.owners.as_ref());
+        tell(&mut report, self.owners.as_ref(), self.gate);
+        code::attach(&mut report);
         Outcome::of(report.judged_by(Policy {
             gate: self.gate,
             ..policy
@@ -260,7 +268,7 @@ impl Recalled {
 }
 
 /// Says who owns what. A shard's report may have said so before.
-fn tell(report: &mut Report, owners: Option<&Owners>) {
+fn tell(report: &mut Report, owners: Option<&Owners>, gate: Gate) {
     report.owners.clear();
     let findings = report
         .findings
@@ -271,7 +279,7 @@ fn tell(report: &mut Report, owners: Option<&Owners>) {
     let Some(owners) = owners else {
         return;
     };
-    if let Err(error) = owners.assign(report) {
+    if let Err(error) = owners.assign(report, gate == Gate::New) {
         let tree = owners.tree().map(|tree| tree.display().to_string());
         let notice = Notice::new(NoticeKind::OwnersUnknown, tree.unwrap_or_default(), error);
         report.notices.push(notice);
@@ -406,7 +414,7 @@ fn record(
     let (old_hash, new_hash) = builds.map(Fingerprints::wait).unwrap_or_default();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     RunRecord {
-        started: humantime::format_rfc3339_seconds(began).to_string(),
+        started: humantime::format_rfc3339_millis(began).to_string(),
         host: host.trim().to_owned(),
         lists: lists.digest(),
         device_sets,

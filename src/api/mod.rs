@@ -59,7 +59,7 @@ use nix::sys::resource::{Resource, getrlimit};
 pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
-    Builds, CheckConfig, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
+    Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
     MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
@@ -77,8 +77,9 @@ pub use crate::history::TierRules;
 pub use crate::migration::channel::transport::Transport;
 pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;
+pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
-pub use crate::qemu::{FetchEvent, FetchStep};
+pub use crate::qemu::{Damage, FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
-use crate::qemu::{Build, Monitored, block_on, private_dir};
+use crate::qemu::{Build, Monitored, block_on, private_dir, to_be_asked};
 use crate::report::{Notice, NoticeKind};
 use crate::workload::linux::Network;
 
@@ -82,9 +82,7 @@ async fn try_network(build: &Build, network: Network) -> Result<(), NoNetwork> {
 }
 
 fn arguments(network: Network, folder: &Path) -> io::Result<Vec<String>> {
-    let mut args: Vec<String> = ["-M", "none", "-nodefaults", "-display", "none", "-S"]
-        .map(str::to_owned)
-        .into();
+    let mut args: Vec<String> = to_be_asked().map(str::to_owned).collect();
     args.extend(network.sample(folder)?);
     Ok(args)
 }

@@ -8,7 +8,8 @@ use crate::api::TierRules;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::Rule;
-use crate::model::{CaseName, Date, Direction, Pattern, Version};
+use crate::model::{AcceleratorPreference, CaseName, Date, Direction, Pattern, Version};
+use crate::report::RequiredCoverage;
 use crate::sweep::shard::Shard;
 
 /// Finds out whether a virtual machine can migrate between two builds of QEMU, and if not, exactly why
@@ -27,8 +28,9 @@ pub(crate) struct Cli {
 }
 
 const EXIT_STATUS: &str = "\
-A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, or
-debian:SUITE (for instance debian:bookworm-backports), fetched once into a cache and run from there.
+A BUILD is a vmstate dump (.json, .json.gz, .json.zst), a QEMU binary or wrapper script, a folder that
+QEMU is built in or its tree, debian:SUITE (for instance debian:bookworm-backports), fetched once into a
+cache and run from there, or last-release: of the fetched builds the newest before the other BUILD.
 
 An option is a variable too (--min-coverage: MIGCOMPAT_MIN_COVERAGE), and may stand in a migcompat.toml.
 
@@ -362,6 +364,15 @@ pub(crate) struct JudgeArgs {
     pub strict: bool,
 }
 
+/// What executes a guest's instructions.
+#[derive(Debug, Args)]
+pub(crate) struct AccelArgs {
+    /// Accelerator of the guests: tcg, kvm, or a list in the order of preference, of which the first is taken that both
+    /// builds and this host can use; auto means kvm,tcg
+    #[arg(long, value_name = "LIST", default_value_t)]
+    pub accel: AcceleratorPreference,
+}
+
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -379,12 +390,15 @@ pub(crate) struct BuildArgs {
 /// The builds, and the direction.
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
-    /// Build that guests start on
+    /// Build that guests start on [default in a tree of QEMU: last-release]
     #[arg(value_name = "OLD")]
-    pub old: String,
-    /// Build that they migrate to, and back from
+    pub old: Option<String>,
+    /// Build that they migrate to, and back from; with --against the only one [default in a tree of QEMU: its build]
     #[arg(value_name = "NEW")]
-    pub new: String,
+    pub new: Option<String>,
+    /// Build that guests start on, in the place of OLD
+    #[arg(long, value_name = "BUILD", conflicts_with = "new")]
+    pub against: Option<String>,
     #[command(flatten)]
     pub build: BuildArgs,
     /// Direction of the migration
@@ -465,7 +479,9 @@ pub(crate) struct MigrationArgs {
     /// driver for every device and uses it before and after each migration
     #[arg(long, value_enum, default_value_t = Workload::Tiny, conflicts_with_all = ["paused", "driven"])]
     pub workload: Workload,
-    /// CPU model of the guest [default: the machine's]
+    #[command(flatten)]
+    pub accel: AccelArgs,
+    /// CPU model of the guest [default: the machine's]; host is for --accel kvm
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
     /// Options of QEMU for the old build alone, in one word: --old-arg='-global virtio-net-pci.mrg_rxbuf=off'
@@ -485,7 +501,7 @@ pub(crate) struct MigrationArgs {
     /// QEMU 8.2 on)
     #[arg(long, default_value_t = Transport::Unix)]
     pub transport: Transport,
-    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle or auto-converge
+    /// Migrate with multifd, postcopy-ram, postcopy-preempt, mapped-ram, zero-copy-send, xbzrle, auto-converge or tls
     /// (repeatable)
     #[arg(long, value_name = "NAME")]
     pub capability: Vec<Capability>,
@@ -546,6 +562,8 @@ pub(crate) struct LoadArgs {
     /// Options of QEMU for the build, in one word: --arg='-global virtio-net-pci.mrg_rxbuf=off' (repeatable)
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub arg: Vec<String>,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Bytes of STATE before the stream, as in `file:FILE,offset=BYTES`
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
@@ -649,6 +667,8 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "K/N")]
     pub shard: Option<Shard>,
     #[command(flatten)]
+    pub accel: AccelArgs,
+    #[command(flatten)]
     pub judge: JudgeArgs,
     /// Number of guests at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -714,6 +734,8 @@ pub(crate) struct SweepArgs {
     /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
     #[arg(long)]
     pub driven: bool,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
     #[arg(long, value_name = "K/N", conflicts_with_all = ["min_coverage", "case"])]
     pub shard: Option<Shard>,
@@ -743,10 +765,23 @@ pub(crate) struct SweepArgs {
     pub output: OutputArgs,
 }
 
+/// The work in a tree of QEMU, whose build is not named.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    /// In a tree of QEMU: check again each time that its build is linked, until a signal ends it
+    #[arg(long, conflicts_with = "old")]
+    pub watch: bool,
+    /// In a tree of QEMU: make the tree as it is now the baseline, instead of the one that is saved in its build
+    #[arg(long, conflicts_with = "old")]
+    pub reset: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckBuildsArgs {
     #[command(flatten)]
     pub pair: PairArgs,
+    #[command(flatten)]
+    pub tree: TreeArgs,
     #[command(flatten)]
     pub loops: LoopArgs,
     #[command(flatten)]
@@ -768,10 +803,10 @@ pub(crate) struct CheckBuildsArgs {
 /// The coverage that is required.
 #[derive(Debug, Args)]
 pub(crate) struct CoverageArgs {
-    /// Percentage of sections that guests have to send; with less, a run is never compatible, but
-    /// untested (125)
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub min_coverage: Option<u8>,
+    /// Percentage of sections that guests have to send, or of what depends on their state, too:
+    /// sections=90,subsections=40,fields=60; with less, a run is never compatible, but untested (125)
+    #[arg(long, value_name = "PERCENT")]
+    pub min_coverage: Option<RequiredCoverage>,
 }
 
 #[derive(Debug, Args)]
@@ -895,6 +930,8 @@ pub(crate) struct SelfTestArgs {
     pub build_arg: Option<String>,
     #[command(flatten)]
     pub build: BuildArgs,
+    #[command(flatten)]
+    pub accel: AccelArgs,
     /// Format of the result
     #[arg(long, value_enum, default_value_t = DataFormat::Text)]
     pub format: DataFormat,

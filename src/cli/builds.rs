@@ -20,6 +20,8 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
             arch,
             refresh,
         } => {
+            // Whoever fetches what is there wants to know that it is sound.
+            let cache = cache.with_care();
             for build in parse_all(builds)? {
                 if *refresh {
                     cache.remove(&build).map_err(QemuError::from)?;
@@ -87,6 +89,7 @@ fn parse_all(builds: &[String]) -> Result<Vec<BuildArg>, Failure> {
 
 fn list(cache: &Cache) -> Result<Exit, Failure> {
     let entries = cache.list().map_err(QemuError::from)?;
+    let folder = cache.path().map_err(QemuError::from)?;
     target::print(|out| {
         for entry in &entries {
             writeln!(
@@ -100,7 +103,7 @@ fn list(cache: &Cache) -> Result<Exit, Failure> {
             )?;
         }
         if entries.is_empty() {
-            writeln!(out, "the cache {} is empty", cache.path().display())?;
+            writeln!(out, "the cache {} is empty", folder.display())?;
         }
         Ok(())
     })

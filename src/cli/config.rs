@@ -9,28 +9,31 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use crate::api::{
-    BisectConfig, Builds, Candidates, CheckConfig, GuestDescription, Guests, Judging, LiveConfig,
-    LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange, SelfTestConfig,
-    SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    BisectConfig, Builds, Candidates, CheckConfig, Doubts, GuestDescription, Guests, Judging,
+    LiveConfig, LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange,
+    SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
-use crate::cli::Failure;
 use crate::cli::args::{
     BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
     LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
     SweepArgs, TierArgs, Workload,
 };
+use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
+use crate::qemu::LAST_RELEASE;
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
-impl From<&StaticArgs> for StaticConfig {
-    fn from(args: &StaticArgs) -> StaticConfig {
-        StaticConfig {
-            builds: Builds::from(&args.pair),
+impl TryFrom<&StaticArgs> for StaticConfig {
+    type Error = Failure;
+
+    fn try_from(args: &StaticArgs) -> Result<StaticConfig, Failure> {
+        Ok(StaticConfig {
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             memory: Memory::from(&args.memory),
-        }
+        })
     }
 }
 
@@ -39,7 +42,7 @@ impl TryFrom<&LiveArgs> for LiveConfig {
 
     fn try_from(args: &LiveArgs) -> Result<LiveConfig, Failure> {
         Ok(LiveConfig {
-            builds: Builds::from(&args.pair),
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
             lists: args.lists.clone(),
@@ -55,9 +58,10 @@ impl TryFrom<&CheckBuildsArgs> for CheckConfig {
 
     fn try_from(args: &CheckBuildsArgs) -> Result<CheckConfig, Failure> {
         Ok(CheckConfig {
-            builds: Builds::from(&args.pair),
+            builds: Builds::try_from(&args.pair)?,
             machine: args.pair.build.machine.clone(),
             guests: guests(&args.migration, Some(&args.loops))?,
+            doubts: Doubts::All,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
@@ -77,6 +81,7 @@ impl TryFrom<&LoadArgs> for LoadConfig {
             machine: args.of.machine.clone(),
             guest: args.guest.as_deref().map(guest_file).transpose()?,
             args: words("--arg", &args.arg)?,
+            accelerators: args.accel.accel.clone(),
             retries: args.retries,
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
@@ -107,6 +112,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             only: args.only.clone(),
             one_by_one: args.one_by_one,
             driven: args.driven,
+            accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
             jobs: args.jobs.map(usize::from),
@@ -130,8 +136,9 @@ impl From<&MapArgs> for MapConfig {
                 ..Machines::new()
             },
             only: args.only.clone(),
+            accelerators: args.accel.accel.clone(),
             shard: args.shard,
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
@@ -146,7 +153,7 @@ impl From<&MergeArgs> for MergeConfig {
         MergeConfig {
             reports: args.reports.clone(),
             partial: args.partial,
-            required_coverage: args.coverage.min_coverage,
+            required_coverage: args.coverage.min_coverage.unwrap_or_default(),
             memory: Memory::from(&args.memory),
         }
     }
@@ -181,6 +188,7 @@ impl From<&SelfTestArgs> for SelfTestConfig {
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
         config.cache.clone_from(&args.build.cache);
+        config.accelerators.clone_from(&args.accel.accel);
         config
     }
 }
@@ -196,15 +204,30 @@ impl From<&TierArgs> for TierRules {
     }
 }
 
-impl From<&PairArgs> for Builds {
-    fn from(args: &PairArgs) -> Builds {
-        Builds {
-            old: args.old.clone(),
-            new: args.new.clone(),
+impl TryFrom<&PairArgs> for Builds {
+    type Error = Failure;
+
+    fn try_from(args: &PairArgs) -> Result<Builds, Failure> {
+        let (old, new) = match (&args.old, &args.new, &args.against) {
+            (Some(old), Some(new), _) | (Some(new), None, Some(old)) => (old.clone(), new.clone()),
+            (Some(only), None, None) => {
+                return Err(Failure::usage(anyhow!(
+                    "{only:?} is one BUILD, and two are compared: name OLD and NEW, or NEW and --against {LAST_RELEASE}"
+                )));
+            }
+            (None, _, against) => {
+                let old = against.clone();
+                let old = old.unwrap_or_else(|| LAST_RELEASE.to_owned());
+                (old, here::build()?)
+            }
+        };
+        Ok(Builds {
+            old,
+            new,
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
             directions: args.direction.list().to_vec(),
-        }
+        })
     }
 }
 
@@ -232,7 +255,7 @@ impl TryFrom<&BisectArgs> for BisectConfig {
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
             guests: guests(&args.migration, None)?,
-            judging: judging(&args.judge, None),
+            judging: judging(&args.judge),
             history: args.history.clone(),
             tries: args.tries.into(),
             ..BisectConfig::of(candidates, args.case.clone())
@@ -255,6 +278,7 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
             Workload::Tiny => WorkloadKind::Tiny,
             Workload::Linux => WorkloadKind::Linux,
         },
+        accelerators: args.accel.accel.clone(),
         cpu: args.cpu.clone(),
         side_args: side_args(args)?,
         transport: args.transport,
@@ -331,12 +355,15 @@ fn judging_cases(
     coverage: &CoverageArgs,
     exclude: &ExcludeArgs,
 ) -> Result<Judging, Failure> {
-    let mut judging = judging(judge, coverage.min_coverage);
+    let required = coverage.min_coverage.unwrap_or_default();
+    let mut judging = judging(judge);
+    judging.policy.required_coverage = required.sections;
+    judging.policy.required_state = required.state;
     judging.policy.exclude = exclusions(exclude)?;
     Ok(judging)
 }
 
-fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
+fn judging(args: &JudgeArgs) -> Judging {
     let mut levels = LevelOverrides::new();
     // Of two for one rule the last counts.
     for (rules, level) in [
@@ -350,7 +377,6 @@ fn judging(args: &JudgeArgs, required_coverage: Option<u8>) -> Judging {
         lists: args.lists.clone(),
         policy: Policy {
             strict: args.strict,
-            required_coverage,
             levels,
             // The memory says what counts.
             ..Policy::default()

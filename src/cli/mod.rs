@@ -13,7 +13,9 @@ mod config;
 mod definitions;
 mod dump;
 mod events;
+mod here;
 mod history;
+mod in_tree;
 mod interruption;
 mod log;
 mod map;
@@ -179,9 +181,16 @@ pub fn main() -> ExitCode {
 
 /// Reads the arguments, with the options that variables and a file set. What is wrong is printed.
 fn parse() -> Result<Cli, ExitCode> {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut args: Vec<OsString> = std::env::args_os().collect();
     let command = Cli::command();
     let typed = command.clone().try_get_matches_from(&args);
+    let typed = typed.or_else(|error| match in_tree::meant(&error, &args) {
+        Some(meant) => {
+            args = meant;
+            command.clone().try_get_matches_from(&args)
+        }
+        None => Err(error),
+    });
     let typed = typed.map_err(|error| refused(&error))?;
     let (args, sources) = settings::complete(&command, &typed, &args)
         .map_err(|error| ExitCode::from(fail(&Failure::Usage(error))))?;

@@ -24,6 +24,7 @@ pub(crate) struct Outputs {
     outputs: Vec<Output>,
     verbose: bool,
     quiet: bool,
+    code: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +76,13 @@ impl Outputs {
             outputs,
             verbose: args.verbose,
             quiet: args.quiet,
+            code: false,
         })
+    }
+
+    /// Has the text show remedies as code.
+    pub(crate) fn with_code(self) -> Outputs {
+        Outputs { code: true, ..self }
     }
 
     /// Returns whether as little as possible is to be written.
@@ -125,6 +132,7 @@ impl Outputs {
             outputs,
             verbose,
             quiet,
+            code,
         } = self;
         let mut failed = None;
         for Output { form, target } in outputs {
@@ -137,6 +145,7 @@ impl Outputs {
                 },
                 verbose,
                 quiet,
+                code,
             };
             let written = target.write_text(|out| write(report, form, options, out));
             failed = failed.or(written.err());

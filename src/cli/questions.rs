@@ -11,11 +11,14 @@ use crate::cli::events::EventLog;
 use crate::cli::interruption::{Interruptible, Known};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, map};
+use crate::cli::{Exit, Failure, in_tree, map};
 use crate::report::Report;
 use crate::report::read::{Form, form, read};
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
+    if in_tree::is_meant(args) {
+        return in_tree::check(args);
+    }
     answer(&args.output, |progress| {
         let config = CheckConfig::try_from(args)?;
         Ok(api::check(&config, progress)?)
@@ -38,7 +41,7 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<Exit, Failure> {
 
 pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
     answer(&args.output, |progress| {
-        let config = StaticConfig::from(args);
+        let config = StaticConfig::try_from(args)?;
         Ok(api::static_check(&config, progress)?)
     })
 }
@@ -89,7 +92,7 @@ fn report(
 }
 
 /// The same, with places that are checked already.
-fn report_to(
+pub(super) fn report_to(
     outputs: Outputs,
     output: &OutputArgs,
     make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,

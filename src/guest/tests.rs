@@ -592,5 +592,36 @@ fn a_domain_without_addresses_and_with_old_hardware_is_a_guest() {
         "scsi-hd,bus=scsi0.0,scsi-id=3,drive=libvirt-disk1"
     ));
     assert!(has(&guest, "-device", "floppy,unit=0"));
+    // The others have channels, targets and units.
+    let disk = "<address type='drive' controller='0' bus='0' target='0' unit='1'/>";
+    let guest = of(&format!(
+        "<domain type='kvm'><memory>65536</memory><os><type machine='pc'>hvm</type></os><devices>\
+        <controller type='scsi' index='0' model='virtio-scsi'/>\
+        <disk type='file'><source file='/a'/><target dev='sda' bus='scsi'/>{disk}</disk></devices></domain>"
+    ));
+    let place = "scsi-hd,bus=scsi0.0,channel=0,scsi-id=0,lun=1,drive=libvirt-disk1";
+    assert!(has(&guest, "-device", place));
     assert!(guest.board.machine_options.contains(&"acpi=off".to_owned()));
+}
+
+#[test]
+fn a_domain_has_what_libvirt_adds_to_it() {
+    let guest = of("<domain type='kvm'><memory>219100</memory><vcpu>2</vcpu>\
+        <cpu><numa><cell id='0' cpus='0' memory='109550'/><cell id='1' cpus='1' memory='109550'/></numa></cpu>\
+        <os><type arch='x86_64'>hvm</type></os><devices>\
+        <disk type='file'><source file='/a'/><target dev='sdh' bus='scsi'/></disk>\
+        <disk type='file'><source file='/b'/><target dev='hdd' bus='ide'/></disk>\
+        <disk type='file'><source file='/c'/><target dev='sda' bus='usb'/></disk>\
+        <console type='pty'><target type='virtio' port='0'/></console></devices></domain>");
+    assert_eq!(guest.machine.as_deref(), Some("pc"));
+    // Each cell is rounded up to whole MiB, and so is what they add up to.
+    assert_eq!(guest.board.memory, 214 << 20);
+    for device in [
+        "lsi,id=scsi1",
+        "ide-hd,bus=ide.1,unit=1,drive=libvirt-disk2",
+        "piix3-usb-uhci,id=usb",
+        "virtio-serial-pci,id=virtio-serial0",
+    ] {
+        assert!(has(&guest, "-device", device), "{device}");
+    }
 }

@@ -1,13 +1,14 @@
 //! A row: a case, a run, and what came of the one in the other.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::model::{BuildRef, Direction, Version};
+use crate::model::{Accelerator, BuildRef, Direction, Version};
 use crate::report::identity::CaseKey;
-use crate::report::{Case, Leg, Outcome, Report};
+use crate::report::{AcceleratorUsed, Case, Leg, Outcome, Report};
 
 /// A build, as far as two can be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -91,6 +92,9 @@ impl Tester {
 pub struct Run {
     /// Seconds since 1970.
     pub at: u64,
+    /// Milliseconds after that second, by which runs of one second are told apart; 0 of one that is read back.
+    #[serde(skip)]
+    pub at_ms: u32,
     pub old: BuildId,
     pub new: BuildId,
     pub tester: Tester,
@@ -101,16 +105,18 @@ impl Run {
     pub fn of(report: &Report, read: SystemTime) -> Run {
         let began = report.run.as_ref().and_then(|run| run.started());
         let since = began.unwrap_or(read).duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.unwrap_or(Duration::ZERO);
         let record = report.run.clone().unwrap_or_default();
         Run {
-            at: since.unwrap_or(Duration::ZERO).as_secs(),
+            at: since.as_secs(),
+            at_ms: began.map_or(0, |_| since.subsec_millis()),
             old: BuildId::of(&report.old, record.old_hash.as_ref()),
             new: BuildId::of(&report.new, record.new_hash.as_ref()),
             tester: Tester {
                 tool: report.tool.version.clone(),
                 lists: record.lists,
                 device_sets: record.device_sets,
-                host: record.host,
+                host: host(record.host, &report.accelerators),
             },
         }
     }
@@ -119,6 +125,15 @@ impl Run {
     pub fn day(&self) -> String {
         day(self.at)
     }
+}
+
+/// Names the host and, where guests were not only emulated, what else executed them there.
+fn host(name: String, used: &[AcceleratorUsed]) -> String {
+    let others = used.iter().map(|used| used.accelerator);
+    let others: BTreeSet<Accelerator> = others.filter(|of| *of != Accelerator::Tcg).collect();
+    others
+        .into_iter()
+        .fold(name, |name, of| format!("{name} with {of}"))
 }
 
 /// Returns the day of a moment in seconds since 1970.
@@ -275,7 +290,18 @@ impl Row {
 
 /// Returns a digest by which a run is known again: a report that is imported twice is recorded once.
 pub(crate) fn digest(run: &Run, rows: &[Row]) -> String {
-    let mut text = format!("{run:?}");
+    let Run {
+        at,
+        at_ms,
+        old,
+        new,
+        tester,
+    } = run;
+    // As earlier versions wrote it, so that what they recorded is known.
+    let mut text = format!("Run {{ at: {at}, old: {old:?}, new: {new:?}, tester: {tester:?} }}");
+    if *at_ms != 0 {
+        text.push_str(&format!(" {at_ms}"));
+    }
     // Findings are told by the cases beside them, as in the files of an earlier version.
     let has_cases = rows.iter().any(|row| row.kind == Kind::Case);
     for row in rows

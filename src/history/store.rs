@@ -311,6 +311,7 @@ impl History {
                 let entry = Entry {
                     run: Run {
                         at: row.get(1)?,
+                        at_ms: 0,
                         old: build(6)?,
                         new: build(9)?,
                         tester: Tester {
@@ -363,6 +364,7 @@ fn insert(
 ) -> rusqlite::Result<Written> {
     let Run {
         at,
+        at_ms: _,
         old,
         new,
         tester,

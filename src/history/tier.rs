@@ -332,6 +332,7 @@ mod tests {
             };
             let run = Run {
                 at: hour * HOUR,
+                at_ms: 0,
                 old: build(old),
                 new: build(Version::new(10, 0, 2)),
                 tester: Tester::default(),

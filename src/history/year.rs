@@ -96,6 +96,7 @@ fn year() -> Vec<Sample> {
         };
         let run = Run {
             at,
+            at_ms: 0,
             old: build("debian:bookworm", Version::new(7, 2, 22), "old".to_owned()),
             new: build("nightly", Version::new(10, 1, 50), format!("new-{day}")),
             tester: Tester {
@@ -271,4 +272,27 @@ fn a_year_in_a_file_is_what_went_in() {
     assert_eq!(history.prune(middle).expect("cut"), 250);
     assert_eq!(history.stats().expect("counted").rows, 1000);
     assert_eq!(history.integrity(), "ok");
+}
+
+/// Runs of a second are told apart where their results are the same.
+#[test]
+fn runs_of_one_second_are_recorded_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut history =
+        History::open(&folder.path().join("history.db"), Access::Write).expect("ours");
+    let samples = year();
+    let rows = [row(samples[0].case, &samples[0].entry.trial)];
+    let run = samples[0].entry.run.clone();
+    for (at_ms, written) in [
+        (250, super::Written::Added),
+        (251, super::Written::Added),
+        (250, super::Written::Known),
+    ] {
+        let run = Run {
+            at_ms,
+            ..run.clone()
+        };
+        assert_eq!(history.add(&run, &rows).expect("added"), written, "{at_ms}");
+    }
+    assert_eq!(history.stats().expect("counted").rows, 2);
 }

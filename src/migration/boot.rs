@@ -115,10 +115,11 @@ pub(crate) async fn boot(
         .await
     {
         Ok(_) => Ok(()),
-        Err(HeartbeatError::Deadline(_)) => Err(BootError::Silent {
-            waited: started.elapsed(),
-            plain,
-        }),
+        Err(HeartbeatError::Deadline(_)) => {
+            let waited = started.elapsed();
+            vm.answers().await.map_err(|error| failed(&error))?;
+            Err(BootError::Silent { waited, plain })
+        }
         Err(error) => Err(failed(&error)),
     }
 }

@@ -13,7 +13,7 @@ use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::saved::SavedGuests;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{Accelerator, Direction};
 use crate::qemu::machine::ProfileCpu;
 use crate::report::LeftOut;
 use crate::workload;
@@ -137,6 +137,13 @@ impl MigrationConfig {
         }
     }
 
+    /// Gives the guests of both builds this accelerator.
+    pub(crate) fn accelerate(&mut self, accelerator: Accelerator) {
+        self.old.accelerator = accelerator;
+        self.new.accelerator = accelerator;
+        self.names.set_accelerator(accelerator);
+    }
+
     /// Returns the set without what the workload guest itself needs, and what that is.
     pub(crate) fn fitting(&self, set: &DeviceSet) -> (DeviceSet, Vec<LeftOut>) {
         let mut set = set.clone();
@@ -186,6 +193,7 @@ impl MigrationConfig {
             driving: self.driving.filter(|_| !self.running),
             section_override: None,
             tolerated: Arc::default(),
+            tls: self.capabilities.contains(&Capability::Tls),
             survey: false,
             fill: None,
             features: false,

@@ -427,7 +427,7 @@ mod tests {
         let sent: Vec<usize> = coverage.directions.iter().map(|of| of.sent).collect();
         assert_eq!(sent, [coverage.counts.sent, 0]);
         assert_eq!(coverage.counts.percent, 100);
-        assert!(!coverage.reaches(1), "nothing was tried backward");
+        assert!(coverage.lowest() == 0, "nothing was tried backward");
         assert_eq!(join([&coverage]), Some(coverage));
     }
 }

@@ -1,6 +1,7 @@
 //! Migrations between two builds. A case runs a guest along its builds, leg by leg; each leg transfers the
 //! guest, checks what arrived and lets it go on; a failure is diagnosed.
 
+pub(crate) mod accelerator;
 pub(crate) mod batch;
 pub(crate) mod boot;
 pub(crate) mod calibration;

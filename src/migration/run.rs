@@ -480,6 +480,7 @@ impl MigrationRun<'_> {
             setup_ms: stats.setup_ms,
             bytes: stats.bytes,
             pages: stats.pages,
+            passes: stats.passes,
         });
     }
 

@@ -1,6 +1,7 @@
 //! The facts that every module shares: releases, directions, builds, the names of sections and the ids
 //! of rules.
 
+mod accelerator;
 mod build;
 mod case_name;
 mod date;
@@ -16,6 +17,7 @@ mod version;
 mod virtio;
 mod visible;
 
+pub use accelerator::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use build::{BuildKind, BuildRef};
 pub use case_name::{BadCaseName, CaseName};
 pub use date::{BadDate, Date};

@@ -25,6 +25,30 @@ impl Version {
             micro,
         }
     }
+
+    /// Returns the release, of which micro is 0, that was the last one when this version was made. A build of what is
+    /// to be the next release has 50 or more as its third number: 10.1.50 is made after 10.1, and 10.1.92 is a candidate
+    /// for 10.2.
+    #[must_use]
+    pub const fn last_release(self) -> Version {
+        const IN_DEVELOPMENT: u32 = 50;
+        let (major, minor) = match (self.major, self.minor) {
+            (major, minor) if self.micro >= IN_DEVELOPMENT => (major, minor),
+            (0, 0) => (0, 0),
+            (3, 0) => (2, 12),
+            (4, 0) => (3, 1),
+            // Since 4.0 there are three releases a year, and a year has a number.
+            (major, 0) => (major - 1, 2),
+            (major, minor) => (major, minor - 1),
+        };
+        Version::new(major, minor, 0)
+    }
+
+    /// Tells whether this is the release or a point release of it, or of an older one.
+    #[must_use]
+    pub const fn is_of_or_before(self, release: Version) -> bool {
+        self.major < release.major || self.major == release.major && self.minor <= release.minor
+    }
 }
 
 impl fmt::Display for Version {
@@ -97,5 +121,26 @@ mod tests {
     fn a_point_release_sorts_numerically() {
         assert!(Version::new(7, 2, 9) < Version::new(7, 2, 22));
         assert!(Version::new(9, 2, 0) < Version::new(10, 0, 0));
+    }
+
+    #[test]
+    fn the_last_release_is_the_one_that_a_version_was_made_after() {
+        for (version, last) in [
+            ("10.1.50", "10.1.0"),
+            ("10.1.93", "10.1.0"),
+            ("10.2.0", "10.1.0"),
+            ("10.0.13", "9.2.0"),
+            ("11.0.50", "11.0.0"),
+            ("5.0.0", "4.2.0"),
+            ("4.0.0", "3.1.0"),
+            ("3.0.0", "2.12.0"),
+        ] {
+            let read = |text: &str| text.parse::<Version>().unwrap();
+            assert_eq!(read(version).last_release(), read(last), "{version}");
+        }
+        let last = Version::new(10, 1, 50).last_release();
+        assert!(Version::new(10, 1, 3).is_of_or_before(last));
+        assert!(Version::new(7, 2, 22).is_of_or_before(last));
+        assert!(!Version::new(10, 2, 0).is_of_or_before(last));
     }
 }

@@ -12,8 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::report::identity::FindingId;
-use crate::report::{Case, Finding, Level, Owner, Report};
+use crate::report::{BaselineStatus, Case, Finding, Level, Owner, Report, Source};
 use file::Entry;
+use tree::Places;
 
 /// The name of the file in a tree.
 const MAINTAINERS: &str = "MAINTAINERS";
@@ -90,13 +91,20 @@ impl Owners {
         self.tree.as_deref()
     }
 
-    /// Notes at each finding and case of a report who owns it, and groups what is broken by owner.
+    /// Notes at each finding and case of a report who owns it, and groups what is broken by owner, or of that what is
+    /// new.
     ///
     /// # Errors
     /// The tree cannot be searched.
-    pub(crate) fn assign(&self, report: &mut Report) -> Result<(), OwnersError> {
-        let findings = report.findings.iter().flat_map(names_of_finding);
+    pub(crate) fn assign(&self, report: &mut Report, only_new: bool) -> Result<(), OwnersError> {
+        let counts = |status: Option<BaselineStatus>| {
+            !only_new || status.is_none_or(|status| status == BaselineStatus::New)
+        };
+        let findings = report.findings.iter();
+        let descriptions = findings.clone().flat_map(descriptions_of);
         let names: BTreeSet<&str> = findings
+            .flat_map(names_of_finding)
+            .chain(descriptions)
             .chain(report.cases.iter().flat_map(names_of_case))
             .collect();
         let places = match &self.tree {
@@ -104,11 +112,15 @@ impl Owners {
                 tree: tree.clone(),
                 source,
             })?,
-            None => BTreeMap::new(),
+            None => Places::default(),
         };
         let owned: BTreeMap<&str, Vec<usize>> = names
             .into_iter()
-            .map(|name| (name, self.entries_of(name, places.get(name))))
+            .map(|name| (name, self.entries_of(name, places.files.get(name))))
+            .collect();
+        let findings = report.findings.iter();
+        let sources: Vec<Option<Source>> = findings
+            .map(|finding| source_of(finding, &places.sources).cloned())
             .collect();
         let findings = report.findings.iter();
         let of_findings: Vec<Vec<usize>> = findings
@@ -119,9 +131,13 @@ impl Owners {
             .map(|case| first(&owned, names_of_case(case)))
             .collect();
         let mut groups: BTreeMap<Option<usize>, Owner> = BTreeMap::new();
+        for (finding, source) in report.findings.iter_mut().zip(sources) {
+            finding.source = source;
+        }
         for (finding, entries) in report.findings.iter_mut().zip(&of_findings) {
             finding.owners = self.titles(entries);
-            if finding.level != Level::Note && finding.allowed_by.is_none() {
+            let is_broken = finding.level != Level::Note && finding.allowed_by.is_none();
+            if is_broken && counts(finding.baseline) {
                 for owner in self.groups(&mut groups, entries) {
                     owner.findings.push(FindingId(finding).to_string());
                 }
@@ -129,7 +145,7 @@ impl Owners {
         }
         for (case, entries) in report.cases.iter_mut().zip(&of_cases) {
             case.owners = self.titles(entries);
-            if case.gates() {
+            if case.gates() && counts(case.baseline) {
                 for owner in self.groups(&mut groups, entries) {
                     owner.cases.push(case.id.clone());
                 }
@@ -208,6 +224,28 @@ fn best(entries: &[Entry], exactness: impl Fn(&Entry) -> Option<usize>) -> Vec<u
 fn names_of_finding(finding: &Finding) -> impl Iterator<Item = &str> {
     let vmsd = finding.path.first().map(String::as_str);
     std::iter::once(finding.section.as_str()).chain(vmsd)
+}
+
+/// Returns the descriptions that a finding may be about, the innermost first: a subsection, the one around what changed,
+/// and the section's.
+fn descriptions_of(finding: &Finding) -> impl Iterator<Item = &str> {
+    let subsection = finding.path.last().filter(|name| name.contains('/'));
+    let around = finding.items.first().map(|item| &item.description);
+    let section = finding.path.first();
+    let all = subsection.into_iter().chain(around).chain(section);
+    all.map(String::as_str)
+}
+
+/// Returns the description that a finding is about. Of several of one name, the one that has the field.
+fn source_of<'s>(
+    finding: &Finding,
+    sources: &'s BTreeMap<String, Vec<Source>>,
+) -> Option<&'s Source> {
+    let field = finding.path.last()?;
+    let mut names = descriptions_of(finding);
+    let found = names.find_map(|name| sources.get(name))?;
+    let has_field = |source: &&Source| source.fields.iter().any(|own| own.name == *field);
+    found.iter().find(has_field).or(found.first())
 }
 
 /// Returns those of a case: the section to blame, the device type of a sweep, and the devices.

@@ -120,7 +120,7 @@ fn a_device_is_owned_by_its_name_or_by_the_files_that_define_it() {
         case("e1000", Outcome::Pass, None),
         case("nowhere", Outcome::Hang, None),
     ]);
-    owners.assign(&mut report).expect("searched");
+    owners.assign(&mut report, false).expect("searched");
     let titles: Vec<Vec<String>> = report
         .cases
         .iter()
@@ -152,7 +152,9 @@ fn a_device_is_owned_by_its_name_or_by_the_files_that_define_it() {
     assert_eq!(old.status.as_deref(), Some("Orphan"));
     // Without the tree only names are known.
     let owners = self::owners(FILE, None).expect("read");
-    owners.assign(&mut report).expect("nothing to search");
+    owners
+        .assign(&mut report, false)
+        .expect("nothing to search");
     let known: Vec<usize> = report.cases.iter().map(|case| case.owners.len()).collect();
     assert_eq!(known, [0, 0, 0, 1, 0, 0]);
 }

@@ -1,4 +1,5 @@
-//! A tree of QEMU's sources: the files in which a device type or a description is defined.
+//! A tree of QEMU's sources: the files in which a device type or a description is defined, and the descriptions
+//! themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use regex::Regex;
+
+use crate::report::{Source, SourceField};
 
 /// A longer file is no source.
 const MOST_BYTES: u64 = 4 << 20;
@@ -17,9 +20,34 @@ static NAME: LazyLock<Option<Regex>> =
 static MACRO: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"^\s*#\s*define\s+(\w+)\s+"([^"]+)"\s*$"#).ok());
 
+/// The beginning of a description, with its name in C.
+static DESCRIPTION: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\bVMStateDescription\s+(\w+)\s*=").ok());
+/// A field of one: its macro, its name, the structure, and further arguments without parentheses.
+static FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"\b(VMSTATE_\w+)\(\s*([A-Za-z_][\w.\[\]]*)\s*,\s*([A-Za-z_]\w*)\s*((?:,[^(),]*)*)\)",
+    )
+    .ok()
+});
+
+/// The test of a description.
+static NEEDED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\.needed\s*=\s*(\w+)").ok());
+
+/// The places of types and descriptions.
+#[derive(Default)]
+pub(super) struct Places {
+    /// The files that define each of them.
+    pub files: BTreeMap<String, BTreeSet<String>>,
+    /// The definitions of descriptions. A name may have several.
+    pub sources: BTreeMap<String, Vec<Source>>,
+}
+
 /// The definitions in a tree.
 #[derive(Default)]
 struct Definitions {
+    /// Descriptions by their names.
+    sources: BTreeMap<String, Vec<Source>>,
     /// Files by the name that they define.
     named: BTreeMap<String, BTreeSet<String>>,
     /// Files by the macro that is the name.
@@ -28,14 +56,11 @@ struct Definitions {
     macros: Vec<(String, String, String)>,
 }
 
-/// Returns the files that define each of these types and descriptions, from the top of the tree.
+/// Looks for these types and descriptions.
 ///
 /// # Errors
 /// A folder or a source cannot be read.
-pub(super) fn places(
-    tree: &Path,
-    names: &BTreeSet<&str>,
-) -> io::Result<BTreeMap<String, BTreeSet<String>>> {
+pub(super) fn places(tree: &Path, names: &BTreeSet<&str>) -> io::Result<Places> {
     let mut found = Definitions::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -65,7 +90,56 @@ pub(super) fn places(
         files.insert(file);
         files.extend(users);
     }
-    Ok(found.named)
+    Ok(Places {
+        files: found.named,
+        sources: found.sources,
+    })
+}
+
+/// Returns the description that begins in a line, and ends with the first line that closes it.
+fn source(file: &str, text: &str, at: usize) -> Option<Source> {
+    let lines = text.lines().skip(at);
+    let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("};")).collect();
+    let variable = DESCRIPTION.as_ref()?.captures(lines.first()?)?;
+    let body = lines.join(" ");
+    let fields = FIELD.as_ref()?.captures_iter(&body);
+    let mut source = Source {
+        file: file.to_owned(),
+        line: at + 1,
+        variable: variable[1].to_owned(),
+        ..Source::default()
+    };
+    for found in fields {
+        let (mut kind, state) = (found[1].to_owned(), &found[3]);
+        let mut more: Vec<&str> = found[4].split(',').map(str::trim).skip(1).collect();
+        // In a description of its own a field has neither a version nor a test.
+        if let Some(plain) = kind.strip_suffix("_V").or(kind.strip_suffix("_TEST")) {
+            kind = plain.to_owned();
+            more.pop();
+        }
+        let arguments = [&found[2], state].into_iter().chain(more);
+        let arguments: Vec<&str> = arguments.collect();
+        let text = format!("{kind}({})", arguments.join(", "));
+        source.state.get_or_insert_with(|| state.to_owned());
+        source.fields.push(SourceField {
+            name: found[2].to_owned(),
+            is_number: NUMBERS.iter().any(|start| is_numbered(&kind, start)),
+            text,
+        });
+    }
+    source.needed = NEEDED
+        .as_ref()?
+        .captures(&body)
+        .map(|found| found[1].to_owned());
+    Some(source)
+}
+
+/// The beginnings of macros of numbers; bits follow.
+const NUMBERS: [&str; 3] = ["VMSTATE_UINT", "VMSTATE_INT", "VMSTATE_BOOL"];
+
+fn is_numbered(kind: &str, start: &str) -> bool {
+    let bits = kind.strip_prefix(start);
+    bits.is_some_and(|bits| bits.chars().all(|c| c.is_ascii_digit()))
 }
 
 impl Definitions {
@@ -75,9 +149,14 @@ impl Definitions {
         };
         // A name belongs to the nearest definition that is open.
         let mut is_open = false;
-        for line in text.lines() {
+        let mut begun = None;
+        for (at, line) in text.lines().enumerate() {
             if line.starts_with("};") {
                 is_open = false;
+                begun = None;
+            }
+            if line.contains("VMStateDescription") && line.contains('=') {
+                begun = Some(at);
             }
             if line.contains('=')
                 && (line.contains("TypeInfo") || line.contains("VMStateDescription"))
@@ -98,7 +177,14 @@ impl Definitions {
                 continue;
             };
             let (place, name) = match (found.get(1), found.get(2)) {
-                (Some(text), _) if names.contains(text.as_str()) => (&mut self.named, text),
+                (Some(named), _) if names.contains(named.as_str()) => {
+                    // What follows in it may have names of their own.
+                    if let Some(found) = begun.take().and_then(|at| source(file, text, at)) {
+                        let sources = self.sources.entry(named.as_str().to_owned());
+                        sources.or_default().push(found);
+                    }
+                    (&mut self.named, named)
+                }
                 (_, Some(of_macro)) => (&mut self.by_macro, of_macro),
                 _ => continue,
             };

@@ -5,23 +5,32 @@
 //! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or the remains of a killed one
 //! debian/bookworm/.qemu-system-x86.lock    shared while a build is in use, alone to remove it
 //! debian/bookworm/qemu-system-x86/         complete, for it got its name last
-//!     build.json, root/
+//!     build.json, manifest.json, root/
 //! ```
 //!
 //! The locks are advisory and die with their process, so a killed run leaves none behind. Lock
 //! files stay: removing one would let two processes each hold "the" lock.
+//!
+//! Before a build is used, its files are compared with its manifest. One that lost or changed some is
+//! fetched again, and nothing that is another user's is used.
+
+mod manifest;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::cleanup::{TempFolder, uninterrupted};
+use crate::model::Version;
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
+use manifest::Care;
+pub use manifest::Damage;
 
 /// The form of an entry. An entry of another form is fetched again.
 const FORMAT: u32 = 1;
@@ -38,6 +47,11 @@ pub enum CacheError {
     NoHome,
     #[error("{}: the cache folder is not a folder", .0.display())]
     NotAFolder(PathBuf),
+    #[error(
+        "{} belongs to another user ({owner}), so that nothing of it is run: remove it, or name a folder \
+         of your own with --cache DIR", path.display()
+    )]
+    Foreign { path: PathBuf, owner: u32 },
     #[error("{what} in the cache: {}: {source}", path.display())]
     Io {
         what: &'static str,
@@ -55,7 +69,10 @@ impl CacheError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            CacheError::NoHome | CacheError::NotAFolder(_) | CacheError::NotFetched(_)
+            CacheError::NoHome
+                | CacheError::NotAFolder(_)
+                | CacheError::NotFetched(_)
+                | CacheError::Foreign { .. }
         )
     }
 }
@@ -79,6 +96,9 @@ pub(crate) struct Record {
     pub unpacked_bytes: u64,
     /// The files unpacked, QEMU and every library, which name their versions.
     pub files: Vec<String>,
+    /// False of an entry of before there were manifests.
+    #[serde(default)]
+    pub has_manifest: bool,
 }
 
 impl Record {
@@ -92,6 +112,7 @@ impl Record {
             download_bytes: 0,
             unpacked_bytes: 0,
             files: Vec::new(),
+            has_manifest: true,
         }
     }
 }
@@ -111,10 +132,30 @@ pub struct Entry {
     pub path: PathBuf,
 }
 
+impl Entry {
+    /// Returns the QEMU release of a package of QEMU.
+    pub(crate) fn release(&self) -> Option<Version> {
+        // Debian writes an epoch before the version.
+        let version = self.version.rsplit(':').next().unwrap_or_default();
+        version.parse().ok()
+    }
+}
+
 /// The folder in which fetched builds are kept.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    dir: PathBuf,
+    /// Nothing where no folder is named and there is no home: what needs no cache works without one.
+    dir: Option<PathBuf>,
+    care: Care,
+}
+
+/// What a cache has of what is looked for.
+#[derive(Debug)]
+pub(crate) enum Cached {
+    Fits(InUse),
+    /// Its files are not what was unpacked.
+    Damaged(Damage),
+    Nothing,
 }
 
 /// A complete entry that no process removes while this lives.
@@ -122,6 +163,13 @@ pub struct Cache {
 pub(crate) struct InUse {
     pub root: PathBuf,
     pub lock: Arc<Flock<File>>,
+}
+
+impl InUse {
+    /// Returns the folder in which something may be kept that was found out about it.
+    pub(crate) fn notes(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
 }
 
 /// The right to fetch something of a suite, and a folder to do it in, removed when dropped.
@@ -135,10 +183,10 @@ pub(crate) struct Fetching {
 
 impl Cache {
     /// The cache in `dir`, or else in `$XDG_CACHE_HOME/migcompat`, by default
-    /// `~/.cache/migcompat`. Nothing is made before it is needed.
+    /// `~/.cache/migcompat`. Nothing is made before it is needed, and no home is no error before that.
     ///
     /// # Errors
-    /// There is no home directory, or something else has the name.
+    /// Something else than a folder has the name.
     pub fn new(dir: Option<PathBuf>) -> Result<Cache, CacheError> {
         // The XDG base directory specification: a relative path there is to be ignored.
         let absolute = |name| {
@@ -147,20 +195,34 @@ impl Cache {
                 .filter(|path| path.is_absolute())
         };
         let dir = match dir {
-            Some(dir) => std::path::absolute(&dir).map_err(at("finding the folder", &dir))?,
+            Some(dir) => Some(std::path::absolute(&dir).map_err(at("finding the folder", &dir))?),
             None => absolute("XDG_CACHE_HOME")
                 .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-                .ok_or(CacheError::NoHome)?
-                .join(env!("CARGO_PKG_NAME")),
+                .map(|caches| caches.join(env!("CARGO_PKG_NAME"))),
         };
-        if dir.exists() && !dir.is_dir() {
-            return Err(CacheError::NotAFolder(dir));
+        match dir {
+            Some(dir) if dir.exists() && !dir.is_dir() => Err(CacheError::NotAFolder(dir)),
+            dir => Ok(Cache {
+                dir,
+                care: Care::Quick,
+            }),
         }
-        Ok(Cache { dir })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.dir
+    /// Has the contents of all files read before a build is used, not only what the system says of them.
+    pub(crate) fn with_care(self) -> Cache {
+        Cache {
+            care: Care::Thorough,
+            ..self
+        }
+    }
+
+    /// Returns the folder, which need not be there yet.
+    ///
+    /// # Errors
+    /// None is named, and there is no home.
+    pub fn path(&self) -> Result<&Path, CacheError> {
+        self.dir.as_deref().ok_or(CacheError::NoHome)
     }
 
     /// The complete entries, by suite and package.
@@ -169,7 +231,7 @@ impl Cache {
     /// The folder cannot be read. An empty or missing one has no entries.
     pub fn list(&self) -> Result<Vec<Entry>, CacheError> {
         let mut entries = Vec::new();
-        for suite in folders(&self.debian())? {
+        for suite in self.suites()? {
             for path in folders(&suite)? {
                 if let Some(record) = record(&path) {
                     entries.push(Entry {
@@ -199,7 +261,7 @@ impl Cache {
         let mut removed = self.list()?;
         removed.retain(|entry| &entry.suite == suite);
         for entry in &removed {
-            let suite_dir = self.suite(suite);
+            let suite_dir = self.suite(suite)?;
             let lock = lock_file(&suite_dir, &entry.package)?;
             let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
                 |(_, errno)| match errno {
@@ -224,20 +286,29 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Returns the first of the packages that is complete and passes `fits`, and keeps it from
+    /// Returns the first of the packages that is complete, sound and passes `fits`, and keeps it from
     /// being removed.
     ///
     /// # Errors
-    /// A folder of the cache cannot be read or locked.
+    /// A folder of the cache cannot be read or locked, or is another user's.
     pub(crate) fn find(
         &self,
         suite: &str,
         packages: &[String],
         fits: impl Fn(&Path) -> bool,
-    ) -> Result<Option<InUse>, CacheError> {
-        let suite_dir = self.suite(suite);
+    ) -> Result<Cached, CacheError> {
+        let suite_dir = self.suite(suite)?;
+        self.refuse_others(&suite_dir)?;
+        let mut damaged = None;
         for package in packages {
             let path = suite_dir.join(package);
+            if let Ok(data) = fs::symlink_metadata(&path) {
+                manifest::ours(&path, &data)?;
+                if !data.is_dir() {
+                    damaged.get_or_insert(Damage::of_entry(&path));
+                    continue;
+                }
+            }
             if record(&path).is_none() {
                 continue;
             }
@@ -246,12 +317,31 @@ impl Cache {
                 .map_err(|(_, errno)| at("locking", &path)(errno.into()))?;
             // Another process may have removed it before the lock was ours.
             let root = path.join("root");
-            if record(&path).is_some() && fits(&root) {
+            let Some(record) = record(&path) else {
+                continue;
+            };
+            if let Some(damage) = manifest::damage(&path, &record, self.care)? {
+                damaged.get_or_insert(damage);
+            } else if fits(&root) {
                 let lock = Arc::new(lock);
-                return Ok(Some(InUse { root, lock }));
+                return Ok(Cached::Fits(InUse { root, lock }));
             }
         }
-        Ok(None)
+        Ok(damaged.map_or(Cached::Nothing, Cached::Damaged))
+    }
+
+    /// Checks that the folders above an entry are this user's, as far as they are there.
+    fn refuse_others(&self, suite_dir: &Path) -> Result<(), CacheError> {
+        for path in [self.path()?, &self.debian()?, suite_dir] {
+            // Neither a link nor what it leads to.
+            for data in [fs::symlink_metadata(path), fs::metadata(path)] {
+                match data {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    data => manifest::ours(path, &data.map_err(at("reading", path))?)?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits for its turn to fetch something of a suite, and removes what killed runs left.
@@ -263,7 +353,8 @@ impl Cache {
         suite: &str,
         watcher: FetchWatcher<'_>,
     ) -> Result<Fetching, CacheError> {
-        let suite_dir = self.suite(suite);
+        let suite_dir = self.suite(suite)?;
+        self.refuse_others(&suite_dir)?;
         fs::create_dir_all(&suite_dir).map_err(at("making a folder", &suite_dir))?;
         let path = suite_dir.join(FETCH_LOCK);
         let lock = lock_at(&path)?;
@@ -276,7 +367,7 @@ impl Cache {
             }
             Err((_, errno)) => return Err(failed(errno)),
         };
-        self.sweep(suite);
+        self.sweep(&suite_dir);
         let work = fetch_folder(&suite_dir)?;
         Ok(Fetching {
             suite_dir,
@@ -287,9 +378,9 @@ impl Cache {
 
     /// Removes unfinished fetches whose lock is free. `ours` is a suite whose lock is ours.
     /// Best effort: what cannot be removed now does no harm.
-    fn sweep(&self, ours: &str) {
-        for suite in folders(&self.debian()).unwrap_or_default() {
-            let _lock = if suite == self.suite(ours) {
+    fn sweep(&self, ours: &Path) {
+        for suite in self.suites().unwrap_or_default() {
+            let _lock = if suite == ours {
                 None
             } else {
                 let lock = lock_at(&suite.join(FETCH_LOCK))
@@ -312,13 +403,29 @@ impl Cache {
         }
     }
 
-    fn debian(&self) -> PathBuf {
-        self.dir.join("debian")
+    fn debian(&self) -> Result<PathBuf, CacheError> {
+        Ok(self.path()?.join("debian"))
     }
 
-    fn suite(&self, suite: &str) -> PathBuf {
-        self.debian().join(suite)
+    fn suite(&self, suite: &str) -> Result<PathBuf, CacheError> {
+        Ok(self.debian()?.join(suite))
     }
+
+    /// Returns the folders of suites; none where there is no cache.
+    fn suites(&self) -> Result<Vec<PathBuf>, CacheError> {
+        match &self.dir {
+            Some(_) => folders(&self.debian()?),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What a fetched entry takes the place of, if something has its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// One that does not have what is wanted.
+    OfOther,
+    OfDamaged,
 }
 
 impl Fetching {
@@ -327,11 +434,12 @@ impl Fetching {
         self.work.path()
     }
 
-    /// Gives the unpacked root its name, after everything in it has reached the disk.
+    /// Gives the unpacked root its name, after everything in it has reached the disk. An entry of this name that is
+    /// damaged goes, unless a run uses it; one that did not fit is waited for.
     ///
     /// # Errors
-    /// The entry cannot be written, synchronised or renamed.
-    pub(crate) fn finish(self, record: &Record) -> Result<(), CacheError> {
+    /// The entry cannot be written, synchronised or renamed, or what it takes the place of is in use.
+    pub(crate) fn finish(self, record: &Record, instead: Instead) -> Result<(), CacheError> {
         let entry = self.work().join("entry");
         fs::create_dir(&entry).map_err(at("making a folder", &entry))?;
         let root = entry.join("root");
@@ -340,6 +448,7 @@ impl Fetching {
         let text = serde_json::to_vec_pretty(record)
             .map_err(|error| at("writing", &path)(error.into()))?;
         fs::write(&path, text).map_err(at("writing", &path))?;
+        manifest::record(&entry)?;
         // One call for some thousand files: a power cut must not leave a complete name on
         // files without contents.
         let dir = File::open(&entry).map_err(at("opening", &entry))?;
@@ -349,11 +458,20 @@ impl Fetching {
         let to = self.suite_dir.join(package);
         // Another process may be removing, or running, an entry of this name that did not fit.
         let lock = lock_file(&self.suite_dir, package)?;
-        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| at("locking", &to)(errno.into()))?;
+        let how = match instead {
+            Instead::OfOther => FlockArg::LockExclusive,
+            Instead::OfDamaged => FlockArg::LockExclusiveNonblock,
+        };
+        let _lock = Flock::lock(lock, how).map_err(|(_, errno)| match errno {
+            Errno::EWOULDBLOCK => CacheError::InUse {
+                suite: record.suite.clone(),
+                package: package.clone(),
+            },
+            errno => at("locking", &to)(errno.into()),
+        })?;
         // No process removes our folder between the two steps.
         uninterrupted(|| {
-            if to.exists() {
+            if fs::symlink_metadata(&to).is_ok() {
                 let old = self.work().join("old");
                 fs::rename(&to, &old).map_err(at("renaming", &to))?;
             }
@@ -404,6 +522,7 @@ fn lock_at(path: &Path) -> Result<File, CacheError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
         .open(path);
     match made {
         // Another user's cache, which is only readable: a shared lock needs no more.
@@ -427,12 +546,15 @@ mod tests {
         let fetching = cache.start_fetch(suite, &|_| ()).unwrap();
         fs::create_dir(fetching.work().join("root")).unwrap();
         fetching
-            .finish(&Record::new(suite, package, "1:1.0"))
+            .finish(&Record::new(suite, package, "1:1.0"), Instead::OfDamaged)
             .unwrap();
     }
 
     fn find(cache: &Cache, suite: &str, package: &str) -> Option<InUse> {
-        cache.find(suite, &[package.to_owned()], |_| true).unwrap()
+        match cache.find(suite, &[package.to_owned()], |_| true).unwrap() {
+            Cached::Fits(found) => Some(found),
+            Cached::Damaged(_) | Cached::Nothing => None,
+        }
     }
 
     #[test]
@@ -487,6 +609,56 @@ mod tests {
         assert!(used.root.exists());
         drop(used);
         assert_eq!(cache.remove(&debian("one")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_entry_is_told_and_makes_room_unless_it_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().to_owned())).unwrap();
+        let entry = dir.path().join("debian/one/q");
+        let damaged = || {
+            let found = cache.find("one", &["q".to_owned()], |_| true).unwrap();
+            matches!(found, Cached::Damaged(_))
+        };
+        fetch(&cache, "one", "q");
+        fs::write(entry.join("root/more"), "").unwrap();
+        assert!(damaged());
+        fetch(&cache, "one", "q");
+        assert!(find(&cache, "one", "q").is_some());
+
+        // A link to what is whole elsewhere.
+        fs::rename(&entry, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &entry).unwrap();
+        assert!(damaged());
+        fetch(&cache, "one", "q");
+        assert!(find(&cache, "one", "q").is_some());
+        assert!(dir.path().join("elsewhere/build.json").exists());
+
+        let used = find(&cache, "one", "q").unwrap();
+        fs::write(entry.join("root/more"), "").unwrap();
+        let fetching = cache.start_fetch("one", &|_| ()).unwrap();
+        fs::create_dir(fetching.work().join("root")).unwrap();
+        let record = Record::new("one", "q", "1:1.0");
+        let refused = fetching.finish(&record, Instead::OfDamaged);
+        assert!(matches!(refused, Err(CacheError::InUse { .. })));
+        drop(used);
+    }
+
+    #[test]
+    fn without_a_home_there_is_an_empty_cache_until_one_is_needed() {
+        let cache = Cache {
+            dir: None,
+            care: Care::Quick,
+        };
+        assert!(cache.list().unwrap().is_empty());
+        assert!(matches!(
+            cache.find("one", &["q".to_owned()], |_| true),
+            Err(CacheError::NoHome)
+        ));
+        assert!(matches!(
+            cache.start_fetch("one", &|_| ()),
+            Err(CacheError::NoHome)
+        ));
     }
 
     #[test]

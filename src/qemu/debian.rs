@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::qemu::build::Build;
-use crate::qemu::cache::{Cache, Fetching, InUse, Record};
+use crate::qemu::cache::{Cache, Cached, Damage, Fetching, InUse, Instead, Record};
 use crate::qemu::process::quoted;
 use crate::qemu::progress::{FetchStep, Step};
 use crate::qemu::{FetchEvent, FetchWatcher, QemuError, RunError, block_on};
@@ -55,6 +55,15 @@ pub enum FetchError {
         version: String,
         /// The contents that were looked for.
         what: String,
+    },
+    #[error(
+        "debian:{suite} in the cache is damaged ({damage}), and it cannot be fetched again now; \
+         `migcompat builds fetch debian:{suite}` does so later: {source}"
+    )]
+    Damaged {
+        suite: String,
+        damage: Damage,
+        source: Box<QemuError>,
     },
     #[error("debian:{suite}: {what} failed{}", quoted(.detail))]
     Failed {
@@ -149,7 +158,7 @@ impl Wanted<'_> {
 }
 
 /// Returns the unpacked files of the first package that the cache or the suite has; fetched where they are not
-/// in the cache.
+/// in the cache, or not as they were unpacked.
 ///
 /// # Errors
 /// The suite is unknown, unverifiable or out of reach, it has none of the packages, what it has does
@@ -164,32 +173,74 @@ pub(crate) fn obtain(
         suite, packages, ..
     } = wanted;
     let cached = || cache.find(suite, packages, &fits);
-    if let Some(found) = cached()? {
-        return Ok(found);
-    }
+    let damage = match cached()? {
+        Cached::Fits(found) => return Ok(found),
+        Cached::Damaged(damage) => {
+            watcher(FetchEvent::Damaged {
+                suite,
+                damage: &damage,
+            });
+            Some(damage)
+        }
+        Cached::Nothing => None,
+    };
+    let fetched = fetch_into(wanted, &fits, damage.is_some(), cache, watcher);
+    fetched.map_err(|error| match damage {
+        Some(damage) => QemuError::from(FetchError::Damaged {
+            suite: suite.to_owned(),
+            damage,
+            source: Box::new(error),
+        }),
+        None => error,
+    })
+}
+
+fn fetch_into(
+    wanted: Wanted<'_>,
+    fits: impl Fn(&Path) -> bool,
+    is_damaged: bool,
+    cache: &Cache,
+    watcher: FetchWatcher<'_>,
+) -> Result<InUse, QemuError> {
+    let Wanted {
+        suite, packages, ..
+    } = wanted;
+    let cached = || cache.find(suite, packages, &fits);
     let fetching = cache.start_fetch(suite, watcher)?;
     // The previous owner of the lock may have fetched what is needed here.
-    if let Some(found) = cached()? {
+    if let Cached::Fits(found) = cached()? {
         return Ok(found);
     }
+    let instead = match is_damaged {
+        true => Instead::OfDamaged,
+        false => Instead::OfOther,
+    };
     let fetched =
-        block_on(fetch(wanted, cache, &fetching, watcher)).map_err(|source| FetchError::Io {
-            suite: suite.to_owned(),
-            path: fetching.work().to_owned(),
-            source,
+        block_on(fetch(wanted, instead, cache, &fetching, watcher)).map_err(|source| {
+            FetchError::Io {
+                suite: suite.to_owned(),
+                path: fetching.work().to_owned(),
+                source,
+            }
         })??;
-    fetching.finish(&fetched)?;
+    fetching.finish(&fetched, instead)?;
     watcher(FetchEvent::Fetched {
         suite,
         package: &fetched.package,
         version: &fetched.version,
         unpacked_bytes: fetched.unpacked_bytes,
     });
-    Ok(cached()?.ok_or_else(|| wanted.lacks(&fetched.package, &fetched.version))?)
+    match cached()? {
+        Cached::Fits(found) => Ok(found),
+        Cached::Damaged(_) | Cached::Nothing => {
+            Err(wanted.lacks(&fetched.package, &fetched.version).into())
+        }
+    }
 }
 
 async fn fetch(
     wanted: Wanted<'_>,
+    instead: Instead,
     cache: &Cache,
     fetching: &Fetching,
     watcher: FetchWatcher<'_>,
@@ -210,7 +261,10 @@ async fn fetch(
         });
     };
     // It is in the cache already, but did not fit: fetching it again would not change that.
-    let known = cache.list().unwrap_or_default();
+    let known = match instead {
+        Instead::OfOther => cache.list().unwrap_or_default(),
+        Instead::OfDamaged => Vec::new(),
+    };
     if known
         .iter()
         .any(|entry| entry.suite == suite && entry.package == package && entry.version == version)

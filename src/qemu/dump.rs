@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::process::Stdio;
 
+use crate::qemu::accelerator;
 use crate::qemu::monitor::private_dir;
 use crate::qemu::process::quoted;
 use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine};
@@ -77,6 +78,7 @@ impl Build {
         command
             .arg("-dump-vmstate")
             .arg(&file)
+            .args(accelerator::ANY)
             .stdout(Stdio::null());
 
         let run = |source| DumpError::Run {

@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::qemu::cache::Entry;
 use crate::qemu::process::output;
-use crate::qemu::{Build, Cache, QemuError, block_on, machine};
+use crate::qemu::spec::{BUNDLE_LEVELS, in_bundle};
+use crate::qemu::{Build, Cache, Cached, QemuError, block_on, machine};
 
 /// Firmware that a build is started with although it does not find it by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +43,9 @@ impl Firmware {
             let built = ["pc-bios", "build/pc-bios"].map(|place| vec![base.join(place)]);
             let installed = INSTALLED.iter().map(|place| base.join(place)).collect();
             let bundles = ["qemu-bundle", "build/qemu-bundle"].map(|place| base.join(place));
-            let bundled = bundles.iter().filter_map(|bundle| in_bundle(bundle, 4));
+            let bundled = bundles
+                .iter()
+                .filter_map(|bundle| in_bundle(bundle, "share/qemu", BUNDLE_LEVELS));
             built
                 .into_iter()
                 .chain([installed])
@@ -79,14 +83,10 @@ impl Firmware {
         };
         let mut entries = cache.list()?;
         entries.retain(|entry| packages.contains(&entry.package));
-        entries.sort_by_cached_key(|entry| {
-            // Debian writes an epoch before the version.
-            let version = entry.version.rsplit(':').next().unwrap_or_default();
-            version.parse::<crate::model::Version>().ok()
-        });
+        entries.sort_by_cached_key(Entry::release);
         for entry in entries.iter().rev() {
             let label = format!("debian:{}", entry.suite);
-            let Some(found) = cache.find(&entry.suite, packages, |_| true)? else {
+            let Cached::Fits(found) = cache.find(&entry.suite, packages, |_| true)? else {
                 continue;
             };
             let Some(build) = Build::package(&label, arch, &found.root, Some(found.lock)) else {
@@ -100,19 +100,6 @@ impl Firmware {
         }
         Ok(None)
     }
-}
-
-/// Returns the data folder of a tree that imitates an installed one: `qemu-bundle/usr/local/share/qemu`.
-fn in_bundle(folder: &Path, levels: usize) -> Option<PathBuf> {
-    let data = folder.join("share/qemu");
-    if data.is_dir() {
-        return Some(data);
-    }
-    let levels = levels.checked_sub(1)?;
-    let entries = fs::read_dir(folder).ok()?.flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    folders.sort();
-    folders.iter().find_map(|folder| in_bundle(folder, levels))
 }
 
 /// Tells whether an image of firmware is in a folder. A link to what was not handed on is none.

@@ -3,22 +3,19 @@
 use qapi::qmp;
 
 use crate::model::Version;
+use crate::qemu::accelerator;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::process::output;
 use crate::qemu::qmp::{HumanCommand, QmpError, QueryMachines, QueryTarget};
 use crate::qemu::{Build, Monitored, Problem, QemuError, RunError, StartError, block_on};
 
 /// Starts with no machine at all, so that nothing but the program itself can fail.
-pub(crate) const NO_MACHINE: [&str; 8] = [
-    "-M",
-    "none",
-    "-S",
-    "-nodefaults",
-    "-display",
-    "none",
-    "-accel",
-    "tcg",
-];
+const NO_MACHINE: [&str; 6] = ["-M", "none", "-S", "-nodefaults", "-display", "none"];
+
+/// Returns the arguments with which a build is started to be asked about itself.
+pub(crate) fn to_be_asked() -> impl Iterator<Item = &'static str> {
+    NO_MACHINE.into_iter().chain(accelerator::ANY)
+}
 
 /// The answers of a build about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +27,8 @@ pub struct BuildInfo {
     pub target: String,
     /// The machine types by name.
     pub machines: Vec<MachineType>,
+    /// Set if it answered with KVM, which comes after TCG: it has no TCG.
+    pub lacks_tcg: bool,
     /// The program that answered, if the system shows it.
     pub program: Option<RunningProgram>,
 }
@@ -68,7 +67,7 @@ impl Build {
     /// # Errors
     /// As of [`Build::info`].
     pub async fn ask(&self) -> Result<BuildInfo, StartError> {
-        let monitored = Monitored::start(self, NO_MACHINE).await?;
+        let monitored = Monitored::start(self, to_be_asked()).await?;
         match questions(&monitored, self).await {
             Ok(info) => {
                 monitored.quit(self.deadlines().command).await;
@@ -103,6 +102,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
     let part = |number: i64| u32::try_from(number).unwrap_or_default();
     let target = session.execute(QueryTarget {}, deadline).await?;
     let machines = session.execute(QueryMachines {}, deadline).await?;
+    let kvm = session.execute(qmp::query_kvm {}, deadline).await;
     let mut machines: Vec<MachineType> = machines
         .into_iter()
         .map(|machine| MachineType {
@@ -124,6 +124,7 @@ async fn questions(monitored: &Monitored, build: &Build) -> Result<BuildInfo, Qm
         package: version.package,
         target: target.arch,
         machines,
+        lacks_tcg: kvm.is_ok_and(|kvm| kvm.enabled),
         program: monitored.program(),
     })
 }
@@ -135,7 +136,8 @@ impl Build {
     /// It does not start, or fails.
     pub fn device_help(&self) -> Result<String, RunError> {
         let mut command = self.plain_command();
-        command.args(["-M", "none", "-accel", "tcg", "-device", "help"]);
+        command.args(["-M", "none", "-device", "help"]);
+        command.args(accelerator::ANY);
         block_on(output(command, self.deadlines().start))
             .unwrap_or_else(|source| {
                 Err(RunError::Spawn {

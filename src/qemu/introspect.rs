@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qapi::qmp;
 
-use crate::qemu::info::NO_MACHINE;
+use crate::qemu::info::to_be_asked;
 use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
 use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
 
@@ -45,7 +45,7 @@ impl Build {
         asked: &[String],
         bases: &[&str],
     ) -> Result<Devices, StartError> {
-        let monitored = Monitored::start(self, NO_MACHINE).await?;
+        let monitored = Monitored::start(self, to_be_asked()).await?;
         match questions(&monitored, self, asked, bases).await {
             Ok(devices) => {
                 monitored.quit(self.deadlines().command).await;
@@ -80,7 +80,7 @@ impl Build {
         question: impl AsyncFnOnce(&Monitored) -> Result<T, QmpError>,
     ) -> Result<T, QemuError> {
         let ask = async {
-            let monitored = Monitored::start(self, NO_MACHINE).await?;
+            let monitored = Monitored::start(self, to_be_asked()).await?;
             match question(&monitored).await {
                 Ok(answer) => {
                     monitored.quit(self.deadlines().command).await;

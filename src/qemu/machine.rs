@@ -374,6 +374,7 @@ mod tests {
                     default_cpu: None,
                 })
                 .collect(),
+            lacks_tcg: false,
             program: None,
         }
     }

@@ -7,6 +7,7 @@
 //! The functions that are not `async` start a runtime of their own and must not be called from
 //! inside another one.
 
+pub(crate) mod accelerator;
 mod build;
 mod cache;
 mod debian;
@@ -16,6 +17,7 @@ mod firmware;
 mod identity;
 mod info;
 mod introspect;
+mod last_release;
 pub mod machine;
 mod monitor;
 mod namespace;
@@ -27,16 +29,19 @@ mod progress;
 pub mod properties;
 pub mod qmp;
 mod spec;
+mod tree;
 
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
-pub use cache::Cache;
-pub(crate) use cache::{CacheError, InUse};
+pub use cache::{Cache, Damage};
+pub(crate) use cache::{CacheError, Cached, InUse};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;
 pub use error::QemuError;
 pub(crate) use firmware::{Firmware, FirmwareSource};
-pub(crate) use info::{BuildInfo, MachineType};
+pub(crate) use info::{BuildInfo, MachineType, to_be_asked};
+pub(crate) use last_release::LAST_RELEASE;
+pub(crate) use last_release::parse_both;
 pub(crate) use machine::NoCommonMachine;
 pub(crate) use monitor::{Monitored, StartError};
 pub use monitor::{Problem, private_dir};
@@ -48,6 +53,7 @@ pub(crate) use progress::FetchWatcher;
 pub use progress::{FetchEvent, FetchStep};
 pub use spec::BuildArg;
 pub(crate) use spec::SpecError;
+pub(crate) use tree::Tree;
 
 use crate::cleanup::until_the_end;
 

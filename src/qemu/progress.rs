@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::qemu::Damage;
+
 /// Something that happens while a build is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,6 +12,13 @@ pub enum FetchEvent<'e> {
     Waiting {
         /// The suite, for instance `bookworm`.
         suite: &'e str,
+    },
+    /// A build in the cache is not what was unpacked there: it is fetched again.
+    Damaged {
+        /// The suite.
+        suite: &'e str,
+        /// The first difference.
+        damage: &'e Damage,
     },
     /// A step began.
     Began {
@@ -83,6 +92,10 @@ impl fmt::Display for FetchEvent<'_> {
             FetchEvent::Waiting { suite } => {
                 write!(f, "another run is fetching debian:{suite}; waiting for it")
             }
+            FetchEvent::Damaged { suite, damage } => write!(
+                f,
+                "debian:{suite} in the cache is damaged ({damage}): it is fetched again"
+            ),
             FetchEvent::Began { suite, step } => match step {
                 FetchStep::PackageList => {
                     write!(f, "fetching debian:{suite}: the list of packages")

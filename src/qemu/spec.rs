@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::qemu::last_release::LAST_RELEASE;
+
 /// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildArg {
@@ -35,7 +37,10 @@ pub enum SpecError {
     Empty,
     #[error("{}: no such file", .0.display())]
     NoFile(PathBuf),
-    #[error("{}: this is a folder without a qemu-system-ARCH; a QEMU binary or a vmstate dump is needed", .0.display())]
+    #[error(
+        "{}: this is a folder without a qemu-system-ARCH, in build, bin or qemu-bundle below it either; \
+         a QEMU binary or a vmstate dump is needed", .0.display()
+    )]
     Folder(PathBuf),
     #[error("{}: this folder has no {PROGRAM}{wanted}; it has {}", folder.display(), .has.join(", "))]
     NotInFolder {
@@ -63,6 +68,16 @@ pub enum SpecError {
     UnknownArchitecture(String),
     #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is needed here", .0.display())]
     DumpCannotRun(PathBuf),
+    #[error(
+        "last-release is the release before another build: it goes with one, as in `check last-release ./build`; \
+         a program of that name is ./last-release"
+    )]
+    LastReleaseAlone,
+    #[error(
+        "last-release: no build of QEMU {release}, the release before {label}, or of an older one is fetched; \
+         `migcompat builds fetch debian:stable` fetches one, or name a build instead"
+    )]
+    NoLastRelease { release: String, label: String },
     #[error("{}: {source}", path.display())]
     Unreadable {
         path: PathBuf,
@@ -84,6 +99,8 @@ impl SpecError {
             | SpecError::NotOnPathButHere(_)
             | SpecError::UnknownScheme { .. }
             | SpecError::BadSuite(_)
+            | SpecError::LastReleaseAlone
+            | SpecError::NoLastRelease { .. }
             | SpecError::UnknownArchitecture(_)
             | SpecError::DumpCannotRun(_) => false,
         }
@@ -130,8 +147,49 @@ pub(crate) fn program_in(folder: &Path, arch: &str) -> Result<PathBuf, SpecError
     }
 }
 
-/// Returns the programs in a folder that emulate a whole system, sorted by name.
+/// The folders in which the programs of a tree or of a build are, from the one that is named.
+const BELOW: [&str; 2] = ["build", "bin"];
+/// An installed tree that a build imitates, in whose folder `bin` the programs are.
+const BUNDLES: [&str; 2] = ["qemu-bundle", "build/qemu-bundle"];
+
+/// Tells whether a folder is a build.
+pub(super) fn has_program(folder: &Path) -> bool {
+    !programs(folder).is_empty()
+}
+
+/// Returns the programs that emulate a whole system, sorted by name: those in a folder, or else those in the first folder
+/// below it that a build puts them in.
 fn programs(folder: &Path) -> Vec<PathBuf> {
+    let below = BELOW.iter().map(|name| folder.join(name));
+    let bundles = BUNDLES.iter().map(|name| folder.join(name));
+    let bundled = bundles.filter_map(|bundle| in_bundle(&bundle, "bin", BUNDLE_LEVELS));
+    let folders = [folder.to_owned()].into_iter().chain(below).chain(bundled);
+    let mut found = folders.map(|folder| programs_of(&folder));
+    found
+        .find(|programs| !programs.is_empty())
+        .unwrap_or_default()
+}
+
+/// Folders through which a bundle is searched: it has those of an installation's prefix.
+pub(super) const BUNDLE_LEVELS: usize = 4;
+
+/// Returns the folder of a tree that imitates an installed one: `qemu-bundle/usr/local/share/qemu` for `share/qemu`.
+pub(super) fn in_bundle(folder: &Path, wanted: &str, levels: usize) -> Option<PathBuf> {
+    let found = folder.join(wanted);
+    if found.is_dir() {
+        return Some(found);
+    }
+    let levels = levels.checked_sub(1)?;
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.sort();
+    let mut found = folders
+        .iter()
+        .filter_map(|folder| in_bundle(folder, wanted, levels));
+    found.next()
+}
+
+fn programs_of(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut programs: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -157,6 +215,9 @@ impl FromStr for BuildArg {
     fn from_str(arg: &str) -> Result<Self, SpecError> {
         if arg.is_empty() {
             return Err(SpecError::Empty);
+        }
+        if arg == LAST_RELEASE {
+            return Err(SpecError::LastReleaseAlone);
         }
         if let Some(suite) = arg.strip_prefix("debian:") {
             return if is_suite(suite) {
@@ -300,10 +361,16 @@ mod tests {
         program("two", "aarch64");
         program("two", "s390x");
         program("none", "klingon");
+        program("tree/build", "aarch64");
+        program("artefact/qemu-bundle/usr/local/bin", "aarch64");
+        program("installed/bin", "s390x");
         for (folder, arch, found) in [
-            ("one", "aarch64", Ok("aarch64")),
-            ("one", "x86_64", Ok("aarch64")),
-            ("two", "s390x", Ok("s390x")),
+            ("one", "aarch64", Ok("qemu-system-aarch64")),
+            ("one", "x86_64", Ok("qemu-system-aarch64")),
+            ("two", "s390x", Ok("qemu-system-s390x")),
+            ("tree", "aarch64", Ok("build/qemu-system-aarch64")),
+            ("artefact", "x86_64", Ok("local/bin/qemu-system-aarch64")),
+            ("installed", "s390x", Ok("bin/qemu-system-s390x")),
             (
                 "two",
                 "x86_64",
@@ -316,7 +383,8 @@ mod tests {
             assert_eq!(label, at(folder));
             match (program_in(&path, arch), found) {
                 (Ok(program), Ok(target)) => {
-                    assert_eq!(program, path.join(format!("qemu-system-{target}")));
+                    assert!(program.starts_with(&path), "{program:?}");
+                    assert!(program.ends_with(target), "{program:?}");
                 }
                 (Err(error), Err(wanted)) => {
                     assert!(error.to_string().contains(wanted), "{error}");
@@ -327,6 +395,10 @@ mod tests {
 
         for (arg, message) in [
             (&*at("none"), "this is a folder without a qemu-system-ARCH"),
+            (
+                "last-release",
+                "last-release is the release before another build",
+            ),
             ("", "a BUILD is missing"),
             ("debian:", "is not the name of a Debian suite"),
             ("debian:../etc", "is not the name of a Debian suite"),

@@ -264,6 +264,15 @@ pub(crate) fn hold_against(report: &mut Report, baseline: &Report, file: &str, s
     });
 }
 
+/// Notes at each finding whether a baseline has it. Where there is none, nothing is new.
+pub(crate) fn mark(findings: &mut [Finding], machine: Option<&str>, baseline: Option<&Report>) {
+    let past = baseline.map(Index::of);
+    for finding in findings {
+        let status = past.as_ref().map(|past| past.finding(finding, machine));
+        finding.baseline = Some(status.unwrap_or(BaselineStatus::Same));
+    }
+}
+
 /// Takes from a report what an earlier comparison with a baseline said.
 pub(crate) fn forget(report: &mut Report) {
     report.baseline = None;

@@ -95,6 +95,9 @@ pub struct Leg {
     pub bytes: Option<u64>,
     /// Pages of RAM that were transferred.
     pub pages: Option<u64>,
+    /// Passes over memory, the last one with the guest stopped.
+    #[serde(default)]
+    pub passes: Option<u64>,
 }
 
 /// The change of a value in a migration.

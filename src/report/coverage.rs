@@ -1,6 +1,8 @@
 //! The part of the state that two builds know that was put to the test.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,99 @@ pub struct CoverageCounts {
     pub elsewhere: usize,
 }
 
+/// The least percentages of a machine's state that guests have to send, where any are asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequiredCoverage {
+    /// Of sections, in every direction.
+    pub sections: Option<u8>,
+    /// Of what depends on the guest's state.
+    pub state: RequiredState,
+}
+
+/// The least percentages of what depends on the guest's state, in any direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequiredState {
+    /// Of subsections.
+    pub subsections: Option<u8>,
+    /// Of fields that are sent under a condition.
+    pub fields: Option<u8>,
+}
+
+impl RequiredCoverage {
+    /// Tells whether anything is asked for.
+    pub fn is_any(&self) -> bool {
+        let RequiredState {
+            subsections,
+            fields,
+        } = self.state;
+        self.sections.or(subsections).or(fields).is_some()
+    }
+}
+
+impl FromStr for RequiredCoverage {
+    type Err = BadCoverage;
+
+    /// Reads a percentage of sections, or several between commas, each of `sections=`, `subsections=` or `fields=`.
+    fn from_str(text: &str) -> Result<Self, BadCoverage> {
+        let mut required = RequiredCoverage::default();
+        for part in text.split(',') {
+            let (kind, percent) = part.split_once('=').unwrap_or(("sections", part));
+            let least = match kind {
+                "sections" => &mut required.sections,
+                "subsections" => &mut required.state.subsections,
+                "fields" => &mut required.state.fields,
+                _ => return Err(BadCoverage::Kind(kind.to_owned())),
+            };
+            let number: u8 = percent
+                .parse()
+                .ok()
+                .filter(|percent| *percent <= 100)
+                .ok_or_else(|| BadCoverage::Percent(percent.to_owned()))?;
+            if least.replace(number).is_some() {
+                return Err(BadCoverage::Twice(kind.to_owned()));
+            }
+        }
+        Ok(required)
+    }
+}
+
+/// A text is no required coverage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadCoverage {
+    /// No part of the state is called so.
+    #[error("there are sections, subsections and fields, and not {0:?}")]
+    Kind(String),
+    /// It is no percentage.
+    #[error("{0} is not in 0..=100")]
+    Percent(String),
+    /// One part has two percentages.
+    #[error("{0} is there twice")]
+    Twice(String),
+}
+
+/// A part of the state of which less was sent than is required.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortfall {
+    /// The part: nothing for sections.
+    pub part: Option<&'static str>,
+    /// The percentage that was sent.
+    pub sent: u8,
+    /// The percentage that is required.
+    pub least: u8,
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortfall { part, sent, least } = self;
+        let of = part.map_or_else(String::new, |part| format!(" of {part}"));
+        write!(
+            f,
+            "coverage of {sent}%{of} is below the {least}% that --min-coverage asks for"
+        )
+    }
+}
+
 /// The sections that two builds know, and how far each got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
@@ -114,6 +209,9 @@ pub struct Coverage {
     pub directions: Vec<DirectionCoverage>,
     /// The percentage that was asked for; with less, nothing is compatible.
     pub required: Option<u8>,
+    /// The percentages of what depends on the guest's state that were asked for.
+    #[serde(default)]
+    pub required_state: RequiredState,
     /// All of them, by QOM type.
     pub sections: Vec<CoveredSection>,
 }
@@ -149,6 +247,7 @@ impl Coverage {
             counts,
             directions: Vec::new(),
             required: None,
+            required_state: RequiredState::default(),
             sections,
         }
     }
@@ -169,9 +268,25 @@ impl Coverage {
         self
     }
 
-    /// Returns whether this percentage was sent, in every direction that was asked for.
-    pub fn reaches(&self, least: u8) -> bool {
-        self.lowest() >= least
+    /// Returns the parts of which less was sent than this.
+    pub fn shortfalls(&self, required: RequiredCoverage) -> impl Iterator<Item = Shortfall> {
+        let counts = &self.counts;
+        let RequiredState {
+            subsections,
+            fields,
+        } = required.state;
+        let sent_subsections = percent(counts.subsections_sent, counts.subsections);
+        let sent_fields = percent(counts.conditional_fields_sent, counts.conditional_fields);
+        [
+            (None, self.lowest(), required.sections),
+            (Some("subsections"), sent_subsections, subsections),
+            (Some("conditional fields"), sent_fields, fields),
+        ]
+        .into_iter()
+        .filter_map(|(part, sent, least)| {
+            let least = least.filter(|least| sent < *least)?;
+            Some(Shortfall { part, sent, least })
+        })
     }
 
     /// Returns the percentage of the direction in which the least was sent.
@@ -182,9 +297,12 @@ impl Coverage {
             .map_or(self.counts.percent, |of| of.min(self.counts.percent))
     }
 
-    /// Returns whether as much was sent as is required.
-    pub fn is_enough(&self) -> bool {
-        self.required.is_none_or(|least| self.reaches(least))
+    /// Returns what was asked for.
+    pub fn required(&self) -> RequiredCoverage {
+        RequiredCoverage {
+            sections: self.required,
+            state: self.required_state,
+        }
     }
 }
 
@@ -238,5 +356,60 @@ impl Described {
             one.add(other);
             one
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requirement_is_a_number_or_names_its_parts() {
+        let of = |sections, subsections, fields| RequiredCoverage {
+            sections,
+            state: RequiredState {
+                subsections,
+                fields,
+            },
+        };
+        let bad_percent = |text: &str| Err(BadCoverage::Percent(text.to_owned()));
+        for (text, read) in [
+            ("80", Ok(of(Some(80), None, None))),
+            ("subsections=40", Ok(of(None, Some(40), None))),
+            (
+                "fields=0,80,subsections=100",
+                Ok(of(Some(80), Some(100), Some(0))),
+            ),
+            ("101", bad_percent("101")),
+            ("subsections=-1", bad_percent("-1")),
+            ("fields=", bad_percent("")),
+            ("", bad_percent("")),
+            (
+                "80,sections=70",
+                Err(BadCoverage::Twice("sections".to_owned())),
+            ),
+            ("devices=90", Err(BadCoverage::Kind("devices".to_owned()))),
+        ] {
+            assert_eq!(text.parse::<RequiredCoverage>(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_part_is_held_against_its_own_percentage() {
+        let coverage = Coverage {
+            counts: CoverageCounts {
+                percent: 90,
+                subsections: 3,
+                subsections_sent: 1,
+                ..CoverageCounts::default()
+            },
+            ..Coverage::of(Vec::new())
+        };
+        let short = |text: &str| -> Vec<Option<&str>> {
+            let required = text.parse().unwrap();
+            coverage.shortfalls(required).map(|of| of.part).collect()
+        };
+        assert_eq!(short("90,subsections=33,fields=100"), []);
+        assert_eq!(short("91,subsections=34"), [None, Some("subsections")]);
     }
 }

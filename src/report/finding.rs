@@ -119,6 +119,12 @@ pub struct Finding {
     /// The headlines in the file of owners that it belongs to.
     #[serde(default)]
     pub owners: Vec<String>,
+    /// The description that it is about, in the tree of QEMU's sources, where there is one.
+    #[serde(default)]
+    pub source: Option<Source>,
+    /// The remedy as code of QEMU, to paste and to complete: the first that fits is the best.
+    #[serde(default)]
+    pub code: Vec<Code>,
     /// A few lines of the layout around the spot, for people.
     pub context: Vec<ContextLine>,
     /// The change in QEMU that it shows.
@@ -130,6 +136,46 @@ pub struct Finding {
     /// The path in each section of `also_in`, in its order.
     #[serde(skip)]
     pub also_paths: Vec<Vec<String>>,
+}
+
+/// A VMStateDescription in a tree of sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The file, from the top of the tree.
+    pub file: String,
+    /// The line in which it begins.
+    pub line: usize,
+    /// Its name in C.
+    pub variable: String,
+    /// The structure that it describes.
+    #[serde(skip)]
+    pub state: Option<String>,
+    /// Its test, where it has one.
+    #[serde(skip)]
+    pub needed: Option<String>,
+    /// Its fields.
+    #[serde(skip)]
+    pub fields: Vec<SourceField>,
+}
+
+/// A field of a description in the sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceField {
+    /// Its name.
+    pub name: String,
+    /// True of a number or a bool.
+    pub is_number: bool,
+    /// What describes it: `VMSTATE_UINT8(x, State)`.
+    pub text: String,
+}
+
+/// A remedy as code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// The idea.
+    pub title: String,
+    /// Lines of C.
+    pub code: String,
 }
 
 /// The evidence that confirms a finding. It is serialised as the id of a case, or as a phrase.

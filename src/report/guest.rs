@@ -237,7 +237,7 @@ impl fmt::Display for GuestReason {
             GuestReason::HostProcess => "it concerns the process, and not the guest",
             GuestReason::Monitor => "the guest does not see its monitors",
             GuestReason::HowItRuns => "the guest is started and moved in other ways here",
-            GuestReason::Accelerator => "the guest is emulated",
+            GuestReason::Accelerator => "the accelerator of the run (--accel) is used",
             GuestReason::HostCpu => {
                 "only KVM knows the CPU of the host: the default model stands for it"
             }

@@ -118,7 +118,7 @@ pub struct FlakeRate {
 /// When a run began, and by what it tested: the facts that are no part of the builds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The moment at which it began, in UTC: `2027-03-31T12:00:00Z`.
+    /// The moment at which it began, in UTC: `2027-03-31T12:00:00.000Z`.
     pub started: String,
     /// The name of the computer.
     pub host: String,

@@ -3,6 +3,7 @@
 //! The types are the report format `migcompat-report-1`; other programs rely on it, so
 //! keys are added, never renamed or left out. `report-schema.json` beside `Cargo.toml` describes it.
 
+mod accelerator;
 pub(crate) mod baseline;
 pub mod bisection;
 mod case;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
 
+pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
 pub use case::{
     Case, Change, ChangedByLoad, Control, LeftOut, Leg, Outcome, Repeated, Split, StateChecked,
@@ -35,11 +37,12 @@ pub use case::{
 };
 pub use cause::{Cause, FailureKind, LegSide, Message, Phase, Waiting};
 pub use coverage::{
-    Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection, Described,
-    DirectionCoverage, Kinds, Reached,
+    BadCoverage, Coverage, CoverageCounts, CoveredField, CoveredSection, CoveredSubsection,
+    Described, DirectionCoverage, Kinds, Reached, RequiredCoverage, RequiredState, Shortfall,
 };
 pub use finding::{
-    ChangeKey, Changed, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    ChangeKey, Changed, Code, Confirmation, ContextLine, Evidence, FieldKey, Finding, Level, Shape,
+    Source, SourceField,
 };
 pub use guest::{
     Advice, Blamed, GuestAnswer, GuestFile, GuestFormat, GuestLine, GuestReason, Omission,
@@ -92,6 +95,9 @@ pub struct Report {
     /// The part of what both builds really sent that their dumps describe.
     #[serde(default)]
     pub described: Option<Described>,
+    /// The accelerator that guests were moved with, by architecture; a dump comparison has none.
+    #[serde(default)]
+    pub accelerators: Vec<AcceleratorUsed>,
     /// The user's own guest, where the run was about one.
     #[serde(default)]
     pub guest: Option<GuestFile>,
@@ -178,6 +184,7 @@ impl Report {
             swept: Vec::new(),
             coverage: None,
             described: None,
+            accelerators: Vec::new(),
             guest: None,
             notices: Vec::new(),
             run: None,
@@ -197,6 +204,7 @@ impl Report {
         self.verdict = Verdict::of(&self, &policy);
         if let Some(coverage) = &mut self.coverage {
             coverage.required = policy.required_coverage;
+            coverage.required_state = policy.required_state;
         }
         self.policy = policy;
         self

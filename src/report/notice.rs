@@ -41,6 +41,8 @@ pub enum NoticeKind {
     DoubtsNotSettled,
     /// What a capability does is not reached by the migrations of a run. The subject is the capability.
     CapabilityIdle,
+    /// An accelerator that was preferred cannot be used. The subject is its name.
+    AcceleratorPassedOver,
     /// A build finds no firmware, and has that of another place. The subject is the build.
     OtherFirmware,
     /// Guests move between machine types of two names, which QEMU itself refuses. The subject is both names.
@@ -149,6 +151,7 @@ impl Notice {
                 format!("findings about {subject} are neither confirmed nor refuted")
             }
             NoticeKind::CapabilityIdle => format!("nothing is sent by {subject}"),
+            NoticeKind::AcceleratorPassedOver => format!("no guest was moved with {subject}"),
             NoticeKind::OtherFirmware => {
                 format!("{subject} finds no firmware of its own")
             }

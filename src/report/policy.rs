@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CaseName, Exclusion, Rule};
-use crate::report::{BaselineStatus, Case, Finding, Memory, MemoryLabel, Tier};
+use crate::report::{
+    BaselineStatus, Case, Finding, Memory, MemoryLabel, RequiredCoverage, RequiredState, Tier,
+};
 
 /// The findings that count against two builds, and the required coverage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,8 @@ pub struct Policy {
     pub strict: bool,
     /// The least percentage of sections that guests have to send; with less, nothing is compatible.
     pub required_coverage: Option<u8>,
+    /// The least percentages of what depends on the guest's state.
+    pub required_state: RequiredState,
     /// The breaks that count.
     pub gate: Gate,
     /// Rules with another level than their own.
@@ -26,6 +30,14 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Returns the coverage that is required.
+    pub fn required(&self) -> RequiredCoverage {
+        RequiredCoverage {
+            sections: self.required_coverage,
+            state: self.required_state,
+        }
+    }
+
     /// Returns why the case of this id is left out, if it is.
     pub fn excluded(&self, id: &str) -> Option<&str> {
         let fitting = self.exclude.iter().find(|exclusion| exclusion.fits(id));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report};
+use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report, RequiredCoverage};
 
 /// The answer in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl Verdict {
                 Some(_) | None => Verdict::Untested,
             };
         }
-        let covered = is_covered(report.coverage.as_ref(), policy.required_coverage);
+        let covered = is_covered(report.coverage.as_ref(), policy.required());
         if nothing_ran(&report.cases)
             || rests_on_a_part(&report.cases)
             || !covered
@@ -82,8 +82,9 @@ fn rests_on_a_part(cases: &[Case]) -> bool {
 }
 
 /// Returns true if as much was sent as is required. Coverage that is not known is not enough.
-fn is_covered(coverage: Option<&Coverage>, required: Option<u8>) -> bool {
-    required.is_none_or(|least| coverage.is_some_and(|c| c.reaches(least)))
+fn is_covered(coverage: Option<&Coverage>, required: RequiredCoverage) -> bool {
+    let reaches = |coverage: &Coverage| coverage.shortfalls(required).next().is_none();
+    !required.is_any() || coverage.is_some_and(reaches)
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub struct Entry {
     pub why: String,
     /// The remedy in QEMU.
     pub fix: String,
+    /// The files of `rules/code/` that have the remedy as code, in the order in which to consider them.
+    #[serde(default)]
+    pub code: Vec<String>,
     /// The file or commit of QEMU that shows it.
     pub source: String,
     pub fixture: Fixture,
@@ -151,7 +154,12 @@ mod tests {
     fn no_data_file_is_left_without_a_rule() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
         for file in std::fs::read_dir(folder).expect("the rules folder") {
-            let name = file.expect("readable").file_name();
+            let file = file.expect("readable");
+            // The code of remedies is in a folder.
+            if file.file_type().expect("readable").is_dir() {
+                continue;
+            }
+            let name = file.file_name();
             let name = name.to_string_lossy();
             let id = name.strip_suffix(".toml").unwrap_or(&name);
             assert!(Rule::from_id(id).is_some(), "rules/{name} names no rule");

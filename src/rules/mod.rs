@@ -5,6 +5,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod check;
+pub(crate) mod code;
 pub(crate) mod judge;
 pub(crate) mod known_issues;
 pub(crate) mod suggest;

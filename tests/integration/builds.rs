@@ -2,8 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use migcompat::internals::qemu;
 use migcompat::internals::qemu::{Build, BuildArg, Cache, Deadlines, Problem, QemuError, machine};
 use migcompat::model::BuildKind;
 
-use crate::common::{build, script, stderr};
+use crate::common::{build, cache_dir, program, script, stderr};
 use crate::processes::{monitor, open_elsewhere};
 
 fn fetched(suite: &str) -> Build {
@@ -164,6 +164,8 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert!(cache.list().unwrap().is_empty());
     assert_eq!(left(), 1, "nothing was left to sweep away");
 
+    // One that lost all its files heals by being fetched again.
+    emptied_entry(dir.path());
     let both = [(); 2].map(|()| open_elsewhere(dir.path()).spawn().unwrap());
     let printed = both.map(|one| {
         let run = one.wait_with_output().unwrap();
@@ -180,6 +182,7 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     };
     assert_eq!(with("unpacking"), 1, "{printed:#?}");
     assert_eq!(with("another run is fetching"), 1, "{printed:#?}");
+    assert_eq!(with("in the cache is damaged (root/"), 2, "{printed:#?}");
     assert_eq!(left(), 1, "the complete entry alone");
 
     let arg = qemu::parse("debian:bookworm").unwrap();
@@ -197,6 +200,94 @@ fn a_killed_fetch_leaves_no_build_and_two_at_once_share_the_next_one() {
     assert_eq!(left(), 0);
 }
 
+/// Makes the entry of a real build in a cache, without the files.
+fn emptied_entry(cache: &Path) -> PathBuf {
+    build("debian:bookworm");
+    let known = cache_dir().join(ENTRY);
+    let entry = cache.join(ENTRY);
+    fs::create_dir_all(entry.join("root")).unwrap();
+    for name in ["build.json", "manifest.json"] {
+        fs::copy(known.join(name), entry.join(name)).unwrap();
+    }
+    entry
+}
+
+const ENTRY: &str = "debian/bookworm/qemu-system-x86";
+
+/// Nor does it take the machine's own library instead.
+#[apply(test)]
+#[needs(Builds, Program("apt-get"))]
+fn a_build_that_lost_a_library_is_not_run() {
+    let dir = apt_config(|_| NO_NETWORK.to_owned());
+    let entry = emptied_entry(dir.path());
+    let known = cache_dir().join(ENTRY);
+    let copied = Command::new("cp")
+        .args(["-r", "--reflink=auto"])
+        .args([known.join("root"), entry.clone()])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    // All times are other ones now, and nothing is lost.
+    let whole = stderr(&open_configured(dir.path()).output().unwrap());
+    assert!(whole.contains("OPENED"), "{whole}");
+    let library = "root/usr/lib/x86_64-linux-gnu/libpixman-1.so.0";
+    fs::remove_file(entry.join(library)).unwrap();
+    let printed = refused(&mut open_configured(dir.path()));
+    for words in [
+        &format!("is damaged ({library} is missing)"),
+        "cannot be reached",
+        "`migcompat builds fetch debian:bookworm`",
+    ] {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds, Root)]
+fn what_is_another_users_is_refused() {
+    for part in [
+        "",
+        "debian",
+        "debian/bookworm",
+        ENTRY,
+        "debian/bookworm/qemu-system-x86/build.json",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        emptied_entry(dir.path());
+        let path = dir.path().join(part);
+        chown(&path, Some(1234), Some(4321)).unwrap();
+        let printed = stderr(&open_elsewhere(dir.path()).output().unwrap());
+        assert!(printed.contains("REFUSED usage=true"), "{part}: {printed}");
+        let words = "belongs to another user (1234)";
+        assert!(printed.contains(words), "{part}: {printed}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn builds_of_ones_own_need_no_home() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = format!("exec {} \"$@\"", build("debian:bookworm").shell_prefix());
+    let own = script(dir.path(), "qemu-system-x86_64", &own);
+    for (new, status) in [(&*own, 0), ("debian:trixie", 2)] {
+        let output = program(&["static", &own, new, "-M", "q35"])
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("MIGCOMPAT_CACHE")
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{new}: {said}");
+        assert_eq!(said.contains("set --cache DIR"), status == 2, "{said}");
+    }
+}
+
+/// A mirror behind a proxy that is not there stands for a machine without a network.
+const NO_NETWORK: &str = "Acquire::http::Proxy \"http://127.0.0.1:9/\";
+Acquire::https::Proxy \"http://127.0.0.1:9/\";
+Acquire::Retries \"0\";
+";
+
 #[apply(test)]
 fn without_apt_the_error_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
@@ -208,16 +299,10 @@ fn without_apt_the_error_says_what_to_do_instead() {
     );
 }
 
-/// A mirror behind a proxy that is not there stands for a machine without a network.
 #[apply(test)]
 #[needs(Program("apt-get"))]
 fn without_a_network_the_error_says_what_to_do_instead() {
-    let proxy = "http://127.0.0.1:9/";
-    let dir = apt_config(|_| {
-        format!(
-            "Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\nAcquire::Retries \"0\";\n"
-        )
-    });
+    let dir = apt_config(|_| NO_NETWORK.to_owned());
     let printed = refused(&mut open_configured(dir.path()));
     assert!(printed.contains("cannot be reached"), "{printed}");
     assert!(

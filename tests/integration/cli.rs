@@ -350,7 +350,8 @@ fn own_lists_are_named_by_both_options_and_help_shows_the_new_one() {
 fn a_report_names_the_policy_that_its_verdict_was_drawn_by() {
     let plain = report(&["static", PAIR[0], PAIR[1]]);
     let none = serde_json::json!({
-        "gate": "all", "strict": false, "required_coverage": null, "levels": {}, "case": null, "exclude": [],
+        "gate": "all", "strict": false, "required_coverage": null, "required_state": {"subsections": null, "fields": null},
+        "levels": {}, "case": null, "exclude": [],
     });
     assert_eq!(plain["policy"], none);
     assert_eq!(plain["notices"], serde_json::json!([]));
@@ -365,7 +366,8 @@ fn a_report_names_the_policy_that_its_verdict_was_drawn_by() {
     assert_eq!(
         judged["policy"],
         serde_json::json!({
-            "gate": "all", "strict": true, "required_coverage": null, "case": null, "exclude": [],
+            "gate": "all", "strict": true, "required_coverage": null, "required_state": {"subsections": null, "fields": null},
+        "case": null, "exclude": [],
             "levels": {"field-added": "warn", "field-removed": "allow"},
         })
     );

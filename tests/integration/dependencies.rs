@@ -171,6 +171,26 @@ fn what_the_policy_does_not_want_is_refused() {
     }
 }
 
+/// Beside its line in the manifest, or right above.
+#[apply(test)]
+fn every_dependency_has_its_reason() {
+    let text = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (mut before, mut is_of_list, mut found) = ("", false, 0);
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_of_list = line.ends_with("dependencies]");
+        } else if is_of_list && !line.is_empty() && !line.starts_with('#') {
+            let reason = line.split_once(" # ").map(|(_, reason)| reason);
+            let reason = reason.or_else(|| before.strip_prefix("# "));
+            let words = reason.unwrap_or_default().split_whitespace().count();
+            assert!(words >= 2, "{line}");
+            found += 1;
+        }
+        before = line;
+    }
+    assert!(found > 30, "{found}");
+}
+
 /// The lint `incompatible_msrv` holds the code itself against the package's Rust version.
 #[apply(test)]
 fn no_dependency_needs_a_newer_rust_than_the_package_says() {

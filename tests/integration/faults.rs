@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::common::{build, script, wait_until};
 use crate::live::{Run, command, leaves_nothing};
+use crate::needs::mounted;
 use crate::processes::{Fault, faulty};
 
 const OLD: &str = "debian:bookworm";
@@ -215,6 +216,88 @@ fn what_a_killed_run_leaves_goes_with_the_next_one() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0));
     leaves_nothing(temp.path());
+}
+
+/// A run with a build that has a fault in one role, once or each time.
+fn with_fault(command: &[&str], role: &str, at: &str, fault: Fault, once: bool) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = build(NEW).shell_prefix();
+    let struck = dir.path().join("struck");
+    let line = faulty(&prefix, at, fault, once.then_some(&*struck));
+    let text = format!("case \"$*\" in {role}) {line} ;; esac\nexec env {prefix} \"$@\"");
+    let new = script(dir.path(), "qemu-system-x86_64", &text);
+    let of = ["-M", "q35", "--direction", "forward"];
+    let run = Run::new(&[&command[..1], &[OLD, &new], &of, &command[1..]].concat());
+    assert_eq!(struck.exists(), once, "{}", run.said());
+    run.leaves_nothing();
+    run
+}
+
+const LIVE: &[&str] = &["live", "--device", "e1000"];
+const SWEEP: &[&str] = &["sweep", "--only", "e1000"];
+
+/// A failure is never outvoted: the rate is told.
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_dies_once_has_a_rate() {
+    for fault in [
+        Fault::Signal("SIGSEGV", 0),
+        Fault::Signal("SIGKILL", 0),
+        Fault::Exit(0),
+    ] {
+        let run = with_fault(LIVE, DESTINATION, "migrate-incoming", fault, true);
+        assert_eq!(run.status(), Some(1), "{}", run.said());
+        let rate = &run.case(0)["repeated"];
+        assert_eq!(*rate, serde_json::json!({"failed": 1, "of": 3}));
+    }
+    let fault = Fault::Close;
+    let run = with_fault(SWEEP, DESTINATION, "migrate-incoming", fault, true);
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    assert_eq!(run.case(0)["cause"]["kind"], "monitor-failed");
+}
+
+/// What a build does each time, to its own streams as well, is no break between two.
+#[apply(test)]
+#[needs(Builds)]
+fn a_build_that_dies_each_time_is_broken() {
+    for (command, fault) in [
+        (LIVE, Fault::Signal("SIGSEGV", 0)),
+        (SWEEP, Fault::Close),
+        (SWEEP, Fault::Exit(0)),
+    ] {
+        let run = with_fault(command, DESTINATION, "migrate-incoming", fault, false);
+        assert_eq!(run.outcomes()[0], "broken", "{fault:?}: {}", run.said());
+        assert_eq!(run.status(), Some(125), "{fault:?}: {}", run.said());
+    }
+}
+
+#[apply(test)]
+#[needs(Builds, Mount)]
+fn no_folder_for_temporary_files_is_no_break() {
+    for command in [
+        &["live", OLD, NEW, "-M", "q35"][..],
+        &["check", OLD, NEW, "-M", "q35"],
+        &["sweep", OLD, NEW, "-M", "q35"],
+        &["static", OLD, NEW, "-M", "q35"],
+        &["self-test", OLD],
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        let ours = crate::common::with_builds(command);
+        let mut run = mounted(temp.path(), "size=1m,ro", "TMPDIR=. exec \"$@\"");
+        run.arg(ours.get_program()).args(ours.get_args());
+        for (mut run, why) in [
+            (run, "Read-only file system"),
+            (ours, "No such file or directory"),
+        ] {
+            let output = run
+                .env("TMPDIR", temp.path().join("gone"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{command:?}: {said}");
+            assert!(said.contains(why), "{command:?}: {said}");
+        }
+    }
 }
 
 /// What this host lacks is no break, wherever it runs short.

@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Completion, FormatSetting, Trial};
 use macro_rules_attribute::apply;
 
 use crate::common::root;
+use crate::deadline::{self, Running};
 use crate::needs::{Need, OFFLINE};
 
 /// A function that `test!` registered.
@@ -48,6 +49,7 @@ impl Test {
 
     fn trial(&'static self) -> Trial {
         Trial::test(self.name(), || {
+            let _running = Running::new(self.name());
             (self.run)();
             Ok(())
         })
@@ -87,6 +89,7 @@ pub fn run() -> ExitCode {
             Some(_) => trial,
         });
     }
+    deadline::watch();
     let conclusion = libtest_mimic::run(&args, trials);
     if !ignored.is_empty() && !matches!(args.format, Some(FormatSetting::Json)) {
         println!(

@@ -20,7 +20,7 @@ use crate::common::{
 const RUNS: usize = 5000;
 
 /// A report of one case, of a run that began that many seconds after another.
-fn saved(folder: &Path, process: usize, run: usize) -> String {
+pub fn saved(folder: &Path, process: usize, run: usize) -> String {
     let rule = |side: &str| format!("fixtures/rules/field-added/{side}.json");
     let build = |label: String| migcompat::model::BuildRef {
         label,

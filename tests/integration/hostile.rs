@@ -322,6 +322,11 @@ fn a_set_of_a_stranger_reaches_nothing_but_the_guest() {
     let [link, other] = [&*link, elsewhere.path()].map(|path| path.display().to_string());
     let output = run(&["--device-set", &link, "--trust", &other]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let gone = elsewhere.path().join("gone").display().to_string();
+    let output = run(&["--device-set", &own, "--trust", &gone]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let why = format!("{gone}: there is no such folder");
+    assert!(stderr(&output).contains(&why), "{}", stderr(&output));
     let mine = dir.path().display().to_string();
     // Both sides want the one pidfile, so that no verdict is asked for.
     let trusted = run(&["--device-set", &own, "--trust", &mine]);

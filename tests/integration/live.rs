@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds};
+use crate::common::{build, script, stderr, strike, with_builds};
 use crate::needs::mounted;
 use crate::processes::monitor;
 
@@ -315,6 +315,61 @@ fn memory_is_sent_without_a_copy() {
     let run = passes_with(OLD, &[&["--transport", "tcp"], &capabilities[..]].concat());
     let names = serde_json::json!(["multifd", "zero-copy-send"]);
     assert_eq!(run.case(0)["capabilities"], names);
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_stream_is_encrypted_there_and_back() {
+    for transport in ["tcp", "fd"] {
+        let how = ["--capability", "tls", "--paused", "--transport", transport];
+        let run = passes_with(NEW, &how);
+        assert_eq!(run.case(0)["capabilities"], serde_json::json!(["tls"]));
+    }
+    // Who was a destination becomes a source.
+    let args = ["live", OLD, NEW, "-M", "q35", "--device-set", "bare"];
+    let run = Run::new(&[&args[..], &["--capability", "tls", "--loops", "2"]].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    assert_eq!(run.case(0)["legs"].as_array().unwrap().len(), 4);
+}
+
+/// A destination with another key than the source's shows that keys count, and the control that nothing else does.
+#[apply(test)]
+#[needs(Builds)]
+fn a_side_that_cannot_decrypt_is_refused_and_passes_without_encryption() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("keys.psk");
+    fs::write(&other, "qemu:00112233445566778899aabbccddeeff\n").unwrap();
+    let prefix = build(NEW).shell_prefix();
+    let keys = folder.path().display();
+    let text = format!(
+        r#"n=$#
+while [ $n -gt 0 ]; do
+    case $1 in
+    tls-creds-psk,*endpoint=server*) set -- "$@" "${{1%dir=*}}dir={keys}" ;;
+    *) set -- "$@" "$1" ;;
+    esac
+    shift
+    n=$((n - 1))
+done
+exec env {prefix} "$@""#
+    );
+    let stranger = script(folder.path(), "stranger", &text);
+    let args = [
+        "live",
+        NEW,
+        &stranger,
+        "-M",
+        "q35",
+        "--device",
+        "pvpanic-pci",
+    ];
+    let how = ["--paused", "--direction", "forward", "--retries", "0"];
+    let run = Run::new(&[&args[..], &how, &["--capability", "tls"]].concat());
+    let case = run.case(0);
+    assert_ne!(case["outcome"], "pass", "{}", run.said());
+    let without = &case["without_capability"][0];
+    assert_eq!(without["capability"], "tls", "{case:#}");
+    assert_eq!(without["failed"], 0, "{case:#}");
 }
 
 #[apply(test)]
@@ -683,10 +738,9 @@ fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
 /// A build that gets a signal in the middle of the first migration, and never again.
 fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
     let once = format!(
-        "if mkdir {}/struck 2>/dev/null; then \
-         (while kill -0 $$; do set -- \"$TMPDIR\"/migcompat-*/m1; \
-         if [ -S \"$1\" ]; then kill -{signal} $$; exit; fi; done) 2>/dev/null & fi",
-        dir.display()
+        "if mkdir {}/struck 2>/dev/null; then {} fi",
+        dir.display(),
+        strike(signal, "m1")
     );
     wrapper(dir, suite, role, &once)
 }
@@ -955,6 +1009,13 @@ fn a_check_says_how_much_was_put_to_the_test() {
     assert_eq!(less.status(), Some(125), "{}", less.said());
     assert_eq!(less.report["verdict"], "untested");
     assert_eq!(less.outcomes(), ["pass", "pass"]);
+
+    let state = "sections=1,subsections=99";
+    let less = check(&["--device-set", "bare", "--min-coverage", state]);
+    assert_eq!(less.status(), Some(125), "{}", less.said());
+    let asked = serde_json::json!({"subsections": 99, "fields": null});
+    assert_eq!(less.report["coverage"]["required_state"], asked);
+    assert_eq!(less.report["policy"]["required_state"], asked);
 }
 
 /// With multifd the stream cannot be read in transit: that is not the same as nothing sent.

@@ -15,9 +15,11 @@
 #[macro_use]
 mod harness;
 mod common;
+mod deadline;
 mod needs;
 mod processes;
 
+mod accelerators;
 mod baseline;
 mod bisect;
 mod builds;
@@ -30,12 +32,15 @@ mod device_sets;
 mod driven;
 mod dumps;
 mod exclude;
+mod fault_matrix;
 mod faults;
 mod firmware;
 mod formats;
 mod guests;
 mod history;
 mod hostile;
+mod in_tree;
+mod interruptions;
 mod linux;
 mod live;
 mod load;
@@ -55,6 +60,7 @@ mod self_test;
 mod set_up;
 mod settings;
 mod signals;
+mod soak;
 mod state;
 mod stream;
 mod sweep;

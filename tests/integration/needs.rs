@@ -26,6 +26,10 @@ pub enum Need {
     Mount,
     /// What root alone may: to make a device and to give a file away.
     Root,
+    /// KVM, in which a machine can be started.
+    Kvm,
+    /// KVM of the processor's own making, in which guests run at its speed.
+    FastKvm,
     /// Page faults of a process reported to it, without which nothing is copied after the switch.
     PageFaults,
 }
@@ -43,6 +47,8 @@ impl Need {
             Need::Assembler(arch) => no_assembler(arch),
             Need::Mount => no_mount(),
             Need::Root => not_root(),
+            Need::Kvm => no_kvm(),
+            Need::FastKvm => no_kvm().or_else(no_virtualisation),
             Need::PageFaults => no_page_faults(),
         }
     }
@@ -113,6 +119,20 @@ fn not_root() -> Option<String> {
     });
     let error = tried.err()?;
     Some(format!("no device can be made, or given away ({error})"))
+}
+
+fn no_kvm() -> Option<String> {
+    let kvm = Path::new("/dev/kvm");
+    let opened = fs::OpenOptions::new().read(true).write(true).open(kvm);
+    let error = opened.err()?;
+    Some(format!("{} cannot be used ({error})", kvm.display()))
+}
+
+fn no_virtualisation() -> Option<String> {
+    let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut words = known.split_ascii_whitespace();
+    let has = words.any(|word| matches!(word, "vmx" | "svm"));
+    (!has).then(|| "the processor does not virtualise by itself (neither vmx nor svm): guests run too slowly".to_owned())
 }
 
 fn no_page_faults() -> Option<String> {

@@ -104,6 +104,7 @@ pub fn everything() -> Report {
                 setup_ms: Some(1),
                 bytes: Some(1 << 20),
                 pages: Some(256),
+                passes: None,
             }],
             elapsed_ms: 120,
             ..Case::untried(id, "pc-q35-7.2", device, "unix", direction)
@@ -271,6 +272,7 @@ fn a_text_tells_what_did_not_pass_first() {
         width: 100,
         verbose: false,
         quiet: false,
+        code: false,
     };
     let mut out = anstream::StripStream::new(Vec::new());
     text::write(&everything(), options, &mut out).expect("written");
@@ -303,6 +305,7 @@ fn a_loop_goes_both_ways() {
         setup_ms: None,
         bytes: None,
         pages: None,
+        passes: None,
     };
     let id = "q35/default/unix/forward-loop1".to_owned();
     let case = Case {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -77,39 +77,128 @@ fn play_the_monitor(args: &str, line: &str) {
     let _ = io::copy(&mut socket, &mut io::sink());
 }
 
-/// What goes wrong on a monitor.
+/// What goes wrong with a build.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// The build gets a signal so many milliseconds after the command.
     Signal(&'static str, u64),
+    /// The build ends with this status.
+    Exit(i32),
     /// The socket closes, and the build goes on.
     Close,
     /// A line comes that is no QMP.
     Garbage,
+    /// A line of 100 MB comes.
+    LongLine,
     /// Events come without end.
     Events,
     /// Nothing more comes.
     Silence,
+    /// Nothing but the marker, for another build that waits for it.
+    Nothing,
 }
 
-/// A line of a script that starts `build` with a fault: it comes with a command, and once where `marker` can be made.
-pub fn faulty(build: &str, command: &str, fault: Fault, marker: Option<&Path>) -> String {
+/// A line of a script that starts `build` with a fault, which comes once where `marker` can be made.
+///
+/// It comes with a command (`cont`), before one arrives (`!quit`), before the first thing that the build says (`<`), after one that has some text in
+/// it (`<"completed"`), or when there is a file (`@PATH`).
+pub fn faulty(build: &str, at: &str, fault: Fault, marker: Option<&Path>) -> String {
     let this = std::env::current_exe().unwrap();
     let what = match fault {
         Fault::Signal(name, after) => format!("{name} {after}"),
+        Fault::Exit(status) => format!("Exit {status}"),
         other => format!("{other:?} 0"),
     };
     let marker = marker.map_or_else(String::new, |path| path.display().to_string());
     format!(
-        "{FAULT}='{command} {what} {marker}' exec '{}' env {build} \"$@\"",
+        "{FAULT}='{at} {what} {marker}' exec '{}' env {build} \"$@\"",
         this.display()
     )
+}
+
+/// Where a fault comes.
+enum Place {
+    Command(String),
+    BeforeCommand(String),
+    BeforeTheGreeting,
+    Line(String),
+    File(PathBuf),
+}
+
+impl Place {
+    fn read(text: &str) -> Place {
+        match text.split_at(1) {
+            ("<", "") => Place::BeforeTheGreeting,
+            ("<", part) => Place::Line(part.to_owned()),
+            ("!", command) => Place::BeforeCommand(format!("\"{command}\"")),
+            ("@", path) => Place::File(path.into()),
+            _ => Place::Command(format!("\"{text}\"")),
+        }
+    }
+}
+
+/// A build behind us, and what we do to it.
+struct Victim {
+    pid: Pid,
+    what: String,
+    number: u64,
+    marker: String,
+    /// The way to those who think that we are the build, while it is open.
+    out: Mutex<Option<UnixStream>>,
+}
+
+impl Victim {
+    fn say(&self, line: &[u8]) -> bool {
+        let mut out = self.out.lock().unwrap();
+        out.as_mut().is_some_and(|out| out.write_all(line).is_ok())
+    }
+
+    fn strike(self: &Arc<Victim>) {
+        if !self.marker.is_empty() && std::fs::create_dir(&self.marker).is_err() {
+            return;
+        }
+        match self.what.as_str() {
+            "Nothing" => {}
+            "Exit" => {
+                let _ended = kill(self.pid, Signal::SIGKILL);
+                std::process::exit(i32::try_from(self.number).unwrap());
+            }
+            "Close" => {
+                if let Some(out) = self.out.lock().unwrap().take() {
+                    let _closed = out.shutdown(std::net::Shutdown::Both);
+                }
+            }
+            "Garbage" => {
+                self.say(b"Segmentation fault\n");
+            }
+            "LongLine" => {
+                let this = Arc::clone(self);
+                thread::spawn(move || {
+                    this.say(b"{\"event\": \"");
+                    let part = b"x".repeat(1_000_000);
+                    let _all = (0..100).all(|_| this.say(&part));
+                    this.say(b"\"}\n");
+                });
+            }
+            "Events" => {
+                let this = Arc::clone(self);
+                let event = b"{\"event\": \"X\", \"data\": {\"a\": [1, 2, 3]}}\n".repeat(50);
+                thread::spawn(move || while this.say(&event) {});
+            }
+            "Silence" => std::mem::forget(self.out.lock().unwrap().take()),
+            signal => {
+                thread::sleep(Duration::from_millis(self.number));
+                // It may have ended by itself.
+                let _sent = kill(self.pid, signal.parse::<Signal>().unwrap());
+            }
+        }
+    }
 }
 
 fn interpose(fault: &str) {
     let mut parts = fault.split(' ').map(str::to_owned);
     let mut part = || parts.next().unwrap();
-    let (command, what, after, marker) = (format!("\"{}\"", part()), part(), part(), part());
+    let (place, what, number, marker) = (Place::read(&part()), part(), part(), part());
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let socket = words
         .iter_mut()
@@ -123,61 +212,25 @@ fn interpose(fault: &str) {
     }
     let mut build = Command::new(&words[0]);
     let mut build = build.args(&words[1..]).env_remove(FAULT).spawn().unwrap();
-    let pid = Pid::from_raw(i32::try_from(build.id()).unwrap());
     if let Some((path, listener)) = sockets {
         let theirs = UnixStream::connect(path).unwrap();
-        thread::spawn(move || {
-            let (ours, _) = listener.accept().unwrap();
-            let out = Arc::new(Mutex::new(Some(theirs.try_clone().unwrap())));
-            let say = |out: &Mutex<Option<UnixStream>>, line: &[u8]| {
-                let mut out = out.lock().unwrap();
-                out.as_mut().is_some_and(|out| out.write_all(line).is_ok())
-            };
-            let (answers, to) = (ours.try_clone().unwrap(), Arc::clone(&out));
-            thread::spawn(move || {
-                for line in BufReader::new(answers).split(b'\n').map_while(Result::ok) {
-                    say(&to, &[&line[..], b"\n"].concat());
-                }
-                to.lock().unwrap().take();
-            });
-            let mut ours = ours;
-            let mut lines = BufReader::new(theirs);
-            let mut line = Vec::new();
-            while lines.read_until(b'}', &mut line).is_ok_and(|read| read > 0) {
-                let hit = String::from_utf8_lossy(&line).contains(&command);
-                if ours.write_all(&line).is_err() {
-                    return;
-                }
-                line.clear();
-                if !hit || (!marker.is_empty() && std::fs::create_dir(&marker).is_err()) {
-                    continue;
-                }
-                match what.as_str() {
-                    "Close" => {
-                        let closed = out.lock().unwrap().take().unwrap();
-                        closed.shutdown(std::net::Shutdown::Both).unwrap();
-                    }
-                    "Garbage" => {
-                        say(&out, b"Segmentation fault\n");
-                    }
-                    "Events" => {
-                        let out = Arc::clone(&out);
-                        let event =
-                            b"{\"event\": \"X\", \"data\": {\"a\": [1, 2, 3]}}\n".repeat(50);
-                        thread::spawn(move || while say(&out, &event) {});
-                    }
-                    "Silence" => {
-                        std::mem::forget(out.lock().unwrap().take());
-                    }
-                    signal => {
-                        thread::sleep(Duration::from_millis(after.parse().unwrap()));
-                        kill(pid, signal.parse::<Signal>().unwrap()).unwrap();
-                    }
-                }
-            }
-            // Nobody asks any more: the build goes on, as it would by itself.
-            std::mem::forget(ours);
+        let victim = Arc::new(Victim {
+            pid: Pid::from_raw(i32::try_from(build.id()).unwrap()),
+            what,
+            number: number.parse().unwrap(),
+            marker,
+            out: Mutex::new(Some(theirs.try_clone().unwrap())),
         });
+        if let Place::File(path) = &place {
+            let (path, victim) = (path.clone(), Arc::clone(&victim));
+            thread::spawn(move || {
+                while !path.exists() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                victim.strike();
+            });
+        }
+        thread::spawn(move || relay(&place, &victim, &listener, theirs));
     }
     let status = build.wait().unwrap();
     if let Some(signal) = status.signal() {
@@ -188,4 +241,46 @@ fn interpose(fault: &str) {
         }
     }
     std::process::exit(status.code().unwrap_or(1));
+}
+
+/// Carries what both say, until the fault comes.
+fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: UnixStream) {
+    let (mut ours, _) = listener.accept().unwrap();
+    let answers = ours.try_clone().unwrap();
+    let (text, first) = match place {
+        Place::Line(text) => (Some(text.clone()), false),
+        other => (None, matches!(other, Place::BeforeTheGreeting)),
+    };
+    let to = Arc::clone(victim);
+    thread::spawn(move || {
+        if first {
+            to.strike();
+        }
+        for line in BufReader::new(answers).split(b'\n').map_while(Result::ok) {
+            to.say(&[&line[..], b"\n"].concat());
+            let said = String::from_utf8_lossy(&line).replace(' ', "");
+            if text.as_ref().is_some_and(|text| said.contains(text)) {
+                to.strike();
+            }
+        }
+        to.out.lock().unwrap().take();
+    });
+    let mut lines = BufReader::new(theirs);
+    let mut line = Vec::new();
+    while lines.read_until(b'}', &mut line).is_ok_and(|read| read > 0) {
+        let said = String::from_utf8_lossy(&line);
+        let hit = matches!(place, Place::Command(command) if said.contains(command));
+        if matches!(place, Place::BeforeCommand(command) if said.contains(command)) {
+            victim.strike();
+        }
+        if ours.write_all(&line).is_err() {
+            return;
+        }
+        line.clear();
+        if hit {
+            victim.strike();
+        }
+    }
+    // Nobody asks any more: the build goes on, as it would by itself.
+    std::mem::forget(ours);
 }

@@ -17,6 +17,8 @@ use migcompat::model::Direction;
 use migcompat::model::Rule;
 use migcompat::report::{Evidence, Finding, Level};
 
+use crate::common::{migcompat, report, stdout};
+
 fn folder(rule: Rule) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures/rules")
@@ -116,6 +118,29 @@ fn swapping_the_pair_swaps_the_directions_and_mirrors_the_rule() {
              for one direction in time needs a twin, as field-added has field-removed"
         );
     }
+}
+
+#[apply(test)]
+fn what_is_to_be_changed_in_qemu_comes_as_code() {
+    let mut tried = 0;
+    for &rule in Rule::ALL {
+        let entry = rule.entry();
+        if entry.code.is_empty() || entry.fixture.evidence != Evidence::Dump {
+            continue;
+        }
+        let file = |side: &str| format!("fixtures/rules/{rule}/{side}.json");
+        let args = ["static", &file("old"), &file("new"), "--format", "json"];
+        let told = report(&migcompat(&args));
+        let findings = told["findings"].as_array().expect("a list").iter();
+        for finding in findings.filter(|finding| finding["level"] != "note") {
+            let code = finding["code"].as_array().expect("a list");
+            assert_eq!(code.len(), entry.code.len(), "{rule}: {finding:#}");
+            tried += 1;
+        }
+        let text = stdout(&migcompat(&["static", &file("old"), &file("new"), "-v"]));
+        assert!(text.contains("= code: "), "{rule}: {text}");
+    }
+    assert!(tried >= 8, "{tried}");
 }
 
 #[apply(test)]

@@ -108,7 +108,7 @@ impl Run {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let items = fs::read_dir(folder).unwrap().flatten();
     let mut names: Vec<_> = items
         .map(|item| item.file_name().into_string().unwrap())
@@ -118,7 +118,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// The processes that have this temporary folder: all that the run has started.
-fn started_in(temp: &Path) -> Vec<String> {
+pub fn started_in(temp: &Path) -> Vec<String> {
     let set = format!("TMPDIR={}\0", temp.display()).into_bytes();
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {

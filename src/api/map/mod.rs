@@ -17,7 +17,7 @@ use crate::api::sweep::options;
 use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
 use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
-use crate::model::Direction;
+use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
 use crate::qemu::{Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
@@ -42,6 +42,8 @@ pub struct MapConfig {
     pub machines: Machines,
     /// Device types to try, with `*` for any text; by default all.
     pub only: Vec<String>,
+    /// The accelerators, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
     /// The part of the run to do; [`merge_maps`](crate::api::merge_maps) joins the maps of all parts.
     pub shard: Option<Shard>,
     /// The lists and the policy.
@@ -66,6 +68,7 @@ impl MapConfig {
             cache: None,
             machines: Machines::new(),
             only: Vec::new(),
+            accelerators: AcceleratorPreference::default(),
             shard: None,
             judging: Judging::new(),
             jobs: None,
@@ -106,6 +109,7 @@ impl MapConfig {
         SweepConfig {
             machines: self.machines.clone(),
             only: self.only.clone(),
+            accelerators: self.accelerators.clone(),
             shard: self.shard,
             judging: self.judging.clone(),
             jobs: self.jobs,

@@ -11,6 +11,7 @@ use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::api::open_files;
+use crate::qemu::Cache;
 
 const MIB: u64 = 1 << 20;
 /// Guests of tests, their logs and their streams take some megabytes.
@@ -63,14 +64,20 @@ pub struct HostCheck {
 }
 
 /// Looks at everything. Fetched builds are in `cache`, which need not be there yet.
-pub(super) fn checks(cache: &Path) -> Vec<HostCheck> {
+pub(super) fn checks(cache: &Cache) -> Vec<HostCheck> {
     let checks: [(&'static str, (HostState, String)); 7] = [
         ("kvm", kvm()),
         ("locked-memory", locked_memory()),
         ("apt", apt()),
         ("time", time()),
         ("disk", disk(&std::env::temp_dir(), LEAST_DISK)),
-        ("cache", disk(cache, 0)),
+        (
+            "cache",
+            match cache.path() {
+                Ok(folder) => disk(folder, 0),
+                Err(error) => (HostState::Warning, error.to_string()),
+            },
+        ),
         ("descriptors", descriptors()),
     ];
     let checks = checks.into_iter();
@@ -88,7 +95,7 @@ fn kvm() -> (HostState, String) {
     match opened {
         Ok(_) => (
             HostState::Ok,
-            "/dev/kvm can be used; guests are emulated nonetheless".to_owned(),
+            "/dev/kvm can be used; guests are emulated unless --accel says otherwise".to_owned(),
         ),
         // Nothing here needs it.
         Err(error) => (

@@ -15,7 +15,7 @@ use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Silent, outside_runtime};
-use crate::model::{BuildRef, Direction};
+use crate::model::{AcceleratorPreference, BuildRef, Direction};
 use crate::qemu;
 use crate::qemu::{Cache, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
@@ -43,6 +43,8 @@ pub struct SelfTestConfig {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// The accelerators of the guests, the preferred one first; by default TCG alone.
+    pub accelerators: AcceleratorPreference,
 }
 
 impl SelfTestConfig {
@@ -231,7 +233,7 @@ pub fn self_test(config: &SelfTestConfig, progress: &dyn Progress) -> Result<Sel
     outside_runtime()?;
     let folder = private_dir().map_err(Problem::NoTemporaryFolder)?;
     let cache = Cache::new(config.cache.clone()).map_err(QemuError::from)?;
-    let host = host::checks(cache.path());
+    let host = host::checks(&cache);
     let mut result = SelfTest {
         schema: SCHEMA,
         tool: Tool::this(),
@@ -320,6 +322,7 @@ impl<'f> Hand<'f> {
         };
         let guests = Guests {
             logs: Some(self.folder.join("logs")),
+            accelerators: config.accelerators.clone(),
             ..recipe.guests
         };
         let live_config = LiveConfig {
@@ -359,8 +362,9 @@ fn at_hand(cache: &Cache, architecture: &str) -> Result<String, Error> {
     })
 }
 
-/// Returns a script that starts a build. The first one that a guest arrives in is stopped once it listens for it:
-/// its socket is in the folder of the other files that it is given.
+/// Returns a script that starts a build. The first one that a guest arrives in is stopped once the guest is on its way:
+/// its socket is in the folder of the other files that it is given. The file of the socket is gone as soon as
+/// somebody has connected; the connection has its name until all has arrived.
 fn stopping_script(start: &str, folder: &Path) -> String {
     let once = qemu::quote(&folder.join("stopped").to_string_lossy());
     format!(
@@ -368,7 +372,7 @@ fn stopping_script(start: &str, folder: &Path) -> String {
          case \" $* \" in *' -incoming '*)\n\
          at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
          if [ -n \"$at\" ] && mkdir {once} 2>/dev/null; then\n\
-         (while kill -0 $$; do if [ -S \"$at/m1\" ]; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
+         (while kill -0 $$; do if grep -q \"$at/m1$\" /proc/net/unix; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
          fi;; esac\n\
          exec {start} \"$@\"\n"
     )

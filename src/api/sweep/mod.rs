@@ -14,7 +14,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
 use crate::model::CaseName;
 use crate::qemu;
-use crate::qemu::{FetchEvent, QemuError};
+use crate::qemu::{FetchEvent, Means, QemuError, machine};
 use crate::report::Sought;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
@@ -51,12 +51,22 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
     let mut options = options(config);
-    let supply = Named {
-        old: qemu::parse(&config.builds.old)?,
-        new: qemu::parse(&config.builds.new)?,
-    };
     let jobs = jobs(config.jobs)?;
     let watcher = |event: FetchEvent<'_>| progress.event(Event::Fetch(event));
+    let of_one = |names: &[String]| names.first().cloned();
+    let asked = of_one(&config.machines.architectures);
+    let machine = of_one(&config.machines.names);
+    let (old, new) = qemu::parse_both(
+        &config.builds.old,
+        &config.builds.new,
+        &Means {
+            architecture: machine::architecture(asked.as_deref(), machine.as_deref()).to_owned(),
+            cache: config.builds.cache.clone(),
+            watcher: &watcher,
+            lists_drivers: false,
+        },
+    )?;
+    let supply = Named { old, new };
     let mut opened = Opened::open(config, &supply, &watcher)?;
     if let Some(error) = &opened.unknown_machine {
         return Err(QemuError::from(error.clone()).into());

@@ -116,7 +116,7 @@ impl Opened {
         let mut unavailable = Vec::new();
         let mut notices = Vec::new();
         let mut first = None;
-        let required = config.judging.policy.required_coverage.is_some();
+        let required = config.judging.policy.required().is_any();
         for asked in selection.by_architecture() {
             let wanted = asked.architecture.as_deref();
             let means = Means {

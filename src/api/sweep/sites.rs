@@ -12,6 +12,7 @@ use crate::api::error::Error;
 use crate::api::firmware;
 use crate::api::progress::{Event, Progress};
 use crate::api::sweep::opened::{Builds, Opened};
+use crate::migration::accelerator::choose;
 use crate::migration::channel::transport::Transport;
 use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
@@ -20,10 +21,11 @@ use crate::migration::default_devices::DEFAULTS;
 use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
-use crate::model::Direction;
+use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
 use crate::report::{
-    Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept, notices_of,
+    AcceleratorUsed, Coverage, Described, LevelOverride, Notice, NoticeKind, Report, Swept,
+    notices_of,
 };
 use crate::rules::catalogue;
 use crate::rules::known_issues::KnownIssues;
@@ -41,6 +43,7 @@ pub(crate) struct Sites<'t> {
     assessments: Vec<Assessment<'t>>,
     /// The builds of each machine.
     owners: Vec<&'t Builds>,
+    accelerators: Vec<AcceleratorUsed>,
     notices: Vec<Notice>,
 }
 
@@ -59,12 +62,17 @@ impl<'t> Sites<'t> {
             targets: Vec::new(),
             assessments: Vec::new(),
             owners: Vec::new(),
+            accelerators: Vec::new(),
             notices: opened.notices.clone(),
         };
         for builds in &opened.builds {
             let of_firmware = firmware::notices([&builds.pair.old, &builds.pair.new]);
             sites.notices.extend(of_firmware);
-            let targets = targets(config, options, builds, lists, logs)?;
+            let (targets, used) = targets(config, options, builds, lists, logs)?;
+            sites
+                .notices
+                .extend(used.iter().flat_map(AcceleratorUsed::notices));
+            sites.accelerators.extend(used);
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
                 if options.driven.is_some()
                     && Driving::of(&target.config.machine, &target.config.arch).is_none()
@@ -114,6 +122,7 @@ impl<'t> Sites<'t> {
             assessments,
             notices,
             owners,
+            accelerators: _,
         } = self;
         let machines = targets.iter().zip(owners.iter());
         for (((target, builds), assessment), result) in
@@ -195,6 +204,7 @@ impl<'t> Sites<'t> {
             shard,
             coverage,
             described,
+            accelerators: self.accelerators,
             notices,
             ..Report::new(opened.old.clone(), opened.new.clone(), machine)
         }
@@ -279,17 +289,14 @@ pub(crate) fn sweep_all(
     Ok(results)
 }
 
-/// Returns the machines of two builds, ready to be swept.
+/// Returns the machines of two builds, ready to be swept, and the accelerator of their guests.
 fn targets(
     config: &SweepConfig,
     options: &Options,
     builds: &Builds,
     lists: &KnownIssues,
     logs: &Path,
-) -> Result<Vec<SweepTarget>, Error> {
-    if builds.machines.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<(Vec<SweepTarget>, Option<AcceleratorUsed>), Error> {
     let (mut old, mut new) = Endpoint::both(&builds.pair);
     if let Some((of_old, of_new)) = &builds.dumps {
         old.dump = Some(Arc::clone(of_old));
@@ -309,7 +316,14 @@ fn targets(
             Names::of(&builds.scope(lists, name), arch),
         )
     };
-    let configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
+    let mut configs: Vec<MigrationConfig> = builds.machines.iter().map(configured).collect();
+    let Some(first) = configs.first_mut() else {
+        return Ok((Vec::new(), None));
+    };
+    let used = choose(first, &config.accelerators)?;
+    for config in &mut configs {
+        config.accelerate(used.accelerator);
+    }
     let facts = target::facts(&configs, &options.only, &target::VIRTIO_PROXIES)?;
     let target = |config: MigrationConfig| SweepTarget {
         label: target::label(arch, &config.machine, &builds.machines),
@@ -318,7 +332,7 @@ fn targets(
         forecast: Forecast::default(),
         config,
     };
-    Ok(configs.into_iter().map(target).collect())
+    Ok((configs.into_iter().map(target).collect(), Some(used)))
 }
 
 /// The options that influence the results, as one would type them; of lists, what is in them.
@@ -335,6 +349,9 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
         format!("--direction {direction}"),
         format!("--timeout {}", config.timeout.as_secs()),
     ];
+    if config.accelerators != AcceleratorPreference::default() {
+        options.push(format!("--accel {}", config.accelerators));
+    }
     options.extend(lists.fingerprint().map(|of| format!("--lists {of}")));
     options.extend(repeated("-M", &config.machines.names));
     options.extend(repeated("--arch", &config.machines.architectures));

@@ -161,6 +161,8 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
         evidence: Evidence::Dump,
         confirmed_by: None,
         refuted_by: None,
+        source: None,
+        code: Vec::new(),
         baseline: None,
         memory: None,
         owners: Vec::new(),

@@ -130,6 +130,8 @@ impl Defect {
             evidence: Evidence::Dump,
             confirmed_by: None,
             refuted_by: None,
+            source: None,
+            code: Vec::new(),
             baseline: None,
             memory: None,
             owners: Vec::new(),

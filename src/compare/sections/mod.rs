@@ -385,6 +385,8 @@ impl<'d> Comparison<'d, '_> {
             evidence: self.old.layout.evidence(),
             confirmed_by: None,
             refuted_by: None,
+            source: None,
+            code: Vec::new(),
             baseline: None,
             memory: None,
             owners: Vec::new(),

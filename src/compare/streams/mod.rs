@@ -196,6 +196,8 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         evidence: Evidence::Stream,
         confirmed_by: None,
         refuted_by: None,
+        source: None,
+        code: Vec::new(),
         baseline: None,
         memory: None,
         owners: Vec::new(),

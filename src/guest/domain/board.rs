@@ -98,7 +98,9 @@ fn machine(reader: &mut Reader, domain: Node) {
         return;
     };
     let mut items = Vec::new();
-    if let Some(machine) = kind.attribute("machine") {
+    // The one that QEMU itself takes, and so does libvirt.
+    let usual = is_x86(reader).then_some("pc");
+    if let Some(machine) = kind.attribute("machine").or(usual) {
         items.push(("type", machine.to_owned()));
     }
     let features = child(domain, "features");
@@ -200,6 +202,12 @@ fn memory(reader: &mut Reader, domain: Node) {
         return;
     };
     let total = bytes(node).unwrap_or_default();
+    // libvirt rounds what it passes on: QEMU adds cells up, and rounds the whole alone.
+    let unit = match reader.arch.as_str() {
+        "ppc64" | "ppc64le" => 256 << 20,
+        _ => 1 << 20,
+    };
+    let aligned = |bytes: u64| bytes.checked_next_multiple_of(unit).unwrap_or(bytes);
     let memories = child(domain, "devices").into_iter();
     let plugged: u64 = memories
         .flat_map(|devices| elements(devices, "memory"))
@@ -215,12 +223,12 @@ fn memory(reader: &mut Reader, domain: Node) {
                 "GiB" | "G" => 1 << 30,
                 _ => 1 << 10,
             };
-            amount.checked_mul(unit)
+            amount.checked_mul(unit).map(&aligned)
         })
         .sum();
     // Memory in slots is part of the total.
     let base = match of_cells {
-        0 => total.saturating_sub(plugged),
+        0 => aligned(total.saturating_sub(plugged)),
         of_cells => of_cells,
     };
     let mut items = vec![("size", format!("{}k", base >> 10))];
@@ -261,7 +269,7 @@ fn memory(reader: &mut Reader, domain: Node) {
                 &[
                     ("qom-type", "memory-backend-ram".to_owned()),
                     ("id", name.clone()),
-                    ("size", amount.saturating_mul(unit).to_string()),
+                    ("size", aligned(amount.saturating_mul(unit)).to_string()),
                 ],
             );
             node.push(("memdev", name));

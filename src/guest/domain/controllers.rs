@@ -1,7 +1,10 @@
 //! Controllers of a domain: buses on which its devices sit.
 
+use std::collections::BTreeSet;
+
 use roxmltree::Node;
 
+use crate::guest::domain::places::{is_usb, scsi_controller};
 use crate::guest::domain::{Reader, child, elements, number, usb_id};
 use crate::report::GuestReason;
 
@@ -16,8 +19,62 @@ pub(super) fn read(reader: &mut Reader, devices: Node) {
         (!is_pci, companion, index)
     };
     all.sort_by_key(order);
-    for node in all {
-        controller(reader, node);
+    for node in &all {
+        controller(reader, *node);
+    }
+    implied(reader, devices, &all);
+}
+
+/// Adds the controllers that libvirt adds where a domain has devices for one and does not name it.
+fn implied(reader: &mut Reader, devices: Node, named: &[Node]) {
+    let index = |node: &Node| node.attribute("index").and_then(number).unwrap_or_default();
+    let is_named = |kind: &str, wanted: u64| {
+        let mut of_kind = named.iter().filter(|n| n.attribute("type") == Some(kind));
+        of_kind.any(|node| index(node) == wanted)
+    };
+    let mut added = BTreeSet::new();
+    for disk in elements(devices, "disk") {
+        let Some(at) = scsi_controller(disk) else {
+            continue;
+        };
+        if !is_named("scsi", at) && added.insert(at) {
+            let driver = match reader.arch.as_str() {
+                "x86_64" | "i386" => "lsi".to_owned(),
+                _ => virtio(reader, "virtio-scsi", ""),
+            };
+            let items = [("driver", driver), ("id", format!("scsi{at}"))];
+            reader.add_list(disk, "device", &items);
+        }
+    }
+    let has_port = |node: &Node| {
+        let target = child(*node, "target");
+        target.and_then(|target| target.attribute("type")) == Some("virtio")
+    };
+    let ports = elements(devices, "console").chain(elements(devices, "channel"));
+    let mut added = BTreeSet::new();
+    for port in ports.filter(has_port) {
+        let address = child(port, "address").and_then(|address| address.attribute("controller"));
+        let at = address.and_then(number).unwrap_or_default();
+        if !is_named("virtio-serial", at) && added.insert(at) {
+            let driver = virtio(reader, "virtio-serial", "");
+            let items = [("driver", driver), ("id", format!("virtio-serial{at}"))];
+            reader.add_list(port, "device", &items);
+        }
+    }
+    let has_usb = named.iter().any(|n| n.attribute("type") == Some("usb"));
+    let input = |node: &Node| node.attribute("bus").unwrap_or("usb") == "usb";
+    let first = elements(devices, "disk")
+        .filter(|disk| is_usb(*disk))
+        .chain(elements(devices, "input").filter(input))
+        .chain(elements(devices, "hub"))
+        .next();
+    if let (Some(node), false) = (first, has_usb) {
+        let driver = match reader.arch.as_str() {
+            "x86_64" | "i386" => "piix3-usb-uhci",
+            _ => "qemu-xhci",
+        };
+        let items = [("driver", driver.to_owned()), ("id", "usb".to_owned())];
+        reader.add_list(node, "device", &items);
     }
 }
 

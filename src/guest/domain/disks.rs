@@ -3,7 +3,8 @@
 use roxmltree::Node;
 
 use crate::guest::domain::controllers::virtio;
-use crate::guest::domain::{Reader, child, number, text};
+use crate::guest::domain::places::{bus_of, by_name};
+use crate::guest::domain::{Reader, child, elements, number, text};
 use crate::report::GuestReason;
 
 pub(super) fn disk(reader: &mut Reader, node: Node) {
@@ -11,12 +12,7 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     let of = |name| target.and_then(|target| target.attribute(name));
     let name = of("dev").unwrap_or_default();
     let kind = node.attribute("device").unwrap_or("disk");
-    let bus = of("bus").unwrap_or(match name.get(..2) {
-        Some("sd") => "scsi",
-        Some("hd") => "ide",
-        Some("fd") => "fdc",
-        _ => "virtio",
-    });
+    let bus = bus_of(node);
     if matches!(node.attribute("type"), Some("vhostuser" | "vhostvdpa")) {
         return reader.leave_out(node, GuestReason::NeedsProcess);
     }
@@ -39,9 +35,12 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     }
     let mut items = Vec::new();
     let address = child(node, "address");
-    let at = |name: &str| {
-        let value = address.and_then(|address| address.attribute(name));
-        value.and_then(number).unwrap_or_default()
+    let at = |place: &str| match address {
+        Some(address) => address
+            .attribute(place)
+            .and_then(number)
+            .unwrap_or_default(),
+        None => by_name(bus, name, place),
     };
     let is_cd = kind == "cdrom";
     let driver = match bus {
@@ -122,16 +121,29 @@ pub(super) fn disk(reader: &mut Reader, node: Node) {
     reader.add_device(node, &driver, items);
 }
 
-/// Returns the place on a SCSI bus: some controllers know no channels and units.
+/// Controllers that number their disks, and know no channels and units.
+const NUMBERING: &[&str] = &[
+    "", "auto", "lsilogic", "ncr53c90", "dc390", "am53c974", "buslogic",
+];
+
+/// Returns the place on a SCSI bus.
 fn scsi_place(node: Node, at: &dyn Fn(&str) -> u64) -> Vec<(&'static str, String)> {
-    match child(node, "address") {
-        None => Vec::new(),
-        // The old controllers number the disks by their unit, and virtio has targets with units.
-        Some(_) if at("target") == 0 && at("bus") == 0 && at("unit") > 0 => {
-            vec![("scsi-id", at("unit").to_string())]
-        }
-        Some(_) => vec![
-            ("channel", "0".to_owned()),
+    let controllers = node
+        .parent()
+        .into_iter()
+        .flat_map(|devices| elements(devices, "controller"));
+    let mut of_disk = controllers.filter(|controller| {
+        let index = controller.attribute("index").and_then(number);
+        controller.attribute("type") == Some("scsi")
+            && index.unwrap_or_default() == at("controller")
+    });
+    let model = of_disk
+        .next()
+        .and_then(|controller| controller.attribute("model"));
+    match NUMBERING.contains(&model.unwrap_or_default()) {
+        true => vec![("scsi-id", at("unit").to_string())],
+        false => vec![
+            ("channel", at("bus").to_string()),
             ("scsi-id", at("target").to_string()),
             ("lun", at("unit").to_string()),
         ],

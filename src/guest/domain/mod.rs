@@ -5,6 +5,7 @@ mod board;
 mod controllers;
 mod devices;
 mod disks;
+mod places;
 
 use roxmltree::{Document, Node, ParsingOptions};
 

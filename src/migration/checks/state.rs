@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::compare::fidelity;
 use crate::compare::fidelity::{Filling, Loss};
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
-use crate::model::Direction;
+use crate::model::{Accelerator, Direction};
 use crate::report::{Change, StateChecked, StateDiff};
 use crate::rules::known_issues::{Scope, StateNames};
 use crate::stream::{Kind, Leaf, Stream};
@@ -29,6 +29,12 @@ impl Names {
             forward: scope.state_names(Direction::Forward, Some(arch)),
             backward: scope.state_names(Direction::Backward, Some(arch)),
         }
+    }
+
+    /// Sets the accelerator of the guests; without it they are emulated.
+    pub(crate) fn set_accelerator(&mut self, accelerator: Accelerator) {
+        self.forward.set_accelerator(accelerator);
+        self.backward.set_accelerator(accelerator);
     }
 
     pub(crate) fn of_leg(&self, direction: Direction) -> &StateNames {

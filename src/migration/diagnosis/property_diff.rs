@@ -371,6 +371,8 @@ impl Difference {
             evidence: Evidence::Properties,
             confirmed_by: None,
             refuted_by: None,
+            source: None,
+            code: Vec::new(),
             baseline: None,
             memory: None,
             owners: Vec::new(),

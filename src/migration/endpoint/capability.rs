@@ -7,6 +7,8 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::commands::SetParameters;
+use crate::migration::endpoint::tls;
+use crate::report::LegSide;
 
 /// No limit, in effect: a copy of the guest's memory then takes milliseconds; by default 5.2 sends
 /// 32 MiB/s.
@@ -16,12 +18,16 @@ const BANDWIDTH: u64 = 64 << 30;
 /// that what is left fits the limit below, and makes up to a dozen more passes. What is not a pass
 /// is not limited.
 const WORKING_BANDWIDTH: u64 = 32 << 20;
-/// The first pass over memory is to be the last one. Under TCG a QEMU before 8.0 clears the dirty
-/// bits for a second pass without informing the translated code, which then writes pages unnoticed:
-/// they arrive stale, also from such a build to itself; 11.1 sometimes loses a page, too, the more
-/// often the busier the host is. With this limit, in milliseconds, the guest is stopped before a
+/// The first pass over memory is to be the last one, unless the accelerator can have more (see
+/// [`crate::model::Accelerator`]). With this limit, in milliseconds, the guest is stopped before a
 /// second pass, and what it dirtied until then goes with the rest.
 const DOWNTIME_LIMIT: u64 = 60_000;
+/// As little as a build that estimates what is left takes for a limit: with none at all, QEMU 8.0 to 10.0 never looks at
+/// what was written meanwhile, and is through after one pass.
+const LEAST_DOWNTIME: u64 = 1;
+/// The passes over memory before a guest that works may be stopped, where there is more than one: what it writes
+/// meanwhile is sent again in each.
+pub(crate) const PASSES: u64 = 4;
 /// The rate for postcopy, where the first pass has to last until it is ended: with so few bytes a
 /// second, hardly a page arrives before, and no downtime would be short enough to complete instead.
 /// Postcopy itself has another limit, by default none.
@@ -50,11 +56,13 @@ pub enum Capability {
     Xbzrle,
     /// The guest is slowed down where it writes faster than it can be sent.
     AutoConverge,
+    /// The stream is encrypted, with a key of the case's own. To QEMU this is a parameter.
+    Tls,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Capability; 7] = [
+    pub const ALL: [Capability; 8] = [
         Capability::Multifd,
         Capability::PostcopyRam,
         Capability::PostcopyPreempt,
@@ -62,7 +70,13 @@ impl Capability {
         Capability::ZeroCopySend,
         Capability::Xbzrle,
         Capability::AutoConverge,
+        Capability::Tls,
     ];
+
+    /// Tells whether QEMU lists it among its capabilities.
+    pub(crate) fn is_listed(self) -> bool {
+        self != Capability::Tls
+    }
 
     /// Returns the capability without which a build refuses it.
     pub(crate) fn needs(self) -> Option<Capability> {
@@ -73,7 +87,8 @@ impl Capability {
             | Capability::PostcopyRam
             | Capability::MappedRam
             | Capability::Xbzrle
-            | Capability::AutoConverge => None,
+            | Capability::AutoConverge
+            | Capability::Tls => None,
         }
     }
 
@@ -109,11 +124,18 @@ impl Capability {
         if let Some(needed) = self.needs().filter(|needed| !beside.contains(needed)) {
             return Some(format!("{self} needs {needed} beside it"));
         }
+        let is_plain =
+            |of: &&Capability| matches!(of, Capability::MappedRam | Capability::ZeroCopySend);
+        if let (Capability::Tls, Some(plain)) = (self, beside.iter().find(is_plain)) {
+            return Some(format!(
+                "{self} encrypts memory, and {plain} sends it as it is"
+            ));
+        }
         let why = match (self, transport) {
             (Capability::Xbzrle | Capability::AutoConverge, _)
             | (Capability::MappedRam, File)
             | (Capability::ZeroCopySend, Tcp)
-            | (Capability::PostcopyRam, Unix | Tcp | Fd)
+            | (Capability::PostcopyRam | Capability::Tls, Unix | Tcp | Fd)
             | (Capability::Multifd | Capability::PostcopyPreempt, Unix | Tcp) => return None,
             (Capability::Multifd, File) if beside.contains(&Capability::MappedRam) => return None,
             (Capability::Multifd | Capability::PostcopyPreempt, Fd | Exec) => {
@@ -122,6 +144,9 @@ impl Capability {
             (Capability::Multifd, File) => "writes a file in a layout of its own, with mapped-ram",
             (Capability::PostcopyRam | Capability::PostcopyPreempt, Exec | File) => {
                 "asks the source for pages, and this leads one way"
+            }
+            (Capability::Tls, Exec | File) => {
+                "has both sides agree on a key first, and this leads one way"
             }
             (Capability::MappedRam, Unix | Tcp | Fd | Exec) => {
                 "writes to places of a file, and this is none"
@@ -145,6 +170,7 @@ impl fmt::Display for Capability {
             Capability::ZeroCopySend => "zero-copy-send",
             Capability::Xbzrle => "xbzrle",
             Capability::AutoConverge => "auto-converge",
+            Capability::Tls => "tls",
         })
     }
 }
@@ -167,20 +193,29 @@ pub(crate) enum Pace {
     Full,
     /// A pace at which one pass over the memory of a guest that works is all.
     OnePass,
+    /// A pace at which there are several, until the downtime is limited no more.
+    SeveralPasses,
 }
 
 /// Returns the parameters that a side is set to.
-pub(crate) fn parameters(capabilities: &[Capability], pace: Pace) -> SetParameters {
+pub(crate) fn parameters(capabilities: &[Capability], pace: Pace, side: LegSide) -> SetParameters {
+    let tls = capabilities.contains(&Capability::Tls);
     let postcopy = capabilities.contains(&Capability::PostcopyRam);
     let multifd = capabilities.contains(&Capability::Multifd);
     SetParameters {
-        downtime_limit: if postcopy { 0 } else { DOWNTIME_LIMIT },
+        downtime_limit: match pace {
+            Pace::SeveralPasses => LEAST_DOWNTIME,
+            _ if postcopy => 0,
+            Pace::Full | Pace::OnePass => DOWNTIME_LIMIT,
+        },
         max_bandwidth: match pace {
             _ if postcopy => POSTCOPY_BANDWIDTH,
             Pace::Full => BANDWIDTH,
-            Pace::OnePass => WORKING_BANDWIDTH,
+            Pace::OnePass | Pace::SeveralPasses => WORKING_BANDWIDTH,
         },
         multifd_channels: multifd.then_some(MULTIFD_CHANNELS),
+        tls_creds: tls.then(|| tls::credentials(side)),
+        tls_hostname: tls.then_some(tls::HOST),
     }
 }
 
@@ -223,6 +258,14 @@ mod tests {
             (Multifd, Transport::File, &[MappedRam], None),
             (Multifd, Transport::File, &[], Some("with mapped-ram")),
             (Xbzrle, Transport::Exec, &[AutoConverge], None),
+            (Tls, Transport::Tcp, &[Multifd, PostcopyRam], None),
+            (Tls, Transport::File, &[], Some("agree on a key first")),
+            (
+                Tls,
+                Transport::Tcp,
+                &[ZeroCopySend],
+                Some("zero-copy-send sends it as it is"),
+            ),
         ] {
             let found = capability.obstacle(transport, beside);
             match obstacle {

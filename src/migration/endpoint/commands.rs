@@ -47,12 +47,14 @@ pub(crate) struct MigrationReply {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "kebab-case")]
 pub(crate) struct RamReply {
     pub transferred: Option<i64>,
     pub normal: Option<i64>,
     /// Pages of zeroes, of which only the address is sent.
     pub duplicate: Option<i64>,
+    /// Passes over memory.
+    pub dirty_sync_count: Option<i64>,
 }
 
 /// Sets the memory that a guest's balloon leaves it, in bytes.
@@ -100,6 +102,10 @@ pub(crate) struct SetParameters {
     pub max_bandwidth: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multifd_channels: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_creds: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_hostname: Option<&'static str>,
 }
 command!(SetParameters, "migrate-set-parameters", Value);
 

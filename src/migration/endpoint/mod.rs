@@ -5,4 +5,5 @@ pub(crate) mod capability;
 pub(crate) mod commands;
 pub(crate) mod driving;
 pub(crate) mod root_devices;
+pub(crate) mod tls;
 pub(crate) mod vm;

@@ -13,16 +13,17 @@ use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
 use crate::migration::endpoint::buses::Buses;
-use crate::migration::endpoint::commands::{Cont, Stop};
+use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
-use crate::model::Version;
+use crate::migration::endpoint::tls;
+use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::{HumanCommand, QmpError};
 use crate::qemu::{
-    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, machine,
-    option_value, quote,
+    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, accelerator,
+    machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -43,6 +44,8 @@ pub struct Endpoint {
     pub args: Vec<String>,
     /// The machine type of this build, where each has one of another name.
     pub machine: Option<String>,
+    /// The accelerator of its guests.
+    pub accelerator: Accelerator,
     /// Its dump, where it has been asked already.
     pub dump: Option<Arc<Dump>>,
 }
@@ -76,6 +79,7 @@ impl Endpoint {
             drivers: (!help.trim().is_empty()).then(|| Drivers::from_help(help)),
             args: Vec::new(),
             machine: None,
+            accelerator: Accelerator::Tcg,
             dump: None,
         }
     }
@@ -123,6 +127,8 @@ pub struct LaunchSpec {
     pub section_override: Option<Arc<SectionOverride>>,
     /// Changes that a load is known to make; they are not counted as losses.
     pub(crate) tolerated: Arc<LoadChanges>,
+    /// Set if the stream is encrypted: both sides have a key.
+    pub tls: bool,
     /// Set if both builds are asked for the buses to plug a device into.
     pub survey: bool,
     /// The contents of a destination's memory where it was never initialised, where that is chosen: a load
@@ -176,9 +182,9 @@ impl LaunchSpec {
             .chain(options.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
-        let mut args: Vec<OsString> = ["-M", &machine, "-accel", "tcg", "-no-user-config"]
-            .map(OsString::from)
-            .into();
+        let mut args: Vec<OsString> = ["-M", &machine].map(OsString::from).into();
+        args.extend(accelerator::only(endpoint.accelerator).map(OsString::from));
+        args.push("-no-user-config".into());
         if !board.is_some_and(|board| board.has_defaults) {
             args.push("-nodefaults".into());
         }
@@ -220,6 +226,9 @@ impl LaunchSpec {
             args.extend(workload.attach_args(folder));
         }
         args.extend(of_devices.iter().map(OsString::from));
+        if self.tls {
+            args.extend(tls::args(folder).iter().map(OsString::from));
+        }
         args.extend(endpoint.args.iter().map(OsString::from));
         args.extend(self.role_args.of(role).iter().map(OsString::from));
         if let (None, Some(console)) = (&self.workload, board.and_then(|b| b.console.as_ref())) {
@@ -260,6 +269,9 @@ impl LaunchSpec {
         if let Some(workload) = &self.workload {
             workload.prepare(&self.plugged_in(), folder)?;
         }
+        if self.tls {
+            tls::prepare(folder)?;
+        }
         let profile = machine::profile(&self.machine, Some(&self.arch));
         if let Some(size) = profile.and_then(|profile| profile.blank_rom) {
             File::create(folder.join(BLANK_ROM))?.set_len(size)?;
@@ -291,6 +303,8 @@ pub struct Vm {
     /// The case's folder.
     pub folder: PathBuf,
     pub version: Version,
+    /// The accelerator of its guest.
+    pub(crate) accelerator: Accelerator,
     /// Time for one command.
     pub command: Duration,
     /// The command line as one types it, for the logs.
@@ -358,6 +372,7 @@ impl Vm {
             index,
             folder: folder.to_owned(),
             version: endpoint.info.version,
+            accelerator: endpoint.accelerator,
             command: endpoint.build.deadlines().command,
             command_line,
             trace,
@@ -449,6 +464,15 @@ impl Vm {
             .execute(Stop {}, self.command)
             .await
             .map(drop)
+    }
+
+    /// Checks that the build answers: where its guest says nothing, one that does not is what hangs.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn answers(&self) -> Result<(), QmpError> {
+        let asked = self.monitored.session.execute(QueryStatus {}, self.command);
+        asked.await.map(drop)
     }
 
     /// Reads everything that the guest has printed by now into the log.

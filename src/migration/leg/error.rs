@@ -257,12 +257,20 @@ impl LegError {
     /// error.
     pub(crate) async fn with_end_of(self, vm: &mut Vm) -> Self {
         match self.kind {
-            LegErrorKind::Monitor(_) => match ended(vm, TIME_TO_EXPLAIN).await {
+            LegErrorKind::Monitor(error) => match ended(vm, TIME_TO_EXPLAIN).await {
+                // Asked to quit, it ends well whatever it has said.
+                Some(how) if how.0.success() && matches!(error, QmpError::NotQmp(_)) => LegError {
+                    kind: LegErrorKind::Monitor(error),
+                    ..self
+                },
                 Some(how) => LegError {
                     kind: LegErrorKind::Ended(how),
                     ..self
                 },
-                None => self,
+                None => LegError {
+                    kind: LegErrorKind::Monitor(error),
+                    ..self
+                },
             },
             LegErrorKind::TimedOut(_) => self.waiting_for(vm),
             _ => self,
@@ -307,10 +315,10 @@ impl LegError {
     }
 
     /// Distinguishes a destination that refused the stream from one that died: up to 9.0 it exits
-    /// with status 1 then.
+    /// with status 1 then. One that has taken the stream refuses it no more.
     fn is_refusal(&self, how: Ended) -> bool {
         self.side == Some(LegSide::Destination)
-            && self.phase < Phase::Quit
+            && self.phase <= Phase::Transfer
             && how.0.code() == Some(1)
     }
 

@@ -44,7 +44,12 @@ pub(crate) async fn resume(
         if let Err(error) = next {
             let kind: LegErrorKind = match ended(destination, Duration::ZERO).await {
                 Some(how) => how.into(),
-                None => GuestFault::AfterTheMove(error).into(),
+                None => match destination.answers().await {
+                    Ok(()) => GuestFault::AfterTheMove(error).into(),
+                    Err(error) => {
+                        return Err(command_failed(destination, side, Phase::Resume, error).await);
+                    }
+                },
             };
             return Err(LegError::new(side, Phase::Resume, kind));
         }

@@ -39,7 +39,7 @@ pub(crate) async fn set_up(
             other => other,
         }
     };
-    let parameters = session.execute(parameters(wanted, Pace::Full), vm.command);
+    let parameters = session.execute(parameters(wanted, Pace::Full, side), vm.command);
     // Commands that do not wait for an answer are sent together: a leg is short.
     let (listed, mut done, parameters_set) = tokio::join!(list, events, parameters);
     let listed = match listed {
@@ -49,7 +49,7 @@ pub(crate) async fn set_up(
     let has = |name: &str| listed.iter().any(|c| c.capability == name);
     let version = vm.version;
     let obstacle = |obstacle| LegError::new(side, Phase::SetUp, obstacle);
-    for &capability in wanted {
+    for &capability in wanted.iter().filter(|of| of.is_listed()) {
         if !has(&capability.to_string()) {
             return Err(obstacle(Obstacle::NoCapability {
                 version,
@@ -72,12 +72,13 @@ pub(crate) async fn set_up(
     }
 }
 
-/// Sets the pace of a source whose guest works.
-pub(crate) async fn limit_pace(
+/// Sets the pace of a source.
+pub(crate) async fn set_pace(
     source: &mut Vm,
     capabilities: &[Capability],
+    pace: Pace,
 ) -> Result<(), LegError> {
-    let command = parameters(capabilities, Pace::OnePass);
+    let command = parameters(capabilities, pace, LegSide::Source);
     let set = source.monitored.session.execute(command, source.command);
     match set.await {
         Ok(_) => Ok(()),

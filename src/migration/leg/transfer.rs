@@ -6,7 +6,7 @@ use crate::migration::channel::connect;
 use crate::migration::channel::connect::{Outgoing, Relayed};
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::channel::transport::Transport;
-use crate::migration::endpoint::capability::Capability;
+use crate::migration::endpoint::capability::{Capability, Pace, parameters};
 use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, StartPostcopy};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, command_failed};
@@ -69,8 +69,16 @@ async fn send(
         deadline,
     } = means;
     let end = Instant::now() + deadline;
-    if source.works_while_sent() {
-        set_up::limit_pace(source, capabilities).await?;
+    let postcopy = capabilities.contains(&Capability::PostcopyRam);
+    let several = source.accelerator.resends() && !postcopy;
+    let pace = match (source.works_while_sent(), several) {
+        (false, _) => Pace::Full,
+        (true, true) => Pace::SeveralPasses,
+        (true, false) => Pace::OnePass,
+    };
+    // One that was a destination before has the credentials of one.
+    if pace != Pace::Full || capabilities.contains(&Capability::Tls) {
+        set_up::set_pace(source, capabilities, pace).await?;
     }
     let relayed = match capabilities.iter().find(|of| !of.is_one_way()) {
         None => Relayed::Yes,
@@ -80,6 +88,9 @@ async fn send(
     source.monitored.session.forget_events();
     destination.monitored.session.forget_events();
     let mut watch = Watch::default();
+    if pace == Pace::SeveralPasses {
+        watch.limited = Some(parameters(capabilities, Pace::Full, LegSide::Source));
+    }
     // A file has to be whole before it is read; everywhere else the listener comes first.
     let listens_last = transport == Transport::File;
     if !listens_last {
@@ -103,7 +114,6 @@ async fn send(
         return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
     }
     let proxy = proxy.insert(started);
-    let postcopy = capabilities.contains(&Capability::PostcopyRam);
     if postcopy {
         start_postcopy(source).await?;
     }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate};
+use crate::migration::endpoint::capability::PASSES;
+use crate::migration::endpoint::commands::{MigrationReply, QueryMigrate, SetParameters};
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
     LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed, ended,
@@ -22,6 +23,7 @@ pub(crate) struct Stats {
     pub setup_ms: Option<u64>,
     pub bytes: Option<u64>,
     pub pages: Option<u64>,
+    pub passes: Option<u64>,
 }
 
 impl Stats {
@@ -54,6 +56,7 @@ impl From<MigrationReply> for Stats {
             setup_ms: number(reply.setup_time),
             bytes: number(ram.transferred),
             pages: number(ram.normal).map(|n| n + number(ram.duplicate).unwrap_or(0)),
+            passes: number(ram.dirty_sync_count),
         }
     }
 }
@@ -120,6 +123,10 @@ pub(crate) struct Watch {
     destination_is_mute: bool,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
+    /// The parameters that a source gets once it has made so many passes that its guest may be stopped; nothing where
+    /// it may from the start.
+    pub limited: Option<SetParameters>,
+    passes: u64,
     /// The numbers of a source that is done.
     stats: Option<Stats>,
 }
@@ -205,6 +212,12 @@ impl Watch {
                 last = last.min(now + TIME_TO_EXPLAIN);
             }
             let quiet = self.next(source, destination, POLL.min(last - now)).await;
+            if let Some(command) = self.limited.take_if(|_| self.passes >= PASSES) {
+                let left = last.saturating_duration_since(Instant::now());
+                let session = &source.monitored.session;
+                // A source that is done or has failed meanwhile says that itself.
+                let _over = session.execute(command, source.command.min(left)).await;
+            }
             if self.source == State::Completed && self.stats.is_none() {
                 // The destination takes a moment longer. A source that does not answer is asked again.
                 let left = last.saturating_duration_since(Instant::now());
@@ -228,6 +241,7 @@ impl Watch {
                     Some(event) => {
                         self.source.take_event(&event);
                         self.postcopy |= status(&event) == Some("postcopy-active");
+                        self.passes = self.passes.max(pass(&event).unwrap_or(0));
                     }
                     None => {
                         self.source_is_mute = true;
@@ -278,6 +292,11 @@ impl Watch {
         };
         match answer {
             Ok(reply) => {
+                // In case no event tells.
+                if side == LegSide::Source {
+                    let passes = Stats::from(reply.clone()).passes;
+                    self.passes = self.passes.max(passes.unwrap_or(0));
+                }
                 if let Some(status) = &reply.status {
                     let new = State::of(status, reply.error_desc);
                     if new.is_over() {
@@ -375,6 +394,14 @@ async fn query_stats(source: &Vm, deadline: Duration) -> Result<Stats, QmpError>
 fn status(event: &Event) -> Option<&str> {
     match event.name.as_str() {
         "MIGRATION" => event.data.get("status")?.as_str(),
+        _ => None,
+    }
+}
+
+/// Returns the number of the pass over memory in a MIGRATION_PASS event.
+fn pass(event: &Event) -> Option<u64> {
+    match event.name.as_str() {
+        "MIGRATION_PASS" => event.data.get("pass")?.as_u64(),
         _ => None,
     }
 }

@@ -86,6 +86,7 @@ pub(super) async fn attempt(
         setup_ms: None,
         bytes: None,
         pages: None,
+        passes: None,
     };
     match result {
         Ok(()) => {

@@ -49,12 +49,8 @@ pub(super) fn write(coverage: &Coverage, verbose: bool, out: &mut dyn Write) -> 
             counts.conditional_fields_sent, counts.conditional_fields
         )?;
     }
-    if let Some(least) = coverage.required.filter(|_| !coverage.is_enough()) {
-        writeln!(
-            out,
-            "coverage of {}% is below the {least}% that --min-coverage asks for",
-            coverage.lowest()
-        )?;
+    for shortfall in coverage.shortfalls(coverage.required()) {
+        writeln!(out, "{shortfall}")?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::report::render::page::{
 };
 use crate::report::{
     BaselineStatus, Case, Change, Confirmation, Coverage, CoveredSection, Finding, Leg, Level,
-    Outcome, Reached, Report, RuleText, Split, Swept, Treatment, Verdict,
+    Outcome, Reached, Report, RuleText, Shortfall, Split, Swept, Treatment, Verdict,
 };
 
 /// Number of failures above which all are folded.
@@ -371,12 +371,13 @@ fn untested(report: &Report) -> Option<String> {
     if report.verdict != Verdict::Untested {
         return None;
     }
-    let short = report.coverage.as_ref().filter(|c| !c.is_enough());
-    Some(match short.and_then(|c| Some((c, c.required?))) {
-        Some((coverage, least)) => format!(
-            "Nothing that was tried fails, but only {}% of the sections were sent, and {least}% were \
+    let coverage = report.coverage.iter();
+    let mut short = coverage.flat_map(|coverage| coverage.shortfalls(coverage.required()));
+    Some(match short.next() {
+        Some(Shortfall { part, sent, least }) => format!(
+            "Nothing that was tried fails, but only {sent}% of the {} were sent, and {least}% were \
              asked for.",
-            coverage.counts.percent
+            part.unwrap_or("sections")
         ),
         None if groups::ran(&report.cases) => {
             "Nothing that was tried fails, but the run is not whole, or its coverage is unknown."

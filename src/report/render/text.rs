@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::Direction;
 use crate::model::Rule;
+use crate::model::{Accelerator, Direction};
 use crate::model::{BuildRef, Side};
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
 use crate::report::{
-    Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level, Outcome, Past,
-    PastKind, Report, RuleText, Verdict,
+    AcceleratorUsed, Baseline, BaselineCounts, Case, Described, Evidence, Finding, Gate, Level,
+    Outcome, Past, PastKind, Report, RuleText, Verdict,
 };
 
 /// The options of printing; colour is the stream's business, which strips what is not wanted.
@@ -24,6 +24,8 @@ pub struct Options {
     pub verbose: bool,
     /// Errors and the closing line alone.
     pub quiet: bool,
+    /// Remedies as code.
+    pub code: bool,
 }
 
 const BOLD: Style = Style::new().bold();
@@ -85,6 +87,16 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
     }
     if let Some(coverage) = report.coverage.as_ref().filter(|_| !options.quiet) {
         crate::report::render::coverage::write(coverage, options.verbose, out)?;
+    }
+    for used in report.accelerators.iter().filter(|_| !options.quiet) {
+        if used.accelerator != Accelerator::Tcg || !used.passed_over.is_empty() {
+            let AcceleratorUsed {
+                architecture,
+                accelerator,
+                ..
+            } = used;
+            writeln!(out, "accelerator: {accelerator} ({architecture})")?;
+        }
     }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
     for notice in &report.notices {
@@ -244,6 +256,13 @@ fn finding(
         place.join(" › "),
         directions.join(", ")
     )?;
+    if let Some(source) = &first.source {
+        let place = format!("{}:{} ({})", source.file, source.line, source.variable);
+        labelled("defined in", &place, options, out)?;
+        if !first.owners.is_empty() {
+            labelled("owners", &first.owners.join(", "), options, out)?;
+        }
+    }
     if !first.also_in.is_empty() {
         labelled("also in", &names(&first.also_in, options), options, out)?;
     }
@@ -349,7 +368,23 @@ fn ending(
             )?;
         }
     }
+    if options.code || options.verbose {
+        code(first, options, out)?;
+    }
     writeln!(out)
+}
+
+/// Writes the remedies of a finding as code, ready to be copied.
+fn code(finding: &Finding, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    for remedy in &finding.code {
+        labelled("code", &format!("{}:", remedy.title), options, out)?;
+        writeln!(out)?;
+        for line in remedy.code.lines() {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// `   = label: text`, wrapped under itself.

@@ -8,7 +8,9 @@ use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::input::read_listed_text;
-use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
+use crate::model::{
+    Accelerator, Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line,
+};
 use crate::qemu::machine;
 use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
@@ -193,6 +195,7 @@ struct RawVolatile {
     arch: Vec<String>,
     #[serde(default)]
     machines: MachineNames,
+    accelerator: Option<Accelerator>,
     reason: String,
     source: String,
 }
@@ -374,6 +377,7 @@ impl KnownIssues {
                 sent_length: raw.sent_length,
                 arch: raw.arch,
                 machines: raw.machines,
+                accelerator: raw.accelerator,
                 reason: raw.reason,
                 source: raw.source,
                 place,

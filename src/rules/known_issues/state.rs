@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::model::{Direction, MachineNames, Pattern};
+use crate::model::{Accelerator, Direction, MachineNames, Pattern};
 use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
 /// A field that may have another value on the destination without harm.
@@ -23,6 +23,8 @@ pub struct Volatile {
     pub arch: Vec<String>,
     /// MachineNames that are meant, where it is not all of them.
     pub machines: MachineNames,
+    /// The accelerator of the guests that are meant, where it is not any.
+    pub accelerator: Option<Accelerator>,
     pub reason: String,
     /// The file and function of QEMU that shows it.
     pub source: String,
@@ -84,9 +86,20 @@ pub struct StateNames {
     /// Description, name on the sending side, name on the receiving side.
     renamed: Vec<(Option<String>, String, String)>,
     volatile: Vec<Volatile>,
+    accelerator: Accelerator,
 }
 
 impl StateNames {
+    /// Sets the accelerator of the guests; without it they are emulated.
+    pub(crate) fn set_accelerator(&mut self, accelerator: Accelerator) {
+        self.accelerator = accelerator;
+    }
+
+    fn volatile_here(&self) -> impl Iterator<Item = &Volatile> {
+        let here = |entry: &&Volatile| entry.accelerator.is_none_or(|of| of == self.accelerator);
+        self.volatile.iter().filter(here)
+    }
+
     /// Tells whether in this description two names are one field.
     pub fn same(&self, description: &str, sent: &str, actual: &str) -> bool {
         self.renamed.iter().any(|(of, a, b)| {
@@ -101,7 +114,7 @@ impl StateNames {
         description: &'n str,
         field: &'n str,
     ) -> impl Iterator<Item = usize> + 'n {
-        let entries = self.volatile.iter();
+        let entries = self.volatile_here();
         let entries = entries.filter(move |entry| entry.names(description, field));
         entries.filter_map(|entry| entry.resized)
     }
@@ -114,7 +127,7 @@ impl StateNames {
         sent: &[u8],
         actual: Option<&[u8]>,
     ) -> Option<&str> {
-        let mut entries = self.volatile.iter();
+        let mut entries = self.volatile_here();
         let entry = entries.find(|entry| entry.covers(description, field, sent, actual));
         entry.map(|entry| entry.reason.as_str())
     }
@@ -156,6 +169,7 @@ impl Scope<'_> {
         StateNames {
             renamed,
             volatile: self.lists.volatile.iter().filter(here).cloned().collect(),
+            accelerator: Accelerator::default(),
         }
     }
 }
@@ -187,6 +201,7 @@ source = "net.c"
         let names = StateNames {
             renamed: Vec::new(),
             volatile: known.volatile,
+            accelerator: Accelerator::default(),
         };
         type Row<'r> = (&'r str, &'r str, &'r [u8], Option<&'r [u8]>, bool);
         let cases: [Row; 9] = [
@@ -271,5 +286,18 @@ source = "net.c"
             let found = names.volatile("cpu", "msr", &[1], Some(&[2]));
             assert_eq!(found.is_some(), holds, "{scope} {arch:?} {machine:?}");
         }
+        let lists = lists(&entry("accelerator='kvm'")).unwrap();
+        let of = Scope {
+            lists: &lists,
+            old: None,
+            new: None,
+            machine: None,
+            any_machine: false,
+        };
+        let mut names = of.state_names(Direction::Forward, None);
+        let holds = |names: &StateNames| names.volatile("cpu", "msr", &[1], Some(&[2])).is_some();
+        assert!(!holds(&names));
+        names.set_accelerator(Accelerator::Kvm);
+        assert!(holds(&names));
     }
 }

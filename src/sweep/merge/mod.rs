@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use crate::migration::coverage;
 use crate::report::baseline;
 use crate::report::read::Input;
-use crate::report::{Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report};
+use crate::report::{
+    AcceleratorUsed, Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report,
+    RequiredCoverage,
+};
 use crate::sweep::findings::unite;
 
 pub(crate) use error::MergeError;
@@ -38,7 +41,7 @@ pub(crate) fn order(cases: &mut [Case]) {
 pub(crate) fn merge(
     inputs: Vec<Input>,
     missing: Missing,
-    required: Option<u8>,
+    required: RequiredCoverage,
 ) -> Result<Report, MergeError> {
     let mut shards: BTreeMap<u32, Input> = BTreeMap::new();
     let first = inputs.first().cloned().ok_or(MergeError::Nothing)?;
@@ -75,13 +78,14 @@ pub(crate) fn merge(
         .iter()
         .filter_map(|shard| shard.report.coverage.as_ref());
     let coverage = coverage::join(covered);
-    if coverage.is_none() && required.is_some() {
+    if coverage.is_none() && required.is_any() {
         return Err(MergeError::NoCoverage);
     }
     let policy = Policy {
         // A report of an earlier version names its options alone.
         strict: first.report.policy.strict || of_first.options.iter().any(|o| o == "--strict"),
-        required_coverage: required,
+        required_coverage: required.sections,
+        required_state: required.state,
         // What a shard was held against is not what the whole is held against.
         gate: Gate::All,
         ..first.report.policy.clone()
@@ -93,6 +97,7 @@ pub(crate) fn merge(
         shard: None,
         coverage,
         described: Described::join(described),
+        accelerators: accelerators(&shards),
         swept,
         findings: findings(&shards, &cases),
         notices: notices(&shards, &lacking, of),
@@ -105,6 +110,17 @@ pub(crate) fn merge(
     };
     baseline::forget(&mut report);
     Ok(report.judged_by(policy))
+}
+
+/// Returns the accelerators of all shards, each once.
+fn accelerators(shards: &[Input]) -> Vec<AcceleratorUsed> {
+    let mut used: Vec<AcceleratorUsed> = Vec::new();
+    for of_shard in shards.iter().flat_map(|shard| &shard.report.accelerators) {
+        if !used.contains(of_shard) {
+            used.push(of_shard.clone());
+        }
+    }
+    used
 }
 
 /// Joins the notices of all shards, each once, behind those of shards that are missing.

@@ -1,5 +1,5 @@
 //! The modules of a kernel, by what each says of itself. It takes seconds to read them all, so that it is done once and
-//! kept beside them, as `depmod` does where a kernel is installed.
+//! kept, as `depmod` does where a kernel is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -43,12 +43,12 @@ pub(crate) struct Module {
 }
 
 impl Catalogue {
-    /// Reads the modules in a folder, or what is kept of them there.
+    /// Reads the modules in a folder, or what is kept of them in another one.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub(crate) fn of(folder: &Path) -> io::Result<Catalogue> {
-        let kept = folder.join(KEPT);
+    pub(crate) fn of(folder: &Path, notes: &Path) -> io::Result<Catalogue> {
+        let kept = notes.join(KEPT);
         if let Some(known) = fs::read(&kept)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -57,7 +57,7 @@ impl Catalogue {
         }
         let read = Catalogue::read(folder)?;
         let bytes = serde_json::to_vec(&read)?;
-        if let Err(error) = keep(folder, KEPT, &bytes) {
+        if let Err(error) = keep(notes, KEPT, &bytes) {
             // The next run reads them again.
             tracing::debug!(%error, "the catalogue of modules is not kept");
         }
@@ -355,7 +355,7 @@ pub(super) mod tests {
             ],
             &[("virtio_pci", "pci:v00001AF4d*sv*sd*bc*sc*i*")],
         );
-        Catalogue::of(folder).unwrap()
+        Catalogue::of(folder, folder).unwrap()
     }
 
     #[test]
@@ -416,7 +416,7 @@ pub(super) mod tests {
     fn modules_that_depend_on_each_other_end() {
         let folder = tempfile::tempdir().unwrap();
         write_modules(folder.path(), &[("a", "b", &[]), ("b", "a", &[])], &[]);
-        let catalogue = Catalogue::of(folder.path()).unwrap();
+        let catalogue = Catalogue::of(folder.path(), folder.path()).unwrap();
         assert_eq!(catalogue.needs("a"), ["b"]);
     }
 
@@ -428,7 +428,7 @@ pub(super) mod tests {
         let first = fs::read(&kept).unwrap();
         fs::write(&kept, "damaged").unwrap();
         assert!(
-            Catalogue::of(folder.path())
+            Catalogue::of(folder.path(), folder.path())
                 .unwrap()
                 .get("sd-mod")
                 .is_some()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workload::linux::catalogue::{Catalogue, contents, keep};
 
-/// The file beside the modules that keeps what guests asked for, a name a line.
+/// The file that keeps what guests asked for, a name a line.
 const ASKED: &str = "modules.migcompat-asked";
 
 /// An unpacked kernel.
@@ -20,6 +20,8 @@ pub(crate) struct Kernel {
     pub catalogue: Catalogue,
     /// The folder of its modules.
     folder: PathBuf,
+    /// The folder of what is kept from one run to the next.
+    notes: PathBuf,
 }
 
 /// The places of a kernel's parts.
@@ -48,11 +50,12 @@ impl Kernel {
         matches!(Places::in_root(root), Ok(Some(_)))
     }
 
-    /// Reads what an unpacked package has. `None` if it has no kernel.
+    /// Reads what an unpacked package has. `None` if it has no kernel. Notes are kept in a folder apart, so that the
+    /// package stays as it was unpacked.
     ///
     /// # Errors
     /// A file or a folder cannot be read.
-    pub(crate) fn in_root(root: &Path) -> io::Result<Option<Kernel>> {
+    pub(crate) fn in_root(root: &Path, notes: &Path) -> io::Result<Option<Kernel>> {
         let Some(Places { image, modules }) = Places::in_root(root)? else {
             return Ok(None);
         };
@@ -60,14 +63,15 @@ impl Kernel {
         Ok(Some(Kernel {
             image,
             release: release.to_string_lossy().into_owned(),
-            catalogue: Catalogue::of(&modules)?,
+            catalogue: Catalogue::of(&modules, notes)?,
             folder: modules,
+            notes: notes.to_owned(),
         }))
     }
 
     /// Returns the names that guests of earlier runs asked for.
     pub(crate) fn asked(&self) -> BTreeSet<String> {
-        let kept = fs::read_to_string(self.folder.join(ASKED)).unwrap_or_default();
+        let kept = fs::read_to_string(self.notes.join(ASKED)).unwrap_or_default();
         kept.lines().map(str::to_owned).collect()
     }
 
@@ -75,7 +79,7 @@ impl Kernel {
     pub(crate) fn keep_asked(&self, names: &BTreeSet<String>) {
         let known = |name: &&String| self.catalogue.known_as(name).next().is_some();
         let lines = names.iter().filter(known).map(|name| format!("{name}\n"));
-        if let Err(error) = keep(&self.folder, ASKED, lines.collect::<String>().as_bytes()) {
+        if let Err(error) = keep(&self.notes, ASKED, lines.collect::<String>().as_bytes()) {
             tracing::debug!(%error, "what guests asked for is not kept");
         }
     }
@@ -123,7 +127,9 @@ mod tests {
         fs::create_dir_all(&modules).unwrap();
         write_modules(&modules, &[("net/e1000", "", &[])], &[]);
         assert!(Kernel::is_in(folder.path()));
-        let kernel = Kernel::in_root(folder.path()).unwrap().unwrap();
+        let kernel = Kernel::in_root(folder.path(), folder.path())
+            .unwrap()
+            .unwrap();
         assert_eq!(kernel.release, "6.1");
         assert!(kernel.image.ends_with("boot/vmlinuz-6.1"));
         assert!(kernel.module("e1000").unwrap().starts_with(b"\x7fELF"));
@@ -137,6 +143,10 @@ mod tests {
     fn a_root_without_a_kernel_has_none() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!Kernel::is_in(folder.path()));
-        assert!(Kernel::in_root(folder.path()).unwrap().is_none());
+        assert!(
+            Kernel::in_root(folder.path(), folder.path())
+                .unwrap()
+                .is_none()
+        );
     }
 }

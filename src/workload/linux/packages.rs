@@ -148,7 +148,7 @@ impl Source<'_> {
     fn kernel(&self, package: &String) -> Result<(Kernel, InUse), QemuError> {
         let extent = Extent::Dependency("linux-image-");
         let unpacked = self.obtain(package, extent, "kernel", Kernel::is_in)?;
-        let read = Kernel::in_root(&unpacked.root);
+        let read = Kernel::in_root(&unpacked.root, unpacked.notes());
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let kernel = read.and_then(|kernel| kernel.ok_or_else(missing));
         let kernel = kernel.map_err(|source| CacheError::Io {

@@ -1,0 +1,530 @@
+//! The remedies of findings as code of QEMU: the templates of `rules/code/`, filled with the names of a finding.
+//!
+//! A template has `@NAME@` for each of them. One that needs a name which a finding does not have is left out.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde::Deserialize;
+
+use crate::model::Rule;
+use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, Report, Shape, Source};
+
+/// A file of `rules/code/`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Template {
+    title: String,
+    code: String,
+}
+
+macro_rules! templates {
+    ($($name:literal),+ $(,)?) => {
+        /// The files by their names.
+        const SOURCES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../rules/code/", $name, ".toml")))),+];
+    };
+}
+templates!(
+    "compat-property",
+    "defaults",
+    "needed-by-state",
+    "old-name",
+    "old-version",
+    "old-width",
+    "subsection-by-property",
+    "subsection-by-state",
+    "unused",
+    "unused-by-test",
+);
+
+static TEMPLATES: LazyLock<BTreeMap<&str, Template>> = LazyLock::new(|| {
+    let parse = |(name, text): &(&'static str, &str)| match toml::from_str(text) {
+        Ok(template) => (*name, template),
+        // The files are part of the program; the tests fill every one.
+        Err(error) => panic!("the shipped rules/code/{name}.toml is malformed: {error}"),
+    };
+    SOURCES.iter().map(parse).collect()
+});
+
+static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("@([a-z_]+)@").ok());
+
+/// The name that stands for the structure of a device where no source says it.
+const STATE: &str = "STATE";
+
+/// Sections that a change shows in and that get a line of their own.
+const MOST_LINES: usize = 8;
+
+/// Gives each finding that asks for a change in QEMU the code for it. One that a report was read with keeps its own.
+pub(crate) fn attach(report: &mut Report) {
+    let release = report.new.version.map(|version| {
+        let last = version.last_release();
+        format!("{}_{}", last.major, last.minor)
+    });
+    for finding in &mut report.findings {
+        let is_read = finding.change == ChangeKey::Unknown;
+        if finding.level == Level::Note || finding.allowed_by.is_some() {
+            finding.code.clear();
+        } else if !is_read {
+            finding.code = code(finding, release.as_deref());
+        }
+    }
+}
+
+/// Returns the code for a finding, of which the machine types up to a release are to stay as they are.
+fn code(finding: &Finding, release: Option<&str>) -> Vec<Code> {
+    let values = values(finding, release);
+    let names = finding.rule.entry().code.iter();
+    let fill = |name: &String| TEMPLATES.get(name.as_str())?.fill(&values);
+    names.filter_map(fill).collect()
+}
+
+impl Template {
+    fn fill(&self, values: &BTreeMap<&'static str, String>) -> Option<Code> {
+        let placeholder = PLACEHOLDER.as_ref()?;
+        let mut code = String::new();
+        let mut end = 0;
+        for found in placeholder.captures_iter(&self.code) {
+            let (whole, name) = (found.get(0)?, found.get(1)?);
+            code.push_str(&self.code[end..whole.start()]);
+            code.push_str(values.get(name.as_str())?);
+            end = whole.end();
+        }
+        code.push_str(&self.code[end..]);
+        Some(Code {
+            title: self.title.clone(),
+            code: code.trim_matches('\n').to_owned(),
+        })
+    }
+}
+
+/// Returns the names of a finding.
+fn values(finding: &Finding, release: Option<&str>) -> BTreeMap<&'static str, String> {
+    let mut values = BTreeMap::new();
+    values.insert("type", finding.section.clone());
+    values.insert("release", release.unwrap_or("X_Y").to_owned());
+    values.insert("named_release", release.unwrap_or("X_Y").replace('_', "."));
+    let version = |shape: &Option<Shape>| shape.as_ref()?.version_id;
+    if let Some(old) = version(&finding.old) {
+        values.insert("old_version", old.to_string());
+    }
+    let name = |shape: &Option<Shape>| shape.as_ref()?.name.clone();
+    if let (Some(old), Some(new)) = (name(&finding.old), name(&finding.new)) {
+        values.insert("old_name", old);
+        values.insert("new_name", new);
+    }
+    let source = finding.source.as_ref();
+    let state = source.and_then(|source| source.state.as_deref());
+    values.insert("state", state.unwrap_or(STATE).to_owned());
+    match &finding.change {
+        ChangeKey::Fields { old, new } => of_fields(&mut values, finding, (old, new)),
+        ChangeKey::Property { name, old, .. } => {
+            values.insert("property", name.clone());
+            let value = old.as_ref().map(|value| ("value", value.clone()));
+            values.extend(value);
+        }
+        ChangeKey::Section { vmsd, .. } => about(&mut values, source, vmsd),
+        ChangeKey::Unknown
+        | ChangeKey::Lone(_)
+        | ChangeKey::Subsection(_)
+        | ChangeKey::CommonWidth { .. } => {}
+    }
+    values
+}
+
+/// Adds where a description is defined, and what it is called in C.
+fn about(values: &mut BTreeMap<&'static str, String>, source: Option<&Source>, description: &str) {
+    let (head, variable) = match source {
+        Some(Source {
+            file,
+            line,
+            variable,
+            ..
+        }) => (format!("/* {file}:{line} */"), variable.clone()),
+        None => (
+            format!("/* {STATE} is the structure that the description \"{description}\" is of */"),
+            format!("vmstate_{}", identifier(description)),
+        ),
+    };
+    values.insert("head", head);
+    values.insert("variable", variable);
+}
+
+fn of_fields(
+    values: &mut BTreeMap<&'static str, String>,
+    finding: &Finding,
+    (old, new): (&[FieldKey], &[FieldKey]),
+) {
+    let fields = if new.is_empty() { old } else { new };
+    let Some(first) = fields.first() else {
+        return;
+    };
+    let source = finding.source.as_ref();
+    about(values, source, &first.description);
+    let state = values.get("state").cloned().unwrap_or_default();
+    let is_subsection = finding.rule == Rule::SubsectionUnknown;
+    let own = match first.name.rsplit_once('/') {
+        Some((_, own)) => own,
+        None => &first.name,
+    };
+    let name = |field: &FieldKey| member(&field.name);
+    let known = source.filter(|_| is_subsection);
+    let used: Vec<String> = match known.map(|source| &*source.fields) {
+        Some(own @ [_, ..]) => own
+            .iter()
+            .map(|field| in_use(&field.name, field.is_number))
+            .collect(),
+        _ if is_subsection => vec!["s->FIELD != 0".to_owned()],
+        _ => fields
+            .iter()
+            .map(|field| in_use(&member(&field.name), bits(field).is_some()))
+            .collect(),
+    };
+    let test = known.and_then(|source| source.needed.clone());
+    let id = match is_subsection {
+        true => identifier(&first.name),
+        false => identifier(&format!("{}_{}", first.description, first.name)),
+    };
+    if is_subsection && source.is_none() {
+        values.insert("variable", format!("vmstate_{id}"));
+    }
+    // One that is there already is not written again.
+    if test.is_none() {
+        values.insert("in_use", used.join(" ||\n           "));
+    }
+    values.insert("needed", test.unwrap_or_else(|| format!("{id}_needed")));
+    let macros = fields.iter().map(|field| macro_of(field, source, &state));
+    let bytes: u64 = fields.iter().map(wire_size).sum();
+    let property = format!("x-migrate-{}", identifier(own).replace('_', "-"));
+    let sections = [&finding.section].into_iter().chain(&finding.also_in);
+    let lines = sections.clone().take(MOST_LINES);
+    let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
+    let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);
+    let more = more.map(|more| format!("    /* and {more} more */"));
+    values.extend([
+        ("field", name(first)),
+        ("subsection", format!("{}/{own}", first.description)),
+        ("flag", format!("migrate_{}", identifier(own))),
+        ("compat", lines.chain(more).collect::<Vec<_>>().join("\n")),
+        ("macros", macros.collect::<Vec<_>>().join("\n        ")),
+        (
+            "reset",
+            fields.iter().map(reset).collect::<Vec<_>>().join("\n    "),
+        ),
+        ("bytes", bytes.to_string()),
+        ("property", property),
+        ("id", id),
+    ]);
+    // A wider or narrower number; anything else is not copied by an assignment.
+    if let ([old], [new]) = (old, new)
+        && let (Some(old), Some(_)) = (bits(old), bits(new))
+    {
+        values.insert("old_bits", old.to_string());
+    }
+}
+
+/// Returns the bits of a number, if a field is one.
+fn bits(field: &FieldKey) -> Option<u64> {
+    let is_number = field.num.is_none() && matches!(field.size, 1 | 2 | 4 | 8);
+    is_number.then_some(field.size * 8)
+}
+
+fn wire_size(field: &FieldKey) -> u64 {
+    field.size * field.num.unwrap_or(1)
+}
+
+/// Returns a field as an expression of C: dumps print some with a cast.
+fn member(name: &str) -> String {
+    name.rsplit_once(')')
+        .map_or(name, |(_, name)| name)
+        .trim()
+        .to_owned()
+}
+
+/// Returns an expression of C that is true where a field is not as after reset.
+fn in_use(name: &str, is_number: bool) -> String {
+    match is_number {
+        true => format!("s->{name} != 0"),
+        false => format!("!buffer_is_zero(&s->{name}, sizeof(s->{name}))"),
+    }
+}
+
+fn reset(field: &FieldKey) -> String {
+    let name = member(&field.name);
+    match bits(field) {
+        Some(_) => format!("s->{name} = 0;"),
+        None => format!("memset(&s->{name}, 0, sizeof(s->{name}));"),
+    }
+}
+
+/// Returns the macro of a field, as the source has it or else by its size.
+fn macro_of(field: &FieldKey, source: Option<&Source>, state: &str) -> String {
+    let name = member(&field.name);
+    let known = source.and_then(|source| source.fields.iter().find(|own| own.name == name));
+    if let Some(own) = known {
+        return format!("{},", own.text);
+    }
+    let bits = field.size * 8;
+    match (field.size, field.num) {
+        (1 | 2 | 4 | 8, None) => format!("VMSTATE_UINT{bits}({name}, {state}),"),
+        (1 | 2 | 4 | 8, Some(num)) => {
+            format!("VMSTATE_UINT{bits}_ARRAY({name}, {state}, {num}),")
+        }
+        _ => format!("VMSTATE_BUFFER({name}, {state}),"),
+    }
+}
+
+/// Returns a text as a name of C.
+fn identifier(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    let words: String = text.chars().map(plain).collect();
+    let words = words.split('_').filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::SourceField;
+
+    fn finding(rule: &str, change: ChangeKey) -> Finding {
+        let finding = json!({
+            "rule": rule, "level": "error", "direction": "forward", "section": "dev", "also_in": ["twin"],
+            "path": ["dev", "x"], "message": "m", "old": null, "new": null, "allowed_by": null,
+            "evidence": "dump", "confirmed_by": null, "context": []
+        });
+        Finding {
+            change,
+            ..serde_json::from_value(finding).expect("a finding")
+        }
+    }
+
+    fn field(name: &str, size: u64, num: Option<u64>) -> FieldKey {
+        FieldKey {
+            description: "dev".to_owned(),
+            name: name.to_owned(),
+            size,
+            num,
+        }
+    }
+
+    fn fields(old: &[FieldKey], new: &[FieldKey]) -> ChangeKey {
+        ChangeKey::Fields {
+            old: old.to_vec(),
+            new: new.to_vec(),
+        }
+    }
+
+    /// The code of a finding in one text.
+    fn told(finding: &Finding) -> String {
+        let all = code(finding, Some("10_1"));
+        let all: Vec<String> = all.into_iter().map(|one| one.code).collect();
+        all.join("\n")
+    }
+
+    #[test]
+    fn each_rule_has_code_with_the_names_of_its_finding() {
+        let property = |old: &str| ChangeKey::Property {
+            name: "msix".to_owned(),
+            old: Some(old.to_owned()),
+            new: Some("off".to_owned()),
+        };
+        let section = || ChangeKey::Section {
+            vmsd: "dev".to_owned(),
+            sides: Box::default(),
+        };
+        let count = field("count", 4, None);
+        let table = field("table", 2, Some(8));
+        let cases: [(&str, ChangeKey, &[&str]); 10] = [
+            (
+                "field-added",
+                fields(&[], &[count.clone(), table.clone()]),
+                &[
+                    "VMSTATE_UINT32(count, STATE),\n        VMSTATE_UINT16_ARRAY(table, STATE, 8),",
+                    "return s->count != 0 ||\n           !buffer_is_zero(&s->table, sizeof(s->table));",
+                    ".name = \"dev/count\"",
+                    "static bool dev_count_needed(",
+                    "DEFINE_PROP_BOOL(\"x-migrate-count\", STATE, migrate_count, true)",
+                    "/* in hw_compat_10_1 of",
+                    "{ \"dev\", \"x-migrate-count\", \"off\" },\n    { \"twin\",",
+                    "s->count = 0;\n    memset(&s->table, 0, sizeof(s->table));",
+                ],
+            ),
+            (
+                "conditional-field-added",
+                fields(&[], std::slice::from_ref(&count)),
+                &["VMSTATE_UINT32(count,"],
+            ),
+            (
+                "field-removed",
+                fields(std::slice::from_ref(&table), &[]),
+                &["VMSTATE_UNUSED(16),", "vmstate_dev"],
+            ),
+            (
+                "conditional-field-removed",
+                fields(std::slice::from_ref(&count), &[]),
+                &["VMSTATE_UNUSED_TEST(dev_count_sent, 4),"],
+            ),
+            (
+                "field-resized",
+                fields(&[field("count", 2, None)], &[count]),
+                &["uint16_t count_wire;", "VMSTATE_UINT16(count_wire, STATE),"],
+            ),
+            (
+                "subsection-unknown",
+                fields(&[], &[field("dev/ltim", 0, None)]),
+                &["static bool dev_ltim_needed(", "\"x-migrate-ltim\""],
+            ),
+            (
+                "version-too-new",
+                section(),
+                &["/* in vmstate_dev */", ".version_id = 3,"],
+            ),
+            ("vmsd-renamed", section(), &[".name = \"older\","]),
+            (
+                "property-default-changed",
+                property("on"),
+                &["{ \"dev\", \"msix\", \"on\" },"],
+            ),
+            (
+                "feature-dropped",
+                property("on"),
+                &["{ \"dev\", \"msix\", \"on\" },"],
+            ),
+        ];
+        let shape = |name: &str, version| {
+            Some(Shape {
+                name: Some(name.to_owned()),
+                version_id: Some(version),
+                ..Shape::default()
+            })
+        };
+        for (rule, change, wanted) in &cases {
+            let finding = Finding {
+                old: shape("older", 3),
+                new: shape("newer", 4),
+                ..finding(rule, change.clone())
+            };
+            let told = told(&finding);
+            for part in *wanted {
+                assert!(told.contains(part), "{rule}: {part} is not in\n{told}");
+            }
+            assert!(!told.contains('@'), "{rule}: {told}");
+        }
+        let with_code = Rule::ALL
+            .iter()
+            .filter(|rule| !rule.entry().code.is_empty());
+        for rule in with_code {
+            assert!(
+                cases.iter().any(|(id, ..)| *id == rule.id()),
+                "{rule} is not tried"
+            );
+        }
+    }
+
+    #[test]
+    fn a_remedy_that_lacks_a_name_is_left_out() {
+        let block = field("block", 300, None);
+        let resized = finding(
+            "field-resized",
+            fields(std::slice::from_ref(&block), std::slice::from_ref(&block)),
+        );
+        assert_eq!(told(&resized), "", "no number is copied by an assignment");
+        let unpinned = ChangeKey::Property {
+            name: "msix".to_owned(),
+            old: None,
+            new: Some("on".to_owned()),
+        };
+        assert_eq!(told(&finding("property-default-changed", unpinned)), "");
+    }
+
+    #[test]
+    fn the_names_of_the_sources_come_first() {
+        let source = Source {
+            file: "hw/dev.c".to_owned(),
+            line: 7,
+            variable: "vmstate_of_dev".to_owned(),
+            state: Some("DevState".to_owned()),
+            needed: None,
+            fields: vec![SourceField {
+                name: "count".to_owned(),
+                is_number: true,
+                text: "VMSTATE_INT32(count, DevState)".to_owned(),
+            }],
+        };
+        let added = Finding {
+            source: Some(source.clone()),
+            ..finding("field-added", fields(&[], &[field("count", 4, None)]))
+        };
+        let text = told(&added);
+        for part in [
+            "/* hw/dev.c:7 */",
+            "VMSTATE_INT32(count, DevState),",
+            "in vmstate_of_dev:",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        // A test that is there is not written again.
+        let unknown = Finding {
+            source: Some(Source {
+                needed: Some("dev_in_use".to_owned()),
+                ..source
+            }),
+            ..finding(
+                "subsection-unknown",
+                fields(&[], &[field("dev/ltim", 0, None)]),
+            )
+        };
+        let text = told(&unknown);
+        assert!(
+            text.contains("/* in dev_in_use() */") && !text.contains(".needed"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_rule_names_files_that_are_there_and_every_file_is_named() {
+        let named: Vec<&String> = Rule::ALL
+            .iter()
+            .flat_map(|rule| &rule.entry().code)
+            .collect();
+        for name in &named {
+            assert!(
+                TEMPLATES.contains_key(name.as_str()),
+                "rules/code/{name}.toml"
+            );
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/code");
+        for file in std::fs::read_dir(folder).expect("a folder") {
+            let file = file.expect("readable").file_name();
+            let name = file.to_string_lossy().replace(".toml", "");
+            assert!(
+                named.iter().any(|known| **known == name),
+                "no rule has {name}"
+            );
+            assert!(
+                TEMPLATES.contains_key(name.as_str()),
+                "{name} is not in templates!"
+            );
+        }
+    }
+
+    #[test]
+    fn names_become_names_of_c() {
+        assert_eq!(
+            identifier("virtio-net/rss.enabled"),
+            "virtio_net_rss_enabled"
+        );
+        assert_eq!(identifier("PCIDevice"), "pcidevice");
+        assert_eq!(member("(Foo)bar.baz"), "bar.baz");
+    }
+}

@@ -1,0 +1,120 @@
+//! A deadline for each test: one that hangs ends the run and is named, with what it waits for, and does not hold it
+//! up until somebody ends it from outside and nobody knows why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The longest takes a minute on two idle cores; a host may be ten times as slow.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// The exit status of a run of tests that did not pass.
+const FAILED: i32 = 101;
+
+/// The tests that run, and since when.
+static RUNNING: LazyLock<Mutex<BTreeMap<&'static str, Instant>>> = LazyLock::new(Mutex::default);
+
+fn running() -> MutexGuard<'static, BTreeMap<&'static str, Instant>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A test that runs until this is dropped.
+pub struct Running(&'static str);
+
+impl Running {
+    pub fn new(test: &'static str) -> Running {
+        running().insert(test, Instant::now());
+        Running(test)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        running().remove(self.0);
+    }
+}
+
+/// Ends this process, and all that it started, once a test has run for too long.
+pub fn watch() {
+    thread::spawn(|| {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+            let late: Vec<String> = running()
+                .iter()
+                .filter(|(_, since)| since.elapsed() > DEADLINE)
+                .map(|(test, since)| format!("{test}: {} s", since.elapsed().as_secs()))
+                .collect();
+            if late.is_empty() {
+                continue;
+            }
+            let mut left = Vec::new();
+            descendants(std::process::id(), 1, &mut left);
+            let seen: Vec<String> = left.iter().map(Process::line).collect();
+            println!(
+                "\nno test may run for {} s: {}\nwhat runs:\n{}",
+                DEADLINE.as_secs(),
+                late.join(", "),
+                seen.join("\n")
+            );
+            for process in left {
+                let _already_gone = kill(process.pid, Signal::SIGKILL);
+            }
+            std::process::exit(FAILED);
+        }
+    });
+}
+
+struct Process {
+    pid: Pid,
+    depth: usize,
+    command: String,
+    /// Its state, and the function of the kernel that it waits in.
+    state: String,
+}
+
+impl Process {
+    fn line(&self) -> String {
+        let Process {
+            pid,
+            depth,
+            command,
+            state,
+        } = self;
+        format!("{:width$}{pid} {state}: {command}", "", width = depth * 2)
+    }
+}
+
+fn descendants(of: u32, depth: usize, found: &mut Vec<Process>) {
+    let tasks = fs::read_dir(format!("/proc/{of}/task"))
+        .into_iter()
+        .flatten();
+    for task in tasks.flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let Ok(number) = child.parse::<i32>() else {
+                continue;
+            };
+            let read = |file: &str| {
+                let bytes = fs::read(format!("/proc/{child}/{file}")).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let stat = read("stat");
+            let state = stat
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.chars().next());
+            let command: String = read("cmdline").chars().take(400).collect();
+            found.push(Process {
+                pid: Pid::from_raw(number),
+                depth,
+                command,
+                state: format!("{} {}", state.unwrap_or('?'), read("wchan")),
+            });
+            descendants(number.unsigned_abs(), depth + 1, found);
+        }
+    }
+}

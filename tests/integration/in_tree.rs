@@ -1,0 +1,322 @@
+//! A developer who stands in a tree of QEMU and names no build.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use macro_rules_attribute::apply;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::common::{
+    build, cache_dir, follows_the_schema, program, report, script, stderr, stdout, wait_until,
+    with_builds,
+};
+
+/// What a build folder has, so that it is one of a tree elsewhere.
+const CONFIGURED: &str = "config-host.mak";
+
+/// The sources of a device.
+const LSI: &str = "\
+static const TypeInfo lsi_info = {
+};
+static const VMStateDescription vmstate_lsi_scsi = {
+    .name = \"lsiscsi\",
+    .fields = (const VMStateField[]) {
+        VMSTATE_PCI_DEVICE(parent_obj, LSIState),
+        VMSTATE_UINT8(respid0, LSIState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+";
+
+/// A tree of sources that is not built.
+fn tree(folder: &Path, version: &str) -> PathBuf {
+    let top = folder.join("qemu");
+    for folder in ["include/qemu", "hw/net", "build"] {
+        fs::create_dir_all(top.join(folder)).expect("made");
+    }
+    fs::write(top.join("VERSION"), format!("{version}\n")).expect("written");
+    fs::write(top.join("include/qemu/osdep.h"), "").expect("written");
+    top
+}
+
+/// Links a tree's program: it is that of a suite.
+fn link(top: &Path, suite: &str) {
+    let line = format!("exec env {} \"$@\"", build(suite).shell_prefix());
+    script(&top.join("build"), "qemu-system-x86_64", &line);
+}
+
+fn at(folder: &Path, args: &[&str]) -> Output {
+    with_builds(args)
+        .current_dir(folder)
+        .output()
+        .expect("it starts")
+}
+
+fn label<'r>(report: &'r Value, side: &str) -> &'r str {
+    report[side]["label"].as_str().expect("a label")
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_tree_is_compared_with_the_last_release_wherever_one_stands_in_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    build("debian:bookworm");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("made");
+    let configured = format!("SRC_PATH={}\n", top.display());
+    fs::write(elsewhere.join(CONFIGURED), configured).expect("written");
+    fs::copy(
+        top.join("build/qemu-system-x86_64"),
+        elsewhere.join("qemu-system-x86_64"),
+    )
+    .expect("copied");
+    let absolute = top.join("build").display().to_string();
+    for (folder, args, new) in [
+        (&top, vec!["static"], "./build"),
+        (&top.join("hw/net"), vec!["static"], &*absolute),
+        (&elsewhere, vec!["static"], "./"),
+        (&top, vec!["static", "last-release", "."], "."),
+        (
+            &top,
+            vec!["static", "./build", "--against", "last-release"],
+            "./build",
+        ),
+        (
+            &top,
+            vec!["sweep", "last-release", "build", "--only", "isa-debug-exit"],
+            "build",
+        ),
+    ] {
+        let told = report(&at(folder, &[&args[..], &["--format", "json"]].concat()));
+        assert_eq!(label(&told, "new"), new, "{args:?}");
+        assert_eq!(told["new"]["version"], "10.0.13");
+        // Of the fetched releases, it is the newest before 10.0.
+        let version = told["old"]["version"].as_str().expect("a version");
+        assert!(
+            version.starts_with("7.2.") || version.starts_with("9."),
+            "{version}"
+        );
+        let machine = told["machine"].as_str().expect("the usual machine");
+        assert!(machine.starts_with("pc-q35-"), "{machine}");
+    }
+    let told = report(&at(
+        &top,
+        &["static", "--against", "debian:trixie", "--format", "json"],
+    ));
+    assert_eq!(label(&told, "old"), "debian:trixie");
+    assert_eq!(told["verdict"], "compatible");
+}
+
+#[apply(test)]
+fn a_build_that_is_not_named_and_not_there_is_asked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "0.1.0");
+    let own = |args: &[&str]| {
+        let output = program(args)
+            .current_dir(&top)
+            .args(["--cache", "cache"])
+            .output();
+        output.expect("it starts")
+    };
+    let refused = |output: &Output, wanted: &str| {
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(output));
+        assert!(stderr(output).contains(wanted), "{}", stderr(output));
+    };
+    refused(&own(&["static"]), "is not built");
+    refused(
+        &own(&["check", "./build"]),
+        "one BUILD, and two are compared",
+    );
+    refused(
+        &own(&["static", "last-release", "last-release"]),
+        "goes with one",
+    );
+    refused(&own(&["dump", "last-release", "-o", "-"]), "goes with one");
+    refused(
+        &own(&["check", "a", "b", "--against", "c"]),
+        "cannot be used with",
+    );
+    script(&top.join("build"), "qemu-system-x86_64", "exit 1");
+    refused(&own(&["static"]), "no build of QEMU 0.0");
+    fs::remove_file(top.join("VERSION")).expect("removed");
+    refused(&own(&["live"]), "in no tree of QEMU");
+}
+
+/// Links a tree's program so that its dump is another one: what `sed` makes of it.
+fn link_changed(top: &Path, suite: &str, sed: &str) {
+    let run = format!("env {}", build(suite).shell_prefix());
+    let script_text = format!(
+        "dump=\nlast=\nfor word; do\n  [ \"$last\" = -dump-vmstate ] && dump=$word\n  last=$word\ndone\n\
+         [ \"$dump\" ] || exec {run} \"$@\"\n{run} \"$@\" && sed -i {sed} \"$dump\""
+    );
+    script(&top.join("build"), "qemu-system-x86_64", &script_text);
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    let at = |args: &[&str]| {
+        let mut command = program(args);
+        command.env("MIGCOMPAT_CACHE", cache_dir());
+        command.env("MIGCOMPAT_AGAINST", "debian:trixie");
+        command.current_dir(&top).output().expect("it starts")
+    };
+    let json = ["--format", "json"];
+    // Without a word, and with an option alone.
+    let first = at(&[]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert!(
+        stderr(&first).contains("this is the baseline now (./build/migcompat/debian_trixie.json)")
+    );
+
+    let again = at(&json);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let told = report(&again);
+    assert_eq!(
+        told["baseline"]["counts"]["same"], 2,
+        "the guest's two moves"
+    );
+    assert_eq!(told["baseline"]["counts"]["new"], 0);
+
+    // A field that is twice as long, of a device whose sources are there.
+    fs::write(
+        top.join("MAINTAINERS"),
+        "SCSI\nM: Sam <sam@example.org>\nF: hw/scsi/\n",
+    )
+    .expect("written");
+    fs::create_dir(top.join("hw/scsi")).expect("made");
+    fs::write(top.join("hw/scsi/lsi53c895a.c"), LSI).expect("written");
+    let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
+    link_changed(&top, "debian:trixie", sed);
+    let told = report(&at(&json));
+    let new: Vec<&Value> = told["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|finding| finding["baseline"] == "new")
+        .collect();
+    assert!(!new.is_empty(), "{told:#}");
+    assert!(
+        new.iter()
+            .all(|finding| finding["section"] == "lsi53c810" || finding["section"] == "lsi53c895a"),
+        "{new:#?}"
+    );
+    assert_eq!(told["verdict"], "incompatible");
+    assert_eq!(
+        new[0]["source"],
+        json!({"file": "hw/scsi/lsi53c895a.c", "line": 3, "variable": "vmstate_lsi_scsi"})
+    );
+    assert_eq!(new[0]["owners"], json!(["SCSI"]));
+    let owners = told["owners"].as_array().expect("a list");
+    assert_eq!(owners.len(), 1, "of what is new: {owners:#?}");
+    let code = new[0]["code"][0]["code"].as_str().expect("a text");
+    for part in [
+        "/* in LSIState */",
+        "uint8_t respid0_wire;",
+        "in vmstate_lsi_scsi",
+    ] {
+        assert!(code.contains(part), "{code}");
+    }
+    let text = stdout(&at(&[]));
+    for part in [
+        "= defined in: hw/scsi/lsi53c895a.c:3 (vmstate_lsi_scsi)",
+        "        VMSTATE_UINT8(respid0_wire, LSIState),",
+        "owner SCSI: Sam <sam@example.org>",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    // The device is moved, which it was not before.
+    let cases = told["cases"].as_array().expect("a list");
+    assert!(
+        cases.iter().any(|case| case["device_set"] == "lsi53c895a"),
+        "{cases:#?}"
+    );
+
+    let reset = at(&["--reset"]);
+    assert!(
+        stderr(&reset).contains("this is the baseline now"),
+        "{}",
+        stderr(&reset)
+    );
+    let saved = fs::read(top.join("build/migcompat/debian_trixie.json")).expect("saved");
+    let saved: Value = serde_json::from_slice(&saved).expect("JSON");
+    follows_the_schema(&saved);
+    let mut findings = saved["findings"].as_array().expect("a list").iter();
+    assert!(findings.any(|finding| finding["section"] == "lsi53c810"));
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_watched_tree_is_checked_again_when_it_is_linked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    link(&top, "debian:trixie");
+    let told = dir.path().join("told");
+    let args = [
+        "--watch",
+        "--against",
+        "debian:trixie",
+        "--device-set",
+        "bare",
+        "-q",
+    ];
+    let mut child = with_builds(&args)
+        .current_dir(&top)
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&told).expect("a file"))
+        .spawn()
+        .expect("it starts");
+    let times = |words: &str| {
+        let told = fs::read_to_string(&told).expect("a text");
+        told.matches(words).count()
+    };
+    wait_until("the first check", || times("watching ./build") == 1);
+    assert_eq!(
+        (
+            times("this is the baseline now"),
+            times("shown is what is new")
+        ),
+        (1, 0)
+    );
+    let path = top.join("build/qemu-system-x86_64");
+    fs::remove_file(&path).expect("removed, as before it is linked");
+    link(&top, "debian:trixie");
+    wait_until("the second check", || times("watching ./build") == 2);
+    assert_eq!(times("shown is what is new"), 1);
+    // One that does not start ends nothing.
+    script(&top.join("build"), "qemu-system-x86_64", "exit 1");
+    wait_until("the third check", || times("watching ./build") == 3);
+    assert_eq!(times("untested: "), 1);
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a number"));
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+}
+
+#[apply(test)]
+fn nothing_is_meant_without_a_tree() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (args, wanted) in [
+        (&[][..], "Usage: migcompat"),
+        (&["--watch"], "unexpected argument '--watch'"),
+        (&["--color", "never"], "Usage: migcompat"),
+    ] {
+        let output = program(args).current_dir(&dir).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+    }
+    let top = tree(dir.path(), "10.0.13");
+    let output = program(&["--wathc"])
+        .current_dir(&top)
+        .output()
+        .expect("it starts");
+    assert!(stderr(&output).contains("'--watch'"), "{}", stderr(&output));
+}
