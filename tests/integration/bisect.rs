@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::common::{
     build, cache_dir, follows, migcompat, report, root, script, stderr, stdout, with_builds,
 };
+use crate::manual::commands;
 
 /// A git repository of wrapper scripts around QEMU builds.
 struct Repository(tempfile::TempDir);
@@ -72,20 +73,16 @@ fn wrapper(suite: &str) -> String {
     format!("exec {} \"$@\"", build(suite).shell_prefix())
 }
 
-/// The block of commands in README that has some words in it.
+/// The block of commands in the manual that has some words in it.
 fn example(words: &str) -> String {
-    let readme = fs::read_to_string(root().join("README.md")).expect("README");
-    let mut blocks = readme.split("```sh\n").skip(1);
-    let block = blocks.find_map(|block| {
-        let block = block.split("```").next()?;
-        block.contains(words).then(|| block.to_owned())
-    });
+    let blocks = commands(&root().join("docs/src/bisection.md"));
+    let block = blocks.into_iter().find(|block| block.contains(words));
     block.expect("an example")
 }
 
 #[apply(test)]
 #[needs(Builds, Program("git"))]
-fn git_finds_the_first_bad_revision_as_the_readme_shows_it() {
+fn git_finds_the_first_bad_revision_as_the_manual_shows_it() {
     let repository = Repository::new();
     let (old, new) = (wrapper("debian:bookworm"), wrapper("debian:trixie"));
     repository.commit(Some(&old));

@@ -45,6 +45,7 @@ mod linux;
 mod live;
 mod load;
 mod log;
+mod manual;
 mod map;
 mod merge;
 mod new_rule;

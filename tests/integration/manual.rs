@@ -1,0 +1,106 @@
+//! README and the manual in `docs/`: commands that the program takes, and links that lead somewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use macro_rules_attribute::apply;
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+
+use crate::common::{root, script};
+
+/// README and each chapter.
+fn pages() -> Vec<PathBuf> {
+    let chapters = fs::read_dir(root().join("docs/src")).expect("the manual");
+    let mut pages: Vec<PathBuf> = chapters.flatten().map(|item| item.path()).collect();
+    pages.push(root().join("README.md"));
+    pages.sort();
+    pages
+}
+
+fn text(page: &Path) -> String {
+    fs::read_to_string(page).expect("a page")
+}
+
+/// The blocks of commands on a page.
+pub fn commands(page: &Path) -> Vec<String> {
+    let text = text(page);
+    let mut blocks = Vec::new();
+    let mut inside = false;
+    for event in Parser::new(&text) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(kind))) => {
+                inside = &*kind == "sh";
+                if inside {
+                    blocks.push(String::new());
+                }
+            }
+            Event::End(_) => inside = false,
+            Event::Text(line) if inside => blocks.last_mut().expect("begun").push_str(&line),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+fn links(page: &Path) -> Vec<String> {
+    let text = text(page);
+    let links = Parser::new(&text).filter_map(|event| match event {
+        Event::Start(Tag::Link { dest_url, .. }) => Some(dest_url.to_string()),
+        _ => None,
+    });
+    links.collect()
+}
+
+/// A shell takes them apart, and the program refuses them for nothing else than a last word of ours, so that it does
+/// nothing more.
+#[apply(test)]
+fn every_command_is_one_that_the_program_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = folder.path().join("said");
+    let program = env!("CARGO_BIN_EXE_migcompat");
+    let ours = format!(
+        "echo \"$@\" >> {said}.typed\nexec {program} \"$@\" --no-such-option 2>> {said}",
+        said = said.display()
+    );
+    script(folder.path(), "migcompat", &ours);
+    let mut typed = 0;
+    for page in pages() {
+        for block in commands(&page) {
+            // Of the other programs none is in the path.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &block]).env("PATH", folder.path());
+            let output = shell.current_dir(folder.path()).output();
+            output.expect("a shell");
+        }
+        let errors = fs::read_to_string(&said).unwrap_or_default();
+        let lines = fs::read_to_string(said.with_extension("typed")).unwrap_or_default();
+        let refused = errors.matches("unexpected argument '--no-such-option'");
+        assert_eq!(
+            refused.count(),
+            lines.lines().count(),
+            "{}: {lines}{errors}",
+            page.display()
+        );
+        typed = lines.lines().count();
+    }
+    assert!(typed > 25, "{typed}");
+}
+
+#[apply(test)]
+fn every_link_leads_to_a_file_and_every_chapter_is_in_the_summary() {
+    let summary = root().join("docs/src/SUMMARY.md");
+    let listed = links(&summary);
+    for page in pages() {
+        let folder = page.parent().expect("a folder");
+        for link in links(&page) {
+            let file = link.split('#').next().unwrap_or_default();
+            if !link.contains("://") && !file.is_empty() {
+                assert!(folder.join(file).exists(), "{}: {link}", page.display());
+            }
+        }
+        let name = page.file_name().expect("a name").to_string_lossy();
+        let is_chapter = folder.ends_with("src") && page != summary;
+        assert!(!is_chapter || listed.iter().any(|l| *l == name), "{name}");
+    }
+}
