@@ -266,6 +266,10 @@ impl Build {
         });
         let program = self.program_prefix();
         match self.network.shell_prefix() {
+            // What comes behind another program is no assignment of the shell's.
+            Some(namespace) if self.script.is_none() && !self.env.is_empty() => {
+                format!("{fill}{namespace} env {program}")
+            }
             Some(namespace) => format!("{fill}{namespace} {program}"),
             None => fill + &program,
         }
@@ -460,6 +464,15 @@ mod tests {
                 at("usr/libexec/qemu-system-i386"),
                 at("usr/share/qemu"),
             )
+        );
+        let alone = Build {
+            network: NetworkNamespace::Own,
+            ..build
+        };
+        let prefix = alone.shell_prefix();
+        assert!(
+            prefix.starts_with("unshare --net env QEMU_MODULE_DIR="),
+            "{prefix}"
         );
     }
 

@@ -1,0 +1,77 @@
+//! Options of the builds that are compared, and of their machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::model::{AcceleratorPreference, Direction};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Directions {
+    Forward,
+    Backward,
+    Both,
+}
+
+impl Directions {
+    pub(crate) fn list(self) -> &'static [Direction] {
+        match self {
+            Directions::Forward => &[Direction::Forward],
+            Directions::Backward => &[Direction::Backward],
+            Directions::Both => &Direction::BOTH,
+        }
+    }
+}
+
+/// What executes a guest's instructions.
+#[derive(Debug, Args)]
+pub(crate) struct AccelArgs {
+    /// Accelerator of the guests: tcg, kvm, or a list in the order of preference, of which the first is taken that both
+    /// builds and this host can use; auto means kvm,tcg
+    #[arg(long, value_name = "LIST", default_value_t)]
+    pub accel: AcceleratorPreference,
+}
+
+/// The machine type, and the folder for fetched builds.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Machine type; an alias like q35 is the newest versioned one that the builds share, and OLD=NEW pairs two names
+    #[arg(short = 'M', long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// Architecture of the guest; by default what the machine type implies, else x86_64
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// The builds, and the direction.
+#[derive(Debug, Args)]
+pub(crate) struct PairArgs {
+    /// Build that guests start on [default in a tree of QEMU: last-release]
+    #[arg(value_name = "OLD")]
+    pub old: Option<String>,
+    /// Build that they migrate to, and back from; with --against the only one [default in a tree of QEMU: its build]
+    #[arg(value_name = "NEW")]
+    pub new: Option<String>,
+    /// Build that guests start on, in the place of OLD
+    #[arg(long, value_name = "BUILD", conflicts_with = "new")]
+    pub against: Option<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Direction of the migration
+    #[arg(long, value_enum, default_value_t = Directions::Both)]
+    pub direction: Directions,
+}
+
+/// The work in a tree of QEMU, whose build is not named.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    /// In a tree of QEMU: check again each time that its build is linked, until a signal ends it
+    #[arg(long, conflicts_with = "old")]
+    pub watch: bool,
+    /// In a tree of QEMU: make the tree as it is now the baseline, instead of the one that is saved in its build
+    #[arg(long, conflicts_with = "old")]
+    pub reset: bool,
+}
