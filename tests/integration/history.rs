@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use macro_rules_attribute::apply;
 use migcompat::model::Direction;
@@ -13,7 +13,7 @@ use migcompat::report::{Case, Outcome, Report, RunRecord};
 
 use crate::common::{
     build, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
-    with_builds,
+    wait_until, with_builds,
 };
 
 /// Runs that each process records.
@@ -516,7 +516,11 @@ fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
         build("debian:trixie").shell_prefix()
     );
     let changed = script(folder.path(), "qemu-system-x86_64", &line);
+    let second = || humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let run = |new: &str, format: &str| {
+        // What comes first is known by the second.
+        let before = second();
+        wait_until("the same second", || second() != before);
         let live = ["live", "debian:bookworm", new, "-M", "q35", "--paused"];
         let one = [
             "--direction",
