@@ -143,7 +143,7 @@ fn lasting(mut report: Value) -> Value {
                 map.retain(|key, _| {
                     let measured = matches!(
                         key.as_str(),
-                        "bytes" | "pages" | "logs" | "guests" | "started"
+                        "bytes" | "pages" | "logs" | "reproducer" | "guests" | "started"
                     );
                     !measured && !key.ends_with("_ms")
                 });
