@@ -143,7 +143,13 @@ fn lasting(mut report: Value) -> Value {
                 map.retain(|key, _| {
                     let measured = matches!(
                         key.as_str(),
-                        "bytes" | "pages" | "logs" | "reproducer" | "guests" | "started"
+                        "bytes"
+                            | "pages"
+                            | "logs"
+                            | "reproducer"
+                            | "guests"
+                            | "started"
+                            | "command"
                     );
                     !measured && !key.ends_with("_ms")
                 });
