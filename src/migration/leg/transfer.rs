@@ -11,13 +11,9 @@ use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, StartPostco
 use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{LegError, LegErrorKind, Obstacle, command_failed};
 use crate::migration::leg::set_up;
-use crate::migration::leg::watch::{Stats, Watch};
-use crate::model::Version;
+use crate::migration::leg::watch::{STAYS_SINCE, Stats, Watch};
 use crate::qemu::qmp::QmpError;
 use crate::report::{LegSide, Phase};
-
-/// The first QEMU whose destination stays after a failed load and can be asked for the reason.
-const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
 /// A transfer that is over.
 #[derive(Debug)]

@@ -8,9 +8,13 @@ use crate::migration::endpoint::vm::Vm;
 use crate::migration::leg::error::{
     LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed, ended,
 };
+use crate::model::Version;
 use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
 use crate::report::{LegSide, Phase};
+
+/// The first QEMU whose destination stays after a failed load and can be asked for the reason.
+pub(super) const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
 /// Time between two queries of both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
@@ -199,8 +203,12 @@ impl Watch {
                 let soon = now + POLL;
                 self.ask(source, LegSide::Source, soon).await;
                 self.ask(destination, LegSide::Destination, soon).await;
-                if goal == Goal::BothThrough && matches!(self.destination, State::Failed(_)) {
-                    // A destination says that it has failed, then prints why, and exits.
+                let exits = destination.version < STAYS_SINCE;
+                if goal == Goal::BothThrough
+                    && exits
+                    && matches!(self.destination, State::Failed(_))
+                {
+                    // A destination says that it has failed, then prints why, and exits, unless it was told to stay.
                     let _how = ended(destination, TIME_TO_EXPLAIN).await;
                 }
                 return;
