@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::qemu::build::Build;
-use crate::qemu::cache::{Cache, Cached, Damage, Fetching, InUse, Instead, Record};
+use crate::qemu::cache::{Cache, CacheError, Cached, Damage, Fetching, InUse, Instead, Record};
 use crate::qemu::process::quoted;
 use crate::qemu::progress::{FetchStep, Step};
 use crate::qemu::{FetchEvent, FetchWatcher, QemuError, RunError, block_on};
@@ -184,7 +184,11 @@ pub(crate) fn obtain(
         }
         Cached::Nothing => None,
     };
-    let fetched = fetch_into(wanted, &fits, damage.is_some(), cache, watcher);
+    let instead = match damage {
+        Some(_) => Instead::OfDamaged,
+        None => Instead::OfOther,
+    };
+    let fetched = fetch_into(wanted, instead, &cached, cache, watcher);
     fetched.map_err(|error| match damage {
         Some(damage) => QemuError::from(FetchError::Damaged {
             suite: suite.to_owned(),
@@ -197,24 +201,17 @@ pub(crate) fn obtain(
 
 fn fetch_into(
     wanted: Wanted<'_>,
-    fits: impl Fn(&Path) -> bool,
-    is_damaged: bool,
+    instead: Instead,
+    cached: &dyn Fn() -> Result<Cached, CacheError>,
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<InUse, QemuError> {
-    let Wanted {
-        suite, packages, ..
-    } = wanted;
-    let cached = || cache.find(suite, packages, &fits);
+    let suite = wanted.suite;
     let fetching = cache.start_fetch(suite, watcher)?;
     // The previous owner of the lock may have fetched what is needed here.
     if let Cached::Fits(found) = cached()? {
         return Ok(found);
     }
-    let instead = match is_damaged {
-        true => Instead::OfDamaged,
-        false => Instead::OfOther,
-    };
     let fetched =
         block_on(fetch(wanted, instead, cache, &fetching, watcher)).map_err(|source| {
             FetchError::Io {

@@ -13,7 +13,7 @@ use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::commands::QueryMigrate;
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{LegError, Obstacle, command_failed};
+use crate::migration::leg::error::{LegError, command_failed};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::quote;
 use crate::report::{LegSide, Phase};
@@ -128,8 +128,7 @@ pub(crate) async fn open(
 }
 
 fn no_channel(needs: &'static str, error: &dyn fmt::Display) -> LegError {
-    let error = error.to_string();
-    LegError::new(None, Phase::SetUp, Obstacle::NoChannel { needs, error })
+    LegError::no_channel(Phase::SetUp, needs, error)
 }
 
 /// Makes connected sockets. The end that is given away has to be closed here at once: only then the

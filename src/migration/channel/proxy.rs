@@ -12,6 +12,8 @@ use tokio::time::{Duration, timeout};
 
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::capability::Capability;
+use crate::migration::leg::error::LegError;
+use crate::report::Phase;
 use crate::stream::section_override::SectionOverride;
 use crate::stream::{Options, Parser, Reading, Stream};
 
@@ -127,12 +129,12 @@ impl StreamProxy {
         })
     }
 
-    /// Waits until the stream cannot be passed on, for a reason of this host's; for ever where nothing is in the way.
-    pub(crate) async fn broken(&mut self) -> String {
+    /// Waits until this host cannot pass the stream on; for ever where nothing is in the way.
+    pub(crate) async fn broken(&mut self) -> LegError {
         if let StreamProxy::Relay(relay) = self
             && let Ok(Err(error)) = relay.end().await
         {
-            return error.to_string();
+            return LegError::no_channel(Phase::Transfer, "connection", error);
         }
         std::future::pending().await
     }
@@ -210,6 +212,14 @@ impl Captured {
     }
 }
 
+/// Returns the bytes that were read. A source that died has nothing more to send, and is looked at as such.
+fn or_end(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+        read => read,
+    }
+}
+
 /// Copies until the source has nothing more. A destination that closes its end stops the copying
 /// alone: what it refused is to be explained, and that takes the end of the stream.
 async fn relay(
@@ -220,12 +230,10 @@ async fn relay(
     let mut parser = Parser::new(Options::default(), memory);
     let mut chunk = vec![0; CHUNK];
     loop {
-        let read = match from.read(&mut chunk).await {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(error),
-        };
+        let read = or_end(from.read(&mut chunk).await)?;
+        if read == 0 {
+            break;
+        }
         let bytes = &chunk[..read];
         if let Some(destination) = &mut to
             && destination.write_all(bytes).await.is_err()
@@ -250,10 +258,7 @@ async fn relay_with_override(
     memory: StreamMemory,
 ) -> io::Result<Reading<StreamMemory>> {
     let mut bytes = Vec::new();
-    (&mut from)
-        .take(MAX_REPLACED)
-        .read_to_end(&mut bytes)
-        .await?;
+    or_end((&mut from).take(MAX_REPLACED).read_to_end(&mut bytes).await)?;
     if bytes.len() as u64 == MAX_REPLACED {
         return Err(io::Error::other("the stream is too large to be changed"));
     }
@@ -270,4 +275,27 @@ async fn relay_with_override(
 /// A port of this machine's own.
 pub(crate) async fn loopback() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn who_is_gone_ends_a_stream_and_anything_else_is_this_hosts() {
+        assert_eq!(or_end(Ok(5)).unwrap(), 5);
+        assert_eq!(or_end(Err(ErrorKind::ConnectionReset.into())).unwrap(), 0);
+        assert!(or_end(Err(ErrorKind::OutOfMemory.into())).is_err());
+        for (kind, is_gone) in [
+            (ErrorKind::ConnectionRefused, true),
+            (ErrorKind::ConnectionReset, true),
+            (ErrorKind::NotFound, true),
+            (ErrorKind::PermissionDenied, false),
+            (ErrorKind::QuotaExceeded, false),
+        ] {
+            let connected = unless_gone::<()>(Err(kind.into()));
+            assert_eq!(matches!(connected, Ok(None)), is_gone, "{kind}");
+        }
+    }
 }

@@ -231,6 +231,12 @@ impl LegError {
         }
     }
 
+    /// Makes an error of this host's, which does not provide what the stream needs: neither side is to blame.
+    pub(crate) fn no_channel(phase: Phase, needs: &'static str, error: &dyn fmt::Display) -> Self {
+        let error = error.to_string();
+        LegError::new(None, phase, Obstacle::NoChannel { needs, error })
+    }
+
     /// Makes an error of a command that failed. Its process may have ended: see
     /// [`LegError::with_end_of`].
     pub(crate) fn of_command(side: LegSide, phase: Phase, error: QmpError) -> Self {

@@ -122,10 +122,7 @@ async fn send(
     };
     tokio::select! {
         biased;
-        error = proxy.broken() => {
-            let needs = "connection";
-            return Err(LegError::new(None, Phase::Transfer, Obstacle::NoChannel { needs, error }));
-        }
+        error = proxy.broken() => return Err(error),
         () = watched => {}
     }
     let in_time = watch.postcopy;

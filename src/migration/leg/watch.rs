@@ -50,9 +50,12 @@ impl Stats {
     }
 }
 
+fn number(told: Option<i64>) -> Option<u64> {
+    told.and_then(|told| u64::try_from(told).ok())
+}
+
 impl From<MigrationReply> for Stats {
     fn from(reply: MigrationReply) -> Self {
-        let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
         let ram = reply.ram.unwrap_or_default();
         Stats {
             total_ms: number(reply.total_time),
@@ -302,7 +305,10 @@ impl Watch {
             Ok(reply) => {
                 // In case no event tells.
                 if side == LegSide::Source {
-                    let passes = Stats::from(reply.clone()).passes;
+                    let passes = reply
+                        .ram
+                        .as_ref()
+                        .and_then(|ram| number(ram.dirty_sync_count));
                     self.passes = self.passes.max(passes.unwrap_or(0));
                 }
                 if let Some(status) = &reply.status {

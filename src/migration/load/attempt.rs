@@ -140,11 +140,7 @@ async fn take(
     let mut proxy = StreamProxy::feed(move || feed(&file, &place, socket));
     let loaded = tokio::select! {
         biased;
-        error = proxy.broken() => {
-            let needs = "connection";
-            let obstacle = Obstacle::NoChannel { needs, error };
-            Err(LegError::new(None, Phase::Transfer, obstacle))
-        }
+        error = proxy.broken() => Err(error),
         loaded = until_loaded(vm, deadline) => loaded,
     };
     if loaded
