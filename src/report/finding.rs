@@ -197,6 +197,12 @@ pub struct Source {
     pub fields: Vec<SourceField>,
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} ({})", self.file, self.line, self.variable)
+    }
+}
+
 /// A field of a description in the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceField {
