@@ -124,9 +124,13 @@ impl TryFrom<&SweepArgs> for SweepConfig {
     }
 }
 
-impl From<&MapArgs> for MapConfig {
-    fn from(args: &MapArgs) -> MapConfig {
-        MapConfig {
+impl TryFrom<&MapArgs> for MapConfig {
+    type Error = Failure;
+
+    fn try_from(args: &MapArgs) -> Result<MapConfig, Failure> {
+        let mut judging = judging(&args.judge);
+        judging.policy.exclude = exclusions(&args.exclude)?;
+        Ok(MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
             cache: args.cache.clone(),
@@ -138,13 +142,13 @@ impl From<&MapArgs> for MapConfig {
             only: args.only.clone(),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
-            judging: judging(&args.judge),
+            judging,
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
-            history: args.history.clone(),
+            memory: Memory::from(&args.memory),
             ..MapConfig::new(&args.builds)
-        }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::args::builds::{AccelArgs, BuildArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
-use crate::cli::args::output::{DataFormat, MapFormat, OutputArgs};
+use crate::cli::args::output::{DataFormat, OutputArgs};
 use crate::model::CaseName;
 use crate::sweep::shard::Shard;
 
@@ -138,6 +138,9 @@ pub(crate) struct BisectArgs {
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write a line of JSON to FILE for each thing that happens, as it happens; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// Print the answer alone, and no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -183,18 +186,12 @@ pub(crate) struct MapArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// File with the results of earlier runs, to which each pair is added
-    #[arg(long, value_name = "FILE")]
-    pub history: Option<PathBuf>,
-    /// Format of the map
-    #[arg(long, value_enum, default_value_t = MapFormat::Text)]
-    pub format: MapFormat,
-    /// Write the map to FILE instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Print the table and the closing line only, and no progress
-    #[arg(short, long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -308,7 +305,7 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
-    /// Report in JSON, plain, .gz or .zst
+    /// Report or map in JSON, plain, .gz or .zst
     #[arg(value_name = "REPORT")]
     pub report: PathBuf,
     #[command(flatten)]

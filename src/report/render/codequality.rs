@@ -6,9 +6,11 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::visible_json;
 use crate::report::Report;
+use crate::report::map::Map;
 use crate::report::render::markdown;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 
@@ -49,15 +51,41 @@ struct Lines {
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    write_issues(&issues(report), out)
+}
+
+/// Writes a map: the issues of all pairs, which say of which builds they are.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let of_pairs = map.pairs.iter().flat_map(|pair| {
+        let between = map.between(pair);
+        issues(&pair.report).into_iter().map(move |issue| {
+            let own = format!("{between} {}", issue.fingerprint);
+            Issue {
+                description: format!("{between}: {}", issue.description),
+                fingerprint: format!("{:032x}", xxh3_128(own.as_bytes())),
+                ..issue
+            }
+        })
+    });
+    write_issues(&of_pairs.collect::<Vec<_>>(), out)
+}
+
+fn write_issues(issues: &[Issue], out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(issues)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+fn issues(report: &Report) -> Vec<Issue> {
     let problems = problems(report);
     let fingerprints = fingerprints(&problems);
     let counted = problems.iter().zip(fingerprints);
-    let counted = counted.filter(|(problem, _)| problem.excused.is_none());
-    let issues: Vec<Issue> = counted
+    counted
+        .filter(|(problem, _)| problem.excused.is_none())
         .map(|(of, fingerprint)| issue(of, fingerprint))
-        .collect();
-    let text = serde_json::to_string_pretty(&issues)?;
-    writeln!(out, "{}", visible_json(&text))
+        .collect()
 }
 
 fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {

@@ -5,8 +5,10 @@
 
 use std::io::{self, Write};
 
+use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
+use crate::report::render::map::summary;
 use crate::report::render::problem::{code_lines, defined_in, message, place};
 use crate::report::render::text;
 use crate::report::{Report, Source};
@@ -16,6 +18,26 @@ use crate::report::{Report, Source};
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    annotations(report, "", out)?;
+    let verdict = format!("{}: {}", report.verdict, text::summary(report));
+    Annotation::new("notice", "verdict").write(&verdict, out)
+}
+
+/// Writes a map: the annotations of all pairs, which say of which builds they are.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    for pair in &map.pairs {
+        let between = format!("{}: ", map.between(pair));
+        annotations(&pair.report, &between, out)?;
+    }
+    let verdict = format!("{}: {}", map.verdict, summary(map));
+    Annotation::new("notice", "verdict").write(&verdict, out)
+}
+
+/// Writes all but the verdict, each with this text before its title.
+fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result<()> {
     let policy = &report.policy;
     let open = |finding: &&crate::report::Finding| {
         finding.allowed_by.is_none() && !groups::is_before(finding.baseline, policy)
@@ -50,7 +72,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         lines.extend(code_lines(&first.code));
         let annotation = Annotation {
             command,
-            title: first.rule.id(),
+            title: &format!("{before}{}", first.rule),
             source: first.source.as_ref(),
         };
         annotation.write(&lines.join("\n"), out)?;
@@ -73,13 +95,13 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if !others.is_empty() {
             lines.push(format!("also: {}", others.join(", ")));
         }
-        Annotation::new(command, &first.id).write(&lines.join("\n"), out)?;
+        Annotation::new(command, &format!("{before}{}", first.id)).write(&lines.join("\n"), out)?;
     }
     for notice in &report.notices {
-        Annotation::new("notice", "evidence that is missing").write(&notice.to_string(), out)?;
+        let title = format!("{before}evidence that is missing");
+        Annotation::new("notice", &title).write(&notice.to_string(), out)?;
     }
-    let verdict = format!("{}: {}", report.verdict, text::summary(report));
-    Annotation::new("notice", "verdict").write(&verdict, out)
+    Ok(())
 }
 
 struct Annotation<'r> {

@@ -3,11 +3,13 @@
 
 use std::io::{self, Write};
 
+use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
+use crate::report::render::map::summary;
 use crate::report::render::problem::{defined_in, message, place};
 use crate::report::render::text;
-use crate::report::{Case, Code, Finding, Level, Report, Source};
+use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
 
 /// Rows of a table; both sites cut off long pages.
 const MOST: usize = 50;
@@ -66,6 +68,54 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Writes a map: the pairs, what does not pass everywhere, and the causes.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "## migcompat: {}\n", map.verdict)?;
+    writeln!(out, "{}\n", escaped(&summary(map)))?;
+    let pairs = map.pairs.iter().map(|pair| {
+        let verdict = pair.report.verdict.to_string();
+        [map.between(pair), verdict, map.outcome(pair)]
+    });
+    let heads = ["pair", "verdict", "outcome"];
+    table("Pairs", heads, &pairs.collect::<Vec<_>>(), out)?;
+    let rows = map.shown(false).into_iter().map(|row| {
+        let failed = map.pairs.iter().zip(&row.cells).filter_map(|(pair, cell)| {
+            let cell = cell.filter(|cell| cell.outcome != Outcome::Pass)?;
+            Some(format!("{} {}", map.between(pair), cell.outcome))
+        });
+        let broke = map.told(row).into_iter().map(|(build, cause)| match cause {
+            Some(at) => format!("{build} (cause {})", at + 1),
+            None => build,
+        });
+        let join = |parts: Vec<String>| parts.join("; ");
+        [
+            row.case.clone(),
+            join(failed.collect()),
+            join(broke.collect()),
+        ]
+    });
+    let heads = ["case", "between", "broke"];
+    table(
+        "What does not pass everywhere",
+        heads,
+        &rows.collect::<Vec<_>>(),
+        out,
+    )?;
+    let causes = map.causes.iter().enumerate().map(|(at, cause)| {
+        [
+            (at + 1).to_string(),
+            cause.outcome.to_string(),
+            cause.place().unwrap_or_default(),
+            cause.message.clone(),
+        ]
+    });
+    let heads = ["", "outcome", "place", "cause"];
+    table("Causes", heads, &causes.collect::<Vec<_>>(), out)
 }
 
 /// Says of each change where it is mended, by whom and with which code, as far as that is known.

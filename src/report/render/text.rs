@@ -506,7 +506,8 @@ pub(crate) fn build(build: &BuildRef) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+/// Returns a number of things: `1 error`, `2 errors`.
+pub(super) fn count(number: usize, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {what}{s}")
 }
