@@ -11,12 +11,12 @@ use anyhow::{Context, anyhow};
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, Doubts, GuestDescription, Guests, Judging,
     LiveConfig, LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange,
-    SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    SecondPass, SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
-    LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
-    SweepArgs, TierArgs, Workload,
+    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, GuestOfMany, JudgeArgs,
+    LiveArgs, LoadArgs, LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
+    SelfTestArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
@@ -111,7 +111,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             },
             only: args.only.clone(),
             one_by_one: args.one_by_one,
-            driven: args.driven,
+            second: second_passes(args),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
@@ -293,6 +293,13 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
         timeout: Duration::from_secs(args.timeout),
         logs: args.keep_logs.clone(),
     })
+}
+
+/// Returns the passes of a sweep that are asked for.
+fn second_passes(args: &SweepArgs) -> Vec<SecondPass> {
+    let driven = args.driven.then_some(SecondPass::Driven);
+    let with_guest = args.workload.map(|GuestOfMany::Linux| SecondPass::Linux);
+    driven.into_iter().chain(with_guest).collect()
 }
 
 /// Takes apart options of QEMU that are given in one word.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::args::builds::{AccelArgs, BuildArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
@@ -194,6 +194,13 @@ pub(crate) struct MapArgs {
     pub output: OutputArgs,
 }
 
+/// A guest that drives many devices at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum GuestOfMany {
+    Linux,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Build that guests start on
@@ -232,6 +239,10 @@ pub(crate) struct SweepArgs {
     /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
     #[arg(long)]
     pub driven: bool,
+    /// Migrate what passes once more in a guest that drives many devices at once: linux, fetched from Debian once, uses
+    /// each before and after each migration
+    #[arg(long, value_enum)]
+    pub workload: Option<GuestOfMany>,
     #[command(flatten)]
     pub accel: AccelArgs,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards

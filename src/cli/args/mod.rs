@@ -13,8 +13,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use builds::PairArgs;
 pub(crate) use commands::{
-    BisectArgs, CheckBuildsArgs, LiveArgs, LoadArgs, MapArgs, MergeArgs, RenderArgs, StaticArgs,
-    SweepArgs,
+    BisectArgs, CheckBuildsArgs, GuestOfMany, LiveArgs, LoadArgs, MapArgs, MergeArgs, RenderArgs,
+    StaticArgs, SweepArgs,
 };
 pub(crate) use judging::{CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, MemoryArgs, TierArgs};
 pub(crate) use migration::{LoopArgs, MigrationArgs, Workload};

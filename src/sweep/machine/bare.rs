@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::devices::DeviceSet;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{Direction, Route};
 use crate::report::{Outcome, Repeated};
 use crate::stream::section_override::SectionOverride;
-use crate::sweep::case_id::BARE;
+use crate::sweep::case_id::{BARE, State};
 use crate::sweep::machine::Context;
 use crate::sweep::machine::controls::AGAIN;
 use crate::sweep::machine::guest::{Guest, Purpose, Task};
@@ -58,8 +59,10 @@ impl BareMachine {
             tasks.push(task(route, Purpose::BareMachine));
             return tasks;
         }
-        // One that loaded needs no other sections.
-        if is_across && run.attempt.failed() && run.attempt.only_changes().is_none() {
+        // One that loaded needs no other sections, and a guest that works cannot go on with those of a reset.
+        let works = context.target.state() == State::Linux;
+        let loaded = run.attempt.only_changes().is_some();
+        if is_across && run.attempt.failed() && !loaded && !works {
             tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
         }
         self.runs.insert(route, Arc::clone(run));
@@ -92,6 +95,13 @@ impl BareMachine {
     pub(crate) fn gets_across(&self, route: Route) -> bool {
         let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
         self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
+    }
+
+    /// Returns why a build did not start with the machine, or its guest did not, if one did not.
+    pub(crate) fn refusal(&self, old: &Endpoint) -> Option<String> {
+        let mut runs = self.runs.values();
+        let refused = runs.find(|run| run.attempt.outcome == Outcome::Skip)?;
+        Some(refused.refusal(old))
     }
 
     /// Returns the changes of the machine itself on a route, so that they are not attributed to the
