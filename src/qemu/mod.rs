@@ -10,6 +10,7 @@
 pub(crate) mod accelerator;
 mod build;
 mod cache;
+mod confinement;
 mod debian;
 mod dump;
 mod error;
@@ -35,6 +36,8 @@ pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
 pub use cache::{Cache, Damage};
 pub(crate) use cache::{CacheError, Cached, InUse};
+pub use confinement::ConfinePolicy;
+pub(crate) use confinement::{Granted, Lacking};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;
 pub use error::QemuError;

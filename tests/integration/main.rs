@@ -25,6 +25,7 @@ mod bisect;
 mod builds;
 mod cli;
 mod common_cause;
+mod confinement;
 mod containers;
 mod default_devices;
 mod dependencies;

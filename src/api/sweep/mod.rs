@@ -4,6 +4,7 @@ pub(crate) mod opened;
 pub(crate) mod sites;
 
 use crate::api::config::SweepConfig;
+use crate::api::confinement;
 use crate::api::error::Error;
 use crate::api::logs::LogFolder;
 use crate::api::memory;
@@ -64,6 +65,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             cache: config.builds.cache.clone(),
             watcher: &watcher,
             lists_drivers: false,
+            confine: confinement::of_own(config.builds.confine),
         },
     )?;
     let supply = Named { old, new };

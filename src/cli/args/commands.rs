@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::builds::{AccelArgs, BuildArgs, Directions, PairArgs, TreeArgs};
+use crate::cli::args::builds::{AccelArgs, BuildArgs, ConfineArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
 use crate::cli::args::output::{DataFormat, MapFormat, OutputArgs};
@@ -183,6 +183,8 @@ pub(crate) struct MapArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub confine: ConfineArgs,
     /// File with the results of earlier runs, to which each pair is added
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -256,6 +258,8 @@ pub(crate) struct SweepArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub confine: ConfineArgs,
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]
