@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 
-use crate::cleanup::uninterrupted;
+use crate::cleanup::{guard_scripts, uninterrupted};
 use crate::model::{BuildKind, ConfinedBuild};
 use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::firmware::INSTALLED;
@@ -69,6 +69,8 @@ pub struct Build {
     kind: BuildKind,
     arch: Option<String>,
     program: PathBuf,
+    /// It starts the program, or something else that does.
+    is_script: bool,
     /// The arguments that go before the caller's.
     args: Vec<OsString>,
     env: Vec<(&'static str, Option<OsString>)>,
@@ -98,6 +100,7 @@ impl Build {
             kind: BuildKind::Binary,
             arch,
             program: path.to_owned(),
+            is_script: !is_elf(path),
             args: Vec::new(),
             env: Vec::new(),
             script: None,
@@ -148,6 +151,7 @@ impl Build {
             kind: BuildKind::Package,
             arch: Some(arch.to_owned()),
             program: loader,
+            is_script: false,
             args,
             env,
             script: None,
@@ -229,8 +233,7 @@ impl Build {
     /// # Errors
     /// All are required, and the host has not all.
     pub(super) fn confined(self, policy: &ConfinePolicy) -> Result<Build, Lacking> {
-        let is_script = !is_elf(&self.program);
-        let (barriers, lacking) = Barriers::of(policy, is_script)?;
+        let (barriers, lacking) = Barriers::of(policy, self.is_script)?;
         Ok(Build {
             barriers,
             lacking,
@@ -289,6 +292,9 @@ impl Build {
     /// # Errors
     /// The system gives no descriptor.
     pub(crate) fn plain_command(&self, folder: Option<&Path>) -> io::Result<Command> {
+        if self.is_script {
+            guard_scripts();
+        }
         let mut command = self.open_command();
         if self.is_confined() {
             let folders = self.folders.iter().map(PathBuf::as_path).chain(folder);

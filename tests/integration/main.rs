@@ -65,6 +65,7 @@ mod signals;
 mod soak;
 mod state;
 mod stream;
+mod survivors;
 mod sweep;
 mod verdicts;
 
