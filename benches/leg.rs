@@ -18,7 +18,7 @@ use migcompat::internals::migration::case;
 use migcompat::internals::migration::{CaseSpec, MigrationConfig, Part};
 use migcompat::internals::migration::{Endpoint, Role, Vm};
 use migcompat::internals::qemu;
-use migcompat::internals::qemu::{Means, Pair, private_dir};
+use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::model::Direction;
 use migcompat::report::Outcome;
@@ -99,6 +99,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let means = Means {
+        confine: ConfinePolicy::default(),
         architecture: "x86_64".to_owned(),
         cache: Some(PathBuf::from(cache)),
         watcher: &|event| eprintln!("{event}"),

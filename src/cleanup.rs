@@ -4,6 +4,8 @@
 //! threads use them, some of which may be waiting for what never comes: [`end`] removes all that is
 //! registered here, and [`uninterrupted`] keeps the process from ending where a step must be whole.
 
+mod guard;
+mod orphans;
 mod run_id;
 
 use std::cell::Cell;
@@ -21,6 +23,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+pub(crate) use guard::guard_scripts;
+pub(crate) use orphans::adopt_orphans;
 use run_id::Process;
 pub(crate) use run_id::{end_dead_runs, mark_command, mark_folder};
 
@@ -89,6 +93,7 @@ impl Group {
     /// starting that process.
     pub(crate) fn register(leader: i32) -> Group {
         registered().groups.insert(leader);
+        orphans::forget(leader);
         Group(leader)
     }
 
@@ -101,6 +106,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         registered().groups.remove(&self.0);
+        orphans::reap_group(self.0);
     }
 }
 
@@ -113,13 +119,16 @@ impl Peer {
     pub(crate) fn register(pid: i32) -> Option<Peer> {
         let process = Process::with(pid)?;
         registered().peers.insert(process);
+        guard::watch(process);
         Some(Peer(process))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.0.kill();
+        if self.0.kill() {
+            orphans::reap(self.0);
+        }
         registered().peers.remove(&self.0);
     }
 }
@@ -219,6 +228,7 @@ pub(crate) fn end() {
 
 /// Kills what goes on of all that this process started, in whatever session or group: the last thing it does.
 pub(crate) fn end_survivors() {
+    guard::dismiss();
     // One may just be starting another.
     wait_until(DEATH, || run_id::kill_ours() == 0);
 }

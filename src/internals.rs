@@ -38,8 +38,8 @@ pub mod migration {
 pub mod qemu {
     pub use crate::qemu::properties;
     pub use crate::qemu::{
-        Build, BuildArg, Cache, Deadlines, Means, Pair, Problem, QemuError, machine, open, parse,
-        private_dir, qmp,
+        Build, BuildArg, Cache, ConfinePolicy, Deadlines, Means, Pair, Problem, QemuError, machine,
+        open, parse, private_dir, qmp,
     };
 }
 

@@ -13,7 +13,7 @@ use crate::api::progress::{Event, Progress};
 use crate::bisect::revisions::{Built, Revisions};
 use crate::bisect::search::{Search, State};
 use crate::migration::case::milliseconds;
-use crate::model::CaseName;
+use crate::model::{CaseName, Confine};
 use crate::qemu;
 use crate::report::bisection::{
     BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
@@ -89,6 +89,8 @@ pub struct BisectConfig {
     pub architecture: Option<String>,
     /// The folder for fetched builds.
     pub cache: Option<PathBuf>,
+    /// The confinement of all that the builds start.
+    pub confine: Confine,
     /// The guests, and how they are moved.
     pub guests: Guests,
     /// The lists and the policy; they decide nothing, but explain what fails.
@@ -118,6 +120,7 @@ impl BisectConfig {
             machine: None,
             architecture: None,
             cache: None,
+            confine: Confine::Auto,
             guests: Guests::new(),
             judging: Judging::new(),
             history: None,
@@ -429,6 +432,7 @@ impl Searching<'_> {
         let builds = Builds {
             architecture: config.architecture.clone(),
             cache: config.cache.clone(),
+            confine: config.confine,
             ..Builds::new(old, new)
         };
         let machine = self.machine.as_ref().or(config.machine.as_ref());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
-use crate::model::{AcceleratorPreference, CaseName, Direction, Exclusion};
+use crate::model::{AcceleratorPreference, CaseName, Confine, Direction, Exclusion};
 use crate::report::{Policy, RequiredCoverage};
 use crate::sweep::shard::Shard;
 
@@ -27,6 +27,8 @@ pub struct Builds {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// The confinement of all that the builds start.
+    pub confine: Confine,
     /// The directions; by default both.
     pub directions: Vec<Direction>,
 }
@@ -39,6 +41,7 @@ impl Builds {
             new: new.into(),
             architecture: None,
             cache: None,
+            confine: Confine::Auto,
             directions: Direction::BOTH.to_vec(),
         }
     }
@@ -52,6 +55,12 @@ impl Builds {
     /// Sets the folder for fetched builds.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Builds {
         self.cache = Some(folder.into());
+        self
+    }
+
+    /// Sets the confinement of all that the builds start.
+    pub fn confine(mut self, wish: Confine) -> Builds {
+        self.confine = wish;
         self
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::model::{BuildKind, BuildRef};
+use crate::api::confinement;
+use crate::model::{BuildKind, BuildRef, Confine};
 use crate::parallel::side_by_side;
 use crate::qemu;
 use crate::qemu::machine::Machines;
@@ -25,6 +26,7 @@ pub(crate) struct DumpRequest<'w> {
     pub machine: Option<&'w str>,
     pub architecture: Option<&'w str>,
     pub cache: Option<PathBuf>,
+    pub confine: Confine,
     pub watcher: FetchWatcher<'w>,
 }
 
@@ -35,6 +37,7 @@ impl<'w> DumpRequest<'w> {
             cache: self.cache.clone(),
             watcher: self.watcher,
             lists_drivers: false,
+            confine: confinement::of_own(self.confine),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
+use crate::api::confinement;
 use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
@@ -93,6 +94,7 @@ impl Opened {
             cache: builds.cache.clone(),
             watcher: &|event| progress.event(Event::Fetch(event)),
             lists_drivers: true,
+            confine: confinement::of_guests(builds.confine, guests, architecture),
         };
         let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
         let pair = Pair::open(&old, &new, &means)?;
@@ -213,13 +215,9 @@ fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
 
 /// A shipped set, or one in a file, which runs and reaches nothing unless its folder is trusted.
 fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Problem> {
-    let path = Path::new(name);
-    if !name.contains('/') && !name.ends_with(".toml") {
-        match DeviceSet::shipped(name) {
-            Err(_) if path.is_dir() => {}
-            shipped => return Ok(shipped?.clone()),
-        }
-    }
+    let Some(path) = file_of_set(name) else {
+        return Ok(DeviceSet::shipped(name)?.clone());
+    };
     let set = DeviceSet::load(path)?;
     if !is_trusted(path, &guests.trusted) {
         confine(&set, arch).map_err(|leak| Problem::Leak {
@@ -230,8 +228,16 @@ fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Prob
     Ok(set)
 }
 
+/// Returns the file or folder of a device set, unless the name is that of a shipped one.
+pub(crate) fn file_of_set(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    let is_path = name.contains('/') || name.ends_with(".toml");
+    let is_folder = || DeviceSet::shipped(name).is_err() && path.is_dir();
+    (is_path || is_folder()).then_some(path)
+}
+
 /// Tells whether a file is really in one of these folders, or in one below.
-fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
+pub(crate) fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
     let Ok(file) = file.canonicalize() else {
         return false;
     };
@@ -775,10 +781,13 @@ impl<'i> Inquiry<'i> {
     /// Puts everything into a report, which has no verdict yet.
     pub(crate) fn into_report(self) -> Report {
         let Opened { pair, machines, .. } = self.opened;
+        let confinement = confinement::of_pairs([pair]);
         let mut cases = self.moved.map_or_else(Vec::new, |moved| moved.cases);
         cases.extend(self.excluded);
         let mut notices = self.notices;
         notices.extend(notices_of(&cases));
+        let strangers = confinement::strangers(self.guests);
+        notices.extend(strangers.filter_map(|name| confinement::notice(name, &confinement)));
         let mut guest = self.opened.guest.as_ref().map(|guest| guest.report.clone());
         if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
             guest.answer(&cases, &self.findings, &set.name);
@@ -791,6 +800,7 @@ impl<'i> Inquiry<'i> {
             coverage: self.coverage,
             described: self.described,
             accelerators: self.accelerators,
+            confinement,
             notices,
             guest,
             ..Report::new(

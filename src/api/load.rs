@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::config::GuestDescription;
+use crate::api::confinement;
 use crate::api::error::{Error, Problem};
 use crate::api::firmware;
 use crate::api::inquiry::read_guest;
@@ -22,7 +23,7 @@ use crate::migration::load::{
     DEVICE_SET, Loaded, StateFile, Unfit, bare, load as load_state, untried_load,
 };
 use crate::migration::timeouts::Timeouts;
-use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
+use crate::model::{AcceleratorPreference, BuildKind, BuildRef, Confine};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::{Means, Opened, QemuError, block_on, machine};
@@ -52,6 +53,8 @@ pub struct LoadConfig {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// The confinement of all that the build starts.
+    pub confine: Confine,
     /// The machine type; by default the one that the state names.
     pub machine: Option<String>,
     /// The guest that the state is of. By default the domain in an image of libvirt, or else a machine with the
@@ -81,6 +84,7 @@ impl LoadConfig {
             build: build.into(),
             architecture: None,
             cache: None,
+            confine: Confine::Auto,
             machine: None,
             guest: None,
             args: Vec::new(),
@@ -143,6 +147,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         cache: config.cache.clone(),
         watcher: &|event| progress.event(Event::Fetch(event)),
         lists_drivers: true,
+        confine: confinement::of_state(config),
     };
     let opened = Opened::new(&qemu::parse(&config.build)?, &means)?;
     let wanted = wanted.ok_or_else(|| Problem::StateOfNoMachine {
@@ -179,6 +184,8 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let cases = vec![case];
     let mut notices: Vec<Notice> = notices_of(&cases).into_iter().collect();
     notices.extend(firmware::notices([&opened]));
+    let file = config.state.display().to_string();
+    notices.extend(confinement::notice(file, &[opened.confinement()]));
     notices.extend(used.notices());
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
@@ -190,6 +197,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
         cases,
         guest,
         accelerators: vec![used],
+        confinement: vec![opened.confinement()],
         ..Report::new(old, opened.reference(), Some(machine.clone()))
     };
     logs.keep();

@@ -27,6 +27,7 @@
 mod bisect;
 mod check;
 mod config;
+mod confinement;
 mod defaults;
 mod doubts;
 mod driven;
@@ -79,6 +80,7 @@ pub use crate::migration::config::Step as CaseStep;
 pub use crate::migration::endpoint::capability::Capability;
 pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
+pub use crate::model::{Barrier, Confine, ConfinedBuild};
 pub use crate::qemu::{Damage, FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 

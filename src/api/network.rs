@@ -75,7 +75,8 @@ pub(crate) fn host_network(
 async fn try_network(build: &Build, network: Network) -> Result<(), NoNetwork> {
     let folder = private_dir()?;
     let args = arguments(network, folder.path())?;
-    let started = Monitored::start(build, &args).await;
+    let build = build.clone().writing_into(folder.path());
+    let started = Monitored::start(&build, &args).await;
     let started = started.map_err(|error| NoNetwork::Refused(error.reason()))?;
     started.quit(build.deadlines().command).await;
     Ok(())

@@ -53,6 +53,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         machine: config.machine.as_deref(),
         architecture: config.builds.architecture.as_deref(),
         cache: config.builds.cache.clone(),
+        confine: config.builds.confine,
         watcher: &|event| progress.event(Event::Fetch(event)),
     };
     let (lists, pair) = side_by_side(|| load_lists(&config.judging.lists), || obtain(&request));

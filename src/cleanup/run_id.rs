@@ -32,9 +32,9 @@ static HAS_STARTED: AtomicBool = AtomicBool::new(false);
 /// A process, told from a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Process {
-    pid: i32,
+    pub pid: i32,
     /// Clock ticks between the start of the system and that of the process.
-    started: u64,
+    pub started: u64,
 }
 
 impl Process {
@@ -49,11 +49,9 @@ impl Process {
         Process::with(self.pid) == Some(self)
     }
 
-    /// Kills the process, if it has not ended.
-    pub(super) fn kill(self) {
-        if self.runs() {
-            let _already_gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
-        }
+    /// Kills the process, and says whether it had not ended.
+    pub(super) fn kill(self) -> bool {
+        self.runs() && kill(Pid::from_raw(self.pid), Signal::SIGKILL).is_ok()
     }
 }
 
@@ -129,18 +127,52 @@ pub(crate) fn mark_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Kills whatever goes on of what this run has started. Returns how many there were.
+/// The value of the variable in the environment of all that this run starts.
+pub(super) fn mark() -> Option<String> {
+    OURS.as_ref()
+        .map(|ours| format!("{VARIABLE}={}", ours.text()))
+}
+
+/// Kills whatever goes on of what this run has started: what has our id, and what descends from us. Returns how many
+/// there were.
 pub(super) fn kill_ours() -> usize {
     match OURS.as_ref() {
-        Some(ours) if HAS_STARTED.load(Ordering::Relaxed) => kill_those(|run| run == ours),
+        Some(ours) if HAS_STARTED.load(Ordering::Relaxed) => {
+            let is_ours = |process, run: Option<&RunId>| {
+                run.is_some_and(|run| run == ours) || descends_from(process, ours.process)
+            };
+            kill_those(is_ours)
+        }
         _ => 0,
     }
+}
+
+/// Tells whether a process descends from another one, by parents that have not ended.
+fn descends_from(process: Process, ancestor: Process) -> bool {
+    let mut pid = process.pid;
+    // As many generations as nobody has.
+    for _ in 0..64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        match parent(&stat) {
+            Some(parent) if parent == ancestor.pid => return true,
+            Some(parent) if parent > 1 => pid = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Returns the parent in a `/proc/PID/stat`.
+fn parent(stat: &str) -> Option<i32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Kills what goes on of runs that have ended, and removes their folders in `parent` whose names begin so.
 pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
     // What still runs may put something into a folder that is being removed.
-    wait_until(DEATH, || kill_those(RunId::is_over) == 0);
+    let is_over = |_, run: Option<&RunId>| run.is_some_and(RunId::is_over);
+    wait_until(DEATH, || kill_those(is_over) == 0);
     let Ok(items) = fs::read_dir(parent) else {
         return;
     };
@@ -164,8 +196,8 @@ pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
     }
 }
 
-/// Kills the processes that belong to such runs, and returns how many there are.
-fn kill_those(is_such: impl Fn(&RunId) -> bool) -> usize {
+/// Kills the processes that are such, by themselves or by the run in their environment, and returns how many there are.
+fn kill_those(is_such: impl Fn(Process, Option<&RunId>) -> bool) -> usize {
     let Ok(processes) = fs::read_dir("/proc") else {
         return 0;
     };
@@ -185,7 +217,7 @@ fn kill_those(is_such: impl Fn(&RunId) -> bool) -> usize {
         };
         // Those of other users are not shown.
         let environment = fs::read(item.path().join("environ")).unwrap_or_default();
-        if run_in(&environment).is_some_and(|run| is_such(&run)) {
+        if is_such(process, run_in(&environment).as_ref()) {
             process.kill();
             found += 1;
         }

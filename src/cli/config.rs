@@ -78,6 +78,7 @@ impl TryFrom<&LoadArgs> for LoadConfig {
             snapshot: args.snapshot.clone(),
             architecture: args.of.arch.clone(),
             cache: args.of.cache.clone(),
+            confine: args.of.confine.confine,
             machine: args.of.machine.clone(),
             guest: args.guest.as_deref().map(guest_file).transpose()?,
             args: words("--arg", &args.arg)?,
@@ -101,6 +102,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
                 new: args.new.clone(),
                 architecture: None,
                 cache: args.cache.clone(),
+                confine: args.confine.confine,
                 directions: args.direction.list().to_vec(),
             },
             machines: Machines {
@@ -134,6 +136,7 @@ impl TryFrom<&MapArgs> for MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
             cache: args.cache.clone(),
+            confine: args.confine.confine,
             machines: Machines {
                 names: args.machine.clone(),
                 architectures: args.arch.clone(),
@@ -192,6 +195,7 @@ impl From<&SelfTestArgs> for SelfTestConfig {
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
         config.cache.clone_from(&args.build.cache);
+        config.confine = args.build.confine.confine;
         config.accelerators.clone_from(&args.accel.accel);
         config
     }
@@ -230,6 +234,7 @@ impl TryFrom<&PairArgs> for Builds {
             new,
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
+            confine: args.build.confine.confine,
             directions: args.direction.list().to_vec(),
         })
     }
@@ -258,6 +263,7 @@ impl TryFrom<&BisectArgs> for BisectConfig {
             machine: args.build.machine.clone(),
             architecture: args.build.arch.clone(),
             cache: args.build.cache.clone(),
+            confine: args.build.confine.confine,
             guests: guests(&args.migration, None)?,
             judging: judging(&args.judge),
             history: args.history.clone(),

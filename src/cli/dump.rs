@@ -24,6 +24,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
         machine: args.build.machine.as_deref(),
         architecture: args.build.arch.as_deref(),
         cache: args.build.cache.clone(),
+        confine: args.build.confine.confine,
         watcher: &|event| display.fetch(event),
     })
     .map_err(Failure::from)?;

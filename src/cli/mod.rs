@@ -159,6 +159,7 @@ pub fn main() -> ExitCode {
         Err(status) => return status,
     };
     cli.color.write_global();
+    cleanup::adopt_orphans();
     let result = log::start(cli.log.as_deref())
         .and_then(|()| {
             signals::listen(interrupted)

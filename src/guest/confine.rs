@@ -71,13 +71,26 @@ impl std::error::Error for Leak {}
 /// # Errors
 /// An option, a type of device or a setting may lead out of the guest, or its effect is not known.
 pub(crate) fn confine(set: &DeviceSet, arch: &str) -> Result<(), Leak> {
+    let devices = set.devices.iter();
+    let words = devices.map(|device| (device.id.as_str(), device.args(arch)));
+    confine_words(words, arch)
+}
+
+/// Checks that options concern the guest alone: those of each device, word by word.
+///
+/// # Errors
+/// As of [`confine`].
+pub(crate) fn confine_words<'d>(
+    devices: impl Iterator<Item = (&'d str, Vec<String>)>,
+    arch: &str,
+) -> Result<(), Leak> {
     let mut options = Vec::new();
-    for device in &set.devices {
+    for (id, words) in devices {
         let leak = |what| Leak {
-            device: device.id.clone(),
+            device: id.to_owned(),
             what,
         };
-        let mut words = device.args(arch).into_iter();
+        let mut words = words.into_iter();
         while let Some(word) = words.next() {
             // QEMU takes one dash or two.
             let name = word.strip_prefix('-').map(|name| {
@@ -86,7 +99,7 @@ pub(crate) fn confine(set: &DeviceSet, arch: &str) -> Result<(), Leak> {
             });
             match (name, words.next()) {
                 (Some(name), Some(value)) if !value.starts_with('-') => options.push((
-                    device.id.clone(),
+                    id.to_owned(),
                     Given {
                         line: 0,
                         name,

@@ -27,7 +27,7 @@ mod tests;
 use crate::devices::DeviceSet;
 use crate::report::GuestFile;
 
-pub(crate) use confine::{Leak, confine};
+pub(crate) use confine::{Leak, confine, confine_words};
 pub(crate) use read::ReadError;
 
 /// The most bytes that a description may have: a command line is some kilobytes.

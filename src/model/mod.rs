@@ -4,6 +4,7 @@
 mod accelerator;
 mod build;
 mod case_name;
+mod confine;
 mod date;
 mod direction;
 mod exclusion;
@@ -20,6 +21,7 @@ mod visible;
 pub use accelerator::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use build::{BuildKind, BuildRef};
 pub use case_name::{BadCaseName, CaseName};
+pub use confine::{Barrier, Confine, ConfinedBuild};
 pub use date::{BadDate, Date};
 pub use direction::{Direction, Side};
 pub use exclusion::Exclusion;

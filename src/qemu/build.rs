@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use nix::fcntl::Flock;
 
-use crate::cleanup::uninterrupted;
-use crate::model::BuildKind;
+use crate::cleanup::{guard_scripts, uninterrupted};
+use crate::model::{BuildKind, ConfinedBuild};
+use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
@@ -68,6 +69,8 @@ pub struct Build {
     kind: BuildKind,
     arch: Option<String>,
     program: PathBuf,
+    /// It starts the program, or something else that does.
+    is_script: bool,
     /// The arguments that go before the caller's.
     args: Vec<OsString>,
     env: Vec<(&'static str, Option<OsString>)>,
@@ -75,6 +78,11 @@ pub struct Build {
     script: Option<PathBuf>,
     malloc_fill: Option<MallocFill>,
     network: NetworkNamespace,
+    barriers: Barriers,
+    /// The reason why there are no more barriers.
+    lacking: Option<Lacking>,
+    /// Folders that its processes write into, besides their own.
+    folders: Vec<PathBuf>,
     deadlines: Deadlines,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
@@ -92,11 +100,15 @@ impl Build {
             kind: BuildKind::Binary,
             arch,
             program: path.to_owned(),
+            is_script: !is_elf(path),
             args: Vec::new(),
             env: Vec::new(),
             script: None,
             malloc_fill: None,
             network: NetworkNamespace::Shared,
+            barriers: Barriers::NONE,
+            lacking: None,
+            folders: Vec::new(),
             deadlines: Deadlines::default(),
             _in_use: None,
         }
@@ -139,11 +151,15 @@ impl Build {
             kind: BuildKind::Package,
             arch: Some(arch.to_owned()),
             program: loader,
+            is_script: false,
             args,
             env,
             script: None,
             malloc_fill: None,
             network: NetworkNamespace::Shared,
+            barriers: Barriers::NONE,
+            lacking: None,
+            folders: Vec::new(),
             deadlines: Deadlines::default(),
             _in_use: in_use,
         })
@@ -212,17 +228,88 @@ impl Build {
         }
     }
 
+    /// Puts barriers around the build's processes. Where it is a script and not the program itself, it is the user's own.
+    ///
+    /// # Errors
+    /// All are required, and the host has not all.
+    pub(super) fn confined(self, policy: &ConfinePolicy) -> Result<Build, Lacking> {
+        let (barriers, lacking) = Barriers::of(policy, self.is_script)?;
+        Ok(Build {
+            barriers,
+            lacking,
+            ..self
+        })
+    }
+
+    /// Returns the same without barriers.
+    pub(super) fn unconfined(&self, why: Lacking) -> Build {
+        Build {
+            barriers: Barriers::NONE,
+            lacking: Some(why),
+            ..self.clone()
+        }
+    }
+
+    /// Tells whether there are barriers around its processes.
+    pub(super) fn is_confined(&self) -> bool {
+        self.barriers != Barriers::NONE
+    }
+
+    /// Returns the barriers as a report has them.
+    pub(crate) fn confinement(&self) -> ConfinedBuild {
+        ConfinedBuild {
+            build: self.label.clone(),
+            by: self.barriers.names(),
+            lacking: self.lacking.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Lets the build's processes write into a folder, besides their own.
+    pub(crate) fn writing_into(mut self, folder: &Path) -> Build {
+        self.folders.push(folder.to_owned());
+        self
+    }
+
+    /// Lets the build's processes write into the folder of a file, too.
+    pub(crate) fn writing_beside(self, file: Option<&Path>) -> Build {
+        match file.and_then(Path::parent) {
+            Some(folder) => self.writing_into(folder),
+            None => self,
+        }
+    }
+
     /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
-    /// group of its own and is killed when the thread that started it ends.
+    /// group of its own and is killed when the thread that started it ends. It is not confined.
     pub fn command(&self) -> Command {
-        let mut command = self.plain_command();
+        let mut command = self.open_command();
         tie_to_us(&mut command);
         command
     }
 
     /// The same command, not tied to this process, for [`crate::qemu::Running`], which ties it
-    /// itself.
-    pub(crate) fn plain_command(&self) -> Command {
+    /// itself, and behind the build's barriers. It may write into this folder, and has its temporary files there.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub(crate) fn plain_command(&self, folder: Option<&Path>) -> io::Result<Command> {
+        if self.is_script {
+            guard_scripts();
+        }
+        let mut command = self.open_command();
+        if self.is_confined() {
+            let folders = self.folders.iter().map(PathBuf::as_path).chain(folder);
+            let folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
+            let has_own_network = self.network != NetworkNamespace::Shared;
+            self.barriers
+                .around(&mut command, &folders, has_own_network)?;
+            if let Some(folder) = folder {
+                command.env("TMPDIR", folder);
+            }
+        }
+        Ok(command)
+    }
+
+    fn open_command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         for (name, value) in &self.env {
@@ -519,7 +606,7 @@ mod tests {
         };
         let fills = MallocFill::BOTH.map(|fill| {
             let filled = sh.with_malloc_fill(fill);
-            let started = filled.plain_command().output().unwrap();
+            let started = filled.open_command().output().unwrap();
             let mut by_hand = Command::new("sh");
             by_hand.args(["-c", &filled.shell_prefix()]);
             assert_eq!(by_hand.output().unwrap().stdout, started.stdout);

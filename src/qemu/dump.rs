@@ -63,7 +63,8 @@ impl Build {
     pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
         let dir = private_dir().map_err(|error| self.no_folder(error))?;
         let file = dir.path().join("vmstate.json");
-        let mut command = self.plain_command();
+        let confined = self.plain_command(Some(dir.path()));
+        let mut command = confined.map_err(|error| self.no_folder(error))?;
         command.args(["-M", machine, "-nodefaults", "-display", "none"]);
         if let Some(profile) = machine::profile(machine, self.arch()) {
             command.args(profile.dump_args());

@@ -1,6 +1,8 @@
 //! The errors of a build, and whose fault they are.
 
-use crate::qemu::{CacheError, DumpError, FetchError, NoCommonMachine, SpecError, StartError};
+use crate::qemu::{
+    CacheError, DumpError, FetchError, Lacking, NoCommonMachine, SpecError, StartError,
+};
 
 /// An error of this module. [`QemuError::is_usage`] separates an argument that is wrong (exit
 /// status 2) from a build that could not be tested (125).
@@ -16,6 +18,12 @@ pub enum QemuError {
     Start(#[from] StartError),
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// The build cannot be confined, which is required.
+    #[error(
+        "{label} cannot be confined, as --confine require wants it: {lacking}; --confine auto confines as far as this \
+         host can"
+    )]
+    NotConfined { label: String, lacking: Lacking },
     #[error(transparent)]
     Machine(#[from] Box<NoCommonMachine>),
 }
@@ -29,7 +37,7 @@ impl QemuError {
             QemuError::Cache(error) => error.is_usage(),
             QemuError::Fetch(error) => matches!(error, FetchError::NoSuchSuite { .. }),
             QemuError::Machine(error) => error.is_unknown(),
-            QemuError::Start(_) | QemuError::Dump(_) => false,
+            QemuError::Start(_) | QemuError::Dump(_) | QemuError::NotConfined { .. } => false,
         }
     }
 }

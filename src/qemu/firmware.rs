@@ -118,7 +118,9 @@ impl Build {
         if !given.is_empty() {
             return given;
         }
-        let mut command = self.plain_command();
+        let Ok(mut command) = self.plain_command(None) else {
+            return Vec::new();
+        };
         command.args(["-L", "help"]);
         let listed = block_on(output(command, self.deadlines().start));
         let listed = listed.ok().and_then(Result::ok);

@@ -135,16 +135,15 @@ impl Build {
     /// # Errors
     /// It does not start, or fails.
     pub fn device_help(&self) -> Result<String, RunError> {
-        let mut command = self.plain_command();
+        let no_start = |source| RunError::Spawn {
+            program: self.label().to_owned(),
+            source,
+        };
+        let mut command = self.plain_command(None).map_err(no_start)?;
         command.args(["-M", "none", "-device", "help"]);
         command.args(accelerator::ANY);
         block_on(output(command, self.deadlines().start))
-            .unwrap_or_else(|source| {
-                Err(RunError::Spawn {
-                    program: self.label().to_owned(),
-                    source,
-                })
-            })
+            .unwrap_or_else(|source| Err(no_start(source)))
             .map(|output| output.stdout)
     }
 }

@@ -98,7 +98,8 @@ impl Monitored {
         let socket = dir.path().join("q");
         // The build connects to us, not we to it: nothing to poll for.
         let listener = UnixListener::bind(&socket).map_err(|error| quiet(error.into()))?;
-        let mut command = build.plain_command();
+        let confined = build.plain_command(Some(dir.path()));
+        let mut command = confined.map_err(|error| quiet(error.into()))?;
         let chardev = format!(
             "socket,id=migcompat,path={}",
             option_value(&socket.to_string_lossy())

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use crate::model::BuildRef;
+use crate::model::{BuildRef, Confine, ConfinedBuild};
 use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, FetchWatcher, Firmware, NoCommonMachine, QemuError, machine,
+    Build, BuildArg, BuildInfo, Cache, ConfinePolicy, FetchWatcher, Firmware, Lacking,
+    NoCommonMachine, Problem, QemuError, StartError, machine,
 };
 
 /// The means by which builds are made ready.
@@ -23,6 +24,8 @@ pub struct Means<'w> {
     pub watcher: FetchWatcher<'w>,
     /// Set if devices are to be plugged into guests: a build is asked for its drivers with the rest.
     pub lists_drivers: bool,
+    /// The confinement of all that the builds start.
+    pub confine: ConfinePolicy,
 }
 
 /// A build that was started once to read its version.
@@ -53,13 +56,32 @@ impl Opened {
     fn with_found(arg: &BuildArg, means: &Means<'_>) -> Result<(Opened, Vec<PathBuf>), QemuError> {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
-        let (asked, mut found) = side_by_side(
-            || match means.lists_drivers {
-                true => build.info_with_help(),
-                false => build.info().map(|info| (info, None)),
-            },
-            || build.found_firmware(),
-        );
+        let label = build.label().to_owned();
+        let build = build
+            .confined(&means.confine)
+            .map_err(|lacking| QemuError::NotConfined { label, lacking })?;
+        let ask = |build: &Build| {
+            side_by_side(
+                || match means.lists_drivers {
+                    true => build.info_with_help(),
+                    false => build.info().map(|info| (info, None)),
+                },
+                || build.found_firmware(),
+            )
+        };
+        let (build, (asked, mut found)) = match ask(&build) {
+            (Err(QemuError::Start(refused)), _)
+                if may_start_unconfined(&build, &refused, means) =>
+            {
+                let open = build.unconfined(Lacking::DoesNotStart(refused.reason()));
+                match ask(&open) {
+                    // It is not for the barriers.
+                    (Err(_), found) => (build, (Err(refused.into()), found)),
+                    asked => (open, asked),
+                }
+            }
+            asked => (build, asked),
+        };
         let (info, help) = asked?;
         let mut opened = Opened {
             build,
@@ -75,6 +97,11 @@ impl Opened {
             }
         }
         Ok((opened, found))
+    }
+
+    /// Returns the barriers around the build's processes.
+    pub(crate) fn confinement(&self) -> ConfinedBuild {
+        self.build.confinement()
     }
 
     fn give(&mut self, firmware: Firmware, owner: Option<&Build>) {
@@ -118,6 +145,13 @@ impl Opened {
             version: Some(self.info.version),
         }
     }
+}
+
+/// Tells whether a build that did not start may be tried without its barriers, which may be in its way: a verdict that
+/// they make would be a wrong one. One that was silent would be so for as long again.
+fn may_start_unconfined(build: &Build, refused: &StartError, means: &Means<'_>) -> bool {
+    let is_silent = matches!(refused.problem, Problem::Silent(_));
+    build.is_confined() && means.confine.wish == Confine::Auto && !is_silent
 }
 
 /// Two builds for one target.

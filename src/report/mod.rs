@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildRef, Rule};
+use crate::model::{BuildRef, ConfinedBuild, Rule};
 
 pub use accelerator::{AcceleratorUsed, PassedOver};
 pub use baseline::{Baseline, BaselineCounts, BaselineStatus, Past, PastKind, Sought};
@@ -98,6 +98,9 @@ pub struct Report {
     /// The accelerator that guests were moved with, by architecture; a dump comparison has none.
     #[serde(default)]
     pub accelerators: Vec<AcceleratorUsed>,
+    /// The barriers around the processes of each build that guests were started in.
+    #[serde(default)]
+    pub confinement: Vec<ConfinedBuild>,
     /// The user's own guest, where the run was about one.
     #[serde(default)]
     pub guest: Option<GuestFile>,
@@ -185,6 +188,7 @@ impl Report {
             coverage: None,
             described: None,
             accelerators: Vec::new(),
+            confinement: Vec::new(),
             guest: None,
             notices: Vec::new(),
             run: None,

@@ -82,6 +82,8 @@ pub enum NoticeKind {
     Interrupted,
     /// No device type that a sweep was asked for could be tried. The subject is what selects them.
     NothingTried,
+    /// A stranger's device set, guest or saved state was run in a build that is not confined. The subject is its file.
+    Unconfined,
     /// The logs of a case that failed could not be kept. The subject is the case.
     LogsNotKept,
 }
@@ -188,6 +190,7 @@ impl Notice {
             NoticeKind::DefaultsNotCompared => {
                 format!("the devices that {subject} has by default are not compared")
             }
+            NoticeKind::Unconfined => format!("{subject} was run without confinement"),
             NoticeKind::LogsNotKept => format!("the logs of {subject} are lost"),
             NoticeKind::Interrupted => format!("the run was interrupted by {subject}"),
             NoticeKind::NothingTried => {

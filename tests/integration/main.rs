@@ -25,6 +25,7 @@ mod bisect;
 mod builds;
 mod cli;
 mod common_cause;
+mod confinement;
 mod containers;
 mod default_devices;
 mod dependencies;
@@ -67,6 +68,7 @@ mod signals;
 mod soak;
 mod state;
 mod stream;
+mod survivors;
 mod sweep;
 mod verdicts;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::common::root;
@@ -32,6 +33,8 @@ pub enum Need {
     Kvm,
     /// KVM of the processor's own making, in which guests run at its speed.
     FastKvm,
+    /// Landlock, without which nothing keeps a process from writing where it likes.
+    Landlock,
     /// Page faults of a process reported to it, without which nothing is copied after the switch.
     PageFaults,
 }
@@ -52,6 +55,7 @@ impl Need {
             Need::Root => not_root(),
             Need::Kvm => no_kvm(),
             Need::FastKvm => no_kvm().or_else(no_virtualisation),
+            Need::Landlock => no_landlock(),
             Need::PageFaults => no_page_faults(),
         }
     }
@@ -144,6 +148,15 @@ fn no_virtualisation() -> Option<String> {
     let mut words = known.split_ascii_whitespace();
     let has = words.any(|word| matches!(word, "vmx" | "svm"));
     (!has).then(|| "the processor does not virtualise by itself (neither vmx nor svm): guests run too slowly".to_owned())
+}
+
+fn no_landlock() -> Option<String> {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let made = rules
+        .handle_access(AccessFs::WriteFile)
+        .and_then(Ruleset::create);
+    let error = made.err()?;
+    Some(format!("Landlock cannot be used ({error})"))
 }
 
 fn no_page_faults() -> Option<String> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use migcompat::internals::devices::DeviceSet;
 use migcompat::internals::migration::{Endpoint, LaunchSpec, MigrationConfig, Names, Role, Vm};
 use migcompat::internals::qemu::properties::{Kind, Object, Snapshot};
-use migcompat::internals::qemu::{Means, Pair, parse, private_dir};
+use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 
 use crate::common::{build, cache_dir, script, with_builds};
@@ -408,6 +408,7 @@ fn values_told_together_are_those_that_each_question_answers() {
             cache: Some(cache_dir()),
             watcher: &|event| eprintln!("{event}"),
             lists_drivers: true,
+            confine: ConfinePolicy::default(),
         };
         let [old, new] = [old, new].map(|suite| parse(&format!("debian:{suite}")).unwrap());
         let pair = Pair::open(&old, &new, &means).unwrap();

@@ -117,9 +117,9 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The processes that have this temporary folder: all that the run has started.
+/// The processes that have this temporary folder, or one in it: all that the run has started.
 pub fn started_in(temp: &Path) -> Vec<String> {
-    let set = format!("TMPDIR={}\0", temp.display()).into_bytes();
+    let set = format!("TMPDIR={}", temp.display()).into_bytes();
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let read = |file| fs::read(process.path().join(file)).unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::api::sweep::options;
 use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
 use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
-use crate::model::{AcceleratorPreference, Direction};
+use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
 use crate::qemu::{Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
@@ -41,6 +41,8 @@ pub struct MapConfig {
     pub directions: Vec<Direction>,
     /// The folder for fetched builds.
     pub cache: Option<PathBuf>,
+    /// The confinement of all that the builds start.
+    pub confine: Confine,
     /// The machines. An alias like `q35` is the newest versioned one that both builds of a pair have.
     pub machines: Machines,
     /// Device types to try, with `*` for any text; by default all.
@@ -69,6 +71,7 @@ impl MapConfig {
             all_pairs: false,
             directions: Direction::BOTH.to_vec(),
             cache: None,
+            confine: Confine::Auto,
             machines: Machines::new(),
             only: Vec::new(),
             accelerators: AcceleratorPreference::default(),
@@ -120,6 +123,7 @@ impl MapConfig {
             logs: self.logs.clone(),
             ..SweepConfig::of(Builds {
                 cache: self.cache.clone(),
+                confine: self.confine,
                 directions: self.directions.clone(),
                 ..builds
             })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::api::confinement;
 use crate::api::dumps::dump;
 use crate::api::error::{Error, Problem};
 use crate::api::map::MapConfig;
@@ -52,6 +53,7 @@ impl Stock {
                 cache: config.cache.clone(),
                 watcher: &watcher,
                 lists_drivers: true,
+                confine: confinement::of_own(config.confine),
             };
             let opened = each(jobs, args.iter().collect(), |arg: &BuildArg| {
                 let build = qemu::Opened::new(arg, &means)?;

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::api::config::{Builds, Guests, LiveConfig, SideArgs};
+use crate::api::confinement;
 use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Silent, outside_runtime};
-use crate::model::{AcceleratorPreference, BuildRef, Direction};
+use crate::model::{AcceleratorPreference, BuildRef, Confine, Direction};
 use crate::qemu;
 use crate::qemu::{Cache, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
@@ -43,6 +44,8 @@ pub struct SelfTestConfig {
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// The confinement of the build.
+    pub confine: Confine,
     /// The accelerators of the guests, the preferred one first; by default TCG alone.
     pub accelerators: AcceleratorPreference,
 }
@@ -291,6 +294,7 @@ impl<'f> Hand<'f> {
             cache: config.cache.clone(),
             watcher: &|event| progress.event(Event::Fetch(event)),
             lists_drivers: false,
+            confine: confinement::of_own(config.confine),
         };
         let opened = qemu::Opened::new(&qemu::parse(&label)?, &means)?;
         let reference = opened.reference();
@@ -317,6 +321,11 @@ impl<'f> Hand<'f> {
         let builds = Builds {
             architecture: config.architecture.clone(),
             cache: config.cache.clone(),
+            // The script that stops a build keeps in mind that it did.
+            confine: match recipe.stops {
+                true => Confine::Auto,
+                false => config.confine,
+            },
             directions: vec![Direction::Forward],
             ..Builds::new(&self.label, new)
         };

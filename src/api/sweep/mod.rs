@@ -5,6 +5,7 @@ pub(crate) mod sites;
 
 use crate::api::config;
 use crate::api::config::SweepConfig;
+use crate::api::confinement;
 use crate::api::error::Error;
 use crate::api::linux;
 use crate::api::logs::LogFolder;
@@ -66,6 +67,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
             cache: config.builds.cache.clone(),
             watcher: &watcher,
             lists_drivers: false,
+            confine: confinement::of_own(config.builds.confine),
         },
     )?;
     let supply = Named { old, new };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api;
 use crate::api::config::SweepConfig;
+use crate::api::confinement;
 use crate::api::dumps::dumps;
 use crate::api::error::{Error, Problem};
 use crate::api::network::host_network;
@@ -127,6 +128,7 @@ impl Opened {
                 cache: config.builds.cache.clone(),
                 watcher,
                 lists_drivers: true,
+                confine: confinement::of_own(config.builds.confine),
             };
             match pair(supply, wanted, &means) {
                 Ok(pair) => {

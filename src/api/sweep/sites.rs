@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{SecondPass as Pass, SweepConfig};
+use crate::api::confinement;
 use crate::api::defaults;
 use crate::api::defaults::Defaults;
 use crate::api::error::Error;
@@ -206,6 +207,8 @@ impl<'t> Sites<'t> {
         let shard = options
             .shard
             .map(|shard| shard.reference(planned, as_typed(config, lists)));
+        let pairs = opened.builds.iter().map(|builds| &builds.pair);
+        let confinement = confinement::of_pairs(pairs);
         Report {
             rules: catalogue::texts(&findings, &cases),
             findings,
@@ -215,6 +218,7 @@ impl<'t> Sites<'t> {
             coverage,
             described,
             accelerators: self.accelerators,
+            confinement,
             notices,
             ..Report::new(opened.old.clone(), opened.new.clone(), machine)
         }

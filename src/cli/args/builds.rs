@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::model::{AcceleratorPreference, Direction};
+use crate::model::{AcceleratorPreference, Confine, Direction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Directions {
@@ -32,6 +32,15 @@ pub(crate) struct AccelArgs {
     pub accel: AcceleratorPreference,
 }
 
+/// The confinement of what is started.
+#[derive(Debug, Args)]
+pub(crate) struct ConfineArgs {
+    /// Confinement of every QEMU that is started to the folder of its run, without a network: auto, as far as the host
+    /// can, and not of your own scripts and trusted sets; off; or require, which starts nothing where the host cannot
+    #[arg(long, value_name = "WHEN", default_value_t, hide_short_help = true)]
+    pub confine: Confine,
+}
+
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -44,6 +53,8 @@ pub(crate) struct BuildArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub confine: ConfineArgs,
 }
 
 /// The builds, and the direction.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::builds::{AccelArgs, BuildArgs, Directions, PairArgs, TreeArgs};
+use crate::cli::args::builds::{AccelArgs, BuildArgs, ConfineArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
 use crate::cli::args::output::{DataFormat, OutputArgs};
@@ -187,6 +187,8 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
+    pub confine: ConfineArgs,
+    #[command(flatten)]
     pub exclude: ExcludeArgs,
     #[command(flatten)]
     pub memory: MemoryArgs,
@@ -264,6 +266,8 @@ pub(crate) struct SweepArgs {
     /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub confine: ConfineArgs,
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]

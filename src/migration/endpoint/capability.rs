@@ -29,9 +29,10 @@ const LEAST_DOWNTIME: u64 = 1;
 /// meanwhile is sent again in each.
 pub(crate) const PASSES: u64 = 4;
 /// The rate for postcopy, where the first pass has to last until it is ended: with so few bytes a
-/// second, hardly a page arrives before, and no downtime would be short enough to complete instead.
+/// second, hardly a page arrives before, and no downtime would be short enough to complete instead. The zeroes of a
+/// small machine take some seconds so, which is longer than a busy host needs to say that postcopy begins.
 /// Postcopy itself has another limit, by default none.
-const POSTCOPY_BANDWIDTH: u64 = 256 << 10;
+const POSTCOPY_BANDWIDTH: u64 = 4 << 10;
 /// The builds' defaults differ.
 const MULTIFD_CHANNELS: u8 = 4;
 

@@ -364,7 +364,7 @@ impl Vm {
             _ => None,
         };
         args.extend(seat.iter().flat_map(Seat::args));
-        let build = launch.build(endpoint, role);
+        let build = launch.build(endpoint, role).writing_into(folder);
         let command_line = typed(&build, &args);
         let monitored = Monitored::start(&build, &args).await?;
         Ok(Vm {

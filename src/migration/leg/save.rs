@@ -117,7 +117,9 @@ pub(crate) async fn save_new_machine_to(
     file: &Path,
     deadline: Duration,
 ) -> Result<(), String> {
-    let mut machine = NewMachine::start(endpoint, launch).await?;
+    let mut endpoint = endpoint.clone();
+    endpoint.build = endpoint.build.writing_beside(Some(file));
+    let mut machine = NewMachine::start(&endpoint, launch).await?;
     let saved = match set_up::set_up(&mut machine.vm, LegSide::Source, &[]).await {
         Ok(()) => save_to(&machine.vm, file, deadline).await,
         Err(error) => Err(error.to_string()),

@@ -98,6 +98,9 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             writeln!(out, "accelerator: {accelerator} ({architecture})")?;
         }
     }
+    for build in report.confinement.iter().filter(|_| options.verbose) {
+        writeln!(out, "confinement: {build}")?;
+    }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
     for notice in &report.notices {
         let style = AnsiColor::Yellow.on_default().bold();

@@ -10,8 +10,7 @@ use crate::migration::coverage;
 use crate::report::baseline;
 use crate::report::read::Input;
 use crate::report::{
-    AcceleratorUsed, Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report,
-    RequiredCoverage,
+    Case, Described, Finding, Gate, Notice, NoticeKind, Policy, Report, RequiredCoverage,
 };
 use crate::sweep::findings::unite;
 
@@ -97,7 +96,8 @@ pub(crate) fn merge(
         shard: None,
         coverage,
         described: Described::join(described),
-        accelerators: accelerators(&shards),
+        accelerators: each_once(&shards, |report| &report.accelerators),
+        confinement: each_once(&shards, |report| &report.confinement),
         swept,
         findings: findings(&shards, &cases),
         notices: notices(&shards, &lacking, of),
@@ -112,10 +112,10 @@ pub(crate) fn merge(
     Ok(report.judged_by(policy))
 }
 
-/// Returns the accelerators of all shards, each once.
-fn accelerators(shards: &[Input]) -> Vec<AcceleratorUsed> {
-    let mut used: Vec<AcceleratorUsed> = Vec::new();
-    for of_shard in shards.iter().flat_map(|shard| &shard.report.accelerators) {
+/// Returns what all shards were run with, each once.
+fn each_once<T: Clone + PartialEq>(shards: &[Input], of: impl Fn(&Report) -> &Vec<T>) -> Vec<T> {
+    let mut used: Vec<T> = Vec::new();
+    for of_shard in shards.iter().flat_map(|shard| of(&shard.report)) {
         if !used.contains(of_shard) {
             used.push(of_shard.clone());
         }

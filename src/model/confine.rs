@@ -1,0 +1,96 @@
+//! The confinement of the processes of builds: the wish, and the means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The wish to confine the processes of builds: they write into the folders of their run alone, and reach no network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confine {
+    /// As far as the host can, except what is the user's own and may need more: scripts that start a build, device sets
+    /// of trusted folders, and options of one side that lead out of the guest.
+    #[default]
+    Auto,
+    /// Nothing.
+    Off,
+    /// Everything; where the host cannot, nothing is started.
+    Require,
+}
+
+impl Confine {
+    const ALL: [Confine; 3] = [Confine::Auto, Confine::Off, Confine::Require];
+}
+
+impl fmt::Display for Confine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Confine::Auto => "auto",
+            Confine::Off => "off",
+            Confine::Require => "require",
+        })
+    }
+}
+
+impl FromStr for Confine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Confine::ALL.into_iter().find(|of| of.to_string() == text);
+        known.ok_or_else(|| "there are auto, off and require".to_owned())
+    }
+}
+
+/// A barrier around the processes of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Barrier {
+    /// Landlock: nothing is written but in the folders of the run, and nothing outside gets a signal.
+    Landlock,
+    /// A network namespace with nothing in it.
+    NetworkNamespace,
+    /// Landlock: no TCP port is bound or connected to.
+    LandlockTcp,
+}
+
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Barrier::Landlock => "Landlock",
+            Barrier::NetworkNamespace => "a network namespace",
+            Barrier::LandlockTcp => "Landlock (TCP)",
+        })
+    }
+}
+
+/// The barriers around the processes of a build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConfinedBuild {
+    /// The build, as the user wrote it.
+    pub build: String,
+    /// The barriers.
+    pub by: Vec<Barrier>,
+    /// The reason why there are not more, if there are not.
+    pub lacking: Option<String>,
+}
+
+impl ConfinedBuild {
+    /// Tells whether what runs in the build may write where it likes.
+    pub fn writes_anywhere(&self) -> bool {
+        !self.by.contains(&Barrier::Landlock)
+    }
+}
+
+impl fmt::Display for ConfinedBuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by: Vec<String> = self.by.iter().map(ToString::to_string).collect();
+        match by.is_empty() {
+            true => write!(f, "{} was not confined", self.build)?,
+            false => write!(f, "{} was confined by {}", self.build, by.join(" and "))?,
+        }
+        match &self.lacking {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
+        }
+    }
+}

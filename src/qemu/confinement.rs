@@ -1,0 +1,398 @@
+//! Confinement of a build's processes: they write into the folders of their run alone, and reach no network.
+//!
+//! Reading and executing stay free, for a program may be anywhere, and so may all that it loads. The rules come into
+//! force in the child between fork and exec, which takes no further process.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
+};
+
+use crate::model::{Barrier, Confine};
+use crate::qemu::namespace::EmptyNetwork;
+use crate::qemu::process::before_exec;
+
+/// Devices of the host that a build may write to: they lead nowhere, or are what a guest runs in.
+const DEVICES: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/kvm",
+    "/dev/net/tun",
+    "/dev/vhost-net",
+];
+/// The folder of shared memory that has a name, which a guest's memory may be.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// The confinement that the builds of a run get.
+#[derive(Debug, Clone, Default)]
+pub struct ConfinePolicy {
+    /// The user's wish.
+    pub wish: Confine,
+    /// Something of the user's own that may need more than a confined process has.
+    pub granted: Option<Granted>,
+    /// The stream goes over a TCP connection.
+    pub needs_loopback: bool,
+}
+
+/// Something of the user's own that may need more than a confined process has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Granted {
+    #[error("the device set {0} is of a trusted folder (--trust)")]
+    TrustedSet(String),
+    #[error("the option {0} of one side may lead out of the guest")]
+    SideOption(String),
+}
+
+/// The reason why a build's processes have not all barriers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lacking {
+    #[error("it was not to be (--confine off)")]
+    Unwanted,
+    #[error("{0}")]
+    Granted(Granted),
+    #[error("a script of your own started it")]
+    Script,
+    #[error("it starts only unconfined; confined: {0}")]
+    DoesNotStart(String),
+    #[error("Landlock cannot be used here: {0}")]
+    NoLandlock(String),
+    #[error("the stream takes a TCP connection")]
+    Loopback,
+    #[error("no network namespace can be made here, and Landlock here knows no network: {0}")]
+    NoNetworkBarrier(String),
+}
+
+/// The barriers around the processes of one build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Barriers {
+    /// Files are written in the folders of the run alone. All else that Landlock does comes with it.
+    files: bool,
+    network: Network,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Open,
+    NoTcp,
+    Empty,
+}
+
+/// The means that the host has, found out once.
+struct Host {
+    /// Files can be protected, or the reason why not.
+    files: Result<(), String>,
+    /// Where a build may write, whatever its run.
+    places: Vec<(PathFd, BitFlags<AccessFs>)>,
+    /// TCP can be forbidden.
+    tcp: bool,
+    /// A namespace with no network, or the reason why there is none; made when first needed.
+    network: LazyLock<Result<EmptyNetwork, String>>,
+}
+
+static HOST: LazyLock<Host> = LazyLock::new(|| {
+    let write = AccessFs::WriteFile.into();
+    let into_file = AccessFs::WriteFile | AccessFs::Truncate;
+    let places = DEVICES.iter().map(|device| (*device, into_file));
+    let places = places.chain([(SHARED_MEMORY, writing())]);
+    Host {
+        files: rules(CompatLevel::HardRequirement, write, false)
+            .map(drop)
+            .map_err(|error| error.to_string()),
+        // What is not there need not be allowed.
+        places: places
+            .filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)))
+            .collect(),
+        tcp: rules(CompatLevel::HardRequirement, write, true).is_ok(),
+        network: LazyLock::new(|| EmptyNetwork::make().map_err(|error| error.to_string())),
+    }
+});
+
+/// Every way of writing that there was in Linux 6.2. A device that may be opened may be controlled, too.
+fn writing() -> BitFlags<AccessFs> {
+    AccessFs::from_write(ABI::V3)
+}
+
+/// Makes rules that forbid writing, and TCP if that is wanted.
+fn rules(
+    level: CompatLevel,
+    writing: BitFlags<AccessFs>,
+    forbids_tcp: bool,
+) -> Result<RulesetCreated, RulesetError> {
+    let mut rules = Ruleset::default().set_compatibility(level);
+    rules = rules.handle_access(writing)?;
+    if forbids_tcp {
+        rules = rules.handle_access(AccessNet::from_all(ABI::V4))?;
+    }
+    // Where a kernel does not know of them, files are safe even so.
+    rules = rules.set_compatibility(CompatLevel::BestEffort);
+    rules.scope(Scope::from_all(ABI::V6))?.create()
+}
+
+impl Barriers {
+    /// None at all.
+    pub(crate) const NONE: Barriers = Barriers {
+        files: false,
+        network: Network::Open,
+    };
+
+    /// Returns the barriers of a build, and why there are not all. `is_script` tells that the program is a script.
+    ///
+    /// # Errors
+    /// All are required, and the host has not all.
+    pub(crate) fn of(
+        policy: &ConfinePolicy,
+        is_script: bool,
+    ) -> Result<(Barriers, Option<Lacking>), Lacking> {
+        Barriers::on(&HOST, policy, is_script)
+    }
+
+    fn on(
+        host: &Host,
+        policy: &ConfinePolicy,
+        is_script: bool,
+    ) -> Result<(Barriers, Option<Lacking>), Lacking> {
+        let granted = policy.granted.clone().map(Lacking::Granted);
+        let script = is_script.then_some(Lacking::Script);
+        let unwanted = match policy.wish {
+            Confine::Off => Some(Lacking::Unwanted),
+            Confine::Auto => granted.or(script),
+            Confine::Require => None,
+        };
+        if unwanted.is_some() {
+            return Ok((Barriers::NONE, unwanted));
+        }
+        let no_files = host.files.clone().err().map(Lacking::NoLandlock);
+        let (network, no_network) = Network::best(host, policy.needs_loopback);
+        let barriers = Barriers {
+            files: no_files.is_none(),
+            network,
+        };
+        match (policy.wish, no_files.or(no_network)) {
+            // A run that goes over the network cannot be without it.
+            (Confine::Require, Some(lacking)) if lacking != Lacking::Loopback => Err(lacking),
+            (_, lacking) => Ok((barriers, lacking)),
+        }
+    }
+
+    /// Returns the barriers as a report names them.
+    pub(crate) fn names(self) -> Vec<Barrier> {
+        let files = self.files.then_some(Barrier::Landlock);
+        let network = match self.network {
+            Network::Open => None,
+            Network::NoTcp => Some(Barrier::LandlockTcp),
+            Network::Empty => Some(Barrier::NetworkNamespace),
+        };
+        files.into_iter().chain(network).collect()
+    }
+
+    /// Has a command run behind them, which may write into these folders. Its network is let alone where it gets
+    /// one of its own.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub(crate) fn around(
+        self,
+        command: &mut Command,
+        folders: &[PathBuf],
+        has_own_network: bool,
+    ) -> io::Result<()> {
+        if let (Network::Empty, Ok(network), false) =
+            (self.network, &*HOST.network, has_own_network)
+        {
+            network.enter(command)?;
+        }
+        if !self.files {
+            return Ok(());
+        }
+        let forbids_tcp = self.network == Network::NoTcp && !has_own_network;
+        let rules = allowing(folders, forbids_tcp).map_err(io::Error::other)?;
+        before_exec(command, move || {
+            // An error of the library may hold text, which cannot be made here.
+            let restricted = rules.try_clone()?.restrict_self();
+            restricted.map(drop).map_err(|_| io::Error::last_os_error())
+        });
+        Ok(())
+    }
+}
+
+/// Makes rules that forbid writing but in these folders and wherever every build may write.
+fn allowing(folders: &[PathBuf], forbids_tcp: bool) -> Result<RulesetCreated, RulesetError> {
+    let mut allowed = rules(CompatLevel::BestEffort, writing(), forbids_tcp)?;
+    for (place, access) in &HOST.places {
+        allowed = allowed.add_rule(PathBeneath::new(place, *access))?;
+    }
+    for folder in folders {
+        // One that is not there takes nothing that is written.
+        if let Ok(folder) = PathFd::new(folder) {
+            allowed = allowed.add_rule(PathBeneath::new(folder, writing()))?;
+        }
+    }
+    Ok(allowed)
+}
+
+impl Network {
+    /// Returns the best barrier that the host has, and why there is none if there is none.
+    fn best(host: &Host, needs_loopback: bool) -> (Network, Option<Lacking>) {
+        if needs_loopback {
+            return (Network::Open, Some(Lacking::Loopback));
+        }
+        match &*host.network {
+            Ok(_) => (Network::Empty, None),
+            Err(_) if host.tcp => (Network::NoTcp, None),
+            Err(why) => (Network::Open, Some(Lacking::NoNetworkBarrier(why.clone()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs a script behind barriers, which may write into a folder.
+    fn run(barriers: Barriers, folder: &Path, script: &str) -> (bool, String) {
+        let mut command = Command::new("bash");
+        let folders = [folder.to_owned()];
+        barriers.around(&mut command, &folders, false).unwrap();
+        let run = command.args(["-c", script]).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        (run.status.success(), said)
+    }
+
+    #[test]
+    fn what_is_confined_writes_in_its_folders_alone_and_reads_and_runs_all() {
+        if HOST.files.is_err() {
+            return;
+        }
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let victim = outside.path().join("victim");
+        std::fs::write(&victim, "whole").unwrap();
+        let barriers = Barriers {
+            files: true,
+            network: Network::Open,
+        };
+        let (at, other) = (inside.path().display(), outside.path().display());
+        for (script, works) in [
+            (
+                format!("echo a > {at}/a && mkdir {at}/b && mv {at}/a {at}/b && rm -r {at}/b"),
+                true,
+            ),
+            (format!("cat {other}/victim && ls / > /dev/null"), true),
+            ("cat < /dev/zero | head -c 1 > /dev/null".to_owned(), true),
+            (format!("echo a > {other}/a"), false),
+            (format!("echo a >> {other}/victim"), false),
+            (format!(": > {other}/victim"), false),
+            (format!("rm {other}/victim"), false),
+            (format!("mkdir {other}/b"), false),
+            (format!("echo a > {at}/c && mv {at}/c {other}/c"), false),
+            (
+                format!("ln -s {other}/victim {at}/link && echo a > {at}/link"),
+                false,
+            ),
+        ] {
+            let (worked, said) = run(barriers, inside.path(), &script);
+            assert_eq!(worked, works, "{script}: {said}");
+        }
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "whole");
+        let left: Vec<_> = outside.path().read_dir().unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(run(Barriers::NONE, inside.path(), &format!("rm {other}/victim")).0);
+    }
+
+    #[test]
+    fn what_is_confined_reaches_no_network() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+        let folder = tempfile::tempdir().unwrap();
+        let networks = [
+            (Network::Open, true, true),
+            (Network::NoTcp, HOST.tcp, false),
+            (Network::Empty, HOST.network.is_ok(), false),
+        ];
+        for (network, is_had, works) in networks {
+            let barriers = Barriers {
+                files: HOST.files.is_ok(),
+                network,
+            };
+            if is_had {
+                let (worked, said) = run(barriers, folder.path(), &connect);
+                assert_eq!(worked, works, "{network:?}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_the_users_own_is_let_alone_unless_all_is_required() {
+        let granted = Granted::TrustedSet("a.toml".to_owned());
+        let with = |wish, granted: Option<&Granted>| ConfinePolicy {
+            wish,
+            granted: granted.cloned(),
+            needs_loopback: false,
+        };
+        let lacking =
+            |policy: &ConfinePolicy, is_script| Barriers::of(policy, is_script).map(|of| of.1);
+        let off = with(Confine::Off, None);
+        assert_eq!(lacking(&off, false), Ok(Some(Lacking::Unwanted)));
+        let own = with(Confine::Auto, None);
+        assert_eq!(lacking(&own, true), Ok(Some(Lacking::Script)));
+        let trusted = with(Confine::Auto, Some(&granted));
+        assert_eq!(
+            lacking(&trusted, false),
+            Ok(Some(Lacking::Granted(granted.clone())))
+        );
+        let of_host = lacking(&own, false);
+        if of_host == Ok(None) {
+            for granted in [None, Some(&granted)] {
+                let required = with(Confine::Require, granted);
+                assert_eq!(lacking(&required, true), Ok(None));
+                let over_tcp = ConfinePolicy {
+                    needs_loopback: true,
+                    ..required
+                };
+                assert_eq!(lacking(&over_tcp, true), Ok(Some(Lacking::Loopback)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_without_means_confines_as_far_as_it_can_and_refuses_more() {
+        let host = |files: Result<(), String>, tcp| Host {
+            files,
+            places: Vec::new(),
+            tcp,
+            network: LazyLock::new(|| Err("no".to_owned())),
+        };
+        let with = |wish| ConfinePolicy {
+            wish,
+            ..ConfinePolicy::default()
+        };
+        let none = host(Err("old".to_owned()), false);
+        let lacking = Lacking::NoLandlock("old".to_owned());
+        let auto = Barriers::on(&none, &with(Confine::Auto), false);
+        assert_eq!(auto, Ok((Barriers::NONE, Some(lacking.clone()))));
+        let required = Barriers::on(&none, &with(Confine::Require), false);
+        assert_eq!(required, Err(lacking));
+        // Before TCP could be forbidden, where no namespace is to be had.
+        let older = host(Ok(()), false);
+        let (barriers, lacking) = Barriers::on(&older, &with(Confine::Auto), false).unwrap();
+        assert_eq!(barriers.names(), [Barrier::Landlock]);
+        assert!(matches!(lacking, Some(Lacking::NoNetworkBarrier(_))));
+        assert!(Barriers::on(&older, &with(Confine::Require), false).is_err());
+        let newer = host(Ok(()), true);
+        let (barriers, lacking) = Barriers::on(&newer, &with(Confine::Require), false).unwrap();
+        assert_eq!(barriers.names(), [Barrier::Landlock, Barrier::LandlockTcp]);
+        assert_eq!(lacking, None);
+    }
+}
