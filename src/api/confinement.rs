@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::api::config::Guests;
-use crate::api::inquiry::{file_of_set, is_trusted};
 use crate::api::load::LoadConfig;
+use crate::api::opened::{file_of_set, is_trusted};
 use crate::guest::confine_words;
 use crate::migration::channel::transport::Transport;
 use crate::model::{Confine, ConfinedBuild};

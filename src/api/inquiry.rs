@@ -1,26 +1,24 @@
 //! The steps that `live` and `check` are made of. Each adds evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::{Builds, GuestDescription, Guests, WorkloadKind};
+use crate::api::config::Guests;
 use crate::api::confinement;
 use crate::api::defaults;
 use crate::api::doubts;
 use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
-use crate::api::error::{Error, Problem};
+use crate::api::error::Error;
 use crate::api::firmware;
 use crate::api::jobs;
 use crate::api::linux;
-use crate::api::names;
-use crate::api::one_case;
+use crate::api::opened::{Alone, Opened};
 use crate::api::progress::{CaseEvent, Event, Progress};
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::devices::DeviceSet;
-use crate::guest::{GuestSpec, Idle, confine};
 use crate::migration::accelerator::choose;
 use crate::migration::batch;
 use crate::migration::case;
@@ -34,14 +32,10 @@ use crate::migration::diagnosis::properties::{ProbeError, suspect};
 use crate::migration::diagnosis::property_diff::Snapshots;
 use crate::migration::diagnosis::survey::{Survey, survey};
 use crate::migration::diagnosis::withdraw::withdraw_moot;
-use crate::migration::endpoint::vm::{Endpoint, RoleArgs};
-use crate::migration::timeouts::Timeouts;
-use crate::model::{CaseName, Direction, Rule};
-use crate::qemu;
+use crate::migration::endpoint::vm::RoleArgs;
+use crate::model::{Direction, Rule};
 use crate::qemu::block_on;
-use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::properties::Asked;
-use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::report::baseline::mark;
 use crate::report::{
     AcceleratorUsed, Case, Coverage, Described, Finding, Notice, NoticeKind, Outcome, Policy,
@@ -51,199 +45,6 @@ use crate::rules::catalogue;
 use crate::rules::judge::judge;
 use crate::rules::known_issues::{KnownIssues, Scope};
 use crate::vmstate::dump::Dump;
-use crate::workload::linux::LEAST_MEMORY_MIB;
-
-/// The set of a run that asks for none.
-const DEFAULT_SET: &str = "default";
-
-/// Two builds for a machine, and the device sets of the guests.
-pub(crate) struct Opened {
-    pub pair: Pair,
-    /// The machine type that cases are named after: that of the old build, where they have two.
-    pub machine: String,
-    /// The machine types, resolved: each build has that of its side.
-    pub machines: Machines,
-    builds: Builds,
-    directions: Vec<Direction>,
-    sets: Vec<DeviceSet>,
-    /// The user's own guest, whose devices are the only set then.
-    guest: Option<GuestSpec>,
-}
-
-impl Opened {
-    /// Opens both builds, and finds what guests are to have.
-    ///
-    /// # Errors
-    /// A build is not available or does not start, they have no such machine in common,
-    /// there is no such device set, or neither build has a device type or the CPU model asked for.
-    pub(crate) fn new(
-        builds: &Builds,
-        machine: Option<&str>,
-        guests: &Guests,
-        progress: &dyn Progress,
-    ) -> Result<Opened, Error> {
-        // Builds that cannot be opened for it would be called unfit.
-        jobs(guests.jobs)?;
-        let guest = guests.own.as_ref().map(read_guest).transpose()?;
-        let machine = machine_of(machine, guests, guest.as_ref())?;
-        let of_guest = guest.as_ref().and_then(|guest| guest.arch.as_deref());
-        let asked = builds.architecture.as_deref().or(of_guest);
-        let architecture = machine::architecture(asked, machine);
-        let means = Means {
-            architecture: architecture.to_owned(),
-            cache: builds.cache.clone(),
-            watcher: &|event| progress.event(Event::Fetch(event)),
-            lists_drivers: true,
-            confine: confinement::of_guests(builds.confine, guests, architecture),
-        };
-        let (old, new) = qemu::parse_both(&builds.old, &builds.new, &means)?;
-        let pair = Pair::open(&old, &new, &means)?;
-        let machines =
-            match machine {
-                Some(wanted) => pair.machines(wanted).map_err(QemuError::from)?,
-                None => pair.usual_machine().map(Machines::same).ok_or_else(|| {
-                    Problem::NoUsualMachine {
-                        target: pair.arch().to_owned(),
-                    }
-                })?,
-            };
-        let sets = match &guest {
-            Some(guest) => vec![guest.devices.clone()],
-            None => device_sets(guests, pair.arch())?,
-        };
-        for set in &sets {
-            names::check_devices(set, &pair)?;
-        }
-        if let Some(cpu) = &guests.cpu {
-            names::check_cpu(cpu, &pair)?;
-        }
-        progress.event(Event::Opened {
-            old: &pair.old.reference(),
-            new: &pair.new.reference(),
-            machine: Some(&machines.old),
-        });
-        Ok(Opened {
-            pair,
-            machine: machines.old.clone(),
-            machines,
-            builds: builds.clone(),
-            directions: builds.directions.clone(),
-            sets,
-            guest,
-        })
-    }
-
-    /// Leaves the device sets that a case is of, and says which device type it is about if it is of none.
-    pub(crate) fn narrow(&mut self, case: &CaseName) -> Alone {
-        self.sets.retain(|set| one_case::is_of_set(case, set));
-        match self.sets.is_empty() {
-            true => Alone::Device(case.subject().to_owned()),
-            false => Alone::Set,
-        }
-    }
-
-    /// Returns the reason why the workload guest cannot run in the user's own guest, if it cannot.
-    pub(crate) fn idle(&self, workload: WorkloadKind) -> Option<Idle> {
-        let board = &self.guest.as_ref()?.board;
-        board.idle.or_else(|| {
-            let mib = LEAST_MEMORY_MIB;
-            let is_little = board.memory < u64::from(mib) << 20;
-            let is_linux = workload == WorkloadKind::Linux;
-            (is_linux && is_little).then_some(Idle::LittleMemory { mib })
-        })
-    }
-}
-
-/// The subject of the case that a run is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Alone {
-    /// A device set, so that no device is tried alone.
-    Set,
-    /// A device type, or the machine without any.
-    Device(String),
-}
-
-pub(crate) fn read_guest(description: &GuestDescription) -> Result<GuestSpec, Problem> {
-    GuestSpec::read(&description.content).map_err(|error| Problem::Guest {
-        label: description.label.clone(),
-        error,
-    })
-}
-
-/// Returns the machine type that is asked for, or that of the user's own guest; nothing where neither names one.
-fn machine_of<'m>(
-    asked: Option<&'m str>,
-    guests: &Guests,
-    guest: Option<&'m GuestSpec>,
-) -> Result<Option<&'m str>, Problem> {
-    match (asked, &guests.own, guest) {
-        (None, Some(own), Some(guest)) => match guest.machine.as_deref() {
-            Some(machine) => Ok(Some(machine)),
-            None => Err(Problem::NoMachine {
-                label: own.label.clone(),
-            }),
-        },
-        _ => Ok(asked),
-    }
-}
-
-/// The sets that are asked for, and one more of single devices.
-fn device_sets(guests: &Guests, arch: &str) -> Result<Vec<DeviceSet>, Problem> {
-    if let Some(folder) = guests.trusted.iter().find(|folder| !folder.is_dir()) {
-        return Err(Problem::NothingTrusted {
-            folder: folder.clone(),
-        });
-    }
-    let mut sets = Vec::new();
-    for name in &guests.device_sets {
-        sets.extend(device_set(name, guests, arch)?.guests());
-    }
-    if !guests.devices.is_empty() {
-        let given = DeviceSet::ad_hoc(&guests.devices, arch)?;
-        let option = || "--device".to_owned();
-        confine(&given, arch).map_err(|leak| Problem::Leak {
-            set: option(),
-            leak,
-        })?;
-        sets.push(given);
-    }
-    if sets.is_empty() {
-        sets = DeviceSet::shipped(DEFAULT_SET)?.guests();
-    }
-    Ok(sets)
-}
-
-/// A shipped set, or one in a file, which runs and reaches nothing unless its folder is trusted.
-fn device_set(name: &str, guests: &Guests, arch: &str) -> Result<DeviceSet, Problem> {
-    let Some(path) = file_of_set(name) else {
-        return Ok(DeviceSet::shipped(name)?.clone());
-    };
-    let set = DeviceSet::load(path)?;
-    if !is_trusted(path, &guests.trusted) {
-        confine(&set, arch).map_err(|leak| Problem::Leak {
-            set: format!("the device set {name}"),
-            leak,
-        })?;
-    }
-    Ok(set)
-}
-
-/// Returns the file or folder of a device set, unless the name is that of a shipped one.
-pub(crate) fn file_of_set(name: &str) -> Option<&Path> {
-    let path = Path::new(name);
-    let is_path = name.contains('/') || name.ends_with(".toml");
-    let is_folder = || DeviceSet::shipped(name).is_err() && path.is_dir();
-    (is_path || is_folder()).then_some(path)
-}
-
-/// Tells whether a file is really in one of these folders, or in one below.
-pub(crate) fn is_trusted(file: &Path, folders: &[PathBuf]) -> bool {
-    let Ok(file) = file.canonicalize() else {
-        return false;
-    };
-    let mut folders = folders.iter().filter_map(|dir| dir.canonicalize().ok());
-    folders.any(|folder| file.starts_with(folder))
-}
 
 /// The evidence that a run has found so far.
 pub(crate) struct Inquiry<'i> {
@@ -345,66 +146,10 @@ impl<'i> Inquiry<'i> {
             self.add(Notice::new(NoticeKind::NotRunning, &**machine, why));
         }
         let running = running && idle.is_none();
-        let first = guests.loops.map(|loops| [loops.first]);
-        let directions = first.as_ref().map_or(&*self.opened.directions, |d| &d[..]);
-        let specs: Vec<CaseSpec> = self
-            .opened
-            .sets
-            .iter()
-            .flat_map(|set| {
-                directions.iter().map(|&direction| CaseSpec {
-                    set: set.clone(),
-                    direction,
-                    part: Part::Whole,
-                })
-            })
-            .collect();
-        let (mut old, mut new) = Endpoint::both(pair);
-        if let Some((of_old, of_new)) = &self.dumps {
-            old.dump = Some(Arc::clone(of_old));
-            new.dump = Some(Arc::clone(of_new));
-        }
-        if self.opened.machines.are_paired() {
-            old.machine = Some(self.opened.machines.old.clone());
-            new.machine = Some(self.opened.machines.new.clone());
-        }
-        old.args.clone_from(&guests.side_args.old);
-        new.args.clone_from(&guests.side_args.new);
-        let mut config = MigrationConfig {
-            board: self
-                .opened
-                .guest
-                .as_ref()
-                .map(|guest| Arc::new(guest.board.clone())),
-            role_args: RoleArgs {
-                source: guests.side_args.source.clone(),
-                destination: guests.side_args.destination.clone(),
-            },
-            cpu: guests.cpu.clone(),
-            profile_cpu: match pair.other_default_cpu(machine) {
-                Some(_) => ProfileCpu::LeftOut,
-                None => ProfileCpu::Given,
-            },
-            transport: guests.transport,
-            capabilities: BTreeSet::from_iter(guests.capabilities.iter().copied())
-                .into_iter()
-                .collect(),
-            running,
-            loops: guests.loops.map(|loops| usize::from(loops.count)),
-            retries: guests.retries.into(),
-            repeat: guests.repeat.into(),
-            timeouts: Timeouts {
-                leg: guests.timeout,
-                ..Timeouts::default()
-            },
-            ..MigrationConfig::paused(
-                (old, new),
-                machine.clone(),
-                pair.arch().to_owned(),
-                logs.to_owned(),
-                Names::of(&self.scope, pair.arch()),
-            )
-        };
+        let specs = self.opened.specs(guests);
+        let names = Names::of(&self.scope, pair.arch());
+        let mut config = self.opened.config(guests, self.dumps.as_ref(), names, logs);
+        config.running = running;
         let used = choose(&mut config, &guests.accelerators)?;
         for capability in guests.capabilities.iter().filter(|of| of.needs_passes()) {
             if used.accelerator.resends() && config.running {

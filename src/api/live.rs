@@ -3,10 +3,11 @@
 use crate::api::config::LiveConfig;
 use crate::api::dumps::{dumps, paired_notice};
 use crate::api::error::Error;
-use crate::api::inquiry::{Inquiry, Opened};
+use crate::api::inquiry::Inquiry;
 use crate::api::logs::LogFolder;
 use crate::api::memory::{Means, Recalled};
 use crate::api::one_case;
+use crate::api::opened::Opened;
 use crate::api::progress::Progress;
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::qemu::properties::Asked;

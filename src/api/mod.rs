@@ -47,6 +47,7 @@ mod merge;
 mod names;
 mod network;
 mod one_case;
+mod opened;
 mod progress;
 mod self_test;
 mod static_check;
