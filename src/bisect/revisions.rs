@@ -230,7 +230,10 @@ impl Drop for Worktree {
 }
 
 /// Runs git, and returns what it prints, or what it complains of.
-fn git(repository: &Path, args: &[&str]) -> Result<Result<String, String>, RevisionError> {
+pub(super) fn git(
+    repository: &Path,
+    args: &[&str],
+) -> Result<Result<String, String>, RevisionError> {
     let mut command = Command::new("git");
     command.arg("-C").arg(repository).args(args);
     command.stdin(Stdio::null());

@@ -1,8 +1,9 @@
 //! `migcompat` in a tree of QEMU: the build in it held against the last release, and against itself as it was before
 //! the change.
 //!
-//! The first run saves its report in the build folder. Those after it show what is new since then, and move the devices
-//! that it is about.
+//! Where a build of the commit is at hand that the work began from, its report is what the tree is held against. Otherwise the
+//! first run saves its report in the build folder. Those after it show what is new since then, and move the devices that
+//! it is about.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,8 +18,10 @@ use clap::error::ErrorKind;
 
 use crate::api;
 use crate::api::{CheckConfig, Doubts};
+use crate::bisect::base::Base;
 use crate::cli::args::{CheckBuildsArgs, GateArg};
 use crate::cli::output::Outputs;
+use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, fail, here, questions};
 use crate::model::visible_lines;
 use crate::qemu::{LAST_RELEASE, Tree, machine};
@@ -74,10 +77,10 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     let machine = args.pair.build.machine.as_deref();
     let arch = machine::architecture(args.pair.build.arch.as_deref(), machine);
     let program = tree.program(arch).map_err(Failure::usage)?;
-    let baseline = baseline_file(&tree, args);
+    let since = Since::find(args, &tree, arch)?;
     let mut reset = args.tree.reset;
     let mut linked = Link::of(&program);
-    let mut exit = once(args, &tree, &baseline, reset);
+    let mut exit = once(args, &tree, &since, reset);
     if !args.tree.watch || matches!(exit, Err(Failure::Usage(_))) {
         return exit;
     }
@@ -94,17 +97,13 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
             here::shown(&program)
         ));
         linked = Link::next(&program, linked.as_ref());
-        exit = once(args, &tree, &baseline, reset);
+        exit = once(args, &tree, &since, reset);
     }
 }
 
 /// Checks the tree, and saves the report where it is to be the baseline.
-fn once(
-    args: &CheckBuildsArgs,
-    tree: &Tree,
-    baseline: &Path,
-    reset: bool,
-) -> Result<Exit, Failure> {
+fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Result<Exit, Failure> {
+    let baseline = &since.file;
     let mut config = CheckConfig::try_from(args)?;
     let is_first = reset || !baseline.exists();
     if !is_first {
@@ -137,25 +136,119 @@ fn once(
     say(&match known {
         None => format!(
             "this is the baseline now ({file}): from here on only what is new is shown; `migcompat --reset` makes the tree \
-             as it is then the baseline"
+             as it is then the baseline{}",
+            since.wanted()
         ),
         Some(known) => format!(
             "shown is what is new since {}, and not what was there before ({known}; -v shows it); `migcompat --reset` makes \
              the tree as it is now the baseline ({file})",
-            age(baseline)
+            since.name()
         ),
     });
     Ok(exit)
 }
 
+/// What the tree is held against.
+struct Since {
+    /// The report of it. It need not be there.
+    file: PathBuf,
+    /// The commit that the work began from, in a git repository.
+    base: Option<Base>,
+    /// The report is of a build of that commit.
+    is_base: bool,
+}
+
+impl Since {
+    /// Finds the report of the commit that the work began from, which is made where a build of it is at hand, or else
+    /// that of the tree as it was; of both, the newer one.
+    ///
+    /// # Errors
+    /// The build of the commit cannot be checked.
+    fn find(args: &CheckBuildsArgs, tree: &Tree, arch: &str) -> Result<Since, Failure> {
+        let own = baseline_file(tree, args, None);
+        let base = Base::of(&tree.top);
+        let commit = base.as_ref().map_or("base", Base::short);
+        let file = baseline_file(tree, args, Some(commit));
+        let known = base.is_some() || args.tree.base.is_some();
+        if known && !args.tree.reset && (!file.exists() || args.tree.base.is_some()) {
+            let built = || base.as_ref().and_then(|base| built(base, tree, arch));
+            if let Some(build) = args.tree.base.clone().or_else(built) {
+                match save_base(args, tree, &build, &file) {
+                    // Nobody asked for it.
+                    Err(failure) if args.tree.base.is_none() => say(&format!(
+                        "the tree is not held against {build}, which the work began from: {failure}"
+                    )),
+                    saved => saved?,
+                }
+            }
+        }
+        let written = |file: &Path| fs::metadata(file).and_then(|found| found.modified()).ok();
+        // A reset, or a build of the commit after it.
+        let is_base = known && !args.tree.reset && written(&file) > written(&own);
+        Ok(Since {
+            file: if is_base { file } else { own },
+            base,
+            is_base,
+        })
+    }
+
+    /// Returns what it is, for a reader.
+    fn name(&self) -> String {
+        match &self.base {
+            Some(base) if self.is_base => {
+                format!("{}, where the work left {}", base.short(), base.left)
+            }
+            None if self.is_base => "the build that the work began from".to_owned(),
+            Some(_) | None => age(&self.file),
+        }
+    }
+
+    /// Says what is needed to be held against the commit that the work began from.
+    fn wanted(&self) -> String {
+        self.base.as_ref().map_or_else(String::new, |base| {
+            let Base { left, .. } = base;
+            let commit = base.short();
+            format!(
+                "; to see all that is new since {commit}, where the work left {left}, build that commit (`git worktree add \
+                 ../qemu-base {commit}`) or name a build of it (--base BUILD)"
+            )
+        })
+    }
+}
+
+/// Returns the build of a commit in another worktree of the tree's repository.
+fn built(base: &Base, tree: &Tree, arch: &str) -> Option<String> {
+    let trees = base.worktrees(&tree.top).into_iter();
+    let mut trees = trees.filter_map(|folder| Tree::find(&folder));
+    let built = trees.find(|other| other.top != tree.top && other.program(arch).is_ok())?;
+    Some(here::shown(&built.build))
+}
+
+/// Checks a build of the commit that the work began from as the tree is checked, and saves the report.
+fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> Result<(), Failure> {
+    let mut config = CheckConfig::try_from(args)?;
+    config.builds.new = build.to_owned();
+    if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
+        config.memory.tree = Some(tree.top.clone());
+    }
+    if !args.output.quiet {
+        say(&format!("checking {build}, which the work began from"));
+    }
+    let report = api::check(&config, &Display::new(args.output.quiet))?.report;
+    save(&report, file)
+        .with_context(|| format!("cannot save the baseline {}", file.display()))
+        .map_err(Failure::usage)
+}
+
 /// Returns the file for the baseline of a question: of another machine or another old build it is another one.
-fn baseline_file(tree: &Tree, args: &CheckBuildsArgs) -> PathBuf {
+fn baseline_file(tree: &Tree, args: &CheckBuildsArgs, commit: Option<&str>) -> PathBuf {
     let build = &args.pair.build;
     let against = args.pair.against.as_deref().unwrap_or(LAST_RELEASE);
     let parts = [
         Some(against),
         build.arch.as_deref(),
         build.machine.as_deref(),
+        commit,
     ];
     let parts: Vec<String> = parts.into_iter().flatten().map(plain).collect();
     let name = format!("{}.json", parts.join("+"));

@@ -69,7 +69,9 @@ pub(crate) fn attach(report: &mut Report) {
     });
     for finding in &mut report.findings {
         let is_read = finding.change == ChangeKey::Unknown;
-        if finding.level == Level::Note || finding.allowed_by.is_some() {
+        // Of what is a note by itself, a maintainer asks what to do so that it stays one.
+        let is_settled = finding.level == Level::Note && finding.rule.level() != Level::Note;
+        if is_settled || finding.allowed_by.is_some() {
             finding.code.clear();
         } else if !is_read {
             finding.code = code(finding, release.as_deref());
@@ -80,9 +82,16 @@ pub(crate) fn attach(report: &mut Report) {
 /// Returns the code for a finding, of which the machine types up to a release are to stay as they are.
 fn code(finding: &Finding, release: Option<&str>) -> Vec<Code> {
     let values = values(finding, release);
-    let names = finding.rule.entry().code.iter();
-    let fill = |name: &String| TEMPLATES.get(name.as_str())?.fill(&values);
-    names.filter_map(fill).collect()
+    let entries = finding.rule.entry().code.iter();
+    let fill = |name: &str| TEMPLATES.get(name)?.fill(&values);
+    entries
+        .filter_map(|entry| alternatives(entry).find_map(fill))
+        .collect()
+}
+
+/// Returns the templates of an entry of a rule, of which the first that fits is taken.
+fn alternatives(entry: &str) -> impl Iterator<Item = &str> {
+    entry.split('|').map(str::trim)
 }
 
 impl Template {
@@ -588,22 +597,17 @@ mod tests {
 
     #[test]
     fn every_rule_names_files_that_are_there_and_every_file_is_named() {
-        let named: Vec<&String> = Rule::ALL
-            .iter()
-            .flat_map(|rule| &rule.entry().code)
-            .collect();
+        let entries = Rule::ALL.iter().flat_map(|rule| &rule.entry().code);
+        let named: Vec<&str> = entries.flat_map(|entry| alternatives(entry)).collect();
         for name in &named {
-            assert!(
-                TEMPLATES.contains_key(name.as_str()),
-                "rules/code/{name}.toml"
-            );
+            assert!(TEMPLATES.contains_key(name), "rules/code/{name}.toml");
         }
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/code");
         for file in std::fs::read_dir(folder).expect("a folder") {
             let file = file.expect("readable").file_name();
             let name = file.to_string_lossy().replace(".toml", "");
             assert!(
-                named.iter().any(|known| **known == name),
+                named.iter().any(|known| *known == name),
                 "no rule has {name}"
             );
             assert!(

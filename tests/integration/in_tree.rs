@@ -1,8 +1,9 @@
 //! A developer who stands in a tree of QEMU and names no build.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use macro_rules_attribute::apply;
 use nix::sys::signal::{Signal, kill};
@@ -251,6 +252,68 @@ fn a_change_in_a_tree_is_told_alone_until_the_baseline_is_reset() {
     follows_the_schema(&saved);
     let mut findings = saved["findings"].as_array().expect("a list").iter();
     assert!(findings.any(|finding| finding["section"] == "lsi53c810"));
+}
+
+#[apply(test)]
+#[needs(Builds, Program("git"))]
+fn work_in_a_repository_is_held_against_the_commit_that_it_began_from() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let top = tree(dir.path(), "10.0.13");
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.current_dir(&top).args(["-c", "user.name=a test"]);
+        command.args(["-c", "user.email=test@localhost"]).args(args);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command.env("GIT_CONFIG_SYSTEM", "/dev/null");
+        let output = command.output().expect("git");
+        assert!(output.status.success(), "{args:?} {}", stderr(&output));
+        stdout(&output).trim().to_owned()
+    };
+    git(&["init", "-q", "-b", "master"]);
+    git(&["add", "VERSION", "include"]);
+    git(&["commit", "-q", "-m", "the last of others"]);
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    git(&["checkout", "-q", "-b", "topic"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "own work"]);
+    let sed = "'/\"field\": \"respid0\"/,/\"size\"/s/\"size\": 1$/\"size\": 2/'";
+    link_changed(&top, "debian:trixie", sed);
+    let at = |args: &[&str]| {
+        let against = ["--against", "debian:bookworm", "--device-set", "bare"];
+        let mut command = with_builds(&[&against, args].concat());
+        command.current_dir(&top).output().expect("it starts")
+    };
+    // The change is there from the first run on: nobody can tell it from what was there before.
+    let first = at(&[]);
+    let wanted = format!("git worktree add ../qemu-base {commit}");
+    assert!(stderr(&first).contains(&wanted), "{}", stderr(&first));
+    let is_told = |output: &Output| {
+        let told = report(output);
+        let findings = told["findings"].as_array().expect("a list").iter();
+        let new = findings.filter(|finding| finding["baseline"] == "new");
+        let new: BTreeSet<String> = new.map(|of| of["section"].to_string()).collect();
+        !new.is_empty() && new.iter().all(|section| section.contains("lsi53c8"))
+    };
+    let json = ["--format", "json"];
+    assert!(!is_told(&at(&json)));
+    // A build of the commit says what was there before.
+    git(&["worktree", "add", "-q", "../base", "master"]);
+    let base = dir.path().join("base");
+    fs::create_dir(base.join("build")).expect("made");
+    link(&base, "debian:trixie");
+    let told = at(&json);
+    assert!(is_told(&told), "{}", stdout(&told));
+    let since = format!("new since {commit}, where the work left master");
+    assert!(stderr(&told).contains(&since), "{}", stderr(&told));
+    // It is kept, and a reset is newer.
+    git(&["worktree", "remove", "--force", "../base"]);
+    assert!(is_told(&at(&json)));
+    at(&["--reset", "-q"]);
+    let again = at(&json);
+    assert!(!is_told(&again), "{}", stderr(&again));
+    let named = at(&["--base", "debian:trixie", "--format", "json"]);
+    assert!(is_told(&named), "{}", stderr(&named));
+    let refused = at(&["--base", "./nowhere"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
 }
 
 #[apply(test)]

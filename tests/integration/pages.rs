@@ -80,6 +80,10 @@ fn sound(page: &str) {
     anchors.sort_unstable();
     anchors.dedup();
     assert_eq!(anchors.len(), all, "an anchor twice");
+    let links = page.split(" href=\"#").skip(1);
+    for link in links.filter_map(|rest| rest.split('"').next()) {
+        assert!(anchors.binary_search(&link).is_ok(), "{link} leads nowhere");
+    }
     for foreign in ["@import", "url("] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -99,10 +103,11 @@ pub fn everything() -> Report {
             variable: "vmstate_esp".to_owned(),
             ..Source::default()
         });
-        if finding.direction == Direction::Forward {
-            let case = "q35/am53c974/unix/forward".to_owned();
-            finding.confirmed_by = Some(Confirmation::Case(case));
-        }
+        let case = "q35/am53c974/unix/forward".to_owned();
+        finding.confirmed_by = Some(match finding.direction {
+            Direction::Forward => Confirmation::Case(case),
+            Direction::Backward => Confirmation::Streams,
+        });
     }
     let case = |device: &str, direction, outcome| {
         let id = format!("q35/{device}/unix/{direction}");

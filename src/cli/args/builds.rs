@@ -82,6 +82,10 @@ pub(crate) struct TreeArgs {
     /// In a tree of QEMU: check again each time that its build is linked, until a signal ends it
     #[arg(long, conflicts_with = "old")]
     pub watch: bool,
+    /// In a tree of QEMU: the build of the commit that the work began from, whose differences are not shown [default: a
+    /// worktree of that commit that is built]
+    #[arg(long, value_name = "BUILD", conflicts_with_all = ["old", "reset"])]
+    pub base: Option<String>,
     /// In a tree of QEMU: make the tree as it is now the baseline, instead of the one that is saved in its build
     #[arg(long, conflicts_with = "old")]
     pub reset: bool,

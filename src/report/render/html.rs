@@ -301,6 +301,11 @@ impl<'r> Page<'r> {
         own.map_or("", |(_, anchor)| anchor)
     }
 
+    /// Tells whether the page has a case of this id: a finding may be confirmed by what both builds send, too.
+    fn has_case(&self, id: &str) -> bool {
+        self.report.cases.iter().any(|case| case.id == id)
+    }
+
     /// Returns the cases of a row by the columns of the table.
     fn cells<'p>(&'p self, row: &'p Row<'r>) -> Vec<(&'r str, Option<&'p Cell<'r>>)> {
         let machines = self.columns.iter();
