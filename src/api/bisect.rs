@@ -15,6 +15,7 @@ use crate::bisect::search::{Search, State};
 use crate::migration::case::milliseconds;
 use crate::model::CaseName;
 use crate::qemu;
+use crate::qemu::CacheConfig;
 use crate::report::bisection::{
     BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
 };
@@ -88,7 +89,7 @@ pub struct BisectConfig {
     /// The guest's architecture.
     pub architecture: Option<String>,
     /// The folder for fetched builds.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The guests, and how they are moved.
     pub guests: Guests,
     /// The lists and the policy; they decide nothing, but explain what fails.
@@ -117,7 +118,7 @@ impl BisectConfig {
             case,
             machine: None,
             architecture: None,
-            cache: None,
+            cache: CacheConfig::default(),
             guests: Guests::new(),
             judging: Judging::new(),
             history: None,

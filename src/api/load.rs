@@ -25,7 +25,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, BuildKind, BuildRef};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
-use crate::qemu::{Means, Opened, QemuError, block_on, machine};
+use crate::qemu::{CacheConfig, Means, Opened, QemuError, block_on, machine};
 use crate::report::{
     Cause, FailureKind, LegSide, Notice, NoticeKind, Outcome as CaseOutcome, Policy, Report,
     notices_of,
@@ -51,7 +51,7 @@ pub struct LoadConfig {
     /// The guest's architecture; by default what the machine type implies, else x86_64.
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The machine type; by default the one that the state names.
     pub machine: Option<String>,
     /// The guest that the state is of. By default the domain in an image of libvirt, or else a machine with the
@@ -80,7 +80,7 @@ impl LoadConfig {
             snapshot: None,
             build: build.into(),
             architecture: None,
-            cache: None,
+            cache: CacheConfig::default(),
             machine: None,
             guest: None,
             args: Vec::new(),

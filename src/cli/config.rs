@@ -14,14 +14,14 @@ use crate::api::{
     SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
-    LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
-    SweepArgs, TierArgs, Workload,
+    BisectArgs, CacheArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs,
+    LiveArgs, LoadArgs, LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
+    SelfTestArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
-use crate::qemu::LAST_RELEASE;
+use crate::qemu::{CacheConfig, LAST_RELEASE};
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl TryFrom<&StaticArgs> for StaticConfig {
@@ -77,7 +77,7 @@ impl TryFrom<&LoadArgs> for LoadConfig {
             offset: args.offset,
             snapshot: args.snapshot.clone(),
             architecture: args.of.arch.clone(),
-            cache: args.of.cache.clone(),
+            cache: CacheConfig::from(&args.of.cache),
             machine: args.of.machine.clone(),
             guest: args.guest.as_deref().map(guest_file).transpose()?,
             args: words("--arg", &args.arg)?,
@@ -100,7 +100,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
                 old: args.old.clone(),
                 new: args.new.clone(),
                 architecture: None,
-                cache: args.cache.clone(),
+                cache: CacheConfig::from(&args.cache),
                 directions: args.direction.list().to_vec(),
             },
             machines: Machines {
@@ -129,7 +129,7 @@ impl From<&MapArgs> for MapConfig {
         MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
-            cache: args.cache.clone(),
+            cache: CacheConfig::from(&args.cache),
             machines: Machines {
                 names: args.machine.clone(),
                 architectures: args.arch.clone(),
@@ -187,9 +187,18 @@ impl From<&SelfTestArgs> for SelfTestConfig {
         config.build.clone_from(&args.build_arg);
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
-        config.cache.clone_from(&args.build.cache);
+        config.cache = CacheConfig::from(&args.build.cache);
         config.accelerators.clone_from(&args.accel.accel);
         config
+    }
+}
+
+impl From<&CacheArgs> for CacheConfig {
+    fn from(args: &CacheArgs) -> CacheConfig {
+        CacheConfig {
+            folder: args.cache.clone(),
+            offline: args.offline,
+        }
     }
 }
 
@@ -225,7 +234,7 @@ impl TryFrom<&PairArgs> for Builds {
             old,
             new,
             architecture: args.build.arch.clone(),
-            cache: args.build.cache.clone(),
+            cache: CacheConfig::from(&args.build.cache),
             directions: args.direction.list().to_vec(),
         })
     }
@@ -253,7 +262,7 @@ impl TryFrom<&BisectArgs> for BisectConfig {
             old: args.old.clone(),
             machine: args.build.machine.clone(),
             architecture: args.build.arch.clone(),
-            cache: args.build.cache.clone(),
+            cache: CacheConfig::from(&args.build.cache),
             guests: guests(&args.migration, None)?,
             judging: judging(&args.judge),
             history: args.history.clone(),

@@ -33,7 +33,7 @@ mod tree;
 
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
-pub use cache::{Cache, Damage};
+pub use cache::{Cache, CacheConfig, Damage};
 pub(crate) use cache::{CacheError, Cached, InUse};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};
 pub(crate) use dump::DumpError;

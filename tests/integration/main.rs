@@ -51,6 +51,7 @@ mod manual;
 mod map;
 mod merge;
 mod new_rule;
+mod offline;
 mod output_file;
 mod own_guests;
 mod owners;

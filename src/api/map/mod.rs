@@ -19,7 +19,7 @@ use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
 use crate::model::{AcceleratorPreference, Direction};
 use crate::parallel::each;
-use crate::qemu::{Fingerprints, QemuError};
+use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
 use crate::report::{Report, Sought};
 use crate::sweep::shard::Shard;
@@ -37,7 +37,7 @@ pub struct MapConfig {
     /// The directions; by default both.
     pub directions: Vec<Direction>,
     /// The folder for fetched builds.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The machines. An alias like `q35` is the newest versioned one that both builds of a pair have.
     pub machines: Machines,
     /// Device types to try, with `*` for any text; by default all.
@@ -65,7 +65,7 @@ impl MapConfig {
             builds: builds.into_iter().map(Into::into).collect(),
             all_pairs: false,
             directions: Direction::BOTH.to_vec(),
-            cache: None,
+            cache: CacheConfig::default(),
             machines: Machines::new(),
             only: Vec::new(),
             accelerators: AcceleratorPreference::default(),

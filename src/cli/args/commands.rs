@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::args::builds::{AccelArgs, BuildArgs, Directions, PairArgs, TreeArgs};
+use crate::cli::args::builds::{AccelArgs, BuildArgs, CacheArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
 use crate::cli::args::output::{DataFormat, MapFormat, OutputArgs};
@@ -180,9 +180,8 @@ pub(crate) struct MapArgs {
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// File with the results of earlier runs, to which each pair is added
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -253,9 +252,8 @@ pub(crate) struct SweepArgs {
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]

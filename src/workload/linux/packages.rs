@@ -76,6 +76,7 @@ pub(crate) fn packages(
     };
     let source = Source {
         entry,
+        target,
         cache,
         watcher,
     };
@@ -117,6 +118,7 @@ pub(crate) fn fetch_all(
     };
     let source = Source {
         entry,
+        target,
         cache,
         watcher,
     };
@@ -131,6 +133,7 @@ pub(crate) fn fetch_all(
 /// The place that packages of a target come from.
 struct Source<'s> {
     entry: &'static KernelEntry,
+    target: &'s str,
     cache: &'s Cache,
     watcher: FetchWatcher<'s>,
 }
@@ -172,6 +175,7 @@ impl Source<'_> {
             extent,
             architecture: Some(&self.entry.debian),
             what,
+            command: &format!("builds fetch --workload linux --arch {}", self.target),
         };
         obtain(wanted, fits, self.cache, self.watcher)
     }
