@@ -55,6 +55,7 @@ mod offline;
 mod output_file;
 mod own_guests;
 mod owners;
+mod packages;
 mod pages;
 mod pipelines;
 mod properties;
