@@ -101,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     let means = Means {
         confine: ConfinePolicy::default(),
         architecture: "x86_64".to_owned(),
-        cache: Some(PathBuf::from(cache)),
+        cache: Some(PathBuf::from(cache)).into(),
         watcher: &|event| eprintln!("{event}"),
         lists_drivers: true,
     };

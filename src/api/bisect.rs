@@ -15,6 +15,7 @@ use crate::bisect::search::{Search, State};
 use crate::migration::case::milliseconds;
 use crate::model::{CaseName, Confine};
 use crate::qemu;
+use crate::qemu::CacheConfig;
 use crate::report::bisection::{
     BISECTION_SCHEMA, Bisection, Candidate, Conclusion, Judgement, Place, Step,
 };
@@ -88,7 +89,7 @@ pub struct BisectConfig {
     /// The guest's architecture.
     pub architecture: Option<String>,
     /// The folder for fetched builds.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The confinement of all that the builds start.
     pub confine: Confine,
     /// The guests, and how they are moved.
@@ -119,7 +120,7 @@ impl BisectConfig {
             case,
             machine: None,
             architecture: None,
-            cache: None,
+            cache: CacheConfig::default(),
             confine: Confine::Auto,
             guests: Guests::new(),
             judging: Judging::new(),

@@ -10,6 +10,7 @@ use crate::api::memory::Memory;
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::capability::Capability;
 use crate::model::{AcceleratorPreference, CaseName, Confine, Direction, Exclusion};
+use crate::qemu::CacheConfig;
 use crate::report::{Policy, RequiredCoverage};
 use crate::sweep::shard::Shard;
 
@@ -26,7 +27,7 @@ pub struct Builds {
     /// what the machine type implies, else x86_64.
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The confinement of all that the builds start.
     pub confine: Confine,
     /// The directions; by default both.
@@ -40,7 +41,7 @@ impl Builds {
             old: old.into(),
             new: new.into(),
             architecture: None,
-            cache: None,
+            cache: CacheConfig::default(),
             confine: Confine::Auto,
             directions: Direction::BOTH.to_vec(),
         }
@@ -54,7 +55,13 @@ impl Builds {
 
     /// Sets the folder for fetched builds.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Builds {
-        self.cache = Some(folder.into());
+        self.cache.folder = Some(folder.into());
+        self
+    }
+
+    /// Has nothing fetched: a build that is not in the folder is an error.
+    pub fn offline(mut self) -> Builds {
+        self.cache.offline = true;
         self
     }
 

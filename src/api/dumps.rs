@@ -1,14 +1,13 @@
 //! The source of the two dumps: files, or builds that are asked to write them.
 
-use std::path::PathBuf;
-
 use crate::api::confinement;
 use crate::model::{BuildKind, BuildRef, Confine};
 use crate::parallel::side_by_side;
 use crate::qemu;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    BuildArg, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError, machine,
+    BuildArg, CacheConfig, FetchWatcher, Means, Opened, Pair as Builds, PairError, QemuError,
+    machine,
 };
 use crate::report::{Notice, NoticeKind};
 use crate::vmstate::dump::Dump;
@@ -25,7 +24,7 @@ pub(crate) struct DumpRequest<'w> {
     pub new: &'w str,
     pub machine: Option<&'w str>,
     pub architecture: Option<&'w str>,
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     pub confine: Confine,
     pub watcher: FetchWatcher<'w>,
 }

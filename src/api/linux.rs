@@ -1,7 +1,6 @@
 //! What the Linux guests of a run are made of.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests, WorkloadKind};
@@ -11,7 +10,7 @@ use crate::api::progress::{Event, Progress};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::linux_boot::pci_functions;
-use crate::qemu::{Cache, FetchWatcher, QemuError, block_on};
+use crate::qemu::{Cache, CacheConfig, FetchWatcher, QemuError, block_on};
 use crate::report::Notice;
 use crate::workload::linux::{Driven, Kit, Network, PciFunction, packages, targets};
 
@@ -62,10 +61,10 @@ pub(crate) fn equip(
 pub(crate) fn kits(
     archs: &[&str],
     network: Network,
-    cache: Option<&Path>,
+    cache: &CacheConfig,
     watcher: FetchWatcher<'_>,
 ) -> Result<BTreeMap<String, Arc<Kit>>, Error> {
-    let cache = Cache::new(cache.map(Path::to_owned)).map_err(QemuError::from)?;
+    let cache = Cache::new(cache.clone()).map_err(QemuError::from)?;
     let mut kits = BTreeMap::new();
     for &arch in archs {
         if let Some(packages) = packages(arch, Driven::All, &cache, watcher)? {

@@ -26,7 +26,7 @@ use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, BuildKind, BuildRef, Confine};
 use crate::qemu;
 use crate::qemu::machine::ProfileCpu;
-use crate::qemu::{Means, Opened, QemuError, block_on, machine};
+use crate::qemu::{CacheConfig, Means, Opened, QemuError, block_on, machine};
 use crate::report::{
     Cause, FailureKind, LegSide, Notice, NoticeKind, Outcome as CaseOutcome, Policy, Report,
     notices_of,
@@ -52,7 +52,7 @@ pub struct LoadConfig {
     /// The guest's architecture; by default what the machine type implies, else x86_64.
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The confinement of all that the build starts.
     pub confine: Confine,
     /// The machine type; by default the one that the state names.
@@ -83,7 +83,7 @@ impl LoadConfig {
             snapshot: None,
             build: build.into(),
             architecture: None,
-            cache: None,
+            cache: CacheConfig::default(),
             confine: Confine::Auto,
             machine: None,
             guest: None,

@@ -82,7 +82,7 @@ pub use crate::migration::endpoint::capability::Capability;
 pub use crate::model::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use crate::model::{BadCaseName, CaseName};
 pub use crate::model::{Barrier, Confine, ConfinedBuild};
-pub use crate::qemu::{Damage, FetchEvent, FetchStep};
+pub use crate::qemu::{CacheConfig, Damage, FetchEvent, FetchStep};
 pub use crate::sweep::shard::{BadShard, Shard};
 
 use crate::report::Report;

@@ -11,7 +11,7 @@ use crate::qemu::{BuildArg, Cache, QemuError};
 use crate::workload::linux;
 
 pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
-    let cache = Cache::new(args.cache.clone()).map_err(QemuError::from)?;
+    let cache = Cache::new(&args.cache).map_err(QemuError::from)?;
     match &args.command {
         BuildsCommand::List => list(&cache),
         BuildsCommand::Fetch {
@@ -20,6 +20,11 @@ pub(crate) fn run(args: &BuildsArgs) -> Result<Exit, Failure> {
             arch,
             refresh,
         } => {
+            if *refresh && cache.is_offline() {
+                return Err(Failure::usage(anyhow::anyhow!(
+                    "--refresh fetches what is in the cache again, and --offline keeps from fetching: leave out one of them"
+                )));
+            }
             // Whoever fetches what is there wants to know that it is sound.
             let cache = cache.with_care();
             for build in parse_all(builds)? {

@@ -14,14 +14,14 @@ use crate::api::{
     SecondPass, SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, GuestOfMany, JudgeArgs,
-    LiveArgs, LoadArgs, LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
-    SelfTestArgs, StaticArgs, SweepArgs, TierArgs, Workload,
+    BisectArgs, CacheArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, GuestOfMany,
+    JudgeArgs, LiveArgs, LoadArgs, LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs,
+    PairArgs, SelfTestArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
 use crate::model::Exclusion;
-use crate::qemu::LAST_RELEASE;
+use crate::qemu::{CacheConfig, LAST_RELEASE};
 use crate::report::{Gate, LevelOverride, LevelOverrides, Policy};
 
 impl TryFrom<&StaticArgs> for StaticConfig {
@@ -77,7 +77,7 @@ impl TryFrom<&LoadArgs> for LoadConfig {
             offset: args.offset,
             snapshot: args.snapshot.clone(),
             architecture: args.of.arch.clone(),
-            cache: args.of.cache.clone(),
+            cache: CacheConfig::from(&args.of.cache),
             confine: args.of.confine.confine,
             machine: args.of.machine.clone(),
             guest: args.guest.as_deref().map(guest_file).transpose()?,
@@ -101,7 +101,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
                 old: args.old.clone(),
                 new: args.new.clone(),
                 architecture: None,
-                cache: args.cache.clone(),
+                cache: CacheConfig::from(&args.cache),
                 confine: args.confine.confine,
                 directions: args.direction.list().to_vec(),
             },
@@ -135,7 +135,7 @@ impl TryFrom<&MapArgs> for MapConfig {
         Ok(MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
-            cache: args.cache.clone(),
+            cache: CacheConfig::from(&args.cache),
             confine: args.confine.confine,
             machines: Machines {
                 names: args.machine.clone(),
@@ -194,10 +194,19 @@ impl From<&SelfTestArgs> for SelfTestConfig {
         config.build.clone_from(&args.build_arg);
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
-        config.cache.clone_from(&args.build.cache);
+        config.cache = CacheConfig::from(&args.build.cache);
         config.confine = args.build.confine.confine;
         config.accelerators.clone_from(&args.accel.accel);
         config
+    }
+}
+
+impl From<&CacheArgs> for CacheConfig {
+    fn from(args: &CacheArgs) -> CacheConfig {
+        CacheConfig {
+            folder: args.cache.clone(),
+            offline: args.offline,
+        }
     }
 }
 
@@ -233,7 +242,7 @@ impl TryFrom<&PairArgs> for Builds {
             old,
             new,
             architecture: args.build.arch.clone(),
-            cache: args.build.cache.clone(),
+            cache: CacheConfig::from(&args.build.cache),
             confine: args.build.confine.confine,
             directions: args.direction.list().to_vec(),
         })
@@ -262,7 +271,7 @@ impl TryFrom<&BisectArgs> for BisectConfig {
             old: args.old.clone(),
             machine: args.build.machine.clone(),
             architecture: args.build.arch.clone(),
-            cache: args.build.cache.clone(),
+            cache: CacheConfig::from(&args.build.cache),
             confine: args.build.confine.confine,
             guests: guests(&args.migration, None)?,
             judging: judging(&args.judge),

@@ -9,6 +9,7 @@ use crate::cli::args::DumpArgs;
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
+use crate::qemu::CacheConfig;
 
 /// Level of the compressed forms: dumps shrink to a twentieth at any.
 const GZIP: flate2::Compression = flate2::Compression::new(6);
@@ -23,7 +24,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
         new: &args.build_arg,
         machine: args.build.machine.as_deref(),
         architecture: args.build.arch.as_deref(),
-        cache: args.build.cache.clone(),
+        cache: CacheConfig::from(&args.build.cache),
         confine: args.build.confine.confine,
         watcher: &|event| display.fetch(event),
     })

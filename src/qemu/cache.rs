@@ -141,11 +141,30 @@ impl Entry {
     }
 }
 
+/// The place of fetched builds, and whether more may be fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The folder; by default `migcompat` in the user's cache folder.
+    pub folder: Option<PathBuf>,
+    /// No network: what is not in the folder is an error.
+    pub offline: bool,
+}
+
+impl From<Option<PathBuf>> for CacheConfig {
+    fn from(folder: Option<PathBuf>) -> CacheConfig {
+        CacheConfig {
+            folder,
+            ..CacheConfig::default()
+        }
+    }
+}
+
 /// The folder in which fetched builds are kept.
 #[derive(Debug, Clone)]
 pub struct Cache {
     /// Nothing where no folder is named and there is no home: what needs no cache works without one.
     dir: Option<PathBuf>,
+    offline: bool,
     care: Care,
 }
 
@@ -182,19 +201,20 @@ pub(crate) struct Fetching {
 }
 
 impl Cache {
-    /// The cache in `dir`, or else in `$XDG_CACHE_HOME/migcompat`, by default
+    /// The cache in the folder that is named, or else in `$XDG_CACHE_HOME/migcompat`, by default
     /// `~/.cache/migcompat`. Nothing is made before it is needed, and no home is no error before that.
     ///
     /// # Errors
     /// Something else than a folder has the name.
-    pub fn new(dir: Option<PathBuf>) -> Result<Cache, CacheError> {
+    pub fn new(config: impl Into<CacheConfig>) -> Result<Cache, CacheError> {
+        let CacheConfig { folder, offline } = config.into();
         // The XDG base directory specification: a relative path there is to be ignored.
         let absolute = |name| {
             std::env::var_os(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
         };
-        let dir = match dir {
+        let dir = match folder {
             Some(dir) => Some(std::path::absolute(&dir).map_err(at("finding the folder", &dir))?),
             None => absolute("XDG_CACHE_HOME")
                 .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
@@ -204,6 +224,7 @@ impl Cache {
             Some(dir) if dir.exists() && !dir.is_dir() => Err(CacheError::NotAFolder(dir)),
             dir => Ok(Cache {
                 dir,
+                offline,
                 care: Care::Quick,
             }),
         }
@@ -215,6 +236,11 @@ impl Cache {
             care: Care::Thorough,
             ..self
         }
+    }
+
+    /// Tells whether nothing may be fetched.
+    pub fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// Returns the folder, which need not be there yet.
@@ -648,6 +674,7 @@ mod tests {
     fn without_a_home_there_is_an_empty_cache_until_one_is_needed() {
         let cache = Cache {
             dir: None,
+            offline: false,
             care: Care::Quick,
         };
         assert!(cache.list().unwrap().is_empty());

@@ -40,6 +40,18 @@ pub enum FetchError {
     #[error("debian:{suite}: the Debian archive cannot be reached; {INSTEAD}{}", quoted(.detail))]
     Unreachable { suite: String, detail: String },
     #[error(
+        "debian:{suite} has no {what} in the cache {}, and nothing is fetched (--offline): \
+         `migcompat {command}` fetches it where there is a network", folder.display()
+    )]
+    Offline {
+        suite: String,
+        /// The contents that were looked for.
+        what: String,
+        folder: PathBuf,
+        /// The arguments that fetch them.
+        command: String,
+    },
+    #[error(
         "debian:{suite} has no package with a {what} (looked for {})", packages.join(", ")
     )]
     NoPackage {
@@ -81,6 +93,19 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// Tells whether the arguments are to blame.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            FetchError::NoSuchSuite { .. } | FetchError::Offline { .. } => true,
+            FetchError::Damaged { source, .. } => {
+                matches!(&**source, QemuError::Fetch(FetchError::Offline { .. }))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Opens the build of a suite for a target, from the cache or fetched into it.
 ///
 /// # Errors
@@ -100,6 +125,7 @@ pub(crate) fn open(
         extent: Extent::WithDependencies,
         architecture: None,
         what: &format!("QEMU for {arch}"),
+        command: &format!("builds fetch debian:{suite} --arch {arch}"),
     };
     let fits = |root: &Path| Build::package(&label, arch, root, None).is_some();
     let InUse { root, lock } = obtain(wanted, fits, cache, watcher)?;
@@ -143,6 +169,8 @@ pub(crate) struct Wanted<'a> {
     pub architecture: Option<&'a str>,
     /// The contents that are needed, for errors.
     pub what: &'a str,
+    /// The arguments of ours that fetch them, for errors.
+    pub command: &'a str,
 }
 
 impl Wanted<'_> {
@@ -207,6 +235,15 @@ fn fetch_into(
     watcher: FetchWatcher<'_>,
 ) -> Result<InUse, QemuError> {
     let suite = wanted.suite;
+    if cache.is_offline() {
+        return Err(FetchError::Offline {
+            suite: suite.to_owned(),
+            what: wanted.what.to_owned(),
+            folder: cache.path()?.to_owned(),
+            command: wanted.command.to_owned(),
+        }
+        .into());
+    }
     let fetching = cache.start_fetch(suite, watcher)?;
     // The previous owner of the lock may have fetched what is needed here.
     if let Cached::Fits(found) = cached()? {

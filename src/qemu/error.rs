@@ -35,7 +35,7 @@ impl QemuError {
         match self {
             QemuError::Spec(_) => true,
             QemuError::Cache(error) => error.is_usage(),
-            QemuError::Fetch(error) => matches!(error, FetchError::NoSuchSuite { .. }),
+            QemuError::Fetch(error) => error.is_usage(),
             QemuError::Machine(error) => error.is_unknown(),
             QemuError::Start(_) | QemuError::Dump(_) | QemuError::NotConfined { .. } => false,
         }

@@ -36,7 +36,7 @@ mod tree;
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
 pub(crate) use bulk::DeviceTree;
-pub use cache::{Cache, Damage};
+pub use cache::{Cache, CacheConfig, Damage};
 pub(crate) use cache::{CacheError, Cached, InUse};
 pub use confinement::ConfinePolicy;
 pub(crate) use confinement::{Granted, Lacking};

@@ -9,7 +9,7 @@ use crate::parallel::side_by_side;
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::machine::Machines;
 use crate::qemu::{
-    Build, BuildArg, BuildInfo, Cache, ConfinePolicy, FetchWatcher, Firmware, Lacking,
+    Build, BuildArg, BuildInfo, Cache, CacheConfig, ConfinePolicy, FetchWatcher, Firmware, Lacking,
     NoCommonMachine, Problem, QemuError, StartError, machine,
 };
 
@@ -19,7 +19,7 @@ pub struct Means<'w> {
     /// The target that a suite's program is chosen for; see [`machine::architecture`].
     pub architecture: String,
     /// The folder where fetched builds are kept, unless the usual place is meant.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The watcher of what is fetched.
     pub watcher: FetchWatcher<'w>,
     /// Set if devices are to be plugged into guests: a build is asked for its drivers with the rest.

@@ -327,7 +327,11 @@ fn the_pipeline_does_as_it_is_written() {
     let devices = merge.report()["cases"].as_array().expect("cases").len();
     assert!(devices >= 10, "{devices}");
 
+    // What the cache has is not fetched.
+    let offline = || "MIGCOMPAT_OFFLINE".to_owned();
+    pipeline.set.insert(offline(), "1".to_owned());
     let distro = pipeline.run_one("test-distro-x86_64-debian");
+    pipeline.set.remove(&offline());
     assert_eq!(distro.status(), Some(0), "{}", distro.said());
     assert_eq!(distro.report()["old"]["label"], "debian:trixie");
 

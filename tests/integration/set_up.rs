@@ -405,7 +405,7 @@ fn values_told_together_are_those_that_each_question_answers() {
     for (old, new, arch, machine) in architectures {
         let means = Means {
             architecture: arch.to_owned(),
-            cache: Some(cache_dir()),
+            cache: Some(cache_dir()).into(),
             watcher: &|event| eprintln!("{event}"),
             lists_drivers: true,
             confine: ConfinePolicy::default(),

@@ -21,7 +21,7 @@ use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
 use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
-use crate::qemu::{Fingerprints, QemuError};
+use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
 use crate::report::{NoticeKind, Report, Sought};
 use crate::sweep::shard::Shard;
@@ -40,7 +40,7 @@ pub struct MapConfig {
     /// The directions; by default both.
     pub directions: Vec<Direction>,
     /// The folder for fetched builds.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The confinement of all that the builds start.
     pub confine: Confine,
     /// The machines. An alias like `q35` is the newest versioned one that both builds of a pair have.
@@ -70,7 +70,7 @@ impl MapConfig {
             builds: builds.into_iter().map(Into::into).collect(),
             all_pairs: false,
             directions: Direction::BOTH.to_vec(),
-            cache: None,
+            cache: CacheConfig::default(),
             confine: Confine::Auto,
             machines: Machines::new(),
             only: Vec::new(),

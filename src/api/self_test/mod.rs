@@ -18,7 +18,7 @@ use crate::api::progress::{Event, Progress};
 use crate::api::{Silent, outside_runtime};
 use crate::model::{AcceleratorPreference, BuildRef, Confine, Direction};
 use crate::qemu;
-use crate::qemu::{Cache, Means, QemuError, machine, private_dir};
+use crate::qemu::{Cache, CacheConfig, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
 
 pub use host::{HostCheck, HostState};
@@ -43,7 +43,7 @@ pub struct SelfTestConfig {
     /// The guest's architecture; by default what the machine type implies, else x86_64.
     pub architecture: Option<String>,
     /// The folder for fetched builds; by default `migcompat` in the user's cache folder.
-    pub cache: Option<PathBuf>,
+    pub cache: CacheConfig,
     /// The confinement of the build.
     pub confine: Confine,
     /// The accelerators of the guests, the preferred one first; by default TCG alone.
@@ -64,7 +64,7 @@ impl SelfTestConfig {
 
     /// Sets the folder for fetched builds.
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> SelfTestConfig {
-        self.cache = Some(folder.into());
+        self.cache.folder = Some(folder.into());
         self
     }
 }

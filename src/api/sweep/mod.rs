@@ -88,7 +88,7 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
                 let network = opened.network(&linux::NETWORKS);
                 let archs = opened.builds.iter().map(|builds| builds.pair.arch());
                 let archs: Vec<&str> = archs.collect();
-                let cache = config.builds.cache.as_deref();
+                let cache = &config.builds.cache;
                 SecondPass::Linux(linux::kits(&archs, network, cache, &watcher)?)
             }
         };

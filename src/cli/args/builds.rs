@@ -41,6 +41,17 @@ pub(crate) struct ConfineArgs {
     pub confine: Confine,
 }
 
+/// The folder for fetched builds, and whether more are fetched.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache: Option<PathBuf>,
+    /// Use no network: a build or a kernel that is not in the cache is an error that says what to fetch
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
 /// The machine type, and the folder for fetched builds.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -50,9 +61,8 @@ pub(crate) struct BuildArgs {
     /// Architecture of the guest; by default what the machine type implies, else x86_64
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub confine: ConfineArgs,
 }

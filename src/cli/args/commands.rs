@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::builds::{AccelArgs, BuildArgs, ConfineArgs, Directions, PairArgs, TreeArgs};
+use crate::cli::args::builds::{
+    AccelArgs, BuildArgs, CacheArgs, ConfineArgs, Directions, PairArgs, TreeArgs,
+};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
 use crate::cli::args::output::{DataFormat, OutputArgs};
@@ -183,9 +185,8 @@ pub(crate) struct MapArgs {
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub confine: ConfineArgs,
     #[command(flatten)]
@@ -263,9 +264,8 @@ pub(crate) struct SweepArgs {
     /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     #[command(flatten)]
     pub confine: ConfineArgs,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use builds::PairArgs;
+pub(crate) use builds::{CacheArgs, PairArgs};
 pub(crate) use commands::{
     BisectArgs, CheckBuildsArgs, GuestOfMany, LiveArgs, LoadArgs, MapArgs, MergeArgs, RenderArgs,
     StaticArgs, SweepArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::builds::{AccelArgs, BuildArgs};
+use crate::cli::args::builds::{AccelArgs, BuildArgs, CacheArgs};
 use crate::cli::args::judging::{TierArgs, rule};
 use crate::cli::args::migration::Workload;
 use crate::cli::args::output::DataFormat;
@@ -29,9 +29,8 @@ pub(crate) struct DumpArgs {
 pub(crate) struct BuildsArgs {
     #[command(subcommand)]
     pub command: BuildsCommand,
-    /// Folder for fetched builds [default: $XDG_CACHE_HOME/migcompat]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// Print no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,

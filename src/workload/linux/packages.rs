@@ -88,6 +88,7 @@ pub(crate) fn packages(
     };
     let source = Source {
         entry,
+        target,
         cache,
         watcher,
     };
@@ -138,6 +139,7 @@ pub(crate) fn fetch_all(
     };
     let source = Source {
         entry,
+        target,
         cache,
         watcher,
     };
@@ -152,6 +154,7 @@ pub(crate) fn fetch_all(
 /// The place that packages of a target come from.
 struct Source<'s> {
     entry: &'static KernelEntry,
+    target: &'s str,
     cache: &'s Cache,
     watcher: FetchWatcher<'s>,
 }
@@ -193,6 +196,7 @@ impl Source<'_> {
             extent,
             architecture: Some(&self.entry.debian),
             what,
+            command: &format!("builds fetch --workload linux --arch {}", self.target),
         };
         obtain(wanted, fits, self.cache, self.watcher)
     }

@@ -1,0 +1,111 @@
+//! What a release is handed out as: the Debian package and the image. The package of cargo is built by `.ci/package`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use macro_rules_attribute::apply;
+
+use crate::common::{root, stderr};
+
+/// Runs a line in the project's folder.
+fn sh(line: &str) {
+    let output = Command::new("sh")
+        .args(["-ec", line])
+        .current_dir(root())
+        .output();
+    let output = output.expect("a shell");
+    assert!(output.status.success(), "{line}: {}", stderr(&output));
+}
+
+/// What `scripts/make-extras` makes, in a folder.
+fn extras() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_migcompat");
+    sh(&format!(
+        "scripts/make-extras {program} {}",
+        folder.path().join("extras").display()
+    ));
+    folder
+}
+
+/// Checks that there are files of this name, as it is after a build.
+fn is_made(source: &str, made: &Path) {
+    // It is this program, of another profile.
+    if source != "target/release/migcompat" {
+        let source = source.replace("target/extras", &made.join("extras").display().to_string());
+        sh(&format!("test -s \"$(ls -d {source} | head -n 1)\""));
+    }
+}
+
+#[apply(test)]
+fn all_that_the_debian_package_installs_is_made() {
+    let made = extras();
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let manifest: toml::Table = text.parse().expect("TOML");
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let assets = deb["assets"].as_array().expect("a list");
+    for asset in assets {
+        is_made(asset[0].as_str().expect("a path"), made.path());
+    }
+    let pages = fs::read_dir(made.path().join("extras/man"))
+        .expect("man pages")
+        .count();
+    assert!(pages > 15 && assets.len() > 6, "{pages}");
+    let license = deb["license-file"][0].as_str().expect("a path");
+    assert!(root().join(license).is_file());
+}
+
+/// The lines of the Containerfile, each with those that continue it.
+fn instructions() -> Vec<String> {
+    let text = fs::read_to_string(root().join("Containerfile")).expect("a file");
+    let text = text.replace("\\\n", " ");
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+#[apply(test)]
+fn the_image_is_made_of_what_there_is() {
+    let made = extras();
+    let mut stages = 0;
+    for line in instructions() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            // The name alone, so that whoever builds it decides where it comes from.
+            ["FROM", image, ..] => {
+                assert!(!image.contains('/'), "{image}");
+                stages += 1;
+            }
+            ["COPY", "--from=build", source, folder] => {
+                let source = source
+                    .strip_prefix("/migcompat/")
+                    .expect("the folder of the sources");
+                is_made(source, made.path());
+                assert!(folder.starts_with("/usr/"), "{folder}");
+            }
+            ["COPY", ".", "."] | ["WORKDIR" | "VOLUME" | "ENTRYPOINT", _] => {}
+            ["ENV", set] => assert!(set.starts_with("MIGCOMPAT_CACHE=/"), "{set}"),
+            ["RUN", script, ..] if stages == 1 => {
+                assert!(root().join(script).is_file(), "{script}");
+                println!("Containerfile: NOT RUN: {line}");
+            }
+            ["RUN", "apt-get", "update", ..] => println!("Containerfile: NOT RUN: {line}"),
+            _ => panic!("{line} is not known here"),
+        }
+    }
+    assert_eq!(stages, 2);
+}
+
+#[apply(test)]
+#[needs(PackageLists)]
+fn what_the_image_installs_is_in_debian() {
+    let lines = instructions().join(" && ");
+    let mut steps = lines.split("&&").map(str::trim);
+    let install = steps.find_map(|step| step.strip_prefix("apt-get install "));
+    sh(&format!(
+        "apt-get install --simulate {}",
+        install.expect("it installs something")
+    ));
+}
