@@ -60,11 +60,14 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
     let id = target.bare_family().case(direction).to_string();
     let nothing = Composition::default();
     let mut case = case::untried(&target.config, id, BARE, &nothing, direction);
-    let run = |route| bare.runs.get(&route).map(|run| &**run);
-    let Some(across) = run(Route::Across(direction)) else {
+    let across = Route::Across(direction);
+    let Some(run) = bare.verdict(across) else {
         return case;
     };
-    conclude(target, &mut case, across, &nothing, run);
+    conclude(target, &mut case, run, &nothing, |route| {
+        bare.verdict(route)
+    });
+    case.repeated = bare.repeated(across);
     if case.outcome == Outcome::Skip
         && let Some(Err(reason)) = &bare.buses
     {

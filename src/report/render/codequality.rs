@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::visible_json;
 use crate::report::Report;
+use crate::report::render::markdown;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 
 /// An issue as GitLab reads it.
@@ -17,11 +18,19 @@ struct Issue {
     #[serde(rename = "type")]
     kind: &'static str,
     description: String,
+    /// More about it, in Markdown, for readers of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Content>,
     check_name: String,
     categories: [&'static str; 1],
     fingerprint: String,
     severity: &'static str,
     location: Location,
+}
+
+#[derive(Serialize)]
+struct Content {
+    body: String,
 }
 
 #[derive(Serialize)]
@@ -32,7 +41,7 @@ struct Location {
 
 #[derive(Serialize)]
 struct Lines {
-    begin: u32,
+    begin: usize,
 }
 
 /// Writes the report.
@@ -55,9 +64,11 @@ fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
     let fix = problem
         .text
         .map(|text| format!(" Fix: {}", text.fix.trim()));
+    let body = markdown::remedies(problem.source, &problem.owners, problem.code);
     Issue {
         kind: "issue",
         description: format!("{}{}", problem.message, fix.unwrap_or_default()),
+        content: (!body.is_empty()).then_some(Content { body }),
         check_name: problem.rule.clone(),
         categories: ["Compatibility"],
         fingerprint,
@@ -65,10 +76,18 @@ fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
             Severity::Error => "critical",
             Severity::Warning => "minor",
         },
-        // There is no file: the place is that within the machine.
-        location: Location {
-            path: problem.place.clone(),
-            lines: Lines { begin: 1 },
+        location: match problem.source {
+            Some(source) => Location {
+                path: source.file.clone(),
+                lines: Lines {
+                    begin: source.line.max(1),
+                },
+            },
+            // Without a file, the place is that within the machine.
+            None => Location {
+                path: problem.place.clone(),
+                lines: Lines { begin: 1 },
+            },
         },
     }
 }

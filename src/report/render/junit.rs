@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::render::problem::{place, uncounted};
+use crate::report::render::problem::{code_lines, defined_in, place, uncounted};
 use crate::report::render::text;
 use crate::report::{
     BaselineStatus, Case, Finding, Level, Memory, Outcome, Past, Report, RuleText, Verdict,
@@ -172,6 +172,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
         let mut meaning = Remarks::default();
         meaning.explain(report.rules.get(&finding.rule));
         lines.extend(meaning.0);
+        lines.extend(defined_in(finding.source.as_ref()));
+        lines.extend(code_lines(&finding.code));
         status.set_description(lines.join("\n"));
         status
     } else {
@@ -190,7 +192,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
     let name = format!("{} {} {}", finding.direction, finding.rule, place(finding));
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
-    remarks.place(finding.baseline, finding.memory.as_ref(), &finding.owners);
+    let owners = report.owners_with_people(&finding.owners);
+    remarks.place(finding.baseline, finding.memory.as_ref(), &owners);
     remarks.write_into(&mut case);
     case
 }
@@ -243,7 +246,8 @@ fn migration(case: &Case, report: &Report) -> TestCase {
     let mut test = TestCase::new(&*case.id, status);
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
-    remarks.place(case.baseline, case.memory.as_ref(), &case.owners);
+    let owners = report.owners_with_people(&case.owners);
+    remarks.place(case.baseline, case.memory.as_ref(), &owners);
     if let Some(tier) = &case.tier {
         remarks.add("tier", tier);
     }

@@ -88,15 +88,12 @@ fn result(
         },
         "message": {"text": problem.message},
         "locations": [{
-            // Code scanning takes no result without a file: the place within the machine stands for one.
-            "physicalLocation": {
-                "artifactLocation": {"uri": uri(&problem.place)},
-                "region": {"startLine": 1},
-            },
+            "physicalLocation": physical(problem),
             "logicalLocations": [{"fullyQualifiedName": problem.place, "kind": "member"}],
         }],
         "partialFingerprints": {"migcompat/v1": fingerprint},
         "suppressions": suppressions.collect::<Vec<_>>(),
+        "properties": {"owners": problem.owners, "code": problem.code},
     });
     // All results have it, or none.
     if held_against {
@@ -108,6 +105,21 @@ fn result(
         });
     }
     result
+}
+
+/// Returns where a description is defined, in the tree of QEMU's sources.
+fn physical(problem: &Problem<'_>) -> Value {
+    match problem.source {
+        Some(source) => json!({
+            "artifactLocation": {"uri": uri(&source.file), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": source.line.max(1)},
+        }),
+        // Code scanning takes no result without a file: the place within the machine stands for one.
+        None => json!({
+            "artifactLocation": {"uri": uri(&problem.place)},
+            "region": {"startLine": 1},
+        }),
+    }
 }
 
 /// Returns a relative address for a place, which may have any characters.
