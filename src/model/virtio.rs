@@ -142,7 +142,15 @@ const KINDS: &[VirtioKind] = &[
             (6, "bypass_config"),
         ],
     ),
-    kind(24, "mem", &[(0, "acpi_pxm"), (1, "unplugged-inaccessible")]),
+    kind(
+        24,
+        "mem",
+        &[
+            (0, "acpi_pxm"),
+            (1, "unplugged-inaccessible"),
+            (2, "persistent-suspend"),
+        ],
+    ),
     kind(25, "sound", &[]),
     kind(26, "fs", &[(0, "notification")]),
     kind(27, "pmem", &[(0, "shmem_region")]),

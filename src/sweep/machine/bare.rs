@@ -22,7 +22,7 @@ pub(crate) struct BareMachine {
     pub runs: BTreeMap<Route, Arc<Run>>,
     /// Runs across in which a build died, before one that counts.
     died: BTreeMap<Route, Vec<Arc<Run>>>,
-    /// The buses to plug a device into, or why they are not known; of the first guest.
+    /// The buses to plug a device into, or why they are not known; of the first guest that could be asked.
     pub buses: Option<Result<Buses, String>>,
     /// The sections to override so that a machine migrates that does not by itself.
     pub overrides: BTreeMap<Direction, Arc<SectionOverride>>,
@@ -46,8 +46,10 @@ impl BareMachine {
     ) -> Vec<Task> {
         let surveyed = run.attempt.buses.clone();
         let refused = || Err(run.refusal(&context.target.config.old));
-        self.buses
-            .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
+        // A guest that does not work on one side says nothing of the other one.
+        if !matches!(self.buses, Some(Ok(_))) {
+            self.buses = Some(surveyed.unwrap_or_else(refused));
+        }
         let mut tasks = Vec::new();
         let is_across = route.direction().is_some();
         if is_across && run.attempt.failed() && !self.has_failed() {
@@ -61,8 +63,8 @@ impl BareMachine {
         }
         // One that loaded needs no other sections, and a guest that works cannot go on with those of a reset.
         let works = context.target.state() == State::Linux;
-        let loaded = run.attempt.only_changes().is_some();
-        if is_across && run.attempt.failed() && !loaded && !works {
+        let is_refused = run.attempt.failed() && run.attempt.only_changes().is_none();
+        if is_across && is_refused && !works {
             tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
         }
         self.runs.insert(route, Arc::clone(run));
