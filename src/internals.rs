@@ -61,7 +61,7 @@ pub mod migration {
     pub use crate::migration::checks::state::Names;
     pub use crate::migration::config::{CaseSpec, MigrationConfig, Part};
     pub use crate::migration::diagnosis::property_diff::{Compared, Snapshots, compare, findings};
-    pub use crate::migration::endpoint::vm::{Endpoint, Role, Vm};
+    pub use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
     pub use crate::migration::saved::SavedGuests;
     pub use crate::migration::timeouts::Timeouts;
 }

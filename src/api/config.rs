@@ -544,6 +544,17 @@ impl Machines {
     }
 }
 
+/// A pass of a sweep over what migrates as it is after reset, with drivers at work: each case of it has a name of its
+/// own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecondPass {
+    /// The devices are driven from outside, and the machine never runs.
+    Driven,
+    /// Linux drives the devices, many at once: see [`WorkloadKind::Linux`].
+    Linux,
+}
+
 /// Every device that two builds have, moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -556,8 +567,8 @@ pub struct SweepConfig {
     pub only: Vec<String>,
     /// Every device has a guest of its own, which takes long and changes no result.
     pub one_by_one: bool,
-    /// What passes is moved once more, with its devices driven from outside.
-    pub driven: bool,
+    /// The passes in which what migrates is moved once more, with drivers at work, in this order.
+    pub second: Vec<SecondPass>,
     /// The accelerators, the preferred one first; by default TCG alone.
     pub accelerators: AcceleratorPreference,
     /// The part of the run to do; [`merge`](crate::api::merge) joins the reports of all parts.
@@ -590,7 +601,7 @@ impl SweepConfig {
             machines: Machines::new(),
             only: Vec::new(),
             one_by_one: false,
-            driven: false,
+            second: Vec::new(),
             accelerators: AcceleratorPreference::default(),
             shard: None,
             judging: Judging::new(),
@@ -611,6 +622,12 @@ impl SweepConfig {
     /// Adds device types to try, with `*` for any text.
     pub fn only(mut self, pattern: impl Into<String>) -> SweepConfig {
         self.only.push(pattern.into());
+        self
+    }
+
+    /// Adds a pass with drivers at work.
+    pub fn second(mut self, pass: SecondPass) -> SweepConfig {
+        self.second.push(pass);
         self
     }
 

@@ -115,7 +115,7 @@ pub(crate) fn settle(
         only,
         exclude: policy.exclude.clone(),
         shard: None,
-        driven: None,
+        second: Vec::new(),
     };
     let mut assessment =
         Assessment::of_findings(scope, &policy.levels, directions, dumps, findings);

@@ -135,10 +135,6 @@ pub(crate) enum Problem {
     NothingToSearch,
     #[error("{0}")]
     Unavailable(String),
-    #[error(
-        "maps are joined alone: --baseline, --history and --lock are for the report of two builds"
-    )]
-    MapMemory,
     #[error("{origin} is a map of other builds, pairs or machines than {first}")]
     OtherMap { origin: String, first: String },
     #[error(transparent)]
@@ -162,7 +158,6 @@ impl Problem {
             Problem::Merge(error) => error.is_usage(),
             Problem::InsideRuntime
             | Problem::NothingToSearch
-            | Problem::MapMemory
             | Problem::OtherMap { .. }
             | Problem::Revisions(_)
             | Problem::Lists(_)

@@ -1,5 +1,7 @@
 //! What the Linux guests of a run are made of.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::api::config::{Builds, Guests, WorkloadKind};
@@ -9,9 +11,12 @@ use crate::api::progress::{Event, Progress};
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::linux_boot::pci_functions;
-use crate::qemu::{Cache, QemuError, block_on};
+use crate::qemu::{Cache, FetchWatcher, QemuError, block_on};
 use crate::report::Notice;
-use crate::workload::linux::{Kit, Network, PciFunction, packages, targets};
+use crate::workload::linux::{Driven, Kit, Network, PciFunction, packages, targets};
+
+/// The networks that cards with a driver are connected to, the best one first.
+pub(crate) const NETWORKS: [Network; 2] = [Network::AnsweringTap, Network::Tap];
 
 /// Gives the guests of a run a kernel, where one is asked for, and their cards a network.
 ///
@@ -33,19 +38,51 @@ pub(crate) fn equip(
         .collect();
     let cache = Cache::new(builds.cache.clone()).map_err(QemuError::from)?;
     let watcher = |event: crate::qemu::FetchEvent<'_>| progress.event(Event::Fetch(event));
-    let no_linux = || Problem::NoLinux {
-        arch: config.arch.clone(),
-        known: targets().collect::<Vec<_>>().join(", "),
-    };
+    let no_linux = || no_linux(&config.arch);
     if !targets().any(|known| known == config.arch) {
         return Err(no_linux().into());
     }
     let plugged_in = plugged_in(config, sets);
-    let packages = packages(&config.arch, &plugged_in, &cache, &watcher)?.ok_or_else(no_linux)?;
-    let best = [Network::AnsweringTap, Network::Tap];
-    let (network, notice) = network::connect(config, &args, guests.transport, &best);
+    let packages = packages(
+        &config.arch,
+        Driven::Functions(&plugged_in),
+        &cache,
+        &watcher,
+    )?
+    .ok_or_else(no_linux)?;
+    let (network, notice) = network::connect(config, &args, guests.transport, &NETWORKS);
     config.linux = Some(Arc::new(Kit::new(packages, network)));
     Ok(notice.into_iter().collect())
+}
+
+/// Returns what the Linux guests of a sweep are made of, by architecture; an architecture without a kernel has none.
+///
+/// # Errors
+/// None of the architectures has a kernel, or packages cannot be had.
+pub(crate) fn kits(
+    archs: &[&str],
+    network: Network,
+    cache: Option<&Path>,
+    watcher: FetchWatcher<'_>,
+) -> Result<BTreeMap<String, Arc<Kit>>, Error> {
+    let cache = Cache::new(cache.map(Path::to_owned)).map_err(QemuError::from)?;
+    let mut kits = BTreeMap::new();
+    for &arch in archs {
+        if let Some(packages) = packages(arch, Driven::All, &cache, watcher)? {
+            kits.insert(arch.to_owned(), Arc::new(Kit::new(packages, network)));
+        }
+    }
+    match kits.is_empty() {
+        true => Err(no_linux(&archs.join(", ")).into()),
+        false => Ok(kits),
+    }
+}
+
+fn no_linux(arch: &str) -> Problem {
+    Problem::NoLinux {
+        arch: arch.to_owned(),
+        known: targets().collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// Returns the PCI functions that device sets plug in, as the old build has them. A set that does not start has none: it shows

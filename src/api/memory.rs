@@ -145,8 +145,16 @@ impl Recalled {
     /// # Errors
     /// A file is no report or no history, or the breaks that count cannot be told without one.
     pub(crate) fn read(memory: &Memory) -> Result<Recalled, Error> {
+        Recalled::beside(memory, memory.baseline.as_deref().map(read).transpose()?)
+    }
+
+    /// The same, with a baseline that is read already.
+    ///
+    /// # Errors
+    /// As for [`Recalled::read`].
+    pub(crate) fn beside(memory: &Memory, baseline: Option<Input>) -> Result<Recalled, Error> {
         match memory.gate {
-            Gate::New if memory.baseline.is_none() => return Err(Problem::NoBaseline.into()),
+            Gate::New if baseline.is_none() => return Err(Problem::NoBaseline.into()),
             Gate::Regression | Gate::Tier if memory.history.is_none() => {
                 return Err(Problem::NoHistory.into());
             }
@@ -157,7 +165,7 @@ impl Recalled {
             Ok::<_, HistoryError>((file.clone(), history))
         });
         Ok(Recalled {
-            baseline: memory.baseline.as_deref().map(read).transpose()?,
+            baseline,
             history: history.transpose()?,
             lock: memory.lock.clone(),
             acknowledged: memory.acknowledged.clone(),

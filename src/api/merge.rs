@@ -3,11 +3,12 @@
 use crate::api::Outcome;
 use crate::api::config::MergeConfig;
 use crate::api::error::{Error, Problem};
-use crate::api::memory::{Means, Memory, Recalled};
+use crate::api::map::past::Past;
+use crate::api::memory::{Means, Recalled};
 use crate::model::Direction;
-use crate::report::Sought;
 use crate::report::map::{Map, MapPair};
 use crate::report::read::{Input, read, read_map};
+use crate::report::{Report, Sought};
 use crate::sweep::merge;
 use crate::sweep::merge::{MergeError, Missing};
 
@@ -25,15 +26,17 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
         inputs.push(read(file)?);
     }
     let missing = missing(config);
-    let shards = inputs
-        .iter()
-        .filter_map(|input| input.report.shard.as_ref());
-    let options = shards.map(|shard| shard.options.clone()).next();
+    let options = options(&inputs);
     let report = merge::merge(inputs, missing, config.required_coverage)?;
+    Ok(concluded(report, options, recalled))
+}
+
+/// Holds a report that was joined from shards with these options against what was before.
+fn concluded(report: Report, options: Option<Vec<String>>, recalled: Recalled) -> Outcome {
     let of_cases = |direction: &Direction| report.cases.iter().any(|c| c.direction == *direction);
     let directions: Vec<Direction> = Direction::BOTH.into_iter().filter(of_cases).collect();
     let policy = report.policy.clone();
-    Ok(recalled.conclude(
+    recalled.conclude(
         report,
         policy,
         Means {
@@ -41,7 +44,15 @@ pub fn merge(config: &MergeConfig) -> Result<Outcome, Error> {
             lists: None,
             builds: None,
         },
-    ))
+    )
+}
+
+/// Returns the options of the run that the shards are of.
+fn options(inputs: &[Input]) -> Option<Vec<String>> {
+    let mut shards = inputs
+        .iter()
+        .filter_map(|input| input.report.shard.as_ref());
+    shards.next().map(|shard| shard.options.clone())
 }
 
 fn missing(config: &MergeConfig) -> Missing {
@@ -56,15 +67,9 @@ fn missing(config: &MergeConfig) -> Missing {
 ///
 /// # Errors
 /// A file is no map, the maps are not of one run, one is there twice, or one is missing and
-/// [`MergeConfig::partial`] does not allow that. Earlier results are for the report of two builds.
+/// [`MergeConfig::partial`] does not allow that. The baseline is no map.
 pub fn merge_maps(config: &MergeConfig) -> Result<Map, Error> {
-    let nothing = Memory {
-        command: config.memory.command.clone(),
-        ..Memory::new()
-    };
-    if config.memory != nothing {
-        return Err(Problem::MapMemory.into());
-    }
+    let past = Past::read(&config.memory)?;
     let mut maps = Vec::new();
     for file in &config.reports {
         maps.push((file.display().to_string(), read_map(file)?));
@@ -92,7 +97,11 @@ pub fn merge_maps(config: &MergeConfig) -> Result<Map, Error> {
                 report: map.pairs.get(at)?.report.clone(),
             })
         });
-        let report = merge::merge(inputs.collect(), missing(config), config.required_coverage)?;
+        let inputs: Vec<Input> = inputs.collect();
+        let options = options(&inputs);
+        let report = merge::merge(inputs, missing(config), config.required_coverage)?;
+        let recalled = past.of_pair(&report.old, &report.new)?;
+        let report = concluded(report, options, recalled).report;
         pairs.push(MapPair { old, new, report });
     }
     let elapsed = maps.iter().map(|(_, map)| map.elapsed_ms).sum();

@@ -61,7 +61,7 @@ pub use bisect::{BisectConfig, Candidates, RevisionRange, bisect};
 pub use check::check;
 pub use config::{
     Builds, CheckConfig, Doubts, GuestDescription, Guests, Judging, LiveConfig, Loops, Machines,
-    MergeConfig, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
+    MergeConfig, SecondPass, SideArgs, StaticConfig, SweepConfig, WorkloadKind,
 };
 pub use error::{Error, Reason};
 pub use live::live;

@@ -11,12 +11,12 @@ use anyhow::{Context, anyhow};
 use crate::api::{
     BisectConfig, Builds, Candidates, CheckConfig, Doubts, GuestDescription, Guests, Judging,
     LiveConfig, LoadConfig, Loops, Machines, MapConfig, Memory, MergeConfig, RevisionRange,
-    SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
+    SecondPass, SelfTestConfig, SideArgs, StaticConfig, SweepConfig, TierRules, WorkloadKind,
 };
 use crate::cli::args::{
-    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, LiveArgs, LoadArgs,
-    LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs, SelfTestArgs, StaticArgs,
-    SweepArgs, TierArgs, Workload,
+    BisectArgs, CheckBuildsArgs, CoverageArgs, ExcludeArgs, GateArg, GuestOfMany, JudgeArgs,
+    LiveArgs, LoadArgs, LoopArgs, MapArgs, MemoryArgs, MergeArgs, MigrationArgs, PairArgs,
+    SelfTestArgs, StaticArgs, SweepArgs, TierArgs, Workload,
 };
 use crate::cli::{Failure, here};
 use crate::guest::MOST_BYTES;
@@ -113,7 +113,7 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             },
             only: args.only.clone(),
             one_by_one: args.one_by_one,
-            driven: args.driven,
+            second: second_passes(args),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
@@ -126,9 +126,13 @@ impl TryFrom<&SweepArgs> for SweepConfig {
     }
 }
 
-impl From<&MapArgs> for MapConfig {
-    fn from(args: &MapArgs) -> MapConfig {
-        MapConfig {
+impl TryFrom<&MapArgs> for MapConfig {
+    type Error = Failure;
+
+    fn try_from(args: &MapArgs) -> Result<MapConfig, Failure> {
+        let mut judging = judging(&args.judge);
+        judging.policy.exclude = exclusions(&args.exclude)?;
+        Ok(MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
             cache: args.cache.clone(),
@@ -141,13 +145,13 @@ impl From<&MapArgs> for MapConfig {
             only: args.only.clone(),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
-            judging: judging(&args.judge),
+            judging,
             jobs: args.jobs.map(usize::from),
             timeout: Duration::from_secs(args.timeout),
             logs: args.keep_logs.clone(),
-            history: args.history.clone(),
+            memory: Memory::from(&args.memory),
             ..MapConfig::new(&args.builds)
-        }
+        })
     }
 }
 
@@ -295,6 +299,13 @@ fn guests(args: &MigrationArgs, loops: Option<&LoopArgs>) -> Result<Guests, Fail
         timeout: Duration::from_secs(args.timeout),
         logs: args.keep_logs.clone(),
     })
+}
+
+/// Returns the passes of a sweep that are asked for.
+fn second_passes(args: &SweepArgs) -> Vec<SecondPass> {
+    let driven = args.driven.then_some(SecondPass::Driven);
+    let with_guest = args.workload.map(|GuestOfMany::Linux| SecondPass::Linux);
+    driven.into_iter().chain(with_guest).collect()
 }
 
 /// Takes apart options of QEMU that are given in one word.

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::api::{CaseEvent, CaseStep, Event, FetchEvent};
 use crate::cli::Failure;
-use crate::cli::output::Outputs;
 use crate::model::{BuildRef, Direction, visible_json};
+use crate::report::bisection::{Judgement, Place};
 use crate::report::{Case, Level, Outcome, Tool, Verdict};
 
 /// The form's name, in the first line.
@@ -79,9 +79,22 @@ enum Entry<'e> {
     MachineSwept {
         done: usize,
         of: usize,
+        /// The builds, where the run has several pairs of them.
+        between: Option<[&'e str; 2]>,
         architecture: &'e str,
         machine: &'e str,
         cases: Vec<Ended<'e>>,
+    },
+    BuildChosen {
+        build: String,
+        place: Place,
+        left: usize,
+    },
+    BuildTried {
+        build: String,
+        judgement: Judgement,
+        outcome: Option<Outcome>,
+        untested: Option<&'e str>,
     },
     Ended {
         verdict: Option<Verdict>,
@@ -137,11 +150,11 @@ impl EventLog {
     /// written into.
     ///
     /// # Errors
-    /// It cannot be written, or the report goes to the same place.
-    pub(crate) fn new(file: Option<&Path>, outputs: &Outputs) -> Result<EventLog, Failure> {
+    /// It cannot be written, or the report goes to standard output and so would it.
+    pub(crate) fn new(file: Option<&Path>, has_stdout: bool) -> Result<EventLog, Failure> {
         let out: Option<Box<dyn Write + Send>> = match file {
             None => None,
-            Some(file) if file == Path::new("-") && outputs.have_stdout() => {
+            Some(file) if file == Path::new("-") && has_stdout => {
                 return Err(Failure::usage(anyhow!(
                     "the report and its events both go to standard output: name a file for one of them (-o, --events)"
                 )));
@@ -208,20 +221,30 @@ impl EventLog {
             Event::MachineSwept {
                 done,
                 of,
+                between,
                 swept,
                 cases,
-                ..
             } => Entry::MachineSwept {
                 done,
                 of,
+                between,
                 architecture: &swept.architecture,
                 machine: &swept.machine,
                 cases: cases.iter().map(Ended::from).collect(),
             },
             // What it comes to is told when the machine is done.
             Event::SweepAdvanced { .. } => return,
-            // A search has a report of its own.
-            Event::BuildChosen { .. } | Event::BuildTried { .. } => return,
+            Event::BuildChosen { build, place, left } => Entry::BuildChosen {
+                build: build.to_string(),
+                place,
+                left,
+            },
+            Event::BuildTried { build, step } => Entry::BuildTried {
+                build: build.to_string(),
+                judgement: step.judgement,
+                outcome: step.outcome,
+                untested: step.untested.as_deref(),
+            },
         };
         self.write(entry);
     }

@@ -130,6 +130,9 @@ fn once(
         known = report.baseline.as_ref().map(|held| held.counts.same);
         Ok(report)
     })?;
+    if args.output.quiet {
+        return Ok(exit);
+    }
     let file = here::shown(baseline);
     say(&match known {
         None => format!(

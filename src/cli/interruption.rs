@@ -7,16 +7,17 @@ use nix::sys::signal::Signal;
 
 use crate::api::{CaseEvent, Event, Progress};
 use crate::cli::events::EventLog;
-use crate::cli::output::Outputs;
+use crate::cli::output::{Answer, Outputs};
 use crate::cli::{Exit, Failure, fail};
-use crate::report::{Case, Notice, NoticeKind, Policy, Report, notices_of};
+use crate::report::{Case, Notice, NoticeKind, Policy, Report, Verdict, notices_of};
 use crate::rules::catalogue;
 
 /// The run that is under way, with the places that its report goes to. Whoever takes it writes the report.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
 struct Run {
-    outputs: Outputs,
+    /// Nothing where only the events are written then.
+    outputs: Option<Outputs>,
     known: Known,
     events: Arc<EventLog>,
 }
@@ -81,11 +82,11 @@ pub(crate) struct Interruptible {
 
 impl Interruptible {
     /// Has a signal write what is known to these outputs from now on.
-    pub(crate) fn begin(outputs: Outputs, known: Known, events: EventLog) -> Interruptible {
+    pub(crate) fn begin(outputs: Option<Outputs>, events: EventLog) -> Interruptible {
         let events = Arc::new(events);
         *run() = Some(Run {
             outputs,
-            known,
+            known: Known::default(),
             events: Arc::clone(&events),
         });
         Interruptible { events }
@@ -102,20 +103,38 @@ impl Interruptible {
         }
     }
 
-    /// Writes the report, if there is one.
+    /// Writes the answer, if there is one.
     ///
     /// # Errors
     /// There is none, or it cannot be written.
-    pub(crate) fn end(self, made: Result<Report, Failure>) -> Result<Exit, Failure> {
+    pub(crate) fn end<A: Answer>(self, made: Result<A, Failure>) -> Result<Exit, Failure> {
+        self.end_with(made, |answer, outputs| {
+            let exit = match outputs {
+                Some(outputs) => outputs.write(&answer)?,
+                None => answer.verdict().into(),
+            };
+            Ok((exit, Some(answer.verdict())))
+        })
+    }
+
+    /// Writes what was made in another way.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be written.
+    pub(crate) fn end_with<T>(
+        self,
+        made: Result<T, Failure>,
+        write: impl FnOnce(T, Option<Outputs>) -> Result<(Exit, Option<Verdict>), Failure>,
+    ) -> Result<Exit, Failure> {
         let Some(Run { outputs, .. }) = run().take() else {
             // A signal has taken it, and ends the process.
             loop {
                 std::thread::park();
             }
         };
-        let ended = made.and_then(|report| Ok((outputs.write(&report)?, report.verdict)));
+        let ended = made.and_then(|answer| write(answer, outputs));
         match &ended {
-            Ok((exit, verdict)) => self.events.ended(Some(*verdict), exit.status(), None),
+            Ok((exit, verdict)) => self.events.ended(*verdict, exit.status(), None),
             Err(failure) => self.events.ended(None, failure.status(), Some(failure)),
         }
         ended.map(|(exit, _)| exit)
@@ -133,7 +152,8 @@ pub(crate) fn write(signal: Signal) {
         return;
     };
     let verdict = known.into_report(signal).map(|report| {
-        if let Err(failure) = outputs.write_interrupted(&report) {
+        let written = outputs.map(|outputs| outputs.write_interrupted(&report));
+        if let Some(Err(failure)) = written {
             fail(&failure);
         }
         report.verdict

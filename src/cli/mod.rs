@@ -18,7 +18,6 @@ mod history;
 mod in_tree;
 mod interruption;
 mod log;
-mod map;
 mod output;
 mod progress;
 mod questions;
@@ -241,7 +240,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Check(args) => questions::check(args),
         Command::Live(args) => questions::live(args),
         Command::Load(args) => questions::load(args),
-        Command::Map(args) => map::run(args),
+        Command::Map(args) => questions::map(args),
         Command::Merge(args) => questions::merge(args),
         Command::Render(args) => questions::render(args),
         Command::Sweep(args) => questions::sweep(args),

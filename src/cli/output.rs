@@ -9,8 +9,10 @@ use crate::cli::args::{Format, OutputArgs};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::model::visible;
-use crate::report::Report;
-use crate::report::render::{codequality, github, html, json, junit, markdown, sarif, text};
+use crate::report::map::Map;
+use crate::report::read::Saved;
+use crate::report::render::{codequality, github, html, json, junit, map, markdown, sarif, text};
+use crate::report::{Report, Verdict};
 use crate::rules::suggest;
 
 /// Columns for output that is no terminal.
@@ -85,31 +87,19 @@ impl Outputs {
         Outputs { code: true, ..self }
     }
 
-    /// Returns whether as little as possible is to be written.
-    pub(crate) fn quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Returns each place with what is to be written there.
-    pub(crate) fn into_places(self) -> impl Iterator<Item = (Form, Target)> {
-        self.outputs
-            .into_iter()
-            .map(|output| (output.form, output.target))
-    }
-
-    /// Writes the report to every place; its verdict decides the exit status, and is the last line on standard
+    /// Writes the answer to every place; its verdict decides the exit status, and is the last line on standard
     /// error.
     ///
     /// # Errors
     /// One cannot be written. The others are written nonetheless.
-    pub(crate) fn write(self, report: &Report) -> Result<Exit, Failure> {
+    pub(crate) fn write(self, answer: &dyn Answer) -> Result<Exit, Failure> {
         let is_seen = self.outputs.iter().any(Output::shows_verdict);
-        self.write_all(report)?;
+        self.write_all(answer)?;
         // The text ends with it: whoever has just read that there does not need it again.
         if !is_seen {
-            print_verdict(report);
+            print_verdict(answer);
         }
-        Ok(report.verdict.into())
+        Ok(answer.verdict().into())
     }
 
     /// Writes the report of a run that was interrupted, without a verdict. No text is printed: what was known is on
@@ -127,7 +117,7 @@ impl Outputs {
         self.outputs.iter().any(|output| output.target.is_stdout())
     }
 
-    fn write_all(self, report: &Report) -> Result<(), Failure> {
+    fn write_all(self, answer: &dyn Answer) -> Result<(), Failure> {
         let Outputs {
             outputs,
             verbose,
@@ -147,7 +137,7 @@ impl Outputs {
                 quiet,
                 code,
             };
-            let written = target.write_text(|out| write(report, form, options, out));
+            let written = target.write_text(|out| answer.write(form, options, out));
             failed = failed.or(written.err());
         }
         failed.map_or(Ok(()), Err)
@@ -169,36 +159,102 @@ impl Output {
     }
 }
 
-fn write(
-    report: &Report,
-    form: Form,
-    options: text::Options,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    match form {
-        Form::Suggestions => suggest::write(report, out),
-        Form::Report(Format::Text) => text::write(report, options, out),
-        Form::Report(Format::Json) => json::write(report, out),
-        Form::Report(Format::Junit) => junit::write(report, out),
-        Form::Report(Format::Html) => html::write(report, out),
-        Form::Report(Format::CodeQuality) => codequality::write(report, out),
-        Form::Report(Format::Sarif) => sarif::write(report, out),
-        Form::Report(Format::Github) => github::write(report, out),
-        Form::Report(Format::Markdown) => markdown::write(report, out),
+/// What a command found out, in each form.
+pub(crate) trait Answer {
+    fn verdict(&self) -> Verdict;
+
+    /// Returns what was compared and the counts in one line.
+    fn summary(&self) -> String;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()>;
+}
+
+impl Answer for Report {
+    fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn summary(&self) -> String {
+        text::summary(self)
+    }
+
+    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
+        match form {
+            Form::Suggestions => suggest::write(self, out),
+            Form::Report(Format::Text) => text::write(self, options, out),
+            Form::Report(Format::Json) => json::write(self, out),
+            Form::Report(Format::Junit) => junit::write(self, out),
+            Form::Report(Format::Html) => html::write(self, out),
+            Form::Report(Format::CodeQuality) => codequality::write(self, out),
+            Form::Report(Format::Sarif) => sarif::write(self, out),
+            Form::Report(Format::Github) => github::write(self, out),
+            Form::Report(Format::Markdown) => markdown::write(self, out),
+        }
+    }
+}
+
+impl Answer for Map {
+    fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    fn summary(&self) -> String {
+        map::summary(self)
+    }
+
+    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
+        match form {
+            Form::Suggestions => self.pairs.iter().try_for_each(|pair| {
+                writeln!(out, "# {}", self.between(pair))?;
+                suggest::write(&pair.report, out)
+            }),
+            Form::Report(Format::Text) => map::text(self, options, out),
+            Form::Report(Format::Json) => map::json(self, out),
+            Form::Report(Format::Junit) => junit::write_map(self, out),
+            Form::Report(Format::Html) => map::html(self, out),
+            Form::Report(Format::CodeQuality) => codequality::write_map(self, out),
+            Form::Report(Format::Sarif) => sarif::write_map(self, out),
+            Form::Report(Format::Github) => github::write_map(self, out),
+            Form::Report(Format::Markdown) => markdown::write_map(self, out),
+        }
+    }
+}
+
+impl Saved {
+    fn answer(&self) -> &dyn Answer {
+        match self {
+            Saved::Map(map) => map,
+            Saved::Report(report) => report.as_ref(),
+        }
+    }
+}
+
+impl Answer for Saved {
+    fn verdict(&self) -> Verdict {
+        self.answer().verdict()
+    }
+
+    fn summary(&self) -> String {
+        self.answer().summary()
+    }
+
+    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
+        self.answer().write(form, options, out)
     }
 }
 
 /// Says on standard error what the verdict is.
-fn print_verdict(report: &Report) {
-    let style = text::style_of(report.verdict);
-    let line = text::summary(report);
+fn print_verdict(answer: &dyn Answer) {
+    let verdict = answer.verdict();
+    let style = text::style_of(verdict);
+    let line = answer.summary();
     let line = visible(&line);
     // The exit status says it where the line cannot be written.
-    let _nobody_reads = writeln!(
-        anstream::stderr(),
-        "{style}{}{style:#}: {line}",
-        report.verdict
-    );
+    let _nobody_reads = writeln!(anstream::stderr(), "{style}{verdict}{style:#}: {line}");
 }
 
 #[cfg(test)]

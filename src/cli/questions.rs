@@ -2,18 +2,19 @@
 
 use crate::api;
 use crate::api::{
-    CheckConfig, LiveConfig, LoadConfig, MergeConfig, Outcome, Progress, StaticConfig, SweepConfig,
+    CheckConfig, LiveConfig, LoadConfig, MapConfig, MergeConfig, Outcome, Progress, StaticConfig,
+    SweepConfig,
 };
 use crate::cli::args::{
-    CheckBuildsArgs, LiveArgs, LoadArgs, MergeArgs, OutputArgs, RenderArgs, StaticArgs, SweepArgs,
+    CheckBuildsArgs, LiveArgs, LoadArgs, MapArgs, MergeArgs, OutputArgs, RenderArgs, StaticArgs,
+    SweepArgs,
 };
 use crate::cli::events::EventLog;
-use crate::cli::interruption::{Interruptible, Known};
-use crate::cli::output::Outputs;
+use crate::cli::interruption::Interruptible;
+use crate::cli::output::{Answer, Outputs};
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, in_tree, map};
-use crate::report::Report;
-use crate::report::read::{Form, form, read};
+use crate::cli::{Exit, Failure, in_tree};
+use crate::report::read::{Form, form, read_saved};
 
 pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     if in_tree::is_meant(args) {
@@ -63,44 +64,42 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Exit, Failure> {
         .transpose()
         .map_err(api::Error::from)?
     {
-        let map = api::merge_maps(&config)?;
-        return map::write_merged(&map, outputs);
+        return report_to(outputs, &args.output, |_| Ok(api::merge_maps(&config)?));
     }
     let merged = || Ok::<_, Failure>(api::merge(&config)?.report);
     report_to(outputs, &args.output, |_| merged())
 }
 
 pub(crate) fn render(args: &RenderArgs) -> Result<Exit, Failure> {
-    let saved = || read(&args.report).map_err(Failure::usage);
-    report(&args.output, |_| Ok(saved()?.report))
+    let saved = || read_saved(&args.report).map_err(Failure::usage);
+    report_to(Outputs::new(&args.output)?, &args.output, |_| saved())
+}
+
+pub(crate) fn map(args: &MapArgs) -> Result<Exit, Failure> {
+    report_to(Outputs::new(&args.output)?, &args.output, |progress| {
+        let config = MapConfig::try_from(args)?;
+        Ok(api::map(&config, progress)?)
+    })
 }
 
 fn answer(
     output: &OutputArgs,
     ask: impl FnOnce(&dyn Progress) -> Result<Outcome, Failure>,
 ) -> Result<Exit, Failure> {
-    report(output, |progress| Ok(ask(progress)?.report))
+    let outputs = Outputs::new(output)?;
+    report_to(outputs, output, |progress| Ok(ask(progress)?.report))
 }
 
-/// Makes a report and writes it to all places that were checked before; a signal has what is known by then written
+/// Makes an answer and writes it to all places that were checked before; a signal has what is known by then written
 /// there.
-fn report(
-    output: &OutputArgs,
-    make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
-) -> Result<Exit, Failure> {
-    report_to(Outputs::new(output)?, output, make)
-}
-
-/// The same, with places that are checked already.
-pub(super) fn report_to(
+pub(super) fn report_to<A: Answer>(
     outputs: Outputs,
     output: &OutputArgs,
-    make: impl FnOnce(&dyn Progress) -> Result<Report, Failure>,
+    make: impl FnOnce(&dyn Progress) -> Result<A, Failure>,
 ) -> Result<Exit, Failure> {
-    let events = EventLog::new(output.events.as_deref(), &outputs)?;
+    let events = EventLog::new(output.events.as_deref(), outputs.have_stdout())?;
     let display = Display::new(output.quiet);
-    let known = Known::default();
-    let run = Interruptible::begin(outputs, known, events);
+    let run = Interruptible::begin(Some(outputs), events);
     let made = make(&run.watcher(&display));
     drop(display);
     run.end(made)

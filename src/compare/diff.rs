@@ -12,6 +12,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use crate::model::SectionName;
 use crate::rules::known_issues::Scope;
 use crate::stream::show;
+use crate::stream::text::text_of;
 use crate::stream::tree::{Node, Section, SectionKind, Stream, Structure, Value};
 
 /// A section that is not the same in both streams.
@@ -499,8 +500,11 @@ fn side(node: &Node) -> Side {
     }
 }
 
-/// Two buffers from the first byte on in which they differ.
+/// Two texts, or two buffers from the first byte on in which they differ.
 fn bytes(old: &[u8], new: &[u8]) -> (String, String) {
+    if let (Some(old), Some(new)) = (text_of(old), text_of(new)) {
+        return (old, new);
+    }
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let from = |bytes: &[u8]| {
         let rest = bytes.get(same..).unwrap_or_default();

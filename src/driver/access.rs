@@ -24,6 +24,26 @@ impl Width {
         })
     }
 
+    /// Returns the number of bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Width::Byte => 1,
+            Width::Word => 2,
+            Width::Long => 4,
+            Width::Quad => 8,
+        }
+    }
+
+    /// Turns the bytes of a value round.
+    pub(crate) fn swap(self, value: u64) -> u64 {
+        match self {
+            Width::Byte => value,
+            Width::Word => u64::from((value as u16).swap_bytes()),
+            Width::Long => u64::from((value as u32).swap_bytes()),
+            Width::Quad => value.swap_bytes(),
+        }
+    }
+
     fn letter(self) -> char {
         match self {
             Width::Byte => 'b',
@@ -40,7 +60,23 @@ pub(crate) enum Space {
     /// The ports of x86.
     Port,
     Memory,
+    /// Memory in the processor's own byte order, whatever that of the devices is.
+    Native,
+    /// A call of a pSeries machine's firmware. Its arguments are at the address of the access, and what it returns
+    /// goes to [`RTAS_RETURNS`] behind it.
+    Rtas(RtasCall),
 }
+
+/// The functions of a pSeries machine's firmware by which a processor has the configuration of PCI functions (Power
+/// Architecture Platform Reference).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RtasCall {
+    ReadConfig,
+    WriteConfig,
+}
+
+/// The distance of the returned values from the arguments, in bytes.
+pub(crate) const RTAS_RETURNS: u64 = 0x40;
 
 /// One access, as a processor would make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +123,18 @@ impl fmt::Display for Access {
         let word = match (self.space, self.value) {
             (Space::Port, None) => "in",
             (Space::Port, Some(_)) => "out",
-            (Space::Memory, None) => "read",
-            (Space::Memory, Some(_)) => "write",
+            (Space::Memory | Space::Native, None) => "read",
+            (Space::Memory | Space::Native, Some(_)) => "write",
+            (Space::Rtas(call), _) => {
+                // The name, and the numbers of its arguments and of its values.
+                let (name, arguments, values) = match call {
+                    RtasCall::ReadConfig => ("ibm,read-pci-config", 4, 2),
+                    RtasCall::WriteConfig => ("ibm,write-pci-config", 5, 1),
+                };
+                let returned = self.at + RTAS_RETURNS;
+                let at = self.at;
+                return write!(f, "rtas {name} {arguments} {at:#x} {values} {returned:#x}");
+            }
         };
         write!(f, "{word}{} {:#x}", self.width.letter(), self.at)?;
         match self.value {
@@ -112,6 +158,10 @@ mod tests {
             (Access::read(Space::Port, 0xcfc, Width::Word), "inw 0xcfc"),
             (Access::load(0xfee0_0000, Width::Quad), "readq 0xfee00000"),
             (Access::store(16, Width::Byte, 0), "writeb 0x10 0x0"),
+            (
+                Access::write(Space::Rtas(RtasCall::WriteConfig), 0x1000, Width::Long, 0),
+                "rtas ibm,write-pci-config 5 0x1000 1 0x1040",
+            ),
         ] {
             assert_eq!(access.to_string(), command);
         }

@@ -1,8 +1,8 @@
-//! Accesses to the configuration of PCI functions, in both ways in which machines have it.
+//! Accesses to the configuration of PCI functions, in the ways in which machines have it.
 
 use std::fmt;
 
-use crate::driver::access::{Access, Space, Width};
+use crate::driver::access::{Access, RTAS_RETURNS, RtasCall, Space, Width};
 
 /// The place of a PCI function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub(crate) enum Config {
     Ports,
     /// In a window of memory at this address.
     Ecam(u64),
+    /// By firmware, which is told the number of the bridge, with arguments at this address.
+    Rtas { bridge: u64, arguments: u64 },
 }
 
 impl Config {
@@ -68,6 +70,34 @@ impl Config {
                 value,
                 ..Access::load(window + (of.number() << 12) + register, width)
             }],
+            Config::Rtas { bridge, arguments } => {
+                let word = |index: u64, value: u64| {
+                    Access::write(Space::Native, arguments + 4 * index, Width::Long, value)
+                };
+                let words = [
+                    of.number() << 8 | register,
+                    bridge >> 32,
+                    bridge & 0xffff_ffff,
+                    width.bytes(),
+                ];
+                let words = words.into_iter().chain(value).zip(0..);
+                let mut accesses: Vec<Access> = words.map(|(value, at)| word(at, value)).collect();
+                let call = |call| Access::write(Space::Rtas(call), arguments, Width::Long, 0);
+                match value {
+                    Some(_) => accesses.push(call(RtasCall::WriteConfig)),
+                    None => {
+                        // Behind the status; left as it is where there is no function.
+                        let found = RTAS_RETURNS / 4 + 1;
+                        accesses.push(word(found, 0xffff_ffff));
+                        accesses.push(call(RtasCall::ReadConfig));
+                        accesses.push(Access {
+                            value: None,
+                            ..word(found, 0)
+                        });
+                    }
+                }
+                accesses
+            }
         }
     }
 }
@@ -77,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_register_is_reached_in_both_ways() {
+    fn a_register_is_reached_in_each_way() {
         let function = Address {
             bus: 1,
             slot: 5,
@@ -93,6 +123,30 @@ mod tests {
         assert_eq!(
             commands(Config::Ecam(0x3000_0000).write(function, 4, Width::Word, 7)),
             ["writew 0x3012a004 0x7"]
+        );
+        let firmware = Config::Rtas {
+            bridge: 0x0800_0000_2000_0000,
+            arguments: 0x1000,
+        };
+        assert_eq!(
+            commands(firmware.read(function, 0x0e, Width::Byte)),
+            [
+                "writel 0x1000 0x12a0e",
+                "writel 0x1004 0x8000000",
+                "writel 0x1008 0x20000000",
+                "writel 0x100c 0x1",
+                "writel 0x1044 0xffffffff",
+                "rtas ibm,read-pci-config 4 0x1000 2 0x1040",
+                "readl 0x1044",
+            ]
+        );
+        let written = commands(firmware.write(function, 4, Width::Word, 7));
+        assert_eq!(
+            written[4..],
+            [
+                "writel 0x1010 0x7",
+                "rtas ibm,write-pci-config 5 0x1000 1 0x1040"
+            ]
         );
         assert_eq!(function.to_string(), "0000:01:05.2");
     }

@@ -5,10 +5,10 @@ use tracing::debug;
 use crate::driver::access::{Access, Space, Width};
 use crate::driver::config_space::Config;
 use crate::driver::interrupts;
-use crate::driver::layout::{BarKind, Free, Function, Windows, place};
+use crate::driver::layout::{BarKind, Free, Function, PAGE, Windows, place};
 use crate::driver::pci;
 use crate::driver::pci::{BusNumbers, Capability, VENDOR};
-use crate::driver::qtest::{DriveError, Qtest};
+use crate::driver::qtest::{ByteOrder, DriveError, Qtest};
 use crate::driver::script::{Absent, Things};
 use crate::driver::states::states;
 use crate::driver::virtio;
@@ -22,8 +22,6 @@ const VIRTIO_VENDOR: u16 = 0x1af4;
 /// The numbers of such devices: from the second on that of their kind follows.
 const LEGACY_NUMBERS: std::ops::RangeInclusive<u16> = 0x1000..=0x103f;
 const MODERN_NUMBERS: std::ops::RangeInclusive<u16> = 0x1040..=0x107f;
-/// Memory is lent in pages.
-const PAGE: u64 = 4096;
 /// "virt", at the begin of a virtio-mmio transport.
 const MMIO_MAGIC: u64 = 0x7472_6976;
 
@@ -85,11 +83,13 @@ async fn drive_pci(
     ram: &mut Free,
     report: &mut DrivenReport,
 ) -> Result<(), DriveError> {
-    let Some(config) = pci::config(qtest, &map.config).await? else {
+    qtest.expect(ByteOrder::Little).await?;
+    let Some(config) = pci::config(qtest, &map.config, ram).await? else {
         return Ok(());
     };
     let mut windows = Windows {
         memory: Free::of(map.memory),
+        memory_at: map.memory_at,
         ports: Free::of(map.ports),
     };
     let mut roots = roots.to_vec();
@@ -225,7 +225,13 @@ async fn drive_mmio(
 ) -> Result<(), DriveError> {
     for at in (0..map.count).map(|index| map.at + index * map.step) {
         let heads = [0, 4, 8].map(|offset| Access::load(at + offset, Width::Long));
-        let read = qtest.perform(&heads).await?;
+        // A transport of before has the byte order of the processor, one of version 1 that of PCI.
+        qtest.expect(ByteOrder::Native).await?;
+        let mut read = qtest.perform(&heads).await?;
+        if read.first() != Some(&MMIO_MAGIC) {
+            qtest.expect(ByteOrder::Little).await?;
+            read = qtest.perform(&heads).await?;
+        }
         let registers = match read[..] {
             // No device is behind a transport whose kind is 0.
             [MMIO_MAGIC, 1, kind] if kind != 0 => (Registers::LegacyMmio { at }, kind),

@@ -4,6 +4,8 @@ use crate::driver::access::{Access, Width};
 use crate::driver::config_space::{Address, Config};
 use crate::qemu::machine::Range;
 
+/// The unit in which a driver is lent memory, in bytes.
+pub(crate) const PAGE: u64 = 4096;
 /// The first of the registers that hold where parts of a function are.
 const FIRST_BAR: u8 = 0x10;
 /// The unit of a bridge's window in memory, and of that in ports.
@@ -18,7 +20,8 @@ pub(crate) struct Bar {
     pub kind: BarKind,
     /// Bytes; a power of two.
     pub size: u64,
-    /// Where it was put; nothing where there is no room left.
+    /// Where it was put, as the functions see it for ports and a processor for memory; nothing where there is no room
+    /// left.
     pub at: Option<u64>,
 }
 
@@ -116,6 +119,8 @@ impl Free {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
     pub memory: Free,
+    /// The address at which a processor has address 0 of that memory.
+    pub memory_at: u64,
     pub ports: Free,
 }
 
@@ -133,8 +138,12 @@ pub(crate) fn place(
                 BarKind::Ports => &mut windows.ports,
                 BarKind::Memory | BarKind::Memory64 => &mut windows.memory,
             };
-            bar.at = free.take(bar.size, bar.size);
-            let value = bar.at.unwrap_or(0);
+            let taken = free.take(bar.size, bar.size);
+            let value = taken.unwrap_or(0);
+            bar.at = match bar.kind {
+                BarKind::Ports => taken,
+                BarKind::Memory | BarKind::Memory64 => taken.map(|at| windows.memory_at + at),
+            };
             let register = FIRST_BAR + 4 * bar.index;
             accesses.extend(config.write(function.at, register, Width::Long, value & 0xffff_ffff));
             if bar.kind == BarKind::Memory64 {
@@ -213,6 +222,7 @@ mod tests {
     fn windows() -> Windows {
         Windows {
             memory: Free::of([0xc000_0000, 0x100_0000]),
+            memory_at: 0,
             ports: Free::of([0x1000, 0xf000]),
         }
     }

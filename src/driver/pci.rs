@@ -2,7 +2,7 @@
 
 use crate::driver::access::{Access, Width};
 use crate::driver::config_space::{Address, Config};
-use crate::driver::layout::{Bus, Function, bars};
+use crate::driver::layout::{Bus, Free, Function, PAGE, bars};
 use crate::driver::qtest::{DriveError, Qtest};
 use crate::qemu::machine::ConfigSpace;
 
@@ -23,10 +23,16 @@ pub(crate) const MSI_X: u8 = 0x11;
 pub(crate) async fn config(
     qtest: &mut Qtest,
     space: &ConfigSpace,
+    ram: &mut Free,
 ) -> Result<Option<Config>, DriveError> {
     let ways: Vec<Config> = match space {
         ConfigSpace::Ports => vec![Config::Ports],
         ConfigSpace::Ecam(windows) => windows.iter().copied().map(Config::Ecam).collect(),
+        &ConfigSpace::Rtas(bridge) => {
+            let lent = ram.take(PAGE, PAGE).into_iter();
+            lent.map(|arguments| Config::Rtas { bridge, arguments })
+                .collect()
+        }
     };
     let root = Address {
         bus: 0,

@@ -1,5 +1,6 @@
 //! A connection to a build by QEMU's qtest protocol: a line a command, a line an answer, in order.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::trace;
 
-use crate::driver::access::Access;
+use crate::driver::access::{Access, Space};
 use crate::qemu::option_value;
 use crate::qemu::qmp::QmpError;
 
@@ -100,13 +101,28 @@ impl Waiting {
     }
 }
 
+/// The byte order of the devices that accesses go to. The protocol knows that of the processor alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ByteOrder {
+    Little,
+    /// That of the processor.
+    Native,
+}
+
 /// A connection to a build that takes accesses.
 #[derive(Debug)]
 pub(crate) struct Qtest {
     lines: BufReader<OwnedReadHalf>,
     commands: OwnedWriteHalf,
     deadline: Duration,
+    /// Set if the processor is big-endian, once that was asked.
+    is_big: Option<bool>,
+    /// Set while the devices have another byte order than the processor.
+    swaps: bool,
 }
+
+/// Asks for the byte order of the processor.
+const ENDIANNESS: &str = "endianness";
 
 impl Qtest {
     fn new(socket: UnixStream, deadline: Duration) -> Qtest {
@@ -115,6 +131,54 @@ impl Qtest {
             lines: BufReader::new(read),
             commands,
             deadline,
+            is_big: None,
+            swaps: false,
+        }
+    }
+
+    /// Has the accesses that follow go to devices of a byte order.
+    ///
+    /// # Errors
+    /// The build ends, does not answer in time, or does not say which order the processor has.
+    pub(crate) async fn expect(&mut self, order: ByteOrder) -> Result<(), DriveError> {
+        let is_big = match self.is_big {
+            Some(is_big) => is_big,
+            None => self.ask_for_order().await?,
+        };
+        self.is_big = Some(is_big);
+        self.swaps = is_big && order == ByteOrder::Little;
+        Ok(())
+    }
+
+    async fn ask_for_order(&mut self) -> Result<bool, DriveError> {
+        let Qtest {
+            lines,
+            commands,
+            deadline,
+            ..
+        } = self;
+        let asked = async {
+            let line = format!("{ENDIANNESS}\n");
+            commands.write_all(line.as_bytes()).await?;
+            next_line(lines, &ENDIANNESS).await
+        };
+        let answer = tokio::time::timeout(*deadline, asked).await;
+        let answer = answer.map_err(|_| DriveError::Deadline {
+            command: ENDIANNESS.to_owned(),
+            after: *deadline,
+        })??;
+        match &*answer {
+            "OK big" => Ok(true),
+            "OK little" => Ok(false),
+            _ => Err(refused(&ENDIANNESS, &answer)),
+        }
+    }
+
+    /// Returns a value in the other byte order, if the device of an access has it.
+    fn in_order(&self, access: &Access, value: u64) -> u64 {
+        match access.space {
+            Space::Memory if self.swaps => access.width.swap(value),
+            _ => value,
         }
     }
 
@@ -125,6 +189,12 @@ impl Qtest {
     /// The build ends, does not answer in time, or refuses one.
     pub(crate) async fn perform(&mut self, accesses: &[Access]) -> Result<Vec<u64>, DriveError> {
         let mut text = String::new();
+        let ordered = accesses.iter().map(|access| Access {
+            value: access.value.map(|value| self.in_order(access, value)),
+            ..*access
+        });
+        let ordered: Vec<Access> = ordered.collect();
+        let accesses = &*ordered;
         for access in accesses {
             trace!(%access, "qtest");
             text.push_str(&access.to_string());
@@ -134,6 +204,7 @@ impl Qtest {
             lines,
             commands,
             deadline,
+            ..
         } = self;
         let mut values = Vec::new();
         let mut done = 0;
@@ -159,7 +230,11 @@ impl Qtest {
         // A build that answers is not read from by us while we only write: both at once.
         let both = async { tokio::try_join!(written, answered) };
         match tokio::time::timeout(*deadline, both).await {
-            Ok(Ok(_)) => Ok(values),
+            Ok(Ok(_)) => {
+                let reads = accesses.iter().filter(|access| access.value.is_none());
+                let values = reads.zip(values);
+                Ok(values.map(|(of, value)| self.in_order(of, value)).collect())
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(DriveError::Deadline {
                 command: accesses
@@ -173,7 +248,7 @@ impl Qtest {
 
 async fn next_line(
     lines: &mut BufReader<OwnedReadHalf>,
-    access: &Access,
+    access: &impl Display,
 ) -> Result<String, DriveError> {
     let closed = || DriveError::Closed {
         after: access.to_string(),
@@ -198,7 +273,7 @@ async fn next_line(
     }
 }
 
-fn refused(access: &Access, answer: &str) -> DriveError {
+fn refused(access: &impl Display, answer: &str) -> DriveError {
     DriveError::Answer {
         command: access.to_string(),
         answer: answer.to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::Balloon;
+use crate::migration::endpoint::commands::{Balloon, QueryStatus};
 use crate::migration::endpoint::root_devices::{PciFunctions, RootDevice};
 use crate::migration::endpoint::vm::{Endpoint, HeartbeatError, LaunchSpec, Role, Vm};
 use crate::migration::leg::save::save_to;
@@ -28,10 +28,16 @@ const BOOTS: u32 = 4;
 /// The processor time that a guest gets to boot and to use its devices, however long the host takes to give it that.
 /// It needs some seconds.
 const WORK: Duration = Duration::from_secs(180);
-/// The longest time in which a guest may do next to nothing: it waits up to a minute for a packet.
+/// The same until there is anything on its console: firmware may wait for ever for what a device does not do.
+const SILENT_WORK: Duration = Duration::from_secs(45);
+/// The longest time in which a guest may do next to nothing while it boots.
+const IDLE_IN_BOOT: Duration = Duration::from_secs(30);
+/// The same once it works: it waits up to a minute for a packet.
 const IDLE: Duration = Duration::from_secs(90);
 /// The part of that time which is next to nothing, as its inverse.
 const IDLE_PART: u32 = 50;
+/// The state of a machine whose guest runs, as QEMU names it.
+const RUNNING: &str = "running";
 /// Time between two looks at what the guest has used.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -56,17 +62,23 @@ pub(super) async fn boot(
             all
         }
     };
-    for last in (0..BOOTS).rev() {
+    let mut has_stalled = false;
+    let mut left = BOOTS;
+    while left > 0 {
         let begun = Instant::now();
-        let booted = boot_once(endpoint, launch, guest, &functions, timeouts, last == 0).await;
+        let booted = boot_once(endpoint, launch, guest, &functions, timeouts, left == 1).await;
         tracing::debug!(
             build = endpoint.build.label(),
             seconds = begun.elapsed().as_secs_f32(),
             result = ?booted.as_ref().map(Option::is_some),
             "the Linux guest booted"
         );
-        if let Some(saved) = booted? {
-            return Ok(saved);
+        match booted {
+            Ok(Some(saved)) => return Ok(saved),
+            Ok(None) => left -= 1,
+            // Emulated processors now and then wait for each other for ever before the kernel says anything.
+            Err(NotBooted::Stalled(_)) if !has_stalled => has_stalled = true,
+            Err(NotBooted::Stalled(why) | NotBooted::Failed(why)) => return Err(why),
         }
     }
     Err("it asks for one driver after the other".to_owned())
@@ -105,6 +117,37 @@ fn text(error: &dyn fmt::Display) -> String {
     error.to_string()
 }
 
+/// A guest that did not boot, in words.
+#[derive(Debug)]
+enum NotBooted {
+    /// It stopped doing anything.
+    Stalled(String),
+    Failed(String),
+}
+
+impl From<String> for NotBooted {
+    fn from(why: String) -> NotBooted {
+        NotBooted::Failed(why)
+    }
+}
+
+impl NotBooted {
+    fn with_words_of(self, vm: &Vm) -> NotBooted {
+        let stderr = vm.monitored.process.stderr();
+        let more = |why: String| format!("{why} {stderr}").trim_end().to_owned();
+        match self {
+            NotBooted::Stalled(why) => NotBooted::Stalled(more(why)),
+            NotBooted::Failed(why) => NotBooted::Failed(more(why)),
+        }
+    }
+
+    fn into_words(self) -> String {
+        match self {
+            NotBooted::Stalled(why) | NotBooted::Failed(why) => why,
+        }
+    }
+}
+
 /// Boots a guest. `None` if it lacks a driver that the next boot has.
 async fn boot_once(
     endpoint: &Endpoint,
@@ -113,7 +156,7 @@ async fn boot_once(
     functions: &[PciFunction],
     timeouts: &Timeouts,
     is_last: bool,
-) -> Result<Option<Arc<SavedGuest>>, String> {
+) -> Result<Option<Arc<SavedGuest>>, NotBooted> {
     let folder = prepared(launch)?;
     guest
         .prepare_boot(functions, folder.path())
@@ -127,7 +170,7 @@ async fn boot_once(
             return Ok(false);
         }
         save(&mut vm, &mut log, &folder.path().join(STREAM), timeouts.leg).await?;
-        Ok::<_, String>(true)
+        Ok::<_, NotBooted>(true)
     }
     .await;
     let placed = match saved {
@@ -135,7 +178,7 @@ async fn boot_once(
         Ok(true) => vm.root_devices().await.unwrap_or_default(),
         _ => Vec::new(),
     };
-    let stderr = vm.monitored.process.stderr();
+    let saved = saved.map_err(|why| why.with_words_of(&vm));
     // It has nothing to put in order.
     vm.monitored.process.kill().await;
     match saved {
@@ -148,7 +191,7 @@ async fn boot_once(
             })))
         }
         Ok(false) => Ok(None),
-        Err(why) => Err(format!("{why} {stderr}").trim_end().to_owned()),
+        Err(why) => Err(why),
     }
 }
 
@@ -160,7 +203,7 @@ async fn boot_in(
     guest: &LinuxGuest,
     functions: &[PciFunction],
     is_last: bool,
-) -> Result<bool, String> {
+) -> Result<bool, NotBooted> {
     vm.cont().await.map_err(|error| text(&error))?;
     let described = |log: &SerialLog| log.inventory().is_some_and(|at| at.uses.is_some());
     wait_for(vm, log, described).await?;
@@ -193,15 +236,12 @@ pub(super) async fn boot_to_be_sent(
     let mut log = Workload::Linux(guest.clone()).log();
     let booted = boot_in(&mut vm, &mut log, guest, &functions, true).await;
     let stopped = match booted {
-        Ok(_) => vm.stop().await.map_err(|error| text(&error)),
+        Ok(_) => vm.stop().await.map_err(|error| text(&error).into()),
         Err(why) => Err(why),
     };
     match stopped {
         Ok(()) => Ok((vm, log)),
-        Err(why) => {
-            let stderr = vm.monitored.process.stderr();
-            Err(format!("{why} {stderr}").trim_end().to_owned())
-        }
+        Err(why) => Err(why.with_words_of(&vm).into_words()),
     }
 }
 
@@ -247,7 +287,7 @@ fn report(kernel: &str, found: Option<&Inventory>, placed: &[RootDevice]) -> Lin
 }
 
 /// Has the guest work until it has used every device, and its memory is no longer what it booted with.
-async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<(), String> {
+async fn work(vm: &mut Vm, log: &mut SerialLog, guest: &LinuxGuest) -> Result<(), NotBooted> {
     wait_for(vm, log, |log| log.last_heartbeat().is_some()).await?;
     let memory = u64::from(guest.memory_mib());
     let command = Balloon {
@@ -265,32 +305,46 @@ async fn wait_for(
     vm: &mut Vm,
     log: &mut SerialLog,
     reached: impl Fn(&SerialLog) -> bool,
-) -> Result<(), String> {
+) -> Result<(), NotBooted> {
     let mut since = Instant::now();
     let mut used_before = vm.monitored.process.cpu_time();
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
-            Err(error) => return Err(text(&error)),
+            Err(error) => return Err(text(&error).into()),
             Ok(()) => return Ok(()),
+        }
+        // A panic ends in a reset, where the machine stops.
+        let session = &vm.monitored.session;
+        if let Ok(reply) = session.execute(QueryStatus {}, vm.command).await
+            && reply.status != RUNNING
+        {
+            return Err(NotBooted::Failed(format!(
+                "its machine is in the state {:?}; {}",
+                reply.status,
+                log.last_lines()
+            )));
         }
         let used = vm.monitored.process.cpu_time();
         let worked = used.unwrap_or(WORK);
-        if worked >= WORK {
-            return Err(format!(
+        let most = if log.is_silent() { SILENT_WORK } else { WORK };
+        if worked >= most {
+            return Err(NotBooted::Failed(format!(
                 "after {} s of the processors it has not got so far; {}",
                 worked.as_secs(),
                 log.last_lines()
-            ));
+            )));
         }
-        if since.elapsed() >= IDLE {
+        let works = log.inventory().is_some_and(|found| found.uses.is_some());
+        let idle = if works { IDLE } else { IDLE_IN_BOOT };
+        if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
-            if lately < IDLE / IDLE_PART {
-                return Err(format!(
+            if lately < idle / IDLE_PART {
+                return Err(NotBooted::Stalled(format!(
                     "it has done nothing for {} s; {}",
                     since.elapsed().as_secs(),
                     log.last_lines()
-                ));
+                )));
             }
             since = Instant::now();
             used_before = used;

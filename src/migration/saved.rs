@@ -82,17 +82,26 @@ impl SavedGuests {
         Ok(Arc::clone(saved))
     }
 
-    fn booted(&self, endpoint: &Endpoint, launch: &LaunchSpec) -> Arc<Booted> {
-        let key = (
-            endpoint.build.label().to_owned(),
-            launch.machine.clone(),
-            launch.cpu.clone(),
-            launch.device_args.clone(),
-            endpoint.args.clone(),
-        );
+    /// Removes the guest of a launch, which nobody loads any more.
+    pub(crate) fn forget(&self, endpoint: &Endpoint, launch: &LaunchSpec) {
         let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(guests.entry(key).or_default())
+        guests.remove(&key(endpoint, launch));
     }
+
+    fn booted(&self, endpoint: &Endpoint, launch: &LaunchSpec) -> Arc<Booted> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(guests.entry(key(endpoint, launch)).or_default())
+    }
+}
+
+fn key(endpoint: &Endpoint, launch: &LaunchSpec) -> Key {
+    (
+        endpoint.build.label().to_owned(),
+        launch.machine.clone(),
+        launch.cpu.clone(),
+        launch.device_args.clone(),
+        endpoint.args.clone(),
+    )
 }
 
 /// A Linux guest cannot be had in the first build.

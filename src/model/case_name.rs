@@ -35,6 +35,11 @@ impl CaseName {
         self.text.ends_with("/driven")
     }
 
+    /// Tells whether Linux drives its devices.
+    pub fn is_with_linux(&self) -> bool {
+        self.text.ends_with("/linux")
+    }
+
     /// Returns the name of what is moved: a device set, a device type, or `bare`.
     pub fn subject(&self) -> &str {
         &self.subject

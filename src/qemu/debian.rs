@@ -136,7 +136,7 @@ pub(crate) enum Extent {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub suite: &'a str,
-    /// The likelier first.
+    /// The likelier first. One that several architectures have under one name has its own behind a colon, for the cache.
     pub packages: &'a [String],
     pub extent: Extent,
     /// Debian's name of the architecture; by default the machine's own.

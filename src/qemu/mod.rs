@@ -9,6 +9,7 @@
 
 pub(crate) mod accelerator;
 mod build;
+mod bulk;
 mod cache;
 mod confinement;
 mod debian;
@@ -34,6 +35,7 @@ mod tree;
 
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
+pub(crate) use bulk::DeviceTree;
 pub use cache::{Cache, Damage};
 pub(crate) use cache::{CacheError, Cached, InUse};
 pub use confinement::ConfinePolicy;

@@ -11,6 +11,7 @@ use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::qemu::bulk::Bulk;
 use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
 /// The devices of a machine and the machine itself, in the order of their paths.
@@ -210,6 +211,14 @@ impl Snapshot {
             });
         }
         let wanted = wanted(&snapshot.objects);
+        let is_wanted = |kind| {
+            let mut chosen = snapshot.objects.iter().zip(&wanted);
+            chosen.any(|(object, wanted)| *wanted && object.kind == kind)
+        };
+        let bulk = match is_wanted(Kind::Device) || is_wanted(Kind::Cpu) {
+            true => Bulk::ask(session, deadline, &snapshot.objects, is_wanted(Kind::Cpu)).await?,
+            false => Bulk::default(),
+        };
         let mut types: BTreeMap<String, BTreeMap<String, Listed>> = BTreeMap::new();
         let chosen = snapshot.objects.iter_mut().zip(found).zip(wanted);
         for ((object, (_, type_name, items)), _) in chosen.filter(|(_, wanted)| *wanted) {
@@ -262,9 +271,14 @@ impl Snapshot {
                     object.insert(&item.name, Value::Null, listed.clone());
                     continue;
                 }
-                let command = get(&object.path, &item.name);
-                // Some can only be set.
-                let answer = unless_refused(session.execute(command, deadline).await)?;
+                let answer = match bulk.value(object, item) {
+                    Some(value) => Some(value),
+                    // Some can only be set.
+                    None => {
+                        let command = get(&object.path, &item.name);
+                        unless_refused(session.execute(command, deadline).await)?
+                    }
+                };
                 if let Some(value) = answer {
                     object.insert(&item.name, value, listed.clone());
                 }

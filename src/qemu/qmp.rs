@@ -462,10 +462,37 @@ pub struct HostFeatures {
 pub struct QueryCpuDefinitions {}
 command!(QueryCpuDefinitions, "query-cpu-definitions", Vec<CpuModel>);
 
-/// A CPU model, by the key that all targets give.
+/// A CPU model, by the keys that all targets give.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CpuModel {
     pub name: String,
+    #[serde(default)]
+    pub typename: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueryCpuModelExpansion {
+    #[serde(rename = "type")]
+    pub expansion: &'static str,
+    pub model: CpuModelInfo,
+}
+command!(
+    QueryCpuModelExpansion,
+    "query-cpu-model-expansion",
+    CpuModelExpansion
+);
+
+/// A CPU model with its properties.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CpuModelInfo {
+    pub name: String,
+    #[serde(default)]
+    pub props: serde_json::Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct CpuModelExpansion {
+    pub model: CpuModelInfo,
 }
 
 #[cfg(test)]

@@ -138,6 +138,45 @@ pub struct Finding {
     pub also_paths: Vec<Vec<String>>,
 }
 
+impl Finding {
+    /// Returns a finding about a section, as severe as its rule says, that has still to be told: its place, its message
+    /// and the shapes in both builds.
+    pub(crate) fn about(
+        section: String,
+        rule: Rule,
+        direction: Direction,
+        evidence: Evidence,
+        change: ChangeKey,
+    ) -> Finding {
+        Finding {
+            id: String::new(),
+            rule,
+            level: rule.level(),
+            direction,
+            section,
+            also_in: Vec::new(),
+            machines: Vec::new(),
+            path: Vec::new(),
+            message: String::new(),
+            old: None,
+            new: None,
+            allowed_by: None,
+            evidence,
+            confirmed_by: None,
+            refuted_by: None,
+            baseline: None,
+            memory: None,
+            owners: Vec::new(),
+            source: None,
+            code: Vec::new(),
+            context: Vec::new(),
+            change,
+            items: Vec::new(),
+            also_paths: Vec::new(),
+        }
+    }
+}
+
 /// A VMStateDescription in a tree of sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -156,6 +195,12 @@ pub struct Source {
     /// Its fields.
     #[serde(skip)]
     pub fields: Vec<SourceField>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} ({})", self.file, self.line, self.variable)
+    }
 }
 
 /// A field of a description in the sources.

@@ -15,6 +15,18 @@ pub struct LinuxReport {
     pub logged: Vec<String>,
 }
 
+impl LinuxReport {
+    /// Returns what concerns one device of many, by its id.
+    pub(crate) fn of_device(&self, id: &str) -> LinuxReport {
+        let undriven = self.undriven.iter().filter(|of| *of == id);
+        LinuxReport {
+            kernel: self.kernel.clone(),
+            undriven: undriven.cloned().collect(),
+            ..LinuxReport::default()
+        }
+    }
+}
+
 /// A virtio device in a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioReport {

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BuildRef, Rule};
-use crate::report::{Case, Outcome, Report, Tool, Verdict};
+use crate::report::{
+    BaselineCounts, BaselineStatus, Case, Notice, NoticeKind, Outcome, Report, Tool, Verdict,
+};
 
 /// The format's name, written into every map.
 pub const MAP_SCHEMA: &str = "migcompat-map-1";
@@ -50,6 +52,12 @@ impl MapPair {
     pub fn failing(&self) -> usize {
         self.report.cases.iter().filter(|case| case.gates()).count()
     }
+
+    /// Returns the reason why the two could not be tested at all, if that is so.
+    pub fn untested(&self) -> Option<&Notice> {
+        let mut notices = self.report.notices.iter();
+        notices.find(|notice| notice.kind == NoticeKind::PairNotTested)
+    }
 }
 
 /// A case between the pairs.
@@ -72,6 +80,9 @@ pub struct MapCell {
     pub allowed: bool,
     /// The cause, where it does not pass.
     pub cause: Option<usize>,
+    /// The relation to the baseline, where there is one.
+    #[serde(default)]
+    pub baseline: Option<BaselineStatus>,
 }
 
 /// A build that broke a case, and the one that mended it.
@@ -135,6 +146,40 @@ impl Map {
             _ => named.label.clone(),
         }
     }
+
+    /// Returns the pair of two builds: those of the same labels, or else of the same releases.
+    pub(crate) fn pair_of(&self, old: &BuildRef, new: &BuildRef) -> Option<&MapPair> {
+        let find = |same: fn(&BuildRef, &BuildRef) -> bool| {
+            let is = |at: usize, wanted| self.builds.get(at).is_some_and(|own| same(own, wanted));
+            let mut pairs = self.pairs.iter();
+            pairs.find(|pair| is(pair.old, old) && is(pair.new, new))
+        };
+        find(|own, wanted| own.label == wanted.label)
+            .or_else(|| find(|own, wanted| own.version.is_some() && own.version == wanted.version))
+    }
+
+    /// Returns the counts against the baseline of all pairs, and its file, where there is one.
+    pub(crate) fn baseline(&self) -> Option<(&str, BaselineCounts)> {
+        let mut of_pairs = self
+            .pairs
+            .iter()
+            .filter_map(|pair| pair.report.baseline.as_ref());
+        let first = of_pairs.next()?;
+        let mut counts = first.counts;
+        for BaselineCounts {
+            new,
+            same,
+            fixed,
+            gone,
+        } in of_pairs.map(|of| of.counts)
+        {
+            counts.new += new;
+            counts.same += same;
+            counts.fixed += fixed;
+            counts.gone += gone;
+        }
+        Some((&first.file, counts))
+    }
 }
 
 fn verdict(pairs: &[MapPair]) -> Verdict {
@@ -171,6 +216,7 @@ fn rows(pairs: &[MapPair], causes: &mut Vec<MapCause>) -> Vec<MapRow> {
                     outcome: case.outcome,
                     allowed: case.allowed_by.is_some(),
                     cause: cause(case, causes),
+                    baseline: case.baseline,
                 })
             })
             .collect();

@@ -32,6 +32,9 @@ pub enum NoticeKind {
     NotDriven,
     /// The devices of a machine could not be driven from outside. The subject is the machine.
     NotDrivable,
+    /// Linux was to drive the devices of a machine, and has no kernel for it, or does not work there. The subject is the
+    /// machine.
+    NoLinux,
     /// The guests' network cards offer none of the features by which a host takes work off a card. The
     /// subject is the machine.
     OffloadNotNegotiated,
@@ -107,8 +110,8 @@ impl Notice {
     }
 
     /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
-    /// history, nothing that was asked for or no pair of builds was tried, or the dumps are of two machine types, between which QEMU migrates no
-    /// guest.
+    /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, or the
+    /// dumps are of two machine types, between which QEMU migrates no guest.
     pub fn is_of_verdict(&self) -> bool {
         matches!(
             self.kind,
@@ -116,6 +119,7 @@ impl Notice {
                 | NoticeKind::MachinesDiffer
                 | NoticeKind::HistoryFailed
                 | NoticeKind::NothingTried
+                | NoticeKind::NoLinux
                 | NoticeKind::PairNotTested
         )
     }
@@ -142,6 +146,9 @@ impl Notice {
             NoticeKind::NotDriven => format!("the guest did not use {subject}"),
             NoticeKind::NotDrivable => {
                 format!("no device of {subject} was moved with a driver at work")
+            }
+            NoticeKind::NoLinux => {
+                format!("not every device of {subject} was moved with Linux at work")
             }
             NoticeKind::OffloadNotNegotiated => {
                 format!(

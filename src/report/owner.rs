@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Report;
+
 /// An owner, and what is broken of theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -31,5 +33,21 @@ impl Owner {
     /// Returns the name for a reader.
     pub fn title(&self) -> &str {
         self.name.as_deref().unwrap_or("no owner")
+    }
+}
+
+impl Report {
+    /// Returns owners by their titles, each with everybody to tell where the report names them.
+    pub(crate) fn owners_with_people(&self, titles: &[String]) -> Vec<String> {
+        let with_people = |title: &String| {
+            let mut owners = self.owners.iter();
+            let owner = owners.find(|owner| owner.name.as_ref() == Some(title));
+            let people: Vec<&str> = owner.into_iter().flat_map(Owner::to_notify).collect();
+            match people.is_empty() {
+                true => title.clone(),
+                false => format!("{title}: {}", people.join(", ")),
+            }
+        };
+        titles.iter().map(with_people).collect()
     }
 }

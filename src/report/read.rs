@@ -57,14 +57,36 @@ pub(crate) enum Form {
 /// # Errors
 /// The file cannot be read.
 pub(crate) fn form(file: &Path) -> Result<Form, ReadError> {
+    Ok(form_of(&text(file)?.0))
+}
+
+fn form_of(text: &[u8]) -> Form {
     #[derive(Deserialize)]
     struct Head {
         schema: String,
     }
-    let (text, _) = text(file)?;
-    Ok(match serde_json::from_slice::<Head>(&text) {
+    match serde_json::from_slice::<Head>(text) {
         Ok(head) if head.schema == MAP_SCHEMA => Form::Map,
         Ok(_) | Err(_) => Form::Report,
+    }
+}
+
+/// What a file has.
+#[derive(Debug)]
+pub(crate) enum Saved {
+    Map(Map),
+    Report(Box<Report>),
+}
+
+/// Reads a map or a report in JSON, plain, gzip or zstd; the file is read once, and may be a pipe.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
+    let (text, origin) = text(file)?;
+    Ok(match form_of(&text) {
+        Form::Map => Saved::Map(parse(&text, &origin, MAP_SCHEMA)?),
+        Form::Report => Saved::Report(Box::new(parse(&text, &origin, REPORT_SCHEMA)?)),
     })
 }
 

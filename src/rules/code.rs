@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::model::Rule;
+use crate::model::{Direction, Rule};
 use crate::report::{ChangeKey, Code, FieldKey, Finding, Level, Report, Shape, Source};
 
 /// A file of `rules/code/`.
@@ -33,9 +33,14 @@ templates!(
     "old-name",
     "old-version",
     "old-width",
+    "oldest-version",
+    "section-by-property",
+    "section-in-its-place",
+    "sub-array",
     "subsection-by-property",
     "subsection-by-state",
     "unused",
+    "unused-behind",
     "unused-by-test",
 );
 
@@ -124,11 +129,26 @@ fn values(finding: &Finding, release: Option<&str>) -> BTreeMap<&'static str, St
             let value = old.as_ref().map(|value| ("value", value.clone()));
             values.extend(value);
         }
-        ChangeKey::Section { vmsd, .. } => about(&mut values, source, vmsd),
-        ChangeKey::Unknown
-        | ChangeKey::Lone(_)
-        | ChangeKey::Subsection(_)
-        | ChangeKey::CommonWidth { .. } => {}
+        ChangeKey::Section { vmsd, .. } => {
+            about(&mut values, source, vmsd);
+            if let Some(sent) =
+                version(&finding.old).filter(|_| finding.direction == Direction::Forward)
+            {
+                values.insert("oldest", sent.to_string());
+            }
+        }
+        ChangeKey::Lone(section) => {
+            let id = identifier(section);
+            let property = format!("x-migrate-{}", id.replace('_', "-"));
+            values.extend([
+                ("vmsd", finding.path.first().unwrap_or(section).clone()),
+                ("flag", format!("migrate_{id}")),
+                ("compat", compat(finding, &property)),
+                ("property", property),
+                ("id", id),
+            ]);
+        }
+        ChangeKey::Unknown | ChangeKey::Subsection(_) | ChangeKey::CommonWidth { .. } => {}
     }
     values
 }
@@ -197,16 +217,11 @@ fn of_fields(
     let macros = fields.iter().map(|field| macro_of(field, source, &state));
     let bytes: u64 = fields.iter().map(wire_size).sum();
     let property = format!("x-migrate-{}", identifier(own).replace('_', "-"));
-    let sections = [&finding.section].into_iter().chain(&finding.also_in);
-    let lines = sections.clone().take(MOST_LINES);
-    let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
-    let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);
-    let more = more.map(|more| format!("    /* and {more} more */"));
     values.extend([
         ("field", name(first)),
         ("subsection", format!("{}/{own}", first.description)),
         ("flag", format!("migrate_{}", identifier(own))),
-        ("compat", lines.chain(more).collect::<Vec<_>>().join("\n")),
+        ("compat", compat(finding, &property)),
         ("macros", macros.collect::<Vec<_>>().join("\n        ")),
         (
             "reset",
@@ -222,6 +237,50 @@ fn of_fields(
     {
         values.insert("old_bits", old.to_string());
     }
+    if let ([old], [new]) = (old, new) {
+        of_array(values, old, new, source);
+    }
+}
+
+/// Adds what an array has more or less of. Only elements of which it is known what they are have a macro.
+fn of_array(
+    values: &mut BTreeMap<&'static str, String>,
+    old: &FieldKey,
+    new: &FieldKey,
+    source: Option<&Source>,
+) {
+    let size = old.size;
+    let (Some(before), Some(now)) = (old.num, new.num) else {
+        return;
+    };
+    if size == 0 || size != new.size {
+        return;
+    }
+    if let Some(missing) = before.checked_sub(now) {
+        values.insert("missing", (missing * size).to_string());
+        return;
+    }
+    let name = member(&new.name);
+    let known = source.and_then(|source| source.fields.iter().find(|own| own.name == name));
+    let is_unsigned = known.is_none_or(|own| own.text.starts_with("VMSTATE_UINT"));
+    if is_unsigned && matches!(size, 1 | 2 | 4 | 8) {
+        values.extend([
+            ("element_bits", (size * 8).to_string()),
+            ("old_num", before.to_string()),
+            ("more", (now - before).to_string()),
+            ("surplus", ((now - before) * size).to_string()),
+        ]);
+    }
+}
+
+/// Returns the lines by which old machine types turn a property of the sections of a finding off.
+fn compat(finding: &Finding, property: &str) -> String {
+    let sections = [&finding.section].into_iter().chain(&finding.also_in);
+    let lines = sections.clone().take(MOST_LINES);
+    let lines = lines.map(|name| format!("    {{ \"{name}\", \"{property}\", \"off\" }},"));
+    let more = sections.count().checked_sub(MOST_LINES).filter(|&n| n > 0);
+    let more = more.map(|more| format!("    /* and {more} more */"));
+    lines.chain(more).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the bits of a number, if a field is one.
@@ -344,7 +403,43 @@ mod tests {
         };
         let count = field("count", 4, None);
         let table = field("table", 2, Some(8));
-        let cases: [(&str, ChangeKey, &[&str]); 10] = [
+        let many = |num| field("regs", 4, Some(num));
+        let lone = || ChangeKey::Lone("dev".to_owned());
+        let cases: [(&str, ChangeKey, &[&str]); 15] = [
+            (
+                "array-resized",
+                fields(&[many(8)], &[many(12)]),
+                &[
+                    "return !buffer_is_zero(&s->regs[8], 16);",
+                    "VMSTATE_UINT32_SUB_ARRAY(regs, STATE, 8, 4),",
+                    "VMSTATE_UINT32_SUB_ARRAY(regs, STATE, 0, 8),",
+                    ".name = \"dev/regs\"",
+                ],
+            ),
+            (
+                "array-resized",
+                fields(&[many(12)], &[many(8)]),
+                &["behind regs", "VMSTATE_UNUSED(16),"],
+            ),
+            (
+                "version-too-old",
+                section(),
+                &["/* in vmstate_dev;", ".minimum_version_id = 3,"],
+            ),
+            (
+                "section-removed",
+                lone(),
+                &["vmstate_dev_gone", ".name = \"dev\"", "up to 10.1"],
+            ),
+            (
+                "section-added",
+                lone(),
+                &[
+                    "bool migrate_dev;",
+                    "{ \"dev\", \"x-migrate-dev\", \"off\" },\n    { \"twin\",",
+                    "/* in hw_compat_10_1 of",
+                ],
+            ),
             (
                 "field-added",
                 fields(&[], &[count.clone(), table.clone()]),

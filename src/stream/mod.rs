@@ -61,6 +61,7 @@ pub mod show;
 mod tail;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod text;
 pub mod tree;
 mod values;
 mod vmdesc;

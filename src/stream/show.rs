@@ -7,9 +7,10 @@ use anstyle::{AnsiColor, Style};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::stream::error::StreamError;
+use crate::stream::text::text_of;
 use crate::stream::tree::{
-    Configuration, Content, DescriptionState, Leaf, Node, Section, SectionKind, Stream, Structure,
-    Subsection, Value,
+    Configuration, Content, DescriptionState, Kind, Leaf, Node, Section, SectionKind, Stream,
+    Structure, Subsection, Value,
 };
 
 const HEADING: Style = Style::new().bold();
@@ -251,6 +252,17 @@ fn same_values(a: Option<&Structure>, b: Option<&Structure>) -> bool {
 
 /// The value of a leaf, or those of an array with equal neighbours folded.
 pub(crate) fn leaves(node: &Node) -> String {
+    let is_bytes = matches!(
+        node.value,
+        Value::Leaves {
+            kind: Kind::Unsigned,
+            element_size: 1,
+            ..
+        }
+    );
+    if let Some(text) = text_of(&node.bytes).filter(|_| is_bytes) {
+        return text;
+    }
     let mut text = String::new();
     let mut values = node.leaves().peekable();
     let mut runs = 0;
@@ -305,17 +317,19 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A buffer as hex: its start, or the one value that fills it.
+/// A buffer as text, if it is one, else as hex: its start, or the one value that fills it.
 pub(crate) fn short(bytes: &[u8]) -> String {
     match bytes {
         [] => "(empty)".to_owned(),
         [first, rest @ ..] if rest.len() >= 8 && rest.iter().all(|b| b == first) => {
             format!("{} x {first:02x}", bytes.len())
         }
-        _ if bytes.len() > SHOWN_BYTES => {
-            format!("{}... ({} bytes)", hex(&bytes[..SHOWN_BYTES]), bytes.len())
-        }
-        _ => hex(bytes),
+        _ => text_of(bytes).unwrap_or_else(|| match bytes.get(..SHOWN_BYTES) {
+            Some(start) if bytes.len() > SHOWN_BYTES => {
+                format!("{}... ({} bytes)", hex(start), bytes.len())
+            }
+            _ => hex(bytes),
+        }),
     }
 }
 

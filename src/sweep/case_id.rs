@@ -34,6 +34,19 @@ pub(crate) enum State {
     Reset,
     /// As a driver from outside left them.
     Driven,
+    /// With the drivers of Linux at work.
+    Linux,
+}
+
+impl State {
+    /// Returns the end of a case's name.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            State::Reset => "",
+            State::Driven => "/driven",
+            State::Linux => "/linux",
+        }
+    }
 }
 
 /// The subject of a case.
@@ -140,11 +153,8 @@ pub(crate) struct CaseId {
 
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.family, self.direction)?;
-        match self.family.state {
-            State::Reset => Ok(()),
-            State::Driven => f.write_str("/driven"),
-        }
+        let CaseFamily { state, .. } = self.family;
+        write!(f, "{}/{}{}", self.family, self.direction, state.suffix())
     }
 }
 
@@ -178,12 +188,17 @@ mod tests {
     #[test]
     fn a_state_is_named_last_and_changes_no_shard() {
         let family = CaseFamily::device("q35", "nvme", Transport::Unix);
-        let driven = family.clone().in_state(State::Driven);
-        let id = driven.case(Direction::Backward).to_string();
-        assert_eq!(id, "q35/nvme/unix/backward/driven");
-        for shard in ["1/3", "2/3", "3/3"] {
-            let shard = Some(shard.parse().expect("a shard"));
-            assert_eq!(family.is_in(shard), driven.is_in(shard));
+        for (state, last) in [(State::Driven, "driven"), (State::Linux, "linux")] {
+            let at_work = family.clone().in_state(state);
+            let id = at_work.case(Direction::Backward).to_string();
+            assert_eq!(id, format!("q35/nvme/unix/backward/{last}"));
+            let name: CaseName = id.parse().expect("the name of a case");
+            assert_eq!(name.is_driven(), state == State::Driven);
+            assert_eq!(name.is_with_linux(), state == State::Linux);
+            for shard in ["1/3", "2/3", "3/3"] {
+                let shard = Some(shard.parse().expect("a shard"));
+                assert_eq!(family.is_in(shard), at_work.is_in(shard));
+            }
         }
     }
 

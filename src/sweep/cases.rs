@@ -9,7 +9,9 @@ use crate::migration::channel::transport::Transport;
 use crate::migration::config::MigrationConfig;
 use crate::model::{Direction, Route, SectionName};
 use crate::qemu::quote;
-use crate::report::{Case, Cause, ChangedByLoad, Control, Outcome, Repeated, TOGETHER};
+use crate::report::{
+    Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, Repeated, TOGETHER,
+};
 use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State};
 use crate::sweep::machine::{Attribution, BareMachine, Context, Controls, Run, endpoints};
 use crate::sweep::selection::UnavailableMachine;
@@ -45,9 +47,10 @@ impl UnavailableMachine {
 pub(crate) fn failed_before(target: &SweepTarget, subject: &str, id: CaseId) -> Case {
     let CaseId { direction, .. } = id;
     let nothing = Composition::default();
-    let why = "it fails without a driver at work; the case without `/driven` says why";
+    let state = target.state().suffix();
+    let why = format!("it fails without a driver at work; the case without `{state}` says why");
     Case {
-        cause: message(why.to_owned()),
+        cause: message(why),
         ..case::untried(&target.config, id.to_string(), subject, &nothing, direction)
     }
 }
@@ -57,11 +60,14 @@ pub(crate) fn bare_case(target: &SweepTarget, bare: &BareMachine, direction: Dir
     let id = target.bare_family().case(direction).to_string();
     let nothing = Composition::default();
     let mut case = case::untried(&target.config, id, BARE, &nothing, direction);
-    let run = |route| bare.runs.get(&route).map(|run| &**run);
-    let Some(across) = run(Route::Across(direction)) else {
+    let across = Route::Across(direction);
+    let Some(run) = bare.verdict(across) else {
         return case;
     };
-    conclude(target, &mut case, across, &nothing, run);
+    conclude(target, &mut case, run, &nothing, |route| {
+        bare.verdict(route)
+    });
+    case.repeated = bare.repeated(across);
     if case.outcome == Outcome::Skip
         && let Some(Err(reason)) = &bare.buses
     {
@@ -130,6 +136,9 @@ pub(crate) fn device_case(
             case.state_unchecked
                 .clone_from(&run.attempt.state.unchecked);
             case.elapsed_ms = run.share_ms();
+            let own = candidate.set.devices.last();
+            let of_own = |linux: &LinuxReport| linux.of_device(own.map_or("", |device| &device.id));
+            case.linux = run.attempt.linux.as_ref().map(of_own);
         }
         Verdict::Culprit(run) => {
             let representative = controls.representative(route, item);
@@ -188,12 +197,13 @@ fn sweep_command(target: &SweepTarget, driver: &str, direction: Direction) -> St
         ..
     } = &target.config;
     let (old, new) = (quote(old.build.label()), quote(new.build.label()));
-    let driven = match target.state() {
+    let at_work = match target.state() {
         State::Reset => "",
         State::Driven => " --driven",
+        State::Linux => " --workload linux",
     };
     format!(
-        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}{driven}"
+        "migcompat sweep {old} {new} -M {arch}/{machine} --only {driver} --direction {direction}{at_work}"
     )
 }
 
@@ -243,6 +253,7 @@ fn conclude<'r>(
     if !run.attempt.failed() {
         case.cause.clone_from(&run.attempt.cause);
         case.legs.clone_from(&run.attempt.legs);
+        case.linux.clone_from(&run.attempt.linux);
         let state = &run.attempt.state;
         case.state_checked = (state.checked.legs > 0).then_some(state.checked);
         case.state_unchecked.clone_from(&state.unchecked);

@@ -7,7 +7,7 @@ use crate::devices::DeviceSet;
 use crate::migration::coverage::{Observed, Reach};
 use crate::model::Route;
 use crate::report::{Case, Grafted, LeftOut, Swept};
-use crate::sweep::case_id::{BARE, CaseId};
+use crate::sweep::case_id::{BARE, CaseId, State};
 use crate::sweep::cases::{bare_case, device_case, excluded_case, failed_before, group_case};
 use crate::sweep::catalogue::{Catalogue, How};
 use crate::sweep::machine::{Before, Context, Controls, Cost, Evidence, Finished};
@@ -29,6 +29,8 @@ pub(crate) struct MachineResult {
     /// Guests that have, between them, all the virtio devices that were tried and may offer other features in one
     /// build than in the other.
     pub not_asked: Vec<DeviceSet>,
+    /// The reason why Linux does not work on the machine without any device, if it was to and does not.
+    pub no_linux: Option<String>,
 }
 
 /// The cases of a machine, and the counts that come with them.
@@ -134,19 +136,24 @@ impl MachineResult {
             cases,
             failed,
             not_asked,
+            no_linux: match target.state() {
+                State::Linux => finished.bare().refusal(&target.config.old),
+                State::Reset | State::Driven => None,
+            },
         }
     }
 }
 
 impl MachineResult {
     /// Adds what was found with drivers at work. The counts of device types stay: they are the same ones.
-    pub(crate) fn add_driven(&mut self, driven: MachineResult) {
-        self.cases.extend(driven.cases);
-        self.planned.extend(driven.planned);
-        self.observed.extend(driven.observed);
-        self.failed.extend(driven.failed);
-        self.swept.guests += driven.swept.guests;
-        self.swept.elapsed_ms += driven.swept.elapsed_ms;
+    pub(crate) fn add_second(&mut self, second: MachineResult) {
+        self.cases.extend(second.cases);
+        self.planned.extend(second.planned);
+        self.observed.extend(second.observed);
+        self.failed.extend(second.failed);
+        self.swept.guests += second.swept.guests;
+        self.swept.elapsed_ms += second.swept.elapsed_ms;
+        self.no_linux = self.no_linux.take().or(second.no_linux);
     }
 }
 
@@ -169,7 +176,8 @@ impl Collected {
         for &item in &devices.own {
             let candidate = &devices.catalogue.candidates[item];
             match fate(context, controls, item) {
-                Fate::Refused(reason) => {
+                // As it is after reset it has no case. Where Linux does not work with it, that is said of each.
+                Fate::Refused(reason) if context.target.state() == State::Reset => {
                     self.left_out.push(LeftOut {
                         device: candidate.driver.clone(),
                         reason,
@@ -185,6 +193,7 @@ impl Collected {
                         not_asked.extend(devices.virtio(context, &[item]));
                     }
                 }
+                Fate::Refused(_) => {}
                 Fate::Untried => {
                     let before = controls.across.failed_before.iter();
                     let mut mine = before.filter(|((_, name), _)| *name == candidate.driver);

@@ -2,7 +2,6 @@
 
 use crate::migration::pool;
 use crate::migration::pool::{Job, RunFailure};
-use crate::sweep::case_id::State;
 use crate::sweep::machine::{Advance, FailedBefore, MachineSweep, Options, Task, perform};
 use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
@@ -22,10 +21,10 @@ pub(crate) enum SweepEvent<'e> {
     },
 }
 
-/// A task, the index of its target and the state of its devices.
+/// A task, the index of its target and the pass that it is of: the plain one is 0.
 struct TargetTask {
     target: usize,
-    state: State,
+    pass: usize,
     task: Task,
 }
 
@@ -39,45 +38,42 @@ pub(crate) fn sweep(
     jobs: usize,
     mut on_event: impl FnMut(SweepEvent),
 ) -> Result<Vec<MachineResult>, RunFailure> {
-    let of_target = |target: usize, state: State| {
+    let of_target = |target: usize, pass: usize| {
         move |Job { weight, job: task }: Job<Task>| Job {
             weight,
-            job: TargetTask {
-                target,
-                state,
-                task,
-            },
+            job: TargetTask { target, pass, task },
         }
     };
-    let driven: Vec<Option<SweepTarget>> = targets
+    let at_work: Vec<Vec<SweepTarget>> = targets
         .iter()
-        .map(|target| target.driven(options.driven?))
+        .map(|target| {
+            let passes = options.second.iter();
+            passes.filter_map(|pass| target.at_work(pass)).collect()
+        })
         .collect();
     let mut sweeps = Vec::new();
     let mut first = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         let (sweep, jobs) = MachineSweep::begin(target, options, FailedBefore::new());
         sweeps.push(sweep);
-        first.extend(jobs.into_iter().map(of_target(index, State::Reset)));
+        first.extend(jobs.into_iter().map(of_target(index, 0)));
     }
+    // What does not migrate as it is after reset.
+    let mut failed: Vec<Option<FailedBefore>> = targets.iter().map(|_| None).collect();
     let mut results: Vec<Option<MachineResult>> = targets.iter().map(|_| None).collect();
     let work = async |job: &TargetTask| {
-        let driven = driven[job.target].as_ref();
-        let target = driven.filter(|_| job.state == State::Driven);
-        perform(target.unwrap_or(&targets[job.target]), &job.task).await
+        let second = job.pass.checked_sub(1);
+        let target = second.map_or(&targets[job.target], |at| &at_work[job.target][at]);
+        perform(target, &job.task).await
     };
     pool::run(jobs, first, work, |job, result| {
-        let TargetTask {
-            target,
-            state,
-            task,
-        } = job;
+        let TargetTask { target, pass, task } = job;
         let sweep = &mut sweeps[target];
         let mut next = sweep.record(task, result);
-        let mut next_state = state;
+        let mut next_pass = pass;
         sweep.evidence.pairing.take_complete(|sent| {
             // What devices with drivers send depends on what was done to them, too.
-            if state == State::Reset {
+            if pass == 0 {
                 on_event(SweepEvent::Sent { target, sent });
             }
         });
@@ -85,25 +81,25 @@ pub(crate) fn sweep(
         on_event(SweepEvent::Advanced { target, advance });
         if let Some(finished) = sweep.finished() {
             let found = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
-            let failed = finished.failed();
+            if pass == 0 {
+                failed[target] = finished.failed();
+            }
             match results[target].as_mut() {
-                Some(result) => result.add_driven(found),
+                Some(result) => result.add_second(found),
                 None => results[target] = Some(found),
             }
-            match (&driven[target], failed, state) {
+            match (at_work[target].get(pass), &failed[target]) {
                 // Its devices once more, with drivers at work.
-                (Some(driven), Some(failed), State::Reset) => {
-                    (*sweep, next) = MachineSweep::begin(driven, options, failed);
-                    next_state = State::Driven;
+                (Some(at_work), Some(failed)) => {
+                    (*sweep, next) = MachineSweep::begin(at_work, options, failed.clone());
+                    next_pass = pass + 1;
                 }
                 _ => results[target]
                     .iter()
                     .for_each(|result| on_event(SweepEvent::Done { target, result })),
             }
         }
-        next.into_iter()
-            .map(of_target(target, next_state))
-            .collect()
+        next.into_iter().map(of_target(target, next_pass)).collect()
     })?;
     Ok(results.into_iter().flatten().collect())
 }

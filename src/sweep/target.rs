@@ -1,6 +1,7 @@
 //! A machine to sweep, and its names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
@@ -10,7 +11,7 @@ use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::{CaseFamily, State};
 use crate::sweep::catalogue::{Only, Properties, worth_asking};
 use crate::sweep::findings::Forecast;
-use crate::workload::linux::Network;
+use crate::workload::linux::{Kit, Network};
 
 /// A machine to sweep, on builds that both have it.
 #[derive(Debug, Clone)]
@@ -25,6 +26,15 @@ pub(crate) struct SweepTarget {
     pub forecast: Forecast,
 }
 
+/// A pass over what migrates as it is after reset, with drivers at work.
+#[derive(Debug, Clone)]
+pub(crate) enum SecondPass {
+    /// The devices are driven from outside, cards on this network.
+    Driven(Network),
+    /// Linux drives them, made of the kit of the machine's architecture.
+    Linux(BTreeMap<String, Arc<Kit>>),
+}
+
 impl SweepTarget {
     /// Tells whether a driver may have sent a section, or may own a block of memory, of this name. Where its
     /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
@@ -35,15 +45,26 @@ impl SweepTarget {
         sent.any(|section| is_part_of(&section.type_name, driver)) || is_named_after(name, driver)
     }
 
-    /// Returns the same machine with its devices driven from outside, if it is known where they are.
-    pub(crate) fn driven(&self, network: Network) -> Option<SweepTarget> {
-        let MigrationConfig { machine, arch, .. } = &self.config;
-        let driving = Driving {
-            network,
-            ..Driving::of(machine, arch)?
-        };
+    /// Returns the same machine with drivers at work, if it can have them: it is known where its devices are, or
+    /// there is a kernel.
+    pub(crate) fn at_work(&self, pass: &SecondPass) -> Option<SweepTarget> {
         let mut target = self.clone();
-        target.config.driving = Some(driving);
+        let MigrationConfig { machine, arch, .. } = &self.config;
+        let network = match pass {
+            &SecondPass::Driven(network) => {
+                target.config.driving = Some(Driving {
+                    network,
+                    ..Driving::of(machine, arch)?
+                });
+                network
+            }
+            SecondPass::Linux(kits) => {
+                let kit = kits.get(arch)?;
+                target.config.running = true;
+                target.config.linux = Some(Arc::clone(kit));
+                kit.network()
+            }
+        };
         if network != Network::Hub {
             for endpoint in [&mut target.config.old, &mut target.config.new] {
                 endpoint.build = endpoint.build.clone().with_own_network();
@@ -54,9 +75,10 @@ impl SweepTarget {
 
     /// Returns the state in which the machine's devices are sent.
     pub(crate) fn state(&self) -> State {
-        match self.config.driving {
-            None => State::Reset,
-            Some(_) => State::Driven,
+        match (&self.config.driving, &self.config.linux) {
+            (_, Some(_)) => State::Linux,
+            (Some(_), None) => State::Driven,
+            (None, None) => State::Reset,
         }
     }
 

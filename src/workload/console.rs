@@ -95,6 +95,8 @@ pub struct SerialLog {
 
 /// Lines that are kept.
 const TAIL: usize = 5;
+/// The words by which a kernel says why it gives up.
+const PANIC: &str = "Kernel panic";
 
 /// The guest that prints.
 #[derive(Debug, Clone, Default)]
@@ -172,9 +174,14 @@ impl SerialLog {
         }
     }
 
+    /// Tells whether a Linux guest, and what ran before it, has printed no line yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.tail.is_empty()
+    }
+
     /// Says what the last lines on the console of a Linux guest were.
     pub(crate) fn last_lines(&self) -> String {
-        if self.tail.is_empty() {
+        if self.is_silent() {
             return "its console is empty".to_owned();
         }
         let lines: Vec<&str> = self.tail.iter().map(String::as_str).collect();
@@ -243,9 +250,12 @@ impl SerialLog {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let read = str::from_utf8(line).ok().and_then(Line::read);
         let shown = line.get(..200).unwrap_or(line);
-        self.tail.push_back(shown.escape_ascii().to_string());
-        if self.tail.len() > TAIL {
-            self.tail.pop_front();
+        // Behind the reason of a panic is the way to it.
+        if !self.tail.iter().any(|line| line.contains(PANIC)) {
+            self.tail.push_back(shown.escape_ascii().to_string());
+            if self.tail.len() > TAIL {
+                self.tail.pop_front();
+            }
         }
         let arch = || "linux".to_owned();
         if !self.started {
@@ -584,6 +594,22 @@ mod tests {
         assert_eq!(
             log.check_against(&header).map_err(|e| e.to_string()),
             Err("the header counts 2 heartbeats, the console's last one is 3".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_last_lines_of_a_kernel_that_gives_up_say_why() {
+        let mut log = SerialLog::of_linux();
+        assert!(log.is_silent());
+        assert_eq!(log.last_lines(), "its console is empty");
+        log.feed(b"[ 0.1] Kernel panic - not syncing: no timer\r\n");
+        for at in 0..TAIL {
+            log.feed(format!("[ 0.1]  frame {at}\r\n").as_bytes());
+        }
+        let last = log.last_lines();
+        assert!(
+            last.ends_with("Kernel panic - not syncing: no timer\""),
+            "{last}"
         );
     }
 }

@@ -197,9 +197,31 @@ fn a_build_that_is_not_there_cannot_be_tested_for_a_case() {
 
 /// Searches builds, and returns the report, which is held against its schema, and the exit status.
 fn searched(args: &[&str]) -> (Value, Option<i32>) {
-    let args = [&["bisect", "-M", "q35", "-q", "--format", "json"][..], args].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("events").display().to_string();
+    let form = ["-q", "--format", "json", "--events", &log];
+    let args = [&["bisect", "-M", "q35"][..], &form, args].concat();
     let output = with_builds(&args).output().expect("it starts");
-    (found(&output), output.status.code())
+    let found = found(&output);
+    // The events are the tries as they were made, and how it ended.
+    let schema = fs::read_to_string(root().join("events-schema.json")).expect("a schema");
+    let log = fs::read_to_string(&log).expect("a log");
+    let lines = log.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        follows(&schema, &event);
+        event
+    });
+    let events: Vec<Value> = lines.collect();
+    let tried = events
+        .iter()
+        .filter(|event| event["event"] == "build-tried");
+    let tried = tried.map(|event| event["judgement"].as_str().expect("a judgement"));
+    let steps = decisions(&found);
+    let steps = steps.iter().map(|&(_, judgement)| judgement);
+    assert_eq!(tried.collect::<Vec<_>>(), steps.collect::<Vec<_>>());
+    let last = events.last().expect("the end");
+    assert_eq!(last["status"].as_i64(), output.status.code().map(i64::from));
+    (found, output.status.code())
 }
 
 fn found(output: &Output) -> Value {

@@ -112,15 +112,52 @@ fn a_device_behind_a_bridge_is_driven() {
     assert_eq!(virtio[0]["name"], "0000:02:03.0");
 }
 
+/// Devices in memory, those of a big-endian processor, and those whose configuration firmware has.
+#[apply(test)]
+#[needs(Builds)]
+fn machines_of_every_kind_are_driven() {
+    for (arch, machine, devices, kinds) in [
+        (
+            "x86_64",
+            "microvm",
+            ["virtio-rng-device", "virtio-balloon-device"],
+            ["balloon", "rng"],
+        ),
+        (
+            "m68k",
+            "virt",
+            ["virtio-rng-device", "virtio-balloon-device"],
+            ["balloon", "rng"],
+        ),
+        (
+            "ppc64",
+            "pseries",
+            ["virtio-rng-pci", "virtio-balloon-pci,disable-modern=on"],
+            ["rng", "balloon"],
+        ),
+    ] {
+        let args = ["live", BUILD, BUILD, "--arch", arch, "-M", machine];
+        let [first, second] = devices;
+        let how = ["--driven", "--device", first, "--device", second];
+        let run = Run::new(&[&args[..], &how].concat());
+        assert_eq!(run.status(), Some(0), "{machine}: {}", run.said());
+        for case in run.report["cases"].as_array().unwrap() {
+            let devices = driven(case);
+            let found: Vec<&str> = devices.iter().map(|(kind, _)| *kind).collect();
+            assert_eq!(found, kinds, "{machine}");
+        }
+    }
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_machine_without_a_map_is_refused_with_what_can_be_done() {
-    let args = ["live", BUILD, BUILD, "-M", "microvm", "--driven"];
+    let args = ["live", BUILD, BUILD, "-M", "isapc", "--driven"];
     let run = Run::new(&args);
     assert_eq!(run.status(), Some(2), "{}", run.said());
     let said = run.said();
     assert!(
-        said.contains("the devices of microvm (x86_64) cannot be driven from outside"),
+        said.contains("the devices of isapc (x86_64) cannot be driven from outside"),
         "{said}"
     );
     assert!(said.contains("--paused"), "{said}");

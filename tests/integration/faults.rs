@@ -250,10 +250,19 @@ fn a_build_that_dies_once_has_a_rate() {
         let rate = &run.case(0)["repeated"];
         assert_eq!(*rate, serde_json::json!({"failed": 1, "of": 3}));
     }
-    let fault = Fault::Close;
-    let run = with_fault(SWEEP, DESTINATION, "migrate-incoming", fault, true);
-    assert_eq!(run.status(), Some(1), "{}", run.said());
-    assert_eq!(run.case(0)["cause"]["kind"], "monitor-failed");
+    // The machine alone, whose one death hides none of its devices.
+    for (fault, kind) in [
+        (Fault::Close, "monitor-failed"),
+        (Fault::Signal("SIGSEGV", 0), "died"),
+        (Fault::Exit(0), "died"),
+    ] {
+        let run = with_fault(SWEEP, DESTINATION, "migrate-incoming", fault, true);
+        assert_eq!(run.status(), Some(1), "{}", run.said());
+        assert_eq!(run.case(0)["cause"]["kind"], kind, "{}", run.said());
+        let rate = &run.case(0)["repeated"];
+        assert_eq!(*rate, serde_json::json!({"failed": 1, "of": 2}));
+        assert_eq!(run.outcomes(), ["crash", "pass"], "{}", run.said());
+    }
 }
 
 /// What a build does each time, to its own streams as well, is no break between two.

@@ -13,10 +13,10 @@ use crate::live::Run;
 const BUILD: &str = "debian:bookworm";
 
 /// A program that was copied out of a package into a folder, and the folders of firmware that it left behind.
-fn bare(folder: &Path) -> (String, Vec<PathBuf>) {
+pub fn bare(folder: &Path, suite: &str) -> (String, Vec<PathBuf>) {
     fs::create_dir_all(folder).unwrap();
     // A fetched build is started by a script, whose last line has its options.
-    let text = fs::read_to_string(build(BUILD).shell_prefix()).unwrap();
+    let text = fs::read_to_string(build(suite).shell_prefix()).unwrap();
     let (environment, start) = text.rsplit_once("exec ").unwrap();
     let mut words = shlex::split(start).unwrap();
     assert_eq!(words.pop().as_deref(), Some("$@"));
@@ -53,7 +53,7 @@ fn notices<'r>(run: &'r Run, kind: &str) -> Vec<(&'r str, &'r str)> {
 #[needs(Builds)]
 fn a_build_without_firmware_gets_that_of_the_other_build() {
     let folder = tempfile::tempdir().unwrap();
-    let (bare, firmware) = bare(&folder.path().join("a/b/c"));
+    let (bare, firmware) = bare(&folder.path().join("a/b/c"), BUILD);
     let run = live(&bare, BUILD, &["-M", "q35"]);
     assert_eq!(run.status(), Some(0), "{}", run.said());
     assert_eq!(run.outcomes(), ["pass", "pass"]);
@@ -75,7 +75,7 @@ fn a_build_without_firmware_gets_that_of_the_other_build() {
 #[needs(Builds)]
 fn two_builds_without_firmware_get_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (bare, firmware) = bare(&folder.path().join("a/b/c"));
+    let (bare, firmware) = bare(&folder.path().join("a/b/c"), BUILD);
     let run = live(&bare, &bare, &["-M", "q35", "--direction", "forward"]);
     assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
     let told = notices(&run, "other-firmware");

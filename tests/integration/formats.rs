@@ -9,7 +9,7 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 use migcompat::report::render::{codequality, github, junit, markdown, sarif};
 use migcompat::report::{Policy, Report};
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -100,6 +100,24 @@ fn sarif_follows_the_schema_of_the_standard() {
         });
         assert_eq!(suppressed.count(), 1, "{text:?}");
     }
+    // Two findings and the case that confirms one are where the description is defined.
+    let log: Value = serde_json::from_str(&written(&everything(), sarif::write)).expect("JSON");
+    let results = log["runs"][0]["results"].as_array().expect("results");
+    let defined = results.iter().filter(|result| {
+        let place = &result["locations"][0]["physicalLocation"];
+        let remedies = result["properties"]["code"].as_array().expect("code");
+        place["artifactLocation"]["uri"] == "hw/scsi/esp.c"
+            && place["region"]["startLine"] == 1090
+            && remedies[0]["code"].as_str().expect("C").contains("VMState")
+            && result["properties"].to_string().contains("A. Maintainer")
+    });
+    assert_eq!(defined.count(), 2, "{log:#}");
+    let at_the_place = |uri: &str| {
+        results.iter().any(|result| {
+            result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == uri
+        })
+    };
+    assert!(at_the_place("q35/isa-vga/unix/backward"), "{log:#}");
 }
 
 /// The elements and attributes that the schema of Jenkins' xUnit plugin (`junit-10.xsd`) has: name, attributes and
@@ -172,6 +190,15 @@ fn junit_is_as_jenkins_takes_it() {
         // The findings, and the cases that a rule explains.
         assert_eq!(explained.count(), 4, "{text:?}");
     }
+    let document = written(&everything(), junit::write);
+    for part in [
+        "defined in: hw/scsi/esp.c:1090 (vmstate_esp)\n",
+        "owner: ESP: A. Maintainer &lt;a@example.org&gt;",
+        "code: a subsection for the states that need it:\n",
+        ".needed = ",
+    ] {
+        assert!(document.contains(part), "{part}: {document}");
+    }
 }
 
 /// An issue as GitLab reads it: what its schema (`codeclimate.json`) requires, and where its parser finds the line.
@@ -182,6 +209,12 @@ struct Issue {
     fingerprint: String,
     severity: String,
     location: Location,
+    content: Option<Content>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    body: String,
 }
 
 #[derive(Deserialize)]
@@ -220,7 +253,17 @@ fn code_quality_has_what_gitlab_reads() {
             );
             assert!(!issue.description.is_empty() && !issue.check_name.is_empty());
             assert!(!issue.location.path.is_empty());
-            assert_eq!(issue.location.lines.begin, 1);
+        }
+        // Two findings and the case that confirms one are where the description is defined.
+        let lines = found.iter().map(|issue| issue.location.lines.begin);
+        let mut lines: Vec<u32> = lines.collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [1, 1, 1, 1090, 1090, 1090], "{text:?}");
+        let defined = found.iter().filter(|issue| issue.location.lines.begin > 1);
+        for issue in defined {
+            assert!(issue.location.path.starts_with("hw/scsi/esp.c"));
+            let content = issue.content.as_ref().expect("more");
+            assert!(content.body.contains("VMSTATE_"), "{}", content.body);
         }
     }
     // A break that is mended goes; the others keep their names.
@@ -266,8 +309,16 @@ fn an_annotation_is_one_command_whatever_is_in_it() {
         );
         assert_eq!(count("notice"), commands.len() - 4, "{text:?}: {log}");
         for (_, properties, data) in &commands {
-            assert_eq!(properties.len(), 1, "{text:?}: {properties:?}");
-            assert_eq!(properties[0].0, "title", "{text:?}");
+            let keys: Vec<&str> = properties.iter().map(|(key, _)| key.as_str()).collect();
+            match data.contains("VMSTATE_") {
+                true => {
+                    assert_eq!(keys, ["file", "line", "title"], "{text:?}");
+                    assert!(properties[0].1.starts_with("hw/scsi/esp.c"), "{text:?}");
+                    assert_eq!(properties[1].1, "1090", "{text:?}");
+                    assert!(data.contains("\nowner: ESP"), "{text:?}: {data}");
+                }
+                false => assert_eq!(keys, ["title"], "{text:?}"),
+            }
             assert!(!data.is_empty());
         }
         let (_, properties, data) = commands.last().expect("the verdict");
@@ -306,6 +357,7 @@ fn a_summary_in_markdown_has_no_markup_but_ours() {
                     Tag::List(None) => "list",
                     Tag::Item => "item",
                     Tag::Strong => "strong",
+                    Tag::CodeBlock(CodeBlockKind::Fenced(_)) => "code",
                     other => panic!("{text:?}: {other:?} in {page}"),
                 }),
                 Event::Text(part) => shown.push_str(part),
@@ -315,6 +367,10 @@ fn a_summary_in_markdown_has_no_markup_but_ours() {
         }
         // The same page, whatever the texts in it are.
         assert_eq!(*shape.get_or_insert(tags.clone()), tags, "{text:?}: {page}");
+        assert!(
+            tags.contains(&"code") && shown.contains("VMSTATE_"),
+            "{page}"
+        );
         let as_shown = text.replace(['\r', '\n'], " ");
         assert!(shown.contains(as_shown.trim()), "{text:?}: {shown}");
     }

@@ -266,7 +266,6 @@ fn a_watched_tree_is_checked_again_when_it_is_linked() {
         "debian:trixie",
         "--device-set",
         "bare",
-        "-q",
     ];
     let mut child = with_builds(&args)
         .current_dir(&top)

@@ -307,15 +307,112 @@ fn linux_works_in_the_machine_of_a_users_guest() {
     assert!(told.contains("takes at least 256 MiB of memory"), "{told}");
 }
 
+/// Many devices share a guest, and the one to blame is found among them.
+#[apply(test)]
+#[needs(Builds)]
+fn a_sweep_with_linux_finds_the_device_whose_feature_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off";
+    let lacks = changed(folder.path(), NEW, first);
+    let run = Run::new(&[
+        "sweep",
+        NEW,
+        &lacks,
+        "-M",
+        "q35",
+        "--only",
+        "virtio-net-pci",
+        "--only",
+        "virtio-rng-pci",
+        "--direction",
+        "forward",
+        "--workload",
+        "linux",
+    ]);
+    assert_eq!(run.status(), Some(1), "{}", run.said());
+    let case = |id: &str| {
+        let mut cases = run.report["cases"].as_array().unwrap().iter();
+        let case = cases.find(|case| case["id"] == id);
+        case.unwrap_or_else(|| panic!("{id}: {}", run.said()))
+    };
+    for passes in [
+        "q35/virtio-net-pci/unix/forward",
+        "q35/bare/unix/forward/linux",
+        "q35/virtio-rng-pci/unix/forward/linux",
+    ] {
+        assert_eq!(case(passes)["outcome"], "pass", "{}", run.said());
+    }
+    let failed = case("q35/virtio-net-pci/unix/forward/linux");
+    assert_eq!(failed["outcome"], "fail");
+    assert_eq!(
+        failed["cause"]["features"],
+        serde_json::json!(["mrg_rxbuf"])
+    );
+    let again = failed["reproduce"].as_str().unwrap();
+    assert!(again.contains("-kernel"), "{again}");
+    let at_work = case("q35/virtio-rng-pci/unix/forward/linux");
+    assert_eq!(at_work["running"], true);
+    assert!(
+        at_work["linux"]["kernel"]
+            .as_str()
+            .unwrap()
+            .starts_with("6.")
+    );
+    run.leaves_nothing();
+}
+
+/// What was asked for and cannot be had is no pass.
+#[apply(test)]
+#[needs(Builds)]
+fn a_sweep_of_machines_without_a_kernel_is_not_taken_for_one_with_linux() {
+    let sweep = |machines: &[&str]| {
+        let args = ["sweep", NEW, NEW, "--only", "virtio-rng-device"];
+        let more = ["--direction", "forward", "--workload", "linux"];
+        Run::new(&[&args[..], machines, &more].concat())
+    };
+    let alone = sweep(&["-M", "m68k/virt"]);
+    assert_eq!(alone.status(), Some(2), "{}", alone.said());
+    let said = alone.said();
+    assert!(said.contains("there is no Linux guest for m68k"), "{said}");
+    // As it is after reset this machine is swept, too.
+    let beside = sweep(&["-M", "m68k/virt", "-M", "x86_64/microvm"]);
+    assert_eq!(beside.status(), Some(125), "{}", beside.said());
+    let notices = beside.report["notices"].as_array().unwrap().iter();
+    let kinds: Vec<&Value> = notices.map(|notice| &notice["kind"]).collect();
+    assert!(
+        kinds.contains(&&serde_json::json!("no-linux")),
+        "{}",
+        beside.said()
+    );
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn there_is_no_linux_guest_for_every_architecture() {
-    let args = ["live", "debian:trixie", "debian:trixie", "-M", "virt"];
-    let run = Run::new(&[&args[..], &["--workload", "linux"]].concat());
+    let args = ["live", "debian:trixie", "debian:trixie", "--arch", "m68k"];
+    let run = Run::new(&[&args[..], &["-M", "virt", "--workload", "linux"]].concat());
     assert_eq!(run.status(), Some(2));
     let said = run.said();
+    assert!(said.contains("there is no Linux guest for m68k"), "{said}");
+}
+
+/// Another architecture has its own packages, console and timers.
+#[apply(test)]
+#[needs(Builds)]
+fn linux_works_on_aarch64() {
+    let devices = ["--device", "virtio-net-pci", "--device", "virtio-blk-pci"];
+    let args = ["live", NEW, NEW, "--arch", "aarch64", "-M", "virt"];
+    let more = ["--workload", "linux", "--direction", "forward"];
+    let run = Run::new(&[&args[..], &devices, &more].concat());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    let case = run.case(0);
+    assert_eq!(case["id"], "virt/ad-hoc/unix/forward/linux");
+    let linux = &case["linux"];
     assert!(
-        said.contains("there is no Linux guest for aarch64"),
-        "{said}"
+        linux["kernel"].as_str().unwrap().ends_with("-arm64"),
+        "{linux}"
     );
+    assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
+    assert!(features(case, "net").contains(&"mrg_rxbuf"), "{case}");
+    run.leaves_nothing();
 }

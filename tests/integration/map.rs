@@ -1,6 +1,7 @@
 //! The map of many builds: the same as a sweep of each pair, drawn as one table, and joined from shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::process::Output;
 
@@ -9,7 +10,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::common::{
-    dump, follows, follows_the_schema, migcompat, report, script, stderr, stdout, with_builds,
+    build, dump, follows, follows_the_schema, migcompat, report, root, script, stderr, stdout,
+    with_builds,
 };
 
 /// Debian's builds, the oldest first.
@@ -187,10 +189,175 @@ fn shards_of_a_map_are_joined_into_the_whole() {
     let partial = migcompat(&["merge", &two, "--partial"]);
     let text = stdout(&partial);
     assert!(text.contains("shard 1/2 is missing"), "{text}");
-    for options in [["--format", "junit"], ["--baseline", &report]] {
-        let refused = migcompat(&[&["merge", &one, &two][..], &options].concat());
-        assert_eq!(refused.status.code(), Some(2), "{options:?}");
+    // A report of two builds is no baseline; a map is, of which nothing is new.
+    let merge = |more: &[&str]| migcompat(&[&["merge", &one, &two][..], more].concat());
+    assert_eq!(merge(&["--baseline", &report]).status.code(), Some(2));
+    let saved = folder.path().join("whole.json").display().to_string();
+    fs::write(&saved, whole.to_string()).expect("written");
+    let same = merge(&["--baseline", &saved, "--gate", "new", "--format", "json"]);
+    assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
+    let cells = map(&same)["rows"][0]["cells"].to_string();
+    assert!(
+        cells.contains("\"same\"") && !cells.contains("\"new\""),
+        "{cells}"
+    );
+}
+
+/// A pair that cannot be tried does not end the others, and says so in every format; a baseline is of each pair.
+#[apply(test)]
+#[needs(Builds)]
+fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let read = |name: &str| fs::read_to_string(place(name)).expect(name);
+    // It can be asked, and moves no guest with any accelerator.
+    let words = build(SUITES[3]).shell_prefix();
+    let line = format!(
+        "case \"$*\" in *\"-accel qtest\"*) ;; *-accel*) exit 1;; esac\nexec env {words} \"$@\""
+    );
+    let idle = script(folder.path(), "qemu-system-x86_64", &line);
+    let builds = [SUITES[1], SUITES[3], &idle];
+    let run = |builds: &[&str], more: &[&str]| {
+        let what = [
+            "-q", "-M", "q35", "--only", "am53c974", "--accel", "kvm,tcg",
+        ];
+        let args = [&["map"][..], builds, &what, more].concat();
+        with_builds(&args).output().expect("it starts")
+    };
+    let names = [
+        "map.json",
+        "a.xml",
+        "a.sarif",
+        "a.codequality.json",
+        "a.md",
+        "a.html",
+        "a.txt",
+    ];
+    let places = names.map(&place);
+    let mut outputs: Vec<&str> = places.iter().flat_map(|name| ["-o", name]).collect();
+    let events = place("events");
+    outputs.extend(["--events", &events]);
+    let output = run(&builds, &outputs);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = stderr(&output);
+    let last = told.lines().last().expect("the verdict");
+    assert!(
+        last.starts_with("incompatible: 3 builds, 2 pairs (1 could not be tested): "),
+        "{told}"
+    );
+    assert_eq!(stdout(&output), "");
+    let saved: Value = serde_json::from_str(&read("map.json")).expect("JSON");
+    follows(migcompat::report::render::map::SCHEMA, &saved);
+    let verdicts = [0, 1].map(|at| saved["pairs"][at]["report"]["verdict"].clone());
+    assert_eq!(verdicts, ["incompatible", "untested"]);
+
+    let junit = junit_parser::from_reader(read("a.xml").as_bytes()).expect("it is read");
+    let suites: Vec<&str> = junit
+        .suites
+        .iter()
+        .map(|suite| suite.name.as_str())
+        .collect();
+    assert_eq!(suites.len(), 3, "{suites:?}");
+    assert!(
+        suites[0].starts_with("7.2.") && suites[0].ends_with(": comparison"),
+        "{suites:?}"
+    );
+    assert!(
+        junit.failures >= 2 && junit.suites[2].skipped == 1,
+        "{}",
+        read("a.xml")
+    );
+    assert!(
+        read("a.xml").contains("were not tested"),
+        "{}",
+        read("a.xml")
+    );
+    let sarif: serde_sarif::sarif::Sarif = serde_json::from_str(&read("a.sarif")).expect("SARIF");
+    let ids = sarif
+        .runs
+        .iter()
+        .map(|run| run.automation_details.as_ref()?.id.clone());
+    let ids: BTreeSet<String> = ids.map(|id| id.expect("a name")).collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    let issues: Value = serde_json::from_str(&read("a.codequality.json")).expect("JSON");
+    let issues = issues.as_array().expect("issues");
+    let own: BTreeSet<String> = issues
+        .iter()
+        .map(|of| of["fingerprint"].to_string())
+        .collect();
+    assert!(own.len() == issues.len() && own.len() >= 2, "{issues:?}");
+    for (name, words) in [
+        ("a.md", "nothing was tried"),
+        ("a.html", "were not tested"),
+        ("a.txt", "no guest can be moved with"),
+    ] {
+        assert!(read(name).contains(words), "{name}: {}", read(name));
     }
+    let logged = read("events");
+    assert!(logged.contains("\"event\":\"machine-swept\""), "{logged}");
+    let last = logged.lines().last().expect("the end");
+    assert!(
+        last.contains("\"verdict\":\"incompatible\",\"status\":1"),
+        "{last}"
+    );
+    for line in logged.lines() {
+        let schema = fs::read_to_string(root().join("events-schema.json")).expect("a schema");
+        follows(&schema, &serde_json::from_str(line).expect("JSON"));
+    }
+    let saved = place("map.json");
+    let log = migcompat(&["render", &saved, "--format", "github"]);
+    assert_eq!(log.status.code(), Some(1));
+    assert!(
+        stdout(&log).lines().all(|line| line.starts_with("::")),
+        "{}",
+        stdout(&log)
+    );
+    let entries = migcompat(&["render", &saved, "--suggest"]);
+    assert!(stdout(&entries).contains("FILL IN"), "{}", stdout(&entries));
+
+    // What was there before does not count, and a pair that was not is new.
+    let gate = ["--baseline", &saved, "--gate", "new"];
+    let same = run(&builds[..2], &gate);
+    assert_eq!(
+        same.status.code(),
+        Some(0),
+        "{}{}",
+        stdout(&same),
+        stderr(&same)
+    );
+    assert!(stdout(&same).contains(": 0 new, "), "{}", stdout(&same));
+    let other = run(&[SUITES[1], SUITES[4]], &gate);
+    assert_eq!(other.status.code(), Some(1), "{}", stderr(&other));
+    assert!(stdout(&other).contains("], new\n"), "{}", stdout(&other));
+    let without = run(&builds, &[&gate[2..], &["--exclude", "x"]].concat());
+    assert_eq!(without.status.code(), Some(2), "{}", stderr(&without));
+
+    // One that is left out on purpose is in no pair; a pattern that none has is told.
+    let reason = "not ours";
+    let excluded = [
+        "--exclude",
+        "q35/am53c974/*",
+        "--exclude",
+        "nosuch",
+        "--reason",
+        reason,
+        "-v",
+    ];
+    let args = [
+        &["map"][..],
+        &builds[..2],
+        &["-M", "q35", "--only", "am53c974"],
+        &excluded,
+    ]
+    .concat();
+    let left = with_builds(&args).output().expect("it starts");
+    let told = stdout(&left);
+    assert!(!told.contains("am53c974/unix"), "{told}");
+    assert!(
+        told.contains("no case is excluded by nosuch: not ours"),
+        "{told}"
+    );
+    assert!(!told.contains("no case is excluded by q35"), "{told}");
 }
 
 #[apply(test)]

@@ -21,6 +21,8 @@ pub enum Need {
     Builds,
     /// A program in the path.
     Program(&'static str),
+    /// The lists of Debian's packages, which `apt-get update` fetches.
+    PackageLists,
     /// The assembler of a guest's architecture.
     Assembler(&'static str),
     /// A file system of one's own.
@@ -47,6 +49,7 @@ impl Need {
             Need::Program(name) => which::which(name)
                 .is_err()
                 .then(|| format!("there is no {name}")),
+            Need::PackageLists => no_package_lists(),
             Need::Assembler(arch) => no_assembler(arch),
             Need::Mount => no_mount(),
             Need::Root => not_root(),
@@ -56,6 +59,14 @@ impl Need {
             Need::PageFaults => no_page_faults(),
         }
     }
+}
+
+fn no_package_lists() -> Option<String> {
+    let mut simulated = Command::new("apt-get");
+    // Nobody has it installed, and every Debian has it.
+    simulated.args(["install", "--simulate", "-qq", "hello"]);
+    let known = simulated.output().is_ok_and(|tried| tried.status.success());
+    (!known).then(|| "apt knows no packages (`apt-get update` may help)".to_owned())
 }
 
 /// Starts `guests/build.sh`.

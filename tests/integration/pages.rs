@@ -6,8 +6,9 @@ use macro_rules_attribute::apply;
 use migcompat::model::Direction;
 use migcompat::report::render::{html, text};
 use migcompat::report::{
-    Case, Cause, Change, Control, Coverage, CoveredSection, CoveredSubsection, LeftOut, Leg,
-    Outcome, Policy, Reached, Repeated, Report, RunRecord, Split, StateChecked, StateDiff, Swept,
+    Case, Cause, Change, Confirmation, Control, Coverage, CoveredSection, CoveredSubsection,
+    LeftOut, Leg, Outcome, Owner, Policy, Reached, Repeated, Report, RunRecord, Source, Split,
+    StateChecked, StateDiff, Swept,
 };
 use regex::Regex;
 use serde_json::Value;
@@ -89,7 +90,20 @@ pub fn everything() -> Report {
     let folder = "fixtures/rules/field-added";
     let [old, new] = ["old", "new"].map(|side| format!("{folder}/{side}.json"));
     let output = migcompat(&["static", &old, &new, "--format", "json"]);
-    let compared: Report = serde_json::from_slice(&output.stdout).expect("a report");
+    let mut compared: Report = serde_json::from_slice(&output.stdout).expect("a report");
+    for finding in &mut compared.findings {
+        finding.owners = vec!["ESP".to_owned()];
+        finding.source = Some(Source {
+            file: "hw/scsi/esp.c".to_owned(),
+            line: 1090,
+            variable: "vmstate_esp".to_owned(),
+            ..Source::default()
+        });
+        if finding.direction == Direction::Forward {
+            let case = "q35/am53c974/unix/forward".to_owned();
+            finding.confirmed_by = Some(Confirmation::Case(case));
+        }
+    }
     let case = |device: &str, direction, outcome| {
         let id = format!("q35/{device}/unix/{direction}");
         Case {
@@ -252,6 +266,12 @@ pub fn everything() -> Report {
             elapsed_ms: 5000,
         }],
         cases,
+        owners: vec![Owner {
+            name: Some("ESP".to_owned()),
+            people: vec!["A. Maintainer <a@example.org>".to_owned()],
+            findings: vec!["forward/field-added/am53c974".to_owned()],
+            ..Owner::default()
+        }],
         coverage: Some(coverage),
         ..compared
     };

@@ -6,7 +6,13 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, with_builds};
+use migcompat::internals::devices::DeviceSet;
+use migcompat::internals::migration::{Endpoint, LaunchSpec, MigrationConfig, Names, Role, Vm};
+use migcompat::internals::qemu::properties::{Kind, Object, Snapshot};
+use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir};
+use migcompat::internals::rules::{KnownIssues, Scope};
+
+use crate::common::{build, cache_dir, script, with_builds};
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
@@ -385,4 +391,82 @@ fn a_refused_config_byte_is_explained_by_its_capability_and_property() {
         let lengths = findings.iter().filter(|f| f["rule"] == "field-resized");
         assert_eq!(lengths.count(), 0, "{findings:#?}");
     }
+}
+
+/// A machine is asked for a thousand properties: as many as can be are told together.
+#[apply(test)]
+#[needs(Builds)]
+fn values_told_together_are_those_that_each_question_answers() {
+    let architectures = [
+        ("bullseye", "bookworm", "x86_64", "q35"),
+        ("trixie", "trixie-backports", "x86_64", "q35"),
+        ("trixie", "trixie-backports", "aarch64", "virt"),
+    ];
+    for (old, new, arch, machine) in architectures {
+        let means = Means {
+            architecture: arch.to_owned(),
+            cache: Some(cache_dir()),
+            watcher: &|event| eprintln!("{event}"),
+            lists_drivers: true,
+            confine: ConfinePolicy::default(),
+        };
+        let [old, new] = [old, new].map(|suite| parse(&format!("debian:{suite}")).unwrap());
+        let pair = Pair::open(&old, &new, &means).unwrap();
+        let (old, new) = Endpoint::both(&pair);
+        let lists = KnownIssues::load(&[]).unwrap();
+        let scope = Scope {
+            lists: &lists,
+            old: Some(old.info.version),
+            new: Some(new.info.version),
+            machine: Some(machine),
+            any_machine: false,
+        };
+        let config = MigrationConfig::paused(
+            (old, new),
+            pair.machine(machine).unwrap(),
+            arch.to_owned(),
+            std::env::temp_dir(),
+            Names::of(&scope, arch),
+        );
+        let set = &DeviceSet::shipped("default").unwrap().guests()[0];
+        let launch = config.launch(config.compose(set).args);
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        for endpoint in [&config.old, &config.new] {
+            runtime.block_on(compare_with_each_question(endpoint, &launch));
+        }
+    }
+}
+
+async fn compare_with_each_question(endpoint: &Endpoint, launch: &LaunchSpec) {
+    let folder = private_dir().unwrap();
+    launch.prepare(folder.path()).unwrap();
+    let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0);
+    let vm = vm.await.unwrap();
+    let session = &vm.monitored.session;
+    let all = |objects: &[Object]| vec![true; objects.len()];
+    let snapshot = Snapshot::take(session, vm.command, all).await.unwrap();
+    let mut compared = 0;
+    for object in snapshot
+        .objects
+        .iter()
+        .filter(|object| object.kind != Kind::Machine)
+    {
+        for (name, setting) in &object.properties {
+            let question = qapi::qmp::qom_get {
+                path: object.path.clone(),
+                property: name.clone(),
+            };
+            let answer = session.execute(question, vm.command).await.unwrap();
+            let of = format!("{} {} `{name}`", endpoint.build.label(), object.path);
+            assert_eq!(answer, setting.value, "{of}");
+            compared += 1;
+        }
+    }
+    assert!(
+        compared > 200,
+        "{} has {compared} properties",
+        endpoint.build.label()
+    );
+    vm.monitored.quit(vm.command).await;
 }

@@ -1,7 +1,9 @@
 //! Many builds, pair by pair: what breaks and is mended between them.
 
+pub(crate) mod past;
 mod stock;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use crate::api::config::{Builds, Judging, Machines, SweepConfig};
 use crate::api::error::{Error, Problem};
 use crate::api::logs::LogFolder;
 use crate::api::memory;
-use crate::api::memory::{Memory, Recalled};
+use crate::api::memory::Memory;
 use crate::api::names;
 use crate::api::progress::Progress;
 use crate::api::sweep::opened::Opened;
@@ -21,9 +23,10 @@ use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
 use crate::qemu::{Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
-use crate::report::{Report, Sought};
+use crate::report::{NoticeKind, Report, Sought};
 use crate::sweep::shard::Shard;
 
+use past::Past;
 use stock::{InStock, Stock};
 
 /// Many builds, in the order of their releases, of which pairs are swept.
@@ -56,8 +59,8 @@ pub struct MapConfig {
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept.
     pub logs: Option<PathBuf>,
-    /// The file with the results of earlier runs, to which each pair is added.
-    pub history: Option<PathBuf>,
+    /// What outlives the run, and is of each pair by itself. The baseline is an earlier map.
+    pub memory: Memory,
 }
 
 impl MapConfig {
@@ -77,7 +80,7 @@ impl MapConfig {
             jobs: None,
             timeout: Duration::from_secs(30),
             logs: None,
-            history: None,
+            memory: Memory::new(),
         }
     }
 
@@ -150,8 +153,8 @@ impl MapConfig {
 /// returns.
 ///
 /// # Errors
-/// There are fewer than two builds, one is named that does not exist, a list is malformed, no pair has a machine or
-/// a device type that is named, or the call is made inside a runtime.
+/// There are fewer than two builds, one is named that does not exist, a list or the baseline is malformed, no pair has a
+/// machine or a device type that is named, or the call is made inside a runtime.
 ///
 /// # Examples
 /// Builds are needed for this, so it is not run with the other examples:
@@ -176,6 +179,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
     let logs = LogFolder::new(config.logs.as_deref())?;
     let lists = load_lists(&config.judging.lists)?;
     let jobs = jobs(config.jobs)?;
+    let past = Past::read(&config.memory)?;
     let stock = Stock::open(config, jobs, progress)?;
     let (mut pairs, mut recalled) = (Vec::new(), Vec::new());
     for (old, new) in config.pairs() {
@@ -185,39 +189,48 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             old,
             new,
         };
-        let memory = Memory {
-            history: config.history.clone(),
-            ..Memory::new()
-        };
+        let refs = stock.reference(old).zip(stock.reference(new));
+        let (of_old, of_new) = refs.ok_or(Problem::NoBuild)?;
+        let mut of_pair = past.of_pair(&of_old, &of_new)?;
+        of_pair.hold(&lists, &[])?;
+        recalled.push(of_pair);
         pairs.push(Planned {
             old,
             new,
             opened: Opened::open(&sweep, &supply, &|_| {}),
             sweep,
         });
-        let mut of_pair = Recalled::read(&memory)?;
-        of_pair.hold(&lists, &[])?;
-        recalled.push(of_pair);
     }
     check_names(config, &pairs)?;
     let Some(options) = pairs.first().map(|pair| options(&pair.sweep)) else {
         return Err(Problem::NothingToSearch.into());
     };
-    let testable: Vec<(&SweepConfig, &Opened)> = pairs
-        .iter()
-        .filter_map(|pair| Some((&pair.sweep, pair.opened.as_ref().ok()?)))
-        .collect();
-    let prepared = each(jobs, testable, |(sweep, opened)| {
-        Sites::prepare(sweep, &options, opened, &lists, logs.path())
+    let prepared = each(jobs, pairs.iter().collect(), |pair: &Planned| {
+        let opened = pair.opened.as_ref().ok()?;
+        let sites = Sites::prepare(&pair.sweep, &options, opened, &lists, logs.path());
+        Some(sites)
     });
-    let mut sites = prepared
-        .into_iter()
-        .collect::<Result<Vec<Sites<'_>>, Error>>()?;
+    let (mut sites, mut untestable) = (Vec::new(), BTreeMap::new());
+    for (at, prepared) in prepared.into_iter().enumerate() {
+        match prepared {
+            Some(Ok(of_pair)) => sites.push(of_pair),
+            // The others do not depend on it.
+            Some(Err(error @ Error::Untestable(_))) => {
+                untestable.insert(at, error);
+            }
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+    }
     let swept = sweep_all(&mut sites, &options, jobs, progress)?;
     let mut swept = sites.into_iter().zip(swept);
     let mut reports = Vec::new();
-    for pair in &pairs {
-        reports.push(match &pair.opened {
+    for (at, pair) in pairs.iter().enumerate() {
+        let opened = match untestable.get(&at) {
+            Some(error) => Err(error),
+            None => pair.opened.as_ref(),
+        };
+        reports.push(match opened {
             Ok(opened) => swept.next().map(|(sites, results)| {
                 sites.into_report(&pair.sweep, &options, opened, &lists, results)
             }),
@@ -250,8 +263,26 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             report: recalled.conclude(report, policy, means).report,
         }));
     }
+    forget_matched(&mut mapped);
     logs.keep();
     Ok(Map::of(builds, mapped, milliseconds(begun)))
+}
+
+/// Takes back that nothing is excluded by a pattern, where another pair has a case of it.
+fn forget_matched(pairs: &mut [MapPair]) {
+    let unmatched = |pair: &MapPair| -> BTreeSet<String> {
+        let notices = pair.report.notices.iter();
+        let notices = notices.filter(|notice| notice.kind == NoticeKind::ExclusionUnmatched);
+        notices.map(|notice| notice.subject.clone()).collect()
+    };
+    let tried = pairs.iter().filter(|pair| pair.untested().is_none());
+    let everywhere = tried.map(unmatched).reduce(|all, of_pair| &all & &of_pair);
+    let everywhere = everywhere.unwrap_or_default();
+    for pair in pairs {
+        pair.report.notices.retain(|notice| {
+            notice.kind != NoticeKind::ExclusionUnmatched || everywhere.contains(&notice.subject)
+        });
+    }
 }
 
 /// Two builds that are to be swept.

@@ -3,9 +3,11 @@
 pub(crate) mod opened;
 pub(crate) mod sites;
 
+use crate::api::config;
 use crate::api::config::SweepConfig;
 use crate::api::confinement;
 use crate::api::error::Error;
+use crate::api::linux;
 use crate::api::logs::LogFolder;
 use crate::api::memory;
 use crate::api::memory::Recalled;
@@ -13,12 +15,12 @@ use crate::api::names;
 use crate::api::one_case;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, jobs, load_lists, outside_runtime};
-use crate::model::CaseName;
 use crate::qemu;
 use crate::qemu::{FetchEvent, Means, QemuError, machine};
 use crate::report::Sought;
 use crate::sweep::case_id::is_of_group;
 use crate::sweep::catalogue::Only;
+use crate::sweep::target::SecondPass;
 use crate::sweep::{Options, Packing};
 use crate::workload::linux::Network;
 
@@ -79,7 +81,19 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         new: &opened.new,
         machine: None,
     });
-    options.driven = options.driven.map(|_| opened.network());
+    for pass in second_passes(config) {
+        let pass = match pass {
+            config::SecondPass::Driven => SecondPass::Driven(opened.network(&[Network::Tap])),
+            config::SecondPass::Linux => {
+                let network = opened.network(&linux::NETWORKS);
+                let archs = opened.builds.iter().map(|builds| builds.pair.arch());
+                let archs: Vec<&str> = archs.collect();
+                let cache = config.builds.cache.as_deref();
+                SecondPass::Linux(linux::kits(&archs, network, cache, &watcher)?)
+            }
+        };
+        options.second.push(pass);
+    }
     let first = opened.builds.first();
     let fingerprints = first.map(|builds| builds.pair.fingerprints());
     let sites = Sites::prepare(config, &options, &opened, &lists, logs.path())?;
@@ -101,12 +115,18 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     Ok(outcome)
 }
 
-/// Tells whether devices are moved with drivers at work, too: it is asked for, or the case that decides is of such.
-fn is_driven(config: &SweepConfig) -> bool {
-    config.driven || config.case.as_ref().is_some_and(CaseName::is_driven)
+/// Returns the passes with drivers at work that are asked for, or that the case which decides is of.
+fn second_passes(config: &SweepConfig) -> Vec<config::SecondPass> {
+    let of_case = config.case.as_ref().and_then(|case| {
+        let driven = case.is_driven().then_some(config::SecondPass::Driven);
+        driven.or_else(|| case.is_with_linux().then_some(config::SecondPass::Linux))
+    });
+    let mut passes = config.second.clone();
+    passes.extend(of_case.filter(|pass| !config.second.contains(pass)));
+    passes
 }
 
-/// Returns the options of the machines' sweeps; those of cards with drivers have no network of the host's yet.
+/// Returns the options of the machines' sweeps, without second passes yet.
 pub(crate) fn options(config: &SweepConfig) -> Options {
     Options {
         directions: config.builds.directions.clone(),
@@ -122,6 +142,6 @@ pub(crate) fn options(config: &SweepConfig) -> Options {
         },
         exclude: config.judging.policy.exclude.clone(),
         shard: config.shard,
-        driven: is_driven(config).then_some(Network::Hub),
+        second: Vec::new(),
     }
 }

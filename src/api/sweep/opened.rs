@@ -86,18 +86,21 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Finds the network that cards with a driver at work are connected to; a notice says why it is none of the
-    /// host's.
-    pub(crate) fn network(&mut self) -> Network {
+    /// Finds the best of some networks that cards with a driver at work are connected to; a notice says why it is none of
+    /// the host's.
+    pub(crate) fn network(&mut self, best: &[Network]) -> Network {
         let Some(Builds { pair, .. }) = self.builds.first() else {
             return Network::Hub;
         };
         let builds = [&pair.old.build, &pair.new.build];
-        match host_network(builds, Transport::default(), &[Network::Tap]) {
+        match host_network(builds, Transport::default(), best) {
             Ok(network) => network,
             Err(why) => {
                 let kind = NoticeKind::OffloadNotNegotiated;
-                self.notices.push(Notice::new(kind, "the sweep", why));
+                let notice = Notice::new(kind, "the sweep", why);
+                if !self.notices.contains(&notice) {
+                    self.notices.push(notice);
+                }
                 Network::Hub
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::api::config::SweepConfig;
+use crate::api::config::{SecondPass as Pass, SweepConfig};
 use crate::api::confinement;
 use crate::api::defaults;
 use crate::api::defaults::Defaults;
@@ -19,7 +19,6 @@ use crate::migration::checks::state::Names;
 use crate::migration::config::MigrationConfig;
 use crate::migration::coverage::{cover, join};
 use crate::migration::default_devices::DEFAULTS;
-use crate::migration::endpoint::driving::Driving;
 use crate::migration::endpoint::vm::Endpoint;
 use crate::migration::timeouts::Timeouts;
 use crate::model::{AcceleratorPreference, Direction};
@@ -35,7 +34,7 @@ use crate::sweep::catalogue::in_guests;
 use crate::sweep::findings;
 use crate::sweep::findings::Forecast;
 use crate::sweep::target;
-use crate::sweep::target::{SweepTarget, is_part_of};
+use crate::sweep::target::{SecondPass, SweepTarget, is_part_of};
 use crate::sweep::{MachineResult, Options, SweepEvent, merge};
 
 /// The machines of all builds, each with what is known of it.
@@ -75,14 +74,21 @@ impl<'t> Sites<'t> {
                 .extend(used.iter().flat_map(AcceleratorUsed::notices));
             sites.accelerators.extend(used);
             for (mut target, machine) in targets.into_iter().zip(&builds.machines) {
-                if options.driven.is_some()
-                    && Driving::of(&target.config.machine, &target.config.arch).is_none()
-                {
-                    let why = "nothing says where its buses are";
-                    let name = target.name(opened.builds.len());
-                    let notice = Notice::new(NoticeKind::NotDrivable, name, why);
-                    sites.notices.push(notice);
-                }
+                let name = target.name(opened.builds.len());
+                let cannot = options
+                    .second
+                    .iter()
+                    .filter(|pass| target.at_work(pass).is_none());
+                sites.notices.extend(cannot.map(|pass| match pass {
+                    SecondPass::Driven(_) => {
+                        let why = "nothing says where its buses are";
+                        Notice::new(NoticeKind::NotDrivable, &*name, why)
+                    }
+                    SecondPass::Linux(_) => {
+                        let why = format!("there is no Linux guest for {}", target.config.arch);
+                        Notice::new(NoticeKind::NoLinux, &*name, why)
+                    }
+                }));
                 let scope = builds.scope(lists, machine);
                 // A device that only a user plugs in is in no guest, unless it was asked for or is a part of one
                 // that is.
@@ -175,14 +181,18 @@ impl<'t> Sites<'t> {
             }
         }
         let mut swept = Vec::new();
-        for result in results {
+        let mut notices = self.notices;
+        for (target, result) in self.targets.iter().zip(results) {
+            let kind = NoticeKind::NoLinux;
+            let no_linux = result.no_linux.iter();
+            let name = target.name(opened.builds.len());
+            notices.extend(no_linux.map(|why| Notice::new(kind, &*name, why)));
             planned.extend(result.planned);
             cases.extend(result.cases);
             swept.push(result.swept);
         }
         merge::order(&mut cases);
-        let mut notices = self.notices;
-        notices.extend(notices_of(&cases));
+        notices.extend(by_reason(notices_of(&cases)));
         notices.extend(nothing_tried(&swept, &config.only));
         let machine = match (self.targets.as_slice(), opened.unavailable.as_slice()) {
             ([one], []) => Some(one.config.machine.clone()),
@@ -376,7 +386,8 @@ pub(crate) fn as_typed(config: &SweepConfig, lists: &KnownIssues) -> Vec<String>
         ("--all-machines", config.machines.all_machines),
         ("--all-arches", config.machines.all_architectures),
         ("--one-by-one", config.one_by_one),
-        ("--driven", config.driven),
+        ("--driven", config.second.contains(&Pass::Driven)),
+        ("--workload linux", config.second.contains(&Pass::Linux)),
     ];
     let given = flags.into_iter().filter(|(_, given)| *given);
     options.extend(given.map(|(flag, _)| flag.to_owned()));
@@ -396,4 +407,35 @@ fn nothing_tried(swept: &[Swept], only: &[String]) -> Option<Notice> {
     let why: Vec<String> = why.into_iter().collect();
     let kind = NoticeKind::NothingTried;
     Some(Notice::new(kind, only.join(", "), why.join("; ")))
+}
+
+/// Returns notices with one for all devices that a guest did not use for the same reason: each is of a case of its own.
+fn by_reason(notices: BTreeSet<Notice>) -> Vec<Notice> {
+    let mut joined: Vec<Notice> = Vec::new();
+    for notice in notices {
+        let is_alike = |known: &&mut Notice| {
+            known.kind == NoticeKind::NotDriven
+                && (known.kind, &known.detail) == (notice.kind, &notice.detail)
+        };
+        match joined.iter_mut().find(is_alike) {
+            Some(known) => known.subject = format!("{}, {}", known.subject, notice.subject),
+            None => joined.push(notice),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_without_a_driver_are_named_in_one_notice() {
+        let of = |kind, subject: &str| Notice::new(kind, subject, "why");
+        let notices = ["net1", "blk0"].map(|id| of(NoticeKind::NotDriven, id));
+        let other = ["a", "b"].map(|id| of(NoticeKind::NotRunning, id));
+        let joined = by_reason(notices.into_iter().chain(other).collect());
+        let subjects: Vec<&str> = joined.iter().map(|notice| &*notice.subject).collect();
+        assert_eq!(subjects, ["a", "b", "blk0, net1"]);
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::args::builds::{AccelArgs, BuildArgs, ConfineArgs, Directions, PairArgs, TreeArgs};
 use crate::cli::args::judging::{CaseArgs, CoverageArgs, ExcludeArgs, JudgeArgs, MemoryArgs};
 use crate::cli::args::migration::{LoopArgs, MigrationArgs};
-use crate::cli::args::output::{DataFormat, MapFormat, OutputArgs};
+use crate::cli::args::output::{DataFormat, OutputArgs};
 use crate::model::CaseName;
 use crate::sweep::shard::Shard;
 
@@ -138,6 +138,9 @@ pub(crate) struct BisectArgs {
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write a line of JSON to FILE for each thing that happens, as it happens; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// Print the answer alone, and no progress
     #[arg(short, long)]
     pub quiet: bool,
@@ -185,18 +188,19 @@ pub(crate) struct MapArgs {
     pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub confine: ConfineArgs,
-    /// File with the results of earlier runs, to which each pair is added
-    #[arg(long, value_name = "FILE")]
-    pub history: Option<PathBuf>,
-    /// Format of the map
-    #[arg(long, value_enum, default_value_t = MapFormat::Text)]
-    pub format: MapFormat,
-    /// Write the map to FILE instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Print the table and the closing line only, and no progress
-    #[arg(short, long)]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A guest that drives many devices at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(crate) enum GuestOfMany {
+    Linux,
 }
 
 #[derive(Debug, Args)]
@@ -237,6 +241,10 @@ pub(crate) struct SweepArgs {
     /// Migrate what passes once more with drivers at work: what they do is done from outside, as check --driven does
     #[arg(long)]
     pub driven: bool,
+    /// Migrate what passes once more in a guest that drives many devices at once: linux, fetched from Debian once, uses
+    /// each before and after each migration
+    #[arg(long, value_enum)]
+    pub workload: Option<GuestOfMany>,
     #[command(flatten)]
     pub accel: AccelArgs,
     /// Run shard K of N, for instance 1/4; `migcompat merge` joins the reports of all shards
@@ -312,7 +320,7 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
-    /// Report in JSON, plain, .gz or .zst
+    /// Report or map in JSON, plain, .gz or .zst
     #[arg(value_name = "REPORT")]
     pub report: PathBuf,
     #[command(flatten)]

@@ -11,7 +11,8 @@ use crate::report::RequiredCoverage;
 /// Earlier results, and the breaks that count beside them.
 #[derive(Debug, Args)]
 pub(crate) struct MemoryArgs {
-    /// Say of every finding and case how it stands to an earlier report in JSON: new, same, fixed or gone
+    /// Say of every finding and case how it stands to an earlier report (of a map: to an earlier map) in JSON: new, same,
+    /// fixed or gone
     #[arg(long, value_name = "REPORT")]
     pub baseline: Option<PathBuf>,
     /// File with the results of earlier runs, made if there is none: say of every case what they make of it,

@@ -13,12 +13,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use builds::PairArgs;
 pub(crate) use commands::{
-    BisectArgs, CheckBuildsArgs, LiveArgs, LoadArgs, MapArgs, MergeArgs, RenderArgs, StaticArgs,
-    SweepArgs,
+    BisectArgs, CheckBuildsArgs, GuestOfMany, LiveArgs, LoadArgs, MapArgs, MergeArgs, RenderArgs,
+    StaticArgs, SweepArgs,
 };
 pub(crate) use judging::{CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, MemoryArgs, TierArgs};
 pub(crate) use migration::{LoopArgs, MigrationArgs, Workload};
-pub(crate) use output::{DataFormat, Format, MapFormat, OutputArgs};
+pub(crate) use output::{DataFormat, Format, OutputArgs};
 pub(crate) use tools::{
     BuildsArgs, BuildsCommand, CheckArgs, DiffArgs, DumpArgs, HistoryArgs, HistoryCommand,
     RulesArgs, RulesCommand, SelfTestArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,

@@ -51,16 +51,6 @@ impl Format {
     ];
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MapFormat {
-    /// For a terminal
-    Text,
-    /// For programs: everything, as map-schema.json describes it
-    Json,
-    /// One page for a browser, which loads nothing from elsewhere
-    Html,
-}
-
 /// The form of a report, and its place.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {

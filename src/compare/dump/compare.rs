@@ -146,29 +146,16 @@ fn lone_section(section: &Section, has: Build, direction: Direction) -> Option<F
     });
     let vmsd = &section.description.name;
     Some(Finding {
-        id: String::new(),
-        rule,
-        level: rule.level(),
-        direction,
-        section: section.type_name.clone(),
-        also_in: Vec::new(),
-        machines: Vec::new(),
         path: vec![vmsd.clone()],
         message: Wording::by_age(direction).lone_type(&section.type_name, rule),
         old: shape.clone().filter(|_| has == Build::Old),
         new: shape.filter(|_| has == Build::New),
-        allowed_by: None,
-        evidence: Evidence::Dump,
-        confirmed_by: None,
-        refuted_by: None,
-        source: None,
-        code: Vec::new(),
-        baseline: None,
-        memory: None,
-        owners: Vec::new(),
-        context: Vec::new(),
-        change: ChangeKey::Lone(section.type_name.clone()),
-        items: Vec::new(),
-        also_paths: Vec::new(),
+        ..Finding::about(
+            section.type_name.clone(),
+            rule,
+            direction,
+            Evidence::Dump,
+            ChangeKey::Lone(section.type_name.clone()),
+        )
     })
 }

@@ -115,30 +115,18 @@ impl Defect {
         };
         let shape = |build: Side| (has == build || has == Side::Both).then(|| self.shape.clone());
         Finding {
-            id: String::new(),
-            rule: self.rule(),
             level,
-            direction,
-            section: section.to_owned(),
-            also_in: Vec::new(),
-            machines: Vec::new(),
             path: self.path.clone(),
             message: self.message(has),
             old: shape(Side::Old),
             new: shape(Side::New),
-            allowed_by: None,
-            evidence: Evidence::Dump,
-            confirmed_by: None,
-            refuted_by: None,
-            source: None,
-            code: Vec::new(),
-            baseline: None,
-            memory: None,
-            owners: Vec::new(),
-            context: Vec::new(),
-            change: self.change.clone(),
-            items: Vec::new(),
-            also_paths: Vec::new(),
+            ..Finding::about(
+                section.to_owned(),
+                self.rule(),
+                direction,
+                Evidence::Dump,
+                self.change.clone(),
+            )
         }
     }
 }

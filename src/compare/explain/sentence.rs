@@ -6,6 +6,7 @@ use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::{
     FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
 };
+use crate::stream::text::text_of;
 use crate::stream::tree::Leaf;
 
 impl Explanation {
@@ -321,15 +322,20 @@ fn with_value(field: &FieldValue) -> String {
 
 fn value(field: &FieldValue) -> String {
     match field.kind.leaf(&field.bytes) {
-        _ if field.count != 1 => hex(&field.bytes),
+        _ if field.count != 1 => bytes(&field.bytes),
         Leaf::Bool(value) => value.to_string(),
         Leaf::Signed(value) => value.to_string(),
         Leaf::Unsigned(value) => format!("0x{value:x}"),
         Leaf::Float(value) => value.to_string(),
         Leaf::Text(value) => format!("{value:?}"),
         Leaf::Null => "null".to_owned(),
-        Leaf::Bytes(bytes) => hex(bytes),
+        Leaf::Bytes(own) => bytes(own),
     }
+}
+
+/// Returns bytes as text, if they are one.
+fn bytes(bytes: &[u8]) -> String {
+    text_of(bytes).unwrap_or_else(|| hex(bytes))
 }
 
 /// Returns the first bytes, which are enough to know them by.

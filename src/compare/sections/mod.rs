@@ -370,30 +370,18 @@ impl<'d> Comparison<'d, '_> {
             level => level,
         };
         self.findings.push(Finding {
-            id: String::new(),
-            rule,
             level,
-            direction: self.wording.direction,
-            section: self.old.type_name.to_owned(),
-            also_in: Vec::new(),
-            machines: Vec::new(),
             path: scope.path.to_vec(),
             message,
             old,
             new,
-            allowed_by: None,
-            evidence: self.old.layout.evidence(),
-            confirmed_by: None,
-            refuted_by: None,
-            source: None,
-            code: Vec::new(),
-            baseline: None,
-            memory: None,
-            owners: Vec::new(),
-            context: Vec::new(),
-            change,
-            items: Vec::new(),
-            also_paths: Vec::new(),
+            ..Finding::about(
+                self.old.type_name.to_owned(),
+                rule,
+                self.wording.direction,
+                self.old.layout.evidence(),
+                change,
+            )
         });
     }
 }

@@ -178,13 +178,7 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         ..Shape::default()
     });
     Some(Finding {
-        id: String::new(),
-        rule,
         level: Level::Warning,
-        direction: affected,
-        section: name.clone(),
-        also_in: Vec::new(),
-        machines: Vec::new(),
         path: vec![section.name.vmsd_name().to_owned()],
         message: format!(
             "{source} sent the section {name}, {destination} sent none of this name for the same \
@@ -192,18 +186,12 @@ fn lone(section: &Section, affected: Direction, directions: &[Direction]) -> Opt
         ),
         old: shape.clone().filter(|_| affected == Direction::Forward),
         new: shape.filter(|_| affected == Direction::Backward),
-        allowed_by: None,
-        evidence: Evidence::Stream,
-        confirmed_by: None,
-        refuted_by: None,
-        source: None,
-        code: Vec::new(),
-        baseline: None,
-        memory: None,
-        owners: Vec::new(),
-        context: Vec::new(),
-        change: ChangeKey::Lone(name),
-        items: Vec::new(),
-        also_paths: Vec::new(),
+        ..Finding::about(
+            name.clone(),
+            rule,
+            affected,
+            Evidence::Stream,
+            ChangeKey::Lone(name),
+        )
     })
 }

@@ -8,6 +8,7 @@ use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::model::{Accelerator, Direction};
 use crate::report::{Change, StateChecked, StateDiff};
 use crate::rules::known_issues::{Scope, StateNames};
+use crate::stream::text::text_of;
 use crate::stream::{Kind, Leaf, Stream};
 
 /// Bytes of a buffer that a report shows.
@@ -168,7 +169,7 @@ fn shown(kind: Kind, bytes: &[u8]) -> String {
         Leaf::Unsigned(value) if number => format!("{value:#x}"),
         Leaf::Float(value) if number => value.to_string(),
         Leaf::Text(text) => text.to_owned(),
-        _ => {
+        _ => text_of(bytes).unwrap_or_else(|| {
             let hex: Vec<String> = bytes
                 .iter()
                 .take(SHOWN)
@@ -180,7 +181,7 @@ fn shown(kind: Kind, bytes: &[u8]) -> String {
                 rest => format!(" … {rest} more bytes"),
             };
             format!("{}{more}", hex.join(" "))
-        }
+        }),
     }
 }
 

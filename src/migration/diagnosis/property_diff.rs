@@ -349,36 +349,24 @@ impl Difference {
                 (Some(old.clone()), Some(new.clone()))
             }
         };
+        // One change of a base class shows in every type that is built on it.
+        let change = ChangeKey::Property {
+            name: self.property.clone(),
+            old: old.clone(),
+            new: new.clone(),
+        };
         Finding {
-            id: String::new(),
-            rule: Rule::PropertyDefaultChanged,
-            level: Rule::PropertyDefaultChanged.level(),
-            direction,
-            section: self.type_name.clone(),
-            also_in: Vec::new(),
-            machines: Vec::new(),
             path: vec![self.property.clone()],
             message: self.message(machine),
-            // One change of a base class shows in every type that is built on it.
-            change: ChangeKey::Property {
-                name: self.property.clone(),
-                old: old.clone(),
-                new: new.clone(),
-            },
             old: old.map(shape),
             new: new.map(shape),
-            allowed_by: None,
-            evidence: Evidence::Properties,
-            confirmed_by: None,
-            refuted_by: None,
-            source: None,
-            code: Vec::new(),
-            baseline: None,
-            memory: None,
-            owners: Vec::new(),
-            context: Vec::new(),
-            items: Vec::new(),
-            also_paths: Vec::new(),
+            ..Finding::about(
+                self.type_name.clone(),
+                Rule::PropertyDefaultChanged,
+                direction,
+                Evidence::Properties,
+                change,
+            )
         }
     }
 }

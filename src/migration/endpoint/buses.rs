@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::{DeviceSet, Drivers, FallBack};
+use crate::qemu::DeviceTree;
 
 /// The buses of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,13 +64,8 @@ impl DeviceCounts {
     /// Reads the output of `info qtree`.
     pub(crate) fn from_qtree(text: &str) -> DeviceCounts {
         let mut counts = BTreeMap::new();
-        let devices = text.lines().filter_map(|line| {
-            // A type may have a comma in its name: `ARM,bitband-memory`.
-            let (name, _) = line.trim().strip_prefix("dev: ")?.rsplit_once(", id ")?;
-            Some(name.to_owned())
-        });
-        for name in devices {
-            *counts.entry(name).or_default() += 1;
+        for name in DeviceTree::parse(text).types() {
+            *counts.entry(name.to_owned()).or_default() += 1;
         }
         DeviceCounts(counts)
     }

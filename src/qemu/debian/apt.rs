@@ -257,9 +257,11 @@ impl<'a> Apt<'a> {
     ) -> Result<Option<(String, String)>, FetchError> {
         for package in packages {
             let mut command = self.command(&self.cache);
-            command.args(["madison", package]);
+            // The table has no architectures: there is one.
+            let (name, _) = package.split_once(':').unwrap_or((package, ""));
+            command.args(["madison", name]);
             let table = self.ask(command, "apt-cache").await?;
-            if let Some(version) = version_in(&table, package, self.suite) {
+            if let Some(version) = version_in(&table, name, self.suite) {
                 return Ok(Some((package.clone(), version)));
             }
         }

@@ -23,6 +23,9 @@ pub(crate) struct PciMap {
     pub(crate) config: ConfigSpace,
     /// Memory below 4 GiB that the functions may be given.
     pub(crate) memory: Range,
+    /// The address at which a processor has address 0 of the functions' memory.
+    #[serde(default)]
+    pub(crate) memory_at: u64,
     /// Ports that they may be given.
     pub(crate) ports: Range,
     /// The address in memory of port 0; nothing where a processor has ports.
@@ -37,6 +40,8 @@ pub(crate) enum ConfigSpace {
     Ports,
     /// PCI Express's window in memory, at the first of these addresses at which there is a bus.
     Ecam(Vec<u64>),
+    /// Calls of a pSeries machine's firmware, about the bridge with this number.
+    Rtas(u64),
 }
 
 /// Transports of virtio in memory, one behind the other.

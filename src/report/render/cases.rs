@@ -20,10 +20,13 @@ pub(super) fn write(cases: &[&Case], quiet: bool, out: &mut dyn Write) -> io::Re
         table(cases, out)?;
         not_compared(cases, out)?;
     }
-    for case in cases {
-        if !matches!(case.outcome, Outcome::Pass) {
-            failure(case, None, &[], out)?;
+    for group in groups::causes(cases.iter().copied()) {
+        if let Some((first, others)) = group.split_first() {
+            failure(first, None, others, out)?;
         }
+    }
+    for case in cases.iter().filter(|case| case.outcome == Outcome::Skip) {
+        failure(case, None, &[], out)?;
     }
     Ok(())
 }
@@ -240,10 +243,13 @@ pub(crate) fn failure(
             }
         }
     }
-    if let Some(logs) = &case.logs {
+    // The fewer devices, the shorter the way to the culprit.
+    let all = std::iter::once(case).chain(others.iter().copied());
+    let least = all.min_by_key(|case| case.devices.len()).unwrap_or(case);
+    if let Some(logs) = &least.logs {
         writeln!(out, "  logs       {logs}")?;
     }
-    if let Some(by_hand) = case.by_hand() {
+    if let Some(by_hand) = least.by_hand() {
         writeln!(out, "  by hand    {by_hand}")?;
     }
     writeln!(out)
@@ -297,6 +303,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::Direction;
+    use crate::report::Cause;
 
     fn written(case: serde_json::Value) -> String {
         let mut whole = json!({
@@ -344,6 +352,41 @@ mod tests {
         let many = vec![diff("a", None, None); FIELDS + 2];
         let many = written(json!({"outcome": "lost", "state_diff": many}));
         assert!(many.contains("  lost       and 2 more fields\n"), "{many}");
+    }
+
+    #[test]
+    fn cases_of_one_cause_are_one_block() {
+        let failed = |device: &str, field: &str, devices: usize| -> Case {
+            let id = format!("q35/{device}/unix/forward");
+            Case {
+                outcome: Outcome::Fail,
+                devices: vec![device.to_owned(); devices],
+                cause: Some(Cause {
+                    section: Some("0000:00:01.0/pciespscsi".into()),
+                    field: Some(field.to_owned()),
+                    message: format!("{device} is refused"),
+                    ..Cause::default()
+                }),
+                reproduce: Some(format!("by hand {device}")),
+                ..Case::untried(id, "q35", device, "unix", Direction::Forward)
+            }
+        };
+        let cases = [
+            failed("default", "esp/drq_state", 13),
+            failed("other", "esp/lun", 1),
+            failed("am53c974", "esp/drq_state", 1),
+        ];
+        let mut out = anstream::StripStream::new(Vec::new());
+        let all: Vec<&Case> = cases.iter().collect();
+        write(&all, true, &mut out).expect("written");
+        let text = String::from_utf8(out.into_inner()).expect("text");
+        assert_eq!(text.matches("fail: ").count(), 2, "{text}");
+        assert!(
+            text.contains("same in    q35/am53c974/unix/forward\n"),
+            "{text}"
+        );
+        // The shortest way to see it.
+        assert!(text.contains("by hand    by hand am53c974\n"), "{text}");
     }
 
     #[test]

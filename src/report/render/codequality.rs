@@ -6,9 +6,12 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::visible_json;
 use crate::report::Report;
+use crate::report::map::Map;
+use crate::report::render::markdown;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 
 /// An issue as GitLab reads it.
@@ -17,11 +20,19 @@ struct Issue {
     #[serde(rename = "type")]
     kind: &'static str,
     description: String,
+    /// More about it, in Markdown, for readers of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Content>,
     check_name: String,
     categories: [&'static str; 1],
     fingerprint: String,
     severity: &'static str,
     location: Location,
+}
+
+#[derive(Serialize)]
+struct Content {
+    body: String,
 }
 
 #[derive(Serialize)]
@@ -32,7 +43,7 @@ struct Location {
 
 #[derive(Serialize)]
 struct Lines {
-    begin: u32,
+    begin: usize,
 }
 
 /// Writes the report.
@@ -40,24 +51,52 @@ struct Lines {
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    write_issues(&issues(report), out)
+}
+
+/// Writes a map: the issues of all pairs, which say of which builds they are.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let of_pairs = map.pairs.iter().flat_map(|pair| {
+        let between = map.between(pair);
+        issues(&pair.report).into_iter().map(move |issue| {
+            let own = format!("{between} {}", issue.fingerprint);
+            Issue {
+                description: format!("{between}: {}", issue.description),
+                fingerprint: format!("{:032x}", xxh3_128(own.as_bytes())),
+                ..issue
+            }
+        })
+    });
+    write_issues(&of_pairs.collect::<Vec<_>>(), out)
+}
+
+fn write_issues(issues: &[Issue], out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(issues)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+fn issues(report: &Report) -> Vec<Issue> {
     let problems = problems(report);
     let fingerprints = fingerprints(&problems);
     let counted = problems.iter().zip(fingerprints);
-    let counted = counted.filter(|(problem, _)| problem.excused.is_none());
-    let issues: Vec<Issue> = counted
+    counted
+        .filter(|(problem, _)| problem.excused.is_none())
         .map(|(of, fingerprint)| issue(of, fingerprint))
-        .collect();
-    let text = serde_json::to_string_pretty(&issues)?;
-    writeln!(out, "{}", visible_json(&text))
+        .collect()
 }
 
 fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
     let fix = problem
         .text
         .map(|text| format!(" Fix: {}", text.fix.trim()));
+    let body = markdown::remedies(problem.source, &problem.owners, problem.code);
     Issue {
         kind: "issue",
         description: format!("{}{}", problem.message, fix.unwrap_or_default()),
+        content: (!body.is_empty()).then_some(Content { body }),
         check_name: problem.rule.clone(),
         categories: ["Compatibility"],
         fingerprint,
@@ -65,10 +104,18 @@ fn issue(problem: &Problem<'_>, fingerprint: String) -> Issue {
             Severity::Error => "critical",
             Severity::Warning => "minor",
         },
-        // There is no file: the place is that within the machine.
-        location: Location {
-            path: problem.place.clone(),
-            lines: Lines { begin: 1 },
+        location: match problem.source {
+            Some(source) => Location {
+                path: source.file.clone(),
+                lines: Lines {
+                    begin: source.line.max(1),
+                },
+            },
+            // Without a file, the place is that within the machine.
+            None => Location {
+                path: problem.place.clone(),
+                lines: Lines { begin: 1 },
+            },
         },
     }
 }

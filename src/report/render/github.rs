@@ -5,17 +5,39 @@
 
 use std::io::{self, Write};
 
-use crate::report::Report;
+use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
-use crate::report::render::problem::{message, place};
+use crate::report::render::map::summary;
+use crate::report::render::problem::{code_lines, defined_in, message, place};
 use crate::report::render::text;
+use crate::report::{Report, Source};
 
 /// Writes the report.
 ///
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    annotations(report, "", out)?;
+    let verdict = format!("{}: {}", report.verdict, text::summary(report));
+    Annotation::new("notice", "verdict").write(&verdict, out)
+}
+
+/// Writes a map: the annotations of all pairs, which say of which builds they are.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    for pair in &map.pairs {
+        let between = format!("{}: ", map.between(pair));
+        annotations(&pair.report, &between, out)?;
+    }
+    let verdict = format!("{}: {}", map.verdict, summary(map));
+    Annotation::new("notice", "verdict").write(&verdict, out)
+}
+
+/// Writes all but the verdict, each with this text before its title.
+fn annotations(report: &Report, before: &str, out: &mut dyn Write) -> io::Result<()> {
     let policy = &report.policy;
     let open = |finding: &&crate::report::Finding| {
         finding.allowed_by.is_none() && !groups::is_before(finding.baseline, policy)
@@ -44,7 +66,16 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if let Some(rule) = report.rules.get(&first.rule) {
             lines.push(format!("fix: {}", rule.fix.trim()));
         }
-        annotate(command, first.rule.id(), &lines.join("\n"), out)?;
+        lines.extend(defined_in(first.source.as_ref()));
+        let owners = report.owners_with_people(&first.owners);
+        lines.extend(owners.iter().map(|owner| format!("owner: {owner}")));
+        lines.extend(code_lines(&first.code));
+        let annotation = Annotation {
+            command,
+            title: &format!("{before}{}", first.rule),
+            source: first.source.as_ref(),
+        };
+        annotation.write(&lines.join("\n"), out)?;
     }
     let cases = report.cases.iter();
     let open = cases.filter(|case| {
@@ -64,24 +95,40 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         if !others.is_empty() {
             lines.push(format!("also: {}", others.join(", ")));
         }
-        annotate(command, &first.id, &lines.join("\n"), out)?;
+        Annotation::new(command, &format!("{before}{}", first.id)).write(&lines.join("\n"), out)?;
     }
     for notice in &report.notices {
-        annotate(
-            "notice",
-            "evidence that is missing",
-            &notice.to_string(),
-            out,
-        )?;
+        let title = format!("{before}evidence that is missing");
+        Annotation::new("notice", &title).write(&notice.to_string(), out)?;
     }
-    let verdict = format!("{}: {}", report.verdict, text::summary(report));
-    annotate("notice", "verdict", &verdict, out)
+    Ok(())
 }
 
-/// Writes a command; whatever is in the text ends neither it nor its title.
-fn annotate(command: &str, title: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-    let title = property(&format!("migcompat: {title}"));
-    writeln!(out, "::{command} title={title}::{}", data(text))
+struct Annotation<'r> {
+    command: &'static str,
+    title: &'r str,
+    /// The line that it is shown at, where a change is looked at.
+    source: Option<&'r Source>,
+}
+
+impl<'r> Annotation<'r> {
+    fn new(command: &'static str, title: &'r str) -> Self {
+        Annotation {
+            command,
+            title,
+            source: None,
+        }
+    }
+
+    /// Writes the command; whatever is in the text ends neither it nor its properties.
+    fn write(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "::{} ", self.command)?;
+        if let Some(Source { file, line, .. }) = self.source {
+            write!(out, "file={},line={},", property(file), line)?;
+        }
+        let title = property(&format!("migcompat: {}", self.title));
+        writeln!(out, "title={title}::{}", data(text))
+    }
 }
 
 /// Escapes the data of a command.

@@ -36,6 +36,16 @@ pub(crate) fn findings<'f>(
     groups
 }
 
+/// Counts findings as a reader does: one that goes both ways is one.
+pub(crate) fn changes<'f>(of: impl IntoIterator<Item = &'f Finding>) -> usize {
+    let groups = findings(of);
+    let in_group = |group: &Vec<&Finding>| match group.first() {
+        Some(first) if is_lone(first) => group.len(),
+        _ => 1,
+    };
+    groups.iter().map(in_group).sum()
+}
+
 /// A key that is equal for findings of one group.
 #[derive(PartialEq, Eq, Hash)]
 struct FindingKey<'f> {
@@ -314,6 +324,27 @@ pub(crate) fn left_out<'l>(
 mod tests {
     use super::*;
     use crate::report::Cause;
+
+    #[test]
+    fn a_change_that_goes_both_ways_counts_once_and_each_type_that_is_gone_too() {
+        let finding = |rule: &str, direction: &str, section: &str| -> Finding {
+            let finding = serde_json::json!({
+                "rule": rule, "level": "error", "direction": direction, "section": section, "also_in": [],
+                "path": [section], "message": direction, "old": null, "new": null, "allowed_by": null,
+                "evidence": "dump", "confirmed_by": null, "context": []
+            });
+            serde_json::from_value(finding).expect("a finding")
+        };
+        let all = [
+            finding("field-added", "forward", "am53c974"),
+            finding("field-added", "backward", "am53c974"),
+            finding("field-added", "backward", "sb16"),
+            finding("section-removed", "forward", "qxl"),
+            finding("section-removed", "forward", "qxl-vga"),
+        ];
+        assert_eq!(changes(&all), 4);
+        assert_eq!(changes([]), 0);
+    }
 
     #[test]
     fn cases_of_one_cause_and_no_others_are_one_group() {

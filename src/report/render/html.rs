@@ -401,15 +401,14 @@ fn counts(report: &Report) -> Vec<Count> {
     };
     let summary = report.summary;
     let excused = |case: &&Case| case.allowed_by.is_some() && groups::is_bad(case);
-    let allowed = summary.allowed + report.cases.iter().filter(excused).count();
+    let allowed = report.findings.iter().filter(|f| f.allowed_by.is_some());
+    let allowed = groups::changes(allowed) + report.cases.iter().filter(excused).count();
     let shown = |level| {
         let findings = report.findings.iter().filter(|f| !is_before(f, report));
-        findings
-            .filter(|f| f.level == level && f.allowed_by.is_none())
-            .count()
+        groups::changes(findings.filter(|f| f.level == level && f.allowed_by.is_none()))
     };
     let before = report.findings.iter().filter(|f| is_before(f, report));
-    let before = before.filter(|f| f.allowed_by.is_none()).count();
+    let before = groups::changes(before.filter(|f| f.allowed_by.is_none()));
     let failed_before = report.cases.iter().filter(|c| groups::is_bad(c));
     let failed_before = failed_before
         .filter(|c| c.allowed_by.is_none() && groups::is_before(c.baseline, &report.policy))
@@ -438,7 +437,10 @@ fn counts(report: &Report) -> Vec<Count> {
     let some = all.into_iter().filter(|(number, ..)| *number > 0);
     some.map(|(number, what, place, class)| Count {
         number,
-        what,
+        what: match number {
+            1 => what.trim_end_matches('s'),
+            _ => what,
+        },
         place,
         class,
     })
@@ -490,7 +492,7 @@ fn findings(report: &Report) -> Vec<Findings<'_>> {
         Findings {
             level,
             title,
-            number: own.clone().count(),
+            number: groups::changes(own.clone()),
             rules: of_rules(report, own),
         }
     };

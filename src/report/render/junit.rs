@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::render::problem::{place, uncounted};
+use crate::report::map::Map;
+use crate::report::render::problem::{code_lines, defined_in, place, uncounted};
 use crate::report::render::text;
 use crate::report::{
     BaselineStatus, Case, Finding, Level, Memory, Outcome, Past, Report, RuleText, Verdict,
@@ -17,14 +18,41 @@ use crate::report::{
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    write_suites(suites(report), out)
+}
+
+/// Writes a map: the suites of each pair, which have the builds in their names.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let of_pairs = map.pairs.iter().flat_map(|pair| {
+        let between = map.between(pair);
+        suites(&pair.report).into_iter().map(move |mut suite| {
+            suite.name = format!("{between}: {}", suite.name.as_str()).into();
+            suite
+        })
+    });
+    write_suites(of_pairs.collect(), out)
+}
+
+fn write_suites(suites: Vec<TestSuite>, out: &mut dyn Write) -> io::Result<()> {
     let mut junit = Junit::new("migcompat");
-    junit.add_test_suite(comparison(report));
+    junit.add_test_suites(suites);
+    let times = junit.test_suites.iter().filter_map(|suite| suite.time);
+    junit.set_time(times.sum());
+    let document = junit.to_string().map_err(io::Error::other)?;
+    out.write_all(as_jenkins_takes_it(&document).as_bytes())
+}
+
+fn suites(report: &Report) -> Vec<TestSuite> {
+    let mut suites = vec![comparison(report)];
     if !report.cases.is_empty() {
         let mut suite = TestSuite::new("migration");
         suite.add_test_cases(report.cases.iter().map(|case| migration(case, report)));
         let times = report.cases.iter().map(|case| case.elapsed_ms);
         suite.set_time(Duration::from_millis(times.sum()));
-        junit.add_test_suite(suite);
+        suites.push(suite);
     }
     if let Some(baseline) = &report.baseline
         && !baseline.past.is_empty()
@@ -32,12 +60,9 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let mut suite = TestSuite::new("baseline");
         suite.add_property(("baseline".to_owned(), baseline.file.clone()));
         suite.add_test_cases(baseline.past.iter().map(past));
-        junit.add_test_suite(suite);
+        suites.push(suite);
     }
-    let times = junit.test_suites.iter().filter_map(|suite| suite.time);
-    junit.set_time(times.sum());
-    let document = junit.to_string().map_err(io::Error::other)?;
-    out.write_all(as_jenkins_takes_it(&document).as_bytes())
+    suites
 }
 
 /// Returns the document without the count of skipped tests in its outermost element: the library writes it, and
@@ -73,7 +98,14 @@ fn comparison(report: &Report) -> TestSuite {
     if suite.test_cases.is_empty() {
         let status = match report.verdict {
             Verdict::Untested if report.cases.is_empty() => {
-                TestCaseStatus::skipped().set_message("untested").clone()
+                let mut why = report
+                    .notices
+                    .iter()
+                    .filter(|notice| notice.is_of_verdict());
+                let why = why
+                    .next()
+                    .map_or("untested".to_owned(), ToString::to_string);
+                TestCaseStatus::skipped().set_message(why).clone()
             }
             _ => TestCaseStatus::success(),
         };
@@ -172,6 +204,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
         let mut meaning = Remarks::default();
         meaning.explain(report.rules.get(&finding.rule));
         lines.extend(meaning.0);
+        lines.extend(defined_in(finding.source.as_ref()));
+        lines.extend(code_lines(&finding.code));
         status.set_description(lines.join("\n"));
         status
     } else {
@@ -190,7 +224,8 @@ fn finding(finding: &Finding, report: &Report) -> TestCase {
     let name = format!("{} {} {}", finding.direction, finding.rule, place(finding));
     let mut case = TestCase::new(name, status);
     case.set_classname(format!("migcompat.comparison.{}", finding.section));
-    remarks.place(finding.baseline, finding.memory.as_ref(), &finding.owners);
+    let owners = report.owners_with_people(&finding.owners);
+    remarks.place(finding.baseline, finding.memory.as_ref(), &owners);
     remarks.write_into(&mut case);
     case
 }
@@ -243,7 +278,8 @@ fn migration(case: &Case, report: &Report) -> TestCase {
     let mut test = TestCase::new(&*case.id, status);
     test.set_classname(format!("migcompat.migration.{}", case.machine));
     test.set_time(Duration::from_millis(case.elapsed_ms));
-    remarks.place(case.baseline, case.memory.as_ref(), &case.owners);
+    let owners = report.owners_with_people(&case.owners);
+    remarks.place(case.baseline, case.memory.as_ref(), &owners);
     if let Some(tier) = &case.tier {
         remarks.add("tier", tier);
     }

@@ -10,7 +10,8 @@ use crate::model::visible_json;
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
 use crate::report::render::page::{SCRIPT_HASH, case_anchor};
-use crate::report::{Outcome, Verdict};
+use crate::report::render::text;
+use crate::report::{BaselineCounts, BaselineStatus, Gate, Notice, NoticeKind, Outcome};
 
 /// The JSON Schema of what [`json()`] writes.
 pub const SCHEMA: &str = include_str!("../../../map-schema.json");
@@ -40,13 +41,14 @@ pub fn html(map: &Map, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn text(map: &Map, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
-    if !quiet {
+pub fn text(map: &Map, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
+    if !options.quiet {
         pairs(map, out)?;
     }
-    table(map, out)?;
-    if !quiet {
-        let named = map.named();
+    let rows = map.shown(options.verbose);
+    table(map, &rows, out)?;
+    if !options.quiet {
+        let named = map.named(&rows);
         let causes = map.causes.iter().enumerate();
         for (at, cause) in causes.filter(|(at, _)| named.contains(at)) {
             reason(at, cause, out)?;
@@ -54,11 +56,12 @@ pub fn text(map: &Map, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
     for pair in &map.pairs {
-        for notice in pair
-            .report
-            .notices
-            .iter()
-            .filter(|notice| notice.is_of_verdict())
+        let notices = pair.report.notices.iter();
+        // The line of a pair that could not be tested has the reason.
+        let is_told = |notice: &Notice| notice.kind == NoticeKind::PairNotTested && !options.quiet;
+        for notice in notices
+            .filter(|notice| options.verbose || notice.is_of_verdict())
+            .filter(|notice| !is_told(notice))
         {
             let style = AnsiColor::Yellow.on_default().bold();
             writeln!(
@@ -68,28 +71,57 @@ pub fn text(map: &Map, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
             )?;
         }
     }
-    let style = match map.verdict {
-        Verdict::Compatible => AnsiColor::Green,
-        Verdict::Incompatible => AnsiColor::Red,
-        Verdict::Untested => AnsiColor::Yellow,
-    };
-    let style = style.on_default().bold();
+    if let Some((
+        file,
+        BaselineCounts {
+            new,
+            same,
+            fixed,
+            gone,
+        },
+    )) = map.baseline()
+    {
+        writeln!(
+            out,
+            "{BOLD}baseline{BOLD:#} {file}: {new} new, {same} same, {fixed} fixed, {gone} gone"
+        )?;
+    }
+    let style = text::style_of(map.verdict);
+    writeln!(out, "{style}{}{style:#}: {}", map.verdict, summary(map))
+}
+
+/// Returns the builds and the counts of a map in one line.
+pub(crate) fn summary(map: &Map) -> String {
     let (tried, failed) = map.counts();
-    writeln!(
-        out,
-        "{style}{}{style:#}: {} builds, {} pairs: {failed} of {tried} migration cases fail, {} cases do not pass \
-         everywhere, {:.1} s",
-        map.verdict,
+    let untested = map.pairs.iter().filter(|pair| pair.untested().is_some());
+    let untested = match untested.count() {
+        0 => String::new(),
+        some => format!(" ({some} could not be tested)"),
+    };
+    format!(
+        "{} builds, {}{untested}: {failed} of {} fail, {} not pass everywhere, {:.1} s",
         map.builds.len(),
-        map.pairs.len(),
-        map.rows.len(),
+        text::count(map.pairs.len(), "pair"),
+        text::count(tried, "migration case"),
+        match map.rows.len() {
+            1 => "1 case does".to_owned(),
+            rows => format!("{rows} cases do"),
+        },
         map.elapsed_ms as f64 / 1000.0
     )
 }
 
 impl Map {
+    /// Returns the rows that a reader looks for: where new breaks alone count, those that are new between some pair.
+    pub(super) fn shown(&self, all: bool) -> Vec<&MapRow> {
+        let mut pairs = self.pairs.iter();
+        let all = all || !pairs.any(|pair| pair.report.policy.gate == Gate::New);
+        let rows = self.rows.iter();
+        rows.filter(|row| all || row.is_new()).collect()
+    }
+
     /// Returns the names of the builds of a pair.
-    fn between(&self, pair: &MapPair) -> String {
+    pub(crate) fn between(&self, pair: &MapPair) -> String {
         format!("{} to {}", self.name(pair.old), self.name(pair.new))
     }
 
@@ -101,11 +133,28 @@ impl Map {
     }
 
     /// Returns the causes that the table names, by their places.
-    fn named(&self) -> BTreeSet<usize> {
-        let rows = self.rows.iter();
+    fn named(&self, rows: &[&MapRow]) -> BTreeSet<usize> {
+        let rows = rows.iter();
         rows.flat_map(|row| self.told(row))
             .filter_map(|(_, cause)| cause)
             .collect()
+    }
+
+    /// Returns what came of a pair: how much fails on which machines, or why nothing could be tried.
+    pub(super) fn outcome(&self, pair: &MapPair) -> String {
+        if let Some(notice) = pair.untested() {
+            return format!("nothing was tried: {}", notice.detail);
+        }
+        let new = match &pair.report.baseline {
+            Some(baseline) => format!(", {} new", baseline.counts.new),
+            None => String::new(),
+        };
+        format!(
+            "{} of {} cases fail{new}, {}",
+            pair.failing(),
+            pair.report.cases.len(),
+            self.machines(pair).join(", ")
+        )
     }
 
     /// Returns the machine types of a pair.
@@ -116,7 +165,7 @@ impl Map {
 
     /// Says which builds broke a row and which mended it, each with the cause. A row that only fails within builds
     /// has its first cause.
-    fn told(&self, row: &MapRow) -> Vec<(String, Option<usize>)> {
+    pub(super) fn told(&self, row: &MapRow) -> Vec<(String, Option<usize>)> {
         if row.changes.is_empty() {
             let cause = row.cells.iter().flatten().find_map(|cell| cell.cause);
             return vec![("-".to_owned(), cause)];
@@ -136,26 +185,25 @@ fn pairs(map: &Map, out: &mut dyn Write) -> io::Result<()> {
     let names: Vec<String> = map.pairs.iter().map(|pair| map.between(pair)).collect();
     let width = names.iter().map(String::len).max().unwrap_or(0);
     for (at, (pair, name)) in map.pairs.iter().zip(&names).enumerate() {
+        let verdict = pair.report.verdict;
+        let style = text::style_of(verdict);
         writeln!(
             out,
-            "{:>3}  {name:width$}  {:12}  {} of {} cases fail, {}",
+            "{:>3}  {name:width$}  {style}{verdict:12}{style:#}  {}",
             at + 1,
-            pair.report.verdict,
-            pair.failing(),
-            pair.report.cases.len(),
-            map.machines(pair).join(", ")
+            map.outcome(pair)
         )?;
     }
     writeln!(out)
 }
 
 /// Writes a line a case that does not pass everywhere, with a letter a pair.
-fn table(map: &Map, out: &mut dyn Write) -> io::Result<()> {
-    if map.rows.is_empty() {
+fn table(map: &Map, rows: &[&MapRow], out: &mut dyn Write) -> io::Result<()> {
+    if rows.is_empty() {
         return Ok(());
     }
     let columns = map.pairs.len() <= MOST_COLUMNS;
-    let width = map.rows.iter().map(|row| row.case.len()).max().unwrap_or(0);
+    let width = rows.iter().map(|row| row.case.len()).max().unwrap_or(0);
     let pairs = match columns {
         true => map.pairs.len().max("pairs".len()),
         false => 0,
@@ -170,7 +218,7 @@ fn table(map: &Map, out: &mut dyn Write) -> io::Result<()> {
         "{BOLD}{:width$}  {heading:pairs$}  broke [cause]{BOLD:#}",
         "case"
     )?;
-    for row in &map.rows {
+    for row in rows {
         write!(out, "{:width$}  ", row.case)?;
         if columns {
             for cell in &row.cells {
@@ -183,7 +231,8 @@ fn table(map: &Map, out: &mut dyn Write) -> io::Result<()> {
             Some(at) => format!("{build} [{}]", at + 1),
             None => build,
         });
-        writeln!(out, "  {}", told.collect::<Vec<String>>().join("; "))?;
+        let new = if row.is_new() { ", new" } else { "" };
+        writeln!(out, "  {}{new}", told.collect::<Vec<String>>().join("; "))?;
     }
     writeln!(out)?;
     if columns {
@@ -248,9 +297,17 @@ fn reason(at: usize, cause: &MapCause, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+impl MapRow {
+    /// Tells whether the baseline lacks a failure of it.
+    fn is_new(&self) -> bool {
+        let mut cells = self.cells.iter().flatten();
+        cells.any(|cell| cell.baseline == Some(BaselineStatus::New) && cell.outcome.is_failure())
+    }
+}
+
 impl MapCause {
     /// Returns the section and the field, as far as they are known.
-    fn place(&self) -> Option<String> {
+    pub(super) fn place(&self) -> Option<String> {
         let section = self.section.as_ref()?;
         Some(match &self.field {
             Some(field) => format!("{section} {field}"),
@@ -323,6 +380,11 @@ impl Page<'_> {
             .map(|(at, cause)| (at + 1, cause))
             .collect()
     }
+}
+
+/// Tells whether the baseline lacks it.
+fn is_new(cell: &MapCell) -> bool {
+    cell.baseline == Some(BaselineStatus::New)
 }
 
 /// Returns the outcomes of a row, for the script of the page.

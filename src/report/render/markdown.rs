@@ -3,14 +3,18 @@
 
 use std::io::{self, Write};
 
+use crate::report::map::Map;
 use crate::report::render::groups;
 use crate::report::render::groups::Urgency;
-use crate::report::render::problem::{message, place};
+use crate::report::render::map::summary;
+use crate::report::render::problem::{defined_in, message, place};
 use crate::report::render::text;
-use crate::report::{Case, Finding, Level, Report};
+use crate::report::{Case, Code, Finding, Level, Outcome, Report, Source};
 
 /// Rows of a table; both sites cut off long pages.
 const MOST: usize = 50;
+/// Changes whose remedies are shown.
+const MOST_REMEDIES: usize = 10;
 
 /// Writes the report.
 ///
@@ -45,6 +49,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    mended(&found, report, out)?;
     let mut fixes = Vec::new();
     for finding in found.iter().filter_map(|group| group.first()) {
         if !fixes.contains(&finding.rule) {
@@ -63,6 +68,99 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Writes a map: the pairs, what does not pass everywhere, and the causes.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "## migcompat: {}\n", map.verdict)?;
+    writeln!(out, "{}\n", escaped(&summary(map)))?;
+    let pairs = map.pairs.iter().map(|pair| {
+        let verdict = pair.report.verdict.to_string();
+        [map.between(pair), verdict, map.outcome(pair)]
+    });
+    let heads = ["pair", "verdict", "outcome"];
+    table("Pairs", heads, &pairs.collect::<Vec<_>>(), out)?;
+    let rows = map.shown(false).into_iter().map(|row| {
+        let failed = map.pairs.iter().zip(&row.cells).filter_map(|(pair, cell)| {
+            let cell = cell.filter(|cell| cell.outcome != Outcome::Pass)?;
+            Some(format!("{} {}", map.between(pair), cell.outcome))
+        });
+        let broke = map.told(row).into_iter().map(|(build, cause)| match cause {
+            Some(at) => format!("{build} (cause {})", at + 1),
+            None => build,
+        });
+        let join = |parts: Vec<String>| parts.join("; ");
+        [
+            row.case.clone(),
+            join(failed.collect()),
+            join(broke.collect()),
+        ]
+    });
+    let heads = ["case", "between", "broke"];
+    table(
+        "What does not pass everywhere",
+        heads,
+        &rows.collect::<Vec<_>>(),
+        out,
+    )?;
+    let causes = map.causes.iter().enumerate().map(|(at, cause)| {
+        [
+            (at + 1).to_string(),
+            cause.outcome.to_string(),
+            cause.place().unwrap_or_default(),
+            cause.message.clone(),
+        ]
+    });
+    let heads = ["", "outcome", "place", "cause"];
+    table("Causes", heads, &causes.collect::<Vec<_>>(), out)
+}
+
+/// Says of each change where it is mended, by whom and with which code, as far as that is known.
+fn mended(found: &[Vec<&Finding>], report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let firsts = found.iter().filter_map(|group| group.first());
+    let mut remedies = firsts.filter_map(|first| {
+        let owners = report.owners_with_people(&first.owners);
+        let text = remedies(first.source.as_ref(), &owners, &first.code);
+        (!text.is_empty()).then(|| (place(first), text))
+    });
+    for (at, (place, text)) in remedies.by_ref().take(MOST_REMEDIES).enumerate() {
+        if at == 0 {
+            writeln!(out, "### Where and how\n")?;
+        }
+        writeln!(out, "**{}**\n\n{text}", escaped(&place))?;
+    }
+    match remedies.count() {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} more in the whole report\n"),
+    }
+}
+
+/// Returns where something is mended, by whom and with which code, in Markdown; nothing where nothing is known.
+pub(crate) fn remedies(source: Option<&Source>, owners: &[String], code: &[Code]) -> String {
+    let mut text = String::new();
+    if let Some(line) = defined_in(source) {
+        text.push_str(&format!("{}\n\n", escaped(&line)));
+    }
+    for owner in owners {
+        text.push_str(&format!("owner: {}\n\n", escaped(owner)));
+    }
+    for Code { title, code } in code {
+        let fence = fence(code);
+        text.push_str(&format!(
+            "{}:\n\n{fence}c\n{code}\n{fence}\n\n",
+            escaped(title)
+        ));
+    }
+    text
+}
+
+/// Returns a fence that nothing in the code ends.
+fn fence(code: &str) -> String {
+    let runs = code.split(|c| c != '`').map(str::len);
+    "`".repeat(runs.max().unwrap_or(0).max(2) + 1)
 }
 
 /// Returns the row of cases of one cause.

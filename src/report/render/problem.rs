@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::report::{
-    BaselineStatus, Case, Finding, Gate, Level, Memory, Outcome, Policy, Report, RuleText,
+    BaselineStatus, Case, Code, Finding, Gate, Level, Memory, Outcome, Policy, Report, RuleText,
+    Source,
 };
 
 /// A finding above a note, or a case that did not pass.
@@ -25,6 +26,23 @@ pub(crate) struct Problem<'r> {
     pub message: String,
     /// The relation to the baseline, where there is one.
     pub baseline: Option<BaselineStatus>,
+    /// The description that it is about, in the tree of QEMU's sources, where there is one.
+    pub source: Option<&'r Source>,
+    /// The owners, each with the people to tell.
+    pub owners: Vec<String>,
+    /// The remedies as code.
+    pub code: &'r [Code],
+}
+
+/// Returns the line that says where a description is defined, if that is known.
+pub(crate) fn defined_in(source: Option<&Source>) -> Option<String> {
+    source.map(|source| format!("defined in: {source}"))
+}
+
+/// Returns each remedy as its title and its code.
+pub(crate) fn code_lines(code: &[Code]) -> impl Iterator<Item = String> {
+    let text = |Code { title, code }: &Code| format!("code: {title}:\n{code}");
+    code.iter().map(text)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +95,9 @@ fn finding<'r>(finding: &'r Finding, report: &'r Report) -> Option<Problem<'r>> 
         place: place(finding),
         message: format!("{}: {}", finding.direction, finding.message),
         baseline: finding.baseline,
+        source: finding.source.as_ref(),
+        owners: report.owners_with_people(&finding.owners),
+        code: &finding.code,
     })
 }
 
@@ -95,6 +116,12 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
     };
     let cause = case.cause.as_ref();
     let rule = cause.and_then(|cause| cause.rule);
+    // The finding that it confirms says where it is mended.
+    let mut findings = report.findings.iter();
+    let proved = findings.find(|finding| {
+        let by = finding.confirmed_by.as_ref();
+        by.is_some_and(|by| by.is_case(&case.id))
+    });
     Some(Problem {
         id: &case.id,
         rule: match rule {
@@ -107,6 +134,9 @@ fn case<'r>(case: &'r Case, report: &'r Report) -> Option<Problem<'r>> {
         place: case.id.clone(),
         message: message(case),
         baseline: case.baseline,
+        source: proved.and_then(|finding| finding.source.as_ref()),
+        owners: report.owners_with_people(&case.owners),
+        code: proved.map_or(&[], |finding| &finding.code),
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::model::visible_json;
+use crate::report::map::Map;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 use crate::report::render::text;
 use crate::report::{BaselineStatus, Report, RuleText};
@@ -17,6 +18,29 @@ const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    write_runs(vec![run(report)], out)
+}
+
+/// Writes a map: a run a pair, each with a name of its own.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
+    let runs = map.pairs.iter().map(|pair| {
+        let mut run = run(&pair.report);
+        run["automationDetails"] = json!({"id": format!("migcompat/{}/", map.between(pair))});
+        run
+    });
+    write_runs(runs.collect(), out)
+}
+
+fn write_runs(runs: Vec<Value>, out: &mut dyn Write) -> io::Result<()> {
+    let log = json!({"$schema": SCHEMA, "version": "2.1.0", "runs": runs});
+    let text = serde_json::to_string_pretty(&log)?;
+    writeln!(out, "{}", visible_json(&text))
+}
+
+fn run(report: &Report) -> Value {
     let problems = problems(report);
     let mut rules: Vec<(&str, Option<&RuleText>)> = Vec::new();
     for problem in &problems {
@@ -33,35 +57,29 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         .notices
         .iter()
         .map(|notice| json!({"level": "warning", "message": {"text": notice.to_string()}}));
-    let log = json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": report.tool.name,
-                "version": report.tool.version,
-                "rules": rules.iter().map(|(id, text)| rule(id, *text)).collect::<Vec<_>>(),
-            }},
-            "invocations": [{
-                "executionSuccessful": report.interrupted.is_none(),
-                "toolExecutionNotifications": notices.collect::<Vec<_>>(),
-            }],
-            "results": results.collect::<Vec<_>>(),
-            "properties": {
-                "verdict": report.verdict,
-                "summary": text::summary(report),
-                "machine": report.machine,
-                "old": text::build(&report.old),
-                "new": text::build(&report.new),
-            },
+    json!({
+        "tool": {"driver": {
+            "name": report.tool.name,
+            "version": report.tool.version,
+            "rules": rules.iter().map(|(id, text)| rule(id, *text)).collect::<Vec<_>>(),
+        }},
+        "invocations": [{
+            "executionSuccessful": report.interrupted.is_none(),
+            "toolExecutionNotifications": notices.collect::<Vec<_>>(),
         }],
-    });
-    let text = serde_json::to_string_pretty(&log)?;
-    writeln!(out, "{}", visible_json(&text))
+        "results": results.collect::<Vec<_>>(),
+        "properties": {
+            "verdict": report.verdict,
+            "summary": text::summary(report),
+            "machine": report.machine,
+            "old": text::build(&report.old),
+            "new": text::build(&report.new),
+        },
+    })
 }
 
 fn rule(id: &str, text: Option<&RuleText>) -> Value {
-    let mut rule = Map::from_iter([("id".to_owned(), json!(id))]);
+    let mut rule = serde_json::Map::from_iter([("id".to_owned(), json!(id))]);
     if let Some(RuleText { name, effect, fix }) = text {
         let message = |text: &str| json!({"text": text.trim()});
         rule.insert("shortDescription".to_owned(), message(name));
@@ -88,15 +106,12 @@ fn result(
         },
         "message": {"text": problem.message},
         "locations": [{
-            // Code scanning takes no result without a file: the place within the machine stands for one.
-            "physicalLocation": {
-                "artifactLocation": {"uri": uri(&problem.place)},
-                "region": {"startLine": 1},
-            },
+            "physicalLocation": physical(problem),
             "logicalLocations": [{"fullyQualifiedName": problem.place, "kind": "member"}],
         }],
         "partialFingerprints": {"migcompat/v1": fingerprint},
         "suppressions": suppressions.collect::<Vec<_>>(),
+        "properties": {"owners": problem.owners, "code": problem.code},
     });
     // All results have it, or none.
     if held_against {
@@ -108,6 +123,21 @@ fn result(
         });
     }
     result
+}
+
+/// Returns where a description is defined, in the tree of QEMU's sources.
+fn physical(problem: &Problem<'_>) -> Value {
+    match problem.source {
+        Some(source) => json!({
+            "artifactLocation": {"uri": uri(&source.file), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": source.line.max(1)},
+        }),
+        // Code scanning takes no result without a file: the place within the machine stands for one.
+        None => json!({
+            "artifactLocation": {"uri": uri(&problem.place)},
+            "region": {"startLine": 1},
+        }),
+    }
 }
 
 /// Returns a relative address for a place, which may have any characters.

@@ -260,8 +260,7 @@ fn finding(
         directions.join(", ")
     )?;
     if let Some(source) = &first.source {
-        let place = format!("{}:{} ({})", source.file, source.line, source.variable);
-        labelled("defined in", &place, options, out)?;
+        labelled("defined in", &source.to_string(), options, out)?;
         if !first.owners.is_empty() {
             labelled("owners", &first.owners.join(", "), options, out)?;
         }
@@ -434,21 +433,25 @@ pub(crate) fn summary(report: &Report) -> String {
 /// The same, with `hints` that `-v` shows more where it does.
 fn sentence(report: &Report, hints: bool) -> String {
     let summary = report.summary;
+    let all = report.findings.iter();
+    let (allowed, open): (Vec<&Finding>, Vec<&Finding>) = all.partition(|f| f.allowed_by.is_some());
+    let of = |level| groups::changes(open.iter().copied().filter(|f| f.level == level));
+    let (warnings, notes) = (of(Level::Warning), of(Level::Note));
     let mut counts = vec![
-        count(summary.errors, "error"),
-        count(summary.warnings, "warning"),
-        count(summary.notes, "note"),
+        count(of(Level::Error), "error"),
+        count(warnings, "warning"),
+        count(notes, "note"),
     ];
     if hints {
-        if summary.warnings > 0 && !report.swept.is_empty() {
+        if warnings > 0 && !report.swept.is_empty() {
             counts[1].push_str(" (-v shows them)");
         }
-        if summary.notes > 0 {
+        if notes > 0 {
             counts[2].push_str(" (-v shows them)");
         }
     }
-    if summary.allowed > 0 {
-        counts.push(format!("{} allowed", summary.allowed));
+    if !allowed.is_empty() {
+        counts.push(format!("{} allowed", groups::changes(allowed)));
     }
     if summary.cases > 0 {
         counts.push(format!(
@@ -506,7 +509,8 @@ pub(crate) fn build(build: &BuildRef) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+/// Returns a number of things: `1 error`, `2 errors`.
+pub(super) fn count(number: usize, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {what}{s}")
 }

@@ -81,7 +81,7 @@ impl AcrossSearch {
         let packs = devices.packs(context, &all, &apart.collect());
         let needs = devices.needs(arch);
         let (search, trials) = match (target.state(), routes.as_slice()) {
-            (State::Driven, routes) => {
+            (State::Driven | State::Linux, routes) => {
                 let fails = |route: Route, item: Item| {
                     let mut items = needs[&item].iter().chain([&item]);
                     let name = |item: &Item| devices.catalogue.candidates[*item].driver.clone();

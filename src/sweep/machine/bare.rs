@@ -6,10 +6,13 @@ use std::sync::Arc;
 use crate::devices::DeviceSet;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::endpoint::buses::Buses;
+use crate::migration::endpoint::vm::Endpoint;
 use crate::model::{Direction, Route};
+use crate::report::{Outcome, Repeated};
 use crate::stream::section_override::SectionOverride;
-use crate::sweep::case_id::BARE;
+use crate::sweep::case_id::{BARE, State};
 use crate::sweep::machine::Context;
+use crate::sweep::machine::controls::AGAIN;
 use crate::sweep::machine::guest::{Guest, Purpose, Task};
 use crate::sweep::machine::run::Run;
 
@@ -17,6 +20,8 @@ use crate::sweep::machine::run::Run;
 #[derive(Debug, Default)]
 pub(crate) struct BareMachine {
     pub runs: BTreeMap<Route, Arc<Run>>,
+    /// Runs across in which a build died, before one that counts.
+    died: BTreeMap<Route, Vec<Arc<Run>>>,
     /// The buses to plug a device into, or why they are not known; of the first guest.
     pub buses: Option<Result<Buses, String>>,
     /// The sections to override so that a machine migrates that does not by itself.
@@ -31,7 +36,8 @@ impl BareMachine {
             .collect()
     }
 
-    /// Takes a run; the controls of a machine that does not migrate are run at once.
+    /// Takes a run; the controls of a machine that does not migrate are run at once. One in which a build died is
+    /// tried again, for what dies now and then would hide all devices.
     pub(crate) fn record(
         &mut self,
         context: Context<'_>,
@@ -43,18 +49,45 @@ impl BareMachine {
         self.buses
             .get_or_insert_with(|| surveyed.unwrap_or_else(refused));
         let mut tasks = Vec::new();
-        if route.direction().is_some() && run.attempt.failed() {
-            // One that loaded needs no other sections.
-            if run.attempt.only_changes().is_none() {
-                tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
-            }
-            let failed_before = self.runs.values().any(|run| run.attempt.failed());
-            if !failed_before {
-                tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
-            }
+        let is_across = route.direction().is_some();
+        if is_across && run.attempt.failed() && !self.has_failed() {
+            tasks.extend(Route::CONTROLS.map(|route| task(route, Purpose::BareMachine)));
+        }
+        let before = self.died.get(&route).map_or(0, Vec::len);
+        if is_across && before < most_deaths(run.attempt.outcome) {
+            self.died.entry(route).or_default().push(Arc::clone(run));
+            tasks.push(task(route, Purpose::BareMachine));
+            return tasks;
+        }
+        // One that loaded needs no other sections, and a guest that works cannot go on with those of a reset.
+        let works = context.target.state() == State::Linux;
+        let loaded = run.attempt.only_changes().is_some();
+        if is_across && run.attempt.failed() && !loaded && !works {
+            tasks.push(task(route, Purpose::FindOverride(Arc::clone(run))));
         }
         self.runs.insert(route, Arc::clone(run));
         tasks
+    }
+
+    fn has_failed(&self) -> bool {
+        let mut failed = self.runs.values().filter(|run| run.attempt.failed());
+        !self.died.is_empty() || failed.next().is_some()
+    }
+
+    /// Returns the run that says how the machine migrates on a route: the first that died, if one did.
+    pub(crate) fn verdict(&self, route: Route) -> Option<&Run> {
+        let died = self.died.get(&route).and_then(|died| died.first());
+        died.or_else(|| self.runs.get(&route)).map(|run| &**run)
+    }
+
+    /// Returns how often the machine died where it was tried more than once.
+    pub(crate) fn repeated(&self, route: Route) -> Option<Repeated> {
+        let died = self.died.get(&route)?.len();
+        let last = self.runs.get(&route)?;
+        Some(Repeated {
+            failed: died + usize::from(last.attempt.failed()),
+            of: died + 1,
+        })
     }
 
     /// Tells whether devices can be tried on a route. A machine that loads with wrong values says
@@ -62,6 +95,13 @@ impl BareMachine {
     pub(crate) fn gets_across(&self, route: Route) -> bool {
         let loads = |run: &Arc<Run>| run.passed() || run.attempt.only_changes().is_some();
         self.runs.get(&route).is_some_and(loads) || self.section_override(route).is_some()
+    }
+
+    /// Returns why a build did not start with the machine, or its guest did not, if one did not.
+    pub(crate) fn refusal(&self, old: &Endpoint) -> Option<String> {
+        let mut runs = self.runs.values();
+        let refused = runs.find(|run| run.attempt.outcome == Outcome::Skip)?;
+        Some(refused.refusal(old))
     }
 
     /// Returns the changes of the machine itself on a route, so that they are not attributed to the
@@ -74,6 +114,15 @@ impl BareMachine {
     /// Returns the sections that guests need on a route.
     pub(crate) fn section_override(&self, route: Route) -> Option<Arc<SectionOverride>> {
         self.overrides.get(&route.direction()?).cloned()
+    }
+}
+
+/// Returns how many runs with such an end are not the last one of a route. A hang takes as long as it may.
+fn most_deaths(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Crash => AGAIN,
+        Outcome::Hang => 1,
+        _ => 0,
     }
 }
 

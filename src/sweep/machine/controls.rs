@@ -38,7 +38,7 @@ pub(crate) struct Controls {
 
 /// The number of times that a case whose build died is seen again, and each control of it that did
 /// not die is tried again. A pack that died of it before is one of them.
-const AGAIN: usize = 3;
+pub(super) const AGAIN: usize = 3;
 
 /// The culprits, by how they are controlled.
 #[derive(Debug, Default)]

@@ -239,6 +239,10 @@ pub(crate) async fn perform(target: &SweepTarget, task: &Task) -> TaskResult {
         }
         _ => Vec::new(),
     };
+    // What many devices share is sent from each build once; what is alone has controls that begin with it.
+    if task.shared_by() > 1 {
+        config.saved.forget(endpoints[0], &launch);
+    }
     // A stream that is not needed any more is not kept.
     let state = &mut attempt.state;
     state.refused.take_if(|_| !task.is_of_one());

@@ -19,8 +19,7 @@ use crate::model::{Direction, Exclusion};
 use crate::sweep::case_id::BARE;
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
-use crate::sweep::target::SweepTarget;
-use crate::workload::linux::Network;
+use crate::sweep::target::{SecondPass, SweepTarget};
 
 pub(crate) use across::{AcrossSearch, Before, FailedBefore};
 pub(crate) use attribution::Attribution;
@@ -47,8 +46,8 @@ pub(crate) struct Options {
     pub directions: Vec<Direction>,
     pub packing: Packing,
     pub only: Only,
-    /// Set if what passes is moved once more with its devices driven from outside, cards on this network.
-    pub driven: Option<Network>,
+    /// The passes in which what migrates is moved once more.
+    pub second: Vec<SecondPass>,
     /// The cases that are left out on purpose.
     pub exclude: Vec<Exclusion>,
     /// The part of the run that this is; a whole run has none.

@@ -25,7 +25,7 @@ pub(crate) use aliases::PciFunction;
 pub(crate) use backends::Network;
 pub(crate) use inventory::{Bus, Inventory};
 pub(crate) use lines::{Beat, Line};
-pub(crate) use packages::{Packages, fetch_all, packages, targets};
+pub(crate) use packages::{Driven, Packages, fetch_all, packages, targets};
 
 use cpio::Archive;
 use kernel::Kernel;
@@ -76,6 +76,11 @@ impl Kit {
             network,
             known: Mutex::new(known),
         }
+    }
+
+    /// Returns the network of its guests.
+    pub(crate) fn network(&self) -> Network {
+        self.network
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -189,7 +194,12 @@ impl LinuxGuest {
 
     /// The options that make QEMU start this guest from the files in a folder.
     pub(crate) fn attach_args(&self, folder: &Path) -> Vec<OsString> {
-        let Packages { kernel, append, .. } = &self.kit.packages;
+        let Packages {
+            kernel,
+            append,
+            timer,
+            ..
+        } = &self.kit.packages;
         let answers = match self.kit.network.answers() {
             true => "answers",
             false => "silent",
@@ -200,7 +210,7 @@ impl LinuxGuest {
             "-initrd".into(),
             folder.join(INITRAMFS).into(),
             "-append".into(),
-            format!("{append} {APPEND} migcompat.net={answers}").into(),
+            format!("{append} {APPEND} migcompat.net={answers} migcompat.timer={timer}").into(),
         ]
     }
 

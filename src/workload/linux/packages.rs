@@ -15,7 +15,6 @@ use crate::workload::linux::kernel::Kernel;
 struct Kernels {
     /// The suite that everything comes from.
     suite: String,
-    busybox: String,
     kernel: Vec<KernelEntry>,
 }
 
@@ -25,8 +24,10 @@ struct Kernels {
 struct KernelEntry {
     targets: Vec<String>,
     debian: String,
+    busybox: String,
     packages: Vec<String>,
     append: String,
+    timer: String,
 }
 
 static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
@@ -57,17 +58,28 @@ pub(crate) struct Packages {
     pub(super) busybox: PathBuf,
     /// What this kernel has to be told.
     pub(super) append: &'static str,
+    /// The word that stands in the line of the timers of its processors.
+    pub(super) timer: &'static str,
     _in_use: Vec<InUse>,
 }
 
-/// Returns the kernel of a target that drives most of these devices, the first of several, with what it runs; fetched
+/// The devices that a kernel is to have drivers for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Driven<'f> {
+    /// These.
+    Functions(&'f [PciFunction]),
+    /// Any.
+    All,
+}
+
+/// Returns the kernel of a target that drives most of some devices, the first of several, with what it runs; fetched
 /// where it is not in the cache. `None` if there is no kernel for the target.
 ///
 /// # Errors
 /// A package cannot be fetched or read.
 pub(crate) fn packages(
     target: &str,
-    functions: &[PciFunction],
+    wanted: Driven<'_>,
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<Option<Packages>, QemuError> {
@@ -82,7 +94,15 @@ pub(crate) fn packages(
     let (busybox, shell) = source.busybox()?;
     let mut in_use = vec![shell];
     let mut best: Option<(usize, Kernel)> = None;
-    for package in &entry.packages {
+    let (packages, functions) = match wanted {
+        Driven::Functions(functions) => (&entry.packages[..], functions),
+        // The last one has most drivers.
+        Driven::All => (
+            entry.packages.last().map_or(&[][..], std::slice::from_ref),
+            &[][..],
+        ),
+    };
+    for package in packages {
         let (kernel, unpacked) = source.kernel(package)?;
         in_use.push(unpacked);
         let driven = functions.iter().filter(|at| kernel.catalogue.drives(at));
@@ -98,6 +118,7 @@ pub(crate) fn packages(
         kernel,
         busybox,
         append: &entry.append,
+        timer: &entry.timer,
         _in_use: in_use,
     }))
 }
@@ -139,7 +160,7 @@ impl Source<'_> {
     fn busybox(&self) -> Result<(PathBuf, InUse), QemuError> {
         let what = "shell for a guest";
         let has = |root: &Path| busybox_in(root).is_some();
-        let unpacked = self.obtain(&KERNELS.busybox, Extent::Alone, what, has)?;
+        let unpacked = self.obtain(&self.entry.busybox, Extent::Alone, what, has)?;
         // It was there a moment ago, and nothing removes it.
         let path = busybox_in(&unpacked.root).unwrap_or_default();
         Ok((path, unpacked))
@@ -186,16 +207,21 @@ fn busybox_in(root: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn every_target_has_one_kernel() {
         let mut targets: Vec<&str> = targets().collect();
-        assert!(targets.contains(&"x86_64"));
+        assert!(targets.contains(&"x86_64") && targets.contains(&"aarch64"));
         let all = targets.len();
         targets.sort_unstable();
         targets.dedup();
         assert_eq!(targets.len(), all);
+        let shells = KERNELS.kernel.iter().map(|entry| &entry.busybox);
+        let distinct: BTreeSet<&String> = shells.collect();
+        assert_eq!(distinct.len(), KERNELS.kernel.len());
         assert!(KERNELS.of_target("m68k").is_none());
     }
 }
