@@ -14,6 +14,38 @@ pub mod devices {
     pub use crate::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
 }
 
+/// Reading descriptions of guests and checking device sets: their fuzz targets.
+pub mod guest {
+    use crate::devices::DeviceSet;
+    use crate::guest::{GuestSpec, confine};
+    use crate::report::GuestFile;
+
+    /// A guest that was described.
+    pub struct Guest {
+        /// The arguments of its board.
+        pub arguments: Vec<String>,
+        /// What became of each part of the description.
+        pub report: GuestFile,
+    }
+
+    /// Reads a description.
+    ///
+    /// # Errors
+    /// The reason why no guest can be made of it.
+    pub fn describe(bytes: &[u8]) -> Result<Guest, String> {
+        let read = GuestSpec::read(bytes).map_err(|error| error.to_string())?;
+        Ok(Guest {
+            arguments: read.board.args,
+            report: read.report,
+        })
+    }
+
+    /// Tells whether a device set may be a stranger's.
+    pub fn concerns_the_guest_alone(set: &DeviceSet, arch: &str) -> bool {
+        confine(set, arch).is_ok()
+    }
+}
+
 /// Recording runs and judging results: the bench of a long history.
 pub mod history {
     pub use crate::history::{
