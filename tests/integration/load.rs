@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, migcompat, report, root, script, stderr, stdout, strike, with_builds};
+use crate::common::{build, migcompat, report, root, script, stderr, stdout, with_builds};
+use crate::processes::{Fault, faulty};
 
 const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
 const AM53C974: &str = "-device am53c974,id=scsi";
@@ -198,29 +199,23 @@ fn a_device_that_the_state_lacks_is_told() {
 #[needs(Builds)]
 fn a_build_that_dies_or_hangs_did_not_refuse() {
     let folder = tempfile::tempdir().unwrap();
-    // So much memory that a load lasts.
-    let options = "-m 64M,slots=2,maxmem=4G -object memory-backend-ram,id=room,size=512M -device pc-dimm,memdev=room";
     let machine = "pc-q35-10.0";
-    let state = saved(folder.path(), "trixie", machine, options);
-    let guest = described(folder.path(), &format!("-M {machine} {options}"));
+    let state = saved(folder.path(), "trixie", machine, "");
     let prefix = build("debian:trixie").shell_prefix();
-    for (signal, outcome) in [("SEGV", "crash"), ("STOP", "hang")] {
+    for (signal, outcome) in [("SIGSEGV", "crash"), ("SIGSTOP", "hang")] {
+        // Once, so that the build does well with itself, and as soon as it says that something arrives.
         let once = folder.path().join(signal);
-        // Once, so that the build does well with itself.
-        let text = format!(
-            "case \"$*\" in *-incoming*) if mkdir {} 2>/dev/null; then \
-             {} fi ;; esac\n\
-             exec env {prefix} \"$@\"",
-            once.display(),
-            strike(signal, "m0")
-        );
+        let fault = Fault::Signal(signal, 0);
+        let struck = faulty(&prefix, "<\"active\"", fault, Some(&once));
+        let text =
+            format!("case \"$*\" in *-incoming*) {struck} ;; esac\nexec env {prefix} \"$@\"");
         let wrapper = script(folder.path(), "qemu-system-x86_64", &text);
         let args = [
             "load",
             &state,
             &wrapper,
-            "--guest",
-            &guest,
+            "-M",
+            machine,
             "--timeout",
             "3",
             "--retries",
