@@ -107,13 +107,3 @@ pub fn script(folder: &Path, name: &str, text: &str) -> String {
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("ours");
     path.display().to_string()
 }
-
-/// Shell that sends its own process a signal once a guest is on its way into it, in a run whose temporary folder is
-/// `$TMPDIR`: over this socket in the folder of its files. The file of a socket is gone as soon as somebody has connected;
-/// the connection has its name until all has arrived.
-pub fn strike(signal: &str, socket: &str) -> String {
-    format!(
-        "(while kill -0 $$; do if grep -q \" $TMPDIR/migcompat-[^/]*/{socket}$\" /proc/net/unix; \
-         then kill -{signal} $$; exit; fi; done) >/dev/null 2>&1 &"
-    )
-}

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, strike, with_builds};
+use crate::common::{build, script, stderr, with_builds};
 use crate::needs::mounted;
-use crate::processes::monitor;
+use crate::processes::{Fault, faulty, monitor};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -736,13 +736,16 @@ fn the_oldest_and_the_newest_build_trace_their_loads_into_the_logs() {
 }
 
 /// A build that gets a signal in the middle of the first migration, and never again.
-fn struck(dir: &Path, suite: &str, role: Role, signal: &str) -> String {
-    let once = format!(
-        "if mkdir {}/struck 2>/dev/null; then {} fi",
-        dir.display(),
-        strike(signal, "m1")
-    );
-    wrapper(dir, suite, role, &once)
+fn struck(dir: &Path, suite: &str, role: Role, signal: &'static str) -> String {
+    let prefix = build(suite).shell_prefix();
+    let once = dir.join("struck");
+    let fault = Fault::Signal(signal, 0);
+    wrapper(
+        dir,
+        suite,
+        role,
+        &faulty(&prefix, "<\"active\"", fault, Some(&once)),
+    )
 }
 
 /// Devices with so much memory that a migration lasts: whoever strikes in the middle of it has the time,
@@ -757,13 +760,8 @@ fn roomy(dir: &Path) -> String {
     file.display().to_string()
 }
 
-/// The signal comes once the destination listens: on a busy host that may be noticed before a byte is sent.
-fn is_before_the_end(phase: &Value) -> bool {
-    phase == "incoming" || phase == "transfer"
-}
-
 /// Moves a roomy machine forward, paused, with one side struck by a signal.
-fn moved_while_struck(dir: &Path, role: Role, signal: &str, options: &[&str]) -> Run {
+fn moved_while_struck(dir: &Path, role: Role, signal: &'static str, options: &[&str]) -> Run {
     let (mut old, mut new) = (OLD.to_owned(), NEW.to_owned());
     match role {
         Role::Source => old = struck(dir, OLD, role, signal),
@@ -779,12 +777,17 @@ fn moved_while_struck(dir: &Path, role: Role, signal: &str, options: &[&str]) ->
 #[needs(Builds)]
 fn a_killed_destination_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let run = moved_while_struck(dir.path(), Role::Destination, "KILL", &["--retries", "1"]);
+    let run = moved_while_struck(
+        dir.path(),
+        Role::Destination,
+        "SIGKILL",
+        &["--retries", "1"],
+    );
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let cause = &run.case(0)["cause"];
     assert_eq!(cause["side"], "destination");
-    assert!(is_before_the_end(&cause["phase"]), "{cause}");
+    assert_eq!(cause["phase"], "transfer", "{cause}");
     assert_eq!(cause["kind"], "died");
     let why = cause["message"].as_str().unwrap();
     assert!(why.contains("SIGKILL"), "{why}");
@@ -798,12 +801,12 @@ fn a_killed_destination_is_a_crash() {
 #[needs(Builds)]
 fn a_killed_source_is_a_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let run = moved_while_struck(dir.path(), Role::Source, "KILL", &["--retries", "0"]);
+    let run = moved_while_struck(dir.path(), Role::Source, "SIGKILL", &["--retries", "0"]);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["crash"], "{}", run.said());
     let cause = &run.case(0)["cause"];
     assert_eq!(cause["side"], "source");
-    assert!(is_before_the_end(&cause["phase"]), "{cause}");
+    assert_eq!(cause["phase"], "transfer", "{cause}");
     assert_eq!(cause["kind"], "died");
     let why = cause["message"].as_str().unwrap();
     assert!(why.contains("the source was killed by SIGKILL"), "{why}");
@@ -815,10 +818,10 @@ fn a_killed_source_is_a_crash() {
 fn a_stopped_destination_is_a_hang() {
     let dir = tempfile::tempdir().unwrap();
     let once = ["--retries", "0", "--timeout", "3"];
-    let run = moved_while_struck(dir.path(), Role::Destination, "STOP", &once);
+    let run = moved_while_struck(dir.path(), Role::Destination, "SIGSTOP", &once);
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes(), ["hang"], "{}", run.said());
-    assert!(is_before_the_end(&run.case(0)["cause"]["phase"]));
+    assert_eq!(run.case(0)["cause"]["phase"], "transfer");
     run.leaves_nothing();
 }
 
