@@ -62,7 +62,7 @@ pub(super) async fn boot(
             all
         }
     };
-    let mut has_stalled = false;
+    let mut has_given_up = false;
     let mut left = BOOTS;
     while left > 0 {
         let begun = Instant::now();
@@ -76,9 +76,10 @@ pub(super) async fn boot(
         match booted {
             Ok(Some(saved)) => return Ok(saved),
             Ok(None) => left -= 1,
-            // Emulated processors now and then wait for each other for ever before the kernel says anything.
-            Err(NotBooted::Stalled(_)) if !has_stalled => has_stalled = true,
-            Err(NotBooted::Stalled(why) | NotBooted::Failed(why)) => return Err(why),
+            // Emulated processors now and then wait for each other for ever before the kernel says anything, or find a
+            // map of memory that another one has replaced (`iotlb_to_section` in system/physmem.c).
+            Err(NotBooted::Emulator(_)) if !has_given_up => has_given_up = true,
+            Err(NotBooted::Emulator(why) | NotBooted::Failed(why)) => return Err(why),
         }
     }
     Err("it asks for one driver after the other".to_owned())
@@ -120,8 +121,8 @@ fn text(error: &dyn fmt::Display) -> String {
 /// A guest that did not boot, in words.
 #[derive(Debug)]
 enum NotBooted {
-    /// It stopped doing anything.
-    Stalled(String),
+    /// What runs it stopped doing anything, or ended.
+    Emulator(String),
     Failed(String),
 }
 
@@ -136,14 +137,14 @@ impl NotBooted {
         let stderr = vm.monitored.process.stderr();
         let more = |why: String| format!("{why} {stderr}").trim_end().to_owned();
         match self {
-            NotBooted::Stalled(why) => NotBooted::Stalled(more(why)),
+            NotBooted::Emulator(why) => NotBooted::Emulator(more(why)),
             NotBooted::Failed(why) => NotBooted::Failed(more(why)),
         }
     }
 
     fn into_words(self) -> String {
         match self {
-            NotBooted::Stalled(why) | NotBooted::Failed(why) => why,
+            NotBooted::Emulator(why) | NotBooted::Failed(why) => why,
         }
     }
 }
@@ -311,6 +312,7 @@ async fn wait_for(
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
+            Err(error @ HeartbeatError::Ended) => return Err(NotBooted::Emulator(text(&error))),
             Err(error) => return Err(text(&error).into()),
             Ok(()) => return Ok(()),
         }
@@ -340,7 +342,7 @@ async fn wait_for(
         if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
             if lately < idle / IDLE_PART {
-                return Err(NotBooted::Stalled(format!(
+                return Err(NotBooted::Emulator(format!(
                     "it has done nothing for {} s; {}",
                     since.elapsed().as_secs(),
                     log.last_lines()

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::common::{build, script};
 use crate::live::Run;
+use crate::processes::{Fault, faulty};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -394,6 +395,33 @@ fn there_is_no_linux_guest_for_every_architecture() {
     assert_eq!(run.status(), Some(2));
     let said = run.said();
     assert!(said.contains("there is no Linux guest for m68k"), "{said}");
+}
+
+/// The machine that boots a guest has moved nowhere yet: a build that dies of the boot once says nothing of a migration.
+#[apply(test)]
+#[needs(Builds)]
+fn a_boot_of_which_the_build_dies_once_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let struck = folder.path().join("struck");
+    let fault = Fault::Signal("SIGSEGV", 0);
+    let prefix = build(NEW).shell_prefix();
+    let line = faulty(&prefix, "query-status", fault, Some(&struck));
+    let first = format!("case \"$*\" in *-incoming*) ;; *-initrd*) {line} ;; esac");
+    let dies = changed(folder.path(), NEW, &first);
+    let args = [
+        "live",
+        &dies,
+        NEW,
+        "-M",
+        "q35",
+        "--device",
+        "virtio-rng-pci",
+    ];
+    let more = ["--workload", "linux", "--direction", "forward"];
+    let run = Run::new(&[&args[..], &more, &["--retries", "0"]].concat());
+    assert!(struck.exists(), "{}", run.said());
+    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
+    run.leaves_nothing();
 }
 
 /// Another architecture has its own packages, console and timers.
