@@ -9,6 +9,29 @@ pub mod compare {
     pub use crate::compare::renames::NoRenames;
 }
 
+/// Confining processes: the tests of each barrier, which not every host has.
+pub mod confinement {
+    use std::io;
+    use std::path::Path;
+    use std::process::Command;
+
+    use crate::model::Barrier;
+    use crate::qemu::{NetworkNamespace, confine};
+
+    /// Has a command run behind these barriers alone, and write into a folder.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub fn behind(command: &mut Command, by: &[Barrier], folder: &Path) -> io::Result<()> {
+        confine(command, by, folder)
+    }
+
+    /// Has a command run in a network namespace of its own.
+    pub fn in_own_network(command: &mut Command) {
+        NetworkNamespace::of_own().enter(command);
+    }
+}
+
 /// Composing device sets: the tests of the shipped sets, and the bench of a leg.
 pub mod devices {
     pub use crate::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
