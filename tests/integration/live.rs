@@ -872,7 +872,7 @@ fn a_full_disk_is_no_break() {
         ),
         // Not even a socket can be made.
         (
-            "size=64k,nr_inodes=9",
+            "size=64k,nr_inodes=10",
             &["--paused"],
             125,
             "skip",
