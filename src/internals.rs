@@ -98,6 +98,25 @@ pub mod qemu {
     };
 }
 
+/// Reading reports: the fuzz target of all that writes them.
+pub mod report {
+    use crate::model;
+    use crate::report::{Report, read};
+
+    /// Tells whether a character hides, or hides what is beside it.
+    pub fn is_hidden(character: char) -> bool {
+        model::is_hidden(character)
+    }
+
+    /// Reads the text of a report as `merge` and `render` do.
+    ///
+    /// # Errors
+    /// The reason why it is none.
+    pub fn read_text(text: &[u8]) -> Result<Report, String> {
+        read::read_text(text, "text").map_err(|error| error.to_string())
+    }
+}
+
 /// Judging findings: the record, the benches and the fuzz target of differences.
 pub mod rules {
     pub use crate::rules::judge::judge;

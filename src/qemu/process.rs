@@ -428,9 +428,6 @@ pub(crate) async fn output(
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::cleanup::guarding;
     use crate::qemu::block_on;
@@ -456,15 +453,13 @@ mod tests {
         assert_eq!(ended("kill -SEGV $$").0, "was killed by SIGSEGV");
     }
 
-    /// A script behind its guard, in a folder of its own.
-    fn guarded(folder: &Path, script: &str) -> ToStart {
-        let path = folder.join("script");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
-        ToStart {
-            command: guarding(&path),
-            guards: Some(path),
-        }
+    /// A script behind its guard.
+    fn guarded(script: &str) -> ToStart {
+        let shell = PathBuf::from("sh");
+        let mut command = guarding(&shell);
+        command.args(["-c", script, "sh"]);
+        let guards = Some(shell);
+        ToStart { command, guards }
     }
 
     #[test]
@@ -477,9 +472,8 @@ mod tests {
             ("kill -KILL $$", "was killed by SIGKILL"),
             ("kill -TERM $$", "was killed by SIGTERM"),
         ] {
-            let folder = tempfile::tempdir().unwrap();
             let script = format!("echo \"out $*\"; echo err >&2; {script}");
-            let mut command = guarded(folder.path(), &script);
+            let mut command = guarded(&script);
             command.args(["a b", "-c"]);
             let run = block_on(output(command, Duration::from_secs(60)));
             let run = run.unwrap().unwrap();
@@ -494,11 +488,13 @@ mod tests {
         let at = folder.path().to_owned();
         let hiding = "exec >/dev/null 2>&1\n\
             hide() { setsid env -i sh -c \"sleep 1000 & echo \\$\\$ \\$! > $1.new; mv $1.new $1; wait\"; }\n\
-            cd \"${0%/*}\"; (hide a &) & hide b & wait";
+            cd \"$1\"; (hide a &) & hide b & wait";
         // Whoever started it has not the time to end anything.
         let starting = std::thread::spawn(move || {
             block_on(async {
-                let running = Running::start(guarded(&at, hiding)).unwrap();
+                let mut guard = guarded(hiding);
+                guard.args([&at]);
+                let running = Running::start(guard).unwrap();
                 while !(at.join("a").exists() && at.join("b").exists()) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
