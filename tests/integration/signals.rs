@@ -19,7 +19,7 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
 /// A second is what a user waits; a busy machine may need some.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 /// Does what never ends, with a process of its own that outlives it unless somebody kills that.
 const HANG: &str = "sleep 1000 & : >\"$REACHED\"; wait";
 
