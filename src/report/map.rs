@@ -34,6 +34,9 @@ pub struct Map {
     pub verdict: Verdict,
     /// The time that it took, in milliseconds; of merged maps, that of all together.
     pub elapsed_ms: u64,
+    /// The signal that ended the run before it was done.
+    #[serde(default)]
+    pub interrupted: Option<String>,
 }
 
 /// Two builds, and what was found out about them.
@@ -125,6 +128,9 @@ impl Map {
             tool: Tool::this(),
             builds,
             verdict: verdict(&pairs),
+            interrupted: pairs
+                .iter()
+                .find_map(|pair| pair.report.interrupted.clone()),
             rows,
             causes,
             pairs,
