@@ -56,6 +56,11 @@ impl MapPair {
         self.report.cases.iter().filter(|case| case.gates()).count()
     }
 
+    /// Returns the number of findings that are errors, and that no list allows.
+    pub fn errors(&self) -> usize {
+        self.report.summary.errors
+    }
+
     /// Returns the reason why the two could not be tested at all, if that is so.
     pub fn untested(&self) -> Option<&Notice> {
         let mut notices = self.report.notices.iter();

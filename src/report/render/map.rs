@@ -91,10 +91,11 @@ pub(crate) fn summary(map: &Map) -> String {
         some => format!(" ({some} could not be tested)"),
     };
     format!(
-        "{} builds, {}{untested}: {failed} of {} fail, {} not pass everywhere, {:.1} s",
+        "{} builds, {}{untested}: {failed} of {} fail{}, {} not pass everywhere, {:.1} s",
         map.builds.len(),
         text::count(map.pairs.len(), "pair"),
         text::count(tried, "migration case"),
+        errors(failed, map.pairs.iter().map(MapPair::errors).sum()),
         match map.rows.len() {
             1 => "1 case does".to_owned(),
             rows => format!("{rows} cases do"),
@@ -159,9 +160,10 @@ impl Map {
             None => String::new(),
         };
         format!(
-            "{} of {} cases fail{new}, {}",
+            "{} of {} cases fail{new}{}, {}",
             pair.failing(),
             pair.report.cases.len(),
+            errors(pair.failing(), pair.errors()),
             self.machines(pair).join(", ")
         )
     }
@@ -187,6 +189,14 @@ impl Map {
             (text, change.cause)
         });
         told.collect()
+    }
+}
+
+/// Says how many findings are errors where no case fails: they alone count then.
+fn errors(failing: usize, errors: usize) -> String {
+    match (failing, errors) {
+        (0, 1..) => format!(", {}", text::count(errors, "error")),
+        _ => String::new(),
     }
 }
 
