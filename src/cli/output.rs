@@ -107,9 +107,9 @@ impl Outputs {
     ///
     /// # Errors
     /// As for [`Outputs::write`].
-    pub(crate) fn write_interrupted(mut self, report: &Report) -> Result<(), Failure> {
+    pub(crate) fn write_interrupted(mut self, answer: &dyn Answer) -> Result<(), Failure> {
         self.outputs.retain(|output| !output.is_printed());
-        self.write_all(report)
+        self.write_all(answer)
     }
 
     /// Returns whether one of them is standard output.
