@@ -12,7 +12,8 @@ use crate::common::{root, script};
 /// README and each chapter.
 fn pages() -> Vec<PathBuf> {
     let chapters = fs::read_dir(root().join("docs/src")).expect("the manual");
-    let mut pages: Vec<PathBuf> = chapters.flatten().map(|item| item.path()).collect();
+    let files = chapters.flatten().map(|item| item.path());
+    let mut pages: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
     pages.push(root().join("README.md"));
     pages.sort();
     pages
