@@ -22,13 +22,6 @@ pub enum Event<'e> {
         /// The machine type, where there is one.
         machine: Option<&'e str>,
     },
-    /// The builds of a map are ready.
-    MapOpened {
-        /// The builds in their order.
-        builds: &'e [BuildRef],
-        /// The pairs that are swept, by the places of their builds.
-        pairs: &'e [(usize, usize)],
-    },
     /// The dumps of the builds are compared; what is found later may change these findings.
     Compared {
         /// What was found.

@@ -232,8 +232,8 @@ impl EventLog {
                 machine: &swept.machine,
                 cases: cases.iter().map(Ended::from).collect(),
             },
-            // What they come to is told when a machine is done.
-            Event::MapOpened { .. } | Event::SweepAdvanced { .. } => return,
+            // What it comes to is told when the machine is done.
+            Event::SweepAdvanced { .. } => return,
             Event::BuildChosen { build, place, left } => Entry::BuildChosen {
                 build: build.to_string(),
                 place,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
@@ -10,8 +9,6 @@ use crate::api::{CaseEvent, Event, Progress};
 use crate::cli::events::EventLog;
 use crate::cli::output::{Answer, Outputs};
 use crate::cli::{Exit, Failure, fail};
-use crate::model::BuildRef;
-use crate::report::map::{Map, MapPair};
 use crate::report::{Case, Notice, NoticeKind, Policy, Report, Verdict, notices_of};
 use crate::rules::catalogue;
 
@@ -31,117 +28,51 @@ fn run() -> MutexGuard<'static, Option<Run>> {
 
 /// What was reported of a run so far. Nothing is known before its builds are ready.
 #[derive(Debug, Default)]
-enum Known {
-    #[default]
-    Nothing,
-    Report(Box<Report>),
-    Map(MapSoFar),
-}
-
-/// What was reported of a map so far.
-#[derive(Debug)]
-struct MapSoFar {
-    builds: Vec<BuildRef>,
-    pairs: Vec<MapPair>,
-    began: Instant,
+pub(crate) struct Known {
+    report: Option<Report>,
 }
 
 impl Known {
     fn note(&mut self, event: &Event<'_>) {
+        if let Event::Opened { old, new, machine } = event {
+            let machine = machine.map(str::to_owned);
+            self.report = Some(Report::new((*old).clone(), (*new).clone(), machine));
+            return;
+        }
+        let Some(report) = &mut self.report else {
+            return;
+        };
         match event {
-            Event::Opened { old, new, machine } => {
-                let machine = machine.map(str::to_owned);
-                let report = Report::new((*old).clone(), (*new).clone(), machine);
-                *self = Known::Report(Box::new(report));
-            }
-            Event::MapOpened { builds, pairs } => {
-                *self = Known::Map(MapSoFar::new(builds, pairs));
-            }
-            Event::Compared { findings } => {
-                if let Known::Report(report) = self {
-                    report.findings = findings.to_vec();
-                }
-            }
+            Event::Compared { findings } => report.findings = findings.to_vec(),
             Event::Case {
                 event: CaseEvent::Ended(case),
                 ..
-            } => {
-                if let Known::Report(report) = self {
-                    report.cases.push((*case).clone());
-                }
-            }
-            Event::MachineSwept {
-                between,
-                swept,
-                cases,
-                ..
-            } => {
-                let report = match self {
-                    Known::Nothing => None,
-                    Known::Report(report) => Some(&mut **report),
-                    Known::Map(map) => between.and_then(|labels| map.report(labels)),
-                };
-                if let Some(report) = report {
-                    report.swept.push((*swept).clone());
-                    report.cases.extend(cases.iter().cloned());
-                }
+            } => report.cases.push((*case).clone()),
+            Event::MachineSwept { swept, cases, .. } => {
+                report.swept.push((*swept).clone());
+                report.cases.extend(cases.iter().cloned());
             }
             _ => {}
         }
     }
 
     /// Returns the report of a run that a signal ended, if anything is known of it.
-    fn into_answer(self, signal: Signal) -> Option<Box<dyn Answer>> {
-        Some(match self {
-            Known::Nothing => return None,
-            Known::Report(report) => Box::new(cut_short(*report, signal)),
-            Known::Map(mut map) => {
-                for pair in &mut map.pairs {
-                    pair.report = cut_short(pair.report.clone(), signal);
-                }
-                let elapsed = map.began.elapsed().as_millis();
-                let elapsed = elapsed.try_into().unwrap_or(u64::MAX);
-                Box::new(Map::of(map.builds, map.pairs, elapsed))
-            }
-        })
-    }
-}
-
-impl MapSoFar {
-    fn new(builds: &[BuildRef], pairs: &[(usize, usize)]) -> MapSoFar {
-        let of_pair = |&(old, new): &(usize, usize)| {
-            let report = Report::new(builds.get(old)?.clone(), builds.get(new)?.clone(), None);
-            Some(MapPair { old, new, report })
-        };
-        MapSoFar {
-            builds: builds.to_vec(),
-            pairs: pairs.iter().filter_map(of_pair).collect(),
-            began: Instant::now(),
+    fn into_report(self, signal: Signal) -> Option<Report> {
+        let mut report = self.report?;
+        for Case { logs, .. } in &mut report.cases {
+            // Only logs that the user keeps outlive the run.
+            logs.take_if(|folder| !Path::new(folder).exists());
         }
+        report.rules = catalogue::texts(&report.findings, &report.cases);
+        report.notices = notices_of(&report.cases).into_iter().collect();
+        report.notices.push(Notice::new(
+            NoticeKind::Interrupted,
+            signal.as_str(),
+            "the report has what was known by then",
+        ));
+        report.interrupted = Some(signal.as_str().to_owned());
+        Some(report.judged_by(Policy::default()))
     }
-
-    /// Returns the report of two builds, by their labels.
-    fn report(&mut self, labels: [&str; 2]) -> Option<&mut Report> {
-        let mut reports = self.pairs.iter_mut().map(|pair| &mut pair.report);
-        reports.find(|report| [&*report.old.label, &*report.new.label] == labels)
-    }
-}
-
-/// Says in a report that a signal ended its run.
-fn cut_short(mut report: Report, signal: Signal) -> Report {
-    for Case { logs, .. } in &mut report.cases {
-        // Only logs that the user keeps outlive the run.
-        logs.take_if(|folder| !Path::new(folder).exists());
-    }
-    report.rules = catalogue::texts(&report.findings, &report.cases);
-    report.notices = notices_of(&report.cases).into_iter().collect();
-    report.notices.push(Notice::new(
-        NoticeKind::Interrupted,
-        signal.as_str(),
-        "the report has what was known by then",
-    ));
-    report.interrupted = Some(signal.as_str().to_owned());
-    report.judged_by(Policy::default())
 }
 
 /// A run that a signal may end.
@@ -220,12 +151,12 @@ pub(crate) fn write(signal: Signal) {
     else {
         return;
     };
-    let verdict = known.into_answer(signal).map(|answer| {
-        let written = outputs.map(|outputs| outputs.write_interrupted(&*answer));
+    let verdict = known.into_report(signal).map(|report| {
+        let written = outputs.map(|outputs| outputs.write_interrupted(&report));
         if let Some(Err(failure)) = written {
             fail(&failure);
         }
-        answer.verdict()
+        report.verdict
     });
     let failure = Failure::Interrupted(signal);
     events.ended(verdict, failure.status(), Some(&failure));

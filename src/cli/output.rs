@@ -107,9 +107,9 @@ impl Outputs {
     ///
     /// # Errors
     /// As for [`Outputs::write`].
-    pub(crate) fn write_interrupted(mut self, answer: &dyn Answer) -> Result<(), Failure> {
+    pub(crate) fn write_interrupted(mut self, report: &Report) -> Result<(), Failure> {
         self.outputs.retain(|output| !output.is_printed());
-        self.write_all(answer)
+        self.write_all(report)
     }
 
     /// Returns whether one of them is standard output.

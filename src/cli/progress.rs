@@ -251,7 +251,7 @@ impl Progress for Display {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Fetch(event) => self.fetching(event, &mut state.fetches),
-            Event::Opened { .. } | Event::MapOpened { .. } | Event::Compared { .. } => {}
+            Event::Opened { .. } | Event::Compared { .. } => {}
             Event::CasesPlanned(number) => {
                 state.planned += number;
                 self.advanced(&mut state);

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{build, cache_dir, follows, follows_the_schema, root, script, wait_until};
+use crate::common::{build, cache_dir, follows_the_schema, root, script, wait_until};
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 const OLD: &str = "debian:bookworm";
@@ -378,36 +378,6 @@ fn a_run_is_ended_after_guests_have_moved() {
                 (&"ended".into(), &status.into())
             );
         }
-    }
-}
-
-#[apply(test)]
-#[needs(Builds)]
-fn a_map_that_is_ended_has_the_pairs_that_are_done() {
-    for signal in SIGNALS {
-        let test = tempfile::tempdir().unwrap();
-        let build = hangs_where(&test, NEW, "case \"$*\" in *-incoming*) hang ;; esac");
-        let args = ["map", OLD, NEW, &build, "-M", "q35", "--cache", &cache()];
-        let options = ["--only", "virtio-rng-pci", "--direction", "forward"];
-        // The guests that hang hold up no other one.
-        let options = [&options[..], &["--jobs", "4"]].concat();
-        let output = ["-o", "{}/map.json", "-o", "{}/map.html"];
-        let mut run = Run::start(&test, &[args.as_slice(), &options, &output].concat());
-        run.wait_until("no pair is done", |run| run.said().contains("[1/2]"));
-        run.wait_until_reached("no guest hangs");
-        run.ends_by(signal, "a map");
-        let text = fs::read_to_string(test.path().join("map.json")).unwrap();
-        let map: Value = serde_json::from_str(&text).unwrap();
-        follows(migcompat::report::render::map::SCHEMA, &map);
-        assert_eq!(map["verdict"], "untested");
-        let [done, open] = [0, 1].map(|at| &map["pairs"][at]["report"]);
-        for report in [done, open] {
-            assert_eq!(report["interrupted"], signal.as_str());
-        }
-        assert_eq!(done["cases"][0]["outcome"], "pass");
-        assert_eq!(open["cases"], serde_json::json!([]));
-        let page = fs::read_to_string(test.path().join("map.html")).unwrap();
-        assert!(page.contains(&format!("interrupted by {signal}")), "{page}");
     }
 }
 

@@ -13,13 +13,13 @@ use crate::api::logs::LogFolder;
 use crate::api::memory;
 use crate::api::memory::Memory;
 use crate::api::names;
-use crate::api::progress::{Event, Progress};
+use crate::api::progress::Progress;
 use crate::api::sweep::opened::Opened;
 use crate::api::sweep::options;
 use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
 use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
-use crate::model::{AcceleratorPreference, BuildRef, Confine, Direction};
+use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
 use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
@@ -202,12 +202,6 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
         });
     }
     check_names(config, &pairs)?;
-    let builds = (0..config.builds.len()).filter_map(|at| stock.reference(at));
-    let builds: Vec<BuildRef> = builds.collect();
-    progress.event(Event::MapOpened {
-        builds: &builds,
-        pairs: &config.pairs(),
-    });
     let Some(options) = pairs.first().map(|pair| options(&pair.sweep)) else {
         return Err(Problem::NothingToSearch.into());
     };
@@ -249,6 +243,8 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             }
         });
     }
+    let builds = (0..config.builds.len()).filter_map(|at| stock.reference(at));
+    let builds = builds.collect();
     let hashes = stock.hashes();
     let hash = |at: usize| hashes.get(at).cloned().flatten();
     let sought = Sought::with_dumps(&options.directions).among(config.only.iter().cloned());
