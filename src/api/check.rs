@@ -87,7 +87,9 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
         report,
         policy.clone(),
         Means {
-            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
+            sought: Sought::with_dumps(&config.builds.directions)
+                .among(config.guests.names())
+                .new_doubts_alone(config.doubts == Doubts::New),
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

@@ -9,9 +9,9 @@ use askama::Template;
 use crate::model::visible_json;
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
-use crate::report::render::page::{SCRIPT_HASH, case_anchor};
+use crate::report::render::page::{SCRIPT_HASH, case_anchor, lasted, typed, when};
 use crate::report::render::text;
-use crate::report::{BaselineCounts, BaselineStatus, Gate, Notice, NoticeKind, Outcome};
+use crate::report::{BaselineCounts, BaselineStatus, Gate, Notice, NoticeKind, Outcome, RunRecord};
 
 /// The JSON Schema of what [`json()`] writes.
 pub const SCHEMA: &str = include_str!("../../../map-schema.json");
@@ -366,6 +366,14 @@ impl Page<'_> {
             }
         }
         groups
+    }
+
+    /// Returns when, where and how the map was made, as each of its pairs has it.
+    fn run(&self) -> Option<&RunRecord> {
+        self.map
+            .pairs
+            .iter()
+            .find_map(|pair| pair.report.run.as_ref())
     }
 
     fn tried(&self) -> usize {
