@@ -81,11 +81,15 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
+    let mut report = inquiry.into_report();
+    one_case::look_up(&mut report, &policy, [&opened.pair]);
     let outcome = recalled.conclude(
-        inquiry.into_report(),
+        report,
         policy.clone(),
         Means {
-            sought: Sought::with_dumps(&config.builds.directions).among(config.guests.names()),
+            sought: Sought::with_dumps(&config.builds.directions)
+                .among(config.guests.names())
+                .new_doubts_alone(config.doubts == Doubts::New),
             lists: Some(&lists),
             builds: Some(fingerprints),
         },

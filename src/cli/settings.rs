@@ -241,7 +241,8 @@ impl Settings {
         };
         let source = format!("`{long}` in {}", self.file.display());
         let values = match value {
-            Value::Array(values) if takes_several(arg) => values.as_slice(),
+            // Of an option that is given once, a list for all commands has one; clap refuses more.
+            Value::Array(values) if takes_value(arg) => values.as_slice(),
             value => std::slice::from_ref(value),
         };
         let mut words = Vec::new();
@@ -273,10 +274,6 @@ impl Settings {
             _ => text.to_owned(),
         }
     }
-}
-
-fn takes_several(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Append)
 }
 
 /// Returns the names that a table of a command may have.

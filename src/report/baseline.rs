@@ -157,6 +157,8 @@ pub struct Sought {
     pub dumps: bool,
     /// Among these device sets, devices or patterns of them, where not everything was looked at.
     pub among: Vec<String>,
+    /// Of the devices that are moved for a doubt, in those alone of which the baseline does not have the doubt.
+    pub new_doubts_alone: bool,
 }
 
 impl Sought {
@@ -181,6 +183,14 @@ impl Sought {
         let mut among: Vec<String> = names.into_iter().collect();
         among.sort();
         Sought { among, ..self }
+    }
+
+    /// Leaves out the devices that are moved for a doubt that the baseline has, or not.
+    pub(crate) fn new_doubts_alone(self, new_doubts_alone: bool) -> Sought {
+        Sought {
+            new_doubts_alone,
+            ..self
+        }
     }
 
     /// Tells whether the run of a report had evidence of a kind.
@@ -348,8 +358,14 @@ impl Met<'_> {
             if keys.any(|key| self.findings.contains(&key)) {
                 continue;
             }
+            // It may be of a guest that was not moved again.
+            let is_of_other =
+                finding.evidence != Evidence::Dump && self.left_out(baseline, finding.direction);
+            if is_of_other && sought.new_doubts_alone {
+                continue;
+            }
             past.push(Past {
-                status: match looked_for(finding, report, baseline, sought) {
+                status: match looked_for(finding, report, baseline, sought) && !is_of_other {
                     true => BaselineStatus::Fixed,
                     false => BaselineStatus::Gone,
                 },
@@ -362,6 +378,7 @@ impl Met<'_> {
         }
         // The other shards have most of the cases.
         let cases = baseline.cases.iter().filter(|_| report.shard.is_none());
+        let cases = cases.filter(|case| !(case.derived && sought.new_doubts_alone));
         for case in cases.filter(|case| !self.cases.contains(&CaseKey::of(case))) {
             past.push(Past {
                 status: BaselineStatus::Gone,
@@ -373,6 +390,12 @@ impl Met<'_> {
             });
         }
         past
+    }
+
+    /// Tells whether a device that the baseline moved for a doubt alone was not moved again.
+    fn left_out(&self, baseline: &Report, direction: Direction) -> bool {
+        let mut derived = baseline.cases.iter().filter(|case| case.derived);
+        derived.any(|case| case.direction == direction && !self.cases.contains(&CaseKey::of(case)))
     }
 }
 
@@ -491,6 +514,43 @@ mod tests {
         };
         let (same, gone) = status(group(1), group(2));
         assert_eq!((same, gone), (Some(BaselineStatus::Same), Some(0)));
+    }
+
+    #[test]
+    fn what_only_a_guest_showed_that_was_not_moved_again_is_not_fixed() {
+        let of = |section: &str, evidence| Finding {
+            evidence,
+            ..finding(section, &[], 1)
+        };
+        let derived = |device: &str| Case {
+            derived: true,
+            ..case(device, &[device], Outcome::Fail, None)
+        };
+        let findings = vec![of("a", Evidence::Dump), of("b", Evidence::Stream)];
+        let then = report(findings, vec![derived("dc390")]);
+        let default = || case("default", &[], Outcome::Pass, None);
+        let past = |cases: Vec<Case>, new_doubts_alone| -> Vec<String> {
+            let mut now = report(vec![], cases);
+            let sought = Sought::with_dumps(&[Direction::Forward]);
+            let sought = sought.new_doubts_alone(new_doubts_alone);
+            hold_against(&mut now, &then, "base.json", &sought);
+            let past = now.baseline.expect("held against it").past;
+            let named = |past: &Past| format!("{}: {past}", past.status);
+            past.iter().map(named).collect()
+        };
+        let [a, b] =
+            ["a", "b"].map(|name| format!("error forward/field-added/{name}/vmstate_{name}/esp/x"));
+        // It was moved again, and the finding did not show.
+        let again = past(vec![default(), derived("dc390")], false);
+        assert_eq!(again, [format!("fixed: {a}"), format!("fixed: {b}")]);
+        let known = "gone: fail q35/dc390/unix/forward (pc-q35-7.2)".to_owned();
+        let not_again = past(vec![default()], false);
+        assert_eq!(
+            not_again,
+            [format!("fixed: {a}"), format!("gone: {b}"), known]
+        );
+        // Nobody asked for it.
+        assert_eq!(past(vec![default()], true), [format!("fixed: {a}")]);
     }
 
     #[test]

@@ -166,7 +166,13 @@ fn shards_of_a_map_are_joined_into_the_whole() {
         assert_eq!(outcomes(&joined["report"]), outcomes(&pair["report"]));
     }
     let page = migcompat(&["merge", &one, &two, "--format", "html"]);
-    assert!(stdout(&page).contains("<th scope=\"row\">q35/am53c974/unix/forward</th>"));
+    let page = stdout(&page);
+    assert!(page.contains("<th scope=\"row\">q35/am53c974/unix/forward</th>"));
+    // When and how the maps were made, of which this is one.
+    assert!(
+        page.contains("<p class=\"run\">") && page.contains("--shard 1/2 -q"),
+        "{page}"
+    );
     // One that is missing leaves the map open, and what is of another run is refused.
     let other = saved("3.json", &SUITES[2..5], "2/2");
     let report = folder.path().join("report.json").display().to_string();
@@ -289,6 +295,7 @@ fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
     for (name, words) in [
         ("a.md", "nothing was tried"),
         ("a.html", "were not tested"),
+        ("a.html", "--only am53c974 --accel"),
         ("a.txt", "no guest can be moved with"),
     ] {
         assert!(read(name).contains(words), "{name}: {}", read(name));
@@ -353,6 +360,15 @@ fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
     let left = with_builds(&args).output().expect("it starts");
     let told = stdout(&left);
     assert!(!told.contains("am53c974/unix"), "{told}");
+    // Findings go on counting, and a pair that no case is against says so.
+    assert!(
+        told.contains("0 of 4 cases fail, 2 errors, pc-q35-7.2"),
+        "{told}"
+    );
+    assert!(
+        told.contains("0 of 2 migration cases fail, 2 errors, "),
+        "{told}"
+    );
     assert!(
         told.contains("no case is excluded by nosuch: not ours"),
         "{told}"

@@ -79,6 +79,41 @@ fn an_option_is_a_variable_too() {
     }
 }
 
+/// A sweep takes several machines, a comparison one: a project has them in one list.
+#[apply(test)]
+fn a_list_of_one_is_for_commands_that_take_one_alone_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compared = |text: &str, more: &[&str]| {
+        fs::write(folder.path().join("migcompat.toml"), text).expect("written");
+        let output = run(compare_in(folder.path(), more));
+        (output.status.code(), stderr(&output))
+    };
+    // What is typed comes before it, however many there are.
+    for (text, more) in [
+        ("machine = [\"none\"]\n", &[][..]),
+        ("machine = []\n", &[]),
+        ("machine = [\"q35\", \"pc\"]\n", &["-M", "none"]),
+    ] {
+        let (status, said) = compared(text, more);
+        assert_eq!(status, Some(1), "{text}: {said}");
+    }
+    for (text, wanted) in [
+        ("machine = [\"q35\"]\n", "not q35"),
+        (
+            "machine = [\"q35\", \"pc\"]\n",
+            "'--machine <MACHINE>' cannot be used multiple times",
+        ),
+        (
+            "machine = [\"q35\", \"pc\"]\n",
+            "not typed, but set: `machine` in",
+        ),
+    ] {
+        let (status, said) = compared(text, &[]);
+        assert_eq!(status, Some(2), "{text}: {said}");
+        assert!(said.contains(wanted), "{text}: {said}");
+    }
+}
+
 #[apply(test)]
 fn a_file_above_the_working_folder_has_options() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -113,6 +148,12 @@ fn a_file_above_the_working_folder_has_options() {
         ("strict = \"yes\"\n", "it is true or false"),
         ("allow = [true]\n", "it takes a text or a number"),
         ("gate = \"none\"\n", "`gate` in /"),
+        (
+            "gate = [\"all\", \"new\"]\n",
+            "cannot be used multiple times",
+        ),
+        ("gate = [true]\n", "it takes a text or a number"),
+        ("strict = [true]\n", "it is true or false"),
         ("output = \"a.json\"\n", "is not for a file"),
         ("lists = [\n", "migcompat.toml: TOML parse error"),
         ("lists = [\"nowhere\"]\n", "nowhere"),
