@@ -98,16 +98,16 @@ pub(super) fn descendants(all: &[Stat], ancestor: i32) -> BTreeSet<i32> {
 }
 
 /// Returns the time that the processors were at work for some processes and all that descend from them, as far as they
-/// have not ended. `None` where the system does not tell.
+/// have not ended: none of what has. `None` where the system does not tell.
 pub(crate) fn cpu_time(of: &[i32]) -> Option<Duration> {
     let all = all();
     let mut pids: BTreeSet<i32> = of.iter().copied().collect();
     pids.extend(of.iter().flat_map(|pid| descendants(&all, *pid)));
     let such = all.iter().filter(|stat| pids.contains(&stat.process.pid));
-    let (found, ticks) = such.fold((0, 0), |(n, ticks), stat| (n + 1, ticks + stat.worked));
+    let ticks: u64 = such.map(|stat| stat.worked).sum();
     let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
     let a_second = u64::try_from(a_second).ok().filter(|ticks| *ticks > 0)?;
-    (found > 0).then(|| Duration::from_millis(ticks * 1000 / a_second))
+    (!all.is_empty()).then(|| Duration::from_millis(ticks * 1000 / a_second))
 }
 
 #[cfg(test)]
@@ -181,6 +181,6 @@ mod tests {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(cpu_time(&[pid]), None);
+        assert_eq!(cpu_time(&[pid]), Some(Duration::ZERO));
     }
 }

@@ -28,7 +28,7 @@ pub use host::{HostCheck, HostState};
 const SCHEMA: &str = "migcompat-self-test-1";
 /// The device whose settings are changed on one side; it needs no drive, and every bus of PCI takes it.
 const DEVICE: &str = "virtio-scsi-pci,vectors=4";
-/// The time limit of a migration that is to hang, in which the same one is through on a busy host: within one build it is held against that.
+/// The time limit of a migration that is to hang: within one build the same one has to be through in it, on a busy host, too.
 const HANG: Duration = Duration::from_secs(10);
 /// Memory of a guest that is to hang: it takes a while to be sent.
 const ROOMY: [&str; 2] = ["-m", "1G"];
