@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// A process, told from a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ pub(super) struct Stat {
     pub process: Process,
     pub parent: i32,
     pub group: i32,
+    /// Clock ticks that the processors were at work for it.
+    worked: u64,
 }
 
 impl Stat {
@@ -53,9 +56,11 @@ impl Stat {
         Some(Stat {
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
+            // Of its own, and of the system for it.
+            worked: fields.nth(8)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?,
             process: Process {
                 pid,
-                started: fields.nth(16)?.parse().ok()?,
+                started: fields.nth(6)?.parse().ok()?,
             },
         })
     }
@@ -92,6 +97,19 @@ pub(super) fn descendants(all: &[Stat], ancestor: i32) -> BTreeSet<i32> {
     found
 }
 
+/// Returns the time that the processors were at work for some processes and all that descend from them, as far as they
+/// have not ended. `None` where the system does not tell.
+pub(crate) fn cpu_time(of: &[i32]) -> Option<Duration> {
+    let all = all();
+    let mut pids: BTreeSet<i32> = of.iter().copied().collect();
+    pids.extend(of.iter().flat_map(|pid| descendants(&all, *pid)));
+    let such = all.iter().filter(|stat| pids.contains(&stat.process.pid));
+    let (found, ticks) = such.fold((0, 0), |(n, ticks), stat| (n + 1, ticks + stat.worked));
+    let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let a_second = u64::try_from(a_second).ok().filter(|ticks| *ticks > 0)?;
+    (found > 0).then(|| Duration::from_millis(ticks * 1000 / a_second))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +125,7 @@ mod tests {
             },
             parent: 1,
             group: 40,
+            worked: 23,
         };
         assert_eq!(stat(&format!("41 (a) b) S 1 40 3 4 {fields}")), Some(read));
         assert_eq!(stat(&format!("41 (40 40) R 1 40 3 4 {fields}")), Some(read));
@@ -122,6 +141,7 @@ mod tests {
                 process: Process { pid, started: 0 },
                 parent,
                 group: pid,
+                worked: 0,
             };
             let all: Vec<Stat> = pairs.iter().map(stat).collect();
             Vec::from_iter(descendants(&all, ancestor))
@@ -143,5 +163,24 @@ mod tests {
         let ours: Vec<&Stat> = all.iter().filter(|stat| stat.process.pid == us).collect();
         assert!(ours.len() == 1 && ours[0].process.runs());
         assert!(descendants(&all, ours[0].parent).contains(&us));
+    }
+
+    #[test]
+    fn the_work_of_a_process_is_its_own_and_that_of_its_descendants() {
+        let script = "while :; do :; done & exec sleep 1000";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        while cpu_time(&[pid]).unwrap() < Duration::from_millis(50) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for pid in descendants(&all(), pid) {
+            Process::with(pid).map(Process::kill);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(cpu_time(&[pid]), None);
     }
 }

@@ -10,12 +10,10 @@ use std::process::Stdio;
 use std::sync::Once;
 use std::time::Duration;
 
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
-use crate::cleanup::{OWN, Peer, TempFolder, end_dead_runs};
+use crate::cleanup::{OWN, Peer, TempFolder, cpu_time, end_dead_runs};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
@@ -160,11 +158,11 @@ impl Monitored {
         }
     }
 
-    /// Returns the processor time that the build has used, if it still runs and the system tells.
+    /// Returns the processor time that the build has used, and what has started it or stands between it and us, if the
+    /// system tells.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let pid = self.pid.or_else(|| self.process.pid())?;
-        let clock = clock_getcpuclockid(Pid::from_raw(pid)).ok()?;
-        Some(clock.now().ok()?.into())
+        let pids: Vec<i32> = self.process.pid().into_iter().chain(self.pid).collect();
+        cpu_time(&pids)
     }
 
     /// Returns the program that runs, if the system shows it.
