@@ -4,6 +4,7 @@
 //! threads use them, some of which may be waiting for what never comes: [`end`] removes all that is
 //! registered here, and [`uninterrupted`] keeps the process from ending where a step must be whole.
 
+mod folders;
 mod guard;
 mod orphans;
 mod run_id;
@@ -11,8 +12,7 @@ mod run_id;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread;
@@ -21,12 +21,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
+pub(crate) use folders::TempFolder;
+pub(crate) use folders::{OWN, SHOWN, end_dead_runs};
 pub(crate) use guard::guard_scripts;
 pub(crate) use orphans::adopt_orphans;
 use run_id::Process;
-pub(crate) use run_id::{end_dead_runs, mark_command, mark_folder};
+pub(crate) use run_id::mark_command;
 
 /// Time that the process waits for steps that must be whole before it ends regardless.
 const STEP: Duration = Duration::from_millis(500);
@@ -42,6 +43,7 @@ static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
     groups: BTreeSet::new(),
     peers: BTreeSet::new(),
     folders: BTreeSet::new(),
+    kept: BTreeSet::new(),
 });
 
 thread_local! {
@@ -53,6 +55,8 @@ struct Registered {
     groups: BTreeSet<i32>,
     peers: BTreeSet<Process>,
     folders: BTreeSet<PathBuf>,
+    /// Folders that stay, unless a signal ends the process: then no output names them.
+    kept: BTreeSet<PathBuf>,
 }
 
 fn registered() -> MutexGuard<'static, Registered> {
@@ -133,65 +137,6 @@ impl Drop for Peer {
     }
 }
 
-/// A temporary folder, removed with all that is in it when this is dropped or the process ends.
-#[derive(Debug)]
-pub struct TempFolder {
-    dir: TempDir,
-    /// Declared last: what is removed in part when the process ends is still registered.
-    registration: Registration,
-}
-
-#[derive(Debug)]
-struct Registration(PathBuf);
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        registered().folders.remove(&self.0);
-    }
-}
-
-impl TempFolder {
-    /// Makes a folder in another one.
-    ///
-    /// # Errors
-    /// It cannot be made there.
-    pub fn new(builder: &mut tempfile::Builder, parent: &Path) -> io::Result<TempFolder> {
-        uninterrupted(|| {
-            let dir = builder.tempdir_in(parent)?;
-            // It must be found again from wherever the process has gone by then.
-            let path = std::path::absolute(dir.path())?;
-            registered().folders.insert(path.clone());
-            Ok(TempFolder {
-                dir,
-                registration: Registration(path),
-            })
-        })
-    }
-
-    /// Returns where the folder is.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Removes the folder with all that is in it.
-    ///
-    /// # Errors
-    /// Something cannot be removed.
-    pub fn close(self) -> io::Result<()> {
-        let TempFolder { dir, registration } = self;
-        let removed = dir.close();
-        drop(registration);
-        removed
-    }
-
-    /// Leaves the folder where it is, unless a signal ends the process: then no output names it.
-    pub fn keep(self) {
-        let TempFolder { dir, registration } = self;
-        std::mem::forget(registration);
-        let _as_before = dir.keep();
-    }
-}
-
 /// Prepares for the end of the process: kills all that it started and removes its temporary folders.
 /// No step begins any more; threads that would begin one wait for the end.
 pub(crate) fn end() {
@@ -199,13 +144,9 @@ pub(crate) fn end() {
     within(STEP, || {
         std::mem::forget(GATE.write().unwrap_or_else(PoisonError::into_inner));
     });
-    let (groups, peers, folders) = {
+    let (groups, peers) = {
         let known = registered();
-        (
-            known.groups.clone(),
-            known.peers.clone(),
-            known.folders.clone(),
-        )
+        (known.groups.clone(), known.peers.clone())
     };
     let groups: Vec<Pid> = groups.into_iter().map(Pid::from_raw).collect();
     for &group in &groups {
@@ -216,21 +157,21 @@ pub(crate) fn end() {
     }
     wait_until(DEATH, || groups.iter().all(|&group| is_gone(group)));
     wait_until(DEATH, || !peers.iter().any(|peer| peer.runs()));
-    end_survivors();
-    for folder in folders {
-        // Another thread may be writing into it.
-        wait_until(DEATH, || match std::fs::remove_dir_all(&folder) {
-            Ok(()) => true,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        });
-    }
+    let kept = std::mem::take(&mut registered().kept);
+    registered().folders.extend(kept);
+    end_leftovers();
 }
 
-/// Kills what goes on of all that this process started, in whatever session or group: the last thing it does.
-pub(crate) fn end_survivors() {
+/// Kills what goes on of all that this process started, in whatever session or group, and removes its folders: the last
+/// thing it does.
+pub(crate) fn end_leftovers() {
     guard::dismiss();
     // One may just be starting another.
     wait_until(DEATH, || run_id::kill_ours() == 0);
+    let folders = registered().folders.clone();
+    for folder in folders {
+        folders::remove_in_time(&folder);
+    }
 }
 
 /// Does the last things after [`end`], for no longer than that. Steps that must be whole are done at once: all others
@@ -312,23 +253,5 @@ mod tests {
         let sum = uninterrupted(|| 1 + uninterrupted(|| 2) + uninterrupted(|| 3));
         assert_eq!(sum, 6);
         assert!(!IN_STEP.get());
-    }
-
-    #[test]
-    fn a_folder_is_registered_until_it_is_gone() {
-        let parent = tempfile::tempdir().unwrap();
-        let make = || TempFolder::new(&mut tempfile::Builder::new(), parent.path()).unwrap();
-        let known = |path: &Path| registered().folders.contains(path);
-        for (end, stays) in [
-            (drop as fn(TempFolder), false),
-            (|folder| folder.close().unwrap(), false),
-            (TempFolder::keep, true),
-        ] {
-            let folder = make();
-            let path = folder.path().to_owned();
-            assert!(known(&path));
-            end(folder);
-            assert_eq!((path.exists(), known(&path)), (stays, stays));
-        }
     }
 }

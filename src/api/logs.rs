@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::api::error::{Error, Problem};
-use crate::cleanup::{TempFolder, uninterrupted};
+use crate::cleanup::{SHOWN, TempFolder, uninterrupted};
 
 /// A folder for logs.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ impl LogFolder {
     pub(crate) fn new(wanted: Option<&Path>) -> Result<LogFolder, Error> {
         let Some(folder) = wanted else {
             let mut builder = tempfile::Builder::new();
-            builder.prefix("migcompat-logs-");
-            let folder = TempFolder::new(&mut builder, &std::env::temp_dir());
+            let prefix = format!("{SHOWN}logs-");
+            builder.prefix(&prefix);
+            let folder = TempFolder::of_run(&mut builder, &std::env::temp_dir());
             let folder = folder.map_err(Problem::NoTemporaryFolder)?;
             return Ok(LogFolder::Temporary(folder));
         };
@@ -55,7 +56,7 @@ impl LogFolder {
     /// Keeps what cases have left in it, since a report names it.
     pub(crate) fn keep(self) {
         if let LogFolder::Temporary(folder) = self
-            && std::fs::read_dir(folder.path()).is_ok_and(|mut items| items.next().is_some())
+            && !folder.is_empty()
         {
             folder.keep();
         }

@@ -22,7 +22,7 @@ use crate::qemu;
 use crate::qemu::machine::{Machines, ProfileCpu};
 use crate::qemu::{Means, Pair, QemuError, machine};
 use crate::vmstate::dump::Dump;
-use crate::workload::linux::LEAST_MEMORY_MIB;
+use crate::workload::linux::memory_mib;
 
 /// The set of a run that asks for none.
 const DEFAULT_SET: &str = "default";
@@ -185,7 +185,7 @@ impl Opened {
     pub(crate) fn idle(&self, workload: WorkloadKind) -> Option<Idle> {
         let board = &self.guest.as_ref()?.board;
         board.idle.or_else(|| {
-            let mib = LEAST_MEMORY_MIB;
+            let mib = memory_mib(self.pair.arch());
             let is_little = board.memory < u64::from(mib) << 20;
             let is_linux = workload == WorkloadKind::Linux;
             (is_linux && is_little).then_some(Idle::LittleMemory { mib })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::cleanup::TempFolder;
+use crate::cleanup::{OWN, TempFolder};
 use crate::qemu::{Ended, RunError, Running, block_on, output};
 
 /// Time limit of a command of git.
@@ -204,8 +204,9 @@ struct Worktree {
 impl Worktree {
     fn add(repository: &Path, hash: &str, parent: &Path) -> Result<Worktree, BuildError> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("migcompat-bisect-");
-        let folder = TempFolder::new(&mut builder, parent)?;
+        let prefix = format!("{OWN}bisect-");
+        builder.prefix(&prefix);
+        let folder = TempFolder::of_run(&mut builder, parent)?;
         let path = folder.path().join("source");
         let place = path.display().to_string();
         let added = git(repository, &["worktree", "add", "--detach", &place, hash]);

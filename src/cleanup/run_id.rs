@@ -1,28 +1,23 @@
 //! The run to which a process or a folder belongs: what outlives its run is known by it.
 //!
 //! A script around a build may start it in a session of its own, where no signal to a group reaches it, and nothing
-//! cleans up behind a run that was killed. Everything that a run starts therefore has its id in the environment, and
-//! each folder has it in a link.
+//! cleans up behind a run that was killed. Everything that a run starts therefore has its id in the environment.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 
 use crate::cleanup::{DEATH, wait_until};
 
 /// The variable in the environment of everything that a run starts.
 const VARIABLE: &str = "MIGCOMPAT_RUN";
-/// The link in a run's folder.
-const LINK: &str = "run";
 
 static OURS: LazyLock<Option<RunId>> = LazyLock::new(RunId::of_this_process);
 
@@ -116,21 +111,19 @@ pub(crate) fn mark_command(command: &mut Command) {
     }
 }
 
-/// Gives a folder our id.
-///
-/// # Errors
-/// Nothing can be made in it.
-pub(crate) fn mark_folder(folder: &Path) -> io::Result<()> {
-    match OURS.as_ref() {
-        Some(ours) => std::os::unix::fs::symlink(ours.text(), folder.join(LINK)),
-        None => Ok(()),
-    }
+/// Returns our id, as it is written, where the system tells it.
+pub(super) fn ours() -> Option<String> {
+    OURS.as_ref().map(RunId::text)
+}
+
+/// Tells whether a run that is written so has ended. One of elsewhere, in another container for instance, may go on.
+pub(super) fn is_over(text: &OsStr) -> bool {
+    RunId::parse(text).is_some_and(|run| run.is_over())
 }
 
 /// The value of the variable in the environment of all that this run starts.
 pub(super) fn mark() -> Option<String> {
-    OURS.as_ref()
-        .map(|ours| format!("{VARIABLE}={}", ours.text()))
+    ours().map(|ours| format!("{VARIABLE}={ours}"))
 }
 
 /// Kills whatever goes on of what this run has started: what has our id, and what descends from us. Returns how many
@@ -168,32 +161,10 @@ fn parent(stat: &str) -> Option<i32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Kills what goes on of runs that have ended, and removes their folders in `parent` whose names begin so.
-pub(crate) fn end_dead_runs(parent: &Path, prefix: &str) {
-    // What still runs may put something into a folder that is being removed.
+/// Kills what goes on of runs that have ended.
+pub(super) fn kill_those_of_dead_runs() {
     let is_over = |_, run: Option<&RunId>| run.is_some_and(RunId::is_over);
     wait_until(DEATH, || kill_those(is_over) == 0);
-    let Ok(items) = fs::read_dir(parent) else {
-        return;
-    };
-    for item in items.flatten() {
-        if !item.file_name().as_bytes().starts_with(prefix.as_bytes()) {
-            continue;
-        }
-        let path = item.path();
-        // Nothing of another user's, and no link.
-        let is_ours = fs::symlink_metadata(&path)
-            .is_ok_and(|meta| meta.is_dir() && meta.uid() == geteuid().as_raw());
-        let run = fs::read_link(path.join(LINK)).ok();
-        let run = run.and_then(|text| RunId::parse(text.as_os_str()));
-        if is_ours && run.is_some_and(|run| run.is_over()) {
-            // Another run may be doing the same.
-            wait_until(DEATH, || match fs::remove_dir_all(&path) {
-                Ok(()) => true,
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
-            });
-        }
-    }
 }
 
 /// Kills the processes that are such, by themselves or by the run in their environment, and returns how many there are.
@@ -233,6 +204,14 @@ fn run_in(environment: &[u8]) -> Option<RunId> {
         rest.strip_prefix(b"=")
     })?;
     RunId::parse(OsStr::from_bytes(value))
+}
+
+/// The id of a run that had our number before us.
+#[cfg(test)]
+pub(super) fn of_a_dead_run() -> String {
+    let mut run = OURS.clone().unwrap();
+    run.process.started -= 1;
+    run.text()
 }
 
 #[cfg(test)]
@@ -275,37 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_dead_run_goes_and_that_of_others_stays() {
+    fn what_goes_on_of_a_dead_run_is_killed_and_that_of_others_stays() {
         let ours = OURS.clone().unwrap();
-        // The same number, and another process.
-        let dead = other(ours.process.pid, ours.process.started + 1, &ours.space);
+        let dead = RunId::parse(OsStr::new(&of_a_dead_run())).unwrap();
         let elsewhere = other(ours.process.pid, 1, "another-boot.1");
-        let parent = tempfile::tempdir().unwrap();
-        let folder = |name: &str, run: &RunId| {
-            let path = parent.path().join(name);
-            fs::create_dir(&path).unwrap();
-            std::os::unix::fs::symlink(run.text(), path.join(LINK)).unwrap();
-            path
-        };
-        let gone = folder("own-dead", &dead);
-        let stay = [
-            folder("own-lives", &ours),
-            folder("own-elsewhere", &elsewhere),
-            folder("other-dead", &dead),
-        ];
-        let target = folder("target", &dead);
-        std::os::unix::fs::symlink(&target, parent.path().join("own-link")).unwrap();
         let (mut left, mut kept) = (sleeping(&dead), sleeping(&elsewhere));
         // It has the variable only once it is another program.
         let pid = i32::try_from(left.id()).unwrap();
         while run_in(&fs::read(format!("/proc/{pid}/environ")).unwrap()) != Some(dead.clone()) {
             std::thread::yield_now();
         }
-        end_dead_runs(parent.path(), "own-");
-        assert!(!gone.exists());
-        for path in stay.iter().chain([&target]) {
-            assert!(path.exists(), "{}", path.display());
-        }
+        kill_those_of_dead_runs();
         assert!(!left.wait().unwrap().success());
         assert!(kept.try_wait().unwrap().is_none());
         Process::with(i32::try_from(kept.id()).unwrap())

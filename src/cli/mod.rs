@@ -169,7 +169,7 @@ pub fn main() -> ExitCode {
         .and_then(|()| run(&cli.command));
     // A signal that came before the end decides how it ends.
     cleanup::uninterrupted(|| ());
-    cleanup::end_survivors();
+    cleanup::end_leftovers();
     match result {
         Ok(exit) => {
             tracing::info!(?exit, "ended");

@@ -46,6 +46,9 @@ pub struct Profile {
     /// Targets of which it is the machine that people mostly run.
     #[serde(default)]
     pub usual: Vec<String>,
+    /// Memory without which it does not start, in MiB.
+    #[serde(default, rename = "memory")]
+    pub memory_mib: u32,
     /// Bytes of zeroes it needs as firmware.
     pub blank_rom: Option<u64>,
     /// Its map, where a driver from outside can reach its devices.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
-use crate::cleanup::{Peer, TempFolder, end_dead_runs, mark_folder};
+use crate::cleanup::{OWN, Peer, TempFolder, end_dead_runs};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
@@ -197,24 +197,18 @@ async fn explain(label: &str, process: &mut Running, problem: Problem) -> StartE
 /// # Errors
 /// The folder cannot be made.
 pub fn private_dir() -> io::Result<TempFolder> {
-    // A socket's path has 108 bytes at most, its end included; the names in it take up to 24.
+    // A socket's path has 108 bytes at most, its end included; the names in it take up to 25.
     let long = |dir: &Path| dir.as_os_str().as_bytes().len() > 80;
     let dir = Some(std::env::temp_dir())
         .filter(|dir| !long(dir))
         .unwrap_or_else(|| PathBuf::from("/tmp"));
     let mut builder = tempfile::Builder::new();
     builder
-        .prefix(PREFIX)
+        .prefix(OWN)
         .permissions(Permissions::from_mode(0o700));
     // Once, before anything else of the run is there.
-    END_DEAD_RUNS.call_once(|| end_dead_runs(&dir, PREFIX));
-    let folder = TempFolder::new(&mut builder, &dir)?;
-    // Without room for it the folder serves as well, and stays behind if the run is killed.
-    let _no_room = mark_folder(folder.path());
-    Ok(folder)
+    END_DEAD_RUNS.call_once(|| end_dead_runs(&dir));
+    TempFolder::of_run(&mut builder, &dir)
 }
-
-/// The beginning of the names of folders in which QEMUs run.
-const PREFIX: &str = "migcompat-";
 
 static END_DEAD_RUNS: Once = Once::new();

@@ -424,23 +424,29 @@ fn a_boot_of_which_the_build_dies_once_is_tried_again() {
     run.leaves_nothing();
 }
 
-/// Another architecture has its own packages, console and timers.
+/// Another architecture has its own packages, console and timers, perhaps another bus, and what its kernel needs.
 #[apply(test)]
 #[needs(Builds)]
-fn linux_works_on_aarch64() {
-    let devices = ["--device", "virtio-net-pci", "--device", "virtio-blk-pci"];
-    let args = ["live", NEW, NEW, "--arch", "aarch64", "-M", "virt"];
-    let more = ["--workload", "linux", "--direction", "forward"];
-    let run = Run::new(&[&args[..], &devices, &more].concat());
-    assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
-    let case = run.case(0);
-    assert_eq!(case["id"], "virt/ad-hoc/unix/forward/linux");
-    let linux = &case["linux"];
-    assert!(
-        linux["kernel"].as_str().unwrap().ends_with("-arm64"),
-        "{linux}"
-    );
-    assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
-    assert!(features(case, "net").contains(&"mrg_rxbuf"), "{case}");
-    run.leaves_nothing();
+fn linux_works_on_other_architectures() {
+    for (arch, machine, bus, kernel) in [
+        ("aarch64", "virt", "pci", "-arm64"),
+        ("s390x", "s390-ccw-virtio", "ccw", "-s390x"),
+        ("ppc64", "pseries", "pci", "-powerpc64le"),
+    ] {
+        let devices = ["net", "blk"].map(|kind| format!("virtio-{kind}-{bus}"));
+        let devices = ["--device", &devices[0], "--device", &devices[1]];
+        let args = ["live", NEW, NEW, "--arch", arch, "-M", machine];
+        let more = ["--workload", "linux", "--direction", "forward"];
+        let run = Run::new(&[&args[..], &devices, &more].concat());
+        assert_eq!(run.outcomes(), ["pass"], "{arch}: {}", run.said());
+        let case = run.case(0);
+        let id = format!("{machine}/ad-hoc/unix/forward/linux");
+        assert_eq!(case["id"], *id);
+        let linux = &case["linux"];
+        let release = linux["kernel"].as_str().unwrap();
+        assert!(release.ends_with(kernel), "{linux}");
+        assert_eq!(linux["undriven"], serde_json::json!([]), "{linux}");
+        assert!(features(case, "net").contains(&"mrg_rxbuf"), "{case}");
+        run.leaves_nothing();
+    }
 }

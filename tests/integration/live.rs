@@ -83,7 +83,15 @@ pub fn leaves_nothing(temp: &Path) {
         .map(|item| item.file_name().into_string().unwrap())
         .filter(|name| !name.starts_with("migcompat-logs-"))
         .collect();
-    assert!(left.is_empty(), "{left:?}");
+    let inside = |name: &String| {
+        let folder = fs::read_dir(temp.join(name));
+        let items = folder.into_iter().flatten().flatten();
+        let items = items.map(|item| (item.file_name(), fs::read_link(item.path()).ok()));
+        items.collect::<Vec<_>>()
+    };
+    // With what is in each: it tells who left it.
+    let what: Vec<_> = left.iter().map(|name| (name, inside(name))).collect();
+    assert!(what.is_empty(), "{what:?}");
     // Every QEMU of the run has its temporary folder in its arguments.
     let temp = temp.to_str().unwrap().as_bytes().to_vec();
     let end = Instant::now() + Duration::from_secs(5);
@@ -864,7 +872,7 @@ fn a_full_disk_is_no_break() {
         ),
         // Not even a socket can be made.
         (
-            "size=64k,nr_inodes=9",
+            "size=64k,nr_inodes=10",
             &["--paused"],
             125,
             "skip",

@@ -438,7 +438,10 @@ fn logs_stay_only_where_somebody_knows_of_them() {
                 run.temp.path().join(logs.expect("a folder for logs"))
             }
         };
-        assert_eq!(names(&folder).len(), 1, "{}", run.said());
+        let cases = names(&folder);
+        // Until the run has ended, there is a mark beside them.
+        let cases = cases.iter().filter(|name| !name.starts_with('.'));
+        assert_eq!(cases.count(), 1, "{}", run.said());
         assert!(run.said().contains("[1/1] fail"), "{}", run.said());
         run.ends_by(Signal::SIGTERM, "a run with logs");
         assert_eq!(folder.exists(), kept);

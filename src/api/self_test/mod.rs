@@ -379,7 +379,7 @@ fn stopping_script(start: &str, folder: &Path) -> String {
     format!(
         "#!/bin/sh\n\
          case \" $* \" in *' -incoming '*)\n\
-         at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
+         at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/[.]migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
          if [ -n \"$at\" ] && mkdir {once} 2>/dev/null; then\n\
          (while kill -0 $$; do if grep -q \"$at/m1$\" /proc/net/unix; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
          fi;; esac\n\

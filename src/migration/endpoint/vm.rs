@@ -166,6 +166,7 @@ impl LaunchSpec {
             (None, Some(_)) => Self::IDLE_MEMORY_MIB,
             (None, None) => Self::MEMORY_MIB,
         };
+        let memory = memory.max(profile.map_or(0, |profile| profile.memory_mib));
         let board = self.board.as_deref();
         let plugged_in = match &self.workload {
             Some(workload) => workload.device_args(&self.plugged_in(), folder),

@@ -25,17 +25,13 @@ pub(crate) use aliases::PciFunction;
 pub(crate) use backends::Network;
 pub(crate) use inventory::{Bus, Inventory};
 pub(crate) use lines::{Beat, Line};
-pub(crate) use packages::{Driven, Packages, fetch_all, packages, targets};
+pub(crate) use packages::{Driven, Packages, fetch_all, memory_mib, packages, targets};
 
 use cpio::Archive;
 use kernel::Kernel;
 
 /// The name of the file that holds the guest's first file system.
 const INITRAMFS: &str = "initramfs";
-/// Memory of the machine, in MiB: enough for the larger kernel with all of its modules.
-pub(crate) const LEAST_MEMORY_MIB: u32 = 256;
-/// Processors of the machine: what one starts, another ends.
-const PROCESSORS: u32 = 2;
 /// The guest's first program.
 const INIT: &[u8] = include_bytes!("../../../guests/linux/init");
 /// The program by which the kernel itself asks for a module.
@@ -184,12 +180,12 @@ impl LinuxGuest {
 
     /// Memory that the machine has to have, in MiB.
     pub(crate) fn memory_mib(&self) -> u32 {
-        LEAST_MEMORY_MIB
+        self.kit.packages.memory_mib
     }
 
     /// Processors that the machine has.
     pub(crate) fn processors(&self) -> u32 {
-        PROCESSORS
+        self.kit.packages.processors
     }
 
     /// The options that make QEMU start this guest from the files in a folder.

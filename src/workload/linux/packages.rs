@@ -13,8 +13,11 @@ use crate::workload::linux::kernel::Kernel;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kernels {
-    /// The suite that everything comes from.
+    /// The suite that everything comes from, unless an entry names another one. The same holds for what follows.
     suite: String,
+    processors: u32,
+    /// In MiB.
+    memory: u32,
     kernel: Vec<KernelEntry>,
 }
 
@@ -23,11 +26,14 @@ struct Kernels {
 #[serde(deny_unknown_fields)]
 struct KernelEntry {
     targets: Vec<String>,
+    suite: Option<String>,
     debian: String,
     busybox: String,
     packages: Vec<String>,
     append: String,
     timer: String,
+    processors: Option<u32>,
+    memory: Option<u32>,
 }
 
 static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
@@ -40,6 +46,14 @@ static KERNELS: LazyLock<Kernels> = LazyLock::new(|| {
 pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
     let entries = KERNELS.kernel.iter();
     entries.flat_map(|entry| entry.targets.iter().map(String::as_str))
+}
+
+/// Returns the memory that a machine of a target has to have for its kernel, in MiB.
+pub(crate) fn memory_mib(target: &str) -> u32 {
+    let entry = KERNELS.of_target(target);
+    entry
+        .and_then(|entry| entry.memory)
+        .unwrap_or(KERNELS.memory)
 }
 
 impl Kernels {
@@ -60,6 +74,10 @@ pub(crate) struct Packages {
     pub(super) append: &'static str,
     /// The word that stands in the line of the timers of its processors.
     pub(super) timer: &'static str,
+    /// The processors that its machine has.
+    pub(super) processors: u32,
+    /// The memory that its machine has to have, in MiB.
+    pub(super) memory_mib: u32,
     _in_use: Vec<InUse>,
 }
 
@@ -120,6 +138,8 @@ pub(crate) fn packages(
         busybox,
         append: &entry.append,
         timer: &entry.timer,
+        processors: entry.processors.unwrap_or(KERNELS.processors),
+        memory_mib: memory_mib(target),
         _in_use: in_use,
     }))
 }
@@ -191,7 +211,7 @@ impl Source<'_> {
         fits: impl Fn(&Path) -> bool,
     ) -> Result<InUse, QemuError> {
         let wanted = Wanted {
-            suite: &KERNELS.suite,
+            suite: self.entry.suite.as_ref().unwrap_or(&KERNELS.suite),
             packages: std::slice::from_ref(package),
             extent,
             architecture: Some(&self.entry.debian),
