@@ -7,6 +7,7 @@
 mod folders;
 mod guard;
 mod orphans;
+mod process;
 mod run_id;
 
 use std::cell::Cell;
@@ -18,15 +19,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 pub(crate) use folders::TempFolder;
 pub(crate) use folders::{OWN, SHOWN, end_dead_runs};
-pub(crate) use guard::guard_scripts;
+pub(crate) use guard::guarding;
 pub(crate) use orphans::adopt_orphans;
-use run_id::Process;
+use process::Process;
 pub(crate) use run_id::mark_command;
 
 /// Time that the process waits for steps that must be whole before it ends regardless.
@@ -101,6 +102,11 @@ impl Group {
         Group(leader)
     }
 
+    /// Sends a signal to the process that leads the group.
+    pub(crate) fn signal_leader(&self, signal: Signal) {
+        let _already_gone = kill(Pid::from_raw(self.0), signal);
+    }
+
     /// Kills every process in the group.
     pub(crate) fn kill(&self) {
         let _already_gone = killpg(Pid::from_raw(self.0), Signal::SIGKILL);
@@ -123,7 +129,6 @@ impl Peer {
     pub(crate) fn register(pid: i32) -> Option<Peer> {
         let process = Process::with(pid)?;
         registered().peers.insert(process);
-        guard::watch(process);
         Some(Peer(process))
     }
 }
@@ -165,7 +170,6 @@ pub(crate) fn end() {
 /// Kills what goes on of all that this process started, in whatever session or group, and removes its folders: the last
 /// thing it does.
 pub(crate) fn end_leftovers() {
-    guard::dismiss();
     // One may just be starting another.
     wait_until(DEATH, || run_id::kill_ours() == 0);
     let folders = registered().folders.clone();
@@ -215,38 +219,13 @@ fn is_gone(group: Pid) -> bool {
 
 /// Returns whether a process of the group has not ended, or the system does not say.
 fn runs(group: Pid) -> bool {
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return true;
-    };
-    processes.flatten().any(|process| {
-        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-        is_running_in(group, &stat)
-    })
-}
-
-/// Returns whether a `/proc/PID/stat` is that of a process in the group that has not ended.
-fn is_running_in(group: Pid, stat: &str) -> bool {
-    // A program's name may have anything in it, parentheses too.
-    let Some((_, rest)) = stat.rsplit_once(')') else {
-        return false;
-    };
-    let mut fields = rest.split_whitespace();
-    let (state, of) = (fields.next(), fields.nth(1));
-    !matches!(state, Some("Z" | "X")) && of.and_then(|of| of.parse().ok()) == Some(group.as_raw())
+    let all = process::all();
+    all.is_empty() || all.iter().any(|stat| stat.group == group.as_raw())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_that_has_ended_does_not_run() {
-        let running = |stat| is_running_in(Pid::from_raw(40), stat);
-        assert!(running("41 (a) b) S 1 40 39 0 -1"));
-        assert!(!running("41 (a) b) Z 1 40 39 0 -1"));
-        assert!(!running("41 (40 40) S 40 39 40 0 -1"));
-        assert!(!running(""));
-    }
 
     #[test]
     fn steps_may_be_parts_of_steps() {

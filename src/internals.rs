@@ -9,6 +9,29 @@ pub mod compare {
     pub use crate::compare::renames::NoRenames;
 }
 
+/// Confining processes: the tests of each barrier, which not every host has.
+pub mod confinement {
+    use std::io;
+    use std::path::Path;
+    use std::process::Command;
+
+    use crate::model::Barrier;
+    use crate::qemu::{NetworkNamespace, confine};
+
+    /// Has a command run behind these barriers alone, and write into a folder.
+    ///
+    /// # Errors
+    /// The system gives no descriptor.
+    pub fn behind(command: &mut Command, by: &[Barrier], folder: &Path) -> io::Result<()> {
+        confine(command, by, folder)
+    }
+
+    /// Has a command run in a network namespace of its own.
+    pub fn in_own_network(command: &mut Command) {
+        NetworkNamespace::of_own().enter(command);
+    }
+}
+
 /// Composing device sets: the tests of the shipped sets, and the bench of a leg.
 pub mod devices {
     pub use crate::devices::{DeviceError, DeviceSet, Drivers, Known, Reason, Target};
@@ -73,6 +96,25 @@ pub mod qemu {
         Build, BuildArg, Cache, ConfinePolicy, Deadlines, Means, Pair, Problem, QemuError, machine,
         open, parse, private_dir, qmp,
     };
+}
+
+/// Reading reports: the fuzz target of all that writes them.
+pub mod report {
+    use crate::model;
+    use crate::report::{Report, read};
+
+    /// Tells whether a character hides, or hides what is beside it.
+    pub fn is_hidden(character: char) -> bool {
+        model::is_hidden(character)
+    }
+
+    /// Reads the text of a report as `merge` and `render` do.
+    ///
+    /// # Errors
+    /// The reason why it is none.
+    pub fn read_text(text: &[u8]) -> Result<Report, String> {
+        read::read_text(text, "text").map_err(|error| error.to_string())
+    }
 }
 
 /// Judging findings: the record, the benches and the fuzz target of differences.

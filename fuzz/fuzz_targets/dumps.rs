@@ -28,13 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(old) = parse_dump(&first, "old") else {
         return;
     };
-    let scope = Scope {
-        lists: &LISTS,
-        old: None,
-        new: None,
-        machine: None,
-        any_machine: true,
-    };
+    let scope = Scope::anywhere(&LISTS);
     let judged = |new| {
         let found = compare(&old, new, &Direction::BOTH, &scope);
         judge(found, &scope, &LevelOverrides::new())

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use migcompat::report::Report;
+use migcompat::internals::report::{is_hidden, read_text};
 use migcompat::report::render;
 use serde::de::IgnoredAny;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(report) = serde_json::from_slice::<Report>(data) else {
+    let Ok(report) = read_text(data) else {
         return;
     };
     let written = |write: &dyn Fn(&mut Vec<u8>) -> std::io::Result<()>| {
@@ -28,8 +28,10 @@ fuzz_target!(|data: &[u8]| {
     }
     let page = written(&|out| render::html::write(&report, out));
     assert!(page.trim_end().ends_with("</html>"));
-    let hidden = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let hidden = |c: char| is_hidden(c) && c != '\n' && c != '\t';
     for text in [
+        xml,
+        page,
         written(&|out| render::markdown::write(&report, out)),
         written(&|out| render::github::write(&report, out)),
     ] {

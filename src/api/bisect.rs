@@ -201,53 +201,54 @@ pub fn bisect(config: &BisectConfig, progress: &dyn Progress) -> Result<Bisectio
         machine: None,
     };
     let mut search = Search::new(builds.len());
-    let mut steps = Vec::new();
-    let conclusion = loop {
-        match search.state() {
+    let mut found = Bisection {
+        schema: BISECTION_SCHEMA.to_owned(),
+        tool: Tool::this(),
+        case: config.case.clone(),
+        machine: None,
+        old,
+        builds,
+        steps: Vec::new(),
+        conclusion: search.so_far(),
+        interrupted: None,
+    };
+    loop {
+        found.conclusion = match search.state() {
             State::Try(at) => {
+                let build = &found.builds[at];
                 let place = match at {
                     0 => Place::First,
-                    _ if at + 1 == builds.len() => Place::Last,
+                    _ if at + 1 == found.builds.len() => Place::Last,
                     _ => Place::Between,
                 };
                 let left = search.left();
                 progress.event(Event::BuildChosen {
-                    build: &builds[at],
+                    build,
                     place,
                     left,
+                    so_far: &found,
                 });
                 let step = Step {
                     place,
                     left,
                     ..searching.step(at)?
                 };
-                progress.event(Event::BuildTried {
-                    build: &builds[at],
-                    step: &step,
-                });
+                progress.event(Event::BuildTried { build, step: &step });
                 search.record(at, step.judgement);
-                steps.push(step);
+                found.steps.push(step);
+                found.machine.clone_from(&searching.machine);
+                found.conclusion = search.so_far();
+                continue;
             }
-            State::EndUntested(build) => break Conclusion::Untested { build },
-            State::Unchanged(judgement) => break Conclusion::Unchanged { judgement },
-            State::Changed { before, first, to } => {
-                break match to {
-                    Judgement::Passes => Conclusion::Mended { before, first },
-                    Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
-                };
-            }
-        }
-    };
-    Ok(Bisection {
-        schema: BISECTION_SCHEMA.to_owned(),
-        tool: Tool::this(),
-        case: config.case.clone(),
-        machine: searching.machine,
-        old,
-        builds,
-        steps,
-        conclusion,
-    })
+            State::EndUntested(build) => Conclusion::Untested { build },
+            State::Unchanged(judgement) => Conclusion::Unchanged { judgement },
+            State::Changed { before, first, to } => match to {
+                Judgement::Passes => Conclusion::Mended { before, first },
+                Judgement::Fails | Judgement::Untested => Conclusion::Broke { before, first },
+            },
+        };
+        return Ok(found);
+    }
 }
 
 /// The source of the builds.

@@ -81,8 +81,10 @@ fn run(config: &CheckConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     inquiry.link_common();
     inquiry.withdraw();
     inquiry.cover(dumps);
+    let mut report = inquiry.into_report();
+    one_case::look_up(&mut report, &policy, [&opened.pair]);
     let outcome = recalled.conclude(
-        inquiry.into_report(),
+        report,
         policy.clone(),
         Means {
             sought: Sought::with_dumps(&config.builds.directions)

@@ -8,7 +8,7 @@ use crate::api::opened::{file_of_set, is_trusted};
 use crate::guest::confine_words;
 use crate::migration::channel::transport::Transport;
 use crate::model::{Confine, ConfinedBuild};
-use crate::qemu::{ConfinePolicy, Granted, Pair};
+use crate::qemu::{Channel, ConfinePolicy, Granted, Pair};
 use crate::report::{Notice, NoticeKind};
 
 /// Options that lead out of the guest only to read, which stays free, or to run it otherwise.
@@ -53,7 +53,11 @@ pub(crate) fn of_guests(wish: Confine, guests: &Guests, arch: &str) -> ConfinePo
             Some(set) => Some(Granted::TrustedSet(set.clone())),
             None => sides.find_map(|words| leading_out(words, arch)),
         },
-        needs_loopback: guests.transport == Transport::Tcp,
+        channel: match guests.transport {
+            Transport::Tcp => Channel::Tcp,
+            Transport::Exec => Channel::Programs,
+            Transport::Unix | Transport::Fd | Transport::File => Channel::Files,
+        },
         ..of_own(wish)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::api::error::Error;
 use crate::api::unknown_name::{Lacking, UnknownName};
 use crate::devices::{DeviceSet, Drivers};
-use crate::model::{Pattern, nearest};
+use crate::model::{CaseName, Pattern, nearest};
 use crate::parallel::side_by_side;
 use crate::qemu::{Opened, Pair};
 
@@ -37,6 +37,19 @@ pub(crate) fn check_devices(set: &DeviceSet, pair: &Pair) -> Result<(), UnknownN
         }
     }
     Ok(())
+}
+
+/// Checks the device of a case that is to decide against all builds of a run.
+///
+/// # Errors
+/// No device type that two of them share has this name.
+pub(crate) fn check_case<'p>(
+    case: &CaseName,
+    pairs: impl IntoIterator<Item = &'p Pair>,
+) -> Result<(), UnknownName> {
+    let option = "its device";
+    check_only(&[case.subject().to_owned()], pairs)
+        .map_err(|unknown| UnknownName { option, ..unknown })
 }
 
 /// Checks the patterns of `--only` against all builds of a run.

@@ -2,9 +2,10 @@
 
 use crate::api::config::Builds;
 use crate::api::error::{Error, Problem};
+use crate::api::names;
 use crate::devices::DeviceSet;
 use crate::model::CaseName;
-use crate::qemu::{PairError, QemuError};
+use crate::qemu::{Pair, PairError, QemuError};
 use crate::report::{Notice, NoticeKind, Policy, Report};
 
 /// Leaves the direction of the case, where there is one, and has it decide alone.
@@ -23,10 +24,31 @@ pub(crate) fn is_of_set(case: &CaseName, set: &DeviceSet) -> bool {
     }
 }
 
-/// Returns a notice if a report has nothing of the case that is to decide.
+/// Adds a notice if a report has nothing of the case that is to decide, and its device means nothing to any build.
+pub(crate) fn look_up<'p>(
+    report: &mut Report,
+    policy: &Policy,
+    pairs: impl IntoIterator<Item = &'p Pair>,
+) {
+    let Some(case) = policy.case.as_ref().filter(|case| !has(report, case)) else {
+        return;
+    };
+    let is_set = DeviceSet::all().iter().any(|set| is_of_set(case, set));
+    if let (false, Err(unknown)) = (is_set, names::check_case(case, pairs)) {
+        let notice = Notice::new(NoticeKind::CaseMissing, case.as_str(), unknown);
+        report.notices.push(notice);
+    }
+}
+
+fn has(report: &Report, case: &CaseName) -> bool {
+    report.cases.iter().any(|known| known.id == case.as_str())
+}
+
+/// Returns a notice if a report has nothing of the case that is to decide, and does not say so yet.
 pub(crate) fn missing(report: &Report, policy: &Policy) -> Option<Notice> {
     let case = policy.case.as_ref()?;
-    if report.cases.iter().any(|known| known.id == case.as_str()) {
+    let mut notices = report.notices.iter();
+    if has(report, case) || notices.any(|notice| notice.kind == NoticeKind::CaseMissing) {
         return None;
     }
     let known: Vec<&str> = report.cases.iter().map(|known| &*known.id).collect();

@@ -3,7 +3,8 @@
 use crate::migration::config::Step;
 use crate::model::BuildRef;
 use crate::qemu::FetchEvent;
-use crate::report::bisection::{Candidate, Place, Step as BisectionStep};
+use crate::report::bisection::{Bisection, Candidate, Place, Step as BisectionStep};
+use crate::report::map::Map;
 use crate::report::{Case, Finding, Swept};
 pub use crate::sweep::{Advance, SweepPhase};
 
@@ -21,13 +22,6 @@ pub enum Event<'e> {
         new: &'e BuildRef,
         /// The machine type, where there is one.
         machine: Option<&'e str>,
-    },
-    /// The builds of a map are ready.
-    MapOpened {
-        /// The builds in their order.
-        builds: &'e [BuildRef],
-        /// The pairs that are swept, by the places of their builds.
-        pairs: &'e [(usize, usize)],
     },
     /// The dumps of the builds are compared; what is found later may change these findings.
     Compared {
@@ -56,6 +50,13 @@ pub enum Event<'e> {
         place: Place,
         /// The number of builds that may still be the first, besides those at the ends.
         left: usize,
+        /// What is known by now.
+        so_far: &'e Bisection,
+    },
+    /// The pairs of a map are known.
+    MapPlanned {
+        /// The map, in which nothing was tried yet.
+        map: &'e Map,
     },
     /// A search has tried a build.
     BuildTried {

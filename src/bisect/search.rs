@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::bisection::Judgement;
+use crate::report::bisection::{Conclusion, Judgement};
 
 /// A search over so many builds, counted from 0.
 #[derive(Debug, Clone)]
@@ -64,6 +64,12 @@ impl Search {
         let high = (0..self.of).find(unlike).unwrap_or(last);
         let low = (0..high).rev().find(like).unwrap_or(0);
         (low, high)
+    }
+
+    /// Returns what is known of a search that does not go on.
+    pub(crate) fn so_far(&self) -> Conclusion {
+        let (before, first) = self.bounds();
+        Conclusion::Unfinished { before, first }
     }
 
     pub(crate) fn state(&self) -> State {

@@ -12,7 +12,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::cleanup::run_id::Process;
+use crate::cleanup::process::Process;
 
 static ADOPTED: AtomicBool = AtomicBool::new(false);
 

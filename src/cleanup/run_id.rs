@@ -11,9 +11,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
+use crate::cleanup::process::{self, Process, Stat};
 use crate::cleanup::{DEATH, wait_until};
 
 /// The variable in the environment of everything that a run starts.
@@ -23,43 +21,6 @@ static OURS: LazyLock<Option<RunId>> = LazyLock::new(RunId::of_this_process);
 
 /// True once something was started that has our id.
 static HAS_STARTED: AtomicBool = AtomicBool::new(false);
-
-/// A process, told from a later one with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Process {
-    pub pid: i32,
-    /// Clock ticks between the start of the system and that of the process.
-    pub started: u64,
-}
-
-impl Process {
-    /// Returns the process that has a number now, if it has not ended.
-    pub(super) fn with(pid: i32) -> Option<Process> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let started = start_time(&stat)?;
-        Some(Process { pid, started })
-    }
-
-    pub(super) fn runs(self) -> bool {
-        Process::with(self.pid) == Some(self)
-    }
-
-    /// Kills the process, and says whether it had not ended.
-    pub(super) fn kill(self) -> bool {
-        self.runs() && kill(Pid::from_raw(self.pid), Signal::SIGKILL).is_ok()
-    }
-}
-
-/// Returns the start time in a `/proc/PID/stat`, unless it is of a process that has ended.
-fn start_time(stat: &str) -> Option<u64> {
-    // A program's name may have anything in it, parentheses too.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
-    }
-}
 
 /// A run of this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,79 +82,38 @@ pub(super) fn is_over(text: &OsStr) -> bool {
     RunId::parse(text).is_some_and(|run| run.is_over())
 }
 
-/// The value of the variable in the environment of all that this run starts.
-pub(super) fn mark() -> Option<String> {
-    ours().map(|ours| format!("{VARIABLE}={ours}"))
-}
-
 /// Kills whatever goes on of what this run has started: what has our id, and what descends from us. Returns how many
 /// there were.
 pub(super) fn kill_ours() -> usize {
     match OURS.as_ref() {
         Some(ours) if HAS_STARTED.load(Ordering::Relaxed) => {
-            let is_ours = |process, run: Option<&RunId>| {
-                run.is_some_and(|run| run == ours) || descends_from(process, ours.process)
-            };
-            kill_those(is_ours)
+            let all = process::all();
+            let descend = process::descendants(&all, ours.process.pid);
+            kill_those(&all, |process| {
+                descend.contains(&process.pid) || run_of(process).as_ref() == Some(ours)
+            })
         }
         _ => 0,
     }
 }
 
-/// Tells whether a process descends from another one, by parents that have not ended.
-fn descends_from(process: Process, ancestor: Process) -> bool {
-    let mut pid = process.pid;
-    // As many generations as nobody has.
-    for _ in 0..64 {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        match parent(&stat) {
-            Some(parent) if parent == ancestor.pid => return true,
-            Some(parent) if parent > 1 => pid = parent,
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// Returns the parent in a `/proc/PID/stat`.
-fn parent(stat: &str) -> Option<i32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Kills what goes on of runs that have ended.
 pub(super) fn kill_those_of_dead_runs() {
-    let is_over = |_, run: Option<&RunId>| run.is_some_and(RunId::is_over);
-    wait_until(DEATH, || kill_those(is_over) == 0);
+    let is_over = |process| run_of(process).is_some_and(|run| run.is_over());
+    wait_until(DEATH, || kill_those(&process::all(), is_over) == 0);
 }
 
-/// Kills the processes that are such, by themselves or by the run in their environment, and returns how many there are.
-fn kill_those(is_such: impl Fn(Process, Option<&RunId>) -> bool) -> usize {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return 0;
-    };
+/// Kills the processes that are such, and returns how many there are.
+fn kill_those(all: &[Stat], is_such: impl Fn(Process) -> bool) -> usize {
     let us = i32::try_from(std::process::id()).unwrap_or_default();
-    let mut found = 0;
-    for item in processes.flatten() {
-        let name = item.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        if pid == us {
-            continue;
-        }
-        // Before the environment is read: the number may be another process's by then.
-        let Some(process) = Process::with(pid) else {
-            continue;
-        };
-        // Those of other users are not shown.
-        let environment = fs::read(item.path().join("environ")).unwrap_or_default();
-        if is_such(process, run_in(&environment).as_ref()) {
-            process.kill();
-            found += 1;
-        }
-    }
-    found
+    let others = all.iter().map(|stat| stat.process);
+    let such = others.filter(|process| process.pid != us && is_such(*process));
+    such.map(Process::kill).count()
+}
+
+/// Returns the run in the environment of a process. Those of other users are not shown.
+fn run_of(process: Process) -> Option<RunId> {
+    run_in(&fs::read(format!("/proc/{}/environ", process.pid)).ok()?)
 }
 
 /// Returns the run in the environment of a process.
@@ -243,14 +163,6 @@ mod tests {
         for text in ["", "1", "1.2", "x.2.3", "1.y.3"] {
             assert_eq!(RunId::parse(OsStr::new(text)), None, "{text}");
         }
-        assert_eq!(
-            start_time("41 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 190 20"),
-            Some(190)
-        );
-        assert_eq!(
-            start_time("41 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 190 20"),
-            None
-        );
     }
 
     #[test]

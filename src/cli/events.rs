@@ -85,6 +85,11 @@ enum Entry<'e> {
         machine: &'e str,
         cases: Vec<Ended<'e>>,
     },
+    MapPlanned {
+        builds: &'e [BuildRef],
+        /// By their places among the builds, from 0.
+        pairs: Vec<[usize; 2]>,
+    },
     BuildChosen {
         build: String,
         place: Place,
@@ -232,9 +237,15 @@ impl EventLog {
                 machine: &swept.machine,
                 cases: cases.iter().map(Ended::from).collect(),
             },
-            // What they come to is told when a machine is done.
-            Event::MapOpened { .. } | Event::SweepAdvanced { .. } => return,
-            Event::BuildChosen { build, place, left } => Entry::BuildChosen {
+            Event::MapPlanned { map } => Entry::MapPlanned {
+                builds: &map.builds,
+                pairs: map.pairs.iter().map(|pair| [pair.old, pair.new]).collect(),
+            },
+            // What it comes to is told when the machine is done.
+            Event::SweepAdvanced { .. } => return,
+            Event::BuildChosen {
+                build, place, left, ..
+            } => Entry::BuildChosen {
                 build: build.to_string(),
                 place,
                 left,

@@ -44,17 +44,17 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
         }
         HistoryCommand::Stats { file } => {
             let stats = history::stats(&file.history)?;
-            let day = |at: Option<u64>| match at {
-                Some(at) => Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(at)).to_string(),
-                None => "-".to_owned(),
-            };
+            let day = |at| Date::of(SystemTime::UNIX_EPOCH + Duration::from_secs(at));
+            let days = stats
+                .first
+                .zip(stats.last)
+                .map(|(first, last)| format!(" from {} to {}", day(first), day(last)));
             printed(|out| {
                 writeln!(
                     out,
-                    "{} runs from {} to {}, {} cases, {} results, {} of them passed",
+                    "{} runs{}, {} cases, {} results, {} of them passed",
                     stats.runs,
-                    day(stats.first),
-                    day(stats.last),
+                    days.unwrap_or_default(),
                     stats.cases,
                     stats.rows,
                     stats.passed

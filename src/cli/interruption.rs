@@ -10,17 +10,16 @@ use crate::api::{CaseEvent, Event, Progress};
 use crate::cli::events::EventLog;
 use crate::cli::output::{Answer, Outputs};
 use crate::cli::{Exit, Failure, fail};
-use crate::model::BuildRef;
+use crate::report::bisection::Bisection;
 use crate::report::map::{Map, MapPair};
-use crate::report::{Case, Notice, NoticeKind, Policy, Report, Verdict, notices_of};
+use crate::report::{Case, Notice, NoticeKind, Policy, Report, Swept, Verdict, notices_of};
 use crate::rules::catalogue;
 
 /// The run that is under way, with the places that its report goes to. Whoever takes it writes the report.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
 struct Run {
-    /// Nothing where only the events are written then.
-    outputs: Option<Outputs>,
+    outputs: Outputs,
     known: Known,
     events: Arc<EventLog>,
 }
@@ -29,21 +28,16 @@ fn run() -> MutexGuard<'static, Option<Run>> {
     RUN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was reported of a run so far. Nothing is known before its builds are ready.
+/// What was reported of a run so far.
 #[derive(Debug, Default)]
-enum Known {
+pub(crate) enum Known {
+    /// Its builds are not ready.
     #[default]
     Nothing,
     Report(Box<Report>),
-    Map(MapSoFar),
-}
-
-/// What was reported of a map so far.
-#[derive(Debug)]
-struct MapSoFar {
-    builds: Vec<BuildRef>,
-    pairs: Vec<MapPair>,
-    began: Instant,
+    /// A map, and the time at which its builds were ready.
+    Map(Box<Map>, Instant),
+    Bisection(Box<Bisection>),
 }
 
 impl Known {
@@ -54,8 +48,11 @@ impl Known {
                 let report = Report::new((*old).clone(), (*new).clone(), machine);
                 *self = Known::Report(Box::new(report));
             }
-            Event::MapOpened { builds, pairs } => {
-                *self = Known::Map(MapSoFar::new(builds, pairs));
+            Event::MapPlanned { map } => {
+                *self = Known::Map(Box::new((*map).clone()), Instant::now());
+            }
+            Event::BuildChosen { so_far, .. } => {
+                *self = Known::Bisection(Box::new((*so_far).clone()));
             }
             Event::Compared { findings } => {
                 if let Known::Report(report) = self {
@@ -76,12 +73,7 @@ impl Known {
                 cases,
                 ..
             } => {
-                let report = match self {
-                    Known::Nothing => None,
-                    Known::Report(report) => Some(&mut **report),
-                    Known::Map(map) => between.and_then(|labels| map.report(labels)),
-                };
-                if let Some(report) = report {
+                if let Some(report) = self.report_of(*between, swept) {
                     report.swept.push((*swept).clone());
                     report.cases.extend(cases.iter().cloned());
                 }
@@ -90,51 +82,53 @@ impl Known {
         }
     }
 
-    /// Returns the report of a run that a signal ended, if anything is known of it.
-    fn into_answer(self, signal: Signal) -> Option<Box<dyn Answer>> {
-        Some(match self {
-            Known::Nothing => return None,
-            Known::Report(report) => Box::new(cut_short(*report, signal)),
-            Known::Map(mut map) => {
-                for pair in &mut map.pairs {
-                    pair.report = cut_short(pair.report.clone(), signal);
-                }
-                let elapsed = map.began.elapsed().as_millis();
-                let elapsed = elapsed.try_into().unwrap_or(u64::MAX);
-                Box::new(Map::of(map.builds, map.pairs, elapsed))
-            }
-        })
-    }
-}
-
-impl MapSoFar {
-    fn new(builds: &[BuildRef], pairs: &[(usize, usize)]) -> MapSoFar {
-        let of_pair = |&(old, new): &(usize, usize)| {
-            let report = Report::new(builds.get(old)?.clone(), builds.get(new)?.clone(), None);
-            Some(MapPair { old, new, report })
+    /// Returns the report that a machine belongs to. Pairs of the same two builds have it once each.
+    fn report_of(&mut self, between: Option<[&str; 2]>, machine: &Swept) -> Option<&mut Report> {
+        let map = match self {
+            Known::Report(report) => return Some(report),
+            Known::Map(map, _) => map,
+            Known::Nothing | Known::Bisection(_) => return None,
         };
-        MapSoFar {
-            builds: builds.to_vec(),
-            pairs: pairs.iter().filter_map(of_pair).collect(),
-            began: Instant::now(),
+        let is_of = |report: &Report| {
+            let labels = [&*report.old.label, &*report.new.label];
+            let is_same = |of: &Swept| {
+                (&of.architecture, &of.machine) == (&machine.architecture, &machine.machine)
+            };
+            between.is_none_or(|between| between == labels) && !report.swept.iter().any(is_same)
+        };
+        let mut reports = map.pairs.iter_mut().map(|pair| &mut pair.report);
+        reports.find(|report| is_of(report))
+    }
+
+    /// Returns the answer of a run that a signal ended, if anything is known of it.
+    fn into_answer(self, signal: Signal) -> Option<Box<dyn Answer>> {
+        match self {
+            Known::Nothing => None,
+            Known::Report(report) => Some(Box::new(interrupted(*report, signal))),
+            Known::Map(map, begun) => {
+                let pairs = map.pairs.into_iter().map(|pair| MapPair {
+                    report: interrupted(pair.report, signal),
+                    ..pair
+                });
+                let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Some(Box::new(Map::of(map.builds, pairs.collect(), elapsed)))
+            }
+            Known::Bisection(found) => Some(Box::new(Bisection {
+                interrupted: Some(signal.as_str().to_owned()),
+                ..*found
+            })),
         }
     }
-
-    /// Returns the report of two builds, by their labels.
-    fn report(&mut self, labels: [&str; 2]) -> Option<&mut Report> {
-        let mut reports = self.pairs.iter_mut().map(|pair| &mut pair.report);
-        reports.find(|report| [&*report.old.label, &*report.new.label] == labels)
-    }
 }
 
-/// Says in a report that a signal ended its run.
-fn cut_short(mut report: Report, signal: Signal) -> Report {
+/// Returns the report of a run that a signal ended.
+fn interrupted(mut report: Report, signal: Signal) -> Report {
     for Case { logs, .. } in &mut report.cases {
         // Only logs that the user keeps outlive the run.
         logs.take_if(|folder| !Path::new(folder).exists());
     }
     report.rules = catalogue::texts(&report.findings, &report.cases);
-    report.notices = notices_of(&report.cases).into_iter().collect();
+    report.notices.extend(notices_of(&report.cases));
     report.notices.push(Notice::new(
         NoticeKind::Interrupted,
         signal.as_str(),
@@ -151,7 +145,7 @@ pub(crate) struct Interruptible {
 
 impl Interruptible {
     /// Has a signal write what is known to these outputs from now on.
-    pub(crate) fn begin(outputs: Option<Outputs>, events: EventLog) -> Interruptible {
+    pub(crate) fn begin(outputs: Outputs, events: EventLog) -> Interruptible {
         let events = Arc::new(events);
         *run() = Some(Run {
             outputs,
@@ -178,10 +172,7 @@ impl Interruptible {
     /// There is none, or it cannot be written.
     pub(crate) fn end<A: Answer>(self, made: Result<A, Failure>) -> Result<Exit, Failure> {
         self.end_with(made, |answer, outputs| {
-            let exit = match outputs {
-                Some(outputs) => outputs.write(&answer)?,
-                None => answer.verdict().into(),
-            };
+            let exit = outputs.write(&answer)?;
             Ok((exit, Some(answer.verdict())))
         })
     }
@@ -193,7 +184,7 @@ impl Interruptible {
     pub(crate) fn end_with<T>(
         self,
         made: Result<T, Failure>,
-        write: impl FnOnce(T, Option<Outputs>) -> Result<(Exit, Option<Verdict>), Failure>,
+        write: impl FnOnce(T, Outputs) -> Result<(Exit, Option<Verdict>), Failure>,
     ) -> Result<Exit, Failure> {
         let Some(Run { outputs, .. }) = run().take() else {
             // A signal has taken it, and ends the process.
@@ -221,8 +212,7 @@ pub(crate) fn write(signal: Signal) {
         return;
     };
     let verdict = known.into_answer(signal).map(|answer| {
-        let written = outputs.map(|outputs| outputs.write_interrupted(&*answer));
-        if let Some(Err(failure)) = written {
+        if let Err(failure) = outputs.write_interrupted(&*answer) {
             fail(&failure);
         }
         answer.verdict()

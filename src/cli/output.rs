@@ -5,13 +5,16 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use crate::cli::args::{Format, OutputArgs};
+use crate::cli::args::{BisectArgs, DataFormat, Format, OutputArgs};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::model::visible;
+use crate::report::bisection::{Bisection, Conclusion};
 use crate::report::map::Map;
 use crate::report::read::Saved;
-use crate::report::render::{codequality, github, html, json, junit, map, markdown, sarif, text};
+use crate::report::render::{
+    bisection, codequality, github, html, json, junit, map, markdown, sarif, text,
+};
 use crate::report::{Report, Verdict};
 use crate::rules::suggest;
 
@@ -82,6 +85,27 @@ impl Outputs {
         })
     }
 
+    /// Checks the place of a search's answer.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn of_search(args: &BisectArgs) -> Result<Outputs, Failure> {
+        let format = match args.format {
+            DataFormat::Text => Format::Text,
+            DataFormat::Json => Format::Json,
+        };
+        let output = Output {
+            form: Form::Report(format),
+            target: Target::new(args.output.as_deref())?,
+        };
+        Ok(Outputs {
+            outputs: vec![output],
+            verbose: false,
+            quiet: args.quiet,
+            code: false,
+        })
+    }
+
     /// Has the text show remedies as code.
     pub(crate) fn with_code(self) -> Outputs {
         Outputs { code: true, ..self }
@@ -102,7 +126,7 @@ impl Outputs {
         Ok(answer.verdict().into())
     }
 
-    /// Writes the report of a run that was interrupted, without a verdict. No text is printed: what was known is on
+    /// Writes the answer of a run that was interrupted, without a verdict. No text is printed: what was known is on
     /// the screen already.
     ///
     /// # Errors
@@ -117,7 +141,11 @@ impl Outputs {
         self.outputs.iter().any(|output| output.target.is_stdout())
     }
 
-    fn write_all(self, answer: &dyn Answer) -> Result<(), Failure> {
+    /// Writes the answer to every place.
+    ///
+    /// # Errors
+    /// As for [`Outputs::write`].
+    pub(crate) fn write_all(self, answer: &dyn Answer) -> Result<(), Failure> {
         let Outputs {
             outputs,
             verbose,
@@ -220,6 +248,27 @@ impl Answer for Map {
             Form::Report(Format::Sarif) => sarif::write_map(self, out),
             Form::Report(Format::Github) => github::write_map(self, out),
             Form::Report(Format::Markdown) => markdown::write_map(self, out),
+        }
+    }
+}
+
+impl Answer for Bisection {
+    fn verdict(&self) -> Verdict {
+        match self.conclusion {
+            Conclusion::Unchanged { .. } => Verdict::Incompatible,
+            conclusion if conclusion.is_exact() => Verdict::Compatible,
+            _ => Verdict::Untested,
+        }
+    }
+
+    fn summary(&self) -> String {
+        self.case.to_string()
+    }
+
+    fn write(&self, form: Form, options: text::Options, out: &mut dyn Write) -> io::Result<()> {
+        match form {
+            Form::Report(Format::Json) => bisection::json(self, out),
+            Form::Report(_) | Form::Suggestions => bisection::text(self, options.quiet, out),
         }
     }
 }

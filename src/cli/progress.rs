@@ -251,7 +251,7 @@ impl Progress for Display {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Fetch(event) => self.fetching(event, &mut state.fetches),
-            Event::Opened { .. } | Event::MapOpened { .. } | Event::Compared { .. } => {}
+            Event::Opened { .. } | Event::Compared { .. } | Event::MapPlanned { .. } => {}
             Event::CasesPlanned(number) => {
                 state.planned += number;
                 self.advanced(&mut state);
@@ -270,7 +270,9 @@ impl Progress for Display {
                 culprit,
                 event,
             } => self.case(number, id, culprit, event, &mut state),
-            Event::BuildChosen { build, place, left } => {
+            Event::BuildChosen {
+                build, place, left, ..
+            } => {
                 let left = match place {
                     Place::Between => format!(", one of {left} that may be the first"),
                     Place::First | Place::Last => String::new(),

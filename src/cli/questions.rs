@@ -99,7 +99,7 @@ pub(super) fn report_to<A: Answer>(
 ) -> Result<Exit, Failure> {
     let events = EventLog::new(output.events.as_deref(), outputs.have_stdout())?;
     let display = Display::new(output.quiet);
-    let run = Interruptible::begin(Some(outputs), events);
+    let run = Interruptible::begin(outputs, events);
     let made = make(&run.watcher(&display));
     drop(display);
     run.end(made)

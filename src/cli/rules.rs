@@ -161,11 +161,9 @@ fn try_on<'k>(lists: &'k KnownIssues, folder: &Path) -> Result<Vec<Comparison<'k
             for (new, new_dump) in &dumps[at + 1..] {
                 // A break is limited to machines; here the question is only whether it matches.
                 let scope = Scope {
-                    lists,
                     old: Some(*old),
                     new: Some(*new),
-                    machine: None,
-                    any_machine: true,
+                    ..Scope::anywhere(lists)
                 };
                 let renames = Noted::of(scope);
                 let findings = compare(old_dump, new_dump, &Direction::BOTH, &renames);

@@ -63,11 +63,9 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     let all = [names(old), names(new)].concat();
     sections.all_found(all.iter().map(String::as_str))?;
     let scope = Scope {
-        lists: &lists,
         old: args.old_version,
         new: args.new_version,
-        machine: None,
-        any_machine: true,
+        ..Scope::anywhere(&lists)
     };
     let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());

@@ -308,7 +308,7 @@ async fn wait_for(
     reached: impl Fn(&SerialLog) -> bool,
 ) -> Result<(), NotBooted> {
     let mut since = Instant::now();
-    let mut used_before = vm.monitored.process.cpu_time();
+    let mut used_before = vm.monitored.cpu_time();
     loop {
         match vm.wait_until(log, &reached, LOOK).await {
             Err(HeartbeatError::Deadline(_)) => {}
@@ -327,7 +327,7 @@ async fn wait_for(
                 log.last_lines()
             )));
         }
-        let used = vm.monitored.process.cpu_time();
+        let used = vm.monitored.cpu_time();
         let worked = used.unwrap_or(WORK);
         let most = if log.is_silent() { SILENT_WORK } else { WORK };
         if worked >= most {

@@ -8,12 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::cleanup::TempFolder;
-use crate::migration::endpoint::commands::MigrateIncoming;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Vm};
-use crate::migration::leg::save::until_completed;
+use crate::migration::leg::save::load_from;
 use crate::migration::linux_boot::boot;
 use crate::migration::timeouts::Timeouts;
-use crate::qemu::quote;
 use crate::report::LinuxReport;
 use crate::workload::SerialLog;
 use crate::workload::linux::LinuxGuest;
@@ -70,14 +68,7 @@ impl SavedGuests {
             .copy_disks(&launch.plugged_in(), saved.folder.path(), &vm.folder)
             .map_err(|error| refused(&error))?;
         let path = saved.folder.path().join(STREAM);
-        let command = MigrateIncoming {
-            uri: format!("exec:cat {}", quote(&path.to_string_lossy())),
-            exit_on_error: None,
-        };
-        let session = &vm.monitored.session;
-        let begun = session.execute(command, vm.command).await;
-        begun.map_err(|error| refused(&error))?;
-        let loaded = until_completed(vm, timeouts.leg).await;
+        let loaded = load_from(vm, &path, timeouts.leg).await;
         loaded.map_err(|why| refused(&why))?;
         Ok(Arc::clone(saved))
     }

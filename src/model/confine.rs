@@ -51,6 +51,8 @@ pub enum Barrier {
     NetworkNamespace,
     /// Landlock: no TCP port is bound or connected to.
     LandlockTcp,
+    /// QEMU's own (`-sandbox`): it runs as nobody else and starts no program.
+    Sandbox,
 }
 
 impl fmt::Display for Barrier {
@@ -59,6 +61,7 @@ impl fmt::Display for Barrier {
             Barrier::Landlock => "Landlock",
             Barrier::NetworkNamespace => "a network namespace",
             Barrier::LandlockTcp => "Landlock (TCP)",
+            Barrier::Sandbox => "QEMU's sandbox",
         })
     }
 }

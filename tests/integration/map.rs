@@ -360,6 +360,15 @@ fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
     let left = with_builds(&args).output().expect("it starts");
     let told = stdout(&left);
     assert!(!told.contains("am53c974/unix"), "{told}");
+    // Findings go on counting, and a pair that no case is against says so.
+    assert!(
+        told.contains("0 of 4 cases fail, 2 errors, pc-q35-7.2"),
+        "{told}"
+    );
+    assert!(
+        told.contains("0 of 2 migration cases fail, 2 errors, "),
+        "{told}"
+    );
     assert!(
         told.contains("no case is excluded by nosuch: not ours"),
         "{told}"

@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use landlock::{AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+use landlock::{AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::common::root;
@@ -35,6 +35,10 @@ pub enum Need {
     FastKvm,
     /// Landlock, without which nothing keeps a process from writing where it likes.
     Landlock,
+    /// Landlock that forbids TCP, too.
+    LandlockTcp,
+    /// A network namespace of one's own.
+    NetworkNamespace,
     /// Page faults of a process reported to it, without which nothing is copied after the switch.
     PageFaults,
 }
@@ -56,6 +60,8 @@ impl Need {
             Need::Kvm => no_kvm(),
             Need::FastKvm => no_kvm().or_else(no_virtualisation),
             Need::Landlock => no_landlock(),
+            Need::LandlockTcp => no_landlock_tcp(),
+            Need::NetworkNamespace => no_network_namespace(),
             Need::PageFaults => no_page_faults(),
         }
     }
@@ -157,6 +163,27 @@ fn no_landlock() -> Option<String> {
         .and_then(Ruleset::create);
     let error = made.err()?;
     Some(format!("Landlock cannot be used ({error})"))
+}
+
+fn no_landlock_tcp() -> Option<String> {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let made = rules
+        .handle_access(AccessNet::ConnectTcp)
+        .and_then(Ruleset::create);
+    let error = made.err()?;
+    Some(format!("Landlock cannot forbid TCP ({error})"))
+}
+
+fn no_network_namespace() -> Option<String> {
+    // Whoever is root needs no user namespace, and may have none.
+    let user: &[&str] = match nix::unistd::geteuid().is_root() {
+        true => &[],
+        false => &["--map-root-user"],
+    };
+    let mut command = Command::new("unshare");
+    let tried = command.args(user).args(["--net", "true"]).output();
+    let made = tried.is_ok_and(|tried| tried.status.success());
+    (!made).then(|| "no network namespace can be made".to_owned())
 }
 
 fn no_page_faults() -> Option<String> {

@@ -35,6 +35,7 @@ fn known_outcomes_come_out_with_the_oldest_and_the_newest_build() {
             "disk",
             "cache",
             "descriptors",
+            "confinement",
         ];
         assert_eq!(names, wanted);
         let failed = host.iter().any(|one| one["state"] == "failed");

@@ -13,13 +13,16 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{build, cache_dir, follows, follows_the_schema, root, script, wait_until};
+use crate::common::{
+    build, cache_dir, follows, follows_the_schema, migcompat, root, script, stderr, stdout,
+    wait_until,
+};
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
 /// A second is what a user waits; a busy machine may need some.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 /// Does what never ends, with a process of its own that outlives it unless somebody kills that.
 const HANG: &str = "sleep 1000 & : >\"$REACHED\"; wait";
 
@@ -322,6 +325,179 @@ fn a_run_is_ended_while_guests_move() {
     }
 }
 
+/// A build that hangs where it is to take a guest with this device.
+fn hangs_with(test: &TempDir, device: &str) -> String {
+    let case =
+        format!("case \"$*\" in *{device}*) case \"$*\" in *-incoming*) hang ;; esac ;; esac");
+    hangs_where(test, NEW, &case)
+}
+
+fn read_json(test: &TempDir, name: &str) -> Value {
+    let text = fs::read_to_string(test.path().join(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_map_is_ended_after_one_of_its_pairs() {
+    for signal in SIGNALS {
+        let test = tempfile::tempdir().unwrap();
+        let build = hangs_with(&test, "virtio-rng-pci");
+        let args = ["map", OLD, NEW, &build, "-M", "q35", "--cache", &cache()];
+        let options = ["--only", "virtio-rng-pci", "--direction", "forward"];
+        // One guest after the other: the first pair is through before the last guest of the second begins.
+        let output = ["--jobs", "1", "--events", "{}/log", "-o", "{}/map.json"];
+        let more = ["-o", "{}/map.xml", "-o", "{}/map.txt", "-o", "{}/map.html"];
+        let mut run = Run::start(&test, &[&args[..], &options, &output, &more].concat());
+        run.wait_until("the second pair", |run| {
+            run.test.join("reached").exists() && run.said().contains("[1/2] ")
+        });
+        run.ends_by(signal, "the second pair of a map");
+        let map = read_json(&test, "map.json");
+        follows(migcompat::report::render::map::SCHEMA, &map);
+        assert_eq!(map["interrupted"], signal.as_str());
+        assert_eq!(map["verdict"], "untested");
+        let labels = [0, 1, 2].map(|at| map["builds"][at]["label"].as_str().unwrap());
+        assert_eq!(labels, [OLD, NEW, &build]);
+        let [first, second] = [0, 1].map(|at| &map["pairs"][at]["report"]);
+        for report in [first, second] {
+            follows_the_schema(report);
+            assert_eq!(report["interrupted"], signal.as_str());
+            assert_eq!(report["verdict"], "untested");
+        }
+        let passed =
+            |of: &Value| of["id"] == "q35/virtio-rng-pci/unix/forward" && of["outcome"] == "pass";
+        assert!(
+            first["cases"].as_array().unwrap().iter().any(passed),
+            "{first:#}"
+        );
+        assert_eq!(second["cases"], Value::Array(Vec::new()));
+        let words = format!("interrupted by {signal}");
+        for name in ["map.xml", "map.txt", "map.html"] {
+            let text = fs::read_to_string(test.path().join(name)).unwrap();
+            let times = text.matches(&words).count();
+            // A page or a text is of all pairs.
+            assert!(
+                times == 1 || name.ends_with("xml") && times > 0,
+                "{name}: {text}"
+            );
+        }
+        // It is rendered as what it is, and is no part of a whole.
+        let saved = test.path().join("map.json").display().to_string();
+        let rendered = migcompat(&["render", &saved]);
+        assert_eq!(rendered.status.code(), Some(125), "{}", stdout(&rendered));
+        assert!(stdout(&rendered).contains(&words), "{}", stdout(&rendered));
+        let merged = migcompat(&["merge", &saved]);
+        assert_eq!(merged.status.code(), Some(2), "{}", stderr(&merged));
+        let log = fs::read_to_string(test.path().join("log")).unwrap();
+        let schema = fs::read_to_string(root().join("events-schema.json")).unwrap();
+        let events: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        events.iter().for_each(|event| follows(&schema, event));
+        assert!(
+            events.iter().any(|event| event["event"] == "map-planned"),
+            "{log}"
+        );
+        assert_eq!(events.last().unwrap()["verdict"], "untested", "{log}");
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_map_whose_builds_are_not_ready_leaves_the_last_one() {
+    let test = tempfile::tempdir().unwrap();
+    let build = hangs_where(&test, NEW, "case \"$*\" in *-dump-vmstate*) hang ;; esac");
+    fs::write(test.path().join("map.json"), "as before").unwrap();
+    let args = [
+        "map",
+        OLD,
+        &build,
+        "-M",
+        "q35",
+        "--cache",
+        &cache(),
+        "-o",
+        "{}/map.json",
+    ];
+    let mut run = Run::start(&test, &args);
+    run.wait_until_reached("the dump of a build");
+    run.ends_by(Signal::SIGTERM, "the dump of a build of a map");
+    let left = fs::read_to_string(test.path().join("map.json")).unwrap();
+    assert_eq!(left, "as before");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_search_is_ended_after_some_of_its_tries() {
+    for signal in SIGNALS {
+        let test = tempfile::tempdir().unwrap();
+        let build = hangs_with(&test, "virtio-rng-pci");
+        let case = ["--case", "q35/virtio-rng-pci/unix/forward", "-M", "q35"];
+        let args = [
+            "bisect",
+            OLD,
+            NEW,
+            &build,
+            "--cache",
+            &cache(),
+            "--events",
+            "{}/log",
+        ];
+        let output = ["--format", "json", "-o", "{}/found.json"];
+        let mut run = Run::start(&test, &[&args[..], &case, &output].concat());
+        run.wait_until_reached("the last build");
+        run.ends_by(signal, "the last build of a search");
+        let found = read_json(&test, "found.json");
+        follows(migcompat::report::render::bisection::SCHEMA, &found);
+        assert_eq!(found["interrupted"], signal.as_str());
+        let steps = found["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 1, "{found:#}");
+        assert_eq!(steps[0]["judgement"], "passes");
+        let open = serde_json::json!({"kind": "unfinished", "before": 0, "first": 2});
+        assert_eq!(found["conclusion"], open);
+        let log = fs::read_to_string(test.path().join("log")).unwrap();
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!(last["status"], 128 + signal as i32);
+    }
+}
+
+#[apply(test)]
+#[needs(Program("git"))]
+fn a_search_is_ended_while_a_revision_is_built() {
+    let test = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| {
+        let author = ["-c", "user.name=a test", "-c", "user.email=test@localhost"];
+        let repository = test.path().join("repository");
+        let mut command = Command::new("git");
+        command.arg("-C").arg(repository).args(author).args(args);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    fs::create_dir(test.path().join("repository")).unwrap();
+    git(&["init", "-q"]);
+    for subject in ["one", "two", "three"] {
+        git(&["commit", "-q", "--allow-empty", "-m", subject]);
+    }
+    let case = ["--case", "q35/bare/unix/forward", "HEAD~2..HEAD"];
+    let built = ["--repository", "{}/repository", "--build-command", HANG];
+    let args = [&["bisect", "-o", "{}/found.txt"][..], &case, &built].concat();
+    let mut run = Run::start(&test, &args);
+    run.wait_until_reached("a build command");
+    run.ends_by(Signal::SIGTERM, "a build command");
+    let text = fs::read_to_string(test.path().join("found.txt")).unwrap();
+    for words in [
+        "the search did not end",
+        "(one)",
+        "(three) at the latest",
+        "interrupted by SIGTERM",
+        "0 of 3 builds tried",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
 /// The new build hangs when it is started for the `nth` time after it has taken its one guest.
 fn hangs_after_the_move(test: &TempDir, nth: usize) -> String {
     let case = format!(
@@ -378,36 +554,6 @@ fn a_run_is_ended_after_guests_have_moved() {
                 (&"ended".into(), &status.into())
             );
         }
-    }
-}
-
-#[apply(test)]
-#[needs(Builds)]
-fn a_map_that_is_ended_has_the_pairs_that_are_done() {
-    for signal in SIGNALS {
-        let test = tempfile::tempdir().unwrap();
-        let build = hangs_where(&test, NEW, "case \"$*\" in *-incoming*) hang ;; esac");
-        let args = ["map", OLD, NEW, &build, "-M", "q35", "--cache", &cache()];
-        let options = ["--only", "virtio-rng-pci", "--direction", "forward"];
-        // The guests that hang hold up no other one.
-        let options = [&options[..], &["--jobs", "4"]].concat();
-        let output = ["-o", "{}/map.json", "-o", "{}/map.html"];
-        let mut run = Run::start(&test, &[args.as_slice(), &options, &output].concat());
-        run.wait_until("no pair is done", |run| run.said().contains("[1/2]"));
-        run.wait_until_reached("no guest hangs");
-        run.ends_by(signal, "a map");
-        let text = fs::read_to_string(test.path().join("map.json")).unwrap();
-        let map: Value = serde_json::from_str(&text).unwrap();
-        follows(migcompat::report::render::map::SCHEMA, &map);
-        assert_eq!(map["verdict"], "untested");
-        let [done, open] = [0, 1].map(|at| &map["pairs"][at]["report"]);
-        for report in [done, open] {
-            assert_eq!(report["interrupted"], signal.as_str());
-        }
-        assert_eq!(done["cases"][0]["outcome"], "pass");
-        assert_eq!(open["cases"], serde_json::json!([]));
-        let page = fs::read_to_string(test.path().join("map.html")).unwrap();
-        assert!(page.contains(&format!("interrupted by {signal}")), "{page}");
     }
 }
 

@@ -83,8 +83,8 @@ fn nothing_is_left_of_a_run_that_ends_by_itself_or_by_a_signal() {
 
 #[apply(test)]
 #[needs(Builds)]
-fn no_build_is_left_of_a_run_that_is_killed() {
-    for (what, text) in HIDING {
+fn nothing_is_left_of_a_run_that_is_killed() {
+    for (what, text) in HIDING.iter().chain(&[("a daemon", DAEMON)]) {
         let temp = ended_by(Signal::SIGKILL, text);
         wait_until(what, || running(temp.path()).is_empty());
     }

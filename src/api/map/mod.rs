@@ -1,4 +1,9 @@
 //! Many builds, pair by pair: what breaks and is mended between them.
+//!
+//! Each pair has sources of its own, though some are like those of another pair. Of Debian's five builds on q35, 24 of
+//! 149 guests between neighbours and 95 of 307 between all pairs come from a build that has started one with the same
+//! arguments before; from start to end those sources take 4% and 7% of the CPU time of the run. `-M q35` is another
+//! machine for most pairs, and a pack has what both builds have.
 
 pub(crate) mod past;
 mod stock;
@@ -19,7 +24,7 @@ use crate::api::sweep::options;
 use crate::api::sweep::sites::{Sites, as_typed, sweep_all};
 use crate::api::{jobs, load_lists, outside_runtime};
 use crate::migration::case::milliseconds;
-use crate::model::{AcceleratorPreference, BuildRef, Confine, Direction};
+use crate::model::{AcceleratorPreference, Confine, Direction};
 use crate::parallel::each;
 use crate::qemu::{CacheConfig, Fingerprints, QemuError};
 use crate::report::map::{Map, MapPair};
@@ -202,11 +207,8 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
         });
     }
     check_names(config, &pairs)?;
-    let builds = (0..config.builds.len()).filter_map(|at| stock.reference(at));
-    let builds: Vec<BuildRef> = builds.collect();
-    progress.event(Event::MapOpened {
-        builds: &builds,
-        pairs: &config.pairs(),
+    progress.event(Event::MapPlanned {
+        map: &planned(&stock, &pairs),
     });
     let Some(options) = pairs.first().map(|pair| options(&pair.sweep)) else {
         return Err(Problem::NothingToSearch.into());
@@ -249,6 +251,7 @@ pub fn map(config: &MapConfig, progress: &dyn Progress) -> Result<Map, Error> {
             }
         });
     }
+    let builds = stock.references();
     let hashes = stock.hashes();
     let hash = |at: usize| hashes.get(at).cloned().flatten();
     let sought = Sought::with_dumps(&options.directions).among(config.only.iter().cloned());
@@ -295,6 +298,19 @@ struct Planned {
     new: usize,
     sweep: SweepConfig,
     opened: Result<Opened, Error>,
+}
+
+/// Returns the map as it is before anything is tried.
+fn planned(stock: &Stock, pairs: &[Planned]) -> Map {
+    let nothing = pairs.iter().filter_map(|pair| {
+        let (old, new) = (pair.old, pair.new);
+        let report = match &pair.opened {
+            Ok(opened) => Report::new(opened.old.clone(), opened.new.clone(), None),
+            Err(error) => stock.untested((old, new), error)?,
+        };
+        Some(MapPair { old, new, report })
+    });
+    Map::of(stock.references(), nothing.collect(), 0)
 }
 
 /// Refuses names that mean nothing to any pair.

@@ -114,6 +114,12 @@ impl Stock {
         }))
     }
 
+    /// Returns all builds as reports name them, in their order.
+    pub(crate) fn references(&self) -> Vec<BuildRef> {
+        let all = 0..self.args.len();
+        all.filter_map(|at| self.reference(at)).collect()
+    }
+
     /// Waits for the hashes of all builds, in their order; nothing for one that cannot be read.
     pub(crate) fn hashes(self) -> Vec<Option<String>> {
         match self.hashes.join() {

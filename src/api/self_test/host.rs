@@ -11,6 +11,7 @@ use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::api::open_files;
+use crate::model::{Confine, ConfinedBuild};
 use crate::qemu::Cache;
 
 const MIB: u64 = 1 << 20;
@@ -55,7 +56,8 @@ impl fmt::Display for HostState {
 /// One respect in which a host is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HostCheck {
-    /// The respect: `kvm`, `locked-memory`, `apt`, `time`, `disk`, `cache`, `descriptors`.
+    /// The respect: `kvm`, `locked-memory`, `apt`, `time`, `disk`, `cache`, `descriptors`,
+    /// `confinement`.
     pub name: &'static str,
     /// How it does.
     pub state: HostState,
@@ -88,6 +90,18 @@ pub(super) fn checks(cache: &Cache) -> Vec<HostCheck> {
             detail,
         })
         .collect()
+}
+
+/// Tells how the build at hand is confined here, and so how others are.
+pub(super) fn confinement(build: &ConfinedBuild, wish: Confine) -> HostCheck {
+    HostCheck {
+        name: "confinement",
+        state: match (wish, &build.lacking) {
+            (Confine::Off, _) | (_, None) => HostState::Ok,
+            (_, Some(_)) => HostState::Warning,
+        },
+        detail: build.to_string(),
+    }
 }
 
 fn kvm() -> (HostState, String) {

@@ -16,7 +16,8 @@ use crate::api::error::{Error, Problem};
 use crate::api::live::live;
 use crate::api::progress::{Event, Progress};
 use crate::api::{Silent, outside_runtime};
-use crate::model::{AcceleratorPreference, BuildRef, Confine, Direction};
+use crate::cleanup::OWN;
+use crate::model::{AcceleratorPreference, BuildRef, Confine, ConfinedBuild, Direction};
 use crate::qemu;
 use crate::qemu::{Cache, CacheConfig, Means, QemuError, machine, private_dir};
 use crate::report::{Outcome, Tool};
@@ -255,6 +256,8 @@ pub fn self_test(config: &SelfTestConfig, progress: &dyn Progress) -> Result<Sel
         }
     };
     result.build = Some(hand.reference.clone());
+    let confinement = host::confinement(&hand.confinement, config.confine);
+    result.host.push(confinement);
     for recipe in recipes() {
         result.cases.push(hand.provoke(config, recipe));
     }
@@ -271,6 +274,7 @@ pub fn self_test(config: &SelfTestConfig, progress: &dyn Progress) -> Result<Sel
 struct Hand<'f> {
     label: String,
     reference: BuildRef,
+    confinement: ConfinedBuild,
     /// A script that starts the build, and stops it once as a guest arrives.
     stopping: String,
     folder: &'f Path,
@@ -306,6 +310,7 @@ impl<'f> Hand<'f> {
         Ok(Hand {
             label,
             reference,
+            confinement: opened.confinement(),
             stopping: stopping.display().to_string(),
             folder,
         })
@@ -376,10 +381,11 @@ fn at_hand(cache: &Cache, architecture: &str) -> Result<String, Error> {
 /// somebody has connected; the connection has its name until all has arrived.
 fn stopping_script(start: &str, folder: &Path) -> String {
     let once = qemu::quote(&folder.join("stopped").to_string_lossy());
+    let own = OWN.replace('.', "[.]");
     format!(
         "#!/bin/sh\n\
          case \" $* \" in *' -incoming '*)\n\
-         at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/[.]migcompat-[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
+         at=$(printf '%s\\n' \"$@\" | sed -n 's|^.*\\(/[^=,]*/{own}[^/]*\\)/[a-z][0-9].*$|\\1|p' | head -n 1)\n\
          if [ -n \"$at\" ] && mkdir {once} 2>/dev/null; then\n\
          (while kill -0 $$; do if grep -q \"$at/m1$\" /proc/net/unix; then kill -STOP $$; exit; fi; done) 2>/dev/null &\n\
          fi;; esac\n\

@@ -101,7 +101,9 @@ fn run(config: &SweepConfig, progress: &dyn Progress) -> Result<Outcome, Error> 
     let swept = sweep_all(&mut all, &options, jobs, progress)?;
     let [sites] = all;
     let results = swept.into_iter().flatten().collect();
-    let report = sites.into_report(config, &options, &opened, &lists, results);
+    let mut report = sites.into_report(config, &options, &opened, &lists, results);
+    let pairs = opened.builds.iter().map(|of| &of.pair);
+    one_case::look_up(&mut report, &config.judging.policy, pairs);
     let outcome = recalled.conclude(
         report,
         config.judging.policy.clone(),

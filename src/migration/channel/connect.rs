@@ -19,7 +19,7 @@ use crate::qemu::quote;
 use crate::report::{LegSide, Phase};
 
 /// The name by which a descriptor is passed over the monitor.
-const DESCRIPTOR: &str = "migcompat";
+pub(crate) const DESCRIPTOR: &str = "migcompat";
 
 /// The addresses by which the two sides find each other.
 #[derive(Debug)]

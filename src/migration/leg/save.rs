@@ -1,20 +1,26 @@
-//! Having a stopped machine save itself to us, so that its state can be compared.
+//! Having a stopped machine save itself to us, so that its state can be compared, or loaded again.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::cleanup::TempFolder;
+use crate::migration::channel::connect::DESCRIPTOR;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
 use crate::migration::endpoint::buses::DeviceCounts;
-use crate::migration::endpoint::commands::{Migrate, QueryMigrate, QueryStatus};
+use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
+use crate::qemu::private_dir;
 use crate::qemu::properties::{Asked, Snapshot};
-use crate::qemu::{private_dir, quote};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
@@ -117,9 +123,7 @@ pub(crate) async fn save_new_machine_to(
     file: &Path,
     deadline: Duration,
 ) -> Result<(), String> {
-    let mut endpoint = endpoint.clone();
-    endpoint.build = endpoint.build.writing_beside(Some(file));
-    let mut machine = NewMachine::start(&endpoint, launch).await?;
+    let mut machine = NewMachine::start(endpoint, launch).await?;
     let saved = match set_up::set_up(&mut machine.vm, LegSide::Source, &[]).await {
         Ok(()) => save_to(&machine.vm, file, deadline).await,
         Err(error) => Err(error.to_string()),
@@ -131,21 +135,55 @@ pub(crate) async fn save_new_machine_to(
 /// Has a stopped machine save itself to a file, with whatever [`set_up::set_up`] has set.
 ///
 /// # Errors
-/// It refuses, or is not through in time; in words.
+/// It refuses, or is not through in time, or the file cannot be written; in words.
 pub(crate) async fn save_to(vm: &Vm, file: &Path, deadline: Duration) -> Result<(), String> {
-    let command = Migrate {
-        uri: format!("exec:cat > {}", quote(&file.to_string_lossy())),
-    };
+    let text = |error: io::Error| format!("{}: {error}", file.display());
+    let mut written = File::create(file).map_err(text)?;
+    let (mut ours, theirs) = io::pipe().map_err(text)?;
+    let uri = give(vm, theirs).await?;
+    let copied = spawn_blocking(move || io::copy(&mut ours, &mut written));
+    let begun = vm.monitored.session.execute(Migrate { uri }, vm.command);
+    begun.await.map_err(|error| error.to_string())?;
+    until_completed(vm, deadline).await?;
+    match timeout(deadline, copied).await {
+        Ok(Ok(copied)) => copied.map(drop).map_err(text),
+        Ok(Err(panic)) => Err(panic.to_string()),
+        Err(late) => Err(late.to_string()),
+    }
+}
+
+/// Has a machine that waits for it load what was saved in a file.
+///
+/// # Errors
+/// It refuses, or is not through in time, or the file cannot be read; in words.
+pub(crate) async fn load_from(vm: &Vm, file: &Path, deadline: Duration) -> Result<(), String> {
+    let text = |error: io::Error| format!("{}: {error}", file.display());
+    let mut saved = File::open(file).map_err(text)?;
+    let (theirs, mut ours) = io::pipe().map_err(text)?;
+    let uri = give(vm, theirs).await?;
+    // Of what it does not take it says why itself.
+    spawn_blocking(move || io::copy(&mut saved, &mut ours));
+    let exit_on_error = None;
+    let command = MigrateIncoming { uri, exit_on_error };
     let begun = vm.monitored.session.execute(command, vm.command).await;
     begun.map_err(|error| error.to_string())?;
     until_completed(vm, deadline).await
+}
+
+/// Gives a build its end of a pipe, which is closed here, and returns the address of it. Through files it can do so only
+/// in some releases, and by a program only where it may start one.
+async fn give(vm: &Vm, end: impl AsFd) -> Result<String, String> {
+    let session = &vm.monitored.session;
+    let given = session.give(end.as_fd(), DESCRIPTOR, vm.command).await;
+    given.map_err(|error| error.to_string())?;
+    Ok(format!("fd:{DESCRIPTOR}"))
 }
 
 /// Waits until a migration is over.
 ///
 /// # Errors
 /// It fails, or is not over in time; in words.
-pub(crate) async fn until_completed(vm: &Vm, deadline: Duration) -> Result<(), String> {
+async fn until_completed(vm: &Vm, deadline: Duration) -> Result<(), String> {
     let end = Instant::now() + deadline;
     while Instant::now() < end {
         let asked = vm.monitored.session.execute(QueryMigrate {}, vm.command);

@@ -51,9 +51,7 @@ pub(super) async fn attempt(
     if let Err(error) = launch.prepare(folder.path()) {
         return RunResult::skip(&format!("cannot write the guest: {error}"));
     }
-    let mut endpoint = config.new.clone();
-    endpoint.build = endpoint.build.writing_beside(kept);
-    let started = Vm::start(&endpoint, launch, Role::Destination, folder.path(), 0).await;
+    let started = Vm::start(&config.new, launch, Role::Destination, folder.path(), 0).await;
     let mut vm = match started {
         Ok(vm) => vm,
         Err(error) => {

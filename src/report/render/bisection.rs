@@ -99,6 +99,12 @@ fn conclusion(found: &Bisection, out: &mut dyn Write) -> io::Result<()> {
                 "it {judgement} at both ends, so that there is nothing to find"
             )?;
         }
+        Conclusion::Unfinished { before, first } => writeln!(
+            out,
+            "the search did not end; if it changes, it is behind {} and with {} at the latest",
+            name(found, before),
+            name(found, first)
+        )?,
         Conclusion::Untested { build } => {
             writeln!(
                 out,
@@ -106,6 +112,9 @@ fn conclusion(found: &Bisection, out: &mut dyn Write) -> io::Result<()> {
                 name(found, build)
             )?;
         }
+    }
+    if let Some(signal) = &found.interrupted {
+        writeln!(out, "the search was interrupted by {signal}")?;
     }
     let tried = found.steps.len();
     writeln!(out, "{tried} of {} builds tried", found.builds.len())

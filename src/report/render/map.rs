@@ -55,21 +55,13 @@ pub fn text(map: &Map, options: text::Options, out: &mut dyn Write) -> io::Resul
         }
     }
     // Also when quiet: a verdict is not to be read without the evidence that is missing.
-    for pair in &map.pairs {
-        let notices = pair.report.notices.iter();
-        // The line of a pair that could not be tested has the reason.
-        let is_told = |notice: &Notice| notice.kind == NoticeKind::PairNotTested && !options.quiet;
-        for notice in notices
-            .filter(|notice| options.verbose || notice.is_of_verdict())
-            .filter(|notice| !is_told(notice))
-        {
-            let style = AnsiColor::Yellow.on_default().bold();
-            writeln!(
-                out,
-                "{style}notice{style:#}: {}: {notice}",
-                map.between(pair)
-            )?;
-        }
+    // The line of a pair that could not be tested has the reason.
+    let is_told = |notice: &Notice| notice.kind == NoticeKind::PairNotTested && !options.quiet;
+    for notice in
+        map.notices(|notice| (options.verbose || notice.is_of_verdict()) && !is_told(notice))
+    {
+        let style = AnsiColor::Yellow.on_default().bold();
+        writeln!(out, "{style}notice{style:#}: {notice}")?;
     }
     if let Some((
         file,
@@ -99,10 +91,11 @@ pub(crate) fn summary(map: &Map) -> String {
         some => format!(" ({some} could not be tested)"),
     };
     format!(
-        "{} builds, {}{untested}: {failed} of {} fail, {} not pass everywhere, {:.1} s",
+        "{} builds, {}{untested}: {failed} of {} fail{}, {} not pass everywhere, {:.1} s",
         map.builds.len(),
         text::count(map.pairs.len(), "pair"),
         text::count(tried, "migration case"),
+        errors(failed, map.pairs.iter().map(MapPair::errors).sum()),
         match map.rows.len() {
             1 => "1 case does".to_owned(),
             rows => format!("{rows} cases do"),
@@ -125,6 +118,20 @@ impl Map {
         format!("{} to {}", self.name(pair.old), self.name(pair.new))
     }
 
+    /// Returns the sentences of the notices that are wanted, each with its pair; that a signal ended the run is told once.
+    fn notices(&self, is_wanted: impl Fn(&Notice) -> bool) -> Vec<String> {
+        let all = self.pairs.iter().flat_map(|pair| {
+            let notices = pair.report.notices.iter();
+            notices.map(move |notice| (pair, notice))
+        });
+        let is_interruption = |notice: &Notice| notice.kind == NoticeKind::Interrupted;
+        let mut interruptions = all.clone().filter(|(_, notice)| is_interruption(notice));
+        let interruption = interruptions.next().map(|(_, notice)| notice.to_string());
+        let others = all.filter(|(_, notice)| !is_interruption(notice) && is_wanted(notice));
+        let others = others.map(|(pair, notice)| format!("{}: {notice}", self.between(pair)));
+        interruption.into_iter().chain(others).collect()
+    }
+
     /// Returns the number of cases that were tried between the pairs, and of those that count against them.
     fn counts(&self) -> (usize, usize) {
         let cases = self.pairs.iter().flat_map(|pair| &pair.report.cases);
@@ -145,14 +152,18 @@ impl Map {
         if let Some(notice) = pair.untested() {
             return format!("nothing was tried: {}", notice.detail);
         }
+        if self.interrupted.is_some() && pair.report.swept.is_empty() {
+            return "nothing was known by then".to_owned();
+        }
         let new = match &pair.report.baseline {
             Some(baseline) => format!(", {} new", baseline.counts.new),
             None => String::new(),
         };
         format!(
-            "{} of {} cases fail{new}, {}",
+            "{} of {} cases fail{new}{}, {}",
             pair.failing(),
             pair.report.cases.len(),
+            errors(pair.failing(), pair.errors()),
             self.machines(pair).join(", ")
         )
     }
@@ -178,6 +189,14 @@ impl Map {
             (text, change.cause)
         });
         told.collect()
+    }
+}
+
+/// Says how many findings are errors where no case fails: they alone count then.
+fn errors(failing: usize, errors: usize) -> String {
+    match (failing, errors) {
+        (0, 1..) => format!(", {}", text::count(errors, "error")),
+        _ => String::new(),
     }
 }
 
@@ -329,6 +348,10 @@ struct Group {
 }
 
 impl Page<'_> {
+    fn notices(&self) -> Vec<String> {
+        self.map.notices(Notice::is_of_verdict)
+    }
+
     /// Returns the columns of the table by the old build.
     fn groups(&self) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();

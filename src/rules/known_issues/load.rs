@@ -583,6 +583,10 @@ reason = "the same 8 bytes"
                 "own.toml:1: without a path this allows every field-added in `esp`",
             ),
             (
+                "[[failure]]\noutcomes=['fail']\nmachines=['pc-q35-*']\nreason='x'\nowner='x'\nexpires='9.0'".to_owned(),
+                "\"pc-q35-*\" is no machine type or family",
+            ),
+            (
                 "[[property]]\ntypes=['*']\nnames=['*']\nreason='x'".to_owned(),
                 "own.toml:1: every property of every type",
             ),

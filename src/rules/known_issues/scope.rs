@@ -16,6 +16,17 @@ pub struct Scope<'k> {
 }
 
 impl<'k> Scope<'k> {
+    /// Returns the known issues where neither the builds nor the machine are known.
+    pub fn anywhere(lists: &'k KnownIssues) -> Scope<'k> {
+        Scope {
+            lists,
+            old: None,
+            new: None,
+            machine: None,
+            any_machine: true,
+        }
+    }
+
     fn rename(
         &self,
         what: Renamed,

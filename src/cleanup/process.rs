@@ -1,0 +1,147 @@
+//! Processes as the system shows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A process, told from a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Process {
+    pub pid: i32,
+    /// Clock ticks between the start of the system and that of the process.
+    pub started: u64,
+}
+
+impl Process {
+    /// Returns the process that has a number now, if it has not ended.
+    pub(super) fn with(pid: i32) -> Option<Process> {
+        Some(Stat::of(pid)?.process)
+    }
+
+    pub(super) fn runs(self) -> bool {
+        Process::with(self.pid) == Some(self)
+    }
+
+    /// Kills the process, and says whether it had not ended.
+    pub(super) fn kill(self) -> bool {
+        self.runs() && kill(Pid::from_raw(self.pid), Signal::SIGKILL).is_ok()
+    }
+}
+
+/// What a `/proc/PID/stat` says of a process that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub process: Process,
+    pub parent: i32,
+    pub group: i32,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Stat> {
+        Stat::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(pid: i32, text: &str) -> Option<Stat> {
+        // A program's name may have anything in it, parentheses too.
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        if matches!(fields.next()?, "Z" | "X") {
+            return None;
+        }
+        Some(Stat {
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+            process: Process {
+                pid,
+                started: fields.nth(16)?.parse().ok()?,
+            },
+        })
+    }
+}
+
+/// The processes that have not ended, each read once. There are none where the system shows none.
+pub(super) fn all() -> Vec<Stat> {
+    let items = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = items.filter_map(|item| item.file_name().to_str()?.parse::<i32>().ok());
+    let mut all: Vec<Stat> = numbers.filter_map(Stat::of).collect();
+    let numbers: BTreeSet<i32> = all.iter().map(|stat| stat.process.pid).collect();
+    // A parent that ended before it was read has left its children to another one.
+    for stat in &mut all {
+        if !numbers.contains(&stat.parent) {
+            stat.parent = Stat::of(stat.process.pid).map_or(0, |now| now.parent);
+        }
+    }
+    all
+}
+
+/// Returns the numbers of the processes that descend from one.
+pub(super) fn descendants(all: &[Stat], ancestor: i32) -> BTreeSet<i32> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for stat in all {
+        let of_parent = children.entry(stat.parent).or_default();
+        of_parent.push(stat.process.pid);
+    }
+    let mut found = BTreeSet::new();
+    let mut next = vec![ancestor];
+    while let Some(pid) = next.pop() {
+        let of_it = children.get(&pid).into_iter().flatten();
+        next.extend(of_it.filter(|child| found.insert(**child)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_is_read_whatever_the_name_and_not_of_what_has_ended() {
+        let stat = |text: &str| Stat::parse(41, text);
+        let fields = "5 6 7 8 9 10 11 12 13 14 15 16 17 18 190 20";
+        let read = Stat {
+            process: Process {
+                pid: 41,
+                started: 190,
+            },
+            parent: 1,
+            group: 40,
+        };
+        assert_eq!(stat(&format!("41 (a) b) S 1 40 3 4 {fields}")), Some(read));
+        assert_eq!(stat(&format!("41 (40 40) R 1 40 3 4 {fields}")), Some(read));
+        assert_eq!(stat(&format!("41 (a) Z 1 40 3 4 {fields}")), None);
+        assert_eq!(stat("41 (a) S 1 40"), None);
+        assert_eq!(stat(""), None);
+    }
+
+    #[test]
+    fn descendants_are_found_whatever_their_order_and_depth() {
+        let of = |pairs: &[(i32, i32)], ancestor| {
+            let stat = |&(pid, parent)| Stat {
+                process: Process { pid, started: 0 },
+                parent,
+                group: pid,
+            };
+            let all: Vec<Stat> = pairs.iter().map(stat).collect();
+            Vec::from_iter(descendants(&all, ancestor))
+        };
+        let tree = [(9, 7), (1, 0), (5, 1), (7, 5), (6, 1), (8, 6), (2, 0)];
+        assert_eq!(of(&tree, 5), [7, 9]);
+        assert_eq!(of(&tree, 9), [0; 0]);
+        assert_eq!(of(&tree, 3), [0; 0]);
+        // Numbers that were given again while they were read may make a ring.
+        assert_eq!(of(&[(5, 7), (7, 5)], 5), [5, 7]);
+        let deep: Vec<(i32, i32)> = (2..1000).map(|pid| (pid, pid - 1)).collect();
+        assert_eq!(of(&deep, 1).len(), 998);
+    }
+
+    #[test]
+    fn we_are_there_and_descend_from_our_parent() {
+        let us = i32::try_from(std::process::id()).unwrap();
+        let all = all();
+        let ours: Vec<&Stat> = all.iter().filter(|stat| stat.process.pid == us).collect();
+        assert!(ours.len() == 1 && ours[0].process.runs());
+        assert!(descendants(&all, ours[0].parent).contains(&us));
+    }
+}
