@@ -50,7 +50,8 @@ use crate::report::Verdict;
 const TELLING: Duration = Duration::from_millis(300);
 
 /// Time limit for the report of what is known when a run is interrupted: an output may be a pipe that nobody reads.
-const WRITING: Duration = Duration::from_secs(1);
+/// The map of many builds has tens of megabytes, and CI systems wait for ten seconds or more before they kill.
+const WRITING: Duration = Duration::from_secs(5);
 
 /// The way in which a command ends. CI jobs and `git bisect run` rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! What tests have other processes do: this program once more, which a test started for one of these.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, raise};
-use nix::unistd::Pid;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::unistd::{Pid, close};
 
 use migcompat::internals::qemu::{self, Cache};
 
@@ -243,6 +246,39 @@ fn interpose(fault: &str) {
     std::process::exit(status.code().unwrap_or(1));
 }
 
+/// A connection, and the descriptors that came with what was read.
+struct WithDescriptors<'p> {
+    stream: UnixStream,
+    passed: &'p RefCell<Vec<RawFd>>,
+}
+
+impl io::Read for WithDescriptors<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut parts = [io::IoSliceMut::new(buffer)];
+        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let (stream, flags) = (self.stream.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+        let message = recvmsg::<UnixAddr>(stream, &mut parts, Some(&mut space), flags)?;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = control {
+                self.passed.borrow_mut().extend(descriptors);
+            }
+        }
+        Ok(message.bytes)
+    }
+}
+
+/// Passes on what was said, with descriptors, which are no longer needed here.
+fn send(to: &mut UnixStream, line: &[u8], passed: &[RawFd]) -> io::Result<()> {
+    let rights = [ControlMessage::ScmRights(passed)];
+    let rights = if passed.is_empty() { &[] } else { &rights[..] };
+    let (parts, flags) = ([io::IoSlice::new(line)], MsgFlags::empty());
+    let sent = sendmsg::<UnixAddr>(to.as_raw_fd(), &parts, rights, flags, None)?;
+    for &descriptor in passed {
+        close(descriptor)?;
+    }
+    to.write_all(&line[sent..])
+}
+
 /// Carries what both say, until the fault comes.
 fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: UnixStream) {
     let (mut ours, _) = listener.accept().unwrap();
@@ -265,7 +301,11 @@ fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: U
         }
         to.out.lock().unwrap().take();
     });
-    let mut lines = BufReader::new(theirs);
+    let passed = RefCell::default();
+    let mut lines = BufReader::new(WithDescriptors {
+        stream: theirs,
+        passed: &passed,
+    });
     let mut line = Vec::new();
     while lines.read_until(b'}', &mut line).is_ok_and(|read| read > 0) {
         let said = String::from_utf8_lossy(&line);
@@ -273,7 +313,7 @@ fn relay(place: &Place, victim: &Arc<Victim>, listener: &UnixListener, theirs: U
         if matches!(place, Place::BeforeCommand(command) if said.contains(command)) {
             victim.strike();
         }
-        if ours.write_all(&line).is_err() {
+        if send(&mut ours, &line, &passed.take()).is_err() {
             return;
         }
         line.clear();

@@ -103,10 +103,7 @@ fn a_list_of_one_is_for_commands_that_take_one_alone_too() {
             "machine = [\"q35\", \"pc\"]\n",
             "'--machine <MACHINE>' cannot be used multiple times",
         ),
-        (
-            "machine = [\"q35\", \"pc\"]\n",
-            "not typed, but set: `machine` in",
-        ),
+        ("machine = [\"q35\", \"pc\"]\n", "`machine` in /"),
     ] {
         let (status, said) = compared(text, &[]);
         assert_eq!(status, Some(2), "{text}: {said}");

@@ -346,8 +346,8 @@ fn a_map_is_ended_after_one_of_its_pairs() {
         let args = ["map", OLD, NEW, &build, "-M", "q35", "--cache", &cache()];
         let options = ["--only", "virtio-rng-pci", "--direction", "forward"];
         // One guest after the other: the first pair is through before the last guest of the second begins.
-        let output = ["--jobs", "1", "--events", "{}/log", "-o", "{}/map.json"];
-        let more = ["-o", "{}/map.xml", "-o", "{}/map.txt", "-o", "{}/map.html"];
+        let output = ["--jobs", "1", "--events", "{}/log"];
+        let more = ["-o", "{}/map.json", "-o", "{}/map.xml"];
         let mut run = Run::start(&test, &[&args[..], &options, &output, &more].concat());
         run.wait_until("the second pair", |run| {
             run.test.join("reached").exists() && run.said().contains("[1/2] ")
@@ -373,20 +373,16 @@ fn a_map_is_ended_after_one_of_its_pairs() {
         );
         assert_eq!(second["cases"], Value::Array(Vec::new()));
         let words = format!("interrupted by {signal}");
-        for name in ["map.xml", "map.txt", "map.html"] {
-            let text = fs::read_to_string(test.path().join(name)).unwrap();
-            let times = text.matches(&words).count();
-            // A page or a text is of all pairs.
-            assert!(
-                times == 1 || name.ends_with("xml") && times > 0,
-                "{name}: {text}"
-            );
-        }
-        // It is rendered as what it is, and is no part of a whole.
+        let suites = fs::read_to_string(test.path().join("map.xml")).unwrap();
+        assert!(suites.contains(&words), "{suites}");
+        // It is rendered as what it is, once for all pairs, and is no part of a whole.
         let saved = test.path().join("map.json").display().to_string();
-        let rendered = migcompat(&["render", &saved]);
-        assert_eq!(rendered.status.code(), Some(125), "{}", stdout(&rendered));
-        assert!(stdout(&rendered).contains(&words), "{}", stdout(&rendered));
+        for format in ["text", "html"] {
+            let rendered = migcompat(&["render", &saved, "--format", format]);
+            let text = stdout(&rendered);
+            assert_eq!(rendered.status.code(), Some(125), "{text}");
+            assert_eq!(text.matches(&words).count(), 1, "{text}");
+        }
         let merged = migcompat(&["merge", &saved]);
         assert_eq!(merged.status.code(), Some(2), "{}", stderr(&merged));
         let log = fs::read_to_string(test.path().join("log")).unwrap();

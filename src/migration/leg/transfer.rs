@@ -102,6 +102,13 @@ async fn send(
             }
         },
     };
+    // An emulated processor may be in the middle of a write when its memory is looked at for the first time, which then
+    // nobody sees, unless it writes there again before it is stopped: a guest that goes over to postcopy at once has
+    // no time for that.
+    let is_held = postcopy && source.works_while_sent() && !source.accelerator.resends();
+    if is_held && let Err(error) = source.stop().await {
+        return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
+    }
     let command = source
         .monitored
         .session
@@ -110,6 +117,11 @@ async fn send(
         return Err(command_failed(source, LegSide::Source, Phase::Transfer, error).await);
     }
     let proxy = proxy.insert(started);
+    if is_held {
+        watch.until_begun(source, destination, end).await;
+        // One that is done or has failed meanwhile says that itself.
+        let _over = source.cont().await;
+    }
     if postcopy {
         start_postcopy(source).await?;
     }

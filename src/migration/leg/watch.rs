@@ -166,11 +166,22 @@ impl Silence {
 /// The goal that a watch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
+    Begun,
     Sent,
     BothThrough,
 }
 
 impl Watch {
+    /// Follows the events until the source has begun its first pass over the guest's memory, or will not.
+    pub(crate) async fn until_begun(
+        &mut self,
+        source: &mut Vm,
+        destination: &mut Vm,
+        end: Instant,
+    ) {
+        self.until(Goal::Begun, source, destination, end).await;
+    }
+
     /// Follows the events until the source is done. Returns whether it has sent everything.
     pub(crate) async fn until_sent(
         &mut self,
@@ -199,8 +210,11 @@ impl Watch {
         let mut asked = Instant::now();
         loop {
             let now = Instant::now();
-            let through =
-                self.source.is_over() && (goal == Goal::Sent || self.destination.is_over());
+            let through = match goal {
+                Goal::Begun => self.passes > 0 || self.source.is_over(),
+                Goal::Sent => self.source.is_over(),
+                Goal::BothThrough => self.source.is_over() && self.destination.is_over(),
+            };
             if through || now >= last {
                 // What is known of a failure from an event alone has no reason yet.
                 let soon = now + POLL;
@@ -217,7 +231,7 @@ impl Watch {
                 return;
             }
             if self.source.has_failed() || self.destination.has_failed() {
-                if goal == Goal::Sent {
+                if goal != Goal::BothThrough {
                     return;
                 }
                 last = last.min(now + TIME_TO_EXPLAIN);
