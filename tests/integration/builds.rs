@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use macro_rules_attribute::apply;
 use migcompat::internals::qemu;
@@ -418,8 +418,11 @@ fn builds_that_will_not_talk_are_told_apart() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let build = fake.build(dir.path(), message);
+        let started = Instant::now();
         let error = build.info().unwrap_err();
         let text = error.to_string();
+        // Before any deadline but the short one.
+        assert!(started.elapsed() < Duration::from_secs(50), "{text}");
         assert!(!error.is_usage(), "{text}");
         assert!(text.contains(message), "{message}: {text}");
         assert!(text.contains("qemu.sh: "), "{text}");
