@@ -23,8 +23,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-pub(crate) use folders::TempFolder;
-pub(crate) use folders::{OWN, SHOWN, end_dead_runs};
+pub(crate) use folders::{OWN, SHOWN, TempFolder, end_dead_runs};
 pub(crate) use guard::guarding;
 pub(crate) use orphans::adopt_orphans;
 use process::Process;

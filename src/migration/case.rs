@@ -17,7 +17,7 @@ use crate::migration::endpoint::capability::Capability;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::result::RunResult;
 use crate::migration::run;
-use crate::model::Direction;
+use crate::model::{Direction, short_name};
 use crate::qemu::machine;
 use crate::report::{
     Case, Cause, Control, FailureKind, LeftOut, LegSide, Outcome, Repeated, WithoutCapability,
@@ -38,8 +38,7 @@ pub struct Ran {
 
 /// Returns the case's name in reports.
 pub fn id(config: &MigrationConfig, spec: &CaseSpec) -> String {
-    let family = machine::family(&config.machine);
-    let family = family.strip_prefix("pc-").unwrap_or(family);
+    let family = short_name(machine::family(&config.machine));
     let mut channel = config.transport.to_string();
     for capability in &config.capabilities {
         channel.push_str(&format!("+{capability}"));

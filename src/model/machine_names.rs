@@ -30,6 +30,11 @@ impl TryFrom<Vec<String>> for MachineNames {
     }
 }
 
+/// Returns the name that people use for a machine type or a family: `q35` of `pc-q35`.
+pub(crate) fn short_name(machine: &str) -> &str {
+    machine.strip_prefix("pc-").unwrap_or(machine)
+}
+
 impl MachineNames {
     /// Tells whether no machine is named.
     pub fn is_empty(&self) -> bool {
@@ -44,9 +49,8 @@ impl MachineNames {
     /// Tells whether a machine type is meant; of an unknown one only what every machine is.
     pub fn include(&self, machine: Option<&str>) -> bool {
         let named = |machine: &str| {
-            let short = machine.strip_prefix("pc-").unwrap_or(machine);
             self.0.iter().any(|name| {
-                let rests = [machine, short].map(|of| of.strip_prefix(name.as_str()));
+                let rests = [machine, short_name(machine)].map(|of| of.strip_prefix(name.as_str()));
                 let mut rests = rests.into_iter().flatten();
                 rests.any(|rest| rest.is_empty() || rest.starts_with('-'))
             })

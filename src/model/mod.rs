@@ -26,6 +26,7 @@ pub use date::{BadDate, Date};
 pub use direction::{Direction, Side};
 pub use exclusion::Exclusion;
 pub use machine_names::MachineNames;
+pub(crate) use machine_names::short_name;
 pub use pattern::Pattern;
 pub use route::Route;
 pub use rule::Rule;

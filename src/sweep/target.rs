@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::devices::Property;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::driving::Driving;
+use crate::model::short_name;
 use crate::parallel::side_by_side;
 use crate::qemu::{Build, QemuError, machine};
 use crate::sweep::case_id::{CaseFamily, State};
@@ -107,7 +108,7 @@ pub(crate) fn label(architecture: &str, machine: &str, all: &[String]) -> String
     let family = machine::family(machine);
     let same_family = all.iter().filter(|other| machine::family(other) == family);
     match same_family.count() {
-        0 | 1 => with_architecture(architecture, family.strip_prefix("pc-").unwrap_or(family)),
+        0 | 1 => with_architecture(architecture, short_name(family)),
         _ => with_architecture(architecture, machine),
     }
 }

@@ -23,7 +23,7 @@ use crate::migration::diagnosis::reproducer::Script;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::save_new_machine_to;
 use crate::migration::result::RunResult;
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, short_name};
 use crate::qemu::{machine, private_dir};
 use crate::report::{Case, ChangedByLoad, Control, Outcome, Repeated, Split};
 use crate::stream::{Place, Stream};
@@ -133,8 +133,7 @@ pub(crate) async fn load(
 
 /// Makes a case of which nothing is known yet.
 pub(crate) fn untried_load(config: &MigrationConfig, composition: &Composition) -> Case {
-    let family = machine::family(&config.machine);
-    let id = format!("{}/load", family.strip_prefix("pc-").unwrap_or(family));
+    let id = format!("{}/load", short_name(machine::family(&config.machine)));
     untried(config, id, DEVICE_SET, composition, Direction::Forward)
 }
 
