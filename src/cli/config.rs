@@ -140,7 +140,7 @@ impl TryFrom<&MapArgs> for MapConfig {
             machines: Machines {
                 names: args.machine.clone(),
                 architectures: args.arch.clone(),
-                ..Machines::new()
+                ..Machines::default()
             },
             only: args.only.clone(),
             accelerators: args.accel.accel.clone(),
@@ -190,7 +190,7 @@ impl From<&MemoryArgs> for Memory {
 
 impl From<&SelfTestArgs> for SelfTestConfig {
     fn from(args: &SelfTestArgs) -> SelfTestConfig {
-        let mut config = SelfTestConfig::new();
+        let mut config = SelfTestConfig::default();
         config.build.clone_from(&args.build_arg);
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);
