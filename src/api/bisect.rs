@@ -66,12 +66,6 @@ impl RevisionRange {
             worktrees: None,
         }
     }
-
-    /// Sets the place of the QEMU program in the worktree.
-    pub fn program(mut self, path: impl Into<PathBuf>) -> RevisionRange {
-        self.program = path.into();
-        self
-    }
 }
 
 /// A search for the first build with which a case is another than with the builds before it.
@@ -122,29 +116,11 @@ impl BisectConfig {
             architecture: None,
             cache: CacheConfig::default(),
             confine: Confine::Auto,
-            guests: Guests::new(),
-            judging: Judging::new(),
+            guests: Guests::default(),
+            judging: Judging::default(),
             history: None,
             tries: 1,
         }
-    }
-
-    /// Sets the build that guests come from.
-    pub fn old(mut self, build: impl Into<String>) -> BisectConfig {
-        self.old = Some(build.into());
-        self
-    }
-
-    /// Sets the machine type.
-    pub fn machine(mut self, machine: impl Into<String>) -> BisectConfig {
-        self.machine = Some(machine.into());
-        self
-    }
-
-    /// Sets the file with the results of earlier runs.
-    pub fn history(mut self, file: impl Into<PathBuf>) -> BisectConfig {
-        self.history = Some(file.into());
-        self
     }
 }
 
@@ -170,7 +146,9 @@ impl BisectConfig {
 ///
 /// let builds = ["debian:bookworm", "debian:trixie", "debian:trixie-backports"];
 /// let case = "q35/am53c974/unix/forward".parse()?;
-/// let found = bisect(&BisectConfig::new(builds, case).machine("q35"), &Silent)?;
+/// let mut config = BisectConfig::new(builds, case);
+/// config.machine = Some("q35".to_owned());
+/// let found = bisect(&config, &Silent)?;
 /// if let Conclusion::Broke { first, .. } = found.conclusion {
 ///     println!("it breaks with {}", found.builds[first]);
 /// }
@@ -450,7 +428,7 @@ impl Searching<'_> {
             case: Some(config.case.clone()),
             memory: Memory {
                 history: config.history.clone(),
-                ..Memory::new()
+                ..Memory::default()
             },
         }
     }

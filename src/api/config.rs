@@ -1,6 +1,6 @@
 //! The configurations of the questions that can be asked.
 //!
-//! Every structure is made by `new` with the values that it needs, and changed by its methods or
+//! Every structure is made by `new` or `of` with the values that it needs, or by `default` where it needs none, and changed
 //! field by field.
 
 use std::path::PathBuf;
@@ -46,39 +46,9 @@ impl Builds {
             directions: Direction::BOTH.to_vec(),
         }
     }
-
-    /// Sets the guest's architecture.
-    pub fn architecture(mut self, architecture: impl Into<String>) -> Builds {
-        self.architecture = Some(architecture.into());
-        self
-    }
-
-    /// Sets the folder for fetched builds.
-    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Builds {
-        self.cache.folder = Some(folder.into());
-        self
-    }
-
-    /// Has nothing fetched: a build that is not in the folder is an error.
-    pub fn offline(mut self) -> Builds {
-        self.cache.offline = true;
-        self
-    }
-
-    /// Sets the confinement of all that the builds start.
-    pub fn confine(mut self, wish: Confine) -> Builds {
-        self.confine = wish;
-        self
-    }
-
-    /// Sets one direction alone.
-    pub fn direction(mut self, direction: Direction) -> Builds {
-        self.directions = vec![direction];
-        self
-    }
 }
 
-/// The lists and the policy that findings are judged by.
+/// The lists and the policy that findings are judged by; by default the shipped lists, and every rule with its own level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Judging {
@@ -86,25 +56,6 @@ pub struct Judging {
     pub lists: Vec<PathBuf>,
     /// The findings that count, and how much has to be known.
     pub policy: Policy,
-}
-
-impl Judging {
-    /// The shipped lists, and every rule with its own level.
-    pub fn new() -> Judging {
-        Judging::default()
-    }
-
-    /// Adds a folder with lists.
-    pub fn lists(mut self, folder: impl Into<PathBuf>) -> Judging {
-        self.lists.push(folder.into());
-        self
-    }
-
-    /// Sets the findings that count, and how much has to be known.
-    pub fn policy(mut self, policy: Policy) -> Judging {
-        self.policy = policy;
-        self
-    }
 }
 
 /// A comparison of two dumps.
@@ -133,27 +84,9 @@ impl StaticConfig {
         StaticConfig {
             builds,
             machine: None,
-            judging: Judging::new(),
-            memory: Memory::new(),
+            judging: Judging::default(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets the machine type.
-    pub fn machine(mut self, machine: impl Into<String>) -> StaticConfig {
-        self.machine = Some(machine.into());
-        self
-    }
-
-    /// Sets the lists and the policy.
-    pub fn judging(mut self, judging: Judging) -> StaticConfig {
-        self.judging = judging;
-        self
-    }
-
-    /// Sets the earlier results that the run is held against.
-    pub fn memory(mut self, memory: Memory) -> StaticConfig {
-        self.memory = memory;
-        self
     }
 }
 
@@ -224,7 +157,7 @@ pub struct SideArgs {
     pub destination: Vec<String>,
 }
 
-/// The guests of a run, and how they are moved.
+/// The guests of a run, and how they are moved; by default the default device set, once in each direction while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guests {
@@ -306,59 +239,6 @@ impl Guests {
         let named = self.device_sets.iter().chain(&self.devices).cloned();
         guest.chain(named)
     }
-
-    /// The default device set, moved once in each direction while it works.
-    pub fn new() -> Guests {
-        Guests::default()
-    }
-
-    /// Sets the user's own guest.
-    pub fn own(mut self, guest: GuestDescription) -> Guests {
-        self.own = Some(guest);
-        self
-    }
-
-    /// Adds a device set: a shipped one by its name, or a file by its path.
-    pub fn device_set(mut self, name: impl Into<String>) -> Guests {
-        self.device_sets.push(name.into());
-        self
-    }
-
-    /// Adds a folder whose device sets may reach the host.
-    pub fn trust(mut self, folder: impl Into<PathBuf>) -> Guests {
-        self.trusted.push(folder.into());
-        self
-    }
-
-    /// Adds a device as `-device` takes it.
-    pub fn device(mut self, arguments: impl Into<String>) -> Guests {
-        self.devices.push(arguments.into());
-        self
-    }
-
-    /// Sets that one guest moves back and forth.
-    pub fn loops(mut self, loops: Loops) -> Guests {
-        self.loops = Some(loops);
-        self
-    }
-
-    /// Sets the guest that works.
-    pub fn workload(mut self, workload: WorkloadKind) -> Guests {
-        self.workload = workload;
-        self
-    }
-
-    /// Sets that the machine never runs, and that its devices are driven from outside.
-    pub fn driven(mut self) -> Guests {
-        self.driven = true;
-        self
-    }
-
-    /// Sets that the machine never runs.
-    pub fn paused(mut self) -> Guests {
-        self.paused = true;
-        self
-    }
 }
 
 /// Migrations between two builds.
@@ -397,36 +277,12 @@ impl LiveConfig {
         LiveConfig {
             builds,
             machine: Some(machine.into()),
-            guests: Guests::new(),
+            guests: Guests::default(),
             lists: Vec::new(),
             case: None,
             exclude: Vec::new(),
-            memory: Memory::new(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets the guests, and how they are moved.
-    pub fn guests(mut self, guests: Guests) -> LiveConfig {
-        self.guests = guests;
-        self
-    }
-
-    /// Leaves cases out on purpose.
-    pub fn exclude(mut self, exclusion: Exclusion) -> LiveConfig {
-        self.exclude.push(exclusion);
-        self
-    }
-
-    /// Sets the case that alone is run and decides.
-    pub fn case(mut self, case: CaseName) -> LiveConfig {
-        self.case = Some(case);
-        self
-    }
-
-    /// Sets the earlier results that the run is held against.
-    pub fn memory(mut self, memory: Memory) -> LiveConfig {
-        self.memory = memory;
-        self
     }
 }
 
@@ -478,46 +334,16 @@ impl CheckConfig {
         CheckConfig {
             builds,
             machine: Some(machine.into()),
-            guests: Guests::new(),
+            guests: Guests::default(),
             doubts: Doubts::default(),
-            judging: Judging::new(),
+            judging: Judging::default(),
             case: None,
-            memory: Memory::new(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets the guests, and how they are moved.
-    pub fn guests(mut self, guests: Guests) -> CheckConfig {
-        self.guests = guests;
-        self
-    }
-
-    /// Sets the devices that are moved alone.
-    pub fn doubts(mut self, doubts: Doubts) -> CheckConfig {
-        self.doubts = doubts;
-        self
-    }
-
-    /// Sets the lists and the policy.
-    pub fn judging(mut self, judging: Judging) -> CheckConfig {
-        self.judging = judging;
-        self
-    }
-
-    /// Sets the case that alone is run and decides.
-    pub fn case(mut self, case: CaseName) -> CheckConfig {
-        self.case = Some(case);
-        self
-    }
-
-    /// Sets the earlier results that the run is held against.
-    pub fn memory(mut self, memory: Memory) -> CheckConfig {
-        self.memory = memory;
-        self
     }
 }
 
-/// The machines of a sweep.
+/// The machines of a sweep; by default the usual one of the builds' architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Machines {
@@ -530,25 +356,6 @@ pub struct Machines {
     pub all_machines: bool,
     /// Every architecture that has a usual machine.
     pub all_architectures: bool,
-}
-
-impl Machines {
-    /// The usual machine of the builds' architecture.
-    pub fn new() -> Machines {
-        Machines::default()
-    }
-
-    /// Adds a machine type.
-    pub fn name(mut self, name: impl Into<String>) -> Machines {
-        self.names.push(name.into());
-        self
-    }
-
-    /// Adds an architecture.
-    pub fn architecture(mut self, architecture: impl Into<String>) -> Machines {
-        self.architectures.push(architecture.into());
-        self
-    }
 }
 
 /// A pass of a sweep over what migrates as it is after reset, with drivers at work: each case of it has a name of its
@@ -605,61 +412,19 @@ impl SweepConfig {
     pub fn of(builds: Builds) -> SweepConfig {
         SweepConfig {
             builds,
-            machines: Machines::new(),
+            machines: Machines::default(),
             only: Vec::new(),
             one_by_one: false,
             second: Vec::new(),
             accelerators: AcceleratorPreference::default(),
             shard: None,
-            judging: Judging::new(),
+            judging: Judging::default(),
             jobs: None,
             timeout: Duration::from_secs(30),
             logs: None,
             case: None,
-            memory: Memory::new(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets the machines.
-    pub fn machines(mut self, machines: Machines) -> SweepConfig {
-        self.machines = machines;
-        self
-    }
-
-    /// Adds device types to try, with `*` for any text.
-    pub fn only(mut self, pattern: impl Into<String>) -> SweepConfig {
-        self.only.push(pattern.into());
-        self
-    }
-
-    /// Adds a pass with drivers at work.
-    pub fn second(mut self, pass: SecondPass) -> SweepConfig {
-        self.second.push(pass);
-        self
-    }
-
-    /// Sets the part of the run to do.
-    pub fn shard(mut self, shard: Shard) -> SweepConfig {
-        self.shard = Some(shard);
-        self
-    }
-
-    /// Sets the lists and the policy.
-    pub fn judging(mut self, judging: Judging) -> SweepConfig {
-        self.judging = judging;
-        self
-    }
-
-    /// Sets the case that alone is run and decides.
-    pub fn case(mut self, case: CaseName) -> SweepConfig {
-        self.case = Some(case);
-        self
-    }
-
-    /// Sets the earlier results that the run is held against.
-    pub fn memory(mut self, memory: Memory) -> SweepConfig {
-        self.memory = memory;
-        self
     }
 }
 
@@ -684,19 +449,7 @@ impl MergeConfig {
             reports: reports.into_iter().map(Into::into).collect(),
             partial: false,
             required_coverage: RequiredCoverage::default(),
-            memory: Memory::new(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets that shards may be missing.
-    pub fn partial(mut self) -> MergeConfig {
-        self.partial = true;
-        self
-    }
-
-    /// Sets the earlier results that the run is held against.
-    pub fn memory(mut self, memory: Memory) -> MergeConfig {
-        self.memory = memory;
-        self
     }
 }

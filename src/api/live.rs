@@ -29,10 +29,11 @@ use crate::report::{Notice, NoticeKind, Policy};
 /// # Examples
 /// Builds are needed for this, so it is not run with the other examples:
 /// ```no_run
-/// use migcompat::api::{Event, Guests, LiveConfig, live};
+/// use migcompat::api::{Event, LiveConfig, live};
 ///
-/// let guests = Guests::new().device("am53c974").paused();
-/// let config = LiveConfig::new("debian:bookworm", "debian:trixie", "q35").guests(guests);
+/// let mut config = LiveConfig::new("debian:bookworm", "debian:trixie", "q35");
+/// config.guests.devices.push("am53c974".to_owned());
+/// config.guests.paused = true;
 /// let progress = |event: Event<'_>| {
 ///     if let Event::Fetch(fetch) = event {
 ///         eprintln!("{fetch}");

@@ -95,12 +95,6 @@ impl LoadConfig {
             lists: Vec::new(),
         }
     }
-
-    /// Sets the guest that the state is of.
-    pub fn guest(mut self, guest: GuestDescription) -> LoadConfig {
-        self.guest = Some(guest);
-        self
-    }
 }
 
 /// Loads a saved guest into a build, without running it, and compares what the build has then with what was saved.

@@ -53,67 +53,6 @@ pub struct Memory {
     pub command: Vec<String>,
 }
 
-impl Memory {
-    /// Nothing that was before.
-    pub fn new() -> Memory {
-        Memory::default()
-    }
-
-    /// Sets the report that the run is held against.
-    pub fn baseline(mut self, report: impl Into<PathBuf>) -> Memory {
-        self.baseline = Some(report.into());
-        self
-    }
-
-    /// Sets the file with the results of earlier runs.
-    pub fn history(mut self, file: impl Into<PathBuf>) -> Memory {
-        self.history = Some(file.into());
-        self
-    }
-
-    /// Sets the file that holds what tests as it was.
-    pub fn lock(mut self, file: impl Into<PathBuf>) -> Memory {
-        self.lock = Some(file.into());
-        self
-    }
-
-    /// Sets the reason why a run that differs from the lock is done nonetheless.
-    pub fn acknowledged(mut self, reason: impl Into<String>) -> Memory {
-        self.acknowledged = Some(reason.into());
-        self
-    }
-
-    /// Sets the breaks that count.
-    pub fn gate(mut self, gate: Gate) -> Memory {
-        self.gate = gate;
-        self
-    }
-
-    /// Sets the file that says who owns which devices.
-    pub fn owners(mut self, file: impl Into<PathBuf>) -> Memory {
-        self.owners = Some(file.into());
-        self
-    }
-
-    /// Sets the tree of sources in which the files of a device are looked for.
-    pub fn tree(mut self, folder: impl Into<PathBuf>) -> Memory {
-        self.tree = Some(folder.into());
-        self
-    }
-
-    /// Sets the words of the command line, for the report.
-    pub fn command(mut self, words: impl IntoIterator<Item = String>) -> Memory {
-        self.command = words.into_iter().collect();
-        self
-    }
-
-    /// Sets the rules by which the history gives each case its tier.
-    pub fn tiers(mut self, rules: TierRules) -> Memory {
-        self.tiers = rules;
-        self
-    }
-}
-
 /// What a report was made with.
 pub(crate) struct Means<'m> {
     pub sought: Sought,

@@ -171,7 +171,8 @@ mod tests {
         let missing = StaticConfig::new("none.json", "none.json");
         let error = static_check(&missing, &Silent).expect_err("there is no such file");
         assert!(matches!(error, Error::Usage(_)), "{error:?}");
-        let wrong = pair("field-added").judging(Judging::new().lists("nowhere"));
+        let mut wrong = pair("field-added");
+        wrong.judging.lists.push("nowhere".into());
         let error = static_check(&wrong, &Silent).expect_err("there is no such folder");
         assert!(
             error.to_string().starts_with("cannot use the lists: "),

@@ -101,8 +101,8 @@ impl TryFrom<&SweepArgs> for SweepConfig {
                 old: args.old.clone(),
                 new: args.new.clone(),
                 architecture: None,
-                cache: CacheConfig::from(&args.cache),
-                confine: args.confine.confine,
+                cache: CacheConfig::from(&args.work.cache),
+                confine: args.work.confine.confine,
                 directions: args.direction.list().to_vec(),
             },
             machines: Machines {
@@ -117,9 +117,9 @@ impl TryFrom<&SweepArgs> for SweepConfig {
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging: judging_cases(&args.judge, &args.coverage, &args.exclude)?,
-            jobs: args.jobs.map(usize::from),
-            timeout: Duration::from_secs(args.timeout),
-            logs: args.keep_logs.clone(),
+            jobs: args.work.jobs.map(usize::from),
+            timeout: Duration::from_secs(args.work.timeout),
+            logs: args.work.keep_logs.clone(),
             case: args.case.case.clone(),
             memory: Memory::from(&args.memory),
         })
@@ -135,20 +135,20 @@ impl TryFrom<&MapArgs> for MapConfig {
         Ok(MapConfig {
             all_pairs: args.all_pairs,
             directions: args.direction.list().to_vec(),
-            cache: CacheConfig::from(&args.cache),
-            confine: args.confine.confine,
+            cache: CacheConfig::from(&args.work.cache),
+            confine: args.work.confine.confine,
             machines: Machines {
                 names: args.machine.clone(),
                 architectures: args.arch.clone(),
-                ..Machines::new()
+                ..Machines::default()
             },
             only: args.only.clone(),
             accelerators: args.accel.accel.clone(),
             shard: args.shard,
             judging,
-            jobs: args.jobs.map(usize::from),
-            timeout: Duration::from_secs(args.timeout),
-            logs: args.keep_logs.clone(),
+            jobs: args.work.jobs.map(usize::from),
+            timeout: Duration::from_secs(args.work.timeout),
+            logs: args.work.keep_logs.clone(),
             memory: Memory::from(&args.memory),
             ..MapConfig::new(&args.builds)
         })
@@ -190,7 +190,7 @@ impl From<&MemoryArgs> for Memory {
 
 impl From<&SelfTestArgs> for SelfTestConfig {
     fn from(args: &SelfTestArgs) -> SelfTestConfig {
-        let mut config = SelfTestConfig::new();
+        let mut config = SelfTestConfig::default();
         config.build.clone_from(&args.build_arg);
         config.machine.clone_from(&args.build.machine);
         config.architecture.clone_from(&args.build.arch);

@@ -109,7 +109,8 @@ fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Resu
     if !is_first {
         // Of a device that breaks already, the baseline says how.
         config.doubts = Doubts::New;
-        config.memory = config.memory.baseline(baseline).gate(Gate::New);
+        config.memory.baseline = Some(baseline.clone());
+        config.memory.gate = Gate::New;
     }
     if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
         config.memory.tree = Some(tree.top.clone());

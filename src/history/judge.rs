@@ -3,7 +3,7 @@
 use crate::history::flake::{Course, Step, Tries};
 use crate::history::row::is_bad;
 use crate::history::{Entry, Kind, Run, Tester};
-use crate::report::{FlakeRate, Memory, MemoryLabel, Outcome};
+use crate::report::{FlakeRate, Memory, MemoryLabel};
 
 /// The facts that a label rests on.
 enum Basis<'e> {
@@ -262,22 +262,5 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
                 then.run.day()
             )
         }
-    }
-}
-
-impl Outcome {
-    /// Returns the outcome of this name.
-    pub(crate) fn from_name(name: &str) -> Option<Outcome> {
-        [
-            Outcome::Pass,
-            Outcome::Fail,
-            Outcome::Crash,
-            Outcome::Hang,
-            Outcome::Lost,
-            Outcome::Broken,
-            Outcome::Skip,
-        ]
-        .into_iter()
-        .find(|outcome| outcome.to_string() == name)
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::model::{Accelerator, BuildRef, Direction, Version};
+use crate::model::{Accelerator, BuildRef, Direction, Version, display_as_serialized};
 use crate::report::identity::CaseKey;
 use crate::report::{AcceleratorUsed, Case, Leg, Outcome, Report};
 
@@ -228,7 +228,7 @@ pub struct Entry {
 }
 
 /// The kind of thing that a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A case that was tried.
@@ -239,21 +239,7 @@ pub enum Kind {
     Look,
 }
 
-impl Kind {
-    /// Returns the name in the file.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Case => "case",
-            Kind::Finding => "finding",
-            Kind::Look => "look",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Kind> {
-        let all = [Kind::Case, Kind::Finding, Kind::Look];
-        all.into_iter().find(|kind| kind.name() == name)
-    }
-}
+display_as_serialized!(Kind);
 
 /// A case, a finding or a look by the facts that stay from run to run, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

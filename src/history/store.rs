@@ -11,7 +11,7 @@ use crate::history::schema::{Refusal, prepare, prepare_to_read};
 use crate::history::tier;
 use crate::history::tier::TierChange;
 use crate::history::{BuildId, Entry, HistoryError, Kind, Run, Tester, TierRules, Trial};
-use crate::model::{Pattern, Version};
+use crate::model::{Pattern, Version, from_word};
 use crate::report::Outcome;
 
 /// The use of a history.
@@ -184,7 +184,7 @@ impl History {
     }
 
     fn kind(&self, name: String) -> Result<Kind, HistoryError> {
-        Kind::from_name(&name).ok_or_else(|| HistoryError::Unreadable {
+        from_word(&name).ok_or_else(|| HistoryError::Unreadable {
             file: self.file.clone(),
             what: "the kind of a row",
             text: name,
@@ -342,7 +342,7 @@ impl History {
         };
         let rows = read().map_err(|error| self.failed(error))?;
         let whole = |(kind, name, outcome, mut entry): (String, String, String, Entry)| {
-            let Some(known) = Outcome::from_name(&outcome) else {
+            let Some(known) = from_word(&outcome) else {
                 return Err(HistoryError::Unreadable {
                     file: self.file.clone(),
                     what: "the outcome",
@@ -447,7 +447,7 @@ fn case_id(transaction: &Transaction<'_>, row: &CaseRow) -> rusqlite::Result<i64
         "INSERT INTO cases (kind, key, name, machine, device_set, devices, direction, transport)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
-            row.kind.name(),
+            row.kind.to_string(),
             row.key,
             row.name,
             row.machine,

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::history::row::{day, is_bad};
 use crate::history::{Run, Trial};
+use crate::model::from_word;
 use crate::report::{Outcome, Tier};
 
 const HOUR: u64 = 3600;
@@ -274,7 +275,7 @@ impl Results<'_> {
             let mut taken = 0;
             while let Some(row) = rows.next()? {
                 let (at, outcome): (u64, String) = (row.get(0)?, row.get(1)?);
-                let outcome = Outcome::from_name(&outcome);
+                let outcome = from_word(&outcome);
                 let Some(outcome) = outcome.filter(|o| *o == Outcome::Pass || is_bad(*o)) else {
                     continue;
                 };

@@ -130,12 +130,13 @@ pub(crate) fn specs(directions: &[Direction]) -> Vec<CaseSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::output::devices::DeviceTree;
 
     fn counts(types: &[&str]) -> DeviceCounts {
         let lines = types
             .iter()
             .map(|of| format!("    dev: {of}, id \"\"\r\n      gpio-in \"\" 1\r\n"));
-        DeviceCounts::from_qtree(&lines.collect::<String>())
+        DeviceCounts::of(&DeviceTree::parse(&lines.collect::<String>()))
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::migration::checks::state::StateChecks;
 use crate::migration::config::{MigrationConfig, Step, Watcher};
 use crate::migration::diagnosis::evidence;
 use crate::migration::diagnosis::property_diff::Snapshots;
+use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg;
 use crate::migration::leg::error::{LegError, LegErrorKind};
@@ -520,8 +521,9 @@ impl MigrationRun<'_> {
 
 /// Asks both builds for the buses to plug a device into.
 async fn survey(source: &Vm, destination: &Vm) -> Surveyed {
-    let asked = tokio::try_join!(source.buses(), destination.buses());
-    let shared = asked.map(|(source, destination)| source.shared(&destination));
+    let asked = tokio::try_join!(source.device_tree(), destination.device_tree());
+    let shared =
+        asked.map(|(source, destination)| Buses::of(&source).shared(&Buses::of(&destination)));
     shared.map_err(|error| error.to_string())
 }
 

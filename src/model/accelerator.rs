@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{display_as_serialized, from_word};
+
 /// An accelerator that guests are moved with.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -19,9 +21,6 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// All of them.
-    pub const ALL: [Accelerator; 2] = [Accelerator::Tcg, Accelerator::Kvm];
-
     /// Tells whether memory that a guest writes while it is sent may be sent again, pass by pass. Under TCG a QEMU
     /// before 8.0 clears the dirty bits for a second pass without informing the translated code, which then writes pages
     /// unnoticed: they arrive stale, also from such a build to itself; 11.1 sometimes loses a page, too, the more often
@@ -34,25 +33,13 @@ impl Accelerator {
     }
 }
 
-impl fmt::Display for Accelerator {
-    /// Writes QEMU's name of it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Accelerator::Tcg => "tcg",
-            Accelerator::Kvm => "kvm",
-        })
-    }
-}
+display_as_serialized!(Accelerator);
 
 impl FromStr for Accelerator {
     type Err = BadAccelerator;
 
     fn from_str(text: &str) -> Result<Self, BadAccelerator> {
-        let known = Accelerator::ALL.into_iter();
-        let mut fitting = known.filter(|known| known.to_string() == text);
-        fitting
-            .next()
-            .ok_or_else(|| BadAccelerator::Unknown(text.to_owned()))
+        from_word(text).ok_or_else(|| BadAccelerator::Unknown(text.to_owned()))
     }
 }
 

@@ -5,8 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{display_as_serialized, from_word};
+
 /// The wish to confine the processes of builds: they write into the folders of their run alone, and reach no network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Confine {
     /// As far as the host can, except what is the user's own and may need more: scripts that start a build, device sets
     /// of trusted folders, and options of one side that lead out of the guest.
@@ -18,26 +21,13 @@ pub enum Confine {
     Require,
 }
 
-impl Confine {
-    const ALL: [Confine; 3] = [Confine::Auto, Confine::Off, Confine::Require];
-}
-
-impl fmt::Display for Confine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Confine::Auto => "auto",
-            Confine::Off => "off",
-            Confine::Require => "require",
-        })
-    }
-}
+display_as_serialized!(Confine);
 
 impl FromStr for Confine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Confine::ALL.into_iter().find(|of| of.to_string() == text);
-        known.ok_or_else(|| "there are auto, off and require".to_owned())
+        from_word(text).ok_or_else(|| "there are auto, off and require".to_owned())
     }
 }
 

@@ -1,8 +1,8 @@
 //! The direction in which a guest moves, and the two builds that it moves between.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use crate::model::display_as_serialized;
 
 /// The direction in which a guest moves: `Forward` from the old build to the new one, `Backward`
 /// from the new one to the old.
@@ -36,14 +36,7 @@ impl Direction {
     }
 }
 
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Direction::Forward => "forward",
-            Direction::Backward => "backward",
-        })
-    }
-}
+display_as_serialized!(Direction);
 
 /// The build that a line of a structured diff belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

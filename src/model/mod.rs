@@ -17,6 +17,7 @@ mod similar;
 mod version;
 mod virtio;
 mod visible;
+mod words;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, BadAccelerator};
 pub use build::{BuildKind, BuildRef};
@@ -38,3 +39,4 @@ pub(crate) use visible::{
     hidden_line, is_hidden, is_plain_json, make_visible, visible, visible_json, visible_lines,
     visible_output,
 };
+pub(crate) use words::{display_as_serialized, from_word, serialize_as_text};

@@ -97,11 +97,19 @@ impl Build {
             .filter(|arch| crate::qemu::machine::packages(arch).is_some())
             .map(str::to_owned);
         Build {
-            label: label.to_owned(),
-            kind: BuildKind::Binary,
             arch,
-            program: path.to_owned(),
             is_script: !is_elf(path),
+            ..Build::new(label, BuildKind::Binary, path.to_owned())
+        }
+    }
+
+    fn new(label: &str, kind: BuildKind, program: PathBuf) -> Build {
+        Build {
+            label: label.to_owned(),
+            kind,
+            arch: None,
+            program,
+            is_script: false,
             args: Vec::new(),
             env: Vec::new(),
             script: None,
@@ -148,21 +156,11 @@ impl Build {
         let modules = modules.unwrap_or_else(|| root.join("usr/lib/qemu/no-modules"));
         env.push(("QEMU_MODULE_DIR", Some(modules.into())));
         Some(Build {
-            label: label.to_owned(),
-            kind: BuildKind::Package,
             arch: Some(arch.to_owned()),
-            program: loader,
-            is_script: false,
             args,
             env,
-            script: None,
-            malloc_fill: None,
-            network: NetworkNamespace::Shared,
-            barriers: Barriers::NONE,
-            lacking: None,
-            folders: Vec::new(),
-            deadlines: Deadlines::default(),
             _in_use: in_use,
+            ..Build::new(label, BuildKind::Package, loader)
         })
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use qapi::qmp::ObjectPropertyInfo;
 use serde_json::Value;
 
+use crate::qemu::output::devices::{DeviceTree, Plugged};
 use crate::qemu::properties::{Kind, Object};
 use crate::qemu::qmp::{
-    CpuModelInfo, HumanCommand, QmpError, QueryCpuDefinitions, QueryCpuModelExpansion, Session,
+    CpuModelInfo, QmpError, QueryCpuDefinitions, QueryCpuModelExpansion, Session,
 };
 
 /// The values of a machine's properties, as far as the build tells them together.
@@ -36,16 +37,12 @@ impl Bulk {
         objects: &[Object],
         with_cpus: bool,
     ) -> Result<Bulk, QmpError> {
-        let command = HumanCommand {
-            command_line: "info qtree".to_owned(),
-        };
-        let tree = match session.execute(command, deadline).await {
-            Ok(text) => DeviceTree::parse(&text),
+        let tree = match DeviceTree::ask(session, deadline).await {
             Err(QmpError::Refused { .. }) => DeviceTree::default(),
-            Err(error) => return Err(error),
+            asked => asked?,
         };
         let mut bulk = Bulk {
-            printed: tree.by_path(objects),
+            printed: by_path(&tree, objects),
             features: BTreeMap::new(),
         };
         let cpus = objects.iter().filter(|object| object.kind == Kind::Cpu);
@@ -126,95 +123,33 @@ fn read(type_name: &str, printed: &str) -> Option<Value> {
     }
 }
 
-/// The devices on the buses of a machine, as `info qtree` prints them: each before those that are plugged into it.
-#[derive(Debug, Default)]
-pub(crate) struct DeviceTree {
-    devices: Vec<Plugged>,
-}
-
-/// A device on a bus.
-#[derive(Debug)]
-struct Plugged {
-    type_name: String,
-    /// Empty where it was given none.
-    id: String,
-    /// Number of the device whose bus it is on.
-    parent: Option<usize>,
-    /// The values of its properties, as they are printed.
-    properties: BTreeMap<String, String>,
-}
-
-impl DeviceTree {
-    /// Reads the output of `info qtree`.
-    pub(crate) fn parse(text: &str) -> DeviceTree {
-        let mut tree = DeviceTree::default();
-        // The devices that a line may be about, each with its indentation.
-        let mut open: Vec<(usize, usize)> = Vec::new();
-        for line in text.lines() {
-            let words = line.trim_start();
-            let indentation = line.len() - words.len();
-            // A type may have a comma in its name: `ARM,bitband-memory`.
-            let device = words
-                .strip_prefix("dev: ")
-                .and_then(|words| words.rsplit_once(", id "));
-            if let Some((type_name, id)) = device {
-                while open.pop_if(|(at, _)| *at >= indentation).is_some() {}
-                let parent = open.last().map(|(_, device)| *device);
-                open.push((indentation, tree.devices.len()));
-                tree.devices.push(Plugged {
-                    type_name: type_name.to_owned(),
-                    id: id.trim_end().trim_matches('"').to_owned(),
-                    parent,
-                    properties: BTreeMap::new(),
-                });
-                continue;
+/// Finds the devices that objects are, and returns what is printed of each by the path of the object. An
+/// object of which that is uncertain is left out.
+fn by_path(tree: &DeviceTree, objects: &[Object]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in objects {
+        let (of, name) = object.path.rsplit_once('/').unwrap_or_default();
+        let same_type = |(_, device): &(usize, &Plugged)| device.type_name == object.type_name;
+        let candidates = tree.devices.iter().enumerate().filter(same_type);
+        let parent = places.get(of).copied();
+        let place = match parent {
+            _ if of == WITH_ID => only(candidates.filter(|(_, device)| device.id == name)),
+            Some(_) => only(candidates.filter(|(_, device)| device.parent == parent)),
+            None => {
+                let alike = |other: &&Object| other.type_name == object.type_name;
+                let alone = objects.iter().filter(alike).count() == 1;
+                only(candidates).filter(|_| alone)
             }
-            // Deeper ones are of its buses.
-            let own = open.last().filter(|(at, _)| indentation == at + 2);
-            let device = own.and_then(|(_, device)| tree.devices.get_mut(*device));
-            if let Some((device, (name, value))) = device.zip(words.trim_end().split_once(" = ")) {
-                let properties = &mut device.properties;
-                properties
-                    .entry(name.to_owned())
-                    .or_insert(value.to_owned());
-            }
+        };
+        if let Some((place, _)) = place {
+            places.insert(&object.path, place);
         }
-        tree
     }
-
-    /// Returns the types of all devices.
-    pub(crate) fn types(&self) -> impl Iterator<Item = &str> {
-        self.devices.iter().map(|device| &*device.type_name)
-    }
-
-    /// Finds the devices that objects are, and returns what is printed of each by the path of the object. An
-    /// object of which that is uncertain is left out.
-    fn by_path(&self, objects: &[Object]) -> BTreeMap<String, BTreeMap<String, String>> {
-        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-        for object in objects {
-            let (of, name) = object.path.rsplit_once('/').unwrap_or_default();
-            let same_type = |(_, device): &(usize, &Plugged)| device.type_name == object.type_name;
-            let candidates = self.devices.iter().enumerate().filter(same_type);
-            let parent = places.get(of).copied();
-            let place = match parent {
-                _ if of == WITH_ID => only(candidates.filter(|(_, device)| device.id == name)),
-                Some(_) => only(candidates.filter(|(_, device)| device.parent == parent)),
-                None => {
-                    let alike = |other: &&Object| other.type_name == object.type_name;
-                    let alone = objects.iter().filter(alike).count() == 1;
-                    only(candidates).filter(|_| alone)
-                }
-            };
-            if let Some((place, _)) = place {
-                places.insert(&object.path, place);
-            }
-        }
-        let printed = places.into_iter().map(|(path, place)| {
-            let properties = self.devices[place].properties.clone();
-            (path.to_owned(), properties)
-        });
-        printed.collect()
-    }
+    let printed = places.into_iter().map(|(path, place)| {
+        let properties = tree.devices[place].properties.clone();
+        (path.to_owned(), properties)
+    });
+    printed.collect()
 }
 
 /// The object that holds the devices that were given an id.
@@ -306,7 +241,7 @@ mod tests {
             object("/machine/unattached/device[2]", "smbus-eeprom"),
         ];
         let bulk = Bulk {
-            printed: DeviceTree::parse(QTREE).by_path(&objects),
+            printed: by_path(&DeviceTree::parse(QTREE), &objects),
             features: BTreeMap::new(),
         };
         let value = |path: &str, of: &str, name: &str| {

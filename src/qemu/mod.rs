@@ -35,7 +35,6 @@ mod tree;
 
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
-pub(crate) use bulk::DeviceTree;
 pub use cache::{Cache, CacheConfig, Damage};
 pub(crate) use cache::{CacheError, Cached, InUse};
 pub use confinement::ConfinePolicy;

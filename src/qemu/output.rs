@@ -4,6 +4,7 @@
 //! Wordings that are parsed for their contents are here too, so that a new release needs changes in
 //! one place.
 
+pub(crate) mod devices;
 pub(crate) mod load;
 pub(crate) mod start;
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BuildRef, Direction};
+use crate::model::{BuildRef, Direction, display_as_serialized};
 use crate::report::identity::{CaseKey, FailureKey, FindingId, FindingKey, keys_of};
 use crate::report::{Case, Evidence, Finding, Level, Notice, NoticeKind, Outcome, Report, Tool};
 
@@ -35,16 +35,7 @@ impl BaselineStatus {
     }
 }
 
-impl fmt::Display for BaselineStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            BaselineStatus::New => "new",
-            BaselineStatus::Same => "same",
-            BaselineStatus::Fixed => "fixed",
-            BaselineStatus::Gone => "gone",
-        })
-    }
-}
+display_as_serialized!(BaselineStatus);
 
 /// An earlier report, and how this one differs from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CaseName, Version};
+use crate::model::{CaseName, Version, display_as_serialized};
 use crate::report::{Cause, Outcome, Tool};
 
 /// The format's name, written into every report of a search.
@@ -67,15 +67,7 @@ pub enum Judgement {
     Untested,
 }
 
-impl fmt::Display for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Judgement::Passes => "passes",
-            Judgement::Fails => "fails",
-            Judgement::Untested => "untested",
-        })
-    }
-}
+display_as_serialized!(Judgement, Place);
 
 /// The reason for which a build is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,16 +79,6 @@ pub enum Place {
     Last,
     /// It halves what is left.
     Between,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Place::First => "first",
-            Place::Last => "last",
-            Place::Between => "between",
-        })
-    }
 }
 
 /// A build that was tried.

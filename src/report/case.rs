@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, SectionName};
+use crate::model::{Direction, SectionName, display_as_serialized};
 use crate::report::{
     BaselineStatus, CaseTier, Cause, DrivenReport, LinuxReport, Memory, Notice, NoticeKind,
 };
@@ -53,19 +53,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            Outcome::Crash => "crash",
-            Outcome::Hang => "hang",
-            Outcome::Lost => "lost",
-            Outcome::Broken => "broken",
-            Outcome::Skip => "skip",
-        })
-    }
-}
+display_as_serialized!(Outcome);
 
 /// The same set from each build to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

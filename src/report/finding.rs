@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Direction, Rule, Side};
+use crate::model::{Direction, Rule, Side, display_as_serialized};
 use crate::report::{BaselineStatus, Memory};
 
 /// The severity of a finding; `Error` sorts first.
@@ -19,15 +19,7 @@ pub enum Level {
     Note,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Level::Error => "error",
-            Level::Warning => "warning",
-            Level::Note => "note",
-        })
-    }
-}
+display_as_serialized!(Level);
 
 /// The source of a finding, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

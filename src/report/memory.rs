@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::display_as_serialized;
 use crate::report::Sought;
 
 /// The meaning of a result beside the earlier ones of its case or finding.
@@ -39,18 +40,7 @@ impl MemoryLabel {
     }
 }
 
-impl fmt::Display for MemoryLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            MemoryLabel::Regression => "regression",
-            MemoryLabel::Known => "known",
-            MemoryLabel::Fixed => "fixed",
-            MemoryLabel::Flaky => "flaky",
-            MemoryLabel::Harness => "harness",
-            MemoryLabel::New => "new",
-        })
-    }
-}
+display_as_serialized!(MemoryLabel, Tier);
 
 /// What earlier runs say of a case or a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,15 +63,6 @@ pub enum Tier {
     Observe,
     /// It has passed so often and for so long that its failure fails a run.
     Gate,
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Tier::Observe => "observe",
-            Tier::Gate => "gate",
-        })
-    }
 }
 
 /// The tier of a case after a run.

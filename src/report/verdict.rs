@@ -1,10 +1,8 @@
 //! The verdict, drawn from the evidence and a policy.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::model::Direction;
+use crate::model::{Direction, display_as_serialized};
 use crate::report::{Case, Coverage, Finding, Notice, Outcome, Policy, Report, RequiredCoverage};
 
 /// The answer in one word.
@@ -19,15 +17,7 @@ pub enum Verdict {
     Untested,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Verdict::Compatible => "compatible",
-            Verdict::Incompatible => "incompatible",
-            Verdict::Untested => "untested",
-        })
-    }
-}
+display_as_serialized!(Verdict);
 
 impl Verdict {
     /// Draws the verdict from all the evidence of a report. No other place does.

@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, migcompat, script, stderr};
+use crate::common::{build, migcompat, script, stderr, words};
 use crate::live::Run;
 
 const OLD: &str = "debian:trixie";
@@ -65,16 +65,7 @@ fn what_is_no_list_of_accelerators_is_refused() {
 fn without_kvm_in_a_build_auto_is_emulation_and_kvm_is_untested() {
     let folder = tempfile::tempdir().unwrap();
     let lacking = without("kvm", NEW, folder.path());
-    let args = [
-        "live",
-        OLD,
-        &lacking,
-        "-M",
-        "q35",
-        "--device",
-        "pvpanic-pci",
-        "--paused",
-    ];
+    let args = words!("live {OLD} {lacking} -M q35 --device pvpanic-pci --paused");
     let run = Run::new(&[&args[..], &["--accel", "auto"]].concat());
     assert_eq!(run.outcomes(), ["pass", "pass"], "{}", run.said());
     assert_eq!(used(&run.report), ("tcg", vec!["kvm"]));
@@ -99,15 +90,7 @@ fn a_build_without_tcg_is_asked_and_dumped_and_its_guests_are_untested() {
     let lacking = without("tcg", NEW, folder.path());
     let run = Run::new(&["static", &lacking, NEW, "-M", "q35"]);
     assert_eq!(run.status(), Some(0), "{}", run.said());
-    let args = [
-        "live",
-        &lacking,
-        NEW,
-        "-M",
-        "q35",
-        "--device",
-        "pvpanic-pci",
-    ];
+    let args = words!("live {lacking} {NEW} -M q35 --device pvpanic-pci");
     let run = Run::new(&args);
     assert_eq!(run.status(), Some(125), "{}", run.said());
     assert!(

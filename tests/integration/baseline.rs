@@ -8,7 +8,7 @@ use macro_rules_attribute::apply;
 use serde_json::Value;
 
 use crate::common::{
-    build, dump, follows_the_schema, migcompat, report, script, stderr, stdout, with_builds,
+    build, dump, follows_the_schema, migcompat, report, script, stderr, stdout, with_builds, words,
 };
 
 /// Writes the report of a command into a folder, and returns its name.
@@ -165,17 +165,9 @@ fn every_format_says_what_is_new() {
         ),
     ] {
         for (format, wanted) in [("text", text), ("junit", junit), ("html", html)] {
-            let output = migcompat(&[
-                "static",
-                &old,
-                &new,
-                "--baseline",
-                baseline,
-                "--gate",
-                gate,
-                "--format",
-                format,
-            ]);
+            let output = migcompat(&words!(
+                "static {old} {new} --baseline {baseline} --gate {gate} --format {format}"
+            ));
             assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
             let shown = stdout(&output);
             assert!(
@@ -185,15 +177,9 @@ fn every_format_says_what_is_new() {
         }
     }
     // What is fixed passes in JUnit.
-    let output = migcompat(&[
-        "static",
-        &old,
-        &old,
-        "--baseline",
-        &all,
-        "--format",
-        "junit",
-    ]);
+    let output = migcompat(&words!(
+        "static {old} {old} --baseline {all} --format junit"
+    ));
     let shown = stdout(&output);
     assert!(
         shown.contains("testsuite name=\"baseline\" tests=\"2\""),

@@ -6,7 +6,7 @@ use macro_rules_attribute::apply;
 use migcompat::report::Evidence;
 use serde_json::Value;
 
-use crate::common::{dump, migcompat, root, stderr, stdout, with_builds};
+use crate::common::{dump, migcompat, root, stderr, stdout, with_builds, words};
 
 const PAIR: [&str; 2] = [
     "fixtures/rules/field-added/old.json",
@@ -355,13 +355,7 @@ fn a_report_names_the_policy_that_its_verdict_was_drawn_by() {
     });
     assert_eq!(plain["policy"], none);
     assert_eq!(plain["notices"], serde_json::json!([]));
-    let options = [
-        "--strict",
-        "--warn",
-        "field-added",
-        "--allow",
-        "field-removed",
-    ];
+    let options = words!("--strict --warn field-added --allow field-removed");
     let judged = report(&[&["static", PAIR[0], PAIR[1]][..], &options].concat());
     assert_eq!(
         judged["policy"],
@@ -390,14 +384,9 @@ fn a_stale_an_over_wide_and_a_double_entry_are_found() {
     let entries = format!("{entry}\n{entry}\n{volatile}\n{volatile}");
     std::fs::write(folder.path().join("own.toml"), entries).expect("writable");
     let rules = folder.path().display().to_string();
-    let output = migcompat(&[
-        "rules",
-        "check",
-        "--dumps",
-        "fixtures/dumps",
-        "--lists",
-        &rules,
-    ]);
+    let output = migcompat(&words!(
+        "rules check --dumps fixtures/dumps --lists {rules}"
+    ));
     assert_eq!(output.status.code(), Some(1));
     for complaint in [
         "own.toml:1: stale",
@@ -565,16 +554,7 @@ fn an_entry_of_ones_own_excuses_a_finding_until_it_expires() {
 fn a_suggested_entry_excuses_the_case_that_failed() {
     let folder = tempfile::tempdir().expect("a folder");
     let lists = folder.path().display().to_string();
-    let live = [
-        "live",
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "q35",
-        "--paused",
-        "--retries",
-        "1",
-    ];
+    let live = words!("live debian:bookworm debian:trixie -M q35 --paused --retries 1");
     let live = [
         &live[..],
         &["--device", "am53c974", "--direction", "forward"],

@@ -27,6 +27,19 @@ pub fn program(args: &[&str]) -> Command {
     command
 }
 
+/// The words of a command line, which has a space between any two: `words!("live {OLD} {NEW} -M q35")`.
+macro_rules! words {
+    ($line:literal) => {
+        crate::common::split(format!($line))
+    };
+}
+pub(crate) use words;
+
+/// Splits a line for [`words!`]. It outlives the test, as a literal would.
+pub fn split(line: String) -> Vec<&'static str> {
+    line.leak().split(' ').collect()
+}
+
 pub fn migcompat(args: &[&str]) -> Output {
     program(args).output().expect("it starts")
 }

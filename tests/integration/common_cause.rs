@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, report, script, stderr, with_builds};
+use crate::common::{build, report, script, stderr, with_builds, words};
 
 const OLD: &str = "debian:bookworm";
 
@@ -38,16 +38,7 @@ fn in_common(report: &Value) -> &Value {
 fn one_device_stands_for_those_that_differ_in_the_same_way() {
     let dir = tempfile::tempdir().unwrap();
     let new = other_vectors(dir.path());
-    let args = [
-        "live",
-        OLD,
-        &new,
-        "-M",
-        "q35",
-        "--paused",
-        "--direction",
-        "forward",
-    ];
+    let args = words!("live {OLD} {new} -M q35 --paused --direction forward");
     let output = with_builds(&[&args[..], &["--format", "json"]].concat())
         .output()
         .expect("it runs");

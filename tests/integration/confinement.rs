@@ -11,21 +11,14 @@ use serde_json::Value;
 use migcompat::internals::confinement::{behind, in_own_network};
 use migcompat::model::Barrier;
 
-use crate::common::{build, report, script, stderr, with_builds};
+use crate::common::{build, report, script, stderr, with_builds, words};
 
 const BUILD: &str = "debian:trixie";
 
 /// Moves a bare machine forward, or one with what else is asked for.
 fn run(builds: [&str; 2], more: &[&str]) -> (Output, Value) {
     let args = ["live", builds[0], builds[1], "-M", "q35", "--paused"];
-    let how = [
-        "--direction",
-        "forward",
-        "--retries",
-        "0",
-        "--format",
-        "json",
-    ];
+    let how = words!("--direction forward --retries 0 --format json");
     let output = with_builds(&[&args[..], &how, more].concat())
         .output()
         .unwrap();

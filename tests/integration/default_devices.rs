@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, report, script, with_builds};
+use crate::common::{build, report, script, with_builds, words};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -116,16 +116,9 @@ fn a_default_that_breaks_is_judged_by_a_guest_that_has_it() {
     // The same in both builds, or nothing: no guest more.
     let both = adds(folder.path(), "debian:bookworm", "e1000");
     for old in [&*both, OLD] {
-        let (found, status) = run(&[
-            "live",
-            old,
-            old,
-            "-M",
-            "q35",
-            "--device-set",
-            "bare",
-            "--paused",
-        ]);
+        let (found, status) = run(&words!(
+            "live {old} {old} -M q35 --device-set bare --paused"
+        ));
         assert_eq!((with_defaults(&found), status), (Vec::new(), Some(0)));
         assert_eq!(about_devices(&found), Vec::<&Value>::new());
     }

@@ -6,7 +6,7 @@ use std::fs;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::root;
+use crate::common::{root, words};
 use crate::live::Run;
 
 const BUILD: &str = "debian:bookworm-backports";
@@ -200,13 +200,7 @@ fn subsections(report: &Value, sent: bool) -> BTreeSet<(String, String)> {
 #[apply(test)]
 #[needs(Builds)]
 fn a_sweep_with_drivers_at_work_sends_all_subsections_but_those_that_are_listed() {
-    let pair = [
-        "sweep",
-        "debian:trixie",
-        "debian:trixie-backports",
-        "-M",
-        "q35",
-    ];
+    let pair = words!("sweep debian:trixie debian:trixie-backports -M q35");
     let run = Run::new(&[&pair[..], &["--driven"]].concat());
     let cases = run.report["cases"].as_array().unwrap();
     let of_driven = |case: &&Value| case["id"].as_str().unwrap().ends_with("/driven");
@@ -262,15 +256,7 @@ fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
     );
     let lacks = crate::common::script(folder.path(), "qemu-system-x86_64", &text);
     let sweep = |more: &[&str]| {
-        let args = [
-            "sweep",
-            BUILD,
-            &lacks,
-            "-M",
-            "q35",
-            "--only",
-            "virtio-net-pci",
-        ];
+        let args = words!("sweep {BUILD} {lacks} -M q35 --only virtio-net-pci");
         Run::new(&[&args[..], more].concat())
     };
     let plain = sweep(&[]);

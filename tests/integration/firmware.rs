@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds};
+use crate::common::{build, script, stderr, with_builds, words};
 use crate::live::Run;
 
 const BUILD: &str = "debian:bookworm";
@@ -145,14 +145,7 @@ fn machine_types_of_two_names_are_paired() {
         assert_eq!(case["control"]["new_to_new"], "pass");
     }
     // Each build has no type but that of its side.
-    let other = [
-        "-M",
-        "pc-q35-7.2=pc-q35-5.2",
-        "--device",
-        "e1000",
-        "--retries",
-        "0",
-    ];
+    let other = words!("-M pc-q35-7.2=pc-q35-5.2 --device e1000 --retries 0");
     let run = live(BUILD, "debian:bullseye", &other);
     assert_eq!(
         run.outcomes(),

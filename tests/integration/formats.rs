@@ -13,7 +13,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::common::{follows_the_schema, migcompat, program, root, stderr, stdout};
+use crate::common::{follows_the_schema, migcompat, program, root, stderr, stdout, words};
 use crate::pages::{everything, poisoned};
 
 const OLD: &str = "fixtures/rules/field-added/old.json";
@@ -569,13 +569,7 @@ fn events_are_lines_as_they_happen() {
 fn events_of_guests_are_lines() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("a.json").display().to_string();
-    let args = [
-        "live",
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "pc-q35-7.2",
-    ];
+    let args = words!("live debian:bookworm debian:trixie -M pc-q35-7.2");
     let more = ["--paused", "--device", "am53c974", "--direction", "forward"];
     let output =
         crate::common::with_builds(&[&args[..], &more, &["--events", "-", "-o", &report]].concat())

@@ -13,7 +13,7 @@ use migcompat::report::{Case, Outcome, Report, RunRecord};
 
 use crate::common::{
     build, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
-    wait_until, with_builds,
+    wait_until, with_builds, words,
 };
 
 /// Runs that each process records.
@@ -189,15 +189,7 @@ fn regressions_can_be_told_only_beside_a_history() {
         "{}",
         stderr(&output)
     );
-    let live = [
-        "live",
-        "/bin/false",
-        "/bin/false",
-        "-M",
-        "q35",
-        "--gate",
-        "regression",
-    ];
+    let live = words!("live /bin/false /bin/false -M q35 --gate regression");
     let output = migcompat(&live);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--history"), "{}", stderr(&output));
@@ -218,16 +210,7 @@ fn a_case_that_passed_with_an_earlier_build_is_a_regression_and_one_that_never_d
         ),
     );
     let run_with = |new: &str, device: &str, history: &str, more: &[&str]| {
-        let live = [
-            "live",
-            "debian:bookworm",
-            new,
-            "-M",
-            "q35",
-            "--paused",
-            "--direction",
-            "forward",
-        ];
+        let live = words!("live debian:bookworm {new} -M q35 --paused --direction forward");
         let one = ["--device", device, "--retries", "1", "--format", "json"];
         let memory = ["--history", history, "--gate", "regression"];
         let output = with_builds(&[&live[..], &one, &memory, more].concat()).output();
@@ -349,14 +332,7 @@ fn findings_have_a_history_and_can_be_regressions() {
     let run = |new: &str| {
         // Equal results of one second are one run.
         std::thread::sleep(Duration::from_millis(1100));
-        let memory = [
-            "--history",
-            &history,
-            "--gate",
-            "regression",
-            "--format",
-            "json",
-        ];
+        let memory = words!("--history {history} --gate regression --format json");
         let output = migcompat(&[&["static", &old, new][..], &memory].concat());
         (report(&output), output.status.code())
     };
@@ -398,35 +374,16 @@ fn findings_have_a_history_and_can_be_regressions() {
     // Without the baseline or the runs before, another file knows nothing of it, and a baseline does.
     let (mended, status) = run(&new);
     assert_eq!((labels(&mended), status), (only("known"), Some(0)));
-    let show = [
-        "history",
-        "show",
-        "forward/field-added/i8042/*",
-        "--history",
-        &history,
-    ];
+    let show = words!("history show forward/field-added/i8042/* --history {history}");
     let shown = stdout(&migcompat(&show));
     assert_eq!(shown.matches("  absent  ").count(), 3, "{shown}");
     assert_eq!(shown.matches("  found   ").count(), 1, "{shown}");
     assert!(shown.contains("  fixed: it was there with "), "{shown}");
     // A direction that nobody looked at is no repair.
-    let one_way = [
-        "--direction",
-        "forward",
-        "--history",
-        &history,
-        "--format",
-        "json",
-    ];
+    let one_way = words!("--direction forward --history {history} --format json");
     let output = migcompat(&[&["static", &old, &changed_file][..], &one_way].concat());
     assert!(report(&output)["run"]["sought"]["dumps"] == true);
-    let backward = [
-        "history",
-        "show",
-        "backward/field-added/i8042/*",
-        "--history",
-        &history,
-    ];
+    let backward = words!("history show backward/field-added/i8042/* --history {history}");
     let shown = stdout(&migcompat(&backward));
     assert_eq!(shown.matches("  absent  ").count(), 3, "{shown}");
 
@@ -475,24 +432,8 @@ fn a_build_is_the_program_that_runs_and_the_options_that_a_script_adds() {
         &format!("exec env {trixie} -global VGA.vgamem_mb=8 \"$@\""),
     );
     let hashes = |old: &str, new: &str| {
-        let live = [
-            "live",
-            old,
-            new,
-            "-M",
-            "q35",
-            "--paused",
-            "--direction",
-            "forward",
-        ];
-        let one = [
-            "--device",
-            "intel-hda",
-            "--retries",
-            "0",
-            "--format",
-            "json",
-        ];
+        let live = words!("live {old} {new} -M q35 --paused --direction forward");
+        let one = words!("--device intel-hda --retries 0 --format json");
         let output = with_builds(&[&live[..], &one].concat()).output();
         let report = report(&output.expect("it starts"));
         let hash = |side: &str| report["run"][side].as_str().expect("a hash").to_owned();
@@ -522,25 +463,9 @@ fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
         let before = second();
         wait_until("the same second", || second() != before);
         let live = ["live", "debian:bookworm", new, "-M", "q35", "--paused"];
-        let one = [
-            "--direction",
-            "forward",
-            "--device",
-            "intel-hda",
-            "--retries",
-            "0",
-        ];
+        let one = words!("--direction forward --device intel-hda --retries 0");
         let gate = ["--history", &history, "--gate", "tier", "--format", format];
-        let tiers = [
-            "--tier-passes",
-            "1",
-            "--tier-days",
-            "0",
-            "--tier-failures",
-            "2",
-            "--tier-hours",
-            "0",
-        ];
+        let tiers = words!("--tier-passes 1 --tier-days 0 --tier-failures 2 --tier-hours 0");
         let args = [&live[..], &one, &gate, &tiers].concat();
         with_builds(&args).output().expect("it starts")
     };
@@ -580,15 +505,7 @@ fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
     ] {
         assert!(shown.contains(wanted), "{shown}");
     }
-    let output = migcompat(&[
-        "static",
-        "none",
-        "none",
-        "--gate",
-        "tier",
-        "--history",
-        &history,
-    ]);
+    let output = migcompat(&words!("static none none --gate tier --history {history}"));
     assert_eq!(output.status.code(), Some(2));
     assert!(
         stderr(&output).contains("has no cases, and only cases have a tier"),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::{
     build, cache_dir, follows_the_schema, program, report, script, stderr, stdout, wait_until,
-    with_builds,
+    with_builds, words,
 };
 
 /// What a build folder has, so that it is one of a tree elsewhere.
@@ -323,13 +323,7 @@ fn a_watched_tree_is_checked_again_when_it_is_linked() {
     let top = tree(dir.path(), "10.0.13");
     link(&top, "debian:trixie");
     let told = dir.path().join("told");
-    let args = [
-        "--watch",
-        "--against",
-        "debian:trixie",
-        "--device-set",
-        "bare",
-    ];
+    let args = words!("--watch --against debian:trixie --device-set bare");
     let mut child = with_builds(&args)
         .current_dir(&top)
         .stdout(Stdio::null())

@@ -6,7 +6,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script};
+use crate::common::{build, script, words};
 use crate::live::Run;
 use crate::processes::{Fault, faulty};
 
@@ -252,14 +252,7 @@ for arg; do
 done
 esac"#;
     let forgets = changed(folder.path(), NEW, first);
-    let more = [
-        "--workload",
-        "linux",
-        "--direction",
-        "forward",
-        "--retries",
-        "0",
-    ];
+    let more = words!("--workload linux --direction forward --retries 0");
     let run = run(OLD, &forgets, &set(folder.path()), &more);
     let case = run.case(0);
     // The build forgets what it wrote itself, too.
@@ -315,21 +308,9 @@ fn a_sweep_with_linux_finds_the_device_whose_feature_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let first = "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off";
     let lacks = changed(folder.path(), NEW, first);
-    let run = Run::new(&[
-        "sweep",
-        NEW,
-        &lacks,
-        "-M",
-        "q35",
-        "--only",
-        "virtio-net-pci",
-        "--only",
-        "virtio-rng-pci",
-        "--direction",
-        "forward",
-        "--workload",
-        "linux",
-    ]);
+    let run = Run::new(&words!(
+        "sweep {NEW} {lacks} -M q35 --only virtio-net-pci --only virtio-rng-pci --direction forward --workload linux"
+    ));
     assert_eq!(run.status(), Some(1), "{}", run.said());
     let case = |id: &str| {
         let mut cases = run.report["cases"].as_array().unwrap().iter();
@@ -408,15 +389,7 @@ fn a_boot_of_which_the_build_dies_once_is_tried_again() {
     let line = faulty(&prefix, "query-status", fault, Some(&struck));
     let first = format!("case \"$*\" in *-incoming*) ;; *-initrd*) {line} ;; esac");
     let dies = changed(folder.path(), NEW, &first);
-    let args = [
-        "live",
-        &dies,
-        NEW,
-        "-M",
-        "q35",
-        "--device",
-        "virtio-rng-pci",
-    ];
+    let args = words!("live {dies} {NEW} -M q35 --device virtio-rng-pci");
     let more = ["--workload", "linux", "--direction", "forward"];
     let run = Run::new(&[&args[..], &more, &["--retries", "0"]].concat());
     assert!(struck.exists(), "{}", run.said());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds};
+use crate::common::{build, script, stderr, with_builds, words};
 use crate::needs::mounted;
 use crate::processes::{Fault, faulty, monitor};
 
@@ -305,12 +305,7 @@ fn memory_goes_to_its_places_in_a_file() {
 #[apply(test)]
 #[needs(Builds, PageFaults)]
 fn pages_that_a_guest_waits_for_have_a_connection_of_their_own() {
-    let both = [
-        "--capability",
-        "postcopy-ram",
-        "--capability",
-        "postcopy-preempt",
-    ];
+    let both = words!("--capability postcopy-ram --capability postcopy-preempt");
     let run = passes_with(OLD, &both);
     let names = serde_json::json!(["postcopy-ram", "postcopy-preempt"]);
     assert_eq!(run.case(0)["capabilities"], names);
@@ -362,15 +357,7 @@ done
 exec env {prefix} "$@""#
     );
     let stranger = script(folder.path(), "stranger", &text);
-    let args = [
-        "live",
-        NEW,
-        &stranger,
-        "-M",
-        "q35",
-        "--device",
-        "pvpanic-pci",
-    ];
+    let args = words!("live {NEW} {stranger} -M q35 --device pvpanic-pci");
     let how = ["--paused", "--direction", "forward", "--retries", "0"];
     let run = Run::new(&[&args[..], &how, &["--capability", "tls"]].concat());
     let case = run.case(0);
@@ -488,17 +475,7 @@ fn a_destination_that_stops_starting_is_a_crash_and_logs_of_runs_stay() {
         "echo worn out >&2; exit 1",
     );
     let logs = dir.path().join("logs");
-    let args = [
-        "live",
-        &old,
-        NEW,
-        "-M",
-        "q35",
-        "--device-set",
-        "bare",
-        "--loops",
-        "1",
-    ];
+    let args = words!("live {old} {NEW} -M q35 --device-set bare --loops 1");
     let keep = ["--retries", "0", "--keep-logs", logs.to_str().unwrap()];
     for runs in 1..=2 {
         let run = Run::new(&[&args[..], &keep].concat());
@@ -522,16 +499,7 @@ fn a_failed_case_that_a_list_allows_does_not_gate() {
     let entry = "[[migration]]\nsection = \"pciespscsi\"\nmachines = [\"pc-q35\"]\nby = \"8.0\"\n\
                  source = \"a test\"\nreason = \"meant to\"\n";
     fs::write(lists.path().join("own.toml"), entry).unwrap();
-    let args = [
-        "live",
-        OLD,
-        NEW,
-        "-M",
-        "pc-q35-7.2",
-        "--device",
-        "am53c974",
-        "--paused",
-    ];
+    let args = words!("live {OLD} {NEW} -M pc-q35-7.2 --device am53c974 --paused");
     let rules = ["--lists", lists.path().to_str().unwrap()];
     for (retries, status) in [("1", 0), ("0", 1)] {
         // Tried once, nobody knows whether it always fails.
@@ -638,14 +606,7 @@ fn a_machine_whose_guest_stays_silent_is_moved_as_it_is_after_reset() {
     // By itself it waits for five seconds at least, and for ten times what the plain machine takes.
     let begun = Instant::now();
     for (timeout, most) in [("3", 4.9), ("60", 50.0)] {
-        let how = [
-            "--direction",
-            "forward",
-            "--retries",
-            "0",
-            "--timeout",
-            timeout,
-        ];
+        let how = words!("--direction forward --retries 0 --timeout {timeout}");
         let run = Run::new(&[&args[..], &how].concat());
         let case = run.case(0);
         assert_eq!(case["id"], "q35/ad-hoc/unix/forward");
@@ -935,15 +896,7 @@ fn builds_that_are_none_leave_it_untested() {
 #[apply(test)]
 #[needs(Builds)]
 fn a_failed_case_and_the_finding_that_predicts_it_name_each_other() {
-    let args = [
-        "check",
-        OLD,
-        NEW,
-        "-M",
-        "pc-q35-7.2",
-        "--device",
-        "am53c974",
-    ];
+    let args = words!("check {OLD} {NEW} -M pc-q35-7.2 --device am53c974");
     let run = Run::new(&[&args[..], &["--direction", "forward"]].concat());
     assert_eq!(run.status(), Some(1), "{}", run.said());
     assert_eq!(run.outcomes_of("ad-hoc"), ["fail"]);
@@ -1226,16 +1179,7 @@ fn options_of_the_machine_type_are_given_by_a_device_set() {
 #[apply(test)]
 #[needs(Builds)]
 fn a_case_that_passes_is_repeated_and_its_times_are_real() {
-    let args = [
-        "live",
-        OLD,
-        NEW,
-        "-M",
-        "q35",
-        "--device-set",
-        "bare",
-        "--paused",
-    ];
+    let args = words!("live {OLD} {NEW} -M q35 --device-set bare --paused");
     let run = Run::new(&[&args[..], &["--repeat", "3", "--direction", "forward"]].concat());
     assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
     let case = run.case(0);

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, migcompat, report, root, script, stderr, stdout, with_builds};
+use crate::common::{build, migcompat, report, root, script, stderr, stdout, with_builds, words};
 use crate::processes::{Fault, faulty};
 
 const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
@@ -210,17 +210,7 @@ fn a_build_that_dies_or_hangs_did_not_refuse() {
         let text =
             format!("case \"$*\" in *-incoming*) {struck} ;; esac\nexec env {prefix} \"$@\"");
         let wrapper = script(folder.path(), "qemu-system-x86_64", &text);
-        let args = [
-            "load",
-            &state,
-            &wrapper,
-            "-M",
-            machine,
-            "--timeout",
-            "3",
-            "--retries",
-            "0",
-        ];
+        let args = words!("load {state} {wrapper} -M {machine} --timeout 3 --retries 0");
         let output = with_builds(&[&args[..], &["--format", "json"]].concat())
             .env("TMPDIR", folder.path())
             .output()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use macro_rules_attribute::apply;
 
-use crate::common::{dump, program, stderr, stdout, with_builds};
+use crate::common::{dump, program, stderr, stdout, with_builds, words};
 
 const FILTER: &str = "MIGCOMPAT_LOG";
 
@@ -86,18 +86,9 @@ fn a_log_that_cannot_be_written_is_wrong_usage() {
 #[needs(Builds)]
 fn a_migration_logs_its_processes_its_legs_and_what_is_said_on_the_monitors() {
     let (_folder, file) = log();
-    let arguments = [
-        "live",
-        "debian:bookworm",
-        "debian:bookworm",
-        "-M",
-        "q35",
-        "--device-set",
-        "bare",
-        "--direction",
-        "forward",
-        "--paused",
-    ];
+    let arguments = words!(
+        "live debian:bookworm debian:bookworm -M q35 --device-set bare --direction forward --paused"
+    );
     let output = with_builds(&arguments)
         .arg("--log")
         .arg(&file)

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::{
     build, dump, follows, follows_the_schema, migcompat, report, root, script, stderr, stdout,
-    with_builds,
+    with_builds, words,
 };
 
 /// Debian's builds, the oldest first.
@@ -341,15 +341,7 @@ fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
 
     // One that is left out on purpose is in no pair; a pattern that none has is told.
     let reason = "not ours";
-    let excluded = [
-        "--exclude",
-        "q35/am53c974/*",
-        "--exclude",
-        "nosuch",
-        "--reason",
-        reason,
-        "-v",
-    ];
+    let excluded = words!("--exclude q35/am53c974/* --exclude nosuch --reason {reason} -v");
     let args = [
         &["map"][..],
         &builds[..2],
@@ -383,14 +375,7 @@ fn a_build_that_does_not_start_leaves_its_pairs_untested() {
     let dead = script(folder.path(), "qemu-<b>x", "exit 3");
     let builds = [SUITES[2], SUITES[3], &dead];
     let history = folder.path().join("history.db").display().to_string();
-    let options = [
-        "--only",
-        "virtio-rng-pci",
-        "-M",
-        "q35",
-        "--history",
-        &history,
-    ];
+    let options = words!("--only virtio-rng-pci -M q35 --history {history}");
     let run = |more: &[&str]| {
         let args = [&["map"][..], &builds, &options, more].concat();
         with_builds(&args).output().expect("it starts")

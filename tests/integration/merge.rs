@@ -8,7 +8,7 @@ use macro_rules_attribute::apply;
 use migcompat::report::{Case, Report};
 use serde_json::{Value, json};
 
-use crate::common::{dump, follows_the_schema, program, root};
+use crate::common::{dump, follows_the_schema, program, root, words};
 
 const DEVICES: [&str; 6] = [
     "am53c974",
@@ -176,15 +176,7 @@ fn what_is_missing_is_named_and_nothing_is_compatible_without_it() {
     let notice = |shard: &str| json!({"kind": "shard-missing", "subject": shard, "detail": "the report is not whole"});
     assert_eq!(report["notices"], json!([notice("2/4"), notice("4/4")]));
     for format in ["text", "junit", "html"] {
-        let args = [
-            "merge",
-            "1.json",
-            "2.json",
-            "--partial",
-            "-q",
-            "--format",
-            format,
-        ];
+        let args = words!("merge 1.json 2.json --partial -q --format {format}");
         let output = migcompat(&args, folder.path());
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         let notice = "shard 4/4 is missing: the report is not whole";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use macro_rules_attribute::apply;
 
-use crate::common::{cache_dir, program, stderr, stdout, with_builds};
+use crate::common::{cache_dir, program, stderr, stdout, with_builds, words};
 use crate::needs::OFFLINE;
 
 /// A proxy for apt that takes no request, and counts who wants one.
@@ -128,14 +128,7 @@ fn what_is_not_in_the_cache_is_an_error_and_nothing_is_reached() {
 fn what_is_in_the_cache_is_used_and_kept() {
     crate::common::build("debian:bookworm");
     let proxy = Proxy::new();
-    let question = [
-        "static",
-        "debian:bookworm",
-        "debian:bookworm",
-        "-M",
-        "q35",
-        "--offline",
-    ];
+    let question = words!("static debian:bookworm debian:bookworm -M q35 --offline");
     let (output, came) = proxy.run(&mut with_builds(&question));
     assert_eq!(
         (output.status.code(), came),

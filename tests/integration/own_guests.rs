@@ -11,7 +11,7 @@ use std::process::Stdio;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{migcompat, report, root, script, stderr, stdout, with_builds};
+use crate::common::{migcompat, report, root, script, stderr, stdout, with_builds, words};
 
 const OLD: &str = "debian:bookworm-backports";
 const NEW: &str = "debian:trixie-backports";
@@ -111,14 +111,7 @@ fn the_line_to_blame_is_named() {
         -device virtio-rng-pci,id=rng0\n";
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
-    let args = [
-        "check",
-        "--guest",
-        &file,
-        "debian:bookworm",
-        "debian:trixie",
-        "--paused",
-    ];
+    let args = words!("check --guest {file} debian:bookworm debian:trixie --paused");
     let output = with_builds(&args)
         .args(["--format", "json"])
         .output()

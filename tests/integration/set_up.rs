@@ -12,7 +12,7 @@ use migcompat::internals::qemu::properties::{Kind, Object, Snapshot};
 use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 
-use crate::common::{build, cache_dir, script, with_builds};
+use crate::common::{build, cache_dir, script, with_builds, words};
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
@@ -95,16 +95,7 @@ fn a_changed_default_explains_the_load_that_fails_by_it() {
 #[needs(Builds)]
 fn an_option_of_one_side_breaks_and_mends_a_move() {
     let build = "debian:bookworm";
-    let live = [
-        "live",
-        build,
-        build,
-        "-M",
-        "q35",
-        "--paused",
-        "--retries",
-        "0",
-    ];
+    let live = words!("live {build} {build} -M q35 --paused --retries 0");
     let live = [&live[..], &["--device", "intel-hda"]].concat();
     let off = "-global intel-hda.msi=off";
     let outcomes = |more: &[&str]| -> Vec<String> {
@@ -138,16 +129,7 @@ fn the_advice_for_a_guest_makes_it_move() {
     std::fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let old = other_defaults(folder.path(), "bookworm", &["intel-hda.msi=off"]);
-    let live = [
-        "live",
-        &old,
-        "debian:bookworm",
-        "--paused",
-        "--retries",
-        "0",
-        "--guest",
-        &file,
-    ];
+    let live = words!("live {old} debian:bookworm --paused --retries 0 --guest {file}");
     let (moved, status) = report(&live);
     assert_eq!(status, Some(1));
     let answers = moved["guest"]["answers"].as_array().unwrap();
@@ -362,15 +344,7 @@ fn a_capability_of_one_side_is_named_with_its_property() {
 fn a_refused_config_byte_is_explained_by_its_capability_and_property() {
     let folder = tempfile::tempdir().unwrap();
     let new = other_defaults(folder.path(), "bookworm", &["virtio-rng-pci.vectors=0"]);
-    let args = [
-        "live",
-        "debian:bookworm",
-        &new,
-        "-M",
-        "q35",
-        "--retries",
-        "0",
-    ];
+    let args = words!("live debian:bookworm {new} -M q35 --retries 0");
     let how = ["--device", "virtio-rng-pci", "--direction", "forward"];
     for paused in [&[][..], &["--paused"]] {
         let (moved, status) = report(&[&args[..], &how, paused].concat());

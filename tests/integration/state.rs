@@ -5,7 +5,7 @@ use std::process::Command;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::with_builds;
+use crate::common::{with_builds, words};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -181,15 +181,7 @@ fn a_cpu_that_is_refused_is_explained_to_the_register() {
 fn a_field_that_a_load_leaves_to_chance_is_a_defect_within_the_build() {
     let build = "debian:bookworm-backports";
     for how in [&[][..], &["--paused"]] {
-        let args = [
-            "live",
-            build,
-            build,
-            "--format",
-            "json",
-            "-M",
-            "pc-q35-10.0",
-        ];
+        let args = words!("live {build} {build} --format json -M pc-q35-10.0");
         let args = [&args[..], &["--device", "uefi-vars-x64"], how].concat();
         let mut command = with_builds(&args);
         // The memory is zero now and then, as it should be.

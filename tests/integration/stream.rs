@@ -13,7 +13,7 @@ use migcompat::internals::stream::{
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use crate::common::{migcompat, program, stderr, stdout};
+use crate::common::{migcompat, program, stderr, stdout, words};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/streams")
@@ -326,30 +326,16 @@ const Q35: &str = "fixtures/streams/10.0.13/x86_64-q35.stream.zst";
 
 #[apply(test)]
 fn a_stream_is_shown_as_a_tree() {
-    let output = migcompat(&[
-        "stream",
-        "show",
-        S390X,
-        "--section",
-        "timer",
-        "--section",
-        "s390_css",
-    ]);
+    let output = migcompat(&words!(
+        "stream show {S390X} --section timer --section s390_css"
+    ));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     insta::assert_snapshot!(stdout(&output));
 }
 
 #[apply(test)]
 fn a_stream_is_shown_as_json_with_every_value() {
-    let output = migcompat(&[
-        "stream",
-        "show",
-        M68K,
-        "--section",
-        "t*r",
-        "--format",
-        "json",
-    ]);
+    let output = migcompat(&words!("stream show {M68K} --section t*r --format json"));
     let stream: Json = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(stream["machine"], "virt-7.2");
     assert_eq!(stream["description"], "present");
@@ -436,14 +422,7 @@ fn what_is_no_stream_is_refused() {
 
 #[apply(test)]
 fn two_streams_are_compared_field_by_field() {
-    let args = [
-        "--section",
-        "e1000e",
-        "--section",
-        "fw_cfg",
-        "--section",
-        "mc146818rtc",
-    ];
+    let args = words!("--section e1000e --section fw_cfg --section mc146818rtc");
     let output = migcompat(&[&["stream", "diff", OLD_Q35, Q35][..], &args[..2]].concat());
     insta::assert_snapshot!(stdout(&output));
     assert!(stdout(&output).contains("core.itr_intr_pending"));

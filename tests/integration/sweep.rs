@@ -7,7 +7,7 @@ use std::process::Output;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, program, script, stderr, stdout, with_builds};
+use crate::common::{build, program, script, stderr, stdout, with_builds, words};
 
 fn sweep(args: &[&str]) -> Output {
     let args = [&["sweep"], args].concat();
@@ -220,12 +220,7 @@ fn shards_joined_are_the_whole_run() {
     assert!(printed.contains("shard 3 is missing of 3"), "{printed}");
 
     // The same machine and devices, and another build.
-    let other = [
-        "debian:bookworm",
-        "debian:trixie-backports",
-        "-M",
-        "pc-q35-7.2",
-    ];
+    let other = words!("debian:bookworm debian:trixie-backports -M pc-q35-7.2");
     let (part, _) = report(&[&other, only.as_slice(), &["--shard", "3/3"]].concat());
     files[2] = written("other", &part);
     let mixed = merge(&files, &[]);
@@ -274,22 +269,9 @@ fn coverage_gates_where_it_is_asked_for() {
 #[apply(test)]
 #[needs(Builds)]
 fn several_machines_of_several_architectures_are_one_report() {
-    let (report, status) = report(&[
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "q35",
-        "-M",
-        "pc",
-        "-M",
-        "m68k/virt",
-        "-M",
-        "virt",
-        "-M",
-        "pc-q35-99.0",
-        "--only",
-        "virtio-rng*",
-    ]);
+    let (report, status) = report(&words!(
+        "debian:bookworm debian:trixie -M q35 -M pc -M m68k/virt -M virt -M pc-q35-99.0 --only virtio-rng*"
+    ));
     assert_eq!(status, Some(1), "aarch64 does not get across");
     assert_eq!(report["machine"], Value::Null);
     let places: Vec<(&str, &str)> = report["swept"]
@@ -345,20 +327,9 @@ fn several_machines_of_several_architectures_are_one_report() {
 #[apply(test)]
 #[needs(Builds)]
 fn a_page_shows_what_did_not_pass_and_no_more() {
-    let args = [
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "pc-q35-7.2",
-        "--direction",
-        "forward",
-        "--only",
-        "am53c974",
-        "--only",
-        "dc390",
-        "--only",
-        "e1000",
-    ];
+    let args = words!(
+        "debian:bookworm debian:trixie -M pc-q35-7.2 --direction forward --only am53c974 --only dc390 --only e1000"
+    );
     let output = sweep(&args);
     let text = stdout(&output);
     assert!(
@@ -475,14 +446,7 @@ fn a_control_of_the_other_build_that_fails_does_not_clear_the_pair() {
             "old_to_old",
         ),
     ] {
-        let args = [
-            "-M",
-            "pc-q35-10.0",
-            "--only",
-            "isa-vga",
-            "--direction",
-            broken,
-        ];
+        let args = words!("-M pc-q35-10.0 --only isa-vga --direction {broken}");
         let (report, status) = report(&[&pair[..], &args].concat());
         assert_eq!(report["verdict"], "incompatible", "{pair:?}");
         assert_eq!(status, Some(1));
@@ -505,20 +469,8 @@ fn a_control_of_the_other_build_that_fails_does_not_clear_the_pair() {
 #[apply(test)]
 #[needs(Builds)]
 fn a_few_devices_stand_for_many_that_fail_of_one_cause() {
-    let pair = [
-        "debian:trixie",
-        "debian:trixie-backports",
-        "-M",
-        "pc-q35-10.0",
-    ];
-    let only = [
-        "--only",
-        "virtio-*-pci",
-        "--only",
-        "e1000",
-        "--direction",
-        "forward",
-    ];
+    let pair = words!("debian:trixie debian:trixie-backports -M pc-q35-10.0");
+    let only = words!("--only virtio-*-pci --only e1000 --direction forward");
     let (packed, status) = report(&[&pair[..], &only].concat());
     assert_eq!(status, Some(1));
     let (alone, _) = report(&[&pair[..], &only, &["--one-by-one"]].concat());
@@ -570,18 +522,9 @@ fn what_a_list_allows_does_not_gate() {
     let text = ["am53c974", "dc390"].map(entry).concat();
     std::fs::write(lists.path().join("own.toml"), text).expect("written");
     let rules = lists.path().to_str().expect("a name");
-    let args = [
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "pc-q35-7.2",
-        "--direction",
-        "forward",
-        "--only",
-        "am53c974",
-        "--only",
-        "e1000",
-    ];
+    let args = words!(
+        "debian:bookworm debian:trixie -M pc-q35-7.2 --direction forward --only am53c974 --only e1000"
+    );
     let (gated, status) = report(&args);
     assert_eq!(status, Some(1));
     assert_eq!(gated["summary"]["errors"], 1);
@@ -592,16 +535,9 @@ fn what_a_list_allows_does_not_gate() {
     assert_eq!(case["outcome"], "fail");
     let by = case["allowed_by"].as_str().expect("an entry");
     assert!(by.contains("meant to"), "{by}");
-    let (denied, status) = report(&[
-        "debian:bookworm",
-        "debian:trixie",
-        "-M",
-        "pc-q35-7.2",
-        "--only",
-        "e1000",
-        "--deny",
-        "subsection-unknown",
-    ]);
+    let (denied, status) = report(&words!(
+        "debian:bookworm debian:trixie -M pc-q35-7.2 --only e1000 --deny subsection-unknown"
+    ));
     // What is built into boards concerns every guest; a SCSI controller that was not asked for, none.
     assert_eq!(status, Some(1), "{denied:#}");
     let findings = denied["findings"].as_array().expect("findings");

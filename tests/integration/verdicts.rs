@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, report, script, with_builds};
+use crate::common::{build, report, script, with_builds, words};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -78,15 +78,7 @@ fn what_was_asked_for_and_could_not_be_judged_leaves_a_pair_untested() {
         // The new build does not survive its own stream of it.
         ("live", ["--device", "isa-vga"], "broken"),
     ] {
-        let args = [
-            command,
-            NEW,
-            NEW,
-            "-M",
-            "pc-q35-7.2",
-            "--direction",
-            "forward",
-        ];
+        let args = words!("{command} {NEW} {NEW} -M pc-q35-7.2 --direction forward");
         let (found, status) = run(&[&args[..], &set, &["--paused"]].concat());
         let first = &found["cases"][0];
         assert_eq!(first["outcome"], outcome, "{command} {set:?}");
@@ -120,15 +112,7 @@ fn a_control_that_fails_does_not_clear_what_the_other_build_refuses() {
             "forward" => (dies_of_its_own(folder.path(), OLD), NEW.to_owned()),
             _ => (OLD.to_owned(), dies_of_its_own(folder.path(), NEW)),
         };
-        let args = [
-            "live",
-            &old,
-            &new,
-            "-M",
-            "pc-q35-7.2",
-            "--device",
-            "am53c974",
-        ];
+        let args = words!("live {old} {new} -M pc-q35-7.2 --device am53c974");
         let how = ["--paused", "--retries", "0", "--direction", direction];
         let (found, status) = run(&[&args[..], &how].concat());
         let case = &found["cases"][0];

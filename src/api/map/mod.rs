@@ -77,40 +77,16 @@ impl MapConfig {
             directions: Direction::BOTH.to_vec(),
             cache: CacheConfig::default(),
             confine: Confine::Auto,
-            machines: Machines::new(),
+            machines: Machines::default(),
             only: Vec::new(),
             accelerators: AcceleratorPreference::default(),
             shard: None,
-            judging: Judging::new(),
+            judging: Judging::default(),
             jobs: None,
             timeout: Duration::from_secs(30),
             logs: None,
-            memory: Memory::new(),
+            memory: Memory::default(),
         }
-    }
-
-    /// Sets that every build is tried with every later one.
-    pub fn all_pairs(mut self) -> MapConfig {
-        self.all_pairs = true;
-        self
-    }
-
-    /// Sets the machines.
-    pub fn machines(mut self, machines: Machines) -> MapConfig {
-        self.machines = machines;
-        self
-    }
-
-    /// Adds device types to try, with `*` for any text.
-    pub fn only(mut self, pattern: impl Into<String>) -> MapConfig {
-        self.only.push(pattern.into());
-        self
-    }
-
-    /// Sets the part of the run to do.
-    pub fn shard(mut self, shard: Shard) -> MapConfig {
-        self.shard = Some(shard);
-        self
     }
 
     /// Returns the sweep of two of the builds, by their places.

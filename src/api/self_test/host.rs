@@ -1,6 +1,5 @@
 //! What this host has of the things that tests of migrations need.
 
-use std::fmt;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::api::open_files;
-use crate::model::{Confine, ConfinedBuild};
+use crate::model::{Confine, ConfinedBuild, display_as_serialized};
 use crate::qemu::Cache;
 
 const MIB: u64 = 1 << 20;
@@ -43,15 +42,7 @@ pub enum HostState {
     Failed,
 }
 
-impl fmt::Display for HostState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            HostState::Ok => "ok",
-            HostState::Warning => "warning",
-            HostState::Failed => "failed",
-        })
-    }
-}
+display_as_serialized!(HostState);
 
 /// One respect in which a host is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,7 +5,7 @@ mod host;
 use std::fmt;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -49,25 +49,6 @@ pub struct SelfTestConfig {
     pub confine: Confine,
     /// The accelerators of the guests, the preferred one first; by default TCG alone.
     pub accelerators: AcceleratorPreference,
-}
-
-impl SelfTestConfig {
-    /// A test with the build at hand.
-    pub fn new() -> SelfTestConfig {
-        SelfTestConfig::default()
-    }
-
-    /// Sets the build.
-    pub fn build(mut self, build: impl Into<String>) -> SelfTestConfig {
-        self.build = Some(build.into());
-        self
-    }
-
-    /// Sets the folder for fetched builds.
-    pub fn cache(mut self, folder: impl Into<PathBuf>) -> SelfTestConfig {
-        self.cache.folder = Some(folder.into());
-        self
-    }
 }
 
 /// The answer of a self-test in one word.
@@ -155,8 +136,10 @@ fn recipes() -> Vec<Recipe> {
     };
     let guests = |device: &str, side_args: SideArgs| Guests {
         side_args,
+        devices: vec![device.to_owned()],
+        paused: true,
         retries: 0,
-        ..Guests::new().device(device).paused()
+        ..Guests::default()
     };
     // A side without MSI has another capability in the PCI configuration space, which the other refuses.
     let no_msi = || args(&["-global", "virtio-scsi-pci.vectors=0"]);
@@ -341,7 +324,8 @@ impl<'f> Hand<'f> {
         };
         let live_config = LiveConfig {
             machine: config.machine.clone(),
-            ..LiveConfig::of(builds, "").guests(guests)
+            guests,
+            ..LiveConfig::of(builds, "")
         };
         let began = Instant::now();
         let (outcome, detail) = match live(&live_config, &Silent) {

@@ -176,6 +176,19 @@ pub(crate) struct MapArgs {
     pub accel: AccelArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
+    #[command(flatten)]
+    pub work: SweepWorkArgs,
+    #[command(flatten)]
+    pub exclude: ExcludeArgs,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The guests of a sweep that are moved at once, and what they need.
+#[derive(Debug, Args)]
+pub(crate) struct SweepWorkArgs {
     /// Number of guests at once [default: one per CPU]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
@@ -189,12 +202,6 @@ pub(crate) struct MapArgs {
     pub cache: CacheArgs,
     #[command(flatten)]
     pub confine: ConfineArgs,
-    #[command(flatten)]
-    pub exclude: ExcludeArgs,
-    #[command(flatten)]
-    pub memory: MemoryArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 /// A guest that drives many devices at once.
@@ -255,19 +262,8 @@ pub(crate) struct SweepArgs {
     pub judge: JudgeArgs,
     #[command(flatten)]
     pub coverage: CoverageArgs,
-    /// Number of guests at once [default: one per CPU]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-    /// Time limit of one migration, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
-    /// Keep the logs of cases that do not pass in DIR [default: a new folder in the temporary one]
-    #[arg(long, value_name = "DIR")]
-    pub keep_logs: Option<PathBuf>,
     #[command(flatten)]
-    pub cache: CacheArgs,
-    #[command(flatten)]
-    pub confine: ConfineArgs,
+    pub work: SweepWorkArgs,
     #[command(flatten)]
     pub case: CaseArgs,
     #[command(flatten)]

@@ -39,16 +39,20 @@ fn stream(version_id: u32, description: &str, bytes: &[u8]) -> Stream {
     }
 }
 
-/// Fields of a device: name, type and length of each.
-fn fields(fields: &[(&str, &str, usize)]) -> String {
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, of, size)| format!(r#"{{"name": "{name}", "type": "{of}", "size": {size}}}"#))
-        .collect();
-    format!(
-        r#""vmsd_name": "dev", "version": 1, "fields": [{}]"#,
-        fields.join(", ")
-    )
+/// Describes a device by the names and sizes of its fields: unsigned numbers, unless a type is named (`x=buffer:4`).
+fn fields(layout: &str) -> String {
+    let field = |field: &str| {
+        let (name, size) = field.split_once(':').expect("a size");
+        let size: usize = size.parse().expect("a number");
+        let (name, of) = match name.split_once('=') {
+            Some((name, of)) => (name, of.to_owned()),
+            None => (name, format!("uint{}", 8 * size)),
+        };
+        format!(r#"{{"name": "{name}", "type": "{of}", "size": {size}}}"#)
+    };
+    let fields: Vec<String> = layout.split(' ').map(field).collect();
+    let fields = fields.join(", ");
+    format!(r#""vmsd_name": "dev", "version": 1, "fields": [{fields}]"#)
 }
 
 /// Parses a list for a forward leg between builds of which no version is known.
@@ -73,24 +77,20 @@ fn listed(losses: &[Loss]) -> Vec<(&str, Change, Option<&str>)> {
         .collect()
 }
 
-fn lost<'l>(
-    losses: &'l mut Vec<Loss>,
-    sent: (&str, &[u8]),
-    actual: (&str, &[u8]),
-    names: &StateNames,
-) -> Vec<(&'l str, Change, Option<&'l str>)> {
-    *losses = compare(
-        &stream(1, sent.0, sent.1),
-        &stream(1, actual.0, actual.1),
-        names,
-    );
-    listed(losses)
+fn paths(losses: &[Loss]) -> Vec<&str> {
+    losses.iter().map(|loss| loss.path.as_str()).collect()
+}
+
+/// Compares two sections, each by its description and its bytes.
+fn lost(sent: (&str, &[u8]), actual: (&str, &[u8]), names: &StateNames) -> Vec<Loss> {
+    let [sent, actual] = [sent, actual].map(|(description, bytes)| stream(1, description, bytes));
+    compare(&sent, &actual, names)
 }
 
 #[test]
 fn what_is_lost_and_what_only_looks_different() {
     use Change::{Changed, Displaced, Vanished};
-    let abc = fields(&[("a", "uint8", 1), ("b", "uint16", 2), ("c", "uint8", 1)]);
+    let abc = fields("a:1 b:2 c:1");
     let first: &[u8] = &[1, 2, 3, 4];
     type Lost<'r> = &'r [(&'r str, Change, Option<&'r str>)];
     // What is sent, what the destination describes and holds, and what is lost.
@@ -107,51 +107,36 @@ fn what_is_lost_and_what_only_looks_different() {
         (
             "the same name at another place, though all is zero",
             &[0; 4],
-            fields(&[("c", "uint8", 1), ("b", "uint16", 2), ("x", "uint8", 1)]),
+            fields("c:1 b:2 x:1"),
             &[0; 4],
             &[("c", Displaced, Some("x"))],
         ),
         (
             "a new field before two others, and none at the end",
             first,
-            fields(&[("new", "uint8", 1), ("a", "uint8", 1), ("b", "uint16", 2)]),
+            fields("new:1 a:1 b:2"),
             first,
             &[("a", Displaced, Some("new")), ("b", Displaced, Some("a"))],
         ),
-        (
-            "another name",
-            first,
-            fields(&[("a", "uint8", 1), ("beta", "uint16", 2), ("c", "uint8", 1)]),
-            first,
-            &[],
-        ),
+        ("another name", first, fields("a:1 beta:2 c:1"), first, &[]),
         (
             "another name with another value",
             first,
-            fields(&[("a", "uint8", 1), ("beta", "uint16", 2), ("c", "uint8", 1)]),
+            fields("a:1 beta:2 c:1"),
             &[1, 2, 9, 4],
             &[("b", Changed, Some("beta"))],
         ),
         (
             "two fields that were one",
             first,
-            fields(&[
-                ("a", "uint8", 1),
-                ("low", "uint8", 1),
-                ("high", "uint8", 1),
-                ("c", "uint8", 1),
-            ]),
+            fields("a:1 low:1 high:1 c:1"),
             first,
             &[],
         ),
         (
             "room that no field uses any more",
             first,
-            fields(&[
-                ("a", "uint8", 1),
-                ("unused", "unused_buffer", 2),
-                ("c", "uint8", 1),
-            ]),
+            fields("a:1 unused=unused_buffer:2 c:1"),
             &[1, 0, 0, 4],
             &[],
         ),
@@ -171,33 +156,27 @@ fn what_is_lost_and_what_only_looks_different() {
         (
             "a field of another width",
             first,
-            fields(&[("a", "uint8", 1), ("b", "uint32", 4), ("c", "uint8", 1)]),
+            fields("a:1 b:4 c:1"),
             &[1, 0, 0, 2, 3, 4],
             &[("b", Changed, None), ("c", Displaced, Some("b"))],
         ),
         (
             "a field less",
             first,
-            fields(&[("a", "uint8", 1), ("b", "uint16", 2)]),
+            fields("a:1 b:2"),
             &[1, 2, 3],
             &[("c", Vanished, None)],
         ),
     ];
     for (what, sent, description, actual, expected) in table {
-        let mut losses = Vec::new();
-        let found = lost(
-            &mut losses,
-            (&abc, sent),
-            (description, actual),
-            &StateNames::default(),
-        );
-        assert_eq!(&found, expected, "{what}");
+        let found = lost((&abc, sent), (description, actual), &StateNames::default());
+        assert_eq!(&listed(&found), expected, "{what}");
     }
 }
 
 #[test]
 fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
-    let description = fields(&[("a", "uint8", 1), ("b", "uint16", 2)]);
+    let description = fields("a:1 b:2");
     let losses = compare(
         &stream(1, &description, &[1, 2, 3]),
         &stream(1, &description, &[1, 2, 4]),
@@ -215,11 +194,7 @@ fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
 
 #[test]
 fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
-    let description = fields(&[
-        ("a", "uint8", 1),
-        ("unused", "unused_buffer", 4),
-        ("c", "uint8", 1),
-    ]);
+    let description = fields("a:1 unused=unused_buffer:4 c:1");
     let sent = stream(1, &description, &[0; 6]);
     let losses = compare(&sent, &Stream::default(), &StateNames::default());
     assert_eq!(
@@ -241,7 +216,7 @@ fn with_subsections(subsections: &[(&str, u8)]) -> (String, Vec<u8>) {
     }
     let description = format!(
         r#"{}, "subsections": [{}]"#,
-        fields(&[("a", "uint8", 1)]),
+        fields("a:1"),
         described.join(", ")
     );
     (description, bytes)
@@ -295,25 +270,18 @@ fn subsections_are_compared_with_those_of_their_name() {
     ];
     for (sent, actual, expected) in table {
         let (ours, theirs) = (with_subsections(sent), with_subsections(actual));
-        let mut losses = Vec::new();
         let found = lost(
-            &mut losses,
             (&ours.0, &ours.1),
             (&theirs.0, &theirs.1),
             &StateNames::default(),
         );
-        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(&found, expected, "{sent:?} {actual:?}");
+        assert_eq!(&paths(&found), expected, "{sent:?} {actual:?}");
     }
 }
 
 #[test]
 fn a_field_that_lies_in_padding_and_holds_it_is_reported() {
-    let padding = fields(&[
-        ("a", "uint8", 1),
-        ("unused", "unused_buffer", 3),
-        ("c", "uint8", 1),
-    ]);
+    let padding = fields("a:1 unused=unused_buffer:3 c:1");
     let sent: &[u8] = &[1, 0, 0, 0, 4];
     // What the destination describes and holds, and the fields that have their value from padding.
     type Row<'r> = (&'r str, String, &'r [u8], &'r [&'r str]);
@@ -321,51 +289,31 @@ fn a_field_that_lies_in_padding_and_holds_it_is_reported() {
         ("padding there too", padding.clone(), sent, &[]),
         (
             "fields",
-            fields(&[
-                ("a", "uint8", 1),
-                ("irq", "uint8", 1),
-                ("dma", "uint16", 2),
-                ("c", "uint8", 1),
-            ]),
+            fields("a:1 irq:1 dma:2 c:1"),
             sent,
             &["irq", "dma"],
         ),
         (
             "one that the load worked out",
-            fields(&[
-                ("a", "uint8", 1),
-                ("irq", "uint8", 1),
-                ("dma", "uint16", 2),
-                ("c", "uint8", 1),
-            ]),
+            fields("a:1 irq:1 dma:2 c:1"),
             &[1, 0, 0, 7, 4],
             &["irq"],
         ),
         (
             "one that reaches into a field that was sent",
-            fields(&[("ab", "uint16", 2), ("dma", "uint16", 2), ("c", "uint8", 1)]),
+            fields("ab:2 dma:2 c:1"),
             sent,
             &["dma"],
         ),
         (
             "one that was sent at another place",
-            fields(&[
-                ("c", "uint8", 1),
-                ("x", "uint8", 1),
-                ("a", "uint8", 1),
-                ("y", "uint16", 2),
-            ]),
+            fields("c:1 x:1 a:1 y:2"),
             sent,
             &["x"],
         ),
         (
             "one that the lists know",
-            fields(&[
-                ("a", "uint8", 1),
-                ("known", "uint8", 1),
-                ("dma", "uint16", 2),
-                ("c", "uint8", 1),
-            ]),
+            fields("a:1 known:1 dma:2 c:1"),
             sent,
             &["dma"],
         ),
@@ -424,17 +372,9 @@ fn real_streams_show_which_fields_lie_in_padding() {
 
 #[test]
 fn sections_of_two_versions_are_compared_by_names_alone() {
-    let sent = stream(
-        2,
-        &fields(&[("a", "uint8", 1), ("b", "uint8", 1), ("c", "uint8", 1)]),
-        &[1, 2, 3],
-    );
+    let sent = stream(2, &fields("a:1 b:1 c:1"), &[1, 2, 3]);
     // In other places, one with another value, one with another length, one not at all.
-    let actual = stream(
-        3,
-        &fields(&[("b", "uint8", 1), ("a", "uint8", 1), ("c", "uint16", 2)]),
-        &[9, 1, 0, 3],
-    );
+    let actual = stream(3, &fields("b:1 a:1 c:2"), &[9, 1, 0, 3]);
     let losses = compare(&sent, &actual, &StateNames::default());
     assert_eq!(listed(&losses), [("b", Change::Changed, None)]);
     assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
@@ -442,7 +382,7 @@ fn sections_of_two_versions_are_compared_by_names_alone() {
 
 /// A device with a field that writes descriptions of its own, and a field behind it.
 fn opaque(contents: &[u8], behind: u8) -> (String, Vec<u8>) {
-    let description = fields(&[("virtio", "virtio", contents.len()), ("n", "uint8", 1)]);
+    let description = fields(&format!("virtio=virtio:{} n:1", contents.len()));
     (description, [contents, &[behind]].concat())
 }
 
@@ -467,15 +407,12 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, actual, behind, expected) in table {
         let (ours, theirs) = (opaque(&short, 9), opaque(actual, behind));
-        let mut losses = Vec::new();
         let found = lost(
-            &mut losses,
             (&ours.0, &ours.1),
             (&theirs.0, &theirs.1),
             &StateNames::default(),
         );
-        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(found, expected, "{what}");
+        assert_eq!(paths(&found), expected, "{what}");
     }
     // One less is none either; bytes that are no subsection, or something else beside it, are
     // reported.
@@ -488,14 +425,12 @@ fn a_subsection_more_in_an_opaque_field_is_no_loss_and_hides_none() {
     ];
     for (what, sent, actual, reported) in table {
         let (ours, theirs) = (opaque(sent, 9), opaque(actual, 9));
-        let mut losses = Vec::new();
         let found = lost(
-            &mut losses,
             (&ours.0, &ours.1),
             (&theirs.0, &theirs.1),
             &StateNames::default(),
         );
-        let virtio = found.iter().any(|(path, ..)| *path == "virtio");
+        let virtio = paths(&found).contains(&"virtio");
         assert_eq!(virtio, reported, "{what}: {found:?}");
     }
 }
@@ -593,15 +528,8 @@ source = "a test"
         ),
     ] {
         let (ours, theirs) = (opaque(&sent, 9), opaque(&actual, behind));
-        let mut losses = Vec::new();
-        let found = lost(
-            &mut losses,
-            (&ours.0, &ours.1),
-            (&theirs.0, &theirs.1),
-            &known,
-        );
-        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(found, expected, "{what}");
+        let found = lost((&ours.0, &ours.1), (&theirs.0, &theirs.1), &known);
+        assert_eq!(paths(&found), expected, "{what}");
     }
 }
 
@@ -624,13 +552,7 @@ reason = "each takes what it knows"
 source = "a test"
 "#,
     );
-    let description = |config| {
-        fields(&[
-            ("clock", "buffer", 4),
-            ("config", "buffer", config),
-            ("n", "uint8", 1),
-        ])
-    };
+    let description = |config| fields(&format!("clock=buffer:4 config=buffer:{} n:1", config));
     let sent: &[u8] = &[1, 2, 3, 4, 5, 5, 6];
     let table: [(&str, usize, &[u8], &[&str]); 5] = [
         ("the clock", 2, &[9, 9, 3, 4, 5, 5, 6], &[]),
@@ -650,22 +572,14 @@ source = "a test"
         ),
     ];
     for (what, config, actual, expected) in table {
-        let mut losses = Vec::new();
         let theirs = description(config);
-        let found = lost(
-            &mut losses,
-            (&description(2), sent),
-            (&theirs, actual),
-            &known,
-        );
-        let found: Vec<&str> = found.iter().map(|(path, ..)| *path).collect();
-        assert_eq!(found, expected, "{what}");
+        let found = lost((&description(2), sent), (&theirs, actual), &known);
+        assert_eq!(paths(&found), expected, "{what}");
     }
     // The name in another description is another field.
-    let mut losses = Vec::new();
-    let elsewhere = fields(&[("clock", "buffer", 1)]).replace("\"dev\"", "\"other\"");
-    let found = lost(&mut losses, (&elsewhere, &[1]), (&elsewhere, &[2]), &known);
-    assert_eq!(found, [("clock", Change::Changed, None)]);
+    let elsewhere = fields("clock=buffer:1").replace("\"dev\"", "\"other\"");
+    let found = lost((&elsewhere, &[1]), (&elsewhere, &[2]), &known);
+    assert_eq!(listed(&found), [("clock", Change::Changed, None)]);
 }
 
 #[test]
@@ -681,13 +595,12 @@ source = "a test"
 reason = "a test"
 "#,
     );
-    let ours = fields(&[("a", "uint8", 1), ("b", "uint8", 1)]);
-    let theirs = fields(&[("a", "uint8", 1), ("beta", "uint8", 1)]);
-    let mut losses = Vec::new();
-    assert!(lost(&mut losses, (&ours, &[1, 2]), (&theirs, &[1, 2]), &known).is_empty());
-    let found = lost(&mut losses, (&ours, &[1, 2]), (&theirs, &[1, 3]), &known);
+    let ours = fields("a:1 b:1");
+    let theirs = fields("a:1 beta:1");
+    assert!(lost((&ours, &[1, 2]), (&theirs, &[1, 2]), &known).is_empty());
+    let found = lost((&ours, &[1, 2]), (&theirs, &[1, 3]), &known);
     // It is the field itself, not bytes that went into another.
-    assert_eq!(found, [("b", Change::Changed, None)]);
+    assert_eq!(listed(&found), [("b", Change::Changed, None)]);
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! The transports that a stream can take.
 
-use std::fmt;
 use std::str::FromStr;
 
-use crate::model::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Version, display_as_serialized, from_word};
 
 /// The first QEMU with `file:` addresses.
 const FILE_SINCE: Version = Version::new(8, 2, 0);
 
 /// A transport of a migration stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A socket in the file system.
     #[default]
@@ -25,15 +27,6 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them.
-    pub const ALL: [Transport; 5] = [
-        Transport::Unix,
-        Transport::Tcp,
-        Transport::Fd,
-        Transport::Exec,
-        Transport::File,
-    ];
-
     /// Returns why a pair of builds cannot use it, if it cannot.
     pub fn obstacle(self, old: Version, new: Version) -> Option<String> {
         let (side, version) = if old < new {
@@ -46,23 +39,12 @@ impl Transport {
     }
 }
 
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Transport::Unix => "unix",
-            Transport::Tcp => "tcp",
-            Transport::Fd => "fd",
-            Transport::Exec => "exec",
-            Transport::File => "file",
-        })
-    }
-}
+display_as_serialized!(Transport);
 
 impl FromStr for Transport {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Transport::ALL.into_iter().find(|t| t.to_string() == text);
-        known.ok_or_else(|| "there are unix, tcp, fd, exec and file".to_owned())
+        from_word(text).ok_or_else(|| "there are unix, tcp, fd, exec and file".to_owned())
     }
 }

@@ -3,33 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::devices::{DeviceSet, Drivers, FallBack};
-use crate::qemu::DeviceTree;
+use crate::qemu::output::devices::DeviceTree;
 
 /// The buses of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Buses {
+pub(crate) struct Buses {
     names: BTreeSet<String>,
     types: BTreeSet<String>,
 }
 
 impl Buses {
-    /// Reads the output of `info qtree`.
-    pub fn from_qtree(text: &str) -> Buses {
-        let mut buses = Buses::default();
-        let mut lines = text.lines().map(str::trim);
-        while let Some(line) = lines.next() {
-            let Some(name) = line.strip_prefix("bus: ") else {
-                continue;
-            };
-            buses.names.insert(name.to_owned());
-            let kind = lines.next().and_then(|line| line.strip_prefix("type "));
-            buses.types.extend(kind.map(str::to_owned));
+    /// Returns the buses of a machine.
+    pub(crate) fn of(tree: &DeviceTree) -> Buses {
+        Buses {
+            names: tree.buses.iter().map(|bus| bus.name.clone()).collect(),
+            types: tree
+                .buses
+                .iter()
+                .filter_map(|bus| bus.type_name.clone())
+                .collect(),
         }
-        buses
     }
 
     /// Returns the buses that both machines have.
-    pub fn shared(&self, other: &Buses) -> Buses {
+    pub(crate) fn shared(&self, other: &Buses) -> Buses {
         Buses {
             names: &self.names & &other.names,
             types: &self.types & &other.types,
@@ -41,7 +38,12 @@ impl Buses {
     }
 
     /// Returns why a device of the set has no place on this machine, if one has none.
-    pub fn obstacle(&self, set: &DeviceSet, drivers: &Drivers, arch: &str) -> Option<String> {
+    pub(crate) fn obstacle(
+        &self,
+        set: &DeviceSet,
+        drivers: &Drivers,
+        arch: &str,
+    ) -> Option<String> {
         set.devices.iter().find_map(|device| {
             let driver = device.driver(arch);
             if let Some(bus) = device.bus() {
@@ -61,11 +63,11 @@ impl Buses {
 pub(crate) struct DeviceCounts(BTreeMap<String, usize>);
 
 impl DeviceCounts {
-    /// Reads the output of `info qtree`.
-    pub(crate) fn from_qtree(text: &str) -> DeviceCounts {
+    /// Counts the devices of a machine.
+    pub(crate) fn of(tree: &DeviceTree) -> DeviceCounts {
         let mut counts = BTreeMap::new();
-        for name in DeviceTree::parse(text).types() {
-            *counts.entry(name.to_owned()).or_default() += 1;
+        for device in &tree.devices {
+            *counts.entry(device.type_name.clone()).or_default() += 1;
         }
         DeviceCounts(counts)
     }
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn buses_are_read_and_what_has_no_place_is_reported() {
-        let buses = Buses::from_qtree(QTREE);
+        let buses = Buses::of(&DeviceTree::parse(QTREE));
         assert_eq!(buses.names.len(), 3);
         let drivers = Drivers::from_help(
             "name \"e1000\", bus PCI\nname \"sb16\", bus ISA\nname \"ide-cd\", bus IDE\n\

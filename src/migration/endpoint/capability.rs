@@ -1,13 +1,14 @@
 //! Migration capabilities and parameters, which both sides have to be given.
 
-use std::fmt;
 use std::str::FromStr;
 
 use nix::sys::resource::{Resource, getrlimit};
+use serde::{Deserialize, Serialize};
 
 use crate::migration::channel::transport::Transport;
 use crate::migration::endpoint::commands::SetParameters;
 use crate::migration::endpoint::tls;
+use crate::model::{display_as_serialized, from_word};
 use crate::report::LegSide;
 
 /// No limit, in effect: a copy of the guest's memory then takes milliseconds; by default 5.2 sends
@@ -40,7 +41,8 @@ const MULTIFD_CHANNELS: u8 = 4;
 const LOCKED_BY_ZERO_COPY: u64 = 64 << 20;
 
 /// A migration capability that a case can use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Capability {
     /// Pages go over connections of their own.
@@ -160,28 +162,13 @@ impl Capability {
     }
 }
 
-impl fmt::Display for Capability {
-    /// Writes QEMU's name of it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Capability::Multifd => "multifd",
-            Capability::PostcopyRam => "postcopy-ram",
-            Capability::PostcopyPreempt => "postcopy-preempt",
-            Capability::MappedRam => "mapped-ram",
-            Capability::ZeroCopySend => "zero-copy-send",
-            Capability::Xbzrle => "xbzrle",
-            Capability::AutoConverge => "auto-converge",
-            Capability::Tls => "tls",
-        })
-    }
-}
+display_as_serialized!(Capability);
 
 impl FromStr for Capability {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Capability::ALL.into_iter().find(|c| c.to_string() == text);
-        known.ok_or_else(|| {
+        from_word(text).ok_or_else(|| {
             let names = Capability::ALL.map(|capability| capability.to_string());
             format!("there are {}", names.join(", "))
         })

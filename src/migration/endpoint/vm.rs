@@ -12,15 +12,15 @@ use crate::devices::{Drivers, Known};
 use crate::guest::Board;
 use crate::migration::checks::changes::LoadChanges;
 use crate::migration::diagnosis::load_trace;
-use crate::migration::endpoint::buses::Buses;
 use crate::migration::endpoint::commands::{Cont, QueryStatus, Stop};
 use crate::migration::endpoint::driving::{Driving, Seat};
 use crate::migration::endpoint::tls;
 use crate::model::{Accelerator, Version};
 use crate::parallel::side_by_side;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
-use crate::qemu::qmp::{HumanCommand, QmpError};
+use crate::qemu::qmp::QmpError;
 use crate::qemu::{
     Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, accelerator,
     machine, option_value, quote,
@@ -393,23 +393,12 @@ impl Vm {
         })
     }
 
-    /// Asks for the buses to plug a device into.
+    /// Asks for its buses and the devices on them.
     ///
     /// # Errors
     /// The build does not say it.
-    pub async fn buses(&self) -> Result<Buses, QmpError> {
-        Ok(Buses::from_qtree(&self.qtree().await?))
-    }
-
-    /// Asks for the tree of buses and devices.
-    ///
-    /// # Errors
-    /// The build does not say it.
-    pub(crate) async fn qtree(&self) -> Result<String, QmpError> {
-        let command = HumanCommand {
-            command_line: "info qtree".to_owned(),
-        };
-        self.monitored.session.execute(command, self.command).await
+    pub(crate) async fn device_tree(&self) -> Result<DeviceTree, QmpError> {
+        DeviceTree::ask(&self.monitored.session, self.command).await
     }
 
     /// Asks how its devices are set up.

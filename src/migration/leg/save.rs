@@ -87,9 +87,9 @@ impl NewMachine {
     /// # Errors
     /// The build does not say it; in words.
     pub(crate) async fn devices(&self) -> Result<DeviceCounts, String> {
-        let told = self.vm.qtree().await;
-        let told = told.map_err(|error| format!("{}: {error}", self.label))?;
-        Ok(DeviceCounts::from_qtree(&told))
+        let tree = self.vm.device_tree().await;
+        let tree = tree.map_err(|error| format!("{}: {error}", self.label))?;
+        Ok(DeviceCounts::of(&tree))
     }
 
     /// Ends it. It has nothing to put in order.
