@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use crate::cli::args::{BisectArgs, DataFormat, Format, OutputArgs};
+use crate::cli::args::{BisectArgs, BySuffix, DataFormat, Format, OutputArgs};
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 use crate::model::visible;
@@ -49,19 +49,18 @@ impl Outputs {
     /// Checks the places, and chooses a format for each.
     ///
     /// # Errors
-    /// One cannot be written, or the formats are not as many as the places.
+    /// One cannot be written or has a suffix that no format has, or the formats are not as many as the places.
     pub(crate) fn new(args: &OutputArgs) -> Result<Outputs, Failure> {
         let files: Vec<Option<&Path>> = match args.output.as_slice() {
             [] => vec![None],
             files => files.iter().map(|file| Some(file.as_path())).collect(),
         };
-        let by_suffix = |file: Option<&Path>| file.and_then(Format::of_file);
         let mut outputs = Vec::new();
         for (index, &file) in files.iter().enumerate() {
-            let format = match args.format.as_slice() {
-                [] => by_suffix(file).unwrap_or(Format::Text),
-                [one] => *one,
-                several if several.len() == files.len() => several[index],
+            let typed = match args.format.as_slice() {
+                [] => None,
+                [one] => Some(*one),
+                several if several.len() == files.len() => Some(several[index]),
                 several => {
                     return Err(Failure::usage(anyhow!(
                         "there are {} formats and {} outputs: give one --format for all, or one for each -o",
@@ -72,7 +71,7 @@ impl Outputs {
             };
             let form = match args.suggest {
                 true => Form::Suggestions,
-                false => Form::Report(format),
+                false => Form::Report(Format::chosen(typed, file).map_err(Failure::usage)?),
             };
             let target = Target::new(file)?;
             outputs.push(Output { form, target });
@@ -90,13 +89,14 @@ impl Outputs {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn of_search(args: &BisectArgs) -> Result<Outputs, Failure> {
-        let format = match args.format {
+        let file = args.output.as_deref();
+        let format = match DataFormat::chosen(args.format, file).map_err(Failure::usage)? {
             DataFormat::Text => Format::Text,
             DataFormat::Json => Format::Json,
         };
         let output = Output {
             form: Form::Report(format),
-            target: Target::new(args.output.as_deref())?,
+            target: Target::new(file)?,
         };
         Ok(Outputs {
             outputs: vec![output],
@@ -322,6 +322,7 @@ mod tests {
             ("gl-code-quality-report.json", Some(Format::CodeQuality)),
             ("summary.md", Some(Format::Markdown)),
             ("a.txt", Some(Format::Text)),
+            ("a.log", Some(Format::Text)),
             ("json", None),
             ("/dev/stdout", None),
             ("a.json.d/report", None),

@@ -4,16 +4,18 @@ use std::io::{self, Write};
 
 use crate::api;
 use crate::api::{KnownCase, SelfTest, SelfTestConfig, Trust};
-use crate::cli::args::{DataFormat, SelfTestArgs};
+use crate::cli::args::{BySuffix, DataFormat, SelfTestArgs};
 use crate::cli::progress::Display;
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
 
 pub(crate) fn run(args: &SelfTestArgs) -> Result<Exit, Failure> {
-    let target = Target::new(args.output.as_deref())?;
+    let file = args.output.as_deref();
+    let format = DataFormat::chosen(args.format, file).map_err(Failure::usage)?;
+    let target = Target::new(file)?;
     let config = SelfTestConfig::from(args);
     let result = api::self_test(&config, &Display::new(args.quiet))?;
-    target.write_text(|out: &mut dyn Write| match args.format {
+    target.write_text(|out: &mut dyn Write| match format {
         DataFormat::Text => text(&result, args.quiet, out),
         DataFormat::Json => {
             serde_json::to_writer_pretty(&mut *out, &result)?;

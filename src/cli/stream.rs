@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, anyhow};
 
 use crate::cli::args::{
-    DataFormat, DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,
+    BySuffix, DataFormat, DiffArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,
 };
 use crate::cli::target::Target;
 use crate::cli::{Exit, Failure};
@@ -27,12 +27,12 @@ pub(crate) fn run(args: &StreamArgs) -> Result<Exit, Failure> {
 }
 
 fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
-    let target = Target::new(args.output.output.as_deref())?;
+    let (format, target) = output(&args.output)?;
     let sections = Sections::new(&args.output.section);
     let reading = read(&args.file, &args.output)?;
     let Reading { stream, error, .. } = &reading;
     let wanted = |section: &Section| sections.wanted(section.name.as_str());
-    target.write_text(|out| match args.output.format {
+    target.write_text(|out| match format {
         DataFormat::Text => show::text(stream, error.as_ref(), wanted, out),
         DataFormat::Json => show::json(stream, error.as_ref(), wanted, out),
     })?;
@@ -42,7 +42,7 @@ fn show_stream(args: &ShowArgs) -> Result<Exit, Failure> {
 }
 
 fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
-    let target = Target::new(args.output.output.as_deref())?;
+    let (format, target) = output(&args.output)?;
     let sections = Sections::new(&args.output.section);
     let lists = KnownIssues::load(&args.lists)
         .context("cannot use the lists")
@@ -69,7 +69,7 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     };
     let diffs = diff(old, new, &scope, |s| sections.wanted(s.name.as_str()));
     let labels = (args.old.display(), args.new.display());
-    target.write_text(|out| match args.output.format {
+    target.write_text(|out| match format {
         DataFormat::Text => {
             writeln!(out, "old: {}\nnew: {}", labels.0, labels.1)?;
             diff_text(&diffs, out)
@@ -90,6 +90,12 @@ fn diff_streams(args: &DiffArgs) -> Result<Exit, Failure> {
     } else {
         Exit::Incompatible
     })
+}
+
+fn output(args: &StreamOutputArgs) -> Result<(DataFormat, Target), Failure> {
+    let file = args.output.as_deref();
+    let format = DataFormat::chosen(args.format, file).map_err(Failure::usage)?;
+    Ok((format, Target::new(file)?))
 }
 
 fn read(file: &Path, args: &StreamOutputArgs) -> Result<Reading, Failure> {

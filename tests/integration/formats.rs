@@ -487,6 +487,73 @@ fn formats_are_one_for_all_or_one_for_each_output() {
 }
 
 #[apply(test)]
+fn a_suffix_that_no_format_has_is_refused_before_anything_is_done() {
+    const STREAM: &str = "fixtures/streams/7.2.22/s390x-ccw.stream.zst";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let builds = ["bisect", "a", "b", "--case", "q35/am53c974/unix/forward"];
+    // One that is not there would be told of otherwise.
+    for (command, suffixes) in [
+        (&["static", OLD, "nowhere.json"][..], ".json, .xml, .html"),
+        (&["sweep", "nowhere", "nowhere"], ".json, .xml, .html"),
+        (&["render", "nowhere.json"], ".json, .xml, .html"),
+        (&["stream", "show", "nowhere"], ".json, .txt, .log"),
+        (&["self-test", "nowhere"], ".json, .txt, .log"),
+        (&builds, ".json, .txt, .log"),
+    ] {
+        for name in ["a.foo", "report.json.gz", "a.json.bak"] {
+            let file = file(name);
+            let output = migcompat(&[command, &["-o", &file]].concat());
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            let suffix = &name[name.rfind('.').expect("one")..];
+            let wanted = format!("cannot write {file}: no format has the suffix {suffix}, but");
+            assert!(said.contains(&wanted), "{said}");
+            assert!(said.contains(suffixes), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+
+    let begins = |name: &str| {
+        let text = fs::read_to_string(file(name)).expect("written");
+        text.chars().next()
+    };
+    let compared = |name: &str, more: &[&str]| {
+        let file = file(name);
+        let args = [&["static", OLD, NEW, "-o", &file], more].concat();
+        assert_eq!(migcompat(&args).status.code(), Some(1), "{name}");
+    };
+    // A format that is typed is for any name, and so are list entries.
+    compared("a.foo", &["--format", "json"]);
+    assert_eq!(begins("a.foo"), Some('{'));
+    compared("known.toml", &["--suggest"]);
+    // What is text stays it: a log, a name without a suffix, the end of a release.
+    for name in ["a.log", "a", ".hidden", "report-10.0"] {
+        compared(name, &[]);
+        assert_eq!(begins(name), Some('e'), "{name}");
+    }
+    // Other commands have JSON by the suffix, too.
+    let shown = migcompat(&["stream", "show", STREAM, "-o", &file("shown.json")]);
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    assert_eq!(begins("shown.json"), Some('{'));
+}
+
+#[apply(test)]
+fn a_pipe_of_any_name_has_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe.foo");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let mut reader = std::process::Command::new("cat");
+    let reader = reader.arg(&pipe).stdout(std::process::Stdio::piped());
+    let reader = reader.spawn().expect("it runs");
+    let output = migcompat(&["static", OLD, NEW, "-o", &pipe.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let read = reader.wait_with_output().expect("it ends");
+    assert!(stdout(&read).starts_with("error[field-added]"));
+}
+
+#[apply(test)]
 fn what_is_no_report_is_not_rendered() {
     for (file, wanted) in [
         ("nowhere.json", "cannot read the report nowhere.json"),

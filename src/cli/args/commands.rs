@@ -134,9 +134,9 @@ pub(crate) struct BisectArgs {
     pub migration: MigrationArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
-    /// Format of the report
-    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
-    pub format: DataFormat,
+    /// Format of the report [default: by the suffix of FILE, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<DataFormat>,
     /// Write the report to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

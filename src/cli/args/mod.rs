@@ -18,7 +18,7 @@ pub(crate) use commands::{
 };
 pub(crate) use judging::{CoverageArgs, ExcludeArgs, GateArg, JudgeArgs, MemoryArgs, TierArgs};
 pub(crate) use migration::{LoopArgs, MigrationArgs, Workload};
-pub(crate) use output::{DataFormat, Format, OutputArgs};
+pub(crate) use output::{BySuffix, DataFormat, Format, OutputArgs};
 pub(crate) use tools::{
     BuildsArgs, BuildsCommand, CheckArgs, DiffArgs, DumpArgs, HistoryArgs, HistoryCommand,
     RulesArgs, RulesCommand, SelfTestArgs, ShowArgs, StreamArgs, StreamCommand, StreamOutputArgs,

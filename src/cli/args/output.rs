@@ -25,21 +25,67 @@ pub(crate) enum Format {
     Markdown,
 }
 
-impl Format {
+/// Formats of which the name of a file chooses one.
+pub(crate) trait BySuffix: Copy + 'static {
+    /// The format of what is read by people.
+    const TEXT: Self;
+    /// The endings of files; the longer of two comes first.
+    const SUFFIXES: &'static [(&'static str, Self)];
+
     /// Returns the format that the name of a file asks for, if it does.
-    pub(crate) fn of_file(file: &Path) -> Option<Format> {
+    fn of_file(file: &Path) -> Option<Self> {
         let name = file.file_name()?.to_str()?.to_ascii_lowercase();
-        // As GitLab's own documentation calls it.
-        if name == "gl-code-quality-report.json" {
-            return Some(Format::CodeQuality);
-        }
-        Format::BY_SUFFIX
-            .into_iter()
-            .find_map(|(suffix, format)| name.ends_with(suffix).then_some(format))
+        let mut suffixes = Self::SUFFIXES.iter();
+        suffixes.find_map(|&(suffix, format)| name.ends_with(suffix).then_some(format))
     }
 
-    /// The endings of files; the longer of two comes first.
-    const BY_SUFFIX: [(&str, Format); 8] = [
+    /// Returns the format of an output (standard output, if no file is named): the one that is typed, else that of the
+    /// suffix. Without a suffix it is text, and so it is for what is no regular file: a device, a pipe.
+    ///
+    /// # Errors
+    /// No format has the suffix.
+    fn chosen(typed: Option<Self>, file: Option<&Path>) -> Result<Self, NoFormat> {
+        let by_suffix = || file.and_then(Self::of_file);
+        if let Some(format) = typed.or_else(by_suffix) {
+            return Ok(format);
+        }
+        let is_special = |file: &Path| file.metadata().is_ok_and(|of| !of.is_file());
+        match file.and_then(|file| Some((file, suffix(file)?))) {
+            Some((file, suffix)) if !is_special(file) => Err(NoFormat {
+                file: file.to_owned(),
+                suffix,
+                known: Self::SUFFIXES.iter().map(|(known, _)| *known).collect(),
+            }),
+            _ => Ok(Self::TEXT),
+        }
+    }
+}
+
+/// Returns the suffix of a file's name, with its dot. The end of a release, as in `report-10.0`, is none.
+fn suffix(file: &Path) -> Option<String> {
+    let suffix = file.extension()?.to_string_lossy();
+    let is_number = suffix.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_number).then(|| format!(".{suffix}"))
+}
+
+/// A suffix by which no format can be chosen.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot write {}: no format has the suffix {suffix}, but these have one: {}; --format chooses one for any name",
+    file.display(),
+    known.join(", ")
+)]
+pub(crate) struct NoFormat {
+    file: PathBuf,
+    suffix: String,
+    known: Vec<&'static str>,
+}
+
+impl BySuffix for Format {
+    const TEXT: Format = Format::Text;
+    const SUFFIXES: &'static [(&'static str, Format)] = &[
+        // As GitLab's own documentation calls it.
+        ("gl-code-quality-report.json", Format::CodeQuality),
         (".codequality.json", Format::CodeQuality),
         (".sarif.json", Format::Sarif),
         (".sarif", Format::Sarif),
@@ -48,6 +94,16 @@ impl Format {
         (".html", Format::Html),
         (".md", Format::Markdown),
         (".txt", Format::Text),
+        (".log", Format::Text),
+    ];
+}
+
+impl BySuffix for DataFormat {
+    const TEXT: DataFormat = DataFormat::Text;
+    const SUFFIXES: &'static [(&'static str, DataFormat)] = &[
+        (".json", DataFormat::Json),
+        (".txt", DataFormat::Text),
+        (".log", DataFormat::Text),
     ];
 }
 

@@ -107,9 +107,9 @@ pub(crate) struct SelfTestArgs {
     pub build: BuildArgs,
     #[command(flatten)]
     pub accel: AccelArgs,
-    /// Format of the result
-    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
-    pub format: DataFormat,
+    /// Format of the result [default: by the suffix of FILE, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<DataFormat>,
     /// Write the result to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -195,9 +195,9 @@ pub(crate) struct StreamOutputArgs {
     /// Only sections whose name, or its part behind the last slash, fits GLOB (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub section: Vec<String>,
-    /// Format of the output
-    #[arg(long, value_enum, default_value_t = DataFormat::Text)]
-    pub format: DataFormat,
+    /// Format of the output [default: by the suffix of FILE, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<DataFormat>,
     /// Write to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
