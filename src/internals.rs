@@ -47,7 +47,7 @@ pub mod guest {
     pub struct Guest {
         /// The arguments of its board.
         pub arguments: Vec<String>,
-        /// What became of each part of the description.
+        /// The treatment of each part of the description.
         pub report: GuestFile,
     }
 

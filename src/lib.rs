@@ -58,6 +58,7 @@ mod vmstate;
 
 mod bisect;
 mod culprit;
+mod data;
 mod guest;
 mod input;
 mod owners;

@@ -11,7 +11,7 @@ use crate::migration::pool::RunFailure;
 use crate::model::{Direction, Rule};
 use crate::report::{Case, Confirmation, Finding, Level, Notice, NoticeKind, Outcome};
 
-/// What is known of guests that are started without our options.
+/// Findings about guests that are started without our options.
 #[derive(Debug, Default)]
 pub(crate) struct Defaults {
     pub findings: Vec<Finding>,

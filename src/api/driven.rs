@@ -1,4 +1,4 @@
-//! What it takes to drive the devices of a run's machines from outside.
+//! The means of driving the devices of a run's machines from outside.
 
 use crate::api::config::Guests;
 use crate::api::error::{Error, Problem};

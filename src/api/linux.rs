@@ -1,4 +1,4 @@
-//! What the Linux guests of a run are made of.
+//! The kernels and programs that the Linux guests of a run are made of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What outlives a run: the results that it is held against, where it is recorded, and the people to tell of it.
+//! Everything that outlives a run: the results that it is held against, where it is recorded, and the people to tell of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub struct Memory {
     pub command: Vec<String>,
 }
 
-/// What a report was made with.
+/// The means by which a report was made.
 pub(crate) struct Means<'m> {
     pub sought: Sought,
     /// Nothing where reports are joined, which say it themselves.
@@ -69,7 +69,7 @@ pub(crate) struct Recalled {
     lock: Option<PathBuf>,
     acknowledged: Option<String>,
     owners: Option<Owners>,
-    /// What is known of the run before it ends.
+    /// Notices that are known before the run ends.
     notices: Vec<Notice>,
     gate: Gate,
     began: SystemTime,

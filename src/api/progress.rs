@@ -25,7 +25,7 @@ pub enum Event<'e> {
     },
     /// The dumps of the builds are compared; what is found later may change these findings.
     Compared {
-        /// What was found.
+        /// The findings.
         findings: &'e [Finding],
     },
     /// The number of cases that are about to be run; there are more when a failure is split into
@@ -50,7 +50,7 @@ pub enum Event<'e> {
         place: Place,
         /// The number of builds that may still be the first, besides those at the ends.
         left: usize,
-        /// What is known by now.
+        /// The search by now.
         so_far: &'e Bisection,
     },
     /// The pairs of a map are known.
@@ -62,7 +62,7 @@ pub enum Event<'e> {
     BuildTried {
         /// The build.
         build: &'e Candidate,
-        /// What came of it.
+        /// The result.
         step: &'e BisectionStep,
     },
     /// A guest of a sweep has moved.
@@ -71,7 +71,7 @@ pub enum Event<'e> {
         number: usize,
         /// The machine type.
         machine: &'e str,
-        /// How far its sweep has come.
+        /// The progress of its sweep.
         advance: Advance,
     },
     /// A machine of a sweep is done.

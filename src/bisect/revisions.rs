@@ -20,7 +20,7 @@ const SHORT: usize = 12;
 pub(crate) struct Revisions {
     repository: PathBuf,
     revisions: Vec<Revision>,
-    /// What makes a build in a worktree, for a shell.
+    /// The command that makes a build in a worktree, for a shell.
     command: String,
     /// The place of the program in a worktree, or of a folder that has it.
     program: PathBuf,

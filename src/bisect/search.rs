@@ -25,7 +25,7 @@ pub(crate) enum State {
     Changed {
         before: usize,
         first: usize,
-        /// What it is from there on.
+        /// The judgement from there on.
         to: Judgement,
     },
 }

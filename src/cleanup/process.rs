@@ -31,7 +31,7 @@ impl Process {
     }
 }
 
-/// What a `/proc/PID/stat` says of a process that has not ended.
+/// The contents of `/proc/PID/stat` for a process that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub process: Process,

@@ -26,7 +26,7 @@ static HAS_STARTED: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RunId {
     process: Process,
-    /// Where the number of a process means what it means to us: the boot and the namespace.
+    /// The scope in which the number of a process means what it means to us: the boot and the namespace.
     space: String,
 }
 

@@ -1,4 +1,4 @@
-//! What is made of the definitions of the arguments: completions for a shell, and man pages.
+//! Completions for a shell and man pages, made of the definitions of the arguments.
 
 use std::io::Write;
 use std::path::Path;

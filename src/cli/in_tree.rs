@@ -101,19 +101,25 @@ pub(super) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// Returns the check that is asked for, with the owners that the tree names.
+fn config(args: &CheckBuildsArgs, tree: &Tree) -> Result<CheckConfig, Failure> {
+    let mut config = CheckConfig::try_from(args)?;
+    if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
+        config.memory.tree = Some(tree.top.clone());
+    }
+    Ok(config)
+}
+
 /// Checks the tree, and saves the report where it is to be the baseline.
 fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Result<Exit, Failure> {
     let baseline = &since.file;
-    let mut config = CheckConfig::try_from(args)?;
+    let mut config = config(args, tree)?;
     let is_first = reset || !baseline.exists();
     if !is_first {
         // Of a device that breaks already, the baseline says how.
         config.doubts = Doubts::New;
         config.memory.baseline = Some(baseline.clone());
         config.memory.gate = Gate::New;
-    }
-    if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
-        config.memory.tree = Some(tree.top.clone());
     }
     let mut known = None;
     let mut outputs = Outputs::new(&args.output)?;
@@ -149,7 +155,7 @@ fn once(args: &CheckBuildsArgs, tree: &Tree, since: &Since, reset: bool) -> Resu
     Ok(exit)
 }
 
-/// What the tree is held against.
+/// The report that the tree is held against.
 struct Since {
     /// The report of it. It need not be there.
     file: PathBuf,
@@ -227,11 +233,8 @@ fn built(base: &Base, tree: &Tree, arch: &str) -> Option<String> {
 
 /// Checks a build of the commit that the work began from as the tree is checked, and saves the report.
 fn save_base(args: &CheckBuildsArgs, tree: &Tree, build: &str, file: &Path) -> Result<(), Failure> {
-    let mut config = CheckConfig::try_from(args)?;
+    let mut config = config(args, tree)?;
     config.builds.new = build.to_owned();
-    if config.memory.tree.is_none() && tree.top.join(MAINTAINERS).is_file() {
-        config.memory.tree = Some(tree.top.clone());
-    }
     if !args.output.quiet {
         say(&format!("checking {build}, which the work began from"));
     }

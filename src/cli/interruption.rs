@@ -1,4 +1,4 @@
-//! What is known of a run while it is under way, and the report that is made of it if a signal ends the run.
+//! The results of a run while it is under way, and the report that is made of them if a signal ends the run.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ fn run() -> MutexGuard<'static, Option<Run>> {
     RUN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was reported of a run so far.
+/// The events of a run so far.
 #[derive(Debug, Default)]
 pub(crate) enum Known {
     /// Its builds are not ready.

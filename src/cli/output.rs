@@ -38,7 +38,7 @@ struct Output {
     target: Target,
 }
 
-/// What is written to a place.
+/// A report in the form for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Report(Format),
@@ -187,7 +187,7 @@ impl Output {
     }
 }
 
-/// What a command found out, in each form.
+/// The result of a command, in each form.
 pub(crate) trait Answer {
     fn verdict(&self) -> Verdict;
 

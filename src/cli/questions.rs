@@ -1,14 +1,8 @@
 //! The commands that ask the library whether guests migrate: arguments in, report out.
 
 use crate::api;
-use crate::api::{
-    CheckConfig, LiveConfig, LoadConfig, MapConfig, MergeConfig, Outcome, Progress, StaticConfig,
-    SweepConfig,
-};
-use crate::cli::args::{
-    CheckBuildsArgs, LiveArgs, LoadArgs, MapArgs, MergeArgs, OutputArgs, RenderArgs, StaticArgs,
-    SweepArgs,
-};
+use crate::api::{MapConfig, MergeConfig, Outcome, Progress};
+use crate::cli::args::{CheckBuildsArgs, MapArgs, MergeArgs, OutputArgs, RenderArgs};
 use crate::cli::events::EventLog;
 use crate::cli::interruption::Interruptible;
 use crate::cli::output::{Answer, Outputs};
@@ -20,37 +14,17 @@ pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
     if in_tree::is_meant(args) {
         return in_tree::check(args);
     }
-    answer(&args.output, |progress| {
-        let config = CheckConfig::try_from(args)?;
-        Ok(api::check(&config, progress)?)
-    })
+    ask(args, &args.output, api::check)
 }
 
-pub(crate) fn live(args: &LiveArgs) -> Result<Exit, Failure> {
-    answer(&args.output, |progress| {
-        let config = LiveConfig::try_from(args)?;
-        Ok(api::live(&config, progress)?)
-    })
-}
-
-pub(crate) fn sweep(args: &SweepArgs) -> Result<Exit, Failure> {
-    answer(&args.output, |progress| {
-        let config = SweepConfig::try_from(args)?;
-        Ok(api::sweep(&config, progress)?)
-    })
-}
-
-pub(crate) fn static_(args: &StaticArgs) -> Result<Exit, Failure> {
-    answer(&args.output, |progress| {
-        let config = StaticConfig::try_from(args)?;
-        Ok(api::static_check(&config, progress)?)
-    })
-}
-
-pub(crate) fn load(args: &LoadArgs) -> Result<Exit, Failure> {
-    answer(&args.output, |progress| {
-        let config = LoadConfig::try_from(args)?;
-        Ok(api::load(&config, progress)?)
+/// Asks a question of the library as the arguments configure it.
+pub(crate) fn ask<'a, A, C: TryFrom<&'a A, Error = Failure>>(
+    args: &'a A,
+    output: &OutputArgs,
+    question: impl FnOnce(&C, &dyn Progress) -> Result<Outcome, api::Error>,
+) -> Result<Exit, Failure> {
+    report_to(Outputs::new(output)?, output, |progress| {
+        Ok(question(&C::try_from(args)?, progress)?.report)
     })
 }
 
@@ -80,14 +54,6 @@ pub(crate) fn map(args: &MapArgs) -> Result<Exit, Failure> {
         let config = MapConfig::try_from(args)?;
         Ok(api::map(&config, progress)?)
     })
-}
-
-fn answer(
-    output: &OutputArgs,
-    ask: impl FnOnce(&dyn Progress) -> Result<Outcome, Failure>,
-) -> Result<Exit, Failure> {
-    let outputs = Outputs::new(output)?;
-    report_to(outputs, output, |progress| Ok(ask(progress)?.report))
 }
 
 /// Makes an answer and writes it to all places that were checked before; a signal has what is known by then written

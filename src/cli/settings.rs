@@ -15,7 +15,7 @@ use crate::model::nearest;
 
 /// The file's name.
 const FILE: &str = "migcompat.toml";
-/// What the names of variables begin with.
+/// The beginning of the names of variables.
 const PREFIX: &str = "MIGCOMPAT_";
 
 /// `MIGCOMPAT_LOG` is the filter of the log.
@@ -43,7 +43,7 @@ struct Settings {
 /// An option that the command line does not have.
 struct Added {
     words: Vec<OsString>,
-    /// Where it is from.
+    /// The source of it.
     source: String,
 }
 

@@ -12,7 +12,7 @@ use crate::input::read_text;
 use crate::model::{MachineNames, Version, hidden_line};
 use crate::qemu::is_id;
 
-/// What is wrong with text that could pass for something else where it is shown.
+/// The fault of a text that could pass for something else where it is shown.
 const NOT_SEEN: &str =
     "a character that nobody sees, such as a control character or a change of direction";
 

@@ -5,36 +5,29 @@ use std::sync::LazyLock;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::data::data_files;
 use crate::devices::{DeviceError, DeviceSet};
 
-macro_rules! shipped_file {
-    ($name:literal) => {
-        (
-            concat!("device-sets/", $name, ".toml"),
-            include_str!(concat!("../../device-sets/", $name, ".toml")),
-        )
-    };
-}
-
 /// The sets that come with the program; a run without a choice takes the first one.
-const SHIPPED: &[(&str, &str)] = &[
-    shipped_file!("default"),
-    shipped_file!("bare"),
-    shipped_file!("network"),
-    shipped_file!("storage"),
-    shipped_file!("usb"),
-    shipped_file!("display"),
-    shipped_file!("sound"),
-    shipped_file!("platform"),
-    shipped_file!("memory"),
-    shipped_file!("bridges"),
-    shipped_file!("can"),
-    shipped_file!("cxl"),
+const SHIPPED: &[(&str, &str)] = data_files!(
+    "device-sets":
+    "default",
+    "bare",
+    "network",
+    "storage",
+    "usb",
+    "display",
+    "sound",
+    "platform",
+    "memory",
+    "bridges",
+    "can",
+    "cxl",
     // Behind the others: what it has too is plugged in as they have it where a device is asked for by its driver.
-    shipped_file!("drivers"),
-];
+    "drivers",
+);
 
-/// What a driver from outside does to devices; [`crate::driver`] reads it.
+/// The accesses of a driver from outside to devices; [`crate::driver`] reads them.
 pub(crate) const DRIVEN: &str = include_str!("../../device-sets/driven.toml");
 
 /// The shipped sets, parsed once; their validity is checked by this package's tests, and depends on

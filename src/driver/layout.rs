@@ -42,7 +42,7 @@ pub(crate) struct Function {
     /// Class, subclass and programming interface, in one number: 0x010601.
     pub class: u32,
     pub bars: Vec<Bar>,
-    /// What is behind it, if it is a bridge.
+    /// The bus behind it, if it is a bridge.
     pub behind: Option<Bus>,
 }
 

@@ -293,7 +293,7 @@ mod tests {
     use crate::driver::access::Width;
     use crate::qemu::block_on;
 
-    /// What a machine that gives these answers makes of two reads and a write between them.
+    /// Results of two reads, and a write between them, on a machine that gives these answers.
     fn perform(answers: &str) -> Result<Vec<u64>, DriveError> {
         let accesses = [
             Access::load(0, Width::Long),

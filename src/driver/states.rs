@@ -11,10 +11,10 @@ use crate::driver::script::Line;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct States {
-    /// Of PCI functions.
+    /// States of PCI functions.
     #[serde(default)]
     pub pci: Vec<PciState>,
-    /// Of what machines have built in, or on a bus where nothing says what is there.
+    /// States of what machines have built in, or on a bus where nothing says what is there.
     #[serde(default)]
     pub board: Vec<BoardState>,
 }

@@ -1,4 +1,4 @@
-//! What becomes of an option, and the line about it in the report.
+//! The fate of an option, and the line about it in the report.
 
 use crate::guest::given::Given;
 use crate::guest::opts::{Opts, Setting};
@@ -29,7 +29,7 @@ impl Arg {
     }
 }
 
-/// What becomes of an option.
+/// The fate of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Treated {
     pub treatment: Treatment,

@@ -7,7 +7,7 @@ use crate::guest::opts::{Opts, is_number, is_word, join};
 use crate::qemu::is_id;
 use crate::report::GuestReason;
 
-/// What becomes of a type of object.
+/// The fate of a type of object.
 enum Fate {
     /// Plain memory of the same size.
     Memory,

@@ -53,11 +53,11 @@ pub(crate) struct Course<'e> {
     /// Tries in a row that passed, and that failed, at the end.
     passes: u32,
     failures: u32,
-    /// What each program and tester has shown: a pass, a failure.
+    /// Results of each program and tester: a pass, a failure.
     seen: HashMap<(&'e str, &'e str, &'e Tester), (bool, bool)>,
 }
 
-/// What a run is to the course before it.
+/// A run beside the course before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The same programs and tester pass and fail.

@@ -154,7 +154,7 @@ struct Words {
     passes: &'static str,
     fails: &'static str,
     never_passed: &'static str,
-    /// Of builds, in a clause.
+    /// Clauses about builds.
     builds_pass: &'static str,
     builds_fail: &'static str,
     come_and_go: &'static str,

@@ -16,7 +16,7 @@ pub struct BuildId {
     /// The text that the user wrote.
     pub label: String,
     pub version: Option<Version>,
-    /// Of the program's content, where it is known.
+    /// The hash of the program's content, where it is known.
     pub hash: Option<String>,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn day(at: u64) -> String {
     crate::model::Date::of(moment).to_string()
 }
 
-/// What came of a case in a run.
+/// The result of a case in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trial {
     pub outcome: Outcome,

@@ -46,7 +46,7 @@ pub struct MigrationConfig {
     pub capabilities: Vec<Capability>,
     /// The guest works while it moves.
     pub running: bool,
-    /// What a Linux guest is made of; without it the guest that works is a tiny one.
+    /// The parts of a Linux guest; without them the guest that works is a tiny one.
     pub linux: Option<Arc<Kit>>,
     /// The way in which the devices of a machine without a guest are driven, if they are.
     pub driving: Option<Driving>,

@@ -19,7 +19,7 @@ use crate::qemu::machine::ProfileCpu;
 /// The set's name of a case with the devices that QEMU adds by itself.
 pub(crate) const DEFAULTS: &str = "defaults";
 
-/// What one build has and the other does not, of a machine.
+/// Devices of a machine that one build has and the other does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Differing {
     old: DeviceCounts,

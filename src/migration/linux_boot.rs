@@ -121,7 +121,7 @@ fn text(error: &dyn fmt::Display) -> String {
 /// A guest that did not boot, in words.
 #[derive(Debug)]
 enum NotBooted {
-    /// What runs it stopped doing anything, or ended.
+    /// QEMU stopped doing anything, or ended.
     Emulator(String),
     Failed(String),
 }

@@ -50,7 +50,7 @@ pub(crate) struct RunResult {
     pub silent_guest: Option<String>,
     /// The Linux guest that was moved.
     pub linux: Option<LinuxReport>,
-    /// What the driver of a machine without a guest did.
+    /// The work of the driver of a machine without a guest.
     pub driven: Option<DrivenReport>,
     /// The buses of both builds, where the launch asks for them and both started.
     pub buses: Option<Surveyed>,

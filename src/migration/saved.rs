@@ -35,7 +35,7 @@ pub(crate) struct SavedGuest {
     pub folder: TempFolder,
     /// The console as far as it went.
     pub log: SerialLog,
-    /// What the guest said of itself.
+    /// The guest's report on itself.
     pub report: LinuxReport,
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum OwnersError {
     Tree { tree: PathBuf, source: io::Error },
 }
 
-/// Who owns what.
+/// The owners, and what they own.
 #[derive(Debug)]
 pub(crate) struct Owners {
     entries: Vec<Entry>,

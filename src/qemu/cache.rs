@@ -168,7 +168,7 @@ pub struct Cache {
     care: Care,
 }
 
-/// What a cache has of what is looked for.
+/// The entry that a cache has for what is looked for.
 #[derive(Debug)]
 pub(crate) enum Cached {
     Fits(InUse),
@@ -446,7 +446,7 @@ impl Cache {
     }
 }
 
-/// What a fetched entry takes the place of, if something has its name.
+/// The entry that a fetched one replaces, if something has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instead {
     /// One that does not have what is wanted.

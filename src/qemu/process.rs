@@ -89,7 +89,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// What a process does, as the system sees it.
+/// The state of a process, as the system sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProcessState {
     Running,

@@ -85,7 +85,7 @@ impl BaselineCounts {
 pub struct Past {
     /// `fixed` or `gone`.
     pub status: BaselineStatus,
-    /// What it was.
+    /// The finding or the case.
     #[serde(flatten)]
     pub was: PastKind,
 }
@@ -148,7 +148,7 @@ pub struct Sought {
     pub dumps: bool,
     /// Among these device sets, devices or patterns of them, where not everything was looked at.
     pub among: Vec<String>,
-    /// Of the devices that are moved for a doubt, in those alone of which the baseline does not have the doubt.
+    /// Doubts that the baseline has are left out: of the devices that are moved for a doubt, only the others were looked at.
     pub new_doubts_alone: bool,
 }
 

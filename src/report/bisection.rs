@@ -55,7 +55,7 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// What a build is worth.
+/// The judgement of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judgement {
@@ -92,7 +92,7 @@ pub struct Step {
     pub left: usize,
     /// The version that the build names.
     pub version: Option<Version>,
-    /// What it is worth.
+    /// The judgement of it.
     pub judgement: Judgement,
     /// The outcome of the case in the last try.
     pub outcome: Option<Outcome>,
@@ -131,7 +131,7 @@ pub enum Conclusion {
     },
     /// Both ends are the same, so that there is nothing to find.
     Unchanged {
-        /// What they are.
+        /// The judgement of both.
         judgement: Judgement,
     },
     /// An end could not be tested.

@@ -267,7 +267,7 @@ pub struct Case {
     /// The Linux guest that worked in the machine, where it was one.
     #[serde(default)]
     pub linux: Option<LinuxReport>,
-    /// What a driver from outside did to the devices, where no guest ran and it did.
+    /// The work of a driver from outside on the devices, where no guest ran.
     #[serde(default)]
     pub driven: Option<DrivenReport>,
     /// The outcome.
@@ -285,7 +285,7 @@ pub struct Case {
     pub control: Option<Control>,
     /// The number of failures, where it was repeated.
     pub repeated: Option<Repeated>,
-    /// What becomes of it without each of its capabilities, where it failed.
+    /// Results without each of its capabilities, where it failed.
     #[serde(default)]
     pub without_capability: Vec<WithoutCapability>,
     /// The devices that are to blame, where a case with several of them failed.
@@ -309,7 +309,7 @@ pub struct Case {
     /// The relation to the baseline, where there is one.
     #[serde(default)]
     pub baseline: Option<BaselineStatus>,
-    /// What earlier runs say of it, where there is a history.
+    /// The evidence of earlier runs, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
     /// Its tier, where there is a history.

@@ -38,7 +38,7 @@ pub struct Cause {
     /// names.
     #[serde(default)]
     pub features: Vec<String>,
-    /// What the side did for which a deadline passed.
+    /// The state of the side for which a deadline passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
 }

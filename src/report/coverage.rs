@@ -109,9 +109,9 @@ pub struct CoverageCounts {
 /// The least percentages of a machine's state that guests have to send, where any are asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequiredCoverage {
-    /// Of sections, in every direction.
+    /// The percentage of sections, in every direction.
     pub sections: Option<u8>,
-    /// Of what depends on the guest's state.
+    /// The percentages of what depends on the guest's state.
     pub state: RequiredState,
 }
 
@@ -119,9 +119,9 @@ pub struct RequiredCoverage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequiredState {
-    /// Of subsections.
+    /// The percentage of subsections.
     pub subsections: Option<u8>,
-    /// Of fields that are sent under a condition.
+    /// The percentage of fields that are sent under a condition.
     pub fields: Option<u8>,
 }
 

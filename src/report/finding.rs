@@ -105,7 +105,7 @@ pub struct Finding {
     /// The relation to the baseline, where there is one.
     #[serde(default)]
     pub baseline: Option<BaselineStatus>,
-    /// What earlier runs say of it, where there is a history.
+    /// The evidence of earlier runs, where there is a history.
     #[serde(default)]
     pub memory: Option<Memory>,
     /// The headlines in the file of owners that it belongs to.
@@ -202,7 +202,7 @@ pub struct SourceField {
     pub name: String,
     /// True of a number or a bool.
     pub is_number: bool,
-    /// What describes it: `VMSTATE_UINT8(x, State)`.
+    /// The macro that describes it: `VMSTATE_UINT8(x, State)`.
     pub text: String,
 }
 
@@ -225,7 +225,7 @@ pub enum Confirmation {
     Case(String),
 }
 
-/// How [`Confirmation::Streams`] is serialised.
+/// The phrase as which [`Confirmation::Streams`] is serialised.
 const STREAMS: &str = "what both builds send";
 
 impl Confirmation {

@@ -14,7 +14,7 @@ pub struct GuestFile {
     pub format: GuestFormat,
     /// Its parts, in their order.
     pub lines: Vec<GuestLine>,
-    /// Whether it moves: one answer for each case of the whole guest.
+    /// The answer for each case of the whole guest.
     pub answers: Vec<GuestAnswer>,
     /// The number of findings that are left out of the report: they are about devices that the guest does not
     /// have.
@@ -92,7 +92,7 @@ pub struct GuestLine {
     pub line: usize,
     /// The option, without secrets and control characters.
     pub given: String,
-    /// What became of it.
+    /// The treatment that it got.
     pub treatment: Treatment,
     /// The options that the moved guest has for it.
     pub now: Vec<String>,
@@ -106,7 +106,7 @@ pub struct GuestLine {
     pub device: Option<String>,
 }
 
-/// What became of an option.
+/// The treatment of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Treatment {

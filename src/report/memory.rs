@@ -1,4 +1,4 @@
-//! What earlier runs say of a case, and by what it was tested.
+//! The evidence of earlier runs about a case, and by what it was tested.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -42,7 +42,7 @@ impl MemoryLabel {
 
 display_as_serialized!(MemoryLabel, Tier);
 
-/// What earlier runs say of a case or a finding.
+/// The evidence of earlier runs about a case or a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// The meaning of the result.
@@ -51,7 +51,7 @@ pub struct Memory {
     pub evidence: String,
     /// The number of earlier runs that were looked at.
     pub runs: usize,
-    /// Of a flaky case, how often it fails.
+    /// The rate at which a flaky case fails.
     pub rate: Option<FlakeRate>,
 }
 

@@ -113,7 +113,7 @@ pub struct Report {
     /// The earlier report that this one was held against.
     #[serde(default)]
     pub baseline: Option<Baseline>,
-    /// What is broken, by the people to tell of it, where a file says who they are.
+    /// Breaks by the people to tell of them, where a file says who they are.
     #[serde(default)]
     pub owners: Vec<Owner>,
     /// Counts of the findings and cases.

@@ -42,7 +42,7 @@ pub enum NoticeKind {
     CoverageUnknown,
     /// Devices that a finding is about could not be migrated. The subject is their names.
     DoubtsNotSettled,
-    /// What a capability does is not reached by the migrations of a run. The subject is the capability.
+    /// The migrations of a run do not reach what a capability does. The subject is the capability.
     CapabilityIdle,
     /// An accelerator that was preferred cannot be used. The subject is its name.
     AcceleratorPassedOver,
@@ -65,7 +65,7 @@ pub enum NoticeKind {
     ExclusionUnmatched,
     /// The history could not be asked or written. The subject is its file.
     HistoryFailed,
-    /// What tests is not as a lock holds it, and somebody acknowledged that. The subject is the lock.
+    /// The program, the lists or the device sets are not as a lock holds them, and somebody acknowledged that. The subject is the lock.
     LockDiffers,
     /// A guest that is described has a device that its saved state does not have: it is as after reset. The subject
     /// is the section.

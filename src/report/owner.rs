@@ -15,7 +15,7 @@ pub struct Owner {
     pub reviewers: Vec<String>,
     /// The mailing lists.
     pub lists: Vec<String>,
-    /// How well it is looked after: `Maintained`, `Orphan`.
+    /// The care that it gets: `Maintained`, `Orphan`.
     pub status: Option<String>,
     /// The ids of the errors and warnings that no list allows.
     pub findings: Vec<String>,

@@ -71,7 +71,7 @@ fn form_of(text: &[u8]) -> Form {
     }
 }
 
-/// What a file has.
+/// The contents of a file.
 #[derive(Debug)]
 pub(crate) enum Saved {
     Map(Map),

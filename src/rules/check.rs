@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::Version;
-use crate::rules::known_issues::{
-    Break, Condition, Holds, KnownIssues, Place, Rename, Renamed, Span,
-};
+use crate::rules::known_issues::{Break, Condition, Holds, KnownIssues, Place, Rename, Renamed};
 
 /// A defect of an entry; sorted by its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,58 +41,28 @@ impl fmt::Display for Defect {
 /// Checks the entries by themselves.
 pub(crate) fn review(lists: &KnownIssues) -> Vec<Defect> {
     let mut defects = Vec::new();
-    doubles(
-        &lists.renames,
-        |entry| &entry.place,
-        &mut defects,
-        |r| {
-            (
-                r.what,
-                &r.section,
-                &r.description,
-                &r.old,
-                &r.new,
-                r.span.by,
-            )
-        },
-    );
-    doubles(
-        &lists.conditions,
-        |entry| &entry.place,
-        &mut defects,
-        |c| (&c.section, &c.description, &c.items, c.span.by),
-    );
-    doubles(
-        &lists.breaks,
-        |entry| &entry.place,
-        &mut defects,
-        |b| {
-            let wire = (&b.section, b.rule, &b.path, b.direction);
-            (wire, &b.machines, b.span.by)
-        },
-    );
-    doubles(
-        &lists.migrations,
-        |entry| &entry.place,
-        &mut defects,
-        |m| (&m.section, &m.field, m.direction, &m.machines, m.span.by),
-    );
-    doubles(
-        &lists.failures,
-        |entry| &entry.place,
-        &mut defects,
-        |f| f.key(),
-    );
-    doubles(
-        &lists.volatile,
-        |entry| &entry.place,
-        &mut defects,
-        |v| {
-            let fields: Vec<String> = v.fields.iter().map(ToString::to_string).collect();
-            let difference = (&v.bytes, v.run, v.resized, v.sent_length);
-            (&v.description, fields, difference, &v.arch, &v.machines)
-        },
-    );
+    doubles(&mut defects, &lists.renames, |r| {
+        let names = (&r.old, &r.new);
+        (&r.place, (r.what, &r.section, &r.description, names, r.by))
+    });
+    doubles(&mut defects, &lists.conditions, |c| {
+        (&c.place, (&c.section, &c.description, &c.items, c.by))
+    });
+    doubles(&mut defects, &lists.breaks, |b| {
+        let wire = (&b.section, b.rule, &b.path, b.direction);
+        (&b.place, (wire, &b.machines, b.by))
+    });
+    doubles(&mut defects, &lists.migrations, |m| {
+        let key = (&m.section, &m.field, m.direction, &m.machines, m.by);
+        (&m.place, key)
+    });
+    doubles(&mut defects, &lists.failures, |f| (&f.place, f.key()));
+    doubles(&mut defects, &lists.volatile, |v| {
+        let fields: Vec<String> = v.fields.iter().map(ToString::to_string).collect();
+        let difference = (&v.bytes, v.run, v.resized, v.sent_length);
+        let key = (&v.description, fields, difference, &v.arch, &v.machines);
+        (&v.place, key)
+    });
     let mut wide = |place: &Place, text: String| {
         defects.push(Defect {
             place: place.clone(),
@@ -141,15 +109,13 @@ pub(crate) fn review(lists: &KnownIssues) -> Vec<Defect> {
 
 /// Notes the entries that have the key of one before them.
 fn doubles<'k, T, K: Ord>(
-    entries: &'k [T],
-    place: impl Fn(&'k T) -> &'k Place,
     defects: &mut Vec<Defect>,
-    key: impl Fn(&'k T) -> K,
+    entries: &'k [T],
+    place_and_key: impl Fn(&'k T) -> (&'k Place, K),
 ) {
     let mut seen: BTreeMap<K, &Place> = BTreeMap::new();
-    for entry in entries {
-        let place = place(entry);
-        match seen.entry(key(entry)) {
+    for (place, key) in entries.iter().map(place_and_key) {
+        match seen.entry(key) {
             Entry::Occupied(first) => defects.push(Defect {
                 place: place.clone(),
                 kind: DefectKind::Double,
@@ -206,9 +172,9 @@ fn is_like(one: &Break, other: &Break) -> bool {
 pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut judge =
-        |place: &Place, span: &Span, text: String, concerns: &dyn Fn(&Comparison<'_>) -> bool| {
+        |place: &Place, by: Version, text: String, concerns: &dyn Fn(&Comparison<'_>) -> bool| {
             let put_to_test = comparisons.iter().any(|made| {
-                span.holds(Some(made.old), Some(made.new)) == Holds::InOrder && concerns(made)
+                Holds::of(by, Some(made.old), Some(made.new)) == Holds::InOrder && concerns(made)
             });
             let used = comparisons.iter().filter(|made| made.used.contains(place));
             let times = used.count();
@@ -225,12 +191,12 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
             }
         };
     for r in &lists.renames {
-        judge(&r.place, &r.span, rename_text(r), &|made| {
+        judge(&r.place, r.by, rename_text(r), &|made| {
             rename_concerns(r, &made.names)
         });
     }
     for c in &lists.conditions {
-        judge(&c.place, &c.span, condition_text(c), &|made| {
+        judge(&c.place, c.by, condition_text(c), &|made| {
             let names = &made.names;
             names.descriptions.contains(&c.description)
                 && c.section
@@ -239,7 +205,7 @@ pub(crate) fn check_against(lists: &KnownIssues, comparisons: &[Comparison]) -> 
         });
     }
     for b in &lists.breaks {
-        judge(&b.place, &b.span, break_text(b), &|made| {
+        judge(&b.place, b.by, break_text(b), &|made| {
             // A section may break several times: where a comparison spans them all, one entry serves.
             let mut others = lists.breaks.iter().filter(|other| is_like(b, other));
             made.names.sections.contains(&b.section)
@@ -269,7 +235,7 @@ fn rename_concerns(rename: &Rename, names: &Names) -> bool {
 fn rename_text(rename: &Rename) -> String {
     format!(
         "`{}` to `{}` matched nothing between builds on both sides of {}",
-        rename.old, rename.new, rename.span.by
+        rename.old, rename.new, rename.by
     )
 }
 
@@ -278,13 +244,13 @@ fn condition_text(condition: &Condition) -> String {
         "{} of `{}` matched nothing between builds on both sides of {}",
         condition.items.join(", "),
         condition.description,
-        condition.span.by
+        condition.by
     )
 }
 
 fn break_text(entry: &Break) -> String {
     format!(
         "{} in `{}` matched nothing between builds on both sides of {}",
-        entry.rule, entry.section, entry.span.by
+        entry.rule, entry.section, entry.by
     )
 }

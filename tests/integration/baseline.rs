@@ -8,7 +8,7 @@ use macro_rules_attribute::apply;
 use serde_json::Value;
 
 use crate::common::{
-    build, dump, follows_the_schema, migcompat, report, script, stderr, stdout, with_builds, words,
+    changed, dump, follows_the_schema, migcompat, report, stderr, stdout, with_builds, words,
 };
 
 /// Writes the report of a command into a folder, and returns its name.
@@ -207,9 +207,8 @@ fn a_baseline_that_cannot_be_used_is_refused_before_any_work() {
 
 /// A real build whose NEW sets a property differently: a script around it that sets it.
 fn with_global(folder: &Path, suite: &str, global: &str) -> String {
-    let build = build(&format!("debian:{suite}"));
-    let line = format!("exec env {} -global {global} \"$@\"", build.shell_prefix());
-    script(folder, "qemu-system-x86_64", &line)
+    let first = format!("set -- -global {global} \"$@\"");
+    changed(folder, &format!("debian:{suite}"), &first)
 }
 
 #[apply(test)]

@@ -137,3 +137,9 @@ pub fn script(folder: &Path, name: &str, text: &str) -> String {
     assert!(writer.wait().expect("it ends").success());
     path.display().to_string()
 }
+
+/// A real build that does something first, with its arguments or instead of starting: a script around it.
+pub fn changed(folder: &Path, suite: &str, first: &str) -> String {
+    let text = format!("{first}\nexec env {} \"$@\"", build(suite).shell_prefix());
+    script(folder, "qemu-system-x86_64", &text)
+}

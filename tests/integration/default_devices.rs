@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::common::{build, report, script, with_builds, words};
+use crate::common::{build, changed, report, script, with_builds, words};
 
 const OLD: &str = "debian:bookworm";
 const NEW: &str = "debian:trixie";
@@ -34,12 +34,10 @@ fn with_defaults(report: &Value) -> Vec<(&str, &str)> {
 
 /// A build that adds a device to the machine unless it is told not to add any.
 fn adds(folder: &Path, suite: &str, device: &str) -> String {
-    let build = build(suite);
-    let text = format!(
-        "case \"$*\" in *-nodefaults*) ;; *pc-q35*) set -- \"$@\" -device {device} ;; esac\nexec env {} \"$@\"",
-        build.shell_prefix()
+    let first = format!(
+        "case \"$*\" in *-nodefaults*) ;; *pc-q35*) set -- \"$@\" -device {device} ;; esac"
     );
-    script(folder, "qemu-system-x86_64", &text)
+    changed(folder, suite, &first)
 }
 
 /// No guest with `-nodefaults` shows that the old build has a card more: the guest without it does.
@@ -49,20 +47,11 @@ fn a_default_that_breaks_is_judged_by_a_guest_that_has_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let old = adds(folder.path(), "debian:bookworm", "rtl8139");
     for command in [
-        &[
-            "live",
-            &*old,
-            OLD,
-            "-M",
-            "q35",
-            "--device-set",
-            "bare",
-            "--paused",
-        ][..],
-        &["check", &*old, OLD, "-M", "q35", "--device-set", "bare"],
-        &["sweep", &*old, OLD, "-M", "q35", "--only", "e1000"],
+        words!("live {old} {OLD} -M q35 --device-set bare --paused"),
+        words!("check {old} {OLD} -M q35 --device-set bare"),
+        words!("sweep {old} {OLD} -M q35 --only e1000"),
     ] {
-        let (found, status) = run(command);
+        let (found, status) = run(&command);
         assert_eq!(status, Some(1), "{command:?}");
         assert_eq!(found["verdict"], "incompatible");
         let outcomes = with_defaults(&found);
@@ -96,17 +85,9 @@ fn a_default_that_breaks_is_judged_by_a_guest_that_has_it() {
     let prefix = build(OLD).shell_prefix();
     let text = format!("exec env {prefix} -global VGA.xres=1024 \"$@\"");
     let old = script(folder.path(), "qemu-system-i386", &text);
-    let args = [
-        "live",
-        &*old,
-        OLD,
-        "-M",
-        "q35",
-        "--device-set",
-        "bare",
-        "--paused",
-    ];
-    let (found, status) = run(&args);
+    let (found, status) = run(&words!(
+        "live {old} {OLD} -M q35 --device-set bare --paused"
+    ));
     assert_eq!(status, Some(1), "{found:#}");
     assert!(!about_devices(&found).is_empty(), "{found:#}");
     assert!(

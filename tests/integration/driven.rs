@@ -6,7 +6,7 @@ use std::fs;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{root, words};
+use crate::common::{changed, root, words};
 use crate::live::Run;
 
 const BUILD: &str = "debian:bookworm-backports";
@@ -249,12 +249,8 @@ fn a_sweep_with_drivers_at_work_sends_all_subsections_but_those_that_are_listed(
 #[needs(Builds)]
 fn a_sweep_finds_a_feature_that_only_a_driver_shows() {
     let folder = tempfile::tempdir().unwrap();
-    let build = crate::common::build(BUILD);
-    let text = format!(
-        "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off\nexec env {} \"$@\"",
-        build.shell_prefix()
-    );
-    let lacks = crate::common::script(folder.path(), "qemu-system-x86_64", &text);
+    let first = "set -- \"$@\" -global virtio-net-pci.mrg_rxbuf=off";
+    let lacks = changed(folder.path(), BUILD, first);
     let sweep = |more: &[&str]| {
         let args = words!("sweep {BUILD} {lacks} -M q35 --only virtio-net-pci");
         Run::new(&[&args[..], more].concat())

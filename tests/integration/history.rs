@@ -12,7 +12,7 @@ use migcompat::model::Direction;
 use migcompat::report::{Case, Outcome, Report, RunRecord};
 
 use crate::common::{
-    build, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
+    build, changed, dump, follows_the_schema, migcompat, program, report, script, stderr, stdout,
     wait_until, with_builds, words,
 };
 
@@ -195,20 +195,18 @@ fn regressions_can_be_told_only_beside_a_history() {
     assert!(stderr(&output).contains("--history"), "{}", stderr(&output));
 }
 
+/// A build that has another intel-hda than its release.
+fn without_msi(folder: &Path) -> String {
+    let first = "set -- -global intel-hda.msi=off \"$@\"";
+    changed(folder, "debian:trixie", first)
+}
+
 #[apply(test)]
 #[needs(Builds)]
 fn a_case_that_passed_with_an_earlier_build_is_a_regression_and_one_that_never_did_is_known() {
     let folder = tempfile::tempdir().expect("a folder");
     let history = folder.path().join("history.db").display().to_string();
-    let trixie = build("debian:trixie");
-    let changed = script(
-        folder.path(),
-        "qemu-system-x86_64",
-        &format!(
-            "exec env {} -global intel-hda.msi=off \"$@\"",
-            trixie.shell_prefix()
-        ),
-    );
+    let changed = without_msi(folder.path());
     let run_with = |new: &str, device: &str, history: &str, more: &[&str]| {
         let live = words!("live debian:bookworm {new} -M q35 --paused --direction forward");
         let one = ["--device", device, "--retries", "1", "--format", "json"];
@@ -452,11 +450,7 @@ fn a_build_is_the_program_that_runs_and_the_options_that_a_script_adds() {
 fn a_case_counts_once_it_is_promoted_and_no_more_once_it_is_demoted() {
     let folder = tempfile::tempdir().expect("a folder");
     let history = folder.path().join("history.db").display().to_string();
-    let line = format!(
-        "exec env {} -global intel-hda.msi=off \"$@\"",
-        build("debian:trixie").shell_prefix()
-    );
-    let changed = script(folder.path(), "qemu-system-x86_64", &line);
+    let changed = without_msi(folder.path());
     let second = || humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let run = |new: &str, format: &str| {
         // What comes first is known by the second.

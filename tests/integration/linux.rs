@@ -6,7 +6,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, words};
+use crate::common::{build, changed, words};
 use crate::live::Run;
 use crate::processes::{Fault, faulty};
 
@@ -45,13 +45,6 @@ fn set(folder: &Path) -> String {
     let path = folder.join("paravirtual.toml");
     fs::write(&path, SET).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-/// A build that is started with something done to its arguments first.
-fn changed(folder: &Path, suite: &str, first: &str) -> String {
-    let build = build(suite);
-    let text = format!("{first}\nexec env {} \"$@\"", build.shell_prefix());
-    script(folder, "qemu-system-x86_64", &text)
 }
 
 fn run(old: &str, new: &str, set: &str, more: &[&str]) -> Run {

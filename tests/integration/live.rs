@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, script, stderr, with_builds, words};
+use crate::common::{build, changed, script, stderr, with_builds, words};
 use crate::needs::mounted;
 use crate::processes::{Fault, faulty, monitor};
 
@@ -129,16 +129,15 @@ enum Role {
 
 /// A script that is a build, but does something else first in one role.
 fn wrapper(dir: &Path, suite: &str, role: Role, first: &str) -> String {
-    let build = build(suite);
     let role = match role {
         Role::Source => "*-incoming*) ;; *pc-q35*",
         Role::Destination => "*-incoming*",
     };
-    let text = format!(
-        "case \"$*\" in {role}) {first} ;; esac\nexec env {} \"$@\"",
-        build.shell_prefix()
-    );
-    script(dir, "qemu-system-x86_64", &text)
+    changed(
+        dir,
+        suite,
+        &format!("case \"$*\" in {role}) {first} ;; esac"),
+    )
 }
 
 #[apply(test)]
@@ -1030,11 +1029,8 @@ fn what_was_sent_in_vain_is_covered_as_such() {
 #[needs(Builds)]
 fn a_build_that_writes_no_dump_is_a_notice_of_the_report() {
     let dir = tempfile::tempdir().unwrap();
-    let text = format!(
-        "case \"$*\" in *-dump-vmstate*) echo no dump today >&2; exit 3 ;; esac\nexec env {} \"$@\"",
-        build("debian:bookworm").shell_prefix()
-    );
-    let mute = script(dir.path(), "qemu-system-x86_64", &text);
+    let first = "case \"$*\" in *-dump-vmstate*) echo no dump today >&2; exit 3 ;; esac";
+    let mute = changed(dir.path(), OLD, first);
     let pair = [mute.as_str(), "debian:bookworm", "-M", "pc-q35-7.2"];
     let notice = |run: &Run| {
         let notices = run.report["notices"].as_array().unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, migcompat, report, root, script, stderr, stdout, with_builds, words};
+use crate::common::{build, changed, migcompat, report, root, stderr, stdout, with_builds, words};
 use crate::processes::{Fault, faulty};
 
 const LINE: &str = "qemu-system-x86_64 -nodefaults -m 64M";
@@ -207,9 +207,8 @@ fn a_build_that_dies_or_hangs_did_not_refuse() {
         let once = folder.path().join(signal);
         let fault = Fault::Signal(signal, 0);
         let struck = faulty(&prefix, "<\"active\"", fault, Some(&once));
-        let text =
-            format!("case \"$*\" in *-incoming*) {struck} ;; esac\nexec env {prefix} \"$@\"");
-        let wrapper = script(folder.path(), "qemu-system-x86_64", &text);
+        let first = format!("case \"$*\" in *-incoming*) {struck} ;; esac");
+        let wrapper = changed(folder.path(), "debian:trixie", &first);
         let args = words!("load {state} {wrapper} -M {machine} --timeout 3 --retries 0");
         let output = with_builds(&[&args[..], &["--format", "json"]].concat())
             .env("TMPDIR", folder.path())

@@ -12,16 +12,13 @@ use migcompat::internals::qemu::properties::{Kind, Object, Snapshot};
 use migcompat::internals::qemu::{ConfinePolicy, Means, Pair, parse, private_dir};
 use migcompat::internals::rules::{KnownIssues, Scope};
 
-use crate::common::{build, cache_dir, script, with_builds, words};
+use crate::common::{cache_dir, changed, with_builds, words};
 
 /// A real build that has other defaults: a script around it that sets them.
 fn other_defaults(folder: &Path, suite: &str, globals: &[&str]) -> String {
-    let build = build(&format!("debian:{suite}"));
-    let mut line = format!("exec env {}", build.shell_prefix());
-    for global in globals {
-        line.push_str(&format!(" -global {global}"));
-    }
-    script(folder, "qemu-system-x86_64", &format!("{line} \"$@\""))
+    let globals = globals.iter().map(|global| format!("-global {global} "));
+    let first = format!("set -- {}\"$@\"", globals.collect::<String>());
+    changed(folder, &format!("debian:{suite}"), &first)
 }
 
 fn report(args: &[&str]) -> (Value, Option<i32>) {

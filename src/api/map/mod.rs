@@ -64,7 +64,7 @@ pub struct MapConfig {
     pub timeout: Duration,
     /// The folder where the logs of cases that did not pass are kept.
     pub logs: Option<PathBuf>,
-    /// What outlives the run, and is of each pair by itself. The baseline is an earlier map.
+    /// Earlier results that the run is held against, each pair by itself. The baseline is an earlier map.
     pub memory: Memory,
 }
 

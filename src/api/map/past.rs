@@ -1,4 +1,4 @@
-//! What a map is held against: an earlier map, pair by pair, and what else outlives a run.
+//! Everything that a map is held against: an earlier map, pair by pair, and what else outlives a run.
 
 use crate::api::error::{Error, Problem};
 use crate::api::memory::{Memory, Recalled};

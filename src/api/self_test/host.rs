@@ -1,4 +1,4 @@
-//! What this host has of the things that tests of migrations need.
+//! The things that tests of migrations need, as far as this host has them.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -30,7 +30,7 @@ const UNUSABLE: Duration = Duration::from_secs(1);
 /// 2026-01-01: this program is younger.
 const BEFORE: Duration = Duration::from_secs(1_767_225_600);
 
-/// How a host does in one respect.
+/// The state of a host in one respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostState {
@@ -50,9 +50,9 @@ pub struct HostCheck {
     /// The respect: `kvm`, `locked-memory`, `apt`, `time`, `disk`, `cache`, `descriptors`,
     /// `confinement`.
     pub name: &'static str,
-    /// How it does.
+    /// The state.
     pub state: HostState,
-    /// What was found, and what follows from it.
+    /// The facts, and what follows from them.
     pub detail: String,
 }
 

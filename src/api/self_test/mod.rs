@@ -73,7 +73,7 @@ impl fmt::Display for Trust {
     }
 }
 
-/// What a self-test found out.
+/// The result of a self-test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SelfTest {
@@ -89,7 +89,7 @@ pub struct SelfTest {
     pub no_build: Option<String>,
     /// The migrations with known outcomes.
     pub cases: Vec<KnownCase>,
-    /// What the host has.
+    /// The checks of the host.
     pub host: Vec<HostCheck>,
 }
 
@@ -97,7 +97,7 @@ pub struct SelfTest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KnownCase {
-    /// What is done to provoke the outcome.
+    /// The way in which the outcome is provoked.
     pub what: &'static str,
     /// The known outcome.
     pub expected: Outcome,
@@ -116,7 +116,7 @@ impl KnownCase {
     }
 }
 
-/// How one case is provoked.
+/// The way in which one case is provoked.
 struct Recipe {
     what: &'static str,
     expected: Outcome,

@@ -21,7 +21,7 @@ use crate::workload::linux::Network;
 /// The dumps of the old and of the new build.
 pub(crate) type Dumps = (Arc<Dump>, Arc<Dump>);
 
-/// Where the two builds of a sweep come from.
+/// The source of the two builds of a sweep.
 pub(crate) trait Supply {
     /// Opens both builds by these means.
     ///

@@ -23,7 +23,7 @@ impl Directions {
     }
 }
 
-/// What executes a guest's instructions.
+/// The choice of what executes a guest's instructions.
 #[derive(Debug, Args)]
 pub(crate) struct AccelArgs {
     /// Accelerator of the guests: tcg, kvm, or a list in the order of preference, of which the first is taken that both

@@ -51,7 +51,7 @@ type Relayed = Result<io::Result<Reading<StreamMemory>>, JoinError>;
 #[derive(Debug)]
 pub(crate) struct Relay {
     task: JoinHandle<io::Result<Reading<StreamMemory>>>,
-    /// What it came to, once that was waited for.
+    /// The result, once it was waited for.
     ended: Option<Box<Relayed>>,
 }
 

@@ -12,9 +12,9 @@ use crate::stream::{Stream, StructDesc};
 /// The answers of both builds about a machine.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    /// What the old and the new build send of it.
+    /// The streams that the old and the new build send of it.
     pub streams: Result<(Stream, Stream), ProbeError>,
-    /// How they set it up; `None` where nothing in it could answer.
+    /// The properties that they set up; `None` where nothing in it could answer.
     pub snapshots: Result<Option<Snapshots>, ProbeError>,
 }
 

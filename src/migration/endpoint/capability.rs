@@ -55,7 +55,7 @@ pub enum Capability {
     MappedRam,
     /// Pages are sent from where they are, without a copy.
     ZeroCopySend,
-    /// Of a page that is sent again, what changed is sent.
+    /// A page that is sent again is sent as what changed.
     Xbzrle,
     /// The guest is slowed down where it writes faster than it can be sent.
     AutoConverge,

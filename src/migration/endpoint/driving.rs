@@ -13,7 +13,7 @@ use crate::qemu::qmp::QmpError;
 use crate::report::DrivenReport;
 use crate::workload::linux::Network;
 
-/// How the devices of a machine that never runs are driven from outside.
+/// The driver from outside of the devices of a machine that never runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Driving {
     /// The family of the machine's type.

@@ -29,17 +29,17 @@ pub(crate) struct LegError {
     pub kind: LegErrorKind,
     /// The reasons that both builds gave over their monitors.
     pub reasons: Vec<String>,
-    /// What the side was doing that a deadline passed for.
+    /// The state of the side that a deadline passed for.
     pub waited: Option<Box<Waited>>,
 }
 
 /// A side that was waited for in vain.
 #[derive(Debug, Clone)]
 pub(crate) struct Waited {
-    /// What its process does, if the system tells.
+    /// The state of its process, if the system tells.
     process: Option<ProcessState>,
     last: Exchange,
-    /// When it was looked at.
+    /// The moment at which it was looked at.
     at: Instant,
 }
 

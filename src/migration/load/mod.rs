@@ -41,7 +41,7 @@ pub(crate) struct StateFile {
     /// A regular file: it is read several times.
     pub path: PathBuf,
     pub place: Place,
-    /// What is in it.
+    /// The contents.
     pub stream: Arc<Stream>,
     /// Bytes of the file before the stream.
     pub offset: u64,

@@ -39,7 +39,7 @@ enum Item {
         bytes: u64,
         /// Seconds since 1970: an archive of a cache may keep no more.
         modified: i64,
-        /// Of the content. Nobody who may write here needs to forge it, since he may write the manifest too.
+        /// Hash of the content. Nobody who may write here needs to forge it, since he may write the manifest too.
         hash: String,
     },
 }
@@ -51,7 +51,7 @@ struct Manifest(BTreeMap<String, Item>);
 /// The care with which files are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Care {
-    /// What the system says of each file.
+    /// The state of each file by the system.
     Quick,
     /// All contents, too.
     Thorough,

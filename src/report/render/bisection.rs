@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::model::visible_json;
 use crate::report::bisection::{Bisection, Candidate, Conclusion, Judgement, Step};
+use crate::report::render::json::write_value;
 
 /// The JSON Schema of what [`json()`] writes.
 pub const SCHEMA: &str = include_str!("../../../bisection-schema.json");
@@ -17,8 +17,7 @@ const BOLD: Style = Style::new().bold();
 /// # Errors
 /// The output cannot be written.
 pub fn json(found: &Bisection, out: &mut dyn Write) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(found)?;
-    writeln!(out, "{}", visible_json(&text))
+    write_value(found, out)
 }
 
 /// Writes the log of the decisions, and the answer.

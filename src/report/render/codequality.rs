@@ -8,9 +8,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::model::visible_json;
 use crate::report::Report;
 use crate::report::map::Map;
+use crate::report::render::json::write_value;
 use crate::report::render::markdown;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 
@@ -51,7 +51,7 @@ struct Lines {
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    write_issues(&issues(report), out)
+    write_value(&issues(report), out)
 }
 
 /// Writes a map: the issues of all pairs, which say of which builds they are.
@@ -70,12 +70,7 @@ pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
             }
         })
     });
-    write_issues(&of_pairs.collect::<Vec<_>>(), out)
-}
-
-fn write_issues(issues: &[Issue], out: &mut dyn Write) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(issues)?;
-    writeln!(out, "{}", visible_json(&text))
+    write_value(&of_pairs.collect::<Vec<_>>(), out)
 }
 
 fn issues(report: &Report) -> Vec<Issue> {

@@ -52,7 +52,7 @@ struct Page<'r> {
     /// The machines of the matrix.
     columns: Vec<&'r str>,
     matrix: Vec<Row<'r>>,
-    /// What the baseline does not have.
+    /// Findings that the baseline does not have.
     changed_findings: Vec<&'r Finding>,
     anchors: Vec<(&'r Finding, String)>,
     /// The outcomes of the matrix that need an explanation.
@@ -62,7 +62,7 @@ struct Page<'r> {
     findings: Vec<Findings<'r>>,
     allowed_failures: Vec<Failure<'r>>,
     allowed_findings: Vec<OfRule<'r>>,
-    /// What does not count, since the baseline has it.
+    /// Failures that do not count, since the baseline has them.
     before_failures: Vec<Failure<'r>>,
     before_findings: Vec<OfRule<'r>>,
     coverage: Option<Covered<'r>>,

@@ -163,7 +163,7 @@ impl Remarks {
     }
 }
 
-/// What the baseline alone has: fixed, or not looked for.
+/// A test case for what the baseline alone has: fixed, or not looked for.
 fn past(past: &Past) -> TestCase {
     let status = match past.status {
         BaselineStatus::Fixed => TestCaseStatus::success(),

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use askama::Template;
 
-use crate::model::visible_json;
 use crate::report::map::{Map, MapCause, MapCell, MapPair, MapRow};
 use crate::report::render::cases::colour;
+use crate::report::render::json::write_value;
 use crate::report::render::page::{SCRIPT_HASH, case_anchor, lasted, typed, when};
 use crate::report::render::text;
 use crate::report::{BaselineCounts, BaselineStatus, Gate, Notice, NoticeKind, Outcome, RunRecord};
@@ -25,8 +25,7 @@ const MOST_COLUMNS: usize = 60;
 /// # Errors
 /// The output cannot be written.
 pub fn json(map: &Map, out: &mut dyn Write) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(map)?;
-    writeln!(out, "{}", visible_json(&text))
+    write_value(map, out)
 }
 
 /// Writes the map as a page of its own: nothing from elsewhere, and a script that only helps to find.

@@ -85,7 +85,7 @@ impl Cell<'_> {
     }
 }
 
-/// What the script of a page selects by: the outcomes, machines and owners of some cases.
+/// The outcomes, machines and owners of some cases, by which the script of a page selects.
 pub(super) struct Facets(pub(super) [String; 3]);
 
 impl Facets {

@@ -1,4 +1,4 @@
-//! What is wrong, one by one: for formats that list problems and know nothing of migrations.
+//! Problems of a report, one by one: for formats that list them and know nothing of migrations.
 
 use std::collections::BTreeMap;
 

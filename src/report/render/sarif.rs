@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::model::visible_json;
 use crate::report::map::Map;
+use crate::report::render::json::write_value;
 use crate::report::render::problem::{Problem, Severity, fingerprints, problems};
 use crate::report::render::text;
 use crate::report::{BaselineStatus, Report, RuleText};
@@ -36,8 +36,7 @@ pub fn write_map(map: &Map, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_runs(runs: Vec<Value>, out: &mut dyn Write) -> io::Result<()> {
     let log = json!({"$schema": SCHEMA, "version": "2.1.0", "runs": runs});
-    let text = serde_json::to_string_pretty(&log)?;
-    writeln!(out, "{}", visible_json(&text))
+    write_value(&log, out)
 }
 
 fn run(report: &Report) -> Value {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use crate::model::{BadVersion, Date, Direction, MachineNames, Pattern, Rule, Version};
 use crate::report::Sought;
 use crate::report::{Case, Finding, Notice, NoticeKind, Outcome, Report, StateDiff};
-use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope, Span};
+use crate::rules::known_issues::load::in_order;
+use crate::rules::known_issues::{Holds, KnownIssues, ListError, Match, Place, Scope};
 
 /// A failure that somebody has looked at, and that does not count until it expires.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub(crate) struct KnownFailure {
     pub kind: FailureScope,
     pub direction: Option<Direction>,
     pub machines: MachineNames,
-    /// The releases between which it happens; between any two when absent.
-    pub span: Option<Span>,
+    /// The first release that fails with one before it, or the other way round; between any two when absent.
+    pub by: Option<Version>,
     pub reason: String,
     pub owner: String,
     pub link: Option<String>,
@@ -126,18 +127,15 @@ impl RawFailure {
                 return Err(fail(format!("`{key}` is empty")));
             }
         }
-        let span = match (self.after, self.by) {
-            (None, None) => None,
-            (_, Some(by)) if self.after.is_some_and(|after| after >= by) => {
-                return Err(fail("after must be an older release than by".to_owned()));
-            }
-            (after, Some(by)) => Some(Span { after, by }),
-            (Some(_), None) => {
+        match self.by {
+            Some(by) => in_order(self.after, by, &place)?,
+            None if self.after.is_some() => {
                 return Err(fail(
                     "after needs by, the first release that fails".to_owned(),
                 ));
             }
-        };
+            None => {}
+        }
         let kind = match (self.rule, self.outcomes.as_slice()) {
             (None, []) => {
                 return Err(fail(
@@ -195,7 +193,7 @@ impl RawFailure {
             kind,
             direction: self.direction,
             machines: self.machines,
-            span,
+            by: self.by,
             reason: self.reason,
             owner: self.owner,
             link: self.link,
@@ -235,8 +233,7 @@ impl KnownFailure {
                 Some((*rule, path.clone())),
             ),
         };
-        let by = self.span.map(|span| span.by);
-        (what, self.direction, self.machines.clone(), by)
+        (what, self.direction, self.machines.clone(), self.by)
     }
 
     /// Returns why it is excused, for a report.
@@ -272,8 +269,8 @@ impl KnownFailure {
 
     /// Tells whether the entry is about a direction, between builds in this order.
     fn is_about(&self, direction: Direction, releases: [Option<Version>; 2]) -> bool {
-        let holds = match &self.span {
-            Some(span) => span.holds(releases[0], releases[1]),
+        let holds = match self.by {
+            Some(by) => Holds::of(by, releases[0], releases[1]),
             None => Holds::InOrder,
         };
         let same = |moved: Direction| self.direction.is_none_or(|listed| listed == moved);
@@ -346,11 +343,8 @@ impl KnownFailure {
             return false;
         };
         // Of builds in the other order, the change is the other way round.
-        let same_rule = match self
-            .span
-            .as_ref()
-            .map(|span| span.holds(releases[0], releases[1]))
-        {
+        let holds = self.by.map(|by| Holds::of(by, releases[0], releases[1]));
+        let same_rule = match holds {
             Some(Holds::Swapped) => finding.rule == rule.mirror(),
             Some(Holds::Perhaps) => finding.rule == *rule || finding.rule == rule.mirror(),
             _ => finding.rule == *rule,

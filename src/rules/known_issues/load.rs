@@ -7,51 +7,26 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::data::data_files;
 use crate::input::read_listed_text;
-use crate::model::{
-    Accelerator, Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line,
-};
+use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
 use crate::qemu::machine;
 use crate::rules::known_issues::failure::RawFailure;
 use crate::rules::known_issues::{
-    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Run, Sent, Span,
-    Unrelated, Volatile,
+    Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Unrelated, Volatile,
 };
 
-const SHIPPED: &[(&str, &str)] = &[
-    (
-        "rename-lists/sections.toml",
-        include_str!("../../../rename-lists/sections.toml"),
-    ),
-    (
-        "rename-lists/descriptions.toml",
-        include_str!("../../../rename-lists/descriptions.toml"),
-    ),
-    (
-        "rename-lists/fields.toml",
-        include_str!("../../../rename-lists/fields.toml"),
-    ),
-    (
-        "rename-lists/known-conditions.toml",
-        include_str!("../../../rename-lists/known-conditions.toml"),
-    ),
-    (
-        "rename-lists/absent-devices.toml",
-        include_str!("../../../rename-lists/absent-devices.toml"),
-    ),
-    (
-        "rename-lists/volatile-fields.toml",
-        include_str!("../../../rename-lists/volatile-fields.toml"),
-    ),
-    (
-        "rename-lists/unrelated-properties.toml",
-        include_str!("../../../rename-lists/unrelated-properties.toml"),
-    ),
-    (
-        "rename-lists/deliberate-breaks.toml",
-        include_str!("../../../rename-lists/deliberate-breaks.toml"),
-    ),
-];
+const SHIPPED: &[(&str, &str)] = data_files!(
+    "rename-lists":
+    "sections",
+    "descriptions",
+    "fields",
+    "known-conditions",
+    "absent-devices",
+    "volatile-fields",
+    "unrelated-properties",
+    "deliberate-breaks",
+);
 
 /// A list file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -133,96 +108,16 @@ impl Lines {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    section: Vec<Spanned<RawRename>>,
-    description: Vec<Spanned<RawRename>>,
-    field: Vec<Spanned<RawRename>>,
-    condition: Vec<Spanned<RawCondition>>,
-    absent: Vec<Spanned<RawAbsent>>,
-    property: Vec<Spanned<RawProperty>>,
+    section: Vec<Spanned<Rename>>,
+    description: Vec<Spanned<Rename>>,
+    field: Vec<Spanned<Rename>>,
+    condition: Vec<Spanned<Condition>>,
+    absent: Vec<Spanned<Absent>>,
+    property: Vec<Spanned<Unrelated>>,
     r#break: Vec<Spanned<RawBreak>>,
-    volatile: Vec<Spanned<RawVolatile>>,
-    migration: Vec<Spanned<RawMigration>>,
+    volatile: Vec<Spanned<Volatile>>,
+    migration: Vec<Spanned<Refused>>,
     failure: Vec<Spanned<RawFailure>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRename {
-    section: Option<String>,
-    description: Option<String>,
-    old: String,
-    new: String,
-    after: Option<Version>,
-    by: Version,
-    size_change: Option<String>,
-    source: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCondition {
-    section: Option<String>,
-    description: String,
-    items: Vec<String>,
-    sent: Sent,
-    after: Option<Version>,
-    by: Version,
-    source: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAbsent {
-    machines: MachineNames,
-    types: Vec<Pattern>,
-    source: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawVolatile {
-    description: String,
-    fields: Vec<Pattern>,
-    #[serde(default)]
-    bytes: Vec<[usize; 2]>,
-    run: Option<Run>,
-    resized: Option<usize>,
-    sent_length: Option<usize>,
-    #[serde(default)]
-    arch: Vec<String>,
-    #[serde(default)]
-    machines: MachineNames,
-    accelerator: Option<Accelerator>,
-    reason: String,
-    source: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMigration {
-    section: String,
-    field: Option<String>,
-    direction: Option<Direction>,
-    machines: MachineNames,
-    after: Option<Version>,
-    by: Version,
-    #[serde(default)]
-    intermittent: bool,
-    source: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawProperty {
-    types: Vec<Pattern>,
-    names: Vec<Pattern>,
-    #[serde(default)]
-    same: Vec<[String; 2]>,
-    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -317,7 +212,13 @@ impl KnownIssues {
         ] {
             for entry in entries {
                 let place = place(entry.span().start);
-                let entry = rename(what, entry.into_inner(), place)?;
+                let entry = entry.into_inner();
+                let entry = Rename {
+                    what,
+                    place,
+                    ..entry
+                };
+                check_rename(&entry)?;
                 if what == Renamed::Field {
                     self.fields.extend([entry.old.clone(), entry.new.clone()]);
                 }
@@ -326,70 +227,43 @@ impl KnownIssues {
         }
         for entry in file.condition {
             let place = place(entry.span().start);
-            let raw = entry.into_inner();
-            if raw.items.is_empty() {
+            let entry = entry.into_inner();
+            if entry.items.is_empty() {
                 return Err(refused(
                     place,
                     "items is empty; name the fields or subsections",
                 ));
             }
-            self.conditions.push(Condition {
-                section: raw.section,
-                description: raw.description,
-                items: raw.items,
-                sent: raw.sent,
-                span: span(raw.after, raw.by, &place)?,
-                source: raw.source,
-                reason: raw.reason,
-                place,
-            });
+            in_order(entry.after, entry.by, &place)?;
+            self.conditions.push(Condition { place, ..entry });
         }
         for entry in file.absent {
             let place = place(entry.span().start);
-            let raw = entry.into_inner();
-            self.absent.push(Absent {
-                machines: raw.machines,
-                types: raw.types,
-                source: raw.source,
-                reason: raw.reason,
-                place,
-            });
+            let entry = entry.into_inner();
+            self.absent.push(Absent { place, ..entry });
         }
         for entry in file.volatile {
             let place = place(entry.span().start);
-            let raw = entry.into_inner();
-            if raw.fields.is_empty() || raw.fields.iter().any(Pattern::fits_all) {
+            let entry = entry.into_inner();
+            if entry.fields.is_empty() || entry.fields.iter().any(Pattern::fits_all) {
                 return Err(refused(
                     place,
                     "name the fields: an entry for all of a description hides what is lost",
                 ));
             }
             let known = |target: &&String| machine::packages(target).is_some();
-            if let Some(target) = raw.arch.iter().find(|target| !known(target)) {
+            if let Some(target) = entry.arch.iter().find(|target| !known(target)) {
                 return Err(refused(place, format!("there is no target `{target}`")));
             }
-            self.volatile.push(Volatile {
-                description: raw.description,
-                fields: raw.fields,
-                bytes: raw.bytes,
-                run: raw.run,
-                resized: raw.resized,
-                sent_length: raw.sent_length,
-                arch: raw.arch,
-                machines: raw.machines,
-                accelerator: raw.accelerator,
-                reason: raw.reason,
-                source: raw.source,
-                place,
-            });
+            self.volatile.push(Volatile { place, ..entry });
         }
         for entry in file.property {
             let place = place(entry.span().start);
-            let raw = entry.into_inner();
+            let entry = entry.into_inner();
             let every = |patterns: &[Pattern]| patterns.iter().any(Pattern::fits_all);
-            let fault = if raw.types.is_empty() || raw.names.is_empty() {
+            let fault = if entry.types.is_empty() || entry.names.is_empty() {
                 Some("types and names may not be empty; write [\"*\"] for every one")
-            } else if every(&raw.types) && every(&raw.names) {
+            } else if every(&entry.types) && every(&entry.names) {
                 Some("every property of every type: name one or the other")
             } else {
                 None
@@ -397,12 +271,7 @@ impl KnownIssues {
             if let Some(reason) = fault {
                 return Err(refused(place, reason));
             }
-            self.unrelated.push(Unrelated {
-                types: raw.types,
-                names: raw.names,
-                same: raw.same,
-                reason: raw.reason,
-            });
+            self.unrelated.push(entry);
         }
         for entry in file.r#break {
             let place = place(entry.span().start);
@@ -414,24 +283,15 @@ impl KnownIssues {
         }
         for entry in file.migration {
             let place = place(entry.span().start);
-            let raw = entry.into_inner();
-            if raw.section.is_empty() || raw.machines.is_empty() {
+            let entry = entry.into_inner();
+            if entry.section.is_empty() || entry.machines.is_empty() {
                 return Err(refused(
                     place,
                     "section and machines must not be empty; [\"*\"] is every machine",
                 ));
             }
-            self.migrations.push(Refused {
-                section: raw.section,
-                field: raw.field,
-                direction: raw.direction,
-                machines: raw.machines,
-                span: span(raw.after, raw.by, &place)?,
-                intermittent: raw.intermittent,
-                source: raw.source,
-                reason: raw.reason,
-                place,
-            });
+            in_order(entry.after, entry.by, &place)?;
+            self.migrations.push(Refused { place, ..entry });
         }
         Ok(())
     }
@@ -443,37 +303,33 @@ fn refused(place: Place, reason: impl Into<String>) -> ListError {
     ListError::Entry { place, reason }
 }
 
-fn span(after: Option<Version>, by: Version, place: &Place) -> Result<Span, ListError> {
+/// Checks the releases around a change.
+///
+/// # Errors
+/// They are in the wrong order.
+pub(super) fn in_order(
+    after: Option<Version>,
+    by: Version,
+    place: &Place,
+) -> Result<(), ListError> {
     if after.is_some_and(|after| after >= by) {
         return Err(refused(
             place.clone(),
             "after must be an older release than by",
         ));
     }
-    Ok(Span { after, by })
+    Ok(())
 }
 
-fn rename(what: Renamed, raw: RawRename, place: Place) -> Result<Rename, ListError> {
-    let fail = |reason: &str| Err(refused(place.clone(), reason));
-    if raw.section.is_none() && raw.description.is_none() {
+fn check_rename(entry: &Rename) -> Result<(), ListError> {
+    let fail = |reason: &str| Err(refused(entry.place.clone(), reason));
+    if entry.section.is_none() && entry.description.is_none() {
         return fail("an entry without section and description would match everywhere");
     }
-    if raw.old == raw.new && raw.size_change.is_none() {
+    if entry.old == entry.new && entry.size_change.is_none() {
         return fail("old and new are the same name, and no size_change is given");
     }
-    let span = span(raw.after, raw.by, &place)?;
-    Ok(Rename {
-        what,
-        section: raw.section,
-        description: raw.description,
-        old: raw.old,
-        new: raw.new,
-        span,
-        size_change: raw.size_change,
-        source: raw.source,
-        reason: raw.reason,
-        place,
-    })
+    in_order(entry.after, entry.by, &entry.place)
 }
 
 fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
@@ -486,7 +342,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
             "machines is empty; name them, or write [\"*\"] if it is every one".to_owned(),
         );
     }
-    let span = span(raw.after, raw.by, &place)?;
+    in_order(raw.after, raw.by, &place)?;
     if raw.path.is_empty() && !raw.whole_section && !names_section(rule) {
         return fail(format!(
             "without a path this allows every {rule} in `{}`; narrow it, or say whole_section = true",
@@ -500,7 +356,7 @@ fn deliberate(raw: RawBreak, place: Place) -> Result<Break, ListError> {
         direction: raw.direction,
         machines: raw.machines,
         only_there: raw.only_there,
-        span,
+        by: raw.by,
         reason: raw.reason,
         commit: raw.commit,
         whole_section: raw.whole_section,

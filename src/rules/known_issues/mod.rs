@@ -21,10 +21,10 @@ use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version};
 pub(crate) use failure::{KnownFailure, review};
 pub(crate) use load::{FILL_IN, ListError};
 pub use scope::Scope;
-pub(crate) use state::{Run, StateNames, Volatile};
+pub(crate) use state::{StateNames, Volatile};
 
 /// An entry's file and line, by which it is known.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub file: String,
     pub line: usize,
@@ -44,18 +44,9 @@ pub struct Match<'k> {
     pub reason: String,
 }
 
-/// The releases between which something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The last release known to be as before.
-    pub after: Option<Version>,
-    /// The first release that has the change.
-    pub by: Version,
-}
-
 /// The order of two builds around a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
+pub(crate) enum Holds {
     /// The old build is before it, the new one has it.
     InOrder,
     /// The reverse order: the user named the newer build first.
@@ -65,11 +56,11 @@ pub enum Holds {
     No,
 }
 
-impl Span {
-    /// Returns how the versions of two builds relate to the change.
-    pub fn holds(&self, old: Option<Version>, new: Option<Version>) -> Holds {
+impl Holds {
+    /// Returns how the versions of two builds relate to a change in the release `by`.
+    pub(crate) fn of(by: Version, old: Option<Version>, new: Option<Version>) -> Holds {
         // Distributions carry changes back into point releases, so only the release counts.
-        let before = |v: Version| (v.major, v.minor) < (self.by.major, self.by.minor);
+        let before = |v: Version| (v.major, v.minor) < (by.major, by.minor);
         match (old, new) {
             (Some(old), Some(new)) => match (before(old), before(new)) {
                 (true, false) => Holds::InOrder,
@@ -82,18 +73,22 @@ impl Span {
 }
 
 /// The kind of thing that an entry renames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Renamed {
     /// A QOM type whose vmsd name stayed.
     Section,
     /// A vmsd name.
     Description,
+    #[default]
     Field,
 }
 
 /// A name that changed while the bytes stayed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rename {
+    /// It is that of the table of the list.
+    #[serde(skip)]
     pub what: Renamed,
     /// QOM type, where the entry is limited to one.
     pub section: Option<String>,
@@ -101,11 +96,15 @@ pub struct Rename {
     pub description: Option<String>,
     pub old: String,
     pub new: String,
-    pub span: Span,
+    /// The last release known to be as before.
+    pub after: Option<Version>,
+    /// The first release that has the change.
+    pub by: Version,
     /// A field of this name that prints another size and is the same on the wire.
     pub size_change: Option<String>,
     pub source: String,
     pub reason: String,
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -121,7 +120,8 @@ pub struct Break {
     pub machines: MachineNames,
     /// No other machine can have the device, so that the break is moot everywhere else.
     pub only_there: bool,
-    pub span: Span,
+    /// The first release that has the change.
+    pub by: Version,
     pub reason: String,
     pub commit: Option<String>,
     /// The entry means to allow every finding of the rule in the section.
@@ -130,7 +130,8 @@ pub struct Break {
 }
 
 /// A migration that upstream chose to have refused.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Refused {
     /// The section's name in the stream, with or without the device's address before it.
     pub section: String,
@@ -139,11 +140,16 @@ pub struct Refused {
     /// The direction of the leg that failed; both when absent.
     pub direction: Option<Direction>,
     pub machines: MachineNames,
-    pub span: Span,
+    /// The last release known to be as before.
+    pub after: Option<Version>,
+    /// The first release that has the change.
+    pub by: Version,
     /// It need not fail every time.
+    #[serde(default)]
     pub intermittent: bool,
     pub source: String,
     pub reason: String,
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -160,7 +166,8 @@ pub enum Sent {
 
 /// A run-time test whose answer is known, because a compat property of the machine type gives it; or a
 /// field that is padding in one of the builds and without a meaning in the other.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Condition {
     /// QOM type, where the entry is limited to one.
     pub section: Option<String>,
@@ -168,31 +175,39 @@ pub struct Condition {
     /// Fields or subsections that hang on the test.
     pub items: Vec<String>,
     pub sent: Sent,
-    pub span: Span,
+    /// The last release known to be as before.
+    pub after: Option<Version>,
+    /// The first release that has the change.
+    pub by: Version,
     pub source: String,
     pub reason: String,
+    #[serde(skip)]
     pub place: Place,
 }
 
 /// Device types that some machines cannot have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Absent {
     pub machines: MachineNames,
     /// QOM types.
     pub types: Vec<Pattern>,
     pub source: String,
     pub reason: String,
+    #[serde(skip)]
     pub place: Place,
 }
 
 /// Properties that differ between builds without any bearing on a migration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unrelated {
     /// QOM types.
     pub types: Vec<Pattern>,
     /// Names of properties.
     pub names: Vec<Pattern>,
     /// Pairs of values that mean the same, as JSON; without any, every difference is meant.
+    #[serde(default)]
     pub same: Vec<[String; 2]>,
     pub reason: String,
 }

@@ -39,7 +39,7 @@ impl<'k> Scope<'k> {
             .find(|entry| {
                 let in_order = || matches(entry, &entry.old, &entry.new);
                 let swapped = || matches(entry, &entry.new, &entry.old);
-                match entry.span.holds(self.old, self.new) {
+                match Holds::of(entry.by, self.old, self.new) {
                     Holds::InOrder => in_order(),
                     Holds::Swapped => swapped(),
                     Holds::Perhaps => in_order() || swapped(),
@@ -193,7 +193,7 @@ impl<'k> Scope<'k> {
         let settled = finding.items.iter().map(|item| {
             let entry = self.lists.conditions.iter().find(|entry| {
                 entry.sent == wanted
-                    && entry.span.holds(self.old, self.new) != Holds::No
+                    && Holds::of(entry.by, self.old, self.new) != Holds::No
                     && is_or_any(entry.section.as_deref(), &finding.section)
                     && entry.description == item.description
                     && named(item, &entry.items)
@@ -216,7 +216,7 @@ impl<'k> Scope<'k> {
         let direction = entry.direction.unwrap_or(Direction::Forward);
         let in_order = || same_way(entry.rule, direction);
         let swapped = || same_way(entry.rule.mirror(), direction.reversed());
-        let holds = match entry.span.holds(self.old, self.new) {
+        let holds = match Holds::of(entry.by, self.old, self.new) {
             Holds::InOrder => in_order(),
             Holds::Swapped => swapped(),
             Holds::Perhaps => in_order() || swapped(),

@@ -6,12 +6,14 @@ use crate::model::{Accelerator, Direction, MachineNames, Pattern};
 use crate::rules::known_issues::{Holds, Place, Renamed, Scope};
 
 /// A field that may have another value on the destination without harm.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Volatile {
     /// The vmsd name of the description that the fields stand in, subsections included.
     pub description: String,
     pub fields: Vec<Pattern>,
     /// The bytes of the field that may differ, first and last ones, where it is not all of them.
+    #[serde(default)]
     pub bytes: Vec<[usize; 2]>,
     /// The difference that is meant, where it is not any.
     pub run: Option<Run>,
@@ -20,14 +22,17 @@ pub struct Volatile {
     /// The length that was sent, where only that one is meant.
     pub sent_length: Option<usize>,
     /// Targets whose guests are meant, where it is not all of them: each has a `cpu` of its own.
+    #[serde(default)]
     pub arch: Vec<String>,
-    /// MachineNames that are meant, where it is not all of them.
+    /// Machines that are meant, where it is not all of them.
+    #[serde(default)]
     pub machines: MachineNames,
     /// The accelerator of the guests that are meant, where it is not any.
     pub accelerator: Option<Accelerator>,
     pub reason: String,
     /// The file and function of QEMU that shows it.
     pub source: String,
+    #[serde(skip)]
     pub place: Place,
 }
 
@@ -158,7 +163,7 @@ impl Scope<'_> {
                     actual.to_owned(),
                 ));
             };
-            let holds = entry.span.holds(self.old, self.new);
+            let holds = Holds::of(entry.by, self.old, self.new);
             if matches!(holds, Holds::InOrder | Holds::Perhaps) {
                 add(&entry.old, &entry.new);
             }

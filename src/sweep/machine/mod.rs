@@ -95,10 +95,10 @@ enum Phase {
     Done(Finished),
 }
 
-/// How far the sweep of a machine has come.
+/// The progress of the sweep of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advance {
-    /// What is under way.
+    /// The phase that is under way.
     pub phase: SweepPhase,
     /// The cases that are decided, but for their controls.
     pub done: usize,
@@ -113,7 +113,7 @@ pub enum SweepPhase {
     Machine,
     /// Every device moves between the builds.
     Devices,
-    /// What failed is tried again, and from each build to itself.
+    /// Tries what failed again, and from each build to itself.
     Controls,
     /// Nothing is left to be done.
     Done,

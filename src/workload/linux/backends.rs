@@ -1,4 +1,4 @@
-//! What stands behind a guest's devices on the host. Device sets use nothing of the host; a guest that works needs a
+//! Backends of a guest's devices on the host. Device sets use nothing of the host; a guest that works needs a
 //! disk that keeps what is written, and a network that offers what networks of hosts do.
 
 use std::fs::{self, File};

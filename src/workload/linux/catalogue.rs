@@ -17,7 +17,7 @@ use crate::workload::linux::aliases::{self, PciFunction};
 const KEPT: &str = "modules.migcompat-1.json";
 /// The list of modules that are part of the image.
 const BUILTIN: &str = "modules.builtin";
-/// What they say of themselves: `NAME.KEY=VALUE`, each ended by a zero.
+/// The information in modules: `NAME.KEY=VALUE`, each ended by a zero.
 const BUILTIN_INFO: &str = "modules.builtin.modinfo";
 /// The longest entry of a `.modinfo`.
 const MAX_ENTRY: usize = 4096;

@@ -39,9 +39,9 @@ pub(crate) struct Attached {
 pub(crate) struct Inventory {
     pub virtio: Vec<VirtioDevice>,
     pub attached: Vec<Attached>,
-    /// What it had no module for: names of devices and modules.
+    /// Devices and modules by name that it had no module for.
     pub asked: Vec<String>,
-    /// What it uses, in its words.
+    /// The devices that it uses, in its words.
     pub uses: Option<String>,
     /// Errors that the kernel logged while it found the devices.
     pub logged: Vec<String>,

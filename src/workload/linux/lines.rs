@@ -16,7 +16,7 @@ pub(crate) enum Line {
     Virtio(VirtioDevice),
     /// A device on another bus.
     Attached(Attached),
-    /// What the guest will use, in its words.
+    /// The devices that the guest will use, in its words.
     Uses(String),
     /// A message of the kernel's of before the first round, where devices are found and set up.
     LoggedAtBoot(String),

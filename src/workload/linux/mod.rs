@@ -36,7 +36,7 @@ const INITRAMFS: &str = "initramfs";
 const INIT: &[u8] = include_bytes!("../../../guests/linux/init");
 /// The program by which the kernel itself asks for a module.
 const MODPROBE: &[u8] = include_bytes!("../../../guests/linux/modprobe");
-/// What every kernel is told, whatever its architecture. Memory that is free is zeroes, so that it need not be
+/// Options of every kernel, whatever its architecture. Memory that is free is zeroes, so that it need not be
 /// sent; addresses do not depend on chance; and a host that is busy is no fault of the guest.
 const APPEND: &str =
     "loglevel=1 panic=-1 nokaslr init_on_free=1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
@@ -49,12 +49,12 @@ pub struct Kit {
     known: Mutex<Known>,
 }
 
-/// What is known of the machines of a run.
+/// Facts about the machines of a run.
 #[derive(Debug, Default)]
 struct Known {
     /// The PCI functions of machines, by the arguments that plug in their devices.
     functions: HashMap<Vec<String>, Arc<[PciFunction]>>,
-    /// What guests had no module for, though the kernel has one: names of devices and modules.
+    /// Devices and modules by name that guests had no module for, though the kernel has one.
     asked: BTreeSet<String>,
     /// File systems that were made, by the names of the modules in them.
     made: HashMap<Vec<String>, Arc<Vec<u8>>>,

@@ -70,7 +70,7 @@ pub(crate) struct Packages {
     pub(super) kernel: Kernel,
     /// The shell and everything else that the guest runs, in one file.
     pub(super) busybox: PathBuf,
-    /// What this kernel has to be told.
+    /// Options that this kernel needs.
     pub(super) append: &'static str,
     /// The word that stands in the line of the timers of its processors.
     pub(super) timer: &'static str,
