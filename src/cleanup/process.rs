@@ -39,6 +39,8 @@ pub(super) struct Stat {
     pub group: i32,
     /// Clock ticks that the processors were at work for it.
     worked: u64,
+    /// A signal or a debugger stopped it.
+    stopped: bool,
 }
 
 impl Stat {
@@ -50,10 +52,12 @@ impl Stat {
         // A program's name may have anything in it, parentheses too.
         let (_, rest) = text.rsplit_once(')')?;
         let mut fields = rest.split_whitespace();
-        if matches!(fields.next()?, "Z" | "X") {
+        let state = fields.next()?;
+        if matches!(state, "Z" | "X") {
             return None;
         }
         Some(Stat {
+            stopped: matches!(state, "T" | "t"),
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
             // Of its own, and of the system for it.
@@ -97,17 +101,28 @@ pub(super) fn descendants(all: &[Stat], ancestor: i32) -> BTreeSet<i32> {
     found
 }
 
+/// Returns what the system shows of some processes and all that descend from them, as far as they have not ended.
+fn with_descendants(pids: &[i32]) -> Vec<Stat> {
+    let mut all = all();
+    let mut wanted: BTreeSet<i32> = pids.iter().copied().collect();
+    wanted.extend(pids.iter().flat_map(|pid| descendants(&all, *pid)));
+    all.retain(|stat| wanted.contains(&stat.process.pid));
+    all
+}
+
+/// Tells whether a signal or a debugger has stopped one of some processes, or of those that descend from them.
+pub(crate) fn is_stopped(pids: &[i32]) -> bool {
+    with_descendants(pids).iter().any(|stat| stat.stopped)
+}
+
 /// Returns the time that the processors were at work for some processes and all that descend from them, as far as they
 /// have not ended: none of what has. `None` where the system does not tell.
-pub(crate) fn cpu_time(of: &[i32]) -> Option<Duration> {
-    let all = all();
-    let mut pids: BTreeSet<i32> = of.iter().copied().collect();
-    pids.extend(of.iter().flat_map(|pid| descendants(&all, *pid)));
-    let such = all.iter().filter(|stat| pids.contains(&stat.process.pid));
-    let ticks: u64 = such.map(|stat| stat.worked).sum();
+pub(crate) fn cpu_time(pids: &[i32]) -> Option<Duration> {
+    let such = with_descendants(pids);
+    let ticks: u64 = such.iter().map(|stat| stat.worked).sum();
     let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
     let a_second = u64::try_from(a_second).ok().filter(|ticks| *ticks > 0)?;
-    (!all.is_empty()).then(|| Duration::from_millis(ticks * 1000 / a_second))
+    (!such.is_empty()).then(|| Duration::from_millis(ticks * 1000 / a_second))
 }
 
 #[cfg(test)]
@@ -126,9 +141,12 @@ mod tests {
             parent: 1,
             group: 40,
             worked: 23,
+            stopped: false,
         };
         assert_eq!(stat(&format!("41 (a) b) S 1 40 3 4 {fields}")), Some(read));
         assert_eq!(stat(&format!("41 (40 40) R 1 40 3 4 {fields}")), Some(read));
+        let stopped = stat(&format!("41 (a) T 1 40 3 4 {fields}"));
+        assert_eq!(stopped.map(|stat| stat.stopped), Some(true));
         assert_eq!(stat(&format!("41 (a) Z 1 40 3 4 {fields}")), None);
         assert_eq!(stat("41 (a) S 1 40"), None);
         assert_eq!(stat(""), None);
@@ -142,6 +160,7 @@ mod tests {
                 parent,
                 group: pid,
                 worked: 0,
+                stopped: false,
             };
             let all: Vec<Stat> = pairs.iter().map(stat).collect();
             Vec::from_iter(descendants(&all, ancestor))

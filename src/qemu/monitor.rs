@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tracing::Instrument;
 
-use crate::cleanup::{OWN, Peer, TempFolder, cpu_time, end_dead_runs};
+use crate::cleanup::{OWN, Peer, TempFolder, cpu_time, end_dead_runs, is_stopped};
 use crate::qemu::identity::RunningProgram;
 use crate::qemu::option_value;
 use crate::qemu::process::quoted;
@@ -150,8 +150,12 @@ impl Monitored {
         }
     }
 
-    /// Returns what the build does, if the system tells.
+    /// Returns what the build does, if the system tells. It is stopped if what has started it, or stands between it and
+    /// us, is.
     pub(crate) fn state(&self) -> Option<ProcessState> {
+        if is_stopped(&self.pids()) {
+            return Some(ProcessState::Stopped);
+        }
         match self.pid.and_then(|pid| u32::try_from(pid).ok()) {
             Some(pid) => ProcessState::of(pid),
             None => self.process.state(),
@@ -161,8 +165,12 @@ impl Monitored {
     /// Returns the processor time that the build has used, and what has started it or stands between it and us, if the
     /// system tells.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let pids: Vec<i32> = self.process.pid().into_iter().chain(self.pid).collect();
-        cpu_time(&pids)
+        cpu_time(&self.pids())
+    }
+
+    /// Returns the process that was started and the one that answers.
+    fn pids(&self) -> Vec<i32> {
+        self.process.pid().into_iter().chain(self.pid).collect()
     }
 
     /// Returns the program that runs, if the system shows it.

@@ -131,6 +131,8 @@ pub(crate) struct Watch {
     /// The sessions that are over: they have no more events.
     source_is_mute: bool,
     destination_is_mute: bool,
+    /// The source has begun to send its devices.
+    sends_devices: bool,
     /// The source has gone over to sending what was not sent yet after the guest.
     pub postcopy: bool,
     /// The parameters that a source gets once it has made so many passes that its guest may be stopped; nothing where
@@ -153,21 +155,6 @@ impl Silence {
         match side {
             LegSide::Source => &mut self.source,
             LegSide::Destination => &mut self.destination,
-        }
-    }
-
-    /// Returns the side that does not answer, if one does not. Where neither does, one waits for the other: a source that
-    /// sends its devices holds the lock that its monitor needs until the destination has read them (migration_completion(),
-    /// migration/migration.c), and a destination reads without it.
-    fn culprit(&self, source: &Vm) -> Option<LegSide> {
-        let is_stopped = || source.monitored.state() == Some(ProcessState::Stopped);
-        match (self.source, self.destination) {
-            (None, None) => None,
-            (Some(_), None) => Some(LegSide::Source),
-            (Some(source), Some(destination)) if source < destination || is_stopped() => {
-                Some(LegSide::Source)
-            }
-            (_, Some(_)) => Some(LegSide::Destination),
         }
     }
 }
@@ -271,6 +258,7 @@ impl Watch {
                 match event {
                     Some(event) => {
                         self.source.take_event(&event);
+                        self.sends_devices |= status(&event) == Some("device");
                         self.postcopy |= status(&event) == Some("postcopy-active");
                         self.passes = self.passes.max(pass(&event).unwrap_or(0));
                     }
@@ -371,6 +359,30 @@ impl Watch {
         }
     }
 
+    /// Returns the side that does not answer, if one does not.
+    ///
+    /// Where neither does, one waits for the other. A source that sends its devices holds the lock that its monitor needs
+    /// until they are read (migration_completion(), migration/migration.c); a destination that was connected to waits
+    /// for the first bytes in the same way (migration_channel_read_peek(), migration/channel.c).
+    fn silent(&self, source: &Vm, destination: &Vm) -> Option<LegSide> {
+        let is_stopped = |vm: &Vm| vm.monitored.state() == Some(ProcessState::Stopped);
+        match (self.silence.source, self.silence.destination) {
+            (None, None) => None,
+            (Some(_), None) => Some(LegSide::Source),
+            (None, Some(_)) => Some(LegSide::Destination),
+            (Some(first), Some(second)) if first != second => Some(match first < second {
+                true => LegSide::Source,
+                false => LegSide::Destination,
+            }),
+            (Some(_), Some(_)) => Some(match (is_stopped(source), is_stopped(destination)) {
+                (true, false) => LegSide::Source,
+                (false, true) => LegSide::Destination,
+                _ if self.sends_devices => LegSide::Destination,
+                _ => LegSide::Source,
+            }),
+        }
+    }
+
     /// Concludes from how both sides stand.
     ///
     /// # Errors
@@ -391,6 +403,7 @@ impl Watch {
             .collect();
         let failed = |side, kind| LegError::new(side, Phase::Transfer, kind);
         let refused = |how: &Ended| how.0.code() == Some(1);
+        let silent = self.silent(source, destination);
         let error = match (self.source, self.destination) {
             (State::Completed, State::Completed) => {
                 if let Some(stats) = self.stats {
@@ -412,7 +425,7 @@ impl Watch {
             }
             (State::Failed(reason), _) => failed(Source, LegErrorKind::MigrationFailed(reason)),
             (state, _) => {
-                let (side, timeout) = match (self.silence.culprit(source), state) {
+                let (side, timeout) = match (silent, state) {
                     (Some(side), _) => (side, Timeout::NoAnswer(deadline)),
                     (None, State::Completed) => (Destination, Timeout::NotCompleted(deadline)),
                     (None, _) => (Source, Timeout::NotCompleted(deadline)),
