@@ -12,6 +12,7 @@ use crate::api::doubts::{Settled, Wanted};
 use crate::api::driven;
 use crate::api::error::Error;
 use crate::api::firmware;
+use crate::api::host_cpu::HostCpu;
 use crate::api::jobs;
 use crate::api::linux;
 use crate::api::opened::{Alone, Opened};
@@ -65,6 +66,7 @@ pub(crate) struct Inquiry<'i> {
     /// Nothing before the guests have moved.
     moved: Option<Moved>,
     accelerators: Vec<AcceleratorUsed>,
+    host_cpu: HostCpu,
     /// The properties that the surveys have.
     surveyed: Option<Asked>,
 }
@@ -108,6 +110,7 @@ impl<'i> Inquiry<'i> {
             dumps: None,
             moved: None,
             accelerators: Vec::new(),
+            host_cpu: HostCpu::default(),
             surveyed: None,
         }
     }
@@ -163,6 +166,8 @@ impl<'i> Inquiry<'i> {
             ));
         }
         self.notices.extend(used.notices());
+        self.host_cpu = HostCpu::give(&mut config, &used)?;
+        self.notices.extend(self.host_cpu.notice.take());
         self.accelerators.push(used);
         let Opened { sets, builds, .. } = self.opened;
         self.notices
@@ -537,6 +542,7 @@ impl<'i> Inquiry<'i> {
         if let (Some(guest), [set]) = (&mut guest, &*self.opened.sets) {
             guest.answer(&cases, &self.findings, &set.name);
             guest.other_findings = self.other_findings;
+            self.host_cpu.correct(guest);
         }
         Report {
             rules: catalogue::texts(&self.findings, &cases),

@@ -9,6 +9,7 @@ use crate::api::config::GuestDescription;
 use crate::api::confinement;
 use crate::api::error::{Error, Problem};
 use crate::api::firmware;
+use crate::api::host_cpu::HostCpu;
 use crate::api::logs::LogFolder;
 use crate::api::opened::read_guest;
 use crate::api::progress::{Event, Progress};
@@ -168,11 +169,14 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     });
     progress.event(Event::CasesPlanned(1));
     let mut migration = asked.migration();
+    migration.board = guest.as_ref().map(|guest| Arc::new(guest.board.clone()));
     let used = choose(&mut migration, &config.accelerators)?;
+    let host_cpu = HostCpu::give(&mut migration, &used)?;
     let Loaded { case, not_in_state } = asked.answer(migration, guest.as_ref());
     let guest = guest.map(|guest| {
         let mut report = guest.report;
         report.answer(std::slice::from_ref(&case), &[], DEVICE_SET);
+        host_cpu.correct(&mut report);
         report
     });
     let cases = vec![case];
@@ -181,6 +185,7 @@ pub fn load(config: &LoadConfig, progress: &dyn Progress) -> Result<Outcome, Err
     let file = config.state.display().to_string();
     notices.extend(confinement::notice(file, &[opened.confinement()]));
     notices.extend(used.notices());
+    notices.extend(host_cpu.notice);
     notices.extend(not_in_state.iter().map(|section| {
         let why = "what it is of is as after reset; where the guest had it, the description is of another guest";
         Notice::new(NoticeKind::NotInState, section.to_string(), why)
@@ -213,15 +218,12 @@ impl Question<'_> {
     fn answer(&self, mut migration: MigrationConfig, guest: Option<&GuestSpec>) -> Loaded {
         migration.new.dump = self.dump().map(Arc::new);
         let composition = match guest {
-            Some(guest) => {
-                migration.board = Some(Arc::new(guest.board.clone()));
-                guest.devices.compose(&Target {
-                    arch: &migration.arch,
-                    machine: self.machine,
-                    old: migration.old.known(),
-                    new: migration.new.known(),
-                })
-            }
+            Some(guest) => guest.devices.compose(&Target {
+                arch: &migration.arch,
+                machine: self.machine,
+                old: migration.old.known(),
+                new: migration.new.known(),
+            }),
             None => {
                 let board = bare(&migration, &self.state.stream);
                 match block_on(board)

@@ -35,6 +35,7 @@ pub(crate) mod dumps;
 mod error;
 mod firmware;
 pub(crate) mod history;
+mod host_cpu;
 mod inquiry;
 mod linux;
 mod live;

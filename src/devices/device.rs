@@ -31,6 +31,8 @@ pub struct Device {
     pub(super) migratable_since: Option<Version>,
     /// Devices after it would get other addresses than without it.
     pub(super) alone: bool,
+    /// A guest may not boot with it.
+    pub(super) boots_alone: bool,
     pub(super) form: Form,
 }
 
@@ -97,6 +99,7 @@ impl Device {
             unmigratable: None,
             migratable_since: None,
             alone: false,
+            boots_alone: false,
             form,
         }
     }
@@ -140,6 +143,11 @@ impl Device {
     /// Tells whether it changes the addresses of the devices after it.
     pub fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// Tells whether a guest may not boot with it.
+    pub(crate) fn boots_alone(&self) -> bool {
+        self.boots_alone
     }
 
     /// Returns the options for the machine itself that it comes with, `-machine nvdimm=on` for instance.

@@ -99,6 +99,7 @@ impl Device {
             unmigratable: None,
             migratable_since: None,
             alone: false,
+            boots_alone: false,
             form: Form::Verbatim(argument.to_owned()),
         })
     }

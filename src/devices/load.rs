@@ -54,6 +54,7 @@ struct Entry {
     unmigratable: Option<String>,
     migratable_since: Option<Version>,
     alone: Option<String>,
+    boots_alone: Option<String>,
 }
 
 impl Entry {
@@ -87,7 +88,12 @@ impl Entry {
         if self.migratable_since.is_some() && self.unmigratable.is_none() {
             return Some("migratable_since without unmigratable, the reason".to_owned());
         }
-        let reasons = [&self.one_of, &self.unmigratable, &self.alone];
+        let reasons = [
+            &self.one_of,
+            &self.unmigratable,
+            &self.alone,
+            &self.boots_alone,
+        ];
         if reasons.into_iter().flatten().any(|r| r.trim().is_empty()) {
             return Some("a reason that says nothing".to_owned());
         }
@@ -253,6 +259,7 @@ impl Device {
             unmigratable: entry.unmigratable,
             migratable_since: entry.migratable_since,
             alone: entry.alone.is_some(),
+            boots_alone: entry.boots_alone.is_some(),
             form: Form::Described {
                 bus: entry.bus,
                 backend: entry.backend,

@@ -353,3 +353,27 @@ fn a_device_that_is_none_is_refused() {
     let error = DeviceSet::ad_hoc(&twice, "x86_64").expect_err("the same id");
     assert!(error.to_string().contains("id `x` already"), "{error}");
 }
+
+#[test]
+fn what_a_guest_may_not_boot_with_is_said_with_a_reason() {
+    let text = "[[device]]\nid = 'x'\nboots_alone = 'its ROM hangs'\n[[device]]\nid = 'y'\n";
+    let devices = good(text).devices;
+    let boots_alone: Vec<bool> = devices.iter().map(Device::boots_alone).collect();
+    assert_eq!(boots_alone, [true, false]);
+    let error = set("[[device]]\nid = 'x'\nboots_alone = ' '\n").expect_err("no reason");
+    let error = error.to_string();
+    assert!(error.contains("a reason that says nothing"), "{error}");
+}
+
+#[test]
+fn controllers_of_the_same_ports_go_into_different_guests() {
+    let storage = DeviceSet::shipped("storage").expect("a set");
+    let guests = storage.guests();
+    let has = |id: &str| {
+        let mut of = guests.iter().enumerate();
+        let found = of.find(|(_, guest)| guest.devices.iter().any(|device| device.id == id));
+        found.expect("a guest").0
+    };
+    assert_ne!(has("piix3-ide"), has("piix4-ide"));
+    assert_eq!(has("piix4-ide"), has("ide-cf"));
+}

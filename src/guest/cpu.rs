@@ -17,7 +17,7 @@ const ENFORCED: &[&str] = &[
 /// Models that KVM alone has.
 const OF_THE_HOST: &[&str] = &["host"];
 
-/// Keeps the model and its flags.
+/// Keeps the model and its flags. Whether that of the host can be had is known once there is an accelerator.
 pub(super) fn cpu(composer: &mut Composer, value: &str) -> Treated {
     let mut parts = value.split(',').map(str::trim);
     let model = parts.next().unwrap_or_default();
@@ -37,10 +37,11 @@ pub(super) fn cpu(composer: &mut Composer, value: &str) -> Treated {
             kept.push(flag.to_owned());
         }
     }
+    let cpu = kept.join(",");
     if is_of_host {
+        composer.board.host_cpu = Some(cpu);
         return Treated::replaced([], GuestReason::HostCpu);
     }
-    let cpu = kept.join(",");
     composer.board.cpu = Some(cpu.clone());
     Treated::kept_elsewhere(Arg::new("-cpu", cpu)).without(without)
 }

@@ -55,6 +55,8 @@ pub struct Board {
     pub machine_options: Vec<String>,
     /// The CPU model with its flags.
     pub cpu: Option<String>,
+    /// The CPU of the host with its flags, where that is asked for: KVM alone has it.
+    pub host_cpu: Option<String>,
     /// The machine has the devices that QEMU adds unless `-nodefaults` is given.
     pub has_defaults: bool,
     /// Memory, processors, backends and all that is not a device.

@@ -66,6 +66,11 @@ fn the_last_start_in_a_log_is_the_guest() {
     assert_eq!(guest.machine.as_deref(), Some("pc-q35-10.0"));
     assert_eq!(guest.board.memory, 128 << 20);
     assert_eq!(guest.board.cpu, None, "that of the host");
+    let of_host = guest.board.host_cpu.as_deref();
+    assert!(
+        of_host.is_some_and(|cpu| cpu.starts_with("host")),
+        "{of_host:?}"
+    );
     assert!(!guest.board.has_defaults);
     assert_eq!(guest.board.idle, None);
     let options = [
@@ -624,4 +629,38 @@ fn a_domain_has_what_libvirt_adds_to_it() {
     ] {
         assert!(has(&guest, "-device", device), "{device}");
     }
+}
+
+#[test]
+fn the_cpu_of_the_host_is_told_from_a_model_however_it_is_written() {
+    let domain = |cpu: &str| {
+        of(&format!(
+            "<domain type='kvm'><name>g</name><memory unit='MiB'>128</memory><vcpu>1</vcpu>\
+             <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>{cpu}</domain>"
+        ))
+    };
+    let passthrough = "<cpu mode='host-passthrough' check='none' migratable='on'>\
+        <feature policy='disable' name='vmx'/></cpu>";
+    let of_host = [
+        (of("kvm -M pc -cpu host,migratable=on,+pcid"), "host,+pcid"),
+        (domain(passthrough), "host,vmx=off"),
+        (domain("<cpu mode='host-model'/>"), "host"),
+    ];
+    for (guest, cpu) in &of_host {
+        assert_eq!(guest.board.host_cpu.as_deref(), Some(*cpu));
+        assert_eq!(guest.board.cpu, None);
+        let mut report = guest.report.clone();
+        let of_cpu = |report: &crate::report::GuestFile| {
+            let mut lines = report.lines.iter();
+            let line = lines.find(|line| line.given.starts_with("-cpu"));
+            line.map(|line| (line.treatment, line.reason))
+        };
+        let replaced = (Treatment::Replaced, Some(GuestReason::HostCpu));
+        assert_eq!(of_cpu(&report), Some(replaced));
+        report.keep_host_cpu();
+        assert_eq!(of_cpu(&report), Some((Treatment::Kept, None)));
+    }
+    let model = domain("<cpu mode='custom'><model>EPYC</model></cpu>");
+    assert_eq!(model.board.host_cpu, None);
+    assert_eq!(model.board.cpu.as_deref(), Some("EPYC"));
 }

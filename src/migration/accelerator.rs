@@ -60,6 +60,45 @@ pub(crate) fn choose(
     Err(NoAccelerator::AllPassedOver(passed_over))
 }
 
+/// The reason why a guest does not have the CPU of the host that its description asks for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoHostCpu {
+    #[error("{0} has no such model")]
+    Accelerator(Accelerator),
+    #[error("no guest of {} moves within {}: {}", .0.accelerator, .0.build, .0.reason)]
+    Unusable(PassedOver),
+}
+
+/// Gives guests the CPU of the host, where their description asks for it, nobody else for another one, and guests of
+/// both builds move with it. `None` where it is not asked for.
+///
+/// # Errors
+/// The system gives no runtime.
+pub(crate) fn take_host_cpu(
+    config: &mut MigrationConfig,
+    used: &AcceleratorUsed,
+) -> io::Result<Option<Result<(), NoHostCpu>>> {
+    let of_host = config
+        .board
+        .as_ref()
+        .and_then(|board| board.host_cpu.clone());
+    let Some(cpu) = of_host.filter(|_| config.cpu.is_none()) else {
+        return Ok(None);
+    };
+    if used.accelerator != Accelerator::Kvm {
+        return Ok(Some(Err(NoHostCpu::Accelerator(used.accelerator))));
+    }
+    let with_it = MigrationConfig {
+        cpu: Some(cpu),
+        ..config.clone()
+    };
+    let tried = block_on(within_both(&with_it))?;
+    if tried.is_ok() {
+        *config = with_it;
+    }
+    Ok(Some(tried.map_err(NoHostCpu::Unusable)))
+}
+
 /// Moves the plain machine within each build.
 async fn within_both(config: &MigrationConfig) -> Result<(), PassedOver> {
     let plain = MigrationConfig {

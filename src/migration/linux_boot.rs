@@ -30,9 +30,11 @@ const BOOTS: u32 = 4;
 const WORK: Duration = Duration::from_secs(180);
 /// The same until there is anything on its console: firmware may wait for ever for what a device does not do.
 const SILENT_WORK: Duration = Duration::from_secs(45);
-/// The longest time in which a guest may do next to nothing while it boots.
-const IDLE_IN_BOOT: Duration = Duration::from_secs(30);
-/// The same once it works: it waits up to a minute for a packet.
+/// The longest time in which a guest with nothing on its console may do next to nothing: nothing that it would wait for
+/// takes long.
+const SILENT_IDLE: Duration = Duration::from_secs(30);
+/// The same once its program runs: a driver waits half a minute for each command that a device does not answer, and the
+/// program up to a minute for a packet.
 const IDLE: Duration = Duration::from_secs(90);
 /// The part of that time which is next to nothing, as its inverse.
 const IDLE_PART: u32 = 50;
@@ -337,8 +339,7 @@ async fn wait_for(
                 log.last_lines()
             )));
         }
-        let works = log.inventory().is_some_and(|found| found.uses.is_some());
-        let idle = if works { IDLE } else { IDLE_IN_BOOT };
+        let idle = if log.is_silent() { SILENT_IDLE } else { IDLE };
         if since.elapsed() >= idle {
             let lately = worked.saturating_sub(used_before.unwrap_or_default());
             if lately < idle / IDLE_PART {

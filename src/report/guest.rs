@@ -239,7 +239,7 @@ impl fmt::Display for GuestReason {
             GuestReason::HowItRuns => "the guest is started and moved in other ways here",
             GuestReason::Accelerator => "the accelerator of the run (--accel) is used",
             GuestReason::HostCpu => {
-                "only KVM knows the CPU of the host: the default model stands for it"
+                "no guest here has the CPU of the host, which only KVM knows: another model stands for it"
             }
             GuestReason::CpuEnforced => "emulation lacks features of most models",
             GuestReason::Secret => "secrets are not used",
@@ -284,6 +284,15 @@ impl GuestReason {
 }
 
 impl GuestFile {
+    /// Takes note that the guest has the CPU of the host after all.
+    pub(crate) fn keep_host_cpu(&mut self) {
+        let replaced = self.lines.iter_mut();
+        for line in replaced.filter(|line| line.reason == Some(GuestReason::HostCpu)) {
+            line.treatment = Treatment::Kept;
+            line.reason = None;
+        }
+    }
+
     /// Answers by the cases of the whole guest; those of single devices are parts of them.
     pub(crate) fn answer(&mut self, cases: &[Case], findings: &[Finding], device_set: &str) {
         let whole = cases

@@ -46,6 +46,8 @@ pub enum NoticeKind {
     CapabilityIdle,
     /// An accelerator that was preferred cannot be used. The subject is its name.
     AcceleratorPassedOver,
+    /// A guest is described with the CPU of its host, and was moved with the default model. The subject is the machine.
+    HostCpuReplaced,
     /// A build finds no firmware, and has that of another place. The subject is the build.
     OtherFirmware,
     /// Guests move between machine types of two names, which QEMU itself refuses. The subject is both names.
@@ -161,6 +163,9 @@ impl Notice {
             }
             NoticeKind::CapabilityIdle => format!("nothing is sent by {subject}"),
             NoticeKind::AcceleratorPassedOver => format!("no guest was moved with {subject}"),
+            NoticeKind::HostCpuReplaced => format!(
+                "the guest of {subject} was moved with the default CPU model, and not with the host's"
+            ),
             NoticeKind::OtherFirmware => {
                 format!("{subject} finds no firmware of its own")
             }

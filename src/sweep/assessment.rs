@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::compare::dump::compare::compare;
 use crate::compare::streams;
 use crate::migration::diagnosis::layouts;
-use crate::migration::diagnosis::link::{adopt_causes, link, link_common};
+use crate::migration::diagnosis::link::{adopt_causes, link, link_common, link_features};
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::Snapshots;
@@ -189,6 +189,7 @@ impl<'l> Assessment<'l> {
                 case.allowed_by = allowed.map(|found| found.reason);
             }
         }
+        link_features(&mut result.cases, &mut self.findings);
         self.findings.sort_by_cached_key(Finding::rank);
         withdraw_moot(&result.cases, &mut self.findings);
         adopt_causes(&mut result.cases);

@@ -323,6 +323,13 @@ fn a_sweep_with_linux_finds_the_device_whose_feature_is_missed() {
         failed["cause"]["features"],
         serde_json::json!(["mrg_rxbuf"])
     );
+    assert_eq!(failed["cause"]["rule"], "feature-dropped");
+    let findings = run.report["findings"].as_array().unwrap();
+    let warned = findings.iter().find(|of| of["rule"] == "feature-dropped");
+    let warned = warned.unwrap_or_else(|| panic!("{}", run.said()));
+    let path = warned["path"].as_array().unwrap();
+    assert_eq!(path.last().unwrap(), "mrg_rxbuf", "{warned}");
+    assert_eq!(warned["confirmed_by"], failed["id"], "{warned}");
     let again = failed["reproduce"].as_str().unwrap();
     assert!(again.contains("-kernel"), "{again}");
     let at_work = case("q35/virtio-rng-pci/unix/forward/linux");

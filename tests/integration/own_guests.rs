@@ -47,6 +47,48 @@ fn a_guest_of_libvirt_moves_both_ways_and_its_lines_are_told() {
     let answers = report["guest"]["answers"].as_array().unwrap();
     assert_eq!(answers.len(), 2);
     assert!(answers.iter().all(|answer| answer["outcome"] == "pass"));
+    let (treatment, told) = cpu(&report);
+    assert_eq!(treatment, "replaced");
+    assert!(told.unwrap().contains("tcg has no such model"), "{told:?}");
+}
+
+/// Returns what became of the line about the CPU, and the notice about the host's.
+fn cpu(report: &Value) -> (&str, Option<&str>) {
+    let mut lines = report["guest"]["lines"].as_array().unwrap().iter();
+    let given = |line: &&Value| line["given"].as_str().unwrap().starts_with("-cpu");
+    let line = lines.find(given).expect("a line about the CPU");
+    let mut notices = report["notices"].as_array().unwrap().iter();
+    let notice = notices.find(|notice| notice["kind"] == "host-cpu-replaced");
+    let why = notice.map(|notice| notice["detail"].as_str().unwrap());
+    (line["treatment"].as_str().unwrap(), why)
+}
+
+#[apply(test)]
+#[needs(Builds, Kvm)]
+fn with_kvm_a_guest_has_the_cpu_of_the_host_or_is_said_not_to() {
+    let file = guest("libvirt.log");
+    let args = ["live", "--guest", &file, OLD, NEW, "--paused"];
+    let more = [
+        "--accel",
+        "kvm",
+        "--direction",
+        "forward",
+        "--format",
+        "json",
+    ];
+    let output = with_builds(&[&args[..], &more].concat()).output().unwrap();
+    let moved = report(&output);
+    assert_eq!(outcomes(&moved), ["pass"], "{}", stderr(&output));
+    // Whether this host's KVM can is its own affair.
+    match cpu(&moved) {
+        ("kept", None) => {}
+        ("replaced", Some(why)) => assert!(why.contains("moves within"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    // Who names a model has that one.
+    let named = [&args[..], &more, &["--cpu", "EPYC"]].concat();
+    let named = report(&with_builds(&named).output().unwrap());
+    assert_eq!(cpu(&named), ("replaced", None));
 }
 
 #[apply(test)]

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::compare::streams::CommonWidth;
 use crate::culprit::{Item, Search, Trial, Verdict};
+use crate::devices::Device;
 use crate::migration::diagnosis::properties::may_drop_features;
 use crate::migration::endpoint::buses::Buses;
 use crate::model::{Direction, Route};
@@ -90,10 +91,16 @@ impl AcrossSearch {
                         items.any(|of| failed_before.contains_key(&(way, name(of))))
                     })
                 };
+                // A guest that does not boot is found out slowly, and its neighbours are tried again.
+                let is_apart = |item: &Item| {
+                    let mut devices = devices.catalogue.candidates[*item].set.devices.iter();
+                    context.target.state() == State::Linux && devices.any(Device::boots_alone)
+                };
                 let packs = routes.iter().map(|&route| {
                     let items = all.iter().copied().filter(|&item| !fails(route, item));
                     let items: Vec<Item> = items.collect();
-                    (route, devices.packs(context, &items, &BTreeSet::new()))
+                    let apart = items.iter().copied().filter(is_apart).collect();
+                    (route, devices.packs(context, &items, &apart))
                 });
                 Search::of_routes(packs)
             }
