@@ -7,7 +7,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use migcompat::internals::history::{
-    Access, BuildId, Entry, History, Kind, Row, Run, Tester, Trial, judge,
+    Access, BuildId, Entry, History, Kind, Purpose, Row, Run, Tester, Trial, judge,
 };
 use migcompat::model::{Direction, Version};
 use migcompat::report::Outcome;
@@ -37,6 +37,7 @@ fn run(number: usize) -> Run {
             host: format!("host-{}", number % 3),
             ..Tester::default()
         },
+        purpose: Purpose::Verdict,
     }
 }
 

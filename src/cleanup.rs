@@ -31,7 +31,7 @@ pub(crate) use process::{cpu_time, is_stopped};
 pub(crate) use run_id::mark_command;
 
 /// Time that the process waits for steps that must be whole before it ends regardless.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_secs(1);
 /// Time that it waits for killed processes to be gone.
 const DEATH: Duration = Duration::from_secs(1);
 /// Pause between two looks at something that takes some milliseconds.

@@ -72,8 +72,8 @@ pub mod guest {
 /// Recording runs and judging results: the bench of a long history.
 pub mod history {
     pub use crate::history::{
-        Access, BuildId, Entry, History, HistoryError, Kind, Row, Run, Stats, Tester, TierRules,
-        Trial, Written, judge,
+        Access, BuildId, Entry, History, HistoryError, Kind, Purpose, Row, Run, Stats, Tester,
+        TierRules, Trial, Written, judge,
     };
 }
 

@@ -12,6 +12,7 @@ use crate::api::outside_runtime;
 use crate::api::progress::{Event, Progress};
 use crate::bisect::revisions::{Built, Revisions};
 use crate::bisect::search::{Search, State};
+use crate::history::Purpose;
 use crate::migration::case::milliseconds;
 use crate::model::{CaseName, Confine};
 use crate::qemu;
@@ -428,6 +429,7 @@ impl Searching<'_> {
             case: Some(config.case.clone()),
             memory: Memory {
                 history: config.history.clone(),
+                purpose: Purpose::Search,
                 ..Memory::default()
             },
         }

@@ -128,10 +128,12 @@ pub(crate) fn settle(
             SweepEvent::Advanced {
                 target: number,
                 advance,
+                decided,
             } => progress.event(Event::SweepAdvanced {
                 number,
                 machine: &target.config.machine,
                 advance,
+                decided,
             }),
             SweepEvent::Done { .. } => {}
         },

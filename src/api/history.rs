@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::api::error::Error;
 use crate::history::{
-    Access, Entry, Findings, History, Kind, MOST, Row, Run, Stats, TierChange, TierRules, Written,
-    judge, over,
+    Access, Entry, Findings, History, Kind, MOST, Purpose, Row, Run, Stats, TierChange, TierRules,
+    Written, judge, over,
 };
 use crate::model::{Date, Pattern};
 use crate::report::Memory;
@@ -65,12 +65,14 @@ pub(crate) fn show(file: &Path, pattern: &Pattern) -> Result<Vec<Shown>, Error> 
         };
         let of = |key: &String| history.of_case(key);
         let entries = over_looks(of(&known.key)?, known.look.as_ref().map(of).transpose()?);
-        let memory = match entries.split_last() {
-            Some((now, _)) => {
+        // A search says nothing of the result that was asked for last.
+        let is_asked = |entry: &&Entry| entry.run.purpose == Purpose::Verdict;
+        let memory = match entries.iter().rfind(is_asked) {
+            Some(now) => {
                 let past = |key: &String| history.past(key, &now.run.old.release(), MOST);
                 let looks = known.look.as_ref().map(past).transpose()?;
                 let mut past = over_looks(past(&known.key)?, looks);
-                past.pop();
+                past.truncate(past.iter().rposition(|known| known == now).unwrap_or(0));
                 judge(known.kind, &past, now)
             }
             None => None,

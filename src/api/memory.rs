@@ -11,8 +11,8 @@ use crate::api::lock::{Lock, LockError};
 use crate::api::one_case;
 use crate::devices::shipped;
 use crate::history::{
-    Access, Entry, Findings, History, HistoryError, Kind, MOST, Row, Run, Sighting, TierRules,
-    Trial, judge, over,
+    Access, Entry, Findings, History, HistoryError, Kind, MOST, Purpose, Row, Run, Sighting,
+    TierRules, Trial, judge, over,
 };
 use crate::model::Exclusion;
 use crate::owners::Owners;
@@ -51,6 +51,8 @@ pub struct Memory {
     pub tree: Option<PathBuf>,
     /// The words of the command line, which the report shows.
     pub command: Vec<String>,
+    /// What the history is to make of the run later.
+    pub(crate) purpose: Purpose,
 }
 
 /// The means by which a report was made.
@@ -72,6 +74,7 @@ pub(crate) struct Recalled {
     /// Notices that are known before the run ends.
     notices: Vec<Notice>,
     gate: Gate,
+    purpose: Purpose,
     began: SystemTime,
     command: Vec<String>,
     /// A hash of the device sets; empty until [`Recalled::hold`].
@@ -111,6 +114,7 @@ impl Recalled {
             owners: Owners::read(memory.owners.as_deref(), memory.tree.as_deref())?,
             notices: Vec::new(),
             gate: memory.gate,
+            purpose: memory.purpose,
             began: SystemTime::now(),
             command: memory.command.clone(),
             sets: String::new(),
@@ -197,7 +201,7 @@ impl Recalled {
             && let Err(error) = remember(
                 &mut report,
                 &mut history,
-                (self.began, &means.sought),
+                (self.began, self.purpose, &means.sought),
                 self.baseline.as_ref().map(|input| &input.report),
             )
         {
@@ -256,10 +260,13 @@ fn leave_out(report: &mut Report, policy: &Policy) {
 fn remember(
     report: &mut Report,
     history: &mut History,
-    (began, sought): (SystemTime, &Sought),
+    (began, purpose, sought): (SystemTime, Purpose, &Sought),
     baseline: Option<&Report>,
 ) -> Result<(), HistoryError> {
-    let run = Run::of(report, began);
+    let run = Run {
+        purpose,
+        ..Run::of(report, began)
+    };
     let (old, series) = (run.old.release(), run.old.series());
     let baseline = baseline.and_then(|report| Before::of(report, &old));
     let now = |row: &Row| Entry {

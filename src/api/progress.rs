@@ -73,6 +73,8 @@ pub enum Event<'e> {
         machine: &'e str,
         /// The progress of its sweep.
         advance: Advance,
+        /// The cases that this decided; what failed may still turn out to fail within one build, too.
+        decided: &'e [Case],
     },
     /// A machine of a sweep is done.
     MachineSwept {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::cleanup::{OWN, TempFolder};
+use crate::cleanup::{OWN, TempFolder, end_dead_runs};
 use crate::qemu::{Ended, RunError, Running, block_on, output};
 
 /// Time limit of a command of git.
@@ -97,6 +97,7 @@ impl Revisions {
     ) -> Result<Revisions, RevisionError> {
         let bad_range = || RevisionError::BadRange(range.to_owned());
         let (good, bad) = range.split_once("..").ok_or_else(bad_range)?;
+        end_dead_runs(worktrees);
         if good.is_empty() || bad.starts_with('.') {
             return Err(bad_range());
         }
@@ -113,6 +114,7 @@ impl Revisions {
                 })
         };
         let (from, to) = (resolved(good)?, resolved(bad)?);
+        forget_dead_worktrees(repository)?;
         if git(repository, &["merge-base", "--is-ancestor", &from, &to])?.is_err() {
             return Err(RevisionError::NotAncestor {
                 repository: repository.to_owned(),
@@ -193,21 +195,32 @@ fn last_lines(printed: &str) -> String {
     }
 }
 
-/// A worktree, removed when this is dropped. What is left of it when the process is killed, git forgets by itself.
+/// A worktree, removed when this is dropped or the process ends. If the process is killed, the next run does so.
 #[derive(Debug)]
 struct Worktree {
     repository: PathBuf,
     path: PathBuf,
     _folder: TempFolder,
+    /// What the repository knows of it.
+    _entry: TempFolder,
 }
 
 impl Worktree {
     fn add(repository: &Path, hash: &str, parent: &Path) -> Result<Worktree, BuildError> {
         let mut builder = tempfile::Builder::new();
-        let prefix = format!("{OWN}bisect-");
+        let prefix = prefix();
         builder.prefix(&prefix);
         let folder = TempFolder::of_run(&mut builder, parent)?;
-        let path = folder.path().join("source");
+        let name = folder.path().file_name().unwrap_or_default();
+        // git has an entry of the last name of the path, which nobody else has.
+        let name = name.to_string_lossy().replace(OWN, "migcompat-");
+        let path = folder.path().join(&name);
+        let shared = match git(repository, &["rev-parse", "--git-common-dir"]) {
+            Ok(Ok(shared)) => repository.join(shared.trim_end_matches('\n')),
+            Ok(Err(words)) => return Err(BuildError::NoWorktree(words)),
+            Err(error) => return Err(BuildError::NoWorktree(error.to_string())),
+        };
+        let entry = TempFolder::of_other(shared.join("worktrees").join(name));
         let place = path.display().to_string();
         let added = git(repository, &["worktree", "add", "--detach", &place, hash]);
         match added {
@@ -215,6 +228,7 @@ impl Worktree {
                 repository: repository.to_owned(),
                 path,
                 _folder: folder,
+                _entry: entry,
             }),
             Ok(Err(words)) => Err(BuildError::NoWorktree(words)),
             Err(error) => Err(BuildError::NoWorktree(error.to_string())),
@@ -228,6 +242,33 @@ impl Drop for Worktree {
         let args = ["worktree", "remove", "--force", "--force", &place];
         let _left_to_git = git(&self.repository, &args);
     }
+}
+
+/// Returns the beginning of the names of the folders in which worktrees are made.
+fn prefix() -> String {
+    format!("{OWN}bisect-")
+}
+
+/// Has a repository forget the worktrees of killed runs, whose folders are gone.
+fn forget_dead_worktrees(repository: &Path) -> Result<(), RevisionError> {
+    let Ok(listed) = git(repository, &["worktree", "list", "--porcelain"])? else {
+        return Ok(());
+    };
+    let places = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("worktree "));
+    for place in places {
+        let is_dead = |folder: &Path| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&prefix()) && !folder.exists()
+        };
+        if Path::new(place).parent().is_some_and(is_dead) {
+            // Twice: it is locked if the run was killed while git made it.
+            let remove = ["worktree", "remove", "--force", "--force", place];
+            let _left_to_git = git(repository, &remove)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs git, and returns what it prints, or what it complains of.

@@ -60,6 +60,12 @@ impl TempFolder {
         TempFolder::new(builder, parent)
     }
 
+    /// A folder that another program makes, and removes if all goes well.
+    pub fn of_other(path: PathBuf) -> TempFolder {
+        registered().folders.insert(path.clone());
+        TempFolder(path)
+    }
+
     /// Returns where the folder is.
     pub fn path(&self) -> &Path {
         &self.0

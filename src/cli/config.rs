@@ -184,6 +184,7 @@ impl From<&MemoryArgs> for Memory {
             tiers: TierRules::from(&args.tiers),
             owners: args.owners.clone(),
             tree: args.tree.clone(),
+            ..Memory::default()
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::api::history;
 use crate::cli::args::{HistoryArgs, HistoryCommand};
 use crate::cli::target::{Target, print};
 use crate::cli::{Exit, Failure};
-use crate::history::{Entry, Kind, TierChange, Written};
+use crate::history::{Entry, Kind, Purpose, TierChange, Written, moment};
 use crate::model::Date;
 use crate::report::Outcome;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
                         writeln!(
                             out,
                             "  {}  {tier} tier, from {series}: {change}",
-                            change.day()
+                            moment(change.at)
                         )?;
                     }
                     if let Some(memory) = &case.memory {
@@ -108,10 +108,13 @@ fn line(kind: Kind, entry: &Entry) -> String {
     };
     let mut line = format!(
         "{}  {outcome:6}  {} to {}",
-        run.day(),
+        moment(run.at),
         run.old.name(),
         run.new.name()
     );
+    if run.purpose == Purpose::Search {
+        line.push_str("  (a search)");
+    }
     if trial.tries > 1 {
         line.push_str(&format!("  failed {} of {}", trial.failed, trial.tries));
     }

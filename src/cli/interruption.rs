@@ -1,5 +1,6 @@
 //! The results of a run while it is under way, and the report that is made of them if a signal ends the run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -67,6 +68,12 @@ impl Known {
                     report.cases.push((*case).clone());
                 }
             }
+            // A map has the machines that are done.
+            Event::SweepAdvanced { decided, .. } => {
+                if let Known::Report(report) = self {
+                    report.cases.extend(decided.iter().cloned());
+                }
+            }
             Event::MachineSwept {
                 between,
                 swept,
@@ -75,6 +82,9 @@ impl Known {
             } => {
                 if let Some(report) = self.report_of(*between, swept) {
                     report.swept.push((*swept).clone());
+                    // Instead of what they were before their controls.
+                    let now: BTreeSet<&str> = cases.iter().map(|case| &*case.id).collect();
+                    report.cases.retain(|case| !now.contains(&*case.id));
                     report.cases.extend(cases.iter().cloned());
                 }
             }

@@ -46,8 +46,8 @@ use crate::model::{visible_lines, visible_output};
 use crate::qemu::QemuError;
 use crate::report::Verdict;
 
-/// Time limit for the last messages of an interrupted run.
-const TELLING: Duration = Duration::from_millis(300);
+/// Time limit for the last messages of an interrupted run, which nobody may read; a busy host needs some of it.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// Time limit for the report of what is known when a run is interrupted: an output may be a pipe that nobody reads.
 /// The map of many builds has tens of megabytes, and CI systems wait for ten seconds or more before they kill.

@@ -260,6 +260,7 @@ impl Progress for Display {
                 number,
                 machine,
                 advance,
+                ..
             } => {
                 state.sweeps.insert(number, (machine.to_owned(), advance));
                 self.advanced(&mut state);

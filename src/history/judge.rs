@@ -2,7 +2,7 @@
 
 use crate::history::flake::{Course, Step, Tries};
 use crate::history::row::is_bad;
-use crate::history::{Entry, Kind, Run, Tester};
+use crate::history::{Entry, Kind, Purpose, Run, Tester};
 use crate::report::{FlakeRate, Memory, MemoryLabel};
 
 /// The facts that a label rests on.
@@ -32,7 +32,8 @@ enum Now {
 }
 
 /// Says what a result means beside the earlier results of its case or finding from the same old release, oldest
-/// first. Nothing is said of a pass after passes, nor of a case that was not tried between the builds.
+/// first. Nothing is said of a pass after passes, nor of a case that was not tried between the builds. A search tries builds
+/// in another order than they came, so that it tells whether its own pair is flaky, and nothing of later ones.
 pub fn judge(kind: Kind, past: &[Entry], now: &Entry) -> Option<Memory> {
     if !now.trial.is_tested() {
         return None;
@@ -40,6 +41,9 @@ pub fn judge(kind: Kind, past: &[Entry], now: &Entry) -> Option<Memory> {
     let past: Vec<&Entry> = past
         .iter()
         .filter(|entry| entry.trial.is_tested())
+        .filter(|entry| {
+            entry.run.purpose == Purpose::Verdict || entry.run.is_of_same_builds(&now.run)
+        })
         .collect();
     let (label, basis) = decide(&past, now)?;
     let rate = match basis {
@@ -128,19 +132,17 @@ fn other_tester<'e, K: PartialEq>(
     if !fails && past.last().is_none_or(|last| !opposite(last)) {
         return None;
     }
-    let same_builds =
-        |one: &Run, other: &Run| one.new.is_surely(&other.new) && one.old.is_surely(&other.old);
     let own = past.iter().rev().filter(|entry| key(entry) == key(now));
     let streak = own.take_while(|entry| fails && !opposite(entry));
     let judged: Vec<&Run> = streak.map(|e| &e.run).chain([&now.run]).collect();
     let is_uniform = |other: &Entry| {
-        let alike = |e: &&&Entry| key(e) == key(other) && same_builds(&e.run, &other.run);
+        let alike = |e: &&&Entry| key(e) == key(other) && e.run.is_of_same_builds(&other.run);
         past.iter().filter(alike).all(|e| opposite(e))
     };
     past.iter().rev().copied().find(|entry| {
         key(entry) != key(now)
             && opposite(entry)
-            && judged.iter().any(|run| same_builds(run, &entry.run))
+            && judged.iter().any(|run| run.is_of_same_builds(&entry.run))
             && is_uniform(entry)
     })
 }
@@ -261,6 +263,61 @@ fn sentence(basis: &Basis<'_>, words: &Words, past: &[&Entry], now: &Entry) -> S
                 "{same} {verb} on {}; not they have changed, but {what}",
                 then.run.day()
             )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{BuildId, Trial};
+    use crate::report::Outcome;
+    use MemoryLabel::{Fixed, Flaky, Known, New, Regression};
+    use Outcome::{Fail, Pass};
+    use Purpose::{Search, Verdict};
+
+    fn tried(purpose: Purpose, new: &str, outcome: Outcome) -> Entry {
+        let build = |name: &str| BuildId {
+            label: name.to_owned(),
+            version: None,
+            hash: Some(name.to_owned()),
+        };
+        Entry {
+            run: Run {
+                at: 0,
+                at_ms: 0,
+                old: build("old"),
+                new: build(new),
+                tester: Tester::default(),
+                purpose,
+            },
+            trial: Trial::only(outcome),
+        }
+    }
+
+    #[test]
+    fn a_search_tells_of_its_own_pair_alone() {
+        let searched = [("old", Pass), ("bad", Fail), ("good", Pass)];
+        for (before, now, label) in [
+            // A known break stays it, and a regression too.
+            (Some(("bad", Fail)), ("bad", Fail), Some(Known)),
+            (Some(("bad", Fail)), ("worse", Fail), Some(Known)),
+            (Some(("fine", Pass)), ("bad", Fail), Some(Regression)),
+            // What the search tried itself is no news, all else is.
+            (None, ("bad", Fail), Some(Known)),
+            (None, ("worse", Fail), Some(New)),
+            // Its failures are not mended by a build that always passed.
+            (Some(("fine", Pass)), ("fine", Pass), None),
+            (Some(("bad", Fail)), ("mended", Pass), Some(Fixed)),
+            // The same builds pass and fail.
+            (None, ("good", Fail), Some(Flaky)),
+            (Some(("bad", Fail)), ("bad", Pass), Some(Flaky)),
+        ] {
+            let before = before.map(|(new, outcome)| tried(Verdict, new, outcome));
+            let searched = searched.map(|(new, outcome)| tried(Search, new, outcome));
+            let past: Vec<Entry> = before.into_iter().chain(searched).collect();
+            let memory = judge(Kind::Case, &past, &tried(Verdict, now.0, now.1));
+            assert_eq!(memory.map(|memory| memory.label), label, "{now:?}");
         }
     }
 }

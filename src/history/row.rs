@@ -87,7 +87,18 @@ impl Tester {
     }
 }
 
-/// A run: when, between which builds, and by what.
+/// The reason why a run was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// A verdict on a pair of builds that somebody asked about.
+    #[default]
+    Verdict,
+    /// A try of a search, which goes back to builds of before. It tells of its own pair alone, whatever the time.
+    Search,
+}
+
+/// A run: when, between which builds, why, and by what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// Seconds since 1970.
@@ -98,6 +109,7 @@ pub struct Run {
     pub old: BuildId,
     pub new: BuildId,
     pub tester: Tester,
+    pub purpose: Purpose,
 }
 
 impl Run {
@@ -118,12 +130,18 @@ impl Run {
                 device_sets: record.device_sets,
                 host: host(record.host, &report.accelerators),
             },
+            purpose: Purpose::Verdict,
         }
     }
 
     /// Returns the day, for a sentence.
     pub fn day(&self) -> String {
         day(self.at)
+    }
+
+    /// Tells whether both are surely between the same programs.
+    pub(crate) fn is_of_same_builds(&self, other: &Run) -> bool {
+        self.new.is_surely(&other.new) && self.old.is_surely(&other.old)
     }
 }
 
@@ -134,6 +152,12 @@ fn host(name: String, used: &[AcceleratorUsed]) -> String {
     others
         .into_iter()
         .fold(name, |name, of| format!("{name} with {of}"))
+}
+
+/// Returns a moment in seconds since 1970 to the second, in UTC as RFC 3339 writes it.
+pub(crate) fn moment(at: u64) -> String {
+    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+    humantime::format_rfc3339_seconds(moment).to_string()
 }
 
 /// Returns the day of a moment in seconds since 1970.
@@ -282,6 +306,7 @@ pub(crate) fn digest(run: &Run, rows: &[Row]) -> String {
         old,
         new,
         tester,
+        purpose: _,
     } = run;
     // As earlier versions wrote it, so that what they recorded is known.
     let mut text = format!("Run {{ at: {at}, old: {old:?}, new: {new:?}, tester: {tester:?} }}");

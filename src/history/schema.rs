@@ -71,6 +71,8 @@ pub(super) const UPGRADES: &[&str] = &[
         since INTEGER NOT NULL,
         PRIMARY KEY (case_id, series, at)
     ) STRICT, WITHOUT ROWID;",
+    // Beside each result, since those that count for a tier are looked up without their runs.
+    "ALTER TABLE trials ADD COLUMN is_search INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The reason why a file is not taken.
@@ -200,6 +202,10 @@ mod tests {
              INSERT INTO trials VALUES (1, '7.2.22', 5, 1, 'lost', 's', NULL, NULL, 'm', NULL, 1, 1, 3, 2, 9);",
         )
         .expect("filled");
+        if older >= 3 {
+            old.execute_batch("UPDATE cases SET results = 1")
+                .expect("counted");
+        }
         assert_eq!(form(&old).expect("read"), older as i64);
         drop(old);
         let history = History::open(&file, Access::Write).expect("it is brought up");

@@ -10,7 +10,7 @@ use crate::history::row::{Row as CaseRow, digest};
 use crate::history::schema::{Refusal, prepare, prepare_to_read};
 use crate::history::tier;
 use crate::history::tier::TierChange;
-use crate::history::{BuildId, Entry, HistoryError, Kind, Run, Tester, TierRules, Trial};
+use crate::history::{BuildId, Entry, HistoryError, Kind, Purpose, Run, Tester, TierRules, Trial};
 use crate::model::{Pattern, Version, from_word};
 use crate::report::Outcome;
 
@@ -293,7 +293,7 @@ impl History {
             "SELECT c.name, r.at, r.host, r.tool, r.lists, r.device_sets,
                 r.old_label, r.old_version, r.old_hash, r.new_label, r.new_version, r.new_hash,
                 t.outcome, t.section, t.field, t.rule, t.message, t.allowed_by, t.failed, t.tries,
-                t.total_ms, t.downtime_ms, t.elapsed_ms, c.kind
+                t.total_ms, t.downtime_ms, t.elapsed_ms, c.kind, t.is_search
              FROM trials t JOIN runs r ON r.id = t.run_id JOIN cases c ON c.id = t.case_id {condition}"
         );
         let read = || {
@@ -319,6 +319,10 @@ impl History {
                             tool: row.get(3)?,
                             lists: row.get(4)?,
                             device_sets: row.get(5)?,
+                        },
+                        purpose: match row.get(24)? {
+                            true => Purpose::Search,
+                            false => Purpose::Verdict,
                         },
                     },
                     trial: Trial {
@@ -368,6 +372,7 @@ fn insert(
         old,
         new,
         tester,
+        purpose,
     } = run;
     let version = |build: &BuildId| build.version.map(|version| version.to_string());
     let added = transaction.execute(
@@ -400,8 +405,8 @@ fn insert(
         let inserted = transaction
             .prepare_cached(
                 "INSERT INTO trials (case_id, old, at, run_id, outcome, section, field, rule, message,
-                    allowed_by, failed, tries, total_ms, downtime_ms, elapsed_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                    allowed_by, failed, tries, total_ms, downtime_ms, elapsed_ms, is_search)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -419,7 +424,8 @@ fn insert(
                 trial.tries,
                 trial.total_ms,
                 trial.downtime_ms,
-                trial.elapsed_ms
+                trial.elapsed_ms,
+                *purpose == Purpose::Search
             ])?;
         let passed = usize::from(trial.outcome == Outcome::Pass).min(inserted);
         transaction
@@ -427,7 +433,7 @@ fn insert(
                 "UPDATE cases SET results = results + ?2, passed = passed + ?3 WHERE id = ?1",
             )?
             .execute(params![case, inserted, passed])?;
-        if row.kind == Kind::Case {
+        if row.kind == Kind::Case && *purpose == Purpose::Verdict {
             tier::advance(transaction, rules, case, run, trial)?;
         }
     }

@@ -55,12 +55,6 @@ pub struct TierChange {
     pub since: u64,
 }
 
-impl TierChange {
-    pub fn day(&self) -> String {
-        day(self.at)
-    }
-}
-
 impl fmt::Display for TierChange {
     /// Writes the reason.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,7 +227,7 @@ impl Results<'_> {
     fn first(&self) -> rusqlite::Result<u64> {
         let mut first = self.until;
         let mut statement = self.connection.prepare_cached(
-            "SELECT min(at) FROM trials WHERE case_id = ?1 AND old = ?2 AND at >= ?3",
+            "SELECT min(at) FROM trials WHERE case_id = ?1 AND old = ?2 AND at >= ?3 AND NOT is_search",
         )?;
         // The failure that demoted it is the begin of another observation.
         let after = self.after.unwrap_or(0);
@@ -248,7 +242,8 @@ impl Results<'_> {
     /// Tells whether there is a result after the last one that counts.
     fn has_later(&self) -> rusqlite::Result<bool> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM trials WHERE case_id = ?1 AND old = ?2 AND at > ?3)",
+            "SELECT EXISTS (SELECT 1 FROM trials WHERE case_id = ?1 AND old = ?2 AND at > ?3
+                AND NOT is_search)",
         )?;
         for release in &self.releases {
             if statement.query_row(params![self.case, release, self.until], |row| row.get(0))? {
@@ -264,7 +259,7 @@ impl Results<'_> {
         let mut newest: Vec<(u64, bool)> = Vec::new();
         let mut statement = self.connection.prepare_cached(
             "SELECT at, outcome FROM trials
-             WHERE case_id = ?1 AND old = ?2 AND at > ?3 AND at <= ?4 AND allowed_by IS NULL
+             WHERE case_id = ?1 AND old = ?2 AND at > ?3 AND at <= ?4 AND allowed_by IS NULL AND NOT is_search
              ORDER BY at DESC, run_id DESC",
         )?;
         let after = self
@@ -300,7 +295,7 @@ impl Results<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Access, BuildId, History, Kind, Row, Tester};
+    use crate::history::{Access, BuildId, History, Kind, Purpose, Row, Tester};
     use crate::model::{Direction, Version};
 
     const KEY: &str = "pc-q35-7.2 q35/e1000/unix/forward";
@@ -326,6 +321,17 @@ mod tests {
         }
 
         fn add_of(&mut self, old: Version, hour: u64, outcome: Outcome, allowed: Option<&str>) {
+            self.add_for(Purpose::Verdict, old, hour, outcome, allowed);
+        }
+
+        fn add_for(
+            &mut self,
+            purpose: Purpose,
+            old: Version,
+            hour: u64,
+            outcome: Outcome,
+            allowed: Option<&str>,
+        ) {
             let build = |version| BuildId {
                 label: "build".to_owned(),
                 version: Some(version),
@@ -337,6 +343,7 @@ mod tests {
                 old: build(old),
                 new: build(Version::new(10, 0, 2)),
                 tester: Tester::default(),
+                purpose,
             };
             let row = Row {
                 kind: Kind::Case,
@@ -472,6 +479,33 @@ mod tests {
             past.add(last, Outcome::Fail);
             assert_eq!(past.changes(), wanted, "{then:?}");
         }
+    }
+
+    #[test]
+    fn a_search_changes_no_tier() {
+        let mut past = Past::new();
+        let build = Version::new(7, 2, 22);
+        for number in 0..100 {
+            past.add_for(Purpose::Search, build, number * 24, Outcome::Pass, None);
+        }
+        assert_eq!(past.changes(), []);
+        for number in 100..200 {
+            past.add(number * 24, Outcome::Pass);
+            past.add_for(Purpose::Search, build, number * 24, Outcome::Fail, None);
+        }
+        assert_eq!(
+            past.changes().len(),
+            1,
+            "it is promoted after its own 100 runs"
+        );
+        past.add_for(Purpose::Search, build, 201 * 24, Outcome::Fail, None);
+        past.add(202 * 24, Outcome::Fail);
+        past.add_for(Purpose::Search, build, 204 * 24, Outcome::Fail, None);
+        assert_eq!(
+            past.changes().len(),
+            1,
+            "one failure of its own is no demotion"
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::history::row::is_bad;
-use crate::history::{Access, BuildId, Entry, History, Kind, Row, Run, Tester, Trial, judge};
+use crate::history::{
+    Access, BuildId, Entry, History, Kind, Purpose, Row, Run, Tester, Trial, judge,
+};
 use crate::model::{Direction, Version};
 use crate::report::{MemoryLabel, Outcome};
 
@@ -105,6 +107,7 @@ fn year() -> Vec<Sample> {
                 device_sets: "sets".to_owned(),
                 host: format!("host-{host}"),
             },
+            purpose: Purpose::Verdict,
         };
         for case in (number % 4..CASES).step_by(4) {
             let mut fails = |rate: f64| random.chance(rate);

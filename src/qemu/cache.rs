@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The locks are advisory and die with their process, so a killed run leaves none behind. Lock
-//! files stay: removing one would let two processes each hold "the" lock.
+//! files stay, since removing one would let two processes each hold "the" lock; but where a fetch leaves nothing else
+//! in the folder of a suite, its holder removes both, and whoever waited for it takes another.
 //!
 //! Before a build is used, its files are compared with its manifest. One that lost or changed some is
 //! fetched again, and nothing that is another user's is used.
@@ -18,7 +19,7 @@ mod manifest;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -197,7 +198,86 @@ pub(crate) struct Fetching {
     suite_dir: PathBuf,
     work: TempFolder,
     /// Declared last, so that it is released after the folder was removed.
+    _lock: FetchLock,
+}
+
+/// The lock of all fetches of a suite. A folder of the suite that has nothing else when it is released goes.
+#[derive(Debug)]
+struct FetchLock {
+    /// The folder of the suite, and those above it that were made for it.
+    folders: Vec<PathBuf>,
+    path: PathBuf,
+    /// Released after the folder was removed.
     _lock: Flock<File>,
+}
+
+impl FetchLock {
+    /// Makes the folder of a suite and locks its fetches; `busy` is called before another run is waited for.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the lock not be taken.
+    fn wait(suite_dir: &Path, busy: impl Fn()) -> Result<FetchLock, CacheError> {
+        let path = suite_dir.join(FETCH_LOCK);
+        let failed = |errno: Errno| at("locking", &path)(errno.into());
+        loop {
+            let missing = suite_dir.ancestors().skip(1);
+            let missing = missing.take_while(|folder| !folder.exists());
+            let folders = [suite_dir].into_iter().chain(missing);
+            let folders = folders.map(Path::to_owned).collect();
+            fs::create_dir_all(suite_dir).map_err(at("making a folder", suite_dir))?;
+            let file = match lock_at(&path) {
+                // Another run has removed the folder meanwhile.
+                Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                file => file?,
+            };
+            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => lock,
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    busy();
+                    Flock::lock(file, FlockArg::LockExclusive)
+                        .map_err(|(_, errno)| failed(errno))?
+                }
+                Err((_, errno)) => return Err(failed(errno)),
+            };
+            if FetchLock::is_one(&lock) {
+                return Ok(FetchLock {
+                    folders,
+                    path,
+                    _lock: lock,
+                });
+            }
+        }
+    }
+
+    /// Locks the fetches of a suite if no run has locked them.
+    fn of_idle(suite_dir: PathBuf) -> Option<FetchLock> {
+        let path = suite_dir.join(FETCH_LOCK);
+        let file = lock_at(&path).ok()?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        FetchLock::is_one(&lock).then(|| FetchLock {
+            folders: vec![suite_dir],
+            path,
+            _lock: lock,
+        })
+    }
+
+    /// Tells whether the file is still there: only who holds the lock removes it.
+    fn is_one(lock: &Flock<File>) -> bool {
+        lock.metadata().is_ok_and(|of| of.nlink() > 0)
+    }
+}
+
+impl Drop for FetchLock {
+    fn drop(&mut self) {
+        let suite_dir = self.folders.first().and_then(|dir| fs::read_dir(dir).ok());
+        if suite_dir.is_some_and(|items| items.count() == 1) {
+            // Best effort: a folder that got something meanwhile stays.
+            let _stays = fs::remove_file(&self.path)
+                .and_then(|()| self.folders.iter().try_for_each(fs::remove_dir));
+        }
+    }
 }
 
 impl Cache {
@@ -381,18 +461,7 @@ impl Cache {
     ) -> Result<Fetching, CacheError> {
         let suite_dir = self.suite(suite)?;
         self.refuse_others(&suite_dir)?;
-        fs::create_dir_all(&suite_dir).map_err(at("making a folder", &suite_dir))?;
-        let path = suite_dir.join(FETCH_LOCK);
-        let lock = lock_at(&path)?;
-        let failed = |errno: Errno| at("locking", &path)(errno.into());
-        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((file, Errno::EWOULDBLOCK)) => {
-                watcher(FetchEvent::Waiting { suite });
-                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno))?
-            }
-            Err((_, errno)) => return Err(failed(errno)),
-        };
+        let lock = FetchLock::wait(&suite_dir, || watcher(FetchEvent::Waiting { suite }))?;
         self.sweep(&suite_dir);
         let work = fetch_folder(&suite_dir)?;
         Ok(Fetching {
@@ -406,16 +475,12 @@ impl Cache {
     /// Best effort: what cannot be removed now does no harm.
     fn sweep(&self, ours: &Path) {
         for suite in self.suites().unwrap_or_default() {
-            let _lock = if suite == ours {
-                None
-            } else {
-                let lock = lock_at(&suite.join(FETCH_LOCK))
-                    .ok()
-                    .and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
-                match lock {
+            let _lock = match suite == ours {
+                true => None,
+                false => match FetchLock::of_idle(suite.clone()) {
                     Some(lock) => Some(lock),
                     None => continue,
-                }
+                },
             };
             let Ok(found) = fs::read_dir(&suite) else {
                 continue;
@@ -611,6 +676,62 @@ mod tests {
         assert!(cache.list().unwrap().is_empty());
         fetch(&cache, "two", "q");
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_fetch_that_got_nothing_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().join("new"))).unwrap();
+        let fetching = cache.start_fetch("one", &|_| ()).unwrap();
+        assert!(fetching.work().exists());
+        drop(fetching);
+        assert!(!dir.path().join("new").exists());
+
+        // What was there stays, and so does what another fetch got.
+        fetch(&cache, "two", "q");
+        drop(cache.start_fetch("one", &|_| ()).unwrap());
+        drop(cache.start_fetch("two", &|_| ()).unwrap());
+        let suites = folders(&dir.path().join("new/debian")).unwrap();
+        assert_eq!(suites, [dir.path().join("new/debian/two")]);
+        assert!(find(&cache, "two", "q").is_some());
+
+        // What a killed one left goes with the next fetch.
+        let left = dir.path().join("new/debian/one");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(FETCH_LOCK), "").unwrap();
+        drop(cache.start_fetch("two", &|_| ()).unwrap());
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn who_waits_for_a_fetch_that_leaves_nothing_gets_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(Some(dir.path().join("new"))).unwrap();
+        let busy = cache.start_fetch("one", &|_| ()).unwrap();
+        std::thread::scope(|scope| {
+            let (waits, waiting) = std::sync::mpsc::channel();
+            let other = scope.spawn({
+                let cache = &cache;
+                move || {
+                    let told = |event: FetchEvent<'_>| {
+                        if let FetchEvent::Waiting { .. } = event {
+                            waits.send(()).unwrap();
+                        }
+                    };
+                    let fetching = cache.start_fetch("one", &told).unwrap();
+                    assert!(fetching.work().exists());
+                    fetching
+                }
+            });
+            waiting.recv().unwrap();
+            drop(busy);
+            let fetching = other.join().unwrap();
+            // The lock that it has is the one of the suite.
+            let suite = dir.path().join("new/debian/one");
+            assert!(FetchLock::of_idle(suite).is_none());
+            drop(fetching);
+        });
+        assert!(!dir.path().join("new").exists());
     }
 
     #[test]

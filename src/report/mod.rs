@@ -23,7 +23,7 @@ pub mod render;
 mod swept;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +204,9 @@ impl Report {
         for finding in &mut self.findings {
             finding.id = identity::FindingId(finding).to_string();
         }
+        // Both builds may be one and the same, and a notice is about it once.
+        let mut told = BTreeSet::new();
+        self.notices.retain(|notice| told.insert(notice.clone()));
         self.summary = Summary::of(&self.findings, &self.cases);
         self.verdict = Verdict::of(&self, &policy);
         if let Some(coverage) = &mut self.coverage {

@@ -55,6 +55,9 @@ static TEMPLATES: LazyLock<BTreeMap<&str, Template>> = LazyLock::new(|| {
 
 static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("@([a-z_]+)@").ok());
 
+/// The function of QEMU that looks whether bytes are all 0.
+const IS_ZERO: &str = "buffer_is_zero";
+
 /// The name that stands for the structure of a device where no source says it.
 const STATE: &str = "STATE";
 
@@ -218,6 +221,8 @@ fn of_fields(
     if is_subsection && source.is_none() {
         values.insert("variable", format!("vmstate_{id}"));
     }
+    let compares_bytes = used.iter().any(|used| used.contains(IS_ZERO));
+    values.insert("includes", includes(compares_bytes));
     // One that is there already is not written again.
     if test.is_none() {
         values.insert("in_use", used.join(" ||\n           "));
@@ -271,13 +276,34 @@ fn of_array(
     }
     let name = member(&new.name);
     let known = source.and_then(|source| source.fields.iter().find(|own| own.name == name));
-    let is_unsigned = known.is_none_or(|own| own.text.starts_with("VMSTATE_UINT"));
-    if is_unsigned && matches!(size, 1 | 2 | 4 | 8) {
+    let macro_of = known.map_or("VMSTATE_UINT", |own| &own.text);
+    let state = values.get("state").cloned().unwrap_or_default();
+    let (bits, more) = (size * 8, now - before);
+    let elements = |start: u64, num: u64| {
+        let these = format!("{name}, {state}, {start}, {num}");
+        match macro_of {
+            of if of.starts_with("VMSTATE_UINT") => {
+                Some(format!("VMSTATE_UINT{bits}_SUB_ARRAY({these})"))
+            }
+            // There is no shorter one of numbers with a sign.
+            of if of.starts_with("VMSTATE_INT") => Some(format!(
+                "VMSTATE_SUB_ARRAY({these}, 0, vmstate_info_int{bits}, int{bits}_t)"
+            )),
+            of if of.starts_with("VMSTATE_BOOL") => {
+                Some(format!("VMSTATE_BOOL_SUB_ARRAY({these})"))
+            }
+            _ => None,
+        }
+    };
+    if let (Some(as_before), Some(others)) = (elements(0, before), elements(before, more))
+        && matches!(size, 1 | 2 | 4 | 8)
+    {
         values.extend([
-            ("element_bits", (size * 8).to_string()),
+            ("includes", includes(true)),
+            ("old_elements", as_before),
+            ("other_elements", others),
             ("old_num", before.to_string()),
-            ("more", (now - before).to_string()),
-            ("surplus", ((now - before) * size).to_string()),
+            ("surplus", (more * size).to_string()),
         ]);
     }
 }
@@ -302,6 +328,14 @@ fn wire_size(field: &FieldKey) -> u64 {
     field.size * field.num.unwrap_or(1)
 }
 
+/// Returns the lines that a file may still lack for the code that it gets.
+fn includes(compares_bytes: bool) -> String {
+    match compares_bytes {
+        true => "/* among the includes */\n#include \"qemu/cutils.h\"\n\n".to_owned(),
+        false => String::new(),
+    }
+}
+
 /// Returns a field as an expression of C: dumps print some with a cast.
 fn member(name: &str) -> String {
     name.rsplit_once(')')
@@ -314,7 +348,7 @@ fn member(name: &str) -> String {
 fn in_use(name: &str, is_number: bool) -> String {
     match is_number {
         true => format!("s->{name} != 0"),
-        false => format!("!buffer_is_zero(&s->{name}, sizeof(s->{name}))"),
+        false => format!("!{IS_ZERO}(&s->{name}, sizeof(s->{name}))"),
     }
 }
 
@@ -419,6 +453,7 @@ mod tests {
                 "array-resized",
                 fields(&[many(8)], &[many(12)]),
                 &[
+                    "#include \"qemu/cutils.h\"",
                     "return !buffer_is_zero(&s->regs[8], 16);",
                     "VMSTATE_UINT32_SUB_ARRAY(regs, STATE, 8, 4),",
                     "VMSTATE_UINT32_SUB_ARRAY(regs, STATE, 0, 8),",
@@ -574,6 +609,21 @@ mod tests {
             "/* hw/dev.c:7 */",
             "VMSTATE_INT32(count, DevState),",
             "in vmstate_of_dev:",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        // An array with a sign has no macro of its own for a part of it.
+        let mut signed = source.clone();
+        signed.fields[0].text = "VMSTATE_INT32_ARRAY(count, DevState, 3)".to_owned();
+        let longer = |num| [field("count", 4, Some(num))];
+        let resized = Finding {
+            source: Some(signed),
+            ..finding("array-resized", fields(&longer(2), &longer(3)))
+        };
+        let text = told(&resized);
+        for part in [
+            "VMSTATE_SUB_ARRAY(count, DevState, 0, 2, 0, vmstate_info_int32, int32_t),",
+            "VMSTATE_SUB_ARRAY(count, DevState, 2, 1, 0, vmstate_info_int32, int32_t),",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -13,7 +13,10 @@ use crate::report::{
     Case, Cause, ChangedByLoad, Control, LinuxReport, Outcome, Repeated, TOGETHER,
 };
 use crate::sweep::case_id::{BARE, CaseFamily, CaseId, State};
-use crate::sweep::machine::{Attribution, BareMachine, Context, Controls, Run, endpoints};
+use crate::sweep::catalogue::Catalogue;
+use crate::sweep::machine::{
+    AcrossSearch, Attribution, BareMachine, Context, Controls, Run, endpoints,
+};
 use crate::sweep::selection::UnavailableMachine;
 use crate::sweep::target::{SweepTarget, with_architecture};
 
@@ -86,15 +89,16 @@ pub(crate) fn excluded_case(target: &SweepTarget, id: &CaseId, driver: &str) -> 
     }
 }
 
-/// Returns the case of a device type in one direction.
+/// Returns the case of a device type in one direction. Before there are controls, a failure is as it came, without its
+/// logs.
 pub(crate) fn device_case(
     context: Context<'_>,
-    controls: &Controls,
+    across: &AcrossSearch,
+    controls: Option<&Controls>,
     item: Item,
     direction: Direction,
 ) -> Case {
     let target = context.target;
-    let across = &controls.across;
     let candidate = &across.devices.catalogue.candidates[item];
     let composition = target.config.compose(&candidate.set);
     let driver = candidate.driver.as_str();
@@ -129,7 +133,8 @@ pub(crate) fn device_case(
         Verdict::Passed(run) => {
             case.outcome = Outcome::Pass;
             case.legs.clone_from(&run.attempt.legs);
-            let is_mine = |changed: &&ChangedByLoad| owns(context, controls, item, changed);
+            let catalogue = &across.devices.catalogue;
+            let is_mine = |changed: &&ChangedByLoad| owns(context, catalogue, item, changed);
             let changed = run.changed_by_load.iter().filter(is_mine);
             case.changed_by_load = changed.cloned().collect();
             // A pass without a comparison of the state must not look like one with it.
@@ -141,12 +146,18 @@ pub(crate) fn device_case(
             case.linux = run.attempt.linux.as_ref().map(of_own);
         }
         Verdict::Culprit(run) => {
+            let Some(controls) = controls else {
+                case.outcome = run.attempt.outcome;
+                case.elapsed_ms = run.share_ms();
+                case::record(&mut case, run.attempt.clone());
+                return case;
+            };
             let representative = controls.representative(route, item);
             let stands_for = representative.unwrap_or(item);
             let control = |route| controls.of_item(route, stands_for);
             conclude(target, &mut case, run, &composition, control);
             case.same_as = representative.map(|item| {
-                let driver = &controls.across.devices.catalogue.candidates[item].driver;
+                let driver = &across.devices.catalogue.candidates[item].driver;
                 target.device_family(driver).case(direction).to_string()
             });
             let others = controls.other_runs(route, item);
@@ -170,8 +181,7 @@ pub(crate) fn device_case(
 
 /// Tells whether a change in a guest with many devices may be in one of them: a change that belongs
 /// to no known device may be in any.
-fn owns(context: Context<'_>, controls: &Controls, item: Item, changed: &ChangedByLoad) -> bool {
-    let catalogue = &controls.across.devices.catalogue;
+fn owns(context: Context<'_>, catalogue: &Catalogue, item: Item, changed: &ChangedByLoad) -> bool {
     let attribution = Attribution {
         target: context.target,
         catalogue,

@@ -203,7 +203,7 @@ impl Collected {
                 }
             }
             for &direction in &context.options.directions {
-                let case = device_case(context, controls, item, direction);
+                let case = device_case(context, &controls.across, Some(controls), item, direction);
                 self.add(case, &candidate.set);
             }
         }

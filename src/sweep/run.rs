@@ -2,6 +2,7 @@
 
 use crate::migration::pool;
 use crate::migration::pool::{Job, RunFailure};
+use crate::report::Case;
 use crate::sweep::machine::{Advance, FailedBefore, MachineSweep, Options, Task, perform};
 use crate::sweep::pairing::Sent;
 use crate::sweep::result::MachineResult;
@@ -13,7 +14,12 @@ pub(crate) enum SweepEvent<'e> {
     /// Both builds have sent one guest.
     Sent { target: usize, sent: Sent<'e> },
     /// A guest of a machine has moved.
-    Advanced { target: usize, advance: Advance },
+    Advanced {
+        target: usize,
+        advance: Advance,
+        /// The cases that this decided, but for their controls.
+        decided: &'e [Case],
+    },
     /// A machine is done.
     Done {
         target: usize,
@@ -78,7 +84,12 @@ pub(crate) fn sweep(
             }
         });
         let advance = sweep.advance_so_far();
-        on_event(SweepEvent::Advanced { target, advance });
+        let decided = sweep.newly_decided();
+        on_event(SweepEvent::Advanced {
+            target,
+            advance,
+            decided: &decided,
+        });
         if let Some(finished) = sweep.finished() {
             let found = MachineResult::of(sweep.context, finished, &sweep.evidence, &sweep.cost);
             if pass == 0 {

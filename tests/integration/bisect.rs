@@ -382,6 +382,35 @@ fn a_case_that_the_history_calls_flaky_is_tried_often() {
 }
 
 #[apply(test)]
+#[needs(Builds)]
+fn a_search_leaves_the_labels_of_later_runs_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let checked = |history: &str, new: &str| {
+        let args = ["check", SUITES[1], new, "-M", "q35", "--case", CASE];
+        let args = [&args[..], &["--history", history, "--format", "json"]].concat();
+        let report = report(&with_builds(&args).output().expect("it starts"));
+        report["cases"][0]["memory"]["label"].clone()
+    };
+    let before = file("before.db");
+    assert_eq!(checked(&before, SUITES[3]), "new");
+    for history in [&before, &file("first.db")] {
+        let search = ["--case", CASE, "--history", history];
+        let (found, status) = searched(&[&search[..], &SUITES[1..4]].concat());
+        assert_eq!(status, Some(0), "{found:#}");
+        // From OLD to itself it passed, which is no earlier build that was asked about.
+        assert_eq!(checked(history, SUITES[3]), "known");
+    }
+    let shown = migcompat(&["history", "show", CASE, "--history", &before]);
+    let shown = stdout(&shown);
+    assert_eq!(shown.matches("(a search)").count(), 3, "{shown}");
+    assert!(
+        shown.contains("  known: it never passed from debian:bookworm"),
+        "{shown}"
+    );
+}
+
+#[apply(test)]
 #[needs(Builds, Program("git"))]
 fn the_revisions_of_a_range_are_built_in_worktrees_of_their_own() {
     let repository = Repository::new();

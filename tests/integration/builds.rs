@@ -14,6 +14,7 @@ use migcompat::model::BuildKind;
 
 use crate::common::{build, cache_dir, program, script, stderr};
 use crate::processes::{monitor, open_elsewhere};
+use crate::signals::names;
 
 fn fetched(suite: &str) -> Build {
     build(&format!("debian:{suite}"))
@@ -116,6 +117,7 @@ fn a_suite_that_does_not_exist_is_named_as_such() {
     assert!(error.is_usage(), "{error}");
     assert!(error.to_string().contains("no such suite"), "{error}");
     assert!(cache.list().unwrap().is_empty());
+    assert_eq!(names(dir.path()), [""; 0]);
 }
 
 /// The same with the `apt.conf` in the folder.
@@ -293,6 +295,7 @@ fn without_apt_the_error_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
     let printed = refused(open_elsewhere(dir.path()).env("PATH", dir.path()));
     assert!(printed.contains("needs apt-get"), "{printed}");
+    assert_eq!(names(dir.path()), [""; 0]);
     assert!(
         printed.contains("pass a QEMU binary or a vmstate dump"),
         "{printed}"

@@ -399,6 +399,43 @@ fn a_map_is_ended_after_one_of_its_pairs() {
 
 #[apply(test)]
 #[needs(Builds)]
+fn a_sweep_of_one_machine_is_ended_and_tells_what_was_decided() {
+    for signal in SIGNALS {
+        let test = tempfile::tempdir().unwrap();
+        let build = hangs_with(&test, "virtio-rng-pci");
+        let args = ["sweep", OLD, &build, "-M", "q35", "--cache", &cache()];
+        let options = ["--only", "am53c974", "--only", "virtio-rng-pci"];
+        // One device after the other.
+        let more = ["--direction", "forward", "--one-by-one", "--jobs", "1"];
+        let output = ["-o", "{}/report.json", "-o", "{}/report.xml"];
+        let mut run = Run::start(&test, &[&args[..], &options, &more, &output].concat());
+        run.wait_until_reached("a device of the machine");
+        run.ends_by(signal, "the sweep of a machine");
+        let report = read_json(&test, "report.json");
+        follows_the_schema(&report);
+        assert_eq!(report["interrupted"], signal.as_str());
+        assert_eq!(report["verdict"], "untested");
+        let cases = report["cases"].as_array().unwrap().iter();
+        let decided: Vec<_> = cases.map(|case| (&case["id"], &case["outcome"])).collect();
+        let wanted = [
+            ("q35/bare/unix/forward".into(), "pass".into()),
+            ("q35/am53c974/unix/forward".into(), "fail".into()),
+        ];
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(id, of): &(Value, Value)| (id, of))
+            .collect();
+        assert_eq!(decided, wanted, "{report:#}");
+        let suites = fs::read_to_string(test.path().join("report.xml")).unwrap();
+        assert!(
+            suites.contains("interrupted by") && suites.contains("am53c974"),
+            "{suites}"
+        );
+    }
+}
+
+#[apply(test)]
+#[needs(Builds)]
 fn a_map_whose_builds_are_not_ready_leaves_the_last_one() {
     let test = tempfile::tempdir().unwrap();
     let build = hangs_where(&test, NEW, "case \"$*\" in *-dump-vmstate*) hang ;; esac");
@@ -467,6 +504,7 @@ fn a_search_is_ended_while_a_revision_is_built() {
         command.arg("-C").arg(repository).args(author).args(args);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
     };
     fs::create_dir(test.path().join("repository")).unwrap();
     git(&["init", "-q"]);
@@ -480,6 +518,24 @@ fn a_search_is_ended_while_a_revision_is_built() {
     run.wait_until_reached("a build command");
     run.ends_by(Signal::SIGTERM, "a build command");
     let text = fs::read_to_string(test.path().join("found.txt")).unwrap();
+    // The repository knows nothing of its worktree any more, and of none that a killed run left.
+    let trees = || git(&["worktree", "list", "--porcelain"]).lines().count();
+    let one = trees();
+    for locked in [false, true] {
+        let gone = test.path().join(".migcompat-bisect-gone");
+        let place = gone.join("source").display().to_string();
+        git(&["worktree", "add", "-q", "--detach", &place]);
+        if locked {
+            git(&["worktree", "lock", &place]);
+        }
+        fs::remove_dir_all(gone).unwrap();
+        assert!(trees() > one);
+        fs::remove_file(test.path().join("reached")).unwrap();
+        let mut run = Run::start(&test, &args);
+        run.wait_until_reached("a build command");
+        run.ends_by(Signal::SIGTERM, "a build command");
+        assert_eq!(trees(), one);
+    }
     for words in [
         "the search did not end",
         "(one)",

@@ -266,12 +266,17 @@ pub(crate) fn sweep_all(
                 sites[pair].assessments[at].compare_streams(&sent);
             }
         }
-        SweepEvent::Advanced { target, advance } => {
+        SweepEvent::Advanced {
+            target,
+            advance,
+            decided,
+        } => {
             if let Some(of) = targets.get(target) {
                 progress.event(Event::SweepAdvanced {
                     number: target,
                     machine: &of.config.machine,
                     advance,
+                    decided,
                 });
             }
         }

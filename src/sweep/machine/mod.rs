@@ -11,12 +11,16 @@ mod kind;
 mod rom;
 mod run;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
+use crate::culprit::{Item, Verdict};
 use crate::migration::case::milliseconds;
 use crate::migration::pool::Job;
 use crate::model::{Direction, Exclusion};
+use crate::report::Case;
 use crate::sweep::case_id::BARE;
+use crate::sweep::cases::{bare_case, device_case};
 use crate::sweep::catalogue::Only;
 use crate::sweep::shard::Shard;
 use crate::sweep::target::{SecondPass, SweepTarget};
@@ -70,6 +74,8 @@ pub(crate) struct MachineSweep<'t> {
     pub cost: Cost,
     /// The device types that are not tried again.
     failed_before: FailedBefore,
+    /// What was told already of all that is decided.
+    told: BTreeSet<(Direction, Option<Item>)>,
     /// The number of tasks under way.
     open: usize,
 }
@@ -184,6 +190,7 @@ impl<'t> MachineSweep<'t> {
             evidence: Evidence::default(),
             cost: Cost::default(),
             failed_before,
+            told: BTreeSet::new(),
             open: 0,
         };
         let jobs = sweep.jobs(BareMachine::begin(&options.directions));
@@ -337,6 +344,34 @@ impl<'t> MachineSweep<'t> {
             done: done.min(cases),
             cases,
         }
+    }
+
+    /// Returns the cases that were decided since this was asked last. Controls may still change what failed.
+    pub(super) fn newly_decided(&mut self) -> Vec<Case> {
+        let across = match &self.phase {
+            Phase::Across(across) => across,
+            Phase::Controls(controls) => &controls.across,
+            Phase::BareMachine(_) | Phase::Done(_) => return Vec::new(),
+        };
+        let Context { target, options } = self.context;
+        let mut cases = Vec::new();
+        for &direction in &options.directions {
+            let is_own = target.bare_family().is_in(options.shard);
+            if is_own && self.told.insert((direction, None)) {
+                cases.push(bare_case(target, &across.bare, direction));
+            }
+        }
+        for (&(route, item), verdict) in across.search.verdicts() {
+            let is_told =
+                matches!(verdict, Verdict::Refused(_)) || !across.devices.own.contains(&item);
+            if let Some(direction) = route.direction()
+                && !is_told
+                && self.told.insert((direction, Some(item)))
+            {
+                cases.push(device_case(self.context, across, None, item, direction));
+            }
+        }
+        cases
     }
 
     /// Returns the results, once nothing is left to be done.
