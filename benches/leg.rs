@@ -112,13 +112,12 @@ fn main() -> anyhow::Result<()> {
     let machine = pair.machine("q35")?;
     // Without them a field that a sound load changes is taken for a loss.
     let lists = KnownIssues::load(&[])?;
-    let scope = Scope {
-        lists: &lists,
-        old: Some(old.info.version),
-        new: Some(new.info.version),
-        machine: Some(&machine),
-        any_machine: false,
-    };
+    let scope = Scope::of(
+        &lists,
+        Some(old.info.version),
+        Some(new.info.version),
+        Some(&machine),
+    );
     let names = Names::of(&scope, pair.arch());
     let config = MigrationConfig::paused(
         (old, new),

@@ -35,13 +35,7 @@ fn whole(old: &[u8], new: &[u8]) -> usize {
         let old = old.join().expect("no panic");
         (lists, old, new.join().expect("no panic"))
     });
-    let scope = Scope {
-        lists: &lists,
-        old: None,
-        new: None,
-        machine: Some("pc-q35-5.2"),
-        any_machine: false,
-    };
+    let scope = Scope::of(&lists, None, None, Some("pc-q35-5.2"));
     let findings = compare(&old, &new, &Direction::BOTH, &scope);
     judge(findings, &scope, &LevelOverrides::new()).len()
 }
@@ -87,13 +81,7 @@ fn beside_a_plain_parse(c: &mut Criterion) {
     });
     group.bench_function("compare", |b| {
         let lists = KnownIssues::default();
-        let scope = Scope {
-            lists: &lists,
-            old: None,
-            new: None,
-            machine: None,
-            any_machine: false,
-        };
+        let scope = Scope::of(&lists, None, None, None);
         b.iter(|| black_box(compare(&old_dump, &new_dump, &Direction::BOTH, &scope)));
     });
     group.bench_function("lists", |b| {

@@ -89,13 +89,12 @@ impl<'i> Inquiry<'i> {
         policy: &'i Policy,
         guests: &'i Guests,
     ) -> Inquiry<'i> {
-        let scope = Scope {
+        let scope = Scope::of(
             lists,
-            old: Some(opened.pair.old.info.version),
-            new: Some(opened.pair.new.info.version),
-            machine: Some(&opened.machine),
-            any_machine: false,
-        };
+            Some(opened.pair.old.info.version),
+            Some(opened.pair.new.info.version),
+            Some(&opened.machine),
+        );
         Inquiry {
             opened,
             scope,

@@ -241,13 +241,12 @@ impl Question<'_> {
 
     fn migration(&self) -> MigrationConfig {
         let build = Endpoint::of(self.opened);
-        let scope = Scope {
-            lists: self.lists,
-            old: None,
-            new: Some(self.opened.info.version),
-            machine: Some(self.machine),
-            any_machine: false,
-        };
+        let scope = Scope::of(
+            self.lists,
+            None,
+            Some(self.opened.info.version),
+            Some(self.machine),
+        );
         let arch = self.opened.info.target.clone();
         MigrationConfig {
             role_args: RoleArgs {

@@ -69,13 +69,7 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         new: &new,
         machine: pair.machine.as_deref(),
     });
-    let scope = Scope {
-        lists: &lists,
-        old: old.version,
-        new: new.version,
-        machine: pair.machine.as_deref(),
-        any_machine: false,
-    };
+    let scope = Scope::of(&lists, old.version, new.version, pair.machine.as_deref());
     let findings = compare(&old_dump, &new_dump, &config.builds.directions, &scope);
     let findings = judge(findings, &scope, &policy.levels);
     progress.event(Event::Compared {

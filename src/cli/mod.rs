@@ -238,7 +238,8 @@ fn interrupted(signal: Signal) -> u8 {
 fn run(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Bisect(args) => bisect::run(args),
-        Command::Check(args) => questions::check(args),
+        Command::Check(args) if in_tree::is_meant(args) => in_tree::check(args),
+        Command::Check(args) => questions::ask(args, &args.output, api::check),
         Command::Live(args) => questions::ask(args, &args.output, api::live),
         Command::Load(args) => questions::ask(args, &args.output, api::load),
         Command::Map(args) => questions::map(args),

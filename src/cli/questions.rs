@@ -2,20 +2,13 @@
 
 use crate::api;
 use crate::api::{MapConfig, MergeConfig, Outcome, Progress};
-use crate::cli::args::{CheckBuildsArgs, MapArgs, MergeArgs, OutputArgs, RenderArgs};
+use crate::cli::args::{MapArgs, MergeArgs, OutputArgs, RenderArgs};
 use crate::cli::events::EventLog;
 use crate::cli::interruption::Interruptible;
 use crate::cli::output::{Answer, Outputs};
 use crate::cli::progress::Display;
-use crate::cli::{Exit, Failure, in_tree};
+use crate::cli::{Exit, Failure};
 use crate::report::read::{Form, form, read_saved};
-
-pub(crate) fn check(args: &CheckBuildsArgs) -> Result<Exit, Failure> {
-    if in_tree::is_meant(args) {
-        return in_tree::check(args);
-    }
-    ask(args, &args.output, api::check)
-}
 
 /// Asks a question of the library as the arguments configure it.
 pub(crate) fn ask<'a, A, C: TryFrom<&'a A, Error = Failure>>(

@@ -12,6 +12,7 @@ mod confine;
 mod cpu;
 mod device;
 mod domain;
+mod error;
 mod given;
 mod lines;
 mod memory;
@@ -28,7 +29,7 @@ use crate::devices::DeviceSet;
 use crate::report::GuestFile;
 
 pub(crate) use confine::{Leak, confine, confine_words};
-pub(crate) use read::ReadError;
+pub(crate) use error::ReadError;
 
 /// The most bytes that a description may have: a command line is some kilobytes.
 pub(crate) const MOST_BYTES: usize = 1 << 20;

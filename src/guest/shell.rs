@@ -1,7 +1,7 @@
 //! The words of a shell line, with their places. Nothing is expanded: a line that a shell would change is refused.
 
+use crate::guest::error::ReadError;
 use crate::guest::given::Word;
-use crate::guest::read::ReadError;
 
 /// The words of the first command in a text, and those that come after it.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -82,16 +82,6 @@ impl SectionName {
         let before = self.idstr.strip_suffix(name);
         before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
     }
-
-    /// Returns the name of the same device's section under another vmsd name.
-    #[must_use]
-    pub fn with_vmsd_name(&self, vmsd_name: &str) -> Self {
-        let path = self.idstr.get(..self.vmsd_at).unwrap_or_default();
-        SectionName {
-            idstr: format!("{path}{vmsd_name}").into(),
-            vmsd_at: self.vmsd_at,
-        }
-    }
 }
 
 /// Returns where the vmsd name begins in a name of which nothing else is known.
@@ -359,7 +349,6 @@ mod tests {
         assert!(name.ends_in("virtio-net"));
         assert!(name.ends_in("0000:00:01.0/virtio-net"));
         assert!(!name.ends_in("net"));
-        assert_eq!(name.with_vmsd_name("virtio_net"), "0000:00:01.0/virtio_net");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The file of owners: headlines, and lines with a letter and a colon below them.
 
 use crate::model::Pattern;
-use crate::owners::files::FilePattern;
+use crate::owners::files::{FilePattern, literal};
 use crate::report::Owner;
 
 /// A headline and what stands below it.
@@ -54,11 +54,6 @@ impl Entry {
             cases: Vec::new(),
         }
     }
-}
-
-/// Returns the number of characters of a pattern that stand for themselves.
-pub(super) fn literal(pattern: &str) -> usize {
-    pattern.chars().filter(|c| !matches!(c, '*' | '?')).count()
 }
 
 /// Reads the entries. Prose, indented lines and letters that are of no use here are passed over.

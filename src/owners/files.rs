@@ -1,7 +1,6 @@
 //! Patterns of files, as MAINTAINERS has them.
 
 use crate::model::Pattern;
-use crate::owners::file::literal;
 
 /// A file or a folder with wildcards: `hw/scsi/` is everything in and below it, `hw/scsi/*` everything in it and
 /// nothing below, `*.[ch]` both of `*.c` and `*.h`. Without a wildcard it may be a folder, too.
@@ -56,4 +55,9 @@ fn spell(text: &str) -> Vec<String> {
     let behind = spell(behind);
     let one = |c: char| behind.iter().map(move |rest| format!("{before}{c}{rest}"));
     class.chars().flat_map(one).collect()
+}
+
+/// Returns the number of characters of a pattern that stand for themselves.
+pub(super) fn literal(pattern: &str) -> usize {
+    pattern.chars().filter(|c| !matches!(c, '*' | '?')).count()
 }

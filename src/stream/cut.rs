@@ -144,6 +144,15 @@ impl<'a> Cut<'a> {
         }
     }
 
+    /// Takes a length, which is four bytes and at most this much.
+    pub(super) fn length(&mut self, what: &'static str, most: u64) -> Result<u64, Stop> {
+        let found = u64::from(self.u32()?);
+        if found > most {
+            return Err(self.fail_back(4, StreamErrorKind::Length { what, found, most }));
+        }
+        Ok(found)
+    }
+
     /// A failure of the record as a whole.
     pub(super) fn fail_start(&self, kind: StreamErrorKind) -> Stop {
         Stop::Fail {

@@ -471,17 +471,7 @@ impl<V: RamVisitor> Parser<V> {
             State::AfterEof => {
                 if cut.peek(1)? == [VMDESCRIPTION] {
                     cut.u8()?;
-                    let size = cut.u32()?;
-                    if u64::from(size) > self.options.limit {
-                        return Err(cut.fail_back(
-                            4,
-                            StreamErrorKind::Length {
-                                what: "the description",
-                                found: size.into(),
-                                most: self.options.limit,
-                            },
-                        ));
-                    }
+                    let size = cut.length("the description", self.options.limit)?;
                     self.state = State::Description {
                         size: size as usize,
                         json: Vec::new(),

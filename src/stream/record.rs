@@ -49,17 +49,7 @@ pub(crate) fn header(cut: &mut Cut<'_>) -> Result<(), Stop> {
 pub(crate) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configuration, Stop> {
     let all = Cut::new(cut.rest(), cut.is_last());
     let start = cut.used();
-    let size = u64::from(cut.u32()?);
-    if size > LONGEST_MACHINE {
-        return Err(cut.fail_back(
-            4,
-            StreamErrorKind::Length {
-                what: "the name of the machine type",
-                found: size,
-                most: LONGEST_MACHINE,
-            },
-        ));
-    }
+    let size = cut.length("the name of the machine type", LONGEST_MACHINE)?;
     let name = cut.take(size as usize)?;
     let machine = text(name)
         .ok_or_else(|| {
@@ -91,18 +81,7 @@ pub(crate) fn configuration(cut: &mut Cut<'_>, offset: u64) -> Result<Configurat
                 configuration.target_page_bits = Some(cut.u32()?);
             }
             "configuration/capabilities" => {
-                let count = u64::from(cut.u32()?);
-                if count > MOST_CAPABILITIES {
-                    return Err(cut.fail_back(
-                        4,
-                        StreamErrorKind::Length {
-                            what: "the list of capabilities",
-                            found: count,
-                            most: MOST_CAPABILITIES,
-                        },
-                    ));
-                }
-                for _ in 0..count {
+                for _ in 0..cut.length("the list of capabilities", MOST_CAPABILITIES)? {
                     let name = cut.name("a capability")?;
                     configuration.capabilities.push(name.to_owned());
                 }

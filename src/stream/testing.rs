@@ -53,6 +53,22 @@ pub(crate) struct HandMade {
     pub values: &'static [(usize, u8)],
 }
 
+/// Makes a section of zeros.
+pub(crate) fn section(name: &'static str, version_id: u32, description: &'static str) -> HandMade {
+    HandMade {
+        name,
+        version_id,
+        description,
+        values: &[],
+    }
+}
+
+impl HandMade {
+    pub(crate) fn with(self, values: &'static [(usize, u8)]) -> Self {
+        HandMade { values, ..self }
+    }
+}
+
 /// The payloads stand at 1000, 2000 and so on.
 pub(crate) fn hand_made(sections: &[HandMade]) -> Stream {
     let mut stream = Stream::default();

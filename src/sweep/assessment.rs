@@ -269,13 +269,7 @@ mod tests {
     #[test]
     fn a_length_that_each_guest_has_of_its_own_is_one_finding() {
         let lists = KnownIssues::default();
-        let scope = Scope {
-            lists: &lists,
-            old: None,
-            new: None,
-            machine: Some("pseries-7.2"),
-            any_machine: false,
-        };
+        let scope = Scope::of(&lists, None, None, Some("pseries-7.2"));
         let overrides = LevelOverrides::default();
         let both = [Direction::Forward, Direction::Backward];
         let mut assessment = Assessment::of_dumps(scope, &overrides, &both, None, |_| true);

@@ -122,19 +122,13 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::testing::{HandMade, hand_made};
+    use crate::stream::testing::{hand_made, section};
 
     const FIELDS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [{"name": "n", "type": "uint8", "size": 1}]"#;
 
     fn stream(names: &[&'static str]) -> Arc<Stream> {
-        let made = names.iter().map(|&name| HandMade {
-            name,
-            version_id: 1,
-            description: FIELDS,
-            values: &[],
-        });
-        let made: Vec<HandMade> = made.collect();
-        Arc::new(hand_made(&made))
+        let made = names.iter().map(|&name| section(name, 1, FIELDS));
+        Arc::new(hand_made(&made.collect::<Vec<_>>()))
     }
 
     fn half(direction: Direction, stream: Arc<Stream>, in_guest: usize) -> Half {

@@ -22,8 +22,6 @@ pub struct Guest {
     pub min_memory_mib: u32,
     /// The options that take the image, before its path.
     attach: &'static [&'static str],
-    /// The same for a start after the firmware, where that is another way than `attach`.
-    attach_after_firmware: Option<&'static [&'static str]>,
     /// `-option-rom` reads an option list, where a comma in a path has to be doubled.
     commas_doubled: bool,
 }
@@ -37,27 +35,12 @@ impl Guest {
     /// They add no device and work beside `-nodefaults` and any set of devices.
     #[must_use]
     pub fn attach_args(&self, image: &Path) -> Vec<OsString> {
-        self.args(self.attach, image)
-    }
-
-    /// The options that start the guest only after firmware has initialised the devices.
-    ///
-    /// On x86 that is what [`Guest::attach_args`] does anyway. On ppc64 it costs some seconds of SLOF under
-    /// TCG, and firmware text on the serial port before the guest's first line. `None` where the guest
-    /// has no firmware to start from.
-    #[must_use]
-    pub fn attach_args_after_firmware(&self, image: &Path) -> Option<Vec<OsString>> {
-        self.attach_after_firmware
-            .map(|options| self.args(options, image))
-    }
-
-    fn args(&self, options: &[&str], image: &Path) -> Vec<OsString> {
         let path = if self.commas_doubled {
             double_commas(image.as_os_str())
         } else {
             image.as_os_str().to_owned()
         };
-        let mut args: Vec<OsString> = options.iter().map(OsString::from).collect();
+        let mut args: Vec<OsString> = self.attach.iter().map(OsString::from).collect();
         args.push(path);
         args
     }
@@ -82,7 +65,6 @@ static GUESTS: [Guest; 5] = [
         header: 0x20_0000,
         min_memory_mib: 32,
         attach: &["-option-rom"],
-        attach_after_firmware: Some(&["-option-rom"]),
         commas_doubled: true,
     },
     Guest {
@@ -92,7 +74,6 @@ static GUESTS: [Guest; 5] = [
         header: 0x4020_0000,
         min_memory_mib: 32,
         attach: &["-kernel"],
-        attach_after_firmware: None,
         commas_doubled: false,
     },
     Guest {
@@ -102,7 +83,6 @@ static GUESTS: [Guest; 5] = [
         header: 0x20_0000,
         min_memory_mib: 32,
         attach: &["-kernel"],
-        attach_after_firmware: None,
         commas_doubled: false,
     },
     Guest {
@@ -112,7 +92,6 @@ static GUESTS: [Guest; 5] = [
         header: 0x100_0000,
         min_memory_mib: 256,
         attach: &["-bios"],
-        attach_after_firmware: Some(&["-kernel"]),
         commas_doubled: false,
     },
     Guest {
@@ -122,7 +101,6 @@ static GUESTS: [Guest; 5] = [
         header: 0x8020_0000,
         min_memory_mib: 32,
         attach: &["-bios", "none", "-kernel"],
-        attach_after_firmware: None,
         commas_doubled: false,
     },
 ];

@@ -11,7 +11,7 @@ use migcompat::internals::compare::compare;
 use migcompat::internals::rules::judge;
 use migcompat::internals::rules::{KnownIssues, Scope};
 use migcompat::internals::vmstate::read_dump;
-use migcompat::model::{Direction, Version};
+use migcompat::model::Direction;
 use migcompat::report::LevelOverrides;
 use migcompat::report::{Finding, Level};
 
@@ -80,13 +80,7 @@ fn reported() -> BTreeSet<String> {
                 let (a, b) = (read_dump(&file(old)), read_dump(&file(new)));
                 let (a, b) = (a.expect("a good dump"), b.expect("a good dump"));
                 // As `static` runs on the two files: their versions are not known to it.
-                let scope = Scope {
-                    lists: &lists,
-                    old: None::<Version>,
-                    new: None,
-                    machine: a.machine.as_deref(),
-                    any_machine: false,
-                };
+                let scope = Scope::of(&lists, None, None, a.machine.as_deref());
                 let findings = compare(&a, &b, &Direction::BOTH, &scope);
                 for finding in judge(findings, &scope, &LevelOverrides::new()) {
                     if finding.level != Level::Note

@@ -385,13 +385,12 @@ fn values_told_together_are_those_that_each_question_answers() {
         let pair = Pair::open(&old, &new, &means).unwrap();
         let (old, new) = Endpoint::both(&pair);
         let lists = KnownIssues::load(&[]).unwrap();
-        let scope = Scope {
-            lists: &lists,
-            old: Some(old.info.version),
-            new: Some(new.info.version),
-            machine: Some(machine),
-            any_machine: false,
-        };
+        let scope = Scope::of(
+            &lists,
+            Some(old.info.version),
+            Some(new.info.version),
+            Some(machine),
+        );
         let config = MigrationConfig::paused(
             (old, new),
             pair.machine(machine).unwrap(),

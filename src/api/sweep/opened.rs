@@ -63,13 +63,12 @@ pub(crate) struct Builds {
 
 impl Builds {
     pub(crate) fn scope<'t>(&'t self, lists: &'t KnownIssues, machine: &'t str) -> Scope<'t> {
-        Scope {
+        Scope::of(
             lists,
-            old: Some(self.pair.old.info.version),
-            new: Some(self.pair.new.info.version),
-            machine: Some(machine),
-            any_machine: false,
-        }
+            Some(self.pair.old.info.version),
+            Some(self.pair.new.info.version),
+            Some(machine),
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use crate::compare::explain::reason::{Reason, Weight};
 use crate::compare::explain::*;
 use crate::compare::renames::NoRenames;
 use crate::stream::parse;
-use crate::stream::testing::{HandMade, fixture, hand_made};
+use crate::stream::testing::{fixture, hand_made, section};
 use crate::vmstate::dump::Dump;
 
 fn real(name: &str) -> Stream {
@@ -280,12 +280,7 @@ fn without_a_section_to_blame_the_only_one_with_a_reason_is_reported() {
         "{explained}"
     );
     // Two of them, and either may be it.
-    let dev = |name, description| HandMade {
-        name,
-        version_id: 1,
-        description,
-        values: &[],
-    };
+    let dev = |name, description| section(name, 1, description);
     const MORE: &str = r#""vmsd_name": "dev", "version": 1, "fields": [],
         "subsections": [{"vmsd_name": "dev/s", "version": 1, "fields": []}]"#;
     const BARE: &str = r#""vmsd_name": "dev", "version": 1, "fields": []"#;
@@ -356,12 +351,8 @@ fn a_block_of_memory_that_is_not_there_or_of_another_length_is_named() {
 #[test]
 fn the_lowest_version_is_what_the_dump_or_else_the_build_says() {
     let of = |version_id| {
-        hand_made(&[HandMade {
-            name: "dev",
-            version_id,
-            description: r#""vmsd_name": "dev", "version": 2, "fields": []"#,
-            values: &[],
-        }])
+        let description = r#""vmsd_name": "dev", "version": 2, "fields": []"#;
+        hand_made(&[section("dev", version_id, description)])
     };
     let explained = |minimum| {
         let dev = Blamed {
@@ -407,12 +398,7 @@ fn hand_made_devices_are_explained() {
             {"name": "n", "type": "int32", "size": 4},
             {"name": "list", "type": "uint8", "size": 1}]"#;
     let of = |name, version_id, description, values| {
-        hand_made(&[HandMade {
-            name,
-            version_id,
-            description,
-            values,
-        }])
+        hand_made(&[section(name, version_id, description).with(values)])
     };
     let dev = "0000:00:02.0/dev";
     let sentences = |sent: &Stream, own: &Stream| {
@@ -427,13 +413,9 @@ fn hand_made_devices_are_explained() {
         &[(0, 1), (9, 5), (10, 1), (11, b's'), (15, 1)],
     );
     let head = "0000:00:02.0/dev 0 |";
+    let same = format!("ValueCheck {head} - @ - | sent - | expected - | -");
     for (what, sent, own, expected) in [
-        (
-            "nothing differs",
-            &plain,
-            &plain,
-            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
-        ),
+        ("nothing differs", &plain, &plain, same.clone()),
         (
             "a version",
             &of(dev, 3, PLAIN, &[]),
@@ -490,13 +472,13 @@ fn hand_made_devices_are_explained() {
             "a length that is less",
             &of(dev, 2, COUNTED, &[(3, 3)]),
             &of(dev, 2, COUNTED, &[(3, 4)]),
-            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+            same.clone(),
         ),
         (
             "a length that the destination does not look at",
             &of(dev, 2, COUNTED, &[(3, 5)]),
             &of(dev, 2, UNCHECKED, &[(3, 4)]),
-            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+            same.clone(),
         ),
         (
             "the device's identity",
@@ -510,7 +492,7 @@ fn hand_made_devices_are_explained() {
             "what a guest writes",
             &of(dev, 2, PLAIN, &[(5 + 4, 7)]),
             &plain,
-            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+            same.clone(),
         ),
         (
             "a subsection in a list",
@@ -525,7 +507,7 @@ fn hand_made_devices_are_explained() {
             "a list without elements",
             &more,
             &of(dev, 2, LISTED_NONE, &[]),
-            format!("ValueCheck {head} - @ - | sent - | expected - | -"),
+            same.clone(),
         ),
     ] {
         assert_eq!(sentences(sent, own), expected, "{what}");
@@ -542,14 +524,7 @@ fn what_follows_the_field_that_was_refused_is_no_reason() {
         {"name": "config", "type": "pci config", "size": 64},
         {"name": "irq", "type": "uint8", "size": 1},
         {"name": "timer", "type": "int64", "size": 8}]"#;
-    let of = |description| {
-        hand_made(&[HandMade {
-            name: "0000:00:02.0/dev",
-            version_id: 2,
-            description,
-            values: &[],
-        }])
-    };
+    let of = |description| hand_made(&[section("0000:00:02.0/dev", 2, description)]);
     let (sent, own) = (of(SENT), of(MORE));
     let sentences = |field| {
         let blamed = Blamed {

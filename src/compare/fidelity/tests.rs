@@ -59,13 +59,7 @@ fn fields(layout: &str) -> String {
 fn names(list: &str) -> StateNames {
     let mut lists = KnownIssues::default();
     lists.add("own.toml", list).expect("a list");
-    let scope = Scope {
-        lists: &lists,
-        old: None,
-        new: None,
-        machine: None,
-        any_machine: false,
-    };
+    let scope = Scope::of(&lists, None, None, None);
     scope.state_names(Direction::Forward, None)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::compare::renames::NoRenames;
 use crate::compare::streams::*;
 use crate::stream::parse;
-use crate::stream::testing::{HandMade, fixture, hand_made};
+use crate::stream::testing::{fixture, hand_made, section};
 
 const NAMES: &[&str] = &[
     "x86_64-q35",
@@ -187,12 +187,7 @@ const REGS: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
     {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}]"#;
 
 fn dev(version_id: u32, description: &'static str) -> Stream {
-    hand_made(&[HandMade {
-        name: "0000:00:02.0/dev",
-        version_id,
-        description,
-        values: &[],
-    }])
+    hand_made(&[section("0000:00:02.0/dev", version_id, description)])
 }
 
 #[test]
@@ -253,12 +248,7 @@ fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
         {"name": "size", "type": "uint32", "size": 4},
         {"name": "blob", "type": "buffer", "size": 12}]"#;
     let of = |description, values| {
-        hand_made(&[HandMade {
-            name: "0000:00:02.0/dev",
-            version_id: 1,
-            description,
-            values,
-        }])
+        hand_made(&[section("0000:00:02.0/dev", 1, description).with(values)])
     };
     let old = of(EIGHT, &[(3, 8)]);
     for (new, level) in [
@@ -282,21 +272,19 @@ fn a_length_that_is_sent_in_front_of_a_field_is_no_break() {
 fn a_subsection_and_a_section_of_one_side_are_warnings_for_its_guests() {
     let bare = dev(1, REGS);
     let more = hand_made(&[
-        HandMade {
-            name: "0000:00:02.0/dev",
-            version_id: 1,
-            description: r#""vmsd_name": "dev", "version": 1, "fields": [
+        section(
+            "0000:00:02.0/dev",
+            1,
+            r#""vmsd_name": "dev", "version": 1, "fields": [
                 {"name": "n", "type": "uint32", "size": 4},
                 {"name": "regs", "type": "uint32", "size": 4, "array_len": 2}],
                 "subsections": [{"vmsd_name": "dev/late", "version": 1, "fields": []}]"#,
-            values: &[],
-        },
-        HandMade {
-            name: "other",
-            version_id: 1,
-            description: r#""vmsd_name": "other", "version": 1, "fields": []"#,
-            values: &[],
-        },
+        ),
+        section(
+            "other",
+            1,
+            r#""vmsd_name": "other", "version": 1, "fields": []"#,
+        ),
     ]);
     let findings = compare(&bare, &more, &Direction::BOTH, &NoRenames);
     let found: Vec<_> = findings

@@ -9,9 +9,9 @@ mod places;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use crate::guest::error::ReadError;
 use crate::guest::given::{Description, Given, Word};
 use crate::guest::opts::join;
-use crate::guest::read::ReadError;
 use crate::report::{GuestFormat, GuestReason};
 
 /// The most elements, attributes and texts that a domain may have.

@@ -112,13 +112,7 @@ reason = "chosen"
     fn only_the_refusal_that_is_meant_is_allowed() {
         let allowed = |entry: &str, case: &Case, old, new| {
             let lists = lists(entry).unwrap();
-            let scope = Scope {
-                lists: &lists,
-                old: Some(old),
-                new: Some(new),
-                machine: Some(&case.machine),
-                any_machine: false,
-            };
+            let scope = Scope::of(&lists, Some(old), Some(new), Some(&case.machine));
             scope.allows_case(case, None).is_some()
         };
         let (old, new) = (Version::new(7, 2, 0), Version::new(10, 0, 2));

@@ -19,11 +19,24 @@ impl<'k> Scope<'k> {
     /// Returns the known issues where neither the builds nor the machine are known.
     pub fn anywhere(lists: &'k KnownIssues) -> Scope<'k> {
         Scope {
-            lists,
-            old: None,
-            new: None,
-            machine: None,
             any_machine: true,
+            ..Scope::of(lists, None, None, None)
+        }
+    }
+
+    /// Returns the known issues between two builds on a machine, as far as these are known.
+    pub fn of(
+        lists: &'k KnownIssues,
+        old: Option<Version>,
+        new: Option<Version>,
+        machine: Option<&'k str>,
+    ) -> Scope<'k> {
+        Scope {
+            lists,
+            old,
+            new,
+            machine,
+            any_machine: false,
         }
     }
 
@@ -245,13 +258,7 @@ mod tests {
         let lists = lists(APIC).expect("good");
         let v = |text: &str| text.parse::<Version>().ok();
         let known = |old, new, a, b| {
-            let scope = Scope {
-                lists: &lists,
-                old: v(old),
-                new: v(new),
-                machine: None,
-                any_machine: false,
-            };
+            let scope = Scope::of(&lists, v(old), v(new), None);
             scope.field("apic", "apic", a, b).is_some()
         };
         assert!(

@@ -280,25 +280,13 @@ source = "net.c"
             ),
         ] {
             let lists = lists(&entry(scope)).unwrap();
-            let of = Scope {
-                lists: &lists,
-                old: None,
-                new: None,
-                machine,
-                any_machine: false,
-            };
+            let of = Scope::of(&lists, None, None, machine);
             let names = of.state_names(Direction::Forward, arch);
             let found = names.volatile("cpu", "msr", &[1], Some(&[2]));
             assert_eq!(found.is_some(), holds, "{scope} {arch:?} {machine:?}");
         }
         let lists = lists(&entry("accelerator='kvm'")).unwrap();
-        let of = Scope {
-            lists: &lists,
-            old: None,
-            new: None,
-            machine: None,
-            any_machine: false,
-        };
+        let of = Scope::of(&lists, None, None, None);
         let mut names = of.state_names(Direction::Forward, None);
         let holds = |names: &StateNames| names.volatile("cpu", "msr", &[1], Some(&[2])).is_some();
         assert!(!holds(&names));

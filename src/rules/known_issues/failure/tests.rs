@@ -44,13 +44,7 @@ fn case() -> Case {
 fn known(entry: &str, case: &Case, (old, new): (Version, Version), today: &str) -> Option<String> {
     let mut lists = lists(entry).expect("good");
     lists.today = today.parse().expect("a date");
-    let scope = Scope {
-        lists: &lists,
-        old: Some(old),
-        new: Some(new),
-        machine: Some(&case.machine),
-        any_machine: false,
-    };
+    let scope = Scope::of(&lists, Some(old), Some(new), Some(&case.machine));
     scope.allows_case(case, None).map(|found| found.reason)
 }
 
@@ -219,13 +213,7 @@ expires = "11.0"
         let notices = notices.map(|notice| (notice.kind, notice.subject));
         notices.collect::<Vec<_>>()
     };
-    let scope = Scope {
-        lists: &lists,
-        old: Some(old),
-        new: Some(new),
-        machine: None,
-        any_machine: false,
-    };
+    let scope = Scope::of(&lists, Some(old), Some(new), None);
     assert!(scope.allows(&finding).is_some());
     let elsewhere = Finding {
         path: vec!["pciespscsi".to_owned(), "other".to_owned()],
