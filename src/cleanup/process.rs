@@ -101,28 +101,29 @@ pub(super) fn descendants(all: &[Stat], ancestor: i32) -> BTreeSet<i32> {
     found
 }
 
-/// Returns what the system shows of some processes and all that descend from them, as far as they have not ended.
-fn with_descendants(pids: &[i32]) -> Vec<Stat> {
-    let mut all = all();
+/// Returns what the system shows of some processes and all that descend from them, as far as they have not ended. `None`
+/// where it shows none at all.
+fn with_descendants(pids: &[i32]) -> Option<Vec<Stat>> {
+    let mut all = Some(all()).filter(|all| !all.is_empty())?;
     let mut wanted: BTreeSet<i32> = pids.iter().copied().collect();
     wanted.extend(pids.iter().flat_map(|pid| descendants(&all, *pid)));
     all.retain(|stat| wanted.contains(&stat.process.pid));
-    all
+    Some(all)
 }
 
 /// Tells whether a signal or a debugger has stopped one of some processes, or of those that descend from them.
 pub(crate) fn is_stopped(pids: &[i32]) -> bool {
-    with_descendants(pids).iter().any(|stat| stat.stopped)
+    let such = with_descendants(pids).unwrap_or_default();
+    such.iter().any(|stat| stat.stopped)
 }
 
 /// Returns the time that the processors were at work for some processes and all that descend from them, as far as they
 /// have not ended: none of what has. `None` where the system does not tell.
 pub(crate) fn cpu_time(pids: &[i32]) -> Option<Duration> {
-    let such = with_descendants(pids);
-    let ticks: u64 = such.iter().map(|stat| stat.worked).sum();
+    let ticks: u64 = with_descendants(pids)?.iter().map(|stat| stat.worked).sum();
     let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
     let a_second = u64::try_from(a_second).ok().filter(|ticks| *ticks > 0)?;
-    (!such.is_empty()).then(|| Duration::from_millis(ticks * 1000 / a_second))
+    Some(Duration::from_millis(ticks * 1000 / a_second))
 }
 
 #[cfg(test)]

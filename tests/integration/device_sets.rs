@@ -279,7 +279,7 @@ fn own_sets_are_loaded_and_faults_have_a_line() {
         error.to_string().ends_with(
             "own.toml:7: unknown field `quues`, expected one of `id`, `driver`, `driver_on`, `arch`, \
              `machines`, `since`, `until`, `needs`, `bus`, `backend`, `properties`, `one_of`, \
-             `unmigratable`, `migratable_since`, `alone`"
+             `unmigratable`, `migratable_since`, `alone`, `boots_alone`"
         ),
         "{error}"
     );

@@ -145,6 +145,7 @@ fn lasting(mut report: Value) -> Value {
                         key.as_str(),
                         "bytes"
                             | "pages"
+                            | "passes"
                             | "logs"
                             | "reproducer"
                             | "guests"
