@@ -74,8 +74,27 @@ impl PlainBoots {
 /// needs without devices, and at most as long as a migration may take.
 ///
 /// # Errors
-/// The build does not start its guest, or the guest does not work, or not in time.
+/// The build does not start its guest or answers no more, or the guest does not work, or not in time.
 pub(crate) async fn boot(
+    vm: &mut Vm,
+    log: &mut SerialLog,
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    timeouts: &Timeouts,
+    plain_boots: &PlainBoots,
+) -> Result<(), BootError> {
+    let booted = first_heartbeat(vm, log, endpoint, launch, timeouts, plain_boots).await;
+    // A build whose monitor broke meanwhile does that here, whether or not its guest was quicker, and not in the
+    // migration, which has not begun.
+    if let Ok(()) | Err(BootError::Silent { .. }) = booted {
+        let answered = vm.answers().await;
+        answered.map_err(|error| BootError::Failed(error.to_string()))?;
+    }
+    booted
+}
+
+/// Starts the guest and waits for its first heartbeat.
+async fn first_heartbeat(
     vm: &mut Vm,
     log: &mut SerialLog,
     endpoint: &Endpoint,
@@ -117,7 +136,6 @@ pub(crate) async fn boot(
         Ok(_) => Ok(()),
         Err(HeartbeatError::Deadline(_)) => {
             let waited = started.elapsed();
-            vm.answers().await.map_err(|error| failed(&error))?;
             Err(BootError::Silent { waited, plain })
         }
         Err(error) => Err(failed(&error)),

@@ -86,8 +86,13 @@ pub fn cache_dir() -> PathBuf {
 
 /// A real build for x86_64: `debian:bookworm`.
 pub fn build(name: &str) -> Build {
+    build_for(name, "x86_64")
+}
+
+/// A build for an architecture, which was fetched already.
+pub fn build_for(name: &str, arch: &str) -> Build {
     let arg = qemu::parse(name).expect("a build");
-    qemu::open(&arg, "x86_64", &cache(), &|event| eprintln!("{event}")).expect("it opens")
+    qemu::open(&arg, arch, &cache(), &|event| eprintln!("{event}")).expect("it opens")
 }
 
 /// Returns once it holds. What takes a second takes a minute on a host that is busy enough.

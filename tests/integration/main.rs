@@ -22,6 +22,7 @@ mod processes;
 mod accelerators;
 mod baseline;
 mod bisect;
+mod boards;
 mod builds;
 mod cli;
 mod common_cause;

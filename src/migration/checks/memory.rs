@@ -13,7 +13,7 @@ use crate::migration::checks::pages;
 use crate::migration::checks::pages::{FirstPage, PAGE_SIZE, PageDifference, PlacedPage};
 use crate::migration::endpoint::commands::PmemSave;
 use crate::migration::endpoint::vm::Vm;
-use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, MemoryFault};
+use crate::migration::leg::error::{GuestFault, LegError, LegErrorKind, MemoryFault, Obstacle};
 use crate::qemu::qmp::HumanCommand;
 use crate::qemu::qmp::QmpError;
 use crate::report::{LegSide, Phase};
@@ -31,7 +31,8 @@ fn unanswered(side: LegSide, error: QmpError) -> LegError {
     LegError::of_command(side, Phase::MemoryCheck, error)
 }
 
-/// Returns the memory that two stopped guests both have where their CPUs look for it.
+/// Returns the memory that two stopped guests both have where their CPUs look for it: none where their CPUs have
+/// address spaces of their own.
 pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMap, LegError> {
     let (sent, arrived) = tokio::try_join!(
         map(source, LegSide::Source),
@@ -40,7 +41,8 @@ pub(crate) async fn shared_map(source: &Vm, destination: &Vm) -> Result<MemoryMa
     let shared = sent.shared(&arrived);
     // Windows onto devices may be elsewhere in another build; the memory itself may not.
     let least = sent.size().min(arrived.size());
-    if shared.size() == 0 || shared.size() < least / 2 {
+    let has_any = sent.size() > 0 || arrived.size() > 0;
+    if has_any && (shared.size() == 0 || shared.size() < least / 2) {
         let sizes = MemoryFault::Sizes {
             sent: sent.size(),
             arrived: arrived.size(),
@@ -71,6 +73,9 @@ pub(crate) async fn compare(
     }
     let source = &*source;
     let shared = shared_map(source, destination).await?;
+    if shared.size() == 0 {
+        return Err(failed(None, Obstacle::MemoryOutOfReach));
+    }
     let (sent, arrived) = tokio::try_join!(
         hashes(source, LegSide::Source, &shared),
         hashes(destination, LegSide::Destination, &shared)

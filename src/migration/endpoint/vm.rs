@@ -152,8 +152,8 @@ impl LaunchSpec {
 impl LaunchSpec {
     /// Memory of a machine unless it needs more, in MiB. Small, since all of it is compared.
     const MEMORY_MIB: u32 = 32;
-    /// Memory of a machine in the table that never runs, in MiB. Some boards that are not in the table take
-    /// no less than the above.
+    /// Memory of a machine in the table that never runs, in MiB. A board that is not in the table has as much as it has by
+    /// default: many take no other size.
     const IDLE_MEMORY_MIB: u32 = 8;
 
     /// Returns the machine's arguments on a build in this role, without those of the tool
@@ -162,11 +162,11 @@ impl LaunchSpec {
         let version = endpoint.info.version;
         let profile = machine::profile(&self.machine, Some(&self.arch));
         let memory = match (&self.workload, profile) {
-            (Some(workload), _) => workload.min_memory_mib().max(Self::MEMORY_MIB),
-            (None, Some(_)) => Self::IDLE_MEMORY_MIB,
-            (None, None) => Self::MEMORY_MIB,
+            (Some(workload), _) => Some(workload.min_memory_mib().max(Self::MEMORY_MIB)),
+            (None, Some(_)) => Some(Self::IDLE_MEMORY_MIB),
+            (None, None) => None,
         };
-        let memory = memory.max(profile.map_or(0, |profile| profile.memory_mib));
+        let memory = memory.map(|mib| mib.max(profile.map_or(0, |profile| profile.memory_mib)));
         let board = self.board.as_deref();
         let plugged_in = match &self.workload {
             Some(workload) => workload.device_args(&self.plugged_in(), folder),
@@ -198,7 +198,8 @@ impl LaunchSpec {
         match board {
             Some(_) => args.extend(of_board.iter().map(OsString::from)),
             None => {
-                args.extend(["-m", &format!("{memory}M")].map(OsString::from));
+                let memory = memory.map(|mib| ["-m".into(), format!("{mib}M").into()]);
+                args.extend(memory.into_iter().flatten());
                 let workload = self.workload.as_ref();
                 let processors = workload.map_or(1, Workload::processors);
                 if processors > 1 {
@@ -208,6 +209,9 @@ impl LaunchSpec {
         }
         let cpu = self.cpu.as_ref();
         let cpu = cpu.or_else(|| board.and_then(|board| board.cpu.as_ref()));
+        if profile.is_none() && version >= SILENT_SINCE {
+            args.extend(["-audio", "none"].map(OsString::from));
+        }
         if let Some(profile) = profile {
             args.extend(
                 profile
@@ -280,6 +284,11 @@ impl LaunchSpec {
         Ok(())
     }
 }
+
+/// The first QEMU in which a board with a sound chip of its own does not start with `-nodefaults` until it is told where the
+/// sound goes, and which takes that for all chips in one option (audio_init() and audio_create_default_audiodevs(),
+/// audio/audio.c).
+const SILENT_SINCE: Version = Version::new(8, 2, 0);
 
 /// The chardev of a console that no port of the guest refers to.
 const CONSOLE: &str = "migcompat-console";

@@ -147,6 +147,8 @@ pub(crate) enum Obstacle {
         error: String,
     },
     PostcopyTooLate,
+    /// The memory is in no address space that can be read, and the stream does not show it either.
+    MemoryOutOfReach,
 }
 
 /// A deadline that passed.
@@ -400,6 +402,9 @@ impl fmt::Display for LegError {
             LegErrorKind::CannotBeSetUp(Obstacle::PostcopyTooLate) => {
                 f.write_str("all memory was across before postcopy began")
             }
+            LegErrorKind::CannotBeSetUp(Obstacle::MemoryOutOfReach) => f.write_str(
+                "this machine's memory cannot be read from outside, and the stream does not show it with these capabilities",
+            ),
             LegErrorKind::DoesNotStart(error) => error.fmt(f),
             LegErrorKind::NoLongerStarts { leg, error } => write!(
                 f,

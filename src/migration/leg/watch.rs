@@ -9,8 +9,8 @@ use crate::migration::leg::error::{
     LegError, LegErrorKind, TIME_TO_EXPLAIN, Timeout, command_failed, ended,
 };
 use crate::model::Version;
-use crate::qemu::Ended;
 use crate::qemu::qmp::{Event, QmpError};
+use crate::qemu::{Ended, ProcessState};
 use crate::report::{LegSide, Phase};
 
 /// The first QEMU whose destination stays after a failed load and can be asked for the reason.
@@ -18,6 +18,9 @@ pub(super) const STAYS_SINCE: Version = Version::new(9, 1, 0);
 
 /// Time between two queries of both sides, in case an event is never sent.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The time to answer the last query. A side that is well answers at once, if its host lets it run.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// The numbers that a source gives of a migration that completed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,13 +156,19 @@ impl Silence {
         }
     }
 
-    /// Returns the side that has been silent for longer, if one is.
-    fn longest(&self) -> Option<LegSide> {
-        let source = self.source.map(|since| (since, LegSide::Source));
-        let destination = self.destination.map(|since| (since, LegSide::Destination));
-        let silent = source.into_iter().chain(destination);
-        let longest = silent.min_by_key(|(since, _)| *since);
-        longest.map(|(_, side)| side)
+    /// Returns the side that does not answer, if one does not. Where neither does, one waits for the other: a source that
+    /// sends its devices holds the lock that its monitor needs until the destination has read them (migration_completion(),
+    /// migration/migration.c), and a destination reads without it.
+    fn culprit(&self, source: &Vm) -> Option<LegSide> {
+        let is_stopped = || source.monitored.state() == Some(ProcessState::Stopped);
+        match (self.source, self.destination) {
+            (None, None) => None,
+            (Some(_), None) => Some(LegSide::Source),
+            (Some(source), Some(destination)) if source < destination || is_stopped() => {
+                Some(LegSide::Source)
+            }
+            (_, Some(_)) => Some(LegSide::Destination),
+        }
     }
 }
 
@@ -217,9 +226,7 @@ impl Watch {
             };
             if through || now >= last {
                 // What is known of a failure from an event alone has no reason yet.
-                let soon = now + POLL;
-                self.ask(source, LegSide::Source, soon).await;
-                self.ask(destination, LegSide::Destination, soon).await;
+                self.ask(source, destination, now + LAST_ANSWER).await;
                 let exits = destination.version < STAYS_SINCE;
                 if goal == Goal::BothThrough
                     && exits
@@ -251,8 +258,7 @@ impl Watch {
             // A build may also send one event after the other.
             if quiet || asked.elapsed() >= POLL {
                 asked = Instant::now();
-                self.ask(source, LegSide::Source, last).await;
-                self.ask(destination, LegSide::Destination, last).await;
+                self.ask(source, destination, last).await;
             }
         }
     }
@@ -297,22 +303,47 @@ impl Watch {
         }
     }
 
-    async fn ask(&mut self, vm: &Vm, side: LegSide, last: Instant) {
+    /// Asks both sides at once, so that one that does not answer takes none of the other's time.
+    async fn ask(&mut self, source: &Vm, destination: &Vm, last: Instant) {
+        let begun = Instant::now();
+        let left = last.saturating_duration_since(begun);
+        let ask = async |vm: &Vm, state: &State| match state {
+            // A failure known from an event has no reason yet.
+            State::UnderWay | State::Failed(None) => {
+                let session = &vm.monitored.session;
+                let deadline = vm.command.min(left);
+                Some(session.execute(QueryMigrate {}, deadline).await)
+            }
+            _ => None,
+        };
+        let (of_source, of_destination) = tokio::join!(
+            ask(source, &self.source),
+            ask(destination, &self.destination)
+        );
+        for (side, answer) in [
+            (LegSide::Source, of_source),
+            (LegSide::Destination, of_destination),
+        ] {
+            if let Some(answer) = answer {
+                self.take_answer(side, answer, begun);
+            }
+        }
+    }
+
+    /// Takes note of the answer to a question that was asked at a moment.
+    fn take_answer(
+        &mut self,
+        side: LegSide,
+        answer: Result<MigrationReply, QmpError>,
+        asked: Instant,
+    ) {
         let state = match side {
             LegSide::Source => &mut self.source,
             LegSide::Destination => &mut self.destination,
         };
-        // A failure known from an event has no reason yet.
-        if !matches!(state, State::UnderWay | State::Failed(None)) {
-            return;
-        }
-        let begun = Instant::now();
-        let left = last.saturating_duration_since(begun);
-        let session = &vm.monitored.session;
-        let answer = session.execute(QueryMigrate {}, vm.command.min(left)).await;
         let silent = self.silence.of(side);
         *silent = match &answer {
-            Err(QmpError::Deadline { .. }) => Some(silent.unwrap_or(begun)),
+            Err(QmpError::Deadline { .. }) => Some(silent.unwrap_or(asked)),
             _ => None,
         };
         match answer {
@@ -381,7 +412,7 @@ impl Watch {
             }
             (State::Failed(reason), _) => failed(Source, LegErrorKind::MigrationFailed(reason)),
             (state, _) => {
-                let (side, timeout) = match (self.silence.longest(), state) {
+                let (side, timeout) = match (self.silence.culprit(source), state) {
                     (Some(side), _) => (side, Timeout::NoAnswer(deadline)),
                     (None, State::Completed) => (Destination, Timeout::NotCompleted(deadline)),
                     (None, _) => (Source, Timeout::NotCompleted(deadline)),

@@ -35,9 +35,17 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
     let deadline = config.timeouts.leg;
     let mut missing: Option<BTreeSet<String>> = None;
     let mut unknown = None;
-    for has_defaults in [false, true] {
+    let memories = [Some(PROBE_MIB << 20), None];
+    let boards = memories
+        .into_iter()
+        .flat_map(|memory| [false, true].map(|has_defaults| (memory, has_defaults)));
+    for (probe, has_defaults) in boards {
+        if probe.is_none() && missing.is_some() {
+            // The board takes the memory of the probe: it lacks devices, and would whatever memory it has.
+            break;
+        }
         let launch = LaunchSpec {
-            board: Some(board(PROBE_MIB << 20, has_defaults).into()),
+            board: Some(board(probe, has_defaults).into()),
             ..config.launch(Vec::new())
         };
         let own = match save_new_machine(&config.new, &launch, deadline).await {
@@ -53,7 +61,7 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
             .map(|section| section.name.to_string())
             .collect();
         if lacks.is_empty() {
-            let memory = main_memory(&own, state).unwrap_or(PROBE_MIB << 20);
+            let memory = probe.map(|probe| main_memory(&own, state).unwrap_or(probe));
             return Ok(board(memory, has_defaults));
         }
         if missing
@@ -74,14 +82,17 @@ pub(crate) async fn bare(config: &MigrationConfig, state: &Stream) -> Result<Boa
     Err(refused.unwrap_or(Unfit::Devices(missing)))
 }
 
-/// Memory of the machine that shows which block is the guest's, in MiB: no board that is not in the table takes less.
+/// Memory of the machine that shows which block is the guest's, in MiB. A board that does not take it has one size alone, or
+/// few.
 const PROBE_MIB: u64 = 32;
 
-fn board(memory: u64, has_defaults: bool) -> Board {
+/// Returns a board with so much memory in bytes, or with as much as it has by default.
+fn board(memory: Option<u64>, has_defaults: bool) -> Board {
+    let size = memory.map(|bytes| ["-m".to_owned(), format!("{}k", bytes >> 10)]);
     Board {
         has_defaults,
-        args: vec!["-m".to_owned(), format!("{}k", memory >> 10)],
-        memory,
+        args: size.into_iter().flatten().collect(),
+        memory: memory.unwrap_or_default(),
         ..Board::default()
     }
 }

@@ -1,0 +1,93 @@
+//! Boards that are not in the table of machines: each starts with what it has by default, and is moved like any other.
+
+use std::fs;
+use std::process::Command;
+
+use macro_rules_attribute::apply;
+
+use crate::common::{build_for, with_builds};
+use crate::live::Run;
+
+const BUILD: &str = "debian:trixie";
+
+/// The machine, of aarch64, and what is odd about it.
+const BOARDS: [(&str, &str); 5] = [
+    ("mps2-an385", "16 MiB of memory and no other size"),
+    ("ast2500-evb", "512 MiB or more"),
+    (
+        "integratorcp",
+        "a sound chip that wants to know where the sound goes",
+    ),
+    ("microbit", "no memory in the address space of the system"),
+    (
+        "fby35",
+        "several processors with address spaces of their own",
+    ),
+];
+
+#[apply(test)]
+#[needs(Builds)]
+fn boards_are_moved_with_the_memory_and_the_chips_that_they_have() {
+    for (machine, oddity) in BOARDS {
+        let bare = ["--arch", "aarch64", "-M", machine, "--device-set", "bare"];
+        let args = [
+            &["live", BUILD, BUILD, "--paused", "--direction", "forward"],
+            &bare[..],
+        ];
+        let run = Run::new(&args.concat());
+        assert_eq!(run.status(), Some(0), "{machine}, {oddity}: {}", run.said());
+        let sections = &run.case(0)["state_checked"]["sections"];
+        assert!(sections.as_u64() > Some(5), "{machine}: {sections}");
+    }
+}
+
+/// Memory that no monitor can read is compared by what the stream has of it; where that does not show it either, nothing is
+/// said of it.
+#[apply(test)]
+#[needs(Builds)]
+fn memory_that_cannot_be_seen_is_untested() {
+    let args = [
+        "--arch",
+        "aarch64",
+        "-M",
+        "microbit",
+        "--device-set",
+        "bare",
+        "--paused",
+    ];
+    let run = Run::new(
+        &[
+            &["live", BUILD, BUILD, "--capability", "multifd"],
+            &args[..],
+        ]
+        .concat(),
+    );
+    assert_eq!(run.status(), Some(125), "{}", run.said());
+    assert!(run.outcomes().iter().all(|outcome| *outcome == "skip"));
+    let message = run.case(0)["cause"]["message"].as_str().unwrap();
+    assert!(message.contains("cannot be read from outside"), "{message}");
+}
+
+#[apply(test)]
+#[needs(Builds)]
+fn the_state_of_a_board_with_one_size_of_memory_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let board = build_for(BUILD, "aarch64");
+    let line = format!(
+        "printf 'migrate \"exec:cat > {}\"\\nquit\\n' | {} -M mps2-an385 -nodefaults -S -display none -monitor stdio",
+        state.display(),
+        board.shell_prefix()
+    );
+    let saved = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(
+        fs::metadata(&state).is_ok_and(|of| of.len() > 1000),
+        "{saved:?}"
+    );
+    let load = with_builds(&["load", "--arch", "aarch64", "-M", "mps2-an385"])
+        .arg(&state)
+        .arg(BUILD)
+        .output()
+        .unwrap();
+    assert_eq!(load.status.code(), Some(0), "{load:?}");
+}
