@@ -338,7 +338,8 @@ fn every_format_has_each_pair_and_a_baseline_is_an_earlier_map() {
 
     // One that is left out on purpose is in no pair; a pattern that none has is told.
     let reason = "not ours";
-    let excluded = words!("--exclude q35/am53c974/* --exclude nosuch --reason {reason} -v");
+    let patterns = words!("--exclude q35/am53c974/* --exclude nosuch -v");
+    let excluded = [&patterns[..], &["--reason", reason]].concat();
     let args = [
         &["map"][..],
         &builds[..2],
