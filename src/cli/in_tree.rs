@@ -14,13 +14,12 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use crate::api;
 use crate::api::{CheckConfig, Doubts};
 use crate::bisect::base::Base;
-use crate::cli::args::{CheckBuildsArgs, Cli, GateArg};
+use crate::cli::args::{CheckBuildsArgs, GateArg};
 use crate::cli::output::Outputs;
 use crate::cli::progress::Display;
 use crate::cli::{Exit, Failure, fail, here, questions};
@@ -48,12 +47,10 @@ pub(super) fn meant(error: &clap::Error, args: &[OsString]) -> Option<Vec<OsStri
     if !is_bare || !args.get(1).is_none_or(is_option) {
         return None;
     }
-    let is_alone = args.len() < 2;
+    here::tree()?;
     let mut args = args.to_vec();
     args.insert(args.len().min(1), "check".into());
-    // Outside of a tree, `check` says what is missing of what it would take.
-    let is_known = || !is_alone && Cli::command().try_get_matches_from(&args).is_ok();
-    (here::tree().is_some() || is_known()).then_some(args)
+    Some(args)
 }
 
 /// Tells whether a check is about the tree that the user stands in, and is not held against anything that he names.

@@ -129,15 +129,6 @@ fn a_build_that_is_not_named_and_not_there_is_asked_for() {
         assert!(stderr(output).contains(wanted), "{}", stderr(output));
     };
     refused(&own(&["static"]), "is not built");
-    // Outside of a tree it is said what is missing, and what no command takes is named.
-    let outside = tempfile::tempdir().expect("a folder");
-    for (option, wanted) in [
-        ("--watch", "is in no tree of QEMU"),
-        ("--wach", "unexpected argument '--wach'"),
-    ] {
-        let output = program(&[option]).current_dir(outside.path()).output();
-        refused(&output.expect("it starts"), wanted);
-    }
     refused(
         &own(&["check", "./build"]),
         "one BUILD, and two are compared",
