@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +40,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Shared by all steps that must be whole; taken alone, and never given back, by the end.
 static GATE: RwLock<()> = RwLock::new(());
+
+/// Set once the process is ending: no step begins any more, also where one that hangs keeps the gate.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 static REGISTERED: Mutex<Registered> = Mutex::new(Registered {
     groups: BTreeSet::new(),
@@ -75,6 +79,9 @@ pub(crate) fn uninterrupted<T>(step: impl FnOnce() -> T) -> T {
     }
     if IN_STEP.get() {
         return step();
+    }
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
     }
     let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
     IN_STEP.set(true);
@@ -145,6 +152,8 @@ impl Drop for Peer {
 /// Prepares for the end of the process: kills all that it started and removes its temporary folders.
 /// No step begins any more; threads that would begin one wait for the end.
 pub(crate) fn end() {
+    // The thread that takes the gate may not be let run before what was started is killed.
+    ENDING.store(true, Ordering::SeqCst);
     // A step that hangs, on a network drive for instance, is not waited for.
     within(STEP, || {
         std::mem::forget(GATE.write().unwrap_or_else(PoisonError::into_inner));

@@ -153,8 +153,13 @@ pub const USUAL_ARCHITECTURE: &str = "x86_64";
 /// Returns the architecture that is meant: as requested, else as the machine type implies, else the
 /// usual one.
 pub fn architecture<'a>(asked: Option<&'a str>, machine: Option<&str>) -> &'a str {
+    let implied = |machine: &str| {
+        let (name, _) = sides(machine);
+        // Options are no part of it, and are answered for by who takes none.
+        default_architecture(name.split(',').next().unwrap_or(name))
+    };
     asked
-        .or_else(|| machine.and_then(|machine| default_architecture(sides(machine).0)))
+        .or_else(|| machine.and_then(implied))
         .unwrap_or(USUAL_ARCHITECTURE)
 }
 
@@ -515,6 +520,10 @@ mod tests {
         assert_eq!(
             architecture(None, Some("virt-9.0=virt-rhel9.4.0")),
             "aarch64"
+        );
+        assert_eq!(
+            architecture(None, Some("pseries-7.2,ic-mode=xive")),
+            "ppc64"
         );
         assert_eq!(Machines::same("virt").to_string(), "virt");
     }

@@ -61,6 +61,9 @@ const IS_ZERO: &str = "buffer_is_zero";
 /// The name that stands for the structure of a device where no source says it.
 const STATE: &str = "STATE";
 
+/// The name that stands for the structure of a device which has the one of a description in it.
+const DEVICE: &str = "DEVICE";
+
 /// Sections that a change shows in and that get a line of their own.
 const MOST_LINES: usize = 8;
 
@@ -195,6 +198,7 @@ fn of_fields(
     let source = finding.source.as_ref();
     about(values, source, &first.description);
     let state = values.get("state").cloned().unwrap_or_default();
+    values.extend(device(&state, is_of_part(&finding.path)));
     let is_subsection = finding.rule == Rule::SubsectionUnknown;
     let own = match first.name.rsplit_once('/') {
         Some((_, own)) => own,
@@ -306,6 +310,32 @@ fn of_array(
             ("surplus", (more * size).to_string()),
         ]);
     }
+}
+
+/// Tells whether a path leads into a structure that a device has in its own. Names of subsections have the name of what they
+/// are of in front.
+fn is_of_part(path: &[String]) -> bool {
+    match path {
+        [_section, parts @ .., _field] => parts.iter().any(|part| !part.contains('/')),
+        _ => false,
+    }
+}
+
+/// Returns what the device of a description is called, which alone has properties.
+fn device(state: &str, is_of_part: bool) -> [(&'static str, String); 3] {
+    let (device, device_of, part) = match is_of_part {
+        true => (
+            DEVICE,
+            format!("s->{DEVICE}"),
+            format!("/* {DEVICE} is the structure of the device that has {state} in it */\n\n"),
+        ),
+        false => (state, "s".to_owned(), String::new()),
+    };
+    [
+        ("device", device.to_owned()),
+        ("device_of", device_of),
+        ("part", part),
+    ]
 }
 
 /// Returns the lines by which old machine types turn a property of the sections of a finding off.
@@ -423,6 +453,22 @@ mod tests {
         ChangeKey::Fields {
             old: old.to_vec(),
             new: new.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_property_is_one_of_the_device_and_not_of_a_part_of_it() {
+        for (path, device) in [
+            (&["dev", "x"][..], "in STATE */"),
+            (&["dev", "dev/sub", "x"], "in STATE */"),
+            (&["dev", "regs", "x"], "in DEVICE */"),
+            (&["dev", "regs", "part/sub", "x"], "in DEVICE */"),
+        ] {
+            let change = fields(&[], &[field("x", 4, None)]);
+            let mut finding = finding("field-added", change);
+            finding.path = path.iter().map(|&part| part.to_owned()).collect();
+            let told = told(&finding);
+            assert!(told.contains(device), "{path:?}: {told}");
         }
     }
 
