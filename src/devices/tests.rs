@@ -364,16 +364,3 @@ fn what_a_guest_may_not_boot_with_is_said_with_a_reason() {
     let error = error.to_string();
     assert!(error.contains("a reason that says nothing"), "{error}");
 }
-
-#[test]
-fn controllers_of_the_same_ports_go_into_different_guests() {
-    let storage = DeviceSet::shipped("storage").expect("a set");
-    let guests = storage.guests();
-    let has = |id: &str| {
-        let mut of = guests.iter().enumerate();
-        let found = of.find(|(_, guest)| guest.devices.iter().any(|device| device.id == id));
-        found.expect("a guest").0
-    };
-    assert_ne!(has("piix3-ide"), has("piix4-ide"));
-    assert_eq!(has("piix4-ide"), has("ide-cf"));
-}

@@ -75,8 +75,9 @@ fn a_build_without_firmware_gets_that_of_the_other_build() {
 #[needs(Builds)]
 fn two_builds_without_firmware_get_the_same() {
     let folder = tempfile::tempdir().unwrap();
+    let (other, _) = bare(&folder.path().join("other"), BUILD);
     let (bare, firmware) = bare(&folder.path().join("a/b/c"), BUILD);
-    let run = live(&bare, &bare, &["-M", "q35", "--direction", "forward"]);
+    let run = live(&bare, &other, &["-M", "q35", "--direction", "forward"]);
     assert_eq!(run.outcomes(), ["pass"], "{}", run.said());
     let told = notices(&run, "other-firmware");
     assert_eq!(told.len(), 2, "{told:?}");
