@@ -529,7 +529,14 @@ fn a_suffix_that_no_format_has_is_refused_before_anything_is_done() {
     assert_eq!(begins("a.foo"), Some('{'));
     compared("known.toml", &["--suggest"]);
     // What is text stays it: a log, a name without a suffix, the end of a release.
-    for name in ["a.log", "a", ".hidden", "report-10.0"] {
+    for name in [
+        "a.log",
+        "a",
+        ".hidden",
+        "report-10.0",
+        "tmp.abcdefghij",
+        "r.a1B2c3",
+    ] {
         compared(name, &[]);
         assert_eq!(begins(name), Some('e'), "{name}");
     }

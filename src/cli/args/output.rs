@@ -61,11 +61,16 @@ pub(crate) trait BySuffix: Copy + 'static {
     }
 }
 
-/// Returns the suffix of a file's name, with its dot. The end of a release, as in `report-10.0`, is none.
+/// The longest suffix that names a kind of file: `sarif`.
+const LONGEST_SUFFIX: usize = 5;
+
+/// Returns the suffix of a file's name, with its dot. The end of a release, as in `report-10.0`, is none, and neither is that
+/// of a name which `mktemp` made.
 fn suffix(file: &Path) -> Option<String> {
     let suffix = file.extension()?.to_string_lossy();
-    let is_number = suffix.bytes().all(|byte| byte.is_ascii_digit());
-    (!is_number).then(|| format!(".{suffix}"))
+    let is_word = suffix.bytes().all(|byte| byte.is_ascii_lowercase())
+        || suffix.bytes().all(|byte| byte.is_ascii_uppercase());
+    (is_word && suffix.len() <= LONGEST_SUFFIX).then(|| format!(".{suffix}"))
 }
 
 /// A suffix by which no format can be chosen.
