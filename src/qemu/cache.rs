@@ -617,7 +617,10 @@ fn lock_at(path: &Path) -> Result<File, CacheError> {
         .open(path);
     match made {
         // Another user's cache, which is only readable: a shared lock needs no more.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // One that is not there cannot be made: that is the reason, and no folder that went meanwhile.
+            File::open(path).map_err(|_| error)
+        }
         made => made,
     }
     .map_err(at("locking", path))

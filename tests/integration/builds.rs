@@ -266,6 +266,31 @@ fn what_is_another_users_is_refused() {
 }
 
 #[apply(test)]
+#[needs(Program("setpriv"))]
+fn a_fetch_into_a_folder_that_cannot_be_written_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = dir.path().join("debian/sid");
+    fs::create_dir_all(&suite).unwrap();
+    fs::set_permissions(&suite, Permissions::from_mode(0o555)).unwrap();
+    let cache = dir.path().display().to_string();
+    let mut command = program(&["builds", "fetch", "debian:sid", "--cache", &cache]);
+    if nix::unistd::geteuid().is_root() {
+        // Permissions keep root from nothing, unless it gives up the right.
+        let mut as_others = Command::new("setpriv");
+        as_others
+            .arg("--bounding-set=-dac_override,-dac_read_search")
+            .arg(command.get_program())
+            .args(command.get_args());
+        command = as_others;
+    }
+    let output = command.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains(".fetch.lock: Permission denied"), "{said}");
+    assert!(names(&suite).is_empty());
+}
+
+#[apply(test)]
 #[needs(Builds)]
 fn builds_of_ones_own_need_no_home() {
     let dir = tempfile::tempdir().unwrap();
