@@ -13,6 +13,7 @@ use migcompat::internals::qemu::{Build, BuildArg, Cache, Deadlines, Problem, Qem
 use migcompat::model::BuildKind;
 
 use crate::common::{build, cache_dir, program, script, stderr};
+use crate::needs::under_permissions;
 use crate::processes::{monitor, open_elsewhere};
 use crate::signals::names;
 
@@ -266,24 +267,18 @@ fn what_is_another_users_is_refused() {
 }
 
 #[apply(test)]
-#[needs(Program("setpriv"))]
+#[needs(Permissions)]
 fn a_fetch_into_a_folder_that_cannot_be_written_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let suite = dir.path().join("debian/sid");
     fs::create_dir_all(&suite).unwrap();
     fs::set_permissions(&suite, Permissions::from_mode(0o555)).unwrap();
     let cache = dir.path().display().to_string();
-    let mut command = program(&["builds", "fetch", "debian:sid", "--cache", &cache]);
-    if nix::unistd::geteuid().is_root() {
-        // Permissions keep root from nothing, unless it gives up the right.
-        let mut as_others = Command::new("setpriv");
-        as_others
-            .arg("--bounding-set=-dac_override,-dac_read_search")
-            .arg(command.get_program())
-            .args(command.get_args());
-        command = as_others;
-    }
-    let output = command.output().unwrap();
+    let command = program(&["builds", "fetch", "debian:sid", "--cache", &cache]);
+    let output = under_permissions(command.get_program())
+        .args(command.get_args())
+        .output()
+        .unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains(".fetch.lock: Permission denied"), "{said}");

@@ -1,5 +1,6 @@
 //! What a test needs that not every machine has, and how to tell that it is absent.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub enum Need {
     Mount,
     /// What root alone may: to make a device and to give a file away.
     Root,
+    /// Permissions that hold: root has to be able to give up the right to pass them by.
+    Permissions,
     /// KVM, in which a machine can be started.
     Kvm,
     /// KVM of the processor's own making, in which guests run at its speed.
@@ -57,6 +60,7 @@ impl Need {
             Need::Assembler(arch) => no_assembler(arch),
             Need::Mount => no_mount(),
             Need::Root => not_root(),
+            Need::Permissions => no_permissions(),
             Need::Kvm => no_kvm(),
             Need::FastKvm => no_kvm().or_else(no_virtualisation),
             Need::Landlock => no_landlock(),
@@ -129,6 +133,23 @@ pub fn device(folder: &Path, name: &str, number: u64) -> std::io::Result<PathBuf
     let everybody = Mode::from_bits_truncate(0o666);
     mknod(&path, SFlag::S_IFCHR, everybody, makedev(1, number))?;
     Ok(path)
+}
+
+/// Returns a command that no permission of a file lets through, whoever runs it.
+pub fn under_permissions(program: &OsStr) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-dac_override,-dac_read_search");
+    command.arg(program);
+    command
+}
+
+fn no_permissions() -> Option<String> {
+    let tried = under_permissions(OsStr::new("true")).output();
+    let works = tried.is_ok_and(|tried| tried.status.success());
+    (!works).then(|| "root cannot give up what lets it pass permissions by (setpriv)".to_owned())
 }
 
 fn not_root() -> Option<String> {
