@@ -4,6 +4,7 @@
 //! they are may change from release to release: a guest that was started without that option then has another device
 //! on each side.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
@@ -11,10 +12,12 @@ use crate::guest::Board;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::diagnosis::property_diff::{Difference, How};
 use crate::migration::endpoint::buses::DeviceCounts;
-use crate::migration::endpoint::vm::{LaunchSpec, RoleArgs};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs};
 use crate::migration::leg::save::NewMachine;
 use crate::model::Direction;
 use crate::qemu::machine::ProfileCpu;
+use crate::qemu::output::devices::DeviceTree;
+use crate::qemu::{Question, Subject};
 
 /// The set's name of a case with the devices that QEMU adds by itself.
 pub(crate) const DEFAULTS: &str = "defaults";
@@ -83,12 +86,26 @@ async fn compare(
     config: &MigrationConfig,
     launch: &LaunchSpec,
 ) -> Result<Option<Differing>, String> {
-    let start = |endpoint| NewMachine::start(endpoint, launch);
-    let (old, new) = tokio::try_join!(start(&config.old), start(&config.new))?;
-    let asked = tokio::try_join!(old.devices(), new.devices());
-    tokio::join!(old.end(), new.end());
-    let (old, new) = asked?;
+    let devices = |endpoint| devices(endpoint, launch);
+    let (old, new) = tokio::try_join!(devices(&config.old), devices(&config.new))?;
     Ok(Differing::between(&old, &new))
+}
+
+/// Returns the devices that a build gives a machine.
+async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCounts, String> {
+    let ask = async {
+        let machine = NewMachine::start(endpoint, launch).await?;
+        let printed = machine.printed_tree().await;
+        machine.end().await;
+        printed
+    };
+    let question = Question {
+        subject: Subject::Tree,
+        // Files of ours have the same contents in every folder.
+        words: launch.args(endpoint, Role::First, Path::new("")),
+    };
+    let printed: String = endpoint.build.answer(&question, ask).await?;
+    Ok(DeviceCounts::of(&DeviceTree::parse(&printed)))
 }
 
 /// Returns the launch of a machine to which nothing is added.
@@ -130,7 +147,6 @@ pub(crate) fn specs(directions: &[Direction]) -> Vec<CaseSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qemu::output::devices::DeviceTree;
 
     fn counts(types: &[&str]) -> DeviceCounts {
         let lines = types

@@ -85,6 +85,8 @@ pub struct Build {
     /// Folders that its processes write into, besides their own.
     folders: Vec<PathBuf>,
     deadlines: Deadlines,
+    /// The folder for answers of a fetched build.
+    answers: Option<PathBuf>,
     /// Keeps a fetched build from being removed.
     _in_use: Option<Arc<Flock<File>>>,
 }
@@ -119,6 +121,7 @@ impl Build {
             lacking: None,
             folders: Vec::new(),
             deadlines: Deadlines::default(),
+            answers: None,
             _in_use: None,
         }
     }
@@ -159,6 +162,7 @@ impl Build {
             arch: Some(arch.to_owned()),
             args,
             env,
+            answers: root.parent().map(|entry| entry.join("answers")),
             _in_use: in_use,
             ..Build::new(label, BuildKind::Package, loader)
         })
@@ -192,6 +196,18 @@ impl Build {
 
     pub fn with_deadlines(self, deadlines: Deadlines) -> Build {
         Build { deadlines, ..self }
+    }
+
+    /// Returns the folder for answers that hold whenever the build is asked; nothing of a build that may be another one
+    /// the next time.
+    pub(super) fn answers(&self) -> Option<PathBuf> {
+        let is_as_fetched = self.malloc_fill.is_none();
+        self.answers.clone().filter(|_| is_as_fetched)
+    }
+
+    /// Returns the arguments that go before the caller's.
+    pub(super) fn own_args(&self) -> &[OsString] {
+        &self.args
     }
 
     /// Returns the folders of firmware that the build is started with.

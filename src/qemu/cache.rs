@@ -5,7 +5,7 @@
 //! debian/bookworm/.fetch-XXXXXX/           a fetch under way, or the remains of a killed one
 //! debian/bookworm/.qemu-system-x86.lock    shared while a build is in use, alone to remove it
 //! debian/bookworm/qemu-system-x86/         complete, for it got its name last
-//!     build.json, manifest.json, root/
+//!     build.json, manifest.json, root/, answers/
 //! ```
 //!
 //! The locks are advisory and die with their process, so a killed run leaves none behind. Lock
@@ -18,7 +18,7 @@
 mod manifest;
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use crate::model::Version;
 use crate::qemu::{BuildArg, FetchEvent, FetchWatcher};
 use manifest::Care;
 pub use manifest::Damage;
+pub(super) use manifest::ours;
 
 /// The form of an entry. An entry of another form is fetched again.
 const FORMAT: u32 = 1;
@@ -409,7 +410,7 @@ impl Cache {
         for package in packages {
             let path = suite_dir.join(package);
             if let Ok(data) = fs::symlink_metadata(&path) {
-                manifest::ours(&path, &data)?;
+                ours(&path, &data)?;
                 if !data.is_dir() {
                     damaged.get_or_insert(Damage::of_entry(&path));
                     continue;
@@ -443,7 +444,7 @@ impl Cache {
             for data in [fs::symlink_metadata(path), fs::metadata(path)] {
                 match data {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    data => manifest::ours(path, &data.map_err(at("reading", path))?)?,
+                    data => ours(path, &data.map_err(at("reading", path))?)?,
                 }
             }
         }
@@ -571,6 +572,19 @@ impl Fetching {
         let suite = File::open(&self.suite_dir).map_err(at("opening", &self.suite_dir))?;
         suite.sync_all().map_err(at("syncing", &self.suite_dir))
     }
+}
+
+/// Keeps something that was found out about an entry in a file, where another run may be reading the previous one.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn keep(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    uninterrupted(|| {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.persist(folder.join(name))?;
+        Ok(())
+    })
 }
 
 /// A folder that passes for no build, whatever is in it.

@@ -8,7 +8,9 @@ use std::process::Stdio;
 use crate::qemu::accelerator;
 use crate::qemu::monitor::private_dir;
 use crate::qemu::process::quoted;
-use crate::qemu::{Build, Ended, QemuError, RunError, Running, block_on, machine};
+use crate::qemu::{
+    Build, Ended, QemuError, Question, RunError, Running, Subject, block_on, machine,
+};
 
 /// A build gave no dump.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +43,7 @@ pub enum DumpError {
 
 impl Build {
     /// Has the build write the vmstate dump of a machine type, which describes what every device
-    /// type of the build sends in a migration stream; about half a second.
+    /// type of the build sends in a migration stream; about half a second. A fetched build is asked once.
     ///
     /// # Errors
     /// It fails, crashes, hangs or writes nothing. Output alone, such as a warning about a
@@ -62,6 +64,14 @@ impl Build {
     /// # Errors
     /// As of [`Build::dump_vmstate`].
     pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
+        let question = Question {
+            subject: Subject::Dump,
+            words: vec![machine.into()],
+        };
+        self.answer(&question, self.write_dump(machine)).await
+    }
+
+    async fn write_dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
         let dir = private_dir().map_err(|error| self.no_folder(error))?;
         let file = dir.path().join("vmstate.json");
         let confined = self.plain_command(Some(dir.path()));

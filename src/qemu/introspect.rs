@@ -1,15 +1,19 @@
 //! The device types that a build can create, asked from itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 
 use qapi::qmp;
+use serde::{Deserialize, Serialize};
 
 use crate::qemu::info::to_be_asked;
 use crate::qemu::qmp::{QmpError, QueryCpuDefinitions};
-use crate::qemu::{Build, Monitored, Problem, QemuError, StartError, block_on};
+use crate::qemu::{
+    Answer, Build, Monitored, Problem, QemuError, Question, StartError, Subject, block_on,
+};
 
 /// The devices of a build.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Devices {
     /// Every device type that is not abstract, including those that only boards contain.
     pub types: BTreeSet<String>,
@@ -17,11 +21,23 @@ pub struct Devices {
     pub properties: BTreeMap<String, Vec<(String, String)>>,
     /// Types that are not abstract and are derived from one of those that were asked for.
     pub derived: BTreeSet<String>,
+    /// Unset if the build was asked no more, since it died of a question.
+    pub is_complete: bool,
+}
+
+impl Answer for Devices {
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        self.is_complete.then(|| serde_json::to_vec(self).ok())?
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Option<Devices> {
+        serde_json::from_slice(&bytes).ok()
+    }
 }
 
 impl Build {
     /// Starts the build without a machine and asks what devices there are, which properties some
-    /// of them have, and what is derived from some `bases`; some tenths of a second.
+    /// of them have, and what is derived from some `bases`; some tenths of a second. A fetched build is asked once.
     ///
     /// # Errors
     /// It does not start or does not answer.
@@ -41,6 +57,24 @@ impl Build {
     /// # Errors
     /// As of [`Build::devices`].
     pub async fn ask_devices(
+        &self,
+        asked: &[String],
+        bases: &[&str],
+    ) -> Result<Devices, StartError> {
+        // What is behind the empty word are bases.
+        let words = asked.iter().map(String::as_str).chain([""]);
+        let question = Question {
+            subject: Subject::Devices,
+            words: words
+                .chain(bases.iter().copied())
+                .map(OsString::from)
+                .collect(),
+        };
+        self.answer(&question, self.ask_for_devices(asked, bases))
+            .await
+    }
+
+    async fn ask_for_devices(
         &self,
         asked: &[String],
         bases: &[&str],
@@ -130,6 +164,7 @@ async fn questions(
         types: types_of(monitored, build, &["device"]).await?,
         properties: BTreeMap::new(),
         derived: types_of(monitored, build, bases).await?,
+        is_complete: true,
     };
     for name in asked {
         let typename = name.clone();
@@ -145,7 +180,10 @@ async fn questions(
             Err(QmpError::Refused { .. }) => {}
             // Asking creates the device, and a faulty one may crash the build. What is known so far
             // is enough.
-            Err(_) => break,
+            Err(_) => {
+                devices.is_complete = false;
+                break;
+            }
         }
     }
     Ok(devices)

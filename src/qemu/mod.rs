@@ -8,6 +8,7 @@
 //! inside another one.
 
 pub(crate) mod accelerator;
+mod answers;
 mod build;
 mod bulk;
 mod cache;
@@ -33,10 +34,11 @@ pub mod qmp;
 mod spec;
 mod tree;
 
+pub(crate) use answers::{Answer, Question, Subject};
 pub use build::{Build, Deadlines};
 pub(crate) use build::{MallocFill, quote};
 pub use cache::{Cache, CacheConfig, Damage};
-pub(crate) use cache::{CacheError, Cached, InUse};
+pub(crate) use cache::{CacheError, Cached, InUse, keep};
 pub use confinement::ConfinePolicy;
 pub(crate) use confinement::{Channel, Granted, Lacking, confine};
 pub(crate) use debian::{Extent, FetchError, Wanted, obtain};

@@ -15,12 +15,12 @@ use crate::cleanup::TempFolder;
 use crate::migration::channel::connect::DESCRIPTOR;
 use crate::migration::channel::proxy::{Captured, StreamProxy};
 use crate::migration::checks::stream_memory::StreamMemory;
-use crate::migration::endpoint::buses::DeviceCounts;
 use crate::migration::endpoint::commands::{Migrate, MigrateIncoming, QueryMigrate, QueryStatus};
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, Vm};
 use crate::migration::leg::set_up;
-use crate::qemu::private_dir;
+use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
+use crate::qemu::{Monitored, private_dir};
 use crate::report::LegSide;
 use crate::stream::Stream;
 
@@ -82,14 +82,14 @@ impl NewMachine {
         Ok(snapshot)
     }
 
-    /// Asks for the devices on its buses.
+    /// Asks for its buses and the devices on them, as they are printed.
     ///
     /// # Errors
     /// The build does not say it; in words.
-    pub(crate) async fn devices(&self) -> Result<DeviceCounts, String> {
-        let tree = self.vm.device_tree().await;
-        let tree = tree.map_err(|error| format!("{}: {error}", self.label))?;
-        Ok(DeviceCounts::of(&tree))
+    pub(crate) async fn printed_tree(&self) -> Result<String, String> {
+        let Monitored { session, .. } = &self.vm.monitored;
+        let printed = DeviceTree::printed(session, self.vm.command).await;
+        printed.map_err(|error| format!("{}: {error}", self.label))
     }
 
     /// Ends it. It has nothing to put in order.

@@ -109,7 +109,7 @@ impl Damage {
 ///
 /// # Errors
 /// It is another user's: whoever owns a program decides what it does.
-pub(super) fn ours(path: &Path, data: &Metadata) -> Result<(), CacheError> {
+pub(in crate::qemu) fn ours(path: &Path, data: &Metadata) -> Result<(), CacheError> {
     let owner = data.uid();
     match owner == geteuid().as_raw() || owner == 0 {
         true => Ok(()),
@@ -137,7 +137,7 @@ pub(super) fn damage(
     record: &Record,
     care: Care,
 ) -> Result<Option<Damage>, CacheError> {
-    // Beside the root there are the manifest, the record, a script and notes.
+    // Beside the root there are the manifest, the record, a script, notes and answers.
     for item in items(entry)? {
         let path = item.path();
         let data = item.metadata().map_err(at("reading", &path))?;

@@ -37,11 +37,19 @@ impl DeviceTree {
     /// # Errors
     /// The build does not say it.
     pub(crate) async fn ask(session: &Session, deadline: Duration) -> Result<Self, QmpError> {
+        let printed = DeviceTree::printed(session, deadline).await?;
+        Ok(DeviceTree::parse(&printed))
+    }
+
+    /// Asks a machine for what [`DeviceTree::parse`] reads.
+    ///
+    /// # Errors
+    /// The build does not say it.
+    pub(crate) async fn printed(session: &Session, deadline: Duration) -> Result<String, QmpError> {
         let command = HumanCommand {
             command_line: "info qtree".to_owned(),
         };
-        let printed = session.execute(command, deadline).await?;
-        Ok(DeviceTree::parse(&printed))
+        session.execute(command, deadline).await
     }
 
     /// Reads the output of `info qtree`.

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use lzma_rust2::XzReader;
 use serde::{Deserialize, Serialize};
 
-use crate::cleanup::uninterrupted;
+use crate::qemu::keep;
 use crate::workload::linux::aliases::{self, PciFunction};
 
 /// The file that keeps it. The number changes with its form.
@@ -181,19 +181,6 @@ impl Catalogue {
             order.push(name);
         }
     }
-}
-
-/// Writes a file where another run may be reading the previous one.
-///
-/// # Errors
-/// It cannot be written.
-pub(super) fn keep(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    uninterrupted(|| {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(folder.join(name))?;
-        Ok(())
-    })
 }
 
 /// Returns the name that the kernel has for a module: it knows no dashes.

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::workload::linux::catalogue::{Catalogue, contents, keep};
+use crate::qemu::keep;
+use crate::workload::linux::catalogue::{Catalogue, contents};
 
 /// The file that keeps what guests asked for, a name a line.
 const ASKED: &str = "modules.migcompat-asked";
