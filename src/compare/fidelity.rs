@@ -28,11 +28,19 @@ use body::{Body, Leaf, bodies, holder, within};
 pub(crate) use filling::{Filling, fillings, to_be_filled};
 pub(crate) use loss::Loss;
 use loss::Losses;
+pub(crate) use resized::Lengths;
 use resized::as_long;
 
 /// Compares the sections of devices, in the order in which they were sent. A section that was not
 /// saved again counts as a loss of all its fields.
-pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec<Loss> {
+///
+/// `lengths` are those that the builds' own machines have: see [`Lengths`].
+pub(crate) fn compare(
+    sent: &Stream,
+    actual: &Stream,
+    names: &StateNames,
+    lengths: &Lengths,
+) -> Vec<Loss> {
     let mut by_name: HashMap<(&SectionName, u32), &Section> = HashMap::new();
     for section in actual.devices() {
         by_name.insert((&section.name, section.instance_id), section);
@@ -47,7 +55,13 @@ pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec
             Some(other) if other.version_id != section.version_id => {
                 compare_names(&ours(), &bodies(other), &mut lost);
             }
-            Some(other) => compare_bodies(&ours(), &bodies(other), names, &mut lost),
+            Some(other) => {
+                let known = Known {
+                    names,
+                    by_themselves: lengths.of(section),
+                };
+                compare_bodies(&ours(), &bodies(other), known, &mut lost);
+            }
             None => ours().iter().for_each(|body| lost.add_all(body)),
         }
         losses.extend(lost.found.into_iter().filter(|loss| {
@@ -62,6 +76,14 @@ pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec
     losses
 }
 
+/// The differences between the builds that are no loss.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    names: &'k StateNames,
+    /// Fields of a section that either build writes in its own length.
+    by_themselves: Option<&'k HashMap<String, usize>>,
+}
+
 /// Compares the fields of a section by the descriptions that they stand in.
 ///
 /// A subsection that the destination knows (or it had refused it) and does not send is no loss: its
@@ -72,7 +94,7 @@ pub(crate) fn compare(sent: &Stream, actual: &Stream, names: &StateNames) -> Vec
 /// builds have, of 5.2 to 11.1 with every device of eight targets, is `spapr/cap/hpt_maxpagesize`,
 /// which a build sends where the capability is not the default of its own machine type, and checks
 /// against its own when it loads.
-fn compare_bodies(sent: &[Body], actual: &[Body], names: &StateNames, losses: &mut Losses) {
+fn compare_bodies(sent: &[Body], actual: &[Body], known: Known<'_>, losses: &mut Losses) {
     // Two subsections may have one name: the first ones of a name belong together, and so on.
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for body in sent {
@@ -80,7 +102,7 @@ fn compare_bodies(sent: &[Body], actual: &[Body], names: &StateNames, losses: &m
         let other = actual.iter().filter(|b| b.key == body.key).nth(*nth);
         *nth += 1;
         match other {
-            Some(other) => compare_body(body, other, names, losses),
+            Some(other) => compare_body(body, other, known, losses),
             None if !body.key.is_empty() => {}
             None => losses.add_all(body),
         }
@@ -109,8 +131,9 @@ fn compare_names(sent: &[Body], actual: &[Body], losses: &mut Losses) {
     }
 }
 
-fn compare_body(sent: &Body, actual: &Body, names: &StateNames, losses: &mut Losses) {
-    let actual = &as_long(sent, actual, names);
+fn compare_body(sent: &Body, actual: &Body, known: Known<'_>, losses: &mut Losses) {
+    let names = known.names;
+    let actual = &as_long(sent, actual, names, known.by_themselves);
     let same = |a: &Leaf, b: &Leaf| {
         a.key == b.key || a.name() == b.name() || names.same(&a.description, a.name(), b.name())
     };

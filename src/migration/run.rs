@@ -53,6 +53,7 @@ pub(crate) async fn run(
         plan: Plan {
             config,
             launch,
+            route,
             destinations,
             folder: folder.path(),
         },
@@ -90,6 +91,8 @@ pub(crate) async fn run(
 struct Plan<'r> {
     config: &'r MigrationConfig,
     launch: &'r LaunchSpec,
+    /// The source of each leg, and the last destination.
+    route: &'r [&'r Endpoint],
     /// The destination of each leg.
     destinations: &'r [&'r Endpoint],
     folder: &'r Path,
@@ -453,12 +456,14 @@ impl MigrationRun<'_> {
         let Plan {
             config,
             launch,
+            route,
             destinations,
             ..
         } = self.plan;
         let arrival = Arrival {
             leg,
             direction,
+            source: Some(route[leg]),
             destination: destinations[leg],
             sent,
             arrived,

@@ -85,7 +85,7 @@ fn in_padding(
             let Some(sent) = ours.iter().filter(|b| b.key == actual.key).nth(nth) else {
                 continue;
             };
-            for leaf in &as_long(sent, actual, names).leaves {
+            for leaf in &as_long(sent, actual, names, None).leaves {
                 let Some(padding) = padding(leaf, sent).filter(|bytes| wanted(bytes, &leaf.bytes))
                 else {
                     continue;

@@ -1,14 +1,70 @@
 //! Lengths that differ and lose nothing.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use crate::compare::fidelity::body::{Body, Leaf};
+use crate::compare::fidelity::body::{Body, Leaf, bodies};
+use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
-use crate::stream::tree::Kind;
+use crate::stream::tree::{Kind, Section, Stream};
+
+/// The differences in length of fields whose contents no stream describes, between two streams of one machine.
+///
+/// Where two builds write them in different lengths for a machine that never ran, the difference is how they are
+/// written, not what was lost on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Lengths(HashMap<(SectionName, u32), HashMap<String, usize>>);
+
+impl Lengths {
+    /// Compares the lengths of fields in two streams.
+    pub(crate) fn between(one: &Stream, other: &Stream) -> Lengths {
+        let sections: HashMap<_, &Section> = other.devices().map(|of| (place(of), of)).collect();
+        let differing = one.devices().filter_map(|section| {
+            let there = sections.get(&place(section))?;
+            let fields = differing(section, there);
+            (!fields.is_empty()).then(|| (place(section), fields))
+        });
+        Lengths(differing.collect())
+    }
+
+    /// Tells whether all of them are as long in the one as in the other.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the fields of a section, by their paths without the elements' numbers, and by how many bytes they differ.
+    pub(super) fn of(&self, section: &Section) -> Option<&HashMap<String, usize>> {
+        self.0.get(&place(section))
+    }
+}
+
+fn place(section: &Section) -> (SectionName, u32) {
+    (section.name.clone(), section.instance_id)
+}
+
+fn differing(one: &Section, other: &Section) -> HashMap<String, usize> {
+    let (ours, theirs) = (bodies(one), bodies(other));
+    let pairs = ours.iter().zip(&theirs).filter(|(a, b)| a.key == b.key);
+    let leaves = pairs.flat_map(|(a, b)| a.leaves.iter().zip(&b.leaves));
+    let leaves = leaves.filter(|(a, b)| a.key == b.key && a.kind == Kind::Bytes);
+    let lengths = leaves.map(|(a, b)| (&a.key, a.bytes.len().abs_diff(b.bytes.len())));
+    let lengths = lengths.filter(|&(_, by)| by > 0);
+    lengths.map(|(key, by)| (key.clone(), by)).collect()
+}
 
 /// The receiving side as it would be if its fields had the lengths that were sent, where another length
-/// is known to be harmless.
-pub(crate) fn as_long<'b>(sent: &Body, actual: &'b Body, names: &StateNames) -> Cow<'b, Body> {
+/// is known to be harmless: to the lists, or since the builds' own machines have it, `by_themselves`.
+pub(crate) fn as_long<'b>(
+    sent: &Body,
+    actual: &'b Body,
+    names: &StateNames,
+    by_themselves: Option<&HashMap<String, usize>>,
+) -> Cow<'b, Body> {
+    let own = |leaf: &Leaf| {
+        by_themselves
+            .and_then(|fields| fields.get(&leaf.key))
+            .copied()
+    };
     let resized = |ours: &Leaf, theirs: &Leaf| {
         let (sent, actual) = (&ours.bytes[..], &theirs.bytes[..]);
         ours.key == theirs.key
@@ -18,6 +74,7 @@ pub(crate) fn as_long<'b>(sent: &Body, actual: &'b Body, names: &StateNames) -> 
                 || adds_only(actual, sent)
                 || names
                     .resizes(&ours.description, ours.name())
+                    .chain(own(ours))
                     .any(|by| is_longer(sent, actual, by) || is_longer(actual, sent, by)))
     };
     let mut pairs = sent.leaves.iter().zip(&actual.leaves);

@@ -78,7 +78,7 @@ fn paths(losses: &[Loss]) -> Vec<&str> {
 /// Compares two sections, each by its description and its bytes.
 fn lost(sent: (&str, &[u8]), actual: (&str, &[u8]), names: &StateNames) -> Vec<Loss> {
     let [sent, actual] = [sent, actual].map(|(description, bytes)| stream(1, description, bytes));
-    compare(&sent, &actual, names)
+    compare(&sent, &actual, names, &Lengths::default())
 }
 
 #[test]
@@ -175,6 +175,7 @@ fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
         &stream(1, &description, &[1, 2, 3]),
         &stream(1, &description, &[1, 2, 4]),
         &StateNames::default(),
+        &Lengths::default(),
     );
     let [loss] = losses.as_slice() else {
         panic!("{losses:?}");
@@ -190,7 +191,12 @@ fn a_loss_has_both_values_and_the_place_in_what_was_sent() {
 fn a_section_that_is_gone_is_a_loss_of_all_its_fields() {
     let description = fields("a:1 unused=unused_buffer:4 c:1");
     let sent = stream(1, &description, &[0; 6]);
-    let losses = compare(&sent, &Stream::default(), &StateNames::default());
+    let losses = compare(
+        &sent,
+        &Stream::default(),
+        &StateNames::default(),
+        &Lengths::default(),
+    );
     assert_eq!(
         listed(&losses),
         [("a", Change::Vanished, None), ("c", Change::Vanished, None)]
@@ -369,7 +375,7 @@ fn sections_of_two_versions_are_compared_by_names_alone() {
     let sent = stream(2, &fields("a:1 b:1 c:1"), &[1, 2, 3]);
     // In other places, one with another value, one with another length, one not at all.
     let actual = stream(3, &fields("b:1 a:1 c:2"), &[9, 1, 0, 3]);
-    let losses = compare(&sent, &actual, &StateNames::default());
+    let losses = compare(&sent, &actual, &StateNames::default(), &Lengths::default());
     assert_eq!(listed(&losses), [("b", Change::Changed, None)]);
     assert_eq!(losses[0].held.as_deref(), Some(&[9][..]));
 }
@@ -621,7 +627,11 @@ fn a_real_stream_equals_itself_by_both_comparisons() {
                     bodies(section)
                 });
                 let mut losses = Losses::of(section);
-                compare_bodies(&ours, &theirs, &StateNames::default(), &mut losses);
+                let known = Known {
+                    names: &StateNames::default(),
+                    by_themselves: None,
+                };
+                compare_bodies(&ours, &theirs, known, &mut losses);
                 assert_eq!(
                     listed(&losses.found),
                     [],
@@ -701,9 +711,47 @@ proptest! {
                 sections: vec![section.clone()],
                 ..Stream::default()
             };
-            let losses = compare(&sections(&real.section), &sections(&actual), &StateNames::default());
+            let losses = compare(&sections(&real.section), &sections(&actual), &StateNames::default(), &Lengths::default());
             let place = (leaf.path.as_str(), Change::Changed, None);
             prop_assert_eq!(listed(&losses), [place], "{} byte {}", real.section.name, at);
+        }
+    }
+}
+
+#[test]
+fn a_field_that_each_build_writes_in_its_own_length_holds_what_was_sent() {
+    let (short, long) = (
+        fields("before:1 v=buffer:4 after:1"),
+        fields("before:1 v=buffer:5 after:1"),
+    );
+    let lengths = Lengths::between(
+        &stream(1, &short, &[0; 6]),
+        &stream(1, &long, &[0, 0, 0, 7, 0, 0, 0]),
+    );
+    assert!(!lengths.is_empty());
+    let none = Lengths::between(&stream(1, &short, &[0; 6]), &stream(1, &short, &[1; 6]));
+    assert!(none.is_empty());
+    let sent: &[u8] = &[9, 1, 2, 3, 4, 8];
+    let table: [(&str, &[u8], &[&str]); 4] = [
+        ("one byte more", &[9, 1, 2, 7, 3, 4, 8], &[]),
+        ("and another value", &[9, 1, 2, 7, 3, 5, 8], &["v", "after"]),
+        ("and another field", &[9, 1, 2, 7, 3, 4, 0], &["after"]),
+        (
+            "two bytes in two places",
+            &[9, 7, 1, 2, 3, 7, 8],
+            &["v", "after"],
+        ),
+    ];
+    for (case, actual, lost) in table {
+        let (there, back) = (stream(1, &short, sent), stream(1, &long, actual));
+        for (sent, actual) in [(&there, &back), (&back, &there)] {
+            let found = compare(sent, actual, &StateNames::default(), &lengths);
+            assert_eq!(paths(&found), lost, "{case}");
+            let found = compare(sent, actual, &StateNames::default(), &none);
+            assert!(
+                found.iter().any(|loss| loss.path == "v"),
+                "{case}: {found:?}"
+            );
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Comparing the state that a leg left on the destination with what was sent, and fields that were
-//! not sent with the values that they should have.
+//! Comparing the state that a leg left on the destination with what was sent, where the machines that the builds make
+//! themselves say what is lost: fields that were not sent, and fields that either build writes in its own length.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use crate::compare::fidelity::fillings;
+use crate::compare::fidelity;
+use crate::compare::fidelity::{Lengths, fillings};
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -17,6 +17,8 @@ use crate::stream::Stream;
 pub(crate) struct Arrival<'l> {
     pub leg: usize,
     pub direction: Direction,
+    /// The build that sent the guest; nothing where the guest comes from a file.
+    pub source: Option<&'l Endpoint>,
     pub destination: &'l Endpoint,
     pub sent: &'l Stream,
     pub arrived: &'l Stream,
@@ -26,6 +28,22 @@ pub(crate) struct Arrival<'l> {
 /// run needs one, and none needs it twice.
 #[derive(Default)]
 pub(crate) struct NewMachines(HashMap<String, Result<Stream, String>>);
+
+impl NewMachines {
+    async fn of(
+        &mut self,
+        endpoint: &Endpoint,
+        launch: &LaunchSpec,
+        config: &MigrationConfig,
+    ) -> &Result<Stream, String> {
+        let label = endpoint.build.label();
+        if !self.0.contains_key(label) {
+            let saved = save_new_machine(endpoint, launch, config.timeouts.leg).await;
+            self.0.insert(label.to_owned(), saved);
+        }
+        &self.0[label]
+    }
+}
 
 /// Compares what was sent with what the destination has.
 ///
@@ -45,35 +63,61 @@ pub(crate) async fn compare_state(
         destination,
         sent,
         arrived,
+        ..
     } = arrival;
-    state.compare(
-        &config.names,
-        &launch.tolerated,
-        (leg, direction),
-        sent,
-        arrived,
-    );
+    let names = config.names.of_leg(direction);
+    let mut losses = fidelity::compare(sent, arrived, names, &Lengths::default());
+    if !losses.is_empty() && !Lengths::between(sent, arrived).is_empty() {
+        let lengths = own_lengths(config, arrival, launch, new_machines).await;
+        losses = fidelity::compare(sent, arrived, names, &lengths);
+    }
+    state.take(&launch.tolerated, leg, (sent, arrived), &losses);
     if launch.workload.is_some() {
         return;
     }
-    let padded = fillings(sent, arrived, config.names.of_leg(direction));
+    let padded = fillings(sent, arrived, names);
     if padded.is_empty() {
         return;
     }
-    let label = destination.build.label();
-    let machine = match new_machines.0.entry(label.to_owned()) {
-        Entry::Occupied(known) => known.into_mut(),
-        Entry::Vacant(new) => {
-            let saved = save_new_machine(destination, launch, config.timeouts.leg);
-            new.insert(saved.await)
-        }
-    };
-    match machine {
+    match new_machines.of(destination, launch, config).await {
         Ok(machine) => state.compare_padded(&launch.tolerated, leg, &padded, machine),
         Err(why) => state.not_compared(format!(
-            "{} fields got padding for their value, and a machine of {label} that never ran, which \
+            "{} fields got padding for their value, and a machine of {} that never ran, which \
              would show whether that is theirs, could not be saved: {why}",
-            padded.len()
+            padded.len(),
+            destination.build.label(),
         )),
     }
+}
+
+/// Returns the fields that machines which never ran have in another length on the destination than on the source. Nothing
+/// is known of a guest from a file, nor where one of the machines cannot be saved.
+async fn own_lengths(
+    config: &MigrationConfig,
+    arrival: Arrival<'_>,
+    launch: &LaunchSpec,
+    new_machines: &mut NewMachines,
+) -> Lengths {
+    let Some(source) = arrival.source else {
+        return Lengths::default();
+    };
+    let never_runs = LaunchSpec {
+        workload: None,
+        driving: None,
+        ..launch.clone().unasked()
+    };
+    let is_as_made = launch.workload.is_none() && launch.driving.is_none();
+    let source = match is_as_made {
+        true => Ok(arrival.sent.clone()),
+        false => new_machines.of(source, &never_runs, config).await.clone(),
+    };
+    let destination = new_machines.of(arrival.destination, &never_runs, config);
+    let both = match destination.await {
+        Ok(destination) => source.map(|source| Lengths::between(&source, destination)),
+        Err(why) => Err(why.clone()),
+    };
+    both.unwrap_or_else(|why| {
+        tracing::debug!(why, "the builds' own lengths of fields are not known");
+        Lengths::default()
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::compare::fidelity;
 use crate::compare::fidelity::{Filling, Loss};
 use crate::migration::checks::changes::{LoadChange, LoadChanges};
 use crate::model::{Accelerator, Direction};
@@ -67,14 +66,13 @@ pub(crate) struct StateChecks {
 }
 
 impl StateChecks {
-    /// Compares what was sent in a leg with what the destination has.
-    pub(crate) fn compare(
+    /// Takes what a comparison of the state that was sent in a leg with what the destination has found lost.
+    pub(crate) fn take(
         &mut self,
-        names: &Names,
         tolerated: &LoadChanges,
-        (leg, direction): (usize, Direction),
-        sent: &Stream,
-        arrived: &Stream,
+        leg: usize,
+        (sent, arrived): (&Stream, &Stream),
+        losses: &[Loss],
     ) {
         self.checked.legs += 1;
         if self.checked.legs == 1 {
@@ -85,7 +83,6 @@ impl StateChecks {
         if let Some((section, error)) = broken {
             self.not_compared(format!("{}: {error}", section.name));
         }
-        let losses = fidelity::compare(sent, arrived, names.of_leg(direction));
         let diffs = losses.iter().map(|loss| diff(leg, loss)).collect();
         let more = self.add(diffs, tolerated);
         if more > 0 {

@@ -265,6 +265,7 @@ async fn compare(
             let arrival = Arrival {
                 leg: 0,
                 direction: Direction::Forward,
+                source: None,
                 destination: &config.new,
                 sent,
                 arrived,
