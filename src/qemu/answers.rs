@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::qemu::Build;
 use crate::qemu::cache::{keep, ours};
+use crate::qemu::properties::Snapshot;
 
 /// Changes whenever what is kept has another form.
 const FORM: &str = "1";
@@ -31,6 +32,8 @@ pub(crate) enum Subject {
     Devices,
     /// The devices of a machine, as `info qtree` prints them.
     Tree,
+    /// The properties of a machine's devices.
+    Properties,
 }
 
 impl Subject {
@@ -39,6 +42,7 @@ impl Subject {
             Subject::Dump => "dump",
             Subject::Devices => "devices",
             Subject::Tree => "tree",
+            Subject::Properties => "properties",
         }
     }
 }
@@ -89,6 +93,16 @@ impl Answer for String {
 
     fn from_bytes(bytes: Vec<u8>) -> Option<String> {
         String::from_utf8(bytes).ok()
+    }
+}
+
+impl Answer for Snapshot {
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Option<Snapshot> {
+        serde_json::from_slice(&bytes).ok()
     }
 }
 

@@ -9,13 +9,12 @@ use crate::migration::diagnosis::link::{adopt_causes, link, link_common, link_fe
 use crate::migration::diagnosis::properties;
 use crate::migration::diagnosis::properties::Senders;
 use crate::migration::diagnosis::property_diff::Snapshots;
-use crate::migration::diagnosis::survey::survey;
+use crate::migration::diagnosis::survey::features;
 use crate::migration::diagnosis::withdraw::withdraw_moot;
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::SectionName;
 use crate::qemu::block_on;
-use crate::qemu::properties::Asked;
 use crate::report::{Described, Finding};
 use crate::rules::judge::{LevelOverrides, judge};
 use crate::rules::known_issues::Scope;
@@ -210,11 +209,8 @@ impl<'l> Assessment<'l> {
         let mut found: Vec<Finding> = Vec::new();
         let mut asked = Ok(());
         for set in &result.not_asked {
-            match block_on(survey(config, set, Asked::Features)) {
-                Ok(Ok(surveyed)) => match surveyed.snapshots {
-                    Ok(snapshots) => found.extend(snapshots.iter().flat_map(compared)),
-                    Err(error) => asked = Err(error),
-                },
+            match block_on(features(config, set)) {
+                Ok(Ok(snapshots)) => found.extend(compared(&snapshots)),
                 Ok(Err(error)) => asked = Err(error),
                 Err(error) => asked = Err(error.into()),
             }

@@ -1,7 +1,9 @@
 //! Asking two builds how they set up the same machine, and explaining failed cases by what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
@@ -11,7 +13,7 @@ use crate::migration::diagnosis::property_diff::{
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::model::{Direction, Rule};
 use crate::qemu::properties::{Kind, Object, Snapshot};
-use crate::qemu::{Problem, StartError, private_dir};
+use crate::qemu::{Problem, Question, StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
@@ -19,21 +21,48 @@ use crate::vmstate::dump::Dump;
 /// The QOM types that send sections of a name, by vmsd name. Of either build or of both.
 pub(crate) type Senders = BTreeMap<String, BTreeSet<String>>;
 
-/// Starts the machine in both builds and asks both. It never runs. `relevant` chooses
-/// the objects that matter.
+/// Starts the machine in both builds and asks both. It never runs. Of the objects, those are asked that have to do with
+/// a section, or all.
 ///
 /// # Errors
 /// A build does not start, or breaks while it is asked.
-pub(crate) async fn ask(
+async fn ask(
     old: &Endpoint,
     new: &Endpoint,
     launch: &LaunchSpec,
-    relevant: impl Fn(&[Object]) -> Vec<bool>,
+    section: Option<(&str, &Senders)>,
 ) -> Result<Snapshots, StartError> {
-    let (old, new) = tokio::join!(
-        snapshot(old, launch, &relevant),
-        snapshot(new, launch, &relevant)
-    );
+    // It does not run: no guest, and no reader of its console.
+    let launch = &LaunchSpec {
+        workload: None,
+        // It is asked what the builds do, and neither is a side here.
+        role_args: RoleArgs::default(),
+        ..launch.clone()
+    };
+    let snapshot = async |endpoint: &Endpoint| {
+        let mut words = launch.args(endpoint, Role::First, Path::new(""));
+        if let Some((section, senders)) = section {
+            words.push(section.into());
+            words.extend(
+                senders
+                    .get(section)
+                    .into_iter()
+                    .flatten()
+                    .map(OsString::from),
+            );
+        }
+        let question = Question {
+            subject: Subject::Properties,
+            words,
+        };
+        let relevant = |objects: &[Object]| match section {
+            Some((section, senders)) => concerned(objects, section, senders),
+            None => vec![true; objects.len()],
+        };
+        let ask = snapshot(endpoint, launch, relevant);
+        endpoint.build.answer(&question, ask).await
+    };
+    let (old, new) = tokio::join!(snapshot(old), snapshot(new));
     Ok(Snapshots {
         old: old?,
         new: new?,
@@ -46,13 +75,6 @@ async fn snapshot(
     launch: &LaunchSpec,
     relevant: impl Fn(&[Object]) -> Vec<bool>,
 ) -> Result<Snapshot, StartError> {
-    // It does not run: no guest, and no reader of its console.
-    let launch = LaunchSpec {
-        workload: None,
-        // It is asked what the builds do, and neither is a side here.
-        role_args: RoleArgs::default(),
-        ..launch.clone()
-    };
     let no_folder = |error: io::Error| StartError {
         label: endpoint.build.label().to_owned(),
         problem: Problem::Temp(error),
@@ -60,7 +82,7 @@ async fn snapshot(
     };
     let folder = private_dir().map_err(no_folder)?;
     launch.prepare(folder.path()).map_err(no_folder)?;
-    let vm = Vm::start(endpoint, &launch, Role::First, folder.path(), 0).await?;
+    let vm = Vm::start(endpoint, launch, Role::First, folder.path(), 0).await?;
     let session = &vm.monitored.session;
     match Snapshot::take(session, vm.command, &relevant).await {
         Ok(mut snapshot) => {
@@ -141,13 +163,13 @@ pub(crate) async fn explain(
     };
     let name = section.vmsd_name();
     let block = cause.field.clone().filter(|_| name == RAM);
-    let relevant = |objects: &[Object]| match block {
-        Some(_) => vec![true; objects.len()],
-        None => concerned(objects, name, senders),
-    };
-    let snapshots = match known {
-        Some(known) => known.clone().only(relevant),
-        None => ask(old, new, launch, relevant).await?,
+    let about = block.is_none().then_some((name, senders));
+    let snapshots = match (known, about) {
+        (Some(known), Some((name, senders))) => known
+            .clone()
+            .only(|objects| concerned(objects, name, senders)),
+        (Some(known), None) => known.clone(),
+        (None, about) => ask(old, new, launch, about).await?,
     };
     let snapshots = match &block {
         Some(block) => snapshots.owners_of(block),

@@ -1,12 +1,16 @@
 //! A survey of one machine, which never runs, in both builds: what they send of it, and how they set it up.
 //! One process a build answers both.
 
+use std::path::Path;
+
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::properties::ProbeError;
 use crate::migration::diagnosis::property_diff::Snapshots;
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
 use crate::migration::leg::save::NewMachine;
-use crate::qemu::properties::Asked;
+use crate::qemu::properties::{Asked, Snapshot};
+use crate::qemu::{Question, Subject};
 use crate::stream::{Stream, StructDesc};
 
 /// The answers of both builds about a machine.
@@ -40,10 +44,14 @@ pub(crate) async fn survey(
         Asked::Features => may_answer(&of_old) || may_answer(&of_new),
     };
     let snapshots = match is_worth_asking {
-        true => match tokio::try_join!(old.ask(asked), new.ask(asked)) {
-            Ok((old, new)) => Ok(Some(Snapshots { old, new })),
-            Err(error) => Err(ProbeError::NewMachine(error)),
-        },
+        true => {
+            let (old, new) = (old.ask(asked), new.ask(asked));
+            let old = answer(&config.old, &launch, asked, old);
+            match tokio::try_join!(old, answer(&config.new, &launch, asked, new)) {
+                Ok((old, new)) => Ok(Some(Snapshots { old, new })),
+                Err(error) => Err(ProbeError::NewMachine(error)),
+            }
+        }
         false => Ok(None),
     };
     tokio::join!(old.end(), new.end());
@@ -52,6 +60,48 @@ pub(crate) async fn survey(
         streams: streams.map_err(ProbeError::NewMachine),
         snapshots,
     })
+}
+
+/// Asks both builds for the features that the virtio devices of a machine offer.
+///
+/// # Errors
+/// A build does not start with the set, or does not answer.
+pub(crate) async fn features(
+    config: &MigrationConfig,
+    set: &DeviceSet,
+) -> Result<Snapshots, ProbeError> {
+    let launch = config.launch(config.compose(set).args);
+    let features = async |endpoint: &Endpoint| {
+        let ask = async {
+            let machine = NewMachine::start(endpoint, &launch).await?;
+            let answered = machine.ask(Asked::Features).await;
+            machine.end().await;
+            answered
+        };
+        answer(endpoint, &launch, Asked::Features, ask).await
+    };
+    let asked = tokio::try_join!(features(&config.old), features(&config.new));
+    let (old, new) = asked.map_err(ProbeError::NewMachine)?;
+    Ok(Snapshots { old, new })
+}
+
+/// Returns what a build says of a machine's properties; a fetched one says it once.
+async fn answer(
+    endpoint: &Endpoint,
+    launch: &LaunchSpec,
+    asked: Asked,
+    ask: impl Future<Output = Result<Snapshot, String>>,
+) -> Result<Snapshot, String> {
+    let mut words = launch.args(endpoint, Role::First, Path::new(""));
+    words.push(match asked {
+        Asked::Everything => "everything".into(),
+        Asked::Features => "features".into(),
+    });
+    let question = Question {
+        subject: Subject::Properties,
+        words,
+    };
+    endpoint.build.answer(&question, ask).await
 }
 
 /// Tells whether a machine sent the state of a virtio device. Only such a description has a field of this type.
