@@ -122,3 +122,33 @@ fn a_migration_logs_its_processes_its_legs_and_what_is_said_on_the_monitors() {
         assert!(has(parts), "no line with {parts:?} in\n{text}");
     }
 }
+
+#[apply(test)]
+#[needs(Builds)]
+fn a_fetched_build_says_once_what_it_is_made_of() {
+    let (_folder, file) = log();
+    let compare = || {
+        let output = with_builds(&words!(
+            "static debian:bookworm debian:trixie -M pc-q35-7.1"
+        ))
+        .arg("--log")
+        .arg(&file)
+        .output()
+        .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        (output.stdout, fs::read_to_string(&file).unwrap())
+    };
+    let (first, _) = compare();
+    let (again, logged) = compare();
+    assert_eq!(first, again);
+    assert_eq!(logged.matches("the answer was kept").count(), 2, "{logged}");
+    let started = logged
+        .lines()
+        .filter(|line| line.contains("process: started"));
+    // What a build is, is asked each time: it may not start here any more.
+    assert_eq!(started.clone().count(), 2, "{logged}");
+    assert!(
+        started.clone().all(|line| line.contains("-M none")),
+        "{logged}"
+    );
+}
