@@ -47,33 +47,47 @@ pub(crate) fn compare(
     }
     let mut losses = Vec::new();
     for section in sent.devices() {
-        let mut lost = Losses::of(section);
-        let ours = || bodies(section);
-        match by_name.get(&(&section.name, section.instance_id)) {
-            Some(other) if alike::alike(section, other) => {}
-            // A build reads an older version in other places than it writes its own.
-            Some(other) if other.version_id != section.version_id => {
-                compare_names(&ours(), &bodies(other), &mut lost);
-            }
-            Some(other) => {
-                let known = Known {
-                    names,
-                    by_themselves: lengths.of(section),
-                };
-                compare_bodies(&ours(), &bodies(other), known, &mut lost);
-            }
-            None => ours().iter().for_each(|body| lost.add_all(body)),
+        let other = by_name.get(&(&section.name, section.instance_id)).copied();
+        let lost = |by_themselves| {
+            let known = Known {
+                names,
+                by_themselves,
+            };
+            lost(section, other, known)
+        };
+        let found = lost(None);
+        // What a length explains, it explains wholly: what is behind the field lies elsewhere else.
+        let own = lengths.of(section).filter(|_| !found.is_empty());
+        if own.is_none_or(|own| !lost(Some(own)).is_empty()) {
+            losses.extend(found);
         }
-        losses.extend(lost.found.into_iter().filter(|loss| {
-            let actual = loss.held.as_deref();
-            let own = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
-            // A value that went into a field that may have any value is relied on by no guest.
-            let landed = loss.landed();
-            let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
-            own.or(landed).is_none()
-        }));
     }
     losses
+}
+
+/// Compares a section with what was saved again of it, if it was.
+fn lost(section: &Section, other: Option<&Section>, known: Known<'_>) -> Vec<Loss> {
+    let mut lost = Losses::of(section);
+    let ours = || bodies(section);
+    match other {
+        Some(other) if alike::alike(section, other) => {}
+        // A build reads an older version in other places than it writes its own.
+        Some(other) if other.version_id != section.version_id => {
+            compare_names(&ours(), &bodies(other), &mut lost);
+        }
+        Some(other) => compare_bodies(&ours(), &bodies(other), known, &mut lost),
+        None => ours().iter().for_each(|body| lost.add_all(body)),
+    }
+    let names = known.names;
+    lost.found.retain(|loss| {
+        let actual = loss.held.as_deref();
+        let own = names.volatile(&loss.description, loss.name(), &loss.sent, actual);
+        // A value that went into a field that may have any value is relied on by no guest.
+        let landed = loss.landed();
+        let landed = landed.and_then(|(of, field)| names.volatile(of, field, &loss.sent, None));
+        own.or(landed).is_none()
+    });
+    lost.found
 }
 
 /// The differences between the builds that are no loss.

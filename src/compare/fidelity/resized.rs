@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::compare::fidelity::body::{Body, Leaf, bodies};
+use crate::compare::fidelity::loss::Loss;
 use crate::model::SectionName;
 use crate::rules::known_issues::StateNames;
 use crate::stream::tree::{Kind, Section, Stream};
@@ -27,9 +28,12 @@ impl Lengths {
         Lengths(differing.collect())
     }
 
-    /// Tells whether all of them are as long in the one as in the other.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Tells whether a section that lost something has such a field.
+    pub(crate) fn may_explain(&self, losses: &[Loss]) -> bool {
+        let mut places = losses
+            .iter()
+            .map(|loss| (loss.section.clone(), loss.instance_id));
+        places.any(|place| self.0.contains_key(&place))
     }
 
     /// Returns the fields of a section, by their paths without the elements' numbers, and by how many bytes they differ.
