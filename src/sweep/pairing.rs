@@ -96,7 +96,8 @@ fn of_devices(stream: &Stream, board: &BTreeSet<&str>) -> Stream {
 }
 
 /// Returns the sections of a stream that another one of fewer devices has, too, named as there: without
-/// the place of their devices, the names distinguish them.
+/// the place of their devices, the names distinguish them, and the lengths those of one name: a controller with something
+/// plugged into it sends more.
 pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
     let mut sections = more.sections.clone();
     let mut found = Vec::new();
@@ -105,7 +106,12 @@ pub(crate) fn beside(more: &Stream, fewer: &Stream) -> Stream {
             section.name.vmsd_name() == wanted.name.vmsd_name()
                 && section.instance_id == wanted.instance_id
         };
-        if let Some(at) = sections.iter().position(like) {
+        let alike = sections
+            .iter()
+            .enumerate()
+            .filter(|(_, section)| like(section));
+        let nearest = alike.min_by_key(|(_, section)| section.size.abs_diff(wanted.size));
+        if let Some((at, _)) = nearest {
             let section = sections.remove(at);
             found.push(Section {
                 name: wanted.name.clone(),
@@ -168,5 +174,25 @@ mod tests {
         });
         assert_eq!(count, 1);
         pairing.take_complete(|_| panic!("once is enough"));
+    }
+
+    #[test]
+    fn of_several_sections_of_one_name_that_of_the_nearest_length_is_meant() {
+        let more = stream(&["0000:00:01.0/a", "0000:00:02.0/a", "0000:00:03.0/a"]);
+        let mut more = Arc::unwrap_or_clone(more);
+        for (section, size) in more.sections.iter_mut().zip([90, 70, 71]) {
+            section.size = size;
+        }
+        let mut fewer = Stream {
+            sections: more.sections[..1].to_vec(),
+            ..more.clone()
+        };
+        for (size, nearest) in [(72, 71), (100, 90), (1, 70)] {
+            fewer.sections[0].size = size;
+            let [found] = &beside(&more, &fewer).sections[..] else {
+                panic!("one of them");
+            };
+            assert_eq!(found.size, nearest, "{size}");
+        }
     }
 }
