@@ -128,8 +128,8 @@ impl Kept {
         // It has a checksum: one that was written in part is none.
         let unpacked = zstd::Decoder::new(file).ok()?;
         let mut answer = Vec::new();
-        unpacked.take(MAX_ANSWER).read_to_end(&mut answer).ok()?;
-        Some(answer)
+        let read = unpacked.take(MAX_ANSWER).read_to_end(&mut answer).ok()?;
+        Some(answer).filter(|_| (read as u64) < MAX_ANSWER)
     }
 
     /// # Errors
