@@ -17,9 +17,9 @@
 
 mod manifest;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -580,7 +580,10 @@ impl Fetching {
 /// It cannot be written.
 pub(crate) fn keep(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     uninterrupted(|| {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // Whoever may use the build may read what is known of it.
+        builder.permissions(Permissions::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.persist(folder.join(name))?;
         Ok(())
