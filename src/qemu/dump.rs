@@ -1,11 +1,12 @@
 //! The vmstate dump of a machine type.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::process::Stdio;
 
 use crate::qemu::accelerator;
+use crate::qemu::machine::Profile;
 use crate::qemu::monitor::private_dir;
 use crate::qemu::process::quoted;
 use crate::qemu::{
@@ -64,9 +65,14 @@ impl Build {
     /// # Errors
     /// As of [`Build::dump_vmstate`].
     pub async fn dump(&self, machine: &str) -> Result<Vec<u8>, DumpError> {
+        let profile = machine::profile(machine, self.arch());
+        let options = profile.into_iter().flat_map(Profile::dump_args);
         let question = Question {
             subject: Subject::Dump,
-            words: vec![machine.into()],
+            words: std::iter::once(machine)
+                .chain(options)
+                .map(OsString::from)
+                .collect(),
         };
         self.answer(&question, self.write_dump(machine)).await
     }
