@@ -18,8 +18,10 @@ pub(crate) const UP: &str = "up";
 
 /// The address that the host's end of every card has, with the length of its network.
 const HOST_ADDRESS: &str = "10.0.2.2/24";
-/// One for IPv6, where the host has that. It is good for answers at once: others are first asked for, for a second or two.
+/// One for IPv6, where the host has that, good from the start.
 const HOST_LINK_ADDRESS: &str = "fe80::2/64";
+/// The address that its card has on both sides of a migration, so that a guest need not find it anew.
+const HOST_MAC: &str = "02:00:0a:00:02:02";
 
 /// The network that a guest's cards are connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +204,8 @@ pub(crate) fn prepare(args: &[String], network: Network, folder: &Path) -> io::R
     if network.answers() {
         use std::os::unix::fs::OpenOptionsExt;
         let text = format!(
-            "#!/bin/sh\nip link set dev \"$1\" up && ip address add {HOST_ADDRESS} dev \"$1\" || exit\n\
+            "#!/bin/sh\n\
+             ip link set dev \"$1\" address {HOST_MAC} up && ip address add {HOST_ADDRESS} dev \"$1\" || exit\n\
              ip address add {HOST_LINK_ADDRESS} dev \"$1\" nodad 2>/dev/null || :\n"
         );
         let mut options = fs::OpenOptions::new();
