@@ -259,6 +259,29 @@ esac"#;
     run.leaves_nothing();
 }
 
+/// A card that is connected to nobody on the other side: what the guest sends there is not answered.
+#[apply(test)]
+#[needs(Builds)]
+fn a_network_that_answers_no_more_is_found_by_the_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = r#"case "$*" in *-incoming*)
+for arg; do
+    shift
+    case "$arg" in tap,*) arg=$(echo "$arg" | sed "s|script=[^,]*/up,|script=/bin/true,|") ;; esac
+    set -- "$@" "$arg"
+done
+esac"#;
+    let mute = changed(folder.path(), NEW, first);
+    let more = words!("--workload linux --direction forward --retries 0");
+    let run = run(OLD, &mute, &set(folder.path()), &more);
+    let message = run.case(0)["cause"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("the guest's check failed: net eth0 reply"),
+        "{message}"
+    );
+    run.leaves_nothing();
+}
+
 /// The user's own machine, with drivers at work: its disks keep what is written, and its cards have a network of the run's.
 #[apply(test)]
 #[needs(Builds)]

@@ -18,6 +18,10 @@ pub(crate) const UP: &str = "up";
 
 /// The address that the host's end of every card has, with the length of its network.
 const HOST_ADDRESS: &str = "10.0.2.2/24";
+/// One for IPv6, where the host has that, good from the start.
+const HOST_LINK_ADDRESS: &str = "fe80::2/64";
+/// The address that its card has on both sides of a migration, so that a guest need not find it anew.
+const HOST_MAC: &str = "02:00:0a:00:02:02";
 
 /// The network that a guest's cards are connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +204,9 @@ pub(crate) fn prepare(args: &[String], network: Network, folder: &Path) -> io::R
     if network.answers() {
         use std::os::unix::fs::OpenOptionsExt;
         let text = format!(
-            "#!/bin/sh\nip link set dev \"$1\" up && ip address add {HOST_ADDRESS} dev \"$1\"\n"
+            "#!/bin/sh\n\
+             ip link set dev \"$1\" address {HOST_MAC} up && ip address add {HOST_ADDRESS} dev \"$1\" || exit\n\
+             ip address add {HOST_LINK_ADDRESS} dev \"$1\" nodad 2>/dev/null || :\n"
         );
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o755);
@@ -313,6 +319,23 @@ mod tests {
         prepare(&args, Network::Tap, folder.path()).unwrap();
         let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
         assert_eq!((size("root.disk"), size("drive8.disk")), (65536, 131_072));
+    }
+
+    /// What sets up an interface ends well on a host without IPv6, and not where there is no address at all.
+    #[test]
+    fn an_interface_needs_no_ipv6() {
+        use std::process::Command;
+        let folder = tempfile::tempdir().unwrap();
+        prepare(&args(), Network::AnsweringTap, folder.path()).unwrap();
+        for (fails, ends_well) in [("nothing", true), ("fe80", true), ("10.0", false)] {
+            let ip = format!("ip() {{ case $* in *{fails}*) return 2 ;; esac; }}");
+            let script = fs::read_to_string(folder.path().join(UP)).unwrap();
+            let script = format!("{ip}\n{script}");
+            let run = Command::new("sh")
+                .args(["-c", &script, "up", "migcompat0"])
+                .status();
+            assert_eq!(run.unwrap().success(), ends_well, "{fails}");
+        }
     }
 
     #[test]

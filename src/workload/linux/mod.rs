@@ -37,9 +37,9 @@ const INIT: &[u8] = include_bytes!("../../../guests/linux/init");
 /// The program by which the kernel itself asks for a module.
 const MODPROBE: &[u8] = include_bytes!("../../../guests/linux/modprobe");
 /// Options of every kernel, whatever its architecture. Memory that is free is zeroes, so that it need not be
-/// sent; addresses do not depend on chance; and a host that is busy is no fault of the guest.
-const APPEND: &str =
-    "loglevel=1 panic=-1 nokaslr init_on_free=1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
+/// sent; addresses do not depend on chance; a host that is busy is no fault of the guest; and nothing is guarded or measured
+/// for which nobody is there.
+const APPEND: &str = "loglevel=1 panic=-1 nokaslr init_on_free=1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1 mitigations=off psi=0";
 
 /// A kernel, a shell, and what they run on: all that the guests of a run have in common.
 #[derive(Debug)]
