@@ -220,8 +220,7 @@ pub(crate) fn obtain(wanted: &DumpRequest) -> Result<Pair, ObtainError> {
         Source::File(label, dump) => finish_file(label, *dump, wanted.machine),
         Source::Build(build) => dump(&build, machine.as_deref()),
     };
-    let (old, new) = side_by_side(|| finish(old), || finish(new));
-    pair(old?, new?, machine)
+    pair(finish(old)?, finish(new)?, machine)
 }
 
 /// Returns the machine type for a build that is compared with a dump: that of the dump, where the

@@ -7,7 +7,6 @@ use crate::api::memory::{Means, Recalled};
 use crate::api::progress::{Event, Progress};
 use crate::api::{Outcome, load_lists, outside_runtime};
 use crate::compare::dump::compare::compare;
-use crate::parallel::side_by_side;
 use crate::report::Sought;
 use crate::report::{Gate, Report};
 use crate::rules::catalogue;
@@ -56,10 +55,9 @@ pub fn static_check(config: &StaticConfig, progress: &dyn Progress) -> Result<Ou
         confine: config.builds.confine,
         watcher: &|event| progress.event(Event::Fetch(event)),
     };
-    let (lists, pair) = side_by_side(|| load_lists(&config.judging.lists), || obtain(&request));
-    let lists = lists?;
+    let lists = load_lists(&config.judging.lists)?;
     recalled.hold(&lists, &[])?;
-    let pair = pair?;
+    let pair = obtain(&request)?;
     let notices = pair.notices();
     let label = pair.label();
     let (old, old_dump) = pair.old;

@@ -85,15 +85,16 @@ pub(super) fn is_over(text: &OsStr) -> bool {
 /// Kills whatever goes on of what this run has started: what has our id, and what descends from us. Returns how many
 /// there were.
 pub(super) fn kill_ours() -> usize {
-    match OURS.as_ref() {
-        Some(ours) if HAS_STARTED.load(Ordering::Relaxed) => {
+    let has_started = HAS_STARTED.load(Ordering::Relaxed);
+    match has_started.then(|| OURS.as_ref()).flatten() {
+        Some(ours) => {
             let all = process::all();
             let descend = process::descendants(&all, ours.process.pid);
             kill_those(&all, |process| {
                 descend.contains(&process.pid) || run_of(process).as_ref() == Some(ours)
             })
         }
-        _ => 0,
+        None => 0,
     }
 }
 

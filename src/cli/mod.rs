@@ -183,17 +183,17 @@ pub fn main() -> ExitCode {
 /// Reads the arguments, with the options that variables and a file set. What is wrong is printed.
 fn parse() -> Result<Cli, ExitCode> {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    let command = Cli::command();
-    let typed = command.clone().try_get_matches_from(&args);
+    let mut command = Cli::command();
+    let typed = command.try_get_matches_from_mut(&args);
     let typed = typed.or_else(|error| match in_tree::meant(&error, &args) {
         Some(meant) => {
             args = meant;
-            command.clone().try_get_matches_from(&args)
+            command.try_get_matches_from_mut(&args)
         }
         None => Err(error),
     });
     let typed = typed.map_err(|error| refused(&error))?;
-    let (args, sources) = settings::complete(&command, &typed, &args)
+    let (args, sources) = settings::complete(&mut command, &typed, &args)
         .map_err(|error| ExitCode::from(fail(&Failure::Usage(error))))?;
     let matches = match sources.is_empty() {
         true => Ok(typed),

@@ -49,21 +49,21 @@ struct Added {
 
 /// Returns the arguments with those options that are set elsewhere, and where these are from. An option on the command
 /// line comes before a variable, and a variable before the file; one that conflicts with an earlier one is left out.
+/// The command has parsed the arguments, so that what was typed of it is built.
 ///
 /// # Errors
 /// The file cannot be read or names no option, or a value is none for its option.
 pub(crate) fn complete(
-    command: &Command,
+    command: &mut Command,
     matches: &ArgMatches,
     args: &[OsString],
 ) -> anyhow::Result<(Vec<OsString>, BTreeSet<String>)> {
-    let mut command = command.clone();
-    command.build();
     let settings = Settings::find(&std::env::current_dir().unwrap_or_default())?;
     if let Some(settings) = &settings {
-        settings.check(&command)?;
+        command.build();
+        settings.check(command)?;
     }
-    let (leaf, matches, path) = leaf(&command, matches);
+    let (leaf, matches, path) = leaf(command, matches);
     let mut given: BTreeSet<&str> = leaf
         .get_arguments()
         .filter(|arg| is_given(arg, matches))

@@ -101,7 +101,8 @@ fn args<'a>(options: impl Iterator<Item = &'a ProfileOption>) -> impl Iterator<I
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // Not external input: the file is part of the program, and a test reads it.
-    toml::from_str(include_str!("../../device-sets/machines.toml"))
+    let table = include_str!(concat!(env!("OUT_DIR"), "/device-sets/machines.json"));
+    serde_json::from_str(table)
         .unwrap_or_else(|error| unreachable!("device-sets/machines.toml: {error}"))
 });
 

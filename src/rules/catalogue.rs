@@ -58,10 +58,10 @@ static ENTRIES: [OnceLock<Entry>; Rule::ALL.len()] = [const { OnceLock::new() };
 
 macro_rules! sources {
     ($($variant:ident = $id:literal),+ $(,)?) => {
-        /// The rule's data file.
+        /// The rule's data file, as `build.rs` makes it.
         const fn source(rule: Rule) -> &'static str {
             match rule {
-                $(Rule::$variant => include_str!(concat!("../../rules/", $id, ".toml"))),+
+                $(Rule::$variant => include_str!(concat!(env!("OUT_DIR"), "/rules/", $id, ".json"))),+
             }
         }
     };
@@ -71,7 +71,7 @@ for_each_rule!(sources);
 impl Rule {
     /// Returns what the rule's data file says.
     pub fn entry(self) -> &'static Entry {
-        ENTRIES[self as usize].get_or_init(|| match toml::from_str(source(self)) {
+        ENTRIES[self as usize].get_or_init(|| match serde_json::from_str(source(self)) {
             Ok(entry) => entry,
             // The files are part of the program; the tests parse every one.
             Err(e) => panic!("the shipped rules/{self}.toml is malformed: {e}"),

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use regex::Regex;
 use serde::Deserialize;
 
 use crate::model::{Direction, Rule};
@@ -23,7 +22,7 @@ macro_rules! templates {
     ($($name:literal),+ $(,)?) => {
         /// The files by their names.
         const SOURCES: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../rules/code/", $name, ".toml")))),+];
+            &[$(($name, include_str!(concat!(env!("OUT_DIR"), "/rules/code/", $name, ".json")))),+];
     };
 }
 templates!(
@@ -45,15 +44,13 @@ templates!(
 );
 
 static TEMPLATES: LazyLock<BTreeMap<&str, Template>> = LazyLock::new(|| {
-    let parse = |(name, text): &(&'static str, &str)| match toml::from_str(text) {
+    let parse = |(name, text): &(&'static str, &str)| match serde_json::from_str(text) {
         Ok(template) => (*name, template),
         // The files are part of the program; the tests fill every one.
         Err(error) => panic!("the shipped rules/code/{name}.toml is malformed: {error}"),
     };
     SOURCES.iter().map(parse).collect()
 });
-
-static PLACEHOLDER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("@([a-z_]+)@").ok());
 
 /// The function of QEMU that looks whether bytes are all 0.
 const IS_ZERO: &str = "buffer_is_zero";
@@ -102,21 +99,33 @@ fn alternatives(entry: &str) -> impl Iterator<Item = &str> {
 
 impl Template {
     fn fill(&self, values: &BTreeMap<&'static str, String>) -> Option<Code> {
-        let placeholder = PLACEHOLDER.as_ref()?;
         let mut code = String::new();
-        let mut end = 0;
-        for found in placeholder.captures_iter(&self.code) {
-            let (whole, name) = (found.get(0)?, found.get(1)?);
-            code.push_str(&self.code[end..whole.start()]);
-            code.push_str(values.get(name.as_str())?);
-            end = whole.end();
+        let mut rest = self.code.as_str();
+        while let Some((before, behind)) = rest.split_once('@') {
+            code.push_str(before);
+            // An `@` that is in no pair around a name stands for itself.
+            rest = match behind.split_once('@').filter(|(name, _)| is_name(name)) {
+                Some((name, behind)) => {
+                    code.push_str(values.get(name)?);
+                    behind
+                }
+                None => {
+                    code.push('@');
+                    behind
+                }
+            };
         }
-        code.push_str(&self.code[end..]);
+        code.push_str(rest);
         Some(Code {
             title: self.title.clone(),
             code: code.trim_matches('\n').to_owned(),
         })
     }
+}
+
+/// Tells whether a text is the name of a value.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'))
 }
 
 /// Returns the names of a finding.

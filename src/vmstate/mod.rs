@@ -1,4 +1,5 @@
 //! A vmstate dump: its model, and how it is read.
 
 pub(crate) mod dump;
+mod plain;
 pub(crate) mod read;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::compression::{UnpackError, unpacked};
 use crate::model::is_plain_json;
 use crate::vmstate::dump::{Dump, MACHINE_KEY, RawMachine, RawSection, Section, Unreadable};
+use crate::vmstate::plain;
 
 /// No memory is set aside for more than this before it is read.
 const LIKELY_BYTES: u64 = 4 << 20;
@@ -111,20 +112,15 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
             origin: origin.to_owned(),
         });
     }
-    // One check of the whole buffer is cheaper than one a string, and says where it went wrong.
-    let text = std::str::from_utf8(bytes).map_err(|e| DumpError::NotUtf8 {
-        origin: origin.to_owned(),
-        offset: e.valid_up_to(),
-        line: line_of(bytes, e.valid_up_to()),
-    })?;
-    let mut dump: Dump = match serde_json::from_str(text) {
-        Ok(dump) => dump,
-        // One malformed section does not affect the others.
-        Err(error) => one_by_one(text).ok_or_else(|| explain(text, origin, error))?,
-    };
     // No name in QEMU has a character that JSON writes with a backslash, or one beyond ASCII: only a file
     // of another origin is searched for them.
-    if !is_plain_json(bytes) {
+    let is_plain = is_plain_json(bytes);
+    let plain = is_plain.then(|| plain::read(bytes)).flatten();
+    let mut dump = match plain {
+        Some(dump) => dump,
+        None => parse_any(bytes, origin)?,
+    };
+    if !is_plain {
         dump.make_visible();
     }
     let sections = dump.sections.len() + dump.unreadable.len();
@@ -141,6 +137,20 @@ fn parse_json(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
         });
     }
     Ok(dump)
+}
+
+/// Parses a dump in whatever form.
+fn parse_any(bytes: &[u8], origin: &str) -> Result<Dump, DumpError> {
+    // One check of the whole buffer is cheaper than one a string, and says where it went wrong.
+    let text = std::str::from_utf8(bytes).map_err(|e| DumpError::NotUtf8 {
+        origin: origin.to_owned(),
+        offset: e.valid_up_to(),
+        line: line_of(bytes, e.valid_up_to()),
+    })?;
+    serde_json::from_str(text).or_else(|error| {
+        // One malformed section does not affect the others.
+        one_by_one(text).ok_or_else(|| explain(text, origin, error))
+    })
 }
 
 fn line_of(bytes: &[u8], offset: usize) -> usize {

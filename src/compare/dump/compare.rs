@@ -2,13 +2,14 @@
 
 use crate::compare::dump::defects::defects;
 use crate::compare::dump::pair::{Pair, pair_sections};
-use crate::compare::layout::{Dumped, Layout};
+use crate::compare::layout::{Dumped, Interner, Layout};
 use crate::compare::renames::Renames;
 use crate::compare::sections;
 use crate::compare::sections::{Subject, Wording};
 use crate::model::Direction;
 use crate::model::Rule;
 use crate::model::Side as Build;
+use crate::parallel::side_by_side;
 use crate::report::{ChangeKey, Evidence, Finding, Shape};
 use crate::rules::check;
 use crate::vmstate::dump::{Dump, Section, Vmsd};
@@ -29,16 +30,19 @@ pub fn compare(
         renames,
     };
     let pairs = pair_sections(old, new, renames);
-    let (front, back) = pairs.split_at(pairs.len() / 2);
-    std::thread::scope(|scope| {
-        let back = scope.spawn(|| comparison.all(back));
-        let mut findings = comparison.all(front);
-        match back.join() {
-            Ok(more) => findings.extend(more),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        findings
-    })
+    // Large sections are neighbours, since they have names in common: each thread takes every second one.
+    let every_second = |from| -> Vec<Vec<Finding>> {
+        let own = pairs.iter().skip(from).step_by(2);
+        let mut interner = Interner::default();
+        own.map(|pair| comparison.one(pair, &mut interner))
+            .collect()
+    };
+    let (even, odd) = side_by_side(|| every_second(0), || every_second(1));
+    let mut odd = odd.into_iter();
+    let in_order = even
+        .into_iter()
+        .flat_map(|even| [even, odd.next().unwrap_or_default()]);
+    in_order.flatten().collect()
 }
 
 /// The part of a comparison that is the same for all pairs of sections.
@@ -50,11 +54,7 @@ struct Comparison<'c> {
 }
 
 impl Comparison<'_> {
-    fn all(&self, pairs: &[Pair]) -> Vec<Finding> {
-        pairs.iter().flat_map(|pair| self.one(pair)).collect()
-    }
-
-    fn one(&self, pair: &Pair) -> Vec<Finding> {
+    fn one<'d>(&self, pair: &Pair<'d>, interner: &mut Interner<'d>) -> Vec<Finding> {
         let directions = self.directions.iter();
         match pair {
             Pair::Both { old, new, known } => {
@@ -65,7 +65,7 @@ impl Comparison<'_> {
                 let between: Vec<Finding> = directions
                     .flat_map(|&direction| {
                         let wording = Wording::by_age(direction);
-                        sections::compare(old, new, known, wording, self.renames)
+                        sections::compare(old, new, known, wording, self.renames, interner)
                     })
                     .filter(|found| !is_own(found))
                     .collect();

@@ -132,29 +132,33 @@ impl Defect {
 }
 
 /// A walk through a description and all that is nested in it.
-#[derive(Default)]
-struct Search {
-    path: Vec<String>,
+struct Search<'d> {
+    path: Vec<&'d str>,
     found: Vec<Defect>,
 }
 
-impl Search {
-    fn of(root: &Vmsd) -> Vec<Defect> {
+impl<'d> Search<'d> {
+    fn of(root: &'d Vmsd) -> Vec<Defect> {
         let mut search = Search {
-            path: vec![root.name.clone()],
+            path: vec![&root.name],
             found: Vec::new(),
         };
         search.description(root);
         search.found
     }
 
-    fn description(&mut self, description: &Vmsd) {
+    /// Returns where the walk is, as a finding has it.
+    fn path(&self) -> Vec<String> {
+        self.path.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn description(&mut self, description: &'d Vmsd) {
         for field in description.fields() {
             let inner = field.description.as_deref();
             if !is_never_sent(description, field) && inner.is_none() {
                 continue;
             }
-            self.path.push(field.name.clone());
+            self.path.push(&field.name);
             if is_never_sent(description, field) {
                 self.never_sent(description, field);
             }
@@ -165,7 +169,7 @@ impl Search {
         }
         let subsections = &description.subsections;
         for (at, subsection) in subsections.iter().enumerate() {
-            self.path.push(subsection.name.clone());
+            self.path.push(&subsection.name);
             let before = &subsections[..at];
             if let Some(first) = before.iter().find(|s| s.name == subsection.name) {
                 self.ambiguous(first, subsection);
@@ -189,7 +193,7 @@ impl Search {
                 description: description.name.clone(),
                 version: description.version_id,
             },
-            path: self.path.clone(),
+            path: self.path(),
             shape: Shape {
                 size: Some(field.size),
                 num: field.num,
@@ -209,7 +213,7 @@ impl Search {
             kind: Kind::Ambiguous {
                 same_content: first == second,
             },
-            path: self.path.clone(),
+            path: self.path(),
             shape: Shape {
                 version_id: Some(second.version_id),
                 fields: fields.collect(),
@@ -224,7 +228,7 @@ impl Search {
             kind: Kind::Unreachable {
                 description: description.name.clone(),
             },
-            path: self.path.clone(),
+            path: self.path(),
             shape: Shape {
                 name: Some(description.name.clone()),
                 ..Shape::default()

@@ -1,8 +1,8 @@
 //! Pairing of the sections of one build with those of the other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compare::renames::Renames;
 use crate::vmstate::dump::{Dump, Section};
@@ -58,7 +58,7 @@ pub(crate) fn pair_sections<'d>(
         }
     }
     let mut renamed: BTreeMap<&str, (&Section, Option<String>)> = BTreeMap::new();
-    let mut taken = HashSet::new();
+    let mut taken = FxHashSet::default();
     for (vmsd, (olds, news)) in &lone {
         for section in olds {
             let known = news.iter().find_map(|candidate| {

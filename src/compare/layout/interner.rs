@@ -24,6 +24,11 @@ pub(crate) struct Interner<'d> {
 pub(crate) const ROOT: Id = 0;
 
 impl<'d> Interner<'d> {
+    /// Forgets the places of items that are no longer needed; names and paths stay.
+    pub(crate) fn forget_places(&mut self) {
+        self.places.clear();
+    }
+
     fn name(&mut self, name: &'d str) -> Id {
         let next = self.names.len() as Id + 1;
         *self.names.entry(name).or_insert(next)

@@ -63,10 +63,17 @@ impl<'d> Layout<'d> {
         }
     }
 
-    /// Tells whether nothing at all differs, so that nothing needs to be laid out.
+    /// Tells whether nothing differs on the wire, as far as that is seen without laying it out.
     pub(crate) fn is_same(self, other: Layout) -> bool {
         match (self, other) {
-            (Layout::Dumped(ours), Layout::Dumped(theirs)) => ours.vmsd == theirs.vmsd,
+            (Layout::Dumped(ours), Layout::Dumped(theirs)) => {
+                ours.vmsd == theirs.vmsd
+                    || match (ours.states_lengths, theirs.states_lengths) {
+                        (true, false) => vmsd::is_same_but_for_lengths(ours.vmsd, theirs.vmsd),
+                        (false, true) => vmsd::is_same_but_for_lengths(theirs.vmsd, ours.vmsd),
+                        (true, true) | (false, false) => false,
+                    }
+            }
             (Layout::Sent(ours), Layout::Sent(theirs)) => ours == theirs,
             _ => false,
         }

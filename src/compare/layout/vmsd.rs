@@ -20,7 +20,8 @@ pub(crate) fn items<'d>(
     header_version: i64,
     counterpart: Option<&'d Vmsd>,
 ) -> Vec<Item<'d>> {
-    let mut items = Vec::new();
+    let (fields, subsections) = (dumped.vmsd.fields(), &dumped.vmsd.subsections);
+    let mut items = Vec::with_capacity(fields.len() + subsections.len());
     let mut walk = Walk {
         interner,
         states_lengths: dumped.states_lengths,
@@ -34,6 +35,41 @@ pub(crate) fn items<'d>(
     };
     walk.description(dumped.vmsd, header_version, counterpart, around, &mut items);
     items
+}
+
+/// Tells whether two descriptions are laid out alike, of which only one states the lengths of arrays: the other's are taken
+/// from it. No version is refused.
+pub(crate) fn is_same_but_for_lengths(stated: &Vmsd, unstated: &Vmsd) -> bool {
+    let field = |stated: &VmsdField, unstated: &VmsdField| {
+        stated.size == unstated.size
+            && stated.version_id == unstated.version_id
+            && stated.conditional == unstated.conditional
+            // It is not sent, and the other build does not say so.
+            && stated.num != Some(0)
+            && stated.name == unstated.name
+            && match (&stated.description, &unstated.description) {
+                (Some(stated), Some(unstated)) => is_same_but_for_lengths(stated, unstated),
+                (None, None) => true,
+                _ => false,
+            }
+    };
+    let (fields, others) = (stated.fields(), unstated.fields());
+    let (subsections, other_subsections) = (&stated.subsections, &unstated.subsections);
+    stated.name == unstated.name
+        && stated.version_id == unstated.version_id
+        && stated.minimum_version_id == unstated.minimum_version_id
+        && stated.minimum_version_id <= stated.version_id
+        && stated.fields.is_some() == unstated.fields.is_some()
+        && fields.len() == others.len()
+        && fields
+            .iter()
+            .zip(others)
+            .all(|(one, other)| field(one, other))
+        && subsections.len() == other_subsections.len()
+        && subsections
+            .iter()
+            .zip(other_subsections)
+            .all(|(one, other)| is_same_but_for_lengths(one, other))
 }
 
 /// The structures around a field, and what follows from them.
@@ -60,14 +96,10 @@ impl<'d> Walk<'_, 'd> {
         around: Around,
         items: &mut Vec<Item<'d>>,
     ) {
-        let counterpart = counterpart.map(ByName::new);
-        let mut seen = FxHashMap::default();
-        for field in description.fields() {
-            let twin = counterpart.as_ref().and_then(|fields| {
-                let nth = seen.entry(field.name.as_str()).or_insert(0usize);
-                *nth += 1;
-                fields.get(&field.name, *nth - 1)
-            });
+        let fields = description.fields();
+        let mut twins = counterpart.map(|other| Twins::new(fields, other.fields()));
+        for (at, field) in fields.iter().enumerate() {
+            let twin = twins.as_mut().and_then(|twins| twins.of(at, field));
             self.field(description, field, version, twin, around, items);
         }
         // A loader finds subsections by name, so their order among themselves says nothing. Of several
@@ -171,19 +203,131 @@ impl<'d> Walk<'_, 'd> {
     }
 }
 
-/// Fields of a description by name and occurrence.
-struct ByName<'d>(FxHashMap<&'d str, Vec<&'d VmsdField>>);
+/// The fields of the other build's description, for each field the one of that name.
+enum Twins<'d> {
+    /// All names are the same, one for one.
+    InStep(&'d [VmsdField]),
+    /// By name and occurrence, and the number of occurrences so far.
+    ByName(FxHashMap<&'d str, (Vec<&'d VmsdField>, usize)>),
+}
 
-impl<'d> ByName<'d> {
-    fn new(description: &'d Vmsd) -> Self {
-        let mut by_name: FxHashMap<&str, Vec<&VmsdField>> = FxHashMap::default();
-        for field in description.fields() {
-            by_name.entry(&field.name).or_default().push(field);
+impl<'d> Twins<'d> {
+    fn new(fields: &[VmsdField], others: &'d [VmsdField]) -> Self {
+        if fields.len() == others.len() && fields.iter().zip(others).all(|(a, b)| a.name == b.name)
+        {
+            return Twins::InStep(others);
         }
-        ByName(by_name)
+        let mut by_name: FxHashMap<&str, (Vec<&VmsdField>, usize)> = FxHashMap::default();
+        for other in others {
+            by_name.entry(&other.name).or_default().0.push(other);
+        }
+        Twins::ByName(by_name)
     }
 
-    fn get(&self, name: &str, nth: usize) -> Option<&'d VmsdField> {
-        self.0.get(name)?.get(nth).copied()
+    /// Returns the counterpart of a field in its place; to be asked for each in turn.
+    fn of(&mut self, at: usize, field: &VmsdField) -> Option<&'d VmsdField> {
+        match self {
+            Twins::InStep(others) => others.get(at),
+            Twins::ByName(others) => {
+                let (others, seen) = others.get_mut(field.name.as_str())?;
+                *seen += 1;
+                others.get(*seen - 1).copied()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(size: u64, num: Option<u64>, description: Option<Vmsd>) -> VmsdField {
+        VmsdField {
+            name: "f".to_owned(),
+            version_id: 0,
+            conditional: false,
+            num,
+            size,
+            description: description.map(Box::new),
+        }
+    }
+
+    fn description(field: VmsdField, subsections: Vec<Vmsd>) -> Vmsd {
+        Vmsd {
+            name: "d".to_owned(),
+            version_id: 2,
+            minimum_version_id: 1,
+            fields: Some(vec![field]),
+            subsections,
+        }
+    }
+
+    #[test]
+    fn only_lengths_that_one_build_does_not_state_are_passed_over() {
+        // A field, one in a structure in an array, and one in a subsection.
+        let whole = |num: [Option<u64>; 3], size: u64| {
+            let inner = description(field(size, num[1], None), Vec::new());
+            let subsection = description(field(1, num[2], None), Vec::new());
+            description(field(4, num[0], Some(inner)), vec![subsection])
+        };
+        let unstated = whole([None; 3], 8);
+        let stated = whole([Some(3), Some(1), Some(9)], 8);
+        assert!(is_same_but_for_lengths(&stated, &unstated));
+        for at in 0..3 {
+            let mut num = [Some(3), Some(1), Some(9)];
+            num[at] = Some(0);
+            assert!(!is_same_but_for_lengths(&whole(num, 8), &unstated));
+        }
+        assert!(!is_same_but_for_lengths(&stated, &whole([None; 3], 4)));
+        let others: [fn(&mut Vmsd); 6] = [
+            |other| other.name.push('x'),
+            |other| other.version_id = 3,
+            |other| other.minimum_version_id = 2,
+            |other| other.fields = None,
+            |other| other.subsections.clear(),
+            |other| other.subsections[0].version_id = 3,
+        ];
+        for change in others {
+            let mut other = unstated.clone();
+            change(&mut other);
+            assert!(!is_same_but_for_lengths(&stated, &other), "{other:?}");
+        }
+        // Each refuses what the other sends.
+        let refused = |mut one: Vmsd| {
+            one.minimum_version_id = 3;
+            one
+        };
+        assert!(!is_same_but_for_lengths(
+            &refused(stated),
+            &refused(unstated)
+        ));
+    }
+
+    #[test]
+    fn a_field_has_its_twin_by_name_and_occurrence() {
+        let named = |name: &str, size: u64| VmsdField {
+            name: name.to_owned(),
+            ..field(size, None, None)
+        };
+        let ours = [named("a", 0), named("b", 0), named("a", 0), named("c", 0)];
+        for (others, twins) in [
+            (
+                vec![named("a", 1), named("b", 2), named("a", 3), named("c", 4)],
+                [Some(1), Some(2), Some(3), Some(4)],
+            ),
+            (
+                vec![named("c", 1), named("a", 2), named("x", 3), named("a", 4)],
+                [Some(2), None, Some(4), Some(1)],
+            ),
+            (vec![named("a", 1)], [Some(1), None, None, None]),
+        ] {
+            let mut found = Twins::new(&ours, &others);
+            let found = ours
+                .iter()
+                .enumerate()
+                .map(|(at, field)| found.of(at, field));
+            let sizes: Vec<Option<u64>> = found.map(|twin| twin.map(|twin| twin.size)).collect();
+            assert_eq!(sizes, twins);
+        }
     }
 }

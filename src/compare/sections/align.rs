@@ -61,7 +61,22 @@ fn lengths_agree(old: &Item, new: &Item) -> bool {
         || new.num.is_none()
 }
 
+/// Tells whether each item matches the one in the same place, as those of most sections do.
+fn in_step(old: &[Item], new: &[Item]) -> bool {
+    let with_length = states_lengths(old) && states_lengths(new);
+    let of = |item: &Item| label(item, item.path, with_length);
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(old, new)| of(old) == of(new) && lengths_agree(old, new))
+}
+
 pub(crate) fn align(old: &[Item], new: &[Item]) -> Vec<Step> {
+    if in_step(old, new) {
+        let both = 0..old.len();
+        return both.map(|at| Step::Match { old: at, new: at }).collect();
+    }
     let fields = |items: &[Item]| -> Vec<usize> {
         (0..items.len())
             .filter(|&i| !items[i].is_subsection())

@@ -33,20 +33,22 @@ pub(crate) struct Subject<'d> {
 }
 
 /// Compares two sections that are one in the direction of the wording. `known` is why types of
-/// different names are one.
+/// different names are one. Comparisons of sections that have names in common may share an interner.
 pub(crate) fn compare<'d>(
     old: Subject<'d>,
     new: Subject<'d>,
     known: Option<&str>,
     wording: Wording,
     renames: &dyn Renames,
+    interner: &mut Interner<'d>,
 ) -> Vec<Finding> {
+    interner.forget_places();
     let mut comparison = Comparison {
         old,
         new,
         wording,
         renames,
-        interner: Interner::default(),
+        interner,
         findings: Vec::new(),
     };
     comparison.sections(known);
@@ -59,7 +61,7 @@ struct Comparison<'d, 'k> {
     new: Subject<'d>,
     wording: Wording,
     renames: &'k dyn Renames,
-    interner: Interner<'d>,
+    interner: &'k mut Interner<'d>,
     findings: Vec<Finding>,
 }
 
@@ -140,8 +142,8 @@ impl<'d> Comparison<'d, '_> {
     fn layouts(&mut self, old: Layout<'d>, new: Layout<'d>, scope: &Scope) {
         let (source, _) = self.source_destination(old, new);
         let version = source.version_id();
-        let old_items = old.lay_out(&mut self.interner, version, new);
-        let new_items = new.lay_out(&mut self.interner, version, old);
+        let old_items = old.lay_out(self.interner, version, new);
+        let new_items = new.lay_out(self.interner, version, old);
         self.sequences(&old_items, &new_items, scope);
     }
 
@@ -315,7 +317,7 @@ impl<'d> Comparison<'d, '_> {
         let old: Vec<&Item> = change.old.iter().map(|&i| &run.old[i]).collect();
         let new: Vec<&Item> = change.new.iter().map(|&j| &run.new[j]).collect();
         let spot = Spot {
-            interner: &self.interner,
+            interner: self.interner,
             wording: self.wording,
             old: &old,
             new: &new,
@@ -325,7 +327,7 @@ impl<'d> Comparison<'d, '_> {
         let message = spot.message(change.rule, change.known.as_deref());
         let sides = (spot.shape(Build::Old), spot.shape(Build::New));
         let key = spot.change();
-        let context = run.context(&self.interner, change);
+        let context = run.context(self.interner, change);
         let items = spot.items(change.rule, change.known.is_some());
         // What the destination skips is no loss.
         let harmless = change.rule == Rule::FieldPadded && spot.read_from_padding().is_empty();

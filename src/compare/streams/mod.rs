@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use crate::compare::layout::{Layout, SentLayout, empty_in};
+use crate::compare::layout::{Interner, Layout, SentLayout, empty_in};
 use crate::compare::renames::Renames;
 use crate::compare::sections;
 use crate::compare::sections::{Subject, Wording};
@@ -145,7 +145,8 @@ pub(crate) fn compare_sections(
             known: known(destination, dump),
             wording,
         };
-        for mut finding in sections::compare(of_old, of_new, None, wording, renames) {
+        let interner = &mut Interner::default();
+        for mut finding in sections::compare(of_old, of_new, None, wording, renames, interner) {
             let doubt = pair.judge(&mut finding);
             differences.push(Difference { finding, doubt });
         }

@@ -1,6 +1,8 @@
 //! Groups for every format: findings of one change, cases of one cause.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
 
 use crate::model::Direction;
 use crate::model::Rule;
@@ -22,7 +24,7 @@ pub(crate) fn findings<'f>(
     findings: impl IntoIterator<Item = &'f Finding>,
 ) -> Vec<Vec<&'f Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    let mut places: HashMap<FindingKey, usize> = HashMap::new();
+    let mut places: FxHashMap<FindingKey, usize> = FxHashMap::default();
     for finding in findings {
         let key = FindingKey::of(finding);
         match places.get(&key) {

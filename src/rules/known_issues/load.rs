@@ -7,7 +7,6 @@ use serde::Deserialize;
 use toml::Spanned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::data::data_files;
 use crate::input::read_listed_text;
 use crate::model::{Date, Direction, MachineNames, Pattern, Rule, Version, hidden_line};
 use crate::qemu::machine;
@@ -16,17 +15,17 @@ use crate::rules::known_issues::{
     Absent, Break, Condition, KnownIssues, Place, Refused, Rename, Renamed, Unrelated, Volatile,
 };
 
-const SHIPPED: &[(&str, &str)] = data_files!(
-    "rename-lists":
-    "sections",
-    "descriptions",
-    "fields",
-    "known-conditions",
-    "absent-devices",
-    "volatile-fields",
-    "unrelated-properties",
-    "deliberate-breaks",
-);
+/// The shipped lists, as `build.rs` makes them.
+const SHIPPED: &str = include_str!(concat!(env!("OUT_DIR"), "/known-issues.json"));
+
+/// Its form.
+#[derive(Deserialize)]
+struct Shipped {
+    /// A hash of all files, in their order.
+    digest: u64,
+    /// Each with its file.
+    lists: Vec<(String, Tables)>,
+}
 
 /// A list file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +63,11 @@ fn filled_in(name: &str, text: &str) -> Result<(), ListError> {
     for entry in tables.values().flatten() {
         let keys = entry.get_ref().iter();
         if let Some((key, _)) = keys.into_iter().find(|(_, value)| has_placeholder(value)) {
-            return Err(refused(
-                Lines::of(text).place(name, entry.span().start),
-                format!("`{key}` is still to be filled in"),
-            ));
+            let place = Place {
+                file: name.to_owned(),
+                line: Lines::of(text).line(entry.span().start),
+            };
+            return Err(refused(place, format!("`{key}` is still to be filled in")));
         }
     }
     Ok(())
@@ -96,28 +96,60 @@ impl Lines {
         )
     }
 
-    /// Returns the place of an entry that begins at this byte.
-    fn place(&self, name: &str, offset: usize) -> Place {
-        Place {
-            file: name.to_owned(),
-            line: 1 + self.0.partition_point(|&end| end < offset),
-        }
+    /// Returns the line of what begins at this byte.
+    fn line(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|&end| end < offset)
+    }
+
+    fn of_entries<T>(&self, entries: Vec<Spanned<T>>) -> Vec<Lined<T>> {
+        let entries = entries.into_iter();
+        entries
+            .map(|entry| (self.line(entry.span().start), entry.into_inner()))
+            .collect()
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    section: Vec<Spanned<Rename>>,
-    description: Vec<Spanned<Rename>>,
-    field: Vec<Spanned<Rename>>,
-    condition: Vec<Spanned<Condition>>,
-    absent: Vec<Spanned<Absent>>,
-    property: Vec<Spanned<Unrelated>>,
-    r#break: Vec<Spanned<RawBreak>>,
-    volatile: Vec<Spanned<Volatile>>,
-    migration: Vec<Spanned<Refused>>,
-    failure: Vec<Spanned<RawFailure>>,
+/// Gives a struct for the tables of a list, whose entries say where they are.
+macro_rules! tables {
+    ($name:ident, $placed:ident) => {
+        #[derive(Deserialize, Default)]
+        #[serde(deny_unknown_fields, default)]
+        struct $name {
+            section: Vec<$placed<Rename>>,
+            description: Vec<$placed<Rename>>,
+            field: Vec<$placed<Rename>>,
+            condition: Vec<$placed<Condition>>,
+            absent: Vec<$placed<Absent>>,
+            property: Vec<$placed<Unrelated>>,
+            r#break: Vec<$placed<RawBreak>>,
+            volatile: Vec<$placed<Volatile>>,
+            migration: Vec<$placed<Refused>>,
+            failure: Vec<$placed<RawFailure>>,
+        }
+    };
+}
+
+/// An entry, and its line.
+type Lined<T> = (usize, T);
+tables!(File, Spanned);
+tables!(Tables, Lined);
+
+impl File {
+    fn into_tables(self, text: &str) -> Tables {
+        let lines = &Lines::of(text);
+        Tables {
+            section: lines.of_entries(self.section),
+            description: lines.of_entries(self.description),
+            field: lines.of_entries(self.field),
+            condition: lines.of_entries(self.condition),
+            absent: lines.of_entries(self.absent),
+            property: lines.of_entries(self.property),
+            r#break: lines.of_entries(self.r#break),
+            volatile: lines.of_entries(self.volatile),
+            migration: lines.of_entries(self.migration),
+            failure: lines.of_entries(self.failure),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -150,9 +182,15 @@ impl KnownIssues {
             today: Date::today(),
             ..KnownIssues::default()
         };
-        for (name, text) in SHIPPED {
-            lists.add(name, text)?;
+        let shipped: Shipped = match serde_json::from_str(SHIPPED) {
+            Ok(shipped) => shipped,
+            // It is part of the program; every test of it reads it.
+            Err(error) => panic!("the shipped lists are malformed: {error}"),
+        };
+        for (name, tables) in shipped.lists {
+            lists.add_tables(&name, tables)?;
         }
+        lists.all = shipped.digest;
         for folder in folders {
             lists.add_folder(folder)?;
             tracing::debug!(folder = %folder.display(), "read lists");
@@ -203,16 +241,25 @@ impl KnownIssues {
             file: name.to_owned(),
             reason: e.to_string().trim_end().to_owned(),
         })?;
-        let lines = Lines::of(text);
-        let place = |offset: usize| lines.place(name, offset);
+        self.add_tables(name, file.into_tables(text))
+    }
+
+    /// Adds the entries of one list.
+    ///
+    /// # Errors
+    /// One is too wide.
+    fn add_tables(&mut self, name: &str, file: Tables) -> Result<(), ListError> {
+        let place = |line: usize| Place {
+            file: name.to_owned(),
+            line,
+        };
         for (what, entries) in [
             (Renamed::Section, file.section),
             (Renamed::Description, file.description),
             (Renamed::Field, file.field),
         ] {
-            for entry in entries {
-                let place = place(entry.span().start);
-                let entry = entry.into_inner();
+            for (line, entry) in entries {
+                let place = place(line);
                 let entry = Rename {
                     what,
                     place,
@@ -225,9 +272,8 @@ impl KnownIssues {
                 self.renames.push(entry);
             }
         }
-        for entry in file.condition {
-            let place = place(entry.span().start);
-            let entry = entry.into_inner();
+        for (line, entry) in file.condition {
+            let place = place(line);
             if entry.items.is_empty() {
                 return Err(refused(
                     place,
@@ -237,14 +283,12 @@ impl KnownIssues {
             in_order(entry.after, entry.by, &place)?;
             self.conditions.push(Condition { place, ..entry });
         }
-        for entry in file.absent {
-            let place = place(entry.span().start);
-            let entry = entry.into_inner();
+        for (line, entry) in file.absent {
+            let place = place(line);
             self.absent.push(Absent { place, ..entry });
         }
-        for entry in file.volatile {
-            let place = place(entry.span().start);
-            let entry = entry.into_inner();
+        for (line, entry) in file.volatile {
+            let place = place(line);
             if entry.fields.is_empty() || entry.fields.iter().any(Pattern::fits_all) {
                 return Err(refused(
                     place,
@@ -257,9 +301,8 @@ impl KnownIssues {
             }
             self.volatile.push(Volatile { place, ..entry });
         }
-        for entry in file.property {
-            let place = place(entry.span().start);
-            let entry = entry.into_inner();
+        for (line, entry) in file.property {
+            let place = place(line);
             let every = |patterns: &[Pattern]| patterns.iter().any(Pattern::fits_all);
             let fault = if entry.types.is_empty() || entry.names.is_empty() {
                 Some("types and names may not be empty; write [\"*\"] for every one")
@@ -273,17 +316,16 @@ impl KnownIssues {
             }
             self.unrelated.push(entry);
         }
-        for entry in file.r#break {
-            let place = place(entry.span().start);
-            self.breaks.push(deliberate(entry.into_inner(), place)?);
+        for (line, entry) in file.r#break {
+            let place = place(line);
+            self.breaks.push(deliberate(entry, place)?);
         }
-        for entry in file.failure {
-            let place = place(entry.span().start);
-            self.failures.push(entry.into_inner().into_entry(place)?);
+        for (line, entry) in file.failure {
+            let place = place(line);
+            self.failures.push(entry.into_entry(place)?);
         }
-        for entry in file.migration {
-            let place = place(entry.span().start);
-            let entry = entry.into_inner();
+        for (line, entry) in file.migration {
+            let place = place(line);
             if entry.section.is_empty() || entry.machines.is_empty() {
                 return Err(refused(
                     place,
@@ -382,8 +424,12 @@ pub(crate) mod tests {
     use super::*;
 
     pub(in crate::rules::known_issues) fn lists(text: &str) -> Result<KnownIssues, ListError> {
+        lists_of("own.toml", text)
+    }
+
+    fn lists_of(name: &str, text: &str) -> Result<KnownIssues, ListError> {
         let mut lists = KnownIssues::default();
-        lists.add("own.toml", text)?;
+        lists.add(name, text)?;
         Ok(lists)
     }
 
@@ -415,10 +461,32 @@ reason = "the same 8 bytes"
 "#;
 
     #[test]
-    fn the_shipped_lists_can_be_read() {
-        let lists = KnownIssues::load(&[]).expect("they are part of the program");
-        assert!(lists.renames.len() > 50, "{}", lists.renames.len());
-        assert!(!lists.breaks.is_empty());
+    fn the_shipped_lists_are_the_files() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rename-lists");
+        let mut read = BTreeMap::new();
+        for file in std::fs::read_dir(folder).expect("the folder") {
+            let name = file.expect("readable").file_name();
+            let name = format!("rename-lists/{}", name.display());
+            let text = std::fs::read_to_string(&name).expect("readable");
+            if name.ends_with(".toml") {
+                // Of an entry that is wrong it says where.
+                lists_of(&name, &text).unwrap_or_else(|error| panic!("{error}"));
+                read.insert(name, text);
+            }
+        }
+        let shipped: Shipped = serde_json::from_str(SHIPPED).expect("well-formed");
+        assert_eq!(shipped.lists.len(), read.len(), "build.rs names each");
+        let mut lists = KnownIssues {
+            today: Date::today(),
+            ..KnownIssues::default()
+        };
+        for (name, _) in shipped.lists {
+            lists.add(&name, &read[&name]).expect("read before");
+        }
+        let ready = KnownIssues::load(&[]).expect("they are part of the program");
+        assert_eq!(format!("{ready:?}"), format!("{lists:?}"));
+        assert!(ready.renames.len() > 50, "{}", ready.renames.len());
+        assert!(!ready.breaks.is_empty());
     }
 
     #[test]

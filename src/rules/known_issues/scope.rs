@@ -229,16 +229,18 @@ impl<'k> Scope<'k> {
         let direction = entry.direction.unwrap_or(Direction::Forward);
         let in_order = || same_way(entry.rule, direction);
         let swapped = || same_way(entry.rule.mirror(), direction.reversed());
-        let holds = match Holds::of(entry.by, self.old, self.new) {
+        let holds = || match Holds::of(entry.by, self.old, self.new) {
             Holds::InOrder => in_order(),
             Holds::Swapped => swapped(),
             Holds::Perhaps => in_order() || swapped(),
             Holds::No => false,
         };
-        let machine = self.any_machine || entry.only_there || entry.machines.include(self.machine);
-        holds
-            && machine
-            && entry.section == finding.section
+        let machine =
+            || self.any_machine || entry.only_there || entry.machines.include(self.machine);
+        // The name of the section rules out nearly every entry.
+        entry.section == finding.section
+            && holds()
+            && machine()
             && finding.path.starts_with(&entry.path)
     }
 }
