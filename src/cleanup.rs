@@ -28,7 +28,7 @@ pub(crate) use folders::{OWN, SHOWN, TempFolder, end_dead_runs};
 pub(crate) use guard::guarding;
 pub(crate) use orphans::adopt_orphans;
 use process::Process;
-pub(crate) use process::{cpu_time, is_stopped};
+pub(crate) use process::{ProcessState, cpu_time, is_stopped};
 pub(crate) use run_id::mark_command;
 
 /// Time that the process waits for steps that must be whole before it ends regardless.

@@ -105,13 +105,14 @@ impl Search {
 mod tests {
     use super::*;
     use Judgement::{Fails, Passes, Untested};
+    use State::{Changed, EndUntested, Try, Unchanged};
 
     /// Searches builds of which each is known, and returns the end and the number of tries.
     fn searched(builds: &[Judgement]) -> (State, usize) {
         let mut search = Search::new(builds.len());
         for tries in 0.. {
             match search.state() {
-                State::Try(at) => search.record(at, builds[at]),
+                Try(at) => search.record(at, builds[at]),
                 end => return (end, tries),
             }
         }
@@ -127,7 +128,7 @@ mod tests {
                         .map(|at| if at < first { begin } else { end })
                         .collect();
                     let (found, tries) = searched(&builds);
-                    let wanted = State::Changed {
+                    let wanted = Changed {
                         before: first - 1,
                         first,
                         to: end,
@@ -148,7 +149,7 @@ mod tests {
             (vec![Passes, Passes, Fails, Untested, Untested, Fails], 1, 2),
         ] {
             let (found, _) = searched(&builds);
-            let wanted = State::Changed {
+            let wanted = Changed {
                 before,
                 first,
                 to: Fails,
@@ -159,22 +160,10 @@ mod tests {
 
     #[test]
     fn the_ends_are_tried_first_and_decide_whether_there_is_anything_to_find() {
-        assert_eq!(
-            searched(&[Untested, Passes, Fails]),
-            (State::EndUntested(0), 1)
-        );
-        assert_eq!(
-            searched(&[Passes, Fails, Untested]),
-            (State::EndUntested(2), 2)
-        );
-        assert_eq!(
-            searched(&[Passes, Fails, Passes]),
-            (State::Unchanged(Passes), 2)
-        );
-        assert_eq!(
-            searched(&[Fails, Passes, Fails]),
-            (State::Unchanged(Fails), 2)
-        );
-        assert_eq!(searched(&[Passes]), (State::Unchanged(Passes), 1));
+        assert_eq!(searched(&[Untested, Passes, Fails]), (EndUntested(0), 1));
+        assert_eq!(searched(&[Passes, Fails, Untested]), (EndUntested(2), 2));
+        assert_eq!(searched(&[Passes, Fails, Passes]), (Unchanged(Passes), 2));
+        assert_eq!(searched(&[Fails, Passes, Fails]), (Unchanged(Fails), 2));
+        assert_eq!(searched(&[Passes]), (Unchanged(Passes), 1));
     }
 }

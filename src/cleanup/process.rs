@@ -1,7 +1,9 @@
 //! Processes as the system shows them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
+use std::str::SplitWhitespace;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -31,6 +33,55 @@ impl Process {
     }
 }
 
+/// The state of a process, as the system sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProcessState {
+    Running,
+    /// It waits for something.
+    Sleeping,
+    /// It waits for a disk or the like, and not even a signal wakes it.
+    Uninterruptible,
+    /// A signal or a debugger stopped it.
+    Stopped,
+    /// It has ended.
+    Ended,
+}
+
+impl ProcessState {
+    /// Returns what a process does. `None` of one that the system does not show.
+    pub(crate) fn of(pid: u32) -> Option<ProcessState> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(ProcessState::read(&text)?.0)
+    }
+
+    /// Reads the state out of a `/proc/PID/stat`, and returns the fields behind it.
+    fn read(stat: &str) -> Option<(ProcessState, SplitWhitespace<'_>)> {
+        // A program's name may have anything in it, parentheses too.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        let state = match fields.next()? {
+            "R" => ProcessState::Running,
+            "D" => ProcessState::Uninterruptible,
+            "T" | "t" => ProcessState::Stopped,
+            "Z" | "X" => ProcessState::Ended,
+            _ => ProcessState::Sleeping,
+        };
+        Some((state, fields))
+    }
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProcessState::Running => "is running",
+            ProcessState::Sleeping => "is waiting",
+            ProcessState::Uninterruptible => "is waiting for a disk or the like",
+            ProcessState::Stopped => "is stopped by a signal or a debugger",
+            ProcessState::Ended => "has ended",
+        })
+    }
+}
+
 /// The contents of `/proc/PID/stat` for a process that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -39,8 +90,7 @@ pub(super) struct Stat {
     pub group: i32,
     /// Clock ticks that the processors were at work for it.
     worked: u64,
-    /// A signal or a debugger stopped it.
-    stopped: bool,
+    state: ProcessState,
 }
 
 impl Stat {
@@ -49,15 +99,12 @@ impl Stat {
     }
 
     fn parse(pid: i32, text: &str) -> Option<Stat> {
-        // A program's name may have anything in it, parentheses too.
-        let (_, rest) = text.rsplit_once(')')?;
-        let mut fields = rest.split_whitespace();
-        let state = fields.next()?;
-        if matches!(state, "Z" | "X") {
+        let (state, mut fields) = ProcessState::read(text)?;
+        if state == ProcessState::Ended {
             return None;
         }
         Some(Stat {
-            stopped: matches!(state, "T" | "t"),
+            state,
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
             // Of its own, and of the system for it.
@@ -114,7 +161,7 @@ fn with_descendants(pids: &[i32]) -> Option<Vec<Stat>> {
 /// Tells whether a signal or a debugger has stopped one of some processes, or of those that descend from them.
 pub(crate) fn is_stopped(pids: &[i32]) -> bool {
     let such = with_descendants(pids).unwrap_or_default();
-    such.iter().any(|stat| stat.stopped)
+    such.iter().any(|stat| stat.state == ProcessState::Stopped)
 }
 
 /// Returns the time that the processors were at work for some processes and all that descend from them, as far as they
@@ -142,13 +189,17 @@ mod tests {
             parent: 1,
             group: 40,
             worked: 23,
-            stopped: false,
+            state: ProcessState::Sleeping,
         };
-        assert_eq!(stat(&format!("41 (a) b) S 1 40 3 4 {fields}")), Some(read));
-        assert_eq!(stat(&format!("41 (40 40) R 1 40 3 4 {fields}")), Some(read));
-        let stopped = stat(&format!("41 (a) T 1 40 3 4 {fields}"));
-        assert_eq!(stopped.map(|stat| stat.stopped), Some(true));
-        assert_eq!(stat(&format!("41 (a) Z 1 40 3 4 {fields}")), None);
+        for (name_and_state, state) in [
+            ("(a) b) S", Some(ProcessState::Sleeping)),
+            ("(40 40) R", Some(ProcessState::Running)),
+            ("(a) T", Some(ProcessState::Stopped)),
+            ("(a) Z", None),
+        ] {
+            let found = stat(&format!("41 {name_and_state} 1 40 3 4 {fields}"));
+            assert_eq!(found, state.map(|state| Stat { state, ..read }));
+        }
         assert_eq!(stat("41 (a) S 1 40"), None);
         assert_eq!(stat(""), None);
     }
@@ -161,7 +212,7 @@ mod tests {
                 parent,
                 group: pid,
                 worked: 0,
-                stopped: false,
+                state: ProcessState::Sleeping,
             };
             let all: Vec<Stat> = pairs.iter().map(stat).collect();
             Vec::from_iter(descendants(&all, ancestor))

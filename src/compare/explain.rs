@@ -16,10 +16,12 @@ mod sentence;
 mod tests;
 mod values;
 
+use std::collections::HashMap;
+
 use crate::compare::layout::empty_in;
 use crate::compare::renames::Renames;
 use crate::compare::streams;
-use crate::compare::streams::{Side, leaves};
+use crate::compare::streams::{Leaf, Side, leaves};
 use crate::model::{Direction, Rule};
 use crate::stream::tree::{Kind, Node, Section, SectionKind, Stream, Structure};
 
@@ -41,17 +43,27 @@ pub(crate) struct Blamed<'b> {
     pub field: Option<&'b str>,
     /// The lowest version of the section that it accepts, by its message.
     pub minimum: Option<i64>,
-    /// The value that it names as refused.
-    pub refused: Option<RefusedValue>,
+    /// The way in which it refused that, where it says so.
+    pub objection: Option<Objection>,
 }
 
-/// A value that a build names as refused.
+/// The way in which a build objects to a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RefusedValue {
+pub(crate) enum Objection {
     /// A byte of the PCI configuration space.
     ConfigByte { at: usize, sent: u8, own: u8 },
     /// Another value: the layouts agreed up to there.
-    Other,
+    Value,
+    /// The section does not end where the build has read to.
+    Length,
+    /// It died.
+    Death,
+}
+
+impl Objection {
+    fn is_to_a_value(self) -> bool {
+        matches!(self, Objection::ConfigByte { .. } | Objection::Value)
+    }
 }
 
 /// Explains why the destination refused `sent`. `expected` is the stream that the destination's build
@@ -68,7 +80,7 @@ pub(crate) fn explain<'s>(
         expected: expected.into(),
         minimum: blamed.and_then(|blamed| blamed.minimum),
         refused_at: None,
-        by_value: blamed.is_some_and(|blamed| blamed.refused.is_some()),
+        objection: blamed.and_then(|blamed| blamed.objection),
         renames,
         direction,
     };
@@ -85,8 +97,8 @@ pub(crate) fn explain<'s>(
         SectionKind::Iterative => None,
         SectionKind::Device => {
             let expected = case.twin(section);
-            let refused = match blamed.refused {
-                Some(RefusedValue::ConfigByte { at, sent, own }) => {
+            let refused = match blamed.objection {
+                Some(Objection::ConfigByte { at, sent, own }) => {
                     values::refused_config(section, expected, at, sent, own)
                 }
                 _ => None,
@@ -113,7 +125,7 @@ pub(crate) fn likely_refused<'s>(
         expected: expected.into(),
         minimum: None,
         refused_at: None,
-        by_value: false,
+        objection: None,
         renames,
         direction,
     };
@@ -163,8 +175,7 @@ struct Case<'c> {
     /// message.
     minimum: Option<i64>,
     refused_at: Option<RefusedAt<'c>>,
-    /// The build said that it refused a value, so that no length that the state chooses is to blame.
-    by_value: bool,
+    objection: Option<Objection>,
     renames: &'c dyn Renames,
     direction: Direction,
 }
@@ -304,7 +315,8 @@ impl Case<'_> {
         if let Some(RefusedAt { end, .. }) = self.refused_at {
             found.retain(|(_, one)| one.offset.is_none_or(|offset| offset < end));
         }
-        if self.by_value {
+        // No length that the state chooses is to blame then.
+        if self.objection.is_some_and(Objection::is_to_a_value) {
             found.retain(|(grade, _)| *grade != Grade::Elastic);
         }
         let grade = found.first()?.0;
@@ -354,12 +366,35 @@ impl Case<'_> {
         let up_to = self
             .refused_at
             .filter(|_| !self.candidates(section).is_empty());
-        let reason = Reason::ValueCheck {
-            unseen: unseen(section, expected),
+        let unseen = unseen(section, expected);
+        let differing = match self.objection {
+            // It says itself which.
+            Some(Objection::ConfigByte { .. } | Objection::Value) => Vec::new(),
+            Some(Objection::Length | Objection::Death) | None => {
+                differing(section, expected, &unseen)
+            }
+        };
+        let reason = Reason::SameLayout {
+            unseen,
             up_to: up_to.map(|refused| refused.field.to_owned()),
+            objection: self.objection,
+            differing,
         };
         Some(Explanation::of(section, reason))
     }
+}
+
+/// Returns the fields that have another value in either section, but those of which nothing more is known.
+fn differing(sent: &Section, expected: &Section, unseen: &[String]) -> Vec<String> {
+    let (sent, own) = (leaves(sent), leaves(expected));
+    let own: HashMap<&str, &Leaf> = own.iter().map(|leaf| (&*leaf.label, leaf)).collect();
+    let differs = |leaf: &&Leaf| {
+        let twin = own.get(&*leaf.label);
+        let is_unseen = leaf.path.last().is_some_and(|name| unseen.contains(name));
+        !is_unseen && twin.is_some_and(|twin| twin.bytes != leaf.bytes)
+    };
+    let differing = sent.iter().filter(differs);
+    differing.map(|leaf| leaf.label.clone()).collect()
 }
 
 /// Returns the fields whose insides the two streams do not show: those in a format of their own, and lists

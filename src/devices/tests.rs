@@ -228,75 +228,43 @@ fn a_guest_has_one_of_a_kind_and_the_set_makes_several_guests() {
 
 #[test]
 fn a_set_that_is_wrong_says_where() {
-    let device = |text: &str| format!("[[device]]\nid = 'x'\n{text}\n");
-    // The two lines of the head come first.
-    let cases = [
-        (device("drivr = 'y'"), "own.toml:5: unknown field `drivr`"),
+    let x = "[[device]]\nid = 'x'\n";
+    // Without the head, whose two lines come first, and without the first device where there is one.
+    for (before, text, wanted) in [
+        (x, "drivr = 'y'", "5: unknown field `drivr`"),
+        (x, "since = 'soon'", "5: \"soon\" is not a QEMU version"),
+        (x, "since = '8.0'\nuntil = '7.2'", "3: until is before"),
+        (x, "needs = ['y']", "3: `x` needs `y`, which is not here"),
+        (x, "needs = ['x']", "3: `x` needs itself in the end"),
+        (x, "[[device]]\nid = 'x'", "5: a second device `x`"),
         (
-            device("since = 'soon'"),
-            "own.toml:5: \"soon\" is not a QEMU version",
+            x,
+            "needs = ['y']\n[[device]]\nid = 'y'\nneeds = ['x']",
+            "3: `x` needs itself in the end",
         ),
         (
-            device("since = '8.0'\nuntil = '7.2'"),
-            "own.toml:3: until is before since",
+            x,
+            "[[device]]\nid = 'y'\nbus = 'x.0'",
+            "5: `y` sits on a bus of `x` and has to need it",
         ),
+        (x, "driver = 'y,id=z'", "3: `y,id=z` is not the name of"),
+        (x, "properties = { bus = 'b' }", "3: the property bus"),
+        (x, "properties = { a = 1.5 }", "5: a property is a text"),
+        (x, "backend = ['null']", "3: a backend starts with"),
+        (x, "migratable_since = '8.0'", "3: migratable_since without"),
+        (x, "unmigratable = ''", "3: a reason that says nothing"),
+        ("", "[[device]]\nid = '0'", "3: `0` is not an id"),
         (
-            device("needs = ['y']"),
-            "own.toml:3: `x` needs `y`, which is not here",
+            "",
+            "[[left_out]]\ndrivers = []\nreason = 'r'",
+            "3: left_out says",
         ),
-        (
-            device("needs = ['x']"),
-            "own.toml:3: `x` needs itself in the end",
-        ),
-        (device("") + &device(""), "own.toml:6: a second device `x`"),
-        (
-            device("needs = ['y']") + "[[device]]\nid = 'y'\nneeds = ['x']\n",
-            "own.toml:3: `x` needs itself in the end",
-        ),
-        (
-            device("") + "[[device]]\nid = 'y'\nbus = 'x.0'\n",
-            "own.toml:6: `y` sits on a bus of `x` and has to need it",
-        ),
-        (
-            device("driver = 'y,id=z'"),
-            "own.toml:3: `y,id=z` is not the name of a driver",
-        ),
-        (
-            device("properties = { bus = 'b' }"),
-            "own.toml:3: the property bus",
-        ),
-        (
-            device("properties = { a = 1.5 }"),
-            "own.toml:5: a property is a text",
-        ),
-        (
-            device("backend = ['null']"),
-            "own.toml:3: a backend starts with an option",
-        ),
-        (
-            device("migratable_since = '8.0'"),
-            "own.toml:3: migratable_since without",
-        ),
-        (
-            device("unmigratable = ''"),
-            "own.toml:3: a reason that says nothing",
-        ),
-        (
-            "[[device]]\nid = '0'".to_owned(),
-            "own.toml:3: `0` is not an id",
-        ),
-        (
-            "[[left_out]]\ndrivers = []\nreason = 'r'".to_owned(),
-            "own.toml:3: left_out says",
-        ),
-        ("[[device]]\n".to_owned(), "own.toml:3: missing field `id`"),
-    ];
-    for (text, wanted) in cases {
+        ("", "[[device]]", "3: missing field `id`"),
+    ] {
+        let text = format!("{before}{text}\n");
         let message = set(&text).expect_err(&text).to_string();
-        assert!(
-            message.starts_with(wanted),
-            "wanted {wanted:?} in {message:?}"
-        );
+        let wanted = format!("own.toml:{wanted}");
+        assert!(message.starts_with(&wanted), "{wanted:?}: {message:?}");
     }
 }
 

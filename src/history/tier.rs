@@ -297,6 +297,7 @@ mod tests {
     use super::*;
     use crate::history::{Access, BuildId, History, Kind, Purpose, Row, Tester};
     use crate::model::{Direction, Version};
+    use Outcome::{Broken, Crash, Fail, Hang, Lost, Pass, Skip};
 
     const KEY: &str = "pc-q35-7.2 q35/e1000/unix/forward";
 
@@ -379,11 +380,11 @@ mod tests {
             let mut past = Past::new();
             let mut hour = 0;
             while hour < promoted {
-                past.add(hour, Outcome::Pass);
+                past.add(hour, Pass);
                 hour += every;
             }
             assert_eq!(past.changes(), [], "every {every} hours");
-            past.add(promoted, Outcome::Pass);
+            past.add(promoted, Pass);
             assert_eq!(past.changes(), [(Tier::Gate, promoted)]);
             let reason = past.history.tier_changes(KEY, None).expect("read")[0].to_string();
             let wanted = "it passed 100 times in a row, and is observed since 1970-01-01";
@@ -396,37 +397,23 @@ mod tests {
         let mut past = Past::new();
         let day = 24;
         for number in 0..100 {
-            past.add(number * day, Outcome::Pass);
-            past.add_of(
-                Version::new(7, 2, 22),
-                number * day + 1,
-                Outcome::Broken,
-                None,
-            );
+            past.add(number * day, Pass);
+            past.add_of(Version::new(7, 2, 22), number * day + 1, Broken, None);
             past.add_of(
                 Version::new(7, 2, 22),
                 number * day + 2,
-                Outcome::Fail,
+                Fail,
                 Some("a list"),
             );
         }
         assert_eq!(past.changes(), [(Tier::Gate, 99 * day)]);
         let mut past = Past::new();
         for number in 0..=149 {
-            let outcome = if number == 49 {
-                Outcome::Lost
-            } else {
-                Outcome::Pass
-            };
+            let outcome = if number == 49 { Lost } else { Pass };
             // A point release of the old build is of the same series; another series is not.
             let micro = if number < 90 { 22 } else { 23 };
             past.add_of(Version::new(7, 2, micro), number * day, outcome, None);
-            past.add_of(
-                Version::new(7, 20, 0),
-                number * day + 1,
-                Outcome::Fail,
-                None,
-            );
+            past.add_of(Version::new(7, 20, 0), number * day + 1, Fail, None);
         }
         assert_eq!(past.changes(), [(Tier::Gate, 149 * day)]);
     }
@@ -444,24 +431,15 @@ mod tests {
                 history: past.history.tiers(rules),
                 ..past
             };
-            past.add(0, Outcome::Pass);
+            past.add(0, Pass);
             past
         };
         for (then, demoted) in [
-            (
-                vec![(1, Outcome::Fail), (2, Outcome::Fail), (24, Outcome::Fail)],
-                None,
-            ),
-            (vec![(1, Outcome::Fail), (25, Outcome::Crash)], Some(25)),
-            (
-                vec![(1, Outcome::Fail), (2, Outcome::Fail), (30, Outcome::Hang)],
-                Some(30),
-            ),
-            (
-                vec![(1, Outcome::Fail), (2, Outcome::Pass), (26, Outcome::Fail)],
-                None,
-            ),
-            (vec![(1, Outcome::Fail), (49, Outcome::Skip)], None),
+            (vec![(1, Fail), (2, Fail), (24, Fail)], None),
+            (vec![(1, Fail), (25, Crash)], Some(25)),
+            (vec![(1, Fail), (2, Fail), (30, Hang)], Some(30)),
+            (vec![(1, Fail), (2, Pass), (26, Fail)], None),
+            (vec![(1, Fail), (49, Skip)], None),
         ] {
             let mut past = gate();
             for (hour, outcome) in &then {
@@ -471,12 +449,12 @@ mod tests {
             wanted.extend(demoted.map(|hour| (Tier::Observe, hour)));
             assert_eq!(past.changes(), wanted, "{then:?}");
             let last = then.last().expect("one").0;
-            past.add(last + 1, Outcome::Pass);
+            past.add(last + 1, Pass);
             let again = demoted.map(|_| (Tier::Gate, last + 1));
             wanted.extend(again);
             assert_eq!(past.changes(), wanted, "{then:?}");
             // An older run that comes later changes nothing.
-            past.add(last, Outcome::Fail);
+            past.add(last, Fail);
             assert_eq!(past.changes(), wanted, "{then:?}");
         }
     }
@@ -486,21 +464,21 @@ mod tests {
         let mut past = Past::new();
         let build = Version::new(7, 2, 22);
         for number in 0..100 {
-            past.add_for(Purpose::Search, build, number * 24, Outcome::Pass, None);
+            past.add_for(Purpose::Search, build, number * 24, Pass, None);
         }
         assert_eq!(past.changes(), []);
         for number in 100..200 {
-            past.add(number * 24, Outcome::Pass);
-            past.add_for(Purpose::Search, build, number * 24, Outcome::Fail, None);
+            past.add(number * 24, Pass);
+            past.add_for(Purpose::Search, build, number * 24, Fail, None);
         }
         assert_eq!(
             past.changes().len(),
             1,
             "it is promoted after its own 100 runs"
         );
-        past.add_for(Purpose::Search, build, 201 * 24, Outcome::Fail, None);
-        past.add(202 * 24, Outcome::Fail);
-        past.add_for(Purpose::Search, build, 204 * 24, Outcome::Fail, None);
+        past.add_for(Purpose::Search, build, 201 * 24, Fail, None);
+        past.add(202 * 24, Fail);
+        past.add_for(Purpose::Search, build, 204 * 24, Fail, None);
         assert_eq!(
             past.changes().len(),
             1,
@@ -512,7 +490,7 @@ mod tests {
     fn a_tier_outlives_the_runs_that_gave_it_but_not_its_case() {
         let mut past = Past::new();
         for number in 0..100 {
-            past.add(number * 24, Outcome::Pass);
+            past.add(number * 24, Pass);
         }
         assert_eq!(past.changes().len(), 1);
         past.history.prune(99 * 24 * HOUR).expect("cut");

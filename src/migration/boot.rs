@@ -83,63 +83,59 @@ pub(crate) async fn boot(
     timeouts: &Timeouts,
     plain_boots: &PlainBoots,
 ) -> Result<(), BootError> {
-    let booted = first_heartbeat(vm, log, endpoint, launch, timeouts, plain_boots).await;
+    let limit = timeouts.boot.min(timeouts.leg);
+    let measure = async |limit| plain_boots.measure(endpoint, launch, limit).await;
+    let booted = first_heartbeat(vm, log, limit, measure).await;
     // A build whose monitor broke meanwhile does that here, whether or not its guest was quicker, and not in the
     // migration, which has not begun.
     if let Ok(()) | Err(BootError::Silent { .. }) = booted {
-        let answered = vm.answers().await;
-        answered.map_err(|error| BootError::Failed(error.to_string()))?;
+        vm.answers().await.map_err(failed)?;
     }
     booted
 }
 
-/// Starts the guest and waits for its first heartbeat.
+fn failed(error: impl std::fmt::Display) -> BootError {
+    BootError::Failed(error.to_string())
+}
+
+/// Starts the guest and waits for its first heartbeat. `measure` says how long the machine takes without devices.
 async fn first_heartbeat(
     vm: &mut Vm,
     log: &mut SerialLog,
-    endpoint: &Endpoint,
-    launch: &LaunchSpec,
-    timeouts: &Timeouts,
-    plain_boots: &PlainBoots,
+    limit: Duration,
+    measure: impl AsyncFnOnce(Duration) -> Plain,
 ) -> Result<(), BootError> {
-    let limit = timeouts.boot.min(timeouts.leg);
     let started = Instant::now();
-    let failed = |error: &dyn std::fmt::Display| BootError::Failed(error.to_string());
-    vm.cont().await.map_err(|error| failed(&error))?;
-    match vm
-        .wait_for_heartbeat(log, None, FIRST_LOOK.min(limit))
-        .await
-    {
-        Ok(_) => return Ok(()),
-        Err(HeartbeatError::Deadline(_)) => {}
-        Err(error) => return Err(failed(&error)),
+    let spoke = |heard| match heard {
+        Ok(_) => Ok(true),
+        Err(HeartbeatError::Deadline(_)) => Ok(false),
+        Err(error) => Err(failed(error)),
+    };
+    vm.cont().await.map_err(failed)?;
+    let first_look = FIRST_LOOK.min(limit);
+    if spoke(vm.wait_for_heartbeat(log, None, first_look).await)? {
+        return Ok(());
     }
     let left = |until: Duration| until.saturating_sub(started.elapsed());
     // It may print while the other is measured.
     let waits = vm.wait_for_heartbeat(log, None, left(limit));
     let plain = tokio::select! {
-        spoke = waits => match spoke {
-            Ok(_) => return Ok(()),
-            Err(HeartbeatError::Deadline(_)) => None,
-            Err(error) => return Err(failed(&error)),
+        heard = waits => match spoke(heard)? {
+            true => return Ok(()),
+            false => None,
         },
-        plain = plain_boots.measure(endpoint, launch, left(limit)) => match plain {
+        plain = measure(left(limit)) => match plain {
             Plain::After(plain) => Some(plain),
             Plain::Never => None,
         },
     };
     let deadline = plain.map_or(LEAST, |plain| LEAST.max(plain * FACTOR));
-    match vm
-        .wait_for_heartbeat(log, None, left(deadline.min(limit)))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(HeartbeatError::Deadline(_)) => {
-            let waited = started.elapsed();
-            Err(BootError::Silent { waited, plain })
-        }
-        Err(error) => Err(failed(&error)),
+    let rest = left(deadline.min(limit));
+    if spoke(vm.wait_for_heartbeat(log, None, rest).await)? {
+        return Ok(());
     }
+    let waited = started.elapsed();
+    Err(BootError::Silent { waited, plain })
 }
 
 /// Returns the time until the guest of a machine without devices works, if it does.

@@ -369,16 +369,7 @@ impl Cache {
         removed.retain(|entry| &entry.suite == suite);
         for entry in &removed {
             let suite_dir = self.suite(suite)?;
-            let lock = lock_file(&suite_dir, &entry.package)?;
-            let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
-                |(_, errno)| match errno {
-                    Errno::EWOULDBLOCK => CacheError::InUse {
-                        suite: suite.clone(),
-                        package: entry.package.clone(),
-                    },
-                    errno => at("locking", &entry.path)(errno.into()),
-                },
-            )?;
+            let _lock = lock_entry(&entry.path, suite, FlockArg::LockExclusiveNonblock)?;
             // A folder half removed must not pass for a build: it loses its name first. If this
             // process dies here, the next fetch removes the rest.
             let doomed = fetch_folder(&suite_dir)?;
@@ -419,9 +410,7 @@ impl Cache {
             if record(&path).is_none() {
                 continue;
             }
-            let lock = lock_file(&suite_dir, package)?;
-            let lock = Flock::lock(lock, FlockArg::LockShared)
-                .map_err(|(_, errno)| at("locking", &path)(errno.into()))?;
+            let lock = lock_entry(&path, suite, FlockArg::LockShared)?;
             // Another process may have removed it before the lock was ours.
             let root = path.join("root");
             let Some(record) = record(&path) else {
@@ -546,21 +535,13 @@ impl Fetching {
         let dir = File::open(&entry).map_err(at("opening", &entry))?;
         nix::unistd::syncfs(&dir).map_err(|errno| at("syncing", &entry)(errno.into()))?;
 
-        let package = &record.package;
-        let to = self.suite_dir.join(package);
+        let to = self.suite_dir.join(&record.package);
         // Another process may be removing, or running, an entry of this name that did not fit.
-        let lock = lock_file(&self.suite_dir, package)?;
         let how = match instead {
             Instead::OfOther => FlockArg::LockExclusive,
             Instead::OfDamaged => FlockArg::LockExclusiveNonblock,
         };
-        let _lock = Flock::lock(lock, how).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => CacheError::InUse {
-                suite: record.suite.clone(),
-                package: package.clone(),
-            },
-            errno => at("locking", &to)(errno.into()),
-        })?;
+        let _lock = lock_entry(&to, &record.suite, how)?;
         // No process removes our folder between the two steps.
         uninterrupted(|| {
             if fs::symlink_metadata(&to).is_ok() {
@@ -621,8 +602,17 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
     Ok(folders)
 }
 
-fn lock_file(suite_dir: &Path, package: &str) -> Result<File, CacheError> {
-    lock_at(&suite_dir.join(format!(".{package}.lock")))
+/// Locks an entry, which need not be there.
+fn lock_entry(entry: &Path, suite: &str, how: FlockArg) -> Result<Flock<File>, CacheError> {
+    let package = entry.file_name().unwrap_or_default().to_string_lossy();
+    let file = lock_at(&entry.with_file_name(format!(".{package}.lock")))?;
+    Flock::lock(file, how).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => CacheError::InUse {
+            suite: suite.to_owned(),
+            package: package.into_owned(),
+        },
+        errno => at("locking", entry)(errno.into()),
+    })
 }
 
 fn lock_at(path: &Path) -> Result<File, CacheError> {

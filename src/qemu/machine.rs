@@ -3,6 +3,7 @@
 mod map;
 mod missing;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -27,6 +28,9 @@ struct Table {
 struct Architecture {
     targets: Vec<String>,
     packages: Vec<String>,
+    /// Other names of a target, by the target.
+    #[serde(default)]
+    names: BTreeMap<String, Vec<String>>,
 }
 
 /// The needs of a family of machine types; a `[[machine]]` of `device-sets/machines.toml`.
@@ -114,6 +118,19 @@ pub fn packages(target: &str) -> Option<&'static [String]> {
         .iter()
         .find(|architecture| architecture.targets.iter().any(|name| name == target))
         .map(|architecture| architecture.packages.as_slice())
+}
+
+/// Returns the target of QEMU that others call by a name: `ppc64` for Debian's `ppc64el`.
+pub(crate) fn target_called(name: &str) -> Option<&'static str> {
+    let mut named = TABLE.architecture.iter().flat_map(|of| &of.names);
+    let called = named.find(|(_, names)| names.iter().any(|other| other == name));
+    called.map(|(target, _)| target.as_str())
+}
+
+/// Returns all targets of QEMU.
+pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
+    let all = TABLE.architecture.iter().flat_map(|of| &of.targets);
+    all.map(String::as_str)
 }
 
 /// The target that a machine's name means unless another is given: `x86_64` for `pc-q35-7.2`.
@@ -694,6 +711,13 @@ mod tests {
             profile("virt-9.0", Some("riscv64")).unwrap().architecture,
             "riscv64"
         );
+        for (target, names) in TABLE.architecture.iter().flat_map(|of| &of.names) {
+            assert!(packages(target).is_some(), "{target}");
+            for name in names {
+                assert_eq!(packages(name), None, "{name} is QEMU's own");
+                assert_eq!(target_called(name), Some(target.as_str()));
+            }
+        }
         for profile in &TABLE.machine {
             assert!(
                 packages(&profile.architecture).is_some(),

@@ -84,6 +84,9 @@ pub fn open(
     cache: &Cache,
     watcher: FetchWatcher<'_>,
 ) -> Result<Build, QemuError> {
+    if machine::target_called(arch).is_some() {
+        return Err(SpecError::unknown_architecture(arch).into());
+    }
     match arg {
         BuildArg::Dump(path) => Err(SpecError::DumpCannotRun(path.clone()).into()),
         BuildArg::Binary { label, path } => Ok(Build::binary(label, path)),
@@ -91,8 +94,8 @@ pub fn open(
             Ok(Build::binary(label, &spec::program_in(path, arch)?))
         }
         BuildArg::Debian { suite } => {
-            let packages = machine::packages(arch)
-                .ok_or_else(|| SpecError::UnknownArchitecture(arch.to_owned()))?;
+            let packages =
+                machine::packages(arch).ok_or_else(|| SpecError::unknown_architecture(arch))?;
             debian::open(suite, arch, packages, cache, watcher)
         }
     }

@@ -19,6 +19,7 @@ use tracing::{Level, Span, debug, debug_span};
 
 use crate::qemu::quote;
 
+pub(crate) use crate::cleanup::ProcessState;
 use crate::cleanup::{Group, mark_command, uninterrupted};
 use crate::model::visible_lines;
 
@@ -86,48 +87,6 @@ impl fmt::Display for Ended {
             },
             (None, None) => write!(f, "ended"),
         }
-    }
-}
-
-/// The state of a process, as the system sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProcessState {
-    Running,
-    /// It waits for something.
-    Sleeping,
-    /// It waits for a disk or the like, and not even a signal wakes it.
-    Uninterruptible,
-    /// A signal or a debugger stopped it.
-    Stopped,
-    /// It has ended.
-    Ended,
-}
-
-impl ProcessState {
-    /// Returns what a process does. `None` of one that the system does not show.
-    pub(crate) fn of(pid: u32) -> Option<ProcessState> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // A program's name may have anything in it, parentheses too.
-        let (_, rest) = stat.rsplit_once(')')?;
-        Some(match rest.split_whitespace().next()? {
-            "R" => ProcessState::Running,
-            "D" => ProcessState::Uninterruptible,
-            "T" | "t" => ProcessState::Stopped,
-            "Z" | "X" => ProcessState::Ended,
-            _ => ProcessState::Sleeping,
-        })
-    }
-}
-
-impl fmt::Display for ProcessState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProcessState::Running => "is running",
-            ProcessState::Sleeping => "is waiting",
-            ProcessState::Uninterruptible => "is waiting for a disk or the like",
-            ProcessState::Stopped => "is stopped by a signal or a debugger",
-            ProcessState::Ended => "has ended",
-        })
     }
 }
 

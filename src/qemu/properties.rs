@@ -238,6 +238,15 @@ impl Snapshot {
                         None => {}
                     }
                 }
+                // Before 7.1 a machine has no property of it.
+                if !object.properties.contains_key(MEMORY_SIZE) {
+                    let command = qmp::query_memory_size_summary {};
+                    let answer = unless_refused(session.execute(command, deadline).await)?;
+                    if let Some(summary) = answer {
+                        let size = summary.base_memory.into();
+                        object.insert(MEMORY_SIZE, size, Listed::default());
+                    }
+                }
                 continue;
             }
             if !types.contains_key(&type_name) {
@@ -332,6 +341,9 @@ fn is_feature(property: &ObjectPropertyInfo) -> bool {
 }
 
 const MACHINE: &str = "/machine";
+
+/// The part of a machine's configuration that says how much memory it has.
+const MEMORY_SIZE: &str = "memory.size";
 
 /// The type that holds devices and is none.
 const CONTAINER: &str = "container";

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::model::nearest;
 use crate::qemu::last_release::LAST_RELEASE;
+use crate::qemu::machine;
 
 /// The build that a user named, known to exist as far as that shows without fetching or running it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +66,14 @@ pub enum SpecError {
          as in debian:bookworm-backports"
     )]
     BadSuite(String),
-    #[error("{0:?} is not an architecture QEMU has, such as x86_64, aarch64, ppc64 or s390x")]
-    UnknownArchitecture(String),
+    #[error("{name:?} is not an architecture QEMU has{}", meant(.known_as, .near))]
+    UnknownArchitecture {
+        name: String,
+        /// QEMU's own name, where another project calls it so.
+        known_as: Option<&'static str>,
+        /// Similar names of QEMU's.
+        near: Vec<String>,
+    },
     #[error("{}: a vmstate dump cannot be run; a QEMU binary or debian:SUITE is needed here", .0.display())]
     DumpCannotRun(PathBuf),
     #[error(
@@ -85,7 +93,25 @@ pub enum SpecError {
     },
 }
 
+/// Says what a name that QEMU does not have may mean.
+fn meant(known_as: &Option<&str>, near: &[String]) -> String {
+    match (known_as, near) {
+        (Some(own), _) => format!(", which calls it {own}"),
+        (None, []) => ", such as x86_64, aarch64, ppc64 or s390x".to_owned(),
+        (None, near) => format!("; did you mean {}?", near.join(" or ")),
+    }
+}
+
 impl SpecError {
+    /// Refuses the name of an architecture, with what it may mean.
+    pub(super) fn unknown_architecture(name: &str) -> SpecError {
+        SpecError::UnknownArchitecture {
+            name: name.to_owned(),
+            known_as: machine::target_called(name),
+            near: nearest(name, machine::targets()),
+        }
+    }
+
     /// Tells whether there is no program where the argument says, although it may be there another time.
     pub(crate) fn is_missing_file(&self) -> bool {
         match self {
@@ -101,7 +127,7 @@ impl SpecError {
             | SpecError::BadSuite(_)
             | SpecError::LastReleaseAlone
             | SpecError::NoLastRelease { .. }
-            | SpecError::UnknownArchitecture(_)
+            | SpecError::UnknownArchitecture { .. }
             | SpecError::DumpCannotRun(_) => false,
         }
     }
@@ -196,7 +222,7 @@ fn programs_of(folder: &Path) -> Vec<PathBuf> {
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
             let target = name.and_then(|name| name.strip_prefix(PROGRAM));
-            target.is_some_and(|target| crate::qemu::machine::packages(target).is_some())
+            target.is_some_and(|target| machine::packages(target).is_some())
                 && path.is_file()
                 && is_executable(path)
         })
@@ -418,6 +444,30 @@ mod tests {
         ] {
             let error = parse(arg).expect_err(arg).to_string();
             assert!(error.contains(message), "{arg}: {error}");
+        }
+    }
+    #[test]
+    fn an_architecture_by_another_name_is_called_as_qemu_calls_it() {
+        // Debian's own that QEMU has not, by dpkg's table, the kernel's, and slips.
+        for (name, says) in [
+            ("amd64", ", which calls it x86_64"),
+            ("arm64", ", which calls it aarch64"),
+            ("armel", ", which calls it arm"),
+            ("armhf", ", which calls it arm"),
+            ("loong64", ", which calls it loongarch64"),
+            ("mips64r6el", ", which calls it mips64el"),
+            ("powerpc", ", which calls it ppc"),
+            ("ppc64el", ", which calls it ppc64"),
+            ("i686", ", which calls it i386"),
+            ("armv7l", ", which calls it arm"),
+            ("ppc64le", ", which calls it ppc64"),
+            ("x86-64", "; did you mean x86_64?"),
+            ("aarch46", "; did you mean aarch64?"),
+            ("vax", ", such as x86_64, aarch64, ppc64 or s390x"),
+        ] {
+            let error = SpecError::unknown_architecture(name).to_string();
+            let wanted = format!("{name:?} is not an architecture QEMU has{says}");
+            assert_eq!(error, wanted);
         }
     }
 }

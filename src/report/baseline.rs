@@ -414,6 +414,7 @@ mod tests {
     use super::*;
     use crate::model::BuildKind;
     use crate::report::{AD_HOC, Cause, Gate, Policy, ShardRef, TOGETHER, Verdict};
+    use BaselineStatus::{Fixed, New, Same};
 
     fn report(findings: Vec<Finding>, cases: Vec<Case>) -> Report {
         let build = BuildRef {
@@ -467,21 +468,21 @@ mod tests {
         };
         let one = |outcome, section| case("e1000", &["e1000"], outcome, section);
         for (then, now, wanted) in [
-            (one(Pass, None), one(Pass, None), BaselineStatus::Same),
-            (one(Pass, None), one(Lost, None), BaselineStatus::New),
-            (one(Pass, None), one(Skip, None), BaselineStatus::New),
-            (one(Fail, None), one(Pass, None), BaselineStatus::Fixed),
-            (one(Fail, None), one(Fail, None), BaselineStatus::Same),
-            (one(Fail, None), one(Crash, None), BaselineStatus::New),
+            (one(Pass, None), one(Pass, None), Same),
+            (one(Pass, None), one(Lost, None), New),
+            (one(Pass, None), one(Skip, None), New),
+            (one(Fail, None), one(Pass, None), Fixed),
+            (one(Fail, None), one(Fail, None), Same),
+            (one(Fail, None), one(Crash, None), New),
             (
                 one(Fail, Some("0000:00:01.0/e1000")),
                 one(Fail, Some("0000:00:02.0/e1000")),
-                BaselineStatus::Same,
+                Same,
             ),
             (
                 one(Fail, Some("0000:00:01.0/e1000")),
                 one(Fail, Some("0000:00:01.0/esp")),
-                BaselineStatus::New,
+                New,
             ),
             (
                 Case {
@@ -489,7 +490,7 @@ mod tests {
                     ..one(Fail, None)
                 },
                 one(Fail, None),
-                BaselineStatus::New,
+                New,
             ),
         ] {
             let words = format!("{:?} {:?}", then.outcome, now.outcome);
@@ -498,13 +499,13 @@ mod tests {
         // One name, other devices; and another number, the same devices.
         let ad_hoc = |device: &str| case(AD_HOC, &[device], Fail, None);
         let (other, gone) = status(ad_hoc("e1000"), ad_hoc("nvme"));
-        assert_eq!((other, gone), (Some(BaselineStatus::New), Some(1)));
+        assert_eq!((other, gone), (Some(New), Some(1)));
         let group = |number: usize| Case {
             id: format!("q35/together-{number}/unix/forward"),
             ..case(TOGETHER, &["a", "b"], Fail, None)
         };
         let (same, gone) = status(group(1), group(2));
-        assert_eq!((same, gone), (Some(BaselineStatus::Same), Some(0)));
+        assert_eq!((same, gone), (Some(Same), Some(0)));
     }
 
     #[test]
@@ -550,7 +551,7 @@ mod tests {
         let status = |now: Finding, then: &Report| {
             held(report(vec![now], vec![]), then).findings[0].baseline
         };
-        let (new, same) = (Some(BaselineStatus::New), Some(BaselineStatus::Same));
+        let (new, same) = (Some(New), Some(Same));
         assert_eq!(status(finding("a", &[], 1), &both), same);
         assert_eq!(
             status(finding("b", &[], 1), &both),

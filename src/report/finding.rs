@@ -318,6 +318,8 @@ pub struct FieldKey {
 pub struct Changed {
     /// The innermost description around it.
     pub description: String,
+    /// The path to it, from the vmsd name on.
+    pub path: Vec<String>,
     /// Its name in the old build.
     pub old: Option<String>,
     /// Its name in the new build.

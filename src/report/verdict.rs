@@ -90,6 +90,7 @@ mod tests {
     use super::*;
     use crate::model::{BuildKind, BuildRef, Direction};
     use crate::report::{CoveredSection, Level, NoticeKind, Reached};
+    use Verdict::{Compatible, Incompatible, Untested};
 
     fn report() -> Report {
         let build = BuildRef {
@@ -146,74 +147,24 @@ mod tests {
             strict: true,
             ..Policy::default()
         };
+        let of = |level| vec![finding(level, false)];
+        let allowed = vec![finding(Level::Error, true)];
+        let one = |outcome| vec![case(outcome, false)];
+        let excused = vec![case(Outcome::Lost, true)];
+        let two = vec![case(Outcome::Skip, false), case(Outcome::Pass, false)];
         for (findings, cases, strictly, wanted) in [
-            (vec![], vec![], false, Verdict::Compatible),
-            (
-                vec![finding(Level::Error, false)],
-                vec![],
-                false,
-                Verdict::Incompatible,
-            ),
-            (
-                vec![finding(Level::Error, true)],
-                vec![],
-                false,
-                Verdict::Compatible,
-            ),
-            (
-                vec![finding(Level::Warning, false)],
-                vec![],
-                false,
-                Verdict::Compatible,
-            ),
-            (
-                vec![finding(Level::Warning, false)],
-                vec![],
-                true,
-                Verdict::Incompatible,
-            ),
-            (
-                vec![finding(Level::Note, false)],
-                vec![],
-                true,
-                Verdict::Compatible,
-            ),
-            (
-                vec![],
-                vec![case(Outcome::Lost, false)],
-                false,
-                Verdict::Incompatible,
-            ),
-            (
-                vec![],
-                vec![case(Outcome::Lost, true)],
-                false,
-                Verdict::Compatible,
-            ),
-            (
-                vec![],
-                vec![case(Outcome::Skip, false)],
-                false,
-                Verdict::Untested,
-            ),
-            (
-                vec![],
-                vec![case(Outcome::Broken, false)],
-                false,
-                Verdict::Untested,
-            ),
-            (
-                vec![],
-                vec![case(Outcome::Skip, false), case(Outcome::Pass, false)],
-                false,
-                Verdict::Compatible,
-            ),
-            (
-                vec![finding(Level::Error, false)],
-                vec![case(Outcome::Skip, false)],
-                false,
-                Verdict::Incompatible,
-            ),
+            (vec![], vec![], false, Compatible),
+            (of(Level::Error), vec![], false, Incompatible),
+            (allowed, vec![], false, Compatible),
+            (of(Level::Warning), vec![], false, Compatible),
+            (of(Level::Warning), vec![], true, Incompatible),
+            (of(Level::Note), vec![], true, Compatible),
+            (vec![], one(Outcome::Lost), false, Incompatible),
+            (vec![], excused, false, Compatible),
+            (vec![], one(Outcome::Skip), false, Untested),
+            (vec![], one(Outcome::Broken), false, Untested),
+            (vec![], two, false, Compatible),
+            (of(Level::Error), one(Outcome::Skip), false, Incompatible),
         ] {
             let policy = if strictly { &strict } else { &lenient };
             let known = format!("{findings:?} {cases:?}");
@@ -233,10 +184,10 @@ mod tests {
             ..case(outcome, false)
         };
         for (planned, outcome, wanted) in [
-            (Outcome::Skip, Outcome::Pass, Verdict::Untested),
-            (Outcome::Broken, Outcome::Pass, Verdict::Untested),
-            (Outcome::Pass, Outcome::Pass, Verdict::Compatible),
-            (Outcome::Skip, Outcome::Fail, Verdict::Incompatible),
+            (Outcome::Skip, Outcome::Pass, Untested),
+            (Outcome::Broken, Outcome::Pass, Untested),
+            (Outcome::Pass, Outcome::Pass, Compatible),
+            (Outcome::Skip, Outcome::Fail, Incompatible),
         ] {
             let report = Report {
                 cases: vec![case(planned, false), derived(outcome)],
@@ -254,11 +205,11 @@ mod tests {
             ..case(outcome, false)
         };
         for (backward, wanted) in [
-            (&[Outcome::Skip][..], Verdict::Untested),
-            (&[Outcome::Broken, Outcome::Skip], Verdict::Untested),
-            (&[Outcome::Broken, Outcome::Pass], Verdict::Compatible),
-            (&[Outcome::Broken, Outcome::Fail], Verdict::Incompatible),
-            (&[], Verdict::Compatible),
+            (&[Outcome::Skip][..], Untested),
+            (&[Outcome::Broken, Outcome::Skip], Untested),
+            (&[Outcome::Broken, Outcome::Pass], Compatible),
+            (&[Outcome::Broken, Outcome::Fail], Incompatible),
+            (&[], Compatible),
         ] {
             let backward = backward.iter();
             let backward = backward.map(|&outcome| towards(Direction::Backward, outcome));
@@ -285,7 +236,7 @@ mod tests {
                 interrupted: Some("SIGTERM".to_owned()),
                 ..report()
             };
-            assert_eq!(drawn(report, Policy::default()), Verdict::Untested);
+            assert_eq!(drawn(report, Policy::default()), Untested);
         }
     }
 
@@ -297,37 +248,14 @@ mod tests {
             ..case(outcome, false)
         };
         let other = || named("other", Outcome::Pass, None);
+        let set = |outcome| named("set", outcome, None);
+        let part = |outcome| named("set:a", outcome, Some("set"));
+        let (broken, skipped) = (Outcome::Broken, Outcome::Skip);
         for (cases, wanted) in [
-            (
-                vec![
-                    named("set", Outcome::Broken, None),
-                    named("set:a", Outcome::Pass, Some("set")),
-                ],
-                Verdict::Untested,
-            ),
-            (
-                vec![
-                    other(),
-                    named("set", Outcome::Skip, None),
-                    named("set:a", Outcome::Pass, Some("set")),
-                ],
-                Verdict::Untested,
-            ),
-            (
-                vec![
-                    other(),
-                    named("set", Outcome::Broken, None),
-                    named("set:a", Outcome::Broken, Some("set")),
-                ],
-                Verdict::Compatible,
-            ),
-            (
-                vec![
-                    named("set", Outcome::Broken, None),
-                    named("set:a", Outcome::Fail, Some("set")),
-                ],
-                Verdict::Incompatible,
-            ),
+            (vec![set(broken), part(Outcome::Pass)], Untested),
+            (vec![other(), set(skipped), part(Outcome::Pass)], Untested),
+            (vec![other(), set(broken), part(broken)], Compatible),
+            (vec![set(broken), part(Outcome::Fail)], Incompatible),
         ] {
             let known = format!("{cases:?}");
             let report = Report { cases, ..report() };
@@ -346,11 +274,11 @@ mod tests {
             ..report()
         };
         for (coverage, least, wanted) in [
-            (Some(half()), Some(50), Verdict::Compatible),
-            (Some(half()), Some(51), Verdict::Untested),
-            (Some(half()), None, Verdict::Compatible),
-            (None, Some(1), Verdict::Untested),
-            (None, None, Verdict::Compatible),
+            (Some(half()), Some(50), Compatible),
+            (Some(half()), Some(51), Untested),
+            (Some(half()), None, Compatible),
+            (None, Some(1), Untested),
+            (None, None, Compatible),
         ] {
             let judged = covered(coverage).judged_by(required(least));
             assert_eq!(judged.verdict, wanted, "{least:?}");
@@ -361,13 +289,13 @@ mod tests {
             findings: vec![finding(Level::Error, false)],
             ..covered(None)
         };
-        assert_eq!(drawn(broken, required(Some(1))), Verdict::Incompatible);
+        assert_eq!(drawn(broken, required(Some(1))), Incompatible);
         for kind in [NoticeKind::ShardMissing, NoticeKind::NothingTried] {
             let partial = Report {
                 notices: vec![Notice::new(kind, "2/3", "there is no report of it")],
                 ..report()
             };
-            assert_eq!(drawn(partial, Policy::default()), Verdict::Untested);
+            assert_eq!(drawn(partial, Policy::default()), Untested);
         }
     }
 }

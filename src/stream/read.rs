@@ -196,15 +196,15 @@ impl<V: RamVisitor> Parser<V> {
         // A record begun in the last piece is completed first, with no more bytes than it needs.
         while !self.pending.is_empty() {
             let mut pending = std::mem::take(&mut self.pending);
-            match self.step(&pending, false) {
+            match self.advance(&pending, false)? {
                 Ok(used) => {
                     // Steps ask for what they need from the start of a record, so that nothing
                     // of the next one is ever in here, except where a step looks ahead.
                     pending.drain(..used);
                     self.pending = pending;
                 }
-                Err(Stop::Need(size)) => {
-                    let missing = size.saturating_sub(pending.len()).max(1);
+                Err(needs) => {
+                    let missing = needs.saturating_sub(pending.len()).max(1);
                     if bytes.is_empty() {
                         self.pending = pending;
                         return Ok(());
@@ -214,24 +214,14 @@ impl<V: RamVisitor> Parser<V> {
                     bytes = later;
                     self.pending = pending;
                 }
-                Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
-                Err(Stop::Error(error)) => {
-                    self.failed = Some(error.clone());
-                    return Err(error);
-                }
             }
         }
         while !bytes.is_empty() {
-            match self.step(bytes, false) {
+            match self.advance(bytes, false)? {
                 Ok(used) => bytes = bytes.get(used..).unwrap_or_default(),
-                Err(Stop::Need(_)) => {
+                Err(_) => {
                     self.pending.extend_from_slice(bytes);
                     break;
-                }
-                Err(Stop::Fail { at, kind }) => return Err(self.fail(at, kind)),
-                Err(Stop::Error(error)) => {
-                    self.failed = Some(error.clone());
-                    return Err(error);
                 }
             }
         }
@@ -266,17 +256,10 @@ impl<V: RamVisitor> Parser<V> {
             {
                 break;
             }
-            match self.step(rest, true) {
-                Ok(used) => rest = rest.get(used..).unwrap_or_default(),
-                Err(Stop::Need(_)) => break,
-                Err(Stop::Fail { at, kind }) => {
-                    self.fail(at, kind);
-                    return;
-                }
-                Err(Stop::Error(error)) => {
-                    self.failed = Some(error);
-                    return;
-                }
+            match self.advance(rest, true) {
+                Ok(Ok(used)) => rest = rest.get(used..).unwrap_or_default(),
+                Ok(Err(_)) => break,
+                Err(_kept) => return,
             }
         }
         match std::mem::replace(&mut self.state, State::Done) {
@@ -344,6 +327,16 @@ impl<V: RamVisitor> Parser<V> {
         let error = StreamError { offset, kind };
         self.failed = Some(error.clone());
         error
+    }
+
+    /// Takes a step, and keeps the error of one that fails. Returns the bytes that it used, or how many it needs.
+    fn advance(&mut self, bytes: &[u8], last: bool) -> Result<Result<usize, usize>, StreamError> {
+        match self.step(bytes, last) {
+            Ok(used) => Ok(Ok(used)),
+            Err(Stop::Need(size)) => Ok(Err(size)),
+            Err(Stop::Fail { at, kind }) => Err(self.fail(at, kind)),
+            Err(Stop::Error(error)) => Err(self.failed.insert(error).clone()),
+        }
     }
 
     /// One record, or a piece of one. The bytes that it used are not kept.
@@ -487,7 +480,9 @@ impl<V: RamVisitor> Parser<V> {
                     let json = std::mem::take(json);
                     self.state = State::Done;
                     let offset = self.done + cut.used() as u64 - json.len() as u64;
-                    self.describe(&json, offset).map_err(Stop::Error)?;
+                    parse_description(&json, offset)
+                        .and_then(|vmdesc| self.apply(vmdesc, offset))
+                        .map_err(Stop::Error)?;
                 } else if cut.used() == 0 {
                     return Err(Stop::Need(1));
                 }
@@ -627,11 +622,6 @@ impl<V: RamVisitor> Parser<V> {
     }
 
     /// Takes in the description, whose JSON starts at `offset`.
-    fn describe(&mut self, json: &[u8], offset: u64) -> Result<(), StreamError> {
-        let vmdesc = parse_description(json, offset)?;
-        self.apply(vmdesc, offset)
-    }
-
     fn apply(&mut self, vmdesc: VmDesc, offset: u64) -> Result<(), StreamError> {
         let read = self.ram.page_size();
         self.stream.page_size = read;

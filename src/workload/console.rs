@@ -396,6 +396,9 @@ mod tests {
     use super::*;
     use crate::workload::memory::Endian;
     use crate::workload::memory::sample::*;
+    use SerialEvent::{
+        Described, Garbage, Guest, Heartbeat, Repeated, Restarted, Skipped, Started, TimerWentBack,
+    };
 
     fn started() -> SerialLog {
         let mut log = SerialLog::new();
@@ -413,11 +416,11 @@ mod tests {
             assert_eq!(
                 events,
                 [
-                    SerialEvent::Started {
+                    Started {
                         arch: "ppc64".to_owned()
                     },
-                    SerialEvent::Heartbeat(1),
-                    SerialEvent::Heartbeat(2)
+                    Heartbeat(1),
+                    Heartbeat(2)
                 ]
             );
         }
@@ -441,11 +444,11 @@ mod tests {
         assert_eq!(
             log.feed(b"B 00000002\nB 00000002\nB 00000003\nB 00000006\nB 00000007\n"),
             [
-                SerialEvent::Heartbeat(2),
-                SerialEvent::Repeated { want: 3, got: 2 },
-                SerialEvent::Heartbeat(3),
-                SerialEvent::Skipped { want: 4, got: 6 },
-                SerialEvent::Heartbeat(7),
+                Heartbeat(2),
+                Repeated { want: 3, got: 2 },
+                Heartbeat(3),
+                Skipped { want: 4, got: 6 },
+                Heartbeat(7),
             ]
         );
     }
@@ -456,7 +459,7 @@ mod tests {
         log.last = Some(u32::MAX - 1);
         assert_eq!(
             log.feed(b"B ffffffff\nB 00000000\n"),
-            [SerialEvent::Heartbeat(u32::MAX), SerialEvent::Heartbeat(0)]
+            [Heartbeat(u32::MAX), Heartbeat(0)]
         );
     }
 
@@ -476,14 +479,11 @@ mod tests {
         ] {
             let mut log = started();
             let events = log.feed(format!("{line}\n").as_bytes());
-            assert!(
-                matches!(events[..], [SerialEvent::Garbage(_)]),
-                "{line:?}: {events:?}"
-            );
+            assert!(matches!(events[..], [Garbage(_)]), "{line:?}: {events:?}");
         }
         let mut log = started();
         let events = log.feed(&[&[b'B'; 2 * MAX_LINE][..], b"\n"].concat());
-        assert!(matches!(events[..], [SerialEvent::Garbage(_)]));
+        assert!(matches!(events[..], [Garbage(_)]));
     }
 
     #[test]
@@ -491,7 +491,7 @@ mod tests {
         let mut log = started();
         assert_eq!(
             log.feed(b"E kind=00000006 page=000003df want=00000000001367df got=0102030405060708\n"),
-            [SerialEvent::Guest(Mismatch {
+            [Guest(Mismatch {
                 check: Check::Progress,
                 page: 0x3df,
                 want: 0x1367df,
@@ -512,20 +512,17 @@ mod tests {
     fn a_guest_with_drivers_counts_rounds_and_interrupts() {
         assert_eq!(
             linux("B 00000002 loc=7,6\r\nB 00000003 loc=8,9\n"),
-            [SerialEvent::Heartbeat(2), SerialEvent::Heartbeat(3)]
+            [Heartbeat(2), Heartbeat(3)]
         );
         assert_eq!(
             linux("B 00000002 loc=9,4\n"),
-            [SerialEvent::TimerWentBack {
+            [TimerWentBack {
                 processor: 1,
                 was: 6,
                 is: 4
             }]
         );
-        assert_eq!(
-            linux("B 00000004 loc=7,7\n"),
-            [SerialEvent::Skipped { want: 2, got: 4 }]
-        );
+        assert_eq!(linux("B 00000004 loc=7,7\n"), [Skipped { want: 2, got: 4 }]);
     }
 
     #[test]
@@ -535,16 +532,13 @@ mod tests {
         assert_eq!(log.heartbeats_due(), 1);
         assert!(log.feed(b"R 0000000")[..].is_empty());
         assert_eq!(log.heartbeats_due(), 2, "a line that has begun");
-        assert_eq!(log.feed(b"2\n"), [SerialEvent::Described]);
+        assert_eq!(log.feed(b"2\n"), [Described]);
         assert_eq!(log.heartbeats_due(), 2);
         log.feed(b"B 00000002 loc=7,8\n");
         assert_eq!(log.heartbeats_due(), 1);
         assert_eq!(
             log.feed(b"R 00000002\nR 00000004\n"),
-            [
-                SerialEvent::Repeated { want: 3, got: 2 },
-                SerialEvent::Skipped { want: 3, got: 4 }
-            ]
+            [Repeated { want: 3, got: 2 }, Skipped { want: 3, got: 4 }]
         );
         assert_eq!(SerialLog::new().heartbeats_due(), 1);
     }
@@ -571,10 +565,10 @@ mod tests {
         assert_eq!(
             log.feed(b"SeaBIOS S migcompat x86 1\nB 00000001\n"),
             [
-                SerialEvent::Restarted {
+                Restarted {
                     arch: "x86".to_owned()
                 },
-                SerialEvent::Heartbeat(1)
+                Heartbeat(1)
             ]
         );
     }

@@ -270,6 +270,21 @@ fn a_block_of_memory_that_is_refused_is_explained_by_the_property_of_its_owner()
     assert!(words.contains("the file efi-e1000.rom"), "{words}");
 }
 
+/// A build before 7.1 has no property of the machine that says how much memory it has.
+#[apply(test)]
+#[needs(Builds)]
+fn other_memory_by_default_is_named_whatever_a_build_tells_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = changed(folder.path(), "debian:bullseye", "set -- \"$@\" -m 256");
+    let args = words!("live {old} debian:bookworm -M pc-q35-5.2 --paused --retries 0");
+    let device = ["--device", "e1000", "--direction", "forward"];
+    let (moved, _) = report(&[&args[..], &device].concat());
+    let cause = &moved["cases"][0]["cause"];
+    assert_eq!(cause["rule"], "property-default-changed", "{moved:#}");
+    let words = "`memory.size` is 268435456 in old and";
+    assert!(message(cause).contains(words), "{cause:#}");
+}
+
 /// The firmware of a guest that runs is a driver: it accepts what a disk offers it. QEMU prints masks.
 #[apply(test)]
 #[needs(Builds)]

@@ -640,6 +640,10 @@ fn options_that_make_no_sense_are_refused_with_the_reason() {
             &["debian:bookworm", "debian:trixie", "--arch", "vax"],
             "vax",
         ),
+        (
+            &["debian:bookworm", "sh", "--arch", "ppc64el"],
+            "which calls it ppc64",
+        ),
     ] {
         let output = sweep(args);
         let printed = stderr(&output);

@@ -6,7 +6,7 @@ use crate::compare::explain::reason::{Lacking, OwnSubsection, Reason, Spot};
 use crate::compare::layout::layout_name;
 use crate::compare::renames::Renames;
 use crate::compare::sections::Wording;
-use crate::compare::streams::{Difference, Doubt, Leaf, compare_sections, leaves};
+use crate::compare::streams::{Difference, Doubt, Judgement, Leaf, compare_sections, leaves};
 use crate::model::{Direction, Rule};
 use crate::report::{Finding, Level, Shape};
 use crate::stream::tree::{Node, Section, Structure};
@@ -36,11 +36,12 @@ impl Layouts<'_> {
         let found = compare_sections(old, new, dumps, wording, self.renames);
         let leaves = (leaves(section), leaves(expected));
         found
-            .iter()
+            .into_iter()
             .filter_map(|difference| {
-                let grade = grade(difference)?;
-                let place = self.place(&difference.finding, section, &leaves);
-                let explanation = self.explanation(&difference.finding, grade, section, &place);
+                let grade = grade(&difference)?;
+                let finding = at_proof(difference);
+                let place = self.place(&finding, section, &leaves);
+                let explanation = self.explanation(&finding, grade, section, &place);
                 Some((grade, explanation))
             })
             .collect()
@@ -169,6 +170,18 @@ impl Layouts<'_> {
     }
 }
 
+/// Returns the finding from the item on that proves it, where it begins with others.
+fn at_proof(difference: Difference) -> Finding {
+    let mut finding = difference.finding;
+    if let Judgement::Proved { item } = difference.judgement {
+        finding.items.drain(..item);
+        if let Some(first) = finding.items.first() {
+            finding.path.clone_from(&first.path);
+        }
+    }
+    finding
+}
+
 /// The place where a difference shows.
 struct Place<'l, 's> {
     offset: Option<u64>,
@@ -196,7 +209,7 @@ fn grade(difference: &Difference) -> Option<Grade> {
         // It was sent, so its version was looked at.
         (Level::Error, _) | (_, Rule::SubsectionVersion) => Some(Grade::Certain),
         (_, Rule::SubsectionUnknown | Rule::SubsectionUnreachable) => Some(Grade::Likely),
-        _ if difference.doubt == Some(Doubt::State) => Some(Grade::Elastic),
+        _ if difference.judgement == Judgement::Doubted(Doubt::State) => Some(Grade::Elastic),
         _ => Some(Grade::Perhaps),
     }
 }

@@ -31,6 +31,19 @@ impl Explanation {
         )
     }
 
+    /// Tells whether nothing in the layout of the section speaks against it.
+    pub(crate) fn is_same_layout(&self) -> bool {
+        matches!(self.reason, Reason::SameLayout { .. })
+    }
+
+    /// Returns it as an explanation of a guest that ran, whose state makes it differ from a machine that never ran.
+    pub(crate) fn after_a_run(mut self) -> Explanation {
+        if let Reason::SameLayout { differing, .. } = &mut self.reason {
+            differing.clear();
+        }
+        self
+    }
+
     /// Returns it as an explanation of a machine that never ran: the place in another stream means
     /// nothing, and no state has made the difference.
     pub(crate) fn after_reset(mut self) -> Explanation {

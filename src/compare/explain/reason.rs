@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::compare::explain::Objection;
 use crate::compare::explain::pci_config::ConfigPart;
 use crate::compare::streams::Leaf;
 use crate::model::{Rule, SectionName};
@@ -97,12 +98,15 @@ pub(crate) enum Reason {
         sent: u8,
         own: u8,
     },
-    /// Nothing in the layout speaks against it: a check of the values refused it.
-    ValueCheck {
+    /// Nothing in the layout speaks against it.
+    SameLayout {
         /// Fields whose insides the streams do not show.
         unseen: Vec<String>,
         /// The layout is known to agree up to this field.
         up_to: Option<String>,
+        objection: Option<Objection>,
+        /// Fields that have other values in a machine of the destination's build that never ran.
+        differing: Vec<String>,
     },
 }
 

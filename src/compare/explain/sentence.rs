@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::compare::explain::Objection;
 use crate::compare::explain::explanation::Explanation;
 use crate::compare::explain::reason::{
     FieldValue, Instance, Lacking, OwnSubsection, Reason, Register, Spot, Takes, Weight,
@@ -50,7 +51,7 @@ impl Reason {
             Reason::PciConfig {
                 field, at, sent, ..
             } => format!("{field} byte 0x{at:x} = 0x{sent:02x}"),
-            Reason::ValueCheck { .. } => return None,
+            Reason::SameLayout { .. } => return None,
         })
     }
 
@@ -74,7 +75,7 @@ impl Reason {
             Reason::LacksRegisters { .. } => "a system register that the CPU has".to_owned(),
             Reason::OtherRegisters { registers, .. } => format!("0x{:x}", registers.first()?.1),
             Reason::PciConfig { own, .. } => format!("0x{own:02x}"),
-            Reason::ValueCheck { .. } => return None,
+            Reason::SameLayout { .. } => return None,
         })
     }
 }
@@ -264,7 +265,12 @@ fn whole(reason: &Reason, section: &Instance) -> String {
             "the PCI configuration space of {section} differs where a guest cannot write, first at \
              0x{at:x} ({part}): 0x{sent:02x} was sent, the destination's own device has 0x{own:02x}"
         ),
-        Reason::ValueCheck { unseen, up_to } => {
+        Reason::SameLayout {
+            unseen,
+            up_to,
+            objection,
+            differing,
+        } => {
             let up_to = up_to.as_ref().map(|field| format!(" up to {field}"));
             let but = match unseen.as_slice() {
                 [] => String::new(),
@@ -273,9 +279,27 @@ fn whole(reason: &Reason, section: &Instance) -> String {
                     names.join(", ")
                 ),
             };
+            let why = match (objection, differing.as_slice()) {
+                (Some(Objection::Length), _) => {
+                    "the destination reads another number of bytes than its own build sends"
+                }
+                (Some(Objection::Death), []) => {
+                    "nothing in the stream shows what the destination died of"
+                }
+                (Some(Objection::Death), _) => "it died of a value, or of what it does with one",
+                (Some(Objection::ConfigByte { .. } | Objection::Value) | None, _) => {
+                    "a check of the values refused it"
+                }
+            };
+            let differing = match differing.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    "; other values than in a machine of the destination's build that never ran: {}",
+                    some(names.iter().cloned())
+                ),
+            };
             format!(
-                "the layout of {section} is the same in both builds{}{but}: a check of the values refused \
-                 it",
+                "the layout of {section} is the same in both builds{}{but}: {why}{differing}",
                 up_to.unwrap_or_default()
             )
         }

@@ -17,7 +17,7 @@ fn blamed(section: &str, instance: Option<u32>) -> Blamed<'_> {
         instance,
         field: None,
         minimum: None,
-        refused: None,
+        objection: None,
     }
 }
 
@@ -55,7 +55,7 @@ fn kind(reason: &Reason) -> ExplanationKind {
         | Reason::LacksRegisters { .. }
         | Reason::OtherRegisters { .. }
         | Reason::PciConfig { .. }
-        | Reason::ValueCheck { .. } => ExplanationKind::ValueCheck,
+        | Reason::SameLayout { .. } => ExplanationKind::ValueCheck,
     }
 }
 
@@ -98,6 +98,16 @@ fn real_failures_are_explained_to_the_field() {
             ("0000:00:04.0/pciespscsi", 0),
             "Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 815134 | sent the end of the section | \
              expected esp/drq_state (bool, 1 byte) | field-added",
+        ),
+        // Among fields that the destination may or may not read is one that it always reads.
+        (
+            Direction::Forward,
+            "5.2.0/x86_64-q35",
+            "10.0.13/x86_64-q35",
+            Some("10.0.13/x86_64-q35"),
+            ("0000:00:04.0/pciespscsi", 0),
+            "Layout 0000:00:04.0/pciespscsi 0 | esp/drq_state @ 806940 | sent esp/dma_left (uint32, 4 bytes) = \
+             0x0 | expected esp/drq_state (bool, 1 byte) | field-added",
         ),
         (
             Direction::Forward,
@@ -265,6 +275,51 @@ fn what_a_stream_does_not_describe_is_not_called_the_same() {
              not describe what is in virtio): a check of the values refused it"
         )
     );
+}
+
+/// Where the layouts agree, what the build did says what is left, and the values that differ are named.
+#[test]
+fn a_section_of_the_same_layout_is_explained_by_how_the_build_failed() {
+    const LAYOUT: &str = r#""vmsd_name": "dev", "version": 1, "fields": [
+        {"name": "latch", "type": "uint32", "size": 4},
+        {"name": "mode", "type": "uint8", "size": 1},
+        {"name": "own", "type": "odd", "size": 2}]"#;
+    let of = |values| hand_made(&[section("dev", 1, LAYOUT).with(values)]);
+    let (plain, other) = (of(&[]), of(&[(1, 7), (4, 1), (6, 1)]));
+    let head = "the layout of dev is the same in both builds (a stream does not describe what is in own): ";
+    let values =
+        "; other values than in a machine of the destination's build that never ran: latch, mode";
+    let length = "the destination reads another number of bytes than its own build sends";
+    let check = "a check of the values refused it";
+    for (sent, objection, why, named) in [
+        (&plain, Some(Objection::Length), length, ""),
+        (&other, Some(Objection::Length), length, values),
+        (
+            &plain,
+            Some(Objection::Death),
+            "nothing in the stream shows what the destination died of",
+            "",
+        ),
+        (
+            &other,
+            Some(Objection::Death),
+            "it died of a value, or of what it does with one",
+            values,
+        ),
+        (&other, Some(Objection::Value), check, ""),
+        (&other, None, check, values),
+    ] {
+        let blamed = Blamed {
+            objection,
+            ..blamed("dev", None)
+        };
+        let found = explain(sent, &plain, Some(blamed), &NoRenames, Direction::Forward);
+        let found = found.expect("an explanation");
+        assert_eq!(found.to_string(), format!("{head}{why}{named}"));
+        // A guest that ran has values of its own.
+        let of_guest = found.after_a_run().to_string();
+        assert!(!of_guest.contains("never ran"), "{of_guest}");
+    }
 }
 
 /// A build that dies while it loads names no section.
@@ -537,7 +592,7 @@ fn what_follows_the_field_that_was_refused_is_no_reason() {
     assert_eq!(found.field.as_deref(), Some("timer"), "{found:?}");
     let found = sentences(Some("config"));
     assert!(
-        matches!(found.reason, Reason::ValueCheck { .. }),
+        matches!(found.reason, Reason::SameLayout { .. }),
         "{found:?}"
     );
     assert!(found.to_string().contains("up to config"), "{found}");

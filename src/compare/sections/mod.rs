@@ -86,6 +86,7 @@ impl<'d> Comparison<'d, '_> {
             if let Some(finding) = self.findings.last_mut() {
                 finding.items = vec![Changed {
                     description: old.name().to_owned(),
+                    path: vec![old.name().to_owned()],
                     old: Some(old_type.to_owned()),
                     new: Some(new_type.to_owned()),
                     known: known.is_some(),
@@ -328,7 +329,7 @@ impl<'d> Comparison<'d, '_> {
         let sides = (spot.shape(Build::Old), spot.shape(Build::New));
         let key = spot.change();
         let context = run.context(self.interner, change);
-        let items = spot.items(change.rule, change.known.is_some());
+        let items = spot.items(change.rule, change.known.is_some(), scope.path);
         // What the destination skips is no loss.
         let harmless = change.rule == Rule::FieldPadded && spot.read_from_padding().is_empty();
         let inside = Scope {

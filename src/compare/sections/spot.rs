@@ -19,10 +19,12 @@ impl<'d> Spot<'_, 'd> {
     /// Returns the field names from the description at hand down to the first item.
     pub(super) fn path(&self) -> Vec<String> {
         let first = self.old.first().or(self.new.first());
-        first.map_or_else(Vec::new, |item| {
-            let names = self.interner.names_of(item.place);
-            names.into_iter().map(str::to_owned).collect()
-        })
+        first.map_or_else(Vec::new, |item| self.names(item))
+    }
+
+    fn names(&self, item: &Item<'d>) -> Vec<String> {
+        let names = self.interner.names_of(item.place).into_iter();
+        names.map(str::to_owned).collect()
     }
 
     /// Returns the fields that the destination reads where the source sends padding, if that is what changed.
@@ -52,8 +54,9 @@ impl<'d> Spot<'_, 'd> {
         }
     }
 
-    /// Returns what changed, as the lists name it. Items pair up where both sides have as many.
-    pub(super) fn items(&self, rule: Rule, known: bool) -> Vec<Changed> {
+    /// Returns what changed, as the lists name it. Items pair up where both sides have as many. `scope` is the path down to
+    /// the description at hand.
+    pub(super) fn items(&self, rule: Rule, known: bool, scope: &[String]) -> Vec<Changed> {
         let name = |item: &&Item| {
             let name = match rule {
                 Rule::DescriptionRenamed => item.description,
@@ -64,12 +67,11 @@ impl<'d> Spot<'_, 'd> {
         let paired = self.old.len() == self.new.len();
         let longer = self.old.len().max(self.new.len());
         let of = |items: &[&Item], at: usize| items.get(at).and_then(name);
-        let around = |items: &[&Item], at: usize| items.get(at).map(|i| i.description.to_owned());
         let mut items: Vec<Changed> = (0..longer)
-            .map(|at| Changed {
-                description: around(self.new, at)
-                    .or_else(|| around(self.old, at))
-                    .unwrap_or_default(),
+            .filter_map(|at| Some((at, *self.new.get(at).or(self.old.get(at))?)))
+            .map(|(at, item)| Changed {
+                description: item.description.to_owned(),
+                path: [scope, &self.names(item)].concat(),
                 old: of(self.old, at).filter(|_| paired || self.new.is_empty()),
                 new: of(self.new, at).filter(|_| paired || self.old.is_empty()),
                 known,

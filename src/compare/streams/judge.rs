@@ -44,27 +44,41 @@ enum Reads {
     Perhaps,
 }
 
+/// The judgement of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It needs no proof, or the streams are the proof.
+    Given,
+    /// The destination's dump proves it for one of its items.
+    Proved {
+        item: usize,
+    },
+    Doubted(Doubt),
+}
+
 impl Pair<'_> {
-    /// Lowers a finding to what streams can prove of it. Returns why it may come to nothing, where it
-    /// would be an error otherwise.
-    pub(super) fn judge(&self, finding: &mut Finding) -> Option<Doubt> {
+    /// Lowers a finding to what streams can prove of it.
+    pub(super) fn judge(&self, finding: &mut Finding) -> Judgement {
         if finding.rule == Rule::SubsectionUnknown {
             self.judge_subsection(finding);
         }
-        let doubt = match self.is_counted(finding) {
+        let judgement = match self.is_counted(finding) {
             // Also where it would be a warning, in a subsection.
-            true => Doubt::Counted,
+            true => Judgement::Doubted(Doubt::Counted),
             false if finding.level != Level::Error || finding.rule == Rule::VersionTooNew => {
-                return None;
+                Judgement::Given
             }
-            false => self.doubt(finding)?,
+            false => self.weigh(finding),
+        };
+        let Judgement::Doubted(doubt) = judgement else {
+            return judgement;
         };
         finding.level = match doubt {
             Doubt::NotRead | Doubt::Counted => Level::Note,
             Doubt::State | Doubt::OtherVersion | Doubt::ValueBefore => Level::Warning,
         };
         finding.message = format!("{}; {}", finding.message, self.why(doubt));
-        Some(doubt)
+        judgement
     }
 
     fn judge_subsection(&self, finding: &mut Finding) {
@@ -84,37 +98,42 @@ impl Pair<'_> {
         finding.message = format!("{source} sent the subsection {name}; {known}");
     }
 
-    /// Returns why an error may come to nothing.
-    fn doubt(&self, finding: &Finding) -> Option<Doubt> {
+    /// Weighs an error.
+    fn weigh(&self, finding: &Finding) -> Judgement {
         if is_undescribed(self.source) || is_undescribed(self.destination) {
             // A legacy section: the bytes have no description, and their number depends on the
             // state.
-            return Some(Doubt::State);
+            return Judgement::Doubted(Doubt::State);
         }
-        let read: Vec<Reads> = item_paths(finding)
-            .map(|path| self.reads(&path, false))
-            .collect();
+        // They have names, unless the two sides have cut the same bytes into other fields.
+        let named = |item: &&Changed| item.old.is_some() || item.new.is_some();
+        let items = finding.items.iter().filter(named);
+        let read: Vec<Reads> = items.map(|item| self.reads(&item.path, false)).collect();
         let all = |wanted| !read.is_empty() && read.iter().all(|&r| r == wanted);
-        let any = |wanted| read.contains(&wanted);
+        let first = |wanted| read.iter().position(|&r| r == wanted);
         let lone = |names: fn(&Changed) -> &Option<String>| {
             finding.items.iter().all(|item| names(item).is_none())
         };
         let (only_new, only_old) = (lone(|i| &i.old), lone(|i| &i.new));
         let (only_source, only_destination) =
             finding.direction.source_destination(only_old, only_new);
-        if only_destination && any(Reads::Always) || only_source && any(Reads::Never) {
-            return None;
-        }
-        if only_destination && all(Reads::Never) {
-            Some(Doubt::NotRead)
+        let proof = match (only_source, only_destination) {
+            (_, true) => first(Reads::Always),
+            (true, false) => first(Reads::Never),
+            (false, false) => None,
+        };
+        if let Some(item) = proof {
+            Judgement::Proved { item }
+        } else if only_destination && all(Reads::Never) {
+            Judgement::Doubted(Doubt::NotRead)
         } else if self.is_elastic(finding) {
-            Some(Doubt::State)
+            Judgement::Doubted(Doubt::State)
         } else if self.source.version_id != self.destination.version_id {
-            Some(Doubt::OtherVersion)
+            Judgement::Doubted(Doubt::OtherVersion)
         } else if (only_source || only_destination) && self.may_decide(finding) {
-            Some(Doubt::ValueBefore)
+            Judgement::Doubted(Doubt::ValueBefore)
         } else {
-            None
+            Judgement::Given
         }
     }
 
@@ -258,17 +277,6 @@ fn number(leaf: &Leaf) -> Option<usize> {
         _ => None,
     }
 }
-
-/// The paths of the fields that a finding is about: that of the first, and its neighbours'.
-fn item_paths(finding: &Finding) -> impl Iterator<Item = Vec<String>> {
-    let (_, around) = finding.path.split_last().unwrap_or((&EMPTY, &[]));
-    finding.items.iter().flat_map(move |item| {
-        let name = item.new.as_ref().or(item.old.as_ref());
-        name.map(|name| [around, std::slice::from_ref(name)].concat())
-    })
-}
-
-static EMPTY: String = String::new();
 
 /// Tells whether a field may have another length, or none, in another state.
 fn is_elastic(section: &Section, description: &str, field: &str) -> bool {

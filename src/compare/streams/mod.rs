@@ -26,7 +26,7 @@ use crate::vmstate::dump::Dump;
 
 pub(crate) use common::{CommonWidth, join};
 use judge::Pair;
-pub(crate) use judge::{Doubt, is_undescribed, known};
+pub(crate) use judge::{Doubt, Judgement, is_undescribed, known};
 pub(crate) use leaves::{Leaf, leaves};
 
 /// Returns the kinds of section in a stream, but guest memory and others that are sent in parts, by whether the
@@ -105,8 +105,7 @@ pub(crate) fn compare<'s>(
 /// A difference between the layouts of two sections.
 pub(crate) struct Difference {
     pub finding: Finding,
-    /// The reason why it may come to nothing, where it would be an error otherwise.
-    pub doubt: Option<Doubt>,
+    pub judgement: Judgement,
 }
 
 /// Compares one section of either stream, of one name and instance, in the direction of each wording.
@@ -147,8 +146,8 @@ pub(crate) fn compare_sections(
         };
         let interner = &mut Interner::default();
         for mut finding in sections::compare(of_old, of_new, None, wording, renames, interner) {
-            let doubt = pair.judge(&mut finding);
-            differences.push(Difference { finding, doubt });
+            let judgement = pair.judge(&mut finding);
+            differences.push(Difference { finding, judgement });
         }
     }
     differences

@@ -12,6 +12,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use crate::guest::error::ReadError;
 use crate::guest::given::{Description, Given, Word};
 use crate::guest::opts::join;
+use crate::qemu::machine;
 use crate::report::{GuestFormat, GuestReason};
 
 /// The most elements, attributes and texts that a domain may have.
@@ -66,10 +67,8 @@ impl<'d> Reader<'d> {
         };
         let machine = attribute("machine");
         let arch = match attribute("arch") {
-            "i686" => "i386",
-            "armv7l" => "arm",
             "" => "x86_64",
-            other => other,
+            name => machine::target_called(name).unwrap_or(name),
         };
         Reader {
             document,

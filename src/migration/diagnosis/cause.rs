@@ -3,9 +3,9 @@
 
 use crate::migration::diagnosis::load_trace::Reached;
 use crate::migration::leg::error::{LegError, LegErrorKind};
-use crate::model::{VirtioKind, feature_name};
+use crate::model::{Rule, VirtioKind, feature_name};
 use crate::qemu::output::load::{LoadFailure, Printed, Refused, is_io_error};
-use crate::report::{Cause, LegSide, Outcome};
+use crate::report::{Cause, Change, LegSide, Outcome};
 use crate::stream::tree::Command;
 
 /// The error outputs of both sides.
@@ -82,8 +82,19 @@ fn facts(error: &LegError) -> Cause {
         section: section.map(|(name, _)| name.to_owned()),
         instance: section.map(|(_, instance)| instance),
         field: error.field().map(str::to_owned),
+        rule: rule(&error.kind),
         waiting: error.waited.as_ref().map(|waited| waited.facts()),
         ..Cause::default()
+    }
+}
+
+/// Returns the rule that a loss is an example of, where it shows by itself.
+fn rule(kind: &LegErrorKind) -> Option<Rule> {
+    match kind {
+        LegErrorKind::State { first, .. } if first.change == Change::Filled => {
+            Some(Rule::FieldPadded)
+        }
+        _ => None,
     }
 }
 
@@ -177,7 +188,7 @@ mod tests {
     use super::*;
     use crate::migration::leg::error::Timeout;
     use crate::qemu::Ended;
-    use crate::report::{FailureKind, Phase};
+    use crate::report::{FailureKind, Phase, StateDiff};
 
     const SIGABRT: i32 = 6;
     const EXIT_1: i32 = 1 << 8;
@@ -304,6 +315,30 @@ mod tests {
         assert_eq!(cause.section, Some("uefi-vars".into()));
         assert_eq!(cause.field.as_deref(), Some("variables"));
         assert_eq!(cause.message, "Failed to load uefi-vars:variables");
+    }
+
+    #[test]
+    fn a_value_that_comes_from_padding_is_known_by_its_rule_without_any_dump() {
+        for (change, rule) in [
+            (Change::Filled, Some(Rule::FieldPadded)),
+            (Change::Changed, None),
+            (Change::Displaced, None),
+            (Change::Vanished, None),
+        ] {
+            let diff = StateDiff {
+                leg: 0,
+                section: "sd-card".into(),
+                instance: 0,
+                field: "enable".to_owned(),
+                change,
+                sent: "false".to_owned(),
+                held: None,
+                landed_in: None,
+                fresh: None,
+            };
+            let error = LegError::of_state(&[diff]).expect("a difference");
+            assert_eq!(placed(&error, "").rule, rule, "{change:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::compare::explain::{Blamed, Explanation, RefusedValue, explain};
+use crate::compare::explain::{Blamed, Explanation, Objection, explain};
 use crate::compare::renames::NoRenames;
 use crate::migration::config::MigrationConfig;
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
@@ -86,7 +86,10 @@ pub(crate) async fn explain_refusal(
         instance: cause.instance.and_then(|number| number.try_into().ok()),
         field: cause.field.as_deref(),
         minimum,
-        refused: run.printed.as_ref().and_then(refused_value),
+        objection: match run.outcome {
+            Outcome::Crash => Some(Objection::Death),
+            _ => run.printed.as_ref().and_then(objection),
+        },
     });
     // Only the bytes distinguish a rename that no list knows from a break.
     let why = |sent: &Stream| {
@@ -102,9 +105,12 @@ pub(crate) async fn explain_refusal(
             found = why(&idle).map(Explanation::after_reset);
         }
     }
+    if launch.workload.is_some() {
+        found = found.map(Explanation::after_a_run);
+    }
     // A build that died did not refuse: only the place where the two sides part explains that.
-    let parts = |found: &Explanation| found.offset.is_some();
-    let found = found.filter(|found| run.outcome == Outcome::Fail || parts(found));
+    let explains_death = |found: &Explanation| found.offset.is_some() || found.is_same_layout();
+    let found = found.filter(|found| run.outcome == Outcome::Fail || explains_death(found));
     if let Some(found) = found {
         *cause = Cause {
             message: format!("{}; {found}", cause.message),
@@ -120,11 +126,12 @@ pub(crate) async fn explain_refusal(
     }
 }
 
-/// Returns the value that a build named as refused.
-fn refused_value(printed: &LoadFailure) -> Option<RefusedValue> {
+/// Returns what a build says it refused of a section.
+fn objection(printed: &LoadFailure) -> Option<Objection> {
     match printed.refused? {
-        Refused::ConfigByte { at, sent, own } => Some(RefusedValue::ConfigByte { at, sent, own }),
-        Refused::Value => Some(RefusedValue::Other),
+        Refused::ConfigByte { at, sent, own } => Some(Objection::ConfigByte { at, sent, own }),
+        Refused::Value => Some(Objection::Value),
+        Refused::Length => Some(Objection::Length),
         Refused::Command(_) | Refused::Features { .. } => None,
     }
 }

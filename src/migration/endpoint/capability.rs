@@ -210,47 +210,38 @@ pub(crate) fn parameters(capabilities: &[Capability], pace: Pace, side: LegSide)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Transport::{Exec, Fd, File, Tcp, Unix};
 
     #[test]
     fn a_capability_has_what_it_needs_or_says_what_it_lacks() {
         use Capability::*;
         for (capability, transport, beside, obstacle) in [
-            (PostcopyPreempt, Transport::Unix, &[PostcopyRam][..], None),
+            (PostcopyPreempt, Unix, &[PostcopyRam][..], None),
             (
                 PostcopyPreempt,
-                Transport::Unix,
+                Unix,
                 &[],
                 Some("needs postcopy-ram beside it"),
             ),
             (
                 PostcopyPreempt,
-                Transport::Fd,
+                Fd,
                 &[PostcopyRam],
                 Some("opens several connections"),
             ),
-            (ZeroCopySend, Transport::Tcp, &[Multifd], None),
-            (
-                ZeroCopySend,
-                Transport::Unix,
-                &[Multifd],
-                Some("send memory by TCP"),
-            ),
-            (
-                ZeroCopySend,
-                Transport::Tcp,
-                &[],
-                Some("needs multifd beside it"),
-            ),
-            (MappedRam, Transport::File, &[], None),
-            (MappedRam, Transport::Unix, &[], Some("places of a file")),
-            (Multifd, Transport::File, &[MappedRam], None),
-            (Multifd, Transport::File, &[], Some("with mapped-ram")),
-            (Xbzrle, Transport::Exec, &[AutoConverge], None),
-            (Tls, Transport::Tcp, &[Multifd, PostcopyRam], None),
-            (Tls, Transport::File, &[], Some("agree on a key first")),
+            (ZeroCopySend, Tcp, &[Multifd], None),
+            (ZeroCopySend, Unix, &[Multifd], Some("send memory by TCP")),
+            (ZeroCopySend, Tcp, &[], Some("needs multifd beside it")),
+            (MappedRam, File, &[], None),
+            (MappedRam, Unix, &[], Some("places of a file")),
+            (Multifd, File, &[MappedRam], None),
+            (Multifd, File, &[], Some("with mapped-ram")),
+            (Xbzrle, Exec, &[AutoConverge], None),
+            (Tls, Tcp, &[Multifd, PostcopyRam], None),
+            (Tls, File, &[], Some("agree on a key first")),
             (
                 Tls,
-                Transport::Tcp,
+                Tcp,
                 &[ZeroCopySend],
                 Some("zero-copy-send sends it as it is"),
             ),

@@ -98,6 +98,8 @@ static FEATURES: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static FOOTER: LazyLock<Regex> = LazyLock::new(|| compile("[Ss]ection footer"));
+
 static COMMAND: LazyLock<Regex> =
     LazyLock::new(|| compile(r"MIG_CMD 0x(?P<number>[0-9a-f]+) unknown"));
 
@@ -134,6 +136,8 @@ pub(crate) enum Refused {
     Command(u16),
     /// Features of a virtio device that a driver accepted and the build does not offer, by their bits.
     Features { missing: u64 },
+    /// A section that does not end where the build has read to.
+    Length,
     /// A value, for a reason that is only text for people.
     Value,
 }
@@ -158,6 +162,9 @@ impl Refused {
         if let Some(groups) = COMMAND.captures(words) {
             let number = u16::try_from(hex(&groups["number"])?).ok()?;
             return Some(Refused::Command(number));
+        }
+        if FOOTER.is_match(words) {
+            return Some(Refused::Length);
         }
         is_reason.then_some(Refused::Value)
     }
@@ -439,6 +446,11 @@ mod tests {
                  q: Failed to load virtio-net:virtio\n\
                  q: error while loading state for instance 0x0 of device '0000:00:01.0/virtio-net'",
                 Some(Refused::Features { missing: 7 << 54 }),
+            ),
+            (
+                "q: Missing section footer for cpu\n\
+                 q: load of migration failed: Invalid argument",
+                Some(Refused::Length),
             ),
             ("q: load of migration failed: Invalid argument", None),
         ] {

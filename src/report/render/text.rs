@@ -39,7 +39,11 @@ const FRAME: Style = AnsiColor::Blue.on_default().bold();
 /// # Errors
 /// The output cannot be written.
 pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    let mut explained = BTreeSet::new();
+    let mut writer = FindingWriter {
+        options,
+        explained: BTreeSet::new(),
+        out: &mut *out,
+    };
     let kept = |status| options.verbose || !groups::is_before(status, &report.policy);
     let findings = report.findings.iter().filter(|f| kept(f.baseline));
     for group in groups::findings(findings) {
@@ -56,8 +60,7 @@ pub fn write(report: &Report, options: Options, out: &mut dyn Write) -> io::Resu
             (Level::Note, quiet) => options.verbose && !quiet,
         };
         if shown {
-            let text = report.rules.get(&first.rule);
-            finding(&group, text, options, &mut explained, out)?;
+            writer.finding(&group, report.rules.get(&first.rule))?;
         }
     }
     if let Some(guest) = &report.guest {
@@ -219,194 +222,185 @@ fn breaks(finding: &Finding) -> bool {
     finding.level == Level::Error && finding.allowed_by.is_none()
 }
 
-fn finding(
-    group: &[&Finding],
-    rule: Option<&RuleText>,
+/// Writes findings, one after the other.
+struct FindingWriter<'w> {
     options: Options,
-    explained: &mut BTreeSet<Rule>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let first = group[0];
-    let (name, colour) = match (&first.allowed_by, first.level) {
-        (Some(_), level) => (format!("allowed {level}"), AnsiColor::Cyan),
-        (None, Level::Error) => ("error".to_owned(), AnsiColor::Red),
-        (None, Level::Warning) => ("warning".to_owned(), AnsiColor::Yellow),
-        (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
-    };
-    let style = colour.on_default().bold();
-    let headline = match rule {
-        // What one stream has is no device type that the other build lacks.
-        Some(_) if groups::is_lone(first) && first.evidence == Evidence::Stream => {
-            "section that one build alone sends"
-        }
-        rule => rule.map_or("", |rule| rule.name.as_str()),
-    };
-    writeln!(
-        out,
-        "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
-        first.rule
-    )?;
-    if groups::is_lone(first) {
-        return lone_types(group, rule, options, explained, out);
-    }
-    let place: Vec<&str> = std::iter::once(first.section.as_str())
-        .chain(first.path.iter().map(String::as_str))
-        .collect();
-    let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
-    writeln!(
-        out,
-        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
-        place.join(" › "),
-        directions.join(", ")
-    )?;
-    if let Some(source) = &first.source {
-        labelled("defined in", &source.to_string(), options, out)?;
-        if !first.owners.is_empty() {
-            labelled("owners", &first.owners.join(", "), options, out)?;
-        }
-    }
-    if !first.also_in.is_empty() {
-        labelled("also in", &names(&first.also_in, options), options, out)?;
-    }
-    if !first.machines.is_empty() {
-        labelled("machines", &names(&first.machines, options), options, out)?;
-    }
-    if !first.context.is_empty() {
-        writeln!(out, "   {FRAME}|{FRAME:#}")?;
-        for line in &first.context {
-            let (mark, style) = match line.side {
-                Side::Both => (' ', Style::new()),
-                Side::Old => ('-', OLD),
-                Side::New => ('+', NEW),
-            };
-            writeln!(
-                out,
-                "   {FRAME}|{FRAME:#} {style}{mark} {}{style:#}",
-                line.text
-            )?;
-        }
-        writeln!(out, "   {FRAME}|{FRAME:#}")?;
-    }
-    for (label, message) in groups::messages(group) {
-        labelled(&label, message, options, out)?;
-    }
-    for finding in group {
-        if let Some(case) = &finding.refuted_by {
-            let text = format!("{case} passed, with the device as it is after reset");
-            labelled("not seen", &text, options, out)?;
-        }
-    }
-    ending(first, rule, options, explained, out)
+    /// The rules that were explained already.
+    explained: BTreeSet<Rule>,
+    out: &'w mut dyn Write,
 }
 
-/// Writes the types that one build lacks together.
-fn lone_types(
-    group: &[&Finding],
-    rule: Option<&RuleText>,
-    options: Options,
-    explained: &mut BTreeSet<Rule>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
-    let first = group[0];
-    let (kind, lacking) = match (first.evidence, first.direction) {
-        (Evidence::Stream, Direction::Forward) => ("section", "new does not send"),
-        (Evidence::Stream, Direction::Backward) => ("section", "old does not send"),
-        (_, Direction::Forward) => ("device type", "new lacks"),
-        (_, Direction::Backward) => ("device type", "old lacks"),
-    };
-    writeln!(
-        out,
-        "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
-        count(types.len(), kind),
-        first.direction
-    )?;
-    labelled(lacking, &names(&types, options), options, out)?;
-    ending(first, rule, options, explained, out)
-}
-
-/// A few names, and how many more there are.
-fn names(all: &[String], options: Options) -> String {
-    const MOST: usize = 16;
-    if options.verbose || all.len() <= MOST {
-        all.join(", ")
-    } else {
-        let more = all.len() - MOST + 1;
-        format!("{} and {more} more (-v)", all[..MOST - 1].join(", "))
-    }
-}
-
-/// Writes the reason that excuses a finding, the meaning of its rule and a blank line.
-fn ending(
-    first: &Finding,
-    rule: Option<&RuleText>,
-    options: Options,
-    explained: &mut BTreeSet<Rule>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    if let Some(reason) = &first.allowed_by {
-        labelled("allowed by", reason, options, out)?;
-    }
-    if let Some(status) = first.baseline {
-        let text = format!("{status}: {}", status.explanation());
-        labelled("baseline", &text, options, out)?;
-    }
-    if let Some(memory) = &first.memory {
-        let text = format!("{}: {}", memory.label, memory.evidence);
-        labelled("history", &text, options, out)?;
-    }
-    if let Some(rule) = rule {
-        if explained.insert(first.rule) || options.verbose {
-            if first.level != Level::Note {
-                labelled("effect", &rule.effect, options, out)?;
-                labelled("fix", &rule.fix, options, out)?;
+impl FindingWriter<'_> {
+    fn finding(&mut self, group: &[&Finding], rule: Option<&RuleText>) -> io::Result<()> {
+        let first = group[0];
+        let (name, colour) = match (&first.allowed_by, first.level) {
+            (Some(_), level) => (format!("allowed {level}"), AnsiColor::Cyan),
+            (None, Level::Error) => ("error".to_owned(), AnsiColor::Red),
+            (None, Level::Warning) => ("warning".to_owned(), AnsiColor::Yellow),
+            (None, Level::Note) => ("note".to_owned(), AnsiColor::Cyan),
+        };
+        let style = colour.on_default().bold();
+        let headline = match rule {
+            // What one stream has is no device type that the other build lacks.
+            Some(_) if groups::is_lone(first) && first.evidence == Evidence::Stream => {
+                "section that one build alone sends"
             }
-        } else {
-            labelled(
-                "see",
-                &format!("migcompat rules explain {}", first.rule),
-                options,
-                out,
-            )?;
+            rule => rule.map_or("", |rule| rule.name.as_str()),
+        };
+        writeln!(
+            self.out,
+            "{style}{name}[{}]{style:#}{BOLD}: {headline}{BOLD:#}",
+            first.rule
+        )?;
+        if groups::is_lone(first) {
+            return self.lone_types(group, rule);
         }
+        let place: Vec<&str> = std::iter::once(first.section.as_str())
+            .chain(first.path.iter().map(String::as_str))
+            .collect();
+        let directions: Vec<String> = group.iter().map(|f| f.direction.to_string()).collect();
+        writeln!(
+            self.out,
+            "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+            place.join(" › "),
+            directions.join(", ")
+        )?;
+        if let Some(source) = &first.source {
+            self.labelled("defined in", &source.to_string())?;
+            if !first.owners.is_empty() {
+                self.labelled("owners", &first.owners.join(", "))?;
+            }
+        }
+        if !first.also_in.is_empty() {
+            self.labelled("also in", &self.names(&first.also_in))?;
+        }
+        if !first.machines.is_empty() {
+            self.labelled("machines", &self.names(&first.machines))?;
+        }
+        if !first.context.is_empty() {
+            writeln!(self.out, "   {FRAME}|{FRAME:#}")?;
+            for line in &first.context {
+                let (mark, style) = match line.side {
+                    Side::Both => (' ', Style::new()),
+                    Side::Old => ('-', OLD),
+                    Side::New => ('+', NEW),
+                };
+                writeln!(
+                    self.out,
+                    "   {FRAME}|{FRAME:#} {style}{mark} {}{style:#}",
+                    line.text
+                )?;
+            }
+            writeln!(self.out, "   {FRAME}|{FRAME:#}")?;
+        }
+        for (label, message) in groups::messages(group) {
+            self.labelled(&label, message)?;
+        }
+        for finding in group {
+            if let Some(case) = &finding.refuted_by {
+                let text = format!("{case} passed, with the device as it is after reset");
+                self.labelled("not seen", &text)?;
+            }
+        }
+        self.ending(first, rule)
     }
-    if options.code || options.verbose {
-        code(first, options, out)?;
-    }
-    writeln!(out)
-}
 
-/// Writes the remedies of a finding as code, ready to be copied.
-fn code(finding: &Finding, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    for remedy in &finding.code {
-        labelled("code", &format!("{}:", remedy.title), options, out)?;
-        writeln!(out)?;
-        for line in remedy.code.lines() {
-            writeln!(out, "{line}")?;
-        }
-        writeln!(out)?;
+    /// Writes the types that one build lacks together.
+    fn lone_types(&mut self, group: &[&Finding], rule: Option<&RuleText>) -> io::Result<()> {
+        let types: Vec<String> = group.iter().map(|f| f.section.clone()).collect();
+        let first = group[0];
+        let (kind, lacking) = match (first.evidence, first.direction) {
+            (Evidence::Stream, Direction::Forward) => ("section", "new does not send"),
+            (Evidence::Stream, Direction::Backward) => ("section", "old does not send"),
+            (_, Direction::Forward) => ("device type", "new lacks"),
+            (_, Direction::Backward) => ("device type", "old lacks"),
+        };
+        writeln!(
+            self.out,
+            "  {FRAME}-->{FRAME:#} {}  {DIM}({}){DIM:#}",
+            count(types.len(), kind),
+            first.direction
+        )?;
+        self.labelled(lacking, &self.names(&types))?;
+        self.ending(first, rule)
     }
-    Ok(())
-}
 
-/// `   = label: text`, wrapped under itself.
-fn labelled(label: &str, text: &str, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    let hanging = " ".repeat(5 + label.len() + 2);
-    let wrap = textwrap::Options::new(options.width.max(hanging.len() + 30))
-        .initial_indent(&hanging)
-        .subsequent_indent(&hanging)
-        .break_words(false)
-        // Names have hyphens; they are to be found by a search.
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    for (at, line) in textwrap::wrap(text.trim(), wrap).iter().enumerate() {
-        if at == 0 {
-            let rest = line.trim_start();
-            writeln!(out, "   {FRAME}={FRAME:#} {BOLD}{label}:{BOLD:#} {rest}")?;
+    /// A few names, and how many more there are.
+    fn names(&self, all: &[String]) -> String {
+        const MOST: usize = 16;
+        if self.options.verbose || all.len() <= MOST {
+            all.join(", ")
         } else {
-            writeln!(out, "{line}")?;
+            let more = all.len() - MOST + 1;
+            format!("{} and {more} more (-v)", all[..MOST - 1].join(", "))
         }
     }
-    Ok(())
+
+    /// Writes the reason that excuses a finding, the meaning of its rule and a blank line.
+    fn ending(&mut self, first: &Finding, rule: Option<&RuleText>) -> io::Result<()> {
+        if let Some(reason) = &first.allowed_by {
+            self.labelled("allowed by", reason)?;
+        }
+        if let Some(status) = first.baseline {
+            let text = format!("{status}: {}", status.explanation());
+            self.labelled("baseline", &text)?;
+        }
+        if let Some(memory) = &first.memory {
+            let text = format!("{}: {}", memory.label, memory.evidence);
+            self.labelled("history", &text)?;
+        }
+        if let Some(rule) = rule {
+            if self.explained.insert(first.rule) || self.options.verbose {
+                if first.level != Level::Note {
+                    self.labelled("effect", &rule.effect)?;
+                    self.labelled("fix", &rule.fix)?;
+                }
+            } else {
+                let command = format!("migcompat rules explain {}", first.rule);
+                self.labelled("see", &command)?;
+            }
+        }
+        if self.options.code || self.options.verbose {
+            self.code(first)?;
+        }
+        writeln!(self.out)
+    }
+
+    /// Writes the remedies of a finding as code, ready to be copied.
+    fn code(&mut self, finding: &Finding) -> io::Result<()> {
+        for remedy in &finding.code {
+            self.labelled("code", &format!("{}:", remedy.title))?;
+            writeln!(self.out)?;
+            for line in remedy.code.lines() {
+                writeln!(self.out, "{line}")?;
+            }
+            writeln!(self.out)?;
+        }
+        Ok(())
+    }
+
+    /// `   = label: text`, wrapped under itself.
+    fn labelled(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let hanging = " ".repeat(5 + label.len() + 2);
+        let wrap = textwrap::Options::new(self.options.width.max(hanging.len() + 30))
+            .initial_indent(&hanging)
+            .subsequent_indent(&hanging)
+            .break_words(false)
+            // Names have hyphens; they are to be found by a search.
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        for (at, line) in textwrap::wrap(text.trim(), wrap).iter().enumerate() {
+            if at == 0 {
+                let rest = line.trim_start();
+                writeln!(
+                    self.out,
+                    "   {FRAME}={FRAME:#} {BOLD}{label}:{BOLD:#} {rest}"
+                )?;
+            } else {
+                writeln!(self.out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn closing(report: &Report, options: Options, out: &mut dyn Write) -> io::Result<()> {
