@@ -171,6 +171,8 @@ impl Cell {
             .status()
             .map_or_else(|| "-".to_owned(), |status| status.to_string());
         let outcomes = run.outcomes().join(",");
+        // The answer alone does not tell why it is another one.
+        println!("{}: {}", self.key(), text(&cause["message"]));
         format!(
             "{}\t{status}\t{}\t{}",
             if outcomes.is_empty() { "-" } else { &outcomes },

@@ -53,6 +53,8 @@ pub(crate) struct Relay {
     task: JoinHandle<io::Result<Reading<StreamMemory>>>,
     /// The result, once it was waited for.
     ended: Option<Box<Relayed>>,
+    /// Set if the connection is not to be cut.
+    goes_on: bool,
 }
 
 impl Relay {
@@ -66,7 +68,9 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.task.abort();
+        if !self.goes_on {
+            self.task.abort();
+        }
     }
 }
 
@@ -126,6 +130,7 @@ impl StreamProxy {
         StreamProxy::Relay(Relay {
             task: tokio::spawn(relay),
             ended: None,
+            goes_on: false,
         })
     }
 
@@ -141,17 +146,24 @@ impl StreamProxy {
 
     /// Returns what was sent, once both sides are done.
     pub(crate) async fn captured(self) -> Captured {
-        match self.reading().await {
+        self.captured_within(REST).await
+    }
+
+    /// Returns what is sent, if that ends in time. What is sent later is still taken: a build that cannot get rid of its
+    /// stream complains.
+    pub(crate) async fn captured_within(self, time: Duration) -> Captured {
+        match self.reading(time).await {
             Ok(reading) => Captured::of(reading),
             Err(why) => Captured::nothing(&why),
         }
     }
 
-    async fn reading(self) -> Result<Reading<StreamMemory>, String> {
+    async fn reading(self, time: Duration) -> Result<Reading<StreamMemory>, String> {
         let reading = match self {
             StreamProxy::Relay(mut relay) => {
-                if timeout(REST, relay.end()).await.is_err() {
-                    let seconds = REST.as_secs();
+                if timeout(time, relay.end()).await.is_err() {
+                    relay.goes_on = true;
+                    let seconds = time.as_secs();
                     return Err(format!("the stream did not end within {seconds} s"));
                 }
                 match relay.ended.take().map(|ended| *ended) {
@@ -281,6 +293,23 @@ pub(crate) async fn loopback() -> io::Result<TcpListener> {
 mod tests {
     use super::*;
     use std::io::ErrorKind;
+
+    /// A build that writes its stream slowly, on a busy host, is not cut off by who has stopped waiting for it.
+    #[tokio::test]
+    async fn a_stream_that_is_late_is_taken_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let sink = StreamProxy::sink(listener, StreamMemory::default());
+        let mut source = UnixStream::connect(&path).await.unwrap();
+        source.write_all(b"QEVM").await.unwrap();
+        let captured = sink.captured_within(Duration::from_millis(20)).await;
+        let why = captured.stream.unwrap_err();
+        assert!(why.starts_with("the stream did not end within"), "{why}");
+        for _ in 0..8 {
+            source.write_all(&[0; CHUNK]).await.unwrap();
+        }
+    }
 
     #[test]
     fn who_is_gone_ends_a_stream_and_anything_else_is_this_hosts() {

@@ -219,9 +219,7 @@ async fn try_save(vm: &Vm, deadline: Duration) -> Result<Captured, String> {
     let session = &vm.monitored.session;
     let started = session.execute(Migrate { uri }, vm.command).await;
     started.map_err(|error| text(&error))?;
-    tokio::time::timeout(deadline, proxy.captured())
-        .await
-        .map_err(|_| format!("it did not end within {} s", deadline.as_secs()))
+    Ok(proxy.captured_within(deadline).await)
 }
 
 /// Waits until a machine that has saved itself is ready for the next command, a moment after its last
