@@ -107,10 +107,13 @@ impl Pair<'_> {
         }
         // They have names, unless the two sides have cut the same bytes into other fields.
         let named = |item: &&Changed| item.old.is_some() || item.new.is_some();
-        let items = finding.items.iter().filter(named);
-        let read: Vec<Reads> = items.map(|item| self.reads(&item.path, false)).collect();
-        let all = |wanted| !read.is_empty() && read.iter().all(|&r| r == wanted);
-        let first = |wanted| read.iter().position(|&r| r == wanted);
+        let items = finding.items.iter().enumerate();
+        let items = items.filter(|(_, item)| named(item));
+        let read: Vec<(usize, Reads)> = items
+            .map(|(at, item)| (at, self.reads(&item.path, false)))
+            .collect();
+        let all = |wanted| !read.is_empty() && read.iter().all(|&(_, r)| r == wanted);
+        let first = |wanted| read.iter().find(|&&(_, r)| r == wanted).map(|&(at, _)| at);
         let lone = |names: fn(&Changed) -> &Option<String>| {
             finding.items.iter().all(|item| names(item).is_none())
         };
