@@ -46,7 +46,7 @@ pub(crate) async fn run(
     if let Err(error) = launch.prepare(folder.path()) {
         return RunResult::skip(&format!("cannot write the guest: {error}"));
     }
-    let Some((from, destinations)) = route.split_first() else {
+    let Some(from) = route.first() else {
         return RunResult::skip("the route has no build");
     };
     let mut run = MigrationRun {
@@ -54,7 +54,6 @@ pub(crate) async fn run(
             config,
             launch,
             route,
-            destinations,
             folder: folder.path(),
         },
         log: match &launch.workload {
@@ -93,8 +92,6 @@ struct Plan<'r> {
     launch: &'r LaunchSpec,
     /// The source of each leg, and the last destination.
     route: &'r [&'r Endpoint],
-    /// The destination of each leg.
-    destinations: &'r [&'r Endpoint],
     folder: &'r Path,
 }
 
@@ -190,7 +187,7 @@ impl Plan<'_> {
 
     /// Starts the destination of a leg. `None` behind the last one.
     async fn start_destination(self, leg: usize) -> Option<Result<Started, LegError>> {
-        let &to = self.destinations.get(leg)?;
+        let &to = self.route.get(leg + 1)?;
         let side = LegSide::Destination;
         let started = Vm::start(to, self.launch, Role::Destination, self.folder, leg + 1).await;
         let mut vm = match started {
@@ -212,8 +209,13 @@ impl Plan<'_> {
         Some(Ok(Started { vm, ready }))
     }
 
+    /// Returns the number of legs.
+    fn legs(self) -> usize {
+        self.route.len().saturating_sub(1)
+    }
+
     fn is_last(self, leg: usize) -> bool {
-        leg + 1 == self.destinations.len()
+        leg + 1 == self.legs()
     }
 }
 
@@ -285,8 +287,8 @@ impl MigrationRun<'_> {
             self.features = features(&source.vm, &destination.vm, first).await;
         }
         let mut direction = first;
-        for index in 0..plan.destinations.len() {
-            let of = plan.destinations.len();
+        let of = plan.legs();
+        for index in 0..of {
             debug!(leg = index, %direction, "the leg begins");
             watcher(Step::Leg { index, of });
             let mut destination = match next.take() {
@@ -457,14 +459,13 @@ impl MigrationRun<'_> {
             config,
             launch,
             route,
-            destinations,
             ..
         } = self.plan;
         let arrival = Arrival {
             leg,
             direction,
             source: Some(route[leg]),
-            destination: destinations[leg],
+            destination: route[leg + 1],
             sent,
             arrived,
         };
