@@ -2,12 +2,15 @@
 //! themselves say what is lost: fields that were not sent, and fields that either build writes in its own length.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::OsString;
+use std::path::Path;
 
 use crate::compare::fidelity;
 use crate::compare::fidelity::{Lengths, fillings};
 use crate::migration::checks::state::StateChecks;
 use crate::migration::config::MigrationConfig;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
 use crate::migration::leg::save::save_new_machine;
 use crate::model::Direction;
 use crate::stream::Stream;
@@ -24,10 +27,10 @@ pub(crate) struct Arrival<'l> {
     pub arrived: &'l Stream,
 }
 
-/// The streams that builds save of the machine of a run where it never ran, by their labels. Hardly any
-/// run needs one, and none needs it twice.
+/// The streams that builds save of the machine of a run where it never ran, by their labels and what they are started
+/// with: one build may have other options on each side. Hardly any run needs one, and none needs it twice.
 #[derive(Default)]
-pub(crate) struct NewMachines(HashMap<String, Result<Stream, String>>);
+pub(crate) struct NewMachines(HashMap<(String, Vec<OsString>), Result<Stream, String>>);
 
 impl NewMachines {
     async fn of(
@@ -36,12 +39,14 @@ impl NewMachines {
         launch: &LaunchSpec,
         config: &MigrationConfig,
     ) -> &Result<Stream, String> {
-        let label = endpoint.build.label();
-        if !self.0.contains_key(label) {
-            let saved = save_new_machine(endpoint, launch, config.timeouts.leg).await;
-            self.0.insert(label.to_owned(), saved);
+        let args = launch.args(endpoint, Role::First, Path::new(""));
+        match self.0.entry((endpoint.build.label().to_owned(), args)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let saved = save_new_machine(endpoint, launch, config.timeouts.leg);
+                new.insert(saved.await)
+            }
         }
-        &self.0[label]
     }
 }
 
