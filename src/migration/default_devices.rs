@@ -4,7 +4,6 @@
 //! they are may change from release to release: a guest that was started without that option then has another device
 //! on each side.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::devices::DeviceSet;
@@ -12,12 +11,12 @@ use crate::guest::Board;
 use crate::migration::config::{CaseSpec, MigrationConfig, Part};
 use crate::migration::diagnosis::property_diff::{Difference, How};
 use crate::migration::endpoint::buses::DeviceCounts;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, RoleArgs};
 use crate::migration::leg::save::NewMachine;
 use crate::model::Direction;
+use crate::qemu::Subject;
 use crate::qemu::machine::ProfileCpu;
 use crate::qemu::output::devices::DeviceTree;
-use crate::qemu::{Question, Subject};
 
 /// The set's name of a case with the devices that QEMU adds by itself.
 pub(crate) const DEFAULTS: &str = "defaults";
@@ -99,12 +98,7 @@ async fn devices(endpoint: &Endpoint, launch: &LaunchSpec) -> Result<DeviceCount
         machine.end().await;
         printed
     };
-    let question = Question {
-        subject: Subject::Tree,
-        // Files of ours have the same contents in every folder.
-        words: launch.args(endpoint, Role::First, Path::new("")),
-    };
-    let printed: String = endpoint.build.answer(&question, ask).await?;
+    let printed: String = endpoint.answer(launch, Subject::Tree, [], ask).await?;
     Ok(DeviceCounts::of(&DeviceTree::parse(&printed)))
 }
 

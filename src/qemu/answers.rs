@@ -15,9 +15,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::qemu::Build;
 use crate::qemu::cache::{keep, ours};
-use crate::qemu::properties::Snapshot;
 
-/// Changes whenever what is kept has another form.
+/// Changes whenever what is kept has another form, or other questions behind it.
 const FORM: &str = "1";
 
 /// No answer is longer when it is unpacked, in bytes: the longest, a dump, has less than two megabytes.
@@ -93,16 +92,6 @@ impl Answer for String {
 
     fn from_bytes(bytes: Vec<u8>) -> Option<String> {
         String::from_utf8(bytes).ok()
-    }
-}
-
-impl Answer for Snapshot {
-    fn to_bytes(&self) -> Option<Vec<u8>> {
-        serde_json::to_vec(self).ok()
-    }
-
-    fn from_bytes(bytes: Vec<u8>) -> Option<Snapshot> {
-        serde_json::from_slice(&bytes).ok()
     }
 }
 

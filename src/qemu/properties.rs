@@ -11,6 +11,7 @@ use qapi::qmp::ObjectPropertyInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::qemu::Answer;
 use crate::qemu::bulk::Bulk;
 use crate::qemu::qmp::{HostFeatures, QmpError, QueryVirtioStatus, Session};
 
@@ -103,6 +104,16 @@ pub enum Asked {
     Everything,
     /// The features that virtio devices offer their drivers.
     Features,
+}
+
+impl Answer for Snapshot {
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Option<Snapshot> {
+        serde_json::from_slice(&bytes).ok()
+    }
 }
 
 impl Snapshot {

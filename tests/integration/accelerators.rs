@@ -5,7 +5,7 @@ use std::path::Path;
 use macro_rules_attribute::apply;
 use serde_json::Value;
 
-use crate::common::{build, migcompat, script, stderr, words};
+use crate::common::{build, migcompat, script, stderr, with_builds, words};
 use crate::live::Run;
 
 const OLD: &str = "debian:trixie";
@@ -117,6 +117,30 @@ fn a_build_without_tcg_moves_guests_with_kvm() {
     let why = run.report["accelerators"][0]["passed_over"][0]["reason"].as_str();
     assert!(why.unwrap().contains("invalid accelerator tcg"), "{why:?}");
     run.leaves_nothing();
+}
+
+/// What a machine is with KVM, the host's processor decides: another one may ask next.
+#[apply(test)]
+#[needs(Builds, Kvm)]
+fn with_kvm_a_fetched_build_is_asked_about_its_machines_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    for (accel, kept) in [("tcg", true), ("kvm", false)] {
+        let kept_again = [1, 2].map(|time| {
+            let file = folder.path().join(format!("{accel}-{time}"));
+            let args = words!("live debian:bookworm {OLD} -M q35 --device-set bare --paused");
+            let more = ["--accel", accel, "--cpu", "EPYC"];
+            let output = with_builds(&[&args[..], &more].concat())
+                .arg("--log")
+                .arg(&file)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            let logged = std::fs::read_to_string(&file).unwrap();
+            let mut lines = logged.lines();
+            lines.any(|line| line.contains("the answer was kept") && !line.contains("subject=Dump"))
+        });
+        assert_eq!(kept_again[1], kept, "{accel}");
+    }
 }
 
 #[apply(test)]

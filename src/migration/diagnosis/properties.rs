@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 
 use crate::migration::case;
 use crate::migration::config::{CaseSpec, MigrationConfig};
@@ -13,7 +12,7 @@ use crate::migration::diagnosis::property_diff::{
 use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role, RoleArgs, Vm};
 use crate::model::{Direction, Rule};
 use crate::qemu::properties::{Kind, Object, Snapshot};
-use crate::qemu::{Problem, Question, StartError, Subject, private_dir};
+use crate::qemu::{Problem, StartError, Subject, private_dir};
 use crate::report::{Case, Cause, Confirmation, Finding, Level, Outcome};
 use crate::rules::known_issues::KnownIssues;
 use crate::vmstate::dump::Dump;
@@ -40,10 +39,10 @@ async fn ask(
         ..launch.clone()
     };
     let snapshot = async |endpoint: &Endpoint| {
-        let mut words = launch.args(endpoint, Role::First, Path::new(""));
+        let mut about: Vec<OsString> = Vec::new();
         if let Some((section, senders)) = section {
-            words.push(section.into());
-            words.extend(
+            about.push(section.into());
+            about.extend(
                 senders
                     .get(section)
                     .into_iter()
@@ -51,16 +50,14 @@ async fn ask(
                     .map(OsString::from),
             );
         }
-        let question = Question {
-            subject: Subject::Properties,
-            words,
-        };
         let relevant = |objects: &[Object]| match section {
             Some((section, senders)) => concerned(objects, section, senders),
             None => vec![true; objects.len()],
         };
         let ask = snapshot(endpoint, launch, relevant);
-        endpoint.build.answer(&question, ask).await
+        endpoint
+            .answer(launch, Subject::Properties, about, ask)
+            .await
     };
     let (old, new) = tokio::join!(snapshot(old), snapshot(new));
     Ok(Snapshots {

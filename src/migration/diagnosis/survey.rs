@@ -1,16 +1,14 @@
 //! A survey of one machine, which never runs, in both builds: what they send of it, and how they set it up.
 //! One process a build answers both.
 
-use std::path::Path;
-
 use crate::devices::DeviceSet;
 use crate::migration::config::MigrationConfig;
 use crate::migration::diagnosis::properties::ProbeError;
 use crate::migration::diagnosis::property_diff::Snapshots;
-use crate::migration::endpoint::vm::{Endpoint, LaunchSpec, Role};
+use crate::migration::endpoint::vm::{Endpoint, LaunchSpec};
 use crate::migration::leg::save::NewMachine;
+use crate::qemu::Subject;
 use crate::qemu::properties::{Asked, Snapshot};
-use crate::qemu::{Question, Subject};
 use crate::stream::{Stream, StructDesc};
 
 /// The answers of both builds about a machine.
@@ -85,23 +83,19 @@ pub(crate) async fn features(
     Ok(Snapshots { old, new })
 }
 
-/// Returns what a build says of a machine's properties; a fetched one says it once.
+/// Returns what a build says of a machine's properties.
 async fn answer(
     endpoint: &Endpoint,
     launch: &LaunchSpec,
     asked: Asked,
     ask: impl Future<Output = Result<Snapshot, String>>,
 ) -> Result<Snapshot, String> {
-    let mut words = launch.args(endpoint, Role::First, Path::new(""));
-    words.push(match asked {
-        Asked::Everything => "everything".into(),
-        Asked::Features => "features".into(),
-    });
-    let question = Question {
-        subject: Subject::Properties,
-        words,
+    let about = match asked {
+        Asked::Everything => "everything",
+        Asked::Features => "features",
     };
-    endpoint.build.answer(&question, ask).await
+    let subject = Subject::Properties;
+    endpoint.answer(launch, subject, [about.into()], ask).await
 }
 
 /// Tells whether a machine sent the state of a virtio device. Only such a description has a field of this type.

@@ -22,8 +22,8 @@ use crate::qemu::output::devices::DeviceTree;
 use crate::qemu::properties::{Asked, Snapshot};
 use crate::qemu::qmp::QmpError;
 use crate::qemu::{
-    Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, StartError, accelerator,
-    machine, option_value, quote,
+    Answer, Build, BuildInfo, MallocFill, Monitored, Opened, Pair, Problem, Question, StartError,
+    Subject, accelerator, machine, option_value, quote,
 };
 use crate::stream::section_override::SectionOverride;
 use crate::vmstate::dump::Dump;
@@ -56,6 +56,29 @@ impl Endpoint {
         Known {
             version: Some(self.info.version),
             drivers: self.drivers.as_ref(),
+        }
+    }
+
+    /// Returns what the build says of a machine that never runs; a fetched one says it once. `about` is what else decides
+    /// that. Under KVM the host's processor does, so it is asked each time.
+    ///
+    /// # Errors
+    /// As of what asks.
+    pub(crate) async fn answer<T: Answer, E>(
+        &self,
+        launch: &LaunchSpec,
+        subject: Subject,
+        about: impl IntoIterator<Item = OsString>,
+        ask: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.accelerator {
+            Accelerator::Kvm => ask.await,
+            Accelerator::Tcg => {
+                // Files of ours have the same contents in every folder.
+                let mut words = launch.args(self, Role::First, Path::new(""));
+                words.extend(about);
+                self.build.answer(&Question { subject, words }, ask).await
+            }
         }
     }
 
