@@ -223,9 +223,10 @@ fn concerned(target: &SweepTarget, finding: &Finding) -> BTreeSet<String> {
     else {
         return own;
     };
+    let senders = target.senders(vmsd);
     let names = old.names().filter(|name| shared(new, name));
     names
-        .filter(|name| target.may_send(name, vmsd))
+        .filter(|name| senders.may_include(name))
         .map(str::to_owned)
         .collect()
 }

@@ -192,8 +192,8 @@ fn owns(context: Context<'_>, catalogue: &Catalogue, item: Item, changed: &Chang
         .flatten()
         .map(|name| SectionName::new(name))
         .collect();
-    let may_be = |item: Item| names.iter().any(|name| attribution.may_send(item, name));
-    may_be(item) || !(0..catalogue.candidates.len()).any(may_be)
+    let may_be = attribution.may_send(&names);
+    may_be(item) || !(0..catalogue.candidates.len()).any(&may_be)
 }
 
 /// Returns the line for a case that QEMU alone cannot reproduce: it would stop at the sections that

@@ -36,14 +36,31 @@ pub(crate) enum SecondPass {
     Linux(BTreeMap<String, Arc<Kit>>),
 }
 
+/// The senders of a section, or owners of a block of memory, by its name.
+#[derive(Debug)]
+pub(crate) struct Senders<'a> {
+    name: &'a str,
+    /// The types that send it by the dumps.
+    types: BTreeSet<&'a str>,
+}
+
+impl Senders<'_> {
+    /// Tells whether a driver may be among them. Where its dump does not say it, a guess: good for what is tried
+    /// first, never for what is concluded.
+    pub(crate) fn may_include(&self, driver: &str) -> bool {
+        let mut types = self.types.iter();
+        types.any(|type_name| is_part_of(type_name, driver)) || is_named_after(self.name, driver)
+    }
+}
+
 impl SweepTarget {
-    /// Tells whether a driver may have sent a section, or may own a block of memory, of this name. Where its
-    /// dump does not say it, a guess: good for what is tried first, never for what is concluded.
-    pub(crate) fn may_send(&self, driver: &str, name: &str) -> bool {
+    /// Returns who may send a section, or own a block of memory, of this name.
+    pub(crate) fn senders<'a>(&'a self, name: &'a str) -> Senders<'a> {
         let dumps = [&self.config.old.dump, &self.config.new.dump];
         let sections = dumps.into_iter().flatten().flat_map(|dump| &dump.sections);
-        let mut sent = sections.filter(|section| section.description.name == name);
-        sent.any(|section| is_part_of(&section.type_name, driver)) || is_named_after(name, driver)
+        let sent = sections.filter(|section| section.description.name == name);
+        let types = sent.map(|section| section.type_name.as_str()).collect();
+        Senders { name, types }
     }
 
     /// Returns the same machine with drivers at work, if it can have them: it is known where its devices are, or
@@ -181,16 +198,15 @@ pub(crate) fn is_part_of(type_name: &str, driver: &str) -> bool {
 /// `isa-vga`, `vmclock_page` is of `vmclock`. A guess: it says what is tried first, never what is
 /// concluded.
 fn is_named_after(description: &str, driver: &str) -> bool {
-    let words = |name: &str| -> BTreeSet<String> {
-        let parts = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
-        parts.map(str::to_lowercase).collect()
+    fn words(name: &str) -> impl Iterator<Item = &str> {
+        let parts = name.split(['-', '_', '.']);
+        parts.filter(|word| !word.is_empty())
+    }
+    let are_words_of = |some: &str, other: &str| {
+        let is_in_other = |word: &str| words(other).any(|other| other.eq_ignore_ascii_case(word));
+        words(some).next().is_some() && words(some).all(is_in_other)
     };
-    let (described, driver) = (words(description), words(driver));
-    let (fewer, more) = match described.len() <= driver.len() {
-        true => (&described, &driver),
-        false => (&driver, &described),
-    };
-    !fewer.is_empty() && fewer.is_subset(more)
+    are_words_of(description, driver) || are_words_of(driver, description)
 }
 
 #[cfg(test)]

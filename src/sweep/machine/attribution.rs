@@ -15,7 +15,7 @@ use crate::sweep::catalogue::Catalogue;
 use crate::sweep::machine::kind::{sections_alike, sections_of_width};
 use crate::sweep::machine::rom;
 use crate::sweep::machine::run::Run;
-use crate::sweep::target::SweepTarget;
+use crate::sweep::target::{Senders, SweepTarget};
 
 /// The devices of a machine, and what they are known by.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +60,18 @@ impl Attribution<'_> {
         device.driver(&self.target.config.arch)
     }
 
-    /// Tells whether an item, or what it needs, may have sent a section or own a block of memory.
-    pub(crate) fn may_send(&self, item: Item, section: &SectionName) -> bool {
-        let mut devices = self.devices(item).iter();
-        devices.any(|device| {
-            self.target
-                .may_send(self.driver(device), section.vmsd_name())
-        })
+    /// Tells, for any item, whether it, or what it needs, may have sent one of these sections or own a block of
+    /// memory of such a name.
+    pub(crate) fn may_send<'s>(
+        &'s self,
+        sections: impl IntoIterator<Item = &'s SectionName>,
+    ) -> impl Fn(Item) -> bool + 's {
+        let names = sections.into_iter().map(SectionName::vmsd_name);
+        let senders: Vec<Senders<'s>> = names.map(|name| self.target.senders(name)).collect();
+        move |item| {
+            let mut devices = self.devices(item).iter().map(|device| self.driver(device));
+            devices.any(|driver| senders.iter().any(|senders| senders.may_include(driver)))
+        }
     }
 
     /// Returns the answer of a run to a trial.
@@ -109,14 +114,16 @@ impl Attribution<'_> {
         let wrong = run.attempt.wrong.as_ref();
         let wrong = wrong.filter(|_| trial.items.len() > 1)?;
         let owners = wrong.iter().map(|name| {
-            let items = trial.items.iter().copied();
-            let mut owners = items.filter(|&item| self.may_send(item, &SectionName::new(name)));
+            let name = SectionName::new(name);
+            let may_own = self.may_send([&name]);
+            let mut owners = trial.items.iter().copied().filter(|&item| may_own(item));
             owners.next().filter(|_| owners.next().is_none())
         });
         let owners: BTreeSet<Item> = owners.collect::<Option<_>>()?;
         let culprit = owners.first().copied().filter(|_| owners.len() == 1)?;
-        let arrived =
-            |section: &&SentSection| !self.may_send(culprit, &SectionName::new(&section.vmsd_name));
+        let arrived = |section: &&SentSection| {
+            !self.may_send([&SectionName::new(&section.vmsd_name)])(culprit)
+        };
         let mut attempt = run.attempt.clone();
         attempt.outcome = Outcome::Pass;
         attempt.cause = None;
@@ -141,11 +148,10 @@ impl Attribution<'_> {
     fn suspect(&self, run: &Run, items: &[Item]) -> Option<Item> {
         let section = run.attempt.cause.as_ref();
         let section = section.and_then(Cause::section_or_memory);
+        let may_send = self.may_send(&section);
         let is_suspect = |item: Item| match &run.attempt.suspect {
             Some(id) => self.devices(item).iter().any(|device| device.id == *id),
-            None => section
-                .as_ref()
-                .is_some_and(|section| self.may_send(item, section)),
+            None => may_send(item),
         };
         let suspects = items.iter().copied().filter(|&item| is_suspect(item));
         // Of all devices on a controller, the controller itself.
@@ -167,8 +173,9 @@ impl Attribution<'_> {
     /// Returns the items, of all that are tried, that may send one of these sections.
     fn senders_of(&self, sections: BTreeSet<&str>) -> BTreeSet<Item> {
         let sections: Vec<SectionName> = sections.into_iter().map(SectionName::from).collect();
-        let sends = |item: &Item| sections.iter().any(|section| self.may_send(*item, section));
-        (0..self.catalogue.candidates.len()).filter(sends).collect()
+        let may_send = self.may_send(&sections);
+        let items = 0..self.catalogue.candidates.len();
+        items.filter(|&item| may_send(item)).collect()
     }
 
     /// Returns the item that may need a ROM which a build did not find.
@@ -186,13 +193,10 @@ impl Attribution<'_> {
     /// Returns the items whose sections are likely to be refused on the way back.
     pub(super) fn likely_to_fail(&self, run: &Run, trial: &Trial) -> BTreeSet<Item> {
         let back = trial.route.reversed();
-        let sends = |item| {
-            let mut sections = run.likely_refused.iter();
-            sections.any(|section| self.may_send(item, section))
-        };
+        let may_send = self.may_send(&run.likely_refused);
         let items = trial.items.iter().copied();
         items
-            .filter(|&item| sends(item) || self.is_predicted(back, item))
+            .filter(|&item| may_send(item) || self.is_predicted(back, item))
             .collect()
     }
 
